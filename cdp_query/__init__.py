@@ -1,0 +1,1 @@
+"""Decision layer: a question about profiles to an exact answer over partition views."""

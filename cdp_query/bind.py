@@ -1,0 +1,175 @@
+"""Binding: the only place where names are looked up, windows resolved and conditions compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+from cdp_query import bound, tree
+from cdp_query.errors import QueryInvalid
+from cdp_query.limits import SEQUENCE_STEPS_MAX
+from cdp_query.matchers import Matcher, compile_condition
+from cdp_query.ranges import range_of
+from cdp_query.windows import Interval, fixed_ms, resolve
+from cdp_store.schema import SchemaReading
+
+_NO_SCHEMA = SchemaReading({}, {}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names a question mentions, or a partition knows of them."""
+
+    events: frozenset[str] = frozenset()
+    properties: frozenset[str] = frozenset()
+    attributes: frozenset[str] = frozenset()
+
+    def merge(self, other: Names) -> Names:
+        """Names in either."""
+        return Names(
+            self.events | other.events, self.properties | other.properties, self.attributes | other.attributes
+        )
+
+    def known_to(self, schema: SchemaReading) -> Names:
+        """Those of the names the schema knows."""
+        return Names(
+            self.events & frozenset(schema.events), self.properties & frozenset(schema.properties),
+            self.attributes & frozenset(schema.attributes),
+        )
+
+
+@dataclass(slots=True)
+class Binder:
+    """Binds one question for any number of partitions; what does not depend on a partition is done once."""
+
+    context: tree.Context
+    _matchers: dict[int, Matcher] = field(default_factory=dict)
+    _intervals: dict[int, Interval] = field(default_factory=dict)
+
+    def bind(self, node: tree.Node, schema: SchemaReading) -> bound.BoundNode:
+        """The bound form of a segment; nodes are numbered in the order they are written."""
+        return self._node(node, schema, count())
+
+    def bind_sequence(self, report: tree.Funnel | tree.SequenceTest, schema: SchemaReading) -> bound.BoundSequence:
+        """The bound form of a funnel's steps."""
+        return self._sequence(report, schema, 0)
+
+    def check(self, question: tree.Question) -> None:
+        """Raise QueryInvalid where the question cannot be bound whatever the schema."""
+        match question:
+            case tree.Funnel():
+                self.bind_sequence(question, _NO_SCHEMA)
+            case tree.Breakdown(segment):
+                self.bind(segment, _NO_SCHEMA)
+            case _:
+                self.bind(question, _NO_SCHEMA)
+
+    def _node(self, node: tree.Node, schema: SchemaReading, ids: Iterator[int]) -> bound.BoundNode:
+        own = next(ids)
+        match node:
+            case tree.All(items):
+                return bound.BoundAll(own, tuple(self._node(item, schema, ids) for item in items))
+            case tree.Any(items):
+                return bound.BoundAny(own, tuple(self._node(item, schema, ids) for item in items))
+            case tree.Not(item):
+                return bound.BoundNot(own, self._node(item, schema, ids))
+            case tree.Everyone():
+                return bound.BoundEveryone(own)
+            case tree.AttributeTest(name, condition):
+                return bound.BoundAttribute(own, schema.attributes.get(name), self._matcher(condition))
+            case tree.PropertyTest(name):
+                raise QueryInvalid(f"{name!r} is a property test outside of an event filter; use an attribute test")
+            case tree.SequenceTest():
+                return self._sequence(node, schema, own)
+        return self._about_events(node, schema, own)
+
+    def _about_events(
+        self, node: tree.Did | tree.CountTest | tree.AggregateTest | tree.OccurrenceTest, schema: SchemaReading, own: int
+    ) -> bound.BoundNode:
+        events, interval = self._events(node.events, schema), self._interval(node.window)
+        match node:
+            case tree.Did():
+                return bound.BoundCount(own, events, interval, range_of(tree.Op.GE, 1), False, False)
+            case tree.CountTest(op=op, value=value, exclude_zero=exclude_zero):
+                wanted = range_of(op, value)
+                return bound.BoundCount(own, events, interval, wanted, op is tree.Op.NE, exclude_zero)
+            case tree.AggregateTest(aggregate=aggregate, property=name, op=op, value=value):
+                wanted, key = range_of(op, value), schema.properties.get(name)
+                return bound.BoundAggregate(own, aggregate, key, events, interval, wanted, op is tree.Op.NE)
+            case tree.OccurrenceTest(occurrence=occurrence):
+                return bound.BoundOccurrence(own, occurrence, events, interval, self.context.as_of_ms)
+
+    def _sequence(self, node: tree.SequenceTest | tree.Funnel, schema: SchemaReading, own: int) -> bound.BoundSequence:
+        if not 1 <= len(node.steps) <= SEQUENCE_STEPS_MAX:
+            raise QueryInvalid(f"a sequence has 1 to {SEQUENCE_STEPS_MAX} steps, not {len(node.steps)}")
+        return bound.BoundSequence(
+            own, tuple(self._events(step, schema) for step in node.steps), self._interval(node.window),
+            self.context.as_of_ms, -1 if node.within is None else fixed_ms(node.within), node.strict_ties,
+        )
+
+    def _events(self, events: tree.Events, schema: SchemaReading) -> bound.BoundEvents:
+        names = (schema.events.get(name) for name in dict.fromkeys(events.names))
+        where = None if events.where is None else self._filter(events.where, schema)
+        return bound.BoundEvents(tuple(name for name in names if name is not None), where)
+
+    def _filter(self, node: tree.Node, schema: SchemaReading) -> bound.BoundFilter:
+        match node:
+            case tree.All(items):
+                return bound.FilterAll(tuple(self._filter(item, schema) for item in items))
+            case tree.Any(items):
+                return bound.FilterAny(tuple(self._filter(item, schema) for item in items))
+            case tree.Not(item):
+                return bound.FilterNot(self._filter(item, schema))
+            case tree.PropertyTest(name, condition):
+                return bound.BoundProperty(schema.properties.get(name), self._matcher(condition))
+        raise QueryInvalid(f"an event filter tests the event's own properties; {type(node).__name__} cannot stand there")
+
+    # Frozen trees live as long as the question, so an object's id names it; equality would not do, since 1 == True.
+    def _matcher(self, condition: tree.Condition) -> Matcher:
+        known = self._matchers.get(id(condition))
+        if known is None:
+            known = self._matchers[id(condition)] = compile_condition(condition, self.context)
+        return known
+
+    def _interval(self, window: tree.Window) -> Interval:
+        known = self._intervals.get(id(window))
+        if known is None:
+            known = self._intervals[id(window)] = resolve(window, self.context)
+        return known
+
+
+def names_of(question: tree.Question) -> Names:
+    """Every event, property and attribute name a question mentions."""
+    match question:
+        case tree.Funnel(steps):
+            return _merged(_names_of_events(step) for step in steps)
+        case tree.Breakdown(segment, attribute):
+            return names_of(segment).merge(Names(attributes=frozenset({attribute})))
+        case tree.All(items) | tree.Any(items):
+            return _merged(map(names_of, items))
+        case tree.Not(item):
+            return names_of(item)
+        case tree.AttributeTest(name):
+            return Names(attributes=frozenset({name}))
+        case tree.PropertyTest(name):
+            return Names(properties=frozenset({name}))
+        case tree.SequenceTest(steps):
+            return _merged(_names_of_events(step) for step in steps)
+        case tree.AggregateTest(property=name, events=events):
+            return _names_of_events(events).merge(Names(properties=frozenset({name})))
+        case tree.Did(events) | tree.CountTest(events) | tree.OccurrenceTest(events=events):
+            return _names_of_events(events)
+    return Names()
+
+
+def _names_of_events(events: tree.Events) -> Names:
+    own = Names(events=frozenset(events.names))
+    return own if events.where is None else own.merge(names_of(events.where))
+
+
+def _merged(parts: Iterable[Names]) -> Names:
+    whole = Names()
+    for part in parts:
+        whole = whole.merge(part)
+    return whole

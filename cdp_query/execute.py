@@ -1,0 +1,84 @@
+"""A planned question over a view: the only place where plan and kernels meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cdp_query import bound
+from cdp_query.attribute_scan import attribute_mask
+from cdp_query.event_tests import aggregate_mask, count_mask, occurrence_mask
+from cdp_query.sequences import sequence_depth
+from cdp_query.stats import Meter, NodeStats
+from cdp_query.tree import Context
+from cdp_store.arrays import Bools
+from cdp_store.ids import ANONYMOUS_ID
+from cdp_store.view import PartitionView
+
+Checkpoint = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One evaluation on one partition: what it reads, at which instant, and where it reports to.
+
+    `checkpoint` is called before every node and raises QueryCancelled to stop the evaluation.
+    """
+
+    view: PartitionView
+    context: Context
+    meter: Meter
+    checkpoint: Checkpoint
+
+    def population(self) -> Bools:
+        """U of segments.md: bool[row_count]."""
+        mask = self.view.created_by(self.context.as_of_ms)
+        return mask if self.context.include_anonymous else mask & ~self.view.named_by(ANONYMOUS_ID)
+
+    def mask(self, node: bound.BoundNode) -> Bools:
+        """Which rows satisfy a node: bool[row_count], rows outside of the population included."""
+        self.checkpoint()
+        with self.meter.timed(node.id) as stats:
+            mask = self._evaluate(node, stats)
+            stats.rows_true += int(np.count_nonzero(mask))
+        return mask
+
+    def _evaluate(self, node: bound.BoundNode, stats: NodeStats) -> Bools:
+        match node:
+            case bound.BoundAll(items=items):
+                return self._all(items)
+            case bound.BoundAny(items=items):
+                return self._any(items)
+            case bound.BoundNot(item=item):
+                return ~self.mask(item)
+            case bound.BoundEveryone():
+                return np.ones(self.view.row_count, np.bool_)
+            case bound.BoundAttribute():
+                return attribute_mask(self.view, node, self.context.as_of_ms, stats)
+            case bound.BoundCount():
+                return count_mask(self.view, node, stats)
+            case bound.BoundAggregate():
+                return aggregate_mask(self.view, node, stats)
+            case bound.BoundOccurrence():
+                return occurrence_mask(self.view, node, stats)
+            case bound.BoundSequence():
+                reached: Bools = sequence_depth(self.view, node, stats) == len(node.steps)
+                return reached
+
+    def _all(self, items: tuple[bound.BoundNode, ...]) -> Bools:
+        mask: Bools = np.ones(self.view.row_count, np.bool_)
+        for item in items:
+            if not mask.any():
+                break
+            mask &= self.mask(item)
+        return mask
+
+    def _any(self, items: tuple[bound.BoundNode, ...]) -> Bools:
+        mask: Bools = np.zeros(self.view.row_count, np.bool_)
+        for item in items:
+            if mask.all() and mask.size:
+                break
+            mask |= self.mask(item)
+        return mask

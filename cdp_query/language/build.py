@@ -1,0 +1,195 @@
+"""Syntax to tree: which functions, options and conditions exist and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from cdp_query import tree
+from cdp_query.errors import QuerySyntaxError
+from cdp_query.language import syntax
+from cdp_query.language.options import Options
+from cdp_query.language.suggest import nearest_hint
+
+_AGGREGATES: Final = {aggregate.value: aggregate for aggregate in tree.Aggregate}
+_OCCURRENCES: Final = {occurrence.value: occurrence for occurrence in tree.Occurrence}
+_FUNCTIONS: Final = (
+    "did", "count", *_AGGREGATES, *_OCCURRENCES, "sequence", "funnel", "exists", "missing", "size", "attr", "everyone",
+)
+_FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop")
+
+
+class Builder:
+    """Builds the tree of one text; keeps the text for error messages."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def question(self, parsed: syntax.Syntax) -> tree.Question:
+        """A segment, or a report where the whole text is one."""
+        if isinstance(parsed, syntax.PredicateSyntax) and isinstance(parsed.operand, syntax.CallSyntax):
+            call = parsed.operand
+            if call.name == "funnel" and parsed.condition is None:
+                steps, options = self._steps(call)
+                return tree.Funnel(steps, *self._sequence_options(call, options))
+        return self._node(parsed, in_filter=False)
+
+    def _node(self, parsed: syntax.Syntax, *, in_filter: bool) -> tree.Node:
+        match parsed:
+            case syntax.AllSyntax(items):
+                return tree.All(tuple(self._node(item, in_filter=in_filter) for item in items))
+            case syntax.AnySyntax(items):
+                return tree.Any(tuple(self._node(item, in_filter=in_filter) for item in items))
+            case syntax.NotSyntax(item):
+                return tree.Not(self._node(item, in_filter=in_filter))
+            case syntax.PredicateSyntax(operand, condition):
+                if isinstance(operand, syntax.NameSyntax):
+                    return self._word(operand, condition, in_filter=in_filter)
+                return self._call(operand, condition, in_filter=in_filter)
+
+    def _word(self, word: syntax.NameSyntax, condition: tree.Condition | None, *, in_filter: bool) -> tree.Node:
+        if condition is None:
+            if word.name == "everyone" and not in_filter:
+                return tree.Everyone()
+            self._fail(word.place, f"{word.name!r} stands alone", f"write a condition, such as {word.name} = ...")
+        return self._subject_test(word.name, condition, in_filter=in_filter)
+
+    @staticmethod
+    def _subject_test(name: str, condition: tree.Condition, *, in_filter: bool) -> tree.Node:
+        return tree.PropertyTest(name, condition) if in_filter else tree.AttributeTest(name, condition)
+
+    def _call(self, call: syntax.CallSyntax, condition: tree.Condition | None, *, in_filter: bool) -> tree.Node:
+        if call.name in ("attr", "prop"):
+            name = self._subject(call, in_filter=in_filter)
+            if condition is None:
+                self._fail(call.place, f"{call.name}(...) stands alone", "write a condition behind it")
+            return self._subject_test(name, condition, in_filter=in_filter)
+        if call.name in ("exists", "missing", "size"):
+            return self._about_subject(call, condition, in_filter=in_filter)
+        if in_filter or call.name not in _FUNCTIONS:
+            known = _FILTER_FUNCTIONS if in_filter else _FUNCTIONS
+            where = " inside an event filter" if in_filter and call.name in _FUNCTIONS else ""
+            hint = nearest_hint(call.name, known) or f"known functions{where or ' here'}: {', '.join(known)}"
+            self._fail(call.place, f"{call.name}(...) is no function that can stand here{where}", hint)
+        if call.name in ("did", "sequence", "funnel", "everyone") or call.name in _OCCURRENCES:
+            return self._truth(call, condition)
+        return self._measure(call, condition)
+
+    def _about_subject(
+        self, call: syntax.CallSyntax, condition: tree.Condition | None, *, in_filter: bool
+    ) -> tree.Node:
+        name = self._single_subject(call, in_filter=in_filter)
+        if call.name == "size":
+            if not isinstance(condition, tree.Compare) or type(condition.value) is not int:
+                self._fail(call.place, "size(...) needs a comparison with a whole number", "as in size(tags) >= 2")
+            return self._subject_test(name, tree.SizeTest(condition.op, condition.value), in_filter=in_filter)
+        if condition is not None:
+            self._fail(call.place, f"{call.name}(...) takes no comparison")
+        return self._subject_test(name, tree.Exists(negated=call.name == "missing"), in_filter=in_filter)
+
+    def _truth(self, call: syntax.CallSyntax, condition: tree.Condition | None) -> tree.Node:
+        if condition is not None:
+            self._fail(call.place, f"{call.name}(...) is true or false and takes no comparison")
+        if call.name == "everyone":
+            return tree.Everyone()
+        if call.name == "funnel":
+            self._fail(call.place, "a funnel is a report and stands alone", "use sequence(...) inside a segment")
+        if call.name == "sequence":
+            steps, options = self._steps(call)
+            return tree.SequenceTest(steps, *self._sequence_options(call, options))
+        events, prop, options = self._events(call)
+        self._no_property(call, prop)
+        window = options.window()
+        options.finish()
+        if call.name in _OCCURRENCES:
+            if isinstance(window, tree.Always):
+                self._fail(call.place, f"{call.name}(...) needs a window", f'as in {call.name}("Signup", last: 30d)')
+            return tree.OccurrenceTest(_OCCURRENCES[call.name], events, window)
+        return tree.Did(events, window)
+
+    def _measure(self, call: syntax.CallSyntax, condition: tree.Condition | None) -> tree.Node:
+        if not isinstance(condition, tree.Compare) or type(condition.value) not in (int, float):
+            self._fail(call.place, f"{call.name}(...) needs a comparison with a number", f"as in {call.name}(...) >= 3")
+        number = condition.value
+        assert isinstance(number, int | float)
+        events, prop, options = self._events(call)
+        window = options.window()
+        exclude_zero = options.word("zero", ("exclude", "include")) == "exclude" if call.name == "count" else False
+        options.finish()
+        if call.name == "count":
+            self._no_property(call, prop)
+            return tree.CountTest(events, window, condition.op, number, exclude_zero)
+        if prop is None:
+            self._fail(call.place, f"{call.name}(...) needs a property", f'as in {call.name}("Charged".amount)')
+        return tree.AggregateTest(_AGGREGATES[call.name], prop, events, window, condition.op, number)
+
+    def _events(self, call: syntax.CallSyntax) -> tuple[tree.Events, str | None, Options]:
+        chain, filters, options = self._split(call)
+        if chain is None or len(chain.events) != 1:
+            self._fail(call.place, f"{call.name}(...) needs one event first", f'as in {call.name}("Charged", ...)')
+        event = chain.events[0]
+        return self._event(event, filters), event.property, options
+
+    def _steps(self, call: syntax.CallSyntax) -> tuple[tuple[tree.Events, ...], Options]:
+        chain, filters, options = self._split(call)
+        if chain is None or len(chain.events) < 2:
+            self._fail(call.place, f"{call.name}(...) needs two steps or more", f'as in {call.name}("View" -> "Buy")')
+        if filters:
+            self._fail(call.place, "filters belong to a step", 'as in sequence("View" -> "Buy"(amount > 10))')
+        for event in chain.events:
+            if event.property is not None:
+                self._fail(event.place, "a step has no property")
+        return tuple(self._event(event, ()) for event in chain.events), options
+
+    def _event(self, event: syntax.EventSyntax, filters: Sequence[syntax.Syntax]) -> tree.Events:
+        conditions = tuple(self._node(item, in_filter=True) for item in (*event.where, *filters))
+        where = None if not conditions else conditions[0] if len(conditions) == 1 else tree.All(conditions)
+        return tree.Events(event.names, where)
+
+    def _split(
+        self, call: syntax.CallSyntax
+    ) -> tuple[syntax.ChainSyntax | None, list[syntax.Syntax], Options]:
+        chain: syntax.ChainSyntax | None = None
+        filters, options = list[syntax.Syntax](), list[syntax.OptionSyntax]()
+        for position, argument in enumerate(call.arguments):
+            if isinstance(argument, syntax.ChainSyntax):
+                if position:
+                    self._fail(argument.place, "events stand first", "several names go into [...]")
+                chain = argument
+            elif isinstance(argument, syntax.OptionSyntax):
+                options.append(argument)
+            else:
+                filters.append(argument)
+        return chain, filters, Options(self._text, call, options)
+
+    def _sequence_options(
+        self, call: syntax.CallSyntax, options: Options
+    ) -> tuple[tree.Window, tree.Duration | None, bool]:
+        window, within = options.window(), options.duration("within")
+        strict = options.word("tie", ("strict", "ordered")) == "strict"
+        options.finish()
+        return window, within, strict
+
+    def _subject(self, call: syntax.CallSyntax, *, in_filter: bool) -> str:
+        wanted = "prop" if in_filter else "attr"
+        if call.name != wanted:
+            self._fail(call.place, f"{call.name}(...) cannot stand here", f"use {wanted}(...)")
+        match call.arguments:
+            case (syntax.ChainSyntax(events=(syntax.EventSyntax(names=(name,), property=None, where=()),)),):
+                return name
+        self._fail(call.place, f"{call.name}(...) takes one name in quotes", f'as in {call.name}("Customer type")')
+
+    def _single_subject(self, call: syntax.CallSyntax, *, in_filter: bool) -> str:
+        match call.arguments:
+            case (syntax.PredicateSyntax(operand=syntax.NameSyntax(name=name), condition=None),):
+                return name
+            case (syntax.PredicateSyntax(operand=syntax.CallSyntax() as inner, condition=None),):
+                return self._subject(inner, in_filter=in_filter)
+        self._fail(call.place, f"{call.name}(...) takes one name", f"as in {call.name}(plan)")
+
+    def _no_property(self, call: syntax.CallSyntax, prop: str | None) -> None:
+        if prop is not None:
+            self._fail(call.place, f"{call.name}(...) takes no property")
+
+    def _fail(self, place: syntax.Place, problem: str, hint: str = "") -> NoReturn:
+        raise QuerySyntaxError(self._text, place.line, place.column, problem, hint)

@@ -1,0 +1,113 @@
+"""The `name: value` options of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from cdp_query import tree
+from cdp_query.errors import QuerySyntaxError
+from cdp_query.language.suggest import nearest_hint
+from cdp_query.language.syntax import CallSyntax, NameSyntax, OptionSyntax, Place
+
+_WINDOWS: Final = (
+    "from", "to", "before", "after", "last", "last_calendar", "days_ago", "ago", "more_than_ago", "this", "previous",
+)
+_MOMENT: Final = "a date such as 2026-01-31"
+_DURATION: Final = "a duration such as 30d"
+
+
+class Options:
+    """Takes options out one by one; `finish` complains about what is left."""
+
+    def __init__(self, text: str, call: CallSyntax, options: Sequence[OptionSyntax]) -> None:
+        self._text, self._call = text, call
+        self._given = dict[str, OptionSyntax]()
+        self._allowed = list[str]()
+        for option in options:
+            if option.name in self._given:
+                self._fail(option.place, f"{option.name!r} is given twice")
+            self._given[option.name] = option
+
+    def window(self) -> tree.Window:
+        """The window option, or Always."""
+        self._allowed.extend(_WINDOWS)
+        names = [name for name in self._given if name in _WINDOWS]
+        if not names:
+            return tree.Always()
+        first = self._given[names[0]]
+        if sorted(names) == ["from", "to"]:
+            return tree.FromTo(self._moment("from"), self._moment("to"))
+        if len(names) > 1:
+            self._fail(self._given[names[1]].place, f"{names[0]!r} and {names[1]!r} are both windows", "give one")
+        match names[0]:
+            case "from" | "to":
+                missing = "to" if names[0] == "from" else "from"
+                self._fail(first.place, f"{names[0]!r} needs {missing!r} as well", "or use after: or before:")
+            case "before":
+                return tree.Before(self._moment("before"))
+            case "after":
+                return tree.After(self._moment("after"))
+            case "last":
+                return tree.Last(self._required_duration("last"))
+            case "last_calendar":
+                return tree.LastCalendar(self._required_duration("last_calendar"))
+            case "more_than_ago":
+                return tree.MoreThanAgo(self._required_duration("more_than_ago"))
+        return self._other_window(first)
+
+    def duration(self, name: str) -> tree.Duration | None:
+        """A duration option, or None when it is not given."""
+        self._allowed.append(name)
+        return self._required_duration(name) if name in self._given else None
+
+    def word(self, name: str, known: Sequence[str]) -> str | None:
+        """An option that is one of `known`, or None when it is not given."""
+        self._allowed.append(name)
+        option = self._given.pop(name, None)
+        if option is None:
+            return None
+        match option.values:
+            case (NameSyntax(name=word),) if word in known:
+                return word
+            case (NameSyntax(name=word, place=place),):
+                hint = nearest_hint(word, known) or f"one of: {', '.join(known)}"
+                self._fail(place, f"{word!r} is no value of {name!r}", hint)
+        self._fail(option.place, f"{name!r} takes one of: {', '.join(known)}")
+
+    def finish(self) -> None:
+        """Complain about options nobody asked for."""
+        for option in self._given.values():
+            hint = nearest_hint(option.name, self._allowed) or f"it takes: {', '.join(self._allowed)}"
+            self._fail(option.place, f"{self._call.name}(...) has no option {option.name!r}", hint)
+
+    def _other_window(self, option: OptionSyntax) -> tree.Window:
+        if option.name in ("this", "previous"):
+            unit = self.word(option.name, tree.CALENDAR_UNITS)
+            assert unit is not None
+            return tree.This(unit) if option.name == "this" else tree.Previous(unit)
+        del self._given[option.name]
+        match option.name, option.values:
+            case "days_ago", (int() as days,) if days >= 0:
+                return tree.DaysAgo(days)
+            case "ago", (tree.Duration() as near, tree.Duration() as far):
+                return tree.Ago(near, far)
+        wanted = "a number of days, as in days_ago: 3" if option.name == "days_ago" else "a range, as in ago: 30d..60d"
+        self._fail(option.place, f"{option.name!r} takes {wanted}")
+
+    def _moment(self, name: str) -> tree.Moment:
+        option = self._given.pop(name)
+        match option.values:
+            case (tree.Moment() as moment,):
+                return moment
+        self._fail(option.place, f"{name!r} takes {_MOMENT}")
+
+    def _required_duration(self, name: str) -> tree.Duration:
+        option = self._given.pop(name)
+        match option.values:
+            case (tree.Duration() as duration,):
+                return duration
+        self._fail(option.place, f"{name!r} takes {_DURATION}")
+
+    def _fail(self, place: Place, problem: str, hint: str = "") -> NoReturn:
+        raise QuerySyntaxError(self._text, place.line, place.column, problem, hint)

@@ -1,0 +1,189 @@
+"""Text to tree."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any as Anything
+from typing import Final
+
+import lark
+
+from cdp_query import tree
+from cdp_query.errors import QuerySyntaxError
+from cdp_query.language import syntax
+from cdp_query.language.build import Builder
+from cdp_query.language.suggest import nearest_hint
+from cdp_query.limits import QUERY_NESTING_MAX, QUERY_TEXT_CHARACTERS_MAX
+
+_TERMINALS: Final = {
+    "NAME": "a name", "STRING": 'a string in double quotes', "INTEGER": "a number", "FLOAT": "a number",
+    "DURATION": "a duration such as 30d", "MOMENT": "a date such as 2026-01-31", "LPAR": "(", "RPAR": ")",
+    "COMMA": ",", "COLON": ":", "LSQB": "[", "RSQB": "]", "DOT": ".", "__ANON_0": "->", "__ANON_1": "..",
+    "OPERATOR": "a comparison (= != < <= > >=)", "TEXT_OPERATOR": "contains, starts_with, ends_with or matches",
+    "LIST_OPERATOR": "has, has_any, has_all or has_none", "TRUE": "true", "FALSE": "false", "CI": "ci",
+    "AND": "and", "OR": "or", "NOT": "not", "IN": "in", "BETWEEN": "between", "$END": "the end",
+}
+_KEYWORDS: Final = ("and", "or", "not", "in", "between", "contains", "starts_with", "ends_with", "matches", "has")
+
+
+
+
+def parse(text: str) -> tree.Question:
+    """The tree of a question in text form; QuerySyntaxError points at the place of a mistake."""
+    if len(text) > QUERY_TEXT_CHARACTERS_MAX:
+        raise QuerySyntaxError("", 1, 1, f"the question is longer than {QUERY_TEXT_CHARACTERS_MAX} characters")
+    _check_nesting(text)
+    try:
+        parsed = _parser().parse(text)
+    except lark.exceptions.UnexpectedInput as error:
+        raise _explain(text, error) from None
+    return Builder(text).question(_Shapes().transform(parsed))
+
+
+@cache
+def _parser() -> lark.Lark:
+    grammar = resources.files(__package__).joinpath("grammar.lark").read_text()
+    return lark.Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True)
+
+
+def _check_nesting(text: str) -> None:
+    depth = 0
+    for index, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth > QUERY_NESTING_MAX:
+            line = text.count("\n", 0, index) + 1
+            column = index - (text.rfind("\n", 0, index) + 1) + 1
+            raise QuerySyntaxError(text, line, column, f"more than {QUERY_NESTING_MAX} parentheses inside each other")
+
+
+def _explain(text: str, error: lark.exceptions.UnexpectedInput) -> QuerySyntaxError:
+    if isinstance(error, lark.exceptions.UnexpectedCharacters):
+        problem = f"unexpected {text[error.pos_in_stream]!r}" if error.pos_in_stream is not None else "unexpected text"
+        if text[error.pos_in_stream or 0] == '"':
+            problem = "this string has no closing quote on its line"
+        elif text[error.pos_in_stream or 0] == "'":
+            problem = "strings stand in double quotes"
+        return QuerySyntaxError(text, error.line, error.column, problem, _expected(error.allowed or set()))
+    if isinstance(error, lark.exceptions.UnexpectedToken):
+        expected = set(error.accepts or error.expected)
+        if error.token.type == "$END":
+            lines = text.splitlines() or [""]
+            return QuerySyntaxError(text, len(lines), len(lines[-1]) + 1, "the question ends too early", _expected(expected))
+        hint = nearest_hint(str(error.token), _KEYWORDS) if error.token.type == "NAME" else ""
+        parts = [part for part in (_expected(expected), hint) if part]
+        return QuerySyntaxError(text, error.line, error.column, f"unexpected {str(error.token)!r}", "\n".join(parts))
+    return QuerySyntaxError(text, 1, 1, str(error))
+
+
+def _expected(terminals: set[str]) -> str:
+    names = sorted({_TERMINALS.get(terminal, terminal.lower()) for terminal in terminals})
+    return f"expected {', '.join(names)}" if names else ""
+
+
+def _unquote(token: lark.Token) -> str:
+    try:
+        text: str = json.loads(token)
+    except json.JSONDecodeError:
+        text = str(token)[1:-1]
+    return text
+
+
+def _duration(token: lark.Token) -> tree.Duration:
+    digits = "".join(character for character in token if character.isdigit())
+    unit = token[len(digits) :]
+    return tree.Duration(int(digits), "m" if unit == "min" else unit)
+
+
+def _place(token: lark.Token) -> syntax.Place:
+    return syntax.Place(token.line or 1, token.column or 1)
+
+
+def _value(token: lark.Token) -> Anything:
+    match token.type:
+        case "STRING":
+            return _unquote(token)
+        case "DURATION":
+            return _duration(token)
+        case "MOMENT":
+            return tree.Moment(str(token))
+        case "INTEGER":
+            return int(token)
+        case "FLOAT":
+            return float(token)
+        case "NAME":
+            return syntax.NameSyntax(str(token), _place(token))
+    return token.type == "TRUE"
+
+
+@lark.v_args(inline=True)
+class _Shapes(lark.Transformer[Anything, Anything]):
+    """Parse tree to syntax objects, bottom up."""
+
+    def start(self, expression: Anything) -> Anything:
+        return expression
+
+    def any_of(self, *items: Anything) -> Anything:
+        return items[0] if len(items) == 1 else syntax.AnySyntax(items)
+
+    def all_of(self, *items: Anything) -> Anything:
+        return items[0] if len(items) == 1 else syntax.AllSyntax(items)
+
+    def negation(self, item: Anything) -> Anything:
+        return syntax.NotSyntax(item)
+
+    def predicate(self, operand: Anything, condition: Anything) -> Anything:
+        return syntax.PredicateSyntax(operand, condition)
+
+    def group(self, expression: Anything) -> Anything:
+        return expression
+
+    def name(self, token: lark.Token) -> Anything:
+        return _value(token)
+
+    def call(self, name: lark.Token, *arguments: Anything) -> Anything:
+        given = tuple(argument for argument in arguments if argument is not None)
+        return syntax.CallSyntax(str(name), given, _place(name))
+
+    def option(self, name: lark.Token, values: Anything) -> Anything:
+        return syntax.OptionSyntax(str(name), values, _place(name))
+
+    def option_value(self, *tokens: Anything) -> Anything:
+        return tuple(_value(token) for token in tokens if token is not None)
+
+    def chain(self, *events: Anything) -> Anything:
+        return syntax.ChainSyntax(events, events[0].place)
+
+    def event(self, names: Anything, prop: Anything, where: Anything) -> Anything:
+        return syntax.EventSyntax(tuple(map(_unquote, names)), prop, where or (), _place(names[0]))
+
+    def where(self, *filters: Anything) -> Anything:
+        return filters
+
+    def event_names(self, *tokens: Anything) -> Anything:
+        return tokens
+
+    def property(self, token: lark.Token) -> Anything:
+        return _unquote(token) if token.type == "STRING" else str(token)
+
+    def compare(self, operator: lark.Token, value: Anything, ci: Anything) -> Anything:
+        return tree.Compare(tree.Op(str(operator)), value, ci is not None)
+
+    def one_of(self, negated: Anything, values: Anything, ci: Anything) -> Anything:
+        return tree.OneOf(values, negated is not None, ci is not None)
+
+    def between(self, low: Anything, high: Anything) -> Anything:
+        return tree.Between(low, high)
+
+    def text_test(self, negated: Anything, operator: lark.Token, pattern: lark.Token, ci: Anything) -> Anything:
+        return tree.TextTest(tree.TextOp(str(operator)), _unquote(pattern), negated is not None, ci is not None)
+
+    def list_test(self, operator: lark.Token, values: Anything) -> Anything:
+        return tree.ListTest(tree.ListOp(str(operator)), values if isinstance(values, tuple) else (values,))
+
+    def list(self, *values: Anything) -> Anything:
+        return values
+
+    def literal(self, token: lark.Token) -> Anything:
+        return _value(token)

@@ -1,0 +1,167 @@
+"""Tree to canonical text: `parse` of it gives the same tree back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from cdp_query import tree
+
+_PLAIN: Final = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)*")
+_RESERVED: Final = frozenset(
+    "and or not in between contains starts_with ends_with matches has has_any has_all has_none true false ci everyone".split()
+)
+
+
+def print_question(question: tree.Question) -> str:
+    """Canonical text of a question; a Breakdown prints as its segment."""
+    match question:
+        case tree.Funnel():
+            return _sequence("funnel", question)
+        case tree.Breakdown(segment):
+            return _node(segment)
+    return _node(question)
+
+
+def _node(node: tree.Node) -> str:
+    match node:
+        case tree.All(items):
+            return _joined(" and ", items, tree.All)
+        case tree.Any(items):
+            return _joined(" or ", items, tree.Any)
+        case tree.Not(item):
+            return f"not {_nested(item)}"
+        case tree.Everyone():
+            return "everyone"
+        case tree.AttributeTest(name, condition):
+            return _test(name, condition, "attr")
+        case tree.PropertyTest(name, condition):
+            return _test(name, condition, "prop")
+        case tree.Did(events, window):
+            return f"did({_arguments(events, None, window)})"
+        case tree.CountTest(events, window, op, value, exclude_zero):
+            extra = ["zero: exclude"] if exclude_zero else []
+            return f"count({_arguments(events, None, window, extra)}) {op.value} {_literal(value)}"
+        case tree.AggregateTest(aggregate, prop, events, window, op, value):
+            return f"{aggregate.value}({_arguments(events, prop, window)}) {op.value} {_literal(value)}"
+        case tree.OccurrenceTest(occurrence, events, window):
+            return f"{occurrence.value}({_arguments(events, None, window)})"
+        case tree.SequenceTest():
+            return _sequence("sequence", node)
+
+
+def _joined(word: str, items: tuple[tree.Node, ...], kind: type[tree.Node]) -> str:
+    if len(items) < 2:
+        # A group of one has no text of its own; binding treats it as its item.
+        return _nested(items[0]) if items else "everyone" if kind is tree.All else "not everyone"
+    return word.join(_nested(item) for item in items)
+
+
+def _nested(node: tree.Node) -> str:
+    text = _node(node)
+    return f"({text})" if isinstance(node, tree.All | tree.Any) and len(node.items) > 1 else text
+
+
+def _sequence(name: str, node: tree.SequenceTest | tree.Funnel) -> str:
+    options = _window(node.window)
+    if node.within is not None:
+        options.insert(0, f"within: {node.within}")
+    if node.strict_ties:
+        options.append("tie: strict")
+    return f"{name}({', '.join([' -> '.join(map(_step, node.steps)), *options])})"
+
+
+def _step(events: tree.Events) -> str:
+    return _names(events.names) + (f"({_node(events.where)})" if events.where is not None else "")
+
+
+def _arguments(events: tree.Events, prop: str | None, window: tree.Window, extra: Iterable[str] = ()) -> str:
+    first = _names(events.names) + (f".{_word(prop)}" if prop is not None else "")
+    return ", ".join([first, *_filters(events.where), *_window(window), *extra])
+
+
+def _filters(where: tree.Node | None) -> list[str]:
+    if where is None:
+        return []
+    if isinstance(where, tree.All) and len(where.items) > 1:
+        return [_node(item) for item in where.items]
+    return [_node(where)]
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return json.dumps(names[0], ensure_ascii=False) if len(names) == 1 else _list(names)
+
+
+def _word(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) and name not in _RESERVED else json.dumps(name, ensure_ascii=False)
+
+
+def _subject(name: str, function: str) -> str:
+    word = _word(name)
+    return f"{function}({word})" if word.startswith('"') else word
+
+
+def _test(name: str, condition: tree.Condition, function: str) -> str:
+    subject = _subject(name, function)
+    match condition:
+        case tree.Compare(op, value, ci):
+            return f"{subject} {op.value} {_literal(value)}{_ci(ci)}"
+        case tree.OneOf(values, negated, ci):
+            return f"{subject} {'not ' if negated else ''}in {_list(values)}{_ci(ci)}"
+        case tree.Between(low, high):
+            return f"{subject} between {_literal(low)} and {_literal(high)}"
+        case tree.TextTest(op, pattern, negated, ci):
+            return f"{subject} {'not ' if negated else ''}{op.value} {_literal(pattern)}{_ci(ci)}"
+        case tree.Exists(negated):
+            return f"{'missing' if negated else 'exists'}({subject})"
+        case tree.ListTest(op, values):
+            return f"{subject} {op.value} {_literal(values[0]) if op is tree.ListOp.HAS else _list(values)}"
+        case tree.SizeTest(op, size):
+            return f"size({subject}) {op.value} {size}"
+
+
+def _ci(ci: bool) -> str:
+    return " ci" if ci else ""
+
+
+def _list(values: tuple[tree.Literal, ...]) -> str:
+    return f"[{', '.join(map(_literal, values))}]"
+
+
+def _literal(value: tree.Literal) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case tree.Moment(iso):
+            return iso
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+    return repr(value)
+
+
+def _window(window: tree.Window) -> list[str]:
+    match window:
+        case tree.Always():
+            return []
+        case tree.FromTo(start, end):
+            return [f"from: {start.iso}", f"to: {end.iso}"]
+        case tree.Before(moment):
+            return [f"before: {moment.iso}"]
+        case tree.After(moment):
+            return [f"after: {moment.iso}"]
+        case tree.Last(duration):
+            return [f"last: {duration}"]
+        case tree.LastCalendar(duration):
+            return [f"last_calendar: {duration}"]
+        case tree.DaysAgo(days):
+            return [f"days_ago: {days}"]
+        case tree.Ago(near, far):
+            return [f"ago: {near}..{far}"]
+        case tree.MoreThanAgo(duration):
+            return [f"more_than_ago: {duration}"]
+        case tree.This(unit):
+            return [f"this: {unit}"]
+        case tree.Previous(unit):
+            return [f"previous: {unit}"]

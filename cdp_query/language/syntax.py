@@ -1,0 +1,91 @@
+"""What the grammar yields: shapes with their places in the text, not yet checked for meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdp_query.tree import Condition, Duration, Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands in the text, counted from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class NameSyntax:
+    """A plain word."""
+
+    name: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSyntax:
+    """name: value."""
+
+    name: str
+    values: tuple[Duration | Moment | NameSyntax | int | str, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class EventSyntax:
+    """Event names, perhaps with a property and filters."""
+
+    names: tuple[str, ...]
+    property: str | None
+    where: tuple[Syntax, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSyntax:
+    """One event, or several joined by arrows."""
+
+    events: tuple[EventSyntax, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class CallSyntax:
+    """name(arguments)."""
+
+    name: str
+    arguments: tuple[Syntax | OptionSyntax | ChainSyntax, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class PredicateSyntax:
+    """An operand with a condition, or alone."""
+
+    operand: NameSyntax | CallSyntax
+    condition: Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class AllSyntax:
+    """and."""
+
+    items: tuple[Syntax, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnySyntax:
+    """or."""
+
+    items: tuple[Syntax, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotSyntax:
+    """not."""
+
+    item: Syntax
+
+
+Syntax = PredicateSyntax | AllSyntax | AnySyntax | NotSyntax

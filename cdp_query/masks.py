@@ -1,0 +1,106 @@
+"""Matchers applied to columns: values of one kind in, one bool each out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any as Anything
+
+import numpy as np
+
+from cdp_query.matchers import Matcher
+from cdp_query.ranges import Range
+from cdp_store.arrays import AnyArray, Bools
+from cdp_store.events.column import EventColumn
+from cdp_store.values import Kind
+from cdp_store.view import PartitionView
+
+
+def column_mask(view: PartitionView, key: int, column: EventColumn, matcher: Matcher) -> Bools:
+    """Which values of an event column satisfy the positive condition; entries that are not present may say anything."""
+    kind, values = column.kind, column.values
+    if column.is_decimal and not matcher.everything:
+        bounds = [_shifted(*wanted.mantissas(column.scale), column.base) for wanted in matcher.numbers]
+        return _inside_any(values, bounds)
+    if column.base and kind in (Kind.INT, Kind.TIME) and not matcher.everything:
+        bounds = [_shifted(low, high, column.base) for low, high in _integer_bounds(kind, matcher)]
+        return _inside_any(values, bounds)
+    if kind in (Kind.STRING, Kind.LIST) and column.base:
+        values = column.integers()
+    return values_mask(kind, values, matcher, lambda: decided_codes(view, key, kind, matcher, attribute=False))
+
+
+def values_mask(kind: Kind, values: AnyArray, matcher: Matcher, codes: Callable[[], Bools]) -> Bools:
+    """Which plain values of a kind satisfy the positive condition; `codes` decides strings and lists by code."""
+    if matcher.everything:
+        return np.ones(values.shape[0], np.bool_)
+    match kind:
+        case Kind.INT | Kind.TIME:
+            return _inside_any(values, _integer_bounds(kind, matcher))
+        case Kind.FLOAT:
+            # A float32 column must be compared in float64: the bound may not be a float32.
+            bounds = [wanted.floats() for wanted in matcher.numbers]
+            return _inside_any(values, [(np.float64(low), np.float64(high)) for low, high in bounds])
+        case Kind.BOOL:
+            table = np.array([flag in matcher.flags for flag in (False, True)])
+            return table[values.astype(np.uint8)]
+        case Kind.STRING | Kind.LIST:
+            decided = codes()
+            return decided[values] if decided.size else np.zeros(values.shape[0], np.bool_)
+    return np.zeros(values.shape[0], np.bool_)
+
+
+def decided_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *, attribute: bool) -> Bools:
+    """Per dictionary code of a property or attribute, whether it satisfies the positive condition."""
+    if kind is Kind.LIST:
+        return matcher.decide_lists(view.strings(key, attribute=attribute, is_list=True))
+    strings = view.strings(key, attribute=attribute)
+    if matcher.literals is None:
+        return matcher.decide_strings(strings)
+    decided: Bools = np.zeros(len(strings), np.bool_)
+    for literal in matcher.literals:
+        code = view.string_code(key, literal, attribute=attribute)
+        if code is not None and code < decided.shape[0]:
+            decided[code] = True
+    return decided
+
+
+def _integer_bounds(kind: Kind, matcher: Matcher) -> list[tuple[int, int]]:
+    if kind is Kind.TIME:
+        return [(span.first_ms, span.last_ms) for span in matcher.times]
+    return [wanted.integers() for wanted in matcher.numbers]
+
+
+def _shifted(low: int, high: int, base: int) -> tuple[int, int]:
+    return low - base, high - base
+
+
+def _inside_any(values: AnyArray, bounds: Iterable[tuple[Anything, Anything]]) -> Bools:
+    mask: Bools | None = None
+    for low, high in bounds:
+        inside = _inside(values, low, high)
+        mask = inside if mask is None else mask | inside
+    return np.zeros(values.shape[0], np.bool_) if mask is None else mask
+
+
+def _inside(values: AnyArray, low: Anything, high: Anything) -> Bools:
+    """low <= values <= high, each side compared only where it can matter for the type."""
+    if low > high:
+        return np.zeros(values.shape[0], np.bool_)
+    if values.dtype.kind == "f":
+        return (values >= low) & (values <= high)
+    info = np.iinfo(values.dtype)
+    if low > info.max or high < info.min:
+        return np.zeros(values.shape[0], np.bool_)
+    mask: Bools | None = None
+    if low > info.min:
+        mask = values >= low
+    if high < info.max:
+        below: Bools = values <= high
+        mask = below if mask is None else mask & below
+    return np.ones(values.shape[0], np.bool_) if mask is None else mask
+
+
+def range_mask(values: AnyArray, wanted: Range) -> Bools:
+    """Which values of an int or float array lie in a range."""
+    low, high = wanted.floats() if values.dtype.kind == "f" else wanted.integers()
+    return _inside(values, low, high)

@@ -1,0 +1,50 @@
+"""What one partition contributes to an answer. Merging is associative and commutative; Partial() is neutral."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+
+from cdp_query.bind import Names
+from cdp_query.stats import NodeStats, merge_stats
+
+# A value with its kind, so that 1, 1.0 and true stay apart; (0, None) is "(none)".
+ValueKey = tuple[int, bool | int | float | str | None]
+NONE_KEY: ValueKey = (0, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Counts of one or several partitions.
+
+    population: |U|; count: members; steps: users at least that deep in a funnel; values: members by attribute value;
+    known: names of the question these partitions know; stats: by node.
+    """
+
+    population: int = 0
+    count: int = 0
+    steps: tuple[int, ...] = ()
+    values: Mapping[ValueKey, int] = field(default_factory=dict)
+    known: Names = Names()
+    stats: Mapping[int, NodeStats] = field(default_factory=dict)
+
+
+def merge(first: Partial, second: Partial) -> Partial:
+    """The contribution of both."""
+    longer, shorter = sorted((first.steps, second.steps), key=len, reverse=True)
+    padded = shorter + (0,) * (len(longer) - len(shorter))
+    return Partial(
+        first.population + second.population,
+        first.count + second.count,
+        tuple(a + b for a, b in zip(longer, padded, strict=True)),
+        dict(Counter(first.values) + Counter(second.values)),
+        first.known.merge(second.known),
+        merge_stats(first.stats, second.stats),
+    )
+
+
+def merge_all(partials: Iterable[Partial]) -> Partial:
+    """The contribution of all."""
+    return reduce(merge, partials, Partial())

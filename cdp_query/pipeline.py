@@ -1,0 +1,83 @@
+"""The whole path of a question, for reading first: text -> tree -> bound -> plan -> partial."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cdp_query import tree
+from cdp_query.bind import Binder, names_of
+from cdp_query.breakdown import breakdown
+from cdp_query.errors import QueryInvalid
+from cdp_query.execute import Checkpoint, Execution
+from cdp_query.language import parse
+from cdp_query.partial import Partial
+from cdp_query.plan import plan
+from cdp_query.rules import rewrite
+from cdp_query.sequences import sequence_depth
+from cdp_query.stats import Meter
+from cdp_store.arrays import Bools
+from cdp_store.ids import AttributeId
+from cdp_store.view import PartitionView
+
+
+def prepare(text: str, by: str | None, context: tree.Context) -> tree.Question:
+    """Text as typed to a checked, rewritten tree; `by` makes a breakdown of it."""
+    return check(_with_breakdown(parse(text), by), context)
+
+
+def check(question: tree.Question, context: tree.Context) -> tree.Question:
+    """A tree from anywhere to a checked, rewritten one; raises QueryInvalid for what has no meaning."""
+    Binder(context).check(question)
+    return rewrite(question)
+
+
+def evaluate(
+    question: tree.Question, view: PartitionView, binder: Binder, checkpoint: Checkpoint = lambda: None
+) -> Partial:
+    """The contribution of one partition to the answer."""
+    execution = Execution(view, binder.context, Meter(), checkpoint)
+    population = execution.population()
+    size = int(np.count_nonzero(population))
+    known = names_of(question).known_to(view.schema)
+    if isinstance(question, tree.Funnel):
+        steps = _funnel_steps(question, execution, binder, population)
+        return Partial(size, steps[-1], steps, known=known, stats=execution.meter.nodes())
+    segment = question.segment if isinstance(question, tree.Breakdown) else question
+    mask = _members(segment, execution, binder) & population
+    values = {}
+    if isinstance(question, tree.Breakdown):
+        attribute = view.schema.attributes.get(question.attribute)
+        values = breakdown(
+            view, mask, None if attribute is None else AttributeId(attribute), binder.context.as_of_ms
+        )
+    return Partial(size, int(np.count_nonzero(mask)), (), values, known, execution.meter.nodes())
+
+
+def members(
+    segment: tree.Node, view: PartitionView, binder: Binder, checkpoint: Checkpoint = lambda: None
+) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Rows of a segment's members in one partition, ascending."""
+    execution = Execution(view, binder.context, Meter(), checkpoint)
+    return np.flatnonzero(_members(segment, execution, binder) & execution.population())
+
+
+def _members(segment: tree.Node, execution: Execution, binder: Binder) -> Bools:
+    bound = binder.bind(segment, execution.view.schema)
+    return execution.mask(plan(bound, execution.view))
+
+
+def _funnel_steps(question: tree.Funnel, execution: Execution, binder: Binder, population: Bools) -> tuple[int, ...]:
+    bound = binder.bind_sequence(question, execution.view.schema)
+    with execution.meter.timed(bound.id) as stats:
+        depth = sequence_depth(execution.view, bound, stats)[population]
+        reached = tuple(int(np.count_nonzero(depth >= step)) for step in range(1, len(bound.steps) + 1))
+        stats.rows_true += reached[-1]
+    return reached
+
+
+def _with_breakdown(question: tree.Question, by: str | None) -> tree.Question:
+    if by is None:
+        return question
+    if isinstance(question, tree.Funnel | tree.Breakdown):
+        raise QueryInvalid("a breakdown by an attribute takes a segment, not a report")
+    return tree.Breakdown(question, by)

@@ -1,0 +1,21 @@
+"""not (a and b) -> not a or not b; not not a -> a; so that `not` stands only in front of predicates."""
+
+from __future__ import annotations
+
+from cdp_query.tree import All, Any, Node, Not
+
+
+def push_not(node: Node) -> Node:
+    """The segment with every `not` moved down to its predicate."""
+    match node:
+        case Not(Not(item)):
+            return push_not(item)
+        case Not(All(items)):
+            return Any(tuple(push_not(Not(item)) for item in items))
+        case Not(Any(items)):
+            return All(tuple(push_not(Not(item)) for item in items))
+        case All(items):
+            return All(tuple(map(push_not, items)))
+        case Any(items):
+            return Any(tuple(map(push_not, items)))
+    return node

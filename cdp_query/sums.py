@@ -1,0 +1,104 @@
+"""Exact per-user sums: integers in int64, floats correctly rounded whatever the order of the events.
+
+The float sum of a user is the true real sum of its float64 values rounded once to float64, as math.fsum gives
+it; so it depends neither on arrival order nor on chunks or partitions. The fast road keeps a double-double
+per row (about 106 bits) with a bound on its error; a row whose rounding that bound leaves open, very rarely
+one, is summed again exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cdp_query.kernels import aggregate
+from cdp_store.arrays import F64, I64, U32, Bools
+from cdp_store.events.chunk import EventChunk
+from cdp_store.events.sealing import order_by_row_time
+
+_UNIT = 2.0**-52
+
+
+class Sums:
+    """Accumulators of one aggregate over the rows of a partition."""
+
+    def __init__(self, row_count: int) -> None:
+        self.counts: U32 = np.zeros(row_count, np.uint32)
+        self.integers: I64 = np.zeros(row_count, np.int64)
+        self._floats = list[tuple[EventChunk, F64, Bools]]()
+        self._high: F64 = np.zeros(row_count, np.float64)
+        self._low: F64 = np.zeros(row_count, np.float64)
+        self._biggest: F64 = np.zeros(row_count, np.float64)
+        self._float_counts: U32 = np.zeros(row_count, np.uint32)
+
+    @property
+    def any_floats(self) -> bool:
+        """Whether any float was added."""
+        return bool(self._floats)
+
+    def float_rows(self) -> Bools:
+        """Rows with at least one float."""
+        return self._float_counts > 0
+
+    def add_floats(self, chunk: EventChunk, values: F64, mask: Bools) -> None:
+        """Add the values with mask to their rows."""
+        self._floats.append((chunk, values, mask))
+        aggregate.sum_floats_by_row(chunk.rows, chunk.offsets, values, mask, self._high, self._low, self._biggest)
+        aggregate.count_by_row_where(chunk.rows, chunk.offsets, mask, self._float_counts)
+
+    def rounded(self) -> F64:
+        """Integers plus floats per row, rounded once to float64."""
+        high, low, biggest = self._high, self._low, self._biggest
+        whole, part = _split(self.integers)
+        counts = self._float_counts.astype(np.float64) + np.where(self.integers != 0, 2.0, 0.0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            for addend in (whole, part):
+                high, error = _two_sum(high, addend)
+                low = low + error
+                biggest = np.maximum(biggest, np.abs(addend))
+            total, rest = _two_sum(high, low)
+            # n additions, each rounding a low part of at most n ulps of the biggest addend.
+            error_bound = counts**3 * _UNIT**2 * biggest
+            half_ulp = np.spacing(np.nextafter(np.abs(total), 0.0)) / 2
+            certain = (np.abs(rest) + error_bound < half_ulp) | (counts <= 1) | (biggest == 0)
+        open_rows = np.flatnonzero(~certain)
+        if open_rows.size:
+            total[open_rows] = self._summed_again(open_rows)
+        return total
+
+    def averages(self) -> tuple[F64, Bools]:
+        """(average per row, rows that have values)."""
+        defined: Bools = self.counts > 0
+        sums = self.integers.astype(np.float64)
+        if self.any_floats:
+            sums = np.where(self.float_rows(), self.rounded(), sums)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums / self.counts, defined
+
+    def _summed_again(self, open_rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> F64:
+        is_open: Bools = np.zeros(self.counts.shape[0], np.bool_)
+        is_open[open_rows] = True
+        rows = [open_rows.astype(np.uint32)] * 2
+        values = [part[open_rows] for part in _split(self.integers)]
+        for chunk, floats, mask in self._floats:
+            full_rows = chunk.full_rows()
+            chosen = mask & is_open[full_rows]
+            rows.append(full_rows[chosen])
+            values.append(floats[chosen])
+        all_rows: U32 = np.concatenate(rows)
+        order = order_by_row_time(all_rows, np.zeros(all_rows.shape[0], np.int64))
+        starts = np.append(np.searchsorted(all_rows[order], open_rows), order.shape[0])
+        out: F64 = np.empty(open_rows.shape[0], np.float64)
+        aggregate.exact_sums(starts.astype(np.int64), np.concatenate(values)[order], out)
+        return out
+
+
+def _split(integers: I64) -> tuple[F64, F64]:
+    """Two float64 arrays whose sum is the integers exactly."""
+    low = integers & np.int64(0xFFFFFFFF)
+    return (integers - low).astype(np.float64), low.astype(np.float64)
+
+
+def _two_sum(a: F64, b: F64) -> tuple[F64, F64]:
+    total = a + b
+    shifted = total - a
+    return total, (a - (total - shifted)) + (b - shifted)

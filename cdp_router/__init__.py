@@ -1,0 +1,1 @@
+"""Delivery layer: everything that talks."""

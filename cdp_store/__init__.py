@@ -1,0 +1,1 @@
+"""Data layer: one partition's memory and its files."""

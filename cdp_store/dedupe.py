@@ -1,0 +1,98 @@
+"""Which message ids and batch ids a partition has already taken, bounded in memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+
+from cdp_store.arena import HashKey
+from cdp_store.arrays import Bools, U64
+from cdp_store.ids import SequenceNumber
+from cdp_store.kernels import hashing, tables
+from cdp_store.limits import BATCH_IDS_REMEMBERED, DEDUPE_IDS_PER_GENERATION
+from cdp_store.records import RecordBatch, Strings
+
+_TABLE_ROWS_MIN = 1024
+_ID_BITS = 128  # a keyed hash this wide stands for the id: no two ids of a cluster's life meet
+
+
+class _Generation:
+    """One growing hash set of 128-bit ids."""
+
+    def __init__(self) -> None:
+        self.table: U64 = np.zeros((_TABLE_ROWS_MIN, 2), np.uint64)
+        self.count = 0
+
+    def add(self, high: U64, low: U64) -> None:
+        wanted = (self.count + high.shape[0]) * 2
+        if wanted > self.table.shape[0]:
+            grown: U64 = np.zeros((1 << int(wanted - 1).bit_length(), 2), np.uint64)
+            kept = self.table[(self.table != 0).any(axis=1)]
+            tables.insert_ids(grown, np.ascontiguousarray(kept[:, 0]), np.ascontiguousarray(kept[:, 1]))
+            self.table = grown
+        self.count += tables.insert_ids(self.table, high, low)
+
+
+class MessageIds:
+    """The last one to two generations of message ids; the older generation is dropped when the newer is full."""
+
+    def __init__(self, key: HashKey, capacity: int = DEDUPE_IDS_PER_GENERATION) -> None:
+        self._key = tuple(np.uint64(part) for part in key)
+        self._capacity = capacity
+        self._older, self._newer = _Generation(), _Generation()
+
+    def hash(self, ids: Strings) -> tuple[U64, U64]:
+        """128-bit keyed hash of each id as two uint64 arrays; the empty id gives (0, 0)."""
+        high: U64 = np.empty(len(ids), np.uint64)
+        low: U64 = np.empty(len(ids), np.uint64)
+        hashing.hash_strings(self._key[0], self._key[1], ids.offsets, ids.data, high)
+        hashing.hash_strings(self._key[1], ~self._key[0], ids.offsets, ids.data, low)
+        empty = ids.offsets[1:] == ids.offsets[:-1]
+        high[empty] = 0
+        low[empty] = 0
+        return high, low
+
+    def seen(self, high: U64, low: U64) -> Bools:
+        """True for each id already added, or standing earlier in these arrays; the empty id is never seen."""
+        out: Bools = np.zeros(high.shape[0], np.bool_)
+        for generation in (self._older, self._newer):
+            tables.contains_ids(generation.table, high, low, out)
+        pairs = np.stack([high, low], axis=1)
+        _, first = np.unique(pairs, axis=0, return_index=True)
+        repeated: Bools = np.ones(high.shape[0], np.bool_)
+        repeated[first] = False
+        return (out | repeated) & ((high != 0) | (low != 0))
+
+    def add(self, high: U64, low: U64) -> None:
+        """Remember these ids."""
+        given = (high != 0) | (low != 0)
+        if not given.any():
+            return
+        if self._newer.count + int(given.sum()) > self._capacity and self._newer.count:
+            self._older, self._newer = self._newer, _Generation()
+        self._newer.add(high[given], low[given])
+
+    @property
+    def nbytes(self) -> int:
+        return self._older.table.nbytes + self._newer.table.nbytes
+
+
+class BatchIds:
+    """The sequence numbers under which the last batches were logged, by batch id."""
+
+    def __init__(self, capacity: int = BATCH_IDS_REMEMBERED) -> None:
+        self._capacity = capacity
+        self._known = OrderedDict[bytes, SequenceNumber]()
+
+    def get(self, batch: RecordBatch) -> SequenceNumber | None:
+        """Where this batch already stands in the log, if it does; batches without an id are never known."""
+        return self._known.get(batch.batch_id) if batch.batch_id else None
+
+    def add(self, batch_id: bytes, sequence: SequenceNumber) -> None:
+        """Remember a batch id, forgetting the oldest beyond capacity."""
+        if not batch_id:
+            return
+        self._known[batch_id] = sequence
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)

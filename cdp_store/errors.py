@@ -1,0 +1,91 @@
+"""Error tree of the store.
+
+    StoreError
+    +-- RecordRejected       one record breaks a limit; carries a code for its sender
+    +-- BatchMalformed       bytes that are no record batch
+    +-- LogCorrupt           damage inside the log, not a torn tail
+    +-- LogUnsupported       a log written by a newer version
+    +-- DirectoryInUse       another process owns this data directory
+    +-- DirectoryMismatch    the directory was made with other settings
+    +-- StoreFailed          a write failed earlier: nothing is accepted any more
+    +-- StorageFull          no room for the batch; nothing of it was kept
+    +-- BatchTooLarge        a batch that would not fit one log record
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class StoreError(Exception):
+    """Base of every error the store raises for the world's mistakes."""
+
+
+class BatchMalformed(StoreError):
+    """Bytes offered as a record batch do not follow the format; `reason` says where."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"malformed record batch: {reason}")
+        self.reason = reason
+
+
+class LogCorrupt(StoreError):
+    """The log is damaged at `offset` of `path`, before its end."""
+
+    def __init__(self, path: Path, offset: int, reason: str) -> None:
+        super().__init__(
+            f"log file {path} is damaged at byte {offset}: {reason}. "
+            "Nothing was loaded or changed; restore this file from a backup."
+        )
+        self.path, self.offset, self.reason = path, offset, reason
+
+
+class LogUnsupported(StoreError):
+    """The log file carries a format version this program does not read."""
+
+    def __init__(self, path: Path, version: int, supported: int) -> None:
+        super().__init__(
+            f"log file {path} has format version {version}; this program reads up to "
+            f"{supported}. Start it with a newer version of the program."
+        )
+        self.path, self.version, self.supported = path, version, supported
+
+
+class DirectoryInUse(StoreError):
+    """Another live process holds the lock of `path`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is in use by another process; stop it or choose another directory")
+        self.path = path
+
+
+class DirectoryMismatch(StoreError):
+    """The directory belongs to a cluster with other settings."""
+
+    def __init__(self, path: Path, what: str, found: object, wanted: object) -> None:
+        super().__init__(f"{path} was made with {what} {found}, but {wanted} was asked for")
+        self.path, self.what, self.found, self.wanted = path, what, found, wanted
+
+
+class StoreFailed(StoreError):
+    """An earlier write or sync failed; the process must be restarted to recover from its log."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"this shard stopped accepting data after a failed write: {cause}")
+        self.cause = cause
+
+
+class StorageFull(StoreError):
+    """The log could not grow; the batch was rolled back and may be sent again later."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        super().__init__(f"no room to log the batch in {path} ({cause}); nothing of it was kept")
+        self.path, self.cause = path, cause
+
+
+class BatchTooLarge(StoreError):
+    """A batch is larger than one log record may be; it must be split before it is sent again."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"a batch of {size} bytes is over the limit of {limit}; send smaller batches")
+        self.size, self.limit = size, limit

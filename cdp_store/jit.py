@@ -1,0 +1,82 @@
+"""The one way kernels are compiled: no GIL, cached per user and by content.
+
+Numba keys its cache by the path of the source file, so that each clone would compile again. The
+locator below keys it by the content of all kernel files a kernel may call, under the user's cache directory.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import caching
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CACHE_ENV = "CDP_CACHE_DIR"
+_STORE_KERNELS = Path(__file__).parent / "kernels"
+_PACKAGE_ROOT = Path(__file__).parent.parent
+
+
+def cache_directory() -> Path:
+    """Where compiled kernels are kept: $CDP_CACHE_DIR, else `cdp/kernels` in the user's cache directory."""
+    if override := os.environ.get(CACHE_ENV):
+        return Path(override)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "cdp" / "kernels"
+
+
+@functools.cache
+def _content_stamp(folder: Path) -> str:
+    digest = hashlib.sha256(f"{numba.__version__} {platform.python_version()}".encode())
+    # A kernel inlines what it calls, so its cache is stale when any kernel file it may call changes.
+    for source in sorted({*folder.glob("*.py"), *_STORE_KERNELS.glob("*.py")}):
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+class KernelCacheLocator(caching._CacheLocator):  # type: ignore[misc]
+    """Places compiled kernels by the content of their sources, whatever folder the sources lie in."""
+
+    def __init__(self, py_func: Any, py_file: str) -> None:
+        source = Path(py_file).resolve()
+        self._line = py_func.__code__.co_firstlineno
+        self._stamp = _content_stamp(source.parent)
+        self._path = cache_directory() / f"{source.parent.parent.name}-{self._stamp}"
+
+    def get_cache_path(self) -> str:
+        return str(self._path)
+
+    def get_source_stamp(self) -> str:
+        return self._stamp
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> KernelCacheLocator | None:
+        if not Path(py_file).resolve().is_relative_to(_PACKAGE_ROOT):
+            return None
+        locator = cls(py_func, py_file)
+        try:
+            locator.ensure_cache_path()
+        except OSError:
+            return None
+        return locator
+
+
+_OURS = f"{KernelCacheLocator.__module__}.{KernelCacheLocator.__qualname__}"
+numba.config.CACHE_LOCATOR_CLASSES = f"{_OURS},UserProvidedCacheLocator,UserWideCacheLocator,InTreeCacheLocator"
+
+
+def kernel(function: F) -> F:
+    """Compile `function` on first use, without the GIL, cached on disk."""
+    compiled: F = numba.njit(nogil=True, cache=True)(function)
+    return compiled

@@ -1,0 +1,1 @@
+"""Free functions on arrays used by the store; they know no partition, schema or file."""

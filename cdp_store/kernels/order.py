@@ -1,0 +1,52 @@
+"""Sorting events by (row, time), stable in arrival."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cdp_store.arrays import I64, U32
+from cdp_store.jit import kernel
+
+
+@kernel
+def stable_order_by_digit(keys: U32, shift: int, order: I64, out: I64) -> None:
+    """One radix pass: out = order, stably sorted by bits [shift, shift + 16) of keys[order]."""
+    starts = np.zeros(65537, np.int64)
+    for i in range(keys.shape[0]):
+        starts[((keys[i] >> np.uint32(shift)) & np.uint32(0xFFFF)) + 1] += 1
+    for digit in range(65536):
+        starts[digit + 1] += starts[digit]
+    for i in range(order.shape[0]):
+        digit = (keys[order[i]] >> np.uint32(shift)) & np.uint32(0xFFFF)
+        out[starts[digit]] = order[i]
+        starts[digit] += 1
+
+
+@kernel
+def stable_order_by_row_time(rows: U32, times: I64, order: I64) -> None:
+    """Turn `order`, stably sorted by row already, into an order by (row, time), stable: merge sort inside each row.
+
+    Runs that are in time order already, the usual case, cost one pass.
+    """
+    n = order.shape[0]
+    start = 0
+    while start < n:
+        stop = start + 1
+        sorted_run = True
+        while stop < n and rows[order[stop]] == rows[order[start]]:
+            if times[order[stop]] < times[order[stop - 1]]:
+                sorted_run = False
+            stop += 1
+        if not sorted_run:
+            if stop - start <= 32:
+                for i in range(start + 1, stop):
+                    moving = order[i]
+                    j = i
+                    while j > start and times[order[j - 1]] > times[moving]:
+                        order[j] = order[j - 1]
+                        j -= 1
+                    order[j] = moving
+            else:
+                run = order[start:stop].copy()
+                order[start:stop] = run[np.argsort(times[run], kind="mergesort")]
+        start = stop

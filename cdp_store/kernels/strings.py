@@ -1,0 +1,50 @@
+"""Moving variable-length byte strings between flat buffers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cdp_store.arrays import I64, U8, U32
+from cdp_store.jit import kernel
+
+
+@kernel
+def gather_bytes(ends: I64, arena: U8, entries: I64, out_offsets: I64, out: U8) -> None:
+    """Copy string entries[i] = arena[ends[e]:ends[e + 1]] to out[out_offsets[i]:]; reads and writes each byte once."""
+    for i in range(entries.shape[0]):
+        start = ends[entries[i]]
+        at = out_offsets[i]
+        for j in range(ends[entries[i] + 1] - start):
+            out[at + j] = arena[start + j]
+
+
+@kernel
+def renumber(index: U32, seen: U32, stamp: int, kept: U32) -> int:
+    """Replace each index[i] by its rank in order of first appearance; kept[rank] = old number. Returns the count.
+
+    `seen` is a scratch of 2 x (largest index + 1) elements, zeroed once; each call uses a stamp > 0 of its own.
+    """
+    count = 0
+    for i in range(index.shape[0]):
+        old = index[i]
+        if seen[2 * old] != stamp:
+            seen[2 * old] = stamp
+            seen[2 * old + 1] = count
+            kept[count] = old
+            count += 1
+        index[i] = seen[2 * old + 1]
+    return count
+
+
+@kernel
+def take_strings(offsets: U32, data: U8, kept: U32, out_offsets: U32, out: U8) -> None:
+    """Copy string kept[i] of offsets/data to out[out_offsets[i]:]; out_offsets is filled here, out is large enough."""
+    at = np.int64(0)
+    for i in range(kept.shape[0]):
+        start = np.int64(offsets[kept[i]])
+        stop = np.int64(offsets[kept[i] + 1])
+        out_offsets[i] = at
+        for j in range(start, stop):
+            out[at] = data[j]
+            at += 1
+    out_offsets[kept.shape[0]] = at

@@ -1,0 +1,55 @@
+"""Every bound of the store with its reason; relations between bounds are checked at import."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# Layout.
+MORSEL_BITS: Final = 16  # a row inside its morsel fits u16; a u32 accumulator of one morsel stays in L2
+MORSEL_ROWS: Final = 1 << MORSEL_BITS
+DAY_MS: Final = 86_400_000
+BUCKET_MS: Final = 28 * DAY_MS  # four weeks: a 30-day window touches at most three buckets
+BLOCK_ROWS_MIN: Final = 1024  # a small partition must not pay for a whole morsel per column
+
+# Sealing and compaction.
+DELTA_EVENTS_MAX: Final = 131_072  # per partition: what an unsealed tail may cost a query to sort
+BUCKET_CHUNKS_MAX: Final = 4  # chunks of one name and bucket before compaction merges them
+
+# What one record may hold (design: Limits).
+NAME_BYTES_MAX: Final = 120
+STRING_BYTES_MAX: Final = 8 * KIB
+RECORD_BYTES_MAX: Final = 32 * KIB
+IDENTIFIER_BYTES_MAX: Final = 512
+MESSAGE_ID_BYTES_MAX: Final = 128
+PROPERTIES_PER_RECORD_MAX: Final = 256
+NESTING_DEPTH_MAX: Final = 3
+LIST_ITEMS_MAX: Final = 100
+FUTURE_SKEW_MS: Final = DAY_MS
+
+# Event times must stay clear of int64 arithmetic limits in window computations.
+TIME_MIN_MS: Final = -62_135_596_800_000  # 0001-01-01
+TIME_MAX_MS: Final = 253_402_300_799_999  # 9999-12-31
+
+# What one partition may know by name: bounds the memory an explosion of names can take.
+EVENT_NAMES_MAX: Final = 512
+PROPERTY_NAMES_MAX: Final = 4096
+ATTRIBUTE_NAMES_MAX: Final = 4096
+
+# Log.
+LOG_SEGMENT_BYTES: Final = 256 * MIB
+LOG_RECORD_BYTES_MAX: Final = 128 * MIB  # a length beyond this in a header is damage, not data
+COMMIT_GROUP_BYTES_MAX: Final = 64 * MIB
+
+# Message ids remembered per partition: two generations of this many.
+DEDUPE_IDS_PER_GENERATION: Final = 1 << 20
+BATCH_IDS_REMEMBERED: Final = 1 << 16
+
+assert BUCKET_MS < 1 << 32, "a time inside its bucket must fit u32 milliseconds"
+assert BLOCK_ROWS_MIN <= MORSEL_ROWS
+assert STRING_BYTES_MAX < RECORD_BYTES_MAX < LOG_RECORD_BYTES_MAX
+assert EVENT_NAMES_MAX < 1 << 16, "name ids are u16"
+assert PROPERTY_NAMES_MAX < 1 << 16 and ATTRIBUTE_NAMES_MAX < 1 << 16, "key ids are u16"
+assert TIME_MIN_MS < 0 < TIME_MAX_MS < 1 << 62

@@ -1,0 +1,167 @@
+"""The one door to a partition: admit, apply, capture, maintain; each safe to call beside the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cdp_store.arena import HashKey
+from cdp_store.arrays import I64, U8, Bools
+from cdp_store.dedupe import BatchIds, MessageIds
+from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import DELTA_EVENTS_MAX
+from cdp_store.memory import PartitionMemory
+from cdp_store.records import ATTRIBUTES, RecordBatch
+from cdp_store.view import PartitionView
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One record that was not taken, with a code for machines and a message for people."""
+
+    record: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What of a batch may be logged."""
+
+    batch: RecordBatch
+    duplicates: int
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """Sizes of one partition."""
+
+    partition: PartitionId
+    sequence: SequenceNumber
+    profiles: int
+    events: int
+    unsealed: int
+    memory: dict[str, int]
+
+
+class Partition:
+    """One partition's memory and the ids it has taken, behind one lock."""
+
+    def __init__(self, partition: PartitionId, key: HashKey) -> None:
+        self.partition = partition
+        self._key = key
+        self._memory = PartitionMemory(key)
+        self._message_ids = MessageIds(key)
+        self._batch_ids = BatchIds()
+        self._lock = threading.Lock()
+
+    @property
+    def sequence(self) -> SequenceNumber:
+        """Sequence number of the last applied batch."""
+        return self._memory.sequence
+
+    def known_batch(self, batch: RecordBatch) -> SequenceNumber | None:
+        """Where the batch was logged before, if it was."""
+        return self._batch_ids.get(batch)
+
+    def pending_ids(self) -> MessageIds:
+        """An empty set for the ids of batches that are admitted but not yet logged."""
+        return MessageIds(self._key)
+
+    def admit(self, batch: RecordBatch, pending: MessageIds) -> Admission:
+        """Take out repeated message ids and records with names beyond the limits; registers the remaining names."""
+        high, low = self._message_ids.hash(batch.message_ids)
+        with self._lock:
+            seen = self._message_ids.seen(high, low) | pending.seen(high, low)
+            rejections = self._name_overflow(batch, ~seen)
+        kept = ~seen
+        kept[[rejection.record for rejection in rejections]] = False
+        pending.add(high[kept], low[kept])
+        admitted = batch if kept.all() else batch.take(np.flatnonzero(kept))
+        return Admission(admitted, int(seen.sum()), tuple(rejections))
+
+    def apply(self, batch: RecordBatch, sequence: SequenceNumber) -> None:
+        """Make a logged batch visible and remember its ids."""
+        high, low = self._message_ids.hash(batch.message_ids)
+        with self._lock:
+            self._memory.apply(batch, sequence)
+            self._message_ids.add(high, low)
+            self._batch_ids.add(batch.batch_id, sequence)
+
+    def capture(self) -> PartitionView:
+        """A stable reading."""
+        with self._lock:
+            return self._memory.capture()
+
+    def find(self, identifiers: Sequence[bytes]) -> list[int | None]:
+        """Row of each encoded identifier, or None."""
+        with self._lock:
+            return self._memory.find(list(identifiers))
+
+    def identifiers(self, rows: I64) -> tuple[I64, U8]:
+        """(offsets, bytes) of the encoded canonical identifiers of rows."""
+        with self._lock:
+            return self._memory.gather_identifiers(rows)
+
+    def maintain(self, delta_max: int = DELTA_EVENTS_MAX) -> bool:
+        """Seal and compact where due, beside reads and writes; one caller at a time. True if anything was done."""
+        return any([self._maintain(tables, delta_max) for tables in (self._memory.events, self._memory.changes)])
+
+    def status(self) -> PartitionStatus:
+        """Sizes as of now."""
+        with self._lock:
+            memory = self._memory
+            report = memory.memory_report() | {"message_ids": self._message_ids.nbytes}
+            return PartitionStatus(
+                self.partition, memory.sequence, len(memory), memory.events.counts()[0],
+                memory.events.delta_count + memory.changes.delta_count, report,
+            )
+
+    def _maintain(self, tables: EventTables, delta_max: int) -> bool:
+        worked = False
+        if tables.delta_count > delta_max:
+            with self._lock:
+                reading = tables.capture()
+            sealed = prepare_seal(reading)
+            with self._lock:
+                tables.install_seal(sealed)
+            worked = True
+        for done in prepare_compactions(tables.capture()):
+            with self._lock:
+                tables.install_compaction(done)
+            worked = True
+        return worked
+
+    def _name_overflow(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:
+        schema, is_attributes = self._memory.schema, batch.is_attributes()
+        owners = np.repeat(np.arange(len(batch)), np.diff(batch.property_offsets.astype(np.int64)))
+        rejections = dict[int, Rejection]()
+        events = np.flatnonzero(kept & ~is_attributes)
+        uses = (
+            (schema.events, batch.names, batch.record_names[events], events),
+            *(
+                (table, batch.keys, batch.triple_keys[chosen], owners[chosen])
+                for table, side in ((schema.properties, ~is_attributes), (schema.attributes, is_attributes))
+                for chosen in (np.flatnonzero((kept & side)[owners]),)
+            ),
+        )
+        for table, names, used, records in uses:
+            numbers = np.flatnonzero(np.bincount(used, minlength=len(names)))
+            over = table.overflow(names[number] for number in numbers)
+            for number in numbers:
+                if names[number] not in over:
+                    table.number(names[number])
+                    continue
+                code = f"{table.what}_names_limit".upper()
+                message = f"{table.what} name {names[number]!r} is new, and {table.limit} names are known already"
+                for record in records[used == number]:
+                    rejections.setdefault(int(record), Rejection(int(record), code, message))
+        return list(rejections.values())
+
+
+assert ATTRIBUTES == 0xFFFF, "name numbers of events must stay below the mark of attribute records"

@@ -1,0 +1,186 @@
+"""Records as they arrive at a partition: columns, never row objects.
+
+A batch holds events and attribute changes in long form, so that its number of arrays does not depend on how
+many names and properties it mentions:
+
+    records   identity u32 (into identities), name u16 (into names, or ATTRIBUTES), time_ms i64,
+              property_offsets u32[n + 1], message ids as strings ("" = none)
+    triples   key u16 (into keys), kind u8 (values.Kind), raw i64 (values.py; strings: into strings)
+
+Encoded form: a msgpack map of the field names to little-endian array bytes; see log/FORMAT.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from cdp_store.arrays import I64, U8, U16, U32, Bools
+from cdp_store.errors import BatchMalformed
+from cdp_store.kernels import strings as string_kernels
+from cdp_store.values import TEXT_KINDS, Kind
+
+ATTRIBUTES: Final = 0xFFFF  # the record_names entry of a record that changes attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Strings:
+    """Byte strings back to back: string i is data[offsets[i]:offsets[i + 1]]."""
+
+    offsets: U32
+    data: U8
+
+    def __len__(self) -> int:
+        return self.offsets.shape[0] - 1
+
+    def __getitem__(self, index: int) -> bytes:
+        return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
+
+    def take(self, kept: U32) -> Strings:
+        """The strings `kept`, in that order."""
+        sizes = self.offsets[kept + 1].astype(np.int64) - self.offsets[kept]
+        offsets: U32 = np.empty(kept.shape[0] + 1, np.uint32)
+        data: U8 = np.empty(int(sizes.sum()), np.uint8)
+        string_kernels.take_strings(self.offsets, self.data, kept, offsets, data)
+        return Strings(offsets, data)
+
+    @staticmethod
+    def of(items: Iterable[bytes]) -> Strings:
+        """Strings from Python bytes."""
+        parts = list(items)
+        offsets: U32 = np.zeros(len(parts) + 1, np.uint32)
+        np.cumsum([len(part) for part in parts], out=offsets[1:])
+        return Strings(offsets, np.frombuffer(b"".join(parts), np.uint8))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """A batch for one partition (or, before splitting, for several); immutable by convention."""
+
+    batch_id: bytes
+    received_ms: int
+    identities: Strings
+    record_identities: U32
+    record_names: U16
+    record_times: I64
+    property_offsets: U32
+    message_ids: Strings
+    triple_keys: U16
+    triple_kinds: U8
+    triple_raws: I64
+    strings: Strings
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return self.record_times.shape[0]
+
+    def is_attributes(self) -> Bools:
+        """True for each record that changes attributes instead of adding an event."""
+        return self.record_names == ATTRIBUTES
+
+    def take(self, records: npt.NDArray[np.intp]) -> RecordBatch:
+        """The batch of the given records, in that order, with only the identities and strings they use."""
+        starts = self.property_offsets[records].astype(np.int64)
+        counts = self.property_offsets[records + 1].astype(np.int64) - starts
+        offsets: U32 = np.zeros(records.shape[0] + 1, np.uint32)
+        np.cumsum(counts, out=offsets[1:])
+        triples = np.repeat(starts - offsets[:-1], counts) + np.arange(int(offsets[-1]))
+        kinds, raws = self.triple_kinds[triples], self.triple_raws[triples]
+        identity_index, identities = _subset(self.record_identities[records], self.identities)
+        textual = np.isin(kinds, TEXT_KINDS)
+        string_index, kept_strings = _subset(raws[textual].astype(np.uint32), self.strings)
+        raws[textual] = string_index
+        return RecordBatch(
+            self.batch_id, self.received_ms, identities, identity_index, self.record_names[records],
+            self.record_times[records], offsets, self.message_ids.take(records.astype(np.uint32)),
+            self.triple_keys[triples], kinds, raws, kept_strings, self.names, self.keys,
+        )
+
+
+def _subset(index: U32, table: Strings) -> tuple[U32, Strings]:
+    renumbered = index.copy()
+    kept: U32 = np.empty(min(index.shape[0], len(table)), np.uint32)
+    scratch: U32 = np.zeros(2 * len(table), np.uint32)
+    count = string_kernels.renumber(renumbered, scratch, 1, kept)
+    return renumbered, table.take(kept[:count])
+
+
+_ARRAYS: Final[dict[str, type[np.generic]]] = {
+    "record_identities": np.uint32, "record_names": np.uint16, "record_times": np.int64,
+    "property_offsets": np.uint32, "triple_keys": np.uint16, "triple_kinds": np.uint8, "triple_raws": np.int64,
+}
+_STRINGS: Final = ("identities", "message_ids", "strings")
+
+
+def encode_batch(batch: RecordBatch) -> bytes:
+    """The batch as one msgpack map; `decode_batch` gives it back."""
+    packed: dict[str, Any] = {
+        "batch_id": batch.batch_id, "received_ms": batch.received_ms, "names": batch.names, "keys": batch.keys,
+    }
+    for name in _ARRAYS:
+        packed[name] = getattr(batch, name).tobytes()
+    for name in _STRINGS:
+        table: Strings = getattr(batch, name)
+        packed[name] = (table.offsets.tobytes(), table.data.tobytes())
+    encoded: bytes = msgpack.packb(packed, use_bin_type=True)
+    return encoded
+
+
+def decode_batch(encoded: bytes) -> RecordBatch:
+    """The batch behind `encode_batch`'s bytes; BatchMalformed names what does not fit."""
+    try:
+        packed = msgpack.unpackb(encoded, raw=False, max_bin_len=1 << 30)
+        parts: dict[str, Any] = {
+            "batch_id": packed["batch_id"], "received_ms": packed["received_ms"],
+            "names": tuple(packed["names"]), "keys": tuple(packed["keys"]),
+        }
+        for name, dtype in _ARRAYS.items():
+            parts[name] = np.frombuffer(packed[name], dtype)
+        for name in _STRINGS:
+            offsets, data = packed[name]
+            parts[name] = Strings(np.frombuffer(offsets, np.uint32), np.frombuffer(data, np.uint8))
+        batch = RecordBatch(**{field.name: parts[field.name] for field in fields(RecordBatch)})
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise BatchMalformed(f"{type(error).__name__}: {error}") from error
+    check_batch(batch)
+    return batch
+
+
+def check_batch(batch: RecordBatch) -> None:
+    """Raise BatchMalformed unless every index of the batch points inside its table."""
+    count = len(batch)
+    triples = batch.triple_keys.shape[0]
+    if not (batch.record_identities.shape[0] == batch.record_names.shape[0] == count == len(batch.message_ids)):
+        raise BatchMalformed("record columns differ in length")
+    if batch.triple_kinds.shape[0] != triples or batch.triple_raws.shape[0] != triples:
+        raise BatchMalformed("property columns differ in length")
+    for name in _STRINGS:
+        _check_offsets(name, getattr(batch, name).offsets, getattr(batch, name).data.shape[0])
+    _check_offsets("property_offsets", batch.property_offsets, triples)
+    if batch.property_offsets.shape[0] != count + 1:
+        raise BatchMalformed("property_offsets does not cover the records")
+    _check_below("record_identities", batch.record_identities, len(batch.identities))
+    _check_below("record_names", batch.record_names[~batch.is_attributes()], len(batch.names))
+    _check_below("triple_keys", batch.triple_keys, len(batch.keys))
+    _check_below("triple_kinds", batch.triple_kinds, len(Kind))
+    textual = np.isin(batch.triple_kinds, TEXT_KINDS)
+    raws = batch.triple_raws[textual]
+    if raws.size and int(raws.min()) < 0:
+        raise BatchMalformed("triple_raws holds a negative string number")
+    _check_below("triple_raws", raws, len(batch.strings))
+
+
+def _check_offsets(name: str, offsets: U32, size: int) -> None:
+    if offsets.shape[0] < 1 or offsets[0] != 0 or offsets[-1] != size or bool(np.any(offsets[1:] < offsets[:-1])):
+        raise BatchMalformed(f"{name} has offsets that do not partition its {size} elements")
+
+
+def _check_below(name: str, index: npt.NDArray[Any], bound: int) -> None:
+    if index.size and int(index.max()) >= bound:
+        raise BatchMalformed(f"{name} points beyond its table of {bound}")

@@ -1,0 +1,56 @@
+"""Names a partition has seen, numbered in order of first arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaReading:
+    """A stable reading of the names: name -> id."""
+
+    events: Mapping[str, int]
+    properties: Mapping[str, int]
+    attributes: Mapping[str, int]
+
+
+class NameTable:
+    """Numbers names densely; refuses more than `limit`."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        self.what, self.limit = what, limit
+        self._ids = dict[str, int]()
+        self._shared = False
+
+    def overflow(self, names: Iterable[str]) -> frozenset[str]:
+        """Which of these names, in order of appearance, would not fit any more."""
+        fresh = [name for name in dict.fromkeys(names) if name not in self._ids]
+        return frozenset(fresh[self.limit - len(self._ids) :])
+
+    def number(self, name: str) -> int:
+        """Id of a name, new or known."""
+        known = self._ids.get(name)
+        if known is None:
+            if self._shared:
+                self._ids, self._shared = dict(self._ids), False
+            known = self._ids[name] = len(self._ids)
+        return known
+
+    def capture(self) -> Mapping[str, int]:
+        """Name -> id as of now; later names do not show in it."""
+        self._shared = True
+        return self._ids
+
+
+class Schema:
+    """The event, property and attribute names of one partition."""
+
+    def __init__(self, events_max: int, properties_max: int, attributes_max: int) -> None:
+        self.events = NameTable("event", events_max)
+        self.properties = NameTable("property", properties_max)
+        self.attributes = NameTable("attribute", attributes_max)
+
+    def capture(self) -> SchemaReading:
+        """All three tables as of now."""
+        return SchemaReading(self.events.capture(), self.properties.capture(), self.attributes.capture())

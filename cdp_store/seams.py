@@ -1,0 +1,83 @@
+"""The outside world of the store behind small interfaces: files and the clock."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Protocol
+
+
+class AppendFile(Protocol):
+    """A file that grows at its end."""
+
+    def write(self, data: bytes) -> None:
+        """Append all of `data`; OSError leaves an unknown part of it behind."""
+
+    def sync(self) -> None:
+        """Make everything written durable."""
+
+    def truncate(self, size: int) -> None:
+        """Cut the file to `size` bytes; later writes go on there."""
+
+    def close(self) -> None:
+        """Release the file."""
+
+
+class Files(Protocol):
+    """What the store asks of a file system."""
+
+    def open_append(self, path: Path) -> AppendFile:
+        """Open for appending, creating the file if it is missing."""
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the entries of a directory durable."""
+
+
+class Clock(Protocol):
+    """Wall-clock time; durations are measured elsewhere, with a monotonic clock."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970-01-01 UTC."""
+
+
+class OsAppendFile:
+    """An AppendFile on a file descriptor of the operating system."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._descriptor, size)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class OsFiles:
+    """Files of the operating system."""
+
+    def open_append(self, path: Path) -> AppendFile:
+        return OsAppendFile(path)
+
+    def sync_directory(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class SystemClock:
+    """The machine's wall clock."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000

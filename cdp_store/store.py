@@ -1,0 +1,161 @@
+"""A shard's data: its partitions, their common log, and the commit of groups of batches."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from cdp_store.arena import HashKey
+from cdp_store.dedupe import MessageIds
+from cdp_store.errors import BatchTooLarge, DirectoryInUse, DirectoryMismatch
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import DELTA_EVENTS_MAX, LOG_RECORD_BYTES_MAX
+from cdp_store.log.format import LogRecord
+from cdp_store.log.local import LocalLog, LogEntry
+from cdp_store.partition import Partition, Rejection
+from cdp_store.records import RecordBatch, decode_batch, encode_batch
+from cdp_store.seams import Files
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A batch for one partition."""
+
+    partition: PartitionId
+    batch: RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a delivery; `sequence` is the partition's position that includes it."""
+
+    sequence: SequenceNumber
+    accepted: int
+    duplicates: int
+    rejections: tuple[Rejection, ...] = ()
+
+
+class ShardIdentity(msgspec.Struct, frozen=True):
+    """Whose data a shard directory holds; written at creation, compared at every start."""
+
+    cluster: str
+    shard: int
+    partitions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    delivery: int
+    partition: PartitionId
+    sequence: SequenceNumber
+    batch: RecordBatch
+
+
+class Store:
+    """Partitions of one shard over one log. `commit` and `maintain` each have one caller at a time; captures are free."""
+
+    def __init__(self, directory: Path, identity: ShardIdentity, key: HashKey, files: Files) -> None:
+        self.identity = identity
+        self._lock_descriptor = _lock_directory(directory)
+        _check_identity(directory, identity)
+        self.partitions = {
+            PartitionId(number): Partition(PartitionId(number), key) for number in identity.partitions
+        }
+        log_directory = directory / "log"
+        log_directory.mkdir(exist_ok=True)
+        self._log = LocalLog(log_directory, files)
+
+    def recover(self, progress: Progress) -> int:
+        """Replay the log into memory; must run before the first commit. Returns the torn bytes cut off."""
+        return self._log.replay(self._replay, progress)
+
+    def commit(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Log a group with one sync, then apply it; outcomes in the order of the deliveries.
+
+        Raises StorageFull when nothing was kept, StoreFailed when the process must stop.
+        """
+        outcomes, pending = self._admit(deliveries)
+        entries: list[LogEntry] = [
+            (entry.partition, entry.sequence, _encoded(entry.batch)) for entry in pending
+        ]
+        if entries:
+            self._log.append(entries)
+        for entry in pending:
+            self.partitions[entry.partition].apply(entry.batch, entry.sequence)
+        return outcomes
+
+    def maintain(self, delta_max: int = DELTA_EVENTS_MAX) -> bool:
+        """Seal and compact where due; True if anything was done."""
+        return any([partition.maintain(delta_max) for partition in self.partitions.values()])
+
+    def close(self) -> None:
+        """Close the log and give the directory free."""
+        self._log.close()
+        os.close(self._lock_descriptor)
+
+    def _admit(self, deliveries: Iterable[Delivery]) -> tuple[list[Outcome], list[_Pending]]:
+        outcomes, pending = list[Outcome](), list[_Pending]()
+        ids = dict[PartitionId, MessageIds]()
+        batches = dict[tuple[PartitionId, bytes], SequenceNumber]()
+        sequences = dict[PartitionId, SequenceNumber]()
+        for number, delivery in enumerate(deliveries):
+            partition = self.partitions[delivery.partition]
+            key = (delivery.partition, delivery.batch.batch_id)
+            known = partition.known_batch(delivery.batch) or (batches.get(key) if key[1] else None)
+            if known is not None:
+                outcomes.append(Outcome(known, 0, len(delivery.batch)))
+                continue
+            group_ids = ids.setdefault(delivery.partition, partition.pending_ids())
+            admission = partition.admit(delivery.batch, group_ids)
+            sequence = sequences.get(delivery.partition, partition.sequence)
+            if len(admission.batch):
+                sequence = SequenceNumber(sequence + 1)
+                sequences[delivery.partition] = batches[key] = sequence
+                pending.append(_Pending(number, delivery.partition, sequence, admission.batch))
+            outcomes.append(
+                Outcome(sequence, len(admission.batch), admission.duplicates, admission.rejections)
+            )
+        return outcomes, pending
+
+    def _replay(self, record: LogRecord) -> None:
+        partition = self.partitions[record.partition]
+        partition.apply(decode_batch(record.payload), record.sequence)
+        partition.maintain()
+
+
+def _encoded(batch: RecordBatch) -> bytes:
+    payload = encode_batch(batch)
+    if len(payload) > LOG_RECORD_BYTES_MAX:
+        raise BatchTooLarge(len(payload), LOG_RECORD_BYTES_MAX)
+    return payload
+
+
+def _lock_directory(directory: Path) -> int:
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise DirectoryInUse(directory) from error
+    return descriptor
+
+
+def _check_identity(directory: Path, identity: ShardIdentity) -> None:
+    path = directory / "identity.json"
+    if not path.exists():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.encode(identity))
+        temporary.replace(path)
+        return
+    found = msgspec.json.decode(path.read_bytes(), type=ShardIdentity)
+    for what in ("cluster", "shard", "partitions"):
+        if getattr(found, what) != getattr(identity, what):
+            raise DirectoryMismatch(directory, what, getattr(found, what), getattr(identity, what))

@@ -1,0 +1,85 @@
+"""The kinds of value a property or attribute can hold, and their 64-bit storage form.
+
+    kind     storage in an int64
+    UNSET    0 (an attribute change that removes the value)
+    BOOL     0 or 1
+    INT      the integer
+    FLOAT    the bits of the float64
+    STRING   index into a string table, later a dictionary code
+    TIME     milliseconds since 1970-01-01 UTC
+    LIST     like STRING; the string is the msgpack form of the list
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+
+from cdp_store.arrays import I64
+
+Scalar = bool | int | float | str | datetime
+Value = Scalar | list[Any]
+
+
+class Kind(enum.IntEnum):
+    """Type of one stored value; a name may hold values of several kinds, kept apart."""
+
+    UNSET = 0
+    BOOL = 1
+    INT = 2
+    FLOAT = 3
+    STRING = 4
+    TIME = 5
+    LIST = 6
+
+
+TEXT_KINDS: Final = (Kind.STRING, Kind.LIST)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_datetime(ms: int) -> datetime:
+    """UTC instant of epoch milliseconds."""
+    return EPOCH + timedelta(milliseconds=ms)
+
+
+def to_ms(instant: datetime) -> int:
+    """Epoch milliseconds of an aware instant, rounded down."""
+    return (instant - EPOCH) // timedelta(milliseconds=1)
+
+
+def pack_list(items: list[Any]) -> bytes:
+    """Canonical bytes of a list value: equal lists give equal bytes."""
+    return msgpack.packb(items, use_bin_type=True, datetime=True)
+
+
+def unpack_list(packed: bytes) -> list[Any]:
+    """The list behind `pack_list`'s bytes."""
+    items: list[Any] = msgpack.unpackb(packed, raw=False, timestamp=3)
+    return items
+
+
+def decode_value(kind: int, raw: int, text: bytes | None = None) -> Value | None:
+    """Python value of one stored (kind, int64) pair; `text` holds the bytes behind a STRING or LIST."""
+    match kind:
+        case Kind.BOOL:
+            return bool(raw)
+        case Kind.INT:
+            return int(raw)
+        case Kind.FLOAT:
+            return float(np.int64(raw).view(np.float64))
+        case Kind.TIME:
+            return to_datetime(int(raw))
+        case Kind.STRING if text is not None:
+            return text.decode()
+        case Kind.LIST if text is not None:
+            return unpack_list(text)
+    return None
+
+
+def float_bits(values: I64) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The float64 values whose bits are stored in `values`, without copying."""
+    return values.view(np.float64)

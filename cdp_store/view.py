@@ -1,0 +1,103 @@
+"""An immutable reading of a partition at a sequence number: all that the query side ever sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from cdp_store.arrays import I32, I64, U8, U32, Bools
+from cdp_store.attributes import AttributeReading
+from cdp_store.blocks import Blocks, join_blocks
+from cdp_store.dictionary import StringDictionary, scope_of
+from cdp_store.events.chunk import EventChunk
+from cdp_store.events.tables import EventsReading
+from cdp_store.ids import SequenceNumber, encode_identifier
+from cdp_store.kernels import changes
+from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.schema import SchemaReading
+from cdp_store.values import Kind
+
+NOT_CREATED: Final = TIME_MAX_MS + 1
+CHANGE_VALUE: Final = 0  # property id under which a change chunk keeps the new value
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeValues:
+    """An attribute at an instant, dense over rows: kinds u8[n], raws by kind i64[n] (values.py form)."""
+
+    kinds: U8
+    raws: Mapping[Kind, I64]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionView:
+    """What one partition held when it was captured."""
+
+    sequence: SequenceNumber
+    row_count: int
+    identifier_tags: U32
+    created: Blocks
+    schema: SchemaReading
+    attributes: Mapping[int, AttributeReading]
+    events: EventsReading
+    changes: EventsReading
+    dictionary: StringDictionary
+
+    def created_by(self, instant_ms: int) -> Bools:
+        """Which rows are profiles that existed at an instant: bool[row_count]."""
+        return join_blocks(self.created, self.row_count, NOT_CREATED, np.int64) <= instant_ms
+
+    def named_by(self, kind: str) -> Bools:
+        """Which rows have a canonical identifier of this kind: bool[row_count]."""
+        return self.identifier_tags == encode_identifier(kind, "")[0]
+
+    def event_chunks(self, name: int) -> tuple[EventChunk, ...]:
+        """Chunks of an event name, buckets ascending, inside a bucket in order of arrival."""
+        return self.events.chunks(name)
+
+    def attribute_at(self, attribute: int, instant_ms: int) -> AttributeReading | AttributeValues | None:
+        """An attribute as it stood at an instant: the current columns when nothing is newer, else from history."""
+        current = self.attributes.get(attribute)
+        if current is None or current.latest_ms <= instant_ms:
+            return current
+        return self._attribute_from_history(attribute, instant_ms)
+
+    def _attribute_from_history(self, attribute: int, instant_ms: int) -> AttributeValues:
+        chunks = [chunk for chunk in self.changes.chunks(attribute) if chunk.first_ms <= instant_ms]
+        best_ms: I64 = np.full(self.row_count, TIME_MIN_MS - 1, np.int64)
+        best_chunk: I32 = np.full(self.row_count, -1, np.int32)
+        best_index: I64 = np.zeros(self.row_count, np.int64)
+        for number, chunk in enumerate(chunks):
+            changes.latest_change_by_row(
+                chunk.rows, chunk.offsets, chunk.times, chunk.base_ms, instant_ms, number,
+                best_ms, best_chunk, best_index,
+            )
+        kinds: U8 = np.zeros(self.row_count, np.uint8)
+        raws = dict[Kind, I64]()
+        for number, chunk in enumerate(chunks):
+            rows = np.flatnonzero(best_chunk == number)
+            _take_values(chunk, best_index[rows], rows, kinds, raws)
+        return AttributeValues(kinds, raws)
+
+    def strings(self, key: int, *, attribute: bool, is_list: bool = False) -> pa.ChunkedArray:
+        """Distinct strings of a property or attribute as Arrow large_binary, in code order (append-only)."""
+        return self.dictionary.values(scope_of(key, attribute=attribute, is_list=is_list))
+
+    def string_code(self, key: int, text: str, *, attribute: bool) -> int | None:
+        """Dictionary code of one string, or None when it never occurred."""
+        return self.dictionary.lookup(scope_of(key, attribute=attribute, is_list=False), text.encode())
+
+
+def _take_values(
+    chunk: EventChunk, events: I64, rows: np.ndarray[tuple[int], np.dtype[np.intp]], kinds: U8, raws: dict[Kind, I64]
+) -> None:
+    for (_, kind), column in chunk.columns.items():
+        presence = column.presence()
+        given = slice(None) if presence is None else presence[events]
+        kinds[rows[given]] = kind
+        wide = raws.setdefault(kind, np.zeros(kinds.shape[0], np.int64))
+        wide[rows[given]] = column.raws()[events[given]]
