@@ -32,9 +32,9 @@ def spans(view: PartitionView, attribute: int | None, instant_ms: int) -> Iterat
     reading = None if attribute is None else view.attribute_at(attribute, instant_ms)
     match reading:
         case AttributeValues(kinds, raws):
-            yield AttributeSpan(0, kinds, {
-                kind: float_bits(values) if kind is Kind.FLOAT else values for kind, values in raws.items()
-            })
+            yield AttributeSpan(
+                0, kinds, {kind: float_bits(values) if kind is Kind.FLOAT else values for kind, values in raws.items()}
+            )
         case AttributeReading(kinds=blocks, values=columns):
             for morsel, kinds in enumerate(blocks):
                 first = morsel << MORSEL_BITS
@@ -42,7 +42,8 @@ def spans(view: PartitionView, attribute: int | None, instant_ms: int) -> Iterat
                     continue
                 present = {kind: column[morsel] for kind, column in columns.items() if morsel < len(column)}
                 yield AttributeSpan(
-                    first, kinds[: view.row_count - first],
+                    first,
+                    kinds[: view.row_count - first],
                     {kind: block for kind, block in present.items() if block is not None},
                 )
 
@@ -66,5 +67,7 @@ def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, s
                 continue
             inside = values[: held_kind.shape[0]]
             stats.bytes += inside.nbytes + held_kind.nbytes
-            part[: inside.shape[0]] |= held_kind & values_mask(kind, inside, node.matcher, lambda kind=kind: codes(kind))
+            part[: inside.shape[0]] |= held_kind & values_mask(
+                kind, inside, node.matcher, lambda kind=kind: codes(kind)
+            )
     return ~mask if node.matcher.negated else mask

@@ -27,14 +27,13 @@ class Names:
 
     def merge(self, other: Names) -> Names:
         """Names in either."""
-        return Names(
-            self.events | other.events, self.properties | other.properties, self.attributes | other.attributes
-        )
+        return Names(self.events | other.events, self.properties | other.properties, self.attributes | other.attributes)
 
     def known_to(self, schema: SchemaReading) -> Names:
         """Those of the names the schema knows."""
         return Names(
-            self.events & frozenset(schema.events), self.properties & frozenset(schema.properties),
+            self.events & frozenset(schema.events),
+            self.properties & frozenset(schema.properties),
             self.attributes & frozenset(schema.attributes),
         )
 
@@ -85,7 +84,10 @@ class Binder:
         return self._about_events(node, schema, own)
 
     def _about_events(
-        self, node: tree.Did | tree.CountTest | tree.AggregateTest | tree.OccurrenceTest, schema: SchemaReading, own: int
+        self,
+        node: tree.Did | tree.CountTest | tree.AggregateTest | tree.OccurrenceTest,
+        schema: SchemaReading,
+        own: int,
     ) -> bound.BoundNode:
         events, interval = self._events(node.events, schema), self._interval(node.window)
         match node:
@@ -104,8 +106,12 @@ class Binder:
         if not 1 <= len(node.steps) <= SEQUENCE_STEPS_MAX:
             raise QueryInvalid(f"a sequence has 1 to {SEQUENCE_STEPS_MAX} steps, not {len(node.steps)}")
         return bound.BoundSequence(
-            own, tuple(self._events(step, schema) for step in node.steps), self._interval(node.window),
-            self.context.as_of_ms, -1 if node.within is None else fixed_ms(node.within), node.strict_ties,
+            own,
+            tuple(self._events(step, schema) for step in node.steps),
+            self._interval(node.window),
+            self.context.as_of_ms,
+            -1 if node.within is None else fixed_ms(node.within),
+            node.strict_ties,
         )
 
     def _events(self, events: tree.Events, schema: SchemaReading) -> bound.BoundEvents:
@@ -123,7 +129,9 @@ class Binder:
                 return bound.FilterNot(self._filter(item, schema))
             case tree.PropertyTest(name, condition):
                 return bound.BoundProperty(schema.properties.get(name), self._matcher(condition))
-        raise QueryInvalid(f"an event filter tests the event's own properties; {type(node).__name__} cannot stand there")
+        raise QueryInvalid(
+            f"an event filter tests the event's own properties; {type(node).__name__} cannot stand there"
+        )
 
     # Frozen trees live as long as the question, so an object's id names it; equality would not do, since 1 == True.
     def _matcher(self, condition: tree.Condition) -> Matcher:

@@ -142,5 +142,13 @@ class BoundSequence:
 
 
 BoundNode = (
-    BoundAll | BoundAny | BoundNot | BoundEveryone | BoundAttribute | BoundCount | BoundAggregate | BoundOccurrence | BoundSequence
+    BoundAll
+    | BoundAny
+    | BoundNot
+    | BoundEveryone
+    | BoundAttribute
+    | BoundCount
+    | BoundAggregate
+    | BoundOccurrence
+    | BoundSequence
 )

@@ -45,7 +45,11 @@ def _count_values(
 ) -> None:
     distinct, sizes = np.unique(chosen, return_counts=True)
     is_list = kind is Kind.LIST
-    texts = view.strings(attribute, attribute=True, is_list=is_list).take(distinct) if kind in (Kind.STRING, Kind.LIST) else None
+    texts = (
+        view.strings(attribute, attribute=True, is_list=is_list).take(distinct)
+        if kind in (Kind.STRING, Kind.LIST)
+        else None
+    )
     for position, size in enumerate(sizes.tolist()):
         if texts is None:
             counts[_key(kind, distinct[position])] += size

@@ -1,10 +1,10 @@
 """Error tree of the query side.
 
-    QueryError
-    +-- QuerySyntaxError      the text is no question; points at the place
-    +-- QueryInvalid          the question has no meaning; names the part and what to do
-    +-- QueryOverflow         an exact result does not fit 64 bits
-    +-- QueryCancelled        the caller went away or the deadline passed
+QueryError
++-- QuerySyntaxError      the text is no question; points at the place
++-- QueryInvalid          the question has no meaning; names the part and what to do
++-- QueryOverflow         an exact result does not fit 64 bits
++-- QueryCancelled        the caller went away or the deadline passed
 """
 
 from __future__ import annotations

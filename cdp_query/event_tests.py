@@ -113,9 +113,7 @@ def _extreme_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) -
     return defined & (~mask if node.negated else mask)
 
 
-def _extreme_inside(
-    node: BoundAggregate, sign: int, integers: tuple[I64, Bools], floats: tuple[F64, Bools]
-) -> Bools:
+def _extreme_inside(node: BoundAggregate, sign: int, integers: tuple[I64, Bools], floats: tuple[F64, Bools]) -> Bools:
     """Whether the extreme over both kinds lies in the range, without ever rounding one kind to the other.
 
     A minimum is >= low when both kinds' minima are, and <= high when either is; a maximum the other way round.

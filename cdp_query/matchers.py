@@ -109,8 +109,14 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
 
 def _complement(matcher: Matcher) -> Matcher:
     return Matcher(
-        matcher.numbers, matcher.times, matcher.flags, matcher.text, matcher.lists, matcher.everything,
-        not matcher.negated, matcher.literals,
+        matcher.numbers,
+        matcher.times,
+        matcher.flags,
+        matcher.text,
+        matcher.lists,
+        matcher.everything,
+        not matcher.negated,
+        matcher.literals,
     )
 
 
@@ -174,8 +180,12 @@ def _union(matchers: Sequence[Matcher]) -> Matcher:
 def _with_items(matcher: Matcher) -> Matcher:
     """The same condition on lists: it holds when it holds for any item."""
     return Matcher(
-        matcher.numbers, matcher.times, matcher.flags, matcher.text,
-        lambda items: any(matcher.holds(item) for item in items), literals=matcher.literals,
+        matcher.numbers,
+        matcher.times,
+        matcher.flags,
+        matcher.text,
+        lambda items: any(matcher.holds(item) for item in items),
+        literals=matcher.literals,
     )
 
 

@@ -47,9 +47,7 @@ def evaluate(
     values = {}
     if isinstance(question, tree.Breakdown):
         attribute = view.schema.attributes.get(question.attribute)
-        values = breakdown(
-            view, mask, None if attribute is None else AttributeId(attribute), binder.context.as_of_ms
-        )
+        values = breakdown(view, mask, None if attribute is None else AttributeId(attribute), binder.context.as_of_ms)
     return Partial(size, int(np.count_nonzero(mask)), (), values, known, execution.meter.nodes())
 
 

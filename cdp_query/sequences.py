@@ -37,8 +37,13 @@ def sequence_depth(view: PartitionView, node: BoundSequence, stats: NodeStats) -
         all_rows, all_times = np.concatenate(rows), np.concatenate(times)
         order = order_by_row_time(all_rows, all_times)
         sequence.sequence_depth(
-            all_rows[order], all_times[order], np.concatenate(steps)[order],
-            len(node.steps), node.within_ms, node.strict_ties, depth,
+            all_rows[order],
+            all_times[order],
+            np.concatenate(steps)[order],
+            len(node.steps),
+            node.within_ms,
+            node.strict_ties,
+            depth,
         )
     return depth
 

@@ -318,7 +318,17 @@ class SequenceTest:
 
 
 Node = (
-    All | Any | Not | Everyone | AttributeTest | PropertyTest | Did | CountTest | AggregateTest | OccurrenceTest | SequenceTest
+    All
+    | Any
+    | Not
+    | Everyone
+    | AttributeTest
+    | PropertyTest
+    | Did
+    | CountTest
+    | AggregateTest
+    | OccurrenceTest
+    | SequenceTest
 )
 
 

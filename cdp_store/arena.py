@@ -51,8 +51,18 @@ class StringArena:
         lengths = offsets[absent + 1].astype(np.int64) - offsets[absent]
         self._make_room(missing, int(lengths.sum()))
         count = tables.insert_strings(
-            self._slots, self._hashes.buffer, self._scopes.buffer, self._ends.buffer, self._bytes.buffer,
-            len(self), scopes, hashes, index, offsets, data, out,
+            self._slots,
+            self._hashes.buffer,
+            self._scopes.buffer,
+            self._ends.buffer,
+            self._bytes.buffer,
+            len(self),
+            scopes,
+            hashes,
+            index,
+            offsets,
+            data,
+            out,
         )
         self._hashes.count = self._scopes.count = count
         self._ends.count = count + 1
@@ -76,9 +86,7 @@ class StringArena:
     @property
     def nbytes(self) -> int:
         """Bytes held by all structures, unused room included."""
-        return self._slots.nbytes + sum(
-            part.nbytes for part in (self._hashes, self._scopes, self._ends, self._bytes)
-        )
+        return self._slots.nbytes + sum(part.nbytes for part in (self._hashes, self._scopes, self._ends, self._bytes))
 
     def _hash(self, scopes: U32, index: U32, offsets: U32, data: U8) -> U64:
         distinct: U64 = np.empty(offsets.shape[0] - 1, np.uint64)
@@ -89,8 +97,17 @@ class StringArena:
 
     def _find(self, scopes: U32, hashes: U64, index: U32, offsets: U32, data: U8, out: I64) -> int:
         return tables.find_strings(
-            self._slots, self._hashes.buffer, self._scopes.buffer, self._ends.buffer, self._bytes.buffer,
-            scopes, hashes, index, offsets, data, out,
+            self._slots,
+            self._hashes.buffer,
+            self._scopes.buffer,
+            self._ends.buffer,
+            self._bytes.buffer,
+            scopes,
+            hashes,
+            index,
+            offsets,
+            data,
+            out,
         )
 
     def _make_room(self, entries: int, size: int) -> None:

@@ -17,8 +17,12 @@ from cdp_store.values import Kind, float_bits
 
 _NEVER: Final = TIME_MIN_MS - 1
 _NARROWEST: Final[dict[Kind, npt.DTypeLike]] = {
-    Kind.BOOL: np.uint8, Kind.INT: np.int8, Kind.FLOAT: np.float32,
-    Kind.STRING: np.uint8, Kind.LIST: np.uint8, Kind.TIME: np.int64,
+    Kind.BOOL: np.uint8,
+    Kind.INT: np.int8,
+    Kind.FLOAT: np.float32,
+    Kind.STRING: np.uint8,
+    Kind.LIST: np.uint8,
+    Kind.TIME: np.int64,
 }
 
 

@@ -36,7 +36,12 @@ class BatchBuilder:
         return len(self._record_times)
 
     def add(
-        self, kind: str, identifier: str, name: str | None, time_ms: int, values: Mapping[str, Value | None],
+        self,
+        kind: str,
+        identifier: str,
+        name: str | None,
+        time_ms: int,
+        values: Mapping[str, Value | None],
         message_id: str = "",
     ) -> None:
         """Add an event, or with name None an attribute change; None as a value unsets an attribute.
@@ -59,11 +64,20 @@ class BatchBuilder:
         """The batch of everything added."""
         kinds = np.array(self._triple_kinds, np.uint8)
         return RecordBatch(
-            batch_id, received_ms, Strings.of(self._identities), np.array(self._record_identities, np.uint32),
-            np.array(self._record_names, np.uint16), np.array(self._record_times, np.int64),
-            np.array(self._property_ends, np.uint32), Strings.of(self._message_ids),
-            np.array(self._triple_keys, np.uint16), kinds, _raws(kinds, self._triple_raws), Strings.of(self._strings),
-            tuple(self._names), tuple(self._keys),
+            batch_id,
+            received_ms,
+            Strings.of(self._identities),
+            np.array(self._record_identities, np.uint32),
+            np.array(self._record_names, np.uint16),
+            np.array(self._record_times, np.int64),
+            np.array(self._property_ends, np.uint32),
+            Strings.of(self._message_ids),
+            np.array(self._triple_keys, np.uint16),
+            kinds,
+            _raws(kinds, self._triple_raws),
+            Strings.of(self._strings),
+            tuple(self._names),
+            tuple(self._keys),
         )
 
     def _add_value(self, key: str, value: Value | None) -> None:
@@ -92,7 +106,9 @@ class BatchBuilder:
         return self._strings.setdefault(text, len(self._strings))
 
 
-def _raws(kinds: np.ndarray[tuple[int], np.dtype[np.uint8]], values: list[int | float]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _raws(
+    kinds: np.ndarray[tuple[int], np.dtype[np.uint8]], values: list[int | float]
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     raws = np.zeros(len(values), np.int64)
     floats = np.flatnonzero(kinds == Kind.FLOAT)
     others = np.flatnonzero(kinds != Kind.FLOAT)

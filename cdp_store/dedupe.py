@@ -7,7 +7,7 @@ from collections import OrderedDict
 import numpy as np
 
 from cdp_store.arena import HashKey
-from cdp_store.arrays import Bools, U64
+from cdp_store.arrays import U64, Bools
 from cdp_store.ids import SequenceNumber
 from cdp_store.kernels import hashing, tables
 from cdp_store.limits import BATCH_IDS_REMEMBERED, DEDUPE_IDS_PER_GENERATION

@@ -1,15 +1,15 @@
 """Error tree of the store.
 
-    StoreError
-    +-- RecordRejected       one record breaks a limit; carries a code for its sender
-    +-- BatchMalformed       bytes that are no record batch
-    +-- LogCorrupt           damage inside the log, not a torn tail
-    +-- LogUnsupported       a log written by a newer version
-    +-- DirectoryInUse       another process owns this data directory
-    +-- DirectoryMismatch    the directory was made with other settings
-    +-- StoreFailed          a write failed earlier: nothing is accepted any more
-    +-- StorageFull          no room for the batch; nothing of it was kept
-    +-- BatchTooLarge        a batch that would not fit one log record
+StoreError
++-- RecordRejected       one record breaks a limit; carries a code for its sender
++-- BatchMalformed       bytes that are no record batch
++-- LogCorrupt           damage inside the log, not a torn tail
++-- LogUnsupported       a log written by a newer version
++-- DirectoryInUse       another process owns this data directory
++-- DirectoryMismatch    the directory was made with other settings
++-- StoreFailed          a write failed earlier: nothing is accepted any more
++-- StorageFull          no room for the batch; nothing of it was kept
++-- BatchTooLarge        a batch that would not fit one log record
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-
 import numpy as np
 
 from cdp_store.arena import HashKey, StringArena
@@ -21,8 +20,6 @@ from cdp_store.records import RecordBatch, Strings
 from cdp_store.schema import NameTable, Schema
 from cdp_store.values import TEXT_KINDS, Kind
 from cdp_store.view import CHANGE_VALUE, NOT_CREATED, PartitionView
-
-
 
 
 class PartitionMemory:
@@ -128,15 +125,17 @@ class PartitionMemory:
     def _apply_events(
         self, batch: RecordBatch, rows: U32, counts: I64, chosen: Bools, triples: Bools, raws: I64
     ) -> None:
-        self.events.append(ArrivedEvents(
-            rows[chosen],
-            _numbers(self.schema.events, batch.names, batch.record_names[chosen]),
-            batch.record_times[chosen],
-            counts[chosen].astype(np.uint32),
-            _numbers(self.schema.properties, batch.keys, batch.triple_keys[triples]),
-            batch.triple_kinds[triples],
-            raws[triples],
-        ))
+        self.events.append(
+            ArrivedEvents(
+                rows[chosen],
+                _numbers(self.schema.events, batch.names, batch.record_names[chosen]),
+                batch.record_times[chosen],
+                counts[chosen].astype(np.uint32),
+                _numbers(self.schema.properties, batch.keys, batch.triple_keys[triples]),
+                batch.triple_kinds[triples],
+                raws[triples],
+            )
+        )
 
     def _apply_changes(self, batch: RecordBatch, rows: U32, times: I64, triples: Bools, raws: I64) -> None:
         attributes = _numbers(self.schema.attributes, batch.keys, batch.triple_keys[triples])
@@ -145,10 +144,17 @@ class PartitionMemory:
             column = self._attributes.setdefault(attribute, AttributeColumn())
             column.apply(rows[where], times[where], kinds[where], values[where])
         given = kinds != Kind.UNSET
-        self.changes.append(ArrivedEvents(
-            rows, attributes, times, given.astype(np.uint32),
-            np.full(int(given.sum()), CHANGE_VALUE, np.uint16), kinds[given], values[given],
-        ))
+        self.changes.append(
+            ArrivedEvents(
+                rows,
+                attributes,
+                times,
+                given.astype(np.uint32),
+                np.full(int(given.sum()), CHANGE_VALUE, np.uint16),
+                kinds[given],
+                values[given],
+            )
+        )
 
 
 def _tags(identifiers: Strings) -> U32:

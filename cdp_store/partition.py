@@ -118,8 +118,12 @@ class Partition:
             memory = self._memory
             report = memory.memory_report() | {"message_ids": self._message_ids.nbytes}
             return PartitionStatus(
-                self.partition, memory.sequence, len(memory), memory.events.counts()[0],
-                memory.events.delta_count + memory.changes.delta_count, report,
+                self.partition,
+                memory.sequence,
+                len(memory),
+                memory.events.counts()[0],
+                memory.events.delta_count + memory.changes.delta_count,
+                report,
             )
 
     def _maintain(self, tables: EventTables, delta_max: int) -> bool:

@@ -30,10 +30,15 @@ ATTRIBUTES: Final = 0xFFFF  # the record_names entry of a record that changes at
 
 @dataclass(frozen=True, slots=True)
 class Strings:
-    """Byte strings back to back: string i is data[offsets[i]:offsets[i + 1]]."""
+    """Byte strings back to back: string i is data[offsets[i]:offsets[i + 1]]. The arrays become read-only."""
 
     offsets: U32
     data: U8
+
+    def __post_init__(self) -> None:
+        # Kernels are compiled for read-only or for writable arrays: one state, one compilation.
+        self.offsets.flags.writeable = False
+        self.data.flags.writeable = False
 
     def __len__(self) -> int:
         return self.offsets.shape[0] - 1
@@ -97,9 +102,20 @@ class RecordBatch:
         string_index, kept_strings = _subset(raws[textual].astype(np.uint32), self.strings)
         raws[textual] = string_index
         return RecordBatch(
-            self.batch_id, self.received_ms, identities, identity_index, self.record_names[records],
-            self.record_times[records], offsets, self.message_ids.take(records.astype(np.uint32)),
-            self.triple_keys[triples], kinds, raws, kept_strings, self.names, self.keys,
+            self.batch_id,
+            self.received_ms,
+            identities,
+            identity_index,
+            self.record_names[records],
+            self.record_times[records],
+            offsets,
+            self.message_ids.take(records.astype(np.uint32)),
+            self.triple_keys[triples],
+            kinds,
+            raws,
+            kept_strings,
+            self.names,
+            self.keys,
         )
 
 
@@ -112,8 +128,13 @@ def _subset(index: U32, table: Strings) -> tuple[U32, Strings]:
 
 
 _ARRAYS: Final[dict[str, type[np.generic]]] = {
-    "record_identities": np.uint32, "record_names": np.uint16, "record_times": np.int64,
-    "property_offsets": np.uint32, "triple_keys": np.uint16, "triple_kinds": np.uint8, "triple_raws": np.int64,
+    "record_identities": np.uint32,
+    "record_names": np.uint16,
+    "record_times": np.int64,
+    "property_offsets": np.uint32,
+    "triple_keys": np.uint16,
+    "triple_kinds": np.uint8,
+    "triple_raws": np.int64,
 }
 _STRINGS: Final = ("identities", "message_ids", "strings")
 
@@ -121,7 +142,10 @@ _STRINGS: Final = ("identities", "message_ids", "strings")
 def encode_batch(batch: RecordBatch) -> bytes:
     """The batch as one msgpack map; `decode_batch` gives it back."""
     packed: dict[str, Any] = {
-        "batch_id": batch.batch_id, "received_ms": batch.received_ms, "names": batch.names, "keys": batch.keys,
+        "batch_id": batch.batch_id,
+        "received_ms": batch.received_ms,
+        "names": batch.names,
+        "keys": batch.keys,
     }
     for name in _ARRAYS:
         packed[name] = getattr(batch, name).tobytes()
@@ -137,8 +161,10 @@ def decode_batch(encoded: bytes) -> RecordBatch:
     try:
         packed = msgpack.unpackb(encoded, raw=False, max_bin_len=1 << 30)
         parts: dict[str, Any] = {
-            "batch_id": packed["batch_id"], "received_ms": packed["received_ms"],
-            "names": tuple(packed["names"]), "keys": tuple(packed["keys"]),
+            "batch_id": packed["batch_id"],
+            "received_ms": packed["received_ms"],
+            "names": tuple(packed["names"]),
+            "keys": tuple(packed["keys"]),
         }
         for name, dtype in _ARRAYS.items():
             parts[name] = np.frombuffer(packed[name], dtype)

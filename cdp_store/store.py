@@ -65,9 +65,7 @@ class Store:
         self.identity = identity
         self._lock_descriptor = _lock_directory(directory)
         _check_identity(directory, identity)
-        self.partitions = {
-            PartitionId(number): Partition(PartitionId(number), key) for number in identity.partitions
-        }
+        self.partitions = {PartitionId(number): Partition(PartitionId(number), key) for number in identity.partitions}
         log_directory = directory / "log"
         log_directory.mkdir(exist_ok=True)
         self._log = LocalLog(log_directory, files)
@@ -82,9 +80,7 @@ class Store:
         Raises StorageFull when nothing was kept, StoreFailed when the process must stop.
         """
         outcomes, pending = self._admit(deliveries)
-        entries: list[LogEntry] = [
-            (entry.partition, entry.sequence, _encoded(entry.batch)) for entry in pending
-        ]
+        entries: list[LogEntry] = [(entry.partition, entry.sequence, _encoded(entry.batch)) for entry in pending]
         if entries:
             self._log.append(entries)
         for entry in pending:
@@ -119,9 +115,7 @@ class Store:
                 sequence = SequenceNumber(sequence + 1)
                 sequences[delivery.partition] = batches[key] = sequence
                 pending.append(_Pending(number, delivery.partition, sequence, admission.batch))
-            outcomes.append(
-                Outcome(sequence, len(admission.batch), admission.duplicates, admission.rejections)
-            )
+            outcomes.append(Outcome(sequence, len(admission.batch), admission.duplicates, admission.rejections))
         return outcomes, pending
 
     def _replay(self, record: LogRecord) -> None:

@@ -1,13 +1,13 @@
 """The kinds of value a property or attribute can hold, and their 64-bit storage form.
 
-    kind     storage in an int64
-    UNSET    0 (an attribute change that removes the value)
-    BOOL     0 or 1
-    INT      the integer
-    FLOAT    the bits of the float64
-    STRING   index into a string table, later a dictionary code
-    TIME     milliseconds since 1970-01-01 UTC
-    LIST     like STRING; the string is the msgpack form of the list
+kind     storage in an int64
+UNSET    0 (an attribute change that removes the value)
+BOOL     0 or 1
+INT      the integer
+FLOAT    the bits of the float64
+STRING   index into a string table, later a dictionary code
+TIME     milliseconds since 1970-01-01 UTC
+LIST     like STRING; the string is the msgpack form of the list
 """
 
 from __future__ import annotations

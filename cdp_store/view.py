@@ -73,8 +73,15 @@ class PartitionView:
         best_index: I64 = np.zeros(self.row_count, np.int64)
         for number, chunk in enumerate(chunks):
             changes.latest_change_by_row(
-                chunk.rows, chunk.offsets, chunk.times, chunk.base_ms, instant_ms, number,
-                best_ms, best_chunk, best_index,
+                chunk.rows,
+                chunk.offsets,
+                chunk.times,
+                chunk.base_ms,
+                instant_ms,
+                number,
+                best_ms,
+                best_chunk,
+                best_index,
             )
         kinds: U8 = np.zeros(self.row_count, np.uint8)
         raws = dict[Kind, I64]()

@@ -47,7 +47,9 @@ def _in_time(start: int, now: int, within: int) -> bool:
 
 
 @kernel
-def _advance_one_by_one(steps: U32, at: int, stop: int, now: int, length: int, within: int, start: I64, fresh: I64) -> int:
+def _advance_one_by_one(
+    steps: U32, at: int, stop: int, now: int, length: int, within: int, start: I64, fresh: I64
+) -> int:
     """Each event of one time follows only events of earlier times."""
     reached = 0
     fresh[:] = start
@@ -65,7 +67,9 @@ def _advance_one_by_one(steps: U32, at: int, stop: int, now: int, length: int, w
 
 
 @kernel
-def _advance_together(steps: U32, at: int, stop: int, now: int, length: int, within: int, start: I64, fresh: I64) -> int:
+def _advance_together(
+    steps: U32, at: int, stop: int, now: int, length: int, within: int, start: I64, fresh: I64
+) -> int:
     """Events of one time may follow each other in any order, each filling at most one step."""
     reached = 0
     fresh[:] = start

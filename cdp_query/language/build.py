@@ -14,7 +14,17 @@ from cdp_query.language.suggest import nearest_hint
 _AGGREGATES: Final = {aggregate.value: aggregate for aggregate in tree.Aggregate}
 _OCCURRENCES: Final = {occurrence.value: occurrence for occurrence in tree.Occurrence}
 _FUNCTIONS: Final = (
-    "did", "count", *_AGGREGATES, *_OCCURRENCES, "sequence", "funnel", "exists", "missing", "size", "attr", "everyone",
+    "did",
+    "count",
+    *_AGGREGATES,
+    *_OCCURRENCES,
+    "sequence",
+    "funnel",
+    "exists",
+    "missing",
+    "size",
+    "attr",
+    "everyone",
 )
 _FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop")
 
@@ -146,9 +156,7 @@ class Builder:
         where = None if not conditions else conditions[0] if len(conditions) == 1 else tree.All(conditions)
         return tree.Events(event.names, where)
 
-    def _split(
-        self, call: syntax.CallSyntax
-    ) -> tuple[syntax.ChainSyntax | None, list[syntax.Syntax], Options]:
+    def _split(self, call: syntax.CallSyntax) -> tuple[syntax.ChainSyntax | None, list[syntax.Syntax], Options]:
         chain: syntax.ChainSyntax | None = None
         filters, options = list[syntax.Syntax](), list[syntax.OptionSyntax]()
         for position, argument in enumerate(call.arguments):

@@ -11,7 +11,17 @@ from cdp_query.language.suggest import nearest_hint
 from cdp_query.language.syntax import CallSyntax, NameSyntax, OptionSyntax, Place
 
 _WINDOWS: Final = (
-    "from", "to", "before", "after", "last", "last_calendar", "days_ago", "ago", "more_than_ago", "this", "previous",
+    "from",
+    "to",
+    "before",
+    "after",
+    "last",
+    "last_calendar",
+    "days_ago",
+    "ago",
+    "more_than_ago",
+    "this",
+    "previous",
 )
 _MOMENT: Final = "a date such as 2026-01-31"
 _DURATION: Final = "a duration such as 30d"

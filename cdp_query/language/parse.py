@@ -18,16 +18,35 @@ from cdp_query.language.suggest import nearest_hint
 from cdp_query.limits import QUERY_NESTING_MAX, QUERY_TEXT_CHARACTERS_MAX
 
 _TERMINALS: Final = {
-    "NAME": "a name", "STRING": 'a string in double quotes', "INTEGER": "a number", "FLOAT": "a number",
-    "DURATION": "a duration such as 30d", "MOMENT": "a date such as 2026-01-31", "LPAR": "(", "RPAR": ")",
-    "COMMA": ",", "COLON": ":", "LSQB": "[", "RSQB": "]", "DOT": ".", "__ANON_0": "->", "__ANON_1": "..",
-    "OPERATOR": "a comparison (= != < <= > >=)", "TEXT_OPERATOR": "contains, starts_with, ends_with or matches",
-    "LIST_OPERATOR": "has, has_any, has_all or has_none", "TRUE": "true", "FALSE": "false", "CI": "ci",
-    "AND": "and", "OR": "or", "NOT": "not", "IN": "in", "BETWEEN": "between", "$END": "the end",
+    "NAME": "a name",
+    "STRING": "a string in double quotes",
+    "INTEGER": "a number",
+    "FLOAT": "a number",
+    "DURATION": "a duration such as 30d",
+    "MOMENT": "a date such as 2026-01-31",
+    "LPAR": "(",
+    "RPAR": ")",
+    "COMMA": ",",
+    "COLON": ":",
+    "LSQB": "[",
+    "RSQB": "]",
+    "DOT": ".",
+    "__ANON_0": "->",
+    "__ANON_1": "..",
+    "OPERATOR": "a comparison (= != < <= > >=)",
+    "TEXT_OPERATOR": "contains, starts_with, ends_with or matches",
+    "LIST_OPERATOR": "has, has_any, has_all or has_none",
+    "TRUE": "true",
+    "FALSE": "false",
+    "CI": "ci",
+    "AND": "and",
+    "OR": "or",
+    "NOT": "not",
+    "IN": "in",
+    "BETWEEN": "between",
+    "$END": "the end",
 }
 _KEYWORDS: Final = ("and", "or", "not", "in", "between", "contains", "starts_with", "ends_with", "matches", "has")
-
-
 
 
 def parse(text: str) -> tree.Question:
@@ -70,7 +89,9 @@ def _explain(text: str, error: lark.exceptions.UnexpectedInput) -> QuerySyntaxEr
         expected = set(error.accepts or error.expected)
         if error.token.type == "$END":
             lines = text.splitlines() or [""]
-            return QuerySyntaxError(text, len(lines), len(lines[-1]) + 1, "the question ends too early", _expected(expected))
+            return QuerySyntaxError(
+                text, len(lines), len(lines[-1]) + 1, "the question ends too early", _expected(expected)
+            )
         hint = nearest_hint(str(error.token), _KEYWORDS) if error.token.type == "NAME" else ""
         parts = [part for part in (_expected(expected), hint) if part]
         return QuerySyntaxError(text, error.line, error.column, f"unexpected {str(error.token)!r}", "\n".join(parts))

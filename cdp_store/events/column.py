@@ -100,7 +100,9 @@ def _narrow_floats(floats: F64, given: F64, present: Bools | None, bitmap: U8 | 
         if minus_zero or bound * factor >= _MANTISSA_MAX:
             break
         if np.array_equal(np.rint(given * factor) / factor, given):
-            mantissas = np.rint(np.where(present, floats, given[0]) * factor if present is not None else floats * factor)
+            mantissas = np.rint(
+                np.where(present, floats, given[0]) * factor if present is not None else floats * factor
+            )
             integral: I64 = mantissas.astype(np.int64)
             bounds = (int(np.rint(given.min() * factor)), int(np.rint(given.max() * factor)))
             return _narrow_integers(Kind.FLOAT, integral, present, bitmap, bounds, scale)

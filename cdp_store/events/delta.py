@@ -59,8 +59,14 @@ class EventDelta:
     def reading(self) -> DeltaReading:
         """The events so far, unaffected by later appends."""
         return DeltaReading(
-            self, self._rows.filled(), self._names.filled(), self._times.filled(), self._ends.filled(),
-            self._keys.filled(), self._kinds.filled(), self._raws.filled(),
+            self,
+            self._rows.filled(),
+            self._names.filled(),
+            self._times.filled(),
+            self._ends.filled(),
+            self._keys.filled(),
+            self._kinds.filled(),
+            self._raws.filled(),
         )
 
     def tail(self, start: int) -> EventDelta:
@@ -71,10 +77,17 @@ class EventDelta:
             first = int(reading.ends[start - 1]) if start else 0
             ends = reading.ends[start:]
             counts = np.diff(ends, prepend=first).astype(np.uint32)
-            rest.append(ArrivedEvents(
-                reading.rows[start:], reading.names[start:], reading.times[start:], counts,
-                reading.keys[first:], reading.kinds[first:], reading.raws[first:],
-            ))
+            rest.append(
+                ArrivedEvents(
+                    reading.rows[start:],
+                    reading.names[start:],
+                    reading.times[start:],
+                    counts,
+                    reading.keys[first:],
+                    reading.kinds[first:],
+                    reading.raws[first:],
+                )
+            )
         return rest
 
     @property
@@ -116,6 +129,10 @@ class DeltaReading:
         firsts = np.cumsum(counts) - counts
         triples = np.repeat(starts - firsts, counts) + np.arange(int(counts.sum()))
         return EventColumns(
-            self.rows[members], self.times[members], np.repeat(np.arange(members.size, dtype=np.uint32), counts),
-            self.keys[triples], self.kinds[triples], self.raws[triples],
+            self.rows[members],
+            self.times[members],
+            np.repeat(np.arange(members.size, dtype=np.uint32), counts),
+            self.keys[triples],
+            self.kinds[triples],
+            self.raws[triples],
         )

@@ -33,8 +33,15 @@ def lower_to(rows: U16, times: I64, values: I64) -> None:
 
 @kernel
 def latest_change_by_row(
-    rows: U16, offsets: I64, times: AnyArray, base: int, until: int, chunk: int,
-    best_ms: I64, best_chunk: I32, best_index: I64,
+    rows: U16,
+    offsets: I64,
+    times: AnyArray,
+    base: int,
+    until: int,
+    chunk: int,
+    best_ms: I64,
+    best_chunk: I32,
+    best_index: I64,
 ) -> None:
     """Raise best_* (by row of the partition) to the last change at or before `until`; equal times: the later one.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_store.arrays import U8, U32, U64, Bools, I64
+from cdp_store.arrays import I64, U8, U32, U64, Bools
 from cdp_store.jit import kernel
 
 
@@ -33,8 +33,17 @@ def rebuild_slots(slots: U32, hashes: U64, count: int) -> None:
 
 @kernel
 def find_strings(
-    slots: U32, hashes: U64, scopes: U32, ends: I64, arena: U8,
-    query_scopes: U32, query_hashes: U64, query_index: U32, query_offsets: U32, query_data: U8, out: I64,
+    slots: U32,
+    hashes: U64,
+    scopes: U32,
+    ends: I64,
+    arena: U8,
+    query_scopes: U32,
+    query_hashes: U64,
+    query_index: U32,
+    query_offsets: U32,
+    query_data: U8,
+    out: I64,
 ) -> int:
     """out[i] = entry of (query_scopes[i], string query_index[i]), or -1; returns how many are missing.
 
@@ -68,8 +77,18 @@ def find_strings(
 
 @kernel
 def insert_strings(
-    slots: U32, hashes: U64, scopes: U32, ends: I64, arena: U8, count: int,
-    query_scopes: U32, query_hashes: U64, query_index: U32, query_offsets: U32, query_data: U8, out: I64,
+    slots: U32,
+    hashes: U64,
+    scopes: U32,
+    ends: I64,
+    arena: U8,
+    count: int,
+    query_scopes: U32,
+    query_hashes: U64,
+    query_index: U32,
+    query_offsets: U32,
+    query_data: U8,
+    out: I64,
 ) -> int:
     """Like find_strings, but appends what is missing; room must have been made. Returns the new entry count."""
     mask = np.uint64(slots.shape[0] - 1)

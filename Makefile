@@ -1,0 +1,57 @@
+# Every target does its own set-up: a fresh clone needs Python 3.11 or newer, make and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast check format proto warm clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make the virtual environment with everything needed to develop
+
+$(STAMP): pyproject.toml requirements-dev.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; give one with: make PYTHON=python3.12 ..."; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(STAMP)
+
+$(BENCH_STAMP): $(STAMP) requirements-bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $(BENCH_STAMP)
+
+warm: $(STAMP) ## Compile the kernels into the user's cache (other targets do it when needed)
+	@$(BIN)/python -m cdp_router warm
+
+demo: warm ## Start a cluster on real data, ask it twelve questions, stop it
+	@$(BIN)/python -m benchmarks.demo
+
+test: warm ## Run all tests (minutes)
+	$(PYTEST) -n 2 --dist loadfile
+
+test-fast: warm ## Run the tests of store and query layers only
+	$(PYTEST) -n 2 --dist loadfile tests/store tests/query
+
+check: $(STAMP) ## Format, lint, types, import arrows, contract, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/python proto/generate.py --check
+
+format: $(STAMP) ## Format the sources and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(STAMP) ## Generate the Python form of proto/
+	$(BIN)/python proto/generate.py
+
+clean: ## Remove what was made here: environment, caches, demo data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache cdp-data

@@ -1,0 +1,123 @@
+"""Merged contributions to the answer a client sees."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cdp.v1 import query_pb2
+
+from cdp_query import tree
+from cdp_query.language import print_question
+from cdp_query.partial import NONE_KEY, Partial
+from cdp_query.stats import NodeStats, total
+from cdp_router.wire.partials import to_key_value
+from cdp_router.wire.values import to_timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """All an answer is made of; `clock_ms` is the monotonic clock when the question came in."""
+
+    question: tree.Question
+    context: tree.Context
+    text: str
+    partial: Partial
+    coverage: query_pb2.Coverage
+    warnings: Sequence[str]
+    explain: bool
+    clock_ms: float
+
+
+def monotonic_ms() -> float:
+    """The monotonic clock in milliseconds."""
+    return time.monotonic_ns() / 1e6
+
+
+def answer(parts: Answering) -> query_pb2.QueryResponse:
+    """The reply of segments.md, section 6."""
+    partial, scanned = parts.partial, total(parts.partial.stats)
+    is_partial = len(parts.coverage.answered) < parts.coverage.total
+    flags = [
+        flag
+        for flag, holds in (
+            ("PARTIAL", is_partial),
+            ("TYPE_MISMATCH", scanned.type_mismatch > 0),
+            ("UNKNOWN_NAME", bool(parts.warnings)),
+        )
+        if holds
+    ]
+    return query_pb2.QueryResponse(
+        count=partial.count,
+        population=partial.population,
+        as_of=to_timestamp(parts.context.as_of_ms),
+        tz=parts.context.tz,
+        text=parts.text,
+        breakdown=_breakdown(partial),
+        funnel=_funnel(parts.question, partial),
+        coverage=parts.coverage,
+        exact=not is_partial,
+        flags=flags,
+        warnings=parts.warnings,
+        explanation=_explanation(parts) if parts.explain else [],
+        events_scanned=scanned.events,
+        bytes_scanned=scanned.bytes,
+        milliseconds=monotonic_ms() - parts.clock_ms,
+        plan_hash=hashlib.blake2b(parts.text.encode(), digest_size=8).hexdigest(),
+    )
+
+
+def _breakdown(partial: Partial) -> list[query_pb2.BreakdownRow]:
+    by_size = sorted(partial.values.items(), key=lambda entry: (-entry[1], entry[0] == NONE_KEY, str(entry[0][1])))
+    return [query_pb2.BreakdownRow(value=to_key_value(key), count=size) for key, size in by_size]
+
+
+def _funnel(question: tree.Question, partial: Partial) -> list[query_pb2.FunnelStep]:
+    if not isinstance(question, tree.Funnel):
+        return []
+    counts = partial.steps or (0,) * len(question.steps)
+    return [
+        query_pb2.FunnelStep(label=" or ".join(step.names), count=count)
+        for step, count in zip(question.steps, counts, strict=True)
+    ]
+
+
+def _explanation(parts: Answering) -> list[query_pb2.StepExplanation]:
+    return [
+        query_pb2.StepExplanation(
+            depth=depth,
+            text=text,
+            chunks=stats.chunks,
+            chunks_pruned=stats.chunks_pruned,
+            events=stats.events,
+            bytes=stats.bytes,
+            rows_true=stats.rows_true,
+            type_mismatches=stats.type_mismatch,
+            milliseconds=stats.nanoseconds / 1e6,
+        )
+        for number, (depth, text) in enumerate(_described(parts.question))
+        for stats in (parts.partial.stats.get(number, NodeStats()),)
+    ]
+
+
+def _described(question: tree.Question) -> Iterator[tuple[int, str]]:
+    """(nesting, text) of every node in the order in which binding numbers them."""
+    if isinstance(question, tree.Funnel):
+        yield 0, print_question(question)
+    else:
+        yield from _described_node(question.segment if isinstance(question, tree.Breakdown) else question, 0)
+
+
+def _described_node(node: tree.Node, depth: int) -> Iterator[tuple[int, str]]:
+    match node:
+        case tree.All(items) | tree.Any(items):
+            yield depth, "all of" if isinstance(node, tree.All) else "any of"
+            for item in items:
+                yield from _described_node(item, depth + 1)
+        case tree.Not(item):
+            yield depth, "not"
+            yield from _described_node(item, depth + 1)
+        case _:
+            yield depth, print_question(node)

@@ -1,0 +1,42 @@
+"""The `cdp` command."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from cdp_router.cli import ingest, profile, query, status, up, warm
+
+app = typer.Typer(
+    name="cdp",
+    help="An in-memory customer-profile store with an exact segment engine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cdp {metadata.version('cdp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """An in-memory customer-profile store with an exact segment engine."""
+
+
+app.command("up")(up.up)
+app.command("ingest")(ingest.ingest)
+app.command("query")(query.query)
+app.command("profile")(profile.profile)
+app.command("status")(status.status)
+app.command("warm")(warm.warm)

@@ -1,0 +1,63 @@
+"""What all commands share: where to print, where the cluster is, and how errors end a command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Final, NoReturn
+
+import typer
+from rich.console import Console
+
+from cdp_router.client import Client, ClusterUnreachable, RequestFailed
+from cdp_router.limits import DEFAULT_PORT
+
+OUT: Final = Console(highlight=False)
+ERR: Final = Console(stderr=True, highlight=False)
+
+Address = Annotated[
+    str, typer.Option("--address", envvar="CDP_ADDRESS", help="Where the cluster's router listens.", show_default=True)
+]
+DEFAULT_ADDRESS: Final = f"127.0.0.1:{DEFAULT_PORT}"
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End the command with one message on standard error."""
+    ERR.print(f"error: {message}", markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """A client; whatever goes wrong with the cluster ends the command with one message."""
+    if ":" not in address:
+        fail(f"--address {address!r} must be host:port, such as {DEFAULT_ADDRESS}", 2)
+    with Client(address) as client:
+        try:
+            yield client
+        except (ClusterUnreachable, RequestFailed) as error:
+            fail(str(error))
+        except BrokenPipeError:
+            # The reader of our output, such as `head`, has seen enough.
+            sys.stderr.close()
+            raise typer.Exit(0) from None
+
+
+def parse_instant(text: str, option: str) -> datetime:
+    """An instant from an ISO date or time; without a zone it is UTC."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"{option} {text!r} is no date or time; write 2026-01-31 or 2026-01-31T10:00:00Z", 2)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def plain(value: object) -> str:
+    """A value as people read it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return str(value)

@@ -1,0 +1,51 @@
+"""`cdp profile`: one person."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from cdp.v1 import query_pb2
+from google.protobuf import json_format
+from rich.table import Table
+
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain
+from cdp_router.limits import PROFILE_EVENTS_MAX
+from cdp_router.wire.values import from_value
+
+
+def profile(
+    identifier: Annotated[str, typer.Argument(help="The user id.", metavar="ID", show_default=False)],
+    address: Address = DEFAULT_ADDRESS,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="ID is an anonymous id.")] = False,
+    events: Annotated[int, typer.Option(min=1, max=PROFILE_EVENTS_MAX, help="Events to show, latest first.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
+) -> None:
+    """Show a profile: identifiers, attributes, timeline."""
+    kind = "anonymous_id" if anonymous else "user_id"
+    with connected(address) as client:
+        found = client.profile(query_pb2.GetProfileRequest(**{kind: identifier}, events_max=events))
+    if as_json:
+        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), markup=False, soft_wrap=True)
+        return
+    for known in found.identifiers:
+        OUT.print(f"{known.kind} {known.value}", markup=False)
+    OUT.print(f"since {found.created.ToDatetime().isoformat()}Z   partition {found.partition}")
+    OUT.print(_attributes(found))
+    OUT.print(f"{found.event_count:,} events, the latest {len(found.events):,}:")
+    OUT.print(_timeline(found))
+
+
+def _attributes(found: query_pb2.GetProfileResponse) -> Table:
+    table = Table("attribute", "value", box=None, pad_edge=False)
+    for name, value in sorted(found.attributes.items()):
+        table.add_row(name, plain(from_value(value)))
+    return table
+
+
+def _timeline(found: query_pb2.GetProfileResponse) -> Table:
+    table = Table("time (UTC)", "event", "properties", box=None, pad_edge=False)
+    for event in found.events:
+        values = ", ".join(f"{name}={plain(from_value(value))}" for name, value in sorted(event.properties.items()))
+        table.add_row(event.time.ToDatetime().isoformat(sep=" "), event.name, values)
+    return table

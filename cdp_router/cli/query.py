@@ -1,0 +1,154 @@
+"""`cdp query`: a question in text, an answer on the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Annotated
+
+import pyarrow as pa
+import typer
+from cdp.v1 import query_pb2
+from google.protobuf import json_format
+from rich.table import Table
+
+from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_instant, plain
+from cdp_router.client import Client
+from cdp_router.wire.values import from_value, to_timestamp
+from cdp_store.values import to_ms
+
+_ROWS_SHOWN = 25
+
+
+def query(
+    text: Annotated[
+        str,
+        typer.Argument(
+            help="""The question, such as: count("Charged", last: 30d) >= 3 and plan = "gold".""", show_default=False
+        ),
+    ],
+    address: Address = DEFAULT_ADDRESS,
+    ids: Annotated[bool, typer.Option("--ids", help="Print the members' ids, one a line.")] = False,
+    by: Annotated[
+        str, typer.Option(help="Count the members by the value of this attribute.", metavar="ATTRIBUTE")
+    ] = "",
+    as_of: Annotated[str | None, typer.Option(help="Answer as of this date or instant. [default: now]")] = None,
+    tz: Annotated[str, typer.Option(help="IANA time zone of dates and calendar windows.")] = "UTC",
+    explain: Annotated[bool, typer.Option("--explain", help="Show the plan and what it touched.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on names that were never seen.")] = False,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Answer even if a shard is away.")] = False,
+) -> None:
+    """Ask which users: count them, list them, or break them down."""
+    if ids and (by or explain):
+        fail("--ids goes with neither --by nor --explain", 2)
+    stamp = None if as_of is None else to_timestamp(to_ms(parse_instant(as_of, "--as-of")))
+    with connected(address) as client:
+        if ids:
+            _print_ids(client, query_pb2.MembersRequest(text=text, as_of=stamp, tz=tz, strict=strict), as_json)
+            return
+        answer = client.query(
+            query_pb2.QueryRequest(
+                text=text,
+                by=by,
+                as_of=stamp,
+                tz=tz,
+                strict=strict,
+                explain=explain,
+                allow_partial=allow_partial,
+            )
+        )
+    if as_json:
+        print_json(answer)
+    else:
+        _print_answer(answer)
+
+
+def print_json(answer: query_pb2.QueryResponse) -> None:
+    """Print an answer as its protobuf JSON."""
+    OUT.print(
+        json_format.MessageToJson(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True),
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _print_ids(client: Client, request: query_pb2.MembersRequest, as_json: bool) -> None:
+    stream = b"".join(response.arrow for response in client.members(request))
+    with pa.ipc.open_stream(io.BytesIO(stream)) as reader:
+        for batch in reader:
+            names = batch.column("id").to_pylist()
+            if as_json:
+                kinds = batch.column("kind").to_pylist()
+                rows = [f'{{"kind":"{kind}","id":{_quoted(name)}}}' for kind, name in zip(kinds, names, strict=True)]
+            else:
+                rows = names
+            typer.echo("\n".join(rows))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _print_answer(answer: query_pb2.QueryResponse) -> None:
+    for warning in answer.warnings:
+        ERR.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    if answer.funnel:
+        OUT.print(_funnel_table(answer))
+    else:
+        share = answer.count / answer.population if answer.population else 0.0
+        OUT.print(f"{answer.count:,} of {answer.population:,} users ({share:.2%})")
+    if answer.breakdown:
+        OUT.print(_breakdown_table(answer))
+    covered = f"{len(answer.coverage.answered)}/{answer.coverage.total} partitions"
+    flags = f"   flags: {', '.join(answer.flags)}" if answer.flags else ""
+    OUT.print(
+        f"as of {answer.as_of.ToDatetime().isoformat()}Z   {covered}   {answer.milliseconds:.1f} ms"
+        f"   {answer.events_scanned:,} events, {answer.bytes_scanned:,} bytes{flags}",
+        soft_wrap=True,
+    )
+    if answer.explanation:
+        OUT.print(_explanation_table(answer))
+
+
+def _funnel_table(answer: query_pb2.QueryResponse) -> Table:
+    table = Table("step", "users", "of the first", "of the one before", box=None, pad_edge=False)
+    first = before = answer.funnel[0].count
+    for number, step in enumerate(answer.funnel, 1):
+        table.add_row(
+            f"{number} {step.label}", f"{step.count:,}", _share(step.count, first), _share(step.count, before)
+        )
+        before = step.count
+    return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def _breakdown_table(answer: query_pb2.QueryResponse) -> Table:
+    table = Table("value", "users", "share", box=None, pad_edge=False)
+    for row in answer.breakdown[:_ROWS_SHOWN]:
+        value = from_value(row.value)
+        label = "(none)" if value is None else plain(value)
+        table.add_row(label, f"{row.count:,}", _share(row.count, answer.count))
+    hidden = answer.breakdown[_ROWS_SHOWN:]
+    if hidden:
+        rest = sum(row.count for row in hidden)
+        table.add_row(f"({len(hidden)} more)", f"{rest:,}", _share(rest, answer.count))
+    return table
+
+
+def _explanation_table(answer: query_pb2.QueryResponse) -> Table:
+    table = Table("step", "users", "chunks", "pruned", "events", "bytes", "ms", box=None, pad_edge=False)
+    for step in answer.explanation:
+        table.add_row(
+            "  " * step.depth + step.text,
+            f"{step.rows_true:,}",
+            f"{step.chunks:,}",
+            f"{step.chunks_pruned:,}",
+            f"{step.events:,}",
+            f"{step.bytes:,}",
+            f"{step.milliseconds:.2f}",
+        )
+    return table

@@ -1,0 +1,141 @@
+"""Files as streams of records: NDJSON, CSV and Parquet. What is no record comes out as a rejection with its line."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_ROWS_PER_READ: Final = 16_384
+_CSV_FIELD_CHARACTERS_MAX: Final = 1 << 20
+
+
+class SourceInvalid(Exception):
+    """The file cannot be read at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One line or row: its record, or why there is none; `done` is how far the file was read, of its `size`."""
+
+    line: int
+    record: dict[str, Any] | None
+    problem: str
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that can be read once."""
+
+    path: Path
+    unit: str  # what a position counts: line or row
+    size: int
+    read: Callable[[], Iterator[Found]]
+
+
+def open_source(path: Path, file_format: str | None) -> Source:
+    """The source of a file; the format is told by its name unless given."""
+    if not path.is_file():
+        raise SourceInvalid(f"{path}: there is no such file")
+    kind = file_format or _FORMATS_BY_SUFFIX.get(path.suffix.lower())
+    if kind is None:
+        raise SourceInvalid(f"{path}: cannot tell the format from the name; give --format ndjson, csv or parquet")
+    if kind == "parquet":
+        return _parquet(path)
+    reader = _read_csv if kind == "csv" else _read_ndjson
+    return Source(path, "line", path.stat().st_size, lambda: reader(path))
+
+
+_FORMATS_BY_SUFFIX: Final = {
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+
+
+def _read_ndjson(path: Path) -> Iterator[Found]:
+    decode, done = msgspec.json.Decoder().decode, 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            done += len(line)
+            if not line.strip():
+                continue
+            try:
+                record = decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                yield Found(number, None, f"no JSON: {error}", done)
+                continue
+            if isinstance(record, dict):
+                yield Found(number, record, "", done)
+            else:
+                yield Found(number, None, "no JSON object", done)
+
+
+def _read_csv(path: Path) -> Iterator[Found]:
+    csv.field_size_limit(_CSV_FIELD_CHARACTERS_MAX)
+    # Undecodable bytes stay visible in the value instead of ending the whole file.
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = csv.reader(file)
+        header = next(rows, None)
+        if header is None:
+            raise SourceInvalid(f"{path}: the file is empty; a CSV file starts with a line of column names")
+        if len(set(header)) != len(header):
+            raise SourceInvalid(f"{path}: two columns have one name")
+        done = 0
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield Found(rows.line_num, None, f"no CSV: {error}", done)
+                continue
+            done += sum(map(len, row)) + len(row) + 1
+            if len(row) == len(header):
+                yield Found(rows.line_num, dict(zip(header, map(_csv_value, row), strict=True)), "", done)
+            elif row:
+                problem = f"{len(row)} fields where the header has {len(header)}"
+                yield Found(rows.line_num, None, problem, done)
+
+
+def _csv_value(text: str) -> Any:
+    """Numbers and booleans by how they are written; 007 and 1e5x stay text, an empty field is no value."""
+    if not text:
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdigit():
+        return text if len(digits) > 1 and digits[0] == "0" else int(text)
+    if digits[:1].isdigit() and digits.isascii():
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _parquet(path: Path) -> Source:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SourceInvalid(f"{path}: no Parquet file: {error}") from error
+    return Source(path, "row", file.metadata.num_rows, lambda: _read_parquet(file))
+
+
+def _read_parquet(file: pq.ParquetFile) -> Iterator[Found]:
+    number = 0
+    for batch in file.iter_batches(_ROWS_PER_READ):
+        for record in batch.to_pylist():
+            number += 1
+            yield Found(number, record, "", number)

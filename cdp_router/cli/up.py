@@ -1,0 +1,69 @@
+"""`cdp up`: a whole cluster on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from cdp_router.cli.console import OUT, fail
+from cdp_router.cli.warm import warm_with_progress
+from cdp_router.limits import DEFAULT_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX
+
+if TYPE_CHECKING:
+    from cdp_router.process.supervisor import Supervisor
+    from cdp_router.topology import ClusterDirectory
+
+
+def up(
+    data: Annotated[Path, typer.Option(help="Directory of the data; made if it does not exist.")] = Path("cdp-data"),
+    shards: Annotated[int | None, typer.Option(min=1, help="Shard processes. [default: one per core]")] = None,
+    partitions: Annotated[
+        int, typer.Option(min=1, max=PARTITIONS_MAX, help="Partitions, fixed for the data's life.")
+    ] = PARTITIONS_DEFAULT,
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the router; 0 takes a free one.")] = DEFAULT_PORT,
+) -> None:
+    """Start a router and its shards on this machine and keep them running until Ctrl-C."""
+    # Imported here: other commands need neither the compiler nor the supervisor.
+    from cdp_router.process.supervisor import ClusterFailed, Supervisor
+    from cdp_router.topology import ClusterDirectory
+    from cdp_store.errors import StoreError
+
+    directory = ClusterDirectory(data.resolve())
+    count = shards or _shards_of(directory) or min(os.cpu_count() or 1, partitions)
+    if count > partitions:
+        fail(f"--shards {count} is more than the {partitions} partitions there are to share", 2)
+    try:
+        cluster = directory.load_or_create(count, partitions)
+    except StoreError as error:
+        fail(f"{error}. Use the same option, or another --data directory")
+    except OSError as error:
+        fail(f"the data directory cannot be used: {error}")
+    warm_with_progress()
+    supervisor = Supervisor(directory, cluster, host, port, lambda line: OUT.print(line, markup=False, soft_wrap=True))
+    try:
+        supervisor.run(lambda: _announce(supervisor, directory))
+    except ClusterFailed as error:
+        fail(str(error))
+    OUT.print("stopped")
+
+
+def _shards_of(directory: ClusterDirectory) -> int | None:
+    return directory.load().shards if directory.cluster_path.exists() else None
+
+
+def _announce(supervisor: Supervisor, directory: ClusterDirectory) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("process", "address", "pid"):
+        table.add_column(column)
+    for name, address, pid in supervisor.addresses():
+        table.add_row(name, address, str(pid))
+    OUT.print(table)
+    OUT.print(f"data: {directory.path}", soft_wrap=True, markup=False)
+    OUT.print(f"ready: router at {supervisor.router_address}", markup=False)
+    hint = f"ask:   cdp query 'everyone' --address {supervisor.router_address}    stop: Ctrl-C"
+    OUT.print(hint, markup=False, soft_wrap=True)

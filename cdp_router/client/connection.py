@@ -1,0 +1,150 @@
+"""A connection to a cluster's router with typed failures and safe retries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import grpc
+from cdp.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    query_pb2,
+    query_pb2_grpc,
+)
+from google.rpc import error_details_pb2, status_pb2
+
+from cdp_router.limits import MESSAGE_BYTES_MAX
+
+Response = TypeVar("Response")
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_RETRYABLE: Final = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+)
+_BACKOFF_SECONDS_MAX: Final = 2.0
+
+
+class RequestFailed(Exception):
+    """The cluster answered with an error; `code` is the gRPC code, `reason` the stable name behind it."""
+
+    def __init__(self, code: grpc.StatusCode, message: str, reason: str, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.code, self.message, self.reason = code, message, reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ClusterUnreachable(Exception):
+    """Nothing answers at the address."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"no cluster answers at {address}. Start one with `cdp up`, or give --address")
+        self.address = address
+
+
+class Client:
+    """A synchronous client of one router. Safe to use from several threads."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
+        self._query = query_pb2_grpc.QueryServiceStub(self._channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._channel.close()
+
+    def ingest(
+        self, batch: ingest_pb2.Batch, timeout_seconds: float = 60.0, give_up_seconds: float = 60.0
+    ) -> ingest_pb2.BatchResult:
+        """Make a batch durable. Sends it again while the cluster is away, up to `give_up_seconds`: its batch_id keeps
+        what was taken already from being taken twice."""
+        request = ingest_pb2.IngestRequest(batch=batch)
+        call = self._retried(lambda: self._ingest.Ingest(request, timeout=timeout_seconds), give_up_seconds)
+        return call.result
+
+    def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
+        """Ask a question."""
+        return self._translated(lambda: self._query.Query(request, timeout=timeout_seconds))
+
+    def members(
+        self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0
+    ) -> Iterator[query_pb2.MembersResponse]:
+        """Stream a segment's members."""
+        try:
+            yield from self._query.Members(request, timeout=timeout_seconds)
+        except grpc.RpcError as error:
+            raise self._failure(error) from None
+
+    def profile(
+        self, request: query_pb2.GetProfileRequest, timeout_seconds: float = 30.0
+    ) -> query_pb2.GetProfileResponse:
+        """Read one profile."""
+        return self._translated(lambda: self._query.GetProfile(request, timeout=timeout_seconds))
+
+    def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
+        """Read the cluster's status."""
+        return self._translated(lambda: self._admin.GetStatus(admin_pb2.GetStatusRequest(), timeout=timeout_seconds))
+
+    def schema(self, timeout_seconds: float = 10.0) -> admin_pb2.GetSchemaResponse:
+        """Read the names the cluster has seen."""
+        return self._translated(lambda: self._admin.GetSchema(admin_pb2.GetSchemaRequest(), timeout=timeout_seconds))
+
+    def _retried(self, call: Callable[[], Response], give_up_seconds: float) -> Response:
+        give_up_at, wait = time.monotonic() + give_up_seconds, 0.05
+        while True:
+            try:
+                return call()
+            except grpc.RpcError as error:
+                failure = self._failure(error)
+                if error.code() not in _RETRYABLE or time.monotonic() + wait > give_up_at:
+                    raise failure from None
+                asked = failure.retry_after_seconds if isinstance(failure, RequestFailed) else 0.0
+            time.sleep(max(wait, asked))
+            wait = min(wait * 2, _BACKOFF_SECONDS_MAX)
+
+    def _translated(self, call: Callable[[], Response]) -> Response:
+        try:
+            return call()
+        except grpc.RpcError as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: Any) -> RequestFailed | ClusterUnreachable:
+        reason, retry_after = "", 0.0
+        for key, value in error.trailing_metadata() or ():
+            if key == "grpc-status-details-bin":
+                reason, retry_after = _details(status_pb2.Status.FromString(value))
+        if error.code() is grpc.StatusCode.UNAVAILABLE and not reason:
+            return ClusterUnreachable(self.address)
+        return RequestFailed(error.code(), error.details() or error.code().name, reason, retry_after)
+
+
+def _details(status: status_pb2.Status) -> tuple[str, float]:
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    reason, retry_after = "", 0.0
+    for detail in status.details:
+        if detail.Unpack(info):
+            reason = info.reason
+        if detail.Unpack(retry):
+            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+    return reason, retry_after

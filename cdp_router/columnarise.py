@@ -1,0 +1,104 @@
+"""Rows of every encoding to one batch of columns; bad records come back as errors with their position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from cdp.v1 import ingest_pb2
+
+from cdp_router.columns import columnarise_arrow
+from cdp_router.errors import RequestInvalid
+from cdp_router.limits import BATCH_ID_BYTES_MAX, COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
+from cdp_router.validation import RecordInvalid, Row, check_row
+from cdp_router.wire.values import from_value
+from cdp_store.builder import BatchBuilder
+from cdp_store.records import RecordBatch
+
+_ROW_FIELDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Columnarised:
+    """A batch and what was left out of it; positions[i] is where record i stood in the request."""
+
+    batch: RecordBatch
+    positions: np.ndarray[tuple[int], np.dtype[np.intp]]
+    errors: list[ingest_pb2.RecordError]
+
+
+def columnarise(batch: ingest_pb2.Batch, now_ms: int) -> Columnarised:
+    """The columns of a request's batch; RequestInvalid when nothing of it can be read."""
+    if not 1 <= len(batch.batch_id) <= BATCH_ID_BYTES_MAX:
+        raise RequestInvalid("batch.batch_id", f"must have 1 to {BATCH_ID_BYTES_MAX} bytes, chosen by the sender")
+    match batch.WhichOneof("records"):
+        case "rows":
+            _check_size("batch.rows", batch.rows.ByteSize(), ROWS_BYTES_MAX)
+            return _from_rows(_protobuf_rows(batch.rows.records), batch.batch_id, now_ms)
+        case "msgpack_rows":
+            _check_size("batch.msgpack_rows", len(batch.msgpack_rows), ROWS_BYTES_MAX)
+            return _from_rows(_msgpack_rows(batch.msgpack_rows), batch.batch_id, now_ms)
+        case "arrow_columns":
+            _check_size("batch.arrow_columns", len(batch.arrow_columns), COLUMNS_BYTES_MAX)
+            built, positions, invalid = columnarise_arrow(batch.arrow_columns, batch.batch_id, now_ms)
+            errors = [_error(index, error) for index, error in invalid]
+            return Columnarised(built, positions, errors)
+    raise RequestInvalid("batch.records", "one of rows, msgpack_rows and arrow_columns must be given")
+
+
+def _check_size(field: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise RequestInvalid(field, f"{size} bytes; the limit is {limit}. Send smaller batches")
+
+
+def _from_rows(rows: Iterable[Row | RecordInvalid], batch_id: bytes, now_ms: int) -> Columnarised:
+    builder, positions, errors = BatchBuilder(), list[int](), list[ingest_pb2.RecordError]()
+    for index, row in enumerate(rows):
+        try:
+            if isinstance(row, RecordInvalid):
+                raise row
+            checked = check_row(row, now_ms)
+        except RecordInvalid as error:
+            errors.append(_error(index, error))
+            continue
+        builder.add(checked.kind, checked.identifier, checked.name, checked.time_ms, checked.values, checked.message_id)
+        positions.append(index)
+    return Columnarised(builder.finish(batch_id, now_ms), np.array(positions, np.intp), errors)
+
+
+def _error(index: int, error: RecordInvalid) -> ingest_pb2.RecordError:
+    return ingest_pb2.RecordError(index=index, code=error.code, message=error.message)
+
+
+def _protobuf_rows(records: Iterable[ingest_pb2.Record]) -> Iterator[Row | RecordInvalid]:
+    for record in records:
+        body = record.WhichOneof("body")
+        if body is None:
+            yield RecordInvalid("BODY_MISSING", "a record needs an event or attributes")
+            continue
+        time_ms = record.time.ToMilliseconds() if record.HasField("time") else None
+        values = record.event.properties if body == "event" else record.attributes.attributes
+        try:
+            decoded = {key: from_value(value) for key, value in values.items()}
+        except RecordInvalid as error:
+            yield error
+            continue
+        name = record.event.name if body == "event" else None
+        yield Row(name, record.user_id, record.anonymous_id, time_ms, record.message_id, decoded)
+
+
+def _msgpack_rows(packed: bytes) -> Iterator[Row | RecordInvalid]:
+    try:
+        rows: Any = msgspec.msgpack.decode(packed)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise RequestInvalid("batch.msgpack_rows", f"is no msgpack: {error}") from error
+    if not isinstance(rows, list):
+        raise RequestInvalid("batch.msgpack_rows", "must be an array of records")
+    for row in rows:
+        if isinstance(row, list) and len(row) == _ROW_FIELDS:
+            yield Row(*row)
+        else:
+            yield RecordInvalid("RECORD_MALFORMED", f"a record is an array of {_ROW_FIELDS} fields")

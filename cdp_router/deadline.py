@@ -1,0 +1,32 @@
+"""One time budget per request, measured by a monotonic clock."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from cdp_query.errors import QueryCancelled
+
+_NO_DEADLINE_SECONDS = 10**8  # gRPC reports an enormous remaining time when the caller set none
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The moment at which a request stops being worth answering."""
+
+    at: float
+
+    @staticmethod
+    def after(seconds: float | None, default: float) -> Deadline:
+        """`seconds` from now, or `default` when the caller gave no deadline."""
+        given = seconds is not None and seconds < _NO_DEADLINE_SECONDS
+        return Deadline(time.monotonic() + (seconds if given and seconds is not None else default))
+
+    def remaining(self) -> float:
+        """Seconds left, not below 0."""
+        return max(0.0, self.at - time.monotonic())
+
+    def check(self) -> None:
+        """Raise QueryCancelled once the deadline has passed."""
+        if time.monotonic() >= self.at:
+            raise QueryCancelled("the deadline passed before the answer was complete; allow more time or ask for less")

@@ -1,0 +1,26 @@
+"""Bounds of what travels, with their reasons."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cdp_store.limits import LOG_RECORD_BYTES_MAX, MIB
+
+ROWS_BYTES_MAX: Final = 4 * MIB  # the receive limit gRPC clients and servers have by default
+COLUMNS_BYTES_MAX: Final = 64 * MIB
+MESSAGE_BYTES_MAX: Final = COLUMNS_BYTES_MAX + MIB
+SHARD_MESSAGE_BYTES_MAX: Final = 2 * MESSAGE_BYTES_MAX  # long form may be wider than the columns it came from
+BATCH_ID_BYTES_MAX: Final = 64
+INGEST_BYTES_IN_FLIGHT_MAX: Final = 256 * MIB
+INGEST_RETRY_AFTER_MS: Final = 250
+PROFILE_EVENTS_DEFAULT: Final = 100
+PROFILE_EVENTS_MAX: Final = 10_000
+MEMBERS_PER_MESSAGE: Final = 65_536
+PARTITIONS_DEFAULT: Final = 16
+PARTITIONS_MAX: Final = 1024
+QUERY_SECONDS_DEFAULT: Final = 30.0  # the deadline of a caller that gives none
+INGEST_SECONDS_DEFAULT: Final = 60.0
+DEFAULT_PORT: Final = 7400
+
+assert COLUMNS_BYTES_MAX < LOG_RECORD_BYTES_MAX, "a batch of columns must fit one log record"
+assert ROWS_BYTES_MAX < COLUMNS_BYTES_MAX < MESSAGE_BYTES_MAX

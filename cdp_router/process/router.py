@@ -1,0 +1,68 @@
+"""The router process: `python -m cdp_router.process.router`, started by the supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cdp.v1 import admin_pb2, admin_pb2_grpc, ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
+
+from cdp_router.ingest import Ingest
+from cdp_router.process.serving import Report, Serving, report, run_process
+from cdp_router.process.shard import EXIT_REFUSED
+from cdp_router.queries import Queries
+from cdp_router.services.admin import AdminService
+from cdp_router.services.ingest import IngestService
+from cdp_router.services.query import QueryService
+from cdp_router.shard_client import GrpcShardClient
+from cdp_router.topology import ClusterDirectory
+from cdp_router.warming import warm_kernels
+from cdp_store.seams import SystemClock
+
+_LOG = logging.getLogger(__name__)
+
+
+async def _serve(directory: ClusterDirectory, shard_addresses: list[str], address: str) -> None:
+    warm_kernels(lambda done, total: None)
+    cluster, clock = directory.load(), SystemClock()
+    shards = [GrpcShardClient(shard_address) for shard_address in shard_addresses]
+    serving = Serving(
+        [
+            ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
+            query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name,
+            admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+        ]
+    )
+    with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
+        ingest = IngestService(Ingest(cluster, shards, clock, threads))
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
+        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(Queries(cluster, shards, clock)), serving.server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(cluster, shards), serving.server)
+        await serving.run(address)
+    for shard in shards:
+        await shard.close()
+
+
+def main() -> None:
+    """Parse arguments and serve."""
+    parser = argparse.ArgumentParser(description="Serve the router of a cluster.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--shards", required=True, help="addresses, in shard order, separated by commas")
+    parser.add_argument("--address", default="127.0.0.1:0")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        addresses = arguments.shards.split(",")
+        run_process(lambda: _serve(ClusterDirectory(arguments.data), addresses, arguments.address))
+    except (OSError, RuntimeError) as error:  # gRPC reports a port that is taken as RuntimeError
+        _LOG.error("%s", error)
+        report(Report("failed", f"cannot serve on {arguments.address}: {error}"))
+        sys.exit(EXIT_REFUSED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What every serving process has in common: a gRPC server with health and reflection, and its way to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+import grpc
+import msgspec
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
+
+STOP_GRACE_SECONDS: Final = 5.0
+SERVER_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", SHARD_MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", SHARD_MESSAGE_BYTES_MAX),
+    ("grpc.so_reuseport", 0),  # a second server on a taken port must fail, not share it
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class Report(msgspec.Struct, omit_defaults=True):
+    """One line a process writes to its standard output for its supervisor."""
+
+    event: str  # progress, ready or failed
+    message: str = ""
+    port: int = 0
+
+
+def report(line: Report) -> None:
+    """Write a line for the supervisor."""
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+class Serving:
+    """A gRPC server that says it is ready and stops when asked, or when its supervisor is gone."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        self._names = ("", *names)
+        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
+        self._stopping = asyncio.Event()
+
+    def stop_soon(self) -> None:
+        """Begin to stop; `run` returns when the last calls have ended."""
+        self._stopping.set()
+
+    async def run(self, address: str) -> None:
+        """Serve until told to stop by a signal, by the end of standard input, or by `stop_soon`."""
+        port = self.server.add_insecure_port(address)
+        await self.server.start()
+        for name in self._names:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop_soon)
+        watching = await _watch_standard_input(self.stop_soon)
+        report(Report("ready", port=port))
+        await self._stopping.wait()
+        watching()
+        await self._health.enter_graceful_shutdown()
+        await self.server.stop(STOP_GRACE_SECONDS)
+
+
+async def _watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
+    """Call `stop` when standard input ends: the supervisor holds its other end for as long as it lives."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+
+    async def wait_for_end() -> None:
+        while await reader.read(4096):
+            pass
+        stop()
+
+    task = loop.create_task(wait_for_end())
+
+    def forget() -> None:
+        task.cancel()
+        transport.close()
+
+    return forget
+
+
+def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a process's coroutine on the fast event loop."""
+    uvloop.run(main())

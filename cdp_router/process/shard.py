@@ -1,0 +1,80 @@
+"""The shard process: `python -m cdp_router.process.shard`, started by the supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+from cdp.v1 import shard_pb2, shard_pb2_grpc
+
+from cdp_router.errors import RouterError
+from cdp_router.process.serving import Report, Serving, report, run_process
+from cdp_router.services.shard import ShardService
+from cdp_router.shard_server import ShardServer
+from cdp_router.topology import ClusterDirectory
+from cdp_router.warming import warm_kernels
+from cdp_store.errors import StoreError, StoreFailed
+from cdp_store.seams import OsFiles
+from cdp_store.store import Store
+
+EXIT_STORE_FAILED = 75  # "temporary failure": starting again recovers from the log
+EXIT_REFUSED = 78  # "configuration": starting again will not help
+_LOG = logging.getLogger(__name__)
+
+
+async def _serve(directory: ClusterDirectory, shard: int, address: str) -> None:
+    warm_kernels(lambda done, total: None)
+    cluster = directory.load()
+    store = Store(directory.shard_path(shard), cluster.shard_identity(shard), cluster.hash_key, OsFiles())
+    _recover(store, shard)
+    serving = Serving([shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name])
+    failures = list[StoreFailed]()
+
+    def fail(error: StoreFailed) -> None:
+        failures.append(error)
+        serving.stop_soon()
+
+    server = ShardServer(store, fail)
+    shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
+    await serving.run(address)
+    await server.close()
+    if failures:
+        sys.exit(EXIT_STORE_FAILED)
+
+
+def _recover(store: Store, shard: int) -> None:
+    told, started = 0.0, time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > 0.5:
+            told = time.monotonic()
+            report(Report("progress", f"shard {shard}: log replay {done * 100 // max(total, 1)} %"))
+
+    cut = store.recover(progress)
+    if cut:
+        _LOG.warning("cut %d bytes of a torn write off the log's end; they were never acknowledged", cut)
+    _LOG.info("recovered in %.2f s", time.monotonic() - started)
+
+
+def main() -> None:
+    """Parse arguments and serve."""
+    parser = argparse.ArgumentParser(description="Serve one shard of a cluster.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--shard", type=int, required=True)
+    parser.add_argument("--address", default="127.0.0.1:0")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        run_process(lambda: _serve(ClusterDirectory(arguments.data), arguments.shard, arguments.address))
+    except (StoreError, RouterError, OSError) as error:
+        _LOG.error("%s", error)
+        report(Report("failed", str(error)))
+        sys.exit(EXIT_REFUSED)
+
+
+if __name__ == "__main__":
+    main()

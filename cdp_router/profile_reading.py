@@ -1,0 +1,91 @@
+"""One profile as a message: attributes, identifiers, latest events."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cdp.v1 import query_pb2
+
+from cdp_router.wire.values import to_timestamp, to_value
+from cdp_store.arrays import I64
+from cdp_store.blocks import join_blocks
+from cdp_store.dictionary import scope_of
+from cdp_store.events.chunk import EventChunk
+from cdp_store.events.column import EventColumn
+from cdp_store.ids import decode_identifier
+from cdp_store.partition import Partition
+from cdp_store.values import TEXT_KINDS, Kind, Value, decode_value
+from cdp_store.view import NOT_CREATED, PartitionView
+
+
+def read_profile(partition: Partition, identifier: bytes, events_max: int) -> query_pb2.GetProfileResponse | None:
+    """The profile behind an encoded identifier with its latest events, or None."""
+    view = partition.capture()
+    [row] = partition.find([identifier])
+    if row is None or row >= view.row_count:
+        return None
+    kind, value = decode_identifier(identifier)
+    created = int(join_blocks(view.created, view.row_count, NOT_CREATED, "int64")[row])
+    timeline, total = _timeline(view, row, events_max)
+    return query_pb2.GetProfileResponse(
+        identifiers=[query_pb2.Identifier(kind=kind, value=value)],
+        created=to_timestamp(created),
+        attributes={name: to_value(value) for name, value in _attributes(view, row)},
+        events=timeline,
+        event_count=total,
+        partition=partition.partition,
+    )
+
+
+def _attributes(view: PartitionView, row: int) -> Iterator[tuple[str, Value]]:
+    for name, attribute in sorted(view.schema.attributes.items()):
+        reading = view.attributes.get(attribute)
+        if reading is None:
+            continue
+        kind, raw = reading.raw(row)
+        value = _value(view, attribute, kind, raw, is_attribute=True)
+        if value is not None:
+            yield name, value
+
+
+def _timeline(view: PartitionView, row: int, events_max: int) -> tuple[list[query_pb2.ProfileEvent], int]:
+    properties = {number: name for name, number in view.schema.properties.items()}
+    found = list[tuple[int, int, str, EventChunk, int]]()
+    for name, number in view.schema.events.items():
+        for chunk in view.event_chunks(number):
+            where = chunk.events_of_row(row)
+            for index in range(where.start, where.stop):
+                found.append((chunk.base_ms + int(chunk.times[index]), len(found), name, chunk, index))
+    latest = heapq.nlargest(events_max, found, key=lambda entry: entry[:2])
+    return [_event(view, properties, *entry[:1], *entry[2:]) for entry in latest], len(found)
+
+
+def _event(
+    view: PartitionView, properties: Mapping[int, str], time_ms: int, name: str, chunk: EventChunk, index: int
+) -> query_pb2.ProfileEvent:
+    values = dict[str, Any]()
+    for (key, kind), column in chunk.columns.items():
+        raw = _raw(column, index)
+        value = None if raw is None else _value(view, key, kind, raw, is_attribute=False)
+        if value is not None:
+            values[properties[key]] = to_value(value)
+    return query_pb2.ProfileEvent(name=name, time=to_timestamp(time_ms), properties=values)
+
+
+def _raw(column: EventColumn, index: int) -> int | None:
+    if column.present is not None and not column.present[index >> 3] >> (index & 7) & 1:
+        return None
+    one = EventColumn(
+        column.kind, column.values[index : index + 1], None, column.base, column.scale, column.low, column.high
+    )
+    raws: I64 = one.raws()
+    return int(raws[0])
+
+
+def _value(view: PartitionView, key: int, kind: Kind, raw: int, *, is_attribute: bool) -> Value | None:
+    text = None
+    if kind in TEXT_KINDS:
+        text = view.dictionary.get(scope_of(key, attribute=is_attribute, is_list=kind is Kind.LIST), raw)
+    return decode_value(kind, raw, text)

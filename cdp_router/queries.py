@@ -1,0 +1,214 @@
+"""A question's way through the router: prepare, scatter, merge, answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cdp.v1 import query_pb2, shard_pb2
+
+from cdp_query import pipeline, tree
+from cdp_query.bind import Names, names_of
+from cdp_query.language import print_question
+from cdp_query.language.suggest import nearest
+from cdp_query.partial import merge_all
+from cdp_router.answers import Answering, answer
+from cdp_router.deadline import Deadline
+from cdp_router.errors import ProfileNotFound, RequestInvalid
+from cdp_router.limits import PROFILE_EVENTS_DEFAULT, PROFILE_EVENTS_MAX
+from cdp_router.member_stream import MemberStream
+from cdp_router.partitioning import partitions_of
+from cdp_router.scatter import scatter
+from cdp_router.shard_client import ShardClient
+from cdp_router.topology import ClusterFile
+from cdp_router.validation import RecordInvalid
+from cdp_router.wire.partials import from_evaluation, from_names
+from cdp_router.wire.segments import from_question, from_segment, to_question, to_segment
+from cdp_router.wire.values import from_timestamp
+from cdp_store.ids import USER_ID, encode_identifier
+from cdp_store.records import Strings
+from cdp_store.seams import Clock
+from cdp_store.values import to_ms
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question ready to be scattered."""
+
+    question: tree.Question
+    context: tree.Context
+    text: str
+
+
+class Queries:
+    """Answers questions from the shards' contributions."""
+
+    def __init__(self, cluster: ClusterFile, shards: Sequence[ShardClient], clock: Clock) -> None:
+        self._cluster, self._shards, self._clock = cluster, shards, clock
+
+    async def query(
+        self, request: query_pb2.QueryRequest, deadline: Deadline, clock_ms: float
+    ) -> query_pb2.QueryResponse:
+        """The answer to a question; fails when a partition is missing, unless allow_partial."""
+        asked = self._prepare(request)
+        message = shard_pb2.EvaluateRequest(
+            cluster=self._cluster.cluster,
+            question=to_question(asked.question),
+            as_of_ms=asked.context.as_of_ms,
+            tz=asked.context.tz,
+            exclude_anonymous=not asked.context.include_anonymous,
+        )
+        gathered = await scatter(self._numbered(), lambda _, shard: shard.evaluate(message, deadline))
+        if not (request.allow_partial and gathered.answers):
+            gathered.complete(self._cluster, self._shards)
+        evaluations = list(gathered.answers.values())
+        partial = merge_all(map(from_evaluation, evaluations))
+        warnings = await self._unknown_names(asked.question, partial.known, deadline, strict=request.strict)
+        return answer(
+            Answering(
+                asked.question,
+                asked.context,
+                asked.text,
+                partial,
+                self._coverage(evaluations),
+                warnings,
+                explain=request.explain,
+                clock_ms=clock_ms,
+            )
+        )
+
+    async def members(
+        self, request: query_pb2.MembersRequest, deadline: Deadline
+    ) -> AsyncIterator[query_pb2.MembersResponse]:
+        """Members' identifiers as one Arrow stream, then the coverage."""
+        context = self._context(request)
+        if request.WhichOneof("question") == "segment":
+            question: tree.Question = from_segment(request.segment)
+        else:
+            question = pipeline.prepare(request.text, None, context)
+        if isinstance(question, tree.Funnel | tree.Breakdown):
+            raise RequestInvalid("text", "members are of a segment; a report has none")
+        segment = pipeline.check(question, context)
+        assert not isinstance(segment, tree.Funnel | tree.Breakdown)
+        message = shard_pb2.ListMembersRequest(
+            cluster=self._cluster.cluster,
+            segment=to_segment(segment),
+            as_of_ms=context.as_of_ms,
+            tz=context.tz,
+            exclude_anonymous=not context.include_anonymous,
+        )
+        if request.strict:
+            known = await self._schema(deadline)
+            await self._unknown_names(segment, known, deadline, strict=True)
+        async for response in self._stream_members(message, deadline):
+            yield response
+
+    async def profile(self, request: query_pb2.GetProfileRequest, deadline: Deadline) -> query_pb2.GetProfileResponse:
+        """One profile by identifier."""
+        kind = request.WhichOneof("identifier")
+        if kind is None:
+            raise RequestInvalid("identifier", "user_id or anonymous_id must be given")
+        value = request.user_id if kind == USER_ID else request.anonymous_id
+        events_max = request.events_max or PROFILE_EVENTS_DEFAULT
+        if events_max > PROFILE_EVENTS_MAX:
+            raise RequestInvalid("events_max", f"at most {PROFILE_EVENTS_MAX}")
+        encoded = Strings.of([encode_identifier(kind, value)])
+        partition = int(partitions_of(encoded, self._cluster.hash_key, self._cluster.partitions)[0])
+        shard = self._cluster.shard_of_partition(partition)
+        message = shard_pb2.ReadProfileRequest(
+            cluster=self._cluster.cluster,
+            partition=partition,
+            identifier=query_pb2.Identifier(kind=kind, value=value),
+            events_max=events_max,
+        )
+        gathered = await scatter({shard: self._shards[shard]}, lambda _, client: client.read_profile(message, deadline))
+        response = gathered.complete(self._cluster, self._shards)[shard]
+        if not response.found:
+            raise ProfileNotFound(kind, value)
+        return response.profile
+
+    async def _stream_members(
+        self, message: shard_pb2.ListMembersRequest, deadline: Deadline
+    ) -> AsyncIterator[query_pb2.MembersResponse]:
+        sink = MemberStream()
+        coverage = query_pb2.Coverage(total=self._cluster.partitions)
+        yield query_pb2.MembersResponse(arrow=sink.drain())
+        for number, shard in self._numbered().items():
+            stream = shard.list_members(message, deadline)
+            while True:
+                step = await scatter({number: shard}, lambda _n, _s, stream=stream: anext(stream, None))
+                response = step.complete(self._cluster, self._shards)[number]
+                if response is None:
+                    break
+                if response.HasField("position"):
+                    coverage.answered.append(response.position)
+                else:
+                    sink.write(response.arrow)
+                    yield query_pb2.MembersResponse(arrow=sink.drain())
+        yield query_pb2.MembersResponse(arrow=sink.finish())
+        yield query_pb2.MembersResponse(coverage=coverage)
+
+    def _prepare(self, request: query_pb2.QueryRequest) -> _Asked:
+        context = self._context(request)
+        if request.WhichOneof("question") == "tree":
+            if request.by:
+                raise RequestInvalid("by", "goes with a text; a tree says breakdown itself")
+            question = from_question(request.tree)
+            text = print_question(question)
+            return _Asked(pipeline.check(question, context), context, text)
+        if not request.text:
+            raise RequestInvalid("question", "a text or a tree must be given")
+        question = pipeline.prepare(request.text, request.by or None, context)
+        return _Asked(question, context, print_question(question))
+
+    def _context(self, request: query_pb2.QueryRequest | query_pb2.MembersRequest) -> tree.Context:
+        as_of_ms = self._clock.now_ms()
+        if request.HasField("as_of"):
+            try:
+                as_of_ms = to_ms(from_timestamp(request.as_of))
+            except RecordInvalid as error:
+                raise RequestInvalid("as_of", error.message) from error
+        return tree.Context(as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
+
+    async def _unknown_names(
+        self, question: tree.Question, known: Names, deadline: Deadline, *, strict: bool
+    ) -> list[str]:
+        asked = names_of(question)
+        missing = [
+            (what, name)
+            for what, names, have in (
+                ("event", asked.events, known.events),
+                ("property", asked.properties, known.properties),
+                ("attribute", asked.attributes, known.attributes),
+            )
+            for name in sorted(names - have)
+        ]
+        if not missing:
+            return []
+        schema = await self._schema(deadline)
+        candidates = {"event": schema.events, "property": schema.properties, "attribute": schema.attributes}
+        warnings = [_unknown(what, name, sorted(candidates[what])) for what, name in missing]
+        if strict:
+            raise RequestInvalid("question", "; ".join(warnings))
+        return warnings
+
+    async def _schema(self, deadline: Deadline) -> Names:
+        gathered = await scatter(self._numbered(), lambda _, shard: shard.read_schema(deadline))
+        whole = Names()
+        for response in gathered.answers.values():
+            whole = whole.merge(from_names(response.names))
+        return whole
+
+    def _numbered(self) -> Mapping[int, ShardClient]:
+        return dict(enumerate(self._shards))
+
+    def _coverage(self, evaluations: Sequence[shard_pb2.EvaluateResponse]) -> query_pb2.Coverage:
+        answered = [position for evaluation in evaluations for position in evaluation.answered]
+        answered.sort(key=lambda position: position.partition)
+        return query_pb2.Coverage(answered=answered, total=self._cluster.partitions)
+
+
+def _unknown(what: str, name: str, candidates: Sequence[str]) -> str:
+    close = nearest(name, candidates)
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return f"no {what} named {name!r} has been seen{hint}"

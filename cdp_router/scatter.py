@@ -1,0 +1,75 @@
+"""The same call to every shard under one deadline; a shard that fails is a value beside the answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import grpc
+
+from cdp_router.errors import DeadlineMissed, RouterError, ShardUnavailable
+from cdp_router.shard_client import ShardClient
+from cdp_router.topology import ClusterFile
+
+Response = TypeVar("Response")
+_ANSWERS_OF_THE_SHARD = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered(Generic[Response]):
+    """Answers by shard, and for the shards that gave none the reason."""
+
+    answers: Mapping[int, Response]
+    failures: Mapping[int, grpc.aio.AioRpcError]
+
+    def complete(self, cluster: ClusterFile, shards: Sequence[ShardClient]) -> Mapping[int, Response]:
+        """The answers, when every shard that was asked gave one; else the error that names what is missing."""
+        for failure in self.failures.values():
+            if failure.code() in _ANSWERS_OF_THE_SHARD:
+                raise failure
+        if self.failures:
+            raise unavailable(self.failures, cluster, shards)
+        return self.answers
+
+
+def unavailable(
+    failures: Mapping[int, grpc.aio.AioRpcError], cluster: ClusterFile, shards: Sequence[ShardClient]
+) -> RouterError:
+    """The error that stands for failed shards."""
+    problems = [
+        f"shard {shard} at {shards[shard].address} {_problem(failure)}" for shard, failure in sorted(failures.items())
+    ]
+    if all(failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED for failure in failures.values()):
+        return DeadlineMissed(f"{'; '.join(problems)}; allow more time or ask for less")
+    missing = sorted(number for shard in failures for number in cluster.partitions_of_shard(shard))
+    return ShardUnavailable(problems, missing)
+
+
+def _problem(failure: grpc.aio.AioRpcError) -> str:
+    if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "did not answer in time"
+    if failure.code() is grpc.StatusCode.UNAVAILABLE:
+        return "cannot be reached"
+    return f"failed: {failure.details()}"
+
+
+async def scatter(
+    shards: Mapping[int, ShardClient], call: Callable[[int, ShardClient], Awaitable[Response]]
+) -> Gathered[Response]:
+    """Call every shard at the same time and wait for all."""
+    results = await asyncio.gather(*(call(number, shard) for number, shard in shards.items()), return_exceptions=True)
+    answers, failures = dict[int, Response](), dict[int, grpc.aio.AioRpcError]()
+    for number, result in zip(shards, results, strict=True):
+        if isinstance(result, grpc.aio.AioRpcError):
+            failures[number] = result
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            answers[number] = result
+    return Gathered(answers, failures)

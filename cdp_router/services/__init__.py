@@ -1,0 +1,1 @@
+"""One gRPC service a file: messages in, our types inside, messages out."""

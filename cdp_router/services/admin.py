@@ -1,0 +1,60 @@
+"""AdminService."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+
+from cdp.v1 import admin_pb2, admin_pb2_grpc
+
+from cdp_query.bind import Names
+from cdp_router.deadline import Deadline
+from cdp_router.limits import QUERY_SECONDS_DEFAULT
+from cdp_router.scatter import scatter
+from cdp_router.shard_client import ShardClient
+from cdp_router.status import Context, unary
+from cdp_router.topology import ClusterFile
+from cdp_router.wire.partials import from_names
+
+_STATUS_SECONDS = 5.0  # a status must come back soon, above all when a shard hangs
+
+
+class AdminService(admin_pb2_grpc.AdminServiceServicer):
+    """Looks after the cluster."""
+
+    def __init__(self, cluster: ClusterFile, shards: Sequence[ShardClient]) -> None:
+        self._cluster, self._shards = cluster, shards
+
+    @unary
+    async def GetStatus(self, request: admin_pb2.GetStatusRequest, context: Context) -> admin_pb2.GetStatusResponse:
+        """Say what the cluster holds; shards that do not answer are listed as unreachable."""
+        deadline = Deadline.after(context.time_remaining(), _STATUS_SECONDS)
+        shards = dict(enumerate(self._shards))
+        gathered = await scatter(shards, lambda _, shard: shard.read_status(deadline))
+        statuses = [admin_pb2.ShardStatus(shard=number, address=shard.address) for number, shard in shards.items()]
+        for number, status in enumerate(statuses):
+            failure = gathered.failures.get(number)
+            if failure is not None:
+                status.problem = failure.details() or failure.code().name
+                continue
+            answer = gathered.answers[number]
+            status.reachable, status.resident_bytes = True, answer.resident_bytes
+            status.partitions.extend(answer.partitions)
+        return admin_pb2.GetStatusResponse(
+            version=metadata.version("cdp"),
+            cluster=self._cluster.cluster,
+            partition_count=self._cluster.partitions,
+            shards=statuses,
+        )
+
+    @unary
+    async def GetSchema(self, request: admin_pb2.GetSchemaRequest, context: Context) -> admin_pb2.GetSchemaResponse:
+        """List the names seen anywhere."""
+        deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
+        gathered = await scatter(dict(enumerate(self._shards)), lambda _, shard: shard.read_schema(deadline))
+        names = Names()
+        for response in gathered.complete(self._cluster, self._shards).values():
+            names = names.merge(from_names(response.names))
+        return admin_pb2.GetSchemaResponse(
+            events=sorted(names.events), properties=sorted(names.properties), attributes=sorted(names.attributes)
+        )

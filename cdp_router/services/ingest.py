@@ -1,0 +1,61 @@
+"""IngestService."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from cdp.v1 import ingest_pb2, ingest_pb2_grpc
+from google.rpc import status_pb2
+
+from cdp_router.deadline import Deadline
+from cdp_router.ingest import Ingest
+from cdp_router.limits import INGEST_SECONDS_DEFAULT
+from cdp_router.status import TRANSLATED, Context, describe, retry_delay_ms, streaming, unary
+
+_STREAM_BATCHES_IN_FLIGHT = 8
+
+
+class IngestService(ingest_pb2_grpc.IngestServiceServicer):
+    """Takes batches."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    @unary
+    async def Ingest(self, request: ingest_pb2.IngestRequest, context: Context) -> ingest_pb2.IngestResponse:
+        """Take one batch."""
+        deadline = Deadline.after(context.time_remaining(), INGEST_SECONDS_DEFAULT)
+        return ingest_pb2.IngestResponse(result=await self._ingest.take(request.batch, deadline))
+
+    @streaming
+    async def IngestStream(
+        self, request_iterator: AsyncIterator[ingest_pb2.IngestStreamRequest], context: Context
+    ) -> AsyncIterator[ingest_pb2.IngestStreamResponse]:
+        """Take batches as they come, a few at once; answers keep their order, and stop reading when they lag."""
+        in_flight = asyncio.Queue[asyncio.Task[ingest_pb2.IngestStreamResponse] | None](_STREAM_BATCHES_IN_FLIGHT)
+
+        async def read() -> None:
+            async for request in request_iterator:
+                await in_flight.put(asyncio.create_task(self._take(request.batch)))
+            await in_flight.put(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (task := await in_flight.get()) is not None:
+                yield await task
+            await reader
+        finally:
+            reader.cancel()
+
+    async def _take(self, batch: ingest_pb2.Batch) -> ingest_pb2.IngestStreamResponse:
+        try:
+            result = await self._ingest.take(batch, Deadline.after(None, INGEST_SECONDS_DEFAULT))
+        except TRANSLATED as error:
+            failure = _failure(describe(error))
+            return ingest_pb2.IngestStreamResponse(batch_id=batch.batch_id, failure=failure)
+        return ingest_pb2.IngestStreamResponse(batch_id=batch.batch_id, result=result)
+
+
+def _failure(status: status_pb2.Status) -> ingest_pb2.BatchFailure:
+    return ingest_pb2.BatchFailure(code=status.code, message=status.message, retry_after_ms=retry_delay_ms(status))

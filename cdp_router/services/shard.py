@@ -1,0 +1,58 @@
+"""ShardService: the shard server behind gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from cdp.v1 import shard_pb2, shard_pb2_grpc
+
+from cdp_router.deadline import Deadline
+from cdp_router.limits import QUERY_SECONDS_DEFAULT
+from cdp_router.shard_server import ShardServer
+from cdp_router.status import Context, streaming, unary
+
+
+class ShardService(shard_pb2_grpc.ShardServiceServicer):
+    """Passes calls on to the shard server."""
+
+    def __init__(self, server: ShardServer) -> None:
+        self._server = server
+
+    @unary
+    async def Deliver(self, request: shard_pb2.DeliverRequest, context: Context) -> shard_pb2.DeliverResponse:
+        """Log, apply and acknowledge batches."""
+        return await self._server.deliver(request)
+
+    @unary
+    async def Evaluate(self, request: shard_pb2.EvaluateRequest, context: Context) -> shard_pb2.EvaluateResponse:
+        """Contribute to an answer."""
+        return await self._server.evaluate(request, _deadline(context))
+
+    @streaming
+    async def ListMembers(
+        self, request: shard_pb2.ListMembersRequest, context: Context
+    ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
+        """Stream members' identifiers."""
+        async for response in self._server.list_members(request, _deadline(context)):
+            yield response
+
+    @unary
+    async def ReadProfile(
+        self, request: shard_pb2.ReadProfileRequest, context: Context
+    ) -> shard_pb2.ReadProfileResponse:
+        """Read one profile."""
+        return await self._server.read_profile(request)
+
+    @unary
+    async def ReadStatus(self, request: shard_pb2.ReadStatusRequest, context: Context) -> shard_pb2.ReadStatusResponse:
+        """Report sizes."""
+        return self._server.read_status()
+
+    @unary
+    async def ReadSchema(self, request: shard_pb2.ReadSchemaRequest, context: Context) -> shard_pb2.ReadSchemaResponse:
+        """Report names."""
+        return self._server.read_schema()
+
+
+def _deadline(context: Context) -> Deadline:
+    return Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)

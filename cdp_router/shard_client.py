@@ -1,0 +1,120 @@
+"""The seam between router and shards: one implementation over gRPC, one in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final, Protocol
+
+import grpc
+from cdp.v1 import shard_pb2, shard_pb2_grpc
+
+from cdp_router.deadline import Deadline
+from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
+from cdp_router.shard_server import ShardServer
+
+CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", SHARD_MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", SHARD_MESSAGE_BYTES_MAX),
+    # A shard that was restarted must be found again within a second, not after gRPC's usual two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+class ShardClient(Protocol):
+    """What a router asks of one shard; failures of the shard itself are grpc.RpcError."""
+
+    address: str
+
+    async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
+        """Log, apply and acknowledge batches."""
+
+    async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
+        """Contribute to an answer."""
+
+    def list_members(
+        self, request: shard_pb2.ListMembersRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
+        """Stream members' identifiers."""
+
+    async def read_profile(
+        self, request: shard_pb2.ReadProfileRequest, deadline: Deadline
+    ) -> shard_pb2.ReadProfileResponse:
+        """Read one profile."""
+
+    async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
+        """Read sizes."""
+
+    async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
+        """Read names."""
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+
+
+class GrpcShardClient:
+    """A shard in another process."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._stub = shard_pb2_grpc.ShardServiceStub(self._channel)
+
+    async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
+        return await self._stub.Deliver(request, timeout=deadline.remaining())
+
+    async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
+        return await self._stub.Evaluate(request, timeout=deadline.remaining())
+
+    async def list_members(
+        self, request: shard_pb2.ListMembersRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
+        async for response in self._stub.ListMembers(request, timeout=deadline.remaining()):
+            yield response
+
+    async def read_profile(
+        self, request: shard_pb2.ReadProfileRequest, deadline: Deadline
+    ) -> shard_pb2.ReadProfileResponse:
+        return await self._stub.ReadProfile(request, timeout=deadline.remaining())
+
+    async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
+        return await self._stub.ReadStatus(shard_pb2.ReadStatusRequest(), timeout=deadline.remaining())
+
+    async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
+        return await self._stub.ReadSchema(shard_pb2.ReadSchemaRequest(), timeout=deadline.remaining())
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+class LocalShardClient:
+    """A shard in this process: for tests, and for measuring what the network costs."""
+
+    def __init__(self, server: ShardServer, address: str = "local") -> None:
+        self.address = address
+        self._server = server
+
+    async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
+        return await self._server.deliver(request)
+
+    async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
+        return await self._server.evaluate(request, deadline)
+
+    def list_members(
+        self, request: shard_pb2.ListMembersRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
+        return self._server.list_members(request, deadline)
+
+    async def read_profile(
+        self, request: shard_pb2.ReadProfileRequest, deadline: Deadline
+    ) -> shard_pb2.ReadProfileResponse:
+        return await self._server.read_profile(request)
+
+    async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
+        return self._server.read_status()
+
+    async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
+        return self._server.read_schema()
+
+    async def close(self) -> None:
+        await self._server.close()

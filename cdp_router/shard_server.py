@@ -1,0 +1,233 @@
+"""What a shard does, without a socket: group commit, evaluation on worker threads, reading profiles."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import psutil
+import pyarrow as pa
+from cdp.v1 import admin_pb2, ingest_pb2, segment_pb2, shard_pb2
+
+from cdp_query import pipeline
+from cdp_query.bind import Binder, Names
+from cdp_query.partial import merge_all
+from cdp_query.tree import Context
+from cdp_router.deadline import Deadline
+from cdp_router.errors import RequestInvalid, WrongCluster
+from cdp_router.profile_reading import read_profile
+from cdp_router.wire.partials import to_evaluation, to_names
+from cdp_router.wire.segments import from_question, from_segment
+from cdp_store.errors import StoreFailed
+from cdp_store.ids import PartitionId, encode_identifier
+from cdp_store.limits import COMMIT_GROUP_BYTES_MAX
+from cdp_store.partition import Partition
+from cdp_store.records import decode_batch
+from cdp_store.store import Delivery, Outcome, Store
+
+Result = TypeVar("Result")
+_LOG = logging.getLogger(__name__)
+_MEMBER_ROWS_PER_BATCH = 65_536
+
+
+@dataclass(slots=True)
+class _Waiting:
+    deliveries: list[Delivery]
+    size: int
+    done: asyncio.Future[list[Outcome]]
+
+
+class ShardServer:
+    """One shard's store behind asynchronous calls; every method takes and gives messages of cdp.v1."""
+
+    def __init__(self, store: Store, on_failure: Callable[[StoreFailed], None], query_threads: int = 2) -> None:
+        self._store, self._on_failure = store, on_failure
+        self._waiting = list[_Waiting]()
+        self._committing: asyncio.Task[None] | None = None
+        self._maintaining: asyncio.Task[None] | None = None
+        self._commit_thread = ThreadPoolExecutor(1, "commit")
+        self._maintenance_thread = ThreadPoolExecutor(1, "maintain")
+        self._query_threads = ThreadPoolExecutor(query_threads, "query")
+
+    async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
+        """Log, apply and acknowledge; concurrent deliveries share one sync."""
+        self._check_cluster(request.cluster)
+        deliveries = [
+            Delivery(self._partition(item.partition).partition, decode_batch(item.batch)) for item in request.batches
+        ]
+        size = sum(len(item.batch) for item in request.batches)
+        waiting = _Waiting(deliveries, size, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_waiting())
+        # A caller that goes away must not undo a batch that is being logged.
+        outcomes = await asyncio.shield(waiting.done)
+        return shard_pb2.DeliverResponse(outcomes=map(_to_outcome, deliveries, outcomes))
+
+    async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
+        """The merged contribution of all partitions of this shard."""
+        self._check_cluster(request.cluster)
+        context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
+        return await self._in_query_thread(lambda: self._evaluate(request.question, context, deadline))
+
+    async def list_members(
+        self, request: shard_pb2.ListMembersRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
+        """Identifiers of members, one partition after the other."""
+        self._check_cluster(request.cluster)
+        context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
+        segment, binder = from_segment(request.segment), Binder(context)
+        for partition in self._store.partitions.values():
+            view = partition.capture()
+            rows = await self._in_query_thread(
+                lambda view=view: pipeline.members(segment, view, binder, deadline.check)
+            )
+            position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
+            for start in range(0, rows.shape[0], _MEMBER_ROWS_PER_BATCH):
+                part = rows[start : start + _MEMBER_ROWS_PER_BATCH].astype(np.int64)
+                yield shard_pb2.ListMembersResponse(arrow=_identifier_stream(partition, part))
+            yield shard_pb2.ListMembersResponse(position=position)
+
+    async def read_profile(self, request: shard_pb2.ReadProfileRequest) -> shard_pb2.ReadProfileResponse:
+        """One profile with its latest events."""
+        self._check_cluster(request.cluster)
+        partition = self._partition(request.partition)
+        identifier = encode_identifier(request.identifier.kind, request.identifier.value)
+        profile = await self._in_query_thread(lambda: read_profile(partition, identifier, request.events_max))
+        return shard_pb2.ReadProfileResponse(found=profile is not None, profile=profile)
+
+    def read_status(self) -> shard_pb2.ReadStatusResponse:
+        """Sizes of the partitions and of the process."""
+        sizes = [partition.status() for partition in self._store.partitions.values()]
+        statuses = [
+            admin_pb2.PartitionStatus(
+                partition=size.partition,
+                sequence=size.sequence,
+                profiles=size.profiles,
+                events=size.events,
+                unsealed=size.unsealed,
+                memory=size.memory,
+            )
+            for size in sizes
+        ]
+        resident = psutil.Process().memory_info().rss
+        return shard_pb2.ReadStatusResponse(
+            cluster=self._store.identity.cluster, partitions=statuses, resident_bytes=resident
+        )
+
+    def read_schema(self) -> shard_pb2.ReadSchemaResponse:
+        """Names that any partition has seen."""
+        whole = Names()
+        for partition in self._store.partitions.values():
+            schema = partition.capture().schema
+            own = Names(frozenset(schema.events), frozenset(schema.properties), frozenset(schema.attributes))
+            whole = whole.merge(own)
+        return shard_pb2.ReadSchemaResponse(names=to_names(whole))
+
+    async def close(self) -> None:
+        """Finish what is being committed, then close the store."""
+        for task in (self._committing, self._maintaining):
+            if task is not None:
+                await asyncio.gather(task, return_exceptions=True)
+        for threads in (self._commit_thread, self._maintenance_thread, self._query_threads):
+            threads.shutdown(wait=True)
+        self._store.close()
+
+    async def _commit_waiting(self) -> None:
+        """Commit groups until nobody waits: what arrives during one sync forms the next group."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            group = _take_group(self._waiting)
+            deliveries = [delivery for waiting in group for delivery in waiting.deliveries]
+            try:
+                outcomes = iter(await loop.run_in_executor(self._commit_thread, self._store.commit, deliveries))
+            except Exception as error:  # whatever it is, each sender must learn that its batch was not acked
+                _fail(group, error)
+                if isinstance(error, StoreFailed):
+                    _LOG.critical("the store failed: %s", error)
+                    self._on_failure(error)
+                continue
+            for waiting in group:
+                part = [next(outcomes) for _ in waiting.deliveries]
+                if not waiting.done.done():
+                    waiting.done.set_result(part)
+            self._maintain_soon()
+
+    def _maintain_soon(self) -> None:
+        if self._maintaining is None or self._maintaining.done():
+            self._maintaining = asyncio.create_task(self._maintain())
+
+    async def _maintain(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._maintenance_thread, self._store.maintain)
+
+    def _evaluate(
+        self, message: segment_pb2.Question, context: Context, deadline: Deadline
+    ) -> shard_pb2.EvaluateResponse:
+        question, binder = from_question(message), Binder(context)
+        partials, positions = [], []
+        for partition in self._store.partitions.values():
+            view = partition.capture()
+            partials.append(pipeline.evaluate(question, view, binder, deadline.check))
+            positions.append(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
+        return to_evaluation(merge_all(partials), positions)
+
+    async def _in_query_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._query_threads, work)
+
+    def _partition(self, number: int) -> Partition:
+        partition = self._store.partitions.get(PartitionId(number))
+        if partition is None:
+            raise RequestInvalid("partition", f"{number} does not live on this shard")
+        return partition
+
+    def _check_cluster(self, cluster: str) -> None:
+        own = self._store.identity.cluster
+        if cluster != own:
+            raise WrongCluster(cluster, own)
+
+
+def _take_group(waiting: list[_Waiting]) -> list[_Waiting]:
+    size, count = 0, 0
+    for entry in waiting:
+        if count and size + entry.size > COMMIT_GROUP_BYTES_MAX:
+            break
+        size, count = size + entry.size, count + 1
+    group = waiting[:count]
+    del waiting[:count]
+    return group
+
+
+def _fail(group: Sequence[_Waiting], error: Exception) -> None:
+    for waiting in group:
+        if not waiting.done.done():
+            waiting.done.set_exception(error)
+
+
+def _to_outcome(delivery: Delivery, outcome: Outcome) -> shard_pb2.PartitionOutcome:
+    errors = [
+        ingest_pb2.RecordError(index=rejection.record, code=rejection.code, message=rejection.message)
+        for rejection in outcome.rejections
+    ]
+    return shard_pb2.PartitionOutcome(
+        partition=delivery.partition,
+        sequence=outcome.sequence,
+        accepted=outcome.accepted,
+        duplicates=outcome.duplicates,
+        errors=errors,
+    )
+
+
+def _identifier_stream(partition: Partition, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes:
+    offsets, data = partition.identifiers(rows)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    encoded = pa.Array.from_buffers(pa.large_binary(), rows.shape[0], buffers)
+    batch = pa.record_batch({"identifier": encoded})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()

@@ -1,0 +1,156 @@
+"""Our errors to gRPC statuses with rich details, at one border."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, NoReturn, TypeVar
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from cdp_query.errors import QueryCancelled, QueryError, QuerySyntaxError
+from cdp_router.errors import (
+    DeadlineMissed,
+    Overloaded,
+    ProfileNotFound,
+    RequestInvalid,
+    RouterError,
+    ShardUnavailable,
+    WrongCluster,
+)
+from cdp_store.errors import BatchMalformed, BatchTooLarge, StorageFull, StoreError, StoreFailed
+
+DOMAIN: Final = "cdp.v1"
+_DETAILS_KEY: Final = "grpc-status-details-bin"
+_LOG = logging.getLogger(__name__)
+_RETRY_STORAGE_MS: Final = 5000
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Context = grpc.aio.ServicerContext[Any, Any]
+TRANSLATED: Final = (StoreError, QueryError, RouterError, grpc.aio.AioRpcError)
+
+
+def describe(error: Exception) -> status_pb2.Status:
+    """The google.rpc.Status of one of our errors, or of a call to a shard that failed."""
+    match error:
+        case grpc.aio.AioRpcError():
+            return _status_of_call(error)
+        case RequestInvalid(field=field, problem=problem):
+            return _status(code_pb2.INVALID_ARGUMENT, error, error.reason, _violation(field, problem))
+        case QuerySyntaxError(problem=problem):
+            return _status(code_pb2.INVALID_ARGUMENT, error, error.code, _violation("question", problem))
+        case QueryCancelled():
+            return _status(code_pb2.DEADLINE_EXCEEDED, error, error.code)
+        case QueryError():
+            return _status(code_pb2.INVALID_ARGUMENT, error, error.code, _violation("question", str(error)))
+        case ProfileNotFound(kind=kind, value=value):
+            resource = error_details_pb2.ResourceInfo(resource_type=f"profile by {kind}", resource_name=value)
+            return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
+        case WrongCluster():
+            return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)
+        case ShardUnavailable():
+            return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(500))
+        case DeadlineMissed():
+            return _status(code_pb2.DEADLINE_EXCEEDED, error, error.reason)
+        case Overloaded(retry_after_ms=retry_after_ms):
+            return _status(code_pb2.RESOURCE_EXHAUSTED, error, error.reason, _retry(retry_after_ms))
+        case StorageFull():
+            return _status(code_pb2.RESOURCE_EXHAUSTED, error, "STORAGE_FULL", _retry(_RETRY_STORAGE_MS))
+        case StoreFailed():
+            return _status(code_pb2.UNAVAILABLE, error, "STORE_FAILED", _retry(1000))
+        case BatchMalformed() | BatchTooLarge():
+            return _status(code_pb2.INVALID_ARGUMENT, error, "BATCH_INVALID", _violation("batch", str(error)))
+    return _status(code_pb2.INTERNAL, error, "INTERNAL")
+
+
+def _status_of_call(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    for key, value in error.trailing_metadata():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            return status_pb2.Status.FromString(value)
+    return _status(error.code().value[0], RuntimeError(error.details() or "the call failed"), "SHARD_CALL_FAILED")
+
+
+def _status(code: int, error: Exception, reason: str, *details: Message) -> status_pb2.Status:
+    status = status_pb2.Status(code=code, message=str(error))
+    for detail in (error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN), *details):
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def _violation(field: str, problem: str) -> error_details_pb2.BadRequest:
+    return error_details_pb2.BadRequest(
+        field_violations=[error_details_pb2.BadRequest.FieldViolation(field=field, description=problem)]
+    )
+
+
+def _retry(after_ms: int) -> error_details_pb2.RetryInfo:
+    delay = duration_pb2.Duration(seconds=after_ms // 1000, nanos=after_ms % 1000 * 1_000_000)
+    return error_details_pb2.RetryInfo(retry_delay=delay)
+
+
+def retry_delay_ms(status: status_pb2.Status) -> int:
+    """How long the status asks the client to wait before trying again; 0 when it does not."""
+    retry = error_details_pb2.RetryInfo()
+    for detail in status.details:
+        if detail.Unpack(retry):
+            return retry.retry_delay.ToMilliseconds()
+    return 0
+
+
+def grpc_code(status: status_pb2.Status) -> grpc.StatusCode:
+    """The gRPC code of a google.rpc.Status."""
+    return next(code for code in grpc.StatusCode if code.value[0] == status.code)
+
+
+async def abort(context: Context, error: Exception) -> NoReturn:
+    """End a call with the status of an error; what is not ours is logged and hidden."""
+    if isinstance(error, TRANSLATED):
+        status = describe(error)
+    else:
+        _LOG.error("internal error", exc_info=error)
+        status = _status(code_pb2.INTERNAL, RuntimeError("internal error; the server's log has it"), "INTERNAL")
+    metadata = ((_DETAILS_KEY, status.SerializeToString()),)
+    await context.abort(grpc_code(status), status.message, metadata)
+    raise AssertionError("abort does not return")
+
+
+def unary(
+    method: Callable[[Any, Request, Context], Awaitable[Response]],
+) -> Callable[[Any, Request, Context], Awaitable[Response]]:
+    """Make a service method end with a rich status instead of an exception."""
+
+    @functools.wraps(method)
+    async def guarded(self: Any, request: Request, context: Context) -> Response:
+        try:
+            return await method(self, request, context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # the one border where everything is translated
+            await abort(context, error)
+
+    return guarded
+
+
+def streaming(
+    method: Callable[[Any, Request, Context], AsyncIterator[Response]],
+) -> Callable[[Any, Request, Context], AsyncIterator[Response]]:
+    """The same for a method that streams its answer."""
+
+    @functools.wraps(method)
+    async def guarded(self: Any, request: Request, context: Context) -> AsyncIterator[Response]:
+        try:
+            async for response in method(self, request, context):
+                yield response
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # the one border where everything is translated
+            await abort(context, error)
+
+    return guarded

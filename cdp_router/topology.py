@@ -1,0 +1,79 @@
+"""What a cluster is: its identity, secret, partitions, and which shard owns which partition."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from cdp_store.arena import HashKey
+from cdp_store.errors import DirectoryMismatch
+from cdp_store.store import ShardIdentity
+
+
+class ClusterFile(msgspec.Struct, frozen=True):
+    """The content of cluster.json: made once with the data directory, never changed."""
+
+    cluster: str
+    partitions: int
+    shards: int
+    key: str  # 128 bits, hexadecimal: the secret of all keyed hashes
+
+    @property
+    def hash_key(self) -> HashKey:
+        """The secret as two 64-bit numbers."""
+        return int(self.key[:16], 16), int(self.key[16:], 16)
+
+    def partitions_of_shard(self, shard: int) -> tuple[int, ...]:
+        """Partitions a shard owns: dealt out in turn."""
+        return tuple(range(shard, self.partitions, self.shards))
+
+    def shard_of_partition(self, partition: int) -> int:
+        """The shard that owns a partition."""
+        return partition % self.shards
+
+    def shard_identity(self, shard: int) -> ShardIdentity:
+        """Identity of a shard's directory."""
+        return ShardIdentity(self.cluster, shard, self.partitions_of_shard(shard))
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDirectory:
+    """The files of a cluster on this machine."""
+
+    path: Path
+
+    @property
+    def cluster_path(self) -> Path:
+        return self.path / "cluster.json"
+
+    def shard_path(self, shard: int) -> Path:
+        """Directory of one shard."""
+        return self.path / f"shard-{shard}"
+
+    def log_path(self, name: str) -> Path:
+        """Where a process writes what it has to say."""
+        return self.path / "logs" / f"{name}.log"
+
+    def load(self) -> ClusterFile:
+        """The cluster that lives here."""
+        return msgspec.json.decode(self.cluster_path.read_bytes(), type=ClusterFile)
+
+    def load_or_create(self, shards: int, partitions: int) -> ClusterFile:
+        """The cluster that lives here, made now if there is none; DirectoryMismatch when it has another shape."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.cluster_path.exists():
+            made = ClusterFile(uuid.uuid4().hex, partitions, shards, secrets.token_hex(16))
+            temporary = self.cluster_path.with_suffix(".tmp")
+            temporary.touch(mode=0o600)
+            temporary.write_bytes(msgspec.json.encode(made))
+            temporary.replace(self.cluster_path)
+            return made
+        found = self.load()
+        for what, wanted in (("shards", shards), ("partitions", partitions)):
+            if getattr(found, what) != wanted:
+                raise DirectoryMismatch(self.path, what, getattr(found, what), wanted)
+        return found

@@ -1,0 +1,187 @@
+"""One record as it arrives, checked: limits, types, times. Errors carry a code and say what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cdp_store.ids import ANONYMOUS_ID, USER_ID
+from cdp_store.limits import (
+    FUTURE_SKEW_MS,
+    IDENTIFIER_BYTES_MAX,
+    LIST_ITEMS_MAX,
+    MESSAGE_ID_BYTES_MAX,
+    NAME_BYTES_MAX,
+    NESTING_DEPTH_MAX,
+    PROPERTIES_PER_RECORD_MAX,
+    RECORD_BYTES_MAX,
+    STRING_BYTES_MAX,
+    TIME_MAX_MS,
+    TIME_MIN_MS,
+)
+from cdp_store.values import Value, to_datetime, to_ms
+
+_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
+
+
+class RecordInvalid(Exception):
+    """One record cannot be taken; the others of its batch are not affected."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record as sent: name None is an attribute change; nothing is checked yet."""
+
+    name: Any
+    user_id: Any
+    anonymous_id: Any
+    time_ms: Any
+    message_id: Any
+    values: Any
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRow:
+    """A record that can be taken as it is."""
+
+    kind: str
+    identifier: str
+    name: str | None
+    time_ms: int
+    message_id: str
+    values: Mapping[str, Value | None]
+
+
+def check_row(row: Row, now_ms: int) -> CheckedRow:
+    """The checked form of a record; RecordInvalid says what is wrong."""
+    kind, identifier = _identifier(row)
+    if row.name is not None:
+        check_text("event name", row.name, NAME_BYTES_MAX, "EVENT_NAME_INVALID")
+    time_ms = _time(row.time_ms, now_ms)
+    message_id = row.message_id or ""
+    if message_id:
+        check_text("message_id", message_id, MESSAGE_ID_BYTES_MAX, "MESSAGE_ID_INVALID")
+    if not isinstance(row.values, dict):
+        raise RecordInvalid("PROPERTIES_INVALID", "properties must be a map of names to values")
+    values = dict(_flatten(row.values, "", 1))
+    if len(values) > PROPERTIES_PER_RECORD_MAX:
+        problem = f"{len(values)} properties; a record may have {PROPERTIES_PER_RECORD_MAX}"
+        raise RecordInvalid("TOO_MANY_PROPERTIES", problem)
+    size = sum(len(key) + _size(value) for key, value in values.items())
+    if size > RECORD_BYTES_MAX:
+        raise RecordInvalid("RECORD_TOO_LARGE", f"about {size} bytes; a record may have {RECORD_BYTES_MAX}")
+    return CheckedRow(kind, identifier, row.name, time_ms, message_id, values)
+
+
+def check_text(what: str, text: Any, bytes_max: int, code: str) -> None:
+    """Raise RecordInvalid unless `text` is a non-empty string of at most `bytes_max` bytes."""
+    if not isinstance(text, str):
+        raise RecordInvalid(code, f"{what} must be a string, not {type(text).__name__}")
+    if not text:
+        raise RecordInvalid(code, f"{what} is empty")
+    if len(text) > bytes_max or len(_encode(what, text, code)) > bytes_max:
+        raise RecordInvalid(code, f"{what} {text[:40]!r}... is longer than {bytes_max} bytes")
+
+
+def _encode(what: str, text: str, code: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise RecordInvalid(code, f"{what} is no valid Unicode text: {error.reason}") from error
+
+
+def _identifier(row: Row) -> tuple[str, str]:
+    for kind, value in ((USER_ID, row.user_id), (ANONYMOUS_ID, row.anonymous_id)):
+        if value is not None and value != "":
+            check_text(kind, value, IDENTIFIER_BYTES_MAX, "IDENTIFIER_INVALID")
+            return kind, value
+    raise RecordInvalid("IDENTIFIER_MISSING", "a record needs a user_id or an anonymous_id")
+
+
+def _time(time_ms: Any, now_ms: int) -> int:
+    if type(time_ms) is not int:
+        raise RecordInvalid("TIME_INVALID", "time must be given, as milliseconds since 1970 UTC")
+    if not TIME_MIN_MS <= time_ms <= TIME_MAX_MS:
+        raise RecordInvalid("TIME_INVALID", f"time {time_ms} is not between the years 1 and 9999; is its unit ms?")
+    if time_ms > now_ms + FUTURE_SKEW_MS:
+        when = to_datetime(time_ms).isoformat()
+        raise RecordInvalid("TIME_IN_FUTURE", f"time {when} is more than 24 hours ahead of the server's clock")
+    return time_ms
+
+
+def _flatten(values: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Value | None]]:
+    for key, value in values.items():
+        check_text("property name", key, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            if depth == NESTING_DEPTH_MAX:
+                problem = f"{name!r} is nested deeper than {NESTING_DEPTH_MAX} levels"
+                raise RecordInvalid("NESTING_TOO_DEEP", problem)
+            yield from _flatten(value, f"{name}.", depth + 1)
+        else:
+            if prefix:
+                check_text("property name", name, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")
+            yield name, _checked(name, value, 1)
+
+
+def _checked(name: str, value: Any, depth: int) -> Any:
+    match value:
+        case None | bool():
+            return value
+        case str():
+            if len(value) > STRING_BYTES_MAX or len(_encode(name, value, "STRING_INVALID")) > STRING_BYTES_MAX:
+                raise RecordInvalid("STRING_TOO_LONG", f"{name!r} is longer than {STRING_BYTES_MAX} bytes")
+            return value
+        case int():
+            if not _INT64_MIN <= value <= _INT64_MAX:
+                raise RecordInvalid("INTEGER_OUT_OF_RANGE", f"{name!r} = {value} does not fit 64 bits; send a string")
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise RecordInvalid("NUMBER_NOT_FINITE", f"{name!r} is {value}; send null or leave it out")
+            return value
+        case datetime():
+            return _checked_time(name, value)
+        case list():
+            return _checked_list(name, value, depth)
+        case dict():
+            return {_item_key(name, key): _checked(name, item, depth) for key, item in value.items()}
+    raise RecordInvalid("VALUE_TYPE_UNKNOWN", f"{name!r} has type {type(value).__name__}, which cannot be stored")
+
+
+def _item_key(name: str, key: Any) -> str:
+    check_text(f"a field name in {name!r}", key, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")
+    return str(key)
+
+
+def _checked_time(name: str, value: datetime) -> datetime:
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    if not TIME_MIN_MS <= to_ms(aware) <= TIME_MAX_MS:
+        raise RecordInvalid("TIME_INVALID", f"{name!r} is not between the years 1 and 9999")
+    return aware
+
+
+def _checked_list(name: str, value: list[Any], depth: int) -> list[Any]:
+    if len(value) > LIST_ITEMS_MAX:
+        raise RecordInvalid("LIST_TOO_LONG", f"{name!r} has {len(value)} items; a list may have {LIST_ITEMS_MAX}")
+    if depth > NESTING_DEPTH_MAX:
+        raise RecordInvalid("NESTING_TOO_DEEP", f"{name!r} is nested deeper than {NESTING_DEPTH_MAX} levels")
+    return [_checked(name, item, depth + 1) for item in value]
+
+
+def _size(value: Any) -> int:
+    match value:
+        case str():
+            return len(value)
+        case list():
+            return sum(map(_size, value))
+        case dict():
+            return sum(len(key) + _size(item) for key, item in value.items())
+    return 8

@@ -1,0 +1,1 @@
+"""Protobuf messages to our types and back; with the services, the only importers of generated code."""

@@ -1,0 +1,131 @@
+"""Conditions and literals on the wire."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+from cdp.v1 import segment_pb2 as pb
+
+from cdp_query import tree
+from cdp_router.errors import RequestInvalid
+
+OPERATORS: Final = {
+    tree.Op.EQ: pb.COMPARISON_OPERATOR_EQ,
+    tree.Op.NE: pb.COMPARISON_OPERATOR_NE,
+    tree.Op.LT: pb.COMPARISON_OPERATOR_LT,
+    tree.Op.LE: pb.COMPARISON_OPERATOR_LE,
+    tree.Op.GT: pb.COMPARISON_OPERATOR_GT,
+    tree.Op.GE: pb.COMPARISON_OPERATOR_GE,
+}
+_TEXT: Final = {
+    tree.TextOp.CONTAINS: pb.TEXT_OPERATOR_CONTAINS,
+    tree.TextOp.STARTS_WITH: pb.TEXT_OPERATOR_STARTS_WITH,
+    tree.TextOp.ENDS_WITH: pb.TEXT_OPERATOR_ENDS_WITH,
+    tree.TextOp.MATCHES: pb.TEXT_OPERATOR_MATCHES,
+}
+_LIST: Final = {
+    tree.ListOp.HAS: pb.LIST_OPERATOR_HAS,
+    tree.ListOp.HAS_ANY: pb.LIST_OPERATOR_HAS_ANY,
+    tree.ListOp.HAS_ALL: pb.LIST_OPERATOR_HAS_ALL,
+    tree.ListOp.HAS_NONE: pb.LIST_OPERATOR_HAS_NONE,
+}
+
+Ours = TypeVar("Ours")
+
+
+def known(table: Mapping[Ours, Any], value: Any, path: str) -> Ours:
+    """Our enum member of a wire number; RequestInvalid when it is unspecified or from a newer contract."""
+    for ours, number in table.items():
+        if number == value:
+            return ours
+    raise RequestInvalid(path, f"value {value} is unspecified or unknown")
+
+
+def to_literal(value: tree.Literal) -> pb.Literal:
+    """Message of a literal."""
+    match value:
+        case bool():
+            return pb.Literal(boolean=value)
+        case int():
+            return pb.Literal(integer=value)
+        case float():
+            return pb.Literal(number=value)
+        case tree.Moment(iso):
+            return pb.Literal(moment=iso)
+    return pb.Literal(text=value)
+
+
+def from_literal(message: pb.Literal, path: str) -> tree.Literal:
+    """Literal of a message."""
+    match message.WhichOneof("value"):
+        case "boolean":
+            return message.boolean
+        case "integer":
+            return message.integer
+        case "number" if math.isfinite(message.number):
+            return message.number
+        case "text":
+            return message.text
+        case "moment":
+            return tree.Moment(message.moment)
+    raise RequestInvalid(path, "must hold a finite value")
+
+
+def to_condition(condition: tree.Condition) -> pb.Condition:
+    """Message of a condition."""
+    match condition:
+        case tree.Compare(op, value, ci):
+            return pb.Condition(
+                comparison=pb.Comparison(operator=OPERATORS[op], value=to_literal(value), ignore_case=ci)
+            )
+        case tree.OneOf(values, negated, ci):
+            return pb.Condition(one_of=pb.OneOf(values=map(to_literal, values), negated=negated, ignore_case=ci))
+        case tree.Between(low, high):
+            return pb.Condition(between=pb.Between(low=to_literal(low), high=to_literal(high)))
+        case tree.TextTest(text_op, pattern, negated, ci):
+            return pb.Condition(
+                text=pb.TextTest(operator=_TEXT[text_op], pattern=pattern, negated=negated, ignore_case=ci)
+            )
+        case tree.Exists(negated):
+            return pb.Condition(existence=pb.Existence(negated=negated))
+        case tree.ListTest(list_op, values):
+            return pb.Condition(list=pb.ListTest(operator=_LIST[list_op], values=map(to_literal, values)))
+        case tree.SizeTest(op, size):
+            return pb.Condition(size=pb.SizeTest(operator=OPERATORS[op], size=size))
+
+
+def from_condition(message: pb.Condition, path: str) -> tree.Condition:
+    """Condition of a message."""
+    path = f"{path}.condition"
+    match message.WhichOneof("test"):
+        case "comparison":
+            comparison, inner = message.comparison, f"{path}.comparison"
+            op = known(OPERATORS, comparison.operator, f"{inner}.operator")
+            return tree.Compare(op, from_literal(comparison.value, f"{inner}.value"), comparison.ignore_case)
+        case "one_of":
+            one_of = message.one_of
+            return tree.OneOf(_literals(one_of.values, f"{path}.one_of"), one_of.negated, one_of.ignore_case)
+        case "between":
+            low = from_literal(message.between.low, f"{path}.between.low")
+            return tree.Between(low, from_literal(message.between.high, f"{path}.between.high"))
+        case "text":
+            text = message.text
+            return tree.TextTest(
+                known(_TEXT, text.operator, f"{path}.text.operator"), text.pattern, text.negated, text.ignore_case
+            )
+        case "existence":
+            return tree.Exists(message.existence.negated)
+        case "list":
+            list_op = known(_LIST, message.list.operator, f"{path}.list.operator")
+            return tree.ListTest(list_op, _literals(message.list.values, f"{path}.list"))
+        case "size":
+            return tree.SizeTest(known(OPERATORS, message.size.operator, f"{path}.size.operator"), message.size.size)
+    raise RequestInvalid(path, "must say what it tests")
+
+
+def _literals(messages: Any, path: str) -> tuple[tree.Literal, ...]:
+    if not messages:
+        raise RequestInvalid(f"{path}.values", "must not be empty")
+    return tuple(from_literal(message, f"{path}.values[{index}]") for index, message in enumerate(messages))

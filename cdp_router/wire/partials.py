@@ -1,0 +1,94 @@
+"""Partials between shard and router."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from cdp.v1 import ingest_pb2, query_pb2, shard_pb2
+
+from cdp_query.bind import Names
+from cdp_query.partial import NONE_KEY, Partial, ValueKey
+from cdp_query.stats import NodeStats
+from cdp_router.wire.values import to_timestamp, to_value
+from cdp_store.values import Kind, to_datetime, to_ms
+
+
+def to_evaluation(partial: Partial, answered: Iterable[ingest_pb2.PartitionPosition]) -> shard_pb2.EvaluateResponse:
+    """Message of a merged partial and the partitions it covers."""
+    counters = [
+        shard_pb2.NodeCounters(
+            node=node,
+            chunks=stats.chunks,
+            chunks_pruned=stats.chunks_pruned,
+            events=stats.events,
+            bytes=stats.bytes,
+            rows_true=stats.rows_true,
+            type_mismatches=stats.type_mismatch,
+            nanoseconds=stats.nanoseconds,
+        )
+        for node, stats in partial.stats.items()
+    ]
+    values = [query_pb2.BreakdownRow(value=to_key_value(key), count=size) for key, size in partial.values.items()]
+    return shard_pb2.EvaluateResponse(
+        answered=answered,
+        population=partial.population,
+        count=partial.count,
+        steps=partial.steps,
+        values=values,
+        known=to_names(partial.known),
+        counters=counters,
+    )
+
+
+def from_evaluation(message: shard_pb2.EvaluateResponse) -> Partial:
+    """Partial of a message."""
+    stats = {
+        counters.node: NodeStats(
+            counters.chunks,
+            counters.chunks_pruned,
+            counters.events,
+            counters.bytes,
+            counters.rows_true,
+            counters.type_mismatches,
+            counters.nanoseconds,
+        )
+        for counters in message.counters
+    }
+    values = {_from_key_value(row.value): row.count for row in message.values}
+    return Partial(message.population, message.count, tuple(message.steps), values, from_names(message.known), stats)
+
+
+def to_key_value(key: ValueKey) -> ingest_pb2.Value:
+    """Message of a breakdown's value."""
+    kind, value = key
+    if kind == Kind.TIME and isinstance(value, str):
+        return ingest_pb2.Value(time=to_timestamp(to_ms(datetime.fromisoformat(value))))
+    return to_value(value)
+
+
+def _from_key_value(message: ingest_pb2.Value) -> ValueKey:
+    match message.WhichOneof("kind"):
+        case "boolean":
+            return int(Kind.BOOL), message.boolean
+        case "integer":
+            return int(Kind.INT), message.integer
+        case "number":
+            return int(Kind.FLOAT), message.number
+        case "text":
+            return int(Kind.STRING), message.text
+        case "time":
+            return int(Kind.TIME), to_datetime(message.time.ToMilliseconds()).isoformat()
+    return NONE_KEY
+
+
+def to_names(names: Names) -> shard_pb2.KnownNames:
+    """Message of names."""
+    return shard_pb2.KnownNames(
+        events=sorted(names.events), properties=sorted(names.properties), attributes=sorted(names.attributes)
+    )
+
+
+def from_names(message: shard_pb2.KnownNames) -> Names:
+    """Names of a message."""
+    return Names(frozenset(message.events), frozenset(message.properties), frozenset(message.attributes))

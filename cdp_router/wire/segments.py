@@ -1,0 +1,238 @@
+"""Questions: the tree of cdp_query and the messages of cdp.v1, losslessly both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from cdp.v1 import segment_pb2 as pb
+
+from cdp_query import tree
+from cdp_query.limits import QUERY_NESTING_MAX
+from cdp_router.errors import RequestInvalid
+from cdp_router.wire.conditions import (
+    OPERATORS,
+    from_condition,
+    from_literal,
+    known,
+    to_condition,
+    to_literal,
+)
+from cdp_router.wire.windows import from_span, from_window, to_span, to_window
+
+_AGGREGATES: Final = {
+    tree.Aggregate.SUM: pb.AGGREGATE_FUNCTION_SUM,
+    tree.Aggregate.MIN: pb.AGGREGATE_FUNCTION_MIN,
+    tree.Aggregate.MAX: pb.AGGREGATE_FUNCTION_MAX,
+    tree.Aggregate.AVG: pb.AGGREGATE_FUNCTION_AVG,
+}
+_OCCURRENCES: Final = {
+    tree.Occurrence.FIRST: pb.OCCURRENCE_FIRST,
+    tree.Occurrence.LAST: pb.OCCURRENCE_LAST,
+}
+
+
+def to_question(question: tree.Question) -> pb.Question:
+    """Message of a question."""
+    match question:
+        case tree.Funnel():
+            return pb.Question(funnel=_to_steps(question))
+        case tree.Breakdown(segment, attribute):
+            return pb.Question(breakdown=pb.Breakdown(segment=to_segment(segment), attribute=attribute))
+    return pb.Question(segment=to_segment(question))
+
+
+def from_question(message: pb.Question) -> tree.Question:
+    """Question of a message; RequestInvalid names the field that is missing or unknown."""
+    match message.WhichOneof("form"):
+        case "segment":
+            return from_segment(message.segment)
+        case "funnel":
+            return tree.Funnel(*_from_steps(message.funnel, "funnel"))
+        case "breakdown":
+            return tree.Breakdown(from_segment(message.breakdown.segment), message.breakdown.attribute)
+    raise RequestInvalid("question.form", "one of segment, funnel and breakdown must be given")
+
+
+def to_segment(node: tree.Node) -> pb.Segment:
+    """Message of a segment."""
+    match node:
+        case tree.All(items):
+            return pb.Segment(all=pb.Segments(items=map(to_segment, items)))
+        case tree.Any(items):
+            return pb.Segment(any=pb.Segments(items=map(to_segment, items)))
+        case tree.Not(item):
+            return pb.Segment(negation=to_segment(item))
+        case tree.Everyone():
+            return pb.Segment(everyone=pb.Everyone())
+        case tree.AttributeTest(name, condition):
+            return pb.Segment(attribute=pb.AttributeTest(name=name, condition=to_condition(condition)))
+        case tree.SequenceTest():
+            return pb.Segment(sequence=_to_steps(node))
+        case tree.PropertyTest(name):
+            raise RequestInvalid("segment", f"the property test of {name!r} stands outside of an event filter")
+    return _to_event_segment(node)
+
+
+def _to_event_segment(
+    node: tree.Did | tree.CountTest | tree.AggregateTest | tree.OccurrenceTest,
+) -> pb.Segment:
+    events, window = _to_events(node.events), to_window(node.window)
+    match node:
+        case tree.Did():
+            return pb.Segment(did=pb.DidTest(events=events, window=window))
+        case tree.CountTest(op=op, value=value, exclude_zero=exclude_zero):
+            return pb.Segment(
+                count=pb.CountTest(
+                    events=events,
+                    window=window,
+                    operator=OPERATORS[op],
+                    value=to_literal(value),
+                    exclude_zero=exclude_zero,
+                )
+            )
+        case tree.AggregateTest(aggregate=aggregate, property=name, op=op, value=value):
+            return pb.Segment(
+                aggregate=pb.AggregateTest(
+                    function=_AGGREGATES[aggregate],
+                    property=name,
+                    events=events,
+                    window=window,
+                    operator=OPERATORS[op],
+                    value=to_literal(value),
+                )
+            )
+        case tree.OccurrenceTest(occurrence=occurrence):
+            return pb.Segment(
+                occurrence=pb.OccurrenceTest(occurrence=_OCCURRENCES[occurrence], events=events, window=window)
+            )
+
+
+def from_segment(message: pb.Segment, path: str = "segment", depth: int = 0) -> tree.Node:
+    """Segment of a message; RequestInvalid names the field that is missing or unknown."""
+    if depth > QUERY_NESTING_MAX:
+        raise RequestInvalid(path, f"more than {QUERY_NESTING_MAX} levels inside each other")
+    match message.WhichOneof("node"):
+        case "all":
+            return tree.All(_from_items(message.all.items, f"{path}.all", depth))
+        case "any":
+            return tree.Any(_from_items(message.any.items, f"{path}.any", depth))
+        case "negation":
+            return tree.Not(from_segment(message.negation, f"{path}.negation", depth + 1))
+        case "everyone":
+            return tree.Everyone()
+        case "attribute":
+            inner = f"{path}.attribute"
+            _named(message.attribute.name, inner)
+            return tree.AttributeTest(message.attribute.name, from_condition(message.attribute.condition, inner))
+        case "sequence":
+            return tree.SequenceTest(*_from_steps(message.sequence, f"{path}.sequence"))
+    return _from_event_segment(message, path)
+
+
+def _from_event_segment(message: pb.Segment, path: str) -> tree.Node:
+    match message.WhichOneof("node"):
+        case "did":
+            did, inner = message.did, f"{path}.did"
+            return tree.Did(_from_events(did.events, inner), from_window(did.window, inner))
+        case "count":
+            count, inner = message.count, f"{path}.count"
+            return tree.CountTest(
+                _from_events(count.events, inner),
+                from_window(count.window, inner),
+                known(OPERATORS, count.operator, f"{inner}.operator"),
+                _number(count.value, inner),
+                count.exclude_zero,
+            )
+        case "aggregate":
+            aggregate, inner = message.aggregate, f"{path}.aggregate"
+            _named(aggregate.property, f"{inner}.property")
+            return tree.AggregateTest(
+                known(_AGGREGATES, aggregate.function, f"{inner}.function"),
+                aggregate.property,
+                _from_events(aggregate.events, inner),
+                from_window(aggregate.window, inner),
+                known(OPERATORS, aggregate.operator, f"{inner}.operator"),
+                _number(aggregate.value, inner),
+            )
+        case "occurrence":
+            occurrence, inner = message.occurrence, f"{path}.occurrence"
+            return tree.OccurrenceTest(
+                known(_OCCURRENCES, occurrence.occurrence, f"{inner}.occurrence"),
+                _from_events(occurrence.events, inner),
+                from_window(occurrence.window, inner),
+            )
+    raise RequestInvalid(f"{path}.node", "a segment must say what it tests")
+
+
+def _from_items(items: Iterable[pb.Segment], path: str, depth: int) -> tuple[tree.Node, ...]:
+    return tuple(from_segment(item, f"{path}.items[{index}]", depth + 1) for index, item in enumerate(items))
+
+
+def _to_steps(node: tree.SequenceTest | tree.Funnel) -> pb.Steps:
+    return pb.Steps(
+        steps=map(_to_events, node.steps),
+        window=to_window(node.window),
+        within=None if node.within is None else to_span(node.within),
+        strict_ties=node.strict_ties,
+    )
+
+
+def _from_steps(
+    message: pb.Steps, path: str
+) -> tuple[tuple[tree.Events, ...], tree.Window, tree.Duration | None, bool]:
+    steps = tuple(_from_events(step, f"{path}.steps[{index}]") for index, step in enumerate(message.steps))
+    within = from_span(message.within, f"{path}.within") if message.HasField("within") else None
+    return steps, from_window(message.window, path), within, message.strict_ties
+
+
+def _to_events(events: tree.Events) -> pb.EventSet:
+    return pb.EventSet(names=events.names, where=None if events.where is None else _to_filter(events.where))
+
+
+def _from_events(message: pb.EventSet, path: str) -> tree.Events:
+    if not message.names or not all(message.names):
+        raise RequestInvalid(f"{path}.events.names", "at least one event name, none of them empty")
+    where = _from_filter(message.where, f"{path}.events.where", 0) if message.HasField("where") else None
+    return tree.Events(tuple(message.names), where)
+
+
+def _to_filter(node: tree.Node) -> pb.Filter:
+    match node:
+        case tree.All(items):
+            return pb.Filter(all=pb.Filters(items=map(_to_filter, items)))
+        case tree.Any(items):
+            return pb.Filter(any=pb.Filters(items=map(_to_filter, items)))
+        case tree.Not(item):
+            return pb.Filter(negation=_to_filter(item))
+        case tree.PropertyTest(name, condition):
+            return pb.Filter(property=pb.PropertyTest(name=name, condition=to_condition(condition)))
+    raise RequestInvalid("events.where", f"{type(node).__name__} cannot stand in an event filter")
+
+
+def _from_filter(message: pb.Filter, path: str, depth: int) -> tree.Node:
+    if depth > QUERY_NESTING_MAX:
+        raise RequestInvalid(path, f"more than {QUERY_NESTING_MAX} levels inside each other")
+    match message.WhichOneof("node"):
+        case "all":
+            return tree.All(tuple(_from_filter(item, f"{path}.all", depth + 1) for item in message.all.items))
+        case "any":
+            return tree.Any(tuple(_from_filter(item, f"{path}.any", depth + 1) for item in message.any.items))
+        case "negation":
+            return tree.Not(_from_filter(message.negation, f"{path}.negation", depth + 1))
+        case "property":
+            _named(message.property.name, f"{path}.property")
+            return tree.PropertyTest(message.property.name, from_condition(message.property.condition, path))
+    raise RequestInvalid(f"{path}.node", "a filter must say what it tests")
+
+
+def _named(name: str, path: str) -> None:
+    if not name:
+        raise RequestInvalid(f"{path}.name", "must not be empty")
+
+
+def _number(message: pb.Literal, path: str) -> int | float:
+    value = from_literal(message, f"{path}.value")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RequestInvalid(f"{path}.value", "must be an integer or a number")
+    return value
