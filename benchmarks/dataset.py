@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -63,7 +62,7 @@ class Dataset:
         """Declare the data set finished, atomically."""
         partial = self.directory / (_MANIFEST + ".partial")
         partial.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
-        os.replace(partial, self.directory / _MANIFEST)
+        partial.replace(self.directory / _MANIFEST)
 
 
 def dataset_at(cache: Path, scale: Scale, seed: int) -> Dataset:

@@ -9,11 +9,11 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cdp.v1 import query_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from benchmarks.cluster import running_cluster
 from benchmarks.demo_questions import QUESTIONS, DemoQuestion
-from cdp.v1 import query_pb2
 from cdp_router.client import Client
 
 DATA = Path(__file__).parent / "data"

@@ -112,7 +112,7 @@ def _chdb(batches: list[pa.Table], directory: Path) -> list[float]:
         session.query("CREATE DATABASE bench")
         session.query(_MERGE_TREE)
 
-        def write(_: int, arriving: pa.Table) -> None:
+        def write(_: int, arriving: pa.Table) -> None:  # noqa: ARG001
             # The table function finds the Arrow table by the name of its variable.
             session.query("INSERT INTO bench.events SELECT * FROM Python(arriving)")
 

@@ -77,7 +77,7 @@ def save(result: RunResult, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(asdict(result), indent=1) + "\n")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read(path: Path) -> RunResult:

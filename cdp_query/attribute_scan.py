@@ -36,14 +36,14 @@ def spans(view: PartitionView, attribute: int | None, instant_ms: int) -> Iterat
                 0, kinds, {kind: float_bits(values) if kind is Kind.FLOAT else values for kind, values in raws.items()}
             )
         case AttributeReading(kinds=blocks, values=columns):
-            for morsel, kinds in enumerate(blocks):
+            for morsel, block_kinds in enumerate(blocks):
                 first = morsel << MORSEL_BITS
-                if kinds is None or first >= view.row_count:
+                if block_kinds is None or first >= view.row_count:
                     continue
                 present = {kind: column[morsel] for kind, column in columns.items() if morsel < len(column)}
                 yield AttributeSpan(
                     first,
-                    kinds[: view.row_count - first],
+                    block_kinds[: view.row_count - first],
                     {kind: block for kind, block in present.items() if block is not None},
                 )
 
@@ -67,7 +67,5 @@ def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, s
                 continue
             inside = values[: held_kind.shape[0]]
             stats.bytes += inside.nbytes + held_kind.nbytes
-            part[: inside.shape[0]] |= held_kind & values_mask(
-                kind, inside, node.matcher, lambda kind=kind: codes(kind)
-            )
+            part[: inside.shape[0]] |= held_kind & values_mask(kind, inside, node.matcher, codes)
     return ~mask if node.matcher.negated else mask

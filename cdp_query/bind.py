@@ -38,6 +38,9 @@ class Names:
         )
 
 
+NO_NAMES = Names()
+
+
 @dataclass(slots=True)
 class Binder:
     """Binds one question for any number of partitions; what does not depend on a partition is done once."""

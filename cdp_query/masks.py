@@ -26,10 +26,12 @@ def column_mask(view: PartitionView, key: int, column: EventColumn, matcher: Mat
         return _inside_any(values, bounds)
     if kind in (Kind.STRING, Kind.LIST) and column.base:
         values = column.integers()
-    return values_mask(kind, values, matcher, lambda: decided_codes(view, key, kind, matcher, attribute=False))
+    return values_mask(
+        kind, values, matcher, lambda text_kind: decided_codes(view, key, text_kind, matcher, attribute=False)
+    )
 
 
-def values_mask(kind: Kind, values: AnyArray, matcher: Matcher, codes: Callable[[], Bools]) -> Bools:
+def values_mask(kind: Kind, values: AnyArray, matcher: Matcher, codes: Callable[[Kind], Bools]) -> Bools:
     """Which plain values of a kind satisfy the positive condition; `codes` decides strings and lists by code."""
     if matcher.everything:
         return np.ones(values.shape[0], np.bool_)
@@ -44,7 +46,7 @@ def values_mask(kind: Kind, values: AnyArray, matcher: Matcher, codes: Callable[
             table = np.array([flag in matcher.flags for flag in (False, True)])
             return table[values.astype(np.uint8)]
         case Kind.STRING | Kind.LIST:
-            decided = codes()
+            decided = codes(kind)
             return decided[values] if decided.size else np.zeros(values.shape[0], np.bool_)
     return np.zeros(values.shape[0], np.bool_)
 
@@ -87,7 +89,8 @@ def _inside(values: AnyArray, low: Anything, high: Anything) -> Bools:
     if low > high:
         return np.zeros(values.shape[0], np.bool_)
     if values.dtype.kind == "f":
-        return (values >= low) & (values <= high)
+        inside: Bools = (values >= low) & (values <= high)
+        return inside
     info = np.iinfo(values.dtype)
     if low > info.max or high < info.min:
         return np.zeros(values.shape[0], np.bool_)

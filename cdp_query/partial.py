@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 
-from cdp_query.bind import Names
+from cdp_query.bind import NO_NAMES, Names
 from cdp_query.stats import NodeStats, merge_stats
 
 # A value with its kind, so that 1, 1.0 and true stay apart; (0, None) is "(none)".
@@ -27,7 +27,7 @@ class Partial:
     count: int = 0
     steps: tuple[int, ...] = ()
     values: Mapping[ValueKey, int] = field(default_factory=dict)
-    known: Names = Names()
+    known: Names = NO_NAMES
     stats: Mapping[int, NodeStats] = field(default_factory=dict)
 
 

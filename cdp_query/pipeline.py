@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from cdp_query import tree
@@ -10,7 +12,7 @@ from cdp_query.breakdown import breakdown
 from cdp_query.errors import QueryInvalid
 from cdp_query.execute import Checkpoint, Execution
 from cdp_query.language import parse
-from cdp_query.partial import Partial
+from cdp_query.partial import Partial, ValueKey
 from cdp_query.plan import plan
 from cdp_query.rules import rewrite
 from cdp_query.sequences import sequence_depth
@@ -44,7 +46,7 @@ def evaluate(
         return Partial(size, steps[-1], steps, known=known, stats=execution.meter.nodes())
     segment = question.segment if isinstance(question, tree.Breakdown) else question
     mask = _members(segment, execution, binder) & population
-    values = {}
+    values: Mapping[ValueKey, int] = {}
     if isinstance(question, tree.Breakdown):
         attribute = view.schema.attributes.get(question.attribute)
         values = breakdown(view, mask, None if attribute is None else AttributeId(attribute), binder.context.as_of_ms)

@@ -118,8 +118,8 @@ def _bounds(window: Window, as_of: datetime, tz: zoneinfo.ZoneInfo) -> tuple[int
         case Before(moment):
             return TIME_MIN_MS, to_ms(parse_moment(moment, tz)[0]) - 1
         case After(moment):
-            start, is_date = parse_moment(moment, tz)
-            return (to_ms(_next_day(start, tz)) if is_date else to_ms(start) + 1), TIME_MAX_MS
+            instant, is_date = parse_moment(moment, tz)
+            return (to_ms(_next_day(instant, tz)) if is_date else to_ms(instant) + 1), TIME_MAX_MS
         case Last(duration):
             return to_ms(minus(as_of, duration, tz)) + 1, now
         case MoreThanAgo(duration):

@@ -174,7 +174,8 @@ def _milliseconds(name: str, column: pa.Array) -> I64:
         column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
     if not pa.types.is_integer(column.type):
         raise RequestInvalid(_FIELD, f"column {name!r} has type {column.type}; it must hold times")
-    return pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    times: I64 = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    return times
 
 
 def _names(table: pa.Table, checks: _Checks) -> tuple[tuple[str, ...], U16]:
@@ -294,9 +295,10 @@ def _kind_of(name: str, kind: pa.DataType) -> Kind:
 
 def _integers(name: str, given: pa.Array) -> I64:
     try:
-        return given.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        integers: I64 = given.cast(pa.int64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid as error:
         raise RequestInvalid(_FIELD, f"column {name!r} holds integers beyond 64 bits: {error}") from error
+    return integers
 
 
 def _triples(

@@ -59,7 +59,8 @@ def _timeline(view: PartitionView, row: int, events_max: int) -> tuple[list[quer
             for index in range(where.start, where.stop):
                 found.append((chunk.base_ms + int(chunk.times[index]), len(found), name, chunk, index))
     latest = heapq.nlargest(events_max, found, key=lambda entry: entry[:2])
-    return [_event(view, properties, *entry[:1], *entry[2:]) for entry in latest], len(found)
+    events = [_event(view, properties, at, name, chunk, index) for at, _, name, chunk, index in latest]
+    return events, len(found)
 
 
 def _event(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import grpc
 from cdp.v1 import query_pb2, shard_pb2
 
 from cdp_query import pipeline, tree
@@ -18,7 +19,7 @@ from cdp_router.errors import ProfileNotFound, RequestInvalid
 from cdp_router.limits import PROFILE_EVENTS_DEFAULT, PROFILE_EVENTS_MAX
 from cdp_router.member_stream import MemberStream
 from cdp_router.partitioning import partitions_of
-from cdp_router.scatter import scatter
+from cdp_router.scatter import failed, scatter
 from cdp_router.shard_client import ShardClient
 from cdp_router.topology import ClusterFile
 from cdp_router.validation import RecordInvalid
@@ -134,17 +135,15 @@ class Queries:
         coverage = query_pb2.Coverage(total=self._cluster.partitions)
         yield query_pb2.MembersResponse(arrow=sink.drain())
         for number, shard in self._numbered().items():
-            stream = shard.list_members(message, deadline)
-            while True:
-                step = await scatter({number: shard}, lambda _n, _s, stream=stream: anext(stream, None))
-                response = step.complete(self._cluster, self._shards)[number]
-                if response is None:
-                    break
-                if response.HasField("position"):
-                    coverage.answered.append(response.position)
-                else:
-                    sink.write(response.arrow)
-                    yield query_pb2.MembersResponse(arrow=sink.drain())
+            try:
+                async for response in shard.list_members(message, deadline):
+                    if response.HasField("position"):
+                        coverage.answered.append(response.position)
+                    else:
+                        sink.write(response.arrow)
+                        yield query_pb2.MembersResponse(arrow=sink.drain())
+            except grpc.aio.AioRpcError as failure:
+                raise failed({number: failure}, self._cluster, self._shards) from failure
         yield query_pb2.MembersResponse(arrow=sink.finish())
         yield query_pb2.MembersResponse(coverage=coverage)
 

@@ -30,18 +30,18 @@ class Gathered(Generic[Response]):
 
     def complete(self, cluster: ClusterFile, shards: Sequence[ShardClient]) -> Mapping[int, Response]:
         """The answers, when every shard that was asked gave one; else the error that names what is missing."""
-        for failure in self.failures.values():
-            if failure.code() in _ANSWERS_OF_THE_SHARD:
-                raise failure
         if self.failures:
-            raise unavailable(self.failures, cluster, shards)
+            raise failed(self.failures, cluster, shards)
         return self.answers
 
 
-def unavailable(
+def failed(
     failures: Mapping[int, grpc.aio.AioRpcError], cluster: ClusterFile, shards: Sequence[ShardClient]
-) -> RouterError:
-    """The error that stands for failed shards."""
+) -> RouterError | grpc.aio.AioRpcError:
+    """The error that stands for failed shards: what a shard answered on purpose, else which partitions are missing."""
+    for failure in failures.values():
+        if failure.code() in _ANSWERS_OF_THE_SHARD:
+            return failure
     problems = [
         f"shard {shard} at {shards[shard].address} {_problem(failure)}" for shard, failure in sorted(failures.items())
     ]

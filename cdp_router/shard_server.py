@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -84,9 +85,7 @@ class ShardServer:
         segment, binder = from_segment(request.segment), Binder(context)
         for partition in self._store.partitions.values():
             view = partition.capture()
-            rows = await self._in_query_thread(
-                lambda view=view: pipeline.members(segment, view, binder, deadline.check)
-            )
+            rows = await self._in_query_thread(partial(pipeline.members, segment, view, binder, deadline.check))
             position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
             for start in range(0, rows.shape[0], _MEMBER_ROWS_PER_BATCH):
                 part = rows[start : start + _MEMBER_ROWS_PER_BATCH].astype(np.int64)
@@ -230,4 +229,5 @@ def _identifier_stream(partition: Partition, rows: np.ndarray[tuple[int], np.dty
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream

@@ -100,7 +100,7 @@ def retry_delay_ms(status: status_pb2.Status) -> int:
     retry = error_details_pb2.RetryInfo()
     for detail in status.details:
         if detail.Unpack(retry):
-            return retry.retry_delay.ToMilliseconds()
+            return int(retry.retry_delay.ToMilliseconds())
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from cdp_store.ids import USER_ID, PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DAY_MS
 from cdp_store.partition import Partition
 from cdp_store.records import RecordBatch, decode_batch, encode_batch
+from cdp_store.values import Value
 
 _KEY: Final = (1, 2)
 _QUESTIONS: Final = (
@@ -35,33 +37,33 @@ _QUESTIONS: Final = (
     'sequence("A" -> "B", tie: strict)',
 )
 
-Step = tuple[str, Callable[[], object]]
+Step = Callable[[], object]
 
 
-def warm_kernels(progress: Callable[[int, int], None]) -> None:
-    """Run every step; `progress(done, total)` is told before each and at the end."""
+def warm_kernels(progress: Callable[[int, int], None] | None = None) -> None:
+    """Run every step; `progress(done, total)` is told after each."""
     steps = list(_steps())
-    for done, (_, work) in enumerate(steps):
-        progress(done, len(steps))
+    for done, work in enumerate(steps, 1):
         work()
-    progress(len(steps), len(steps))
+        if progress is not None:
+            progress(done, len(steps))
 
 
 def _steps() -> Iterator[Step]:
     partition = Partition(PartitionId(0), _KEY)
     batches = [_batch(events, seed) for seed, events in enumerate((20_000, *[50] * (BUCKET_CHUNKS_MAX + 1)))]
     for number, batch in enumerate(batches, 1):
-        yield "split", lambda batch=batch: split(batch, _KEY, 3)
-        yield "admit and apply", lambda batch=batch, number=number: _apply(partition, batch, number)
-        yield "seal and compact", lambda: partition.maintain(0)
+        yield partial(split, batch, _KEY, 3)
+        yield partial(_apply, partition, batch, number)
+        yield partial(partition.maintain, 0)
     unsealed = _batch(50, 99)
-    yield "unsealed events", lambda: _apply(partition, unsealed, len(batches) + 1)
+    yield partial(_apply, partition, unsealed, len(batches) + 1)
     for as_of_ms in (8 * DAY_MS, 400 * DAY_MS):
         for text in _QUESTIONS:
-            yield text, lambda text=text, as_of_ms=as_of_ms: _ask(partition, text, as_of_ms)
-    yield "identifiers", lambda: partition.identifiers(np.arange(3, dtype=np.int64))
-    yield "find", lambda: partition.find([b"u1"])
-    yield "breakdown", lambda: _break_down(partition)
+            yield partial(_ask, partition, text, as_of_ms)
+    yield partial(partition.identifiers, np.arange(3, dtype=np.int64))
+    yield partial(partition.find, [b"u1"])
+    yield partial(_ask, partition, "everyone", 400 * DAY_MS, "plan")
 
 
 def _apply(partition: Partition, batch: RecordBatch, sequence: int) -> None:
@@ -70,15 +72,10 @@ def _apply(partition: Partition, batch: RecordBatch, sequence: int) -> None:
     partition.apply(admission.batch, SequenceNumber(sequence))
 
 
-def _ask(partition: Partition, text: str, as_of_ms: int) -> None:
+def _ask(partition: Partition, text: str, as_of_ms: int, by: str | None = None) -> None:
     context = Context(as_of_ms)
-    question = pipeline.prepare(text, None, context)
+    question = pipeline.prepare(text, by, context)
     pipeline.evaluate(question, partition.capture(), Binder(context))
-
-
-def _break_down(partition: Partition) -> None:
-    context = Context(400 * DAY_MS)
-    pipeline.evaluate(pipeline.prepare("everyone", "plan", context), partition.capture(), Binder(context))
 
 
 def _batch(events: int, seed: int) -> RecordBatch:
@@ -87,7 +84,7 @@ def _batch(events: int, seed: int) -> RecordBatch:
     for number in range(events):
         user = f"u{chance.randrange(200)}"
         time_ms = chance.randrange(40) * DAY_MS
-        values = {
+        values: dict[str, Value | None] = {
             "small": chance.randrange(200),
             "medium": chance.randrange(60_000),
             "wide": chance.randrange(1 << 31),
@@ -99,6 +96,6 @@ def _batch(events: int, seed: int) -> RecordBatch:
         }
         builder.add(USER_ID, user, "AB"[number % 2], time_ms, values, f"{seed}-{number}")
         if number < 100:
-            attributes = {"plan": f"p{number % 3}", "age": number, "tags": ["x"], "gone": None}
+            attributes: dict[str, Value | None] = {"plan": f"p{number % 3}", "age": number, "tags": ["x"], "gone": None}
             builder.add(USER_ID, user, None, time_ms, attributes)
     return builder.finish(f"{seed}".encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +81,7 @@ def join_blocks(blocks: Blocks, rows: int, fill: int, dtype: npt.DTypeLike) -> A
     return out
 
 
-def smallest_integer_dtype(values: I64) -> np.dtype[np.signedinteger | np.unsignedinteger]:  # type: ignore[type-arg]
+def smallest_integer_dtype(values: I64) -> np.dtype[Any]:
     """The narrowest integer dtype that holds every value; at most int64."""
     low, high = int(values.min()), int(values.max())
     return np.dtype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))

@@ -62,7 +62,8 @@ class MessageIds:
         _, first = np.unique(pairs, axis=0, return_index=True)
         repeated: Bools = np.ones(high.shape[0], np.bool_)
         repeated[first] = False
-        return (out | repeated) & ((high != 0) | (low != 0))
+        seen: Bools = (out | repeated) & ((high != 0) | (low != 0))
+        return seen
 
     def add(self, high: U64, low: U64) -> None:
         """Remember these ids."""

@@ -12,10 +12,10 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import caching
+from numba.core import caching, config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,7 +42,7 @@ def _content_stamp(folder: Path) -> str:
     return digest.hexdigest()[:24]
 
 
-class KernelCacheLocator(caching._CacheLocator):  # type: ignore[misc]
+class KernelCacheLocator(caching._CacheLocator):
     """Places compiled kernels by the content of their sources, whatever folder the sources lie in."""
 
     def __init__(self, py_func: Any, py_file: str) -> None:
@@ -66,17 +66,16 @@ class KernelCacheLocator(caching._CacheLocator):  # type: ignore[misc]
             return None
         locator = cls(py_func, py_file)
         try:
-            locator.ensure_cache_path()
+            locator.ensure_cache_path()  # type: ignore[no-untyped-call]
         except OSError:
             return None
         return locator
 
 
 _OURS = f"{KernelCacheLocator.__module__}.{KernelCacheLocator.__qualname__}"
-numba.config.CACHE_LOCATOR_CLASSES = f"{_OURS},UserProvidedCacheLocator,UserWideCacheLocator,InTreeCacheLocator"
+vars(config)["CACHE_LOCATOR_CLASSES"] = f"{_OURS},UserProvidedCacheLocator,UserWideCacheLocator,InTreeCacheLocator"
 
 
 def kernel(function: F) -> F:
     """Compile `function` on first use, without the GIL, cached on disk."""
-    compiled: F = numba.njit(nogil=True, cache=True)(function)
-    return compiled
+    return cast(F, numba.njit(nogil=True, cache=True)(function))

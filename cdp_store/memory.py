@@ -42,7 +42,7 @@ class PartitionMemory:
         """Take a checked batch: afterwards every record of it shows in a capture."""
         rows = self._resolve(batch)
         self._lower_created(rows, batch.record_times)
-        counts = np.diff(batch.property_offsets.astype(np.int64))
+        counts = batch.property_counts()
         is_attributes = batch.is_attributes()
         of_attributes: Bools = np.repeat(is_attributes, counts)
         raws = self._encode_strings(batch, of_attributes)

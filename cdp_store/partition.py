@@ -110,7 +110,8 @@ class Partition:
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX) -> bool:
         """Seal and compact where due, beside reads and writes; one caller at a time. True if anything was done."""
-        return any([self._maintain(tables, delta_max) for tables in (self._memory.events, self._memory.changes)])
+        worked = [self._maintain(tables, delta_max) for tables in (self._memory.events, self._memory.changes)]
+        return any(worked)
 
     def status(self) -> PartitionStatus:
         """Sizes as of now."""
@@ -143,7 +144,7 @@ class Partition:
 
     def _name_overflow(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:
         schema, is_attributes = self._memory.schema, batch.is_attributes()
-        owners = np.repeat(np.arange(len(batch)), np.diff(batch.property_offsets.astype(np.int64)))
+        owners = np.repeat(np.arange(len(batch)), batch.property_counts())
         rejections = dict[int, Rejection]()
         events = np.flatnonzero(kept & ~is_attributes)
         uses = (

@@ -41,7 +41,7 @@ class Strings:
         self.data.flags.writeable = False
 
     def __len__(self) -> int:
-        return self.offsets.shape[0] - 1
+        return int(self.offsets.shape[0]) - 1
 
     def __getitem__(self, index: int) -> bytes:
         return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
@@ -83,11 +83,17 @@ class RecordBatch:
     keys: tuple[str, ...]
 
     def __len__(self) -> int:
-        return self.record_times.shape[0]
+        return int(self.record_times.shape[0])
+
+    def property_counts(self) -> I64:
+        """Number of triples of each record."""
+        offsets = self.property_offsets.astype(np.int64)
+        return offsets[1:] - offsets[:-1]
 
     def is_attributes(self) -> Bools:
         """True for each record that changes attributes instead of adding an event."""
-        return self.record_names == ATTRIBUTES
+        mask: Bools = self.record_names == ATTRIBUTES
+        return mask
 
     def take(self, records: npt.NDArray[np.intp]) -> RecordBatch:
         """The batch of the given records, in that order, with only the identities and strings they use."""

@@ -59,7 +59,10 @@ class _Pending:
 
 
 class Store:
-    """Partitions of one shard over one log. `commit` and `maintain` each have one caller at a time; captures are free."""
+    """Partitions of one shard over one log.
+
+    `commit` and `maintain` each have one caller at a time; captures are free.
+    """
 
     def __init__(self, directory: Path, identity: ShardIdentity, key: HashKey, files: Files) -> None:
         self.identity = identity
@@ -89,7 +92,8 @@ class Store:
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX) -> bool:
         """Seal and compact where due; True if anything was done."""
-        return any([partition.maintain(delta_max) for partition in self.partitions.values()])
+        worked = [partition.maintain(delta_max) for partition in self.partitions.values()]
+        return any(worked)
 
     def close(self) -> None:
         """Close the log and give the directory free."""

@@ -53,7 +53,8 @@ def to_ms(instant: datetime) -> int:
 
 def pack_list(items: list[Any]) -> bytes:
     """Canonical bytes of a list value: equal lists give equal bytes."""
-    return msgpack.packb(items, use_bin_type=True, datetime=True)
+    packed: bytes = msgpack.packb(items, use_bin_type=True, datetime=True)
+    return packed
 
 
 def unpack_list(packed: bytes) -> list[Any]:

@@ -53,7 +53,8 @@ class PartitionView:
 
     def named_by(self, kind: str) -> Bools:
         """Which rows have a canonical identifier of this kind: bool[row_count]."""
-        return self.identifier_tags == encode_identifier(kind, "")[0]
+        mask: Bools = self.identifier_tags == encode_identifier(kind, "")[0]
+        return mask
 
     def event_chunks(self, name: int) -> tuple[EventChunk, ...]:
         """Chunks of an event name, buckets ascending, inside a bucket in order of arrival."""

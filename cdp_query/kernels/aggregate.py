@@ -118,7 +118,7 @@ def _round_partials(partials: F64, used: int) -> float:
     if used == 0:
         return 0.0
     at = used - 1
-    total = partials[at]
+    total = float(partials[at])
     rest = 0.0
     while at > 0:
         at -= 1

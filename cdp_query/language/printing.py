@@ -11,7 +11,25 @@ from cdp_query import tree
 
 _PLAIN: Final = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)*")
 _RESERVED: Final = frozenset(
-    ["and", "or", "not", "in", "between", "contains", "starts_with", "ends_with", "matches", "has", "has_any", "has_all", "has_none", "true", "false", "ci", "everyone"]
+    [
+        "and",
+        "or",
+        "not",
+        "in",
+        "between",
+        "contains",
+        "starts_with",
+        "ends_with",
+        "matches",
+        "has",
+        "has_any",
+        "has_all",
+        "has_none",
+        "true",
+        "false",
+        "ci",
+        "everyone",
+    ]
 )
 
 

@@ -148,7 +148,7 @@ def ingest(
     attributes: Annotated[
         str | None,
         typer.Option(
-            help="Column of attributes as a map or JSON; rows without event name change attributes. [default: attributes]"
+            help="Column of attributes as a map or JSON; rows without event change attributes. [default: attributes]"
         ),
     ] = None,
 ) -> None:

@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 
 async def _serve(directory: ClusterDirectory, shard_addresses: list[str], address: str) -> None:
-    warm_kernels(lambda done, total: None)
+    warm_kernels()
     cluster, clock = directory.load(), SystemClock()
     shards = [GrpcShardClient(shard_address) for shard_address in shard_addresses]
     serving = Serving(

@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 
 async def _serve(directory: ClusterDirectory, shard: int, address: str) -> None:
-    warm_kernels(lambda done, total: None)
+    warm_kernels()
     cluster = directory.load()
     store = Store(directory.shard_path(shard), cluster.shard_identity(shard), cluster.hash_key, OsFiles())
     _recover(store, shard)

@@ -36,7 +36,7 @@ class EventChunk:
     columns: Mapping[ColumnKey, EventColumn]
 
     def __len__(self) -> int:
-        return self.rows.shape[0]
+        return int(self.rows.shape[0])
 
     @property
     def nbytes(self) -> int:

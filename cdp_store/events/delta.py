@@ -110,7 +110,7 @@ class DeltaReading:
     raws: I64
 
     def __len__(self) -> int:
-        return self.rows.shape[0]
+        return int(self.rows.shape[0])
 
     def chunks(self, name: int) -> tuple[EventChunk, ...]:
         """The events of one name, sealed for this reading."""

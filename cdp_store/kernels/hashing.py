@@ -25,6 +25,8 @@ _C3 = np.uint64(0x7465646279746573)
 _FINAL = np.uint64(0xFF)
 _LENGTH_SHIFT = np.uint64(56)
 
+State = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
+
 
 @kernel
 def _rotate(x: np.uint64, by: np.uint64) -> np.uint64:
@@ -32,7 +34,7 @@ def _rotate(x: np.uint64, by: np.uint64) -> np.uint64:
 
 
 @kernel
-def _round(v0, v1, v2, v3):  # type: ignore[no-untyped-def]
+def _round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> State:
     v0 += v1
     v1 = _rotate(v1, _ROT_13) ^ v0
     v0 = _rotate(v0, _ROT_32)
@@ -77,4 +79,4 @@ def siphash(key0: np.uint64, key1: np.uint64, data: U8, start: int, stop: int) -
 def hash_strings(key0: np.uint64, key1: np.uint64, offsets: U32, data: U8, out: U64) -> None:
     """out[i] = keyed hash of string i, i.e. of data[offsets[i]:offsets[i + 1]]."""
     for i in range(out.shape[0]):
-        out[i] = siphash(key0, key1, data, np.int64(offsets[i]), np.int64(offsets[i + 1]))
+        out[i] = siphash(key0, key1, data, int(offsets[i]), int(offsets[i + 1]))

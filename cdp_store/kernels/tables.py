@@ -53,8 +53,8 @@ def find_strings(
     missing = 0
     for i in range(out.shape[0]):
         string = query_index[i]
-        start = np.int64(query_offsets[string])
-        length = np.int64(query_offsets[string + 1]) - start
+        start = int(query_offsets[string])
+        length = int(query_offsets[string + 1]) - start
         wanted = query_hashes[i]
         slot = wanted & mask
         found = np.int64(-1)
@@ -94,8 +94,8 @@ def insert_strings(
     mask = np.uint64(slots.shape[0] - 1)
     for i in range(out.shape[0]):
         string = query_index[i]
-        start = np.int64(query_offsets[string])
-        length = np.int64(query_offsets[string + 1]) - start
+        start = int(query_offsets[string])
+        length = int(query_offsets[string + 1]) - start
         wanted = query_hashes[i]
         slot = wanted & mask
         found = np.int64(-1)
