@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from benchmarks.answers import Answer, canonical
 from benchmarks.dataset import Dataset
-from benchmarks.engines import ENGINES, Engine
+from benchmarks.engines import ENGINES, Engine, answers
 from benchmarks.processes import environment_set, resident_bytes
 from benchmarks.queries import QUERIES
 from benchmarks.timings import Timing
@@ -130,8 +130,9 @@ def measure_rounds(
         for query in QUERIES:
             progress(f"round {round_number + 1}/{rounds}: {query}")
             for name in (*names[shift:], *names[:shift]):
-                runs[query, name] += engines[name].time(query, RUNS_PER_ROUND)
-    return {query: {name: _measured(runs[query, name]) for name in names} for query in QUERIES}
+                if answers(name, query):
+                    runs[query, name] += engines[name].time(query, RUNS_PER_ROUND)
+    return {query: {name: _measured(runs[query, name]) for name in names if answers(name, query)} for query in QUERIES}
 
 
 def _measured(runs: Sequence[Run]) -> Measured:

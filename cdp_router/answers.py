@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from cdp_query import tree
 from cdp_query.language import print_question
 from cdp_query.partial import NONE_KEY, Partial
 from cdp_query.stats import NodeStats, total
+from cdp_router.deadline import monotonic_ms
 from cdp_router.wire.partials import to_key_value
 from cdp_router.wire.values import to_timestamp
 
@@ -29,11 +29,7 @@ class Answering:
     warnings: Sequence[str]
     explain: bool
     clock_ms: float
-
-
-def monotonic_ms() -> float:
-    """The monotonic clock in milliseconds."""
-    return time.monotonic_ns() / 1e6
+    engine_ms: float
 
 
 def answer(parts: Answering) -> query_pb2.QueryResponse:
@@ -65,6 +61,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         events_scanned=scanned.events,
         bytes_scanned=scanned.bytes,
         milliseconds=monotonic_ms() - parts.clock_ms,
+        engine_milliseconds=parts.engine_ms,
         plan_hash=hashlib.blake2b(parts.text.encode(), digest_size=8).hexdigest(),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from cdp.v1 import ingest_pb2
 
 from cdp_router.columns import columnarise_arrow
@@ -43,7 +44,10 @@ def columnarise(batch: ingest_pb2.Batch, now_ms: int) -> Columnarised:
             return _from_rows(_msgpack_rows(batch.msgpack_rows), batch.batch_id, now_ms)
         case "arrow_columns":
             _check_size("batch.arrow_columns", len(batch.arrow_columns), COLUMNS_BYTES_MAX)
-            built, positions, invalid = columnarise_arrow(batch.arrow_columns, batch.batch_id, now_ms)
+            try:
+                built, positions, invalid = columnarise_arrow(batch.arrow_columns, batch.batch_id, now_ms)
+            except pa.ArrowException as error:
+                raise RequestInvalid("batch.arrow_columns", f"cannot be used: {error}") from error
             errors = [_error(index, error) for index, error in invalid]
             return Columnarised(built, positions, errors)
     raise RequestInvalid("batch.records", "one of rows, msgpack_rows and arrow_columns must be given")

@@ -28,6 +28,7 @@ from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
 from cdp_store.values import Kind, pack_list
 
 _FIELD: Final = "batch.arrow_columns"
+_EMPTY: Final = pa.scalar("", pa.large_string())
 _RESERVED: Final = (USER_ID, ANONYMOUS_ID, "time", "event", "message_id")
 
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
@@ -145,8 +146,8 @@ def _identities(table: pa.Table, checks: _Checks) -> tuple[Strings, U32]:
                 "IDENTIFIER_INVALID",
                 f"{kind} is longer than {IDENTIFIER_BYTES_MAX} bytes",
             )
-            filled = pc.if_else(pc.equal(column, ""), None, column)
-            coded.append(pc.binary_join_element_wise(pa.scalar(tag, pa.large_string()), filled, ""))
+            filled = pc.if_else(pc.equal(column, _EMPTY), None, column)
+            coded.append(pc.binary_join_element_wise(pa.scalar(tag, pa.large_string()), filled, _EMPTY))
     if not coded:
         raise RequestInvalid(_FIELD, "needs a column user_id or anonymous_id")
     chosen = pc.coalesce(*coded)

@@ -10,6 +10,11 @@ from cdp_query.errors import QueryCancelled
 _NO_DEADLINE_SECONDS = 10**8  # gRPC reports an enormous remaining time when the caller set none
 
 
+def monotonic_ms() -> float:
+    """The monotonic clock in milliseconds."""
+    return time.monotonic_ns() / 1e6
+
+
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """The moment at which a request stops being worth answering."""

@@ -75,6 +75,7 @@ class Queries:
                 warnings,
                 explain=request.explain,
                 clock_ms=clock_ms,
+                engine_ms=max((evaluation.engine_milliseconds for evaluation in evaluations), default=0.0),
             )
         )
 

@@ -19,7 +19,7 @@ from cdp_query import pipeline
 from cdp_query.bind import Binder, Names
 from cdp_query.partial import merge_all
 from cdp_query.tree import Context
-from cdp_router.deadline import Deadline
+from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongCluster
 from cdp_router.profile_reading import read_profile
 from cdp_router.wire.partials import to_evaluation, to_names
@@ -167,13 +167,16 @@ class ShardServer:
     def _evaluate(
         self, message: segment_pb2.Question, context: Context, deadline: Deadline
     ) -> shard_pb2.EvaluateResponse:
+        started = monotonic_ms()
         question, binder = from_question(message), Binder(context)
         partials, positions = [], []
         for partition in self._store.partitions.values():
             view = partition.capture()
             partials.append(pipeline.evaluate(question, view, binder, deadline.check))
             positions.append(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
-        return to_evaluation(merge_all(partials), positions)
+        response = to_evaluation(merge_all(partials), positions)
+        response.engine_milliseconds = monotonic_ms() - started
+        return response
 
     async def _in_query_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._query_threads, work)

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 
 from cdp.v1 import query_pb2, query_pb2_grpc
 
-from cdp_router.answers import monotonic_ms
-from cdp_router.deadline import Deadline
+from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
 from cdp_router.queries import Queries
 from cdp_router.status import Context, streaming, unary

@@ -216,6 +216,7 @@ class QueryResponse(_message.Message):
     BYTES_SCANNED_FIELD_NUMBER: _builtins.int
     MILLISECONDS_FIELD_NUMBER: _builtins.int
     PLAN_HASH_FIELD_NUMBER: _builtins.int
+    ENGINE_MILLISECONDS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     population: _builtins.int
     """|U|, the profiles that existed at as_of."""
@@ -229,6 +230,8 @@ class QueryResponse(_message.Message):
     milliseconds: _builtins.float
     plan_hash: _builtins.str
     """Identifies the question whatever its spelling."""
+    engine_milliseconds: _builtins.float
+    """The part of milliseconds that the slowest shard spent in its engine."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -264,10 +267,11 @@ class QueryResponse(_message.Message):
         bytes_scanned: _builtins.int = ...,
         milliseconds: _builtins.float = ...,
         plan_hash: _builtins.str = ...,
+        engine_milliseconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "coverage", b"coverage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "funnel", b"funnel", "milliseconds", b"milliseconds", "plan_hash", b"plan_hash", "population", b"population", "text", b"text", "tz", b"tz", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "funnel", b"funnel", "milliseconds", b"milliseconds", "plan_hash", b"plan_hash", "population", b"population", "text", b"text", "tz", b"tz", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -237,8 +237,11 @@ class EvaluateResponse(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     KNOWN_FIELD_NUMBER: _builtins.int
     COUNTERS_FIELD_NUMBER: _builtins.int
+    ENGINE_MILLISECONDS_FIELD_NUMBER: _builtins.int
     population: _builtins.int
     count: _builtins.int
+    engine_milliseconds: _builtins.float
+    """From the first partition's view to the merged contribution."""
     @_builtins.property
     def answered(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.PartitionPosition]: ...
     @_builtins.property
@@ -259,10 +262,11 @@ class EvaluateResponse(_message.Message):
         values: _abc.Iterable[_query_pb2.BreakdownRow] | None = ...,
         known: Global___KnownNames | None = ...,
         counters: _abc.Iterable[Global___NodeCounters] | None = ...,
+        engine_milliseconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "count", b"count", "counters", b"counters", "known", b"known", "population", b"population", "steps", b"steps", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "count", b"count", "counters", b"counters", "engine_milliseconds", b"engine_milliseconds", "known", b"known", "population", b"population", "steps", b"steps", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

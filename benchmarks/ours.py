@@ -1,0 +1,124 @@
+"""Our own engine: a cluster of two shards in processes of its own, asked through the router's gRPC."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.answers import AnswerKind
+from benchmarks.cluster import running_cluster
+from benchmarks.dataset import Dataset
+from benchmarks.engines import THREADS
+from benchmarks.queries import QUERIES, Query
+from cdp.v1 import ingest_pb2, query_pb2
+from cdp_router.client import Client
+from cdp_router.wire.values import to_timestamp
+
+BATCH_ROWS: Final = 200_000
+_IN_FLIGHT: Final = 3
+
+
+class OurEngine:
+    """Holds a data set in a running cluster."""
+
+    name = "ours"
+
+    def __init__(self) -> None:
+        self.version = version("cdp")
+        self.memory_bytes = 0
+        self.inner_ms: float | None = None
+        self._stack = ExitStack()
+        self._client: Client | None = None
+
+    def load(self, dataset: Dataset) -> None:
+        """Start the cluster and send everything as Arrow columns."""
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-", dir=dataset.directory.parent))
+        address = self._stack.enter_context(running_cluster(Path(folder), THREADS))
+        self._client = self._stack.enter_context(Client(address))
+        send_all(self._client, record_batches(dataset))
+        status = self._client.status()
+        self.memory_bytes = sum(
+            sum(partition.memory.values()) for shard in status.shards for partition in shard.partitions
+        )
+
+    def run(self, query_name: str) -> Any:
+        """Ask over gRPC; `inner_ms` is then what the slowest shard spent in its engine."""
+        assert self._client is not None, "load comes first"
+        query = QUERIES[query_name]
+        if query.kind is AnswerKind.IDS:
+            self.inner_ms = None
+            return _member_ids(self._client, query)
+        answer = self._client.query(
+            query_pb2.QueryRequest(text=query.ours, by=query.by or "", as_of=to_timestamp(query.as_of_ms))
+        )
+        self.inner_ms = answer.engine_milliseconds
+        return _comparable(query, answer)
+
+    def close(self) -> None:
+        """Stop the cluster and remove its data."""
+        self._stack.close()
+
+
+def _comparable(query: Query, answer: query_pb2.QueryResponse) -> Any:
+    if query.kind is AnswerKind.FUNNEL:
+        return [step.count for step in answer.funnel]
+    if query.kind is AnswerKind.TABLE:
+        return [[row.value.text or "(none)", row.count] for row in answer.breakdown]
+    return answer.count
+
+
+def _member_ids(client: Client, query: Query) -> pa.ChunkedArray:
+    request = query_pb2.MembersRequest(text=query.ours, as_of=to_timestamp(query.as_of_ms))
+    stream = b"".join(response.arrow for response in client.members(request))
+    with pa.ipc.open_stream(stream) as reader:
+        return reader.read_all().column("id")
+
+
+def record_batches(dataset: Dataset) -> Iterator[pa.Table]:
+    """Attributes as first set, later changes, then events, in the columns that `arrow_columns` takes."""
+    for path in (dataset.profiles, dataset.changes):
+        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
+            yield _renamed(pa.Table.from_batches([batch]), {"set_at": "time"})
+    for path in dataset.event_parts:
+        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
+            yield _renamed(pa.Table.from_batches([batch]), {"ts": "time"})
+
+
+def _renamed(table: pa.Table, names: dict[str, str]) -> pa.Table:
+    return table.rename_columns([names.get(name, name) for name in table.column_names])
+
+
+def send_all(client: Client, tables: Iterator[pa.Table]) -> None:
+    """Send tables, a few at a time, each acknowledged as durable."""
+    in_flight = deque[Future[ingest_pb2.BatchResult]]()
+    with ThreadPoolExecutor(_IN_FLIGHT) as threads:
+        for number, table in enumerate(tables):
+            batch = ingest_pb2.Batch(batch_id=str(number).encode(), arrow_columns=arrow_stream(table))
+            in_flight.append(threads.submit(client.ingest, batch, 300.0, 300.0))
+            while len(in_flight) >= _IN_FLIGHT:
+                _check(in_flight.popleft().result())
+        while in_flight:
+            _check(in_flight.popleft().result())
+
+
+def _check(result: ingest_pb2.BatchResult) -> None:
+    if result.errors:
+        raise ValueError(f"{len(result.errors)} records were rejected, the first: {result.errors[0]}")
+
+
+def arrow_stream(table: pa.Table) -> bytes:
+    """A table as Arrow IPC bytes."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream
