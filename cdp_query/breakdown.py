@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from datetime import datetime
 
 import numpy as np
 
@@ -82,4 +84,6 @@ def _item_key(item: object) -> ValueKey:
             return int(Kind.FLOAT), item
         case str():
             return int(Kind.STRING), item
-    return int(Kind.STRING), str(item)
+        case datetime():
+            return int(Kind.TIME), item.isoformat()
+    return int(Kind.STRING), json.dumps(item, ensure_ascii=False, default=str)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdp_query.bound import BoundAggregate, BoundCount, BoundOccurrence
-from cdp_query.errors import QueryOverflow
 from cdp_query.kernels import aggregate, occurrence
 from cdp_query.masks import range_mask
 from cdp_query.ranges import INT_MAX, INT_MIN
@@ -77,13 +76,10 @@ def _sum_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Bo
         chunk = numbers.scanned.chunk
         aggregate.count_by_row_where(chunk.rows, chunk.offsets, numbers.mask, sums.counts)
         if numbers.column.kind is Kind.INT:
-            column = numbers.column
-            if aggregate.sum_integers_by_row(
-                chunk.rows, chunk.offsets, column.values, column.base, numbers.mask, sums.integers
-            ):
-                raise QueryOverflow("an integer sum leaves the range of 64 bits for some profile; narrow the window")
+            sums.add_integers(chunk, numbers.column, numbers.mask)
         else:
             sums.add_floats(chunk, numbers.column.floats(), numbers.mask)
+    sums.check_integers()
     if node.aggregate is Aggregate.AVG:
         averages, defined = sums.averages()
         mask = range_mask(averages, node.wanted)

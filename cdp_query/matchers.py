@@ -89,7 +89,10 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
     """The matcher of a condition; QueryInvalid when it cannot be asked of any type."""
     match condition:
         case tree.Compare(op, value, ci):
-            positive = _with_items(_compare(op, value, ci, context))
+            compared = _compare(op, value, ci, context)
+            if op not in (tree.Op.EQ, tree.Op.NE):
+                return compared
+            positive = _with_items(compared)
             return _complement(positive) if op is tree.Op.NE else positive
         case tree.OneOf(values, negated, ci):
             positive = _with_items(_union([_compare(tree.Op.EQ, value, ci, context) for value in values]))

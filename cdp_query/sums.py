@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_query.kernels import aggregate
-from cdp_store.arrays import F64, I64, U32, Bools
+from cdp_query.errors import QueryOverflow
+from cdp_query.kernels import aggregate, exact_sum
+from cdp_store.arrays import F64, I32, I64, U32, Bools
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.column import EventColumn
 from cdp_store.events.sealing import order_by_row_time
 
 _UNIT = 2.0**-52
@@ -24,6 +26,7 @@ class Sums:
     def __init__(self, row_count: int) -> None:
         self.counts: U32 = np.zeros(row_count, np.uint32)
         self.integers: I64 = np.zeros(row_count, np.int64)
+        self._carries: I32 = np.zeros(row_count, np.int32)
         self._floats = list[tuple[EventChunk, F64, Bools]]()
         self._high: F64 = np.zeros(row_count, np.float64)
         self._low: F64 = np.zeros(row_count, np.float64)
@@ -38,6 +41,17 @@ class Sums:
     def float_rows(self) -> Bools:
         """Rows with at least one float."""
         return self._float_counts > 0
+
+    def add_integers(self, chunk: EventChunk, column: EventColumn, mask: Bools) -> None:
+        """Add the integers with mask to their rows."""
+        aggregate.sum_integers_by_row(
+            chunk.rows, chunk.offsets, column.values, column.base, mask, self.integers, self._carries
+        )
+
+    def check_integers(self) -> None:
+        """Raise QueryOverflow when the integer sum of any row does not fit 64 bits."""
+        if self._carries.any():
+            raise QueryOverflow("an integer sum leaves the range of 64 bits for some profile; narrow the window")
 
     def add_floats(self, chunk: EventChunk, values: F64, mask: Bools) -> None:
         """Add the values with mask to their rows."""
@@ -87,8 +101,9 @@ class Sums:
         all_rows: U32 = np.concatenate(rows)
         order = order_by_row_time(all_rows, np.zeros(all_rows.shape[0], np.int64))
         starts = np.append(np.searchsorted(all_rows[order], open_rows), order.shape[0])
+        terms: F64 = np.concatenate(values)[order]
         out: F64 = np.empty(open_rows.shape[0], np.float64)
-        aggregate.exact_sums(starts.astype(np.int64), np.concatenate(values)[order], out)
+        exact_sum.exact_sums(starts.astype(np.int64), terms.view(np.int64), out)
         return out
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import calendar
 import zoneinfo
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -65,7 +67,10 @@ def fixed_ms(duration: Duration) -> int:
     """Length of a duration that does not depend on the calendar."""
     if duration.unit not in _FIXED_MS:
         raise QueryInvalid(f"{duration} has no fixed length; use days or weeks here")
-    return duration.amount * _FIXED_MS[duration.unit]
+    length = duration.amount * _FIXED_MS[duration.unit]
+    if length > TIME_MAX_MS - TIME_MIN_MS:
+        raise QueryInvalid(f"{duration} is longer than the calendar")
+    return length
 
 
 def parse_moment(moment: Moment, tz: zoneinfo.ZoneInfo) -> tuple[datetime, bool]:
@@ -82,10 +87,11 @@ def parse_moment(moment: Moment, tz: zoneinfo.ZoneInfo) -> tuple[datetime, bool]
 def moment_span(moment: Moment, context: Context) -> Interval:
     """The milliseconds a time literal stands for: one instant, or the whole local day of a date."""
     tz = zone(context.tz)
-    start, is_date = parse_moment(moment, tz)
-    if not is_date:
-        return Interval(to_ms(start), to_ms(start))
-    return Interval(to_ms(start), to_ms(_midnight(start.date() + timedelta(days=1), tz)) - 1)
+    with _calendar_errors(moment.iso):
+        start, is_date = parse_moment(moment, tz)
+        if not is_date:
+            return Interval(to_ms(start), to_ms(start))
+        return Interval(to_ms(start), to_ms(_next_day(start, tz)) - 1)
 
 
 def minus(instant: datetime, duration: Duration, tz: zoneinfo.ZoneInfo) -> datetime:
@@ -104,8 +110,18 @@ def minus(instant: datetime, duration: Duration, tz: zoneinfo.ZoneInfo) -> datet
 def resolve(window: Window, context: Context) -> Interval:
     """The interval of a window at the context's instant; QueryInvalid when it ends before it starts."""
     tz, as_of = zone(context.tz), to_datetime(context.as_of_ms)
-    first, last = _bounds(window, as_of, tz)
+    with _calendar_errors("the window"):
+        first, last = _bounds(window, as_of, tz)
     return Interval(max(first, TIME_MIN_MS), min(last, context.as_of_ms))
+
+
+@contextmanager
+def _calendar_errors(what: str) -> Iterator[None]:
+    """Datetime arithmetic ends with the years 1 and 9999, and near them a shift of zone is enough."""
+    try:
+        yield
+    except (OverflowError, ValueError) as error:
+        raise QueryInvalid(f"{what} reaches beyond the calendar (years 1 to 9999)") from error
 
 
 def _bounds(window: Window, as_of: datetime, tz: zoneinfo.ZoneInfo) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from cdp_store.arena import HashKey
-from cdp_store.errors import DirectoryMismatch
+from cdp_store.errors import DirectoryDamaged, DirectoryMismatch
 from cdp_store.store import ShardIdentity
 
 
@@ -60,7 +60,10 @@ class ClusterDirectory:
 
     def load(self) -> ClusterFile:
         """The cluster that lives here."""
-        return msgspec.json.decode(self.cluster_path.read_bytes(), type=ClusterFile)
+        try:
+            return msgspec.json.decode(self.cluster_path.read_bytes(), type=ClusterFile)
+        except msgspec.DecodeError as error:
+            raise DirectoryDamaged(self.cluster_path, str(error)) from error
 
     def load_or_create(self, shards: int, partitions: int) -> ClusterFile:
         """The cluster that lives here, made now if there is none; DirectoryMismatch when it has another shape."""

@@ -91,7 +91,7 @@ class AttributeColumn:
             floats = float_bits(raws)
             column.writable(morsel, room, _float_dtype(floats))[local] = floats
         else:
-            column.writable(morsel, room, smallest_integer_dtype(raws))[local] = raws
+            column.writable(morsel, room, smallest_integer_dtype(raws, signed=kind is Kind.INT))[local] = raws
 
     def capture(self) -> AttributeReading:
         """A reading that later changes leave alone."""

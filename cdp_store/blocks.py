@@ -12,6 +12,8 @@ from cdp_store.arrays import I64, U16, U32, AnyArray
 from cdp_store.limits import BLOCK_ROWS_MIN, MORSEL_BITS, MORSEL_ROWS
 
 Blocks = tuple[AnyArray | None, ...]
+_SIGNED: Final = (np.int8, np.int16, np.int32, np.int64)
+_UNSIGNED: Final = (np.uint8, np.uint16, np.uint32)
 _ROW_IN_MORSEL: Final = np.uint32(MORSEL_ROWS - 1)
 
 
@@ -81,7 +83,14 @@ def join_blocks(blocks: Blocks, rows: int, fill: int, dtype: npt.DTypeLike) -> A
     return out
 
 
-def smallest_integer_dtype(values: I64) -> np.dtype[Any]:
-    """The narrowest integer dtype that holds every value; at most int64."""
+def smallest_integer_dtype(values: I64, *, signed: bool = True) -> np.dtype[Any]:
+    """The narrowest integer dtype of that signedness that holds every value.
+
+    One signedness per column, because numpy widens a mixture of both at 64 bits to float64.
+    """
     low, high = int(values.min()), int(values.max())
-    return np.dtype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
+    for dtype in _SIGNED if signed else _UNSIGNED:
+        info = np.iinfo(dtype)
+        if info.min <= low and high <= info.max:
+            return np.dtype(dtype)
+    return np.dtype(np.int64)

@@ -1,12 +1,12 @@
 """Error tree of the store.
 
 StoreError
-+-- RecordRejected       one record breaks a limit; carries a code for its sender
 +-- BatchMalformed       bytes that are no record batch
 +-- LogCorrupt           damage inside the log, not a torn tail
 +-- LogUnsupported       a log written by a newer version
 +-- DirectoryInUse       another process owns this data directory
 +-- DirectoryMismatch    the directory was made with other settings
++-- DirectoryDamaged     a file that describes the directory cannot be read
 +-- StoreFailed          a write failed earlier: nothing is accepted any more
 +-- StorageFull          no room for the batch; nothing of it was kept
 +-- BatchTooLarge        a batch that would not fit one log record
@@ -65,6 +65,14 @@ class DirectoryMismatch(StoreError):
     def __init__(self, path: Path, what: str, found: object, wanted: object) -> None:
         super().__init__(f"{path} was made with {what} {found}, but {wanted} was asked for")
         self.path, self.what, self.found, self.wanted = path, what, found, wanted
+
+
+class DirectoryDamaged(StoreError):
+    """A file that describes a data directory cannot be read."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path} is damaged ({problem}); restore this file from a backup")
+        self.path = path
 
 
 class StoreFailed(StoreError):

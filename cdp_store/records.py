@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cdp_store.arrays import I64, U8, U16, U32, Bools
+from cdp_store.batch_check import check_batch
 from cdp_store.errors import BatchMalformed
 from cdp_store.kernels import strings as string_kernels
-from cdp_store.values import TEXT_KINDS, Kind
+from cdp_store.values import TEXT_KINDS
 
 ATTRIBUTES: Final = 0xFFFF  # the record_names entry of a record that changes attributes
 
@@ -169,9 +170,11 @@ def decode_batch(encoded: bytes) -> RecordBatch:
         parts: dict[str, Any] = {
             "batch_id": packed["batch_id"],
             "received_ms": packed["received_ms"],
-            "names": tuple(packed["names"]),
-            "keys": tuple(packed["keys"]),
         }
+        for name in ("names", "keys"):
+            if not isinstance(packed[name], list):
+                raise TypeError(f"{name} is no array")
+            parts[name] = tuple(packed[name])
         for name, dtype in _ARRAYS.items():
             parts[name] = np.frombuffer(packed[name], dtype)
         for name in _STRINGS:
@@ -182,37 +185,3 @@ def decode_batch(encoded: bytes) -> RecordBatch:
         raise BatchMalformed(f"{type(error).__name__}: {error}") from error
     check_batch(batch)
     return batch
-
-
-def check_batch(batch: RecordBatch) -> None:
-    """Raise BatchMalformed unless every index of the batch points inside its table."""
-    count = len(batch)
-    triples = batch.triple_keys.shape[0]
-    if not (batch.record_identities.shape[0] == batch.record_names.shape[0] == count == len(batch.message_ids)):
-        raise BatchMalformed("record columns differ in length")
-    if batch.triple_kinds.shape[0] != triples or batch.triple_raws.shape[0] != triples:
-        raise BatchMalformed("property columns differ in length")
-    for name in _STRINGS:
-        _check_offsets(name, getattr(batch, name).offsets, getattr(batch, name).data.shape[0])
-    _check_offsets("property_offsets", batch.property_offsets, triples)
-    if batch.property_offsets.shape[0] != count + 1:
-        raise BatchMalformed("property_offsets does not cover the records")
-    _check_below("record_identities", batch.record_identities, len(batch.identities))
-    _check_below("record_names", batch.record_names[~batch.is_attributes()], len(batch.names))
-    _check_below("triple_keys", batch.triple_keys, len(batch.keys))
-    _check_below("triple_kinds", batch.triple_kinds, len(Kind))
-    textual = np.isin(batch.triple_kinds, TEXT_KINDS)
-    raws = batch.triple_raws[textual]
-    if raws.size and int(raws.min()) < 0:
-        raise BatchMalformed("triple_raws holds a negative string number")
-    _check_below("triple_raws", raws, len(batch.strings))
-
-
-def _check_offsets(name: str, offsets: U32, size: int) -> None:
-    if offsets.shape[0] < 1 or offsets[0] != 0 or offsets[-1] != size or bool(np.any(offsets[1:] < offsets[:-1])):
-        raise BatchMalformed(f"{name} has offsets that do not partition its {size} elements")
-
-
-def _check_below(name: str, index: npt.NDArray[Any], bound: int) -> None:
-    if index.size and int(index.max()) >= bound:
-        raise BatchMalformed(f"{name} points beyond its table of {bound}")

@@ -12,7 +12,7 @@ import msgspec
 
 from cdp_store.arena import HashKey
 from cdp_store.dedupe import MessageIds
-from cdp_store.errors import BatchTooLarge, DirectoryInUse, DirectoryMismatch
+from cdp_store.errors import BatchTooLarge, DirectoryDamaged, DirectoryInUse, DirectoryMismatch, StoreError
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import DELTA_EVENTS_MAX, LOG_RECORD_BYTES_MAX
 from cdp_store.log.format import LogRecord
@@ -67,7 +67,11 @@ class Store:
     def __init__(self, directory: Path, identity: ShardIdentity, key: HashKey, files: Files) -> None:
         self.identity = identity
         self._lock_descriptor = _lock_directory(directory)
-        _check_identity(directory, identity)
+        try:
+            _check_identity(directory, identity)
+        except StoreError:
+            os.close(self._lock_descriptor)
+            raise
         self.partitions = {PartitionId(number): Partition(PartitionId(number), key) for number in identity.partitions}
         log_directory = directory / "log"
         log_directory.mkdir(exist_ok=True)
@@ -153,7 +157,10 @@ def _check_identity(directory: Path, identity: ShardIdentity) -> None:
         temporary.write_bytes(msgspec.json.encode(identity))
         temporary.replace(path)
         return
-    found = msgspec.json.decode(path.read_bytes(), type=ShardIdentity)
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=ShardIdentity)
+    except msgspec.DecodeError as error:
+        raise DirectoryDamaged(path, str(error)) from error
     for what in ("cluster", "shard", "partitions"):
         if getattr(found, what) != getattr(identity, what):
             raise DirectoryMismatch(directory, what, getattr(found, what), getattr(identity, what))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_store.arrays import F64, I64, U16, U32, AnyArray, Bools
+from cdp_store.arrays import F64, I32, I64, U16, U32, AnyArray, Bools
 from cdp_store.jit import kernel
 
 
@@ -27,9 +27,13 @@ def count_by_row_where(rows: U16, offsets: I64, mask: Bools, counts: U32) -> Non
 
 
 @kernel
-def sum_integers_by_row(rows: U16, offsets: I64, values: AnyArray, base: int, mask: Bools, sums: I64) -> bool:
-    """sums[row] += base + value per event with mask, exactly; returns True when any sum left int64."""
-    overflow = False
+def sum_integers_by_row(
+    rows: U16, offsets: I64, values: AnyArray, base: int, mask: Bools, sums: I64, carries: I32
+) -> None:
+    """Add base + value per event with mask to the exact sum of its row: sums[row] + carries[row] * 2**64.
+
+    A sum that leaves int64 on the way and comes back is right in the end, whatever the order of its terms.
+    """
     for morsel in range(offsets.shape[0] - 1):
         first = morsel << 16
         for i in range(offsets[morsel], offsets[morsel + 1]):
@@ -40,9 +44,8 @@ def sum_integers_by_row(rows: U16, offsets: I64, values: AnyArray, base: int, ma
                 after = before + term
                 # Two's complement: both operands of one sign and a result of the other.
                 if (before ^ after) & (term ^ after) < 0:
-                    overflow = True
+                    carries[row] += 1 if term > 0 else -1
                 sums[row] = after
-    return overflow
 
 
 @kernel
@@ -84,54 +87,3 @@ def highest_by_row(rows: U16, offsets: I64, values: AnyArray, mask: Bools, best:
         for i in range(offsets[morsel], offsets[morsel + 1]):
             if mask[i] and values[i] > best[first + rows[i]]:
                 best[first + rows[i]] = values[i]
-
-
-@kernel
-def exact_sums(starts: I64, values: F64, out: F64) -> None:
-    """out[g] = correctly rounded sum of values[starts[g]:starts[g + 1]].
-
-    Shewchuk (1997), adaptive precision: non-overlapping partial sums, rounded once at the end.
-    """
-    partials = np.empty(128, np.float64)
-    for group in range(out.shape[0]):
-        used = 0
-        for i in range(starts[group], starts[group + 1]):
-            x = values[i]
-            kept = 0
-            for j in range(used):
-                y = partials[j]
-                if abs(x) < abs(y):
-                    x, y = y, x
-                total = x + y
-                rest = y - (total - x)
-                if rest != 0.0:
-                    partials[kept] = rest
-                    kept += 1
-                x = total
-            partials[kept] = x
-            used = kept + 1
-        out[group] = _round_partials(partials, used)
-
-
-@kernel
-def _round_partials(partials: F64, used: int) -> float:
-    if used == 0:
-        return 0.0
-    at = used - 1
-    total = float(partials[at])
-    rest = 0.0
-    while at > 0:
-        at -= 1
-        x = total
-        y = partials[at]
-        total = x + y
-        rest = y - (total - x)
-        if rest != 0.0:
-            break
-    # Half-way cases: the next partial decides the direction.
-    if at > 0 and ((rest < 0.0 and partials[at - 1] < 0.0) or (rest > 0.0 and partials[at - 1] > 0.0)):
-        y = rest * 2.0
-        x = total + y
-        if y == x - total:
-            total = x
-    return total

@@ -90,7 +90,7 @@ class Builder:
     ) -> tree.Node:
         name = self._single_subject(call, in_filter=in_filter)
         if call.name == "size":
-            if not isinstance(condition, tree.Compare) or type(condition.value) is not int:
+            if not isinstance(condition, tree.Compare) or type(condition.value) is not int or condition.ci:
                 self._fail(call.place, "size(...) needs a comparison with a whole number", "as in size(tags) >= 2")
             return self._subject_test(name, tree.SizeTest(condition.op, condition.value), in_filter=in_filter)
         if condition is not None:
@@ -101,6 +101,8 @@ class Builder:
         if condition is not None:
             self._fail(call.place, f"{call.name}(...) is true or false and takes no comparison")
         if call.name == "everyone":
+            if call.arguments:
+                self._fail(call.place, "everyone takes no arguments", "use did(...) for users who did something")
             return tree.Everyone()
         if call.name == "funnel":
             self._fail(call.place, "a funnel is a report and stands alone", "use sequence(...) inside a segment")
@@ -120,6 +122,8 @@ class Builder:
     def _measure(self, call: syntax.CallSyntax, condition: tree.Condition | None) -> tree.Node:
         if not isinstance(condition, tree.Compare) or type(condition.value) not in (int, float):
             self._fail(call.place, f"{call.name}(...) needs a comparison with a number", f"as in {call.name}(...) >= 3")
+        if condition.ci:
+            self._fail(call.place, "ci compares strings; a number has no case")
         number = condition.value
         assert isinstance(number, int | float)
         events, prop, options = self._events(call)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from functools import cache
 from importlib import resources
 from typing import Any as Anything
@@ -16,6 +18,7 @@ from cdp_query.language import syntax
 from cdp_query.language.build import Builder
 from cdp_query.language.suggest import nearest_hint
 from cdp_query.limits import QUERY_NESTING_MAX, QUERY_TEXT_CHARACTERS_MAX
+from cdp_query.ranges import INT_MAX, INT_MIN
 
 _TERMINALS: Final = {
     "NAME": "a name",
@@ -46,6 +49,9 @@ _TERMINALS: Final = {
     "BETWEEN": "between",
     "$END": "the end",
 }
+_NESTING_TOKENS: Final = re.compile(r'"(?:\\.|[^"\\\n])*"|--[^\n]*|\w+|[()]')
+_DURATION_DIGITS_MAX: Final = 15
+_INTEGER_CHARACTERS_MAX: Final = 20
 _KEYWORDS: Final = ("and", "or", "not", "in", "between", "contains", "starts_with", "ends_with", "matches", "has")
 
 
@@ -58,7 +64,12 @@ def parse(text: str) -> tree.Question:
         parsed = _parser().parse(text)
     except lark.exceptions.UnexpectedInput as error:
         raise _explain(text, error) from None
-    return Builder(text).question(_Shapes().transform(parsed))
+    try:
+        return Builder(text).question(_Shapes().transform(parsed))
+    except lark.exceptions.VisitError as error:
+        if isinstance(error.orig_exc, _TokenUnusable):
+            raise error.orig_exc.explain(text) from None
+        raise
 
 
 @cache
@@ -68,13 +79,18 @@ def _parser() -> lark.Lark:
 
 
 def _check_nesting(text: str) -> None:
-    depth = 0
-    for index, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if depth > QUERY_NESTING_MAX:
-            line = text.count("\n", 0, index) + 1
-            column = index - (text.rfind("\n", 0, index) + 1) + 1
-            raise QuerySyntaxError(text, line, column, f"more than {QUERY_NESTING_MAX} parentheses inside each other")
+    """Refuse what would exhaust the stack: deep parentheses and long runs of `not`."""
+    depth = run = 0
+    for token in _NESTING_TOKENS.finditer(text):
+        if token.group().startswith(('"', "--")):
+            continue
+        depth += (token.group() == "(") - (token.group() == ")")
+        run = run + 1 if token.group() == "not" else 0 if token.group() != "(" else run
+        if max(depth, run) > QUERY_NESTING_MAX:
+            line = text.count("\n", 0, token.start()) + 1
+            column = token.start() - (text.rfind("\n", 0, token.start()) + 1) + 1
+            what = "parentheses inside each other" if depth > QUERY_NESTING_MAX else "`not` in a row"
+            raise QuerySyntaxError(text, line, column, f"more than {QUERY_NESTING_MAX} {what}")
 
 
 def _explain(text: str, error: lark.exceptions.UnexpectedInput) -> QuerySyntaxError:
@@ -98,6 +114,18 @@ def _explain(text: str, error: lark.exceptions.UnexpectedInput) -> QuerySyntaxEr
     return QuerySyntaxError(text, 1, 1, str(error))
 
 
+class _TokenUnusable(Exception):
+    """A token follows the grammar, but what it stands for cannot be used."""
+
+    def __init__(self, token: lark.Token, problem: str) -> None:
+        super().__init__(problem)
+        self._token, self._problem = token, problem
+
+    def explain(self, text: str) -> QuerySyntaxError:
+        """The syntax error at the token's place."""
+        return QuerySyntaxError(text, self._token.line or 1, self._token.column or 1, self._problem)
+
+
 def _expected(terminals: set[str]) -> str:
     names = sorted({_TERMINALS.get(terminal, terminal.lower()) for terminal in terminals})
     return f"expected {', '.join(names)}" if names else ""
@@ -105,16 +133,32 @@ def _expected(terminals: set[str]) -> str:
 
 def _unquote(token: lark.Token) -> str:
     try:
-        text: str = json.loads(token)
-    except json.JSONDecodeError:
-        text = str(token)[1:-1]
+        text: str = json.loads(token, strict=False)
+        text.encode()
+    except (json.JSONDecodeError, UnicodeEncodeError) as error:
+        raise _TokenUnusable(token, f"this string cannot be used: {error}; write a backslash as \\\\") from None
     return text
 
 
 def _duration(token: lark.Token) -> tree.Duration:
     digits = "".join(character for character in token if character.isdigit())
     unit = token[len(digits) :]
+    if len(digits) > _DURATION_DIGITS_MAX:
+        raise _TokenUnusable(token, "this duration is longer than the calendar")
     return tree.Duration(int(digits), "m" if unit == "min" else unit)
+
+
+def _integer(token: lark.Token) -> int:
+    if len(token) > _INTEGER_CHARACTERS_MAX or not INT_MIN <= int(token) <= INT_MAX:
+        raise _TokenUnusable(token, "this number does not fit 64 bits")
+    return int(token)
+
+
+def _float(token: lark.Token) -> float:
+    number = float(token)
+    if not math.isfinite(number):
+        raise _TokenUnusable(token, f"{token} is larger than any number that can be stored")
+    return number
 
 
 def _place(token: lark.Token) -> syntax.Place:
@@ -130,9 +174,9 @@ def _value(token: lark.Token) -> Anything:
         case "MOMENT":
             return tree.Moment(str(token))
         case "INTEGER":
-            return int(token)
+            return _integer(token)
         case "FLOAT":
-            return float(token)
+            return _float(token)
         case "NAME":
             return syntax.NameSyntax(str(token), _place(token))
     return token.type == "TRUE"
@@ -201,6 +245,8 @@ class _Shapes(lark.Transformer[Anything, Anything]):
         return tree.TextTest(tree.TextOp(str(operator)), _unquote(pattern), negated is not None, ci is not None)
 
     def list_test(self, operator: lark.Token, values: Anything) -> Anything:
+        if operator == "has" and isinstance(values, tuple):
+            raise _TokenUnusable(operator, "has takes one value; use has_any, has_all or has_none for several")
         return tree.ListTest(tree.ListOp(str(operator)), values if isinstance(values, tuple) else (values,))
 
     def list(self, *values: Anything) -> Anything:

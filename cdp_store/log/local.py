@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from cdp_store.errors import LogCorrupt, StorageFull, StoreFailed
+from cdp_store.errors import BatchMalformed, LogCorrupt, StorageFull, StoreFailed
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_SEGMENT_BYTES
 from cdp_store.log.format import FILE_HEADER_BYTES, SEGMENT_SUFFIX, LogRecord, encode_file_header, encode_record
-from cdp_store.log.reader import read_segment, segments
+from cdp_store.log.reader import read_header, read_segment, segments
 from cdp_store.seams import AppendFile, Files
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -38,13 +38,16 @@ class LocalLog:
         `progress(done, total)` is told bytes. Returns the bytes cut off.
         """
         paths = segments(self._directory)
+        # A segment whose header was never finished holds nothing; it is written anew when its number comes up.
+        while paths and read_header(paths[-1]) is None:
+            paths.pop()
         total, done, cut = sum(path.stat().st_size for path in paths), 0, 0
         expected = dict[PartitionId, int]()
         for path in paths:
             last, offset = path is paths[-1], FILE_HEADER_BYTES
             for record in read_segment(path, last=last):
                 self._check_sequence(path, offset, record, expected)
-                take(record)
+                _taken(take, path, offset, record)
                 progress(done + record.end, total)
                 offset = record.end
             size = path.stat().st_size
@@ -52,7 +55,7 @@ class LocalLog:
             if last:
                 cut = self._open_existing(path, offset, size)
         if not paths:
-            self._open_new(1)
+            self._file, self._path, self._size = self._create(1)
         return cut
 
     def append(self, entries: Sequence[LogEntry]) -> None:
@@ -70,7 +73,7 @@ class LocalLog:
             self._opened().write(data)
         except OSError as error:
             raise self._undo_write(error) from error
-        self._sync()
+        self._sync(self._opened().sync, self._path)
         self._size += len(data)
 
     def close(self) -> None:
@@ -94,42 +97,38 @@ class LocalLog:
         self._failure = str(error)
         return StoreFailed(self._failure)
 
-    def _sync(self) -> None:
+    def _sync(self, sync: Callable[[], None], path: Path) -> None:
         try:
-            self._opened().sync()
+            sync()
         except OSError as error:
-            self._failure = f"sync of {self._path}: {error}"
+            self._failure = f"sync of {path}: {error}"
             raise StoreFailed(self._failure) from error
 
     def _roll(self) -> None:
-        number = int(self._path.stem) + 1
+        created = self._create(int(self._path.stem) + 1)
         self.close()
-        self._open_new(number)
+        self._file, self._path, self._size = created
 
-    def _open_new(self, number: int) -> None:
-        self._path = self._directory / f"{number:08d}{SEGMENT_SUFFIX}"
-        self._file = self._files.open_append(self._path)
-        self._file.truncate(0)
-        self._size = 0
-        self._write_header()
-        self._files.sync_directory(self._directory)
+    def _create(self, number: int) -> tuple[AppendFile, Path, int]:
+        """A new segment with its header, durable; the current one is not touched."""
+        path, header = self._directory / f"{number:08d}{SEGMENT_SUFFIX}", encode_file_header()
+        file = self._files.open_append(path)
+        try:
+            file.truncate(0)
+            file.write(header)
+            self._sync(file.sync, path)
+            self._sync(lambda: self._files.sync_directory(self._directory), self._directory)
+        except (OSError, StoreFailed):
+            file.close()
+            raise
+        return file, path, len(header)
 
     def _open_existing(self, path: Path, good: int, size: int) -> int:
-        self._path, self._file = path, self._files.open_append(path)
-        headless = size < FILE_HEADER_BYTES
-        self._size = 0 if headless else good
-        if self._size < size:
-            self._file.truncate(self._size)
+        self._path, self._file, self._size = path, self._files.open_append(path), good
+        if good < size:
+            self._file.truncate(good)
             self._file.sync()
-        if headless:
-            self._write_header()
-        return max(size - good, 0)
-
-    def _write_header(self) -> None:
-        header = encode_file_header()
-        self._opened().write(header)
-        self._opened().sync()
-        self._size = len(header)
+        return size - good
 
     @staticmethod
     def _check_sequence(path: Path, offset: int, record: LogRecord, expected: dict[PartitionId, int]) -> None:
@@ -138,3 +137,10 @@ class LocalLog:
             reason = f"partition {record.partition} goes on with sequence {record.sequence} instead of {wanted}"
             raise LogCorrupt(path, offset, reason)
         expected[record.partition] = wanted + 1
+
+
+def _taken(take: Callable[[LogRecord], None], path: Path, offset: int, record: LogRecord) -> None:
+    try:
+        take(record)
+    except BatchMalformed as error:
+        raise LogCorrupt(path, offset, f"its record is intact, but holds no batch: {error.reason}") from error

@@ -1,0 +1,1 @@
+"""Tests of all packages; oracle.py is the executable specification."""

@@ -1,0 +1,111 @@
+"""A faulty twin of the store's Files seam: it fails where told, and a crash drops what was never synced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdp_store.seams import AppendFile, OsFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The n-th `operation` from now on (1 is the next one) fails; a write leaves its first `written` bytes behind."""
+
+    operation: str  # open, write, sync, truncate, sync_directory, or any for all of them counted together
+    number: int
+    error: int
+    written: int = 0
+
+
+class FaultyFiles:
+    """Files on the real file system with planned faults and a memory of what is durable."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self._real = OsFiles()
+        self.counts = Counter[str]()
+        self.struck = ""  # the operation that failed
+        self._durable = dict[Path, int]()  # bytes that survive a crash
+        self._listed = set[Path]()  # files whose directory entry survives
+        self.plan(*faults)
+
+    def plan(self, *faults: Fault) -> None:
+        """Start counting operations anew and fail as these faults say."""
+        self.counts.clear()
+        self._faults = faults
+
+    def open_append(self, path: Path) -> AppendFile:
+        self.strike("open")
+        if path.exists() and path not in self._durable:
+            self._durable[path] = path.stat().st_size
+            self._listed.add(path)
+        self._durable.setdefault(path, 0)
+        return _FaultyFile(self, path, self._real.open_append(path))
+
+    def sync_directory(self, path: Path) -> None:
+        self.strike("sync_directory")
+        self._real.sync_directory(path)
+        self._listed.update(each for each in self._durable if each.parent == path)
+
+    def crash(self) -> None:
+        """What a power loss leaves: synced bytes of files whose directory entry was synced."""
+        for path, size in self._durable.items():
+            if path not in self._listed:
+                path.unlink()
+            else:
+                content = path.read_bytes()
+                path.write_bytes(content[:size])
+
+    def strike(self, operation: str) -> int:
+        """Count an operation; raise if it is planned to fail at once, else the bytes a failing write may leave."""
+        self.counts[operation] += 1
+        self.counts["any"] += 1
+        for fault in self._faults:
+            due = fault.operation in (operation, "any") and self.counts[fault.operation] == fault.number
+            if due and operation == "write":
+                return fault.written
+            if due:
+                self.struck = operation
+                raise OSError(fault.error, "planned fault")
+        return -1
+
+    def error_of_write(self) -> OSError:
+        """The error of the write that strike let pass partly."""
+        self.struck = "write"
+        due = (f for f in self._faults if f.operation in ("write", "any") and self.counts[f.operation] == f.number)
+        return OSError(next(due).error, "planned fault")
+
+    def synced(self, path: Path) -> None:
+        """All bytes of a file are durable now."""
+        self._durable[path] = path.stat().st_size
+
+    def cut(self, path: Path, size: int) -> None:
+        """A file was truncated; durable bytes beyond are gone in any case."""
+        self._durable[path] = min(self._durable[path], size)
+
+
+class _FaultyFile:
+    def __init__(self, files: FaultyFiles, path: Path, real: AppendFile) -> None:
+        self._files, self._path, self._real = files, path, real
+
+    def write(self, data: bytes) -> None:
+        written = self._files.strike("write")
+        if written < 0:
+            self._real.write(data)
+            return
+        self._real.write(data[:written])
+        raise self._files.error_of_write()
+
+    def sync(self) -> None:
+        self._files.strike("sync")
+        self._real.sync()
+        self._files.synced(self._path)
+
+    def truncate(self, size: int) -> None:
+        self._files.strike("truncate")
+        self._real.truncate(size)
+        self._files.cut(self._path, size)
+
+    def close(self) -> None:
+        self._real.close()

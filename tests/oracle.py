@@ -1,0 +1,321 @@
+"""Segment semantics as plain Python over raw records: the executable form of segments.md.
+
+Written from the specification and not from the kernels; only the unbound tree is shared with the engine. Nothing here
+is fast. Each function answers for one user, or for one event, or for one value.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from math import inf
+from typing import Any
+
+from cdp_query import tree
+from tests.oracle_windows import in_window, length_ms, span_of_moment
+from tests.raw_records import Change, Event, Record, User, Value
+
+NONE_KEY = ("unset", None)
+ValueKey = tuple[str, Any]  # ("int", 5): the type's name and the value, so that 1, 1.0 and true stay apart
+
+_INT64 = range(-(1 << 63), 1 << 63)
+_COMPARE: dict[tree.Op, Callable[[Any, Any], bool]] = {
+    tree.Op.EQ: operator.eq, tree.Op.NE: operator.ne, tree.Op.LT: operator.lt,
+    tree.Op.LE: operator.le, tree.Op.GT: operator.gt, tree.Op.GE: operator.ge,
+}
+
+
+class SumOverflow(Exception):
+    """An integer sum does not fit int64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What is known of one user at T: visible events ordered by time (ties by arrival), and attribute values."""
+
+    user: User
+    events: tuple[Event, ...]
+    attributes: dict[str, Value]
+
+
+# ---------------------------------------------------------------------------------------------------------------- users
+
+
+def population(records: Sequence[Record], context: tree.Context) -> list[Profile]:
+    """U: profiles created at or before T."""
+    users = dict.fromkeys(record.user for record in records)
+    created = (user for user in users if min(r.ts for r in records if r.user == user) <= context.as_of_ms)
+    wanted = (user for user in created if context.include_anonymous or user.kind != "anonymous_id")
+    return [_profile(user, records, context) for user in wanted]
+
+
+def _profile(user: User, records: Sequence[Record], context: tree.Context) -> Profile:
+    visible = [record for record in records if record.user == user and record.ts <= context.as_of_ms]
+    events = [record for record in visible if isinstance(record, Event)]
+    changes = [record for record in visible if isinstance(record, Change)]
+    return Profile(user, tuple(sorted(events, key=lambda event: event.ts)), _attributes(changes))
+
+
+def _attributes(changes: Iterable[Change]) -> dict[str, Value]:
+    """The last change of each attribute; sorting is stable, so among equal times the later arrival wins."""
+    values: dict[str, Value | None] = {}
+    for change in sorted(changes, key=lambda change: change.ts):
+        values.update(change.attributes)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+# ------------------------------------------------------------------------------------------------------------ questions
+
+
+def members(segment: tree.Node, records: Sequence[Record], context: tree.Context) -> set[User]:
+    """The users of a segment."""
+    return {profile.user for profile in population(records, context) if is_member(segment, profile, context)}
+
+
+def funnel(report: tree.Funnel, records: Sequence[Record], context: tree.Context) -> tuple[int, ...]:
+    """How many users reached each step; each user counts at the deepest step any attempt reached."""
+    depths = [deepest_step(report, profile, context) for profile in population(records, context)]
+    return tuple(sum(depth > step for depth in depths) for step in range(len(report.steps)))
+
+
+def breakdown(report: tree.Breakdown, records: Sequence[Record], context: tree.Context) -> Counter[ValueKey]:
+    """Members by attribute value; a list counts once for each different item."""
+    counts = Counter[ValueKey]()
+    for profile in population(records, context):
+        if is_member(report.segment, profile, context):
+            counts.update(_value_keys(profile.attributes.get(report.attribute)))
+    return counts
+
+
+def _value_keys(value: Value | None) -> set[ValueKey]:
+    if isinstance(value, list):
+        return {_value_key(item) for item in value} or {NONE_KEY}
+    return {NONE_KEY if value is None else _value_key(value)}
+
+
+def _value_key(value: Value) -> ValueKey:
+    if isinstance(value, datetime):
+        return "time", value.astimezone(UTC).isoformat()
+    return {bool: "bool", int: "int", float: "float", str: "string"}[type(value)], value
+
+
+def is_member(node: tree.Node, profile: Profile, context: tree.Context) -> bool:
+    """Whether a segment holds for one user of the population."""
+    match node:
+        case tree.Everyone():
+            return True
+        case tree.All(items):
+            return all(is_member(item, profile, context) for item in items)
+        case tree.Any(items):
+            return any(is_member(item, profile, context) for item in items)
+        case tree.Not(item):
+            return not is_member(item, profile, context)
+        case tree.AttributeTest(name, condition):
+            return satisfies(condition, profile.attributes.get(name), context)
+        case tree.SequenceTest(steps):
+            return deepest_step(node, profile, context) == len(steps)
+    return _event_predicate(node, profile, context)
+
+
+def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -> bool:
+    match node:
+        case tree.Did(events, window):
+            return len(_done(events, window, profile, context)) >= 1
+        case tree.CountTest(events, window, op, value, exclude_zero):
+            count = len(_done(events, window, profile, context))
+            return _COMPARE[op](count, value) and not (exclude_zero and count == 0)
+        case tree.AggregateTest(aggregate, name, events, window, op, value):
+            numbers = _numbers(name, _done(events, window, profile, context))
+            result = _aggregate(aggregate, numbers)
+            return result is not None and _COMPARE[op](result, value)
+        case tree.OccurrenceTest(occurrence, events, window):
+            ever = [event.ts for event in profile.events if _is_one_of(event, events, context)]
+            pick = min if occurrence is tree.Occurrence.FIRST else max
+            return bool(ever) and in_window(window, pick(ever), context)
+    raise AssertionError(f"no predicate over events: {node}")
+
+
+# --------------------------------------------------------------------------------------------------------------- events
+
+
+def _done(events: tree.Events, window: tree.Window, profile: Profile, context: tree.Context) -> list[Event]:
+    return [
+        event for event in profile.events
+        if in_window(window, event.ts, context) and _is_one_of(event, events, context)
+    ]
+
+
+def _is_one_of(event: Event, events: tree.Events, context: tree.Context) -> bool:
+    return event.name in events.names and (events.where is None or _passes(events.where, event, context))
+
+
+def _passes(where: tree.Node, event: Event, context: tree.Context) -> bool:
+    match where:
+        case tree.All(items):
+            return all(_passes(item, event, context) for item in items)
+        case tree.Any(items):
+            return any(_passes(item, event, context) for item in items)
+        case tree.Not(item):
+            return not _passes(item, event, context)
+        case tree.PropertyTest(name, condition):
+            return satisfies(condition, event.properties.get(name), context)
+    raise AssertionError(f"no filter: {where}")
+
+
+def _numbers(name: str, events: Iterable[Event]) -> list[int | float]:
+    """The numeric values of a property: a boolean is no number, and a value of another type counts as missing."""
+    return [value for event in events if _is_number(value := event.properties.get(name))]
+
+
+def _aggregate(aggregate: tree.Aggregate, numbers: list[int | float]) -> int | float | None:
+    """The aggregate, None where it is undefined; the sum of nothing is 0."""
+    match aggregate:
+        case tree.Aggregate.SUM:
+            return exact_sum(numbers)
+        case tree.Aggregate.AVG:
+            return float(exact_sum(numbers)) / len(numbers) if numbers else None
+        case tree.Aggregate.MIN:
+            return min(numbers, default=None)
+    return max(numbers, default=None)
+
+
+def exact_sum(numbers: Sequence[int | float]) -> int | float:
+    """Integers sum exactly and must fit int64; with a float among them the exact sum is rounded once to float64."""
+    if not any(isinstance(number, float) for number in numbers):
+        total = sum(numbers)
+        if total not in _INT64:
+            raise SumOverflow(total)
+        return total
+    exact = sum(map(Fraction, numbers), Fraction(0))
+    try:
+        return float(exact)
+    except OverflowError:
+        return inf if exact > 0 else -inf
+
+
+# ------------------------------------------------------------------------------------------------------------ sequences
+
+
+def deepest_step(report: tree.SequenceTest | tree.Funnel, profile: Profile, context: tree.Context) -> int:
+    """Most steps any attempt completes; found by trying every choice of different events."""
+    events = profile.events
+    matching = [
+        [i for i, event in enumerate(events) if _is_one_of(event, step, context)] for step in report.steps
+    ]
+    matching[0] = [i for i in matching[0] if in_window(report.window, events[i].ts, context)]
+    within = inf if report.within is None else length_ms(report.within)
+
+    def may_follow(attempt: tuple[int, ...], i: int) -> bool:
+        if not attempt:
+            return True
+        gap, total = events[i].ts - events[attempt[-1]].ts, events[i].ts - events[attempt[0]].ts
+        in_order = gap > 0 if report.strict_ties else gap >= 0
+        return in_order and i not in attempt and total <= within
+
+    def longest(attempt: tuple[int, ...]) -> int:
+        if len(attempt) == len(matching):
+            return len(attempt)
+        tried = (longest((*attempt, i)) for i in matching[len(attempt)] if may_follow(attempt, i))
+        return max(tried, default=len(attempt))
+
+    return longest(())
+
+
+# --------------------------------------------------------------------------------------------------------------- values
+
+
+def satisfies(condition: tree.Condition, value: Value | None, context: tree.Context) -> bool:
+    """Whether a value satisfies a condition; None is an unset value, and so is a value of another type than asked."""
+    match condition:
+        case tree.Exists(negated):
+            return (value is not None) != negated
+        case tree.Compare(tree.Op.NE, literal, ci):
+            return not satisfies(tree.Compare(tree.Op.EQ, literal, ci), value, context)
+        case tree.Compare(tree.Op.EQ, literal, ci):
+            return any(_equal(item, literal, ci, context) for item in _items(value))
+        case tree.Compare(op, literal):
+            return _ordered(op, value, literal, context)
+        case tree.OneOf(literals, negated, ci):
+            found = any(_equal(item, literal, ci, context) for item in _items(value) for literal in literals)
+            return found != negated
+        case tree.Between(low, high):
+            return _ordered(tree.Op.GE, value, low, context) and _ordered(tree.Op.LE, value, high, context)
+        case tree.TextTest(op, pattern, negated, ci):
+            return any(_text_holds(op, item, pattern, ci) for item in _items(value)) != negated
+    return _about_list(condition, value, context)
+
+
+def _about_list(condition: tree.Condition, value: Value | None, context: tree.Context) -> bool:
+    items = value if isinstance(value, list) else None
+    match condition:
+        case tree.ListTest(tree.ListOp.HAS_NONE, literals):
+            return not _about_list(tree.ListTest(tree.ListOp.HAS_ANY, literals), value, context)
+        case tree.ListTest(op, literals):
+            among = all if op is tree.ListOp.HAS_ALL else any
+            return items is not None and among(
+                any(_equal(item, literal, False, context) for item in items) for literal in literals
+            )
+        case tree.SizeTest(op, size):
+            return items is not None and _COMPARE[op](len(items), size)
+    raise AssertionError(f"no condition: {condition}")
+
+
+def _items(value: Value | None) -> list[Value]:
+    """What a test of a single value looks at: a list is tested by any element."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _is_number(value: Value | None) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _equal(value: Value, literal: tree.Literal, ci: bool, context: tree.Context) -> bool:
+    """Equality of one scalar with a literal of the same type."""
+    if isinstance(literal, tree.Moment):
+        return isinstance(value, datetime) and span_of_moment(literal, context).holds(_ms(value))
+    if isinstance(literal, str):
+        return isinstance(value, str) and _folded(value, ci) == _folded(literal, ci)
+    if isinstance(literal, bool):
+        return value is literal
+    return _is_number(value) and bool(value == literal)
+
+
+def _ordered(op: tree.Op, value: Value | None, literal: tree.Literal, context: tree.Context) -> bool:
+    """< <= > >= of numbers, exact between int and float, and of times, where a date is its whole day."""
+    if isinstance(literal, tree.Moment):
+        if not isinstance(value, datetime):
+            return False
+        inside = span_of_moment(literal, context).holds(_ms(value))
+        if inside:
+            return op in (tree.Op.LE, tree.Op.GE)
+        start = span_of_moment(literal, context).start
+        return _COMPARE[op](_ms(value), start)
+    return _is_number(value) and _COMPARE[op](value, literal)
+
+
+def _text_holds(op: tree.TextOp, value: Value, pattern: str, ci: bool) -> bool:
+    if not isinstance(value, str):
+        return False
+    if op is tree.TextOp.MATCHES:
+        return re.search(pattern, value, re.IGNORECASE if ci else 0) is not None
+    text, part = _folded(value, ci), _folded(pattern, ci)
+    tests = {
+        tree.TextOp.CONTAINS: part in text, tree.TextOp.STARTS_WITH: text.startswith(part),
+        tree.TextOp.ENDS_WITH: text.endswith(part),
+    }
+    return tests[op]
+
+
+def _folded(text: str, ci: bool) -> str:
+    return text.lower() if ci else text
+
+
+def _ms(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

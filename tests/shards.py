@@ -1,0 +1,91 @@
+"""Raw records into real partitions, and questions to all of them, without sockets or logs."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from cdp_query import pipeline, tree
+from cdp_query.bind import Binder
+from cdp_query.partial import Partial, merge_all
+from cdp_store.builder import BatchBuilder
+from cdp_store.ids import PartitionId, SequenceNumber, decode_identifier, encode_identifier
+from cdp_store.partition import Partition
+from cdp_store.records import RecordBatch
+from cdp_store.view import PartitionView
+from tests.raw_records import Change, Event, Record, User
+
+KEY = (0x0706050403020100, 0x0F0E0D0C0B0A0908)
+
+
+def batch_of(records: Iterable[Record], batch_id: bytes = b"") -> RecordBatch:
+    """A batch of raw records."""
+    builder = BatchBuilder()
+    for record in records:
+        match record:
+            case Event(user, name, ts, properties, message_id):
+                builder.add(*user, name, ts, properties, message_id)
+            case Change(user, ts, attributes, message_id):
+                builder.add(*user, None, ts, attributes, message_id)
+    return builder.finish(batch_id)
+
+
+def filled(records: Iterable[Record]) -> Partition:
+    """One partition with these records, unsealed."""
+    shards = Shards()
+    shards.apply(records)
+    return shards.partitions[0]
+
+
+class Shards:
+    """A number of partitions with users spread over them by a stable hash."""
+
+    def __init__(self, partition_count: int = 1) -> None:
+        self.partitions = [Partition(PartitionId(number), KEY) for number in range(partition_count)]
+
+    def apply(self, records: Iterable[Record]) -> None:
+        """Apply records as one batch for each partition that has any."""
+        parts: list[list[Record]] = [[] for _ in self.partitions]
+        for record in records:
+            parts[self._home(record.user)].append(record)
+        for partition, part in zip(self.partitions, parts, strict=True):
+            if part:
+                partition.apply(batch_of(part), SequenceNumber(partition.sequence + 1))
+
+    def seal(self) -> None:
+        """Seal everything, and compact where due."""
+        for partition in self.partitions:
+            partition.maintain(0)
+
+    def capture(self) -> list[PartitionView]:
+        """A view of each partition."""
+        return [partition.capture() for partition in self.partitions]
+
+    def ask(
+        self, question: tree.Question, context: tree.Context, views: Sequence[PartitionView] | None = None
+    ) -> Partial:
+        """The merged contributions of all partitions."""
+        binder = Binder(context)
+        checked = pipeline.check(question, context)
+        return merge_all(pipeline.evaluate(checked, view, binder) for view in views or self.capture())
+
+    def members(
+        self, segment: tree.Node, context: tree.Context, *, rewritten: bool = True,
+        views: Sequence[PartitionView] | None = None,
+    ) -> set[User]:
+        """The users of a segment; `rewritten` False leaves the rewrite rules out."""
+        binder = Binder(context)
+        checked = pipeline.check(segment, context)
+        question = checked if rewritten else segment
+        assert not isinstance(question, tree.Funnel | tree.Breakdown)
+        found = set[User]()
+        for partition, view in zip(self.partitions, views or self.capture(), strict=True):
+            offsets, data = partition.identifiers(pipeline.members(question, view, binder))
+            found.update(
+                User(*decode_identifier(data[a:b].tobytes())) for a, b in pairwise(offsets)
+            )
+        return found
+
+    def _home(self, user: User) -> int:
+        return zlib.crc32(encode_identifier(*user)) % len(self.partitions)

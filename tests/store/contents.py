@@ -1,0 +1,176 @@
+"""What a view holds as plain values, what raw records should make it hold, and the rules its arrays keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cdp_store.arrays import I64
+from cdp_store.attributes import AttributeReading
+from cdp_store.events.chunk import EventChunk
+from cdp_store.ids import decode_identifier
+from cdp_store.limits import BUCKET_MS, MORSEL_BITS
+from cdp_store.partition import Partition
+from cdp_store.values import Kind, decode_value
+from cdp_store.view import CHANGE_VALUE, NOT_CREATED, AttributeValues, PartitionView
+from tests.raw_records import Change, Event, Record, User
+
+Typed = tuple[str, str]  # type and repr, so that 1, 1.0 and true, 0.0 and -0.0 stay apart
+
+
+@dataclass(slots=True)
+class Contents:
+    """A partition's data: creation time by user, attribute values by name and user, events by name and user."""
+
+    created: dict[User, int] = field(default_factory=dict)
+    attributes: dict[str, dict[User, Typed]] = field(default_factory=dict)
+    events: dict[str, dict[User, list[tuple[int, dict[str, Typed]]]]] = field(default_factory=dict)
+
+
+def typed(value: Any) -> Typed:
+    """A value with its type."""
+    return type(value).__name__, repr(value)
+
+
+def expected_contents(records: Sequence[Record], instant_ms: int | None = None) -> Contents:
+    """What the records amount to, attributes as of an instant (None: now), events in order of time, then arrival."""
+    contents = Contents()
+    for record in records:
+        contents.created[record.user] = min(record.ts, contents.created.get(record.user, record.ts))
+    for record in sorted(records, key=lambda record: record.ts):
+        if isinstance(record, Event):
+            of_user = contents.events.setdefault(record.name, {}).setdefault(record.user, [])
+            of_user.append((record.ts, _given(record.properties)))
+        elif instant_ms is None or record.ts <= instant_ms:
+            _change(contents, record)
+    contents.attributes = {name: values for name, values in contents.attributes.items() if values}
+    return contents
+
+
+def _change(contents: Contents, change: Change) -> None:
+    for name, value in change.attributes.items():
+        values = contents.attributes.setdefault(name, {})
+        values.pop(change.user, None)
+        if value is not None:
+            values[change.user] = typed(value)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Typed]:
+    return {name: typed(value) for name, value in values.items() if value is not None}
+
+
+def read_contents(partition: Partition, view: PartitionView, instant_ms: int | None = None) -> Contents:
+    """Everything a view holds; checks the rules of its arrays on the way."""
+    users = _users(partition, view.row_count)
+    contents = Contents(created=_created(view, users))
+    for name, attribute in view.schema.attributes.items():
+        reading = view.attribute_at(attribute, 1 << 60 if instant_ms is None else instant_ms)
+        values = {users[row]: typed(value) for row, value in _attribute_values(view, attribute, reading)}
+        if values:
+            contents.attributes[name] = values
+    properties = {number: name for name, number in view.schema.properties.items()}
+    for name, number in view.schema.events.items():
+        check_chunks(view.event_chunks(number))
+        for chunk in view.event_chunks(number):
+            _read_events(view, chunk, properties, users, contents.events.setdefault(name, {}))
+    for attribute in view.schema.attributes.values():
+        check_chunks(view.changes.chunks(attribute))
+    for events in contents.events.values():
+        for of_user in events.values():
+            of_user.sort(key=lambda event: event[0])  # stable: the chunks of a bucket stand in order of arrival
+    return contents
+
+
+def _users(partition: Partition, row_count: int) -> list[User]:
+    offsets, data = partition.identifiers(np.arange(row_count))
+    return [User(*decode_identifier(data[offsets[row] : offsets[row + 1]].tobytes())) for row in range(row_count)]
+
+
+def _created(view: PartitionView, users: Sequence[User]) -> dict[User, int]:
+    created = dict[User, int]()
+    for row, user in enumerate(users):
+        block = view.created[row >> MORSEL_BITS]
+        assert block is not None
+        created[user] = int(block[row & ((1 << MORSEL_BITS) - 1)])
+        assert created[user] != NOT_CREATED, "a row without a record"
+    return created
+
+
+def _attribute_values(
+    view: PartitionView, attribute: int, reading: AttributeReading | AttributeValues | None
+) -> Iterable[tuple[int, Any]]:
+    assert reading is not None
+    for row in range(view.row_count):
+        if isinstance(reading, AttributeReading):
+            kind, raw = reading.raw(row)
+        else:
+            kind = Kind(int(reading.kinds[row]))
+            raw = int(reading.raws[kind][row]) if kind else 0
+        if kind is not Kind.UNSET:
+            yield row, decode_value(kind, raw, _text(view, attribute, kind, raw, attribute=True))
+
+
+def _text(view: PartitionView, key: int, kind: Kind, raw: int, *, attribute: bool) -> bytes | None:
+    if kind not in (Kind.STRING, Kind.LIST):
+        return None
+    text = view.strings(key, attribute=attribute, is_list=kind is Kind.LIST)[raw].as_py()
+    assert isinstance(text, bytes)
+    return text
+
+
+def _read_events(
+    view: PartitionView, chunk: EventChunk, properties: Mapping[int, str], users: Sequence[User],
+    found: dict[User, list[tuple[int, dict[str, Typed]]]],
+) -> None:
+    values: list[dict[str, Typed]] = [{} for _ in range(len(chunk))]
+    for (key, kind), column in chunk.columns.items():
+        raws, presence = column.raws(), column.presence()
+        for event in range(len(chunk)):
+            if presence is None or presence[event]:
+                raw = int(raws[event])
+                value = decode_value(kind, raw, _text(view, key, kind, raw, attribute=False))
+                assert properties[key] not in values[event], "two kinds of one property in one event"
+                values[event][properties[key]] = typed(value)
+    for row, ts, properties_of_event in zip(chunk.full_rows(), chunk.full_times(), values, strict=True):
+        found.setdefault(users[row], []).append((int(ts), properties_of_event))
+
+
+def check_chunks(chunks: Sequence[EventChunk]) -> None:
+    """The rules of sealed chunks: order, zones, offsets and bounds, and where the change chunks keep values."""
+    assert [chunk.bucket for chunk in chunks] == sorted(chunk.bucket for chunk in chunks)
+    for chunk in chunks:
+        check_chunk(chunk)
+
+
+def check_chunk(chunk: EventChunk) -> None:
+    """One chunk keeps its promises."""
+    rows, times = chunk.full_rows().astype(np.int64), chunk.full_times()
+    assert len(chunk) > 0
+    assert chunk.offsets[0] == 0
+    assert chunk.offsets[-1] == len(chunk)
+    assert (np.diff(chunk.offsets) >= 0).all()
+    order = np.lexsort((times, rows))
+    assert (rows[order] == rows).all()
+    assert (times[order] == times).all()
+    assert (chunk.first_ms, chunk.last_ms) == (times.min(), times.max())
+    assert (times // BUCKET_MS == chunk.bucket).all()
+    for (key, kind), column in chunk.columns.items():
+        assert key >= CHANGE_VALUE
+        assert column.kind is kind
+        presence = column.presence()
+        assert column.values.shape[0] == len(chunk)
+        assert presence is None or (presence.any() and not presence.all())
+        given = column.values if presence is None else column.values[presence]
+        assert (column.low, column.high) == (given.min(), given.max())
+    for row in np.unique(rows):
+        events = chunk.events_of_row(int(row))
+        assert (rows[events] == row).all()
+        assert events.stop - events.start == int((rows == row).sum())
+
+
+def raws_of(values: Iterable[Any]) -> I64:
+    """Numbers in the 64-bit form of values.py."""
+    return np.array([np.float64(v).view(np.int64) if isinstance(v, float) else v for v in values], np.int64)

@@ -1,0 +1,102 @@
+"""Message ids and batch ids: taken once, remembered in bounded memory."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdp_store.dedupe import BatchIds, MessageIds
+from cdp_store.ids import SequenceNumber
+from cdp_store.records import Strings
+from tests.raw_records import Event, user
+from tests.shards import KEY, Shards, batch_of
+
+ANN = user("ann")
+
+
+def seen(ids: MessageIds, texts: list[bytes]) -> list[bool]:
+    return ids.seen(*ids.hash(Strings.of(texts))).tolist()
+
+
+def add(ids: MessageIds, texts: list[bytes]) -> None:
+    ids.add(*ids.hash(Strings.of(texts)))
+
+
+@given(st.lists(st.lists(st.sampled_from([b"", b"a", b"b", b"c", b"dd", b"\0"]), max_size=6), max_size=6))
+@settings(max_examples=100)
+def test_an_id_is_seen_from_its_second_time_on(batches: list[list[bytes]]) -> None:
+    ids, known = MessageIds(KEY), set[bytes]()
+    for batch in batches:
+        expected, here = list[bool](), set(known)
+        for text in batch:
+            expected.append(text != b"" and text in here)
+            here.add(text)
+        assert seen(ids, batch) == expected
+        add(ids, batch)
+        known = here
+
+
+def test_growth_forgets_nothing() -> None:
+    ids = MessageIds(KEY)
+    texts = [str(number).encode() for number in range(5000)]
+    for start in range(0, 5000, 900):
+        add(ids, texts[start : start + 900])
+    assert all(seen(ids, texts))
+    assert not any(seen(ids, [b"5000", b"x"]))
+
+
+def test_the_last_generation_is_always_remembered_and_memory_is_bounded() -> None:
+    ids = MessageIds(KEY, capacity=100)
+    for number in range(1000):
+        add(ids, [str(number).encode()])
+        recent = [str(earlier).encode() for earlier in range(max(0, number - 99), number + 1)]
+        assert all(seen(ids, recent))
+    assert not any(seen(ids, [b"0", b"500"]))
+
+
+def test_a_batch_larger_than_a_generation_is_remembered_whole() -> None:
+    ids = MessageIds(KEY, capacity=10)
+    texts = [str(number).encode() for number in range(50)]
+    add(ids, texts)
+    assert all(seen(ids, texts))
+
+
+def test_the_empty_id_is_never_seen() -> None:
+    ids = MessageIds(KEY)
+    add(ids, [b"", b""])
+    assert seen(ids, [b"", b"", b"a"]) == [False, False, False]
+
+
+def test_batch_ids_give_the_sequence_and_forget_the_oldest() -> None:
+    known = BatchIds(capacity=2)
+    batches = [batch_of([Event(ANN, "View", 1)], name) for name in (b"x", b"y", b"z", b"")]
+    for number, batch in enumerate(batches, start=1):
+        known.add(batch.batch_id, SequenceNumber(number))
+    assert [known.get(batch) for batch in batches] == [None, 2, 3, None]
+
+
+def test_admission_takes_repeated_records_out_and_keeps_the_rest_whole() -> None:
+    partition = Shards().partitions[0]
+    first = batch_of([Event(ANN, "View", 1, {"a": "x"}, "m1"), Event(ANN, "View", 2, {"a": "y"}, "m2")])
+    admission = partition.admit(first, partition.pending_ids())
+    assert (admission.duplicates, len(admission.batch)) == (0, 2)
+    assert admission.batch is first
+    partition.apply(admission.batch, SequenceNumber(1))
+    second = batch_of([
+        Event(ANN, "View", 3, {"a": "z"}, "m3"), Event(ANN, "View", 1, {"a": "x"}, "m1"),
+        Event(user("bob"), "Buy", 4, {"b": ["w"]}, "m3"), Event(ANN, "View", 5),
+    ])
+    admission = partition.admit(second, partition.pending_ids())
+    assert admission.duplicates == 2
+    assert admission.batch.record_times.tolist() == [3, 5]
+    assert len(admission.batch.identities) == 1, "only what the kept records use"
+    assert [admission.batch.strings[i] for i in range(len(admission.batch.strings))] == [b"z"]
+
+
+def test_ids_pending_in_one_group_count_as_seen() -> None:
+    partition = Shards().partitions[0]
+    pending = partition.pending_ids()
+    batch = batch_of([Event(ANN, "View", 1, {}, "m1")])
+    assert partition.admit(batch, pending).duplicates == 0
+    assert partition.admit(batch, pending).duplicates == 1
+    assert partition.admit(batch, partition.pending_ids()).duplicates == 0, "nothing was applied yet"
