@@ -11,7 +11,7 @@ from cdp_query.errors import QueryInvalid
 from cdp_query.limits import SEQUENCE_STEPS_MAX
 from cdp_query.matchers import Matcher, compile_condition
 from cdp_query.ranges import range_of
-from cdp_query.windows import Interval, fixed_ms, resolve
+from cdp_query.windows import Interval, fixed_ms, resolve, zone
 from cdp_store.schema import SchemaReading
 
 _NO_SCHEMA = SchemaReading({}, {}, {})
@@ -59,6 +59,7 @@ class Binder:
 
     def check(self, question: tree.Question) -> None:
         """Raise QueryInvalid where the question cannot be bound whatever the schema."""
+        zone(self.context.tz)
         match question:
             case tree.Funnel():
                 self.bind_sequence(question, _NO_SCHEMA)

@@ -14,6 +14,7 @@ from cdp_query.partial import NONE_KEY, Partial
 from cdp_query.stats import NodeStats, total
 from cdp_router.deadline import monotonic_ms
 from cdp_router.wire.partials import to_key_value
+from cdp_router.wire.segments import to_question
 from cdp_router.wire.values import to_timestamp
 
 
@@ -62,8 +63,13 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         bytes_scanned=scanned.bytes,
         milliseconds=monotonic_ms() - parts.clock_ms,
         engine_milliseconds=parts.engine_ms,
-        plan_hash=hashlib.blake2b(parts.text.encode(), digest_size=8).hexdigest(),
+        plan_hash=_plan_hash(parts.question),
     )
+
+
+def _plan_hash(question: tree.Question) -> str:
+    canonical = to_question(question).SerializeToString(deterministic=True)
+    return hashlib.blake2b(canonical, digest_size=8).hexdigest()
 
 
 def _breakdown(partial: Partial) -> list[query_pb2.BreakdownRow]:

@@ -15,7 +15,7 @@ from cdp_router.columns import columnarise_arrow
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import BATCH_ID_BYTES_MAX, COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
 from cdp_router.validation import RecordInvalid, Row, check_row
-from cdp_router.wire.values import from_value
+from cdp_router.wire.values import from_timestamp_ms, from_value
 from cdp_store.builder import BatchBuilder
 from cdp_store.records import RecordBatch
 
@@ -83,9 +83,9 @@ def _protobuf_rows(records: Iterable[ingest_pb2.Record]) -> Iterator[Row | Recor
         if body is None:
             yield RecordInvalid("BODY_MISSING", "a record needs an event or attributes")
             continue
-        time_ms = record.time.ToMilliseconds() if record.HasField("time") else None
         values = record.event.properties if body == "event" else record.attributes.attributes
         try:
+            time_ms = from_timestamp_ms(record.time) if record.HasField("time") else None
             decoded = {key: from_value(value) for key, value in values.items()}
         except RecordInvalid as error:
             yield error

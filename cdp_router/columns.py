@@ -12,23 +12,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.errors import RequestInvalid
-from cdp_router.validation import RecordInvalid, check_text
+from cdp_router.validation import RecordInvalid, check_text, check_value, value_size
 from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.ids import ANONYMOUS_ID, USER_ID
 from cdp_store.limits import (
     FUTURE_SKEW_MS,
     IDENTIFIER_BYTES_MAX,
-    LIST_ITEMS_MAX,
     MESSAGE_ID_BYTES_MAX,
     NAME_BYTES_MAX,
+    PROPERTIES_PER_RECORD_MAX,
+    RECORD_BYTES_MAX,
     STRING_BYTES_MAX,
+    TIME_MAX_MS,
     TIME_MIN_MS,
 )
 from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
 from cdp_store.values import Kind, pack_list
 
 _FIELD: Final = "batch.arrow_columns"
+_PER_MILLISECOND: Final = {"ms": 1, "us": 1000, "ns": 1_000_000}
 _EMPTY: Final = pa.scalar("", pa.large_string())
+_SCALAR_BYTES: Final = 8
 _RESERVED: Final = (USER_ID, ANONYMOUS_ID, "time", "event", "message_id")
 
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
@@ -37,12 +41,13 @@ Invalid = list[tuple[int, RecordInvalid]]
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One property column: where it has a value, of which kind, raw (strings: number in `strings`)."""
+    """One property column: where it has a value, of which kind, raw (strings: number in `strings`), bytes."""
 
     records: Positions
     kind: Kind
     raws: I64
     strings: pa.Array | None
+    sizes: I64
 
 
 class _Checks:
@@ -77,6 +82,7 @@ def columnarise_arrow(stream: bytes, batch_id: bytes, now_ms: int) -> tuple[Reco
         if name not in _RESERVED
         for column in _columns(name, table.column(name).combine_chunks(), checks)
     ]
+    _check_sizes(columns, checks)
     keys = tuple(dict.fromkeys(name for name, _ in columns))
     offsets, triple_keys, kinds, raws, strings = _triples(columns, keys, table.num_rows)
     whole = RecordBatch(
@@ -141,18 +147,15 @@ def _identities(table: pa.Table, checks: _Checks) -> tuple[Strings, U32]:
     for kind, tag in ((USER_ID, "u"), (ANONYMOUS_ID, "a")):
         column = _text_column(table, kind)
         if column is not None:
-            checks.reject(
-                _longer(column, IDENTIFIER_BYTES_MAX),
-                "IDENTIFIER_INVALID",
-                f"{kind} is longer than {IDENTIFIER_BYTES_MAX} bytes",
-            )
             filled = pc.if_else(pc.equal(column, _EMPTY), None, column)
             coded.append(pc.binary_join_element_wise(pa.scalar(tag, pa.large_string()), filled, _EMPTY))
     if not coded:
         raise RequestInvalid(_FIELD, "needs a column user_id or anonymous_id")
     chosen = pc.coalesce(*coded)
     checks.reject(_bools(pc.is_null(chosen)), "IDENTIFIER_MISSING", "a record needs a user_id or an anonymous_id")
-    encoded = pc.fill_null(chosen, "u").dictionary_encode()
+    problem = f"the identifier is longer than {IDENTIFIER_BYTES_MAX} bytes"
+    checks.reject(_longer(chosen, IDENTIFIER_BYTES_MAX + 1), "IDENTIFIER_INVALID", problem)
+    encoded = pc.fill_null(chosen, "u-").dictionary_encode()
     return _strings(encoded.dictionary), encoded.indices.to_numpy().astype(np.uint32)
 
 
@@ -169,14 +172,16 @@ def _times(table: pa.Table, checks: _Checks, now_ms: int) -> I64:
 
 
 def _milliseconds(name: str, column: pa.Array) -> I64:
+    """Epoch milliseconds, rounded down; what lies beyond the years 1 to 9999 comes out beyond them too."""
     if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("ms"))
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
-    if not pa.types.is_integer(column.type):
+        column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
+    unit = column.type.unit if pa.types.is_timestamp(column.type) else "ms"
+    if not (pa.types.is_timestamp(column.type) or pa.types.is_integer(column.type)):
         raise RequestInvalid(_FIELD, f"column {name!r} has type {column.type}; it must hold times")
-    times: I64 = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
-    return times
+    counted: I64 = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    if unit == "s":
+        return np.clip(counted, TIME_MIN_MS // 1000 - 1, TIME_MAX_MS // 1000 + 1) * 1000
+    return counted // _PER_MILLISECOND[unit]
 
 
 def _names(table: pa.Table, checks: _Checks) -> tuple[tuple[str, ...], U16]:
@@ -209,35 +214,41 @@ def _message_ids(table: pa.Table, checks: _Checks) -> Strings:
 
 
 def _columns(name: str, column: pa.Array | pa.ChunkedArray, checks: _Checks) -> Iterator[_Column]:
-    if isinstance(column, pa.ChunkedArray):
-        column = _combined(column)
-    if pa.types.is_struct(column.type):
-        raise RequestInvalid(_FIELD, f"column {name!r} is a struct; give its fields as columns {name}.<field>")
-    records = np.flatnonzero(_bools(pc.is_valid(column)))
-    given = column.drop_null()
-    if not len(given):
-        return
-    yield _typed_column(name, given, records, checks)
+    try:
+        if isinstance(column, pa.ChunkedArray):
+            column = _combined(column)
+        if pa.types.is_struct(column.type):
+            raise RequestInvalid(_FIELD, f"column {name!r} is a struct; give its fields as columns {name}.<field>")
+        if pa.types.is_null(column.type):
+            return
+        kind = _kind_of(name, column.type)
+        if pa.types.is_dictionary(column.type) and (kind is not Kind.STRING or column.dictionary.null_count):
+            column = column.dictionary_decode()
+        records = np.flatnonzero(_bools(pc.is_valid(column)))
+        given = column.drop_null()
+        if len(given):
+            yield _typed_column(name, kind, given, records, checks)
+    except pa.ArrowException as error:
+        raise RequestInvalid(_FIELD, f"column {name!r} of type {column.type} cannot be used: {error}") from error
 
 
-def _typed_column(name: str, given: pa.Array, records: Positions, checks: _Checks) -> _Column:
-    kind = _kind_of(name, given.type)
+def _typed_column(name: str, kind: Kind, given: pa.Array, records: Positions, checks: _Checks) -> _Column:
+    sizes: I64 = np.full(len(given), _SCALAR_BYTES, np.int64)
     match kind:
         case Kind.BOOL:
-            return _Column(records, kind, _bools(given).astype(np.int64), None)
+            return _Column(records, kind, _bools(given).astype(np.int64), None, sizes)
         case Kind.INT:
-            return _Column(records, kind, _integers(name, given), None)
+            return _Column(records, kind, _integers(name, given), None, sizes)
         case Kind.TIME:
-            return _Column(records, kind, _milliseconds(name, given), None)
+            times = _milliseconds(name, given)
+            beyond = records[(times < TIME_MIN_MS) | (times > TIME_MAX_MS)]
+            _reject_at(checks, beyond, "TIME_INVALID", f"{name!r} is not between the years 1 and 9999")
+            return _Column(records, kind, times, None, sizes)
         case Kind.FLOAT:
             floats = given.cast(pa.float64()).to_numpy(zero_copy_only=False)
-            _reject_at(
-                checks,
-                records[~np.isfinite(floats)],
-                "NUMBER_NOT_FINITE",
-                f"{name!r} is no finite number; send null or leave it out",
-            )
-            return _Column(records, kind, np.ascontiguousarray(floats).view(np.int64), None)
+            problem = f"{name!r} is no finite number; send null or leave it out"
+            _reject_at(checks, records[~np.isfinite(floats)], "NUMBER_NOT_FINITE", problem)
+            return _Column(records, kind, np.ascontiguousarray(floats).view(np.int64), None, sizes)
         case Kind.STRING:
             return _string_column(name, given, records, checks)
     return _list_column(name, given, records, checks)
@@ -246,25 +257,54 @@ def _typed_column(name: str, given: pa.Array, records: Positions, checks: _Check
 def _string_column(name: str, given: pa.Array, records: Positions, checks: _Checks) -> _Column:
     encoded = given if pa.types.is_dictionary(given.type) else given.dictionary_encode()
     texts = encoded.dictionary.cast(pa.large_string())
-    codes = encoded.indices.to_numpy().astype(np.int64)
-    too_long = _longer(texts, STRING_BYTES_MAX)
-    if too_long.any():
-        _reject_at(
-            checks, records[too_long[codes]], "STRING_TOO_LONG", f"{name!r} is longer than {STRING_BYTES_MAX} bytes"
-        )
-    return _Column(records, Kind.STRING, codes, texts)
+    codes: I64 = encoded.indices.to_numpy().astype(np.int64)
+    sizes = pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)[codes]
+    problem = f"{name!r} is longer than {STRING_BYTES_MAX} bytes"
+    _reject_at(checks, records[sizes > STRING_BYTES_MAX], "STRING_TOO_LONG", problem)
+    return _Column(records, Kind.STRING, codes, texts, sizes)
 
 
 def _list_column(name: str, given: pa.Array, records: Positions, checks: _Checks) -> _Column:
-    sizes = pc.list_value_length(given).to_numpy(zero_copy_only=False)
-    _reject_at(
-        checks, records[sizes > LIST_ITEMS_MAX], "LIST_TOO_LONG", f"{name!r} has more than {LIST_ITEMS_MAX} items"
-    )
-    # Lists are few distinct values in practice; each distinct one is packed once.
-    numbers, packed = np.empty(len(given), np.int64), dict[bytes, int]()
-    for position, items in enumerate(given.to_pylist()):
-        numbers[position] = packed.setdefault(pack_list(items), len(packed))
-    return _Column(records, Kind.LIST, numbers, pa.array(list(packed), pa.large_binary()))
+    """Lists are few different ones in practice: each distinct one is checked and packed once."""
+    numbers: I64 = np.zeros(len(given), np.int64)
+    known = dict[str, int]()
+    packed, sizes, problems = list[bytes](), list[int](), dict[int, RecordInvalid]()
+    for position, items in enumerate(_plain_lists(given).to_pylist()):
+        number = numbers[position] = known.setdefault(repr(items), len(known))
+        if number < len(packed):
+            continue
+        try:
+            checked = check_value(name, items)
+        except RecordInvalid as problem:
+            problems[int(number)], checked = problem, []
+        packed.append(pack_list(checked))
+        sizes.append(value_size(checked))
+    for wrong, error in problems.items():
+        _reject_at(checks, records[numbers == wrong], error.code, error.message)
+    texts = pa.array(packed, pa.large_binary())
+    return _Column(records, Kind.LIST, numbers, texts, np.array(sizes, np.int64)[numbers])
+
+
+def _plain_lists(given: pa.Array) -> pa.Array:
+    """Lists whose items become plain Python values: instants in UTC instead of dates, floats instead of decimals."""
+    item = given.type.value_type
+    if pa.types.is_timestamp(item) or pa.types.is_date(item):
+        return given.cast(pa.large_list(pa.timestamp("ms", "UTC")), safe=False)
+    if pa.types.is_decimal(item):
+        return given.cast(pa.large_list(pa.float64()))
+    return given
+
+
+def _check_sizes(columns: list[tuple[str, _Column]], checks: _Checks) -> None:
+    """The limits of a whole record: how many properties, how many bytes."""
+    counts: I64 = np.zeros(checks.keep.shape[0], np.int64)
+    sizes: I64 = np.zeros(checks.keep.shape[0], np.int64)
+    for name, column in columns:
+        counts[column.records] += 1
+        sizes[column.records] += column.sizes + len(name.encode())
+    problem = f"a record may have {PROPERTIES_PER_RECORD_MAX} properties"
+    checks.reject(counts > PROPERTIES_PER_RECORD_MAX, "TOO_MANY_PROPERTIES", problem)
+    checks.reject(sizes > RECORD_BYTES_MAX, "RECORD_TOO_LARGE", f"a record may have {RECORD_BYTES_MAX} bytes")
 
 
 def _reject_at(checks: _Checks, records: Positions, code: str, message: str) -> None:

@@ -146,6 +146,7 @@ class Queries:
             except grpc.aio.AioRpcError as failure:
                 raise failed({number: failure}, self._cluster, self._shards) from failure
         yield query_pb2.MembersResponse(arrow=sink.finish())
+        coverage.answered.sort(key=lambda position: position.partition)
         yield query_pb2.MembersResponse(coverage=coverage)
 
     def _prepare(self, request: query_pb2.QueryRequest) -> _Asked:

@@ -25,7 +25,7 @@ from cdp_router.profile_reading import read_profile
 from cdp_router.wire.partials import to_evaluation, to_names
 from cdp_router.wire.segments import from_question, from_segment
 from cdp_store.errors import StoreFailed
-from cdp_store.ids import PartitionId, encode_identifier
+from cdp_store.ids import IDENTIFIER_KINDS, PartitionId, encode_identifier
 from cdp_store.limits import COMMIT_GROUP_BYTES_MAX
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
@@ -96,6 +96,10 @@ class ShardServer:
         """One profile with its latest events."""
         self._check_cluster(request.cluster)
         partition = self._partition(request.partition)
+        if request.identifier.kind not in IDENTIFIER_KINDS:
+            raise RequestInvalid(
+                "identifier.kind", f"{request.identifier.kind!r} is none of {', '.join(IDENTIFIER_KINDS)}"
+            )
         identifier = encode_identifier(request.identifier.kind, request.identifier.value)
         profile = await self._in_query_thread(lambda: read_profile(partition, identifier, request.events_max))
         return shard_pb2.ReadProfileResponse(found=profile is not None, profile=profile)

@@ -28,6 +28,7 @@ DOMAIN: Final = "cdp.v1"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _LOG = logging.getLogger(__name__)
 _RETRY_STORAGE_MS: Final = 5000
+_TEXT_BYTES_MAX: Final = 1000
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -49,7 +50,7 @@ def describe(error: Exception) -> status_pb2.Status:
         case QueryError():
             return _status(code_pb2.INVALID_ARGUMENT, error, error.code, _violation("question", str(error)))
         case ProfileNotFound(kind=kind, value=value):
-            resource = error_details_pb2.ResourceInfo(resource_type=f"profile by {kind}", resource_name=value)
+            resource = error_details_pb2.ResourceInfo(resource_type=f"profile by {kind}", resource_name=_cut(value))
             return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
         case WrongCluster():
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)
@@ -76,7 +77,7 @@ def _status_of_call(error: grpc.aio.AioRpcError) -> status_pb2.Status:
 
 
 def _status(code: int, error: Exception, reason: str, *details: Message) -> status_pb2.Status:
-    status = status_pb2.Status(code=code, message=str(error))
+    status = status_pb2.Status(code=code, message=_cut(str(error)))
     for detail in (error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN), *details):
         packed = any_pb2.Any()
         packed.Pack(detail)
@@ -84,9 +85,17 @@ def _status(code: int, error: Exception, reason: str, *details: Message) -> stat
     return status
 
 
+def _cut(text: str) -> str:
+    """Statuses travel in metadata, of which gRPC carries 8 KB in all: the message, and once more in the details."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= _TEXT_BYTES_MAX:
+        return text
+    return encoded[:_TEXT_BYTES_MAX].decode(errors="ignore") + " ..."
+
+
 def _violation(field: str, problem: str) -> error_details_pb2.BadRequest:
     return error_details_pb2.BadRequest(
-        field_violations=[error_details_pb2.BadRequest.FieldViolation(field=field, description=problem)]
+        field_violations=[error_details_pb2.BadRequest.FieldViolation(field=_cut(field), description=_cut(problem))]
     )
 
 

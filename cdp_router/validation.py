@@ -65,8 +65,8 @@ def check_row(row: Row, now_ms: int) -> CheckedRow:
     if row.name is not None:
         check_text("event name", row.name, NAME_BYTES_MAX, "EVENT_NAME_INVALID")
     time_ms = _time(row.time_ms, now_ms)
-    message_id = row.message_id or ""
-    if message_id:
+    message_id = "" if row.message_id is None else row.message_id
+    if message_id != "":
         check_text("message_id", message_id, MESSAGE_ID_BYTES_MAX, "MESSAGE_ID_INVALID")
     if not isinstance(row.values, dict):
         raise RecordInvalid("PROPERTIES_INVALID", "properties must be a map of names to values")
@@ -74,7 +74,7 @@ def check_row(row: Row, now_ms: int) -> CheckedRow:
     if len(values) > PROPERTIES_PER_RECORD_MAX:
         problem = f"{len(values)} properties; a record may have {PROPERTIES_PER_RECORD_MAX}"
         raise RecordInvalid("TOO_MANY_PROPERTIES", problem)
-    size = sum(len(key) + _size(value) for key, value in values.items())
+    size = sum(len(key.encode()) + value_size(value) for key, value in values.items())
     if size > RECORD_BYTES_MAX:
         raise RecordInvalid("RECORD_TOO_LARGE", f"about {size} bytes; a record may have {RECORD_BYTES_MAX}")
     return CheckedRow(kind, identifier, row.name, time_ms, message_id, values)
@@ -128,10 +128,11 @@ def _flatten(values: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tup
         else:
             if prefix:
                 check_text("property name", name, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")
-            yield name, _checked(name, value, 1)
+            yield name, check_value(name, value)
 
 
-def _checked(name: str, value: Any, depth: int) -> Any:
+def check_value(name: str, value: Any, depth: int = 1) -> Any:
+    """The value as it is stored; RecordInvalid says why it cannot be."""
     match value:
         case None | bool():
             return value
@@ -152,8 +153,14 @@ def _checked(name: str, value: Any, depth: int) -> Any:
         case list():
             return _checked_list(name, value, depth)
         case dict():
-            return {_item_key(name, key): _checked(name, item, depth) for key, item in value.items()}
+            return _checked_map(name, value, depth)
     raise RecordInvalid("VALUE_TYPE_UNKNOWN", f"{name!r} has type {type(value).__name__}, which cannot be stored")
+
+
+def _checked_map(name: str, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    if depth > NESTING_DEPTH_MAX:
+        raise RecordInvalid("NESTING_TOO_DEEP", f"{name!r} is nested deeper than {NESTING_DEPTH_MAX} levels")
+    return {_item_key(name, key): check_value(name, item, depth + 1) for key, item in value.items()}
 
 
 def _item_key(name: str, key: Any) -> str:
@@ -173,15 +180,16 @@ def _checked_list(name: str, value: list[Any], depth: int) -> list[Any]:
         raise RecordInvalid("LIST_TOO_LONG", f"{name!r} has {len(value)} items; a list may have {LIST_ITEMS_MAX}")
     if depth > NESTING_DEPTH_MAX:
         raise RecordInvalid("NESTING_TOO_DEEP", f"{name!r} is nested deeper than {NESTING_DEPTH_MAX} levels")
-    return [_checked(name, item, depth + 1) for item in value]
+    return [check_value(name, item, depth + 1) for item in value]
 
 
-def _size(value: Any) -> int:
+def value_size(value: Any) -> int:
+    """Bytes a value counts against the limit of a record: strings in UTF-8, 8 for every other scalar."""
     match value:
         case str():
-            return len(value)
+            return len(value.encode())
         case list():
-            return sum(map(_size, value))
+            return sum(map(value_size, value))
         case dict():
-            return sum(len(key) + _size(item) for key, item in value.items())
+            return sum(len(key.encode()) + value_size(item) for key, item in value.items())
     return 8

@@ -14,6 +14,7 @@ AttributeId = NewType("AttributeId", int)
 USER_ID: Final = "user_id"
 ANONYMOUS_ID: Final = "anonymous_id"
 _TAG_OF_KIND: Final = {USER_ID: b"u", ANONYMOUS_ID: b"a"}
+IDENTIFIER_KINDS: Final = tuple(_TAG_OF_KIND)
 IDENTIFIER_TAGS: Final = tuple(_TAG_OF_KIND.values())
 _KIND_OF_TAG: Final = {tag: kind for kind, tag in _TAG_OF_KIND.items()}
 

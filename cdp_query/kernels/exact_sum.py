@@ -22,7 +22,7 @@ _TERMS_BETWEEN_CARRIES = 1 << 28  # a term adds less than 2**33 to a limb
 
 @kernel
 def exact_sums(starts: I64, bits: I64, out: F64) -> None:
-    """out[g] = the true sum of the float64 with bits[starts[g]:starts[g + 1]], rounded once; beyond the range infinite."""
+    """out[g] = the true sum of the float64 with bits[starts[g]:starts[g + 1]], rounded once."""
     limbs = np.zeros(_LIMBS, np.int64)
     for group in range(out.shape[0]):
         limbs[:] = 0

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from fractions import Fraction
 from typing import Any, Final
 
 import msgspec
 
 from cdp_store.values import to_ms
 
-_UNITS_MS: Final = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+_PER_MS: Final = {"us": 1000, "ns": 1_000_000}
+_MS_PER: Final = {"s": 1000, "ms": 1}
+_TIME_CHARACTERS_MAX: Final = 40
+_INTEGER: Final = re.compile(r"-?[0-9]+")
 _GUESSES: Final = {
     "user_id": ("user_id", "userId"),
     "anonymous_id": ("anonymous_id", "anonymousId"),
@@ -21,6 +27,8 @@ _GUESSES: Final = {
     "properties": ("properties",),
     "attributes": ("attributes", "traits"),
 }
+
+_TEXTS: Final = ("user_id", "anonymous_id", "event", "message_id")
 
 # [name or None, user_id, anonymous_id, time ms, message_id, values]: the msgpack row of cdp.v1.
 WireRow = tuple[str | None, str | None, str | None, int, str | None, dict[str, Any]]
@@ -57,27 +65,36 @@ class ColumnMapping:
         return next((name for name in _GUESSES[role] if name in record), None)
 
 
+class WrittenRecord(dict[str, Any]):
+    """A record read from text: the values as they are meant, and in `written` the text of each."""
+
+    def __init__(self, values: Mapping[str, Any], written: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.written = written
+
+
 def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
     """The wire row of a record; RowRejected says what is missing."""
     columns = {role: mapping.column(role, record) for role in _GUESSES}
-    values = {role: None if name is None else record[name] for role, name in columns.items()}
+    # Ids and names are text: 007 and 1e5 must not turn into numbers on the way.
+    written = record.written if isinstance(record, WrittenRecord) else record
+    texts = {role: _text(role, _value(written, columns[role])) for role in _TEXTS}
     used = {name for name in columns.values() if name is not None}
     rest = {name: value for name, value in record.items() if name not in used and value is not None}
-    name = mapping.event_name if values["event"] is None else values["event"]
-    nested = _nested(columns["properties"], values["properties"]) | _nested(columns["attributes"], values["attributes"])
-    is_attributes = columns["attributes"] is not None and name is None
-    if name is None and not is_attributes:
+    name = texts["event"] or mapping.event_name
+    nested = dict[str, Any]()
+    for role in ("properties", "attributes"):
+        nested |= _nested(columns[role], _value(record, columns[role]))
+    if name is None and columns["attributes"] is None:
         raise RowRejected(
             "it has no event name and no attributes; map a column with --event, --event-name or --attributes"
         )
-    return (
-        None if name is None else str(name),
-        _text(values["user_id"]),
-        _text(values["anonymous_id"]),
-        _time_ms(values["time"], mapping),
-        _text(values["message_id"]),
-        nested | rest,
-    )
+    time_ms = _time_ms(_value(record, columns["time"]), mapping)
+    return name, texts["user_id"], texts["anonymous_id"], time_ms, texts["message_id"], nested | rest
+
+
+def _value(record: Mapping[str, Any], column: str | None) -> Any:
+    return None if column is None else record[column]
 
 
 def _nested(column: str | None, value: Any) -> dict[str, Any]:
@@ -86,41 +103,60 @@ def _nested(column: str | None, value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         try:
             value = msgspec.json.decode(value)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise RowRejected(f"column {column!r} holds no JSON: {error}") from error
     if not isinstance(value, dict):
         raise RowRejected(f"column {column!r} must hold a map of names to values")
     return value
 
 
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return str(value)
+def _text(role: str, value: Any) -> str | None:
+    match value:
+        case None | str():
+            return value
+        case bool():
+            pass
+        case int():
+            return str(value)
+        case float() if value.is_integer():
+            return str(int(value))
+    raise RowRejected(f"{role} must be text, not {type(value).__name__} {str(value)[:40]!r}")
 
 
 def _time_ms(value: Any, mapping: ColumnMapping) -> int:
     match value:
-        case None if mapping.default_time_ms is not None:
-            return mapping.default_time_ms
         case None | "":
-            raise RowRejected("it has no time; map a column with --time or give --default-time")
+            if mapping.default_time_ms is None:
+                raise RowRejected("it has no time; map a column with --time or give --default-time")
+            return mapping.default_time_ms
         case bool():
             raise RowRejected(f"time {value!r} is no time")
         case int() | float():
-            return int(value * _UNITS_MS[mapping.time_unit])
+            return _counted_ms(value, mapping.time_unit)
         case datetime():
             return to_ms(value if value.tzinfo else value.replace(tzinfo=UTC))
         case date():
             return to_ms(datetime(value.year, value.month, value.day, tzinfo=UTC))
-    return _parsed_time_ms(str(value), mapping)
+        case str():
+            return _parsed_ms(value, mapping.time_unit)
+    raise RowRejected(f"time {str(value)[:40]!r} is no time")
 
 
-def _parsed_time_ms(text: str, mapping: ColumnMapping) -> int:
-    if text.lstrip("-").isdigit():
-        return int(int(text) * _UNITS_MS[mapping.time_unit])
+def _counted_ms(count: int | float, unit: str) -> int:
+    """Milliseconds of a count of units, rounded down; a float's rounding error does not cost a millisecond."""
+    if not math.isfinite(count):
+        raise RowRejected(f"time {count!r} is no time")
+    exact = Fraction(repr(count))
+    return math.floor(exact * _MS_PER[unit] if unit in _MS_PER else exact / _PER_MS[unit])
+
+
+def _parsed_ms(text: str, unit: str) -> int:
+    if len(text) > _TIME_CHARACTERS_MAX:
+        raise RowRejected(f"time {text[:40]!r}... is no ISO date or time")
+    if _INTEGER.fullmatch(text):
+        return _counted_ms(int(text), unit)
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise RowRejected(f"time {text!r} is no ISO date or time: {error}") from error
-    return to_ms(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
+        return to_ms(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as error:
+        raise RowRejected(f"time {text[:40]!r} is no ISO date or time: {error}") from error

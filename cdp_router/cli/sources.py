@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +15,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cdp_router.cli.mapping import WrittenRecord
+
 _ROWS_PER_READ: Final = 16_384
 _CSV_FIELD_CHARACTERS_MAX: Final = 1 << 20
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,30}")
+_FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 class SourceInvalid(Exception):
@@ -71,7 +78,7 @@ def _read_ndjson(path: Path) -> Iterator[Found]:
             if not line.strip():
                 continue
             try:
-                record = decode(line)
+                record = decode(line.removeprefix(codecs.BOM_UTF8))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 yield Found(number, None, f"no JSON: {error}", done)
                 continue
@@ -86,7 +93,10 @@ def _read_csv(path: Path) -> Iterator[Found]:
     # Undecodable bytes stay visible in the value instead of ending the whole file.
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         rows = csv.reader(file)
-        header = next(rows, None)
+        try:
+            header = next(rows, None)
+        except csv.Error as error:
+            raise SourceInvalid(f"{path}: no CSV: {error}") from error
         if header is None:
             raise SourceInvalid(f"{path}: the file is empty; a CSV file starts with a line of column names")
         if len(set(header)) != len(header):
@@ -102,26 +112,24 @@ def _read_csv(path: Path) -> Iterator[Found]:
                 continue
             done += sum(map(len, row)) + len(row) + 1
             if len(row) == len(header):
-                yield Found(rows.line_num, dict(zip(header, map(_csv_value, row), strict=True)), "", done)
+                written = dict(zip(header, row, strict=True))
+                record = WrittenRecord({name: _csv_value(text) for name, text in written.items()}, written)
+                yield Found(rows.line_num, record, "", done)
             elif row:
                 problem = f"{len(row)} fields where the header has {len(header)}"
                 yield Found(rows.line_num, None, problem, done)
 
 
 def _csv_value(text: str) -> Any:
-    """Numbers and booleans by how they are written; 007 and 1e5x stay text, an empty field is no value."""
+    """Numbers and booleans by how they are written; 007 and 1_000 stay text, an empty field is no value."""
     if not text:
         return None
     if text in ("true", "false"):
         return text == "true"
-    digits = text.removeprefix("-")
-    if digits.isascii() and digits.isdigit():
-        return text if len(digits) > 1 and digits[0] == "0" else int(text)
-    if digits[:1].isdigit() and digits.isascii():
-        try:
-            return float(text)
-        except ValueError:
-            return text
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
+        return float(text)
     return text
 
 
@@ -130,12 +138,31 @@ def _parquet(path: Path) -> Source:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceInvalid(f"{path}: no Parquet file: {error}") from error
-    return Source(path, "row", file.metadata.num_rows, lambda: _read_parquet(file))
+    return Source(path, "row", file.metadata.num_rows, lambda: _read_parquet(path, file))
 
 
-def _read_parquet(file: pq.ParquetFile) -> Iterator[Found]:
+def _read_parquet(path: Path, file: pq.ParquetFile) -> Iterator[Found]:
     number = 0
-    for batch in file.iter_batches(_ROWS_PER_READ):
-        for record in batch.to_pylist():
-            number += 1
-            yield Found(number, record, "", number)
+    try:
+        for batch in file.iter_batches(_ROWS_PER_READ):
+            for record in _plain(batch).to_pylist():
+                number += 1
+                yield Found(number, record, "", number)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceInvalid(f"{path}: damaged after row {number}: {error}") from error
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with instants in UTC instead of dates and local times, and floats instead of decimals."""
+    fields = list[pa.Field]()
+    for field in batch.schema:
+        kind = field.type
+        if pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None):
+            unit = kind.unit if pa.types.is_timestamp(kind) else "ms"
+            fields.append(field.with_type(pa.timestamp("us" if unit == "ns" else unit, "UTC")))
+        elif pa.types.is_timestamp(kind) and kind.unit == "ns":
+            fields.append(field.with_type(pa.timestamp("us", kind.tz)))
+        else:
+            fields.append(field.with_type(pa.float64()) if pa.types.is_decimal(kind) else field)
+    columns = [column.cast(field.type, safe=False) for column, field in zip(batch.columns, fields, strict=True)]
+    return pa.record_batch(columns, schema=pa.schema(fields))

@@ -119,7 +119,10 @@ def from_condition(message: pb.Condition, path: str) -> tree.Condition:
             return tree.Exists(message.existence.negated)
         case "list":
             list_op = known(_LIST, message.list.operator, f"{path}.list.operator")
-            return tree.ListTest(list_op, _literals(message.list.values, f"{path}.list"))
+            values = _literals(message.list.values, f"{path}.list")
+            if list_op is tree.ListOp.HAS and len(values) != 1:
+                raise RequestInvalid(f"{path}.list.values", "has takes one value; use has_any, has_all or has_none")
+            return tree.ListTest(list_op, values)
         case "size":
             return tree.SizeTest(known(OPERATORS, message.size.operator, f"{path}.size.operator"), message.size.size)
     raise RequestInvalid(path, "must say what it tests")

@@ -50,7 +50,10 @@ def from_question(message: pb.Question) -> tree.Question:
         case "funnel":
             return tree.Funnel(*_from_steps(message.funnel, "funnel"))
         case "breakdown":
-            return tree.Breakdown(from_segment(message.breakdown.segment), message.breakdown.attribute)
+            return tree.Breakdown(
+                from_segment(message.breakdown.segment, "breakdown.segment"),
+                _named(message.breakdown.attribute, "breakdown.attribute"),
+            )
     raise RequestInvalid("question.form", "one of segment, funnel and breakdown must be given")
 
 
@@ -123,7 +126,7 @@ def from_segment(message: pb.Segment, path: str = "segment", depth: int = 0) -> 
             return tree.Everyone()
         case "attribute":
             inner = f"{path}.attribute"
-            _named(message.attribute.name, inner)
+            _named(message.attribute.name, f"{inner}.name")
             return tree.AttributeTest(message.attribute.name, from_condition(message.attribute.condition, inner))
         case "sequence":
             return tree.SequenceTest(*_from_steps(message.sequence, f"{path}.sequence"))
@@ -134,11 +137,11 @@ def _from_event_segment(message: pb.Segment, path: str) -> tree.Node:
     match message.WhichOneof("node"):
         case "did":
             did, inner = message.did, f"{path}.did"
-            return tree.Did(_from_events(did.events, inner), from_window(did.window, inner))
+            return tree.Did(_from_events(did.events, f"{inner}.events"), from_window(did.window, inner))
         case "count":
             count, inner = message.count, f"{path}.count"
             return tree.CountTest(
-                _from_events(count.events, inner),
+                _from_events(count.events, f"{inner}.events"),
                 from_window(count.window, inner),
                 known(OPERATORS, count.operator, f"{inner}.operator"),
                 _number(count.value, inner),
@@ -150,7 +153,7 @@ def _from_event_segment(message: pb.Segment, path: str) -> tree.Node:
             return tree.AggregateTest(
                 known(_AGGREGATES, aggregate.function, f"{inner}.function"),
                 aggregate.property,
-                _from_events(aggregate.events, inner),
+                _from_events(aggregate.events, f"{inner}.events"),
                 from_window(aggregate.window, inner),
                 known(OPERATORS, aggregate.operator, f"{inner}.operator"),
                 _number(aggregate.value, inner),
@@ -159,7 +162,7 @@ def _from_event_segment(message: pb.Segment, path: str) -> tree.Node:
             occurrence, inner = message.occurrence, f"{path}.occurrence"
             return tree.OccurrenceTest(
                 known(_OCCURRENCES, occurrence.occurrence, f"{inner}.occurrence"),
-                _from_events(occurrence.events, inner),
+                _from_events(occurrence.events, f"{inner}.events"),
                 from_window(occurrence.window, inner),
             )
     raise RequestInvalid(f"{path}.node", "a segment must say what it tests")
@@ -192,8 +195,8 @@ def _to_events(events: tree.Events) -> pb.EventSet:
 
 def _from_events(message: pb.EventSet, path: str) -> tree.Events:
     if not message.names or not all(message.names):
-        raise RequestInvalid(f"{path}.events.names", "at least one event name, none of them empty")
-    where = _from_filter(message.where, f"{path}.events.where", 0) if message.HasField("where") else None
+        raise RequestInvalid(f"{path}.names", "at least one event name, none of them empty")
+    where = _from_filter(message.where, f"{path}.where", 0) if message.HasField("where") else None
     return tree.Events(tuple(message.names), where)
 
 
@@ -215,20 +218,27 @@ def _from_filter(message: pb.Filter, path: str, depth: int) -> tree.Node:
         raise RequestInvalid(path, f"more than {QUERY_NESTING_MAX} levels inside each other")
     match message.WhichOneof("node"):
         case "all":
-            return tree.All(tuple(_from_filter(item, f"{path}.all", depth + 1) for item in message.all.items))
+            return tree.All(_from_filters(message.all.items, f"{path}.all", depth))
         case "any":
-            return tree.Any(tuple(_from_filter(item, f"{path}.any", depth + 1) for item in message.any.items))
+            return tree.Any(_from_filters(message.any.items, f"{path}.any", depth))
         case "negation":
             return tree.Not(_from_filter(message.negation, f"{path}.negation", depth + 1))
         case "property":
-            _named(message.property.name, f"{path}.property")
-            return tree.PropertyTest(message.property.name, from_condition(message.property.condition, path))
+            _named(message.property.name, f"{path}.property.name")
+            return tree.PropertyTest(
+                message.property.name, from_condition(message.property.condition, f"{path}.property")
+            )
     raise RequestInvalid(f"{path}.node", "a filter must say what it tests")
 
 
-def _named(name: str, path: str) -> None:
+def _from_filters(items: Iterable[pb.Filter], path: str, depth: int) -> tuple[tree.Node, ...]:
+    return tuple(_from_filter(item, f"{path}.items[{index}]", depth + 1) for index, item in enumerate(items))
+
+
+def _named(name: str, path: str) -> str:
     if not name:
-        raise RequestInvalid(f"{path}.name", "must not be empty")
+        raise RequestInvalid(path, "must not be empty")
+    return name
 
 
 def _number(message: pb.Literal, path: str) -> int | float:

@@ -66,7 +66,12 @@ def to_timestamp(ms: int) -> Timestamp:
 
 def from_timestamp(stamp: Timestamp) -> datetime:
     """Aware instant of a message; RecordInvalid beyond the years 1 to 9999."""
+    return to_datetime(from_timestamp_ms(stamp)).astimezone(UTC)
+
+
+def from_timestamp_ms(stamp: Timestamp) -> int:
+    """Epoch milliseconds of a message; RecordInvalid beyond the years 1 to 9999."""
     ms = stamp.seconds * 1000 + stamp.nanos // 1_000_000
-    if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
-        raise RecordInvalid("TIME_INVALID", f"{stamp.seconds} s is not between the years 1 and 9999")
-    return to_datetime(ms).astimezone(UTC)
+    if not (TIME_MIN_MS <= ms <= TIME_MAX_MS and 0 <= stamp.nanos < 1_000_000_000):
+        raise RecordInvalid("TIME_INVALID", f"{stamp.seconds} s {stamp.nanos} ns is no time of the years 1 to 9999")
+    return ms

@@ -167,6 +167,13 @@ def test_a_window_that_ends_before_it_starts_is_an_error(window: tree.Window) ->
         bounds(window, NOW)
 
 
+def test_ends_are_compared_as_instants_and_not_as_wall_clock_times() -> None:
+    """02:30 does not exist in Berlin that night and stands for 03:30: the window would end 20 minutes before it starts."""
+    window = tree.FromTo(tree.Moment("2026-03-29T02:30"), tree.Moment("2026-03-29T03:10"))
+    with pytest.raises(QueryInvalid, match="ends before it starts"):
+        bounds(window, "2026-06-01T00:00:00Z", BERLIN)
+
+
 def test_an_instant_to_itself_is_an_empty_window() -> None:
     moment = tree.Moment("2026-01-01T10:00:00Z")
     interval = bounds(tree.FromTo(moment, moment), NOW)

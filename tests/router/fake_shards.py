@@ -1,0 +1,87 @@
+"""Shards that fail in the ways a network and a process can."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from cdp.v1 import shard_pb2
+
+from cdp_router.deadline import Deadline
+from cdp_router.shard_client import ShardClient
+from cdp_router.status import describe
+
+
+def call_error(code: grpc.StatusCode, details: str = "", *, cause: Exception | None = None) -> grpc.aio.AioRpcError:
+    """What a call over gRPC raises; with `cause`, as if the shard had ended the call with that error."""
+    trailing = grpc.aio.Metadata()
+    if cause is not None:
+        trailing = grpc.aio.Metadata(("grpc-status-details-bin", describe(cause).SerializeToString()))
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details or code.name.lower())
+
+
+class FailingShard:
+    """Fails every call, after `before` good ones, with `error`; works again once `error` is None."""
+
+    def __init__(self, inner: ShardClient, error: grpc.aio.AioRpcError | None = None, before: int = 0) -> None:
+        self.address, self.inner = inner.address, inner
+        self.error, self.before = error, before
+        self.calls = 0
+
+    def _fail(self) -> None:
+        self.calls += 1
+        if self.error is not None and self.calls > self.before:
+            raise self.error
+
+    async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
+        self._fail()
+        return await self.inner.deliver(request, deadline)
+
+    async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
+        self._fail()
+        return await self.inner.evaluate(request, deadline)
+
+    async def list_members(
+        self, request: shard_pb2.ListMembersRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
+        async for response in self.inner.list_members(request, deadline):
+            self._fail()
+            yield response
+
+    async def read_profile(
+        self, request: shard_pb2.ReadProfileRequest, deadline: Deadline
+    ) -> shard_pb2.ReadProfileResponse:
+        self._fail()
+        return await self.inner.read_profile(request, deadline)
+
+    async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
+        self._fail()
+        return await self.inner.read_status(deadline)
+
+    async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
+        self._fail()
+        return await self.inner.read_schema(deadline)
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+class SilentShard(FailingShard):
+    """Never answers: a call ends when its deadline does, as gRPC ends it."""
+
+    async def evaluate(self, request: Any, deadline: Deadline) -> shard_pb2.EvaluateResponse:
+        await self._until(deadline)
+        raise AssertionError("unreachable")
+
+    async def deliver(self, request: Any, deadline: Deadline) -> shard_pb2.DeliverResponse:
+        await self._until(deadline)
+        raise AssertionError("unreachable")
+
+    @staticmethod
+    async def _until(deadline: Deadline) -> None:
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), deadline.remaining())
+        except TimeoutError:
+            raise call_error(grpc.StatusCode.DEADLINE_EXCEEDED) from None

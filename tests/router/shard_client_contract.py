@@ -1,0 +1,461 @@
+"""What every ShardClient does: one suite, run against each implementation."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from cdp.v1 import query_pb2, segment_pb2, shard_pb2
+from google.rpc import code_pb2, status_pb2
+
+from cdp_query.language import parse
+from cdp_router.deadline import Deadline
+from cdp_router.shard_client import ShardClient
+from cdp_router.shard_server import ShardServer
+from cdp_router.status import TRANSLATED, describe, retry_delay_ms
+from cdp_router.wire.segments import to_question, to_segment
+from cdp_store.errors import StoreFailed
+from cdp_store.records import RecordBatch, encode_batch
+from tests.raw_records import Change, Event, Record, user
+from tests.router.encodings import DAY_MS
+from tests.router.faulty_files import FaultyFiles
+from tests.router.local_cluster import CLUSTER, NOW_MS, far_deadline, open_store
+from tests.shards import batch_of
+
+OWN, OTHERS = 0, 1  # shard 0 of two owns the even partitions of four
+
+
+@dataclass(slots=True)
+class Shard:
+    """A shard under test."""
+
+    client: ShardClient
+    server: ShardServer
+    files: FaultyFiles
+    failures: list[StoreFailed] = field(default_factory=list)
+
+
+Connect = Callable[[ShardServer], AbstractAsyncContextManager[ShardClient]]
+Test = Callable[[Shard], Coroutine[Any, Any, None]]
+
+
+def view(name: str, days_ago: int = 0, message_id: str = "") -> Event:
+    """An event of a user."""
+    return Event(user(name), "View", NOW_MS - days_ago * DAY_MS, {"n": days_ago}, message_id)
+
+
+def delivery(*batches: tuple[int, RecordBatch], cluster: str = CLUSTER.cluster) -> shard_pb2.DeliverRequest:
+    """A request to take batches for partitions."""
+    encoded = [shard_pb2.PartitionBatch(partition=number, batch=encode_batch(batch)) for number, batch in batches]
+    return shard_pb2.DeliverRequest(cluster=cluster, batches=encoded)
+
+
+def one(records: list[Record], batch_id: bytes = b"", partition: int = 0) -> shard_pb2.DeliverRequest:
+    """A request to take one batch."""
+    return delivery((partition, batch_of(records, batch_id)))
+
+
+def evaluation(text: str, **changed: Any) -> shard_pb2.EvaluateRequest:
+    """A question as the router sends it."""
+    given = {"cluster": CLUSTER.cluster, "as_of_ms": NOW_MS, "tz": "UTC", **changed}
+    return shard_pb2.EvaluateRequest(question=to_question(parse(text)), **given)
+
+
+async def count(client: ShardClient, text: str = "everyone", **changed: Any) -> int:
+    """How many of the shard's profiles a question holds for."""
+    return (await client.evaluate(evaluation(text, **changed), far_deadline())).count
+
+
+async def listed(client: ShardClient, text: str) -> tuple[list[bytes], list[tuple[int, int]]]:
+    """(encoded identifiers, positions) of a segment's members."""
+    segment = to_segment(parse(text))  # type: ignore[arg-type]
+    request = shard_pb2.ListMembersRequest(cluster=CLUSTER.cluster, segment=segment, as_of_ms=NOW_MS, tz="UTC")
+    found, positions = list[bytes](), list[tuple[int, int]]()
+    async for response in client.list_members(request, far_deadline()):
+        if response.HasField("position"):
+            positions.append((response.position.partition, response.position.sequence))
+        else:
+            with pa.ipc.open_stream(response.arrow) as reader:
+                found.extend(reader.read_all().column("identifier").to_pylist())
+    return found, positions
+
+
+async def refused(work: Any) -> status_pb2.Status:
+    """The status a call fails with, however the implementation raises it."""
+    with pytest.raises(TRANSLATED) as caught:
+        await work
+    assert isinstance(caught.value, Exception)
+    return describe(caught.value)
+
+
+class ShardClientContract:
+    """Subclasses say how a server is reached."""
+
+    @asynccontextmanager
+    async def connect(self, server: ShardServer) -> AsyncIterator[ShardClient]:
+        """A client of the server."""
+        raise NotImplementedError
+        yield
+
+    def run(self, folder: Path, test: Test) -> None:
+        """Run a test against a fresh shard."""
+
+        async def whole() -> None:
+            files, failures = FaultyFiles(), list[StoreFailed]()
+            server = ShardServer(open_store(folder, OWN, files), failures.append)
+            try:
+                async with self.connect(server) as client:
+                    await test(Shard(client, server, files, failures))
+            finally:
+                files.may_sync.set()
+                await server.close()
+
+        asyncio.run(whole())
+
+    def test_what_is_delivered_is_logged_applied_and_counted(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            response = await shard.client.deliver(
+                delivery((0, batch_of([view("a"), view("b")])), (2, batch_of([view("c")]))), far_deadline()
+            )
+            found = [(item.partition, item.sequence, item.accepted, item.duplicates) for item in response.outcomes]
+            assert found == [(0, 1, 2, 0), (2, 1, 1, 0)]
+            assert await count(shard.client) == 3
+            again = await shard.client.deliver(one([view("d")]), far_deadline())
+            assert [item.sequence for item in again.outcomes] == [2]
+
+        self.run(tmp_path, test)
+
+    def test_what_was_acknowledged_is_there_after_a_restart(self, tmp_path: Path) -> None:
+        async def fill(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a"), view("b")], b"b1"), far_deadline())
+
+        async def look(shard: Shard) -> None:
+            assert await count(shard.client) == 2
+            again = await shard.client.deliver(one([view("a"), view("b")], b"b1"), far_deadline())
+            assert [(item.accepted, item.duplicates) for item in again.outcomes] == [(0, 2)]
+            assert await count(shard.client, 'count("View") = 1') == 2
+
+        self.run(tmp_path, fill)
+        self.run(tmp_path, look)
+
+    def test_a_batch_id_is_taken_once(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            request = one([view("a"), view("b")], b"b1")
+            outcomes = [(await shard.client.deliver(request, far_deadline())).outcomes[0] for _ in range(2)]
+            assert [(item.accepted, item.duplicates, item.sequence) for item in outcomes] == [(2, 0, 1), (0, 2, 1)]
+            other = await shard.client.deliver(one([view("c")], b"b1", partition=2), far_deadline())
+            assert other.outcomes[0].accepted == 1
+            assert await count(shard.client, 'count("View") = 1') == 3
+
+        self.run(tmp_path, test)
+
+    def test_a_message_id_is_taken_once_inside_a_batch_and_across_batches(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            first = [view("a", 0, "m1"), view("a", 1, "m1"), view("a", 2, "m2"), view("a", 3), view("a", 3)]
+            response = await shard.client.deliver(one(first, b"b1"), far_deadline())
+            assert [(item.accepted, item.duplicates) for item in response.outcomes] == [(4, 1)]
+            second = [view("a", 5, "m2"), view("a", 5, "m3")]
+            response = await shard.client.deliver(one(second, b"b2"), far_deadline())
+            assert [(item.accepted, item.duplicates) for item in response.outcomes] == [(1, 1)]
+            assert await count(shard.client, 'count("View") = 5') == 1
+
+        self.run(tmp_path, test)
+
+    def test_the_same_ids_sent_at_the_same_time_are_taken_once(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            requests = [one([view("a", n, "m1")], b"b%d" % (n % 2)) for n in range(6)]
+            responses = await asyncio.gather(*(shard.client.deliver(item, far_deadline()) for item in requests))
+            taken = [response.outcomes[0] for response in responses]
+            assert sum(item.accepted for item in taken) == 1
+            assert sum(item.duplicates for item in taken) == 5
+            assert await count(shard.client, 'count("View") = 1') == 1
+
+        self.run(tmp_path, test)
+
+    def test_deliveries_that_arrive_during_a_sync_share_the_next_one(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            shard.files.may_sync.clear()
+            shard.files.syncing.clear()
+            before = shard.files.syncs
+            first = asyncio.create_task(shard.client.deliver(one([view("a")], b"b0"), far_deadline()))
+            await asyncio.to_thread(shard.files.syncing.wait)
+            rest = [
+                asyncio.create_task(shard.client.deliver(one([view(f"u{n}")], b"b%d" % n), far_deadline()))
+                for n in range(1, 9)
+            ]
+            while len(shard.server._waiting) < len(rest):
+                await asyncio.sleep(0)
+            assert not first.done()
+            shard.files.may_sync.set()
+            responses = await asyncio.gather(first, *rest)
+            assert shard.files.syncs == before + 2
+            assert [response.outcomes[0].accepted for response in responses] == [1] * 9
+            assert sorted(response.outcomes[0].sequence for response in responses) == list(range(1, 10))
+            assert await count(shard.client) == 9
+
+        self.run(tmp_path, test)
+
+    def test_nothing_is_visible_before_it_is_durable(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            shard.files.may_sync.clear()
+            shard.files.syncing.clear()
+            waiting = asyncio.create_task(shard.client.deliver(one([view("a")]), far_deadline()))
+            await asyncio.to_thread(shard.files.syncing.wait)
+            assert await count(shard.client) == 0
+            shard.files.may_sync.set()
+            await waiting
+            assert await count(shard.client) == 1
+
+        self.run(tmp_path, test)
+
+    def test_a_full_disk_leaves_nothing_behind_and_may_be_tried_again(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a")], b"b1"), far_deadline())
+            shard.files.room = 20
+            status = await refused(shard.client.deliver(one([view("b", 0, "m1")], b"b2"), far_deadline()))
+            assert status.code == code_pb2.RESOURCE_EXHAUSTED
+            assert retry_delay_ms(status) > 0
+            assert await count(shard.client) == 1
+            shard.files.room = None
+            response = await shard.client.deliver(one([view("b", 0, "m1")], b"b2"), far_deadline())
+            assert [(item.accepted, item.sequence) for item in response.outcomes] == [(1, 2)]
+            assert await count(shard.client) == 2
+            assert not shard.failures
+
+        async def look(shard: Shard) -> None:
+            assert await count(shard.client, 'count("View") = 1') == 2
+
+        self.run(tmp_path, test)
+        self.run(tmp_path, look)
+
+    def test_after_a_failed_sync_nothing_is_taken_any_more_and_the_process_is_told(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a")]), far_deadline())
+            shard.files.sync_error = OSError(errno.EIO, "Input/output error")
+            for n in range(2):
+                status = await refused(shard.client.deliver(one([view(f"b{n}")]), far_deadline()))
+                assert status.code == code_pb2.UNAVAILABLE
+            shard.files.sync_error = None
+            assert (await refused(shard.client.deliver(one([view("c")]), far_deadline()))).code == code_pb2.UNAVAILABLE
+            assert len(shard.failures) >= 1
+            assert await count(shard.client) == 1
+
+        self.run(tmp_path, test)
+
+    def test_a_record_beyond_the_limits_of_a_partition_is_refused_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def test(shard: Shard) -> None:
+            partition = next(iter(shard.server._store.partitions.values()))
+            monkeypatch.setattr(partition._memory.schema.events, "limit", 1)
+            records = [view("a"), Event(user("b"), "Other", NOW_MS), view("c")]
+            [outcome] = (await shard.client.deliver(one(list(records)), far_deadline())).outcomes
+            assert (outcome.accepted, outcome.duplicates) == (2, 0)
+            assert [(error.index, error.code) for error in outcome.errors] == [(1, "EVENT_NAMES_LIMIT")]
+            assert await count(shard.client) == 2
+
+        self.run(tmp_path, test)
+
+    def test_another_clusters_router_is_refused(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            batch = (0, batch_of([view("a")]))
+            calls = [
+                shard.client.deliver(delivery(batch, cluster="theirs"), far_deadline()),
+                shard.client.evaluate(evaluation("everyone", cluster="theirs"), far_deadline()),
+                shard.client.read_profile(shard_pb2.ReadProfileRequest(cluster="theirs"), far_deadline()),
+                anext(shard.client.list_members(shard_pb2.ListMembersRequest(cluster="theirs"), far_deadline())),
+            ]
+            for call in calls:
+                status = await refused(call)
+                assert status.code == code_pb2.FAILED_PRECONDITION
+                assert "theirs" in status.message
+            assert await count(shard.client) == 0
+
+        self.run(tmp_path, test)
+
+    def test_a_partition_of_another_shard_is_refused_whole(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            request = delivery((0, batch_of([view("a")])), (OTHERS, batch_of([view("b")])))
+            assert (await refused(shard.client.deliver(request, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
+            assert await count(shard.client) == 0
+
+        self.run(tmp_path, test)
+
+    @pytest.mark.parametrize("packed", [b"", b"\x80", b"garbage", b"\x90", encode_batch(batch_of([view("a")]))[:-3]])
+    def test_bytes_that_are_no_batch_are_refused(self, tmp_path: Path, packed: bytes) -> None:
+        async def test(shard: Shard) -> None:
+            part = shard_pb2.PartitionBatch(partition=0, batch=packed)
+            request = shard_pb2.DeliverRequest(cluster=CLUSTER.cluster, batches=[part])
+            assert (await refused(shard.client.deliver(request, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
+            await shard.client.deliver(one([view("a")]), far_deadline())
+            assert await count(shard.client) == 1
+
+        self.run(tmp_path, test)
+
+    def test_an_evaluation_covers_the_shards_partitions_with_their_positions(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            for _ in range(2):
+                await shard.client.deliver(one([view("a")]), far_deadline())
+            response = await shard.client.evaluate(evaluation('count("View") = 2 and plan = 1'), far_deadline())
+            assert [(item.partition, item.sequence) for item in response.answered] == [(0, 2), (2, 0)]
+            assert (response.count, response.population) == (0, 1)
+            assert list(response.known.events) == ["View"]
+            assert not response.known.attributes
+            assert {counters.node for counters in response.counters} >= {0, 1, 2}
+
+        self.run(tmp_path, test)
+
+    def test_breakdowns_and_funnels_are_merged_over_the_partitions(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            for partition in (0, 2):
+                records = [
+                    Change(user(f"u{partition}"), NOW_MS, {"plan": "gold"}), view(f"u{partition}", 2), view(f"u{partition}"),
+                ]  # fmt: skip
+                await shard.client.deliver(one(list(records), partition=partition), far_deadline())
+            funnel = await shard.client.evaluate(evaluation('funnel("View" -> "View" -> "View")'), far_deadline())
+            assert list(funnel.steps) == [2, 2, 0]
+            request = evaluation("everyone")
+            request.question.CopyFrom(
+                segment_pb2.Question(
+                    breakdown=segment_pb2.Breakdown(segment=to_segment(parse("everyone")), attribute="plan")  # type: ignore[arg-type]
+                )
+            )
+            values = (await shard.client.evaluate(request, far_deadline())).values
+            assert [(row.value.text, row.count) for row in values] == [("gold", 2)]
+
+        self.run(tmp_path, test)
+
+    def test_as_of_and_the_time_zone_are_those_of_the_request(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a", 3)]), far_deadline())
+            assert await count(shard.client, as_of_ms=NOW_MS - 3 * DAY_MS - 1) == 0
+            assert await count(shard.client, as_of_ms=NOW_MS - 3 * DAY_MS) == 1
+            # Midnight UTC is still the day before in New York.
+            assert await count(shard.client, 'did("View", days_ago: 3)') == 1
+            assert await count(shard.client, 'did("View", days_ago: 3)', tz="America/New_York") == 1
+            noon = NOW_MS + DAY_MS // 2
+            assert await count(shard.client, 'did("View", days_ago: 4)', tz="America/New_York", as_of_ms=noon) == 1
+            assert await count(shard.client, 'did("View", days_ago: 3)', as_of_ms=noon) == 1
+
+        self.run(tmp_path, test)
+
+    def test_a_question_without_meaning_is_refused(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            for request in (
+                shard_pb2.EvaluateRequest(cluster=CLUSTER.cluster),
+                evaluation('did("View", last: 1d)', tz="Mars/Olympus"),
+                evaluation('did("View", ago: 60d..30d)'),
+            ):
+                assert (await refused(shard.client.evaluate(request, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
+
+        self.run(tmp_path, test)
+
+    def test_an_evaluation_beyond_its_deadline_ends_as_such(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a")]), far_deadline())
+            late = Deadline.after(0.0, 0.0)
+            assert (
+                await refused(shard.client.evaluate(evaluation('did("View")'), late))
+            ).code == code_pb2.DEADLINE_EXCEEDED
+
+        self.run(tmp_path, test)
+
+    def test_members_are_listed_with_the_position_of_every_partition(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            assert await listed(shard.client, "everyone") == ([], [(0, 0), (2, 0)])
+            await shard.client.deliver(one([view("a"), view("b", 9), view("größe")]), far_deadline())
+            await shard.client.deliver(one([view("c")], partition=2), far_deadline())
+            found, positions = await listed(shard.client, 'did("View", last: 1d)')
+            assert sorted(found) == sorted([b"ua", "ugröße".encode(), b"uc"])
+            assert positions == [(0, 1), (2, 1)]
+
+        self.run(tmp_path, test)
+
+    def test_many_members_come_in_pieces_without_loss(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cdp_router.shard_server._MEMBER_ROWS_PER_BATCH", 7)
+
+        async def test(shard: Shard) -> None:
+            await shard.client.deliver(one([view(f"u{n}") for n in range(50)]), far_deadline())
+            found, positions = await listed(shard.client, "everyone")
+            assert sorted(found) == sorted(b"uu%d" % n for n in range(50))
+            assert positions == [(0, 1), (2, 0)]
+
+        self.run(tmp_path, test)
+
+    def test_a_profile_is_read_with_its_latest_events_first(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            records = [view("a", 2), view("a", 5), view("a", 1), Change(user("a"), NOW_MS, {"plan": "gold"})]
+            await shard.client.deliver(one(list(records)), far_deadline())
+            response = await shard.client.read_profile(_profile("a", 2), far_deadline())
+            assert response.found
+            profile = response.profile
+            assert [(item.kind, item.value) for item in profile.identifiers] == [("user_id", "a")]
+            assert profile.created.ToMilliseconds() == NOW_MS - 5 * DAY_MS
+            assert {name: value.text for name, value in profile.attributes.items()} == {"plan": "gold"}
+            assert [event.properties["n"].integer for event in profile.events] == [1, 2]
+            assert profile.event_count == 3
+            assert profile.partition == 0
+            assert not (await shard.client.read_profile(_profile("b"), far_deadline())).found
+            assert not (await shard.client.read_profile(_profile("a", partition=2), far_deadline())).found
+
+        self.run(tmp_path, test)
+
+    @pytest.mark.parametrize("kind", ["", "email"])
+    def test_a_kind_of_identifier_there_is_not_is_refused(self, tmp_path: Path, kind: str) -> None:
+        async def test(shard: Shard) -> None:
+            request = _profile("a")
+            request.identifier.kind = kind
+            assert (await refused(shard.client.read_profile(request, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
+
+        self.run(tmp_path, test)
+
+    def test_the_status_tells_sizes(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a"), view("a"), view("b")]), far_deadline())
+            response = await shard.client.read_status(far_deadline())
+            found = [(item.partition, item.sequence, item.profiles, item.events) for item in response.partitions]
+            assert found == [(0, 1, 2, 3), (2, 0, 0, 0)]
+            assert response.partitions[0].unsealed == 3
+            assert sum(response.partitions[0].memory.values()) > 0
+            assert response.resident_bytes > 1 << 20
+            assert response.cluster == CLUSTER.cluster
+
+        self.run(tmp_path, test)
+
+    def test_the_schema_tells_names_of_all_partitions(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a")]), far_deadline())
+            await shard.client.deliver(one([Change(user("c"), NOW_MS, {"plan": 1})], partition=2), far_deadline())
+            names = (await shard.client.read_schema(far_deadline())).names
+            assert (list(names.events), list(names.properties), list(names.attributes)) == (["View"], ["n"], ["plan"])
+
+        self.run(tmp_path, test)
+
+    def test_a_sender_that_goes_away_does_not_undo_its_batch(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            shard.files.may_sync.clear()
+            shard.files.syncing.clear()
+            waiting = asyncio.create_task(shard.client.deliver(one([view("a")], b"b1"), far_deadline()))
+            await asyncio.to_thread(shard.files.syncing.wait)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            shard.files.may_sync.set()
+            again = await shard.client.deliver(one([view("a")], b"b1"), far_deadline())
+            assert [(item.accepted, item.duplicates) for item in again.outcomes] == [(0, 1)]
+            assert await count(shard.client, 'count("View") = 1') == 1
+
+        self.run(tmp_path, test)
+
+
+def _profile(name: str, events_max: int = 10, partition: int = 0) -> shard_pb2.ReadProfileRequest:
+    identifier = query_pb2.Identifier(kind="user_id", value=name)
+    return shard_pb2.ReadProfileRequest(
+        cluster=CLUSTER.cluster, partition=partition, identifier=identifier, events_max=events_max
+    )

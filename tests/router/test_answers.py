@@ -1,0 +1,129 @@
+"""What a client sees of merged contributions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cdp.v1 import ingest_pb2, query_pb2
+
+from cdp_query import tree
+from cdp_query.bind import Names
+from cdp_query.language import parse, print_question
+from cdp_query.partial import NONE_KEY, Partial, merge_all
+from cdp_query.stats import NodeStats
+from cdp_router.answers import Answering, answer
+from cdp_router.deadline import monotonic_ms
+from cdp_router.wire.partials import from_evaluation, to_evaluation
+from cdp_router.wire.values import from_value
+from cdp_store.values import Kind
+from tests.router.local_cluster import NOW_MS
+
+TEXT = 'plan = "gold" and (did("View") or not did("Buy"))'
+
+
+def _coverage(answered: int = 4, total: int = 4) -> query_pb2.Coverage:
+    positions = [ingest_pb2.PartitionPosition(partition=number, sequence=7) for number in range(answered)]
+    return query_pb2.Coverage(answered=positions, total=total)
+
+
+def _answer(partial: Partial, text: str = TEXT, **changed: Any) -> query_pb2.QueryResponse:
+    question = changed.pop("question", None) or parse(text)
+    given: dict[str, Any] = {
+        "question": question, "context": tree.Context(NOW_MS, "Europe/Berlin"), "text": print_question(question),
+        "partial": partial, "coverage": _coverage(), "warnings": [], "explain": False, "clock_ms": monotonic_ms(), "engine_ms": 1.5,
+    }  # fmt: skip
+    return answer(Answering(**{**given, **changed}))
+
+
+def test_an_answer_carries_the_counts_and_its_context() -> None:
+    found = _answer(Partial(10, 4))
+    assert (found.count, found.population) == (4, 10)
+    assert (found.as_of.ToMilliseconds(), found.tz) == (NOW_MS, "Europe/Berlin")
+    assert found.text == TEXT
+    assert found.exact
+    assert not found.flags
+    assert not found.warnings
+    assert len(found.coverage.answered) == found.coverage.total == 4
+    assert found.milliseconds >= 0
+    assert found.engine_milliseconds == 1.5
+
+
+def test_a_missing_partition_takes_exactness_away() -> None:
+    found = _answer(Partial(10, 4), coverage=_coverage(3))
+    assert not found.exact
+    assert list(found.flags) == ["PARTIAL"]
+
+
+def test_flags_name_type_mismatches_and_unknown_names() -> None:
+    found = _answer(
+        Partial(10, 4, stats={1: NodeStats(type_mismatch=2)}), warnings=["no event named 'x' has been seen"]
+    )
+    assert list(found.flags) == ["TYPE_MISMATCH", "UNKNOWN_NAME"]
+    assert list(found.warnings) == ["no event named 'x' has been seen"]
+    assert found.exact
+
+
+def test_what_was_scanned_is_summed_over_the_nodes() -> None:
+    found = _answer(Partial(stats={1: NodeStats(events=3, bytes=40), 3: NodeStats(events=4, bytes=2)}))
+    assert (found.events_scanned, found.bytes_scanned) == (7, 42)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a = 1 and b = 2", "(a = 1)  and  b = 2"), ('did("V")', 'did( "V" )')])
+def test_the_plan_hash_does_not_depend_on_spelling(one: str, other: str) -> None:
+    assert _answer(Partial(), one).plan_hash == _answer(Partial(), other).plan_hash
+    assert _answer(Partial(), one).plan_hash != _answer(Partial(), 'did("W")').plan_hash
+
+
+def test_the_plan_hash_tells_a_breakdown_from_its_segment_and_from_another() -> None:
+    questions = [tree.Everyone(), tree.Breakdown(tree.Everyone(), "plan"), tree.Breakdown(tree.Everyone(), "country")]
+    hashes = [_answer(Partial(), question=question).plan_hash for question in questions]
+    assert len(set(hashes)) == 3
+
+
+def test_a_breakdown_lists_the_largest_first_and_none_last_among_equals() -> None:
+    values = {
+        NONE_KEY: 3, (Kind.STRING, "b"): 3, (Kind.STRING, "a"): 3, (Kind.INT, 1): 5, (Kind.FLOAT, 1.0): 1,
+        (Kind.BOOL, True): 2,
+    }  # fmt: skip
+    partial = Partial(20, 17, (), {(int(kind), value): count for (kind, value), count in values.items()})
+    found = _answer(partial, question=tree.Breakdown(tree.Everyone(), "plan"))
+    rows = [(from_value(row.value), row.count) for row in found.breakdown]
+    assert rows == [(1, 5), ("a", 3), ("b", 3), (None, 3), (True, 2), (1.0, 1)]
+    assert [row.value.WhichOneof("kind") for row in found.breakdown] == [
+        "integer", "text", "text", None, "boolean", "number",
+    ]  # fmt: skip
+
+
+def test_a_funnel_has_a_step_for_each_event_even_when_nobody_is_there() -> None:
+    question = parse('funnel("View" -> ["Cart", "Basket"] -> "Buy")')
+    found = _answer(Partial(9, 2, (7, 4, 2)), question=question)
+    assert [(step.label, step.count) for step in found.funnel] == [("View", 7), ("Cart or Basket", 4), ("Buy", 2)]
+    assert [step.count for step in _answer(Partial(), question=question).funnel] == [0, 0, 0]
+
+
+def test_an_explanation_lists_every_node_under_its_parent() -> None:
+    stats = {number: NodeStats(rows_true=number, nanoseconds=2_000_000) for number in range(6)}
+    found = _answer(Partial(9, 2, stats=stats), explain=True)
+    assert [(step.depth, step.text, step.rows_true) for step in found.explanation] == [
+        (0, "all of", 0), (1, 'plan = "gold"', 1), (1, "any of", 2), (2, 'did("View")', 3), (2, "not", 4),
+        (3, 'did("Buy")', 5),
+    ]  # fmt: skip
+    assert {step.milliseconds for step in found.explanation} == {2.0}
+    assert not _answer(Partial(9, 2, stats=stats)).explanation
+
+
+def test_partials_survive_the_way_between_shard_and_router() -> None:
+    values = {
+        NONE_KEY: 1, (int(Kind.BOOL), True): 2, (int(Kind.INT), 1): 3, (int(Kind.FLOAT), 1.0): 4,
+        (int(Kind.STRING), ""): 5, (int(Kind.TIME), "2026-01-01T12:00:00.001000+00:00"): 6,
+    }  # fmt: skip
+    names = Names(frozenset({"View"}), frozenset({"p"}), frozenset({"plan"}))
+    stats = {0: NodeStats(1, 2, 3, 4, 5, 6, 7), 4: NodeStats(rows_true=1)}
+    partial = Partial(10, 4, (4, 2), values, names, stats)
+    position = ingest_pb2.PartitionPosition(partition=3, sequence=9)
+    message = to_evaluation(partial, [position])
+    received = from_evaluation(type(message).FromString(message.SerializeToString()))
+    assert received == partial
+    assert list(message.answered) == [position]
+    assert merge_all([received, Partial()]) == partial

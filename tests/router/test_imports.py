@@ -1,0 +1,39 @@
+"""What a client pays for: neither the compiler nor the server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+_LIST = "import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+_HEAVY = ("numba", "llvmlite", "cdp_query", "lark", "cdp_router.shard_server", "cdp_router.services", "cdp_store.store")
+
+
+def _loaded(module: str) -> set[str]:
+    """Modules a fresh interpreter has loaded after importing one."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LIST.format(module=module)], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("module", ["cdp_router.client", "cdp_router.cli.app"])
+def test_neither_compiler_nor_server_is_loaded(module: str) -> None:
+    loaded = _loaded(module)
+    assert module in loaded
+    assert {name for name in _HEAVY if name in loaded} == set()
+    assert not any(
+        name.startswith(("cdp_router.process", "grpc_reflection.", "grpc_health.", "uvloop")) for name in loaded
+    )
+
+
+def test_the_contract_loads_nothing_of_ours() -> None:
+    loaded = _loaded("cdp.v1.query_pb2")
+    assert not any(name.startswith(("cdp_store", "cdp_query", "cdp_router")) for name in loaded)
+
+
+def test_the_server_does_load_what_the_client_must_not() -> None:
+    assert {"numba", "cdp_query", "cdp_router.shard_server"} <= _loaded("cdp_router.process.shard")

@@ -1,0 +1,40 @@
+"""A shard, reached in the same process and over gRPC: the same behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+from cdp.v1 import shard_pb2_grpc
+
+from cdp_router.process.serving import SERVER_OPTIONS
+from cdp_router.services.shard import ShardService
+from cdp_router.shard_client import GrpcShardClient, LocalShardClient, ShardClient
+from cdp_router.shard_server import ShardServer
+from tests.router.shard_client_contract import ShardClientContract
+
+
+class TestLocalShardClient(ShardClientContract):
+    """In the same process."""
+
+    @asynccontextmanager
+    async def connect(self, server: ShardServer) -> AsyncIterator[ShardClient]:
+        yield LocalShardClient(server)
+
+
+class TestGrpcShardClient(ShardClientContract):
+    """Over a socket."""
+
+    @asynccontextmanager
+    async def connect(self, server: ShardServer) -> AsyncIterator[ShardClient]:
+        listening = grpc.aio.server(options=SERVER_OPTIONS)
+        shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), listening)
+        port = listening.add_insecure_port("127.0.0.1:0")
+        await listening.start()
+        client = GrpcShardClient(f"127.0.0.1:{port}")
+        try:
+            yield client
+        finally:
+            await client.close()
+            await listening.stop(None)

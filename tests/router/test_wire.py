@@ -1,0 +1,262 @@
+"""Questions on the wire: lossless both ways, and a path to whatever cannot be used."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from cdp.v1 import segment_pb2 as pb
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from cdp_query import pipeline, tree
+from cdp_query.errors import QueryError
+from cdp_query.limits import QUERY_NESTING_MAX
+from cdp_router.errors import RequestInvalid
+from cdp_router.wire.segments import from_question, to_question
+from tests import strategies
+
+
+def _questions() -> st.SearchStrategy[tree.Question]:
+    breakdowns = st.builds(tree.Breakdown, strategies.segments(3), st.sampled_from(strategies.ATTRIBUTE_NAMES))
+    return st.one_of(strategies.segments(), strategies.funnels(), breakdowns)
+
+
+def _typed(value: Any) -> str:
+    """A form of a tree in which 1, 1.0 and true, and 0.0 and -0.0, differ."""
+    return repr(value)
+
+
+@given(_questions())
+def test_a_tree_survives_the_way_over_bytes(question: tree.Question) -> None:
+    received = pb.Question.FromString(to_question(question).SerializeToString())
+    assert _typed(from_question(received)) == _typed(question)
+
+
+@given(_questions())
+def test_a_tree_survives_the_way_over_json(question: tree.Question) -> None:
+    received = json_format.Parse(json_format.MessageToJson(to_question(question)), pb.Question())
+    assert _typed(from_question(received)) == _typed(question)
+
+
+@given(strategies.segments())
+def test_a_rewritten_tree_survives_as_well(segment: tree.Node) -> None:
+    context = tree.Context(strategies.BORDER_MS)
+    try:
+        checked = pipeline.check(segment, context)
+    except QueryError:
+        assume(False)
+    received = pb.Question.FromString(to_question(checked).SerializeToString())
+    assert _typed(from_question(received)) == _typed(checked)
+
+
+# --------------------------------------------------------------------------------------------------------- what is bad
+
+_VIEW = {"names": ["View"]}
+_ONE = {"integer": "1"}
+_DAY = {"amount": "1", "unit": "DURATION_UNIT_DAY"}
+_SET = {"existence": {}}
+
+
+def _attribute(**condition: Any) -> dict[str, Any]:
+    return {"segment": {"attribute": {"name": "plan", "condition": condition}}}
+
+
+def _did(**fields: Any) -> dict[str, Any]:
+    return {"segment": {"did": {"events": _VIEW, **fields}}}
+
+
+def _where(**node: Any) -> dict[str, Any]:
+    return _did(events={"names": ["View"], "where": node})
+
+
+def _count(**fields: Any) -> dict[str, Any]:
+    whole = {"events": _VIEW, "operator": "COMPARISON_OPERATOR_GE", "value": _ONE, **fields}
+    return {"segment": {"count": {name: value for name, value in whole.items() if value is not None}}}
+
+
+def _aggregate(**fields: Any) -> dict[str, Any]:
+    whole = {
+        "function": "AGGREGATE_FUNCTION_SUM", "property": "p", "events": _VIEW, "operator": "COMPARISON_OPERATOR_GE",
+        "value": _ONE, **fields,
+    }  # fmt: skip
+    return {"segment": {"aggregate": {name: value for name, value in whole.items() if value is not None}}}
+
+
+# (what is wrong with the question, as protobuf JSON; the path of the field that is to blame)
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({}, "question.form"),
+    ({"segment": {}}, "segment.node"),
+    ({"segment": {"negation": {}}}, "segment.negation.node"),
+    ({"segment": {"all": {"items": [{"everyone": {}}, {}]}}}, "segment.all.items[1].node"),
+    ({"segment": {"any": {"items": [{"all": {"items": [{}]}}]}}}, "segment.any.items[0].all.items[0].node"),
+    ({"breakdown": {}}, "breakdown.segment.node"),
+    ({"breakdown": {"segment": {"everyone": {}}}}, "breakdown.attribute"),
+    ({"segment": {"attribute": {"condition": _SET}}}, "segment.attribute.name"),
+    ({"segment": {"attribute": {"name": "plan"}}}, "segment.attribute.condition"),
+    (_attribute(comparison={"value": _ONE}), "segment.attribute.condition.comparison.operator"),
+    (
+        _attribute(comparison={"operator": 99, "value": _ONE}), "segment.attribute.condition.comparison.operator",
+    ),
+    (_attribute(comparison={"operator": 1}), "segment.attribute.condition.comparison.value"),
+    (
+        _attribute(comparison={"operator": 1, "value": {"number": "NaN"}}),
+        "segment.attribute.condition.comparison.value",
+    ),
+    (_attribute(one_of={}), "segment.attribute.condition.one_of.values"),
+    (_attribute(one_of={"values": [_ONE, {}]}), "segment.attribute.condition.one_of.values[1]"),
+    (_attribute(between={"high": _ONE}), "segment.attribute.condition.between.low"),
+    (_attribute(between={"low": _ONE}), "segment.attribute.condition.between.high"),
+    (_attribute(text={"pattern": "x"}), "segment.attribute.condition.text.operator"),
+    (_attribute(list={"values": [_ONE]}), "segment.attribute.condition.list.operator"),
+    (_attribute(list={"operator": 1}), "segment.attribute.condition.list.values"),
+    (_attribute(list={"operator": 1, "values": [_ONE, _ONE]}), "segment.attribute.condition.list.values"),
+    (_attribute(size={"size": "1"}), "segment.attribute.condition.size.operator"),
+    ({"segment": {"did": {}}}, "segment.did.events.names"),
+    (_did(events={"names": [""]}), "segment.did.events.names"),
+    (_where(), "segment.did.events.where.node"),
+    (_where(negation={}), "segment.did.events.where.negation.node"),
+    (_where(all={"items": [{}]}), "segment.did.events.where.all.items[0].node"),
+    (_where(any={"items": [{}]}), "segment.did.events.where.any.items[0].node"),
+    (_where(property={"condition": _SET}), "segment.did.events.where.property.name"),
+    (_where(property={"name": "p"}), "segment.did.events.where.property.condition"),
+    (_did(window={"last": {"amount": "1"}}), "segment.did.window.last.unit"),
+    (_did(window={"last": {"amount": "-1", "unit": 5}}), "segment.did.window.last.amount"),
+    (_did(window={"last_calendar": {"amount": "1"}}), "segment.did.window.last_calendar.unit"),
+    (_did(window={"days_ago": "-1"}), "segment.did.window.days_ago"),
+    (_did(window={"ago": {"far": _DAY}}), "segment.did.window.ago.near.unit"),
+    (_did(window={"ago": {"near": _DAY}}), "segment.did.window.ago.far.unit"),
+    (_did(window={"more_than_ago": {}}), "segment.did.window.more_than_ago.unit"),
+    (_did(window={"this": 0}), "segment.did.window.this"),
+    (_did(window={"previous": 0}), "segment.did.window.previous"),
+    (_count(operator=None), "segment.count.operator"),
+    (_count(value=None), "segment.count.value"),
+    (_count(value={"text": "1"}), "segment.count.value"),
+    (_count(value={"boolean": True}), "segment.count.value"),
+    (_aggregate(function=None), "segment.aggregate.function"),
+    (_aggregate(property=None), "segment.aggregate.property"),
+    (_aggregate(operator=None), "segment.aggregate.operator"),
+    (_aggregate(value={"moment": "2026-01-01"}), "segment.aggregate.value"),
+    ({"segment": {"occurrence": {"events": _VIEW}}}, "segment.occurrence.occurrence"),
+    ({"segment": {"sequence": {"steps": [_VIEW, {}]}}}, "segment.sequence.steps[1].names"),
+    ({"segment": {"sequence": {"steps": [{"names": ["View"], "where": {}}]}}}, "segment.sequence.steps[0].where.node"),
+    ({"segment": {"sequence": {"steps": [_VIEW, _VIEW], "within": {}}}}, "segment.sequence.within.unit"),
+    ({"funnel": {"steps": [{}]}}, "funnel.steps[0].names"),
+    ({"funnel": {"steps": [_VIEW, _VIEW], "within": {"amount": "1"}}}, "funnel.within.unit"),
+    ({"funnel": {"steps": [_VIEW, _VIEW], "window": {"last": {}}}}, "funnel.window.last.unit"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("question", "path"), BAD, ids=[f"{number}-{path}" for number, (_, path) in enumerate(BAD)])
+def test_what_is_missing_or_unspecified_is_named_by_its_path(question: dict[str, Any], path: str) -> None:
+    with pytest.raises(RequestInvalid) as caught:
+        from_question(json_format.ParseDict(question, pb.Question()))
+    assert caught.value.field == path
+    assert caught.value.problem
+
+
+def test_every_enumeration_of_the_contract_is_among_the_bad_cases() -> None:
+    reached = {path.rsplit(".", 1)[-1] for _, path in BAD}
+    enumerations = {
+        field.name
+        for message in pb.DESCRIPTOR.message_types_by_name.values()
+        for field in message.fields
+        if field.enum_type is not None
+    }
+    assert enumerations <= reached
+
+
+def _deep(levels: int, kind: str) -> pb.Question:
+    """Segments inside each other, built in place: copying would already meet the limit of protobuf."""
+    question = pb.Question()
+    segment = question.segment
+    for _ in range(levels):
+        segment = segment.negation if kind == "negation" else segment.all.items.add()
+    segment.everyone.SetInParent()
+    return question
+
+
+@pytest.mark.parametrize("kind", ["negation", "all"])
+def test_nesting_beyond_the_limit_is_refused(kind: str) -> None:
+    assert from_question(_deep(QUERY_NESTING_MAX - 1, kind))
+    with pytest.raises(RequestInvalid, match=f"{QUERY_NESTING_MAX} levels"):
+        from_question(_deep(QUERY_NESTING_MAX + 1, kind))
+
+
+@pytest.mark.parametrize("kind", ["negation", "all"])
+def test_whatever_nesting_is_allowed_fits_through_a_protobuf_parser(kind: str) -> None:
+    levels = 1
+    while True:
+        try:
+            from_question(_deep(levels + 1, kind))
+        except RequestInvalid:
+            break
+        levels += 1
+    packed = _deep(levels, kind).SerializeToString()
+    assert pb.Question.FromString(packed) == _deep(levels, kind)
+
+
+# ------------------------------------------------------------------------------------------------------ mutated bytes
+
+
+@given(_questions(), st.integers(0, 1 << 40))
+def test_any_message_is_a_question_or_is_refused_with_a_reason(question: tree.Question, seed: int) -> None:
+    chance, data = random.Random(seed), bytearray(to_question(question).SerializeToString())
+    for _ in range(chance.randrange(1, 4)):
+        at = chance.randrange(len(data))
+        data[at] = chance.choice((0, 1, 0x7F, 0xFF, chance.randrange(256), (data[at] + 1) % 256))
+    try:
+        message = pb.Question.FromString(bytes(data))
+    except DecodeError:
+        return  # gRPC refuses it before we see it
+    try:
+        received = from_question(message)
+        checked = pipeline.check(received, tree.Context(strategies.BORDER_MS))
+    except (RequestInvalid, QueryError) as error:
+        assert str(error)
+        return
+    assert _typed(from_question(to_question(checked))) == _typed(checked)
+
+
+_MOMENTS = ("", "x", "0001-01-01", "9999-12-31", "9999-12-31T23:59:59.999Z", "2026-02-30", "2026-01-01T", "2026-W01-1")
+_AMOUNTS = (0, 1, 10**6, 10**12, (1 << 63) - 1)
+
+
+def _extreme_windows() -> st.SearchStrategy[tree.Window]:
+    moments = st.sampled_from(_MOMENTS).map(tree.Moment)
+    spans = st.builds(tree.Duration, st.sampled_from(_AMOUNTS), st.sampled_from(tree.DURATION_UNITS))
+    units = st.sampled_from(tree.CALENDAR_UNITS)
+    return st.one_of(
+        st.builds(tree.FromTo, moments, moments), st.builds(tree.Before, moments), st.builds(tree.After, moments),
+        st.builds(tree.Last, spans), st.builds(tree.LastCalendar, spans), st.builds(tree.MoreThanAgo, spans),
+        st.builds(tree.Ago, spans, spans), st.builds(tree.DaysAgo, st.sampled_from(_AMOUNTS)),
+        st.builds(tree.This, units), st.builds(tree.Previous, units),
+    )  # fmt: skip
+
+
+_EXTREME_INSTANTS = (-62_135_596_800_000, 253_402_300_799_999, 0, strategies.BORDER_MS)
+
+
+@given(
+    _extreme_windows(), st.sampled_from(_EXTREME_INSTANTS), st.sampled_from((*strategies.ZONES, "Pacific/Kiritimati"))
+)
+def test_any_window_at_any_instant_is_answered_or_refused_with_a_reason(
+    window: tree.Window, as_of_ms: int, tz: str
+) -> None:
+    question = tree.Did(tree.Events(("View",)), window)
+    try:
+        pipeline.check(question, tree.Context(as_of_ms, tz))
+    except QueryError as error:
+        assert str(error)
+
+
+@given(st.sampled_from(_MOMENTS), st.sampled_from(tuple(tree.Op)), st.sampled_from(strategies.ZONES))
+def test_any_moment_is_compared_or_refused_with_a_reason(iso: str, op: tree.Op, tz: str) -> None:
+    question = tree.AttributeTest("since", tree.Compare(op, tree.Moment(iso)))
+    try:
+        pipeline.check(question, tree.Context(strategies.BORDER_MS, tz))
+    except QueryError as error:
+        assert str(error)

@@ -1,0 +1,146 @@
+"""Run in a fresh process: warm the kernels, do what a cluster does, print which kernels compiled after warming.
+
+python -m tests.router.warmed_workload FOLDER
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import sys
+from pathlib import Path
+
+import numba.core.dispatcher
+
+import cdp_query.kernels
+import cdp_store.kernels
+from cdp_query.errors import QueryError
+from cdp_router.errors import RequestInvalid
+from cdp_router.warming import warm_kernels
+from tests.router.encodings import (
+    DAY_MS,
+    Sent,
+    arrow_batch,
+    arrow_table,
+    instant,
+    msgpack_batch,
+    msgpack_row,
+    protobuf_batch,
+)
+from tests.router.local_cluster import NOW_MS, LocalCluster, local_cluster
+from tests.router.test_columnarise import TYPES
+
+_NUMBERS = (1, -1, 200, -200, 60_000, 1 << 20, 1 << 31, -(1 << 31), 1 << 40, (1 << 63) - 1, -(1 << 63))
+_FLOATS = (0.5, 12.95, 1e300, float(1 << 20), -0.0)
+_KINDS = (*_NUMBERS, *_FLOATS, "text", "", True, ["a", 1], [], instant(NOW_MS), None)
+
+_CONDITIONS = (
+    "p = 1", "p != 1.5", "p > 3", "p <= 1e9", "p between -5 and 70000", "p in [1, 2.5, 200]", "p not in [3]", 'p = "text"',
+    'p != "text" ci', 'p in ["text", "x"]', 'p contains "e"', 'p not starts_with "t" ci', 'p ends_with "t"',
+    'p matches "t.x"', "p = true", "exists(p)", "missing(p)", 'p has "a"', 'p has_any ["a", 1]', 'p has_all ["a"]',
+    'p has_none ["a"]', "size(p) >= 1", "p = 2026-01-01", "p > 2025-01-01T00:00:00Z", "p between 2025-01-01 and 2026-12-31",
+)  # fmt: skip
+_WINDOWS = (
+    "last: 3d", "last: 400d", "last_calendar: 2w", "from: 2025-11-01, to: 2025-12-01", "before: 2025-12-01",
+    "after: 2025-12-01", "days_ago: 2", "ago: 1d..60d", "more_than_ago: 30d", "this: month", "previous: year",
+)  # fmt: skip
+
+
+def _signatures() -> dict[str, set[str]]:
+    """Compiled signatures of every kernel, by name."""
+    found = dict[str, set[str]]()
+    for package in (cdp_store.kernels, cdp_query.kernels):
+        for module in pkgutil.iter_modules(package.__path__):
+            for name, value in vars(importlib.import_module(f"{package.__name__}.{module.name}")).items():
+                if isinstance(value, numba.core.dispatcher.Dispatcher):
+                    found[f"{value.__module__}.{name}"] = set(map(str, value.signatures))
+    return found
+
+
+def _questions() -> list[str]:
+    ev = '"View"'
+    questions = ["everyone", "not everyone", 'p = 1 or (n > 3 and not plan = "gold")']
+    questions += _CONDITIONS
+    questions += [f"did({ev}, {condition})" for condition in _CONDITIONS]
+    questions += [f"did({ev}, n > 1 or not {condition})" for condition in _CONDITIONS]
+    for window in _WINDOWS:
+        questions += [
+            f"did({ev}, {window})", f"count({ev}, {window}) >= 2", f'count(["View", "Buy"], {window}) = 0',
+            f"sum({ev}.n, {window}) > 1", f"first_time({ev}, {window})", f"last_time({ev}, p > 1, {window})",
+            f'sequence({ev} -> "Buy", within: 2d, {window})',
+        ]  # fmt: skip
+    for aggregate in ("sum", "min", "max", "avg"):
+        for name in ("n", "p", "price", "text", "mixed", "never"):
+            questions.append(f"{aggregate}({ev}.{name}) > 1")
+            questions.append(f"{aggregate}({ev}.{name}, p > 1, last: 3d) != 2.5")
+    questions += [
+        f"count({ev}, zero: exclude) < 5", f"count({ev}) != 2", 'did("Never")', f"count({ev}, never = 1) = 0",
+        f"sequence({ev} -> {ev} -> {ev}, tie: strict)", f'sequence({ev}(n > 1) -> ["Buy", "View"])',
+        f'funnel({ev} -> "Buy" -> {ev}, within: 3d, last: 90d)', f'funnel({ev} -> "Buy", tie: strict)',
+    ]  # fmt: skip
+    return questions
+
+
+def _records(seed: int, count: int) -> list[Sent]:
+    records = list[Sent]()
+    for n in range(count):
+        who = f"u{(seed + n) % 23}"
+        kind = _KINDS[n % len(_KINDS)]
+        values = {
+            "p": kind, "n": _NUMBERS[n % len(_NUMBERS)] if n % 2 else n, "price": _FLOATS[n % len(_FLOATS)],
+            "text": f"t{n % 5}", "mixed": n if n % 2 else n / 2, "m": {"x": n % 300}, "one": 7,
+        }  # fmt: skip
+        time_ms = NOW_MS - (n * 37 % 400) * DAY_MS // 4
+        records.append(Sent(("View", "Buy")[n % 2], who, time_ms, values, message_id=f"{seed}-{n}" if n % 3 else ""))
+        records.append(Sent(None, who, time_ms, {"p": kind, "plan": "gold", "n": n, "tags": ["a"], "gone": None}))
+    return records
+
+
+def _ask_all(cluster: LocalCluster) -> None:
+    for as_of_ms in (None, NOW_MS - 60 * DAY_MS, 0):
+        for text in _questions():
+            try:
+                cluster.query(text, as_of_ms, explain=True)
+            except (QueryError, RequestInvalid) as error:
+                assert "64 bits" in str(error), (text, error)
+        for attribute in ("plan", "p", "n", "tags", "gone", "never"):
+            cluster.query('did("View")', as_of_ms, by=attribute)
+    cluster.query('did("View", last_calendar: 3d)', tz="Europe/Berlin", exclude_anonymous=True)
+    cluster.members('did("View") and p = 1')
+    cluster.members("not everyone")
+    cluster.profile(user_id="u1")
+
+
+def _work(folder: Path) -> None:
+    with local_cluster(folder) as cluster:
+        cluster.query("everyone")
+        for seed in range(7):
+            records = _records(seed, 150)
+            cluster.ingest(protobuf_batch(records))
+            cluster.ingest(protobuf_batch(records[:2]))
+            cluster.ingest(msgpack_batch([*map(msgpack_row, _records(seed + 100, 20)), "bad"]))
+            typed = [record._replace(values={"n": 1, "text": "x"}) for record in records[:10]]
+            cluster.ingest(arrow_batch(arrow_table(typed, TYPES)))
+            cluster.ingest(arrow_batch(arrow_table([typed[0]._replace(user_id=""), typed[2]], TYPES)))
+            cluster.ingest(protobuf_batch([Sent("View", "", NOW_MS, {}, anonymous_id=f"x{seed}")]))
+            if seed in (0, 6):
+                _ask_all(cluster)
+            cluster.seal()
+        _ask_all(cluster)
+    with local_cluster(folder) as cluster:  # from the log
+        _ask_all(cluster)
+
+
+def main() -> None:
+    """Warm, work, compare."""
+    warm_kernels(lambda done, total: None)
+    before = _signatures()
+    _work(Path(sys.argv[1]))
+    after = _signatures()
+    late = {name: sorted(after[name] - before[name]) for name in after if after[name] - before[name]}
+    print(json.dumps({"warmed": sum(map(len, before.values())), "kernels": len(before), "late": late}))
+
+
+if __name__ == "__main__":
+    main()
