@@ -7,7 +7,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format proto warm clean
+.PHONY: help setup demo test test-fast bench bench-m bench-l check format proto warm clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,15 @@ test: warm ## Run all tests (minutes)
 
 test-fast: warm ## Run the tests of store and query layers only
 	$(PYTEST) -n 2 --dist loadfile tests/store tests/query
+
+bench: $(BENCH_STAMP) warm ## Measure us and the peers at scale S (minutes)
+	$(BIN)/python -m benchmarks.run --scale S
+
+bench-m: $(BENCH_STAMP) warm ## The same at scale M: 2 M profiles, 50 M events (an hour, 20 GB of memory)
+	$(BIN)/python -m benchmarks.run --scale M
+
+bench-l: $(BENCH_STAMP) warm ## The same at scale L: 10 M profiles, 200 M events (hours)
+	$(BIN)/python -m benchmarks.run --scale L
 
 check: $(STAMP) ## Format, lint, types, import arrows, contract, generated code
 	$(BIN)/ruff format --check .

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from cdp.v1 import ingest_pb2, query_pb2
 
 from benchmarks.answers import AnswerKind
 from benchmarks.cluster import running_cluster
 from benchmarks.dataset import Dataset
 from benchmarks.engines import THREADS
 from benchmarks.queries import QUERIES, Query
-from cdp.v1 import ingest_pb2, query_pb2
 from cdp_router.client import Client
 from cdp_router.wire.values import to_timestamp
 
@@ -87,13 +87,14 @@ def record_batches(dataset: Dataset) -> Iterator[pa.Table]:
     """Attributes as first set, later changes, then events, in the columns that `arrow_columns` takes."""
     for path in (dataset.profiles, dataset.changes):
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
-            yield _renamed(pa.Table.from_batches([batch]), {"set_at": "time"})
+            yield renamed(pa.Table.from_batches([batch]), {"set_at": "time"})
     for path in dataset.event_parts:
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
-            yield _renamed(pa.Table.from_batches([batch]), {"ts": "time"})
+            yield renamed(pa.Table.from_batches([batch]), {"ts": "time"})
 
 
-def _renamed(table: pa.Table, names: dict[str, str]) -> pa.Table:
+def renamed(table: pa.Table, names: dict[str, str]) -> pa.Table:
+    """The table with some columns under other names."""
     return table.rename_columns([names.get(name, name) for name in table.column_names])
 
 

@@ -16,8 +16,10 @@ from benchmarks.answers import Answer, summarise
 from benchmarks.dataset import Dataset
 from benchmarks.engines import ENGINES, answers
 from benchmarks.generate import DEFAULT_CACHE, generate
+from benchmarks.ingest_ours import measure_our_ingest
 from benchmarks.ingest_peers import measure_ingest
 from benchmarks.measure import EngineProcess, Loaded, Measured, loaded_engines, measure_rounds
+from benchmarks.mixed import measure_cluster
 from benchmarks.processes import run_isolated
 from benchmarks.queries import QUERIES
 from benchmarks.report import write_report
@@ -70,8 +72,15 @@ def _measure_group(engines: dict[str, EngineProcess], rounds: int, findings: Fin
 
 def _sections(dataset: Dataset, engines: Iterable[str]) -> dict[str, dict[str, Any]]:
     """What is measured apart from the queries, by the result's section."""
-    _console.print("measuring durable ingest and memory bandwidth")
-    return {"ingest": measure_ingest(engines, dataset), "roofline": run_isolated(measure_roofline)}
+    _console.print("measuring durable ingest, queries beside ingest, restart, and memory bandwidth")
+    sections: dict[str, dict[str, Any]] = {
+        "ingest": dict(measure_ingest(engines, dataset)),
+        "roofline": run_isolated(measure_roofline),
+    }
+    if OURS in engines:
+        sections["ingest"] |= {f"ours {road}": facts for road, facts in measure_our_ingest(dataset).items()}
+        sections |= measure_cluster(dataset)
+    return sections
 
 
 def _result(scale: Scale, seed: int, rounds: int, findings: Findings, sections: dict[str, dict[str, Any]]) -> RunResult:

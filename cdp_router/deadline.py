@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from cdp_query.errors import QueryCancelled
 
+_MERGE_SHARE = 0.25
+_MERGE_SECONDS_MAX = 0.5
 _NO_DEADLINE_SECONDS = 10**8  # gRPC reports an enormous remaining time when the caller set none
 
 
@@ -30,6 +32,10 @@ class Deadline:
     def remaining(self) -> float:
         """Seconds left, not below 0."""
         return max(0.0, self.at - time.monotonic())
+
+    def for_shards(self) -> Deadline:
+        """A little earlier, so that what shards did or did not answer can still be told to the caller in time."""
+        return Deadline(self.at - min(self.remaining() * _MERGE_SHARE, _MERGE_SECONDS_MAX))
 
     def check(self) -> None:
         """Raise QueryCancelled once the deadline has passed."""

@@ -25,8 +25,12 @@ ValueKey = tuple[str, Any]  # ("int", 5): the type's name and the value, so that
 
 _INT64 = range(-(1 << 63), 1 << 63)
 _COMPARE: dict[tree.Op, Callable[[Any, Any], bool]] = {
-    tree.Op.EQ: operator.eq, tree.Op.NE: operator.ne, tree.Op.LT: operator.lt,
-    tree.Op.LE: operator.le, tree.Op.GT: operator.gt, tree.Op.GE: operator.ge,
+    tree.Op.EQ: operator.eq,
+    tree.Op.NE: operator.ne,
+    tree.Op.LT: operator.lt,
+    tree.Op.LE: operator.le,
+    tree.Op.GT: operator.gt,
+    tree.Op.GE: operator.ge,
 }
 
 
@@ -145,8 +149,7 @@ def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -
 
 def _done(events: tree.Events, window: tree.Window, profile: Profile, context: tree.Context) -> list[Event]:
     return [
-        event for event in profile.events
-        if in_window(window, event.ts, context) and _is_one_of(event, events, context)
+        event for event in profile.events if in_window(window, event.ts, context) and _is_one_of(event, events, context)
     ]
 
 
@@ -204,9 +207,7 @@ def exact_sum(numbers: Sequence[int | float]) -> int | float:
 def deepest_step(report: tree.SequenceTest | tree.Funnel, profile: Profile, context: tree.Context) -> int:
     """Most steps any attempt completes; found by trying every choice of different events."""
     events = profile.events
-    matching = [
-        [i for i, event in enumerate(events) if _is_one_of(event, step, context)] for step in report.steps
-    ]
+    matching = [[i for i, event in enumerate(events) if _is_one_of(event, step, context)] for step in report.steps]
     matching[0] = [i for i in matching[0] if in_window(report.window, events[i].ts, context)]
     within = inf if report.within is None else length_ms(report.within)
 
@@ -307,7 +308,8 @@ def _text_holds(op: tree.TextOp, value: Value, pattern: str, ci: bool) -> bool:
         return re.search(pattern, value, re.IGNORECASE if ci else 0) is not None
     text, part = _folded(value, ci), _folded(pattern, ci)
     tests = {
-        tree.TextOp.CONTAINS: part in text, tree.TextOp.STARTS_WITH: text.startswith(part),
+        tree.TextOp.CONTAINS: part in text,
+        tree.TextOp.STARTS_WITH: text.startswith(part),
         tree.TextOp.ENDS_WITH: text.endswith(part),
     }
     return tests[op]

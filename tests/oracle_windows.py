@@ -15,8 +15,12 @@ from cdp_query import tree
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ELAPSED = {
-    "ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1),
-    "d": timedelta(days=1), "w": timedelta(weeks=1),
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
 }
 _CALENDAR_UNIT = {"d": "day", "w": "week", "mo": "month", "y": "year"}
 
@@ -123,8 +127,10 @@ def _earlier(now: int, duration: tree.Duration, tz: ZoneInfo) -> int:
 
 def _first_day(day: date, unit: str) -> date:
     first = {
-        "day": day, "week": day - timedelta(days=day.isoweekday() - 1),
-        "month": date(day.year, day.month, 1), "year": date(day.year, 1, 1),
+        "day": day,
+        "week": day - timedelta(days=day.isoweekday() - 1),
+        "month": date(day.year, day.month, 1),
+        "year": date(day.year, 1, 1),
     }
     return first[unit]
 

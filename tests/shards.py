@@ -71,7 +71,11 @@ class Shards:
         return merge_all(pipeline.evaluate(checked, view, binder) for view in views or self.capture())
 
     def members(
-        self, segment: tree.Node, context: tree.Context, *, rewritten: bool = True,
+        self,
+        segment: tree.Node,
+        context: tree.Context,
+        *,
+        rewritten: bool = True,
         views: Sequence[PartitionView] | None = None,
     ) -> set[User]:
         """The users of a segment; `rewritten` False leaves the rewrite rules out."""
@@ -82,9 +86,7 @@ class Shards:
         found = set[User]()
         for partition, view in zip(self.partitions, views or self.capture(), strict=True):
             offsets, data = partition.identifiers(pipeline.members(question, view, binder))
-            found.update(
-                User(*decode_identifier(data[a:b].tobytes())) for a, b in pairwise(offsets)
-            )
+            found.update(User(*decode_identifier(data[a:b].tobytes())) for a, b in pairwise(offsets))
         return found
 
     def _home(self, user: User) -> int:

@@ -15,26 +15,63 @@ from tests.raw_records import Change, Event, Record, anonymous, user
 
 DAY_MS = 86_400_000
 # The border between two buckets that lies in early 2026, so that months, days and buckets all change nearby.
-BORDER_MS = (datetime(2026, 1, 15, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
-    milliseconds=BUCKET_MS
-) * BUCKET_MS
+BORDER_MS = (
+    (datetime(2026, 1, 15, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC))
+    // timedelta(milliseconds=BUCKET_MS)
+    * BUCKET_MS
+)
 
 USERS = (user("ann"), user("bob"), user("čen"), user("dee"), anonymous("ann"), anonymous("x1"))
-EVENT_NAMES = ("View", "Buy", "Sign \"up\"")
+EVENT_NAMES = ("View", "Buy", 'Sign "up"')
 PROPERTY_NAMES = ("amount", "item.größe", "odd name")
 ATTRIBUTE_NAMES = ("plan", "tags", "since", "and")
 UNKNOWN_NAME = "never seen"
 
 TIMES = (
-    BORDER_MS, BORDER_MS - 1, BORDER_MS + 1, BORDER_MS + BUCKET_MS - 1, BORDER_MS + BUCKET_MS, BORDER_MS - BUCKET_MS,
+    BORDER_MS,
+    BORDER_MS - 1,
+    BORDER_MS + 1,
+    BORDER_MS + BUCKET_MS - 1,
+    BORDER_MS + BUCKET_MS,
+    BORDER_MS - BUCKET_MS,
     *(BORDER_MS + hours * 3_600_000 for hours in (1, 2, 23, 24, 25, 48, 24 * 7, 24 * 31)),
-    1_774_745_999_999, 1_774_746_000_000,  # 29 March 2026, 01:00 UTC: summer time starts in Berlin
+    1_774_745_999_999,
+    1_774_746_000_000,  # 29 March 2026, 01:00 UTC: summer time starts in Berlin
     1_772_953_200_000,  # 8 March 2026, 07:00 UTC: summer time starts in New York
-    0, -1, -BUCKET_MS - 1, 951_782_400_000,  # 29 February 2000
+    0,
+    -1,
+    -BUCKET_MS - 1,
+    951_782_400_000,  # 29 February 2000
 )
 NUMBERS = (
-    0, 1, 2, 3, -1, -7, 255, 256, 70_000, 2**32 + 1, 2**53, 2**53 + 1, -(2**53) - 1,
-    0.0, -0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 12.95, -7.25, 1e-7, 1e16, 1e16 + 2, float(2**53), 5e-324,
+    0,
+    1,
+    2,
+    3,
+    -1,
+    -7,
+    255,
+    256,
+    70_000,
+    2**32 + 1,
+    2**53,
+    2**53 + 1,
+    -(2**53) - 1,
+    0.0,
+    -0.0,
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    1.0,
+    2.5,
+    12.95,
+    -7.25,
+    1e-7,
+    1e16,
+    1e16 + 2,
+    float(2**53),
+    5e-324,
 )
 EXTREME_NUMBERS = (2**63 - 1, -(2**63), 2**62, 2**63 - 2, 1e300, -1e300, 9.3e18)
 TEXTS = ("", "a", "gold", "Gold", "golden", "größe", "GRÖßE", "a.b", "日本", "x\ny", "5", 'say "hi"')
@@ -42,14 +79,31 @@ MOMENT_VALUES = tuple(
     datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms) for ms in (0, -1, *TIMES[:6], TIMES[-1])
 )
 TYPICAL = {
-    "amount": "number", "item.größe": "text", "odd name": "list", "plan": "text", "tags": "list", "since": "time",
+    "amount": "number",
+    "item.größe": "text",
+    "odd name": "list",
+    "plan": "text",
+    "tags": "list",
+    "since": "time",
     "and": "number",
 }
 POOLS = {"number": NUMBERS, "text": TEXTS, "time": MOMENT_VALUES, "flag": (False, True)}
-MOMENTS = tuple(map(tree.Moment, (
-    "2026-01-15", "2026-01-16", "1970-01-01", "2026-03-29", "2000-02-29", "2026-01-15T00:00", "2026-01-15T00:00:00Z",
-    "2026-01-15T01:00:00.001+05:30", "2026-03-29T02:30",
-)))
+MOMENTS = tuple(
+    map(
+        tree.Moment,
+        (
+            "2026-01-15",
+            "2026-01-16",
+            "1970-01-01",
+            "2026-03-29",
+            "2000-02-29",
+            "2026-01-15T00:00",
+            "2026-01-15T00:00:00Z",
+            "2026-01-15T01:00:00.001+05:30",
+            "2026-03-29T02:30",
+        ),
+    )
+)
 PATTERNS = ("^a", "l+d", "o.d", "", "e$", "[0-9]", "ö", "(?:gold|a.b)")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
 
@@ -139,7 +193,10 @@ def contexts() -> st.SearchStrategy[tree.Context]:
 def literals(kind: str | None = None) -> st.SearchStrategy[tree.Literal]:
     """Literals of one type or of all, taken from the stored values so that they hit."""
     pools: dict[str, Sequence[tree.Literal]] = {
-        "number": NUMBERS + EXTREME_NUMBERS, "text": TEXTS, "time": MOMENTS, "flag": (False, True),
+        "number": NUMBERS + EXTREME_NUMBERS,
+        "text": TEXTS,
+        "time": MOMENTS,
+        "flag": (False, True),
     }
     pools["list"] = (*TEXTS[:4], *NUMBERS[:4], True, *MOMENTS[:2])
     return st.sampled_from([literal for pool in pools.values() for literal in pool] if kind is None else pools[kind])
@@ -204,7 +261,10 @@ def _list_conditions() -> list[st.SearchStrategy[tree.Condition]]:
 def conditions(kind: str | None = None) -> st.SearchStrategy[tree.Condition]:
     """Every condition that suits a kind of value, or all of them."""
     forms = {
-        "number": _number_conditions, "time": _time_conditions, "text": _text_conditions, "list": _list_conditions,
+        "number": _number_conditions,
+        "time": _time_conditions,
+        "text": _text_conditions,
+        "list": _list_conditions,
     }
     if kind is not None:
         return st.one_of(forms[kind]())
@@ -224,23 +284,32 @@ def windows(*, always: bool = True) -> st.SearchStrategy[tree.Window]:
     dates = st.sampled_from(MOMENTS[:5])
     ordered_dates = st.tuples(dates, dates).map(lambda pair: tree.FromTo(*_by_iso(pair)))
     instants = (
-        tree.Moment("2026-01-10T12:00:00Z"), tree.Moment("2026-01-15T00:00:00Z"), tree.Moment("2026-02-01T00:00"),
+        tree.Moment("2026-01-10T12:00:00Z"),
+        tree.Moment("2026-01-15T00:00:00Z"),
+        tree.Moment("2026-02-01T00:00"),
     )
     ordered_instants = st.sampled_from([(0, 0), (0, 1), (0, 2), (1, 2)]).map(
         lambda pair: tree.FromTo(instants[pair[0]], instants[pair[1]])
     )
     # Nearer than 20 days on one side, further than 28 on the other: in order whatever the month.
-    far = st.one_of(_durations("d", 60).map(lambda d: tree.Duration(d.amount + 21, "d")), _durations("mo y", 3).map(
-        lambda d: tree.Duration(d.amount + 1, d.unit)
-    ))
+    far = st.one_of(
+        _durations("d", 60).map(lambda d: tree.Duration(d.amount + 21, "d")),
+        _durations("mo y", 3).map(lambda d: tree.Duration(d.amount + 1, d.unit)),
+    )
     units = st.sampled_from(tree.CALENDAR_UNITS)
     forms = [
-        ordered_dates, ordered_instants, st.builds(tree.Before, st.sampled_from(MOMENTS)),
-        st.builds(tree.After, st.sampled_from(MOMENTS)), st.builds(tree.Last, _durations()),
+        ordered_dates,
+        ordered_instants,
+        st.builds(tree.Before, st.sampled_from(MOMENTS)),
+        st.builds(tree.After, st.sampled_from(MOMENTS)),
+        st.builds(tree.Last, _durations()),
         st.builds(tree.Last, _durations("w mo y")),
-        st.builds(tree.LastCalendar, _durations("d w mo y")), st.builds(tree.DaysAgo, st.integers(0, 40)),
-        st.builds(tree.Ago, _durations("ms s m h d", 20), far), st.builds(tree.MoreThanAgo, _durations()),
-        st.builds(tree.This, units), st.builds(tree.Previous, units),
+        st.builds(tree.LastCalendar, _durations("d w mo y")),
+        st.builds(tree.DaysAgo, st.integers(0, 40)),
+        st.builds(tree.Ago, _durations("ms s m h d", 20), far),
+        st.builds(tree.MoreThanAgo, _durations()),
+        st.builds(tree.This, units),
+        st.builds(tree.Previous, units),
     ]
     return _one_of(*[st.just(tree.Always())] * 8 * always, *forms)
 
@@ -285,16 +354,27 @@ def predicates() -> st.SearchStrategy[tree.Node]:
     names = st.sampled_from((*PROPERTY_NAMES, "amount", "amount", UNKNOWN_NAME))
     attributes = _tests(tree.AttributeTest, ATTRIBUTE_NAMES)
     aggregates = st.builds(
-        tree.AggregateTest, st.sampled_from(tree.Aggregate), names, event_sets(), windows(), comparisons(),
+        tree.AggregateTest,
+        st.sampled_from(tree.Aggregate),
+        names,
+        event_sets(),
+        windows(),
+        comparisons(),
         literals("number"),
     )
     return _one_of(
-        attributes, attributes, attributes, aggregates, aggregates,
+        attributes,
+        attributes,
+        attributes,
+        aggregates,
+        aggregates,
         st.builds(tree.Did, event_sets(), windows()),
         st.builds(tree.CountTest, event_sets(), windows(), comparisons(), thresholds, st.booleans()),
         st.builds(tree.CountTest, event_sets(), windows(), comparisons(), thresholds),
         st.builds(tree.OccurrenceTest, st.sampled_from(tree.Occurrence), event_sets(), windows(always=False)),
-        sequences(), sequences(), st.just(tree.Everyone()),
+        sequences(),
+        sequences(),
+        st.just(tree.Everyone()),
     )
 
 

@@ -14,8 +14,10 @@ from rich.console import Console
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
 from cdp_router.limits import DEFAULT_PORT
 
-OUT: Final = Console(highlight=False)
-ERR: Final = Console(stderr=True, highlight=False)
+_PIPE_WIDTH: Final = 1000  # what goes into a pipe or file must not be cut to the width of a terminal
+# Names and values come from data and questions: none of their characters may be taken for markup.
+OUT: Final = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+ERR: Final = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 Address = Annotated[
     str, typer.Option("--address", envvar="CDP_ADDRESS", help="Where the cluster's router listens.", show_default=True)
@@ -25,7 +27,7 @@ DEFAULT_ADDRESS: Final = f"127.0.0.1:{DEFAULT_PORT}"
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with one message on standard error."""
-    ERR.print(f"error: {message}", markup=False, soft_wrap=True)
+    ERR.print(f"error: {message}", soft_wrap=True)
     raise typer.Exit(code)
 
 

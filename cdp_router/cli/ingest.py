@@ -172,7 +172,7 @@ def ingest(
 
 def _load_all(client: Client, mapping: ColumnMapping, sources: Sequence[Source]) -> None:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[rows]:,} records"),

@@ -26,10 +26,10 @@ def profile(
     with connected(address) as client:
         found = client.profile(query_pb2.GetProfileRequest(**{kind: identifier}, events_max=events))
     if as_json:
-        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), markup=False, soft_wrap=True)
+        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
         return
     for known in found.identifiers:
-        OUT.print(f"{known.kind} {known.value}", markup=False)
+        OUT.print(f"{known.kind} {known.value}")
     OUT.print(f"since {found.created.ToDatetime().isoformat()}Z   partition {found.partition}")
     OUT.print(_attributes(found))
     OUT.print(f"{found.event_count:,} events, the latest {len(found.events):,}:")

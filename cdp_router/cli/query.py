@@ -92,7 +92,7 @@ def _quoted(text: str) -> str:
 
 def _print_answer(answer: query_pb2.QueryResponse) -> None:
     for warning in answer.warnings:
-        ERR.print(f"warning: {warning}", markup=False, soft_wrap=True)
+        ERR.print(f"warning: {warning}", soft_wrap=True)
     if answer.funnel:
         OUT.print(_funnel_table(answer))
     else:

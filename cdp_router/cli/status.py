@@ -22,7 +22,7 @@ def status(
         found = client.status()
         schema = client.schema() if names else None
     if as_json:
-        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), markup=False, soft_wrap=True)
+        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
     else:
         OUT.print(f"cluster {found.cluster}   version {found.version}   {found.partition_count} partitions")
         OUT.print(_shards(found))
@@ -32,7 +32,7 @@ def status(
             ("properties", schema.properties),
             ("attributes", schema.attributes),
         ):
-            OUT.print(f"{what}: {', '.join(listed)}", markup=False, soft_wrap=True)
+            OUT.print(f"{what}: {', '.join(listed)}", soft_wrap=True)
     if not all(shard.reachable for shard in found.shards):
         raise typer.Exit(1)
 

@@ -44,7 +44,7 @@ def up(
     except OSError as error:
         fail(f"the data directory cannot be used: {error}")
     warm_with_progress()
-    supervisor = Supervisor(directory, cluster, host, port, lambda line: OUT.print(line, markup=False, soft_wrap=True))
+    supervisor = Supervisor(directory, cluster, host, port, lambda line: OUT.print(line, soft_wrap=True))
     try:
         supervisor.run(lambda: _announce(supervisor, directory))
     except ClusterFailed as error:
@@ -63,7 +63,7 @@ def _announce(supervisor: Supervisor, directory: ClusterDirectory) -> None:
     for name, address, pid in supervisor.addresses():
         table.add_row(name, address, str(pid))
     OUT.print(table)
-    OUT.print(f"data: {directory.path}", soft_wrap=True, markup=False)
-    OUT.print(f"ready: router at {supervisor.router_address}", markup=False)
+    OUT.print(f"data: {directory.path}", soft_wrap=True)
+    OUT.print(f"ready: router at {supervisor.router_address}")
     hint = f"ask:   cdp query 'everyone' --address {supervisor.router_address}    stop: Ctrl-C"
-    OUT.print(hint, markup=False, soft_wrap=True)
+    OUT.print(hint, soft_wrap=True)

@@ -38,4 +38,4 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
 
 
 def _deadline(context: Context) -> Deadline:
-    return Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
+    return Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT).for_shards()

@@ -113,7 +113,9 @@ def test_arrival_order_does_not_matter_where_times_differ(
 
 
 @given(
-    strategies.records(16), st.lists(strategies.sequences(), min_size=3, max_size=3), strategies.contexts(),
+    strategies.records(16),
+    st.lists(strategies.sequences(), min_size=3, max_size=3),
+    strategies.contexts(),
     st.randoms(use_true_random=False),
 )
 @settings(max_examples=80)
@@ -134,9 +136,11 @@ def _crowded_steps(draw: st.DrawFn) -> tuple[list[Record], tree.SequenceTest]:
     names = st.lists(st.sampled_from("ABC"), min_size=1, max_size=2, unique=True).map(tuple)
     steps = draw(st.lists(st.builds(tree.Events, names), min_size=1, max_size=5).map(tuple))
     within = draw(st.one_of(st.none(), st.builds(tree.Duration, st.integers(0, 4), st.just("ms"))))
-    window = draw(st.sampled_from((tree.Always(), tree.Last(tree.Duration(3, "ms")), tree.Ago(
-        tree.Duration(2, "ms"), tree.Duration(5, "ms")
-    ))))
+    window = draw(
+        st.sampled_from(
+            (tree.Always(), tree.Last(tree.Duration(3, "ms")), tree.Ago(tree.Duration(2, "ms"), tree.Duration(5, "ms")))
+        )
+    )
     events = st.builds(oracle.Event, st.just(strategies.USERS[0]), st.sampled_from("ABC"), times)
     return draw(st.lists(events, max_size=8)), tree.SequenceTest(steps, window, within, draw(st.booleans()))
 
@@ -165,7 +169,10 @@ def test_funnels_are_the_oracles_in_every_state(
 
 
 @given(
-    strategies.records(), _sizes(), strategies.segments(2), st.sampled_from(strategies.ATTRIBUTE_NAMES),
+    strategies.records(),
+    _sizes(),
+    strategies.segments(2),
+    st.sampled_from(strategies.ATTRIBUTE_NAMES),
     strategies.contexts(),
 )
 @settings(max_examples=60)

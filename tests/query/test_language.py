@@ -84,18 +84,22 @@ def test_parentheses_inside_a_comment_or_string_do_not_nest() -> None:
     assert parse(f'a = "{many}"') == tree.AttributeTest("a", tree.Compare(tree.Op.EQ, many))
 
 
-@pytest.mark.parametrize("text", [
-    "not " * 10_000 + "a = 1",
-    "a = " + "9" * 5_000,
-    "count(\"A\") > 1e" + "9" * 5_000,
-    'did("A", last: ' + "9" * 5_000 + "d)",
-    'did("A", days_ago: ' + "9" * 5_000 + ")",
-    'a = "\\ud800"',
-    'did("\\ud800")',
-    'attr("\\ud800") = 1',
-    'sequence("A" -> "B", within: 99999999999999999999w)',
-    'did("A", last: 99999999999999999999w)',
-], ids=lambda text: text[:20])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not " * 10_000 + "a = 1",
+        "a = " + "9" * 5_000,
+        'count("A") > 1e' + "9" * 5_000,
+        'did("A", last: ' + "9" * 5_000 + "d)",
+        'did("A", days_ago: ' + "9" * 5_000 + ")",
+        'a = "\\ud800"',
+        'did("\\ud800")',
+        'attr("\\ud800") = 1',
+        'sequence("A" -> "B", within: 99999999999999999999w)',
+        'did("A", last: 99999999999999999999w)',
+    ],
+    ids=lambda text: text[:20],
+)
 def test_a_hostile_text_is_an_error_of_the_question_or_answered(text: str) -> None:
     """Never another exception: the text comes from outside."""
     shards = Shards()
@@ -115,9 +119,54 @@ def test_a_long_flat_question_is_answered() -> None:
 
 
 _FRAGMENTS = (
-    "and", "or", "not", "(", ")", "[", "]", ",", "->", ".", "..", ":", "=", "!=", ">=", "in", "between", "has", "ci",
-    "plan", "did", "count", "sum", "sequence", "funnel", "exists", "size", "attr", "prop", "everyone", "last", "from",
-    "to", "ago", "this", "week", '"Buy"', '"a b"', "30d", "5", "-2.5", "2026-01-31", "true", "--", "\n", "'", "\\", "é",
+    "and",
+    "or",
+    "not",
+    "(",
+    ")",
+    "[",
+    "]",
+    ",",
+    "->",
+    ".",
+    "..",
+    ":",
+    "=",
+    "!=",
+    ">=",
+    "in",
+    "between",
+    "has",
+    "ci",
+    "plan",
+    "did",
+    "count",
+    "sum",
+    "sequence",
+    "funnel",
+    "exists",
+    "size",
+    "attr",
+    "prop",
+    "everyone",
+    "last",
+    "from",
+    "to",
+    "ago",
+    "this",
+    "week",
+    '"Buy"',
+    '"a b"',
+    "30d",
+    "5",
+    "-2.5",
+    "2026-01-31",
+    "true",
+    "--",
+    "\n",
+    "'",
+    "\\",
+    "é",
 )
 
 
@@ -152,12 +201,16 @@ def test_a_breakdown_takes_a_segment_and_no_report() -> None:
         prepare('funnel("A" -> "B")', "plan", CONTEXT)
 
 
-@pytest.mark.parametrize("segment", [
-    tree.PropertyTest("amount", tree.Exists()),
-    tree.Did(tree.Events(("Buy",), tree.AttributeTest("a", tree.Exists()))),
-    tree.Did(tree.Events(("Buy",), tree.Everyone())),
-    tree.SequenceTest(()),
-], ids=str)
+@pytest.mark.parametrize(
+    "segment",
+    [
+        tree.PropertyTest("amount", tree.Exists()),
+        tree.Did(tree.Events(("Buy",), tree.AttributeTest("a", tree.Exists()))),
+        tree.Did(tree.Events(("Buy",), tree.Everyone())),
+        tree.SequenceTest(()),
+    ],
+    ids=str,
+)
 def test_trees_from_elsewhere_are_checked_too(segment: tree.Node) -> None:
     with pytest.raises(QueryInvalid):
         Shards().ask(segment, CONTEXT)

@@ -74,14 +74,19 @@ def test_widening_a_window_loses_nobody_who_did(
 ) -> None:
     shards = _filled(records)
     windows = [
-        tree.Last(tree.Duration(days, "d")), tree.Last(tree.Duration(days + more, "d")), tree.Always(),
+        tree.Last(tree.Duration(days, "d")),
+        tree.Last(tree.Duration(days + more, "d")),
+        tree.Always(),
     ]
     narrow, wide, always = (shards.members(tree.Did(events, window), context) for window in windows)
     assert narrow <= wide <= always
 
 
 @given(
-    strategies.records(), strategies.records(), strategies.segments(3), strategies.contexts(),
+    strategies.records(),
+    strategies.records(),
+    strategies.segments(3),
+    strategies.contexts(),
     st.sampled_from(strategies.ATTRIBUTE_NAMES),
 )
 @settings(max_examples=60)

@@ -15,11 +15,39 @@ from cdp_query.ranges import INT_MAX, INT_MIN, Number, Range, range_of
 from cdp_query.tree import Op
 
 COMPARE: dict[Op, Callable[[Number, Number], bool]] = {
-    Op.EQ: operator.eq, Op.LT: operator.lt, Op.LE: operator.le, Op.GT: operator.gt, Op.GE: operator.ge,
+    Op.EQ: operator.eq,
+    Op.LT: operator.lt,
+    Op.LE: operator.le,
+    Op.GT: operator.gt,
+    Op.GE: operator.ge,
 }
 EDGES = [
-    0, 1, -1, 2**53, 2**53 + 1, 2**53 - 1, -(2**53) - 1, INT_MAX, INT_MIN, INT_MAX - 1, 2**63, -(2**63) - 1, 10**30,
-    0.0, -0.0, 0.1, 0.5, -0.5, 2.0**53, 2.0**53 + 2, 2.0**63, -(2.0**63), 1e300, -1e300, 5e-324, 9.223372036854775e18,
+    0,
+    1,
+    -1,
+    2**53,
+    2**53 + 1,
+    2**53 - 1,
+    -(2**53) - 1,
+    INT_MAX,
+    INT_MIN,
+    INT_MAX - 1,
+    2**63,
+    -(2**63) - 1,
+    10**30,
+    0.0,
+    -0.0,
+    0.1,
+    0.5,
+    -0.5,
+    2.0**53,
+    2.0**53 + 2,
+    2.0**63,
+    -(2.0**63),
+    1e300,
+    -1e300,
+    5e-324,
+    9.223372036854775e18,
 ]
 
 
@@ -54,8 +82,11 @@ def test_floats_inside_are_those_that_compare_so(op: Op, literal: Number, value:
 
 
 @given(
-    st.sampled_from(list(COMPARE)), st.integers(0, 4), st.integers(-(2**31), 2**31),
-    st.integers(-3, 3), st.integers(-2, 2),
+    st.sampled_from(list(COMPARE)),
+    st.integers(0, 4),
+    st.integers(-(2**31), 2**31),
+    st.integers(-3, 3),
+    st.integers(-2, 2),
 )
 @example(Op.GE, 1, 3, 0, 0)
 @example(Op.LT, 2, 1295, 0, 0)

@@ -26,8 +26,13 @@ def depth_of(
     bits = [sum(1 << number for number, step in enumerate(steps) if step in fits) for _, fits in ordered]
     depth = np.zeros(1, np.uint8)
     sequence_depth(
-        np.zeros(len(events), np.uint32), np.array([time for time, _ in ordered], np.int64),
-        np.array(bits, np.uint32), len(steps), within, strict, depth,
+        np.zeros(len(events), np.uint32),
+        np.array([time for time, _ in ordered], np.int64),
+        np.array(bits, np.uint32),
+        len(steps),
+        within,
+        strict,
+        depth,
     )
     return int(depth[0])
 
@@ -59,21 +64,24 @@ def test_depth_is_that_of_the_best_choice_of_events(
     assert depth_of(events, steps, within, strict=strict) == brute_force(events, steps, within, strict=strict)
 
 
-@pytest.mark.parametrize(("events", "steps", "depth"), [
-    ([], "ab", 0),
-    ([(1, "b"), (2, "a")], "ab", 1),
-    ([(1, "a"), (2, "b")], "ab", 2),
-    ([(1, "b"), (1, "a")], "ab", 2),  # equal times count as in order, whatever order they arrived in
-    ([(1, "a")], "aa", 1),  # one event fills one step
-    ([(1, "a"), (1, "a")], "aa", 2),
-    ([(1, "ab")], "ab", 1),
-    ([(1, "ab"), (1, "ab")], "ab", 2),
-    ([(1, "ab"), (1, "a")], "ab", 2),  # the event that fits both steps must give way to the other
-    ([(1, "abc"), (1, "ab"), (1, "a")], "abc", 3),
-    ([(1, "abc"), (1, "a"), (1, "a")], "abc", 2),
-    ([(1, "a"), (2, "a"), (3, "b")], "aab", 3),
-    ([(1, "a"), (2, "b"), (3, "a"), (4, "b"), (5, "c")], "abc", 3),
-])
+@pytest.mark.parametrize(
+    ("events", "steps", "depth"),
+    [
+        ([], "ab", 0),
+        ([(1, "b"), (2, "a")], "ab", 1),
+        ([(1, "a"), (2, "b")], "ab", 2),
+        ([(1, "b"), (1, "a")], "ab", 2),  # equal times count as in order, whatever order they arrived in
+        ([(1, "a")], "aa", 1),  # one event fills one step
+        ([(1, "a"), (1, "a")], "aa", 2),
+        ([(1, "ab")], "ab", 1),
+        ([(1, "ab"), (1, "ab")], "ab", 2),
+        ([(1, "ab"), (1, "a")], "ab", 2),  # the event that fits both steps must give way to the other
+        ([(1, "abc"), (1, "ab"), (1, "a")], "abc", 3),
+        ([(1, "abc"), (1, "a"), (1, "a")], "abc", 2),
+        ([(1, "a"), (2, "a"), (3, "b")], "aab", 3),
+        ([(1, "a"), (2, "b"), (3, "a"), (4, "b"), (5, "c")], "abc", 3),
+    ],
+)
 def test_steps_reached(events: list[tuple[int, str]], steps: str, depth: int) -> None:
     assert depth_of(events, steps) == depth
     assert depth_of(events[::-1], steps) == depth
@@ -107,8 +115,13 @@ def test_strict_ties_want_growing_times() -> None:
 def test_users_do_not_share_attempts() -> None:
     depth = np.zeros(4, np.uint8)
     sequence_depth(
-        np.array([0, 1, 3, 3], np.uint32), np.array([1, 2, 1, 2], np.int64), np.array([1, 2, 1, 2], np.uint32),
-        2, NO_LIMIT, False, depth,
+        np.array([0, 1, 3, 3], np.uint32),
+        np.array([1, 2, 1, 2], np.int64),
+        np.array([1, 2, 1, 2], np.uint32),
+        2,
+        NO_LIMIT,
+        False,
+        depth,
     )
     assert depth.tolist() == [1, 0, 0, 2]
 
@@ -131,9 +144,16 @@ def test_a_hot_user_is_exact(strict: bool) -> None:
     assert depth_of(noise, "abc", strict=strict) == 2
 
 
-@pytest.mark.parametrize(("fits", "steps", "depth"), [
-    ("a", "aaaa", 4), ("ab", "abab", 4), ("abc", "cba" * 4, 12), ("a", "ab", 1), ("abcdefghijkl", "lkjihgfedcba", 12),
-])
+@pytest.mark.parametrize(
+    ("fits", "steps", "depth"),
+    [
+        ("a", "aaaa", 4),
+        ("ab", "abab", 4),
+        ("abc", "cba" * 4, 12),
+        ("a", "ab", 1),
+        ("abcdefghijkl", "lkjihgfedcba", 12),
+    ],
+)
 def test_very_many_events_at_one_time_are_exact(fits: str, steps: str, depth: int) -> None:
     assert depth_of([(5, fits)] * 50_000, steps) == depth
 
@@ -163,17 +183,20 @@ def test_a_hot_user_beside_others_in_a_partition() -> None:
     assert shards.members(short, tree.Context(10**6)) == {cold}
 
 
-@pytest.mark.parametrize(("entry", "buy", "within", "as_of", "held"), [
-    (100, 150, 100, 1000, True),
-    (99, 150, 100, 1000, False),  # the first step lies before the window
-    (199, 260, 100, 1000, True),  # later steps may lie behind it
-    (200, 260, 100, 1000, False),  # the first one may not
-    (150, 260, 200, 259, False),  # nothing lies after T
-    (150, 260, 200, 260, True),
-    (150, 250, 100, 1000, True),
-    (150, 251, 100, 1000, False),
-    (150, 900, None, 1000, True),
-])
+@pytest.mark.parametrize(
+    ("entry", "buy", "within", "as_of", "held"),
+    [
+        (100, 150, 100, 1000, True),
+        (99, 150, 100, 1000, False),  # the first step lies before the window
+        (199, 260, 100, 1000, True),  # later steps may lie behind it
+        (200, 260, 100, 1000, False),  # the first one may not
+        (150, 260, 200, 259, False),  # nothing lies after T
+        (150, 260, 200, 260, True),
+        (150, 250, 100, 1000, True),
+        (150, 251, 100, 1000, False),
+        (150, 900, None, 1000, True),
+    ],
+)
 def test_the_first_step_lies_in_the_window_and_later_ones_up_to_t(
     entry: int, buy: int, within: int | None, as_of: int, held: bool
 ) -> None:

@@ -17,7 +17,7 @@ from cdp_query.errors import QueryOverflow
 from cdp_query.kernels.exact_sum import exact_sums
 from cdp_query.tree import Aggregate, Op
 from tests.oracle import SumOverflow, exact_sum
-from tests.raw_records import Event, user
+from tests.raw_records import Change, Event, user
 from tests.shards import Shards
 
 Number = int | float
@@ -73,15 +73,19 @@ def test_integer_sums_are_exact_to_the_last_unit(values: list[int]) -> None:
     assert not holds(shards, Aggregate.SUM, Op.LT, total)
 
 
-@pytest.mark.parametrize("values", [
-    [1e308, 1e308, -1e308],
-    [1e308, 1e308, -1e308, -1e308, 1.0],
-    [1.7e308, 1.7e308, 1.7e308, -1.7e308, -1.7e308],
-    [2.0**1023, 2.0**1023, -1.0, -(2.0**1023)],
-    [1e308, 1e308, -1e308, -1e308, 1e-300],  # scaling down would lose the small term
-    [1e308, 1e308, 5e-324, -1e308, -1e308],
-    [2.0**1023, 2.0**970, 2.0**1023, 1e-300, -(2.0**1023)],  # half way between two floats, decided far below
-], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1e308, 1e308, -1e308],
+        [1e308, 1e308, -1e308, -1e308, 1.0],
+        [1.7e308, 1.7e308, 1.7e308, -1.7e308, -1.7e308],
+        [2.0**1023, 2.0**1023, -1.0, -(2.0**1023)],
+        [1e308, 1e308, -1e308, -1e308, 1e-300],  # scaling down would lose the small term
+        [1e308, 1e308, 5e-324, -1e308, -1e308],
+        [2.0**1023, 2.0**970, 2.0**1023, 1e-300, -(2.0**1023)],  # half way between two floats, decided far below
+    ],
+    ids=str,
+)
 def test_a_float_sum_in_range_is_right_although_partial_sums_are_not(values: list[float]) -> None:
     expected = exact_sum(values)
     assert math.isfinite(expected)
@@ -128,6 +132,32 @@ def test_an_integer_sum_beyond_64_bits_is_an_error(values: list[int], seal_every
 def test_an_integer_sum_in_range_is_right_although_partial_sums_are_not(values: list[int], seal_every: int) -> None:
     """Otherwise arrival order and sealing would decide between an answer and an error."""
     assert holds(shards_with(values, seal_every=seal_every), Aggregate.SUM, Op.EQ, sum(values))
+
+
+def test_whether_a_sum_overflows_does_not_depend_on_partitioning() -> None:
+    """Who shares a partition with the user whose sum overflows must not decide between an answer and an error."""
+    bob = user("bob")
+    records = [
+        Event(ANN, "Buy", 1, {"n": INT_MAX}),
+        Event(ANN, "Buy", 2, {"n": 1}),
+        Change(bob, 1, {"plan": "x"}),
+        Event(bob, "Buy", 1, {"n": 1}),
+    ]
+    segment = tree.All(
+        (
+            tree.AttributeTest("plan", tree.Compare(Op.EQ, "x")),
+            tree.AggregateTest(Aggregate.SUM, "n", tree.Events(("Buy",)), tree.Always(), Op.GT, 0),
+        )
+    )
+    answers = set[object]()
+    for partition_count in (1, 2, 3, 5):
+        shards = Shards(partition_count)
+        shards.apply(records)
+        try:
+            answers.add(shards.ask(segment, CONTEXT).count)
+        except QueryOverflow:
+            answers.add(QueryOverflow)
+    assert len(answers) == 1
 
 
 def test_the_ends_of_int64_are_in_range() -> None:

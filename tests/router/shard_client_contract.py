@@ -316,8 +316,10 @@ class ShardClientContract:
         async def test(shard: Shard) -> None:
             for partition in (0, 2):
                 records = [
-                    Change(user(f"u{partition}"), NOW_MS, {"plan": "gold"}), view(f"u{partition}", 2), view(f"u{partition}"),
-                ]  # fmt: skip
+                    Change(user(f"u{partition}"), NOW_MS, {"plan": "gold"}),
+                    view(f"u{partition}", 2),
+                    view(f"u{partition}"),
+                ]
                 await shard.client.deliver(one(list(records), partition=partition), far_deadline())
             funnel = await shard.client.evaluate(evaluation('funnel("View" -> "View" -> "View")'), far_deadline())
             assert list(funnel.steps) == [2, 2, 0]

@@ -30,9 +30,16 @@ def _coverage(answered: int = 4, total: int = 4) -> query_pb2.Coverage:
 def _answer(partial: Partial, text: str = TEXT, **changed: Any) -> query_pb2.QueryResponse:
     question = changed.pop("question", None) or parse(text)
     given: dict[str, Any] = {
-        "question": question, "context": tree.Context(NOW_MS, "Europe/Berlin"), "text": print_question(question),
-        "partial": partial, "coverage": _coverage(), "warnings": [], "explain": False, "clock_ms": monotonic_ms(), "engine_ms": 1.5,
-    }  # fmt: skip
+        "question": question,
+        "context": tree.Context(NOW_MS, "Europe/Berlin"),
+        "text": print_question(question),
+        "partial": partial,
+        "coverage": _coverage(),
+        "warnings": [],
+        "explain": False,
+        "clock_ms": monotonic_ms(),
+        "engine_ms": 1.5,
+    }
     return answer(Answering(**{**given, **changed}))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import decimal
+import json
 import random
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -225,16 +225,21 @@ ARROW_COLUMNS: list[tuple[str, Callable[[], pa.Array], list[Any]]] = [
     ("list with null", lambda: pa.array([["a", None], None]), [["a", None], None]),
     ("large list", lambda: pa.array([[1, 2], None], pa.large_list(pa.int16())), [[1, 2], None]),
     ("list of flags", lambda: pa.array([[True], [False]]), [[True], [False]]),
-    ("list of dictionary", lambda: pa.array([["a"], None], pa.list_(pa.dictionary(pa.int32(), pa.string()))), [["a"], None]),
+    (
+        "list of dictionary",
+        lambda: pa.array([["a"], None], pa.list_(pa.dictionary(pa.int32(), pa.string()))),
+        [["a"], None],
+    ),
     ("list of times", lambda: pa.array([[NOON], None], pa.list_(pa.timestamp("us", "UTC"))), [[NOON], None]),
     ("list of times in ns", lambda: pa.array([[NOON], None], pa.list_(pa.timestamp("ns", "UTC"))), [[NOON], None]),
     (
-        "list of times without zone", lambda: pa.array([[NOON.replace(tzinfo=None)], None], pa.list_(pa.timestamp("ms"))),
+        "list of times without zone",
+        lambda: pa.array([[NOON.replace(tzinfo=None)], None], pa.list_(pa.timestamp("ms"))),
         [[NOON], None],
     ),
     ("list of dates", lambda: pa.array([[date(2026, 1, 1)], None], pa.list_(pa.date32())), [[DAY], None]),
     ("list of decimals", lambda: pa.array([[decimal.Decimal("1.25")], None]), [[1.25], None]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -249,13 +254,18 @@ def test_an_arrow_type_is_stored_as_its_value(make: Callable[[], pa.Array], expe
 @pytest.mark.parametrize(
     "column",
     [
-        pa.array([b"x", None]), pa.array([{"a": 1}, None]), pa.array([1, None], pa.time32("s")),
-        pa.array([1, None], pa.duration("s")), pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
+        pa.array([b"x", None]),
+        pa.array([{"a": 1}, None]),
+        pa.array([1, None], pa.time32("s")),
+        pa.array([1, None], pa.duration("s")),
+        pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
         pa.array([[["a"]], None]),
-        pa.array([[{"a": 1}], None]), pa.array([[b"x"], None]), pa.array([1 << 63, 1], pa.uint64()),
+        pa.array([[{"a": 1}], None]),
+        pa.array([[b"x"], None]),
+        pa.array([1 << 63, 1], pa.uint64()),
     ],
     ids=lambda column: str(column.type),
-)  # fmt: skip
+)
 def test_a_column_of_a_type_that_cannot_be_stored_is_named(column: pa.Array) -> None:
     with pytest.raises(RequestInvalid) as caught:
         columnarise(arrow_batch(_table(column)), NOW_MS)
@@ -309,14 +319,22 @@ def test_columns_have_the_limits_of_rows(columns: dict[str, Any], code: str) -> 
 @pytest.mark.parametrize(
     "table",
     [
-        _table(user_id=None), _table(user_id=[1, 2]), _table(time=None), _table(time=["a", "b"]), _table(time=[0.5, 1.5]),
-        _table(event=[1, 2]), _table(message_id=[1, 2]), _table(**{"": [1, 2]}), _table(**{"x" * 121: [1, 2]}),
-        _table(user_id=pa.nulls(2)), pa.table({}),
+        _table(user_id=None),
+        _table(user_id=[1, 2]),
+        _table(time=None),
+        _table(time=["a", "b"]),
+        _table(time=[0.5, 1.5]),
+        _table(event=[1, 2]),
+        _table(message_id=[1, 2]),
+        _table(**{"": [1, 2]}),
+        _table(**{"x" * 121: [1, 2]}),
+        _table(user_id=pa.nulls(2)),
+        pa.table({}),
         pa.table([pa.array(["a"]), pa.array([1]), pa.array([1]), pa.array([1])], ["user_id", "time", "p", "p"]),
         _table(time=pa.array([1 << 63, 1], pa.uint64())),
     ],
     ids=range(13),
-)  # fmt: skip
+)
 def test_a_table_without_what_every_record_needs_is_refused_whole(table: pa.Table) -> None:
     with pytest.raises(RequestInvalid, match=r"batch\.arrow_columns") as caught:
         columnarise(arrow_batch(table), NOW_MS)
@@ -439,10 +457,12 @@ def test_bytes_that_are_no_msgpack_rows_are_refused_whole(packed: bytes) -> None
 
 
 _FUZZED = [
-    Sent("View", "ann", NOW_MS, {"n": 1, "price": 0.5, "text": "größe", "flag": True, "tags": ["a", "b"]}, message_id="m"),
+    Sent(
+        "View", "ann", NOW_MS, {"n": 1, "price": 0.5, "text": "größe", "flag": True, "tags": ["a", "b"]}, message_id="m"
+    ),
     Sent(None, "bob", NOW_MS - DAY_MS, {"at": instant(NOW_MS), "address": {"city": "Oslo", "geo": {"lat": 1.0}}}),
     Sent("Buy", "", 0, {"text": "x", "n": -(1 << 63)}, anonymous_id="x1"),
-]  # fmt: skip
+]
 _PROTOBUF = protobuf_batch(_FUZZED, b"x").rows.SerializeToString()
 _MSGPACK = msgspec.msgpack.encode([msgpack_row(record) for record in _FUZZED])
 _ARROW = arrow_batch(arrow_table(_FUZZED, TYPES), b"x").arrow_columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -140,9 +141,24 @@ def test_a_date_is_its_first_instant() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, "", True, "yesterday", "--5", "²", "5-", "1" * 5000, float("nan"), float("inf"), {"a": 1}, [1], "2026-13-01", "1e400"],
+    [
+        None,
+        "",
+        True,
+        "yesterday",
+        "--5",
+        "²",
+        "5-",
+        "1" * 5000,
+        float("nan"),
+        float("inf"),
+        {"a": 1},
+        [1],
+        "2026-13-01",
+        "1e400",
+    ],
     ids=lambda value: repr(value)[:20],
-)  # fmt: skip
+)
 def test_what_is_no_time_is_refused_with_a_reason(value: Any) -> None:
     with pytest.raises(RowRejected, match="time"):
         _time(value)
@@ -155,7 +171,7 @@ def test_a_default_time_stands_where_none_is_given() -> None:
     assert _time(7, default_time_ms=5) == 7
 
 
-# ------------------------------------------------------------------------------------------------------ files, end to end
+# ---------------------------------------------------------------------------------------------------- files, end to end
 
 
 def _rows(path: Path, mapping: ColumnMapping = USUAL) -> list[Any]:
@@ -197,10 +213,13 @@ def test_different_message_ids_of_a_csv_file_stay_different(tmp_path: Path) -> N
 def test_a_parquet_time_is_a_time_with_or_without_zone(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     columns = {
-        "user_id": ["ann"], "event": ["View"], "time": pa.array([NOON.replace(tzinfo=None)], pa.timestamp("us")),
-        "with": pa.array([NOON], pa.timestamp("us", "UTC")), "without": pa.array([NOON.replace(tzinfo=None)], pa.timestamp("us")),
+        "user_id": ["ann"],
+        "event": ["View"],
+        "time": pa.array([NOON.replace(tzinfo=None)], pa.timestamp("us")),
+        "with": pa.array([NOON], pa.timestamp("us", "UTC")),
+        "without": pa.array([NOON.replace(tzinfo=None)], pa.timestamp("us")),
         "day": pa.array([NOON.date()], pa.date32()),
-    }  # fmt: skip
+    }
     pq.write_table(pa.table(columns), path)
     [row] = _rows(path)
     assert row[3] == NOON_MS
@@ -209,8 +228,6 @@ def test_a_parquet_time_is_a_time_with_or_without_zone(tmp_path: Path) -> None:
 
 
 def test_a_parquet_decimal_is_a_number(tmp_path: Path) -> None:
-    import decimal
-
     path = tmp_path / "a.parquet"
     columns = {"user_id": ["ann"], "event": ["View"], "time": [NOON_MS], "price": [decimal.Decimal("12.50")]}
     pq.write_table(pa.table(columns), path)

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from cdp.v1 import query_pb2
 
-from cdp_query.errors import QueryCancelled, QuerySyntaxError
+from cdp_query.errors import QueryCancelled, QueryError, QuerySyntaxError
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, Overloaded, ProfileNotFound, RequestInvalid, ShardUnavailable
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, PROFILE_EVENTS_MAX
@@ -357,8 +357,6 @@ ODD_QUESTIONS = [
 @pytest.mark.parametrize("tz", ["UTC", "Asia/Kolkata", "America/New_York"])
 @pytest.mark.parametrize("text", ODD_QUESTIONS, ids=[text[:40] for text in ODD_QUESTIONS])
 def test_an_odd_question_is_answered_or_refused_with_a_reason(cluster: LocalCluster, text: str, tz: str) -> None:
-    from cdp_query.errors import QueryError
-
     try:
         found = cluster.query(text, tz=tz)
     except (QueryError, RequestInvalid) as error:
@@ -370,8 +368,6 @@ def test_an_odd_question_is_answered_or_refused_with_a_reason(cluster: LocalClus
 
 @pytest.mark.parametrize("levels", [10, 30, 45, 60])
 def test_groups_inside_each_other_are_answered_or_refused_with_a_reason(cluster: LocalCluster, levels: int) -> None:
-    from cdp_query.errors import QueryError
-
     text = 'plan = "gold"'
     for level in range(levels):
         text = f"(n = {level} {'and' if level % 2 else 'or'} {text})"

@@ -52,8 +52,21 @@ def test_every_line_of_ndjson_is_a_record(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"{", b'{"a": }', b"[1]", b"5", b"null", b'"x"', b"\xff\xfe", b'{"a": "\xff"}', b"[" * 50_000, b'{"a": 1e999}', b'{"a": NaN}']
-)  # fmt: skip
+    "line",
+    [
+        b"{",
+        b'{"a": }',
+        b"[1]",
+        b"5",
+        b"null",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"a": "\xff"}',
+        b"[" * 50_000,
+        b'{"a": 1e999}',
+        b'{"a": NaN}',
+    ],
+)
 def test_a_malformed_line_is_found_with_its_number_and_the_others_are_read(write: Write, line: bytes) -> None:
     found = _read(write("a.jsonl", b'{"a": 1}\n' + line + b'\n{"a": 2}\n'))
     assert [item.record for item in found] == [{"a": 1}, None, {"a": 2}]
@@ -84,8 +97,27 @@ def test_csv_values_are_told_by_how_they_are_written(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["007", "00", "-01", "1_000", "1e5x", "0x10", "nan", "inf", "-", " 5", "5 ", "1,5", "²", "１２", "1.2.3", "2026-01-01", "1-2"]
-)  # fmt: skip
+    "text",
+    [
+        "007",
+        "00",
+        "-01",
+        "1_000",
+        "1e5x",
+        "0x10",
+        "nan",
+        "inf",
+        "-",
+        " 5",
+        "5 ",
+        "1,5",
+        "²",
+        "１２",
+        "1.2.3",
+        "2026-01-01",
+        "1-2",
+    ],
+)
 def test_what_is_not_written_as_a_number_stays_text(write: Write, text: str) -> None:
     assert _records(write("a.csv", f'a,b\n"{text}",1\n')) == [{"a": text, "b": 1}]
 

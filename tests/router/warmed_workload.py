@@ -36,15 +36,45 @@ _FLOATS = (0.5, 12.95, 1e300, float(1 << 20), -0.0)
 _KINDS = (*_NUMBERS, *_FLOATS, "text", "", True, ["a", 1], [], instant(NOW_MS), None)
 
 _CONDITIONS = (
-    "p = 1", "p != 1.5", "p > 3", "p <= 1e9", "p between -5 and 70000", "p in [1, 2.5, 200]", "p not in [3]", 'p = "text"',
-    'p != "text" ci', 'p in ["text", "x"]', 'p contains "e"', 'p not starts_with "t" ci', 'p ends_with "t"',
-    'p matches "t.x"', "p = true", "exists(p)", "missing(p)", 'p has "a"', 'p has_any ["a", 1]', 'p has_all ["a"]',
-    'p has_none ["a"]', "size(p) >= 1", "p = 2026-01-01", "p > 2025-01-01T00:00:00Z", "p between 2025-01-01 and 2026-12-31",
-)  # fmt: skip
+    "p = 1",
+    "p != 1.5",
+    "p > 3",
+    "p <= 1e9",
+    "p between -5 and 70000",
+    "p in [1, 2.5, 200]",
+    "p not in [3]",
+    'p = "text"',
+    'p != "text" ci',
+    'p in ["text", "x"]',
+    'p contains "e"',
+    'p not starts_with "t" ci',
+    'p ends_with "t"',
+    'p matches "t.x"',
+    "p = true",
+    "exists(p)",
+    "missing(p)",
+    'p has "a"',
+    'p has_any ["a", 1]',
+    'p has_all ["a"]',
+    'p has_none ["a"]',
+    "size(p) >= 1",
+    "p = 2026-01-01",
+    "p > 2025-01-01T00:00:00Z",
+    "p between 2025-01-01 and 2026-12-31",
+)
 _WINDOWS = (
-    "last: 3d", "last: 400d", "last_calendar: 2w", "from: 2025-11-01, to: 2025-12-01", "before: 2025-12-01",
-    "after: 2025-12-01", "days_ago: 2", "ago: 1d..60d", "more_than_ago: 30d", "this: month", "previous: year",
-)  # fmt: skip
+    "last: 3d",
+    "last: 400d",
+    "last_calendar: 2w",
+    "from: 2025-11-01, to: 2025-12-01",
+    "before: 2025-12-01",
+    "after: 2025-12-01",
+    "days_ago: 2",
+    "ago: 1d..60d",
+    "more_than_ago: 30d",
+    "this: month",
+    "previous: year",
+)
 
 
 def _signatures() -> dict[str, set[str]]:

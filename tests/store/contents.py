@@ -122,7 +122,10 @@ def _text(view: PartitionView, key: int, kind: Kind, raw: int, *, attribute: boo
 
 
 def _read_events(
-    view: PartitionView, chunk: EventChunk, properties: Mapping[int, str], users: Sequence[User],
+    view: PartitionView,
+    chunk: EventChunk,
+    properties: Mapping[int, str],
+    users: Sequence[User],
     found: dict[User, list[tuple[int, dict[str, Typed]]]],
 ) -> None:
     values: list[dict[str, Typed]] = [{} for _ in range(len(chunk))]

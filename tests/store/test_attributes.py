@@ -75,9 +75,7 @@ def test_floats_survive_to_the_last_bit(values: list[tuple[float, int]]) -> None
 
 @given(strategies.records(), strategies.records(), strategies.moments())
 @settings(max_examples=60)
-def test_a_captured_view_is_not_changed_by_later_writes(
-    before: list[Any], after: list[Any], instant: int
-) -> None:
+def test_a_captured_view_is_not_changed_by_later_writes(before: list[Any], after: list[Any], instant: int) -> None:
     partition = filled(before)
     view = partition.capture()
     now, then = read_contents(partition, view), read_contents(partition, view, instant)
@@ -133,7 +131,8 @@ def test_by_morsel_splits_rows_and_keeps_their_order(pairs: list[tuple[int, int]
     rows = np.array([row for row, _ in pairs], np.uint32)
     found = [
         (morsel * MORSEL_ROWS + int(inside), int(at))
-        for morsel, local, where in by_morsel(rows) for inside, at in zip(local, where, strict=True)
+        for morsel, local, where in by_morsel(rows)
+        for inside, at in zip(local, where, strict=True)
     ]
     assert sorted(found, key=lambda pair: pair[1]) == [(row, at) for at, (row, _) in enumerate(pairs)]
     for _, _, where in by_morsel(rows):

@@ -26,13 +26,19 @@ INT64S = st.one_of(
 )
 DECIMALS = st.integers(-(2**33), 2**33).flatmap(lambda m: st.sampled_from([m / 10**scale for scale in range(6)]))
 FLOATS = st.one_of(
-    DECIMALS, DECIMALS, st.floats(allow_nan=False, allow_infinity=False),
+    DECIMALS,
+    DECIMALS,
+    st.floats(allow_nan=False, allow_infinity=False),
     st.floats(width=32, allow_nan=False, allow_infinity=False),
     st.sampled_from([-0.0, 0.0, 12.95, 0.1, 1e16, 5e-324, 2147483.647, 2147483.648, 214748.3647, 1.79e308]),
 )
 BY_KIND = {
-    Kind.BOOL: st.integers(0, 1), Kind.INT: INT64S, Kind.TIME: st.integers(-62_135_596_800_000, 253_402_300_799_999),
-    Kind.STRING: CODES, Kind.LIST: CODES, Kind.FLOAT: FLOATS,
+    Kind.BOOL: st.integers(0, 1),
+    Kind.INT: INT64S,
+    Kind.TIME: st.integers(-62_135_596_800_000, 253_402_300_799_999),
+    Kind.STRING: CODES,
+    Kind.LIST: CODES,
+    Kind.FLOAT: FLOATS,
 }
 
 
@@ -79,7 +85,10 @@ def test_bounds_hold_every_present_value(column: tuple[Kind, list[int | float], 
 
 
 @given(
-    st.sampled_from([Kind.INT, Kind.FLOAT]), st.data(), st.sampled_from(list(Op)), st.one_of(INT64S, FLOATS),
+    st.sampled_from([Kind.INT, Kind.FLOAT]),
+    st.data(),
+    st.sampled_from(list(Op)),
+    st.one_of(INT64S, FLOATS),
     st.integers(-1, 1),
 )
 @settings(max_examples=300)
@@ -92,8 +101,12 @@ def test_comparing_a_narrow_column_is_comparing_its_values(
     elif near:
         literal = values[0] + near
     compare = {
-        Op.EQ: lambda v: v == literal, Op.NE: lambda v: v == literal, Op.LT: lambda v: v < literal,
-        Op.LE: lambda v: v <= literal, Op.GT: lambda v: v > literal, Op.GE: lambda v: v >= literal,
+        Op.EQ: lambda v: v == literal,
+        Op.NE: lambda v: v == literal,
+        Op.LT: lambda v: v < literal,
+        Op.LE: lambda v: v <= literal,
+        Op.GT: lambda v: v > literal,
+        Op.GE: lambda v: v >= literal,
     }[op]  # of != a matcher decides the positive form
     if isinstance(literal, float) and not math.isfinite(literal):
         return
@@ -106,14 +119,27 @@ def _view() -> PartitionView:
     return filled([Event(user("ann"), "View", 0)]).capture()
 
 
-@pytest.mark.parametrize(("kind", "values", "width"), [
-    (Kind.INT, [0, 255], 1), (Kind.INT, [1000, 1255], 1), (Kind.INT, [1000, 1256], 2), (Kind.INT, [-5, 250], 1),
-    (Kind.INT, [2**40, 2**40 + 70_000], 4), (Kind.INT, [0, 2**32], 8), (Kind.BOOL, [0, 1], 1),
-    (Kind.TIME, [1_700_000_000_000, 1_700_000_000_100], 1),
-    (Kind.FLOAT, [1.0, 2.0], 1), (Kind.FLOAT, [12.95, 0.05], 2), (Kind.FLOAT, [0.1, 1000.0001], 4),
-    (Kind.FLOAT, [0.5**20, 1.0], 4), (Kind.FLOAT, [0.1 + 0.2, 1.0], 8), (Kind.FLOAT, [-0.0, 1.0], 8),
-    (Kind.STRING, [7, 8], 1), (Kind.STRING, [0, 65_536], 4),
-])
+@pytest.mark.parametrize(
+    ("kind", "values", "width"),
+    [
+        (Kind.INT, [0, 255], 1),
+        (Kind.INT, [1000, 1255], 1),
+        (Kind.INT, [1000, 1256], 2),
+        (Kind.INT, [-5, 250], 1),
+        (Kind.INT, [2**40, 2**40 + 70_000], 4),
+        (Kind.INT, [0, 2**32], 8),
+        (Kind.BOOL, [0, 1], 1),
+        (Kind.TIME, [1_700_000_000_000, 1_700_000_000_100], 1),
+        (Kind.FLOAT, [1.0, 2.0], 1),
+        (Kind.FLOAT, [12.95, 0.05], 2),
+        (Kind.FLOAT, [0.1, 1000.0001], 4),
+        (Kind.FLOAT, [0.5**20, 1.0], 4),
+        (Kind.FLOAT, [0.1 + 0.2, 1.0], 8),
+        (Kind.FLOAT, [-0.0, 1.0], 8),
+        (Kind.STRING, [7, 8], 1),
+        (Kind.STRING, [0, 65_536], 4),
+    ],
+)
 def test_width_follows_the_values(kind: Kind, values: list[int | float], width: int) -> None:
     assert _narrowed(kind, values, None).values.dtype.itemsize == width
 

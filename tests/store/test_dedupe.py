@@ -82,10 +82,14 @@ def test_admission_takes_repeated_records_out_and_keeps_the_rest_whole() -> None
     assert (admission.duplicates, len(admission.batch)) == (0, 2)
     assert admission.batch is first
     partition.apply(admission.batch, SequenceNumber(1))
-    second = batch_of([
-        Event(ANN, "View", 3, {"a": "z"}, "m3"), Event(ANN, "View", 1, {"a": "x"}, "m1"),
-        Event(user("bob"), "Buy", 4, {"b": ["w"]}, "m3"), Event(ANN, "View", 5),
-    ])
+    second = batch_of(
+        [
+            Event(ANN, "View", 3, {"a": "z"}, "m3"),
+            Event(ANN, "View", 1, {"a": "x"}, "m1"),
+            Event(user("bob"), "Buy", 4, {"b": ["w"]}, "m3"),
+            Event(ANN, "View", 5),
+        ]
+    )
     admission = partition.admit(second, partition.pending_ids())
     assert admission.duplicates == 2
     assert admission.batch.record_times.tolist() == [3, 5]

@@ -50,7 +50,9 @@ def test_unknown_strings_have_no_code() -> None:
 def test_scopes_of_properties_attributes_and_lists_never_meet() -> None:
     scopes = {
         scope_of(key, attribute=attribute, is_list=is_list)
-        for key in (0, 1, 4095) for attribute in (False, True) for is_list in (False, True)
+        for key in (0, 1, 4095)
+        for attribute in (False, True)
+        for is_list in (False, True)
     }
     assert len(scopes) == 12
 

@@ -17,7 +17,9 @@ _WORD = (1 << 64) - 1
 def siphash(key: tuple[int, int], text: bytes, *, compressions: int = 1, finalizations: int = 3) -> int:
     """SipHash-c-d of the paper (Aumasson and Bernstein, 2012, section 2)."""
     state = [
-        key[0] ^ 0x736F6D6570736575, key[1] ^ 0x646F72616E646F6D, key[0] ^ 0x6C7967656E657261,
+        key[0] ^ 0x736F6D6570736575,
+        key[1] ^ 0x646F72616E646F6D,
+        key[0] ^ 0x6C7967656E657261,
         key[1] ^ 0x7465646279746573,
     ]
     padded = text + bytes(7 - len(text) % 8) + bytes([len(text) % 256])
@@ -74,7 +76,11 @@ def test_every_length_of_the_last_word(length: int) -> None:
 def test_frozen_values_never_change() -> None:
     """Partitions and buckets of existing data depend on them."""
     assert [f"{value:016x}" for value in hashed(KEY, [b"", b"uann", b"aann", "učen".encode(), bytes(range(64))])] == [
-        "abac0158050fc4dc", "7b07a80780c6dcf0", "7c540a58b4e5425f", "213f402d609c4c39", "f17997ec4b4a6065",
+        "abac0158050fc4dc",
+        "7b07a80780c6dcf0",
+        "7c540a58b4e5425f",
+        "213f402d609c4c39",
+        "f17997ec4b4a6065",
     ]
 
 

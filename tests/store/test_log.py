@@ -157,7 +157,8 @@ def test_a_message_id_seen_again_changes_nothing_across_restarts(tmp_path: Path)
 def test_repetitions_inside_one_commit_group_are_taken_once(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         batches = [
-            batch_of([Event(ANN, "View", 1, {}, "m1")], b"b1"), batch_of([Event(ANN, "View", 1, {}, "m1")], b"b1"),
+            batch_of([Event(ANN, "View", 1, {}, "m1")], b"b1"),
+            batch_of([Event(ANN, "View", 1, {}, "m1")], b"b1"),
             batch_of([Event(ANN, "View", 1, {}, "m1"), Event(ANN, "View", 2, {}, "m2")], b"b2"),
         ]
         outcomes = store.commit([Delivery(PartitionId(0), batch) for batch in batches])
@@ -194,10 +195,12 @@ def test_a_full_disk_keeps_nothing_of_the_group_and_reads_and_later_writes_go_on
         deliver(store, [Event(ANN, "View", 1, {}, "m1")], b"b1")
         files.plan(Fault("write", 1, error, written))
         with pytest.raises(StorageFull) as caught:
-            store.commit([
-                Delivery(PartitionId(0), batch_of([Event(ANN, "View", 2, {}, "m2")], b"b2")),
-                Delivery(PartitionId(1), batch_of([Event(BOB, "View", 2, {}, "m2")], b"b2")),
-            ])
+            store.commit(
+                [
+                    Delivery(PartitionId(0), batch_of([Event(ANN, "View", 2, {}, "m2")], b"b2")),
+                    Delivery(PartitionId(1), batch_of([Event(BOB, "View", 2, {}, "m2")], b"b2")),
+                ]
+            )
         assert caught.value.path.suffix == ".cdplog"
         assert contents(store) == expected_contents([Event(ANN, "View", 1)])
         outcome = deliver(store, [Event(ANN, "View", 2, {}, "m2")], b"b2")
@@ -207,9 +210,15 @@ def test_a_full_disk_keeps_nothing_of_the_group_and_reads_and_later_writes_go_on
         assert contents(store, 1) == Contents()
 
 
-@pytest.mark.parametrize("fault", [
-    Fault("sync", 1, errno.EIO), Fault("sync", 1, errno.ENOSPC), Fault("write", 1, errno.EIO, 20),
-], ids=lambda fault: f"{fault.operation} {errno.errorcode[fault.error]}")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("sync", 1, errno.EIO),
+        Fault("sync", 1, errno.ENOSPC),
+        Fault("write", 1, errno.EIO, 20),
+    ],
+    ids=lambda fault: f"{fault.operation} {errno.errorcode[fault.error]}",
+)
 def test_after_a_failed_write_or_sync_nothing_is_accepted_any_more(tmp_path: Path, fault: Fault) -> None:
     files = FaultyFiles()
     with opened(tmp_path, files) as store:
@@ -270,9 +279,7 @@ def _operations(directory: Path) -> int:
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 @pytest.mark.parametrize("written", [0, 9])
-def test_whichever_operation_fails_what_was_acknowledged_is_read_back(
-    tmp_path: Path, error: int, written: int
-) -> None:
+def test_whichever_operation_fails_what_was_acknowledged_is_read_back(tmp_path: Path, error: int, written: int) -> None:
     """Every write, sync, open, truncate and directory sync of eight appends over several segments fails once."""
     operations = _operations(tmp_path / "count")
     assert operations > 20
@@ -359,10 +366,14 @@ def test_a_second_store_in_one_process_is_refused_too(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize(("other", "what"), [
-    (ShardIdentity("other", 0, (0, 1)), "cluster"), (ShardIdentity("test", 1, (0, 1)), "shard"),
-    (ShardIdentity("test", 0, (0, 2)), "partitions"),
-])
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        (ShardIdentity("other", 0, (0, 1)), "cluster"),
+        (ShardIdentity("test", 1, (0, 1)), "shard"),
+        (ShardIdentity("test", 0, (0, 2)), "partitions"),
+    ],
+)
 def test_a_directory_of_other_settings_is_refused_and_stays_usable(
     tmp_path: Path, other: ShardIdentity, what: str
 ) -> None:

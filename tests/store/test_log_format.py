@@ -180,10 +180,15 @@ def test_a_newer_version_is_refused_and_named(tmp_path: Path) -> None:
     assert (caught.value.path, caught.value.version, caught.value.supported) == (path, 2, 1)
 
 
-@pytest.mark.parametrize("entries", [
-    [entry(0, 2, b"")], [entry(0, 1, b""), entry(0, 3, b"")], [entry(0, 1, b""), entry(0, 1, b"")],
-    [entry(0, 1, b""), entry(1, 2, b"")],
-])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [entry(0, 2, b"")],
+        [entry(0, 1, b""), entry(0, 3, b"")],
+        [entry(0, 1, b""), entry(0, 1, b"")],
+        [entry(0, 1, b""), entry(1, 2, b"")],
+    ],
+)
 def test_a_gap_or_repetition_of_sequence_numbers_is_damage(tmp_path: Path, entries: list[Entry]) -> None:
     path = write_segment(tmp_path, entries)
     with pytest.raises(LogCorrupt, match="sequence") as caught:

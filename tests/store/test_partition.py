@@ -38,7 +38,9 @@ class PartitionMachine(RuleBasedStateMachine):
         self._apply(records)
 
     @rule(
-        value=strategies.values(), ts=strategies.moments(), name=st.sampled_from(strategies.ATTRIBUTE_NAMES),
+        value=strategies.values(),
+        ts=strategies.moments(),
+        name=st.sampled_from(strategies.ATTRIBUTE_NAMES),
         who=st.sampled_from(strategies.USERS),
     )
     def overwrite(self, value: object, ts: int, name: str, who: User) -> None:
@@ -215,10 +217,14 @@ def test_names_beyond_the_limit_are_rejected_record_by_record() -> None:
     known = batch_of(Event(ANN, f"name {number}", number) for number in range(EVENT_NAMES_MAX))
     assert not partition.admit(known, partition.pending_ids()).rejections
     partition.apply(known, SequenceNumber(1))
-    mixed = batch_of([
-        Event(ANN, "name 0", 1), Event(ANN, "one too many", 1, message_id="m"), Change(ANN, 1, {"a": 1}),
-        Event(BOB, "one too many", 1),
-    ])
+    mixed = batch_of(
+        [
+            Event(ANN, "name 0", 1),
+            Event(ANN, "one too many", 1, message_id="m"),
+            Change(ANN, 1, {"a": 1}),
+            Event(BOB, "one too many", 1),
+        ]
+    )
     admission = partition.admit(mixed, partition.pending_ids())
     assert [rejection.record for rejection in admission.rejections] == [1, 3]
     assert {rejection.code for rejection in admission.rejections} == {"EVENT_NAMES_LIMIT"}

@@ -23,11 +23,14 @@ from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards, batch_of
 from tests.store.contents import raws_of
 
-SAMPLE = batch_of([
-    Event(user("ann"), "View", 5, {"a": 1, "b": "text", "c": 2.5}, "m1"),
-    Change(user("bob"), 6, {"a": None, "t": [1, "x"]}),
-    Event(user("ann"), "Buy", 7, {"f": True, "at": strategies.MOMENT_VALUES[0]}, "m2"),
-], b"batch 1")
+SAMPLE = batch_of(
+    [
+        Event(user("ann"), "View", 5, {"a": 1, "b": "text", "c": 2.5}, "m1"),
+        Change(user("bob"), 6, {"a": None, "t": [1, "x"]}),
+        Event(user("ann"), "Buy", 7, {"f": True, "at": strategies.MOMENT_VALUES[0]}, "m2"),
+    ],
+    b"batch 1",
+)
 ENCODED = encode_batch(SAMPLE)
 
 
@@ -87,10 +90,24 @@ def test_bytes_behind_the_batch_are_refused() -> None:
         decode_batch(ENCODED + b"\x00")
 
 
-@pytest.mark.parametrize("encoded", [
-    b"", b"\x80", b"\xc0", b"\x01", b"\xa3abc", b"\x90", b"\xff", b"\x81\xc0\xc0", b"\xdf\xff\xff\xff\xff",
-    b"\x91" * 5000, msgpack.packb({"batch_id": b""}), msgpack.packb([1, 2]),
-], ids=lambda encoded: encoded[:4].hex() or "empty")
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"",
+        b"\x80",
+        b"\xc0",
+        b"\x01",
+        b"\xa3abc",
+        b"\x90",
+        b"\xff",
+        b"\x81\xc0\xc0",
+        b"\xdf\xff\xff\xff\xff",
+        b"\x91" * 5000,
+        msgpack.packb({"batch_id": b""}),
+        msgpack.packb([1, 2]),
+    ],
+    ids=lambda encoded: encoded[:4].hex() or "empty",
+)
 def test_bytes_of_another_shape_are_refused(encoded: bytes) -> None:
     with pytest.raises(BatchMalformed):
         decode_batch(encoded)
@@ -110,8 +127,13 @@ def test_a_field_of_another_type_is_refused(name: str, value: Any) -> None:
 
 
 ARRAYS = {
-    "record_identities": np.uint32, "record_names": np.uint16, "record_times": np.int64, "property_offsets": np.uint32,
-    "triple_keys": np.uint16, "triple_kinds": np.uint8, "triple_raws": np.int64,
+    "record_identities": np.uint32,
+    "record_names": np.uint16,
+    "record_times": np.int64,
+    "property_offsets": np.uint32,
+    "triple_keys": np.uint16,
+    "triple_kinds": np.uint8,
+    "triple_raws": np.int64,
 }
 
 
@@ -132,13 +154,26 @@ def _with(name: str, at: int, value: int) -> bytes:
     return packed(**{name: array.tobytes()})
 
 
-@pytest.mark.parametrize("encoded", [
-    _with("record_identities", 0, 2), _with("record_identities", 2, 2**32 - 1), _with("record_names", 0, 2),
-    _with("record_names", 2, 0xFFFE), _with("property_offsets", 0, 1), _with("property_offsets", 1, 99),
-    _with("property_offsets", 3, 6), _with("triple_keys", 0, len(SAMPLE.keys)), _with("triple_keys", 1, 0xFFFF),
-    _with("triple_kinds", 0, 7), _with("triple_kinds", 0, 255), _with("triple_raws", 1, 2), _with("triple_raws", 1, -1),
-    _with("triple_raws", 4, 2**40),
-], ids=range(14))
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        _with("record_identities", 0, 2),
+        _with("record_identities", 2, 2**32 - 1),
+        _with("record_names", 0, 2),
+        _with("record_names", 2, 0xFFFE),
+        _with("property_offsets", 0, 1),
+        _with("property_offsets", 1, 99),
+        _with("property_offsets", 3, 6),
+        _with("triple_keys", 0, len(SAMPLE.keys)),
+        _with("triple_keys", 1, 0xFFFF),
+        _with("triple_kinds", 0, 7),
+        _with("triple_kinds", 0, 255),
+        _with("triple_raws", 1, 2),
+        _with("triple_raws", 1, -1),
+        _with("triple_raws", 4, 2**40),
+    ],
+    ids=range(14),
+)
 def test_an_index_that_points_outside_is_refused(encoded: bytes) -> None:
     with pytest.raises(BatchMalformed):
         decode_batch(encoded)

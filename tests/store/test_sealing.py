@@ -30,9 +30,12 @@ ARRIVALS = st.lists(st.tuples(ROWS, TIMES, VALUES), max_size=30)
 def columns_of(arrivals: list[Arrival]) -> EventColumns:
     triples = [(event, key, kind, raw) for event, (_, _, v) in enumerate(arrivals) for (key, kind), raw in v.items()]
     return EventColumns(
-        np.array([row for row, _, _ in arrivals], np.uint32), np.array([time for _, time, _ in arrivals], np.int64),
-        np.array([t[0] for t in triples], np.uint32), np.array([t[1] for t in triples], np.uint16),
-        np.array([t[2] for t in triples], np.uint8), np.array([t[3] for t in triples], np.int64),
+        np.array([row for row, _, _ in arrivals], np.uint32),
+        np.array([time for _, time, _ in arrivals], np.int64),
+        np.array([t[0] for t in triples], np.uint32),
+        np.array([t[1] for t in triples], np.uint16),
+        np.array([t[2] for t in triples], np.uint8),
+        np.array([t[3] for t in triples], np.int64),
     )
 
 
@@ -97,8 +100,13 @@ def _arrived(arrivals: list[Arrival]) -> ArrivedEvents:
     columns = columns_of(arrivals)
     counts = np.array([len(values) for _, _, values in arrivals], np.uint32)
     return ArrivedEvents(
-        columns.rows, np.full(len(arrivals), 7, np.uint16), columns.times, counts, columns.triple_keys,
-        columns.triple_kinds, columns.triple_raws,
+        columns.rows,
+        np.full(len(arrivals), 7, np.uint16),
+        columns.times,
+        counts,
+        columns.triple_keys,
+        columns.triple_kinds,
+        columns.triple_raws,
     )
 
 

@@ -1,0 +1,117 @@
+"""Queries beside ingest, and a restart: what the cluster does when it is not alone with one question."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from cdp.v1 import ingest_pb2, query_pb2
+
+from benchmarks.cluster import running_cluster
+from benchmarks.dataset import Dataset
+from benchmarks.engines import THREADS, answers
+from benchmarks.ingest_ours import event_rows, msgpack_batch
+from benchmarks.ours import record_batches, send_all
+from benchmarks.queries import QUERIES
+from cdp_router.client import Client
+from cdp_router.wire.values import to_timestamp
+
+EVENTS_PER_SECOND: Final = 20_000
+_BATCH_ROWS: Final = 500
+_ROUNDS: Final = 8
+
+
+def measure_cluster(dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """The sections `mixed` and `snapshot` of a result."""
+    with tempfile.TemporaryDirectory(prefix="ingest-", dir=dataset.directory.parent) as folder:
+        with running_cluster(Path(folder), THREADS) as address, Client(address) as client:
+            send_all(client, record_batches(dataset))
+            mixed = _measure_mixed(client, dataset)
+            events = _events(client)
+        disk_bytes = sum(path.stat().st_size for path in Path(folder).rglob("*.cdplog"))
+        began = time.perf_counter()
+        with running_cluster(Path(folder), THREADS) as address:
+            restart_seconds = time.perf_counter() - began
+            with Client(address) as client:
+                recovered = _events(client)
+    if recovered != events:
+        raise ValueError(f"{recovered} events after the restart, {events} before")
+    return {
+        "mixed": mixed,
+        "snapshot": {
+            "restart_seconds": round(restart_seconds, 2),
+            "restart_events_per_second": round(events / restart_seconds),
+            "restart_from": "log",
+            "disk_bytes_per_event": round(disk_bytes / events, 1),
+            "write_mb_per_second": None,
+            "read_mb_per_second": None,
+        },
+    }
+
+
+def _events(client: Client) -> int:
+    return sum(partition.events for shard in client.status().shards for partition in shard.partitions)
+
+
+def _measure_mixed(client: Client, dataset: Dataset) -> dict[str, Any]:
+    idle = _query_rounds(client)
+    batches = [msgpack_batch(f"mixed {n}".encode(), rows) for n, rows in enumerate(_arriving(dataset))]
+    stop, acks_ms = threading.Event(), list[float]()
+    sender = threading.Thread(target=_send_steadily, args=(client, batches, stop, acks_ms))
+    sender.start()
+    began = time.perf_counter()
+    busy = _query_rounds(client)
+    stop.set()
+    sender.join()
+    seconds = time.perf_counter() - began
+    return {
+        "offered_events_per_second": EVENTS_PER_SECOND,
+        "taken_events_per_second": round(len(acks_ms) * _BATCH_ROWS / seconds),
+        **_percentiles("query_idle", idle),
+        **_percentiles("query_busy", busy),
+        **_percentiles("ack", acks_ms),
+        "query_p99_ratio": round(float(np.percentile(busy, 99) / np.percentile(idle, 99)), 2),
+    }
+
+
+def _arriving(dataset: Dataset) -> list[list[dict[str, Any]]]:
+    rows = event_rows(dataset)
+    return [list(islice(rows, _BATCH_ROWS)) for _ in range(40 * 30)]
+
+
+def _send_steadily(
+    client: Client, batches: Sequence[ingest_pb2.Batch], stop: threading.Event, acks_ms: list[float]
+) -> None:
+    """Send batches at their times, never ahead; when the cluster lags, as fast as it takes them."""
+    began = time.perf_counter()
+    for number, batch in enumerate(batches):
+        wait = began + number * _BATCH_ROWS / EVENTS_PER_SECOND - time.perf_counter()
+        if stop.wait(max(wait, 0.0)):
+            return
+        sent = time.perf_counter()
+        client.ingest(batch)
+        acks_ms.append((time.perf_counter() - sent) * 1e3)
+
+
+def _query_rounds(client: Client) -> list[float]:
+    took = list[float]()
+    for _ in range(_ROUNDS):
+        for query in QUERIES.values():
+            if not answers("ours", query.name) or query.kind.value == "ids":
+                continue
+            request = query_pb2.QueryRequest(text=query.ours, by=query.by or "", as_of=to_timestamp(query.as_of_ms))
+            began = time.perf_counter()
+            client.query(request)
+            took.append((time.perf_counter() - began) * 1e3)
+    return took
+
+
+def _percentiles(what: str, samples: Sequence[float]) -> dict[str, float]:
+    p50, p99 = np.percentile(samples, (50, 99))
+    return {f"{what}_p50_ms": round(float(p50), 3), f"{what}_p99_ms": round(float(p99), 3)}

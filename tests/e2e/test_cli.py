@@ -1,0 +1,391 @@
+"""The command line as a person meets it: answers, and one clear message for every mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from cdp.v1 import query_pb2
+
+from cdp_router.client import Client
+from tests.e2e.processes import ENVIRONMENT, cdp
+
+PAST = "2024-03-10T12:00:00Z"
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def writer(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return writer
+
+
+@pytest.fixture(scope="module")
+def people(address: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four people in the shared cluster, loaded with `cdp ingest`; the address."""
+    folder = tmp_path_factory.mktemp("people")
+    events = [
+        {"user_id": f"cli-{who}", "event": "cli.seen", "time": f"2024-03-0{day}T23:30:00Z", "properties": {"n": day}}
+        for who, day in (("ann", 1), ("ann", 2), ("ann", 3), ("bob", 1), ("cy", 3))
+    ]
+    attributes = [
+        {
+            "user_id": "cli-ann",
+            "time": "2024-03-01",
+            "attributes": {"cli_plan": "gold", "cli_note": "[/red] 100% [bold]"},
+        },
+        {"user_id": "cli-bob", "time": "2024-03-01", "attributes": {"cli_plan": "[/x]"}},
+        {"user_id": "cli-cy", "time": "2024-03-01", "attributes": {"cli_tags": ["a", "b"]}},
+        {"anonymous_id": "cli-anon", "time": "2024-03-01", "attributes": {"cli_plan": "gold"}},
+    ]
+    path = folder / "people.ndjson"
+    path.write_text("\n".join(map(json.dumps, [*events, *attributes])))
+    done = cdp("ingest", path, "--address", address)
+    assert "9 records taken, 0 known already, 0 rejected" in done.stdout
+    return address
+
+
+def _error(*arguments: object, code: int = 1) -> str:
+    """The one message a command that fails prints."""
+    done = cdp(*arguments, code=code)
+    message = done.stderr.strip()
+    assert message.startswith("error: "), done
+    assert message.count("error:") == 1
+    return message.removeprefix("error: ")
+
+
+# ------------------------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["query", "everyone", "--nonsense"], "--nonsense"),
+        (["nonsense"], "nonsense"),
+        (["query"], "text"),
+        (["up", "--shards", "two"], "--shards"),
+        (["up", "--port", "70000"], "--port"),
+        (["profile", "x", "--events", "0"], "--events"),
+        (["ingest"], "files"),
+    ],
+)
+def test_an_option_or_argument_that_cannot_be_is_named(arguments: list[str], named: str) -> None:
+    done = cdp(*arguments, code=2)
+    assert named.lower() in done.stderr.lower()
+    assert "Usage: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["ingest", "x.csv", "--format", "xml"], "xml"), (["ingest", "x.csv", "--time-unit", "h"], "'h'"),
+        (["ingest", "x.csv", "--default-time", "soon"], "soon"), (["query", "everyone", "--as-of", "soon"], "soon"),
+        (["query", "everyone", "--ids", "--by", "plan"], "--by"), (["query", "everyone", "--address", "here"], "here"),
+        (["up", "--shards", "3", "--partitions", "2"], "--shards 3"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_used_is_named(arguments: list[str], named: str) -> None:
+    assert named in _error(*arguments, code=2)
+
+
+def test_help_and_version_are_printed() -> None:
+    assert re.match(r"cdp \d+\.\d+\.\d+", cdp("--version").stdout)
+    overview = cdp("--help").stdout
+    for command in ("up", "ingest", "query", "profile", "status", "warm"):
+        assert command in overview
+        assert "--help" in cdp(command, "--help").stdout
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize(
+    "command", [["query", "everyone"], ["query", "everyone", "--ids"], ["profile", "x"], ["status"]]
+)
+def test_without_a_cluster_it_says_how_to_start_one(command: list[str]) -> None:
+    nowhere = f"127.0.0.1:{_free_port()}"
+    message = _error(*command, "--address", nowhere)
+    assert nowhere in message
+    assert "cdp up" in message
+
+
+def test_loading_without_a_cluster_says_so_at_once(write: Write) -> None:
+    path = write("a.ndjson", '{"user_id": "x", "event": "E", "time": 5}')
+    assert "cdp up" in _error("ingest", path, "--address", f"127.0.0.1:{_free_port()}")
+
+
+def test_a_syntax_error_shows_the_place_and_what_was_expected(people: str) -> None:
+    message = _error("query", 'did("cli.seen") and cli_plan ==', "--address", people)
+    lines = message.splitlines()
+    assert lines[0].startswith("line 1, column 31")
+    assert lines[1].strip() == 'did("cli.seen") and cli_plan =='
+    assert lines[2].index("^") - lines[1].index("did") == 30
+    assert "expected" in message
+
+
+def test_a_mistyped_function_suggests_the_nearest(people: str) -> None:
+    assert "'count'" in _error("query", 'cuont("cli.seen") > 1', "--address", people)
+
+
+@pytest.mark.parametrize("text", ['did("cli.seen", last: 1d)', "everyone"])
+def test_an_unknown_time_zone_is_named(people: str, text: str) -> None:
+    assert "Mars/Olympus" in _error("query", text, "--tz", "Mars/Olympus", "--address", people)
+
+
+def test_an_unknown_profile_is_named(people: str) -> None:
+    assert "cli-nobody" in _error("profile", "cli-nobody", "--address", people)
+
+
+def test_an_unknown_name_is_a_warning_and_in_strict_mode_an_error(people: str) -> None:
+    done = cdp("query", 'did("cli.sen")', "--as-of", PAST, "--address", people)
+    assert done.stderr.strip() == "warning: no event named 'cli.sen' has been seen; did you mean 'cli.seen'?"
+    assert "UNKNOWN_NAME" in done.stdout
+    assert "cli.seen" in _error("query", 'did("cli.sen")', "--strict", "--address", people)
+    assert "cli.seen" in _error("query", 'did("cli.sen")', "--strict", "--ids", "--address", people)
+
+
+# --------------------------------------------------------------------------------------------------------------- ingest
+
+
+@pytest.mark.parametrize("name", ["nowhere.ndjson", "nowhere.csv", "nowhere.parquet"])
+def test_a_file_that_is_not_there_is_named(address: str, tmp_path: Path, name: str) -> None:
+    assert name in _error("ingest", tmp_path / name, "--address", address)
+
+
+def test_a_missing_file_among_others_stops_before_anything_is_loaded(
+    address: str, write: Write, tmp_path: Path
+) -> None:
+    path = write("some.ndjson", '{"user_id": "cli-not-loaded", "event": "E", "time": 5}')
+    assert "nowhere" in _error("ingest", path, tmp_path / "nowhere.csv", "--address", address)
+    _error("profile", "cli-not-loaded", "--address", address)
+
+
+def test_good_lines_are_taken_and_each_bad_one_is_listed_with_its_line_and_reason(
+    address: str, client: Client, write: Write
+) -> None:
+    good = '{"user_id": "cli-line-%d", "event": "cli.line", "time": 5, "n": %d}'
+    lines = [
+        good % (1, 1),
+        "{broken",
+        good % (3, 3),
+        '{"user_id": "x", "event": "cli.line", "time": "yesterday"}',
+        '{"event": "cli.line", "time": 5}',
+        "[1]",
+        good % (7, 7),
+        '{"user_id": "x", "time": 5}',
+        '{"user_id": "x", "event": "cli.line", "time": 99999999999999}',
+        '{"user_id": "x", "event": "cli.line", "time": "--5"}',
+        '{"user_id": "x", "event": "[/red]", "time": "[/red]"}',
+        good % (12, 12),
+    ]
+    done = cdp("ingest", write("lines.ndjson", "\n".join(lines)), "--address", address, code=1)
+    assert "4 records taken, 0 known already, 8 rejected" in done.stdout
+    for number in (2, 4, 6, 8):
+        assert re.search(rf"lines\.ndjson line {number}\b", done.stdout) or number > 6
+    assert "no JSON" in done.stdout
+    assert "'yesterday'" in done.stdout
+    assert re.search(r"IDENTIFIER_MISSING\s+1\s+lines\.ndjson line 5: ", done.stdout)
+    assert re.search(r"TIME_IN_FUTURE\s+1\s+lines\.ndjson line 9: ", done.stdout)
+    stream = list(client.members(_members('did("cli.line")')))
+    assert len(_ids(stream)) == 4
+
+
+def _members(text: str) -> query_pb2.MembersRequest:
+    return query_pb2.MembersRequest(text=text)
+
+
+def _ids(responses: list[Any]) -> list[str]:
+    with pa.ipc.open_stream(b"".join(response.arrow for response in responses)) as reader:
+        ids: list[str] = reader.read_all().column("id").to_pylist()
+    return ids
+
+
+def test_a_second_run_of_the_same_file_changes_nothing(address: str, write: Write) -> None:
+    path = write("twice.csv", "user_id,event,time\ncli-007,cli.twice,5\n007,cli.twice,6\n")
+    assert "2 records taken, 0 known already, 0 rejected" in cdp("ingest", path, "--address", address).stdout
+    assert "0 records taken, 2 known already, 0 rejected" in cdp("ingest", path, "--address", address).stdout
+    assert "user_id 007" in cdp("profile", "007", "--address", address).stdout
+
+
+def test_equal_lines_of_one_file_are_different_records_however_long_its_name(address: str, write: Write) -> None:
+    path = write("n" * 80 + ".ndjson", '{"user_id": "cli-equal", "event": "cli.equal", "time": 5}\n' * 8001)
+    assert "8,001 records taken, 0 known already" in cdp("ingest", path, "--address", address).stdout
+    assert "8,001 events" in cdp("profile", "cli-equal", "--address", address).stdout
+
+
+def test_columns_are_mapped_by_options(address: str, write: Write) -> None:
+    path = write("mapped.csv", "who,when,price\ncli-map,1709985600,12.5\n")
+    options = ["--user-id", "who", "--time", "when", "--time-unit", "s", "--event-name", "cli.mapped"]
+    cdp("ingest", path, *options, "--address", address)
+    shown = cdp("profile", "cli-map", "--address", address).stdout
+    assert re.search(r"2024-03-09 12:00:00\s+cli\.mapped\s+price=12\.5", shown)
+
+
+def test_several_files_of_several_formats_are_loaded_at_once(address: str, write: Write, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"user_id": ["cli-mix"], "event": ["cli.mix"], "time": [7]}), tmp_path / "c.parquet")
+    files = [
+        write("a.ndjson", '{"user_id": "cli-mix", "event": "cli.mix", "time": 5}'),
+        write("b.csv", "user_id,event,time\ncli-mix,cli.mix,6\n"), tmp_path / "c.parquet",
+    ]  # fmt: skip
+    assert "3 records taken" in cdp("ingest", *files, "--address", address).stdout
+    assert "3 events" in cdp("profile", "cli-mix", "--address", address).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.csv", b""), ("twice.csv", b"a,a\n1,2\n"), ("no.parquet", b"garbage"), ("what.txt", b"x"),
+        ("wide.csv", b"x" * (1 << 21) + b",b\n1,2\n"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_named(address: str, tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert name in _error("ingest", path, "--address", address)
+
+
+def test_a_damaged_parquet_file_is_named(address: str, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.parquet"
+    table = pa.table({"user_id": [f"cli-{n}" for n in range(50_000)], "event": ["E"] * 50_000, "time": range(50_000)})
+    pq.write_table(table, path, compression="snappy")
+    data = bytearray(path.read_bytes())
+    data[1000:60_000] = b"\xff" * 59_000
+    path.write_bytes(data)
+    assert "damaged.parquet" in _error("ingest", path, "--address", address)
+
+
+def test_numbers_that_are_no_time_in_a_parquet_file_are_rejected_one_by_one(address: str, tmp_path: Path) -> None:
+    path = tmp_path / "nan.parquet"
+    times = pa.array([5.0, float("nan"), float("inf"), 6.0])
+    pq.write_table(pa.table({"user_id": ["cli-nan"] * 4, "event": ["cli.nan"] * 4, "time": times}), path)
+    done = cdp("ingest", path, "--address", address, code=1)
+    assert "2 records taken, 0 known already, 2 rejected" in done.stdout
+    assert "nan.parquet row 2" in done.stdout
+
+
+# -------------------------------------------------------------------------------------------------------------- answers
+
+
+def _query(address: str, text: str, *options: object) -> str:
+    return cdp("query", text, "--as-of", PAST, "--address", address, *options).stdout
+
+
+def test_a_question_is_answered_with_count_share_and_coverage(people: str) -> None:
+    shown = _query(people, 'count("cli.seen") >= 2')
+    assert re.match(r"1 of \d[\d,]* users \(\d+\.\d\d%\)\n", shown)
+    assert "as of 2024-03-10T12:00:00Z" in shown
+    assert "16/16 partitions" in shown
+
+
+def test_as_of_moves_the_instant_and_the_zone_moves_the_days(people: str) -> None:
+    day = 'did("cli.seen", from: 2024-03-02, to: 2024-03-02)'
+    assert _query(people, day).startswith("1 of")
+    # 23:30 UTC is the next day in Berlin: ann and bob on the 2nd.
+    assert _query(people, day, "--tz", "Europe/Berlin").startswith("2 of")
+    assert _query(people, 'did("cli.seen")').startswith("3 of")
+    before = cdp("query", 'did("cli.seen")', "--as-of", "2024-03-03", "--address", people).stdout
+    assert before.startswith("2 of")
+
+
+def test_ids_are_printed_one_a_line(people: str) -> None:
+    assert sorted(_query(people, 'did("cli.seen")', "--ids").splitlines()) == ["cli-ann", "cli-bob", "cli-cy"]
+    assert _query(people, "not everyone", "--ids") == ""
+    found = [json.loads(line) for line in _query(people, 'cli_plan = "gold"', "--ids", "--json").splitlines()]
+    assert sorted((item["kind"], item["id"]) for item in found) == [
+        ("anonymous_id", "cli-anon"), ("user_id", "cli-ann"),
+    ]  # fmt: skip
+
+
+def test_ids_may_go_to_a_reader_that_stops_early(people: str) -> None:
+    command = f"{shutil.which('cdp')} query everyone --ids --address {people} | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_breakdown_lists_every_value_and_none(people: str) -> None:
+    shown = _query(people, 'did("cli.seen")', "--by", "cli_plan")
+    rows = [line.split() for line in shown.splitlines()[2:5]]
+    assert sorted(rows) == [["(none)", "1", "33.3%"], ["[/x]", "1", "33.3%"], ["gold", "1", "33.3%"]]
+
+
+def test_a_funnel_is_a_table_of_steps(people: str) -> None:
+    shown = _query(people, 'funnel("cli.seen" -> "cli.seen"(n = 2) -> "cli.seen")')
+    rows = [line.split() for line in shown.splitlines()[1:4]]
+    assert rows == [
+        ["1", "cli.seen", "3", "100.0%", "100.0%"], ["2", "cli.seen", "1", "33.3%", "33.3%"],
+        ["3", "cli.seen", "1", "33.3%", "100.0%"],
+    ]  # fmt: skip
+
+
+def test_explain_shows_every_part_with_its_numbers(people: str) -> None:
+    shown = _query(people, 'did("cli.seen") and not cli_plan = "[/x]"', "--explain")
+    lines = [line for line in shown.splitlines() if "did(" in line or "cli_plan" in line]
+    assert len(lines) == 2
+    assert re.search(r'^\s+did\("cli\.seen"\)\s+3\s+', lines[0])
+    assert 'cli_plan = "[/x]"' in lines[1]
+
+
+def test_json_is_the_whole_answer_and_nothing_else(people: str) -> None:
+    shown = json.loads(_query(people, 'did("cli.seen") or did("[/x]")', "--by", "cli_plan", "--explain", "--json"))
+    assert shown["count"] == "3"
+    assert shown["as_of"] == PAST
+    assert shown["exact"] is True
+    assert shown["flags"] == ["UNKNOWN_NAME"]
+    assert {row["value"].get("text"): row["count"] for row in shown["breakdown"]} == {
+        "gold": "1",
+        "[/x]": "1",
+        None: "1",
+    }
+    assert shown["coverage"]["total"] == len(shown["coverage"]["answered"]) == 16
+    assert shown["explanation"]
+
+
+def test_a_profile_shows_ids_attributes_and_the_timeline(people: str) -> None:
+    shown = cdp("profile", "cli-ann", "--events", "2", "--address", people).stdout
+    lines = shown.splitlines()
+    assert lines[0] == "user_id cli-ann"
+    assert lines[1].startswith("since 2024-03-01T00:00:00Z")
+    assert re.search(r"^cli_plan\s+gold\s*$", shown, re.MULTILINE)
+    assert "[/red] 100% [bold]" in shown
+    assert "3 events, the latest 2:" in shown
+    times = re.findall(r"^2024-03-0(\d) 23:30:00\s+cli\.seen\s+n=(\d)$", shown, re.MULTILINE)
+    assert times == [("3", "3"), ("2", "2")]
+
+
+def test_a_profile_as_json_and_by_anonymous_id(people: str) -> None:
+    found = json.loads(cdp("profile", "cli-cy", "--json", "--address", people).stdout)
+    assert found["identifiers"] == [{"kind": "user_id", "value": "cli-cy"}]
+    assert [item["text"] for item in found["attributes"]["cli_tags"]["list"]["items"]] == ["a", "b"]
+    assert len(found["events"]) == 1
+    shown = cdp("profile", "cli-anon", "--anonymous", "--address", people).stdout
+    assert shown.startswith("anonymous_id cli-anon\n")
+    _error("profile", "cli-anon", "--address", people)
+
+
+def test_the_status_shows_shards_sizes_and_names(people: str) -> None:
+    shown = cdp("status", "--names", "--address", people).stdout
+    assert len(re.findall(r"^[01]\s+127\.0\.0\.1:\d+\s+serving\s+8\s", shown, re.MULTILINE)) == 2
+    assert re.search(r"^events: .*cli\.seen", shown, re.MULTILINE)
+    assert re.search(r"^attributes: .*cli_plan", shown, re.MULTILINE)
+    found = json.loads(cdp("status", "--json", "--address", people).stdout)
+    assert found["partition_count"] == 16
+    assert [shard["reachable"] for shard in found["shards"]] == [True, True]

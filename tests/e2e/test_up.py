@@ -1,0 +1,143 @@
+"""Starting and stopping a cluster with `cdp up`, and everything it refuses to start with."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cluster import running_cluster
+from cdp_router.client import Client
+from tests.e2e.processes import cdp, eventually, kill, processes_of, read_until, shard_process, starting_cluster
+from tests.router.encodings import Sent, protobuf_batch
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of a cluster of two shards with some records, stopped again; tests work on copies."""
+    data = tmp_path_factory.mktemp("stopped") / "data"
+    with running_cluster(data, 2) as address, Client(address) as client:
+        for batch in range(4):
+            client.ingest(protobuf_batch([Sent("E", f"u{n}", 5, {"n": n}) for n in range(50)], b"%d" % batch))
+    return data
+
+
+@pytest.fixture
+def copied(stopped: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of that data; whatever a test starts on it has ended when the test has."""
+    data = tmp_path / "copy"
+    shutil.copytree(stopped, data)
+    yield data
+    assert processes_of(data) == []
+
+
+def _refused(data: Path, *options: object, port: object = 0) -> str:
+    """What `cdp up` says when it cannot start; it leaves no process behind."""
+    before = {process.pid for process in processes_of(data)}
+    done = cdp("up", "--data", data, "--port", port, *options, code=1)
+    assert {process.pid for process in processes_of(data)} == before
+    message = done.stderr.strip()
+    assert message.startswith("error: "), done
+    assert message.count("error:") == 1
+    return message.removeprefix("error: ")
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, address: str) -> None:
+    port = address.rsplit(":", 1)[1]
+    assert port in _refused(tmp_path / "data", "--shards", "1", port=port)
+
+
+def test_a_directory_in_use_is_refused_and_the_one_who_uses_it_goes_on(
+    address: str, client: Client, cluster_data: Path
+) -> None:
+    message = _refused(cluster_data)
+    assert "in use" in message
+    assert str(cluster_data) in message
+    assert all(shard.reachable for shard in client.status().shards)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--shards", 3), ("--partitions", 32)])
+def test_data_made_with_other_options_are_refused(copied: Path, option: str, value: int) -> None:
+    message = _refused(copied, option, value)
+    assert option.removeprefix("--") in message
+    assert str(value) in message
+    assert str(copied) in message
+
+
+def test_a_damaged_log_is_refused_with_file_and_place_and_left_as_it_is(copied: Path) -> None:
+    [log] = (copied / "shard-1" / "log").glob("*.cdplog")
+    data = bytearray(log.read_bytes())
+    data[200] ^= 1
+    log.write_bytes(data)
+    message = _refused(copied)
+    assert str(log) in message
+    assert "byte" in message
+    assert log.read_bytes() == bytes(data)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "garbage", '{"cluster": 1}'])
+def test_a_damaged_cluster_file_is_named(copied: Path, content: str) -> None:
+    (copied / "cluster.json").write_text(content)
+    assert str(copied / "cluster.json") in _refused(copied)
+
+
+def test_a_damaged_identity_of_a_shard_is_named(copied: Path) -> None:
+    (copied / "shard-0" / "identity.json").write_text("garbage")
+    assert "identity.json" in _refused(copied)
+
+
+def test_shards_of_another_cluster_are_refused(copied: Path) -> None:
+    path = copied / "cluster.json"
+    path.write_text(re.sub(r'"cluster":"[0-9a-f]+"', f'"cluster":"{"f" * 32}"', path.read_text()))
+    assert re.search(r"shard-[01] was made with cluster", _refused(copied))
+
+
+def test_a_file_in_the_place_of_the_directory_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("x")
+    assert str(path) in _refused(path)
+
+
+def test_an_address_nobody_can_listen_on_is_named(tmp_path: Path) -> None:
+    assert "203.0.113.1" in _refused(tmp_path / "data", "--host", "203.0.113.1", "--shards", "1")
+
+
+def test_ctrl_c_stops_every_process_and_the_data_remember_their_shards(copied: Path) -> None:
+    with starting_cluster("--data", copied) as process:
+        said = read_until(process, "ready:")
+        assert "kernels ready" in said
+        assert len(re.findall(r"^shard \d +127", said, re.MULTILINE)) == 2
+        assert len(processes_of(copied)) == 4
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate()
+        assert process.returncode == 0
+        assert "stopped" in rest
+        assert "Traceback" not in said + rest
+
+
+def test_a_signal_during_the_start_stops_every_process(copied: Path) -> None:
+    with starting_cluster("--data", copied) as process:
+        eventually(lambda: len(processes_of(copied)) >= 3)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate()
+        assert "Traceback" not in rest
+        assert "ready:" not in rest
+
+
+def test_a_shard_that_dies_is_announced_and_started_again_and_a_termination_stops_all(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with starting_cluster("--data", data, "--shards", "1") as process:
+        read_until(process, "ready:")
+        kill(shard_process(data, 0))
+        assert "shard 0 ended (signal SIGKILL)" in read_until(process, "starting it again")
+        read_until(process, "shard 0 is back")
+        assert shard_process(data, 0) is not None
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate()
+        assert process.returncode == 0
+        assert "stopped" in rest
+    assert processes_of(data) == []
