@@ -3,7 +3,6 @@
 QueryError
 +-- QuerySyntaxError      the text is no question; points at the place
 +-- QueryInvalid          the question has no meaning; names the part and what to do
-+-- QueryOverflow         an exact result does not fit 64 bits
 +-- QueryCancelled        the caller went away or the deadline passed
 """
 
@@ -33,12 +32,6 @@ class QueryInvalid(QueryError):
     """A well-formed question without a meaning, such as a window that ends before it starts."""
 
     code = "QUERY_INVALID"
-
-
-class QueryOverflow(QueryError):
-    """An integer sum left the range of 64 bits."""
-
-    code = "QUERY_OVERFLOW"
 
 
 class QueryCancelled(QueryError):

@@ -79,12 +79,11 @@ def _sum_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Bo
             sums.add_integers(chunk, numbers.column, numbers.mask)
         else:
             sums.add_floats(chunk, numbers.column.floats(), numbers.mask)
-    sums.check_integers()
     if node.aggregate is Aggregate.AVG:
         averages, defined = sums.averages()
         mask = range_mask(averages, node.wanted)
         return defined & (~mask if node.negated else mask)
-    mask = range_mask(sums.integers, node.wanted)
+    mask = sums.integers_inside(node.wanted)
     if sums.any_floats:
         mixed = sums.float_rows()
         mask = np.where(mixed, range_mask(sums.rounded(), node.wanted), mask)

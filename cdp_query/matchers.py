@@ -77,7 +77,7 @@ class Matcher:
             case bool():
                 return value in self.flags
             case int() | float():
-                return any(_inside(value, bounds) for bounds in self.numbers)
+                return any(bounds.contains(value) for bounds in self.numbers)
             case datetime():
                 return any(span.overlaps(to_ms(value), to_ms(value)) for span in self.times)
             case str() if self.text is not None:
@@ -204,14 +204,8 @@ def _list_test(op: tree.ListOp, wanted: Sequence[Matcher]) -> Matcher:
 def _size_test(op: tree.Op, size: int) -> Matcher:
     bounds = range_of(op, size)
     if op is tree.Op.NE:
-        return Matcher(lists=lambda items: not _inside(len(items), bounds))
-    return Matcher(lists=lambda items: _inside(len(items), bounds))
-
-
-def _inside(value: int | float, bounds: Range) -> bool:
-    above = bounds.low is None or value > bounds.low or (value == bounds.low and not bounds.low_open)
-    below = bounds.high is None or value < bounds.high or (value == bounds.high and not bounds.high_open)
-    return above and below
+        return Matcher(lists=lambda items: not bounds.contains(len(items)))
+    return Matcher(lists=lambda items: bounds.contains(len(items)))
 
 
 def _equals(value: str, ci: bool) -> TextDecision:

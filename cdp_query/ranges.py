@@ -23,6 +23,12 @@ class Range:
     low_open: bool = False
     high_open: bool = False
 
+    def contains(self, value: Number) -> bool:
+        """Whether a number lies inside, ints and floats compared exactly."""
+        above = self.low is None or value > self.low or (value == self.low and not self.low_open)
+        below = self.high is None or value < self.high or (value == self.high and not self.high_open)
+        return above and below
+
     def integers(self) -> tuple[int, int]:
         """The int64 values inside, as a closed interval; empty when first > last."""
         return _int_low(self.low, self.low_open), _int_high(self.high, self.high_open)

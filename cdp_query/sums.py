@@ -1,4 +1,4 @@
-"""Exact per-user sums: integers in int64, floats correctly rounded whatever the order of the events.
+"""Exact per-user sums: integers as integers, floats correctly rounded whatever the order of the events.
 
 The float sum of a user is the true real sum of its float64 values rounded once to float64, as math.fsum gives
 it; so it depends neither on arrival order nor on chunks or partitions. The fast road keeps a double-double
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_query.errors import QueryOverflow
 from cdp_query.kernels import aggregate, exact_sum
+from cdp_query.masks import range_mask
+from cdp_query.ranges import Range
 from cdp_store.arrays import F64, I32, I64, U32, Bools
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.column import EventColumn
@@ -25,7 +26,7 @@ class Sums:
 
     def __init__(self, row_count: int) -> None:
         self.counts: U32 = np.zeros(row_count, np.uint32)
-        self.integers: I64 = np.zeros(row_count, np.int64)
+        self._integers: I64 = np.zeros(row_count, np.int64)
         self._carries: I32 = np.zeros(row_count, np.int32)
         self._floats = list[tuple[EventChunk, F64, Bools]]()
         self._high: F64 = np.zeros(row_count, np.float64)
@@ -45,13 +46,15 @@ class Sums:
     def add_integers(self, chunk: EventChunk, column: EventColumn, mask: Bools) -> None:
         """Add the integers with mask to their rows."""
         aggregate.sum_integers_by_row(
-            chunk.rows, chunk.offsets, column.values, column.base, mask, self.integers, self._carries
+            chunk.rows, chunk.offsets, column.values, column.base, mask, self._integers, self._carries
         )
 
-    def check_integers(self) -> None:
-        """Raise QueryOverflow when the integer sum of any row does not fit 64 bits."""
-        if self._carries.any():
-            raise QueryOverflow("an integer sum leaves the range of 64 bits for some profile; narrow the window")
+    def integers_inside(self, wanted: Range) -> Bools:
+        """Rows whose integer sum lies in a range; a sum beyond 64 bits is compared as the integer it is."""
+        mask = range_mask(self._integers, wanted)
+        for row in np.flatnonzero(self._carries):
+            mask[row] = wanted.contains((int(self._carries[row]) << 64) + int(self._integers[row]))
+        return mask
 
     def add_floats(self, chunk: EventChunk, values: F64, mask: Bools) -> None:
         """Add the values with mask to their rows."""
@@ -62,10 +65,10 @@ class Sums:
     def rounded(self) -> F64:
         """Integers plus floats per row, rounded once to float64."""
         high, low, biggest = self._high, self._low, self._biggest
-        whole, part = _split(self.integers)
-        counts = self._float_counts.astype(np.float64) + np.where(self.integers != 0, 2.0, 0.0)
+        addends = self._integer_addends()
+        counts = self._float_counts.astype(np.float64) + np.where(self._any_integer(), len(addends), 0.0)
         with np.errstate(invalid="ignore", over="ignore"):
-            for addend in (whole, part):
+            for addend in addends:
                 high, error = _two_sum(high, addend)
                 low = low + error
                 biggest = np.maximum(biggest, np.abs(addend))
@@ -82,17 +85,27 @@ class Sums:
     def averages(self) -> tuple[F64, Bools]:
         """(average per row, rows that have values)."""
         defined: Bools = self.counts > 0
-        sums = self.integers.astype(np.float64)
-        if self.any_floats:
-            sums = np.where(self.float_rows(), self.rounded(), sums)
+        sums = self._integers.astype(np.float64)
+        if self.any_floats or self._carries.any():
+            sums = np.where(self.float_rows() | (self._carries != 0), self.rounded(), sums)
         with np.errstate(invalid="ignore", divide="ignore"):
             return sums / self.counts, defined
+
+    def _any_integer(self) -> Bools:
+        mask: Bools = (self._integers != 0) | (self._carries != 0)
+        return mask
+
+    def _integer_addends(self) -> tuple[F64, F64, F64]:
+        """Three float64 arrays whose sum is the integer sum of each row exactly."""
+        low = self._integers & np.int64(0xFFFFFFFF)
+        beyond: F64 = self._carries.astype(np.float64) * 2.0**64
+        return (self._integers - low).astype(np.float64), low.astype(np.float64), beyond
 
     def _summed_again(self, open_rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> F64:
         is_open: Bools = np.zeros(self.counts.shape[0], np.bool_)
         is_open[open_rows] = True
-        rows = [open_rows.astype(np.uint32)] * 2
-        values = [part[open_rows] for part in _split(self.integers)]
+        values = [addend[open_rows] for addend in self._integer_addends()]
+        rows = [open_rows.astype(np.uint32)] * len(values)
         for chunk, floats, mask in self._floats:
             full_rows = chunk.full_rows()
             chosen = mask & is_open[full_rows]
@@ -105,12 +118,6 @@ class Sums:
         out: F64 = np.empty(open_rows.shape[0], np.float64)
         exact_sum.exact_sums(starts.astype(np.int64), terms.view(np.int64), out)
         return out
-
-
-def _split(integers: I64) -> tuple[F64, F64]:
-    """Two float64 arrays whose sum is the integers exactly."""
-    low = integers & np.int64(0xFFFFFFFF)
-    return (integers - low).astype(np.float64), low.astype(np.float64)
 
 
 def _two_sum(a: F64, b: F64) -> tuple[F64, F64]:

@@ -171,7 +171,8 @@ def _calendar_bounds(
 
 def _from_to(start: Moment, end: Moment, tz: zoneinfo.ZoneInfo) -> tuple[int, int]:
     (first, _), (last, last_is_date) = parse_moment(start, tz), parse_moment(end, tz)
-    if last < first:
+    # As instants: Python compares two times of one zone by the clock on the wall, which jumps.
+    if to_ms(last) < to_ms(first):
         raise QueryInvalid(f"the window ends before it starts: from {start.iso} to {end.iso}")
     return to_ms(first), to_ms(_next_day(last, tz) if last_is_date else last) - 1
 

@@ -11,7 +11,8 @@ import msgspec
 
 from cdp_store.arena import HashKey
 from cdp_store.errors import DirectoryDamaged, DirectoryMismatch
-from cdp_store.store import ShardIdentity
+from cdp_store.seams import OsFiles
+from cdp_store.store import ShardIdentity, write_durably
 
 
 class ClusterFile(msgspec.Struct, frozen=True):
@@ -70,10 +71,7 @@ class ClusterDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.cluster_path.exists():
             made = ClusterFile(uuid.uuid4().hex, partitions, shards, secrets.token_hex(16))
-            temporary = self.cluster_path.with_suffix(".tmp")
-            temporary.touch(mode=0o600)
-            temporary.write_bytes(msgspec.json.encode(made))
-            temporary.replace(self.cluster_path)
+            write_durably(self.cluster_path, msgspec.json.encode(made), OsFiles())
             return made
         found = self.load()
         for what, wanted in (("shards", shards), ("partitions", partitions)):

@@ -30,6 +30,9 @@ class Files(Protocol):
     def open_append(self, path: Path) -> AppendFile:
         """Open for appending, creating the file if it is missing."""
 
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file another name, taking the place of what had it; durable once its directory is."""
+
     def sync_directory(self, path: Path) -> None:
         """Make the entries of a directory durable."""
 
@@ -67,6 +70,9 @@ class OsFiles:
 
     def open_append(self, path: Path) -> AppendFile:
         return OsAppendFile(path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.replace(target)
 
     def sync_directory(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

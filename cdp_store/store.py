@@ -68,13 +68,14 @@ class Store:
         self.identity = identity
         self._lock_descriptor = _lock_directory(directory)
         try:
-            _check_identity(directory, identity)
+            _check_identity(directory, identity, files)
         except StoreError:
             os.close(self._lock_descriptor)
             raise
         self.partitions = {PartitionId(number): Partition(PartitionId(number), key) for number in identity.partitions}
         log_directory = directory / "log"
         log_directory.mkdir(exist_ok=True)
+        files.sync_directory(directory)
         self._log = LocalLog(log_directory, files)
 
     def recover(self, progress: Progress) -> int:
@@ -150,12 +151,24 @@ def _lock_directory(directory: Path) -> int:
     return descriptor
 
 
-def _check_identity(directory: Path, identity: ShardIdentity) -> None:
+def write_durably(path: Path, content: bytes, files: Files) -> None:
+    """Write a whole file so that after a crash it is there entirely or not at all."""
+    temporary = path.with_suffix(".tmp")
+    file = files.open_append(temporary)
+    try:
+        file.truncate(0)
+        file.write(content)
+        file.sync()
+    finally:
+        file.close()
+    files.rename(temporary, path)
+    files.sync_directory(path.parent)
+
+
+def _check_identity(directory: Path, identity: ShardIdentity, files: Files) -> None:
     path = directory / "identity.json"
     if not path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(identity))
-        temporary.replace(path)
+        write_durably(path, msgspec.json.encode(identity), files)
         return
     try:
         found = msgspec.json.decode(path.read_bytes(), type=ShardIdentity)

@@ -13,7 +13,7 @@ from cdp_store.seams import AppendFile, OsFiles
 class Fault:
     """The n-th `operation` from now on (1 is the next one) fails; a write leaves its first `written` bytes behind."""
 
-    operation: str  # open, write, sync, truncate, sync_directory, or any for all of them counted together
+    operation: str  # open, write, sync, truncate, rename, sync_directory, or any for all of them counted together
     number: int
     error: int
     written: int = 0
@@ -42,6 +42,12 @@ class FaultyFiles:
             self._listed.add(path)
         self._durable.setdefault(path, 0)
         return _FaultyFile(self, path, self._real.open_append(path))
+
+    def rename(self, source: Path, target: Path) -> None:
+        self.strike("rename")
+        self._real.rename(source, target)
+        self._durable[target] = self._durable.pop(source)
+        self._listed -= {source, target}
 
     def sync_directory(self, path: Path) -> None:
         self.strike("sync_directory")

@@ -34,10 +34,6 @@ _COMPARE: dict[tree.Op, Callable[[Any, Any], bool]] = {
 }
 
 
-class SumOverflow(Exception):
-    """An integer sum does not fit int64."""
-
-
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What is known of one user at T: visible events ordered by time (ties by arrival), and attribute values."""
@@ -188,12 +184,9 @@ def _aggregate(aggregate: tree.Aggregate, numbers: list[int | float]) -> int | f
 
 
 def exact_sum(numbers: Sequence[int | float]) -> int | float:
-    """Integers sum exactly and must fit int64; with a float among them the exact sum is rounded once to float64."""
+    """Integers sum exactly, also beyond 64 bits; with a float among them the exact sum is rounded once to float64."""
     if not any(isinstance(number, float) for number in numbers):
-        total = sum(numbers)
-        if total not in _INT64:
-            raise SumOverflow(total)
-        return total
+        return sum(numbers)
     exact = sum(map(Fraction, numbers), Fraction(0))
     try:
         return float(exact)

@@ -367,7 +367,7 @@ def test_a_profile_shows_ids_attributes_and_the_timeline(people: str) -> None:
     assert re.search(r"^cli_plan\s+gold\s*$", shown, re.MULTILINE)
     assert "[/red] 100% [bold]" in shown
     assert "3 events, the latest 2:" in shown
-    times = re.findall(r"^2024-03-0(\d) 23:30:00\s+cli\.seen\s+n=(\d)$", shown, re.MULTILINE)
+    times = re.findall(r"^2024-03-0(\d) 23:30:00\s+cli\.seen\s+n=(\d) *$", shown, re.MULTILINE)
     assert times == [("3", "3"), ("2", "2")]
 
 

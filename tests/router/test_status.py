@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QueryOverflow, QuerySyntaxError
+from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError
 from cdp_router import errors
 from cdp_router.status import DOMAIN, describe, grpc_code, retry_delay_ms, streaming, unary
 from cdp_store import errors as store_errors
@@ -26,7 +26,6 @@ EXAMPLES: tuple[Exception, ...] = (
     errors.Overloaded("much is in flight", 250),
     QuerySyntaxError("a = ", 1, 5, "the question ends too early", "expected a number"),
     QueryInvalid("the window ends before it starts"),
-    QueryOverflow("a sum left 64 bits"),
     QueryCancelled("the deadline passed"),
     store_errors.BatchMalformed("no map"),
     store_errors.StoreFailed("sync: EIO"),
