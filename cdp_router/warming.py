@@ -48,6 +48,11 @@ def warm_kernels(progress: Callable[[int, int], None] | None = None) -> None:
             progress(done, len(steps))
 
 
+def warm_routing() -> None:
+    """Load the few kernels that a router runs."""
+    split(_batch(50, 0), _KEY, 3)
+
+
 def _steps() -> Iterator[Step]:
     partition = Partition(PartitionId(0), _KEY)
     batches = [_batch(events, seed) for seed, events in enumerate((20_000, *[50] * (BUCKET_CHUNKS_MAX + 1)))]

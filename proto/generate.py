@@ -21,8 +21,12 @@ def generate(target: Path) -> None:
     """Generate messages, services and their types under `target`."""
     include = resources.files("grpc_tools") / "_proto"
     sources = [str(path) for path in sorted((PROTO / PACKAGE).glob("*.proto"))]
+    # The plugins stand beside the interpreter; the environment need not be activated.
+    programs = Path(sys.executable).parent
+    plugins = [f"--plugin={name}={programs / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
     arguments = [
         "protoc",
+        *plugins,
         f"-I{PROTO}",
         f"-I{include}",
         f"--python_out={target}",

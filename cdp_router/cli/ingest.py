@@ -113,7 +113,8 @@ class _Loading:
     def _send(self, source: Source, number: int, rows: Sequence[bytes], places: list[str]) -> None:
         packed = b"".join([b"\xdd", len(rows).to_bytes(4, "big"), *rows])  # a msgpack array of 32-bit length
         # The same file sent again gives the same ids, so that an interrupted run can simply be repeated.
-        digest = hashlib.blake2b(packed, digest_size=16, key=f"{source.path.name} {number}".encode()[:64])
+        place = hashlib.blake2b(f"{number} {source.path.name}".encode(), digest_size=32).digest()
+        digest = hashlib.blake2b(packed, digest_size=16, key=place)
         batch = ingest_pb2.Batch(batch_id=digest.digest(), msgpack_rows=packed)
         self.in_flight.append(_Sent(places, self.threads.submit(self.client.ingest, batch)))
 

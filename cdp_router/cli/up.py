@@ -31,16 +31,18 @@ def up(
     # Imported here: other commands need neither the compiler nor the supervisor.
     from cdp_router.process.supervisor import ClusterFailed, Supervisor
     from cdp_router.topology import ClusterDirectory
-    from cdp_store.errors import StoreError
+    from cdp_store.errors import DirectoryMismatch, StoreError
 
     directory = ClusterDirectory(data.resolve())
-    count = shards or _shards_of(directory) or min(os.cpu_count() or 1, partitions)
-    if count > partitions:
-        fail(f"--shards {count} is more than the {partitions} partitions there are to share", 2)
     try:
+        count = shards or _shards_of(directory) or min(os.cpu_count() or 1, partitions)
+        if count > partitions:
+            fail(f"--shards {count} is more than the {partitions} partitions there are to share", 2)
         cluster = directory.load_or_create(count, partitions)
-    except StoreError as error:
+    except DirectoryMismatch as error:
         fail(f"{error}. Use the same option, or another --data directory")
+    except StoreError as error:
+        fail(str(error))
     except OSError as error:
         fail(f"the data directory cannot be used: {error}")
     warm_with_progress()

@@ -20,14 +20,14 @@ from cdp_router.services.ingest import IngestService
 from cdp_router.services.query import QueryService
 from cdp_router.shard_client import GrpcShardClient
 from cdp_router.topology import ClusterDirectory
-from cdp_router.warming import warm_kernels
+from cdp_router.warming import warm_routing
 from cdp_store.seams import SystemClock
 
 _LOG = logging.getLogger(__name__)
 
 
 async def _serve(directory: ClusterDirectory, shard_addresses: list[str], address: str) -> None:
-    warm_kernels()
+    warm_routing()
     cluster, clock = directory.load(), SystemClock()
     shards = [GrpcShardClient(shard_address) for shard_address in shard_addresses]
     serving = Serving(

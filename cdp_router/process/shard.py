@@ -74,6 +74,11 @@ def main() -> None:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))
         sys.exit(EXIT_REFUSED)
+    except RuntimeError as error:  # gRPC's word for an address it cannot listen on
+        _LOG.error("%s", error)
+        report(Report("failed", f"cannot serve on {arguments.address}: {error}"))
+        # A port that was ours before may come free again; one that never was will not.
+        sys.exit(EXIT_REFUSED if arguments.address.endswith(":0") else EXIT_STORE_FAILED)
 
 
 if __name__ == "__main__":
