@@ -18,6 +18,7 @@ _ANSWERS_OF_THE_SHARD = (
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.INTERNAL,  # trying again would find the same fault again
 )
 
 

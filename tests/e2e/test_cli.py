@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
+import shlex
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -315,7 +316,7 @@ def test_ids_are_printed_one_a_line(people: str) -> None:
 
 
 def test_ids_may_go_to_a_reader_that_stops_early(people: str) -> None:
-    command = f"{shutil.which('cdp')} query everyone --ids --address {people} | head -1"
+    command = f"{shlex.quote(sys.executable)} -m cdp_router query everyone --ids --address {people} | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert len(done.stdout.splitlines()) == 1
     assert "Traceback" not in done.stderr
