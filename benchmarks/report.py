@@ -56,16 +56,19 @@ def _latency(result: RunResult, plots: Path) -> Iterator[str]:
     yield from ("", "## Queries", "", f"![latency](plots/{result.scale}-latency.png)", "")
     yield "Milliseconds, medians; in brackets p10 to p90."
     yield ""
-    yield from _table(["query", *ours, *peers], [_latency_row(n, q, peers) for n, q in result.queries.items()])
+    yield from _table(["query", *ours, *peers], [_latency_row(n, q, result.engines) for n, q in result.queries.items()])
     yield ""
     yield from (f"- **{name}**: {QUERIES[name].question}" for name in result.queries if name in QUERIES)
 
 
-def _latency_row(name: str, query: QueryResult, peers: Sequence[str]) -> list[str]:
+def _latency_row(name: str, query: QueryResult, engines: Sequence[str]) -> list[str]:
     cells = [name]
-    if query.ours_ms is not None:
+    peers = [engine for engine in engines if engine != OURS]
+    if query.ours_ms is None:
+        cells += ["not answered yet", "", ""] if OURS in engines else []
+    else:
         inner = "" if query.engine_ms is None else f"{query.engine_ms:.2f}"
-        against = "" if query.ratio_to_best is None else f"{query.ratio_to_best:.1f}x"
+        against = "" if query.ratio_to_best is None else f"{query.ratio_to_best:.2f}x"
         cells += [_timing_cell(query, OURS), inner, against]
     return [*cells, *(_timing_cell(query, peer) for peer in peers)]
 

@@ -34,6 +34,7 @@ from cdp_store.store import Delivery, Outcome, Store
 Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
 _MEMBER_ROWS_PER_BATCH = 65_536
+_IDLE_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class ShardServer:
         self._waiting = list[_Waiting]()
         self._committing: asyncio.Task[None] | None = None
         self._maintaining: asyncio.Task[None] | None = None
+        self._settling: asyncio.TimerHandle | None = None
         self._commit_thread = ThreadPoolExecutor(1, "commit")
         self._maintenance_thread = ThreadPoolExecutor(1, "maintain")
         self._query_threads = ThreadPoolExecutor(query_threads, "query")
@@ -134,6 +136,8 @@ class ShardServer:
 
     async def close(self) -> None:
         """Finish what is being committed, then close the store."""
+        if self._settling is not None:
+            self._settling.cancel()
         for task in (self._committing, self._maintaining):
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
@@ -162,11 +166,22 @@ class ShardServer:
             self._maintain_soon()
 
     def _maintain_soon(self) -> None:
-        if self._maintaining is None or self._maintaining.done():
-            self._maintaining = asyncio.create_task(self._maintain())
+        self._start_maintenance(self._store.maintain)
+        self.settle_soon()
 
-    async def _maintain(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._maintenance_thread, self._store.maintain)
+    def settle_soon(self) -> None:
+        """Tidy up once nothing has arrived for a while."""
+        if self._settling is not None:
+            self._settling.cancel()
+        loop = asyncio.get_running_loop()
+        self._settling = loop.call_later(_IDLE_SECONDS, self._start_maintenance, self._store.settle)
+
+    def _start_maintenance(self, work: Callable[[], bool]) -> None:
+        if self._maintaining is None or self._maintaining.done():
+            self._maintaining = asyncio.create_task(self._maintain(work))
+
+    async def _maintain(self, work: Callable[[], bool]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._maintenance_thread, work)
 
     def _evaluate(
         self, message: segment_pb2.Question, context: Context, deadline: Deadline

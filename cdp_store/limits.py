@@ -17,6 +17,9 @@ BLOCK_ROWS_MIN: Final = 1024  # a small partition must not pay for a whole morse
 # Sealing and compaction.
 DELTA_EVENTS_MAX: Final = 131_072  # per partition: what an unsealed tail may cost a query to sort
 BUCKET_CHUNKS_MAX: Final = 4  # chunks of one name and bucket before compaction merges them
+# When nothing arrives there is time to leave less for queries to do; a smaller tail costs them next to nothing.
+IDLE_DELTA_EVENTS_MAX: Final = 1024
+IDLE_BUCKET_CHUNKS_MAX: Final = 2
 
 # What one record may hold (design: Limits).
 NAME_BYTES_MAX: Final = 120

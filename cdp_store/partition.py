@@ -13,7 +13,7 @@ from cdp_store.arrays import I64, U8, Bools
 from cdp_store.dedupe import BatchIds, MessageIds
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.limits import DELTA_EVENTS_MAX
+from cdp_store.limits import BUCKET_CHUNKS_MAX, DELTA_EVENTS_MAX
 from cdp_store.memory import PartitionMemory
 from cdp_store.records import ATTRIBUTES, RecordBatch
 from cdp_store.view import PartitionView
@@ -108,9 +108,13 @@ class Partition:
         with self._lock:
             return self._memory.gather_identifiers(rows)
 
-    def maintain(self, delta_max: int = DELTA_EVENTS_MAX) -> bool:
-        """Seal and compact where due, beside reads and writes; one caller at a time. True if anything was done."""
-        worked = [self._maintain(tables, delta_max) for tables in (self._memory.events, self._memory.changes)]
+    def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
+        """Seal a delta of more than `delta_max` events and merge buckets of at least `chunks_max` chunks.
+
+        Runs beside reads and writes; one caller at a time. True if anything was done.
+        """
+        both = (self._memory.events, self._memory.changes)
+        worked = [self._maintain(tables, delta_max, chunks_max) for tables in both]
         return any(worked)
 
     def status(self) -> PartitionStatus:
@@ -127,7 +131,7 @@ class Partition:
                 report,
             )
 
-    def _maintain(self, tables: EventTables, delta_max: int) -> bool:
+    def _maintain(self, tables: EventTables, delta_max: int, chunks_max: int) -> bool:
         worked = False
         if tables.delta_count > delta_max:
             with self._lock:
@@ -136,7 +140,7 @@ class Partition:
             with self._lock:
                 tables.install_seal(sealed)
             worked = True
-        for done in prepare_compactions(tables.capture()):
+        for done in prepare_compactions(tables.capture(), chunks_max):
             with self._lock:
                 tables.install_compaction(done)
             worked = True

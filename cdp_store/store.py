@@ -14,7 +14,13 @@ from cdp_store.arena import HashKey
 from cdp_store.dedupe import MessageIds
 from cdp_store.errors import BatchTooLarge, DirectoryDamaged, DirectoryInUse, DirectoryMismatch, StoreError
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.limits import DELTA_EVENTS_MAX, LOG_RECORD_BYTES_MAX
+from cdp_store.limits import (
+    BUCKET_CHUNKS_MAX,
+    DELTA_EVENTS_MAX,
+    IDLE_BUCKET_CHUNKS_MAX,
+    IDLE_DELTA_EVENTS_MAX,
+    LOG_RECORD_BYTES_MAX,
+)
 from cdp_store.log.format import LogRecord
 from cdp_store.log.local import LocalLog, LogEntry
 from cdp_store.partition import Partition, Rejection
@@ -95,10 +101,14 @@ class Store:
             self.partitions[entry.partition].apply(entry.batch, entry.sequence)
         return outcomes
 
-    def maintain(self, delta_max: int = DELTA_EVENTS_MAX) -> bool:
+    def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
         """Seal and compact where due; True if anything was done."""
-        worked = [partition.maintain(delta_max) for partition in self.partitions.values()]
+        worked = [partition.maintain(delta_max, chunks_max) for partition in self.partitions.values()]
         return any(worked)
+
+    def settle(self) -> bool:
+        """Maintenance for times when nothing arrives: leave queries as few chunks as possible."""
+        return self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX)
 
     def close(self) -> None:
         """Close the log and give the directory free."""

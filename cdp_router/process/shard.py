@@ -38,6 +38,7 @@ async def _serve(directory: ClusterDirectory, shard: int, address: str) -> None:
         serving.stop_soon()
 
     server = ShardServer(store, fail)
+    server.settle_soon()
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
     await serving.run(address)
     await server.close()

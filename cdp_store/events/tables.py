@@ -15,7 +15,6 @@ import numpy as np
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.delta import ArrivedEvents, DeltaReading, EventDelta
 from cdp_store.events.sealing import compact, seal
-from cdp_store.limits import BUCKET_CHUNKS_MAX
 
 Chunks = tuple[EventChunk, ...]
 
@@ -103,7 +102,7 @@ def prepare_seal(reading: EventsReading) -> SealedDelta:
     return SealedDelta(len(reading.delta), {name: seal(reading.delta.columns(name)) for name in names})
 
 
-def prepare_compactions(reading: EventsReading, least: int = BUCKET_CHUNKS_MAX) -> Iterator[CompactedBucket]:
+def prepare_compactions(reading: EventsReading, least: int) -> Iterator[CompactedBucket]:
     """Merge every bucket of sealed chunks that holds at least `least` chunks."""
     for name, chunks in reading.sealed.items():
         for sources in _crowded(chunks, least):
