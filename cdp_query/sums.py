@@ -19,6 +19,9 @@ from cdp_store.events.column import EventColumn
 from cdp_store.events.sealing import order_by_row_time
 
 _UNIT = 2.0**-52
+_EXACT_TERMS = 2
+
+Rows = np.ndarray[tuple[int], np.dtype[np.intp]]
 
 
 class Sums:
@@ -28,6 +31,7 @@ class Sums:
         self.counts: U32 = np.zeros(row_count, np.uint32)
         self._integers: I64 = np.zeros(row_count, np.int64)
         self._carries: I32 = np.zeros(row_count, np.int32)
+        self._any_integers = False
         self._floats = list[tuple[EventChunk, F64, Bools]]()
         self._high: F64 = np.zeros(row_count, np.float64)
         self._low: F64 = np.zeros(row_count, np.float64)
@@ -45,6 +49,7 @@ class Sums:
 
     def add_integers(self, chunk: EventChunk, column: EventColumn, mask: Bools) -> None:
         """Add the integers with mask to their rows."""
+        self._any_integers = True
         aggregate.sum_integers_by_row(
             chunk.rows, chunk.offsets, column.values, column.base, mask, self._integers, self._carries
         )
@@ -63,24 +68,29 @@ class Sums:
         aggregate.count_by_row_where(chunk.rows, chunk.offsets, mask, self._float_counts)
 
     def rounded(self) -> F64:
-        """Integers plus floats per row, rounded once to float64."""
-        high, low, biggest = self._high, self._low, self._biggest
-        addends = self._integer_addends()
-        counts = self._float_counts.astype(np.float64) + np.where(self._any_integer(), len(addends), 0.0)
+        """Integers plus floats, rounded once to float64, of the rows with any float or beyond 64 bits; others 0."""
+        rows = np.flatnonzero(self.float_rows() | (self._carries != 0))
+        high, low, biggest = self._high[rows], self._low[rows], self._biggest[rows]
+        counts = self._float_counts[rows].astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
-            for addend in addends:
-                high, error = _two_sum(high, addend)
-                low = low + error
-                biggest = np.maximum(biggest, np.abs(addend))
+            if self._any_integers:
+                for addend in self._integer_addends(rows):
+                    high, error = _two_sum(high, addend)
+                    low = low + error
+                    biggest = np.maximum(biggest, np.abs(addend))
+                    counts += addend != 0
             total, rest = _two_sum(high, low)
-            # n additions, each rounding a low part of at most n ulps of the biggest addend.
+            # n additions, each rounding a low part of at most n ulps of the biggest addend. Two terms leave one
+            # error term, which low holds exactly.
             error_bound = counts**3 * _UNIT**2 * biggest
             half_ulp = np.spacing(np.nextafter(np.abs(total), 0.0)) / 2
-            certain = (np.abs(rest) + error_bound < half_ulp) | (counts <= 1) | (biggest == 0)
-        open_rows = np.flatnonzero(~certain)
+            certain = ((np.abs(rest) + error_bound < half_ulp) | (counts <= _EXACT_TERMS)) & np.isfinite(total)
+        sums: F64 = np.zeros(self.counts.shape[0], np.float64)
+        sums[rows] = total
+        open_rows = rows[~certain]
         if open_rows.size:
-            total[open_rows] = self._summed_again(open_rows)
-        return total
+            sums[open_rows] = self._summed_again(open_rows)
+        return sums
 
     def averages(self) -> tuple[F64, Bools]:
         """(average per row, rows that have values)."""
@@ -91,20 +101,16 @@ class Sums:
         with np.errstate(invalid="ignore", divide="ignore"):
             return sums / self.counts, defined
 
-    def _any_integer(self) -> Bools:
-        mask: Bools = (self._integers != 0) | (self._carries != 0)
-        return mask
+    def _integer_addends(self, rows: Rows) -> tuple[F64, F64, F64]:
+        """Three float64 arrays whose sum is the integer sum of each of the rows exactly."""
+        integers, low = self._integers[rows], self._integers[rows] & np.int64(0xFFFFFFFF)
+        beyond: F64 = self._carries[rows].astype(np.float64) * 2.0**64
+        return (integers - low).astype(np.float64), low.astype(np.float64), beyond
 
-    def _integer_addends(self) -> tuple[F64, F64, F64]:
-        """Three float64 arrays whose sum is the integer sum of each row exactly."""
-        low = self._integers & np.int64(0xFFFFFFFF)
-        beyond: F64 = self._carries.astype(np.float64) * 2.0**64
-        return (self._integers - low).astype(np.float64), low.astype(np.float64), beyond
-
-    def _summed_again(self, open_rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> F64:
+    def _summed_again(self, open_rows: Rows) -> F64:
         is_open: Bools = np.zeros(self.counts.shape[0], np.bool_)
         is_open[open_rows] = True
-        values = [addend[open_rows] for addend in self._integer_addends()]
+        values = list(self._integer_addends(open_rows))
         rows = [open_rows.astype(np.uint32)] * len(values)
         for chunk, floats, mask in self._floats:
             full_rows = chunk.full_rows()
