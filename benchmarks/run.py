@@ -22,7 +22,6 @@ from benchmarks.measure import EngineProcess, Loaded, Measured, loaded_engines, 
 from benchmarks.mixed import measure_cluster
 from benchmarks.processes import run_isolated
 from benchmarks.queries import QUERIES
-from benchmarks.report import write_report
 from benchmarks.results import OURS, QueryResult, RunResult
 from benchmarks.roofline import measure_roofline
 from benchmarks.scales import DEFAULT_SEED, SCALES, Scale, ScaleName
@@ -145,6 +144,9 @@ def main(
     except AnswersDiffer as difference:
         _console.print(f"[red]answers differ[/red]\n{difference}")
         raise typer.Exit(1) from difference
+    # Imported here: measuring needs no plotting library.
+    from benchmarks.report import write_report
+
     path = out / f"{scale}.json"
     results.save(result, path)
     _console.print(f"wrote {path} and {write_report(path)}", soft_wrap=True)

@@ -1,0 +1,22 @@
+"""The yardstick at smoke size: our engine, the plain-Python one and DuckDB give equal answers to every query."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.engines import answers
+from benchmarks.queries import QUERIES
+from benchmarks.results import OURS, save
+from benchmarks.run import run
+from benchmarks.scales import DEFAULT_SEED, SCALES
+
+
+def test_all_engines_agree_on_every_query(tmp_path: Path) -> None:
+    result = run(SCALES["smoke"], DEFAULT_SEED, [OURS, "naive", "duckdb"], 1, tmp_path / "cache", queries_only=True)
+    assert set(result.queries) == set(QUERIES)
+    for name, query in result.queries.items():
+        assert query.equal, name
+        assert (query.ours_ms is not None) == answers(OURS, name), name
+    path = tmp_path / "smoke.json"
+    save(result, path)
+    assert result.date in path.read_text()
