@@ -6,9 +6,6 @@ from typing import Final, NewType
 
 PartitionId = NewType("PartitionId", int)
 SequenceNumber = NewType("SequenceNumber", int)
-Row = NewType("Row", int)
-EventNameId = NewType("EventNameId", int)
-PropertyId = NewType("PropertyId", int)
 AttributeId = NewType("AttributeId", int)
 
 USER_ID: Final = "user_id"
