@@ -1,4 +1,4 @@
-"""`make demo`: two real data sets into a cluster of two shards, a dozen questions, their answers."""
+"""`make demo`: a real and a synthetic data set into a cluster of two shards, a dozen questions, their answers."""
 
 from __future__ import annotations
 
