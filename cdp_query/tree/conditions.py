@@ -1,0 +1,121 @@
+"""Literals and the conditions on one value."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A date, local time or instant in ISO form as written: 2026-01-31, 2026-01-31T10:00, 2026-01-31T10:00:00Z."""
+
+    iso: str
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A span of time; months and years are calendar arithmetic."""
+
+    amount: int
+    unit: str  # one of DURATION_UNITS
+
+    def __str__(self) -> str:
+        return f"{self.amount}{self.unit}"
+
+
+DURATION_UNITS = ("ms", "s", "m", "h", "d", "w", "mo", "y")
+CALENDAR_UNITS = ("day", "week", "month", "year")
+
+Literal = bool | int | float | str | Moment
+
+
+class Op(enum.Enum):
+    """Comparison of a value with a literal."""
+
+    EQ = "="
+    NE = "!="
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+
+
+class TextOp(enum.Enum):
+    """Tests of a string."""
+
+    CONTAINS = "contains"
+    STARTS_WITH = "starts_with"
+    ENDS_WITH = "ends_with"
+    MATCHES = "matches"
+
+
+class ListOp(enum.Enum):
+    """Tests of a list."""
+
+    HAS = "has"
+    HAS_ANY = "has_any"
+    HAS_ALL = "has_all"
+    HAS_NONE = "has_none"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """value op literal; `ci` compares strings without regard to case."""
+
+    op: Op
+    value: Literal
+    ci: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """value in [...], or not in."""
+
+    values: tuple[Literal, ...]
+    negated: bool = False
+    ci: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """low <= value <= high."""
+
+    low: Literal
+    high: Literal
+
+
+@dataclass(frozen=True, slots=True)
+class TextTest:
+    """contains, starts_with, ends_with, matches, or their complement."""
+
+    op: TextOp
+    pattern: str
+    negated: bool = False
+    ci: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """A value is set (or, negated, missing)."""
+
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListTest:
+    """has, has_any, has_all, has_none."""
+
+    op: ListOp
+    values: tuple[Literal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeTest:
+    """Number of items of a list against a number."""
+
+    op: Op
+    value: int
+
+
+Condition = Compare | OneOf | Between | TextTest | Exists | ListTest | SizeTest

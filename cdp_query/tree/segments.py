@@ -1,0 +1,140 @@
+"""Which users: the predicates and how they are combined."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from cdp_query.tree.conditions import Condition, Duration, Op
+from cdp_query.tree.windows import ALWAYS, Window
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every item holds."""
+
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Any:
+    """At least one item holds."""
+
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The item does not hold: its complement in the population."""
+
+    item: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Everyone:
+    """The whole population."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeTest:
+    """A condition on the profile's attribute, as it stands at T."""
+
+    name: str
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyTest:
+    """A condition on a property of the event at hand; only inside event filters."""
+
+    name: str
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """E of segments.md: events with one of these names that pass the filter."""
+
+    names: tuple[str, ...]
+    where: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Did:
+    """At least one such event in the window."""
+
+    events: Events
+    window: Window = ALWAYS
+
+
+class Aggregate(enum.Enum):
+    """What is computed per user over a property of its events."""
+
+    SUM = "sum"
+    MIN = "min"
+    MAX = "max"
+    AVG = "avg"
+
+
+@dataclass(frozen=True, slots=True)
+class CountTest:
+    """Number of such events in the window against a number."""
+
+    events: Events
+    window: Window
+    op: Op
+    value: int | float
+    exclude_zero: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateTest:
+    """An aggregate of a numeric property against a number."""
+
+    aggregate: Aggregate
+    property: str
+    events: Events
+    window: Window
+    op: Op
+    value: int | float
+
+
+class Occurrence(enum.Enum):
+    """Which occurrence of an event must lie in the window."""
+
+    FIRST = "first_time"
+    LAST = "last_time"
+
+
+@dataclass(frozen=True, slots=True)
+class OccurrenceTest:
+    """The user's first (last) such event ever lies in the window."""
+
+    occurrence: Occurrence
+    events: Events
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceTest:
+    """The steps were done in order by different events (segments.md, section 4)."""
+
+    steps: tuple[Events, ...]
+    window: Window = ALWAYS
+    within: Duration | None = None
+    strict_ties: bool = False
+
+
+Node = (
+    All
+    | Any
+    | Not
+    | Everyone
+    | AttributeTest
+    | PropertyTest
+    | Did
+    | CountTest
+    | AggregateTest
+    | OccurrenceTest
+    | SequenceTest
+)
