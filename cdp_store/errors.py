@@ -10,6 +10,7 @@ StoreError
 +-- StoreFailed          a write failed earlier: nothing is accepted any more
 +-- StorageFull          no room for the batch; nothing of it was kept
 +-- BatchTooLarge        a batch that would not fit one log record
++-- StructureBroken      a rule of the structures in memory does not hold: a fault of this program
 """
 
 from __future__ import annotations
@@ -97,3 +98,11 @@ class BatchTooLarge(StoreError):
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"a batch of {size} bytes is over the limit of {limit}; send smaller batches")
         self.size, self.limit = size, limit
+
+
+class StructureBroken(StoreError):
+    """A structure in memory breaks one of its rules: a fault of this program, not of the data."""
+
+    def __init__(self, structure: str, problem: str) -> None:
+        super().__init__(f"{structure}: {problem}. The log is not affected; restart the shard and report this.")
+        self.structure, self.problem = structure, problem

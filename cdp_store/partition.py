@@ -16,6 +16,7 @@ from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DELTA_EVENTS_MAX
 from cdp_store.memory import PartitionMemory
 from cdp_store.records import ATTRIBUTES, RecordBatch
+from cdp_store.validate import validate
 from cdp_store.view import PartitionView
 
 
@@ -130,6 +131,11 @@ class Partition:
                 memory.events.delta_count + memory.changes.delta_count,
                 report,
             )
+
+    def validate(self) -> None:
+        """Raise StructureBroken unless every rule of the structures holds; reads everything, for tests."""
+        with self._lock:
+            validate(self._memory)
 
     def _maintain(self, tables: EventTables, delta_max: int, chunks_max: int) -> bool:
         worked = False

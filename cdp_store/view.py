@@ -65,9 +65,10 @@ class PartitionView:
         current = self.attributes.get(attribute)
         if current is None or current.latest_ms <= instant_ms:
             return current
-        return self._attribute_from_history(attribute, instant_ms)
+        return self.attribute_from_history(attribute, instant_ms)
 
-    def _attribute_from_history(self, attribute: int, instant_ms: int) -> AttributeValues:
+    def attribute_from_history(self, attribute: int, instant_ms: int) -> AttributeValues:
+        """An attribute as it stood at an instant, from its changes alone."""
         chunks = [chunk for chunk in self.changes.chunks(attribute) if chunk.first_ms <= instant_ms]
         best_ms: I64 = np.full(self.row_count, TIME_MIN_MS - 1, np.int64)
         best_chunk: I32 = np.full(self.row_count, -1, np.int32)

@@ -105,6 +105,12 @@ class LocalCluster:
         for server in self.servers:
             server._store.maintain(0)
 
+    def validate(self) -> None:
+        """Every structure of every partition is whole."""
+        for server in self.servers:
+            for partition in server._store.partitions.values():
+                partition.validate()
+
 
 def members_of(responses: Sequence[query_pb2.MembersResponse]) -> tuple[list[tuple[str, str]], query_pb2.Coverage]:
     """The members in a stream of responses, and its coverage, which comes last."""
@@ -121,11 +127,12 @@ def _plain(_: int, client: ShardClient) -> ShardClient:
 
 @contextmanager
 def local_cluster(folder: Path, wrap: Wrap = _plain) -> Iterator[LocalCluster]:
-    """A cluster for the length of the block; `wrap` may put something between the router and a shard."""
+    """A cluster for the length of the block, its partitions validated at the end; `wrap` may put something between the router and a shard."""
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as threads:
         cluster = LocalCluster(folder, runner, threads, wrap)
         try:
             yield cluster
+            cluster.validate()
         finally:
             for server in cluster.servers:
                 runner.run(server.close())

@@ -11,11 +11,14 @@ import numpy as np
 from cdp_store.arrays import I64
 from cdp_store.attributes import AttributeReading
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.tables import prepare_seal
 from cdp_store.ids import decode_identifier
-from cdp_store.limits import BUCKET_MS, MORSEL_BITS
+from cdp_store.limits import MORSEL_BITS
+from cdp_store.memory import PartitionMemory
 from cdp_store.partition import Partition
+from cdp_store.validate_chunk import check_chunk
 from cdp_store.values import Kind, decode_value
-from cdp_store.view import CHANGE_VALUE, NOT_CREATED, AttributeValues, PartitionView
+from cdp_store.view import NOT_CREATED, AttributeValues, PartitionView
 from tests.raw_records import Change, Event, Record, User
 
 Typed = tuple[str, str]  # type and repr, so that 1, 1.0 and true, 0.0 and -0.0 stay apart
@@ -141,39 +144,31 @@ def _read_events(
         found.setdefault(users[row], []).append((int(ts), properties_of_event))
 
 
+def check_same(found: Contents, expected: Contents) -> None:
+    """Assert equality part by part, for a readable difference."""
+    assert found.created == expected.created
+    assert found.attributes == expected.attributes
+    assert found.events == expected.events
+
+
 def check_chunks(chunks: Sequence[EventChunk]) -> None:
-    """The rules of sealed chunks: order, zones, offsets and bounds, and where the change chunks keep values."""
+    """Buckets ascend, and every chunk keeps the rules of chunks."""
     assert [chunk.bucket for chunk in chunks] == sorted(chunk.bucket for chunk in chunks)
     for chunk in chunks:
-        check_chunk(chunk)
-
-
-def check_chunk(chunk: EventChunk) -> None:
-    """One chunk keeps its promises."""
-    rows, times = chunk.full_rows().astype(np.int64), chunk.full_times()
-    assert len(chunk) > 0
-    assert chunk.offsets[0] == 0
-    assert chunk.offsets[-1] == len(chunk)
-    assert (np.diff(chunk.offsets) >= 0).all()
-    order = np.lexsort((times, rows))
-    assert (rows[order] == rows).all()
-    assert (times[order] == times).all()
-    assert (chunk.first_ms, chunk.last_ms) == (times.min(), times.max())
-    assert (times // BUCKET_MS == chunk.bucket).all()
-    for (key, kind), column in chunk.columns.items():
-        assert key >= CHANGE_VALUE
-        assert column.kind is kind
-        presence = column.presence()
-        assert column.values.shape[0] == len(chunk)
-        assert presence is None or (presence.any() and not presence.all())
-        given = column.values if presence is None else column.values[presence]
-        assert (column.low, column.high) == (given.min(), given.max())
-    for row in np.unique(rows):
-        events = chunk.events_of_row(int(row))
-        assert (rows[events] == row).all()
-        assert events.stop - events.start == int((rows == row).sum())
+        check_chunk("chunk", chunk)
+        rows = chunk.full_rows()
+        for row in np.unique(rows):
+            events = chunk.events_of_row(int(row))
+            assert (rows[events] == row).all()
+            assert events.stop - events.start == int((rows == row).sum())
 
 
 def raws_of(values: Iterable[Any]) -> I64:
     """Numbers in the 64-bit form of values.py."""
     return np.array([np.float64(v).view(np.int64) if isinstance(v, float) else v for v in values], np.int64)
+
+
+def seal_all(memory: PartitionMemory) -> None:
+    """Seal every delta, without compaction."""
+    for tables in (memory.events, memory.changes):
+        tables.install_seal(prepare_seal(tables.capture()))

@@ -1,4 +1,4 @@
-"""A partition against a list of records: any mix of appends, late data, seals and captures."""
+"""A partition against a list of records, case by case; test_partition_machine.py mixes them."""
 
 from __future__ import annotations
 
@@ -7,93 +7,19 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from cdp_store.builder import BatchBuilder
 from cdp_store.events.tables import prepare_compactions, prepare_seal
 from cdp_store.ids import ANONYMOUS_ID, PartitionId, SequenceNumber, encode_identifier
-from cdp_store.limits import BUCKET_CHUNKS_MAX, BUCKET_MS, EVENT_NAMES_MAX
+from cdp_store.limits import BUCKET_CHUNKS_MAX, EVENT_NAMES_MAX
 from cdp_store.memory import PartitionMemory
 from cdp_store.partition import Partition
-from cdp_store.view import PartitionView
 from tests import strategies
-from tests.raw_records import Change, Event, Record, User, anonymous, user
+from tests.raw_records import Change, Event, Record, anonymous, user
 from tests.shards import KEY, batch_of, filled
-from tests.store.contents import Contents, expected_contents, read_contents, typed
+from tests.store.contents import check_same, expected_contents, read_contents, typed
 
 ANN, BOB = user("ann"), user("bob")
-
-
-class PartitionMachine(RuleBasedStateMachine):
-    """The model is the list of all records so far; a capture remembers how long that list was."""
-
-    @initialize()
-    def start(self) -> None:
-        self.partition = Partition(PartitionId(3), KEY)
-        self.records: list[Record] = []
-        self.captures: list[tuple[PartitionView, int]] = []
-
-    @rule(records=strategies.records(30))
-    def append(self, records: list[Record]) -> None:
-        self._apply(records)
-
-    @rule(
-        value=strategies.values(),
-        ts=strategies.moments(),
-        name=st.sampled_from(strategies.ATTRIBUTE_NAMES),
-        who=st.sampled_from(strategies.USERS),
-    )
-    def overwrite(self, value: object, ts: int, name: str, who: User) -> None:
-        self._apply([Change(who, ts, {name: value})])
-
-    @rule(who=st.sampled_from(strategies.USERS), name=st.sampled_from(strategies.ATTRIBUTE_NAMES))
-    def unset(self, who: User, name: str) -> None:
-        self._apply([Change(who, strategies.BORDER_MS + BUCKET_MS, {name: None})])
-
-    @rule(record=strategies.events(), buckets=st.integers(1, 5))
-    def append_late(self, record: Event, buckets: int) -> None:
-        self._apply([Event(record.user, record.name, record.ts - buckets * BUCKET_MS, record.properties)])
-
-    @rule()
-    def maintain(self) -> None:
-        self.partition.maintain(0)
-        status = self.partition.status()
-        assert status.unsealed == 0
-        assert status.events == sum(isinstance(record, Event) for record in self.records)
-
-    @rule()
-    def capture(self) -> None:
-        view = self.partition.capture()
-        assert view.sequence == self.partition.sequence
-        self.captures.append((view, len(self.records)))
-
-    @rule(instant=strategies.moments())
-    def look_back(self, instant: int) -> None:
-        view = self.partition.capture()
-        _check_same(read_contents(self.partition, view, instant), expected_contents(self.records, instant))
-
-    def _apply(self, records: list[Record]) -> None:
-        if records:
-            self.partition.apply(batch_of(records), SequenceNumber(self.partition.sequence + 1))
-            self.records += records
-
-    def teardown(self) -> None:
-        """A view never changes, whatever came after it."""
-        if not hasattr(self, "partition"):
-            return
-        self.capture()
-        for view, count in self.captures:
-            _check_same(read_contents(self.partition, view), expected_contents(self.records[:count]))
-
-
-def _check_same(found: Contents, expected: Contents) -> None:
-    assert found.created == expected.created
-    assert found.attributes == expected.attributes
-    assert found.events == expected.events
-
-
-TestPartition = PartitionMachine.TestCase
-TestPartition.settings = settings(max_examples=100, stateful_step_count=20)
 
 
 @given(strategies.records(), st.integers(1, 20))
@@ -104,7 +30,7 @@ def test_many_seals_of_one_bucket_are_compacted_and_lose_nothing(records: list[R
         partition.apply(batch_of(records[start : start + size]), SequenceNumber(start + 1))
         partition.maintain(0)
     view = partition.capture()
-    _check_same(read_contents(partition, view), expected_contents(records))
+    check_same(read_contents(partition, view), expected_contents(records))
     for name in view.schema.events.values():
         buckets = [chunk.bucket for chunk in view.event_chunks(name)]
         assert max(map(buckets.count, buckets)) < BUCKET_CHUNKS_MAX
@@ -137,7 +63,8 @@ def test_writes_between_preparing_and_installing_a_seal_or_compaction_are_kept(
                 tables.install_compaction(done)
     partition = Partition(PartitionId(0), KEY)
     partition._memory = memory
-    _check_same(read_contents(partition, partition.capture()), expected_contents(records))
+    partition.validate()
+    check_same(read_contents(partition, partition.capture()), expected_contents(records))
 
 
 def test_a_profile_is_created_by_its_earliest_record_whenever_it_arrives() -> None:

@@ -13,7 +13,7 @@ from cdp_store.events.delta import ArrivedEvents, EventDelta
 from cdp_store.events.sealing import EventColumns, compact, order_by_row_time, seal
 from cdp_store.limits import BUCKET_MS, MORSEL_ROWS
 from cdp_store.values import Kind
-from tests.store.contents import check_chunk, check_chunks
+from tests.store.contents import check_chunks
 
 Arrival = tuple[int, int, dict[tuple[int, Kind], int]]  # row, time, values by (property, kind)
 ROWS = st.one_of(st.integers(0, 4), st.sampled_from([MORSEL_ROWS - 1, MORSEL_ROWS, 3 * MORSEL_ROWS + 5]))
@@ -74,7 +74,7 @@ def test_compaction_equals_sealing_at_once(batches: list[list[Arrival]]) -> None
     at_once = {chunk.bucket: chunk for chunk in seal(columns_of([a for batch in batches for a in batch]))}
     for bucket, expected in at_once.items():
         merged = compact([chunk for chunk in sealed if chunk.bucket == bucket])
-        check_chunk(merged)
+        check_chunks([merged])
         assert events_of(merged) == events_of(expected)
         assert set(merged.columns) == set(expected.columns)
         for key, column in expected.columns.items():

@@ -1,0 +1,84 @@
+"""A partition against a list of records: any mix of appends, late data, seals, compactions and captures."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import BUCKET_MS
+from cdp_store.partition import Partition
+from cdp_store.view import PartitionView
+from tests import strategies
+from tests.raw_records import Change, Event, Record, User
+from tests.shards import KEY, batch_of
+from tests.store.contents import Contents, check_same, expected_contents, read_contents
+
+
+class PartitionMachine(RuleBasedStateMachine):
+    """The model is the list of all records so far; a capture remembers what they amounted to then."""
+
+    @initialize()
+    def start(self) -> None:
+        self.partition = Partition(PartitionId(3), KEY)
+        self.records: list[Record] = []
+        self.captures: list[tuple[PartitionView, Contents]] = []
+
+    @rule(records=strategies.records(30))
+    def append(self, records: list[Record]) -> None:
+        self._apply(records)
+
+    @rule(
+        value=strategies.values(),
+        ts=strategies.moments(),
+        name=st.sampled_from(strategies.ATTRIBUTE_NAMES),
+        who=st.sampled_from(strategies.USERS),
+    )
+    def overwrite(self, value: object, ts: int, name: str, who: User) -> None:
+        self._apply([Change(who, ts, {name: value})])
+
+    @rule(who=st.sampled_from(strategies.USERS), name=st.sampled_from(strategies.ATTRIBUTE_NAMES))
+    def unset(self, who: User, name: str) -> None:
+        self._apply([Change(who, strategies.BORDER_MS + BUCKET_MS, {name: None})])
+
+    @rule(record=strategies.events(), buckets=st.integers(1, 5))
+    def append_late(self, record: Event, buckets: int) -> None:
+        self._apply([Event(record.user, record.name, record.ts - buckets * BUCKET_MS, record.properties)])
+
+    @rule(least=st.integers(2, 5))
+    def seal_and_compact(self, least: int) -> None:
+        self.partition.maintain(0, least)
+        status = self.partition.status()
+        assert status.unsealed == 0
+        assert status.events == sum(isinstance(record, Event) for record in self.records)
+        assert not self.partition.maintain(0, least), "maintenance comes to rest"
+
+    @rule()
+    def capture(self) -> None:
+        view = self.partition.capture()
+        assert view.sequence == self.partition.sequence
+        self.captures.append((view, expected_contents(self.records)))
+
+    @rule(instant=strategies.moments())
+    def look_back(self, instant: int) -> None:
+        view = self.partition.capture()
+        check_same(read_contents(self.partition, view, instant), expected_contents(self.records, instant))
+
+    def _apply(self, records: list[Record]) -> None:
+        if records:
+            self.partition.apply(batch_of(records), SequenceNumber(self.partition.sequence + 1))
+            self.records += records
+
+    def teardown(self) -> None:
+        """Every structure is whole, and a view never changed, whatever came after it."""
+        if not hasattr(self, "partition"):
+            return
+        self.capture()
+        self.partition.validate()
+        for view, expected in self.captures:
+            check_same(read_contents(self.partition, view), expected)
+
+
+TestPartition = PartitionMachine.TestCase
+TestPartition.settings = settings(max_examples=80, stateful_step_count=20)

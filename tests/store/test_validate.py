@@ -1,0 +1,98 @@
+"""The validator passes a healthy partition and names the structure of each fault put into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cdp_store.errors import StructureBroken
+from cdp_store.ids import SequenceNumber
+from cdp_store.limits import BUCKET_MS
+from cdp_store.memory import PartitionMemory
+from cdp_store.validate import validate
+from cdp_store.values import Kind
+from tests.raw_records import Change, Event, user
+from tests.shards import KEY, batch_of
+from tests.store.contents import seal_all
+
+ANN, BOB = user("ann"), user("bob")
+
+
+def healthy() -> PartitionMemory:
+    """Two chunks of one name, a delta, a history, and attributes of several kinds."""
+    memory = PartitionMemory(KEY)
+    events = [Event(who, "View", ts, {"page": "home", "n": ts}) for who in (ANN, BOB) for ts in (1, 5, 5, BUCKET_MS)]
+    events.append(Event(ANN, "View", 3))
+    memory.apply(batch_of([*events, Change(ANN, 2, {"plan": "gold"}), Change(BOB, 9, {"plan": 3})]), SequenceNumber(1))
+    seal_all(memory)
+    memory.apply(batch_of([Event(BOB, "View", 7, {"page": "cart"}), Change(BOB, 11, {"plan": 4})]), SequenceNumber(2))
+    memory.events.capture().chunks(0)
+    return memory
+
+
+def _change_chunk(memory: PartitionMemory, change: Callable[[Any], Any]) -> None:
+    first, *rest = memory.events._sealed[0]
+    memory.events._sealed = {0: (change(first), *rest)}
+
+
+def _change_column(memory: PartitionMemory, key: tuple[int, Kind], change: Callable[[Any], Any]) -> None:
+    _change_chunk(memory, lambda chunk: replace(chunk, columns={**chunk.columns, key: change(chunk.columns[key])}))
+
+
+def _reverse_times(chunk: Any) -> Any:
+    return replace(chunk, times=np.ascontiguousarray(chunk.times[::-1]))
+
+
+def _fill(array: Any, value: Any) -> None:
+    array[...] = value
+
+
+PAGE, N = (0, Kind.STRING), (1, Kind.INT)
+FAULTS: dict[str, tuple[Callable[[PartitionMemory], object], str]] = {
+    "order": (lambda m: _change_chunk(m, _reverse_times), "not in order"),
+    "offsets": (lambda m: _change_chunk(m, lambda c: replace(c, offsets=c.offsets - 1)), "offsets"),
+    "zone": (lambda m: _change_chunk(m, lambda c: replace(c, last_ms=c.last_ms + 1)), "zone"),
+    "bucket": (lambda m: _change_chunk(m, lambda c: replace(c, bucket=-1)), "bucket"),
+    "swapped chunks": (lambda m: m.events._sealed.update({0: m.events._sealed[0][::-1]}), "ascend"),
+    "unknown name": (lambda m: m.events._sealed.update({9: m.events._sealed[0]}), "unknown name"),
+    "column kind": (lambda m: _change_column(m, N, lambda c: replace(c, kind=Kind.TIME)), "TIME values under INT"),
+    "column bounds": (lambda m: _change_column(m, N, lambda c: replace(c, high=c.high + 1)), "bounds"),
+    "column length": (lambda m: _change_column(m, N, lambda c: replace(c, values=c.values[1:])), "number"),
+    "presence": (lambda m: _change_column(m, N, lambda c: replace(c, present=c.present | 255)), "presence"),
+    "code": (lambda m: _change_column(m, PAGE, lambda c: replace(c, base=7)), "dictionary of 2"),
+    "delta length": (lambda m: m.events._delta._times.extend(np.zeros(1, np.int64)), "differ in length"),
+    "delta row": (lambda m: _fill(m.events._delta._rows.filled(), 2), "does not exist"),
+    "delta code": (lambda m: _fill(m.events._delta._raws.filled(), 2), "dictionary of 2"),
+    "delta kind": (lambda m: _fill(m.events._delta._kinds.filled(), 0), "unknown kind"),
+    "stale sorted events": (lambda m: m.events._delta.sorted_names.update({0: (1, ())}), "stale"),
+    "created": (lambda m: _fill(m._created.writable(0, 2)[:1], 2), "before its profile was created"),
+    "nobody's row": (lambda m: _fill(m._created.writable(0, 3)[2:3], 2), "beyond the last one"),
+    "attribute value": (lambda m: _fill(m._attributes[0]._values[Kind.INT].writable(0, 2)[:2], 5), "INT values differ"),
+    "attribute kind": (lambda m: _fill(m._attributes[0]._kinds.writable(0, 2)[:1], 0), "differ from the history"),
+    "names": (lambda m: m.schema.properties._ids.update(page=5), "not dense"),
+}
+
+
+def test_a_healthy_partition_passes() -> None:
+    validate(healthy())
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_and_named(fault: str) -> None:
+    memory = healthy()
+    damage, expected = FAULTS[fault]
+    damage(memory)
+    with pytest.raises(StructureBroken, match=expected):
+        validate(memory)
+
+
+def test_an_identifier_that_leads_elsewhere_is_found() -> None:
+    memory = healthy()
+    memory._identifiers._slots[:] = 0
+    with pytest.raises(StructureBroken, match="lead to its row") as raised:
+        validate(memory)
+    assert raised.value.structure == "identifiers"
