@@ -30,8 +30,8 @@ TextDecision = Callable[[pa.Array], pa.Array]
 class Matcher:
     """Which stored values satisfy a condition.
 
-    numbers, times: any of these ranges; flags: these booleans; text: decided per distinct string (large_string in,
-    boolean out); lists: decided per distinct list; everything: any value at all.
+    numbers, times: any of these ranges; flags: these booleans; text: decided per distinct string (string or
+    large_string in, boolean out); lists: decided per distinct list; everything: any value at all.
     """
 
     numbers: tuple[Range, ...] = ()
@@ -62,7 +62,8 @@ class Matcher:
         """Per distinct string, in code order, whether it satisfies the condition."""
         if self.text is None:
             return np.full(len(strings), self.everything, np.bool_)
-        parts = [self.text(chunk.view(pa.large_string())).to_numpy(zero_copy_only=False) for chunk in strings.chunks]
+        as_text = pa.string() if pa.types.is_binary(strings.type) else pa.large_string()
+        parts = [self.text(chunk.view(as_text)).to_numpy(zero_copy_only=False) for chunk in strings.chunks]
         return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
 
     def decide_lists(self, packed: pa.ChunkedArray) -> Bools:

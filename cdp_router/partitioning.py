@@ -15,8 +15,8 @@ Parts = dict[int, tuple[RecordBatch, np.ndarray[tuple[int], np.dtype[np.intp]]]]
 def partitions_of(identities: Strings, key: HashKey, partition_count: int) -> U32:
     """Partition of each encoded identifier: SipHash-1-3 under the cluster's key, modulo the number of partitions.
 
-    Frozen: changing it would move every profile. The upper half of the hash is used, so that the lower bits, which
-    pick slots inside a partition's tables, stay independent of the partition.
+    Frozen: changing it would move every profile. A partition's tables use the same hash: the remainder taken here says
+    nothing about the top bits, which pick their slots, nor about the lower half, which makes their tags.
     """
     hashes: U64 = np.empty(len(identities), np.uint64)
     hashing.hash_strings(np.uint64(key[0]), np.uint64(key[1]), identities.offsets, identities.data, hashes)

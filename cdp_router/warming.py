@@ -17,11 +17,12 @@ from cdp_query import pipeline
 from cdp_query.bind import Binder
 from cdp_query.tree import Context
 from cdp_router.partitioning import split
+from cdp_store.arena import StringArena, hash_strings
 from cdp_store.builder import BatchBuilder
 from cdp_store.ids import USER_ID, PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DAY_MS
 from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch, decode_batch, encode_batch
+from cdp_store.records import RecordBatch, Strings, decode_batch, encode_batch
 from cdp_store.values import Value
 
 _KEY: Final = (1, 2)
@@ -67,7 +68,15 @@ def _steps() -> Iterator[Step]:
             yield partial(_ask, partition, text, as_of_ms)
     yield partial(partition.identifiers, np.arange(3, dtype=np.int64))
     yield partial(partition.find, [b"u1"])
+    yield _wide_offsets
     yield partial(_ask, partition, "everyone", 400 * DAY_MS, "plan")
+
+
+def _wide_offsets() -> None:
+    """An arena as it is beyond 2 GiB of strings."""
+    arena, table = StringArena(_KEY, narrow_bytes_max=0), Strings.of(b"%d" % number for number in range(50))
+    entries = arena.insert(np.arange(50, dtype=np.uint32), table, hash_strings(_KEY, table))
+    arena.gather(entries)
 
 
 def _apply(partition: Partition, batch: RecordBatch, sequence: int) -> None:

@@ -1,121 +1,140 @@
-"""Distinct byte strings, numbered densely in order of first arrival, without a Python object per string."""
+"""Distinct byte strings, numbered densely in order of first arrival, without a Python object per string.
+
+The bytes lie back to back in one array, the string of entry e at data[offsets[e]:offsets[e + 1]]. A slot of the hash
+table is one u32: the entry number in its low bits and, in the bits that the number leaves free, a tag of the string's
+hash that spares most comparisons of bytes. So a string costs 4 bytes of offset, 5 to 8 bytes of slots, and itself.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cdp_store.arrays import I64, U8, U32, U64
-from cdp_store.growable import Growable
+from cdp_store.arrays import I64, U8, U32, U64, AnyArray
+from cdp_store.growable import Growable, zeroed
 from cdp_store.kernels import hashing, strings, tables
+from cdp_store.limits import NARROW_ARENA_BYTES_MAX
+from cdp_store.records import Strings
 
 HashKey = tuple[int, int]
 
-_SLOTS_MIN = 64
+_SLOTS_MIN = 16
+_ENTRIES_MAX = (1 << 31) - 2  # leaves one bit of a slot for a tag; memory ends long before
+
+
+def hash_strings(key: HashKey, table: Strings) -> U64:
+    """Keyed hash of each string of a table."""
+    hashes: U64 = np.empty(len(table), np.uint64)
+    hashing.hash_strings(np.uint64(key[0]), np.uint64(key[1]), table.offsets, table.data, hashes)
+    return hashes
 
 
 class StringArena:
-    """Maps (scope, bytes) to an entry number 0, 1, 2 ... and back; insertion and look-up are vectorised."""
+    """Maps byte strings to entry numbers 0, 1, 2 ... and back; insertion and look-up are vectorised."""
 
-    def __init__(self, key: HashKey) -> None:
+    __slots__ = ("_bytes", "_entry_bits", "_key", "_narrow_bytes_max", "_offsets", "_slots")
+
+    def __init__(self, key: HashKey, narrow_bytes_max: int = NARROW_ARENA_BYTES_MAX) -> None:
         self._key = (np.uint64(key[0]), np.uint64(key[1]))
-        self._slots: U32 = np.zeros(_SLOTS_MIN, np.uint32)
-        self._hashes = Growable(np.uint64)
-        self._scopes = Growable(np.uint32)
-        self._ends = Growable(np.int64)
-        self._ends.extend(np.zeros(1, np.int64))
-        self._bytes = Growable(np.uint8, 1024)
+        self._narrow_bytes_max = narrow_bytes_max
+        self._slots: U32 = zeroed(_SLOTS_MIN, np.uint32)
+        self._entry_bits = _entry_bits(_SLOTS_MIN)
+        self._offsets: Growable[np.uint32] | Growable[np.int64] = Growable(np.uint32, _SLOTS_MIN)
+        self._offsets.count = 1
+        self._bytes = Growable(np.uint8, 128)
 
     def __len__(self) -> int:
-        return self._hashes.count
+        return self._offsets.count - 1
 
-    @property
-    def scopes(self) -> U32:
-        """Scope of each entry."""
-        return self._scopes.filled()
-
-    def find(self, scopes: U32, index: U32, offsets: U32, data: U8) -> I64:
-        """Entry of (scopes[i], string index[i] of offsets/data), -1 where absent."""
+    def find(self, index: U32, table: Strings, hashes: U64) -> I64:
+        """Entry of string index[i] of the table, -1 where absent; `hashes` is `hash_strings` of the table."""
         out: I64 = np.empty(index.shape[0], np.int64)
-        hashes = self._hash(scopes, index, offsets, data)
-        self._find(scopes, hashes, index, offsets, data, out)
+        self._number(index, table, hashes, out, 0, -1)
         return out
 
-    def insert(self, scopes: U32, index: U32, offsets: U32, data: U8) -> I64:
-        """Entry of (scopes[i], string index[i] of offsets/data); absent ones are appended in order."""
+    def insert(self, index: U32, table: Strings, hashes: U64) -> I64:
+        """Entry of string index[i] of the table; absent ones are appended in order."""
         out: I64 = np.empty(index.shape[0], np.int64)
-        hashes = self._hash(scopes, index, offsets, data)
-        missing = self._find(scopes, hashes, index, offsets, data, out)
-        if missing == 0:
-            return out
-        absent = index[out < 0]
-        lengths = offsets[absent + 1].astype(np.int64) - offsets[absent]
-        self._make_room(missing, int(lengths.sum()))
-        count = tables.insert_strings(
-            self._slots,
-            self._hashes.buffer,
-            self._scopes.buffer,
-            self._ends.buffer,
-            self._bytes.buffer,
-            len(self),
-            scopes,
-            hashes,
-            index,
-            offsets,
-            data,
-            out,
-        )
-        self._hashes.count = self._scopes.count = count
-        self._ends.count = count + 1
-        self._bytes.count = int(self._ends.filled()[-1])
+        done = self._number(index, table, hashes, out, 0, self._room())
+        while done < index.shape[0]:
+            left = index[done:]
+            size = int((table.offsets[left + 1].astype(np.int64) - table.offsets[left]).sum())
+            self._grow(left.shape[0], size)
+            done = self._number(index, table, hashes, out, done, self._room())
         return out
 
     def get(self, entry: int) -> bytes:
         """Bytes of one entry."""
-        ends = self._ends.filled()
-        return self._bytes.filled()[ends[entry] : ends[entry + 1]].tobytes()
+        offsets = self._offsets.filled()
+        return self._bytes.filled()[offsets[entry] : offsets[entry + 1]].tobytes()
+
+    def filled(self) -> tuple[AnyArray, U8]:
+        """(offsets u32 or i64 [n + 1], bytes) of all entries so far, without copying; later ones leave them alone."""
+        return self._offsets.filled(), self._bytes.filled()
 
     def gather(self, entries: I64) -> tuple[I64, U8]:
         """(offsets int64[n + 1], bytes) of the given entries, in their order."""
-        ends = self._ends.filled()
+        own: AnyArray = self._offsets.filled()
         offsets: I64 = np.zeros(entries.shape[0] + 1, np.int64)
-        np.cumsum(ends[entries + 1] - ends[entries], out=offsets[1:])
+        np.cumsum(own[entries + 1].astype(np.int64) - own[entries], out=offsets[1:])
         data: U8 = np.empty(int(offsets[-1]), np.uint8)
-        strings.gather_bytes(ends, self._bytes.filled(), entries, offsets, data)
+        strings.gather_bytes(own, self._bytes.filled(), entries, offsets, data)
         return offsets, data
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by all structures, unused room included."""
-        return self._slots.nbytes + sum(part.nbytes for part in (self._hashes, self._scopes, self._ends, self._bytes))
+        """Memory occupied by all structures."""
+        return self._slots.nbytes + self._offsets.nbytes + self._bytes.nbytes
 
-    def _hash(self, scopes: U32, index: U32, offsets: U32, data: U8) -> U64:
-        distinct: U64 = np.empty(offsets.shape[0] - 1, np.uint64)
-        hashing.hash_strings(*self._key, offsets, data, distinct)
-        out: U64 = np.empty(index.shape[0], np.uint64)
-        tables.scoped_hashes(distinct, index, scopes, out)
-        return out
-
-    def _find(self, scopes: U32, hashes: U64, index: U32, offsets: U32, data: U8, out: I64) -> int:
-        return tables.find_strings(
+    def _number(self, index: U32, table: Strings, hashes: U64, out: I64, first: int, room: int) -> int:
+        done, count = tables.number_strings(
             self._slots,
-            self._hashes.buffer,
-            self._scopes.buffer,
-            self._ends.buffer,
+            self._entry_bits,
+            self._offsets.buffer,
             self._bytes.buffer,
-            scopes,
+            len(self),
+            room,
             hashes,
             index,
-            offsets,
-            data,
+            table.offsets,
+            table.data,
+            first,
             out,
         )
+        self._offsets.count = count + 1
+        self._bytes.count = int(self._offsets.buffer[count])
+        return done
 
-    def _make_room(self, entries: int, size: int) -> None:
-        for column in (self._hashes, self._scopes, self._ends):
-            column.reserve(entries)
+    def _room(self) -> int:
+        """How many entries the slots and offsets have room for in all."""
+        return min(_fill_max(self._slots.shape[0]), len(self._offsets.buffer) - 1)
+
+    def _grow(self, entries: int, size: int) -> None:
+        """Make room for up to `entries` more strings of together up to `size` bytes, if not for all of them.
+
+        How many of them are new is not known: the table grows by half, and the caller comes again when that is not
+        enough. Room for bytes and offsets that is not used costs nothing.
+        """
+        assert len(self) < _ENTRIES_MAX
         self._bytes.reserve(size)
-        wanted = (len(self) + entries) * 2
-        if wanted > self._slots.shape[0]:
-            slots: U32 = np.zeros(1 << int(wanted - 1).bit_length(), np.uint32)
-            tables.rebuild_slots(slots, self._hashes.buffer, len(self))
-            self._slots = slots
+        if self._bytes.count + size > self._narrow_bytes_max and self._offsets.buffer.dtype != np.int64:
+            wide = Growable(np.int64, self._offsets.buffer.shape[0])
+            wide.extend(self._offsets.filled())
+            self._offsets = wide
+        self._offsets.reserve(entries)
+        if len(self) >= _fill_max(self._slots.shape[0]):
+            self._rebuild(self._slots.shape[0] * 3 // 2)
+
+    def _rebuild(self, capacity: int) -> None:
+        self._entry_bits = _entry_bits(capacity)
+        slots: U32 = zeroed(capacity, np.uint32)
+        tables.rebuild_slots(slots, self._entry_bits, self._offsets.buffer, self._bytes.buffer, len(self), *self._key)
+        self._slots = slots
+
+
+def _fill_max(capacity: int) -> int:
+    """Entries a table takes before it grows: beyond four fifths, linear probing gets long."""
+    return min(capacity * 4 // 5, _ENTRIES_MAX)
+
+
+def _entry_bits(capacity: int) -> int:
+    return (_fill_max(capacity) + 1).bit_length()

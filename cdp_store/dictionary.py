@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from cdp_store.arena import HashKey, StringArena
-from cdp_store.arrays import I64, U8, U32
-from cdp_store.growable import Growable
+from cdp_store.arena import HashKey, StringArena, hash_strings
+from cdp_store.arrays import U8, U32, U64, AnyArray
 from cdp_store.kernels import tables
 from cdp_store.records import Strings
+
+_NO_SCOPE: Final = 0xFFFFFFFF
 
 
 def scope_of(key: int, *, attribute: bool, is_list: bool) -> int:
@@ -20,82 +25,82 @@ def scope_of(key: int, *, attribute: bool, is_list: bool) -> int:
 
 
 class StringDictionary:
-    """All dictionaries of a partition in one table; codes count up from 0 inside each scope.
+    """An arena for each scope; a string's code is its entry number there, counting up from 0.
 
     Readers and the writer may be different threads: each call takes the lock for as long as it runs.
     """
 
     def __init__(self, key: HashKey) -> None:
-        self._arena = StringArena(key)
-        self._codes = Growable(np.uint32)
-        self._next_code: U32 = np.zeros(64, np.uint32)
-        self._values = dict[int, _ScopeValues]()
+        self._key = key
+        self._arenas = dict[int, StringArena]()
         self._lock = threading.Lock()
 
     def encode(self, scopes: U32, index: U32, table: Strings) -> U32:
         """Code of string index[i] under scopes[i]; unknown strings are added."""
+        hashes = hash_strings(self._key, table)
+        pair_of, firsts = _pairs(scopes, index, len(table))
+        pair_scopes, pair_strings = scopes[firsts], index[firsts]
+        codes: U32 = np.empty(firsts.shape[0], np.uint32)
         with self._lock:
-            before = len(self._arena)
-            entries = self._arena.insert(scopes, index, table.offsets, table.data)
-            after = len(self._arena)
-            if after > before:
-                self._number(before, after)
-            return self._codes.filled()[entries]
+            for scope, where in _by_scope(pair_scopes):
+                codes[where] = self._insert(scope, pair_strings[where], table, hashes)
+        return codes[pair_of]
 
     def lookup(self, scope: int, text: bytes) -> int | None:
-        """Code of one string, or None when the scope has never held it."""
+        """Code of one string, or None when the scope has never held it; touches nothing but that string."""
         table = Strings.of([text])
+        hashes = hash_strings(self._key, table)
         with self._lock:
-            entry = self._arena.find(np.array([scope], np.uint32), np.zeros(1, np.uint32), table.offsets, table.data)
-            return None if entry[0] < 0 else int(self._codes.filled()[entry[0]])
+            arena = self._arenas.get(scope)
+            if arena is None:
+                return None
+            [entry] = arena.find(np.zeros(1, np.uint32), table, hashes)
+        return None if entry < 0 else int(entry)
+
+    def filled(self, scope: int) -> tuple[AnyArray, U8]:
+        """(offsets u32 or i64 [n + 1], bytes) of a scope's strings in code order; later strings leave them alone."""
+        with self._lock:
+            arena = self._arenas.get(scope)
+            return (np.zeros(1, np.uint32), np.zeros(0, np.uint8)) if arena is None else arena.filled()
 
     def values(self, scope: int) -> pa.ChunkedArray:
-        """All strings of a scope as Arrow large_binary, in code order."""
-        with self._lock:
-            known = self._values.setdefault(scope, _ScopeValues())
-            return known.refresh(scope, self._arena)
+        """All strings of a scope in code order as one Arrow chunk over the same memory, binary or large_binary."""
+        offsets, data = self.filled(scope)
+        arrow_type = pa.large_binary() if offsets.dtype == np.int64 else pa.binary()
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+        return pa.chunked_array([pa.Array.from_buffers(arrow_type, offsets.shape[0] - 1, buffers)])
 
     def get(self, scope: int, code: int) -> bytes:
         """Bytes of one code."""
-        value = self.values(scope)[code].as_py()
-        assert isinstance(value, bytes)
-        return value
+        with self._lock:
+            return self._arenas[scope].get(code)
 
     @property
     def nbytes(self) -> int:
-        return self._arena.nbytes + self._codes.nbytes + self._next_code.nbytes
+        """Memory occupied by all scopes."""
+        return sum(arena.nbytes for arena in tuple(self._arenas.values()))
 
-    def _number(self, before: int, after: int) -> None:
-        scopes = self._arena.scopes
-        top = int(scopes[before:after].max())
-        if top >= self._next_code.shape[0]:
-            grown: U32 = np.zeros(max(top + 1, 2 * self._next_code.shape[0]), np.uint32)
-            grown[: self._next_code.shape[0]] = self._next_code
-            self._next_code = grown
-        self._codes.reserve(after - before)
-        tables.number_in_scope(scopes, before, after, self._next_code, self._codes.buffer)
-        self._codes.count = after
+    def _insert(self, scope: int, index: U32, table: Strings, hashes: U64) -> npt.NDArray[np.int64]:
+        arena = self._arenas.get(scope)
+        if arena is None:
+            arena = self._arenas[scope] = StringArena(self._key)
+        return arena.insert(index, table, hashes)
 
 
-class _ScopeValues:
-    """Arrow copies of a scope's strings, extended by what came since the last look."""
-
-    def __init__(self) -> None:
-        self._seen = 0
-        self._chunks = list[pa.Array]()
-
-    def refresh(self, scope: int, arena: StringArena) -> pa.ChunkedArray:
-        scopes = arena.scopes
-        fresh: I64 = np.flatnonzero(scopes[self._seen :] == scope) + self._seen
-        self._seen = scopes.shape[0]
-        if fresh.size:
-            offsets, data = arena.gather(fresh)
-            self._chunks.append(_arrow_binary(offsets, data))
-            if len(self._chunks) > 16:
-                self._chunks = [pa.concat_arrays(self._chunks)]
-        return pa.chunked_array(self._chunks, type=pa.large_binary())
+def _pairs(scopes: U32, index: U32, strings: int) -> tuple[U32, U32]:
+    """(pair of each i, one i of each pair): which (scope, string) there are, some perhaps more than once."""
+    last_scope: U32 = np.full(strings, _NO_SCOPE, np.uint32)
+    last_pair: U32 = np.empty(strings, np.uint32)
+    pair_of: U32 = np.empty(index.shape[0], np.uint32)
+    firsts: U32 = np.empty(index.shape[0], np.uint32)
+    pairs = tables.pair_up(scopes, index, last_scope, last_pair, pair_of, firsts)
+    return pair_of, firsts[:pairs]
 
 
-def _arrow_binary(offsets: I64, data: U8) -> pa.Array:
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.large_binary(), offsets.shape[0] - 1, buffers)
+def _by_scope(scopes: U32) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
+    """(scope, its positions, ascending) for each scope there is."""
+    # numpy sorts 16-bit numbers by radix.
+    order = np.argsort(scopes.astype(np.uint16), kind="stable")
+    starts = np.flatnonzero(np.diff(scopes[order], prepend=_NO_SCOPE))
+    for start, stop in pairwise((*starts.tolist(), order.shape[0])):
+        yield int(scopes[order[start]]), order[start:stop]

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+import mmap
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from cdp_store.limits import HUGE_BYTES_MIN, HUGE_PAGE_BYTES, MAPPED_BYTES_MIN
+
+# Hash tables are read at random: with pages of 4 KiB each read would also miss the cache of page addresses.
+_ADVICE: Final[int | None] = getattr(mmap, "MADV_HUGEPAGE", None)
+
 T = TypeVar("T", bound=np.generic)
+
+
+def zeroed(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """`count` zeros. A large array is a mapping of its own: room not used yet costs no memory, and all of it goes
+    back to the system with the array."""
+    wanted = np.dtype(dtype)
+    if count * wanted.itemsize < MAPPED_BYTES_MIN:
+        return np.zeros(count, wanted)
+    region = mmap.mmap(-1, count * wanted.itemsize)
+    if _ADVICE is not None and len(region) >= HUGE_BYTES_MIN:
+        region.madvise(_ADVICE)
+    return np.frombuffer(region, wanted, count)
+
+
+def resident_bytes(array: npt.NDArray[Any], used: int) -> int:
+    """Memory that an array of `zeroed` occupies when only its first `used` elements were written."""
+    if array.nbytes < MAPPED_BYTES_MIN:
+        return array.nbytes
+    page = HUGE_PAGE_BYTES if array.nbytes >= HUGE_BYTES_MIN else mmap.PAGESIZE
+    return min(array.nbytes, -(-used * array.itemsize // page) * page)
 
 
 class Growable(Generic[T]):
@@ -20,14 +46,14 @@ class Growable(Generic[T]):
     __slots__ = ("_buffer", "count")
 
     def __init__(self, dtype: type[T], capacity: int = 64) -> None:
-        self._buffer: npt.NDArray[T] = np.zeros(capacity, dtype)
+        self._buffer: npt.NDArray[T] = zeroed(capacity, dtype)
         self.count = 0
 
     def reserve(self, extra: int) -> None:
         """Make room for `extra` more elements."""
         wanted = self.count + extra
         if wanted > self._buffer.shape[0]:
-            grown = np.zeros(max(wanted, self._buffer.shape[0] * 2), self._buffer.dtype)
+            grown = zeroed(max(wanted, self._buffer.shape[0] * 2), self._buffer.dtype)
             grown[: self.count] = self._buffer[: self.count]
             self._buffer = grown
 
@@ -48,4 +74,5 @@ class Growable(Generic[T]):
 
     @property
     def nbytes(self) -> int:
-        return self._buffer.nbytes
+        """Memory occupied."""
+        return resident_bytes(self._buffer, self.count)

@@ -13,6 +13,10 @@ MORSEL_ROWS: Final = 1 << MORSEL_BITS
 DAY_MS: Final = 86_400_000
 BUCKET_MS: Final = 28 * DAY_MS  # four weeks: a 30-day window touches at most three buckets
 BLOCK_ROWS_MIN: Final = 1024  # a small partition must not pay for a whole morsel per column
+MAPPED_BYTES_MIN: Final = 256 * KIB  # larger growing arrays are mappings of their own: room not used yet is free
+HUGE_PAGE_BYTES: Final = 2 * MIB
+HUGE_BYTES_MIN: Final = 8 * MIB  # larger ones ask for huge pages: on average a page of room not used, an eighth at most
+NARROW_ARENA_BYTES_MAX: Final = (1 << 31) - 1  # strings beyond need 64-bit offsets; Arrow's 32-bit ones are signed
 
 # Sealing and compaction.
 DELTA_EVENTS_MAX: Final = 131_072  # per partition: what an unsealed tail may cost a query to sort
@@ -55,4 +59,5 @@ assert BLOCK_ROWS_MIN <= MORSEL_ROWS
 assert STRING_BYTES_MAX < RECORD_BYTES_MAX < LOG_RECORD_BYTES_MAX
 assert EVENT_NAMES_MAX < 1 << 16, "name ids are u16"
 assert PROPERTY_NAMES_MAX < 1 << 16 and ATTRIBUTE_NAMES_MAX < 1 << 16, "key ids are u16"
+assert max(PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX) << 2 <= 1 << 16, "dictionary scopes are sorted as u16"
 assert TIME_MIN_MS < 0 < TIME_MAX_MS < 1 << 62

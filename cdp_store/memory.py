@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cdp_store.arena import HashKey, StringArena
+from cdp_store.arena import HashKey, StringArena, hash_strings
 from cdp_store.arrays import I64, U16, U32, Bools
 from cdp_store.attributes import AttributeColumn
 from cdp_store.blocks import BlockColumn, by_morsel
@@ -29,6 +29,7 @@ class PartitionMemory:
         self.schema = Schema(EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX)
         self.events = EventTables()
         self.changes = EventTables()
+        self._key = key
         self._identifiers = StringArena(key)
         self._dictionary = StringDictionary(key)
         self._created = BlockColumn(np.int64, NOT_CREATED)
@@ -58,7 +59,7 @@ class PartitionMemory:
         return PartitionView(
             sequence=self.sequence,
             row_count=len(self),
-            identifier_tags=self._identifiers.scopes,
+            identifiers=self._identifiers.filled(),
             created=self._created.capture(),
             schema=self.schema.capture(),
             attributes={attribute: column.capture() for attribute, column in self._attributes.items()},
@@ -71,7 +72,7 @@ class PartitionMemory:
         """Row of each encoded identifier, or None."""
         table = Strings.of(identifiers)
         index: U32 = np.arange(len(identifiers), dtype=np.uint32)
-        entries = self._identifiers.find(_tags(table), index, table.offsets, table.data)
+        entries = self._identifiers.find(index, table, hash_strings(self._key, table))
         return [None if entry < 0 else int(entry) for entry in entries]
 
     def identifier(self, row: int) -> bytes:
@@ -96,7 +97,7 @@ class PartitionMemory:
     def _resolve(self, batch: RecordBatch) -> U32:
         index: U32 = np.arange(len(batch.identities), dtype=np.uint32)
         table = batch.identities
-        rows = self._identifiers.insert(_tags(table), index, table.offsets, table.data)
+        rows = self._identifiers.insert(index, table, hash_strings(self._key, table))
         return rows.astype(np.uint32)[batch.record_identities]
 
     def _lower_created(self, rows: U32, times: I64) -> None:
@@ -155,11 +156,6 @@ class PartitionMemory:
                 values[given],
             )
         )
-
-
-def _tags(identifiers: Strings) -> U32:
-    """Tag byte of each encoded identifier, the scope it is indexed under."""
-    return identifiers.data[identifiers.offsets[:-1]].astype(np.uint32)
 
 
 def _numbers(table: NameTable, names: tuple[str, ...], used: U16) -> U16:

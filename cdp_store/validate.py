@@ -59,11 +59,12 @@ def _check_names(view: PartitionView) -> None:
 
 def _check_identifiers(memory: PartitionMemory, view: PartitionView) -> None:
     count, what = view.row_count, "identifiers"
-    require(view.identifier_tags.shape[0] == count, what, "the tags differ in number from the rows")
+    starts, held = view.identifiers
+    require(starts.shape[0] == count + 1, what, "the offsets differ in number from the rows")
+    require(int(starts[-1]) == held.shape[0], what, "the offsets do not end where the bytes do")
     offsets, data = memory.gather_identifiers(np.arange(count, dtype=np.int64))
     texts = [data[start:stop].tobytes() for start, stop in pairwise(offsets)]
     require(all(text[:1] in IDENTIFIER_TAGS for text in texts), what, "an identifier has no known kind")
-    require([text[0] for text in texts] == view.identifier_tags.tolist(), what, "a tag is not its identifier's")
     require(memory.find(texts) == list(range(count)), what, "an identifier does not lead to its row")
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from cdp_store.arrays import I32, I64, U8, U32, Bools
+from cdp_store.arrays import I32, I64, U8, AnyArray, Bools
 from cdp_store.attributes import AttributeReading
 from cdp_store.blocks import Blocks, join_blocks
 from cdp_store.dictionary import StringDictionary, scope_of
@@ -35,11 +35,11 @@ class AttributeValues:
 
 @dataclass(frozen=True, slots=True)
 class PartitionView:
-    """What one partition held when it was captured."""
+    """What one partition held when it was captured; `identifiers` are (offsets, bytes) of the encoded ones by row."""
 
     sequence: SequenceNumber
     row_count: int
-    identifier_tags: U32
+    identifiers: tuple[AnyArray, U8]
     created: Blocks
     schema: SchemaReading
     attributes: Mapping[int, AttributeReading]
@@ -53,7 +53,8 @@ class PartitionView:
 
     def named_by(self, kind: str) -> Bools:
         """Which rows have a canonical identifier of this kind: bool[row_count]."""
-        mask: Bools = self.identifier_tags == encode_identifier(kind, "")[0]
+        offsets, data = self.identifiers
+        mask: Bools = data[offsets[:-1]] == encode_identifier(kind, "")[0]
         return mask
 
     def event_chunks(self, name: int) -> tuple[EventChunk, ...]:
@@ -93,8 +94,12 @@ class PartitionView:
         return AttributeValues(kinds, raws)
 
     def strings(self, key: int, *, attribute: bool, is_list: bool = False) -> pa.ChunkedArray:
-        """Distinct strings of a property or attribute as Arrow large_binary, in code order (append-only)."""
+        """Distinct strings of a property or attribute as one Arrow chunk of (large_)binary, in code order; no copy."""
         return self.dictionary.values(scope_of(key, attribute=attribute, is_list=is_list))
+
+    def string_arena(self, key: int, *, attribute: bool, is_list: bool = False) -> tuple[AnyArray, U8]:
+        """The memory behind `strings`: (offsets u32 or i64 [n + 1], all bytes back to back), in code order."""
+        return self.dictionary.filled(scope_of(key, attribute=attribute, is_list=is_list))
 
     def string_code(self, key: int, text: str, *, attribute: bool) -> int | None:
         """Dictionary code of one string, or None when it never occurred."""

@@ -49,7 +49,7 @@ def _round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> State:
 
 
 @kernel
-def siphash(key0: np.uint64, key1: np.uint64, data: U8, start: int, stop: int) -> np.uint64:
+def siphash(key0: np.uint64, key1: np.uint64, data: U8, start: int | np.int64, stop: int | np.int64) -> np.uint64:
     """SipHash-1-3 of data[start:stop]; reads each byte once."""
     v0, v1, v2, v3 = key0 ^ _C0, key1 ^ _C1, key0 ^ _C2, key1 ^ _C3
     length = stop - start

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_store.arrays import I64, U8, U32
+from cdp_store.arrays import I64, U8, U32, AnyArray
 from cdp_store.jit import kernel
 
 
 @kernel
-def gather_bytes(ends: I64, arena: U8, entries: I64, out_offsets: I64, out: U8) -> None:
-    """Copy string entries[i] = arena[ends[e]:ends[e + 1]] to out[out_offsets[i]:]; reads and writes each byte once."""
+def gather_bytes(offsets: AnyArray, data: U8, entries: I64, out_offsets: I64, out: U8) -> None:
+    """Copy string e = entries[i], data[offsets[e]:offsets[e + 1]], to out[out_offsets[i]:]; moves each byte once."""
     for i in range(entries.shape[0]):
-        start = ends[entries[i]]
+        start = np.int64(offsets[entries[i]])
         at = out_offsets[i]
-        for j in range(ends[entries[i] + 1] - start):
-            out[at + j] = arena[start + j]
+        for j in range(np.int64(offsets[entries[i] + 1]) - start):
+            out[at + j] = data[start + j]
 
 
 @kernel

@@ -1,19 +1,25 @@
 """Open-addressing tables over growing byte arenas: identifiers, string dictionaries, message ids.
 
-Linear probing, power-of-two capacity, slots hold entry number + 1 (0 = free). A hit is verified against the
-stored bytes, so that a collision of hashes costs time and never an answer.
+Linear probing. String tables have any capacity (the slot is the product of the hash's upper half and the capacity, as
+in Lemire, "Fast random integer generation in an interval", 2019) and slots of 32 bits: entry number + 1 in the low
+`entry_bits` (0 = free), above it a tag from the hash's lower half. A hit is verified against the stored bytes, so that
+a collision of hashes costs time and never an answer.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cdp_store.arrays import I64, U8, U32, U64, Bools
+from cdp_store.arrays import I64, U8, U32, U64, AnyArray, Bools
 from cdp_store.jit import kernel
+from cdp_store.kernels.hashing import siphash
+
+_HALF = np.uint64(32)
+_AHEAD = 64  # strings whose slots are fetched together, so that the cache misses of a large table overlap
 
 
 @kernel
-def _same_bytes(a: U8, a_start: int, b: U8, b_start: int, length: int) -> bool:
+def _same_bytes(a: U8, a_start: np.int64, b: U8, b_start: np.int64, length: np.int64) -> bool:
     for i in range(length):
         if a[a_start + i] != b[b_start + i]:
             return False
@@ -21,126 +27,138 @@ def _same_bytes(a: U8, a_start: int, b: U8, b_start: int, length: int) -> bool:
 
 
 @kernel
-def rebuild_slots(slots: U32, hashes: U64, count: int) -> None:
-    """Fill the zeroed `slots` with entries 0..count-1; slots.shape[0] is a power of two above count."""
-    mask = np.uint64(slots.shape[0] - 1)
-    for entry in range(count):
-        slot = hashes[entry] & mask
-        while slots[slot] != 0:
-            slot = (slot + np.uint64(1)) & mask
-        slots[slot] = entry + 1
+def _home(h: np.uint64, capacity: int) -> np.int64:
+    return np.int64(((h >> _HALF) * np.uint64(capacity)) >> _HALF)
 
 
 @kernel
-def find_strings(
-    slots: U32,
-    hashes: U64,
-    scopes: U32,
-    ends: I64,
-    arena: U8,
-    query_scopes: U32,
-    query_hashes: U64,
-    query_index: U32,
-    query_offsets: U32,
-    query_data: U8,
-    out: I64,
-) -> int:
-    """out[i] = entry of (query_scopes[i], string query_index[i]), or -1; returns how many are missing.
+def _after(slot: np.int64, capacity: int) -> np.int64:
+    return np.int64(0) if slot + 1 == capacity else slot + np.int64(1)
 
-    Entry e holds arena[ends[e]:ends[e + 1]] under scope scopes[e].
+
+@kernel
+def _tagged(h: np.uint64, entry_bits: int) -> np.uint32:
+    return np.uint32((h << np.uint64(entry_bits)) & np.uint64(0xFFFFFFFF))
+
+
+@kernel
+def rebuild_slots(
+    slots: U32, entry_bits: int, offsets: AnyArray, data: U8, count: int, key0: np.uint64, key1: np.uint64
+) -> np.uint32:
+    """Fill the zeroed `slots` with entries 0..count-1, hashing their bytes again; reads each byte once.
+
+    The result means nothing: it keeps the compiler from dropping the reads that fetch slots ahead.
     """
-    mask = np.uint64(slots.shape[0] - 1)
-    missing = 0
-    for i in range(out.shape[0]):
-        string = query_index[i]
-        start = int(query_offsets[string])
-        length = int(query_offsets[string + 1]) - start
-        wanted = query_hashes[i]
-        slot = wanted & mask
-        found = np.int64(-1)
-        while slots[slot] != 0:
-            entry = np.int64(slots[slot]) - 1
-            if (
-                hashes[entry] == wanted
-                and scopes[entry] == query_scopes[i]
-                and ends[entry + 1] - ends[entry] == length
-                and _same_bytes(arena, ends[entry], query_data, start, length)
-            ):
-                found = entry
-                break
-            slot = (slot + np.uint64(1)) & mask
-        out[i] = found
-        if found < 0:
-            missing += 1
-    return missing
+    capacity = slots.shape[0]
+    ahead, read = np.empty(_AHEAD, np.uint64), np.uint32(0)
+    for first in range(0, count, _AHEAD):
+        stop = min(first + _AHEAD, count)
+        for entry in range(first, stop):
+            h = siphash(key0, key1, data, np.int64(offsets[entry]), np.int64(offsets[entry + 1]))
+            ahead[entry - first] = h
+        for j in range(stop - first):
+            read |= slots[_home(ahead[j], capacity)]
+        for entry in range(first, stop):
+            h = ahead[entry - first]
+            slot = _home(h, capacity)
+            while slots[slot] != 0:
+                slot = _after(slot, capacity)
+            slots[slot] = _tagged(h, entry_bits) | np.uint32(entry + 1)
+    return read
 
 
 @kernel
-def insert_strings(
+def _fetch(
+    slots: U32, entry_bits: int, offsets: AnyArray, data: U8, hashes: U64, index: U32, first: int, stop: int
+) -> int:
+    """Read what probing strings first..stop-1 is going to read, so that it waits for all of it at once."""
+    mask = np.int64((1 << entry_bits) - 1)
+    entries = np.empty(_AHEAD, np.int64)
+    for i in range(first, stop):
+        entries[i - first] = (np.int64(slots[_home(hashes[index[i]], slots.shape[0])]) & mask) - 1
+    for j in range(stop - first):
+        entries[j] = np.int64(offsets[max(entries[j], 0)])
+    read = 0
+    for j in range(stop - first):
+        read += data[min(entries[j], data.shape[0] - 1)]
+    return read
+
+
+@kernel
+def number_strings(
     slots: U32,
-    hashes: U64,
-    scopes: U32,
-    ends: I64,
-    arena: U8,
+    entry_bits: int,
+    offsets: AnyArray,
+    data: U8,
     count: int,
-    query_scopes: U32,
-    query_hashes: U64,
-    query_index: U32,
+    room: int,
+    hashes: U64,
+    index: U32,
     query_offsets: U32,
     query_data: U8,
+    first: int,
     out: I64,
-) -> int:
-    """Like find_strings, but appends what is missing; room must have been made. Returns the new entry count."""
-    mask = np.uint64(slots.shape[0] - 1)
-    for i in range(out.shape[0]):
-        string = query_index[i]
-        start = int(query_offsets[string])
-        length = int(query_offsets[string + 1]) - start
-        wanted = query_hashes[i]
-        slot = wanted & mask
+) -> tuple[int, int]:
+    """out[i] = entry of string index[i] for i >= first; what is absent is appended, or -1 when `room` is negative.
+
+    Stops at a string that does not fit any more into `data` or `room` entries. Returns (the i to go on with, the
+    number of entries). Touches about three cache lines a string; they are fetched for _AHEAD strings at a time.
+    """
+    capacity, bits = slots.shape[0], np.uint32(entry_bits)
+    mask = np.int64((1 << entry_bits) - 1)
+    total = out.shape[0]
+    fetched, read = first, 0
+    for i in range(first, total):
+        if i == fetched:
+            fetched = min(i + _AHEAD, total)
+            read += _fetch(slots, entry_bits, offsets, data, hashes, index, i, fetched)
+        string = index[i]
+        start = np.int64(query_offsets[string])
+        length = np.int64(query_offsets[string + 1]) - start
+        h = hashes[string]
+        tag = _tagged(h, entry_bits)
+        slot = _home(h, capacity)
         found = np.int64(-1)
         while slots[slot] != 0:
-            entry = np.int64(slots[slot]) - 1
-            if (
-                hashes[entry] == wanted
-                and scopes[entry] == query_scopes[i]
-                and ends[entry + 1] - ends[entry] == length
-                and _same_bytes(arena, ends[entry], query_data, start, length)
-            ):
-                found = entry
-                break
-            slot = (slot + np.uint64(1)) & mask
-        if found < 0:
+            if (slots[slot] ^ tag) >> bits == 0:
+                entry = (np.int64(slots[slot]) & mask) - 1
+                at = np.int64(offsets[entry])
+                if np.int64(offsets[entry + 1]) - at == length and _same_bytes(data, at, query_data, start, length):
+                    found = entry
+                    break
+            slot = _after(slot, capacity)
+        if found < 0 and room >= 0:
+            at = np.int64(offsets[count])
+            if count >= room or at + length > data.shape[0]:
+                return i, count
+            for j in range(length):
+                data[at + j] = query_data[start + j]
             found = np.int64(count)
             count += 1
-            hashes[found] = wanted
-            scopes[found] = query_scopes[i]
-            base = ends[found]
-            for j in range(length):
-                arena[base + j] = query_data[start + j]
-            ends[found + 1] = base + length
-            slots[slot] = found + 1
+            offsets[count] = at + length
+            slots[slot] = tag | np.uint32(count)
         out[i] = found
-    return count
+    # `read` only keeps the compiler from dropping the reads ahead: it is never negative.
+    return total + min(read, 0), count
 
 
 @kernel
-def scoped_hashes(string_hashes: U64, index: U32, scopes: U32, out: U64) -> None:
-    """out[i] = hash of string index[i] mixed with scopes[i] (a multiply-xorshift step), so scopes spread apart."""
-    for i in range(out.shape[0]):
-        h = string_hashes[index[i]] ^ (np.uint64(scopes[i]) * np.uint64(0x9E3779B97F4A7C15))
-        h ^= h >> np.uint64(32)
-        h *= np.uint64(0xD6E8FEB86659FD93)
-        out[i] = h ^ (h >> np.uint64(32))
+def pair_up(scopes: U32, index: U32, last_scope: U32, last_pair: U32, pair_of: U32, firsts: U32) -> int:
+    """pair_of[i] = number of the pair (scopes[i], index[i]), firsts[pair] = one i that has it. Returns the pairs.
 
-
-@kernel
-def number_in_scope(scopes: U32, first: int, count: int, next_code: U32, codes: U32) -> None:
-    """codes[e] for the new entries first..count-1: the next free number inside each entry's scope."""
-    for entry in range(first, count):
-        scope = scopes[entry]
-        codes[entry] = next_code[scope]
-        next_code[scope] += np.uint32(1)
+    A pair may get several numbers, when one string alternates between scopes. last_scope and last_pair are scratches by
+    string, last_scope filled with a number that is no scope.
+    """
+    pairs = 0
+    for i in range(index.shape[0]):
+        string = index[i]
+        if last_scope[string] != scopes[i]:
+            last_scope[string] = scopes[i]
+            last_pair[string] = pairs
+            firsts[pairs] = i
+            pairs += 1
+        pair_of[i] = last_pair[string]
+    return pairs
 
 
 @kernel

@@ -39,6 +39,25 @@ def test_codes_count_up_inside_each_scope(batches: list[list[tuple[int, str]]]) 
             assert dictionary.get(scope, code) == text.encode()
 
 
+def test_strings_that_alternate_between_scopes_keep_one_code_in_each() -> None:
+    dictionary = StringDictionary(KEY)
+    table = Strings.of([b"x", b"y"])
+    scopes = np.array([5, 9, 5, 9, 5], np.uint32)
+    index = np.array([0, 0, 0, 0, 1], np.uint32)
+    assert dictionary.encode(scopes, index, table).tolist() == [0, 0, 0, 0, 1]
+    assert [len(dictionary.values(scope)) for scope in (5, 9)] == [2, 1]
+
+
+def test_the_memory_behind_the_values_is_theirs() -> None:
+    dictionary = StringDictionary(KEY)
+    encode(dictionary, [(3, "a"), (3, "bcd")])
+    offsets, data = dictionary.filled(3)
+    assert (offsets.tolist(), data.tobytes()) == ([0, 1, 4], b"abcd")
+    [chunk] = dictionary.values(3).chunks
+    assert chunk.buffers()[2].address == data.ctypes.data, "no copy"
+    assert dictionary.filled(7)[0].tolist() == [0]
+
+
 def test_unknown_strings_have_no_code() -> None:
     dictionary = StringDictionary(KEY)
     encode(dictionary, [(1, "x")])
