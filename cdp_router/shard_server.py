@@ -26,7 +26,8 @@ from cdp_router.wire.partials import to_evaluation, to_names
 from cdp_router.wire.segments import from_question, from_segment
 from cdp_store.errors import StoreFailed
 from cdp_store.ids import IDENTIFIER_KINDS, PartitionId, encode_identifier
-from cdp_store.limits import COMMIT_GROUP_BYTES_MAX
+from cdp_store.limits import COMMIT_GROUP_BYTES_MAX, LOG_SYNC_INTERVAL_MS
+from cdp_store.log.local import SyncMode
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
 from cdp_store.store import Delivery, Outcome, Store
@@ -53,6 +54,7 @@ class ShardServer:
         self._committing: asyncio.Task[None] | None = None
         self._maintaining: asyncio.Task[None] | None = None
         self._settling: asyncio.TimerHandle | None = None
+        self._syncing: asyncio.Task[None] | None = None
         self._commit_thread = ThreadPoolExecutor(1, "commit")
         self._maintenance_thread = ThreadPoolExecutor(1, "maintain")
         self._query_threads = ThreadPoolExecutor(query_threads, "query")
@@ -138,7 +140,7 @@ class ShardServer:
         """Finish what is being committed, then close the store."""
         if self._settling is not None:
             self._settling.cancel()
-        for task in (self._committing, self._maintaining):
+        for task in (self._committing, self._maintaining, self._syncing):
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
         for threads in (self._commit_thread, self._maintenance_thread, self._query_threads):
@@ -156,14 +158,27 @@ class ShardServer:
             except Exception as error:  # whatever it is, each sender must learn that its batch was not acked
                 _fail(group, error)
                 if isinstance(error, StoreFailed):
-                    _LOG.critical("the store failed: %s", error)
-                    self._on_failure(error)
+                    self._fail(error)
                 continue
             for waiting in group:
                 part = [next(outcomes) for _ in waiting.deliveries]
                 if not waiting.done.done():
                     waiting.done.set_result(part)
+            if self._store.sync_mode is SyncMode.INTERVAL and (self._syncing is None or self._syncing.done()):
+                self._syncing = asyncio.create_task(self._sync_later())
             self._maintain_soon()
+
+    async def _sync_later(self) -> None:
+        """Make durable what is acked before it is: once per interval, between two groups."""
+        await asyncio.sleep(LOG_SYNC_INTERVAL_MS / 1000)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._commit_thread, self._store.sync)
+        except StoreFailed as error:
+            self._fail(error)
+
+    def _fail(self, error: StoreFailed) -> None:
+        _LOG.critical("the store failed: %s", error)
+        self._on_failure(error)
 
     def _maintain_soon(self) -> None:
         self._start_maintenance(self._store.maintain)
@@ -181,7 +196,10 @@ class ShardServer:
             self._maintaining = asyncio.create_task(self._maintain(work))
 
     async def _maintain(self, work: Callable[[], bool]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._maintenance_thread, work)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._maintenance_thread, work)
+        except StoreFailed as error:
+            self._fail(error)
 
     def _evaluate(
         self, message: segment_pb2.Question, context: Context, deadline: Deadline

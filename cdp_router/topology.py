@@ -12,7 +12,8 @@ import msgspec
 from cdp_store.arena import HashKey
 from cdp_store.errors import DirectoryDamaged, DirectoryMismatch
 from cdp_store.seams import OsFiles
-from cdp_store.store import ShardIdentity, write_durably
+from cdp_store.shard_directory import ShardIdentity
+from cdp_store.whole_files import write_durably
 
 
 class ClusterFile(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ StoreError
 +-- BatchMalformed       bytes that are no record batch
 +-- LogCorrupt           damage inside the log, not a torn tail
 +-- LogUnsupported       a log written by a newer version
++-- RecordUnsupported    a log record of a kind this version does not know
 +-- DirectoryInUse       another process owns this data directory
 +-- DirectoryMismatch    the directory was made with other settings
 +-- DirectoryDamaged     a file that describes the directory cannot be read
@@ -36,7 +37,8 @@ class LogCorrupt(StoreError):
     def __init__(self, path: Path, offset: int, reason: str) -> None:
         super().__init__(
             f"log file {path} is damaged at byte {offset}: {reason}. "
-            "Nothing was loaded or changed; restore this file from a backup."
+            "Nothing was loaded or changed; restore this file from a backup, or start with --salvage "
+            "to set the damaged part aside and go on without it."
         )
         self.path, self.offset, self.reason = path, offset, reason
 
@@ -50,6 +52,17 @@ class LogUnsupported(StoreError):
             f"{supported}. Start it with a newer version of the program."
         )
         self.path, self.version, self.supported = path, version, supported
+
+
+class RecordUnsupported(StoreError):
+    """The log holds a whole record of a kind this program does not know."""
+
+    def __init__(self, path: Path, offset: int, kind: int) -> None:
+        super().__init__(
+            f"log file {path} holds a record of kind {kind} at byte {offset}, which this program does not know. "
+            "Start it with the version of the program that wrote it, or a newer one."
+        )
+        self.path, self.offset, self.kind = path, offset, kind
 
 
 class DirectoryInUse(StoreError):

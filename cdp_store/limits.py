@@ -49,6 +49,8 @@ ATTRIBUTE_NAMES_MAX: Final = 4096
 LOG_SEGMENT_BYTES: Final = 256 * MIB
 LOG_RECORD_BYTES_MAX: Final = 128 * MIB  # a length beyond this in a header is damage, not data
 COMMIT_GROUP_BYTES_MAX: Final = 64 * MIB
+LOG_RESERVE_BYTES: Final = 8 * MIB  # held back for records that free space or must be taken whatever the disk says
+LOG_SYNC_INTERVAL_MS: Final = 100  # in the mode that acks before it syncs: what a power loss may take
 
 # Message ids remembered per partition: two generations of this many.
 DEDUPE_IDS_PER_GENERATION: Final = 1 << 20
@@ -56,6 +58,8 @@ BATCH_IDS_REMEMBERED: Final = 1 << 16
 
 assert BUCKET_MS < 1 << 32, "a time inside its bucket must fit u32 milliseconds"
 assert BLOCK_ROWS_MIN <= MORSEL_ROWS
+assert LOG_SEGMENT_BYTES + LOG_RECORD_BYTES_MAX < 1 << 32, "offsets inside a segment are u32"
+assert LOG_RESERVE_BYTES > RECORD_BYTES_MAX
 assert STRING_BYTES_MAX < RECORD_BYTES_MAX < LOG_RECORD_BYTES_MAX
 assert EVENT_NAMES_MAX < 1 << 16, "name ids are u16"
 assert PROPERTY_NAMES_MAX < 1 << 16 and ATTRIBUTE_NAMES_MAX < 1 << 16, "key ids are u16"

@@ -94,6 +94,11 @@ class Partition:
             self._message_ids.add(high, low)
             self._batch_ids.add(batch.batch_id, sequence)
 
+    def pass_over(self, sequence: SequenceNumber) -> None:
+        """Go on behind `sequence`, because what was logged up to it is lost."""
+        with self._lock:
+            self._memory.sequence = sequence
+
     def capture(self) -> PartitionView:
         """A stable reading."""
         with self._lock:

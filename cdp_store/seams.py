@@ -24,11 +24,33 @@ class AppendFile(Protocol):
         """Release the file."""
 
 
+class UpdateFile(Protocol):
+    """A file of fixed size that is written in place."""
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Overwrite the bytes from `offset` on; OSError leaves an unknown part of them behind."""
+
+    def sync(self) -> None:
+        """Make everything written durable."""
+
+    def close(self) -> None:
+        """Release the file."""
+
+
 class Files(Protocol):
     """What the store asks of a file system."""
 
     def open_append(self, path: Path) -> AppendFile:
         """Open for appending, creating the file if it is missing."""
+
+    def open_update(self, path: Path) -> UpdateFile:
+        """Open an existing file for writing in place."""
+
+    def allocate(self, path: Path, size: int) -> None:
+        """Make a file of `size` bytes that really takes up its room."""
+
+    def remove(self, path: Path) -> None:
+        """Remove a file if it is there; durable once its directory is."""
 
     def rename(self, source: Path, target: Path) -> None:
         """Give a file another name, taking the place of what had it; durable once its directory is."""
@@ -65,11 +87,44 @@ class OsAppendFile:
         os.close(self._descriptor)
 
 
+class OsUpdateFile:
+    """An UpdateFile on a file descriptor of the operating system."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, offset)
+            view, offset = view[written:], offset + written
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
 class OsFiles:
     """Files of the operating system."""
 
     def open_append(self, path: Path) -> AppendFile:
         return OsAppendFile(path)
+
+    def open_update(self, path: Path) -> UpdateFile:
+        return OsUpdateFile(path)
+
+    def allocate(self, path: Path, size: int) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
 
     def rename(self, source: Path, target: Path) -> None:
         source.replace(target)

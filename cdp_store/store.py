@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from cdp_store.arena import HashKey
 from cdp_store.dedupe import MessageIds
-from cdp_store.errors import BatchTooLarge, DirectoryDamaged, DirectoryInUse, DirectoryMismatch, StoreError
+from cdp_store.errors import BatchTooLarge, StoreError
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     BUCKET_CHUNKS_MAX,
@@ -21,11 +18,12 @@ from cdp_store.limits import (
     IDLE_DELTA_EVENTS_MAX,
     LOG_RECORD_BYTES_MAX,
 )
-from cdp_store.log.format import LogRecord
-from cdp_store.log.local import LocalLog, LogEntry
+from cdp_store.log.format import LogEntry, LogRecord, RecordKind
+from cdp_store.log.local import LocalLog, SyncMode
 from cdp_store.partition import Partition, Rejection
 from cdp_store.records import RecordBatch, decode_batch, encode_batch
 from cdp_store.seams import Files
+from cdp_store.shard_directory import ShardIdentity, check_identity, lock_directory, log_path
 
 Progress = Callable[[int, int], None]
 
@@ -48,14 +46,6 @@ class Outcome:
     rejections: tuple[Rejection, ...] = ()
 
 
-class ShardIdentity(msgspec.Struct, frozen=True):
-    """Whose data a shard directory holds; written at creation, compared at every start."""
-
-    cluster: str
-    shard: int
-    partitions: tuple[int, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class _Pending:
     delivery: int
@@ -70,19 +60,25 @@ class Store:
     `commit` and `maintain` each have one caller at a time; captures are free.
     """
 
-    def __init__(self, directory: Path, identity: ShardIdentity, key: HashKey, files: Files) -> None:
-        self.identity = identity
-        self._lock_descriptor = _lock_directory(directory)
+    def __init__(
+        self,
+        directory: Path,
+        identity: ShardIdentity,
+        key: HashKey,
+        files: Files,
+        sync_mode: SyncMode = SyncMode.ALWAYS,
+    ) -> None:
+        self.identity, self.sync_mode = identity, sync_mode
+        self._lock_descriptor = lock_directory(directory)
         try:
-            _check_identity(directory, identity, files)
+            check_identity(directory, identity, files)
         except StoreError:
             os.close(self._lock_descriptor)
             raise
         self.partitions = {PartitionId(number): Partition(PartitionId(number), key) for number in identity.partitions}
-        log_directory = directory / "log"
-        log_directory.mkdir(exist_ok=True)
+        log_path(directory).mkdir(exist_ok=True)
         files.sync_directory(directory)
-        self._log = LocalLog(log_directory, files)
+        self._log = LocalLog(log_path(directory), files, mode=sync_mode)
 
     def recover(self, progress: Progress) -> int:
         """Replay the log into memory; must run before the first commit. Returns the torn bytes cut off."""
@@ -94,7 +90,7 @@ class Store:
         Raises StorageFull when nothing was kept, StoreFailed when the process must stop.
         """
         outcomes, pending = self._admit(deliveries)
-        entries: list[LogEntry] = [(entry.partition, entry.sequence, _encoded(entry.batch)) for entry in pending]
+        entries = [LogEntry(entry.partition, entry.sequence, _encoded(entry.batch)) for entry in pending]
         if entries:
             self._log.append(entries)
         for entry in pending:
@@ -102,13 +98,18 @@ class Store:
         return outcomes
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
-        """Seal and compact where due; True if anything was done."""
+        """Seal and compact where due; True if anything was done. Runs beside commits, one caller at a time."""
+        self._log.sync_position()
         worked = [partition.maintain(delta_max, chunks_max) for partition in self.partitions.values()]
         return any(worked)
 
     def settle(self) -> bool:
         """Maintenance for times when nothing arrives: leave queries as few chunks as possible."""
         return self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX)
+
+    def sync(self) -> None:
+        """Make durable what was committed; needed only in SyncMode.INTERVAL. Never beside `commit`."""
+        self._log.sync()
 
     def close(self) -> None:
         """Close the log and give the directory free."""
@@ -139,7 +140,11 @@ class Store:
 
     def _replay(self, record: LogRecord) -> None:
         partition = self.partitions[record.partition]
-        partition.apply(decode_batch(record.payload), record.sequence)
+        match record.kind:
+            case RecordKind.BATCH:
+                partition.apply(decode_batch(record.payload), record.sequence)
+            case RecordKind.LOST:
+                partition.pass_over(record.sequence)
         partition.maintain()
 
 
@@ -148,42 +153,3 @@ def _encoded(batch: RecordBatch) -> bytes:
     if len(payload) > LOG_RECORD_BYTES_MAX:
         raise BatchTooLarge(len(payload), LOG_RECORD_BYTES_MAX)
     return payload
-
-
-def _lock_directory(directory: Path) -> int:
-    directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise DirectoryInUse(directory) from error
-    return descriptor
-
-
-def write_durably(path: Path, content: bytes, files: Files) -> None:
-    """Write a whole file so that after a crash it is there entirely or not at all."""
-    temporary = path.with_suffix(".tmp")
-    file = files.open_append(temporary)
-    try:
-        file.truncate(0)
-        file.write(content)
-        file.sync()
-    finally:
-        file.close()
-    files.rename(temporary, path)
-    files.sync_directory(path.parent)
-
-
-def _check_identity(directory: Path, identity: ShardIdentity, files: Files) -> None:
-    path = directory / "identity.json"
-    if not path.exists():
-        write_durably(path, msgspec.json.encode(identity), files)
-        return
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=ShardIdentity)
-    except msgspec.DecodeError as error:
-        raise DirectoryDamaged(path, str(error)) from error
-    for what in ("cluster", "shard", "partitions"):
-        if getattr(found, what) != getattr(identity, what):
-            raise DirectoryMismatch(directory, what, getattr(found, what), getattr(identity, what))

@@ -12,6 +12,10 @@ from rich.table import Table
 from cdp_router.cli.console import OUT, fail
 from cdp_router.cli.warm import warm_with_progress
 from cdp_router.limits import DEFAULT_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX
+from cdp_store.errors import StoreError
+from cdp_store.log.local import SyncMode
+from cdp_store.salvaging import salvage_shard
+from cdp_store.seams import OsFiles
 
 if TYPE_CHECKING:
     from cdp_router.process.supervisor import Supervisor
@@ -26,12 +30,19 @@ def up(
     ] = PARTITIONS_DEFAULT,
     host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the router; 0 takes a free one.")] = DEFAULT_PORT,
+    log_sync: Annotated[
+        SyncMode,
+        typer.Option(help="Sync the log before each ack, or on a timer: then a power loss may take acked data."),
+    ] = SyncMode.ALWAYS,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="First set aside what is damaged in the logs, and go on without it.")
+    ] = False,
 ) -> None:
     """Start a router and its shards on this machine and keep them running until Ctrl-C."""
     # Imported here: other commands need neither the compiler nor the supervisor.
     from cdp_router.process.supervisor import ClusterFailed, Supervisor
     from cdp_router.topology import ClusterDirectory
-    from cdp_store.errors import DirectoryMismatch, StoreError
+    from cdp_store.errors import DirectoryMismatch
 
     directory = ClusterDirectory(data.resolve())
     try:
@@ -45,8 +56,11 @@ def up(
         fail(str(error))
     except OSError as error:
         fail(f"the data directory cannot be used: {error}")
+    if salvage:
+        _salvage(directory, count)
     warm_with_progress()
-    supervisor = Supervisor(directory, cluster, host, port, lambda line: OUT.print(line, soft_wrap=True))
+    options = ["--log-sync", log_sync.value]
+    supervisor = Supervisor(directory, cluster, host, port, lambda line: OUT.print(line, soft_wrap=True), options)
     try:
         supervisor.run(lambda: _announce(supervisor, directory))
     except ClusterFailed as error:
@@ -56,6 +70,25 @@ def up(
 
 def _shards_of(directory: ClusterDirectory) -> int | None:
     return directory.load().shards if directory.cluster_path.exists() else None
+
+
+def _salvage(directory: ClusterDirectory, shards: int) -> None:
+    """Set damaged parts of the logs aside and say what was found."""
+    for shard in range(shards):
+        try:
+            found = salvage_shard(directory.shard_path(shard), OsFiles())
+        except StoreError as error:
+            fail(str(error))
+        for damage in found.damages:
+            OUT.print(
+                f"shard {shard}: {damage.path} is damaged from byte {damage.start} to {damage.stop}", soft_wrap=True
+            )
+        for kept in found.kept:
+            OUT.print(f"shard {shard}: kept as it was in {kept}", soft_wrap=True)
+        for partition, count in sorted(found.lost.items()):
+            OUT.print(f"shard {shard}: partition {partition} has lost {count} batches")
+        if not found.damages:
+            OUT.print(f"shard {shard}: nothing to salvage")
 
 
 def _announce(supervisor: Supervisor, directory: ClusterDirectory) -> None:

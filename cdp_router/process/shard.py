@@ -17,6 +17,7 @@ from cdp_router.shard_server import ShardServer
 from cdp_router.topology import ClusterDirectory
 from cdp_router.warming import warm_kernels
 from cdp_store.errors import StoreError, StoreFailed
+from cdp_store.log.local import SyncMode
 from cdp_store.seams import OsFiles
 from cdp_store.store import Store
 
@@ -25,10 +26,10 @@ EXIT_REFUSED = 78  # "configuration": starting again will not help
 _LOG = logging.getLogger(__name__)
 
 
-async def _serve(directory: ClusterDirectory, shard: int, address: str) -> None:
+async def _serve(directory: ClusterDirectory, shard: int, address: str, sync_mode: SyncMode) -> None:
     warm_kernels()
     cluster = directory.load()
-    store = Store(directory.shard_path(shard), cluster.shard_identity(shard), cluster.hash_key, OsFiles())
+    store = Store(directory.shard_path(shard), cluster.shard_identity(shard), cluster.hash_key, OsFiles(), sync_mode)
     _recover(store, shard)
     serving = Serving([shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name])
     failures = list[StoreFailed]()
@@ -67,10 +68,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--address", default="127.0.0.1:0")
+    parser.add_argument("--log-sync", type=SyncMode, default=SyncMode.ALWAYS)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        run_process(lambda: _serve(ClusterDirectory(arguments.data), arguments.shard, arguments.address))
+        directory = ClusterDirectory(arguments.data)
+        run_process(lambda: _serve(directory, arguments.shard, arguments.address, arguments.log_sync))
     except (StoreError, RouterError, OSError) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))

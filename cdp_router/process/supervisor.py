@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -101,7 +101,13 @@ class Supervisor:
     """Runs one cluster until it is told to stop."""
 
     def __init__(
-        self, directory: ClusterDirectory, cluster: ClusterFile, host: str, port: int, tell: Callable[[str], None]
+        self,
+        directory: ClusterDirectory,
+        cluster: ClusterFile,
+        host: str,
+        port: int,
+        tell: Callable[[str], None],
+        shard_options: Sequence[str] = (),
     ) -> None:
         self._directory, self._tell = directory, tell
         data = ["--data", str(directory.path)]
@@ -110,7 +116,7 @@ class Supervisor:
             Child(
                 f"shard {number}",
                 "cdp_router.process.shard",
-                [*data, "--shard", str(number)],
+                [*data, "--shard", str(number), *shard_options],
                 host,
                 0,
                 directory.log_path(f"shard-{number}"),

@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
+import enum
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import google_crc32c
+import numpy as np
 
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_RECORD_BYTES_MAX
 
 MAGIC: Final = b"CDPLOG\r\n"
-VERSION: Final = 1
-KIND_BATCH: Final = 1
+VERSION: Final = 2
 SEGMENT_SUFFIX: Final = ".cdplog"
 
 _FILE_HEADER: Final = struct.Struct("<8sII")
 _RECORD_HEADER: Final = struct.Struct("<IIHBBIQ")
 _CRC_END: Final = 8  # the checksum covers what follows length and crc
-_FIXED: Final = bytes([KIND_BATCH, 0, 0, 0, 0, 0])  # kind and zero fields, as they stand in every record
-_FIXED_AT: Final = 10
+_KIND_AT: Final = 10
+_MARK: Final = 0xC7  # rare in text and in small numbers, so that a search for records has few places to try
+_MARKS: Final = {1: 0, 2: _MARK}
+_KINDS_MAX: Final = 16
 FILE_HEADER_BYTES: Final = _FILE_HEADER.size
 RECORD_HEADER_BYTES: Final = _RECORD_HEADER.size
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """One logged batch, still encoded, and where it ends in its file."""
+class RecordKind(enum.IntEnum):
+    """What a record's payload is; a number once given is never used for anything else (FORMAT.md)."""
+
+    BATCH = 1
+    LOST = 2
+
+
+class LogEntry(NamedTuple):
+    """What is appended: a payload of a kind at a position of a partition."""
 
     partition: PartitionId
     sequence: SequenceNumber
     payload: bytes
+    kind: int = RecordKind.BATCH
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One logged entry, still encoded.
+
+    `synced` is how much of its file was known to be durable when it was written, `end` where it ends there.
+    """
+
+    partition: PartitionId
+    sequence: SequenceNumber
+    kind: int
+    payload: bytes
+    synced: int
     end: int
 
 
@@ -50,35 +74,51 @@ def decode_file_header(data: bytes) -> int | None:
     return int(version) if intact else None
 
 
-def encode_record(partition: PartitionId, sequence: SequenceNumber, payload: bytes) -> bytes:
+def encode_record(
+    partition: PartitionId, sequence: SequenceNumber, payload: bytes, kind: int = RecordKind.BATCH, synced: int = 0
+) -> bytes:
     """Bytes of one record."""
-    header = _RECORD_HEADER.pack(len(payload), 0, partition, KIND_BATCH, 0, 0, sequence)
+    header = _RECORD_HEADER.pack(len(payload), 0, partition, kind, _MARK, synced, sequence)
     covered = header[_CRC_END:]
     crc = google_crc32c.extend(google_crc32c.value(covered), payload)
     return header[:4] + struct.pack("<I", crc) + covered + payload
 
 
-def decode_record(data: memoryview, offset: int) -> LogRecord | None:
+def decode_record(data: bytes, offset: int, version: int = VERSION) -> LogRecord | None:
     """The record at `offset`, or None when it is bad (FORMAT.md)."""
     if offset + RECORD_HEADER_BYTES > len(data):
         return None
-    length, crc, partition, kind, *_, sequence = _RECORD_HEADER.unpack_from(data, offset)
+    length, crc, partition, kind, mark, synced, sequence = _RECORD_HEADER.unpack_from(data, offset)
     end = offset + RECORD_HEADER_BYTES + length
-    if kind != KIND_BATCH or length > LOG_RECORD_BYTES_MAX or end > len(data):
+    if mark != _MARKS[version] or not 0 < kind < _KINDS_MAX or length > LOG_RECORD_BYTES_MAX or end > len(data):
         return None
-    if google_crc32c.value(bytes(data[offset + _CRC_END : end])) != crc:
+    if google_crc32c.value(np.frombuffer(data, np.uint8, end - offset - _CRC_END, offset + _CRC_END)) != crc:
         return None
-    payload = bytes(data[offset + RECORD_HEADER_BYTES : end])
-    return LogRecord(PartitionId(partition), SequenceNumber(sequence), payload, end)
+    payload = data[offset + RECORD_HEADER_BYTES : end]
+    return LogRecord(PartitionId(partition), SequenceNumber(sequence), kind, payload, synced, end)
 
 
-def good_record_follows(data: memoryview, offset: int) -> bool:
-    """Whether any good record starts after `offset`."""
-    whole = data.obj
-    assert isinstance(whole, bytes)
-    at = whole.find(_FIXED, offset + 1 + _FIXED_AT)
+def next_record(data: bytes, offset: int, version: int = VERSION) -> int | None:
+    """Where the next good record after `offset` starts."""
+    mark = bytes([_MARKS[version]])
+    at = data.find(mark, offset + 1 + _KIND_AT + 1)
     while at >= 0:
-        if decode_record(data, at - _FIXED_AT) is not None:
-            return True
-        at = whole.find(_FIXED, at + 1)
-    return False
+        start = at - _KIND_AT - 1
+        if 0 < data[at - 1] < _KINDS_MAX and decode_record(data, start, version) is not None:
+            return start
+        at = data.find(mark, at + 1)
+    return None
+
+
+def synced_behind(data: bytes, offset: int, version: int = VERSION) -> int:
+    """How much of the file was durable for sure, as the good records behind the bad one at `offset` tell.
+
+    Records of version 1 do not tell: there, any good record behind `offset` means that it was durable.
+    """
+    told, at = 0, next_record(data, offset, version)
+    while at is not None:
+        record = decode_record(data, at, version)
+        assert record is not None
+        told = max(told, record.synced if version > 1 else offset + 1)
+        at = record.end if decode_record(data, record.end, version) else next_record(data, record.end - 1, version)
+    return told

@@ -2,89 +2,189 @@
 
 from __future__ import annotations
 
+import enum
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from cdp_store.errors import BatchMalformed, LogCorrupt, StorageFull, StoreFailed
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_SEGMENT_BYTES
-from cdp_store.log.format import FILE_HEADER_BYTES, SEGMENT_SUFFIX, LogRecord, encode_file_header, encode_record
-from cdp_store.log.reader import read_header, read_segment, segments
+from cdp_store.log.format import (
+    FILE_HEADER_BYTES,
+    RECORD_HEADER_BYTES,
+    SEGMENT_SUFFIX,
+    VERSION,
+    LogEntry,
+    LogRecord,
+    RecordKind,
+    encode_file_header,
+    encode_record,
+)
+from cdp_store.log.position import Position, PositionFile, read_position, reset_position
+from cdp_store.log.reader import durable_position, finished_segments, number_of, read_header, read_segment
+from cdp_store.log.reserve import Reserve
 from cdp_store.seams import AppendFile, Files
 
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-LogEntry = tuple[PartitionId, SequenceNumber, bytes]
+Positions = Mapping[PartitionId, SequenceNumber]
+
+
+class SyncMode(enum.Enum):
+    """When what was appended becomes durable: before `append` returns, or when `sync` is called."""
+
+    ALWAYS = "always"
+    INTERVAL = "interval"
+
+
+@dataclass(slots=True)
+class _Segment:
+    path: Path
+    last: dict[PartitionId, SequenceNumber] = field(default_factory=dict)
 
 
 class LocalLog:
     """Appends commit groups durably and replays them after a restart.
 
-    After a failed sync, or a failed write that could not be undone, every append raises StoreFailed.
+    After a failed sync, or a failed write that could not be undone, every append raises StoreFailed. `append` and
+    `sync` have one caller at a time; `sync_position` and `trim` may run beside them.
     """
 
-    def __init__(self, directory: Path, files: Files, segment_bytes: int = LOG_SEGMENT_BYTES) -> None:
-        self._directory, self._files, self._segment_bytes = directory, files, segment_bytes
+    def __init__(
+        self,
+        directory: Path,
+        files: Files,
+        segment_bytes: int = LOG_SEGMENT_BYTES,
+        mode: SyncMode = SyncMode.ALWAYS,
+    ) -> None:
+        self._directory, self._files, self._segment_bytes, self._mode = directory, files, segment_bytes, mode
+        self._reserve = Reserve(directory, files)
         self._file: AppendFile | None = None
-        self._path = directory
-        self._size = 0
+        self._position: PositionFile | None = None
+        self._segments = list[_Segment]()  # the last one is being written
+        self._size = self._synced = 0
         self._failure: str | None = None
 
-    def replay(self, take: Callable[[LogRecord], None], progress: Callable[[int, int], None]) -> int:
-        """Hand every logged record to `take`, oldest first, cut a torn tail off, and open the log for appending.
+    def replay(
+        self,
+        take: Callable[[LogRecord], None],
+        progress: Callable[[int, int], None],
+        start: Positions | None = None,
+    ) -> int:
+        """Hand every record behind `start` to `take`, oldest first, cut a torn tail off, and open for appending.
 
         `progress(done, total)` is told bytes. Returns the bytes cut off.
         """
-        paths = segments(self._directory)
-        # A segment whose header was never finished holds nothing; it is written anew when its number comes up.
-        while paths and read_header(paths[-1]) is None:
-            paths.pop()
+        position = durable_position(self._directory)
+        paths = finished_segments(self._directory, position)
         total, done, cut = sum(path.stat().st_size for path in paths), 0, 0
-        expected = dict[PartitionId, int]()
+        order = _Order(start or {})
         for path in paths:
-            last, offset = path is paths[-1], FILE_HEADER_BYTES
-            for record in read_segment(path, last=last):
-                self._check_sequence(path, offset, record, expected)
-                _taken(take, path, offset, record)
+            last, offset, segment = path is paths[-1], FILE_HEADER_BYTES, _Segment(path)
+            for record in read_segment(path, last=last, position=position):
+                if order.is_new(path, offset, record):
+                    _taken(take, path, offset, record)
+                segment.last[record.partition] = record.sequence
                 progress(done + record.end, total)
                 offset = record.end
+            self._segments.append(segment)
             size = path.stat().st_size
             done += size
             if last:
                 cut = self._open_existing(path, offset, size)
+        if read_position(self._directory) is None:
+            reset_position(self._directory, position, self._files)
+        self._position = PositionFile(self._directory, self._files)
         if not paths:
-            self._file, self._path, self._size = self._create(1)
+            self._start_segment(self._create(position.segment + 1))
+        elif read_header(paths[-1]) != VERSION:
+            self._roll()
+        self._note_position()
+        self._sync(self._position.sync)
+        self._reserve.fill()
         return cut
 
-    def append(self, entries: Sequence[LogEntry]) -> None:
-        """Write a commit group and make it durable.
+    def append(self, entries: Sequence[LogEntry], *, essential: bool = False) -> None:
+        """Write a commit group and, in mode ALWAYS, make it durable.
 
-        Raises StorageFull when there was no room: nothing of the group stays. Raises StoreFailed when the group's
-        fate is unknown.
+        An essential group (one that removes data) may use the room held back for such. Raises StorageFull when
+        there was no room: nothing of the group stays. Raises StoreFailed when the group's fate is unknown.
         """
-        if self._failure is not None:
-            raise StoreFailed(self._failure)
-        data = b"".join(encode_record(*entry) for entry in entries)
+        self._check()
         try:
-            if self._size + len(data) > self._segment_bytes and self._size > FILE_HEADER_BYTES:
-                self._roll()
-            self._opened().write(data)
-        except OSError as error:
-            raise self._undo_write(error) from error
-        self._sync(self._opened().sync, self._path)
-        self._size += len(data)
+            self._write(entries)
+        except StorageFull:
+            if not essential or not self._reserve.release():
+                raise
+            self._write(entries)
+        for entry in entries:
+            self._segments[-1].last[entry.partition] = entry.sequence
+        if self._mode is SyncMode.ALWAYS:
+            self.sync()
+
+    def sync(self) -> None:
+        """Make everything appended durable; StoreFailed when that fails."""
+        self._check()
+        if self._synced == self._size:
+            return
+        self._sync(self._opened().sync)
+        self._synced = self._size
+        self._note_position()
+
+    def sync_position(self) -> None:
+        """Make durable how far the log is durable, so that damage to the last record is told from a torn write."""
+        if self._position is not None and self._failure is None:
+            self._sync(self._position.sync)
+
+    def trim(self, upto: Positions) -> int:
+        """Remove the oldest segments that hold nothing behind `upto`; returns how many."""
+        removed = 0
+        while len(self._segments) > 1:
+            oldest = self._segments[0]
+            if any(upto.get(partition, 0) < sequence for partition, sequence in oldest.last.items()):
+                break
+            self._files.remove(oldest.path)
+            del self._segments[0]
+            removed += 1
+        if removed:
+            self._files.sync_directory(self._directory)
+            self._reserve.fill()
+        return removed
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all segments."""
+        return sum(segment.path.stat().st_size for segment in tuple(self._segments) if segment.path.exists())
 
     def close(self) -> None:
-        """Close the current segment."""
+        """Close the files; what was not synced before may be lost with the machine."""
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._position is not None:
+            self._position.close()
+            self._position = None
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise StoreFailed(self._failure)
 
     def _opened(self) -> AppendFile:
         assert self._file is not None, "replay opens the log"
         return self._file
+
+    def _write(self, entries: Sequence[LogEntry]) -> None:
+        size = sum(RECORD_HEADER_BYTES + len(entry.payload) for entry in entries)
+        try:
+            if self._size + size > self._segment_bytes and self._size > FILE_HEADER_BYTES:
+                self._roll()
+            self._opened().write(b"".join(encode_record(*entry, self._synced) for entry in entries))
+        except OSError as error:
+            raise self._undo_write(error) from error
+        self._size += size
 
     def _undo_write(self, error: OSError) -> StorageFull | StoreFailed:
         try:
@@ -92,51 +192,75 @@ class LocalLog:
         except OSError as second:
             self._failure = f"{error}; and cutting the file back failed: {second}"
             return StoreFailed(self._failure)
-        if error.errno in _NO_ROOM:
-            return StorageFull(self._path, str(error))
+        if error.errno in NO_ROOM:
+            return StorageFull(self._segments[-1].path, str(error))
         self._failure = str(error)
         return StoreFailed(self._failure)
 
-    def _sync(self, sync: Callable[[], None], path: Path) -> None:
+    def _sync(self, sync: Callable[[], None]) -> None:
         try:
             sync()
         except OSError as error:
-            self._failure = f"sync of {path}: {error}"
+            self._failure = f"sync of the log in {self._directory}: {error}"
             raise StoreFailed(self._failure) from error
 
-    def _roll(self) -> None:
-        created = self._create(int(self._path.stem) + 1)
-        self.close()
-        self._file, self._path, self._size = created
+    def _note_position(self) -> None:
+        assert self._position is not None
+        position = self._position
+        self._sync(lambda: position.write(Position(number_of(self._segments[-1].path), self._synced)))
 
-    def _create(self, number: int) -> tuple[AppendFile, Path, int]:
+    def _roll(self) -> None:
+        self.sync()
+        created = self._create(number_of(self._segments[-1].path) + 1)
+        self._opened().close()
+        self._start_segment(created)
+
+    def _start_segment(self, created: tuple[AppendFile, Path]) -> None:
+        self._file, path = created
+        self._segments.append(_Segment(path))
+        self._size = self._synced = FILE_HEADER_BYTES
+
+    def _create(self, number: int) -> tuple[AppendFile, Path]:
         """A new segment with its header, durable; the current one is not touched."""
-        path, header = self._directory / f"{number:08d}{SEGMENT_SUFFIX}", encode_file_header()
+        path = self._directory / f"{number:08d}{SEGMENT_SUFFIX}"
         file = self._files.open_append(path)
         try:
             file.truncate(0)
-            file.write(header)
-            self._sync(file.sync, path)
-            self._sync(lambda: self._files.sync_directory(self._directory), self._directory)
+            file.write(encode_file_header())
+            self._sync(file.sync)
+            self._sync(lambda: self._files.sync_directory(self._directory))
         except (OSError, StoreFailed):
             file.close()
             raise
-        return file, path, len(header)
+        return file, path
 
     def _open_existing(self, path: Path, good: int, size: int) -> int:
-        self._path, self._file, self._size = path, self._files.open_append(path), good
+        self._file = self._files.open_append(path)
         if good < size:
             self._file.truncate(good)
-            self._file.sync()
+        # What a killed process wrote but did not sync is only in memory still, and counts as logged from here on.
+        self._file.sync()
+        self._size = self._synced = good
         return size - good
 
-    @staticmethod
-    def _check_sequence(path: Path, offset: int, record: LogRecord, expected: dict[PartitionId, int]) -> None:
-        wanted = expected.get(record.partition, 1)
-        if record.sequence != wanted:
-            reason = f"partition {record.partition} goes on with sequence {record.sequence} instead of {wanted}"
+
+class _Order:
+    """Checks that each partition's records go on without a gap, and tells which lie behind the start."""
+
+    def __init__(self, start: Positions) -> None:
+        self._start = start
+        self._next = dict[PartitionId, int]()
+
+    def is_new(self, path: Path, offset: int, record: LogRecord) -> bool:
+        partition, start = record.partition, self._start.get(record.partition, 0)
+        wanted = self._next.get(partition)
+        fits = record.sequence <= start + 1 if wanted is None else record.sequence == wanted
+        # A record of kind LOST stands for all numbers up to its own.
+        if not fits and not (record.kind == RecordKind.LOST and record.sequence >= (wanted or 1)):
+            reason = f"partition {partition} goes on with sequence {record.sequence} instead of {wanted or start + 1}"
             raise LogCorrupt(path, offset, reason)
-        expected[record.partition] = wanted + 1
+        self._next[partition] = record.sequence + 1
+        return record.sequence > start
 
 
 def _taken(take: Callable[[LogRecord], None], path: Path, offset: int, record: LogRecord) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
-from cdp_store.errors import LogCorrupt, LogUnsupported
+from cdp_store.errors import LogCorrupt, LogUnsupported, RecordUnsupported
 from cdp_store.log.format import (
     FILE_HEADER_BYTES,
     SEGMENT_SUFFIX,
     VERSION,
     LogRecord,
+    RecordKind,
     decode_file_header,
     decode_record,
-    good_record_follows,
+    synced_behind,
 )
+from cdp_store.log.position import POSITION_NAME, Position, read_position
+
+_KINDS: Final = frozenset(RecordKind)
 
 
 def segments(directory: Path) -> list[Path]:
@@ -22,36 +28,76 @@ def segments(directory: Path) -> list[Path]:
     return sorted(directory.glob(f"*{SEGMENT_SUFFIX}"))
 
 
+def number_of(path: Path) -> int:
+    """Number of a segment."""
+    return int(path.stem)
+
+
 def read_header(path: Path) -> int | None:
     """Format version of a segment; None when the file ends before or with a header that was never finished.
 
-    Raises LogCorrupt when there is more behind a damaged header.
+    Raises LogCorrupt when there is more behind a damaged header and LogUnsupported for a newer format.
     """
     with path.open("rb") as file:
         head = file.read(FILE_HEADER_BYTES + 1)
     version = decode_file_header(head)
     if version is None and len(head) > FILE_HEADER_BYTES:
         raise LogCorrupt(path, 0, "the file header is damaged")
+    if version is not None and version > VERSION:
+        raise LogUnsupported(path, version, VERSION)
     return version
 
 
-def read_segment(path: Path, *, last: bool) -> Iterator[LogRecord]:
+def finished_segments(directory: Path, position: Position) -> list[Path]:
+    """Segments that hold anything, oldest first.
+
+    A newest segment whose header was never finished holds nothing. Raises LogCorrupt when a segment is missing.
+    """
+    paths = segments(directory)
+    while paths and read_header(paths[-1]) is None:
+        paths.pop()
+    for path, follower in pairwise(paths):
+        if number_of(follower) != number_of(path) + 1:
+            raise LogCorrupt(path, path.stat().st_size, f"the segment after it is missing; {follower.name} comes next")
+    if position.segment > (number_of(paths[-1]) if paths else 0):
+        gone = directory / f"{position.segment:08d}{SEGMENT_SUFFIX}"
+        raise LogCorrupt(gone, 0, f"{position.offset} bytes of it were durable, and it is missing")
+    return paths
+
+
+def durable_position(directory: Path) -> Position:
+    """How far the log was known to be durable.
+
+    Raises LogCorrupt when that file is damaged, or missing beside segments that were never without one.
+    """
+    found = read_position(directory)
+    if found is not None:
+        return found[1]
+    for path in segments(directory):
+        if (read_header(path) or 1) > 1:
+            raise LogCorrupt(directory / POSITION_NAME, 0, "it is missing")
+    return Position()
+
+
+def read_segment(path: Path, *, last: bool, position: Position) -> Iterator[LogRecord]:
     """Records of one segment in order; a torn tail, possible only in the last segment, ends the iteration.
 
-    Raises LogCorrupt for damage before the tail and LogUnsupported for a newer format.
+    Raises LogCorrupt for damage to what was durable.
     """
     version = read_header(path)
     if version is None:
         raise LogCorrupt(path, 0, "the file header is damaged")
-    if version > VERSION:
-        raise LogUnsupported(path, version, VERSION)
-    data = path.read_bytes()
-    view, offset = memoryview(data), FILE_HEADER_BYTES
-    while offset < len(view):
-        record = decode_record(view, offset)
+    data, offset = path.read_bytes(), FILE_HEADER_BYTES
+    durable = position.offset if position.segment == number_of(path) else 0
+    while offset < len(data):
+        record = decode_record(data, offset, version)
         if record is None:
-            if not last or good_record_follows(view, offset):
-                raise LogCorrupt(path, offset, "a record does not fit its checksum, and good records follow it")
+            if not last or offset < max(durable, synced_behind(data, offset, version)):
+                raise LogCorrupt(path, offset, "a record that was durable does not fit its checksum")
             return
+        if record.kind not in _KINDS:
+            raise RecordUnsupported(path, offset, record.kind)
         yield record
         offset = record.end
+    if offset < durable:
+        raise LogCorrupt(path, offset, f"it ends here, but {durable} bytes were durable")

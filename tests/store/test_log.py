@@ -24,16 +24,19 @@ from cdp_store.errors import (
     StoreError,
     StoreFailed,
 )
+from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId
+from cdp_store.log.format import LogEntry
 from cdp_store.log.local import LocalLog
+from cdp_store.log.position import Position, reset_position
 from cdp_store.seams import Files, OsFiles
-from cdp_store.store import Delivery, Outcome, ShardIdentity, Store
+from cdp_store.shard_directory import ShardIdentity
+from cdp_store.store import Delivery, Outcome, Store
 from tests import strategies
-from tests.faults import Fault, FaultyFiles
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import KEY, batch_of
 from tests.store.contents import Contents, expected_contents, read_contents
-from tests.store.test_log_format import Entry, entry, replayed, starts
+from tests.store.test_log_format import entry, replayed, starts
 
 ANN, BOB = user("ann"), user("bob")
 IDENTITY = ShardIdentity("test", 0, (0, 1))
@@ -79,7 +82,7 @@ def test_a_store_answers_the_same_after_a_restart(batches: list[tuple[list[Recor
             assert [store.partitions[PartitionId(partition)].sequence for partition in (0, 1)] == sequences
 
 
-def test_a_log_torn_at_any_byte_of_its_last_records_keeps_the_others_whole_and_goes_on(tmp_path: Path) -> None:
+def test_row_02_a_log_torn_at_any_byte_of_its_last_records_keeps_the_others_whole_and_goes_on(tmp_path: Path) -> None:
     groups = [[Event(ANN, "View", number, {"n": number, "s": str(number)})] for number in range(4)]
     with opened(tmp_path) as store:
         for group in groups:
@@ -89,6 +92,7 @@ def test_a_log_torn_at_any_byte_of_its_last_records_keeps_the_others_whole_and_g
     offsets = starts(replayed(tmp_path / "log"))
     for size in range(offsets[1], len(whole)):
         path.write_bytes(whole[:size])
+        reset_position(path.parent, Position(1, offsets[1]), OsFiles())
         complete = sum(offset <= size for offset in offsets[1:])
         with opened(tmp_path) as store:
             kept = [event for group in groups[:complete] for event in group]
@@ -249,9 +253,9 @@ def test_a_write_that_cannot_be_undone_stops_the_store(tmp_path: Path) -> None:
         assert contents(store) == Contents()
 
 
-def _append_all(log: LocalLog) -> tuple[list[Entry], list[Entry]]:
+def _append_all(log: LocalLog) -> tuple[list[LogEntry], list[LogEntry]]:
     """(acknowledged, last one in doubt): appends until the log refuses for good; a full disk is tried again."""
-    acked = list[Entry]()
+    acked = list[LogEntry]()
     for number in range(1, 9):
         group = [entry(0, number, bytes([number]) * 40)]
         for _ in range(3):
@@ -344,7 +348,8 @@ def test_a_batch_over_the_record_limit_is_refused_before_anything_is_written(
 
 def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from cdp_store.store import Store, ShardIdentity\n"
+        "import sys; from pathlib import Path; from cdp_store.store import Store\n"
+        "from cdp_store.shard_directory import ShardIdentity\n"
         "from cdp_store.seams import OsFiles; from cdp_store.errors import DirectoryInUse\n"
         "try:\n    Store(Path(sys.argv[1]), ShardIdentity('test', 0, (0, 1)), (1, 2), OsFiles())\n"
         "except DirectoryInUse as error:\n    print(error.path)\n"

@@ -1,4 +1,7 @@
-"""A faulty twin of the store's Files seam: it fails where told, and a crash drops what was never synced."""
+"""The faulty twin of the Files seam: it fails where told, and a crash drops what was never synced.
+
+It works on real files, so that what reads them needs no seam.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdp_store.seams import AppendFile, OsFiles
+from cdp_store.seams import AppendFile, OsFiles, UpdateFile
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """The n-th `operation` from now on (1 is the next one) fails; a write leaves its first `written` bytes behind."""
 
-    operation: str  # open, write, sync, truncate, rename, sync_directory, or any for all of them counted together
+    operation: str  # open, write, sync, truncate, rename, remove, allocate, sync_directory, or any of them: any
     number: int
     error: int
     written: int = 0
@@ -28,6 +31,8 @@ class FaultyFiles:
         self.struck = ""  # the operation that failed
         self._durable = dict[Path, int]()  # bytes that survive a crash
         self._listed = set[Path]()  # files whose directory entry survives
+        self._hidden = dict[Path, bytes]()  # durable content of files that were removed or replaced since
+        self._overwritten = dict[Path, bytes]()  # durable content of files that were written in place since
         self.plan(*faults)
 
     def plan(self, *faults: Fault) -> None:
@@ -37,31 +42,66 @@ class FaultyFiles:
 
     def open_append(self, path: Path) -> AppendFile:
         self.strike("open")
-        if path.exists() and path not in self._durable:
-            self._durable[path] = path.stat().st_size
-            self._listed.add(path)
+        self._know(path)
         self._durable.setdefault(path, 0)
         return _FaultyFile(self, path, self._real.open_append(path))
 
+    def open_update(self, path: Path) -> UpdateFile:
+        self.strike("open")
+        self._know(path)
+        return _FaultyUpdateFile(self, path, self._real.open_update(path))
+
+    def allocate(self, path: Path, size: int) -> None:
+        self.strike("allocate")
+        self._real.allocate(path, size)
+        self._durable[path] = size
+
     def rename(self, source: Path, target: Path) -> None:
         self.strike("rename")
+        self._hide(target)
         self._real.rename(source, target)
         self._durable[target] = self._durable.pop(source)
         self._listed -= {source, target}
+
+    def remove(self, path: Path) -> None:
+        self.strike("remove")
+        if path.exists():
+            self._know(path)
+            self._hide(path)
+            self._real.remove(path)
+            self._durable.pop(path, None)
+            self._listed.discard(path)
 
     def sync_directory(self, path: Path) -> None:
         self.strike("sync_directory")
         self._real.sync_directory(path)
         self._listed.update(each for each in self._durable if each.parent == path)
+        self._hidden = {each: content for each, content in self._hidden.items() if each.parent != path}
 
     def crash(self) -> None:
-        """What a power loss leaves: synced bytes of files whose directory entry was synced."""
+        """What a power loss leaves: synced bytes under names that were synced, and else what stood there before."""
         for path, size in self._durable.items():
             if path not in self._listed:
                 path.unlink()
             else:
-                content = path.read_bytes()
+                content = self._overwritten.get(path) or path.read_bytes()
                 path.write_bytes(content[:size])
+        for path, content in self._hidden.items():
+            path.write_bytes(content)
+        self._durable, self._listed, self._hidden, self._overwritten = {}, set(), {}, {}
+
+    def _know(self, path: Path) -> None:
+        """A file that was there before us is durable as it is."""
+        if path.exists() and path not in self._durable:
+            self._durable[path] = path.stat().st_size
+            self._listed.add(path)
+
+    def _hide(self, path: Path) -> None:
+        """The entry of `path` is about to go; until its directory is synced a crash brings it back."""
+        if path.exists():
+            self._know(path)
+        if path in self._listed and path not in self._hidden:
+            self._hidden[path] = (self._overwritten.pop(path, None) or path.read_bytes())[: self._durable[path]]
 
     def strike(self, operation: str) -> int:
         """Count an operation; raise if it is planned to fail at once, else the bytes a failing write may leave."""
@@ -85,6 +125,11 @@ class FaultyFiles:
     def synced(self, path: Path) -> None:
         """All bytes of a file are durable now."""
         self._durable[path] = path.stat().st_size
+        self._overwritten.pop(path, None)
+
+    def overwriting(self, path: Path) -> None:
+        """A file is about to be written in place; until its sync a crash brings its content back."""
+        self._overwritten.setdefault(path, path.read_bytes())
 
     def cut(self, path: Path, size: int) -> None:
         """A file was truncated; durable bytes beyond are gone in any case."""
@@ -112,6 +157,28 @@ class _FaultyFile:
         self._files.strike("truncate")
         self._real.truncate(size)
         self._files.cut(self._path, size)
+
+    def close(self) -> None:
+        self._real.close()
+
+
+class _FaultyUpdateFile:
+    def __init__(self, files: FaultyFiles, path: Path, real: UpdateFile) -> None:
+        self._files, self._path, self._real = files, path, real
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        self._files.overwriting(self._path)
+        written = self._files.strike("write")
+        if written < 0:
+            self._real.write_at(offset, data)
+            return
+        self._real.write_at(offset, data[:written])
+        raise self._files.error_of_write()
+
+    def sync(self) -> None:
+        self._files.strike("sync")
+        self._real.sync()
+        self._files.synced(self._path)
 
     def close(self) -> None:
         self._real.close()
