@@ -27,7 +27,7 @@ from cdp_router.wire.segments import from_question, from_segment
 from cdp_store.errors import StoreFailed
 from cdp_store.ids import IDENTIFIER_KINDS, PartitionId, encode_identifier
 from cdp_store.limits import COMMIT_GROUP_BYTES_MAX, LOG_SYNC_INTERVAL_MS
-from cdp_store.log.local import SyncMode
+from cdp_store.log.sync_mode import SyncMode
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
 from cdp_store.store import Delivery, Outcome, Store

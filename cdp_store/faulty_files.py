@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cdp_store.seams import AppendFile, OsFiles, UpdateFile
+
+_WRITES: Final = ("write", "update")  # these leave a part of their bytes behind
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """The n-th `operation` from now on (1 is the next one) fails; a write leaves its first `written` bytes behind."""
 
-    operation: str  # open, write, sync, truncate, rename, remove, allocate, sync_directory, or any of them: any
+    operation: str  # open, write, update, sync, truncate, rename, remove, allocate, sync_directory, or any of them: any
     number: int
     error: int
     written: int = 0
@@ -109,7 +112,7 @@ class FaultyFiles:
         self.counts["any"] += 1
         for fault in self._faults:
             due = fault.operation in (operation, "any") and self.counts[fault.operation] == fault.number
-            if due and operation == "write":
+            if due and operation in _WRITES:
                 return fault.written
             if due:
                 self.struck = operation
@@ -119,7 +122,7 @@ class FaultyFiles:
     def error_of_write(self) -> OSError:
         """The error of the write that strike let pass partly."""
         self.struck = "write"
-        due = (f for f in self._faults if f.operation in ("write", "any") and self.counts[f.operation] == f.number)
+        due = (f for f in self._faults if f.operation in (*_WRITES, "any") and self.counts[f.operation] == f.number)
         return OSError(next(due).error, "planned fault")
 
     def synced(self, path: Path) -> None:
@@ -168,7 +171,7 @@ class _FaultyUpdateFile:
 
     def write_at(self, offset: int, data: bytes) -> None:
         self._files.overwriting(self._path)
-        written = self._files.strike("write")
+        written = self._files.strike("update")
         if written < 0:
             self._real.write_at(offset, data)
             return

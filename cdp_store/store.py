@@ -19,7 +19,8 @@ from cdp_store.limits import (
     LOG_RECORD_BYTES_MAX,
 )
 from cdp_store.log.format import LogEntry, LogRecord, RecordKind
-from cdp_store.log.local import LocalLog, SyncMode
+from cdp_store.log.local import LocalLog
+from cdp_store.log.sync_mode import SyncMode
 from cdp_store.partition import Partition, Rejection
 from cdp_store.records import RecordBatch, decode_batch, encode_batch
 from cdp_store.seams import Files

@@ -12,10 +12,7 @@ from rich.table import Table
 from cdp_router.cli.console import OUT, fail
 from cdp_router.cli.warm import warm_with_progress
 from cdp_router.limits import DEFAULT_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX
-from cdp_store.errors import StoreError
-from cdp_store.log.local import SyncMode
-from cdp_store.salvaging import salvage_shard
-from cdp_store.seams import OsFiles
+from cdp_store.log.sync_mode import SyncMode
 
 if TYPE_CHECKING:
     from cdp_router.process.supervisor import Supervisor
@@ -42,7 +39,7 @@ def up(
     # Imported here: other commands need neither the compiler nor the supervisor.
     from cdp_router.process.supervisor import ClusterFailed, Supervisor
     from cdp_router.topology import ClusterDirectory
-    from cdp_store.errors import DirectoryMismatch
+    from cdp_store.errors import DirectoryMismatch, StoreError
 
     directory = ClusterDirectory(data.resolve())
     try:
@@ -74,6 +71,10 @@ def _shards_of(directory: ClusterDirectory) -> int | None:
 
 def _salvage(directory: ClusterDirectory, shards: int) -> None:
     """Set damaged parts of the logs aside and say what was found."""
+    from cdp_store.errors import StoreError
+    from cdp_store.salvaging import salvage_shard
+    from cdp_store.seams import OsFiles
+
     for shard in range(shards):
         try:
             found = salvage_shard(directory.shard_path(shard), OsFiles())

@@ -17,7 +17,7 @@ from cdp_router.shard_server import ShardServer
 from cdp_router.topology import ClusterDirectory
 from cdp_router.warming import warm_kernels
 from cdp_store.errors import StoreError, StoreFailed
-from cdp_store.log.local import SyncMode
+from cdp_store.log.sync_mode import SyncMode
 from cdp_store.seams import OsFiles
 from cdp_store.store import Store
 

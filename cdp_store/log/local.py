@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,18 +25,12 @@ from cdp_store.log.format import (
 from cdp_store.log.position import Position, PositionFile, read_position, reset_position
 from cdp_store.log.reader import durable_position, finished_segments, number_of, read_header, read_segment
 from cdp_store.log.reserve import Reserve
+from cdp_store.log.sync_mode import SyncMode
 from cdp_store.seams import AppendFile, Files
 
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Positions = Mapping[PartitionId, SequenceNumber]
-
-
-class SyncMode(enum.Enum):
-    """When what was appended becomes durable: before `append` returns, or when `sync` is called."""
-
-    ALWAYS = "always"
-    INTERVAL = "interval"
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,17 @@ from cdp.v1 import ingest_pb2, query_pb2
 
 from benchmarks.cluster import running_cluster
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
-from tests.e2e.processes import eventually, kill, processes_of, router_process, shard_process, supervisor_process
+from tests.e2e.processes import (
+    cdp,
+    eventually,
+    kill,
+    processes_of,
+    read_until,
+    router_process,
+    shard_process,
+    starting_cluster,
+    supervisor_process,
+)
 from tests.router.encodings import Sent, msgpack_batch, msgpack_row, protobuf_batch
 
 USERS, PER_BATCH, START_MS = 97, 60, 1_700_000_000_000
@@ -115,7 +126,7 @@ def _answers(client: Client) -> list[tuple[int, int]]:
     return [(answer.count, answer.population) for answer in found]
 
 
-def test_killed_shards_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_row_01_and_12_killed_shards_lose_and_double_nothing(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_cluster(data) as address, Client(address) as client:
         sender = Sender(address)
@@ -137,7 +148,7 @@ def test_killed_shards_lose_and_double_nothing(tmp_path: Path) -> None:
         assert client.ingest(_batch(0)).duplicates == PER_BATCH
 
 
-def test_a_killed_router_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_row_15_a_killed_router_loses_and_doubles_nothing(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_cluster(data) as address, Client(address) as client:
         sender = Sender(address)
@@ -150,7 +161,7 @@ def test_a_killed_router_loses_and_doubles_nothing(tmp_path: Path) -> None:
         _check_exact(client, sender.acked)
 
 
-def test_all_processes_killed_at_once_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+def test_row_01_and_02_all_processes_killed_at_once_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_cluster(data) as address:
         sender = Sender(address)
@@ -178,7 +189,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
         eventually(lambda: not processes_of(data))
 
 
-def test_while_a_shard_is_dead_the_other_goes_on(tmp_path: Path) -> None:
+def test_row_14_while_a_shard_is_dead_the_other_goes_on(tmp_path: Path) -> None:
     """The supervisor is held still, so that the shard stays dead for as long as the test looks."""
     data = tmp_path / "data"
     with running_cluster(data) as address, Client(address) as client:
@@ -216,3 +227,38 @@ def _taken_one_by_one(client: Client) -> int:
         except RequestFailed as error:
             assert error.reason == "SHARD_UNAVAILABLE"
     return taken
+
+
+def test_row_03_a_damaged_log_is_refused_and_salvaged_when_told(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_cluster(data) as address, Client(address) as client:
+        for number in range(4):
+            client.ingest(_batch(number))
+    listed = [json.loads(line) for line in cdp("log", "dump", "--data", data, "--json").stdout.splitlines()]
+    assert sum(line["events"] for line in listed) == 4 * PER_BATCH
+    assert cdp("log", "dump", "--data", data, "--shard", 0).stdout.count("BATCH") == sum(
+        line["shard"] == 0 for line in listed
+    )
+    hit = next(line for line in listed if line["shard"] == 1 and line["sequence"] == 2)
+    path = data / "shard-1" / "log" / hit["segment"]
+    content = bytearray(path.read_bytes())
+    content[hit["offset"] + 100] ^= 1
+    path.write_bytes(content)
+    refused = cdp("log", "dump", "--data", data, code=1)
+    assert str(path) in refused.stderr and f"byte {hit['offset']}" in refused.stderr
+    with starting_cluster("--data", data, "--shards", 2) as process:
+        said = read_until(process, "error:")
+        assert str(path) in said and "--salvage" in said
+        assert process.wait(30) == 1
+    with starting_cluster("--data", data, "--shards", 2, "--salvage") as process:
+        said = read_until(process, "ready: router at ")
+        assert str(path) in said and f"partition {hit['partition']} has lost 1 batches" in said
+        address = said.rsplit("ready: router at ", 1)[1].split()[0]
+        with Client(address) as client:
+            count = client.query(query_pb2.QueryRequest(text="everyone")).count
+            assert 0 < count
+            events = sum(size.events for shard in client.status().shards for size in shard.partitions)
+            assert events == 4 * PER_BATCH - hit["events"]
+            again = [client.ingest(_batch(number)) for number in range(4)]
+            assert sum(result.accepted for result in again) == hit["events"]
+            _check_exact(client, 4)

@@ -36,6 +36,7 @@ EXAMPLES: tuple[Exception, ...] = (
 NEVER_SENT: tuple[Exception, ...] = (
     store_errors.LogCorrupt(Path("/log"), 7, "checksum"),
     store_errors.LogUnsupported(Path("/log"), 9, 1),
+    store_errors.RecordUnsupported(Path("/log"), 16, 9),
     store_errors.DirectoryInUse(Path("/data")),
     store_errors.DirectoryMismatch(Path("/data"), "shards", 2, 3),
     store_errors.DirectoryDamaged(Path("/data/identity.json"), "no JSON"),

@@ -25,12 +25,15 @@ from cdp_store.errors import (
     StoreFailed,
 )
 from cdp_store.faulty_files import Fault, FaultyFiles
-from cdp_store.ids import PartitionId
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import LOG_RESERVE_BYTES
 from cdp_store.log.format import LogEntry
 from cdp_store.log.local import LocalLog
 from cdp_store.log.position import Position, reset_position
+from cdp_store.log.sync_mode import SyncMode
+from cdp_store.salvaging import salvage_shard
 from cdp_store.seams import Files, OsFiles
-from cdp_store.shard_directory import ShardIdentity
+from cdp_store.shard_directory import ShardIdentity, log_path
 from cdp_store.store import Delivery, Outcome, Store
 from tests import strategies
 from tests.raw_records import Change, Event, Record, user
@@ -413,3 +416,99 @@ def test_a_logged_batch_that_cannot_be_read_names_its_file_and_offset(tmp_path: 
     with pytest.raises(StoreError) as caught, opened(tmp_path):
         pass
     assert str(path) in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------------- a full disk
+
+
+class SmallDisk(FaultyFiles):
+    """A disk with room for so many bytes in all files of one directory."""
+
+    def __init__(self, directory: Path, room: int) -> None:
+        super().__init__()
+        self._directory, self.room = directory, room
+
+    def strike(self, operation: str) -> int:
+        if operation in ("write", "allocate"):
+            used = sum(path.stat().st_size for path in self._directory.iterdir())
+            if used + (self.need if operation == "write" else LOG_RESERVE_BYTES) > self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return super().strike(operation)
+
+    need = 60
+
+
+def test_row_06_on_a_full_disk_what_removes_data_is_still_logged_and_trimming_makes_room(tmp_path: Path) -> None:
+    files = SmallDisk(tmp_path, LOG_RESERVE_BYTES + 8192 + 700)
+    log = LocalLog(tmp_path, files, segment_bytes=150)
+    log.replay(lambda record: None, lambda *_: None)
+    assert (tmp_path / "reserve").stat().st_size == LOG_RESERVE_BYTES
+    taken = 0
+    with pytest.raises(StorageFull):
+        for number in range(1, 100):
+            log.append([entry(0, number, bytes(20))])
+            taken = number
+    assert taken > 3
+    with pytest.raises(StorageFull):
+        log.append([entry(0, taken + 1, bytes(20))])
+    log.append([entry(0, taken + 1, b"erase")], essential=True)
+    assert not (tmp_path / "reserve").exists()
+    assert log.trim({PartitionId(0): SequenceNumber(taken)}) > 0
+    assert (tmp_path / "reserve").stat().st_size == LOG_RESERVE_BYTES, "held back again as soon as there is room"
+    log.append([entry(0, taken + 2, bytes(20))])
+    log.close()
+    again, found = LocalLog(tmp_path, OsFiles()), list[int]()
+    again.replay(lambda record: found.append(record.sequence), lambda *_: None, {PartitionId(0): SequenceNumber(taken)})
+    again.close()
+    assert found == [taken + 1, taken + 2]
+
+
+@pytest.mark.parametrize("operation", ["update", "sync"])
+def test_row_07_a_position_that_cannot_be_written_stops_the_store(tmp_path: Path, operation: str) -> None:
+    files = FaultyFiles()
+    with opened(tmp_path, files) as store:
+        deliver(store, [Event(ANN, "View", 1)])
+        files.plan(Fault(operation, 1, errno.EIO))
+        with pytest.raises(StoreFailed):
+            store.maintain()
+            deliver(store, [Event(ANN, "View", 2)])
+        with pytest.raises(StoreFailed):
+            deliver(store, [Event(ANN, "View", 3)])
+    with opened(tmp_path) as store:
+        assert [ts for ts, _ in contents(store).events["View"][ANN]] in ([1], [1, 2])
+
+
+def test_row_03_a_salvaged_store_starts_without_the_lost_batch_and_takes_it_again(tmp_path: Path) -> None:
+    records = [[Event(ANN, "View", number, {}, f"m{number}")] for number in range(4)]
+    with opened(tmp_path) as store:
+        for number, group in enumerate(records):
+            deliver(store, group, b"b%d" % number)
+    (path,) = log_path(tmp_path).glob("*.cdplog")
+    damaged = bytearray(path.read_bytes())
+    damaged[starts(replayed(log_path(tmp_path)))[1] + 60] ^= 4
+    path.write_bytes(damaged)
+    with pytest.raises(LogCorrupt, match="--salvage"), opened(tmp_path):
+        pass
+    assert salvage_shard(tmp_path, OsFiles()).lost == {0: 1}
+    with opened(tmp_path) as store:
+        assert store.partitions[PartitionId(0)].sequence == 4
+        assert [ts for ts, _ in contents(store).events["View"][ANN]] == [0, 2, 3]
+        assert deliver(store, records[1], b"b1").accepted == 1
+        assert deliver(store, records[2], b"b2").accepted == 0
+    with opened(tmp_path) as store:
+        assert [ts for ts, _ in contents(store).events["View"][ANN]] == [0, 1, 2, 3]
+
+
+def test_in_interval_mode_nothing_is_synced_until_told(tmp_path: Path) -> None:
+    files = FaultyFiles()
+    store = Store(tmp_path, IDENTITY, KEY, files, SyncMode.INTERVAL)
+    store.recover(lambda *_: None)
+    files.plan()
+    deliver(store, [Event(ANN, "View", 1)])
+    assert files.counts["sync"] == 0
+    store.sync()
+    assert files.counts["sync"] == 1
+    store.close()
+    files.crash()
+    with opened(tmp_path) as store:
+        assert contents(store) == expected_contents([Event(ANN, "View", 1)])

@@ -26,8 +26,9 @@ from cdp_store.log.format import (
     next_record,
     synced_behind,
 )
-from cdp_store.log.local import LocalLog, SyncMode
+from cdp_store.log.local import LocalLog
 from cdp_store.log.position import Position, decode_slot, encode_slot, reset_position
+from cdp_store.log.sync_mode import SyncMode
 from cdp_store.seams import OsFiles
 
 
