@@ -14,12 +14,15 @@ from cdp.v1 import ingest_pb2
 from cdp_router.columns import columnarise_arrow
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import BATCH_ID_BYTES_MAX, COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
+from cdp_router.msgpack_rows import read_msgpack_rows
 from cdp_router.validation import RecordInvalid, Row, check_row
 from cdp_router.wire.values import from_timestamp_ms, from_value
 from cdp_store.builder import BatchBuilder
-from cdp_store.records import RecordBatch
+from cdp_store.limits import NAMES_PER_BATCH_MAX
+from cdp_store.records import RecordBatch, join_batches
 
 _ROW_FIELDS = 6
+_ARRAY_HEAD = b"\xdd"  # of a msgpack array with a length of 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,10 @@ def columnarise(batch: ingest_pb2.Batch, now_ms: int) -> Columnarised:
     match batch.WhichOneof("records"):
         case "rows":
             _check_size("batch.rows", batch.rows.ByteSize(), ROWS_BYTES_MAX)
-            return _from_rows(_protobuf_rows(batch.rows.records), batch.batch_id, now_ms)
+            return columnarise_rows(_protobuf_rows(batch.rows.records), batch.batch_id, now_ms)
         case "msgpack_rows":
             _check_size("batch.msgpack_rows", len(batch.msgpack_rows), ROWS_BYTES_MAX)
-            return _from_rows(_msgpack_rows(batch.msgpack_rows), batch.batch_id, now_ms)
+            return columnarise_msgpack(batch.msgpack_rows, batch.batch_id, now_ms)
         case "arrow_columns":
             _check_size("batch.arrow_columns", len(batch.arrow_columns), COLUMNS_BYTES_MAX)
             try:
@@ -58,13 +61,37 @@ def _check_size(field: str, size: int, limit: int) -> None:
         raise RequestInvalid(field, f"{size} bytes; the limit is {limit}. Send smaller batches")
 
 
-def _from_rows(rows: Iterable[Row | RecordInvalid], batch_id: bytes, now_ms: int) -> Columnarised:
+def columnarise_msgpack(packed: bytes, batch_id: bytes, now_ms: int) -> Columnarised:
+    """The columns of msgpack rows: a kernel reads the usual ones, what it leaves goes the road of all other rows."""
+    read = read_msgpack_rows(packed, batch_id, now_ms)
+    if read is None:
+        return columnarise_rows(msgpack_rows(packed), batch_id, now_ms)
+    if not read.unusual:
+        return Columnarised(read.batch, read.positions, [])
+    array = _ARRAY_HEAD + len(read.unusual).to_bytes(4, "big") + b"".join(row.packed for row in read.unusual)
+    try:
+        rest = columnarise_rows(msgpack_rows(array), batch_id, now_ms)
+    except RequestInvalid:
+        # Not even decodable: the message must speak of the bytes that were sent.
+        return columnarise_rows(msgpack_rows(packed), batch_id, now_ms)
+    places = np.array([unusual.position for unusual in read.unusual], np.intp)
+    for error in rest.errors:
+        error.index = int(places[error.index])
+    positions = np.concatenate((read.positions, places[rest.positions]))
+    order = np.argsort(positions)
+    return Columnarised(join_batches(read.batch, rest.batch).take(order), positions[order], rest.errors)
+
+
+def columnarise_rows(rows: Iterable[Row | RecordInvalid], batch_id: bytes, now_ms: int) -> Columnarised:
+    """The columns of rows that are Python objects, with the reason of each that cannot be taken."""
     builder, positions, errors = BatchBuilder(), list[int](), list[ingest_pb2.RecordError]()
     for index, row in enumerate(rows):
         try:
             if isinstance(row, RecordInvalid):
                 raise row
             checked = check_row(row, now_ms)
+            if not builder.has_room(checked.name, checked.values):
+                raise RecordInvalid("TOO_MANY_NAMES", f"one batch may mention {NAMES_PER_BATCH_MAX} different names")
         except RecordInvalid as error:
             errors.append(_error(index, error))
             continue
@@ -94,10 +121,11 @@ def _protobuf_rows(records: Iterable[ingest_pb2.Record]) -> Iterator[Row | Recor
         yield Row(name, record.user_id, record.anonymous_id, time_ms, record.message_id, decoded)
 
 
-def _msgpack_rows(packed: bytes) -> Iterator[Row | RecordInvalid]:
+def msgpack_rows(packed: bytes) -> Iterator[Row | RecordInvalid]:
+    """The rows of a msgpack array as Python objects."""
     try:
         rows: Any = msgspec.msgpack.decode(packed)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
         raise RequestInvalid("batch.msgpack_rows", f"is no msgpack: {error}") from error
     if not isinstance(rows, list):
         raise RequestInvalid("batch.msgpack_rows", "must be an array of records")

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
+import msgspec
 import numpy as np
+from cdp.v1 import ingest_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind import Binder
 from cdp_query.tree import Context
+from cdp_router.columnarise import columnarise
 from cdp_router.partitioning import split
 from cdp_store.arena import StringArena, hash_strings
 from cdp_store.builder import BatchBuilder
@@ -51,10 +54,13 @@ def warm_kernels(progress: Callable[[int, int], None] | None = None) -> None:
 
 def warm_routing() -> None:
     """Load the few kernels that a router runs."""
-    split(_batch(50, 0), _KEY, 3)
+    rows = [["A", "u1", None, 0, None, {"n": 1, "text": "x"}], ["A", "u2", None, 0, None, {"list": [[1]]}], 5]
+    batch = ingest_pb2.Batch(batch_id=b"warm", msgpack_rows=msgspec.msgpack.encode(rows))
+    split(columnarise(batch, 0).batch, _KEY, 3)
 
 
 def _steps() -> Iterator[Step]:
+    yield warm_routing
     partition = Partition(PartitionId(0), _KEY)
     batches = [_batch(events, seed) for seed, events in enumerate((20_000, *[50] * (BUCKET_CHUNKS_MAX + 1)))]
     for number, batch in enumerate(batches, 1):

@@ -16,3 +16,4 @@ I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 AnyArray = npt.NDArray[Any]
+Int = int | np.int64  # a number inside a kernel, where both are the same

@@ -5,12 +5,13 @@ The router's own road from rows to columns is the same class; bulk columns take 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import numpy as np
 
 from cdp_store.ids import encode_identifier
+from cdp_store.limits import NAMES_PER_BATCH_MAX
 from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
 from cdp_store.values import Kind, Value, pack_list, to_ms
 
@@ -34,6 +35,13 @@ class BatchBuilder:
 
     def __len__(self) -> int:
         return len(self._record_times)
+
+    def has_room(self, name: str | None, keys: Collection[str]) -> bool:
+        """Whether the names of a record can still be numbered."""
+        if len(self._names) < NAMES_PER_BATCH_MAX and len(self._keys) + len(keys) <= NAMES_PER_BATCH_MAX:
+            return True
+        names = len(self._names.keys() | ({name} - {None}))
+        return names <= NAMES_PER_BATCH_MAX and len(self._keys.keys() | set(keys)) <= NAMES_PER_BATCH_MAX
 
     def add(
         self,

@@ -35,6 +35,7 @@ PROPERTIES_PER_RECORD_MAX: Final = 256
 NESTING_DEPTH_MAX: Final = 3
 LIST_ITEMS_MAX: Final = 100
 FUTURE_SKEW_MS: Final = DAY_MS
+NAMES_PER_BATCH_MAX: Final = 0xFFFF  # event names, and keys: a batch numbers them in u16; 0xFFFF marks attributes
 
 # Event times must stay clear of int64 arithmetic limits in window computations.
 TIME_MIN_MS: Final = -62_135_596_800_000  # 0001-01-01

@@ -55,6 +55,11 @@ class Strings:
         string_kernels.take_strings(self.offsets, self.data, kept, offsets, data)
         return Strings(offsets, data)
 
+    def join(self, other: Strings) -> Strings:
+        """These strings, then the others."""
+        offsets = np.concatenate((self.offsets, other.offsets[1:] + self.offsets[-1]))
+        return Strings(offsets, np.concatenate((self.data, other.data)))
+
     @staticmethod
     def of(items: Iterable[bytes]) -> Strings:
         """Strings from Python bytes."""
@@ -104,9 +109,9 @@ class RecordBatch:
         np.cumsum(counts, out=offsets[1:])
         triples = np.repeat(starts - offsets[:-1], counts) + np.arange(int(offsets[-1]))
         kinds, raws = self.triple_kinds[triples], self.triple_raws[triples]
-        identity_index, identities = _subset(self.record_identities[records], self.identities)
+        identity_index, identities = subset(self.record_identities[records], self.identities)
         textual = np.isin(kinds, TEXT_KINDS)
-        string_index, kept_strings = _subset(raws[textual].astype(np.uint32), self.strings)
+        string_index, kept_strings = subset(raws[textual].astype(np.uint32), self.strings)
         raws[textual] = string_index
         return RecordBatch(
             self.batch_id,
@@ -126,7 +131,43 @@ class RecordBatch:
         )
 
 
-def _subset(index: U32, table: Strings) -> tuple[U32, Strings]:
+def join_batches(first: RecordBatch, second: RecordBatch) -> RecordBatch:
+    """The records of both, `first`'s before `second`'s, under the first one's batch id; strings may come twice."""
+    names, name_numbers = _joined_names(first.names, second.names)
+    keys, key_numbers = _joined_names(first.keys, second.keys)
+    second_names = second.record_names.copy()
+    events = ~second.is_attributes()
+    second_names[events] = name_numbers[second_names[events]]
+    second_raws = second.triple_raws.copy()
+    second_raws[np.isin(second.triple_kinds, TEXT_KINDS)] += len(first.strings)
+    ends = second.property_offsets[1:] + first.property_offsets[-1]
+    return RecordBatch(
+        first.batch_id,
+        first.received_ms,
+        first.identities.join(second.identities),
+        np.concatenate((first.record_identities, second.record_identities + np.uint32(len(first.identities)))),
+        np.concatenate((first.record_names, second_names)),
+        np.concatenate((first.record_times, second.record_times)),
+        np.concatenate((first.property_offsets, ends)),
+        first.message_ids.join(second.message_ids),
+        np.concatenate((first.triple_keys, key_numbers[second.triple_keys])),
+        np.concatenate((first.triple_kinds, second.triple_kinds)),
+        np.concatenate((first.triple_raws, second_raws)),
+        first.strings.join(second.strings),
+        names,
+        keys,
+    )
+
+
+def _joined_names(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[tuple[str, ...], U16]:
+    """(names of both, number in them of each of `second`)."""
+    joined = dict.fromkeys((*first, *second))
+    number = {name: index for index, name in enumerate(joined)}
+    return tuple(joined), np.array([number[name] for name in second], np.uint16)
+
+
+def subset(index: U32, table: Strings) -> tuple[U32, Strings]:
+    """(index into the second, the strings of `table` that are used), numbered in order of first use."""
     renumbered = index.copy()
     kept: U32 = np.empty(min(index.shape[0], len(table)), np.uint32)
     scratch: U32 = np.zeros(2 * len(table), np.uint32)
