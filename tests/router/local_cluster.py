@@ -127,7 +127,7 @@ def _plain(_: int, client: ShardClient) -> ShardClient:
 
 @contextmanager
 def local_cluster(folder: Path, wrap: Wrap = _plain) -> Iterator[LocalCluster]:
-    """A cluster for the length of the block, its partitions validated at the end; `wrap` may put something between the router and a shard."""
+    """A cluster for the length of the block, validated at the end; `wrap` may stand between router and shard."""
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as threads:
         cluster = LocalCluster(folder, runner, threads, wrap)
         try:
