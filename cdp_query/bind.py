@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from cdp_query import bound, tree
+from cdp_query.bind_profiles import LATITUDE, LONGITUDE, bind_profile_test, circle
+from cdp_query.bound_profiles import FilterDistance
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import SEQUENCE_STEPS_MAX
 from cdp_query.matchers import Matcher, compile_condition
@@ -85,6 +87,15 @@ class Binder:
                 raise QueryInvalid(f"{name!r} is a property test outside of an event filter; use an attribute test")
             case tree.SequenceTest():
                 return self._sequence(node, schema, own)
+            case (
+                tree.DistanceTest()
+                | tree.BucketTest()
+                | tree.WasTest()
+                | tree.ChangedTest()
+                | tree.UnchangedTest()
+                | tree.ValueAtTest()
+            ):
+                return bind_profile_test(node, schema.attributes, self.context, self._matcher, own)
         return self._about_events(node, schema, own)
 
     def _about_events(
@@ -133,6 +144,9 @@ class Binder:
                 return bound.FilterNot(self._filter(item, schema))
             case tree.PropertyTest(name, condition):
                 return bound.BoundProperty(schema.properties.get(name), self._matcher(condition))
+            case tree.DistanceTest(name):
+                properties = schema.properties
+                return FilterDistance(properties.get(name + LATITUDE), properties.get(name + LONGITUDE), circle(node))
         raise QueryInvalid(
             f"an event filter tests the event's own properties; {type(node).__name__} cannot stand there"
         )
@@ -166,6 +180,10 @@ def names_of(question: tree.Question) -> Names:
             return Names(attributes=frozenset({name}))
         case tree.PropertyTest(name):
             return Names(properties=frozenset({name}))
+        case tree.WasTest(name) | tree.ChangedTest(name) | tree.UnchangedTest(name) | tree.ValueAtTest(name):
+            return Names(attributes=frozenset({name}))
+        case tree.DistanceTest(name):
+            return Names(attributes=frozenset({name + LATITUDE, name + LONGITUDE}))
         case tree.SequenceTest(steps):
             return _merged(_names_of_events(step) for step in steps)
         case tree.AggregateTest(property=name, events=events):
@@ -177,7 +195,13 @@ def names_of(question: tree.Question) -> Names:
 
 def _names_of_events(events: tree.Events) -> Names:
     own = Names(events=frozenset(events.names))
-    return own if events.where is None else own.merge(names_of(events.where))
+    return own if events.where is None else own.merge(_names_of_filter(events.where))
+
+
+def _names_of_filter(where: tree.Node) -> Names:
+    """Names in a filter: those of places are properties there."""
+    found = names_of(where)
+    return Names(properties=found.properties | found.attributes)
 
 
 def _merged(parts: Iterable[Names]) -> Names:

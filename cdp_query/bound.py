@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cdp_query.bound_profiles import BoundProfile, FilterDistance
 from cdp_query.matchers import Matcher
 from cdp_query.ranges import Range
 from cdp_query.tree import Aggregate, Occurrence
@@ -82,7 +83,7 @@ class FilterNot:
     item: BoundFilter
 
 
-BoundFilter = BoundProperty | FilterAll | FilterAny | FilterNot
+BoundFilter = BoundProperty | FilterAll | FilterAny | FilterNot | FilterDistance
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,4 +152,5 @@ BoundNode = (
     | BoundAggregate
     | BoundOccurrence
     | BoundSequence
+    | BoundProfile
 )

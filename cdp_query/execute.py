@@ -9,7 +9,11 @@ import numpy as np
 
 from cdp_query import bound
 from cdp_query.attribute_scan import attribute_mask
+from cdp_query.bound_profiles import BoundBucket, BoundChanged, BoundDistance, BoundUnchanged, BoundValueAt, BoundWas
+from cdp_query.buckets import bucket_mask
+from cdp_query.distances import distance_mask
 from cdp_query.event_tests import aggregate_mask, count_mask, occurrence_mask
+from cdp_query.history_tests import history_mask
 from cdp_query.sequences import sequence_depth
 from cdp_query.stats import Meter, NodeStats
 from cdp_query.tree import Context
@@ -63,6 +67,12 @@ class Execution:
                 return aggregate_mask(self.view, node, stats)
             case bound.BoundOccurrence():
                 return occurrence_mask(self.view, node, stats)
+            case BoundDistance():
+                return distance_mask(self.view, node, self.context.as_of_ms, stats)
+            case BoundBucket():
+                return bucket_mask(self.view, node, stats)
+            case BoundWas() | BoundChanged() | BoundUnchanged() | BoundValueAt():
+                return history_mask(self.view, node, self.context.as_of_ms, stats)
             case bound.BoundSequence():
                 reached: Bools = sequence_depth(self.view, node, stats) == len(node.steps)
                 return reached

@@ -18,6 +18,8 @@ from cdp_store.view import PartitionView
 def column_mask(view: PartitionView, key: int, column: EventColumn, matcher: Matcher) -> Bools:
     """Which values of an event column satisfy the positive condition; entries that are not present may say anything."""
     kind, values = column.kind, column.values
+    if kind is Kind.TIME and matcher.instants is not None:
+        return matcher.instants(column.integers())
     if column.is_decimal and not matcher.everything:
         bounds = [_shifted(*wanted.mantissas(column.scale), column.base) for wanted in matcher.numbers]
         return _inside_any(values, bounds)
@@ -36,6 +38,8 @@ def values_mask(kind: Kind, values: AnyArray, matcher: Matcher, codes: Callable[
     if matcher.everything:
         return np.ones(values.shape[0], np.bool_)
     match kind:
+        case Kind.TIME if matcher.instants is not None:
+            return matcher.instants(values.astype(np.int64))
         case Kind.INT | Kind.TIME:
             return _inside_any(values, _integer_bounds(kind, matcher))
         case Kind.FLOAT:

@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_query import tree
+from cdp_query.anniversaries import anniversary_decision, time_test_span
 from cdp_query.errors import QueryInvalid
 from cdp_query.ranges import Range, range_of
+from cdp_query.versions import version_decision
 from cdp_query.windows import Interval, moment_span
-from cdp_store.arrays import Bools
+from cdp_store.arrays import I64, Bools
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import Kind, to_ms, unpack_list
 
@@ -30,8 +32,9 @@ TextDecision = Callable[[pa.Array], pa.Array]
 class Matcher:
     """Which stored values satisfy a condition.
 
-    numbers, times: any of these ranges; flags: these booleans; text: decided per distinct string (string or
-    large_string in, boolean out); lists: decided per distinct list; everything: any value at all.
+    numbers, times: any of these ranges; instants: decided on arrays of times i64; flags: these booleans; text: decided
+    per distinct string (string or large_string in, boolean out); lists: decided per distinct list; everything: any
+    value at all.
     """
 
     numbers: tuple[Range, ...] = ()
@@ -42,6 +45,7 @@ class Matcher:
     everything: bool = False
     negated: bool = False
     literals: tuple[str, ...] | None = field(default=None, compare=False)
+    instants: Callable[[I64], Bools] | None = None
 
     def decides(self, kind: Kind) -> bool:
         """Whether values of this kind are of the type asked for."""
@@ -49,7 +53,7 @@ class Matcher:
             case Kind.INT | Kind.FLOAT:
                 return self.everything or bool(self.numbers)
             case Kind.TIME:
-                return self.everything or bool(self.times)
+                return self.everything or bool(self.times) or self.instants is not None
             case Kind.BOOL:
                 return self.everything or bool(self.flags)
             case Kind.STRING:
@@ -109,6 +113,13 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
             return _list_test(op, [_compare(tree.Op.EQ, value, False, context) for value in values])
         case tree.SizeTest(op, size):
             return _size_test(op, size)
+        case tree.VersionTest(op, version):
+            positive = Matcher(text=version_decision(tree.Op.EQ if op is tree.Op.NE else op, version))
+            return _complement(positive) if op is tree.Op.NE else positive
+        case tree.TimeTest():
+            return Matcher(times=(time_test_span(condition, context),))
+        case tree.Anniversary():
+            return Matcher(instants=anniversary_decision(condition, context))
 
 
 def _complement(matcher: Matcher) -> Matcher:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from cdp_query import bound
+from cdp_query.bound_profiles import (
+    BoundBucket,
+    BoundChanged,
+    BoundDistance,
+    BoundHistory,
+    BoundUnchanged,
+    BoundValueAt,
+    BoundWas,
+)
 from cdp_store.view import PartitionView
 
 _ATTRIBUTE_COST_PER_ROW = 1.0
 _EVENT_COST = 2.0
 _SEQUENCE_COST = 20.0
+_HISTORY_COST = 20.0
 
 
 def plan(node: bound.BoundNode, view: PartitionView) -> bound.BoundNode:
@@ -36,11 +46,20 @@ def cost(node: bound.BoundNode, view: PartitionView) -> float:
             return cost(item, view)
         case bound.BoundAttribute():
             return _ATTRIBUTE_COST_PER_ROW * view.row_count
+        case BoundDistance() | BoundBucket():
+            return _ATTRIBUTE_COST_PER_ROW * view.row_count * 4
+        case BoundWas() | BoundChanged() | BoundUnchanged() | BoundValueAt():
+            return _HISTORY_COST * _changes(node, view) + view.row_count
         case bound.BoundSequence():
             return _SEQUENCE_COST * sum(_events(step, node, view) for step in node.steps)
         case bound.BoundCount() | bound.BoundAggregate() | bound.BoundOccurrence():
             return _EVENT_COST * _events(node.events, node, view) + view.row_count
     return 0.0
+
+
+def _changes(node: BoundHistory, view: PartitionView) -> int:
+    chunks = () if node.attribute is None else view.changes.sealed.get(node.attribute, ())
+    return sum(map(len, chunks)) + len(view.changes.delta)
 
 
 def _events(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdp_query.bound import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
+from cdp_query.bound_profiles import FilterDistance
+from cdp_query.distances import event_distance_mask
 from cdp_query.masks import column_mask
 from cdp_query.stats import NodeStats
 from cdp_query.windows import Interval
@@ -76,6 +78,8 @@ def filter_mask(view: PartitionView, chunk: EventChunk, where: BoundFilter, stat
             return mask
         case FilterNot(item):
             return ~filter_mask(view, chunk, item, stats)
+        case FilterDistance():
+            return event_distance_mask(chunk, where, stats)
         case BoundProperty():
             return _property_mask(view, chunk, where, stats)
 

@@ -107,6 +107,27 @@ def minus(instant: datetime, duration: Duration, tz: zoneinfo.ZoneInfo) -> datet
     return datetime.combine(shifted, local.timetz().replace(tzinfo=None), tz)
 
 
+def today(context: Context) -> date:
+    """The local date of T."""
+    return to_datetime(context.as_of_ms).astimezone(zone(context.tz)).date()
+
+
+def day_start_ms(day: date, tz: zoneinfo.ZoneInfo) -> int:
+    """Epoch milliseconds of a local day's first instant."""
+    return _start_ms(day, tz)
+
+
+def shift_date(day: date, duration: Duration, sign: int) -> date:
+    """A date some days, weeks, months or years later (or with sign -1 earlier), the day of the month clamped."""
+    with _calendar_errors(f"{duration} from {day}"):
+        return _shift(day, _CALENDAR_UNIT[duration.unit], sign * duration.amount)
+
+
+def is_calendar(duration: Duration) -> bool:
+    """Whether a duration counts local days or longer units, and not elapsed time."""
+    return duration.unit in _CALENDAR_UNIT
+
+
 def resolve(window: Window, context: Context) -> Interval:
     """The interval of a window at the context's instant; QueryInvalid when it ends before it starts."""
     tz, as_of = zone(context.tz), to_datetime(context.as_of_ms)

@@ -18,6 +18,8 @@ HUGE_PAGE_BYTES: Final = 2 * MIB
 HUGE_BYTES_MIN: Final = 8 * MIB  # larger ones ask for huge pages: on average a page of room not used, an eighth at most
 NARROW_ARENA_BYTES_MAX: Final = (1 << 31) - 1  # strings beyond need 64-bit offsets; Arrow's 32-bit ones are signed
 
+BUCKETS: Final = 1000  # parts of the population that segments can name; frozen, users would move between them
+
 # Sealing and compaction.
 DELTA_EVENTS_MAX: Final = 131_072  # per partition: what an unsealed tail may cost a query to sort
 BUCKET_CHUNKS_MAX: Final = 4  # chunks of one name and bucket before compaction merges them

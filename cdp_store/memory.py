@@ -10,6 +10,7 @@ from cdp_store.arena import HashKey, StringArena, hash_strings
 from cdp_store.arrays import I64, U16, U32, Bools
 from cdp_store.attributes import AttributeColumn
 from cdp_store.blocks import BlockColumn, by_morsel
+from cdp_store.buckets import BucketNumbers
 from cdp_store.dictionary import StringDictionary, scope_of
 from cdp_store.events.delta import ArrivedEvents
 from cdp_store.events.tables import EventTables
@@ -31,6 +32,7 @@ class PartitionMemory:
         self.changes = EventTables()
         self._key = key
         self._identifiers = StringArena(key)
+        self._buckets = BucketNumbers(key)
         self._dictionary = StringDictionary(key)
         self._created = BlockColumn(np.int64, NOT_CREATED)
         self._attributes = dict[int, AttributeColumn]()
@@ -60,6 +62,7 @@ class PartitionMemory:
             sequence=self.sequence,
             row_count=len(self),
             identifiers=self._identifiers.filled(),
+            buckets=self._buckets.refresh(self._identifiers),
             created=self._created.capture(),
             schema=self.schema.capture(),
             attributes={attribute: column.capture() for attribute, column in self._attributes.items()},
@@ -86,7 +89,7 @@ class PartitionMemory:
     def memory_report(self) -> dict[str, int]:
         """Bytes by structure."""
         return {
-            "identifiers": self._identifiers.nbytes,
+            "identifiers": self._identifiers.nbytes + self._buckets.nbytes,
             "dictionary": self._dictionary.nbytes,
             "created": self._created.nbytes,
             "attributes": sum(column.nbytes for column in self._attributes.values()),

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from cdp_store.arrays import I32, I64, U8, AnyArray, Bools
+from cdp_store.arrays import I32, I64, U8, U16, AnyArray, Bools
 from cdp_store.attributes import AttributeReading
 from cdp_store.blocks import Blocks, join_blocks
 from cdp_store.dictionary import StringDictionary, scope_of
@@ -40,6 +40,7 @@ class PartitionView:
     sequence: SequenceNumber
     row_count: int
     identifiers: tuple[AnyArray, U8]
+    buckets: U16
     created: Blocks
     schema: SchemaReading
     attributes: Mapping[int, AttributeReading]

@@ -17,6 +17,14 @@ from math import inf
 from typing import Any
 
 from cdp_query import tree
+from tests.oracle_profiles import (
+    anniversary_holds,
+    bucket_of,
+    distance_holds,
+    history_holds,
+    time_holds,
+    version_holds,
+)
 from tests.oracle_windows import in_window, length_ms, span_of_moment
 from tests.raw_records import Change, Event, Record, User, Value
 
@@ -41,6 +49,7 @@ class Profile:
     user: User
     events: tuple[Event, ...]
     attributes: dict[str, Value]
+    changes: tuple[Change, ...] = ()
 
 
 # ---------------------------------------------------------------------------------------------------------------- users
@@ -58,7 +67,8 @@ def _profile(user: User, records: Sequence[Record], context: tree.Context) -> Pr
     visible = [record for record in records if record.user == user and record.ts <= context.as_of_ms]
     events = [record for record in visible if isinstance(record, Event)]
     changes = [record for record in visible if isinstance(record, Change)]
-    return Profile(user, tuple(sorted(events, key=lambda event: event.ts)), _attributes(changes))
+    ordered = tuple(sorted(events, key=lambda event: event.ts))
+    return Profile(user, ordered, _attributes(changes), tuple(changes))
 
 
 def _attributes(changes: Iterable[Change]) -> dict[str, Value]:
@@ -117,6 +127,12 @@ def is_member(node: tree.Node, profile: Profile, context: tree.Context) -> bool:
             return not is_member(item, profile, context)
         case tree.AttributeTest(name, condition):
             return satisfies(condition, profile.attributes.get(name), context)
+        case tree.DistanceTest():
+            return distance_holds(node, profile.attributes)
+        case tree.BucketTest(first, last):
+            return first <= bucket_of(profile.user) <= last
+        case tree.WasTest() | tree.ChangedTest() | tree.UnchangedTest() | tree.ValueAtTest():
+            return history_holds(node, profile.changes, context, satisfies)
         case tree.SequenceTest(steps):
             return deepest_step(node, profile, context) == len(steps)
     return _event_predicate(node, profile, context)
@@ -161,6 +177,8 @@ def _passes(where: tree.Node, event: Event, context: tree.Context) -> bool:
             return any(_passes(item, event, context) for item in items)
         case tree.Not(item):
             return not _passes(item, event, context)
+        case tree.DistanceTest():
+            return distance_holds(where, event.properties)
         case tree.PropertyTest(name, condition):
             return satisfies(condition, event.properties.get(name), context)
     raise AssertionError(f"no filter: {where}")
@@ -241,6 +259,12 @@ def satisfies(condition: tree.Condition, value: Value | None, context: tree.Cont
             return _ordered(tree.Op.GE, value, low, context) and _ordered(tree.Op.LE, value, high, context)
         case tree.TextTest(op, pattern, negated, ci):
             return any(_text_holds(op, item, pattern, ci) for item in _items(value)) != negated
+        case tree.VersionTest():
+            return version_holds(condition, value)
+        case tree.TimeTest():
+            return time_holds(condition, value, context)
+        case tree.Anniversary():
+            return anniversary_holds(condition, value, context)
     return _about_list(condition, value, context)
 
 

@@ -121,7 +121,7 @@ def _earlier(now: int, duration: tree.Duration, tz: ZoneInfo) -> int:
     if duration.unit in _ELAPSED:
         return now - length_ms(duration)
     local = (_EPOCH + timedelta(milliseconds=now)).astimezone(tz)
-    day = _months_later(local.date(), -duration.amount * (12 if duration.unit == "y" else 1))
+    day = months_later(local.date(), -duration.amount * (12 if duration.unit == "y" else 1))
     return _ms(local.replace(year=day.year, month=day.month, day=day.day))
 
 
@@ -138,10 +138,11 @@ def _first_day(day: date, unit: str) -> date:
 def _units_later(day: date, unit: str, count: int) -> date:
     if unit in ("day", "week"):
         return day + count * timedelta(days=1 if unit == "day" else 7)
-    return _months_later(day, count if unit == "month" else 12 * count)
+    return months_later(day, count if unit == "month" else 12 * count)
 
 
-def _months_later(day: date, count: int) -> date:
+def months_later(day: date, count: int) -> date:
+    """The same day some months later, clamped to the end of the month."""
     years, month = divmod(day.month - 1 + count, 12)
     year = day.year + years
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))

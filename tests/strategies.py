@@ -23,8 +23,8 @@ BORDER_MS = (
 
 USERS = (user("ann"), user("bob"), user("čen"), user("dee"), anonymous("ann"), anonymous("x1"))
 EVENT_NAMES = ("View", "Buy", 'Sign "up"')
-PROPERTY_NAMES = ("amount", "item.größe", "odd name")
-ATTRIBUTE_NAMES = ("plan", "tags", "since", "and")
+PROPERTY_NAMES = ("amount", "item.größe", "odd name", "place.lat", "place.lon")
+ATTRIBUTE_NAMES = ("plan", "tags", "since", "and", "home.lat", "home.lon")
 UNKNOWN_NAME = "never seen"
 
 TIMES = (
@@ -74,7 +74,9 @@ NUMBERS = (
     5e-324,
 )
 EXTREME_NUMBERS = (2**63 - 1, -(2**63), 2**62, 2**63 - 2, 1e300, -1e300, 9.3e18)
-TEXTS = ("", "a", "gold", "Gold", "golden", "größe", "GRÖßE", "a.b", "日本", "x\ny", "5", 'say "hi"')
+VERSIONS = ("5", "5.10.0", "v5.9 beta")
+TEXTS = ("", "a", "gold", "Gold", "golden", "größe", "GRÖßE", "a.b", "日本", "x\ny", 'say "hi"', *VERSIONS)
+DEGREES = (0, 13, 52.5, -33.25, 90.0, 179.5, -180, 95)
 MOMENT_VALUES = tuple(
     datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms) for ms in (0, -1, *TIMES[:6], TIMES[-1])
 )
@@ -86,8 +88,9 @@ TYPICAL = {
     "tags": "list",
     "since": "time",
     "and": "number",
+    **dict.fromkeys(("place.lat", "place.lon", "home.lat", "home.lon"), "degrees"),
 }
-POOLS = {"number": NUMBERS, "text": TEXTS, "time": MOMENT_VALUES, "flag": (False, True)}
+POOLS = {"number": NUMBERS, "degrees": DEGREES, "text": TEXTS, "time": MOMENT_VALUES, "flag": (False, True)}
 MOMENTS = tuple(
     map(
         tree.Moment,
@@ -233,6 +236,9 @@ def _time_conditions() -> list[st.SearchStrategy[tree.Condition]]:
     days = st.tuples(st.sampled_from(MOMENTS[:5]), st.sampled_from(MOMENTS[:5])).map(_by_iso)
     return [
         st.builds(tree.Compare, comparisons(), literals("time")),
+        st.builds(tree.TimeTest, st.sampled_from(tree.Side), _durations()),
+        st.builds(tree.TimeTest, st.sampled_from(tree.Side), _durations("d mo y", 30)),
+        anniversaries(),
         days.map(lambda pair: tree.Between(pair[0], pair[1])),
         *_equalities("time"),
     ]
@@ -243,6 +249,7 @@ def _text_conditions() -> list[st.SearchStrategy[tree.Condition]]:
     matches = st.just(tree.TextOp.MATCHES)
     return [
         st.builds(tree.TextTest, folded, st.sampled_from(TEXTS), st.booleans(), st.booleans()),
+        st.builds(tree.VersionTest, comparisons(), st.sampled_from(("5", "5.9.0", "5.10", "0.0.1", "6"))),
         st.builds(tree.TextTest, matches, st.sampled_from(PATTERNS), st.booleans(), st.booleans()),
         *_equalities("text"),
     ]
@@ -262,6 +269,7 @@ def conditions(kind: str | None = None) -> st.SearchStrategy[tree.Condition]:
     """Every condition that suits a kind of value, or all of them."""
     forms = {
         "number": _number_conditions,
+        "degrees": _number_conditions,
         "time": _time_conditions,
         "text": _text_conditions,
         "list": _list_conditions,
@@ -316,7 +324,7 @@ def windows(*, always: bool = True) -> st.SearchStrategy[tree.Window]:
 
 def filters(depth: int = 2) -> st.SearchStrategy[tree.Node]:
     """Filters on an event's own properties."""
-    return _combined(_tests(tree.PropertyTest, PROPERTY_NAMES), depth)
+    return _combined(_one_of(*[_tests(tree.PropertyTest, PROPERTY_NAMES)] * 4, distances("place")), depth)
 
 
 def _tests(kind: type[Any], names: Sequence[str]) -> st.SearchStrategy[Any]:
@@ -330,6 +338,50 @@ def event_sets() -> st.SearchStrategy[tree.Events]:
     single = [(name,) for name in EVENT_NAMES]
     names = st.sampled_from((*single, EVENT_NAMES[:2], EVENT_NAMES[1:], (UNKNOWN_NAME, "Buy")))
     return st.builds(tree.Events, names, _one_of(st.none(), st.none(), filters()))
+
+
+def anniversaries() -> st.SearchStrategy[tree.Anniversary]:
+    """Ranges of days from T, near, far and longer than a year."""
+    ranges = st.sampled_from(((0, 0), (0, 7), (1, 2), (5, 40), (0, 400), (300, 400)))
+    days = ranges.map(lambda pair: tree.Anniversary(tree.Duration(pair[0], "d"), tree.Duration(pair[1], "d")))
+    return st.one_of(days, st.just(tree.Anniversary(tree.Duration(0, "d"), tree.Duration(2, "w"))))
+
+
+def distances(name: str) -> st.SearchStrategy[tree.DistanceTest]:
+    """Distances between the places that are stored, none of them close to a threshold."""
+    latitudes, longitudes = st.sampled_from((0.0, 52.5, -33.25, 90.0)), st.sampled_from((0.0, 13.0, -180.0))
+    ops = st.sampled_from((tree.Op.LT, tree.Op.LE, tree.Op.GT, tree.Op.GE))
+    metres = st.sampled_from((1.5, 700_000, 5_000_000.5, 11_111_111, 2.1e7))
+    return st.builds(tree.DistanceTest, st.just(name), latitudes, longitudes, ops, metres)
+
+
+def histories() -> st.SearchStrategy[tree.HistoryTest]:
+    """was, changed, unchanged and value_at, mostly with values that suit the attribute."""
+    return st.sampled_from((*ATTRIBUTE_NAMES, *ATTRIBUTE_NAMES[:4], UNKNOWN_NAME)).flatmap(_histories_of)
+
+
+def _histories_of(name: str) -> st.SearchStrategy[tree.HistoryTest]:
+    kind = TYPICAL.get(name, "text")
+    suited, moments_at = conditions(kind), st.one_of(st.sampled_from(MOMENTS), _durations())
+    values = _literal_lists("list" if kind == "list" else "number" if kind == "degrees" else kind)
+    side = st.one_of(st.none(), st.builds(tree.ChangeSide, values), st.just(tree.ChangeSide()), _unset())
+    named = st.just(name)
+    return st.one_of(
+        st.builds(tree.WasTest, named, suited, windows()),
+        st.builds(tree.ChangedTest, named, side, side, windows()),
+        st.builds(tree.ChangedTest, named, st.none(), side, st.just(tree.ALWAYS)),
+        st.builds(tree.UnchangedTest, named, _durations()),
+        st.builds(tree.ValueAtTest, named, moments_at, suited),
+    )
+
+
+def _unset() -> st.SearchStrategy[tree.ChangeSide]:
+    return st.just(tree.ChangeSide(unset=True))
+
+
+def buckets() -> st.SearchStrategy[tree.BucketTest]:
+    """A part of the population."""
+    return st.sampled_from(((0, 999), (0, 499), (0, 0), (300, 700))).map(lambda pair: tree.BucketTest(*pair))
 
 
 def _sequences(kind: type[Any]) -> st.SearchStrategy[Any]:
@@ -374,6 +426,10 @@ def predicates() -> st.SearchStrategy[tree.Node]:
         st.builds(tree.OccurrenceTest, st.sampled_from(tree.Occurrence), event_sets(), windows(always=False)),
         sequences(),
         sequences(),
+        histories(),
+        histories(),
+        distances("home"),
+        buckets(),
         st.just(tree.Everyone()),
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, NoReturn
 
 from cdp_query import tree
 from cdp_query.errors import QuerySyntaxError
 from cdp_query.language import syntax
 from cdp_query.language.options import Options
+from cdp_query.language.profile_calls import HISTORY_CALLS, VALUE_CALLS, ProfileCalls
 from cdp_query.language.suggest import nearest_hint
 
 _AGGREGATES: Final = {aggregate.value: aggregate for aggregate in tree.Aggregate}
@@ -25,8 +27,10 @@ _FUNCTIONS: Final = (
     "size",
     "attr",
     "everyone",
+    *VALUE_CALLS,
+    *HISTORY_CALLS,
 )
-_FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop")
+_FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop", *VALUE_CALLS)
 
 
 class Builder:
@@ -62,7 +66,18 @@ class Builder:
             if word.name == "everyone" and not in_filter:
                 return tree.Everyone()
             self._fail(word.place, f"{word.name!r} stands alone", f"write a condition, such as {word.name} = ...")
+        if word.name == "bucket" and not in_filter:
+            return self._bucket(word, condition)
         return self._subject_test(word.name, condition, in_filter=in_filter)
+
+    def _bucket(self, word: syntax.NameSyntax, condition: tree.Condition) -> tree.Node:
+        match condition:
+            case tree.Between(int() as first, int() as last) if bool not in (type(first), type(last)):
+                return tree.BucketTest(first, last)
+            case tree.Compare(tree.Op.EQ, int() as only) if not isinstance(only, bool):
+                return tree.BucketTest(only, only)
+        hint = 'as in bucket between 0 and 99; an attribute of this name is attr("bucket")'
+        self._fail(word.place, "bucket takes numbers from 0 to 999", hint)
 
     @staticmethod
     def _subject_test(name: str, condition: tree.Condition, *, in_filter: bool) -> tree.Node:
@@ -76,6 +91,8 @@ class Builder:
             return self._subject_test(name, condition, in_filter=in_filter)
         if call.name in ("exists", "missing", "size"):
             return self._about_subject(call, condition, in_filter=in_filter)
+        if call.name in VALUE_CALLS or (call.name in HISTORY_CALLS and not in_filter):
+            return self._profile_call(call, condition, in_filter=in_filter)
         if in_filter or call.name not in _FUNCTIONS:
             known = _FILTER_FUNCTIONS if in_filter else _FUNCTIONS
             where = " inside an event filter" if in_filter and call.name in _FUNCTIONS else ""
@@ -84,6 +101,15 @@ class Builder:
         if call.name in ("did", "sequence", "funnel", "everyone") or call.name in _OCCURRENCES:
             return self._truth(call, condition)
         return self._measure(call, condition)
+
+    def _profile_call(self, call: syntax.CallSyntax, condition: tree.Condition | None, *, in_filter: bool) -> tree.Node:
+        calls = ProfileCalls(
+            self._text,
+            partial(self._single_subject, in_filter=in_filter),
+            partial(self._subject_test, in_filter=in_filter),
+            partial(self._node, in_filter=in_filter),
+        )
+        return calls.build(call, condition)
 
     def _about_subject(
         self, call: syntax.CallSyntax, condition: tree.Condition | None, *, in_filter: bool
@@ -170,6 +196,8 @@ class Builder:
                 chain = argument
             elif isinstance(argument, syntax.OptionSyntax):
                 options.append(argument)
+            elif isinstance(argument, syntax.ScalarSyntax):
+                self._fail(argument.place, f"a value alone says nothing to {call.name}(...)", "write name = value")
             else:
                 filters.append(argument)
         return chain, filters, Options(self._text, call, options)

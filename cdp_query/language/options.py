@@ -39,9 +39,13 @@ class Options:
                 self._fail(option.place, f"{option.name!r} is given twice")
             self._given[option.name] = option
 
-    def window(self) -> tree.Window:
-        """The window option, or Always."""
+    def window(self, *, during: bool = False) -> tree.Window:
+        """The window option, or Always; where from and to mean something else, dates are given as `during: a..b`."""
         self._allowed.extend(_WINDOWS)
+        if during:
+            self._allowed.append("during")
+            if "during" in self._given:
+                return self._during()
         names = [name for name in self._given if name in _WINDOWS]
         if not names:
             return tree.Always()
@@ -65,6 +69,23 @@ class Options:
             case "more_than_ago":
                 return tree.MoreThanAgo(self._required_duration("more_than_ago"))
         return self._other_window(first)
+
+    def side(self, name: str) -> tree.ChangeSide | None:
+        """A value, a list of values, `set` or `unset`; None when it is not given."""
+        self._allowed.append(name)
+        option = self._given.pop(name, None)
+        if option is None:
+            return None
+        match option.values:
+            case (NameSyntax(name="set"),):
+                return tree.ChangeSide()
+            case (NameSyntax(name="unset"),):
+                return tree.ChangeSide(unset=True)
+            case (tuple() as values,):
+                return tree.ChangeSide(values)
+            case ((bool() | int() | float() | str() | tree.Moment()) as value,):
+                return tree.ChangeSide((value,))
+        self._fail(option.place, f"{name!r} takes a value, a list of values, set or unset")
 
     def duration(self, name: str) -> tree.Duration | None:
         """A duration option, or None when it is not given."""
@@ -104,6 +125,13 @@ class Options:
                 return tree.Ago(near, far)
         wanted = "a number of days, as in days_ago: 3" if option.name == "days_ago" else "a range, as in ago: 30d..60d"
         self._fail(option.place, f"{option.name!r} takes {wanted}")
+
+    def _during(self) -> tree.Window:
+        option = self._given.pop("during")
+        match option.values:
+            case (tree.Moment() as start, tree.Moment() as end):
+                return tree.FromTo(start, end)
+        self._fail(option.place, "'during' takes two dates, as in during: 2026-01-01..2026-01-31")
 
     def _moment(self, name: str) -> tree.Moment:
         option = self._given.pop(name)

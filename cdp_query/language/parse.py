@@ -41,6 +41,7 @@ _TERMINALS: Final = {
     "LIST_OPERATOR": "has, has_any, has_all or has_none",
     "TRUE": "true",
     "FALSE": "false",
+    "SIDE": "last or next",
     "CI": "ci",
     "AND": "and",
     "OR": "or",
@@ -215,7 +216,11 @@ class _Shapes(lark.Transformer[Anything, Anything]):
         return syntax.OptionSyntax(str(name), values, _place(name))
 
     def option_value(self, *tokens: Anything) -> Anything:
-        return tuple(_value(token) for token in tokens if token is not None)
+        return tuple(_value(token) if isinstance(token, lark.Token) else token for token in tokens if token is not None)
+
+    def scalar(self, *tokens: Anything) -> Anything:
+        given = [token for token in tokens if token is not None]
+        return syntax.ScalarSyntax(tuple(map(_value, given)), _place(given[0]))
 
     def chain(self, *events: Anything) -> Anything:
         return syntax.ChainSyntax(events, events[0].place)
@@ -243,6 +248,12 @@ class _Shapes(lark.Transformer[Anything, Anything]):
 
     def text_test(self, negated: Anything, operator: lark.Token, pattern: lark.Token, ci: Anything) -> Anything:
         return tree.TextTest(tree.TextOp(str(operator)), _unquote(pattern), negated is not None, ci is not None)
+
+    def within(self, side: lark.Token, span: lark.Token) -> Anything:
+        return tree.TimeTest(tree.Side(f"within {side}"), _duration(span))
+
+    def older(self, span: lark.Token) -> Anything:
+        return tree.TimeTest(tree.Side.OLDER, _duration(span))
 
     def list_test(self, operator: lark.Token, values: Anything) -> Anything:
         if operator == "has" and isinstance(values, tuple):

@@ -10,6 +10,7 @@ from typing import Final
 from cdp_query import tree
 
 _PLAIN: Final = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)*")
+_CALLS: Final = (tree.Exists, tree.SizeTest, tree.VersionTest, tree.Anniversary)
 _RESERVED: Final = frozenset(
     [
         "and",
@@ -29,6 +30,7 @@ _RESERVED: Final = frozenset(
         "false",
         "ci",
         "everyone",
+        "bucket",
     ]
 )
 
@@ -68,6 +70,40 @@ def _node(node: tree.Node) -> str:
             return f"{occurrence.value}({_arguments(events, None, window)})"
         case tree.SequenceTest():
             return _sequence("sequence", node)
+        case tree.DistanceTest(name, latitude, longitude, op, metres):
+            return f"distance({_word(name)}, {latitude!r}, {longitude!r}) {op.value} {_literal(metres)}"
+        case tree.BucketTest(first, last):
+            return f"bucket between {first} and {last}"
+    return _history(node)
+
+
+def _history(node: tree.HistoryTest) -> str:
+    subject = _subject(node.name, "attr")
+    match node:
+        case tree.WasTest(name, condition, window):
+            return f"was({', '.join([_test(name, condition, 'attr'), *_window(window)])})"
+        case tree.ChangedTest(_, before, after, window):
+            sides = [*_side("from", before), *_side("to", after)]
+            dates = [f"during: {window.start.iso}..{window.end.iso}"] if isinstance(window, tree.FromTo) else None
+            return f"changed({', '.join([subject, *sides, *(dates or _window(window))])})"
+        case tree.UnchangedTest(_, span):
+            return f"unchanged({subject}, for: {span})"
+        case tree.ValueAtTest(_, at, condition):
+            instant = at.iso if isinstance(at, tree.Moment) else str(at)
+            if isinstance(condition, _CALLS):
+                return f"value_at({_test(node.name, condition, 'attr')}, {instant})"
+            return _infix(f"value_at({subject}, {instant})", condition)
+
+
+def _side(name: str, side: tree.ChangeSide | None) -> list[str]:
+    match side:
+        case None:
+            return []
+        case tree.ChangeSide(values=(only,)):
+            return [f"{name}: {_literal(only)}"]
+        case tree.ChangeSide(values=()):
+            return [f"{name}: {'unset' if side.unset else 'set'}"]
+    return [f"{name}: {_list(side.values)}"]
 
 
 def _joined(word: str, items: tuple[tree.Node, ...], kind: type[tree.Node]) -> str:
@@ -124,6 +160,19 @@ def _subject(name: str, function: str) -> str:
 def _test(name: str, condition: tree.Condition, function: str) -> str:
     subject = _subject(name, function)
     match condition:
+        case tree.Exists(negated):
+            return f"{'missing' if negated else 'exists'}({subject})"
+        case tree.SizeTest(op, size):
+            return f"size({subject}) {op.value} {size}"
+        case tree.VersionTest(op, version):
+            return f"version({subject}) {op.value} {_literal(version)}"
+        case tree.Anniversary(first, last):
+            return f"anniversary({subject}, {first}..{last})"
+    return _infix(subject, condition)
+
+
+def _infix(subject: str, condition: tree.Infix) -> str:
+    match condition:
         case tree.Compare(op, value, ci):
             return f"{subject} {op.value} {_literal(value)}{_ci(ci)}"
         case tree.OneOf(values, negated, ci):
@@ -132,12 +181,10 @@ def _test(name: str, condition: tree.Condition, function: str) -> str:
             return f"{subject} between {_literal(low)} and {_literal(high)}"
         case tree.TextTest(op, pattern, negated, ci):
             return f"{subject} {'not ' if negated else ''}{op.value} {_literal(pattern)}{_ci(ci)}"
-        case tree.Exists(negated):
-            return f"{'missing' if negated else 'exists'}({subject})"
         case tree.ListTest(op, values):
             return f"{subject} {op.value} {_literal(values[0]) if op is tree.ListOp.HAS else _list(values)}"
-        case tree.SizeTest(op, size):
-            return f"size({subject}) {op.value} {size}"
+        case tree.TimeTest(side, span):
+            return f"{subject} {side.value} {span}"
 
 
 def _ci(ci: bool) -> str:

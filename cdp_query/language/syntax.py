@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdp_query.tree import Condition, Duration, Moment
+from cdp_query.tree import Condition, Duration, Literal, Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class OptionSyntax:
     """name: value."""
 
     name: str
-    values: tuple[Duration | Moment | NameSyntax | int | str, ...]
+    values: tuple[Duration | Moment | NameSyntax | bool | int | float | str | tuple[Literal, ...], ...]
     place: Place
 
 
@@ -51,11 +51,19 @@ class ChainSyntax:
 
 
 @dataclass(frozen=True, slots=True)
+class ScalarSyntax:
+    """A number, time, flag or duration, or two durations with `..` between them, as an argument."""
+
+    values: tuple[Duration | Moment | bool | int | float, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class CallSyntax:
     """name(arguments)."""
 
     name: str
-    arguments: tuple[Syntax | OptionSyntax | ChainSyntax, ...]
+    arguments: tuple[Syntax | OptionSyntax | ChainSyntax | ScalarSyntax, ...]
     place: Place
 
 

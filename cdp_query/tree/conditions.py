@@ -118,4 +118,37 @@ class SizeTest:
     value: int
 
 
-Condition = Compare | OneOf | Between | TextTest | Exists | ListTest | SizeTest
+@dataclass(frozen=True, slots=True)
+class VersionTest:
+    """The dotted number a string begins with, such as 5.10.0, against another."""
+
+    op: Op
+    version: str
+
+
+class Side(enum.Enum):
+    """Where a time lies, seen from T."""
+
+    LAST = "within last"
+    NEXT = "within next"
+    OLDER = "older than"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeTest:
+    """A time lies within the last or next span, or before it: local dates for days and longer, else elapsed time."""
+
+    side: Side
+    span: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Anniversary:
+    """A day of the year of T + first .. T + last (local dates, both included) has the time's month and day."""
+
+    first: Duration
+    last: Duration
+
+
+Infix = Compare | OneOf | Between | TextTest | ListTest | TimeTest  # written behind their subject
+Condition = Infix | Exists | SizeTest | VersionTest | Anniversary

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from cdp_query.tree.conditions import Condition, Duration, Op
+from cdp_query.tree.profiles import BucketTest, DistanceTest, HistoryTest
 from cdp_query.tree.windows import ALWAYS, Window
 
 
@@ -137,4 +138,7 @@ Node = (
     | AggregateTest
     | OccurrenceTest
     | SequenceTest
+    | DistanceTest
+    | BucketTest
+    | HistoryTest
 )

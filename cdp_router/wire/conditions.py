@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from cdp.v1 import segment_pb2 as pb
 
 from cdp_query import tree
 from cdp_router.errors import RequestInvalid
+from cdp_router.wire.enums import known
+from cdp_router.wire.windows import from_span, to_span
 
 OPERATORS: Final = {
     tree.Op.EQ: pb.COMPARISON_OPERATOR_EQ,
@@ -31,16 +32,11 @@ _LIST: Final = {
     tree.ListOp.HAS_ALL: pb.LIST_OPERATOR_HAS_ALL,
     tree.ListOp.HAS_NONE: pb.LIST_OPERATOR_HAS_NONE,
 }
-
-Ours = TypeVar("Ours")
-
-
-def known(table: Mapping[Ours, Any], value: Any, path: str) -> Ours:
-    """Our enum member of a wire number; RequestInvalid when it is unspecified or from a newer contract."""
-    for ours, number in table.items():
-        if number == value:
-            return ours
-    raise RequestInvalid(path, f"value {value} is unspecified or unknown")
+_SIDES: Final = {
+    tree.Side.LAST: pb.TIME_SIDE_LAST,
+    tree.Side.NEXT: pb.TIME_SIDE_NEXT,
+    tree.Side.OLDER: pb.TIME_SIDE_OLDER,
+}
 
 
 def to_literal(value: tree.Literal) -> pb.Literal:
@@ -94,6 +90,12 @@ def to_condition(condition: tree.Condition) -> pb.Condition:
             return pb.Condition(list=pb.ListTest(operator=_LIST[list_op], values=map(to_literal, values)))
         case tree.SizeTest(op, size):
             return pb.Condition(size=pb.SizeTest(operator=OPERATORS[op], size=size))
+        case tree.VersionTest(op, version):
+            return pb.Condition(version=pb.VersionTest(operator=OPERATORS[op], version=version))
+        case tree.TimeTest(side, span):
+            return pb.Condition(time=pb.TimeTest(side=_SIDES[side], span=to_span(span)))
+        case tree.Anniversary(first, last):
+            return pb.Condition(anniversary=pb.Anniversary(first=to_span(first), last=to_span(last)))
 
 
 def from_condition(message: pb.Condition, path: str) -> tree.Condition:
@@ -125,6 +127,15 @@ def from_condition(message: pb.Condition, path: str) -> tree.Condition:
             return tree.ListTest(list_op, values)
         case "size":
             return tree.SizeTest(known(OPERATORS, message.size.operator, f"{path}.size.operator"), message.size.size)
+        case "version":
+            op = known(OPERATORS, message.version.operator, f"{path}.version.operator")
+            return tree.VersionTest(op, message.version.version)
+        case "time":
+            side = known(_SIDES, message.time.side, f"{path}.time.side")
+            return tree.TimeTest(side, from_span(message.time.span, f"{path}.time.span"))
+        case "anniversary":
+            first = from_span(message.anniversary.first, f"{path}.anniversary.first")
+            return tree.Anniversary(first, from_span(message.anniversary.last, f"{path}.anniversary.last"))
     raise RequestInvalid(path, "must say what it tests")
 
 

@@ -14,10 +14,11 @@ from cdp_router.wire.conditions import (
     OPERATORS,
     from_condition,
     from_literal,
-    known,
     to_condition,
     to_literal,
 )
+from cdp_router.wire.enums import known
+from cdp_router.wire.profiles import from_distance, from_profile_segment, to_distance, to_profile_segment
 from cdp_router.wire.windows import from_span, from_window, to_span, to_window
 
 _AGGREGATES: Final = {
@@ -72,6 +73,15 @@ def to_segment(node: tree.Node) -> pb.Segment:
             return pb.Segment(attribute=pb.AttributeTest(name=name, condition=to_condition(condition)))
         case tree.SequenceTest():
             return pb.Segment(sequence=_to_steps(node))
+        case (
+            tree.DistanceTest()
+            | tree.BucketTest()
+            | tree.WasTest()
+            | tree.ChangedTest()
+            | tree.UnchangedTest()
+            | tree.ValueAtTest()
+        ):
+            return to_profile_segment(node)
         case tree.PropertyTest(name):
             raise RequestInvalid("segment", f"the property test of {name!r} stands outside of an event filter")
     return _to_event_segment(node)
@@ -130,7 +140,7 @@ def from_segment(message: pb.Segment, path: str = "segment", depth: int = 0) -> 
             return tree.AttributeTest(message.attribute.name, from_condition(message.attribute.condition, inner))
         case "sequence":
             return tree.SequenceTest(*_from_steps(message.sequence, f"{path}.sequence"))
-    return _from_event_segment(message, path)
+    return from_profile_segment(message, path) or _from_event_segment(message, path)
 
 
 def _from_event_segment(message: pb.Segment, path: str) -> tree.Node:
@@ -208,6 +218,8 @@ def _to_filter(node: tree.Node) -> pb.Filter:
             return pb.Filter(any=pb.Filters(items=map(_to_filter, items)))
         case tree.Not(item):
             return pb.Filter(negation=_to_filter(item))
+        case tree.DistanceTest():
+            return pb.Filter(distance=to_distance(node))
         case tree.PropertyTest(name, condition):
             return pb.Filter(property=pb.PropertyTest(name=name, condition=to_condition(condition)))
     raise RequestInvalid("events.where", f"{type(node).__name__} cannot stand in an event filter")
@@ -223,6 +235,8 @@ def _from_filter(message: pb.Filter, path: str, depth: int) -> tree.Node:
             return tree.Any(_from_filters(message.any.items, f"{path}.any", depth))
         case "negation":
             return tree.Not(_from_filter(message.negation, f"{path}.negation", depth + 1))
+        case "distance":
+            return from_distance(message.distance, f"{path}.distance")
         case "property":
             _named(message.property.name, f"{path}.property.name")
             return tree.PropertyTest(

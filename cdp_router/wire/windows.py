@@ -8,7 +8,7 @@ from cdp.v1 import segment_pb2 as pb
 
 from cdp_query import tree
 from cdp_router.errors import RequestInvalid
-from cdp_router.wire.conditions import known
+from cdp_router.wire.enums import known
 
 _UNITS: Final = {
     "ms": pb.DURATION_UNIT_MILLISECOND,

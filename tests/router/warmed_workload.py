@@ -62,6 +62,21 @@ _CONDITIONS = (
     "p > 2025-01-01T00:00:00Z",
     "p between 2025-01-01 and 2026-12-31",
 )
+_PROFILE_QUESTIONS = (
+    'version(text) > "1.5"',
+    "p within last 90d",
+    "p older than 1mo",
+    "anniversary(p, 0d..40d)",
+    "distance(m, 1, 2) < 5000000",
+    'did("View", distance(m, 1, 2) < 5000000)',
+    "bucket between 0 and 499",
+    'was(p = "text", last: 90d)',
+    "was(missing(gone))",
+    "changed(p, from: 1, to: set, last: 400d)",
+    "changed(tags)",
+    "unchanged(plan, for: 30d)",
+    'value_at(plan, 60d) = "gold"',
+)
 _WINDOWS = (
     "last: 3d",
     "last: 400d",
@@ -92,6 +107,7 @@ def _questions() -> list[str]:
     ev = '"View"'
     questions = ["everyone", "not everyone", 'p = 1 or (n > 3 and not plan = "gold")']
     questions += _CONDITIONS
+    questions += _PROFILE_QUESTIONS
     questions += [f"did({ev}, {condition})" for condition in _CONDITIONS]
     questions += [f"did({ev}, n > 1 or not {condition})" for condition in _CONDITIONS]
     for window in _WINDOWS:
@@ -119,11 +135,19 @@ def _records(seed: int, count: int) -> list[Sent]:
         kind = _KINDS[n % len(_KINDS)]
         values = {
             "p": kind, "n": _NUMBERS[n % len(_NUMBERS)] if n % 2 else n, "price": _FLOATS[n % len(_FLOATS)],
-            "text": f"t{n % 5}", "mixed": n if n % 2 else n / 2, "m": {"x": n % 300}, "one": 7,
+            "text": f"t{n % 5}", "mixed": n if n % 2 else n / 2, "one": 7,
+            "m": {"x": n % 300, "lat": n % 90, "lon": n / 2 % 180},
         }  # fmt: skip
         time_ms = NOW_MS - (n * 37 % 400) * DAY_MS // 4
         records.append(Sent(("View", "Buy")[n % 2], who, time_ms, values, message_id=f"{seed}-{n}" if n % 3 else ""))
-        records.append(Sent(None, who, time_ms, {"p": kind, "plan": "gold", "n": n, "tags": ["a"], "gone": None}))
+        records.append(
+            Sent(
+                None,
+                who,
+                time_ms,
+                {"p": kind, "plan": "gold", "n": n, "tags": ["a"], "gone": None, "m": {"lat": n % 90}},
+            )
+        )
     return records
 
 

@@ -90,6 +90,31 @@ LIST_OPERATOR_HAS_ALL: ListOperator.ValueType  # 3
 LIST_OPERATOR_HAS_NONE: ListOperator.ValueType  # 4
 Global___ListOperator: _TypeAlias = ListOperator  # noqa: Y015
 
+class _TimeSide:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TimeSideEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeSide.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TIME_SIDE_UNSPECIFIED: _TimeSide.ValueType  # 0
+    TIME_SIDE_LAST: _TimeSide.ValueType  # 1
+    """Within the span before T, T included."""
+    TIME_SIDE_NEXT: _TimeSide.ValueType  # 2
+    """Within the span after T."""
+    TIME_SIDE_OLDER: _TimeSide.ValueType  # 3
+    """Before the span that ends with T."""
+
+class TimeSide(_TimeSide, metaclass=_TimeSideEnumTypeWrapper): ...
+
+TIME_SIDE_UNSPECIFIED: TimeSide.ValueType  # 0
+TIME_SIDE_LAST: TimeSide.ValueType  # 1
+"""Within the span before T, T included."""
+TIME_SIDE_NEXT: TimeSide.ValueType  # 2
+"""Within the span after T."""
+TIME_SIDE_OLDER: TimeSide.ValueType  # 3
+"""Before the span that ends with T."""
+Global___TimeSide: _TypeAlias = TimeSide  # noqa: Y015
+
 class _DurationUnit:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -389,6 +414,82 @@ class SizeTest(_message.Message):
 Global___SizeTest: _TypeAlias = SizeTest  # noqa: Y015
 
 @_typing.final
+class VersionTest(_message.Message):
+    """The dotted number that a string begins with, against another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    operator: Global___ComparisonOperator.ValueType
+    version: _builtins.str
+    """Such as 5.10.0."""
+    def __init__(
+        self,
+        *,
+        operator: Global___ComparisonOperator.ValueType = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionTest: _TypeAlias = VersionTest  # noqa: Y015
+
+@_typing.final
+class TimeTest(_message.Message):
+    """Where a time lies, seen from T: by local dates where the span counts days or longer, else by elapsed time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIDE_FIELD_NUMBER: _builtins.int
+    SPAN_FIELD_NUMBER: _builtins.int
+    side: Global___TimeSide.ValueType
+    @_builtins.property
+    def span(self) -> Global___TimeSpan: ...
+    def __init__(
+        self,
+        *,
+        side: Global___TimeSide.ValueType = ...,
+        span: Global___TimeSpan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["span", b"span"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["side", b"side", "span", b"span"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeTest: _TypeAlias = TimeTest  # noqa: Y015
+
+@_typing.final
+class Anniversary(_message.Message):
+    """The time's day of the year comes between the dates first and last days (or weeks) from T, both included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def first(self) -> Global___TimeSpan: ...
+    @_builtins.property
+    def last(self) -> Global___TimeSpan: ...
+    def __init__(
+        self,
+        *,
+        first: Global___TimeSpan | None = ...,
+        last: Global___TimeSpan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Anniversary: _TypeAlias = Anniversary  # noqa: Y015
+
+@_typing.final
 class Condition(_message.Message):
     """A test of one value."""
 
@@ -401,6 +502,9 @@ class Condition(_message.Message):
     EXISTENCE_FIELD_NUMBER: _builtins.int
     LIST_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ANNIVERSARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def comparison(self) -> Global___Comparison: ...
     @_builtins.property
@@ -415,6 +519,12 @@ class Condition(_message.Message):
     def list(self) -> Global___ListTest: ...
     @_builtins.property
     def size(self) -> Global___SizeTest: ...
+    @_builtins.property
+    def version(self) -> Global___VersionTest: ...
+    @_builtins.property
+    def time(self) -> Global___TimeTest: ...
+    @_builtins.property
+    def anniversary(self) -> Global___Anniversary: ...
     def __init__(
         self,
         *,
@@ -425,12 +535,15 @@ class Condition(_message.Message):
         existence: Global___Existence | None = ...,
         list: Global___ListTest | None = ...,
         size: Global___SizeTest | None = ...,
+        version: Global___VersionTest | None = ...,
+        time: Global___TimeTest | None = ...,
+        anniversary: Global___Anniversary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["between", b"between", "comparison", b"comparison", "existence", b"existence", "list", b"list", "one_of", b"one_of", "size", b"size", "test", b"test", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anniversary", b"anniversary", "between", b"between", "comparison", b"comparison", "existence", b"existence", "list", b"list", "one_of", b"one_of", "size", b"size", "test", b"test", "text", b"text", "time", b"time", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["between", b"between", "comparison", b"comparison", "existence", b"existence", "list", b"list", "one_of", b"one_of", "size", b"size", "test", b"test", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anniversary", b"anniversary", "between", b"between", "comparison", b"comparison", "existence", b"existence", "list", b"list", "one_of", b"one_of", "size", b"size", "test", b"test", "text", b"text", "time", b"time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_test: _TypeAlias = _typing.Literal["comparison", "one_of", "between", "text", "existence", "list", "size"]  # noqa: Y015
+    _WhichOneofReturnType_test: _TypeAlias = _typing.Literal["comparison", "one_of", "between", "text", "existence", "list", "size", "version", "time", "anniversary"]  # noqa: Y015
     _WhichOneofArgType_test: _TypeAlias = _typing.Literal["test", b"test"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_test) -> _WhichOneofReturnType_test | None: ...
 
@@ -573,6 +686,7 @@ class Filter(_message.Message):
     ANY_FIELD_NUMBER: _builtins.int
     NEGATION_FIELD_NUMBER: _builtins.int
     PROPERTY_FIELD_NUMBER: _builtins.int
+    DISTANCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def all(self) -> Global___Filters: ...
     @_builtins.property
@@ -581,6 +695,8 @@ class Filter(_message.Message):
     def negation(self) -> Global___Filter: ...
     @_builtins.property
     def property(self) -> Global___PropertyTest: ...
+    @_builtins.property
+    def distance(self) -> Global___DistanceTest: ...
     def __init__(
         self,
         *,
@@ -588,12 +704,13 @@ class Filter(_message.Message):
         any: Global___Filters | None = ...,
         negation: Global___Filter | None = ...,
         property: Global___PropertyTest | None = ...,
+        distance: Global___DistanceTest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "negation", b"negation", "node", b"node", "property", b"property"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "distance", b"distance", "negation", b"negation", "node", b"node", "property", b"property"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "negation", b"negation", "node", b"node", "property", b"property"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "distance", b"distance", "negation", b"negation", "node", b"node", "property", b"property"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "property"]  # noqa: Y015
+    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "property", "distance"]  # noqa: Y015
     _WhichOneofArgType_node: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_node) -> _WhichOneofReturnType_node | None: ...
 
@@ -690,6 +807,218 @@ class AttributeTest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttributeTest: _TypeAlias = AttributeTest  # noqa: Y015
+
+@_typing.final
+class DistanceTest(_message.Message):
+    """Great-circle distance between a place and the one in two numbers, NAME.lat and NAME.lon, in degrees."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LATITUDE_FIELD_NUMBER: _builtins.int
+    LONGITUDE_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    METRES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    latitude: _builtins.float
+    longitude: _builtins.float
+    operator: Global___ComparisonOperator.ValueType
+    """LT, LE, GT or GE."""
+    @_builtins.property
+    def metres(self) -> Global___Literal:
+        """An integer or a number."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        latitude: _builtins.float = ...,
+        longitude: _builtins.float = ...,
+        operator: Global___ComparisonOperator.ValueType = ...,
+        metres: Global___Literal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metres", b"metres"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["latitude", b"latitude", "longitude", b"longitude", "metres", b"metres", "name", b"name", "operator", b"operator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DistanceTest: _TypeAlias = DistanceTest  # noqa: Y015
+
+@_typing.final
+class BucketTest(_message.Message):
+    """Buckets first to last, both included, of the 1000 that a keyed hash of the identifier deals profiles into."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    last: _builtins.int
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BucketTest: _TypeAlias = BucketTest  # noqa: Y015
+
+@_typing.final
+class WasTest(_message.Message):
+    """A value that satisfies the condition was in force at some instant of the window."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def condition(self) -> Global___Condition: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        condition: Global___Condition | None = ...,
+        window: Global___Window | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "name", b"name", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WasTest: _TypeAlias = WasTest  # noqa: Y015
+
+@_typing.final
+class ChangeSide(_message.Message):
+    """One side of a change: one of these values, unset, or else any value that is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    UNSET_FIELD_NUMBER: _builtins.int
+    unset: _builtins.bool
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Literal]: ...
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[Global___Literal] | None = ...,
+        unset: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unset", b"unset", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeSide: _TypeAlias = ChangeSide  # noqa: Y015
+
+@_typing.final
+class ChangedTest(_message.Message):
+    """In the window the attribute took another value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def before(self) -> Global___ChangeSide:
+        """Not given: whatever it was, or became."""
+
+    @_builtins.property
+    def after(self) -> Global___ChangeSide: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        before: Global___ChangeSide | None = ...,
+        after: Global___ChangeSide | None = ...,
+        window: Global___Window | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "name", b"name", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangedTest: _TypeAlias = ChangedTest  # noqa: Y015
+
+@_typing.final
+class UnchangedTest(_message.Message):
+    """The attribute is set, and has been the same for this long."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SPAN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def span(self) -> Global___TimeSpan: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        span: Global___TimeSpan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["span", b"span"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "span", b"span"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnchangedTest: _TypeAlias = UnchangedTest  # noqa: Y015
+
+@_typing.final
+class ValueAtTest(_message.Message):
+    """The value in force at an earlier instant satisfies the condition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    AGO_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    moment: _builtins.str
+    """A date (its first instant) or an instant, in ISO form."""
+    @_builtins.property
+    def ago(self) -> Global___TimeSpan:
+        """This long before T."""
+
+    @_builtins.property
+    def condition(self) -> Global___Condition: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        moment: _builtins.str = ...,
+        ago: Global___TimeSpan | None = ...,
+        condition: Global___Condition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ago", b"ago", "at", b"at", "condition", b"condition", "moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ago", b"ago", "at", b"at", "condition", b"condition", "moment", b"moment", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_at: _TypeAlias = _typing.Literal["moment", "ago"]  # noqa: Y015
+    _WhichOneofArgType_at: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_at) -> _WhichOneofReturnType_at | None: ...
+
+Global___ValueAtTest: _TypeAlias = ValueAtTest  # noqa: Y015
 
 @_typing.final
 class DidTest(_message.Message):
@@ -907,6 +1236,12 @@ class Segment(_message.Message):
     AGGREGATE_FIELD_NUMBER: _builtins.int
     OCCURRENCE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    DISTANCE_FIELD_NUMBER: _builtins.int
+    BUCKET_FIELD_NUMBER: _builtins.int
+    WAS_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
+    VALUE_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def all(self) -> Global___Segments: ...
     @_builtins.property
@@ -927,6 +1262,18 @@ class Segment(_message.Message):
     def occurrence(self) -> Global___OccurrenceTest: ...
     @_builtins.property
     def sequence(self) -> Global___Steps: ...
+    @_builtins.property
+    def distance(self) -> Global___DistanceTest: ...
+    @_builtins.property
+    def bucket(self) -> Global___BucketTest: ...
+    @_builtins.property
+    def was(self) -> Global___WasTest: ...
+    @_builtins.property
+    def changed(self) -> Global___ChangedTest: ...
+    @_builtins.property
+    def unchanged(self) -> Global___UnchangedTest: ...
+    @_builtins.property
+    def value_at(self) -> Global___ValueAtTest: ...
     def __init__(
         self,
         *,
@@ -940,12 +1287,18 @@ class Segment(_message.Message):
         aggregate: Global___AggregateTest | None = ...,
         occurrence: Global___OccurrenceTest | None = ...,
         sequence: Global___Steps | None = ...,
+        distance: Global___DistanceTest | None = ...,
+        bucket: Global___BucketTest | None = ...,
+        was: Global___WasTest | None = ...,
+        changed: Global___ChangedTest | None = ...,
+        unchanged: Global___UnchangedTest | None = ...,
+        value_at: Global___ValueAtTest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "count", b"count", "did", b"did", "everyone", b"everyone", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "count", b"count", "did", b"did", "everyone", b"everyone", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "everyone", "attribute", "did", "count", "aggregate", "occurrence", "sequence"]  # noqa: Y015
+    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "everyone", "attribute", "did", "count", "aggregate", "occurrence", "sequence", "distance", "bucket", "was", "changed", "unchanged", "value_at"]  # noqa: Y015
     _WhichOneofArgType_node: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_node) -> _WhichOneofReturnType_node | None: ...
 
