@@ -69,9 +69,13 @@ def _steps() -> Iterator[Step]:
         yield partial(partition.maintain, 0)
     unsealed = _batch(50, 99)
     yield partial(_apply, partition, unsealed, len(batches) + 1)
-    for as_of_ms in (8 * DAY_MS, 400 * DAY_MS):
-        for text in _QUESTIONS:
-            yield partial(_ask, partition, text, as_of_ms)
+    sparse = Partition(PartitionId(1), _KEY)  # few events over a long time: chunks with times of 64 bits
+    yield partial(_apply, sparse, _batch(300, 0, days=400), 1)
+    yield partial(sparse.maintain, 0)
+    for asked in (partition, sparse):
+        for as_of_ms in (8 * DAY_MS, 400 * DAY_MS):
+            for text in _QUESTIONS:
+                yield partial(_ask, asked, text, as_of_ms)
     yield partial(partition.identifiers, np.arange(3, dtype=np.int64))
     yield partial(partition.find, [b"u1"])
     yield _wide_offsets
@@ -97,12 +101,12 @@ def _ask(partition: Partition, text: str, as_of_ms: int, by: str | None = None) 
     pipeline.evaluate(question, partition.capture(), Binder(context))
 
 
-def _batch(events: int, seed: int) -> RecordBatch:
-    """Made-up records: two event names over two buckets, equal times, properties of every kind and width."""
+def _batch(events: int, seed: int, days: int = 40) -> RecordBatch:
+    """Made-up records: two event names over two buckets and more, equal times, properties of every kind and width."""
     chance, builder = random.Random(seed), BatchBuilder()
     for number in range(events):
         user = f"u{chance.randrange(200)}"
-        time_ms = chance.randrange(40) * DAY_MS
+        time_ms = chance.randrange(days) * DAY_MS
         values: dict[str, Value | None] = {
             "small": chance.randrange(200),
             "medium": chance.randrange(60_000),

@@ -13,6 +13,7 @@ from cdp_store.blocks import BlockColumn, by_morsel
 from cdp_store.buckets import BucketNumbers
 from cdp_store.dictionary import StringDictionary, scope_of
 from cdp_store.events.delta import ArrivedEvents
+from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.tables import EventTables
 from cdp_store.ids import SequenceNumber
 from cdp_store.kernels import changes
@@ -26,10 +27,10 @@ from cdp_store.view import CHANGE_VALUE, NOT_CREATED, PartitionView
 class PartitionMemory:
     """Profiles, attributes with their history, and events of one partition."""
 
-    def __init__(self, key: HashKey) -> None:
+    def __init__(self, key: HashKey, layout: Layout = LAYOUT) -> None:
         self.schema = Schema(EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX)
-        self.events = EventTables()
-        self.changes = EventTables()
+        self.events = EventTables(layout)
+        self.changes = EventTables(layout)
         self._key = key
         self._identifiers = StringArena(key)
         self._buckets = BucketNumbers(key)

@@ -11,6 +11,7 @@ import numpy as np
 from cdp_store.arena import HashKey
 from cdp_store.arrays import I64, U8, Bools
 from cdp_store.dedupe import BatchIds, MessageIds
+from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DELTA_EVENTS_MAX
@@ -53,10 +54,10 @@ class PartitionStatus:
 class Partition:
     """One partition's memory and the ids it has taken, behind one lock."""
 
-    def __init__(self, partition: PartitionId, key: HashKey) -> None:
+    def __init__(self, partition: PartitionId, key: HashKey, layout: Layout = LAYOUT) -> None:
         self.partition = partition
         self._key = key
-        self._memory = PartitionMemory(key)
+        self._memory = PartitionMemory(key, layout)
         self._message_ids = MessageIds(key)
         self._batch_ids = BatchIds()
         self._lock = threading.Lock()
@@ -115,7 +116,7 @@ class Partition:
             return self._memory.gather_identifiers(rows)
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
-        """Seal a delta of more than `delta_max` events and merge buckets of at least `chunks_max` chunks.
+        """Seal a delta of more than `delta_max` events and merge runs of at least `chunks_max` chunks.
 
         Runs beside reads and writes; one caller at a time. True if anything was done.
         """
@@ -151,7 +152,15 @@ class Partition:
             with self._lock:
                 tables.install_seal(sealed)
             worked = True
-        for done in prepare_compactions(tables.capture(), chunks_max):
+        while self._compact(tables, chunks_max):
+            worked = True  # what came out may want to join its neighbours
+        return worked
+
+    def _compact(self, tables: EventTables, chunks_max: int) -> bool:
+        with self._lock:
+            reading = tables.capture()
+        worked = False
+        for done in prepare_compactions(reading, chunks_max):
             with self._lock:
                 tables.install_compaction(done)
             worked = True

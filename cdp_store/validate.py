@@ -90,8 +90,6 @@ def _check_table(table: _Table, view: PartitionView, created: I64) -> None:
     for name, chunks in table.reading.sealed.items():
         what = f"chunks of {table.what} {name}"
         require(len(chunks) > 0, what, "an empty list of chunks")
-        buckets = [chunk.bucket for chunk in chunks]
-        require(buckets == sorted(buckets), what, "the buckets do not ascend")
         for chunk in chunks:
             check_chunk(what, chunk)
             _check_rows(what, chunk.full_rows().astype(np.int64), chunk.full_times(), created)

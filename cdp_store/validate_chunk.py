@@ -31,6 +31,8 @@ def check_chunk(what: str, chunk: EventChunk) -> None:
     require((chunk.first_ms, chunk.last_ms) == zone, what, f"the zone is not {zone}")
     require(chunk.first_ms // BUCKET_MS == chunk.bucket, what, "the first event is not of the chunk's bucket")
     require(chunk.base_ms == chunk.bucket * BUCKET_MS, what, "the base is not the start of the bucket")
+    is_wide = chunk.last_ms - chunk.base_ms > np.iinfo(np.uint32).max
+    require((chunk.times.dtype == np.int64) == is_wide, what, f"times of {chunk.times.dtype} do not suit the span")
     for (key, kind), column in chunk.columns.items():
         check_column(f"{what}, column {key}", chunk, kind, column)
 

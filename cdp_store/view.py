@@ -59,7 +59,7 @@ class PartitionView:
         return mask
 
     def event_chunks(self, name: int) -> tuple[EventChunk, ...]:
-        """Chunks of an event name, buckets ascending, inside a bucket in order of arrival."""
+        """Chunks of an event name; those that share a bucket stand in order of arrival."""
         return self.events.chunks(name)
 
     def attribute_at(self, attribute: int, instant_ms: int) -> AttributeReading | AttributeValues | None:

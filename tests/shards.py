@@ -10,12 +10,15 @@ from cdp_query import pipeline, tree
 from cdp_query.bind import Binder
 from cdp_query.partial import Partial, merge_all
 from cdp_store.builder import BatchBuilder
+from cdp_store.events.layout import Layout
 from cdp_store.ids import PartitionId, SequenceNumber, decode_identifier, encode_identifier
 from cdp_store.partition import Partition
 from cdp_store.records import RecordBatch
 from cdp_store.view import PartitionView
 from tests.raw_records import Change, Event, Record, User
 
+# Cuts a handful of events like the real one cuts thousands: dense buckets alone, sparse ones together.
+SMALL_LAYOUT = Layout(4, 9)
 KEY = (0x0706050403020100, 0x0F0E0D0C0B0A0908)
 
 
@@ -42,7 +45,7 @@ class Shards:
     """A number of partitions with users spread over them by a stable hash."""
 
     def __init__(self, partition_count: int = 1) -> None:
-        self.partitions = [Partition(PartitionId(number), KEY) for number in range(partition_count)]
+        self.partitions = [Partition(PartitionId(number), KEY, SMALL_LAYOUT) for number in range(partition_count)]
 
     def apply(self, records: Iterable[Record]) -> None:
         """Apply records as one batch for each partition that has any."""

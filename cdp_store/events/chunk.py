@@ -1,4 +1,4 @@
-"""A sealed chunk: the immutable events of one name in one span of time."""
+"""A sealed chunk: the immutable events of one name in one bucket, or in several sparse ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from cdp_store.arrays import I64, U16, U32, AnyArray
 from cdp_store.events.column import EventColumn
-from cdp_store.limits import MORSEL_BITS
+from cdp_store.limits import BUCKET_MS, MORSEL_BITS
 from cdp_store.values import Kind
 
 ColumnKey = tuple[int, Kind]  # (property id, kind)
@@ -21,7 +21,7 @@ class EventChunk:
 
     rows      u16[n], row inside its morsel
     offsets   i64[morsels + 1], the events of morsel m are offsets[m]:offsets[m + 1]
-    times     u32[n] (or i64[n] where a chunk spans many buckets), ms since base_ms
+    times     u32[n] (i64[n] where a chunk spans many buckets), ms since base_ms, the start of `bucket`
     columns   by (property id, kind)
     first_ms, last_ms bound the times: the zone that prunes the chunk by window.
     """
@@ -37,6 +37,11 @@ class EventChunk:
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
+
+    @property
+    def last_bucket(self) -> int:
+        """Bucket of the latest event; `bucket` is that of the earliest."""
+        return self.last_ms // BUCKET_MS
 
     @property
     def nbytes(self) -> int:

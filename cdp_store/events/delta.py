@@ -8,6 +8,7 @@ import numpy as np
 
 from cdp_store.arrays import I64, U8, U16, U32
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.sealing import EventColumns, seal
 from cdp_store.growable import Growable
 
@@ -31,7 +32,8 @@ class ArrivedEvents:
 class EventDelta:
     """Growable columns of arrived events; `reading` gives a stable prefix of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, layout: Layout = LAYOUT) -> None:
+        self.layout = layout
         self._rows = Growable(np.uint32)
         self._names = Growable(np.uint16)
         self._times = Growable(np.int64)
@@ -72,7 +74,7 @@ class EventDelta:
     def tail(self, start: int) -> EventDelta:
         """A new delta holding the events from position `start` on."""
         reading = self.reading()
-        rest = EventDelta()
+        rest = EventDelta(self.layout)
         if start < len(self):
             first = int(reading.ends[start - 1]) if start else 0
             ends = reading.ends[start:]
@@ -117,7 +119,7 @@ class DeltaReading:
         known = self.delta.sorted_names.get(name)
         if known is not None and known[0] == len(self):
             return known[1]
-        chunks = seal(self.columns(name))
+        chunks = seal(self.columns(name), self.delta.layout)
         self.delta.sorted_names[name] = (len(self), chunks)
         return chunks
 

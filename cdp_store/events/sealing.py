@@ -1,4 +1,4 @@
-"""Turning events in order of arrival into sealed chunks, and several chunks of a bucket into one."""
+"""Turning events in order of arrival into sealed chunks, and crowded chunks into fewer."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Final
 
 import numpy as np
 
-from cdp_store.arrays import I64, U8, U16, U32, Bools
+from cdp_store.arrays import I64, U8, U16, U32, AnyArray, Bools
 from cdp_store.events.chunk import ColumnKey, EventChunk
 from cdp_store.events.column import EventColumn, narrow
+from cdp_store.events.layout import LAYOUT, Cut, Layout
 from cdp_store.kernels import order as order_kernels
 from cdp_store.limits import BUCKET_MS, MORSEL_BITS, MORSEL_ROWS
 from cdp_store.values import Kind
 
+_U32_MAX: Final = 0xFFFFFFFF
 _RADIX_EVENTS_MIN: Final = 8192  # below, numpy's sort beats clearing the radix histogram
 
 
@@ -48,34 +50,13 @@ def order_by_row_time(rows: U32, times: I64) -> I64:
     return order
 
 
-def seal(events: EventColumns) -> tuple[EventChunk, ...]:
-    """Chunks, one per bucket, oldest first."""
-    if events.rows.shape[0] == 0:
-        return ()
-    order = order_by_row_time(events.rows, events.times)
-    buckets = events.times[order] // BUCKET_MS
-    spans = _bucket_spans(order, buckets)
-    columns = list(_pivot(events, order if spans is None else np.concatenate([span for _, span in spans])))
-    if spans is None:
-        return (_chunk(int(buckets[0]), events.rows[order], events.times[order], columns, slice(0, order.shape[0])),)
-    chunks, start = list[EventChunk](), 0
-    for bucket, span in spans:
-        part = slice(start, start + span.shape[0])
-        chunks.append(_chunk(bucket, events.rows[span], events.times[span], columns, part))
-        start = part.stop
-    return tuple(chunks)
-
-
-def _bucket_spans(order: I64, buckets: I64) -> list[tuple[int, I64]] | None:
-    """(bucket, positions in order) per bucket, or None when all events share one bucket."""
-    low, high = int(buckets.min()), int(buckets.max())
-    if low == high:
-        return None
-    by_bucket = np.argsort(buckets, kind="stable")
-    sorted_buckets = buckets[by_bucket]
-    starts = np.flatnonzero(np.diff(sorted_buckets, prepend=low - 1))
-    stops = np.append(starts[1:], by_bucket.shape[0])
-    return [(int(sorted_buckets[a]), order[by_bucket[a:b]]) for a, b in zip(starts, stops, strict=True)]
+def seal(events: EventColumns, layout: Layout = LAYOUT) -> tuple[EventChunk, ...]:
+    """Chunks as the layout cuts them, oldest first."""
+    order = order_by_row_time(events.rows, events.times) if events.rows.shape[0] else np.zeros(0, np.int64)
+    cut = layout.cut(events.times[order])
+    order = order if cut.order is None else order[cut.order]
+    columns = list(_pivot(events, order)) if cut.parts else []
+    return _chunks(events.rows[order], events.times[order], columns, cut)
 
 
 WideColumn = tuple[ColumnKey, I64, Bools | None]
@@ -99,6 +80,13 @@ def _pivot(events: EventColumns, order: I64) -> Iterator[WideColumn]:
         yield (int(group) >> 3, Kind(int(group) & 7)), raws, present
 
 
+def _chunks(rows: U32, times: I64, columns: Sequence[WideColumn], cut: Cut) -> tuple[EventChunk, ...]:
+    buckets = (int(times[part].min()) // BUCKET_MS for part in cut.parts)
+    return tuple(
+        _chunk(bucket, rows[part], times[part], columns, part) for bucket, part in zip(buckets, cut.parts, strict=True)
+    )
+
+
 def _chunk(bucket: int, rows: U32, times: I64, columns: Iterable[WideColumn], part: slice) -> EventChunk:
     base = bucket * BUCKET_MS
     return EventChunk(
@@ -108,9 +96,13 @@ def _chunk(bucket: int, rows: U32, times: I64, columns: Iterable[WideColumn], pa
         last_ms=int(times.max()),
         rows=(rows & np.uint32(MORSEL_ROWS - 1)).astype(np.uint16),
         offsets=_morsel_offsets(rows),
-        times=(times - base).astype(np.uint32),
+        times=_narrowed_times(times - base),
         columns=dict(_narrowed(columns, part)),
     )
+
+
+def _narrowed_times(times: I64) -> AnyArray:
+    return times.astype(np.uint32) if int(times.max()) <= _U32_MAX else times
 
 
 def _narrowed(columns: Iterable[WideColumn], part: slice) -> Iterator[tuple[ColumnKey, EventColumn]]:
@@ -130,14 +122,22 @@ def _morsel_offsets(rows: U32) -> I64:
     return offsets
 
 
-def compact(chunks: Sequence[EventChunk]) -> EventChunk:
-    """One chunk with the events of several of the same bucket; `chunks` stand in order of arrival."""
+def compact(chunks: Sequence[EventChunk], layout: Layout = LAYOUT, kept: Bools | None = None) -> tuple[EventChunk, ...]:
+    """The events of chunks that stand in order of arrival, cut anew by the layout.
+
+    `kept` (bool[n] over the events of the chunks, one after the other) leaves events out; None keeps all.
+    """
     rows = np.concatenate([chunk.full_rows() for chunk in chunks])
     times = np.concatenate([chunk.full_times() for chunk in chunks])
-    order = order_by_row_time(rows, times)
+    chosen = np.arange(rows.shape[0]) if kept is None else np.flatnonzero(kept)
+    if chosen.shape[0] == 0:
+        return ()
+    order = chosen[order_by_row_time(rows[chosen], times[chosen])]
+    cut = layout.cut(times[order])
+    order = order if cut.order is None else order[cut.order]
     keys = dict.fromkeys(key for chunk in chunks for key in chunk.columns)
     columns = [(key, *_joined(chunks, key, order)) for key in keys]
-    return _chunk(chunks[0].bucket, rows[order], times[order], columns, slice(0, order.shape[0]))
+    return _chunks(rows[order], times[order], columns, cut)
 
 
 def _joined(chunks: Sequence[EventChunk], key: ColumnKey, order: I64) -> tuple[I64, Bools | None]:

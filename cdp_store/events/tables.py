@@ -6,17 +6,15 @@ A caller that shares an `EventTables` between threads guards every method but `p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.delta import ArrivedEvents, DeltaReading, EventDelta
+from cdp_store.events.layout import LAYOUT, Chunks, Layout
 from cdp_store.events.sealing import compact, seal
-
-Chunks = tuple[EventChunk, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +25,9 @@ class EventsReading:
     delta: DeltaReading
 
     def chunks(self, name: int) -> Chunks:
-        """Chunks of a name: buckets ascending, inside a bucket in order of arrival."""
-        sealed, fresh = self.sealed.get(name, ()), self.delta.chunks(name) if len(self.delta) else ()
-        return sealed if not fresh else tuple(sorted((*sealed, *fresh), key=_bucket))
+        """Chunks of a name; those that share a bucket stand in order of arrival."""
+        sealed = self.sealed.get(name, ())
+        return (*sealed, *self.delta.chunks(name)) if len(self.delta) else sealed
 
     def names(self) -> list[int]:
         """Ids of the names that have events."""
@@ -45,20 +43,21 @@ class SealedDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class CompactedBucket:
-    """Result of merging `sources`, adjacent chunks of one name and bucket."""
+class Compacted:
+    """Result of cutting `sources`, chunks of one name that share no bucket with its other chunks, anew."""
 
     name: int
     sources: Chunks
-    merged: EventChunk
+    merged: Chunks
 
 
 class EventTables:
     """The mutable holder of immutable chunks."""
 
-    def __init__(self) -> None:
+    def __init__(self, layout: Layout = LAYOUT) -> None:
+        self.layout = layout
         self._sealed = dict[int, Chunks]()
-        self._delta = EventDelta()
+        self._delta = EventDelta(layout)
 
     @property
     def delta_count(self) -> int:
@@ -77,17 +76,23 @@ class EventTables:
         """Swap a sealed prefix of the delta for its chunks."""
         tables = dict(self._sealed)
         for name, chunks in sealed.chunks.items():
-            tables[name] = tuple(sorted((*tables.get(name, ()), *chunks), key=_bucket))
+            tables[name] = (*tables.get(name, ()), *chunks)
         self._sealed = tables
         self._delta = self._delta.tail(sealed.event_count)
 
-    def install_compaction(self, done: CompactedBucket) -> None:
-        """Swap the source chunks for their merger."""
+    def install_compaction(self, done: Compacted) -> None:
+        """Swap the source chunks for what they were made into."""
         gone = {id(chunk) for chunk in done.sources}
-        kept = [chunk for chunk in self._sealed[done.name] if id(chunk) not in gone]
-        # The merger takes the place of its sources: later arrivals of the bucket stay behind it.
-        at = next((i for i, chunk in enumerate(kept) if chunk.bucket >= done.merged.bucket), len(kept))
-        self._sealed = {**self._sealed, done.name: (*kept[:at], done.merged, *kept[at:])}
+        chunks = list[EventChunk]()
+        for chunk in self._sealed[done.name]:
+            if chunk is done.sources[0]:
+                # In the place of the first source: what arrived later in these buckets stays behind it.
+                chunks.extend(done.merged)
+            elif id(chunk) not in gone:
+                chunks.append(chunk)
+        self._sealed = {**self._sealed, done.name: tuple(chunks)}
+        if not chunks:
+            del self._sealed[done.name]
 
     def counts(self) -> tuple[int, int]:
         """(events, bytes) held."""
@@ -98,23 +103,14 @@ class EventTables:
 
 def prepare_seal(reading: EventsReading) -> SealedDelta:
     """Sort the delta of a reading into chunks."""
-    names = (int(name) for name in np.unique(reading.delta.names))
-    return SealedDelta(len(reading.delta), {name: seal(reading.delta.columns(name)) for name in names})
+    delta = reading.delta
+    names = (int(name) for name in np.unique(delta.names))
+    return SealedDelta(len(delta), {name: seal(delta.columns(name), delta.delta.layout) for name in names})
 
 
-def prepare_compactions(reading: EventsReading, least: int) -> Iterator[CompactedBucket]:
-    """Merge every bucket of sealed chunks that holds at least `least` chunks."""
+def prepare_compactions(reading: EventsReading, least: int) -> Iterator[Compacted]:
+    """Merge every set of at least `least` chunks that the layout wants together."""
+    layout = reading.delta.delta.layout
     for name, chunks in reading.sealed.items():
-        for sources in _crowded(chunks, least):
-            yield CompactedBucket(name, sources, compact(sources))
-
-
-def _crowded(chunks: Sequence[EventChunk], least: int) -> Iterator[Chunks]:
-    for _, group in groupby(chunks, key=_bucket):
-        members = tuple(group)
-        if len(members) >= least:
-            yield members
-
-
-def _bucket(chunk: EventChunk) -> int:
-    return chunk.bucket
+        for sources in layout.due(chunks, least):
+            yield Compacted(name, sources, compact(sources, layout))

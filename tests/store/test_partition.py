@@ -16,7 +16,7 @@ from cdp_store.memory import PartitionMemory
 from cdp_store.partition import Partition
 from tests import strategies
 from tests.raw_records import Change, Event, Record, anonymous, user
-from tests.shards import KEY, batch_of, filled
+from tests.shards import KEY, SMALL_LAYOUT, batch_of, filled
 from tests.store.contents import check_same, expected_contents, read_contents, typed
 
 ANN, BOB = user("ann"), user("bob")
@@ -25,7 +25,7 @@ ANN, BOB = user("ann"), user("bob")
 @given(strategies.records(), st.integers(1, 20))
 @settings(max_examples=40)
 def test_many_seals_of_one_bucket_are_compacted_and_lose_nothing(records: list[Record], size: int) -> None:
-    partition = Partition(PartitionId(0), KEY)
+    partition = Partition(PartitionId(0), KEY, SMALL_LAYOUT)
     for start in range(0, len(records), size):
         partition.apply(batch_of(records[start : start + size]), SequenceNumber(start + 1))
         partition.maintain(0)
@@ -42,7 +42,7 @@ def test_writes_between_preparing_and_installing_a_seal_or_compaction_are_kept(
     batches: list[list[Record]], random: Random
 ) -> None:
     """Sealing runs beside writes: what it prepared is older than what it is installed into."""
-    memory, records = PartitionMemory(KEY), list[Record]()
+    memory, records = PartitionMemory(KEY, SMALL_LAYOUT), list[Record]()
 
     def write() -> None:
         if batches:

@@ -12,7 +12,7 @@ from cdp_store.partition import Partition
 from cdp_store.view import PartitionView
 from tests import strategies
 from tests.raw_records import Change, Event, Record, User
-from tests.shards import KEY, batch_of
+from tests.shards import KEY, SMALL_LAYOUT, batch_of
 from tests.store.contents import Contents, check_same, expected_contents, read_contents
 
 
@@ -21,7 +21,7 @@ class PartitionMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.partition = Partition(PartitionId(3), KEY)
+        self.partition = Partition(PartitionId(3), KEY, SMALL_LAYOUT)
         self.records: list[Record] = []
         self.captures: list[tuple[PartitionView, Contents]] = []
 

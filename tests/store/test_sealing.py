@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,9 @@ from hypothesis import strategies as st
 from cdp_store.arrays import I64, U32
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.delta import ArrivedEvents, EventDelta
-from cdp_store.events.sealing import EventColumns, compact, order_by_row_time, seal
+from cdp_store.events.layout import Layout
+from cdp_store.events.sealing import EventColumns, order_by_row_time, seal
+from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.limits import BUCKET_MS, MORSEL_ROWS
 from cdp_store.values import Kind
 from tests.store.contents import check_chunks
@@ -52,39 +57,88 @@ def events_of(chunk: EventChunk) -> list[Arrival]:
     return found
 
 
+LAYOUTS = {"bucket by bucket": Layout(0, 0), "mixed": Layout(3, 7), "wide": Layout(1000, 1000)}
+
+
 def in_order(arrivals: list[Arrival]) -> list[Arrival]:
     """By bucket, row and time; stable, so arrival breaks ties."""
     return sorted(arrivals, key=lambda arrival: (arrival[1] // BUCKET_MS, arrival[0], arrival[1]))
 
 
+def buckets_of(chunk: EventChunk) -> list[int]:
+    """Number of events in each bucket of a chunk that has any."""
+    return np.unique(chunk.full_times() // BUCKET_MS, return_counts=True)[1].tolist()
+
+
+def check_wide(chunks: Sequence[EventChunk], layout: Layout) -> None:
+    """Dense buckets stand alone, no two chunks share a bucket, and only a wide span has 64-bit times."""
+    for chunk in chunks:
+        sizes = buckets_of(chunk)
+        assert len(sizes) == 1 or (max(sizes) < layout.sparse_events and sum(sizes) <= layout.wide_events_max)
+        assert (chunk.times.dtype == np.int64) == (chunk.last_ms - chunk.base_ms >= 1 << 32)
+    assert all(chunk.last_bucket < after.bucket for chunk, after in pairwise(chunks))
+
+
+def check_together(chunks: Sequence[EventChunk], layout: Layout) -> None:
+    """Sparse neighbours share a chunk, as far as there is room."""
+    for chunk, after in pairwise(chunks):
+        first_after = buckets_of(after)[0]
+        sparse = max(buckets_of(chunk)[-1], first_after) < layout.sparse_events
+        assert not sparse or len(chunk) + first_after > layout.wide_events_max
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
 @given(ARRIVALS)
-@settings(max_examples=200)
-def test_sealing_sorts_by_bucket_row_and_time_and_keeps_arrival_in_ties(arrivals: list[Arrival]) -> None:
-    chunks = seal(columns_of(arrivals))
+@settings(max_examples=80)
+def test_sealing_sorts_by_row_and_time_and_keeps_arrival_in_ties(name: str, arrivals: list[Arrival]) -> None:
+    layout = LAYOUTS[name]
+    chunks = seal(columns_of(arrivals), layout)
     check_chunks(chunks)
-    assert len({chunk.bucket for chunk in chunks}) == len(chunks)
-    assert [event for chunk in chunks for event in events_of(chunk)] == in_order(arrivals)
+    check_wide(chunks, layout)
+    check_together(chunks, layout)
+    expected = sorted(arrivals, key=lambda arrival: (arrival[0], arrival[1]))
+    for chunk in chunks:
+        inside = [a for a in expected if chunk.bucket <= a[1] // BUCKET_MS <= chunk.last_bucket]
+        assert events_of(chunk) == inside
+    assert sum(map(len, chunks)) == len(arrivals)
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
 @given(st.lists(ARRIVALS, min_size=1, max_size=5))
-@settings(max_examples=150)
-def test_compaction_equals_sealing_at_once(batches: list[list[Arrival]]) -> None:
-    """Ties across chunks go by arrival too."""
-    sealed = [chunk for batch in batches for chunk in seal(columns_of(batch))]
-    at_once = {chunk.bucket: chunk for chunk in seal(columns_of([a for batch in batches for a in batch]))}
-    for bucket, expected in at_once.items():
-        merged = compact([chunk for chunk in sealed if chunk.bucket == bucket])
-        check_chunks([merged])
-        assert events_of(merged) == events_of(expected)
-        assert set(merged.columns) == set(expected.columns)
-        for key, column in expected.columns.items():
-            assert merged.columns[key].values.dtype == column.values.dtype, "narrow again after merging"
+@settings(max_examples=60)
+def test_compaction_comes_to_the_same_events_as_sealing_at_once(name: str, batches: list[list[Arrival]]) -> None:
+    """Ties across chunks go by arrival too; merged step by step, the cuts may lie elsewhere."""
+    layout = LAYOUTS[name]
+    tables = EventTables(layout)
+    for batch in batches:
+        tables.append(_arrived(batch))
+        tables.install_seal(prepare_seal(tables.capture()))
+        _compact_once(tables)
+    while _compact_once(tables):
+        pass
+    merged = sorted(tables.capture().chunks(7), key=lambda chunk: chunk.bucket)
+    check_chunks(merged)
+    check_wide(merged, layout)
+    assert in_order([e for chunk in merged for e in events_of(chunk)]) == in_order([a for b in batches for a in b])
+    for chunk in merged:
+        (again,) = seal(columns_of(events_of(chunk)), layout)
+        assert events_of(again) == events_of(chunk)
+        assert {key: c.values.dtype for key, c in again.columns.items()} == {
+            key: c.values.dtype for key, c in chunk.columns.items()
+        }, "narrow again after merging"
+
+
+def _compact_once(tables: EventTables) -> bool:
+    done = list(prepare_compactions(tables.capture(), least=2))
+    for compacted in done:
+        tables.install_compaction(compacted)
+    return bool(done)
 
 
 @given(st.lists(ARRIVALS, max_size=5), st.integers(0, 60))
 @settings(max_examples=100)
 def test_a_delta_reading_is_a_prefix_and_its_tail_the_rest(batches: list[list[Arrival]], start: int) -> None:
-    delta, readings, whole = EventDelta(), [], list[Arrival]()
+    delta, readings, whole = EventDelta(Layout(0, 0)), [], list[Arrival]()
     for batch in batches:
         readings.append((delta.reading(), list(whole)))
         delta.append(_arrived(batch))

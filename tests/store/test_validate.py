@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cdp_store.errors import StructureBroken
+from cdp_store.events.layout import Layout
 from cdp_store.ids import SequenceNumber
 from cdp_store.limits import BUCKET_MS
 from cdp_store.memory import PartitionMemory
@@ -24,7 +25,7 @@ ANN, BOB = user("ann"), user("bob")
 
 def healthy() -> PartitionMemory:
     """Two chunks of one name, a delta, a history, and attributes of several kinds."""
-    memory = PartitionMemory(KEY)
+    memory = PartitionMemory(KEY, Layout(0, 0))
     events = [Event(who, "View", ts, {"page": "home", "n": ts}) for who in (ANN, BOB) for ts in (1, 5, 5, BUCKET_MS)]
     events.append(Event(ANN, "View", 3))
     memory.apply(batch_of([*events, Change(ANN, 2, {"plan": "gold"}), Change(BOB, 9, {"plan": 3})]), SequenceNumber(1))
@@ -57,7 +58,7 @@ FAULTS: dict[str, tuple[Callable[[PartitionMemory], object], str]] = {
     "offsets": (lambda m: _change_chunk(m, lambda c: replace(c, offsets=c.offsets - 1)), "offsets"),
     "zone": (lambda m: _change_chunk(m, lambda c: replace(c, last_ms=c.last_ms + 1)), "zone"),
     "bucket": (lambda m: _change_chunk(m, lambda c: replace(c, bucket=-1)), "bucket"),
-    "swapped chunks": (lambda m: m.events._sealed.update({0: m.events._sealed[0][::-1]}), "ascend"),
+    "time width": (lambda m: _change_chunk(m, lambda c: replace(c, times=c.times.astype(np.int64))), "do not suit"),
     "unknown name": (lambda m: m.events._sealed.update({9: m.events._sealed[0]}), "unknown name"),
     "column kind": (lambda m: _change_column(m, N, lambda c: replace(c, kind=Kind.TIME)), "TIME values under INT"),
     "column bounds": (lambda m: _change_column(m, N, lambda c: replace(c, high=c.high + 1)), "bounds"),

@@ -1,0 +1,106 @@
+"""How the events of a name are cut into chunks: a dense bucket stands alone, sparse neighbours share a wide chunk.
+
+A chunk costs some kilobytes whatever it holds, a wide one four more bytes an event (times of 64 bits): so the number of
+chunks follows the data and not names x buckets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from cdp_store.arrays import I64
+from cdp_store.events.chunk import EventChunk
+from cdp_store.limits import BUCKET_MS, SPARSE_BUCKET_EVENTS, WIDE_CHUNK_EVENTS_MAX
+
+Chunks = tuple[EventChunk, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Events cut into spans of buckets: `order` (None = as they are) brings them together, `parts` are the spans."""
+
+    order: I64 | None
+    parts: tuple[slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A bucket of fewer than `sparse_events` shares its chunk with neighbours, up to `wide_events_max` in all."""
+
+    sparse_events: int
+    wide_events_max: int
+
+    def cut(self, times: I64) -> Cut:
+        """Spans of buckets, oldest first, for events with these times; stable inside each span."""
+        count = times.shape[0]
+        buckets = times // BUCKET_MS
+        low = int(buckets.min()) if count else 0
+        if count == 0 or int(buckets.max()) == low:
+            return Cut(None, (slice(0, count),) if count else ())
+        spans = self._span_of_bucket(np.bincount(buckets - low))
+        sizes = np.bincount(spans[buckets - low])
+        if sizes.shape[0] == 1:
+            return Cut(None, (slice(0, count),))
+        # numpy sorts 16-bit numbers stably by radix.
+        numbers = spans[buckets - low].astype(np.uint16 if sizes.shape[0] <= 1 << 16 else np.int64)
+        stops = np.cumsum(sizes).tolist()
+        parts = tuple(slice(start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True))
+        order: I64 = np.argsort(numbers, kind="stable")
+        return Cut(order, parts)
+
+    def due(self, chunks: Sequence[EventChunk], least: int) -> Iterator[Chunks]:
+        """Sets of at least `least` chunks of one name that belong together, each in order of arrival, as `chunks` is.
+
+        Chunks that overlap in buckets form a group; sparse groups join their neighbours. So a chunk that is left out
+        shares no bucket with those of the set.
+        """
+        run, size = list[int](), 0
+        for group in _overlapping(chunks):
+            events = sum(len(chunks[index]) for index in group)
+            sparse = events < self.sparse_events
+            if not sparse or size + events > self.wide_events_max:
+                yield from _crowded(chunks, run, least)
+                run, size = [], 0
+            if sparse:
+                run, size = run + group, size + events
+            else:
+                yield from _crowded(chunks, group, least)
+        yield from _crowded(chunks, run, least)
+
+    def _span_of_bucket(self, counts: I64) -> I64:
+        """Number of the span of each bucket, given the number of events in each."""
+        spans: I64 = np.zeros(counts.shape[0], np.int64)
+        span, size = -1, self.wide_events_max
+        for bucket in np.flatnonzero(counts).tolist():
+            events = int(counts[bucket])
+            sparse = events < self.sparse_events
+            if not sparse or size + events > self.wide_events_max:
+                span, size = span + 1, 0
+            size = size + events if sparse else self.wide_events_max
+            spans[bucket] = span
+        return spans
+
+
+LAYOUT: Final = Layout(SPARSE_BUCKET_EVENTS, WIDE_CHUNK_EVENTS_MAX)
+
+
+def _overlapping(chunks: Sequence[EventChunk]) -> Iterator[list[int]]:
+    """Indexes of chunks that share buckets, directly or through others; groups ascend by bucket."""
+    group, last = list[int](), 0
+    for index in sorted(range(len(chunks)), key=lambda index: chunks[index].bucket):
+        if group and chunks[index].bucket > last:
+            yield group
+            group = []
+        last = max(last, chunks[index].last_bucket) if group else chunks[index].last_bucket
+        group.append(index)
+    if group:
+        yield group
+
+
+def _crowded(chunks: Sequence[EventChunk], members: list[int], least: int) -> Iterator[Chunks]:
+    if members and len(members) >= least:
+        yield tuple(chunks[index] for index in sorted(members))
