@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from cdp_query import bound, tree
+from cdp_query.bind_measures import Binding, bind_expression_test
 from cdp_query.bind_profiles import LATITUDE, LONGITUDE, bind_profile_test, circle
+from cdp_query.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
 from cdp_query.bound_profiles import FilterDistance
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import SEQUENCE_STEPS_MAX
@@ -96,6 +98,8 @@ class Binder:
                 | tree.ValueAtTest()
             ):
                 return bind_profile_test(node, schema.attributes, self.context, self._matcher, own)
+            case tree.ExpressionTest():
+                return bind_expression_test(node, own, self._binding(schema))
         return self._about_events(node, schema, own)
 
     def _about_events(
@@ -129,21 +133,24 @@ class Binder:
             node.strict_ties,
         )
 
-    def _events(self, events: tree.Events, schema: SchemaReading) -> bound.BoundEvents:
+    def _binding(self, schema: SchemaReading) -> Binding:
+        return Binding(self.context, schema, lambda events: self._events(events, schema), self._interval)
+
+    def _events(self, events: tree.Events, schema: SchemaReading) -> BoundEvents:
         names = (schema.events.get(name) for name in dict.fromkeys(events.names))
         where = None if events.where is None else self._filter(events.where, schema)
-        return bound.BoundEvents(tuple(name for name in names if name is not None), where)
+        return BoundEvents(tuple(name for name in names if name is not None), where)
 
-    def _filter(self, node: tree.Node, schema: SchemaReading) -> bound.BoundFilter:
+    def _filter(self, node: tree.Node, schema: SchemaReading) -> BoundFilter:
         match node:
             case tree.All(items):
-                return bound.FilterAll(tuple(self._filter(item, schema) for item in items))
+                return FilterAll(tuple(self._filter(item, schema) for item in items))
             case tree.Any(items):
-                return bound.FilterAny(tuple(self._filter(item, schema) for item in items))
+                return FilterAny(tuple(self._filter(item, schema) for item in items))
             case tree.Not(item):
-                return bound.FilterNot(self._filter(item, schema))
+                return FilterNot(self._filter(item, schema))
             case tree.PropertyTest(name, condition):
-                return bound.BoundProperty(schema.properties.get(name), self._matcher(condition))
+                return BoundProperty(schema.properties.get(name), self._matcher(condition))
             case tree.DistanceTest(name):
                 properties = schema.properties
                 return FilterDistance(properties.get(name + LATITUDE), properties.get(name + LONGITUDE), circle(node))
@@ -190,7 +197,19 @@ def names_of(question: tree.Question) -> Names:
             return _names_of_events(events).merge(Names(properties=frozenset({name})))
         case tree.Did(events) | tree.CountTest(events) | tree.OccurrenceTest(events=events):
             return _names_of_events(events)
+        case tree.ExpressionTest(left, _, right):
+            return _names_of_expression(left).merge(_names_of_expression(right))
     return Names()
+
+
+def _names_of_expression(expression: tree.Expression) -> Names:
+    match expression:
+        case tree.Measure(_, events, name):
+            properties = frozenset[str]() if name is None else frozenset({name})
+            return _names_of_events(events).merge(Names(properties=properties))
+        case tree.Arithmetic(_, left, right):
+            return _names_of_expression(left).merge(_names_of_expression(right))
+    return NO_NAMES
 
 
 def _names_of_events(events: tree.Events) -> Names:

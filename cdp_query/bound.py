@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdp_query.bound_profiles import BoundProfile, FilterDistance
+from cdp_query.bound_events import BoundEvents
+from cdp_query.bound_measures import BoundExpressionTest
+from cdp_query.bound_profiles import BoundProfile
 from cdp_query.matchers import Matcher
 from cdp_query.ranges import Range
 from cdp_query.tree import Aggregate, Occurrence
@@ -52,46 +54,6 @@ class BoundAttribute:
     id: int
     attribute: int | None
     matcher: Matcher
-
-
-@dataclass(frozen=True, slots=True)
-class BoundProperty:
-    """A matcher on a property of the event at hand."""
-
-    property: int | None
-    matcher: Matcher
-
-
-@dataclass(frozen=True, slots=True)
-class FilterAll:
-    """Every filter passes."""
-
-    items: tuple[BoundFilter, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FilterAny:
-    """At least one filter passes."""
-
-    items: tuple[BoundFilter, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FilterNot:
-    """The filter does not pass."""
-
-    item: BoundFilter
-
-
-BoundFilter = BoundProperty | FilterAll | FilterAny | FilterNot | FilterDistance
-
-
-@dataclass(frozen=True, slots=True)
-class BoundEvents:
-    """Events of these name ids that pass the filter."""
-
-    names: tuple[int, ...]
-    where: BoundFilter | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +113,7 @@ BoundNode = (
     | BoundCount
     | BoundAggregate
     | BoundOccurrence
+    | BoundExpressionTest
     | BoundSequence
     | BoundProfile
 )

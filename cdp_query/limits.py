@@ -8,3 +8,6 @@ SEQUENCE_STEPS_MAX: Final = 32  # the steps an event matches are bits of a u32
 QUERY_TEXT_CHARACTERS_MAX: Final = 64 * 1024  # a person's question is short; a generated one may be long
 # A group is two messages deep, protobuf parsers stop at 100, and an event filter may nest again inside a segment.
 QUERY_NESTING_MAX: Final = 20
+EXPRESSION_TERMS_MAX: Final = (
+    64  # left-nested as written: a person's formula is short, and its tree is walked recursively
+)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from cdp_query import bound
+from cdp_query.bound_events import BoundEvents
+from cdp_query.bound_measures import BoundExpressionTest, measures_of
 from cdp_query.bound_profiles import (
     BoundBucket,
     BoundChanged,
@@ -12,10 +14,12 @@ from cdp_query.bound_profiles import (
     BoundValueAt,
     BoundWas,
 )
+from cdp_query.windows import Interval
 from cdp_store.view import PartitionView
 
 _ATTRIBUTE_COST_PER_ROW = 1.0
 _EVENT_COST = 2.0
+_MEASURE_COST = 4.0
 _SEQUENCE_COST = 20.0
 _HISTORY_COST = 20.0
 
@@ -54,6 +58,9 @@ def cost(node: bound.BoundNode, view: PartitionView) -> float:
             return _SEQUENCE_COST * sum(_events(step, node, view) for step in node.steps)
         case bound.BoundCount() | bound.BoundAggregate() | bound.BoundOccurrence():
             return _EVENT_COST * _events(node.events, node, view) + view.row_count
+        case BoundExpressionTest(left=left, right=right):
+            parts = (*measures_of(left), *measures_of(right))
+            return sum(_MEASURE_COST * _inside(part.events, part.interval, view) + view.row_count for part in parts)
     return 0.0
 
 
@@ -63,10 +70,15 @@ def _changes(node: BoundHistory, view: PartitionView) -> int:
 
 
 def _events(
-    events: bound.BoundEvents,
+    events: BoundEvents,
     node: bound.BoundCount | bound.BoundAggregate | bound.BoundOccurrence | bound.BoundSequence,
     view: PartitionView,
 ) -> int:
     chunks = (chunk for name in events.names for chunk in view.events.sealed.get(name, ()))
     reaches_back = isinstance(node, bound.BoundOccurrence)
     return sum(len(chunk) for chunk in chunks if reaches_back or node.interval.overlaps(chunk.first_ms, chunk.last_ms))
+
+
+def _inside(events: BoundEvents, interval: Interval, view: PartitionView) -> int:
+    chunks = (chunk for name in events.names for chunk in view.events.sealed.get(name, ()))
+    return sum(len(chunk) for chunk in chunks if interval.overlaps(chunk.first_ms, chunk.last_ms))

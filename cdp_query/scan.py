@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cdp_query.bound import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
+from cdp_query.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
 from cdp_query.bound_profiles import FilterDistance
 from cdp_query.distances import event_distance_mask
 from cdp_query.masks import column_mask

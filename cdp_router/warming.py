@@ -35,6 +35,7 @@ _QUESTIONS: Final = (
     *(f'sum("A".{name}) > 1' for name in ("small", "medium", "wide", "huge", "price", "mixed")),
     'avg("A".mixed) > 1',
     *(f'{extreme}("A".{name}) > 1' for extreme in ("min", "max") for name in ("small", "price")),
+    'days("A") > 1 and days(["A", "B"]) > 2 * count("B")',
     'first_time("A", last: 9d) and last_time("A", last: 9d)',
     'sequence("A" -> "B" -> "A", within: 1d)',
     'sequence("A" -> "B", tie: strict)',

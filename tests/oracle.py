@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from math import inf
 from typing import Any
 
 from cdp_query import tree
+from tests.oracle_events import number_of
 from tests.oracle_profiles import (
     anniversary_holds,
     bucket_of,
@@ -153,6 +155,10 @@ def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -
             ever = [event.ts for event in profile.events if _is_one_of(event, events, context)]
             pick = min if occurrence is tree.Occurrence.FIRST else max
             return bool(ever) and in_window(window, pick(ever), context)
+        case tree.ExpressionTest(left, op, right):
+            done = partial(_done, profile=profile, context=context)
+            sides = [number_of(side, done, context) for side in (left, right)]
+            return None not in sides and _COMPARE[op](*sides)
     raise AssertionError(f"no predicate over events: {node}")
 
 

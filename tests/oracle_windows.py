@@ -69,7 +69,7 @@ def span_of_window(window: tree.Window, context: tree.Context) -> Span:
             return Span(_earlier(now, far, tz), _earlier(now, near, tz), with_start=False)
         case tree.MoreThanAgo(duration):
             return Span(end=_earlier(now, duration, tz))
-    return _calendar_span(window, _local_date(now, tz), now, tz)
+    return _calendar_span(window, local_date(now, tz), now, tz)
 
 
 def _calendar_span(window: tree.Window, today: date, now: int, tz: ZoneInfo) -> Span:
@@ -148,7 +148,8 @@ def months_later(day: date, count: int) -> date:
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
 
 
-def _local_date(ts: int, tz: ZoneInfo) -> date:
+def local_date(ts: int, tz: ZoneInfo) -> date:
+    """The date on the wall at an instant."""
     return (_EPOCH + timedelta(milliseconds=ts)).astimezone(tz).date()
 
 

@@ -108,6 +108,7 @@ MOMENTS = tuple(
     )
 )
 PATTERNS = ("^a", "l+d", "o.d", "", "e$", "[0-9]", "ö", "(?:gold|a.b)")
+ONLY_IN_EXPRESSIONS = (tree.Measured.DAYS,)
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
 
 
@@ -400,6 +401,33 @@ def sequences() -> st.SearchStrategy[tree.SequenceTest]:
     return _sequences(tree.SequenceTest)
 
 
+def _measures(functions: Sequence[tree.Measured]) -> st.SearchStrategy[tree.Measure]:
+    plain = [function for function in functions if function not in tree.PROPERTY_MEASURES]
+    return st.builds(tree.Measure, st.sampled_from(plain), event_sets(), st.none(), windows())
+
+
+def _numbers() -> st.SearchStrategy[tree.Number]:
+    return _one_of(st.sampled_from((0, 1, 2, 3, 0.5, 2.0)), literals("number")).map(tree.Number)
+
+
+def expression_tests() -> st.SearchStrategy[tree.ExpressionTest]:
+    """Comparisons in the form in which they are read: one count against a number is a test of its own."""
+    measures, only = _measures(tuple(tree.Measured)), _measures(ONLY_IN_EXPRESSIONS)
+    operators = st.sampled_from(tree.ArithmeticOp)
+    operands = _one_of(measures, _numbers())
+    calculated = _one_of(
+        st.builds(tree.Arithmetic, operators, measures, operands),
+        st.builds(tree.Arithmetic, operators, _numbers(), st.builds(tree.Arithmetic, operators, operands, measures)),
+    )
+    return _one_of(
+        st.builds(tree.ExpressionTest, only, comparisons(), st.sampled_from((0, 1, 2, 3, 2.5)).map(tree.Number)),
+        st.builds(tree.ExpressionTest, only, comparisons(), _numbers()),
+        st.builds(tree.ExpressionTest, _numbers(), comparisons(), measures),
+        st.builds(tree.ExpressionTest, measures, comparisons(), _one_of(measures, calculated)),
+        st.builds(tree.ExpressionTest, calculated, comparisons(), _one_of(operands, calculated)),
+    )
+
+
 def predicates() -> st.SearchStrategy[tree.Node]:
     """Every leaf of a segment."""
     thresholds = st.sampled_from((-1, 0, 1, 2, 3, 5, 0.5, 2.0))
@@ -424,6 +452,7 @@ def predicates() -> st.SearchStrategy[tree.Node]:
         st.builds(tree.CountTest, event_sets(), windows(), comparisons(), thresholds, st.booleans()),
         st.builds(tree.CountTest, event_sets(), windows(), comparisons(), thresholds),
         st.builds(tree.OccurrenceTest, st.sampled_from(tree.Occurrence), event_sets(), windows(always=False)),
+        expression_tests(),
         sequences(),
         sequences(),
         histories(),

@@ -9,16 +9,17 @@ from typing import Final, NoReturn
 from cdp_query import tree
 from cdp_query.errors import QuerySyntaxError
 from cdp_query.language import syntax
+from cdp_query.language.expressions import MEASURES, ExpressionBuilder
 from cdp_query.language.options import Options
 from cdp_query.language.profile_calls import HISTORY_CALLS, VALUE_CALLS, ProfileCalls
 from cdp_query.language.suggest import nearest_hint
 
 _AGGREGATES: Final = {aggregate.value: aggregate for aggregate in tree.Aggregate}
 _OCCURRENCES: Final = {occurrence.value: occurrence for occurrence in tree.Occurrence}
+_ONLY_MEASURED: Final = frozenset(MEASURES) - {"count", *_AGGREGATES}
 _FUNCTIONS: Final = (
     "did",
-    "count",
-    *_AGGREGATES,
+    *dict.fromkeys(("count", *_AGGREGATES, *MEASURES)),
     *_OCCURRENCES,
     "sequence",
     "funnel",
@@ -38,6 +39,7 @@ class Builder:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._expressions = ExpressionBuilder(text, self._events)
 
     def question(self, parsed: syntax.Syntax) -> tree.Question:
         """A segment, or a report where the whole text is one."""
@@ -57,9 +59,30 @@ class Builder:
             case syntax.NotSyntax(item):
                 return tree.Not(self._node(item, in_filter=in_filter))
             case syntax.PredicateSyntax(operand, condition):
-                if isinstance(operand, syntax.NameSyntax):
-                    return self._word(operand, condition, in_filter=in_filter)
+                return self._predicate(operand, condition, in_filter=in_filter)
+
+    def _predicate(
+        self,
+        operand: syntax.OperandSyntax,
+        condition: tree.Condition | syntax.CompareSyntax | None,
+        *,
+        in_filter: bool,
+    ) -> tree.Node:
+        calculated = isinstance(condition, syntax.CompareSyntax) or (
+            isinstance(operand, syntax.CallSyntax) and operand.name in _ONLY_MEASURED
+        )
+        match operand:
+            case syntax.GroupSyntax():
+                self._fail(operand.place, "what is true or false takes no further condition")
+            case syntax.NameSyntax() if not isinstance(condition, syntax.CompareSyntax):
+                return self._word(operand, condition, in_filter=in_filter)
+            case syntax.CallSyntax() if not calculated and not isinstance(condition, syntax.CompareSyntax):
                 return self._call(operand, condition, in_filter=in_filter)
+        if in_filter:
+            place = condition.right.place if isinstance(condition, syntax.CompareSyntax) else operand.place
+            hint = "a string stands in double quotes"
+            self._fail(place, "inside an event filter a property is compared with a literal", hint)
+        return self._expressions.test(operand, condition)
 
     def _word(self, word: syntax.NameSyntax, condition: tree.Condition | None, *, in_filter: bool) -> tree.Node:
         if condition is None:

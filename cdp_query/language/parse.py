@@ -36,6 +36,8 @@ _TERMINALS: Final = {
     "DOT": ".",
     "__ANON_0": "->",
     "__ANON_1": "..",
+    "SIGN": "+ or -",
+    "FACTOR": "* or /",
     "OPERATOR": "a comparison (= != < <= > >=)",
     "TEXT_OPERATOR": "contains, starts_with, ends_with or matches",
     "LIST_OPERATOR": "has, has_any, has_all or has_none",
@@ -183,6 +185,14 @@ def _value(token: lark.Token) -> Anything:
     return token.type == "TRUE"
 
 
+def _argument(argument: Anything) -> Anything:
+    """An argument, where a number that nothing is compared with is a plain value."""
+    match argument:
+        case syntax.PredicateSyntax(syntax.NumberSyntax(value, place), None):
+            return syntax.ScalarSyntax((value,), place)
+    return argument
+
+
 @lark.v_args(inline=True)
 class _Shapes(lark.Transformer[Anything, Anything]):
     """Parse tree to syntax objects, bottom up."""
@@ -200,16 +210,33 @@ class _Shapes(lark.Transformer[Anything, Anything]):
         return syntax.NotSyntax(item)
 
     def predicate(self, operand: Anything, condition: Anything) -> Anything:
+        if condition is None and isinstance(operand, syntax.GroupSyntax):
+            return operand.item
         return syntax.PredicateSyntax(operand, condition)
 
-    def group(self, expression: Anything) -> Anything:
-        return expression
+    @lark.v_args(inline=True, meta=True)
+    def group(self, meta: lark.tree.Meta, expression: Anything) -> Anything:
+        if isinstance(expression, syntax.PredicateSyntax) and expression.condition is None:
+            return expression.operand
+        return syntax.GroupSyntax(expression, syntax.Place(meta.line, meta.column))
+
+    def calculation(self, first: Anything, *rest: Anything) -> Anything:
+        left = first
+        for sign, right in zip(rest[::2], rest[1::2], strict=True):
+            left = syntax.CalculationSyntax(tree.ArithmeticOp(str(sign)), left, right, _place(sign))
+        return left
+
+    def number(self, token: lark.Token) -> Anything:
+        return syntax.NumberSyntax(_value(token), _place(token))
+
+    def word(self, token: lark.Token) -> Anything:
+        return _value(token)
 
     def name(self, token: lark.Token) -> Anything:
         return _value(token)
 
     def call(self, name: lark.Token, *arguments: Anything) -> Anything:
-        given = tuple(argument for argument in arguments if argument is not None)
+        given = tuple(_argument(argument) for argument in arguments if argument is not None)
         return syntax.CallSyntax(str(name), given, _place(name))
 
     def option(self, name: lark.Token, values: Anything) -> Anything:
@@ -238,7 +265,12 @@ class _Shapes(lark.Transformer[Anything, Anything]):
         return _unquote(token) if token.type == "STRING" else str(token)
 
     def compare(self, operator: lark.Token, value: Anything, ci: Anything) -> Anything:
-        return tree.Compare(tree.Op(str(operator)), value, ci is not None)
+        op = tree.Op(str(operator))
+        if isinstance(value, syntax.NumberSyntax):
+            return tree.Compare(op, value.value, ci is not None)
+        if isinstance(value, bool | str | tree.Moment):
+            return tree.Compare(op, value, ci is not None)
+        return syntax.CompareSyntax(op, value, ci is not None)
 
     def one_of(self, negated: Anything, values: Anything, ci: Anything) -> Anything:
         return tree.OneOf(values, negated is not None, ci is not None)

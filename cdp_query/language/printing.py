@@ -68,6 +68,8 @@ def _node(node: tree.Node) -> str:
             return f"{aggregate.value}({_arguments(events, prop, window)}) {op.value} {_literal(value)}"
         case tree.OccurrenceTest(occurrence, events, window):
             return f"{occurrence.value}({_arguments(events, None, window)})"
+        case tree.ExpressionTest(left, op, right):
+            return f"{_expression(left)} {op.value} {_expression(right)}"
         case tree.SequenceTest():
             return _sequence("sequence", node)
         case tree.DistanceTest(name, latitude, longitude, op, metres):
@@ -104,6 +106,27 @@ def _side(name: str, side: tree.ChangeSide | None) -> list[str]:
         case tree.ChangeSide(values=()):
             return [f"{name}: {'unset' if side.unset else 'set'}"]
     return [f"{name}: {_list(side.values)}"]
+
+
+def _expression(expression: tree.Expression) -> str:
+    match expression:
+        case tree.Number(value):
+            return _literal(value)
+        case tree.Measure(function, events, prop, window):
+            return f"{function.value}({_arguments(events, prop, window)})"
+        case tree.Arithmetic(op, left, right):
+            strength = _strength(expression)
+            parts = (_expression(part) for part in (left, right))
+            # Equal strength groups to the left, so that only a right side needs parentheses then.
+            weak = (_strength(left) < strength, _strength(right) <= strength)
+            first, second = (f"({text})" if loose else text for text, loose in zip(parts, weak, strict=True))
+            return f"{first} {op.value} {second}"
+
+
+def _strength(expression: tree.Expression) -> int:
+    if not isinstance(expression, tree.Arithmetic):
+        return 3
+    return 2 if expression.op in (tree.ArithmeticOp.MULTIPLY, tree.ArithmeticOp.DIVIDE) else 1
 
 
 def _joined(word: str, items: tuple[tree.Node, ...], kind: type[tree.Node]) -> str:

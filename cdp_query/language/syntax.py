@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdp_query.tree import Condition, Duration, Literal, Moment
+from cdp_query.tree import ArithmeticOp, Condition, Duration, Literal, Moment, Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,49 @@ class CallSyntax:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberSyntax:
+    """A number as an operand."""
+
+    value: int | float
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class CalculationSyntax:
+    """left op right."""
+
+    op: ArithmeticOp
+    left: OperandSyntax
+    right: OperandSyntax
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSyntax:
+    """Something true or false in parentheses where a value may stand."""
+
+    item: Syntax
+    place: Place
+
+
+OperandSyntax = NameSyntax | CallSyntax | NumberSyntax | CalculationSyntax | GroupSyntax
+
+
+@dataclass(frozen=True, slots=True)
+class CompareSyntax:
+    """A comparison with something to be worked out."""
+
+    op: Op
+    right: OperandSyntax
+    ci: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PredicateSyntax:
     """An operand with a condition, or alone."""
 
-    operand: NameSyntax | CallSyntax
-    condition: Condition | None
+    operand: OperandSyntax
+    condition: Condition | CompareSyntax | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cdp_query.tree.conditions import Duration
-from cdp_query.tree.segments import Events, Node
+from cdp_query.tree.events import Events
+from cdp_query.tree.segments import Node
 from cdp_query.tree.windows import ALWAYS, Window
 
 

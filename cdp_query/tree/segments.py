@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 
 from cdp_query.tree.conditions import Condition, Duration, Op
+from cdp_query.tree.events import Events
+from cdp_query.tree.measures import ExpressionTest
 from cdp_query.tree.profiles import BucketTest, DistanceTest, HistoryTest
 from cdp_query.tree.windows import ALWAYS, Window
 
@@ -50,14 +52,6 @@ class PropertyTest:
 
     name: str
     condition: Condition
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    """E of segments.md: events with one of these names that pass the filter."""
-
-    names: tuple[str, ...]
-    where: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +131,7 @@ Node = (
     | CountTest
     | AggregateTest
     | OccurrenceTest
+    | ExpressionTest
     | SequenceTest
     | DistanceTest
     | BucketTest

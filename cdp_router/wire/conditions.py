@@ -69,6 +69,14 @@ def from_literal(message: pb.Literal, path: str) -> tree.Literal:
     raise RequestInvalid(path, "must hold a finite value")
 
 
+def from_number(message: pb.Literal, path: str) -> int | float:
+    """Integer or number of a message."""
+    value = from_literal(message, path)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RequestInvalid(path, "must be an integer or a number")
+    return value
+
+
 def to_condition(condition: tree.Condition) -> pb.Condition:
     """Message of a condition."""
     match condition:

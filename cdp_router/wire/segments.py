@@ -13,11 +13,12 @@ from cdp_router.errors import RequestInvalid
 from cdp_router.wire.conditions import (
     OPERATORS,
     from_condition,
-    from_literal,
+    from_number,
     to_condition,
     to_literal,
 )
 from cdp_router.wire.enums import known
+from cdp_router.wire.expressions import from_expression_test, to_expression_test
 from cdp_router.wire.profiles import from_distance, from_profile_segment, to_distance, to_profile_segment
 from cdp_router.wire.windows import from_span, from_window, to_span, to_window
 
@@ -82,6 +83,8 @@ def to_segment(node: tree.Node) -> pb.Segment:
             | tree.ValueAtTest()
         ):
             return to_profile_segment(node)
+        case tree.ExpressionTest():
+            return pb.Segment(expression=to_expression_test(node, _to_events))
         case tree.PropertyTest(name):
             raise RequestInvalid("segment", f"the property test of {name!r} stands outside of an event filter")
     return _to_event_segment(node)
@@ -140,6 +143,8 @@ def from_segment(message: pb.Segment, path: str = "segment", depth: int = 0) -> 
             return tree.AttributeTest(message.attribute.name, from_condition(message.attribute.condition, inner))
         case "sequence":
             return tree.SequenceTest(*_from_steps(message.sequence, f"{path}.sequence"))
+        case "expression":
+            return from_expression_test(message.expression, f"{path}.expression", _from_events)
     return from_profile_segment(message, path) or _from_event_segment(message, path)
 
 
@@ -154,7 +159,7 @@ def _from_event_segment(message: pb.Segment, path: str) -> tree.Node:
                 _from_events(count.events, f"{inner}.events"),
                 from_window(count.window, inner),
                 known(OPERATORS, count.operator, f"{inner}.operator"),
-                _number(count.value, inner),
+                from_number(count.value, f"{inner}.value"),
                 count.exclude_zero,
             )
         case "aggregate":
@@ -166,7 +171,7 @@ def _from_event_segment(message: pb.Segment, path: str) -> tree.Node:
                 _from_events(aggregate.events, f"{inner}.events"),
                 from_window(aggregate.window, inner),
                 known(OPERATORS, aggregate.operator, f"{inner}.operator"),
-                _number(aggregate.value, inner),
+                from_number(aggregate.value, f"{inner}.value"),
             )
         case "occurrence":
             occurrence, inner = message.occurrence, f"{path}.occurrence"
@@ -253,10 +258,3 @@ def _named(name: str, path: str) -> str:
     if not name:
         raise RequestInvalid(path, "must not be empty")
     return name
-
-
-def _number(message: pb.Literal, path: str) -> int | float:
-    value = from_literal(message, f"{path}.value")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RequestInvalid(f"{path}.value", "must be an integer or a number")
-    return value

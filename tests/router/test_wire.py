@@ -86,6 +86,17 @@ def _aggregate(**fields: Any) -> dict[str, Any]:
     return {"segment": {"aggregate": {name: value for name, value in whole.items() if value is not None}}}
 
 
+_MEASURE = {"measure": {"function": "MEASURE_FUNCTION_DAYS", "events": _VIEW}}
+_NUMBER = {"number": _ONE}
+
+
+def _compared(*terms: Any, **fields: Any) -> dict[str, Any]:
+    whole = {
+        "left": {"terms": list(terms)}, "operator": "COMPARISON_OPERATOR_GE", "right": {"terms": [_NUMBER]}, **fields,
+    }  # fmt: skip
+    return {"segment": {"expression": {name: value for name, value in whole.items() if value is not None}}}
+
+
 # (what is wrong with the question, as protobuf JSON; the path of the field that is to blame)
 BAD: list[tuple[dict[str, Any], str]] = [
     ({}, "question.form"),
@@ -158,10 +169,31 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"segment": {"sequence": {"steps": [_VIEW, {}]}}}, "segment.sequence.steps[1].names"),
     ({"segment": {"sequence": {"steps": [{"names": ["View"], "where": {}}]}}}, "segment.sequence.steps[0].where.node"),
     ({"segment": {"sequence": {"steps": [_VIEW, _VIEW], "within": {}}}}, "segment.sequence.within.unit"),
+    (_compared(), "segment.expression.left.terms"),
+    (_compared(*[_MEASURE] * 65), "segment.expression.left.terms"),
+    (_compared(_MEASURE, _MEASURE), "segment.expression.left.terms"),
+    (_compared({}), "segment.expression.left.terms[0].form"),
+    (_compared({"number": {"text": "1"}}), "segment.expression.left.terms[0].number"),
+    (_compared({"measure": {"events": _VIEW}}), "segment.expression.left.terms[0].measure.function"),
+    (_compared({"measure": {"function": 2}}), "segment.expression.left.terms[0].measure.events.names"),
+    (
+        _compared({"measure": {"function": 2, "events": _VIEW, "property": "p"}}),
+        "segment.expression.left.terms[0].measure.property",
+    ),
+    (_compared(_MEASURE, {"operation": 1}), "segment.expression.left.terms[1].operation"),
+    (_compared(_MEASURE, _MEASURE, {"operation": 0}), "segment.expression.left.terms[2].operation"),
+    (_compared(_MEASURE, operator=None), "segment.expression.operator"),
+    (_compared(_MEASURE, right=None), "segment.expression.right.terms"),
     ({"funnel": {"steps": [{}]}}, "funnel.steps[0].names"),
     ({"funnel": {"steps": [_VIEW, _VIEW], "within": {"amount": "1"}}}, "funnel.within.unit"),
     ({"funnel": {"steps": [_VIEW, _VIEW], "window": {"last": {}}}}, "funnel.window.last.unit"),
 ]  # fmt: skip
+
+
+def test_one_count_against_a_number_is_the_count_test_it_says() -> None:
+    message = _compared({"measure": {"function": "MEASURE_FUNCTION_COUNT", "events": _VIEW}})
+    question = from_question(json_format.ParseDict(message, pb.Question()))
+    assert question == tree.CountTest(tree.Events(("View",)), tree.ALWAYS, tree.Op.GE, 1)
 
 
 @pytest.mark.parametrize(("question", "path"), BAD, ids=[f"{number}-{path}" for number, (_, path) in enumerate(BAD)])

@@ -114,7 +114,8 @@ def _questions() -> list[str]:
         questions += [
             f"did({ev}, {window})", f"count({ev}, {window}) >= 2", f'count(["View", "Buy"], {window}) = 0',
             f"sum({ev}.n, {window}) > 1", f"first_time({ev}, {window})", f"last_time({ev}, p > 1, {window})",
-            f'sequence({ev} -> "Buy", within: 2d, {window})',
+            f'sequence({ev} -> "Buy", within: 2d, {window})', f"days({ev}, {window}) >= 2",
+            f'days({ev}, p > 1, {window}) < 3 * count("Buy") - days(["View", "Buy"])',
         ]  # fmt: skip
     for aggregate in ("sum", "min", "max", "avg"):
         for name in ("n", "p", "price", "text", "mixed", "never"):

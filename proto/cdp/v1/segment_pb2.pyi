@@ -205,6 +205,46 @@ OCCURRENCE_FIRST: Occurrence.ValueType  # 1
 OCCURRENCE_LAST: Occurrence.ValueType  # 2
 Global___Occurrence: _TypeAlias = Occurrence  # noqa: Y015
 
+class _MeasureFunction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MeasureFunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MeasureFunction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEASURE_FUNCTION_UNSPECIFIED: _MeasureFunction.ValueType  # 0
+    MEASURE_FUNCTION_COUNT: _MeasureFunction.ValueType  # 1
+    MEASURE_FUNCTION_DAYS: _MeasureFunction.ValueType  # 2
+    """Different local dates."""
+
+class MeasureFunction(_MeasureFunction, metaclass=_MeasureFunctionEnumTypeWrapper): ...
+
+MEASURE_FUNCTION_UNSPECIFIED: MeasureFunction.ValueType  # 0
+MEASURE_FUNCTION_COUNT: MeasureFunction.ValueType  # 1
+MEASURE_FUNCTION_DAYS: MeasureFunction.ValueType  # 2
+"""Different local dates."""
+Global___MeasureFunction: _TypeAlias = MeasureFunction  # noqa: Y015
+
+class _ArithmeticOperator:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ArithmeticOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ArithmeticOperator.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ARITHMETIC_OPERATOR_UNSPECIFIED: _ArithmeticOperator.ValueType  # 0
+    ARITHMETIC_OPERATOR_ADD: _ArithmeticOperator.ValueType  # 1
+    ARITHMETIC_OPERATOR_SUBTRACT: _ArithmeticOperator.ValueType  # 2
+    ARITHMETIC_OPERATOR_MULTIPLY: _ArithmeticOperator.ValueType  # 3
+    ARITHMETIC_OPERATOR_DIVIDE: _ArithmeticOperator.ValueType  # 4
+
+class ArithmeticOperator(_ArithmeticOperator, metaclass=_ArithmeticOperatorEnumTypeWrapper): ...
+
+ARITHMETIC_OPERATOR_UNSPECIFIED: ArithmeticOperator.ValueType  # 0
+ARITHMETIC_OPERATOR_ADD: ArithmeticOperator.ValueType  # 1
+ARITHMETIC_OPERATOR_SUBTRACT: ArithmeticOperator.ValueType  # 2
+ARITHMETIC_OPERATOR_MULTIPLY: ArithmeticOperator.ValueType  # 3
+ARITHMETIC_OPERATOR_DIVIDE: ArithmeticOperator.ValueType  # 4
+Global___ArithmeticOperator: _TypeAlias = ArithmeticOperator  # noqa: Y015
+
 @_typing.final
 class Literal(_message.Message):
     """A literal as written."""
@@ -1186,6 +1226,122 @@ class Steps(_message.Message):
 Global___Steps: _TypeAlias = Steps  # noqa: Y015
 
 @_typing.final
+class Measure(_message.Message):
+    """One number per user over such events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    PROPERTY_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    function: Global___MeasureFunction.ValueType
+    property: _builtins.str
+    """Given for functions of a property, and only for them."""
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    def __init__(
+        self,
+        *,
+        function: Global___MeasureFunction.ValueType = ...,
+        events: Global___EventSet | None = ...,
+        property: _builtins.str = ...,
+        window: Global___Window | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "function", b"function", "property", b"property", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Measure: _TypeAlias = Measure  # noqa: Y015
+
+@_typing.final
+class Term(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    operation: Global___ArithmeticOperator.ValueType
+    """Joins the results of the two terms, worked out already, before it."""
+    @_builtins.property
+    def number(self) -> Global___Literal:
+        """An integer or a number."""
+
+    @_builtins.property
+    def measure(self) -> Global___Measure: ...
+    def __init__(
+        self,
+        *,
+        number: Global___Literal | None = ...,
+        measure: Global___Measure | None = ...,
+        operation: Global___ArithmeticOperator.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "measure", b"measure", "number", b"number", "operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "measure", b"measure", "number", b"number", "operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["number", "measure", "operation"]  # noqa: Y015
+    _WhichOneofArgType_form: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_form) -> _WhichOneofReturnType_form | None: ...
+
+Global___Term: _TypeAlias = Term  # noqa: Y015
+
+@_typing.final
+class Expression(_message.Message):
+    """A formula in postfix order: a * (b + c) is a, b, c, ADD, MULTIPLY."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Term]: ...
+    def __init__(
+        self,
+        *,
+        terms: _abc.Iterable[Global___Term] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Expression: _TypeAlias = Expression  # noqa: Y015
+
+@_typing.final
+class ExpressionTest(_message.Message):
+    """False where either side is undefined."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEFT_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    RIGHT_FIELD_NUMBER: _builtins.int
+    operator: Global___ComparisonOperator.ValueType
+    @_builtins.property
+    def left(self) -> Global___Expression: ...
+    @_builtins.property
+    def right(self) -> Global___Expression: ...
+    def __init__(
+        self,
+        *,
+        left: Global___Expression | None = ...,
+        operator: Global___ComparisonOperator.ValueType = ...,
+        right: Global___Expression | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["left", b"left", "right", b"right"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left", b"left", "operator", b"operator", "right", b"right"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpressionTest: _TypeAlias = ExpressionTest  # noqa: Y015
+
+@_typing.final
 class Everyone(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1236,6 +1392,7 @@ class Segment(_message.Message):
     AGGREGATE_FIELD_NUMBER: _builtins.int
     OCCURRENCE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
     DISTANCE_FIELD_NUMBER: _builtins.int
     BUCKET_FIELD_NUMBER: _builtins.int
     WAS_FIELD_NUMBER: _builtins.int
@@ -1263,6 +1420,8 @@ class Segment(_message.Message):
     @_builtins.property
     def sequence(self) -> Global___Steps: ...
     @_builtins.property
+    def expression(self) -> Global___ExpressionTest: ...
+    @_builtins.property
     def distance(self) -> Global___DistanceTest: ...
     @_builtins.property
     def bucket(self) -> Global___BucketTest: ...
@@ -1287,6 +1446,7 @@ class Segment(_message.Message):
         aggregate: Global___AggregateTest | None = ...,
         occurrence: Global___OccurrenceTest | None = ...,
         sequence: Global___Steps | None = ...,
+        expression: Global___ExpressionTest | None = ...,
         distance: Global___DistanceTest | None = ...,
         bucket: Global___BucketTest | None = ...,
         was: Global___WasTest | None = ...,
@@ -1294,11 +1454,11 @@ class Segment(_message.Message):
         unchanged: Global___UnchangedTest | None = ...,
         value_at: Global___ValueAtTest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "everyone", "attribute", "did", "count", "aggregate", "occurrence", "sequence", "distance", "bucket", "was", "changed", "unchanged", "value_at"]  # noqa: Y015
+    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "everyone", "attribute", "did", "count", "aggregate", "occurrence", "sequence", "expression", "distance", "bucket", "was", "changed", "unchanged", "value_at"]  # noqa: Y015
     _WhichOneofArgType_node: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_node) -> _WhichOneofReturnType_node | None: ...
 

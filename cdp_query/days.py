@@ -1,0 +1,45 @@
+"""On how many different local dates each user did something."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from cdp_query.bound_events import BoundEvents
+from cdp_query.kernels import days as kernels
+from cdp_query.local_days import days_of, local_days
+from cdp_query.stats import NodeStats
+from cdp_query.timeline import groups, stretch
+from cdp_query.windows import Interval
+from cdp_store.arrays import I32, U32
+from cdp_store.limits import BUCKET_MS
+from cdp_store.view import PartitionView
+
+_NO_DAY: Final = -(1 << 31)
+
+
+def days_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz: str, stats: NodeStats) -> U32:
+    """Different local dates of the events in the interval: u32[row_count]."""
+    days: U32 = np.zeros(view.row_count, np.uint32)
+    last_day: I32 = np.full(view.row_count, _NO_DAY, np.int32)
+    for group in groups(view, events, interval, stats):
+        chunk = group[0].chunk
+        if len(group) == 1 and chunk.last_ms - chunk.first_ms <= BUCKET_MS:
+            table = local_days(tz, chunk.first_ms, chunk.last_ms)
+            mask = group[0].mask_or_ones()
+            kernels.count_days_in_chunk(
+                chunk.rows,
+                chunk.offsets,
+                chunk.times,
+                chunk.base_ms,
+                mask,
+                table.starts,
+                table.first_day,
+                last_day,
+                days,
+            )
+        else:
+            merged = stretch(group)
+            kernels.count_days(merged.rows, days_of(merged.times, tz), last_day, days)
+    return days

@@ -1,0 +1,68 @@
+"""Numbers about a user's events, calculated with and compared with each other."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from cdp_query.tree.conditions import Op
+from cdp_query.tree.events import Events
+from cdp_query.tree.windows import ALWAYS, Window
+
+
+class Measured(enum.Enum):
+    """What is measured per user over such events in a window."""
+
+    COUNT = "count"
+    DAYS = "days"
+
+
+PROPERTY_MEASURES: Final = frozenset[Measured]()
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as written."""
+
+    value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number per user; `property` is given for the measures of PROPERTY_MEASURES, and only for them."""
+
+    function: Measured
+    events: Events
+    property: str | None = None
+    window: Window = ALWAYS
+
+
+class ArithmeticOp(enum.Enum):
+    """How two expressions are joined."""
+
+    ADD = "+"
+    SUBTRACT = "-"
+    MULTIPLY = "*"
+    DIVIDE = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """left op right; integers stay integers but for `/`."""
+
+    op: ArithmeticOp
+    left: Expression
+    right: Expression
+
+
+Expression = Number | Measure | Arithmetic
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionTest:
+    """left op right for two numeric expressions; false where either side is undefined."""
+
+    left: Expression
+    op: Op
+    right: Expression
