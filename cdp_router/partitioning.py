@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from cdp_store.arena import HashKey
-from cdp_store.arrays import U32, U64
-from cdp_store.kernels import hashing
+from cdp_store.arrays import I64, U32, U64
+from cdp_store.kernels import hashing, splitting
 from cdp_store.records import RecordBatch, Strings
 
 Parts = dict[int, tuple[RecordBatch, np.ndarray[tuple[int], np.dtype[np.intp]]]]
@@ -26,8 +28,52 @@ def partitions_of(identities: Strings, key: HashKey, partition_count: int) -> U3
 def split(batch: RecordBatch, key: HashKey, partition_count: int) -> Parts:
     """The batch by partition, with the positions its records had."""
     partitions = partitions_of(batch.identities, key, partition_count)[batch.record_identities]
+    order, starts = splitting.order_by_part(partitions, partition_count)
+    names, times, ends, keys, kinds, raws, triple_starts = splitting.split_records(
+        order,
+        starts,
+        batch.record_names,
+        batch.record_times,
+        batch.property_offsets,
+        batch.triple_keys,
+        batch.triple_kinds,
+        batch.triple_raws,
+    )
+    indexed = splitting.split_indexes(order, starts, batch.record_identities, len(batch.identities))
+    owners, identities, identity_starts = indexed
+    text = splitting.split_text(kinds, raws, triple_starts, len(batch.strings))
+    identity_parts = _strings_by_part(batch.identities, identities, identity_starts)
+    message_parts = _strings_by_part(batch.message_ids, order.astype(np.uint32), starts)
+    string_parts = _strings_by_part(batch.strings, *text)
     parts: Parts = {}
-    for partition in np.flatnonzero(np.bincount(partitions, minlength=partition_count)):
-        records = np.flatnonzero(partitions == partition)
-        parts[int(partition)] = (batch.take(records), records)
+    for part in np.flatnonzero(np.diff(starts)).tolist():
+        records = slice(starts[part], starts[part + 1])
+        triples = slice(triple_starts[part], triple_starts[part + 1])
+        whole = RecordBatch(
+            batch.batch_id,
+            batch.received_ms,
+            identity_parts[part],
+            owners[records],
+            names[records],
+            times[records],
+            ends[records.start + part : records.stop + part + 1],
+            message_parts[part],
+            keys[triples],
+            kinds[triples],
+            raws[triples],
+            string_parts[part],
+            batch.names,
+            batch.keys,
+        )
+        parts[part] = (whole, order[records])
     return parts
+
+
+def _strings_by_part(table: Strings, kept: U32, kept_starts: I64) -> list[Strings]:
+    offsets, data, byte_starts = splitting.split_strings(table.offsets, table.data, kept, kept_starts)
+    bounds = list(zip(pairwise(kept_starts.tolist()), pairwise(byte_starts.tolist()), strict=True))
+    return [
+        # Each part has one offset more than it has strings.
+        Strings(offsets[first + part : last + part + 1], data[begin:end])
+        for part, ((first, last), (begin, end)) in enumerate(bounds)
+    ]

@@ -16,8 +16,9 @@ import pyarrow as pa
 from cdp_store.arrays import U32, Bools
 from cdp_store.errors import BatchMalformed
 from cdp_store.ids import IDENTIFIER_TAGS
+from cdp_store.kernels import batch_checks as kernels
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
-from cdp_store.values import TEXT_KINDS, Kind, float_bits, unpack_list
+from cdp_store.values import Kind, float_bits, is_text, unpack_list
 
 if TYPE_CHECKING:
     from cdp_store.records import RecordBatch, Strings
@@ -28,6 +29,36 @@ _TAGS: Final = np.frombuffer(b"".join(IDENTIFIER_TAGS), np.uint8)
 def check_batch(batch: RecordBatch) -> None:
     """Raise BatchMalformed unless all parts of the batch fit together and every value can be held."""
     _check_scalars(batch)
+    lists = lists_of_fitting(batch)
+    if lists is None:
+        say_what_does_not_fit(batch)
+        raise BatchMalformed("its arrays do not fit together")
+    for number in np.flatnonzero(lists).tolist():
+        _check_list(batch.strings[number])
+
+
+def lists_of_fitting(batch: RecordBatch) -> Bools | None:
+    """None when something does not fit; else which strings are lists that are left to be decoded to tell."""
+    texts, names, keys = batch.strings, len(batch.names), len(batch.keys)
+    tables = (batch.identities, batch.message_ids, texts)
+    if not all(kernels.offsets_fit(table.offsets, table.data.shape[0]) for table in tables):
+        return None
+    is_string: Bools = np.zeros(len(texts), np.bool_)
+    is_list: Bools = np.zeros(len(texts), np.bool_)
+    ends, triples = batch.property_offsets, (batch.triple_keys, batch.triple_kinds, batch.triple_raws)
+    records = (batch.record_identities, batch.record_names, batch.record_times)
+    fits = (
+        len(batch.message_ids) == len(batch)
+        and kernels.records_fit(*records, ends, triples[0].shape[0], len(batch.identities), names)
+        and kernels.triples_fit(batch.record_names, ends, *triples, keys, is_string, is_list)
+        and kernels.identities_fit(batch.identities.offsets, batch.identities.data, _TAGS)
+        and kernels.strings_fit(texts.offsets, texts.data, is_string, is_list)
+    )
+    return is_list if fits else None
+
+
+def say_what_does_not_fit(batch: RecordBatch) -> None:
+    """Raise BatchMalformed with the reason why a batch was found not to fit."""
     _check_lengths(batch)
     _check_indexes(batch)
     _check_values(batch)
@@ -59,7 +90,7 @@ def _check_indexes(batch: RecordBatch) -> None:
     _check_below("record_names", batch.record_names[~batch.is_attributes()], len(batch.names))
     _check_below("triple_keys", batch.triple_keys, len(batch.keys))
     _check_below("triple_kinds", batch.triple_kinds, len(Kind))
-    textual = batch.triple_raws[np.isin(batch.triple_kinds, TEXT_KINDS)]
+    textual = batch.triple_raws[is_text(batch.triple_kinds)]
     _require(not textual.size or int(textual.min()) >= 0, "triple_raws holds a negative string number")
     _check_below("triple_raws", textual, len(batch.strings))
 

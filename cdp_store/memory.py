@@ -20,7 +20,7 @@ from cdp_store.kernels import changes
 from cdp_store.limits import ATTRIBUTE_NAMES_MAX, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX
 from cdp_store.records import RecordBatch, Strings
 from cdp_store.schema import NameTable, Schema
-from cdp_store.values import TEXT_KINDS, Kind
+from cdp_store.values import Kind, is_text
 from cdp_store.view import CHANGE_VALUE, NOT_CREATED, PartitionView
 
 
@@ -110,7 +110,7 @@ class PartitionMemory:
 
     def _encode_strings(self, batch: RecordBatch, of_attributes: Bools) -> I64:
         """The triples' raw values with string numbers replaced by dictionary codes."""
-        textual = np.flatnonzero(np.isin(batch.triple_kinds, TEXT_KINDS))
+        textual = np.flatnonzero(is_text(batch.triple_kinds))
         if textual.size == 0:
             return batch.triple_raws
         raws = batch.triple_raws.copy()

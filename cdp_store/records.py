@@ -24,7 +24,7 @@ from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.batch_check import check_batch
 from cdp_store.errors import BatchMalformed
 from cdp_store.kernels import strings as string_kernels
-from cdp_store.values import TEXT_KINDS
+from cdp_store.values import is_text
 
 ATTRIBUTES: Final = 0xFFFF  # the record_names entry of a record that changes attributes
 
@@ -71,7 +71,7 @@ class Strings:
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """A batch for one partition (or, before splitting, for several); immutable by convention."""
+    """A batch for one partition (or, before splitting, for several). The arrays become read-only."""
 
     batch_id: bytes
     received_ms: int
@@ -87,6 +87,11 @@ class RecordBatch:
     strings: Strings
     names: tuple[str, ...]
     keys: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        # As for Strings: kernels meet one state of the arrays.
+        for name in _ARRAYS:
+            getattr(self, name).flags.writeable = False
 
     def __len__(self) -> int:
         return int(self.record_times.shape[0])
@@ -110,7 +115,7 @@ class RecordBatch:
         triples = np.repeat(starts - offsets[:-1], counts) + np.arange(int(offsets[-1]))
         kinds, raws = self.triple_kinds[triples], self.triple_raws[triples]
         identity_index, identities = subset(self.record_identities[records], self.identities)
-        textual = np.isin(kinds, TEXT_KINDS)
+        textual = is_text(kinds)
         string_index, kept_strings = subset(raws[textual].astype(np.uint32), self.strings)
         raws[textual] = string_index
         return RecordBatch(
@@ -139,7 +144,7 @@ def join_batches(first: RecordBatch, second: RecordBatch) -> RecordBatch:
     events = ~second.is_attributes()
     second_names[events] = name_numbers[second_names[events]]
     second_raws = second.triple_raws.copy()
-    second_raws[np.isin(second.triple_kinds, TEXT_KINDS)] += len(first.strings)
+    second_raws[is_text(second.triple_kinds)] += len(first.strings)
     ends = second.property_offsets[1:] + first.property_offsets[-1]
     return RecordBatch(
         first.batch_id,

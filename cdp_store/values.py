@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 
-from cdp_store.arrays import I64
+from cdp_store.arrays import I64, U8, Bools
 
 Scalar = bool | int | float | str | datetime
 Value = Scalar | list[Any]
@@ -79,6 +79,12 @@ def decode_value(kind: int, raw: int, text: bytes | None = None) -> Value | None
         case Kind.LIST if text is not None:
             return unpack_list(text)
     return None
+
+
+def is_text(kinds: U8) -> Bools:
+    """True for each kind whose raw value is the number of a string."""
+    mask: Bools = (kinds == Kind.STRING) | (kinds == Kind.LIST)
+    return mask
 
 
 def float_bits(values: I64) -> np.ndarray[Any, np.dtype[np.float64]]:
