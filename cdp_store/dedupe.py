@@ -44,8 +44,10 @@ class MessageIds:
 
     def hash(self, ids: Strings) -> tuple[U64, U64]:
         """128-bit keyed hash of each id as two uint64 arrays; the empty id gives (0, 0)."""
-        high: U64 = np.empty(len(ids), np.uint64)
-        low: U64 = np.empty(len(ids), np.uint64)
+        high: U64 = np.zeros(len(ids), np.uint64)
+        low: U64 = np.zeros(len(ids), np.uint64)
+        if not ids.data.shape[0]:
+            return high, low
         hashing.hash_strings(self._key[0], self._key[1], ids.offsets, ids.data, high)
         hashing.hash_strings(self._key[1], ~self._key[0], ids.offsets, ids.data, low)
         empty = ids.offsets[1:] == ids.offsets[:-1]
@@ -56,14 +58,13 @@ class MessageIds:
     def seen(self, high: U64, low: U64) -> Bools:
         """True for each id already added, or standing earlier in these arrays; the empty id is never seen."""
         out: Bools = np.zeros(high.shape[0], np.bool_)
+        if not low.any() and not high.any():
+            return out
         for generation in (self._older, self._newer):
-            tables.contains_ids(generation.table, high, low, out)
-        pairs = np.stack([high, low], axis=1)
-        _, first = np.unique(pairs, axis=0, return_index=True)
-        repeated: Bools = np.ones(high.shape[0], np.bool_)
-        repeated[first] = False
-        seen: Bools = (out | repeated) & ((high != 0) | (low != 0))
-        return seen
+            if generation.count:
+                tables.contains_ids(generation.table, high, low, out)
+        tables.repeated_ids(high, low, out)
+        return out
 
     def add(self, high: U64, low: U64) -> None:
         """Remember these ids."""

@@ -14,6 +14,7 @@ from cdp_store.dedupe import BatchIds, MessageIds
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.kernels import names
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DELTA_EVENTS_MAX
 from cdp_store.memory import PartitionMemory
 from cdp_store.records import ATTRIBUTES, RecordBatch
@@ -80,8 +81,8 @@ class Partition:
         high, low = self._message_ids.hash(batch.message_ids)
         with self._lock:
             seen = self._message_ids.seen(high, low) | pending.seen(high, low)
-            rejections = self._name_overflow(batch, ~seen)
-        kept = ~seen
+            kept = ~seen
+            rejections = self._name_overflow(batch, kept)
         kept[[rejection.record for rejection in rejections]] = False
         pending.add(high[kept], low[kept])
         admitted = batch if kept.all() else batch.take(np.flatnonzero(kept))
@@ -167,30 +168,42 @@ class Partition:
         return worked
 
     def _name_overflow(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:
-        schema, is_attributes = self._memory.schema, batch.is_attributes()
-        owners = np.repeat(np.arange(len(batch)), batch.property_counts())
-        rejections = dict[int, Rejection]()
-        events = np.flatnonzero(kept & ~is_attributes)
-        uses = (
-            (schema.events, batch.names, batch.record_names[events], events),
-            *(
-                (table, batch.keys, batch.triple_keys[chosen], owners[chosen])
-                for table, side in ((schema.properties, ~is_attributes), (schema.attributes, is_attributes))
-                for chosen in (np.flatnonzero((kept & side)[owners]),)
-            ),
+        """Registers the names of the kept records, but for those beyond a limit: the rejections of who has them."""
+        schema, rejections = self._memory.schema, dict[int, Rejection]()
+        of_events, properties, attributes = (np.zeros(len(known), np.bool_) for known in _names_thrice(batch))
+        names.mark_mentioned(
+            batch.record_names, batch.property_offsets, batch.triple_keys, kept, of_events, properties, attributes
         )
-        for table, names, used, records in uses:
-            numbers = np.flatnonzero(np.bincount(used, minlength=len(names)))
-            over = table.overflow(names[number] for number in numbers)
+        for table, known, mentioned in (
+            (schema.events, batch.names, of_events),
+            (schema.properties, batch.keys, properties),
+            (schema.attributes, batch.keys, attributes),
+        ):
+            numbers = np.flatnonzero(mentioned).tolist()
+            over = table.overflow(known[number] for number in numbers)
             for number in numbers:
-                if names[number] not in over:
-                    table.number(names[number])
+                if known[number] not in over:
+                    table.number(known[number])
                     continue
                 code = f"{table.what}_names_limit".upper()
-                message = f"{table.what} name {names[number]!r} is new, and {table.limit} names are known already"
-                for record in records[used == number]:
-                    rejections.setdefault(int(record), Rejection(int(record), code, message))
+                message = f"{table.what} name {known[number]!r} is new, and {table.limit} names are known already"
+                for record in _mentioning(batch, table.what, number, kept):
+                    rejections.setdefault(record, Rejection(record, code, message))
         return list(rejections.values())
+
+
+def _names_thrice(batch: RecordBatch) -> tuple[tuple[str, ...], ...]:
+    """The names that can be event names, property names and attribute names."""
+    return batch.names, batch.keys, batch.keys
+
+
+def _mentioning(batch: RecordBatch, what: str, number: int, kept: Bools) -> list[int]:
+    """Kept records with event name, property or attribute `number` of the batch, ascending."""
+    if what == "event":
+        return [*map(int, np.flatnonzero(kept & (batch.record_names == number)))]
+    owners = np.repeat(np.arange(len(batch)), batch.property_counts())[batch.triple_keys == number]
+    side = batch.is_attributes() if what == "attribute" else ~batch.is_attributes()
+    return [*map(int, np.unique(owners[(kept & side)[owners]]))]
 
 
 assert ATTRIBUTES == 0xFFFF, "name numbers of events must stay below the mark of attribute records"

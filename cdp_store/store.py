@@ -129,7 +129,9 @@ class Store:
             if known is not None:
                 outcomes.append(Outcome(known, 0, len(delivery.batch)))
                 continue
-            group_ids = ids.setdefault(delivery.partition, partition.pending_ids())
+            group_ids = ids.get(delivery.partition)
+            if group_ids is None:
+                group_ids = ids[delivery.partition] = partition.pending_ids()
             admission = partition.admit(delivery.batch, group_ids)
             sequence = sequences.get(delivery.partition, partition.sequence)
             if len(admission.batch):

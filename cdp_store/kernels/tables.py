@@ -175,6 +175,26 @@ def contains_ids(table: U64, high: U64, low: U64, out: Bools) -> None:
 
 
 @kernel
+def repeated_ids(high: U64, low: U64, out: Bools) -> None:
+    """out[i] |= whether (high[i], low[i]) stands earlier in the arrays too; (0, 0) never does."""
+    capacity = 16
+    while capacity < 2 * high.shape[0]:
+        capacity *= 2
+    first = np.full(capacity, -1, np.int64)
+    mask = np.uint64(capacity - 1)
+    for i in range(high.shape[0]):
+        if high[i] == 0 and low[i] == 0:
+            continue
+        slot = low[i] & mask
+        while first[slot] >= 0 and (high[first[slot]] != high[i] or low[first[slot]] != low[i]):
+            slot = (slot + np.uint64(1)) & mask
+        if first[slot] >= 0:
+            out[i] = True
+        else:
+            first[slot] = i
+
+
+@kernel
 def insert_ids(table: U64, high: U64, low: U64) -> int:
     """Put each (high[i], low[i]) into `table` unless present; returns how many were new."""
     mask = np.uint64(table.shape[0] - 1)
