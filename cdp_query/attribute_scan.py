@@ -59,6 +59,7 @@ def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, s
 
     for span in spans(view, node.attribute, instant_ms):
         stats.chunks += 1
+        stats.rows += span.kinds.shape[0]
         part = mask[span.first_row : span.first_row + span.kinds.shape[0]]
         for kind, values in span.values.items():
             held_kind = span.kinds[: values.shape[0]] == kind

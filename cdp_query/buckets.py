@@ -12,5 +12,6 @@ def bucket_mask(view: PartitionView, node: BoundBucket, stats: NodeStats) -> Boo
     """Which rows lie in the buckets asked for: bool[row_count]."""
     buckets = view.buckets
     stats.bytes += buckets.nbytes
+    stats.rows += view.row_count
     mask: Bools = (buckets >= node.first) & (buckets <= node.last)
     return mask

@@ -55,6 +55,7 @@ def _attribute_numbers(view: PartitionView, attribute: int | None, instant_ms: i
     numbers: F64 = np.full(view.row_count, np.nan)
     for span in spans(view, attribute, instant_ms):
         stats.chunks += 1
+        stats.rows += span.kinds.shape[0]
         part = numbers[span.first_row : span.first_row + span.kinds.shape[0]]
         for kind, values in span.values.items():
             held = np.flatnonzero(span.kinds[: values.shape[0]] == kind)

@@ -24,7 +24,12 @@ from cdp_store.view import PartitionView
 
 def prepare(text: str, by: str | None, context: tree.Context) -> tree.Question:
     """Text as typed to a checked, rewritten tree; `by` makes a breakdown of it."""
-    return check(_with_breakdown(parse(text), by), context)
+    return check(read(text, by), context)
+
+
+def read(text: str, by: str | None) -> tree.Question:
+    """Text as typed to a tree that is not checked yet; `by` makes a breakdown of it."""
+    return _with_breakdown(parse(text), by)
 
 
 def check(question: tree.Question, context: tree.Context) -> tree.Question:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(slots=True)
 class NodeStats:
-    """Counters of one node."""
+    """Counters of one node; `rows` are profiles whose attribute, bucket or creation was read."""
 
     chunks: int = 0
     chunks_pruned: int = 0
@@ -19,6 +19,7 @@ class NodeStats:
     rows_true: int = 0
     type_mismatch: int = 0
     nanoseconds: int = 0
+    rows: int = 0
 
     def add(self, other: NodeStats) -> None:
         """Add another node's counters to these."""

@@ -20,11 +20,14 @@ from cdp_router.wire.values import to_timestamp
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """All an answer is made of; `clock_ms` is the monotonic clock when the question came in."""
+    """All an answer is made of: the question as asked and as evaluated, after checks and rewrite rules.
 
+    `clock_ms` is the monotonic clock when the question came in.
+    """
+
+    asked: tree.Question
     question: tree.Question
     context: tree.Context
-    text: str
     partial: Partial
     coverage: query_pb2.Coverage
     warnings: Sequence[str]
@@ -51,7 +54,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         population=partial.population,
         as_of=to_timestamp(parts.context.as_of_ms),
         tz=parts.context.tz,
-        text=parts.text,
+        text=print_question(parts.asked),
         breakdown=_breakdown(partial),
         funnel=_funnel(parts.question, partial),
         coverage=parts.coverage,
@@ -64,6 +67,8 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         milliseconds=monotonic_ms() - parts.clock_ms,
         engine_milliseconds=parts.engine_ms,
         plan_hash=_plan_hash(parts.question),
+        rows_scanned=scanned.rows,
+        question=to_question(parts.asked),
     )
 
 
@@ -99,6 +104,7 @@ def _explanation(parts: Answering) -> list[query_pb2.StepExplanation]:
             rows_true=stats.rows_true,
             type_mismatches=stats.type_mismatch,
             milliseconds=stats.nanoseconds / 1e6,
+            rows=stats.rows,
         )
         for number, (depth, text) in enumerate(_described(parts.question))
         for stats in (parts.partial.stats.get(number, NodeStats()),)

@@ -10,7 +10,6 @@ from cdp.v1 import query_pb2, shard_pb2
 
 from cdp_query import pipeline, tree
 from cdp_query.bind import Names, names_of
-from cdp_query.language import print_question
 from cdp_query.language.suggest import nearest
 from cdp_query.partial import merge_all
 from cdp_router.answers import Answering, answer
@@ -34,11 +33,11 @@ from cdp_store.values import to_ms
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A question ready to be scattered."""
+    """A question as it came and ready to be scattered."""
 
+    asked: tree.Question
     question: tree.Question
     context: tree.Context
-    text: str
 
 
 class Queries:
@@ -67,9 +66,9 @@ class Queries:
         warnings = await self._unknown_names(asked.question, partial.known, deadline, strict=request.strict)
         return answer(
             Answering(
+                asked.asked,
                 asked.question,
                 asked.context,
-                asked.text,
                 partial,
                 self._coverage(evaluations),
                 warnings,
@@ -155,12 +154,11 @@ class Queries:
             if request.by:
                 raise RequestInvalid("by", "goes with a text; a tree says breakdown itself")
             question = from_question(request.tree)
-            text = print_question(question)
-            return _Asked(pipeline.check(question, context), context, text)
-        if not request.text:
+        elif request.text:
+            question = pipeline.read(request.text, request.by or None)
+        else:
             raise RequestInvalid("question", "a text or a tree must be given")
-        question = pipeline.prepare(request.text, request.by or None, context)
-        return _Asked(question, context, print_question(question))
+        return _Asked(question, pipeline.check(question, context), context)
 
     def _context(self, request: query_pb2.QueryRequest | query_pb2.MembersRequest) -> tree.Context:
         as_of_ms = self._clock.now_ms()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
 import typer
-from cdp.v1 import query_pb2
+from cdp.v1 import query_pb2, segment_pb2
 from google.protobuf import json_format
 from rich.table import Table
 
@@ -26,7 +27,10 @@ def query(
         typer.Argument(
             help="""The question, such as: count("Charged", last: 30d) >= 3 and plan = "gold".""", show_default=False
         ),
-    ],
+    ] = "",
+    tree: Annotated[
+        Path | None, typer.Option(help="Ask the question in this file: JSON of cdp.v1.Question.", metavar="FILE")
+    ] = None,
     address: Address = DEFAULT_ADDRESS,
     ids: Annotated[bool, typer.Option("--ids", help="Print the members' ids, one a line.")] = False,
     by: Annotated[
@@ -42,26 +46,45 @@ def query(
     """Ask which users: count them, list them, or break them down."""
     if ids and (by or explain):
         fail("--ids goes with neither --by nor --explain", 2)
+    question = _question(text, tree)
     stamp = None if as_of is None else to_timestamp(to_ms(parse_instant(as_of, "--as-of")))
     with connected(address) as client:
         if ids:
-            _print_ids(client, query_pb2.MembersRequest(text=text, as_of=stamp, tz=tz, strict=strict), as_json)
+            request = query_pb2.MembersRequest(as_of=stamp, tz=tz, strict=strict)
+            if question is None:
+                request.text = text
+            else:
+                request.segment.CopyFrom(_segment(question))
+            _print_ids(client, request, as_json)
             return
-        answer = client.query(
-            query_pb2.QueryRequest(
-                text=text,
-                by=by,
-                as_of=stamp,
-                tz=tz,
-                strict=strict,
-                explain=explain,
-                allow_partial=allow_partial,
-            )
+        asked = query_pb2.QueryRequest(
+            by=by, as_of=stamp, tz=tz, strict=strict, explain=explain, allow_partial=allow_partial, tree=question
         )
+        if question is None:
+            asked.text = text
+        answer = client.query(asked)
     if as_json:
         print_json(answer)
     else:
         _print_answer(answer)
+
+
+def _question(text: str, tree: Path | None) -> segment_pb2.Question | None:
+    """The question of a file; None when the text is the question."""
+    if bool(text) == (tree is not None):
+        fail("give a question: either a text or --tree FILE", 2)
+    if tree is None:
+        return None
+    try:
+        return json_format.Parse(tree.read_text(encoding="utf-8"), segment_pb2.Question())
+    except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
+        fail(f"--tree {tree}: {error}", 2)
+
+
+def _segment(question: segment_pb2.Question) -> segment_pb2.Segment:
+    if question.WhichOneof("form") != "segment":
+        fail("--ids lists the members of a segment; this question is a report", 2)
+    return question.segment
 
 
 def print_json(answer: query_pb2.QueryResponse) -> None:
@@ -104,7 +127,7 @@ def _print_answer(answer: query_pb2.QueryResponse) -> None:
     flags = f"   flags: {', '.join(answer.flags)}" if answer.flags else ""
     OUT.print(
         f"as of {answer.as_of.ToDatetime().isoformat()}Z   {covered}   {answer.milliseconds:.1f} ms"
-        f"   {answer.events_scanned:,} events, {answer.bytes_scanned:,} bytes{flags}",
+        f"   {answer.rows_scanned:,} rows, {answer.events_scanned:,} events, {answer.bytes_scanned:,} bytes{flags}",
         soft_wrap=True,
     )
     if answer.explanation:
@@ -140,13 +163,14 @@ def _breakdown_table(answer: query_pb2.QueryResponse) -> Table:
 
 
 def _explanation_table(answer: query_pb2.QueryResponse) -> Table:
-    table = Table("step", "users", "chunks", "pruned", "events", "bytes", "ms", box=None, pad_edge=False)
+    table = Table("step", "users", "chunks", "pruned", "rows", "events", "bytes", "ms", box=None, pad_edge=False)
     for step in answer.explanation:
         table.add_row(
             "  " * step.depth + step.text,
             f"{step.rows_true:,}",
             f"{step.chunks:,}",
             f"{step.chunks_pruned:,}",
+            f"{step.rows:,}",
             f"{step.events:,}",
             f"{step.bytes:,}",
             f"{step.milliseconds:.2f}",

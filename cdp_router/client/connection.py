@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 from cdp.v1 import (
@@ -15,6 +15,7 @@ from cdp.v1 import (
     ingest_pb2_grpc,
     query_pb2,
     query_pb2_grpc,
+    segment_pb2,
 )
 from google.rpc import error_details_pb2, status_pb2
 
@@ -52,6 +53,13 @@ class ClusterUnreachable(Exception):
         self.address = address
 
 
+class Asked(Protocol):
+    """What can be asked: a segment or a report."""
+
+    def question(self) -> segment_pb2.Question:
+        """The question as a message."""
+
+
 class Client:
     """A synchronous client of one router. Safe to use from several threads."""
 
@@ -86,6 +94,10 @@ class Client:
     def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
         """Ask a question."""
         return self._translated(lambda: self._query.Query(request, timeout=timeout_seconds))
+
+    def ask(self, question: Asked, timeout_seconds: float = 30.0, **options: Any) -> query_pb2.QueryResponse:
+        """Ask a question built with cdp_router.client.questions; `options` are fields of QueryRequest."""
+        return self.query(query_pb2.QueryRequest(tree=question.question(), **options), timeout_seconds)
 
     def members(
         self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0

@@ -26,6 +26,7 @@ def to_evaluation(partial: Partial, answered: Iterable[ingest_pb2.PartitionPosit
             rows_true=stats.rows_true,
             type_mismatches=stats.type_mismatch,
             nanoseconds=stats.nanoseconds,
+            rows=stats.rows,
         )
         for node, stats in partial.stats.items()
     ]
@@ -52,6 +53,7 @@ def from_evaluation(message: shard_pb2.EvaluateResponse) -> Partial:
             counters.rows_true,
             counters.type_mismatches,
             counters.nanoseconds,
+            counters.rows,
         )
         for counters in message.counters
     }

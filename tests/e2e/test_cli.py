@@ -390,3 +390,21 @@ def test_the_status_shows_shards_sizes_and_names(people: str) -> None:
     found = json.loads(cdp("status", "--json", "--address", people).stdout)
     assert found["partition_count"] == 16
     assert [shard["reachable"] for shard in found["shards"]] == [True, True]
+
+
+def test_a_question_goes_out_as_json_and_comes_back(people: str, write: Write) -> None:
+    text = 'count("cli.seen", n >= 1) >= 2'
+    printed = json.loads(cdp("query", text, "--json", "--address", people).stdout)
+    path = write("question.json", json.dumps(printed["question"]))
+    answered = json.loads(cdp("query", "--tree", path, "--json", "--address", people).stdout)
+    assert (answered["text"], answered["count"]) == (text, printed["count"]) == (text, "1")
+    assert cdp("query", "--tree", path, "--ids", "--address", people).stdout == "cli-ann\n"
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"segment": {"no_such": 1}}', '{"funnel": []}'])
+def test_a_question_in_json_that_is_none_is_one_message(people: str, write: Write, content: str) -> None:
+    path = write("question.json", content)
+    done = cdp("query", "--tree", path, "--address", people, check=False)
+    assert done.returncode == 2 or "must be given" in done.stderr
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr

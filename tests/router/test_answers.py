@@ -9,7 +9,7 @@ from cdp.v1 import ingest_pb2, query_pb2
 
 from cdp_query import tree
 from cdp_query.bind import Names
-from cdp_query.language import parse, print_question
+from cdp_query.language import parse
 from cdp_query.partial import NONE_KEY, Partial, merge_all
 from cdp_query.stats import NodeStats
 from cdp_router.answers import Answering, answer
@@ -30,9 +30,9 @@ def _coverage(answered: int = 4, total: int = 4) -> query_pb2.Coverage:
 def _answer(partial: Partial, text: str = TEXT, **changed: Any) -> query_pb2.QueryResponse:
     question = changed.pop("question", None) or parse(text)
     given: dict[str, Any] = {
+        "asked": question,
         "question": question,
         "context": tree.Context(NOW_MS, "Europe/Berlin"),
-        "text": print_question(question),
         "partial": partial,
         "coverage": _coverage(),
         "warnings": [],
@@ -72,7 +72,9 @@ def test_flags_name_type_mismatches_and_unknown_names() -> None:
 
 
 def test_what_was_scanned_is_summed_over_the_nodes() -> None:
-    found = _answer(Partial(stats={1: NodeStats(events=3, bytes=40), 3: NodeStats(events=4, bytes=2)}))
+    stats = {1: NodeStats(events=3, bytes=40, rows=5), 3: NodeStats(events=4, bytes=2, rows=6)}
+    found = _answer(Partial(stats=stats))
+    assert found.rows_scanned == 11
     assert (found.events_scanned, found.bytes_scanned) == (7, 42)
 
 

@@ -20,7 +20,7 @@ def _loaded(module: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("module", ["cdp_router.client", "cdp_router.cli.app"])
+@pytest.mark.parametrize("module", ["cdp_router.client", "cdp_router.client.questions", "cdp_router.cli.app"])
 def test_neither_compiler_nor_server_is_loaded(module: str) -> None:
     loaded = _loaded(module)
     assert module in loaded

@@ -164,6 +164,7 @@ class StepExplanation(_message.Message):
     ROWS_TRUE_FIELD_NUMBER: _builtins.int
     TYPE_MISMATCHES_FIELD_NUMBER: _builtins.int
     MILLISECONDS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
     depth: _builtins.int
     """Nesting, 0 for the whole question."""
     text: _builtins.str
@@ -175,6 +176,8 @@ class StepExplanation(_message.Message):
     type_mismatches: _builtins.int
     milliseconds: _builtins.float
     """Summed over partitions; parts include what is nested in them."""
+    rows: _builtins.int
+    """Profiles whose attributes were read."""
     def __init__(
         self,
         *,
@@ -187,10 +190,11 @@ class StepExplanation(_message.Message):
         rows_true: _builtins.int = ...,
         type_mismatches: _builtins.int = ...,
         milliseconds: _builtins.float = ...,
+        rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "chunks_pruned", b"chunks_pruned", "depth", b"depth", "events", b"events", "milliseconds", b"milliseconds", "rows_true", b"rows_true", "text", b"text", "type_mismatches", b"type_mismatches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "chunks_pruned", b"chunks_pruned", "depth", b"depth", "events", b"events", "milliseconds", b"milliseconds", "rows", b"rows", "rows_true", b"rows_true", "text", b"text", "type_mismatches", b"type_mismatches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -217,6 +221,8 @@ class QueryResponse(_message.Message):
     MILLISECONDS_FIELD_NUMBER: _builtins.int
     PLAN_HASH_FIELD_NUMBER: _builtins.int
     ENGINE_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    ROWS_SCANNED_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     population: _builtins.int
     """|U|, the profiles that existed at as_of."""
@@ -232,6 +238,8 @@ class QueryResponse(_message.Message):
     """Identifies the question whatever its spelling."""
     engine_milliseconds: _builtins.float
     """The part of milliseconds that the slowest shard spent in its engine."""
+    rows_scanned: _builtins.int
+    """Profiles whose attributes were read, once for each time they were; events are in events_scanned."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -248,6 +256,10 @@ class QueryResponse(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def explanation(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepExplanation]: ...
+    @_builtins.property
+    def question(self) -> _segment_pb2.Question:
+        """The question as understood; its protobuf JSON is the JSON form of the question."""
+
     def __init__(
         self,
         *,
@@ -268,10 +280,12 @@ class QueryResponse(_message.Message):
         milliseconds: _builtins.float = ...,
         plan_hash: _builtins.str = ...,
         engine_milliseconds: _builtins.float = ...,
+        rows_scanned: _builtins.int = ...,
+        question: _segment_pb2.Question | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "coverage", b"coverage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "coverage", b"coverage", "question", b"question"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "funnel", b"funnel", "milliseconds", b"milliseconds", "plan_hash", b"plan_hash", "population", b"population", "text", b"text", "tz", b"tz", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "funnel", b"funnel", "milliseconds", b"milliseconds", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "rows_scanned", b"rows_scanned", "text", b"text", "tz", b"tz", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -196,6 +196,7 @@ class NodeCounters(_message.Message):
     ROWS_TRUE_FIELD_NUMBER: _builtins.int
     TYPE_MISMATCHES_FIELD_NUMBER: _builtins.int
     NANOSECONDS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
     node: _builtins.int
     chunks: _builtins.int
     chunks_pruned: _builtins.int
@@ -204,6 +205,7 @@ class NodeCounters(_message.Message):
     rows_true: _builtins.int
     type_mismatches: _builtins.int
     nanoseconds: _builtins.int
+    rows: _builtins.int
     def __init__(
         self,
         *,
@@ -215,10 +217,11 @@ class NodeCounters(_message.Message):
         rows_true: _builtins.int = ...,
         type_mismatches: _builtins.int = ...,
         nanoseconds: _builtins.int = ...,
+        rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "chunks_pruned", b"chunks_pruned", "events", b"events", "nanoseconds", b"nanoseconds", "node", b"node", "rows_true", b"rows_true", "type_mismatches", b"type_mismatches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "chunks_pruned", b"chunks_pruned", "events", b"events", "nanoseconds", b"nanoseconds", "node", b"node", "rows", b"rows", "rows_true", b"rows_true", "type_mismatches", b"type_mismatches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,203 @@
+"""Questions from Python expressions, as the messages of cdp.v1:
+
+    (attr("plan") == "gold") & (count("Charged", prop("amount") >= 10).last("30d") >= 3)
+
+Everything a text can say has its form here; the result is what the text would give. A comparison yields a segment,
+so `==` and `!=` of these objects do not compare them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cdp.v1 import segment_pb2 as pb
+
+from cdp_router.client.expressions import SET, UNSET, Compared, Filter, Report, Segment, attr, prop
+from cdp_router.client.literals import literal, span
+from cdp_router.client.windows import Windowed
+
+__all__ = [
+    "SET",
+    "UNSET",
+    "Events",
+    "Filter",
+    "Report",
+    "Segment",
+    "attr",
+    "avg_of",
+    "bucket",
+    "count",
+    "did",
+    "everyone",
+    "first_time",
+    "funnel",
+    "last_time",
+    "max_of",
+    "min_of",
+    "prop",
+    "sequence",
+    "sum_of",
+]
+
+
+class Events:
+    """Events with one of some names that pass all filters."""
+
+    def __init__(self, names: str | Sequence[str], *filters: Filter) -> None:
+        given = [names] if isinstance(names, str) else list(names)
+        self._message = pb.EventSet(names=given)
+        if filters:
+            whole = filters[0] if len(filters) == 1 else Filter(_all_of(filters))
+            self._message.where.CopyFrom(whole.message())
+
+    def message(self) -> pb.EventSet:
+        """The events as a message."""
+        return self._message
+
+
+class did(Segment, Windowed):  # noqa: N801  # reads as a word of the language
+    """Users who did it at least once in the window."""
+
+    def __init__(self, names: str | Sequence[str], *filters: Filter) -> None:
+        super().__init__(pb.Segment(did=pb.DidTest(events=Events(names, *filters).message())))
+
+    def _window(self) -> pb.Window:
+        return self._message.did.window
+
+
+class _Measure(Compared, Windowed):
+    def __init__(self, message: pb.Segment) -> None:
+        self._message = message
+
+    def _test_message(self) -> Any:
+        return getattr(self._message, str(self._message.WhichOneof("node")))
+
+    def _window(self) -> pb.Window:
+        window: pb.Window = self._test_message().window
+        return window
+
+    def _compare(self, operator: Any, value: Any) -> Segment:
+        found = pb.Segment()
+        found.CopyFrom(self._message)
+        test = getattr(found, str(found.WhichOneof("node")))
+        test.operator = operator
+        test.value.CopyFrom(literal(value))
+        return Segment(found)
+
+
+class count(_Measure):  # noqa: N801  # reads as a word of the language
+    """How often it was done in the window, to be compared."""
+
+    def __init__(self, names: str | Sequence[str], *filters: Filter) -> None:
+        super().__init__(pb.Segment(count=pb.CountTest(events=Events(names, *filters).message())))
+
+    def exclude_zero(self) -> count:
+        """Leave out users who never did it."""
+        self._message.count.exclude_zero = True
+        return self
+
+
+def _aggregate(function: Any, name: str, names: str | Sequence[str], filters: Sequence[Filter]) -> _Measure:
+    events = Events(names, *filters).message()
+    return _Measure(pb.Segment(aggregate=pb.AggregateTest(function=function, property=name, events=events)))
+
+
+def sum_of(names: str | Sequence[str], name: str, *filters: Filter) -> _Measure:
+    """The sum of a property over the events in the window, to be compared."""
+    return _aggregate(pb.AGGREGATE_FUNCTION_SUM, name, names, filters)
+
+
+def min_of(names: str | Sequence[str], name: str, *filters: Filter) -> _Measure:
+    """The smallest value of a property over the events in the window, to be compared."""
+    return _aggregate(pb.AGGREGATE_FUNCTION_MIN, name, names, filters)
+
+
+def max_of(names: str | Sequence[str], name: str, *filters: Filter) -> _Measure:
+    """The largest value of a property over the events in the window, to be compared."""
+    return _aggregate(pb.AGGREGATE_FUNCTION_MAX, name, names, filters)
+
+
+def avg_of(names: str | Sequence[str], name: str, *filters: Filter) -> _Measure:
+    """The mean of a property over the events in the window, to be compared."""
+    return _aggregate(pb.AGGREGATE_FUNCTION_AVG, name, names, filters)
+
+
+class _Occurrence(Segment, Windowed):
+    def __init__(self, occurrence: Any, names: str | Sequence[str], filters: Sequence[Filter]) -> None:
+        events = Events(names, *filters).message()
+        super().__init__(pb.Segment(occurrence=pb.OccurrenceTest(occurrence=occurrence, events=events)))
+
+    def _window(self) -> pb.Window:
+        return self._message.occurrence.window
+
+
+def first_time(names: str | Sequence[str], *filters: Filter) -> _Occurrence:
+    """The first such event ever lies in the window, which must be given."""
+    return _Occurrence(pb.OCCURRENCE_FIRST, names, filters)
+
+
+def last_time(names: str | Sequence[str], *filters: Filter) -> _Occurrence:
+    """The last such event lies in the window, which must be given."""
+    return _Occurrence(pb.OCCURRENCE_LAST, names, filters)
+
+
+Step = str | Events
+
+
+class _Steps(Windowed):
+    """Options of sequences and funnels."""
+
+    def _steps(self) -> pb.Steps:
+        raise NotImplementedError
+
+    def _window(self) -> pb.Window:
+        return self._steps().window
+
+    def within(self, length: str) -> Any:
+        """At most so long from the first to the last step."""
+        self._steps().within.CopyFrom(span(length))
+        return self
+
+    def strict_ties(self) -> Any:
+        """Events of one timestamp do not follow each other."""
+        self._steps().strict_ties = True
+        return self
+
+
+class sequence(Segment, _Steps):  # noqa: N801  # reads as a word of the language
+    """Users who did the steps in order."""
+
+    def __init__(self, *steps: Step) -> None:
+        super().__init__(pb.Segment(sequence=_steps(steps)))
+
+    def _steps(self) -> pb.Steps:
+        return self._message.sequence
+
+
+class funnel(Report, _Steps):  # noqa: N801  # reads as a word of the language
+    """How many users reached each step."""
+
+    def __init__(self, *steps: Step) -> None:
+        super().__init__(pb.Question(funnel=_steps(steps)))
+
+    def _steps(self) -> pb.Steps:
+        return self._message.funnel
+
+
+def _steps(steps: Sequence[Step]) -> pb.Steps:
+    return pb.Steps(steps=[(Events(step) if isinstance(step, str) else step).message() for step in steps])
+
+
+def everyone() -> Segment:
+    """The whole population."""
+    return Segment(pb.Segment(everyone=pb.Everyone()))
+
+
+def bucket(first: int, last: int) -> Segment:
+    """Profiles in buckets first to last of 0 to 999."""
+    return Segment(pb.Segment(bucket=pb.BucketTest(first=first, last=last)))
+
+
+def _all_of(filters: Sequence[Filter]) -> pb.Filter:
+    return pb.Filter(all=pb.Filters(items=[item.message() for item in filters]))

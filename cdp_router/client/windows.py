@@ -1,0 +1,113 @@
+"""Windows of questions as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Final, TypeVar
+
+from cdp.v1 import segment_pb2 as pb
+
+from cdp_router.client.literals import literal, span
+
+Own = TypeVar("Own", bound="Windowed")
+Moment = str | date
+_UNITS: Final[Mapping[str, pb.CalendarUnit.ValueType]] = {
+    "day": pb.CALENDAR_UNIT_DAY,
+    "week": pb.CALENDAR_UNIT_WEEK,
+    "month": pb.CALENDAR_UNIT_MONTH,
+    "year": pb.CALENDAR_UNIT_YEAR,
+}
+
+
+class Windowed:
+    """What a window can be put on; each method sets the window and gives the object back."""
+
+    def _window(self) -> pb.Window:
+        raise NotImplementedError
+
+    def last(self: Own, length: str) -> Own:
+        """(T - length, T]."""
+        return self._set(last=length)
+
+    def last_calendar(self: Own, length: str) -> Own:
+        """Whole local days, weeks, months or years before the current one, and the current one so far."""
+        return self._set(last_calendar=length)
+
+    def between_dates(self: Own, start: Moment, end: Moment) -> Own:
+        """Two dates, both included, or two instants, half open."""
+        return self._set(between=(start, end))
+
+    def before(self: Own, moment: Moment) -> Own:
+        """Before a date or instant."""
+        return self._set(before=moment)
+
+    def after(self: Own, moment: Moment) -> Own:
+        """After a date or instant."""
+        return self._set(after=moment)
+
+    def days_ago(self: Own, days: int) -> Own:
+        """Exactly that local day."""
+        return self._set(days_ago=days)
+
+    def ago(self: Own, near: str, far: str) -> Own:
+        """(T - far, T - near]."""
+        return self._set(ago=(near, far))
+
+    def more_than_ago(self: Own, length: str) -> Own:
+        """Up to T - length."""
+        return self._set(more_than_ago=length)
+
+    def this(self: Own, unit: str) -> Own:
+        """The current day, week, month or year so far."""
+        return self._set(this=unit)
+
+    def previous(self: Own, unit: str) -> Own:
+        """The day, week, month or year before the current one."""
+        return self._set(previous=unit)
+
+    def _set(self: Own, **form: Any) -> Own:
+        window = window_of(form)
+        assert window is not None
+        self._window().CopyFrom(window)
+        return self
+
+
+def window_of(form: Mapping[str, Any]) -> pb.Window | None:
+    """The window of one keyword, named as the methods of Windowed (dates: between=(start, end)); None of none."""
+    if not form:
+        return None
+    name = next(iter(form)) if len(form) == 1 else ""
+    value: Any = form.get(name)
+    match name:
+        case "last":
+            return pb.Window(last=span(value))
+        case "last_calendar":
+            return pb.Window(last_calendar=span(value))
+        case "more_than_ago":
+            return pb.Window(more_than_ago=span(value))
+        case "between":
+            return pb.Window(from_to=pb.FromTo(start=_moment(value[0]), end=_moment(value[1])))
+        case "before":
+            return pb.Window(before=_moment(value))
+        case "after":
+            return pb.Window(after=_moment(value))
+        case "days_ago":
+            return pb.Window(days_ago=value)
+        case "ago":
+            return pb.Window(ago=pb.Ago(near=span(value[0]), far=span(value[1])))
+        case "this":
+            return pb.Window(this=_unit(value))
+        case "previous":
+            return pb.Window(previous=_unit(value))
+    raise TypeError(f"{', '.join(form)}: one window must be given, such as last='30d'")
+
+
+def _moment(moment: Moment) -> str:
+    return literal(moment).moment if isinstance(moment, date) else moment
+
+
+def _unit(unit: str) -> pb.CalendarUnit.ValueType:
+    if unit not in _UNITS:
+        raise ValueError(f"{unit!r} is none of {', '.join(_UNITS)}")
+    return _UNITS[unit]
