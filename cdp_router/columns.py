@@ -73,8 +73,8 @@ def columnarise_arrow(stream: bytes, batch_id: bytes, now_ms: int) -> tuple[Reco
     table = _read(stream)
     checks = _Checks(table.num_rows)
     identities, record_identities = _identities(table, checks)
-    times = _times(table, checks, now_ms)
     names, record_names = _names(table, checks)
+    times = _times(table, checks, now_ms)
     message_ids = _message_ids(table, checks)
     columns = [
         (name, column)
@@ -166,7 +166,8 @@ def _times(table: pa.Table, checks: _Checks, now_ms: int) -> I64:
     checks.reject(_bools(pc.is_null(column)), "TIME_INVALID", "time must be given")
     times = _milliseconds("time", column)
     ahead = times > now_ms + FUTURE_SKEW_MS
-    checks.reject(times < TIME_MIN_MS, "TIME_INVALID", "time lies before the year 1; is its unit ms?")
+    beyond = (times < TIME_MIN_MS) | (times > TIME_MAX_MS)
+    checks.reject(beyond, "TIME_INVALID", "time is not between the years 1 and 9999; is its unit right?")
     checks.reject(ahead, "TIME_IN_FUTURE", "time is more than 24 hours ahead of the server's clock")
     return times
 

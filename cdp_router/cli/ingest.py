@@ -11,20 +11,25 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import typer
 from cdp.v1 import ingest_pb2
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cdp_router.cli.column_mapping import columns_mappable, map_columns
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, parse_instant
 from cdp_router.cli.mapping import ColumnMapping, RowRejected, to_row
-from cdp_router.cli.sources import Source, SourceInvalid, open_source
+from cdp_router.cli.sources import Found, Source, SourceInvalid, found_rows, open_source
 from cdp_router.client import Client
-from cdp_router.limits import ROWS_BYTES_MAX
+from cdp_router.limits import COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
 from cdp_store.values import to_ms
 
 _ROWS_PER_BATCH: Final = 4000
 _BATCH_BYTES: Final = ROWS_BYTES_MAX * 3 // 4
+_COLUMN_BYTES: Final = COLUMNS_BYTES_MAX // 2
 _BATCHES_IN_FLIGHT: Final = 4
 _EXAMPLES: Final = 3
 
@@ -43,11 +48,22 @@ class _Rejections:
             examples.append(f"{place}: {message}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A part of a file as a batch: its encoding, the line or row of each record, how far it reaches into the file."""
+
+    encoding: str
+    content: bytes
+    lines: Sequence[int] | npt.NDArray[np.int64]
+    done: int
+
+
 @dataclass(slots=True)
 class _Sent:
-    """A batch on its way: where its rows stood in the file."""
+    """A batch on its way: where its records stood in the file."""
 
-    places: list[str]
+    source: Source
+    piece: _Piece
     result: Future[ingest_pb2.BatchResult]
 
 
@@ -66,57 +82,77 @@ class _Loading:
 
     def load(self, source: Source, task: TaskID) -> None:
         """Send a file; returns when all of it is acknowledged."""
-        for number, (rows, places, done) in enumerate(self._batches(source)):
-            self._send(source, number, rows, places)
-            self.progress.update(task, completed=done, rows=self.accepted + self.duplicates)
+        in_columns = source.columns is not None and columns_mappable(source.columns.schema, self.mapping)
+        pieces = self._pieces_of_columns(source) if in_columns else self._pieces_of_rows(source, source.read())
+        # The same file sent again gives the same ids, so that an interrupted run can simply be repeated.
+        content = _digest(source.path) if in_columns else b""
+        for number, piece in enumerate(pieces):
+            self._send(source, number, piece, content)
+            self.progress.update(task, completed=piece.done, rows=self.accepted + self.duplicates)
             while len(self.in_flight) >= _BATCHES_IN_FLIGHT:
                 self._settle()
         while self.in_flight:
             self._settle()
         self.progress.update(task, completed=source.size, rows=self.accepted + self.duplicates)
 
-    def _batches(self, source: Source) -> Iterator[tuple[list[bytes], list[str], int]]:
-        rows, places, size, done = list[bytes](), list[str](), 0, 0
-        for found in source.read():
+    def _pieces_of_columns(self, source: Source) -> Iterator[_Piece]:
+        assert source.columns is not None
+        before = 0
+        for batch in source.columns.read():
+            for part in _within_limit(batch):
+                mapped = map_columns(part, self.mapping)
+                if mapped is None or part.nbytes > _COLUMN_BYTES:
+                    yield from self._pieces_of_rows(source, found_rows(part, before))
+                else:
+                    for row, reason in mapped.rejected:
+                        self.rejections.add("RECORD_MALFORMED", _place(source, before + row + 1), reason)
+                    if mapped.rows.size:
+                        stream = _arrow_stream(mapped.columns)
+                        yield _Piece("arrow_columns", stream, mapped.rows + before + 1, before + len(part))
+                before += len(part)
+
+    def _pieces_of_rows(self, source: Source, records: Iterator[Found]) -> Iterator[_Piece]:
+        rows, lines, size, done = list[bytes](), list[int](), 0, 0
+        for found in records:
             done = found.done
-            place = f"{source.path.name} {source.unit} {found.line}"
             if found.record is None:
-                self.rejections.add("RECORD_MALFORMED", place, found.problem)
+                self.rejections.add("RECORD_MALFORMED", _place(source, found.line), found.problem)
                 continue
-            row = self._encoded(found.record, place)
+            row = self._encoded(found.record, source, found.line)
             if row is None:
                 continue
             if rows and (len(rows) == _ROWS_PER_BATCH or size + len(row) > _BATCH_BYTES):
-                yield rows, places, done
-                rows, places, size = [], [], 0
+                yield _Piece("msgpack_rows", _msgpack_array(rows), lines, done)
+                rows, lines, size = [], [], 0
             rows.append(row)
-            places.append(place)
+            lines.append(found.line)
             size += len(row)
         if rows:
-            yield rows, places, done
+            yield _Piece("msgpack_rows", _msgpack_array(rows), lines, done)
 
-    def _encoded(self, record: dict[str, Any], place: str) -> bytes | None:
+    def _encoded(self, record: dict[str, Any], source: Source, line: int) -> bytes | None:
         """The row of a record as msgpack; a record that is none is noted as rejected."""
         try:
             encoded = msgspec.msgpack.encode(to_row(record, self.mapping))
         except RowRejected as error:
-            self.rejections.add("RECORD_MALFORMED", place, error.reason)
+            self.rejections.add("RECORD_MALFORMED", _place(source, line), error.reason)
             return None
         except (OverflowError, UnicodeEncodeError, TypeError, RecursionError) as error:
-            self.rejections.add("VALUE_UNUSABLE", place, str(error))
+            self.rejections.add("VALUE_UNUSABLE", _place(source, line), str(error))
             return None
         if len(encoded) > _BATCH_BYTES:
-            self.rejections.add("RECORD_TOO_LARGE", place, f"{len(encoded)} bytes")
+            self.rejections.add("RECORD_TOO_LARGE", _place(source, line), f"{len(encoded)} bytes")
             return None
         return encoded
 
-    def _send(self, source: Source, number: int, rows: Sequence[bytes], places: list[str]) -> None:
-        packed = b"".join([b"\xdd", len(rows).to_bytes(4, "big"), *rows])  # a msgpack array of 32-bit length
-        # The same file sent again gives the same ids, so that an interrupted run can simply be repeated.
+    def _send(self, source: Source, number: int, piece: _Piece, content: bytes) -> None:
         place = hashlib.blake2b(f"{number} {source.path.name}".encode(), digest_size=32).digest()
-        digest = hashlib.blake2b(packed, digest_size=16, key=place)
-        batch = ingest_pb2.Batch(batch_id=digest.digest(), msgpack_rows=packed)
-        self.in_flight.append(_Sent(places, self.threads.submit(self.client.ingest, batch)))
+        # Arrow does not say what stands where a value is null: the file's own bytes tell its columns.
+        told = content + repr(self.mapping).encode() if content else piece.content
+        digest = hashlib.blake2b(told, digest_size=16, key=place)
+        batch = ingest_pb2.Batch(batch_id=digest.digest())
+        setattr(batch, piece.encoding, piece.content)
+        self.in_flight.append(_Sent(source, piece, self.threads.submit(self.client.ingest, batch)))
 
     def _settle(self) -> None:
         sent = self.in_flight.popleft()
@@ -124,7 +160,39 @@ class _Loading:
         self.accepted += result.accepted
         self.duplicates += result.duplicates
         for error in result.errors:
-            self.rejections.add(error.code, sent.places[error.index], error.message)
+            place = _place(sent.source, int(sent.piece.lines[error.index]))
+            self.rejections.add(error.code, place, error.message)
+
+
+def _place(source: Source, line: int) -> str:
+    return f"{source.path.name} {source.unit} {line}"
+
+
+def _msgpack_array(rows: Sequence[bytes]) -> bytes:
+    return b"".join([b"\xdd", len(rows).to_bytes(4, "big"), *rows])  # a length of 32 bits
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def _within_limit(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch in parts that fit a message each, as far as rows go."""
+    if batch.nbytes <= _COLUMN_BYTES or len(batch) == 1:
+        yield batch
+        return
+    half = len(batch) // 2
+    yield from _within_limit(batch.slice(0, half))
+    yield from _within_limit(batch.slice(half))
+
+
+def _arrow_stream(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream
 
 
 def ingest(

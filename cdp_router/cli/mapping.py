@@ -28,7 +28,9 @@ _GUESSES: Final = {
     "attributes": ("attributes", "traits"),
 }
 
-_TEXTS: Final = ("user_id", "anonymous_id", "event", "message_id")
+TEXTS: Final = ("user_id", "anonymous_id", "event", "message_id")
+NO_EVENT: Final = "it has no event name and no attributes; map a column with --event, --event-name or --attributes"
+NO_TIME: Final = "it has no time; map a column with --time or give --default-time"
 
 # [name or None, user_id, anonymous_id, time ms, message_id, values]: the msgpack row of cdp.v1.
 WireRow = tuple[str | None, str | None, str | None, int, str | None, dict[str, Any]]
@@ -64,6 +66,10 @@ class ColumnMapping:
             return given if given in record else None
         return next((name for name in _GUESSES[role] if name in record), None)
 
+    def columns(self, record: Mapping[str, Any]) -> dict[str, str | None]:
+        """The column of each role in this record."""
+        return {role: self.column(role, record) for role in _GUESSES}
+
 
 class WrittenRecord(dict[str, Any]):
     """A record read from text: the values as they are meant, and in `written` the text of each."""
@@ -75,10 +81,10 @@ class WrittenRecord(dict[str, Any]):
 
 def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
     """The wire row of a record; RowRejected says what is missing."""
-    columns = {role: mapping.column(role, record) for role in _GUESSES}
+    columns = mapping.columns(record)
     # Ids and names are text: 007 and 1e5 must not turn into numbers on the way.
     written = record.written if isinstance(record, WrittenRecord) else record
-    texts = {role: _text(role, _value(written, columns[role])) for role in _TEXTS}
+    texts = {role: _text(role, _value(written, columns[role])) for role in TEXTS}
     used = {name for name in columns.values() if name is not None}
     rest = {name: value for name, value in record.items() if name not in used and value is not None}
     name = texts["event"] or mapping.event_name
@@ -86,9 +92,7 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
     for role in ("properties", "attributes"):
         nested |= _nested(columns[role], _value(record, columns[role]))
     if name is None and columns["attributes"] is None:
-        raise RowRejected(
-            "it has no event name and no attributes; map a column with --event, --event-name or --attributes"
-        )
+        raise RowRejected(NO_EVENT)
     time_ms = _time_ms(_value(record, columns["time"]), mapping)
     return name, texts["user_id"], texts["anonymous_id"], time_ms, texts["message_id"], nested | rest
 
@@ -127,7 +131,7 @@ def _time_ms(value: Any, mapping: ColumnMapping) -> int:
     match value:
         case None | "":
             if mapping.default_time_ms is None:
-                raise RowRejected("it has no time; map a column with --time or give --default-time")
+                raise RowRejected(NO_TIME)
             return mapping.default_time_ms
         case bool():
             raise RowRejected(f"time {value!r} is no time")

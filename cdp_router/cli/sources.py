@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from cdp_router.cli.mapping import WrittenRecord
 
 _ROWS_PER_READ: Final = 16_384
+_ROWS_PER_COLUMN_READ: Final = 50_000  # below what a batch of columns may have of different event names
 _CSV_FIELD_CHARACTERS_MAX: Final = 1 << 20
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,30}")
 _FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -45,6 +46,15 @@ class Source:
     unit: str  # what a position counts: line or row
     size: int
     read: Callable[[], Iterator[Found]]
+    columns: Columns | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A file that can be read in columns too: batches of this schema, in the order of the rows."""
+
+    schema: pa.Schema
+    read: Callable[[], Iterator[pa.RecordBatch]]
 
 
 def open_source(path: Path, file_format: str | None) -> Source:
@@ -138,24 +148,45 @@ def _parquet(path: Path) -> Source:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceInvalid(f"{path}: no Parquet file: {error}") from error
-    return Source(path, "row", file.metadata.num_rows, lambda: _read_parquet(path, file))
+    columns = Columns(_plain_schema(file.schema_arrow), lambda: _read_columns(path, file, _ROWS_PER_COLUMN_READ))
+    return Source(path, "row", file.metadata.num_rows, lambda: _read_parquet(path, file), columns)
 
 
-def _read_parquet(path: Path, file: pq.ParquetFile) -> Iterator[Found]:
+def _read_columns(path: Path, file: pq.ParquetFile, rows: int) -> Iterator[pa.RecordBatch]:
     number = 0
     try:
-        for batch in file.iter_batches(_ROWS_PER_READ):
-            for record in _plain(batch).to_pylist():
-                number += 1
-                yield Found(number, record, "", number)
+        for batch in file.iter_batches(rows):
+            plain = _plain(batch)
+            plain.validate(full=True)
+            yield plain
+            number += len(batch)
     except (pa.ArrowException, OSError) as error:
         raise SourceInvalid(f"{path}: damaged after row {number}: {error}") from error
 
 
+def _read_parquet(path: Path, file: pq.ParquetFile) -> Iterator[Found]:
+    number = 0
+    for batch in _read_columns(path, file, _ROWS_PER_READ):
+        yield from found_rows(batch, number)
+        number += len(batch)
+
+
+def found_rows(batch: pa.RecordBatch, before: int) -> Iterator[Found]:
+    """The rows of a batch that follows `before` other rows."""
+    for number, record in enumerate(batch.to_pylist(), before + 1):
+        yield Found(number, record, "", number)
+
+
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with instants in UTC instead of dates and local times, and floats instead of decimals."""
+    schema = _plain_schema(batch.schema)
+    columns = [column.cast(field.type, safe=False) for column, field in zip(batch.columns, schema, strict=True)]
+    return pa.record_batch(columns, schema=schema)
+
+
+def _plain_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema with instants in UTC instead of dates and local times, and floats instead of decimals."""
     fields = list[pa.Field]()
-    for field in batch.schema:
+    for field in schema:
         kind = field.type
         if pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None):
             unit = kind.unit if pa.types.is_timestamp(kind) else "ms"
@@ -164,5 +195,4 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
             fields.append(field.with_type(pa.timestamp("us", kind.tz)))
         else:
             fields.append(field.with_type(pa.float64()) if pa.types.is_decimal(kind) else field)
-    columns = [column.cast(field.type, safe=False) for column, field in zip(batch.columns, fields, strict=True)]
-    return pa.record_batch(columns, schema=pa.schema(fields))
+    return pa.schema(fields)

@@ -20,8 +20,8 @@ from cdp_router.columnarise import Columnarised, columnarise, columnarise_rows, 
 from cdp_router.errors import RequestInvalid
 from cdp_router.msgpack_rows import read_msgpack_rows
 from cdp_store.limits import NAMES_PER_BATCH_MAX
-from cdp_store.records import ATTRIBUTES, RecordBatch, check_batch
-from cdp_store.values import TEXT_KINDS
+from cdp_store.records import RecordBatch, check_batch
+from tests.router.batch_contents import contents
 from tests.router.encodings import DAY_MS
 from tests.router.local_cluster import NOW_MS
 
@@ -40,28 +40,10 @@ class Written(NamedTuple):
     data: bytes
 
 
-def _contents(batch: RecordBatch) -> list[Any]:
-    """Every record as Python values, in order."""
-    found = list[Any]()
-    for record in range(len(batch)):
-        name = int(batch.record_names[record])
-        values = []
-        for triple in range(batch.property_offsets[record], batch.property_offsets[record + 1]):
-            kind, raw = int(batch.triple_kinds[triple]), int(batch.triple_raws[triple])
-            values.append(
-                (batch.keys[batch.triple_keys[triple]], kind, batch.strings[raw] if kind in TEXT_KINDS else raw)
-            )
-        found.append((
-            batch.identities[int(batch.record_identities[record])], None if name == ATTRIBUTES else batch.names[name],
-            int(batch.record_times[record]), batch.message_ids[record], values,
-        ))  # fmt: skip
-    return found
-
-
 def _outcome(columnarised: Columnarised) -> Any:
     check_batch(columnarised.batch)
     errors = [(error.index, error.code, error.message) for error in columnarised.errors]
-    return _contents(columnarised.batch), columnarised.positions.tolist(), errors
+    return contents(columnarised.batch), columnarised.positions.tolist(), errors
 
 
 def _by_python(packed: bytes) -> Any:
