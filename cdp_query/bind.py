@@ -85,6 +85,8 @@ class Binder:
                 return bound.BoundEveryone(own)
             case tree.AttributeTest(name, condition):
                 return bound.BoundAttribute(own, schema.attributes.get(name), self._matcher(condition))
+            case tree.InSegment(name):
+                raise QueryInvalid(f"the segment {name!r} was not written out; only a router knows named segments")
             case tree.PropertyTest(name):
                 raise QueryInvalid(f"{name!r} is a property test outside of an event filter; use an attribute test")
             case tree.SequenceTest():

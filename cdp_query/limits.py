@@ -11,3 +11,5 @@ QUERY_NESTING_MAX: Final = 20
 EXPRESSION_TERMS_MAX: Final = (
     64  # left-nested as written: a person's formula is short, and its tree is walked recursively
 )
+NAMED_SEGMENT_DEPTH_MAX: Final = 16  # segments named inside segments
+QUERY_NODES_MAX: Final = 20_000  # segments that name others twice grow by powers of two when written out

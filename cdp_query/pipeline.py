@@ -32,6 +32,13 @@ def read(text: str, by: str | None) -> tree.Question:
     return _with_breakdown(parse(text), by)
 
 
+def segment_of(question: tree.Question) -> tree.Node:
+    """The question where it is a segment; QueryInvalid where it is a report."""
+    if isinstance(question, tree.Funnel | tree.Breakdown):
+        raise QueryInvalid("a segment is asked for here, and this is a report")
+    return question
+
+
 def check(question: tree.Question, context: tree.Context) -> tree.Question:
     """A tree from anywhere to a checked, rewritten one; raises QueryInvalid for what has no meaning."""
     Binder(context).check(question)

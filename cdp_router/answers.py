@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cdp.v1 import query_pb2
+from cdp.v1 import query_pb2, segment_pb2
 
 from cdp_query import tree
 from cdp_query.language import print_question
@@ -20,7 +20,7 @@ from cdp_router.wire.values import to_timestamp
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """All an answer is made of: the question as asked and as evaluated, after checks and rewrite rules.
+    """All an answer is made of: the question as asked and as evaluated, with the named segments written out.
 
     `clock_ms` is the monotonic clock when the question came in.
     """
@@ -28,6 +28,7 @@ class Answering:
     asked: tree.Question
     question: tree.Question
     context: tree.Context
+    used: Sequence[tuple[str, int]]
     partial: Partial
     coverage: query_pb2.Coverage
     warnings: Sequence[str]
@@ -69,6 +70,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         plan_hash=_plan_hash(parts.question),
         rows_scanned=scanned.rows,
         question=to_question(parts.asked),
+        used_segments=[segment_pb2.SegmentReference(name=name, version=version) for name, version in parts.used],
     )
 
 

@@ -3,6 +3,9 @@
 RouterError
 +-- RequestInvalid        a field of a request cannot be used            INVALID_ARGUMENT
 +-- ProfileNotFound       no profile has this identifier                 NOT_FOUND
++-- SegmentNotFound       no segment, or no version of it, by this name   NOT_FOUND
++-- SegmentInUse          other segments name it                        FAILED_PRECONDITION
++-- SegmentsNotSaved      the file of named segments cannot be written  UNAVAILABLE
 +-- WrongCluster          routed under another cluster's identity        FAILED_PRECONDITION
 +-- ShardUnavailable      shards, and so partitions, cannot be reached   UNAVAILABLE
 +-- DeadlineMissed        a shard did not answer in time                 DEADLINE_EXCEEDED
@@ -12,6 +15,7 @@ RouterError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class RouterError(Exception):
@@ -38,6 +42,38 @@ class ProfileNotFound(RouterError):
     def __init__(self, kind: str, value: str) -> None:
         super().__init__(f"no profile has {kind} {value!r}")
         self.kind, self.value = kind, value
+
+
+class SegmentNotFound(RouterError):
+    """No segment is known by this name, or it has no such version."""
+
+    reason = "SEGMENT_NOT_FOUND"
+
+    def __init__(self, name: str, hint: str = "", version: int | None = None) -> None:
+        what = f"no segment is named {name!r}" if version is None else f"the segment {name!r} has no version {version}"
+        super().__init__(f"{what}{'; ' if hint else ''}{hint}")
+        self.name = name
+
+
+class SegmentInUse(RouterError):
+    """Other segments name the segment; nothing was changed."""
+
+    reason = "SEGMENT_IN_USE"
+
+    def __init__(self, name: str, users: Sequence[str]) -> None:
+        listed = ", ".join(map(repr, users))
+        super().__init__(f"the segment {name!r} is named by {listed}; delete or change those first")
+        self.name, self.users = name, tuple(users)
+
+
+class SegmentsNotSaved(RouterError):
+    """The file of named segments cannot be written; the change is not taken."""
+
+    reason = "SEGMENTS_NOT_SAVED"
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path} cannot be written: {error.strerror or error}; the change was not taken")
+        self.path = path
 
 
 class WrongCluster(RouterError):

@@ -24,3 +24,7 @@ DEFAULT_PORT: Final = 7400
 
 assert COLUMNS_BYTES_MAX < LOG_RECORD_BYTES_MAX, "a batch of columns must fit one log record"
 assert ROWS_BYTES_MAX < COLUMNS_BYTES_MAX < MESSAGE_BYTES_MAX
+
+# Named segments live in one file that every change writes anew.
+SEGMENTS_MAX: Final = 10_000
+SEGMENT_VERSIONS_MAX: Final = 1000

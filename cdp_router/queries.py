@@ -11,6 +11,7 @@ from cdp.v1 import query_pb2, shard_pb2
 from cdp_query import pipeline, tree
 from cdp_query.bind import Names, names_of
 from cdp_query.language.suggest import nearest
+from cdp_query.named import Inliner, Lookup, nothing_named
 from cdp_query.partial import merge_all
 from cdp_router.answers import Answering, answer
 from cdp_router.deadline import Deadline
@@ -38,13 +39,16 @@ class _Asked:
     asked: tree.Question
     question: tree.Question
     context: tree.Context
+    used: Sequence[tuple[str, int]]
 
 
 class Queries:
     """Answers questions from the shards' contributions."""
 
-    def __init__(self, cluster: ClusterFile, shards: Sequence[ShardClient], clock: Clock) -> None:
-        self._cluster, self._shards, self._clock = cluster, shards, clock
+    def __init__(
+        self, cluster: ClusterFile, shards: Sequence[ShardClient], clock: Clock, lookup: Lookup = nothing_named
+    ) -> None:
+        self._cluster, self._shards, self._clock, self._lookup = cluster, shards, clock, lookup
 
     async def query(
         self, request: query_pb2.QueryRequest, deadline: Deadline, clock_ms: float
@@ -69,6 +73,7 @@ class Queries:
                 asked.asked,
                 asked.question,
                 asked.context,
+                asked.used,
                 partial,
                 self._coverage(evaluations),
                 warnings,
@@ -86,11 +91,11 @@ class Queries:
         if request.WhichOneof("question") == "segment":
             question: tree.Question = from_segment(request.segment)
         else:
-            question = pipeline.prepare(request.text, None, context)
+            question = pipeline.read(request.text, None)
         if isinstance(question, tree.Funnel | tree.Breakdown):
             raise RequestInvalid("text", "members are of a segment; a report has none")
-        segment = pipeline.check(question, context)
-        assert not isinstance(segment, tree.Funnel | tree.Breakdown)
+        checked = pipeline.check(Inliner(self._lookup).question(question), context)
+        segment = pipeline.segment_of(checked)
         message = shard_pb2.ListMembersRequest(
             cluster=self._cluster.cluster,
             segment=to_segment(segment),
@@ -158,7 +163,9 @@ class Queries:
             question = pipeline.read(request.text, request.by or None)
         else:
             raise RequestInvalid("question", "a text or a tree must be given")
-        return _Asked(question, pipeline.check(question, context), context)
+        inliner = Inliner(self._lookup)
+        checked = pipeline.check(inliner.question(question), context)
+        return _Asked(question, checked, context, list(inliner.used))
 
     def _context(self, request: query_pb2.QueryRequest | query_pb2.MembersRequest) -> tree.Context:
         as_of_ms = self._clock.now_ms()

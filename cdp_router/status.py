@@ -19,6 +19,9 @@ from cdp_router.errors import (
     ProfileNotFound,
     RequestInvalid,
     RouterError,
+    SegmentInUse,
+    SegmentNotFound,
+    SegmentsNotSaved,
     ShardUnavailable,
     WrongCluster,
 )
@@ -52,7 +55,12 @@ def describe(error: Exception) -> status_pb2.Status:
         case ProfileNotFound(kind=kind, value=value):
             resource = error_details_pb2.ResourceInfo(resource_type=f"profile by {kind}", resource_name=_cut(value))
             return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
-        case WrongCluster():
+        case SegmentNotFound(name=name):
+            resource = error_details_pb2.ResourceInfo(resource_type="segment", resource_name=_cut(name))
+            return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
+        case SegmentsNotSaved():
+            return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(_RETRY_STORAGE_MS))
+        case SegmentInUse() | WrongCluster():
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)
         case ShardUnavailable():
             return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(500))

@@ -52,6 +52,10 @@ class ClusterDirectory:
     def cluster_path(self) -> Path:
         return self.path / "cluster.json"
 
+    @property
+    def segments_path(self) -> Path:
+        return self.path / "segments.json"
+
     def shard_path(self, shard: int) -> Path:
         """Directory of one shard."""
         return self.path / f"shard-{shard}"

@@ -30,6 +30,7 @@ _FUNCTIONS: Final = (
     "everyone",
     *VALUE_CALLS,
     *HISTORY_CALLS,
+    "in_segment",
 )
 _FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop", *VALUE_CALLS)
 
@@ -121,7 +122,7 @@ class Builder:
             where = " inside an event filter" if in_filter and call.name in _FUNCTIONS else ""
             hint = nearest_hint(call.name, known) or f"known functions{where or ' here'}: {', '.join(known)}"
             self._fail(call.place, f"{call.name}(...) is no function that can stand here{where}", hint)
-        if call.name in ("did", "sequence", "funnel", "everyone") or call.name in _OCCURRENCES:
+        if call.name in ("did", "sequence", "funnel", "everyone", "in_segment") or call.name in _OCCURRENCES:
             return self._truth(call, condition)
         return self._measure(call, condition)
 
@@ -155,6 +156,8 @@ class Builder:
             return tree.Everyone()
         if call.name == "funnel":
             self._fail(call.place, "a funnel is a report and stands alone", "use sequence(...) inside a segment")
+        if call.name == "in_segment":
+            return self._in_segment(call)
         if call.name == "sequence":
             steps, options = self._steps(call)
             return tree.SequenceTest(steps, *self._sequence_options(call, options))
@@ -167,6 +170,15 @@ class Builder:
                 self._fail(call.place, f"{call.name}(...) needs a window", f'as in {call.name}("Signup", last: 30d)')
             return tree.OccurrenceTest(_OCCURRENCES[call.name], events, window)
         return tree.Did(events, window)
+
+    def _in_segment(self, call: syntax.CallSyntax) -> tree.Node:
+        chain, filters, options = self._split(call)
+        match chain:
+            case syntax.ChainSyntax((syntax.EventSyntax((name,), None, ()),)) if not filters:
+                version = options.whole_number("version")
+                options.finish()
+                return tree.InSegment(name, version)
+        self._fail(call.place, "in_segment(...) takes the name of a segment", 'as in in_segment("vip")')
 
     def _measure(self, call: syntax.CallSyntax, condition: tree.Condition | None) -> tree.Node:
         if not isinstance(condition, tree.Compare) or type(condition.value) not in (int, float):

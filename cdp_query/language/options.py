@@ -87,6 +87,17 @@ class Options:
                 return tree.ChangeSide((value,))
         self._fail(option.place, f"{name!r} takes a value, a list of values, set or unset")
 
+    def whole_number(self, name: str) -> int | None:
+        """A whole number from 1, or None when it is not given."""
+        self._allowed.append(name)
+        option = self._given.pop(name, None)
+        if option is None:
+            return None
+        match option.values:
+            case (int() as number,) if not isinstance(number, bool) and number >= 1:
+                return number
+        self._fail(option.place, f"{name!r} takes a whole number from 1")
+
     def duration(self, name: str) -> tree.Duration | None:
         """A duration option, or None when it is not given."""
         self._allowed.append(name)

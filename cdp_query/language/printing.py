@@ -76,6 +76,9 @@ def _node(node: tree.Node) -> str:
             return f"distance({_word(name)}, {latitude!r}, {longitude!r}) {op.value} {_literal(metres)}"
         case tree.BucketTest(first, last):
             return f"bucket between {first} and {last}"
+        case tree.InSegment(name, version):
+            pinned = "" if version is None else f", version: {version}"
+            return f"in_segment({_literal(name)}{pinned})"
     return _history(node)
 
 

@@ -120,6 +120,14 @@ class SequenceTest:
     strict_ties: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class InSegment:
+    """Members of a named segment, of its newest version unless one is given; written out before anything is bound."""
+
+    name: str
+    version: int | None = None
+
+
 Node = (
     All
     | Any
@@ -136,4 +144,5 @@ Node = (
     | DistanceTest
     | BucketTest
     | HistoryTest
+    | InSegment
 )

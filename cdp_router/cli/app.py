@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cdp_router.cli import ingest, log, profile, query, status, up, warm
+from cdp_router.cli import ingest, log, profile, query, segment, status, up, warm
 
 app = typer.Typer(
     name="cdp",
@@ -40,4 +40,5 @@ app.command("query")(query.query)
 app.command("profile")(profile.profile)
 app.command("status")(status.status)
 app.command("warm")(warm.warm)
+app.add_typer(segment.segment)
 app.add_typer(log.log)

@@ -14,6 +14,7 @@ from google.protobuf import json_format
 from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_instant, plain
+from cdp_router.cli.questions import question_of
 from cdp_router.client import Client
 from cdp_router.wire.values import from_value, to_timestamp
 from cdp_store.values import to_ms
@@ -46,7 +47,7 @@ def query(
     """Ask which users: count them, list them, or break them down."""
     if ids and (by or explain):
         fail("--ids goes with neither --by nor --explain", 2)
-    question = _question(text, tree)
+    question = question_of(text, tree)
     stamp = None if as_of is None else to_timestamp(to_ms(parse_instant(as_of, "--as-of")))
     with connected(address) as client:
         if ids:
@@ -67,18 +68,6 @@ def query(
         print_json(answer)
     else:
         _print_answer(answer)
-
-
-def _question(text: str, tree: Path | None) -> segment_pb2.Question | None:
-    """The question of a file; None when the text is the question."""
-    if bool(text) == (tree is not None):
-        fail("give a question: either a text or --tree FILE", 2)
-    if tree is None:
-        return None
-    try:
-        return json_format.Parse(tree.read_text(encoding="utf-8"), segment_pb2.Question())
-    except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
-        fail(f"--tree {tree}: {error}", 2)
 
 
 def _segment(question: segment_pb2.Question) -> segment_pb2.Segment:

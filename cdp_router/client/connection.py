@@ -13,6 +13,8 @@ from cdp.v1 import (
     admin_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
+    named_segment_pb2,
+    named_segment_pb2_grpc,
     query_pb2,
     query_pb2_grpc,
     segment_pb2,
@@ -68,6 +70,7 @@ class Client:
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._query = query_pb2_grpc.QueryServiceStub(self._channel)
+        self._segments = named_segment_pb2_grpc.SegmentServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
 
     def __enter__(self) -> Client:
@@ -113,6 +116,29 @@ class Client:
     ) -> query_pb2.GetProfileResponse:
         """Read one profile."""
         return self._translated(lambda: self._query.GetProfile(request, timeout=timeout_seconds))
+
+    def create_segment(
+        self, request: named_segment_pb2.CreateSegmentRequest, timeout_seconds: float = 30.0
+    ) -> named_segment_pb2.NamedSegment:
+        """Create a named segment, or its next version."""
+        return self._translated(lambda: self._segments.CreateSegment(request, timeout=timeout_seconds)).segment
+
+    def segment(
+        self, name: str, version: int | None = None, timeout_seconds: float = 30.0
+    ) -> named_segment_pb2.NamedSegment:
+        """Read a version of a named segment, the newest where none is given."""
+        request = named_segment_pb2.GetSegmentRequest(name=name, version=version or 0)
+        return self._translated(lambda: self._segments.GetSegment(request, timeout=timeout_seconds)).segment
+
+    def segments(self, timeout_seconds: float = 30.0) -> named_segment_pb2.ListSegmentsResponse:
+        """List named segments in their newest versions."""
+        request = named_segment_pb2.ListSegmentsRequest()
+        return self._translated(lambda: self._segments.ListSegments(request, timeout=timeout_seconds))
+
+    def delete_segment(self, name: str, timeout_seconds: float = 30.0) -> int:
+        """Delete a named segment; the number of its versions."""
+        request = named_segment_pb2.DeleteSegmentRequest(name=name)
+        return self._translated(lambda: self._segments.DeleteSegment(request, timeout=timeout_seconds)).versions
 
     def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
         """Read the cluster's status."""

@@ -32,6 +32,7 @@ __all__ = [
     "everyone",
     "first_time",
     "funnel",
+    "in_segment",
     "last_time",
     "max_of",
     "min_of",
@@ -192,6 +193,11 @@ def _steps(steps: Sequence[Step]) -> pb.Steps:
 def everyone() -> Segment:
     """The whole population."""
     return Segment(pb.Segment(everyone=pb.Everyone()))
+
+
+def in_segment(name: str, version: int = 0) -> Segment:
+    """Members of a named segment, of its newest version where none is given."""
+    return Segment(pb.Segment(named=pb.SegmentReference(name=name, version=version)))
 
 
 def bucket(first: int, last: int) -> Segment:

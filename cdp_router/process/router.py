@@ -9,19 +9,31 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cdp.v1 import admin_pb2, admin_pb2_grpc, ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
+from cdp.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    named_segment_pb2,
+    named_segment_pb2_grpc,
+    query_pb2,
+    query_pb2_grpc,
+)
 
 from cdp_router.ingest import Ingest
+from cdp_router.named_segments import NamedSegments
 from cdp_router.process.serving import Report, Serving, report, run_process
 from cdp_router.process.shard import EXIT_REFUSED
 from cdp_router.queries import Queries
 from cdp_router.services.admin import AdminService
 from cdp_router.services.ingest import IngestService
 from cdp_router.services.query import QueryService
+from cdp_router.services.segments import SegmentService
 from cdp_router.shard_client import GrpcShardClient
 from cdp_router.topology import ClusterDirectory
 from cdp_router.warming import warm_routing
-from cdp_store.seams import SystemClock
+from cdp_store.errors import StoreError
+from cdp_store.seams import OsFiles, SystemClock
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,17 +42,21 @@ async def _serve(directory: ClusterDirectory, shard_addresses: list[str], addres
     warm_routing()
     cluster, clock = directory.load(), SystemClock()
     shards = [GrpcShardClient(shard_address) for shard_address in shard_addresses]
+    segments = NamedSegments(directory.segments_path, OsFiles())
     serving = Serving(
         [
             ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
             query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name,
+            named_segment_pb2.DESCRIPTOR.services_by_name["SegmentService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
         ]
     )
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
         ingest = IngestService(Ingest(cluster, shards, clock, threads))
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
-        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(Queries(cluster, shards, clock)), serving.server)
+        queries = Queries(cluster, shards, clock, segments.lookup)
+        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries), serving.server)
+        named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(cluster, shards), serving.server)
         await serving.run(address)
     for shard in shards:
@@ -58,6 +74,10 @@ def main() -> None:
     try:
         addresses = arguments.shards.split(",")
         run_process(lambda: _serve(ClusterDirectory(arguments.data), addresses, arguments.address))
+    except StoreError as error:
+        _LOG.error("%s", error)
+        report(Report("failed", str(error)))
+        sys.exit(EXIT_REFUSED)
     except (OSError, RuntimeError) as error:  # gRPC reports a port that is taken as RuntimeError
         _LOG.error("%s", error)
         report(Report("failed", f"cannot serve on {arguments.address}: {error}"))

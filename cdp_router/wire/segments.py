@@ -85,6 +85,8 @@ def to_segment(node: tree.Node) -> pb.Segment:
             return to_profile_segment(node)
         case tree.ExpressionTest():
             return pb.Segment(expression=to_expression_test(node, _to_events))
+        case tree.InSegment(name, version):
+            return pb.Segment(named=pb.SegmentReference(name=name, version=version or 0))
         case tree.PropertyTest(name):
             raise RequestInvalid("segment", f"the property test of {name!r} stands outside of an event filter")
     return _to_event_segment(node)
@@ -141,6 +143,9 @@ def from_segment(message: pb.Segment, path: str = "segment", depth: int = 0) -> 
             inner = f"{path}.attribute"
             _named(message.attribute.name, f"{inner}.name")
             return tree.AttributeTest(message.attribute.name, from_condition(message.attribute.condition, inner))
+        case "named":
+            name = _named(message.named.name, f"{path}.named.name")
+            return tree.InSegment(name, message.named.version or None)
         case "sequence":
             return tree.SequenceTest(*_from_steps(message.sequence, f"{path}.sequence"))
         case "expression":

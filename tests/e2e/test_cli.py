@@ -401,10 +401,27 @@ def test_a_question_goes_out_as_json_and_comes_back(people: str, write: Write) -
     assert cdp("query", "--tree", path, "--ids", "--address", people).stdout == "cli-ann\n"
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"segment": {"no_such": 1}}', '{"funnel": []}'])
+@pytest.mark.parametrize("content", ["", "{", '{"segment": {"no_such": 1}}', "{}"])
 def test_a_question_in_json_that_is_none_is_one_message(people: str, write: Write, content: str) -> None:
     path = write("question.json", content)
-    done = cdp("query", "--tree", path, "--address", people, check=False)
+    done = cdp("query", "--tree", path, "--address", people, code=None)
     assert done.returncode == 2 or "must be given" in done.stderr
     assert done.stderr.count("error:") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_segments_are_kept_under_names(people: str) -> None:
+    at = ("--address", people)
+    assert "cli-many version 1: count" in cdp("segment", "create", "cli-many", 'count("cli.seen") >= 2', *at).stdout
+    assert cdp("query", 'in_segment("cli-many")', "--ids", *at).stdout == "cli-ann\n"
+    cdp("segment", "create", "cli-many", 'count("cli.seen") >= 1', "--description", "all who were seen", *at)
+    cdp("segment", "create", "cli-two", 'in_segment("cli-many", version: 1)', *at)
+    assert len(cdp("query", 'in_segment("cli-many")', "--ids", *at).stdout.split()) == 3
+    assert "all who were seen" in cdp("segment", "show", "cli-many", *at).stdout
+    assert "version 1" in cdp("segment", "show", "cli-many", "--version", "1", *at).stdout
+    listed = cdp("segment", "list", *at).stdout
+    assert "cli-many" in listed and "cli-two" in listed
+    assert "named by 'cli-two'" in cdp("segment", "delete", "cli-many", *at, code=1).stderr
+    cdp("segment", "delete", "cli-two", *at)
+    assert "2 versions" in cdp("segment", "delete", "cli-many", *at).stdout
+    assert "no segment is named" in cdp("query", 'in_segment("cli-many")', *at, code=1).stderr

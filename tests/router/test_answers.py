@@ -32,6 +32,7 @@ def _answer(partial: Partial, text: str = TEXT, **changed: Any) -> query_pb2.Que
     given: dict[str, Any] = {
         "asked": question,
         "question": question,
+        "used": [],
         "context": tree.Context(NOW_MS, "Europe/Berlin"),
         "partial": partial,
         "coverage": _coverage(),

@@ -223,6 +223,7 @@ class QueryResponse(_message.Message):
     ENGINE_MILLISECONDS_FIELD_NUMBER: _builtins.int
     ROWS_SCANNED_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
+    USED_SEGMENTS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     population: _builtins.int
     """|U|, the profiles that existed at as_of."""
@@ -260,6 +261,10 @@ class QueryResponse(_message.Message):
     def question(self) -> _segment_pb2.Question:
         """The question as understood; its protobuf JSON is the JSON form of the question."""
 
+    @_builtins.property
+    def used_segments(self) -> _containers.RepeatedCompositeFieldContainer[_segment_pb2.SegmentReference]:
+        """The named segments that were written out to answer, each with the version taken."""
+
     def __init__(
         self,
         *,
@@ -282,10 +287,11 @@ class QueryResponse(_message.Message):
         engine_milliseconds: _builtins.float = ...,
         rows_scanned: _builtins.int = ...,
         question: _segment_pb2.Question | None = ...,
+        used_segments: _abc.Iterable[_segment_pb2.SegmentReference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "coverage", b"coverage", "question", b"question"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "funnel", b"funnel", "milliseconds", b"milliseconds", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "rows_scanned", b"rows_scanned", "text", b"text", "tz", b"tz", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "funnel", b"funnel", "milliseconds", b"milliseconds", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "rows_scanned", b"rows_scanned", "text", b"text", "tz", b"tz", "used_segments", b"used_segments", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

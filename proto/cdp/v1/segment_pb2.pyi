@@ -1357,6 +1357,31 @@ class Everyone(_message.Message):
 Global___Everyone: _TypeAlias = Everyone  # noqa: Y015
 
 @_typing.final
+class SegmentReference(_message.Message):
+    """The members of a named segment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.int
+    """0: the newest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SegmentReference: _TypeAlias = SegmentReference  # noqa: Y015
+
+@_typing.final
 class Segments(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1399,6 +1424,7 @@ class Segment(_message.Message):
     CHANGED_FIELD_NUMBER: _builtins.int
     UNCHANGED_FIELD_NUMBER: _builtins.int
     VALUE_AT_FIELD_NUMBER: _builtins.int
+    NAMED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def all(self) -> Global___Segments: ...
     @_builtins.property
@@ -1433,6 +1459,8 @@ class Segment(_message.Message):
     def unchanged(self) -> Global___UnchangedTest: ...
     @_builtins.property
     def value_at(self) -> Global___ValueAtTest: ...
+    @_builtins.property
+    def named(self) -> Global___SegmentReference: ...
     def __init__(
         self,
         *,
@@ -1453,12 +1481,13 @@ class Segment(_message.Message):
         changed: Global___ChangedTest | None = ...,
         unchanged: Global___UnchangedTest | None = ...,
         value_at: Global___ValueAtTest | None = ...,
+        named: Global___SegmentReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "named", b"named", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "named", b"named", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "everyone", "attribute", "did", "count", "aggregate", "occurrence", "sequence", "expression", "distance", "bucket", "was", "changed", "unchanged", "value_at"]  # noqa: Y015
+    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "everyone", "attribute", "did", "count", "aggregate", "occurrence", "sequence", "expression", "distance", "bucket", "was", "changed", "unchanged", "value_at", "named"]  # noqa: Y015
     _WhichOneofArgType_node: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_node) -> _WhichOneofReturnType_node | None: ...
 

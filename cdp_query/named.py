@@ -1,0 +1,104 @@
+"""Named segments: writing them out where a question names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from cdp_query import tree
+from cdp_query.errors import QueryInvalid
+from cdp_query.limits import NAMED_SEGMENT_DEPTH_MAX, QUERY_NESTING_MAX, QUERY_NODES_MAX
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One version of a named segment."""
+
+    name: str
+    version: int
+    segment: tree.Node
+
+
+Lookup = Callable[[str, int | None], Definition]
+
+
+def nothing_named(name: str, _: int | None) -> Definition:
+    """The look-up where there are no named segments."""
+    raise QueryInvalid(f"no segment is named {name!r}")
+
+
+@dataclass(slots=True)
+class Inliner:
+    """Writes named segments out; `used` are the definitions met, in order of first use.
+
+    `lookup` gives a definition, the newest where no version is asked for, and raises QueryInvalid where there is none.
+    """
+
+    lookup: Lookup
+    used: dict[tuple[str, int], Definition] = field(default_factory=dict)
+    _nodes: int = 0
+
+    def question(self, question: tree.Question) -> tree.Question:
+        """The question without names of segments; QueryInvalid for cycles and for what grows beyond the limits."""
+        written = self._part(question, ())
+        if self.used and _depth(written) > QUERY_NESTING_MAX:
+            names = ", ".join(repr(name) for name, _ in self.used)
+            raise QueryInvalid(
+                f"with {names} written out, the question has more than {QUERY_NESTING_MAX} levels inside each other"
+            )
+        return written
+
+    def _part(self, part: Part, path: tuple[tuple[str, int], ...]) -> Part:
+        if isinstance(part, tree.InSegment):
+            written: Any = self._definition(part, path)
+            return written  # type: ignore[no-any-return]
+        if isinstance(part, tuple):
+            items: Any = tuple(self._part(item, path) for item in part)
+            return items  # type: ignore[no-any-return]
+        if not is_dataclass(part) or isinstance(part, type):
+            return part
+        self._nodes += 1
+        if self._nodes > QUERY_NODES_MAX:
+            raise QueryInvalid(f"with its named segments written out, the question has over {QUERY_NODES_MAX} parts")
+        changed = {name: new for name, old in _values(part) if (new := self._part(old, path)) is not old and new != old}
+        return replace(part, **changed) if changed else part
+
+    def _definition(self, reference: tree.InSegment, path: tuple[tuple[str, int], ...]) -> tree.Node:
+        found = self.lookup(reference.name, reference.version)
+        key = (found.name, found.version)
+        if key in path:
+            names = " -> ".join(repr(name) for name, _ in (*path[path.index(key) :], key))
+            raise QueryInvalid(f"segments name each other in a circle: {names}")
+        if len(path) >= NAMED_SEGMENT_DEPTH_MAX:
+            most = NAMED_SEGMENT_DEPTH_MAX
+            raise QueryInvalid(f"more than {most} segments named inside each other, the last of them {found.name!r}")
+        self.used[key] = found
+        return self._part(found.segment, (*path, key))
+
+
+def references(part: object) -> set[str]:
+    """Names of the segments that a segment or question names itself."""
+    if isinstance(part, tree.InSegment):
+        return {part.name}
+    if isinstance(part, tuple):
+        return set().union(*map(references, part)) if part else set()
+    if not is_dataclass(part) or isinstance(part, type):
+        return set()
+    return set().union(*(references(value) for _, value in _values(part)))
+
+
+def _values(part: Any) -> Iterator[tuple[str, Any]]:
+    return ((field.name, getattr(part, field.name)) for field in fields(part))
+
+
+def _depth(part: object) -> int:
+    """Levels of and, or and not inside each other."""
+    if isinstance(part, tuple):
+        return max(map(_depth, part), default=0)
+    if not is_dataclass(part) or isinstance(part, type):
+        return 0
+    own = isinstance(part, tree.All | tree.Any | tree.Not)
+    return own + max((_depth(value) for _, value in _values(part)), default=0)

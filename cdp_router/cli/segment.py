@@ -1,0 +1,86 @@
+"""`cdp segment`: named segments, which questions refer to as in_segment("name")."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cdp.v1 import named_segment_pb2
+from google.protobuf import json_format
+from rich.table import Table
+
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
+from cdp_router.cli.questions import question_of
+
+segment = typer.Typer(
+    name="segment", help="Keep segments under names, for in_segment(...) in questions.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(help="The segment's name.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
+@segment.command()
+def create(
+    name: Name,
+    text: Annotated[str, typer.Argument(help="The segment in text form.", show_default=False)] = "",
+    address: Address = DEFAULT_ADDRESS,
+    tree: Annotated[
+        Path | None, typer.Option(help="Take the segment from this file: JSON of cdp.v1.Question.", metavar="FILE")
+    ] = None,
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+) -> None:
+    """Create a segment; where the name is taken, its next version."""
+    request = named_segment_pb2.CreateSegmentRequest(name=name, description=description)
+    question = question_of(text, tree)
+    if question is None:
+        request.text = text
+    elif question.WhichOneof("form") == "segment":
+        request.segment.CopyFrom(question.segment)
+    else:
+        fail(f"--tree {tree}: a segment is asked for here, and this is a report", 2)
+    with connected(address) as client:
+        made = client.create_segment(request)
+    OUT.print(f"{made.name} version {made.version}: {made.text}", soft_wrap=True)
+
+
+@segment.command("list")
+def list_segments(address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """List all segments in their newest versions."""
+    with connected(address) as client:
+        found = client.segments()
+    if as_json:
+        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+        return
+    table = Table("name", "version", "created", "segment", box=None, pad_edge=False)
+    for item in found.segments:
+        table.add_row(item.name, str(item.version), f"{item.created.ToDatetime():%Y-%m-%d %H:%M}", item.text)
+    OUT.print(table)
+
+
+@segment.command()
+def show(
+    name: Name,
+    address: Address = DEFAULT_ADDRESS,
+    version: Annotated[int | None, typer.Option(min=1, help="An older version. [default: the newest]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one version of a segment."""
+    with connected(address) as client:
+        found = client.segment(name, version)
+    if as_json:
+        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+        return
+    OUT.print(f"{found.name} version {found.version}, created {found.created.ToDatetime().isoformat()}Z")
+    if found.description:
+        OUT.print(found.description, soft_wrap=True)
+    OUT.print(found.text, soft_wrap=True)
+
+
+@segment.command()
+def delete(name: Name, address: Address = DEFAULT_ADDRESS) -> None:
+    """Delete a segment with all its versions."""
+    with connected(address) as client:
+        versions = client.delete_segment(name)
+    OUT.print(f"{name} deleted: {versions} version{'s' if versions != 1 else ''}", soft_wrap=True)

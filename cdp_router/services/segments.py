@@ -1,0 +1,72 @@
+"""SegmentService."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cdp.v1 import named_segment_pb2 as pb
+from cdp.v1 import named_segment_pb2_grpc as pb_grpc
+
+from cdp_query import pipeline, tree
+from cdp_query.language import print_question
+from cdp_router.errors import RequestInvalid
+from cdp_router.named_segments import NamedSegments, Version
+from cdp_router.status import Context, unary
+from cdp_router.wire.segments import from_segment, to_segment
+from cdp_router.wire.values import to_timestamp
+from cdp_store.seams import Clock
+
+
+class SegmentService(pb_grpc.SegmentServiceServicer):
+    """Keeps named segments."""
+
+    def __init__(self, segments: NamedSegments, clock: Clock) -> None:
+        self._segments, self._clock = segments, clock
+        self._changing = asyncio.Lock()
+
+    @unary
+    async def CreateSegment(self, request: pb.CreateSegmentRequest, context: Context) -> pb.CreateSegmentResponse:
+        """Create a segment or a version of one."""
+        segment = _definition(request)
+        async with self._changing:
+            made = await asyncio.to_thread(
+                self._segments.create, request.name, segment, request.description, self._clock.now_ms()
+            )
+        return pb.CreateSegmentResponse(segment=_to_message(made))
+
+    @unary
+    async def GetSegment(self, request: pb.GetSegmentRequest, context: Context) -> pb.GetSegmentResponse:
+        """Give one version."""
+        return pb.GetSegmentResponse(segment=_to_message(self._segments.get(request.name, request.version or None)))
+
+    @unary
+    async def ListSegments(self, request: pb.ListSegmentsRequest, context: Context) -> pb.ListSegmentsResponse:
+        """List the newest versions."""
+        return pb.ListSegmentsResponse(segments=map(_to_message, self._segments.newest()))
+
+    @unary
+    async def DeleteSegment(self, request: pb.DeleteSegmentRequest, context: Context) -> pb.DeleteSegmentResponse:
+        """Delete a segment."""
+        async with self._changing:
+            versions = await asyncio.to_thread(self._segments.delete, request.name)
+        return pb.DeleteSegmentResponse(versions=versions)
+
+
+def _definition(request: pb.CreateSegmentRequest) -> tree.Node:
+    if request.WhichOneof("definition") == "segment":
+        return from_segment(request.segment)
+    if not request.text:
+        raise RequestInvalid("definition", "a text or a segment must be given")
+    return pipeline.segment_of(pipeline.read(request.text, None))
+
+
+def _to_message(version: Version) -> pb.NamedSegment:
+    definition = version.definition
+    return pb.NamedSegment(
+        name=definition.name,
+        version=definition.version,
+        segment=to_segment(definition.segment),
+        text=print_question(definition.segment),
+        description=version.description,
+        created=to_timestamp(version.created_ms),
+    )
