@@ -2,65 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 
-from cdp_query.bound import BoundAggregate, BoundCount, BoundOccurrence
-from cdp_query.kernels import aggregate, occurrence
+from cdp_query.bound import BoundAggregate, BoundCount, BoundEvents, BoundOccurrence
+from cdp_query.decimal_sums import decimal_sum_mask
+from cdp_query.kernels import aggregate, runs
 from cdp_query.masks import range_mask
-from cdp_query.ranges import INT_MAX, INT_MIN
-from cdp_query.scan import Scanned, scan
+from cdp_query.terms import numbers
+from cdp_query.ranges import INT_MAX, INT_MIN, Range
+from cdp_query.scan import overlapping, scan
 from cdp_query.stats import NodeStats
 from cdp_query.sums import Sums
 from cdp_query.tree import Aggregate, Occurrence
 from cdp_query.windows import Interval
 from cdp_store.arrays import F64, I64, U32, Bools
-from cdp_store.events.column import EventColumn
-from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.events.chunk import EventChunk
+from cdp_store.limits import TIME_MIN_MS
 from cdp_store.values import Kind
 from cdp_store.view import PartitionView
 
-_NUMERIC = (Kind.INT, Kind.FLOAT)
+_AT_LEAST_ONE = Range(low=1)
 
 
 def count_mask(view: PartitionView, node: BoundCount, stats: NodeStats) -> Bools:
     """Rows whose number of events is wanted."""
+    if node.wanted == _AT_LEAST_ONE and not node.negated:
+        return did_mask(view, node, stats)
     counts: U32 = np.zeros(view.row_count, np.uint32)
-    for scanned in scan(view, node.events, node.interval, stats):
-        chunk = scanned.chunk
-        if scanned.mask is None:
-            aggregate.count_by_row(chunk.rows, chunk.offsets, counts)
-        else:
-            aggregate.count_by_row_where(chunk.rows, chunk.offsets, scanned.mask, counts)
+    if node.events.where is None:
+        for chunk, covered in overlapping(view, node.events, node.interval, stats):
+            index = chunk.run_rows, chunk.run_starts, chunk.run_offsets
+            if covered:
+                runs.count_runs(*index, counts)
+            else:
+                runs.count_runs_between(*index, chunk.times, *_stored(chunk, node.interval), counts)
+    else:
+        for scanned in scan(view, node.events, node.interval, stats):
+            aggregate.count_rows(scanned.rows(), counts)
     mask = range_mask(counts, node.wanted)
     if node.negated:
         mask = ~mask
     return mask & (counts > 0) if node.exclude_zero else mask
 
 
-@dataclass(frozen=True, slots=True)
-class _Numbers:
-    """The numeric values of one property and kind in a scanned chunk; mask includes presence."""
+def did_mask(view: PartitionView, node: BoundCount, stats: NodeStats) -> Bools:
+    """Rows with any such event."""
+    seen: Bools = np.zeros(view.row_count, np.bool_)
+    if node.events.where is None:
+        _mark(view, node.events, node.interval, seen, stats)
+    else:
+        for scanned in scan(view, node.events, node.interval, stats):
+            aggregate.mark_rows(scanned.rows(), seen)
+    return seen
 
-    scanned: Scanned
-    column: EventColumn
-    mask: Bools
+
+def _mark(view: PartitionView, events: BoundEvents, interval: Interval, seen: Bools, stats: NodeStats) -> None:
+    """seen[row] = True for rows with an unfiltered event in the interval."""
+    for chunk, covered in overlapping(view, events, interval, stats):
+        if covered:
+            runs.mark_runs(chunk.run_rows, chunk.run_offsets, seen)
+        else:
+            bounds = _stored(chunk, interval)
+            runs.mark_runs_between(chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, *bounds, seen)
 
 
-def _numbers(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Iterator[_Numbers]:
-    for scanned in scan(view, node.events, node.interval, stats):
-        for (key, kind), column in scanned.chunk.columns.items():
-            if key != node.property:
-                continue
-            presence, mask = column.presence(), scanned.mask_or_ones()
-            mask = mask if presence is None else mask & presence
-            if kind not in _NUMERIC:
-                stats.type_mismatch += int(mask.sum())
-                continue
-            stats.bytes += column.nbytes
-            yield _Numbers(scanned, column, mask)
+def _stored(chunk: EventChunk, interval: Interval) -> tuple[int, int]:
+    """The interval in the chunk's own times, cut to the chunk."""
+    return max(interval.first_ms, chunk.first_ms) - chunk.base_ms, min(interval.last_ms, chunk.last_ms) - chunk.base_ms
 
 
 def aggregate_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Bools:
@@ -71,22 +79,21 @@ def aggregate_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) 
 
 
 def _sum_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Bools:
+    parts = list(numbers(view, node, stats))
+    if node.aggregate is Aggregate.SUM:
+        quick = decimal_sum_mask(parts, node.wanted, view.row_count)
+        if quick is not None:
+            return ~quick if node.negated else quick
     sums = Sums(view.row_count)
-    for numbers in _numbers(view, node, stats):
-        chunk = numbers.scanned.chunk
-        aggregate.count_by_row_where(chunk.rows, chunk.offsets, numbers.mask, sums.counts)
-        if numbers.column.kind is Kind.INT:
-            sums.add_integers(chunk, numbers.column, numbers.mask)
-        else:
-            sums.add_floats(chunk, numbers.column.floats(), numbers.mask)
+    for part in parts:
+        sums.add(part)
     if node.aggregate is Aggregate.AVG:
         averages, defined = sums.averages()
         mask = range_mask(averages, node.wanted)
         return defined & (~mask if node.negated else mask)
     mask = sums.integers_inside(node.wanted)
     if sums.any_floats:
-        mixed = sums.float_rows()
-        mask = np.where(mixed, range_mask(sums.rounded(), node.wanted), mask)
+        mask = np.where(sums.float_rows(), range_mask(sums.rounded(), node.wanted), mask)
     return ~mask if node.negated else mask
 
 
@@ -96,13 +103,15 @@ def _extreme_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) -
     floats: F64 = np.full(view.row_count, sign * np.inf, np.float64)
     has_integer: Bools = np.zeros(view.row_count, np.bool_)
     has_float: Bools = np.zeros(view.row_count, np.bool_)
-    raise_or_lower = aggregate.lowest_by_row if sign > 0 else aggregate.highest_by_row
-    for numbers in _numbers(view, node, stats):
-        chunk, is_integer = numbers.scanned.chunk, numbers.column.kind is Kind.INT
-        best, seen = (integers, has_integer) if is_integer else (floats, has_float)
-        values = numbers.column.integers() if is_integer else numbers.column.floats()
-        raise_or_lower(chunk.rows, chunk.offsets, values, numbers.mask, best)
-        occurrence.mark_by_row(chunk.rows, chunk.offsets, numbers.mask, seen)
+    raise_or_lower = aggregate.lowest if sign > 0 else aggregate.highest
+    for part in numbers(view, node, stats):
+        rows = part.rows()
+        if part.column.kind is Kind.INT:
+            raise_or_lower(rows, part.integers(), integers)
+            aggregate.mark_rows(rows, has_integer)
+        else:
+            raise_or_lower(rows, part.floats(), floats)
+            aggregate.mark_rows(rows, has_float)
     defined = has_integer | has_float
     mask = _extreme_inside(node, sign, (integers, has_integer), (floats, has_float))
     return defined & (~mask if node.negated else mask)
@@ -123,13 +132,17 @@ def _extreme_inside(node: BoundAggregate, sign: int, integers: tuple[I64, Bools]
 
 
 def occurrence_mask(view: PartitionView, node: BoundOccurrence, stats: NodeStats) -> Bools:
-    """Rows whose first (last) event up to until_ms lies in the interval."""
-    is_first = node.occurrence is Occurrence.FIRST
-    best: I64 = np.full(view.row_count, TIME_MAX_MS + 1 if is_first else TIME_MIN_MS - 1, np.int64)
-    step = occurrence.first_time_by_row if is_first else occurrence.last_time_by_row
-    for scanned in scan(view, node.events, Interval(TIME_MIN_MS, node.until_ms), stats):
-        chunk = scanned.chunk
-        stats.bytes += chunk.times.nbytes
-        step(chunk.rows, chunk.offsets, chunk.times, chunk.base_ms, scanned.mask_or_ones(), best)
-    inside: Bools = (best >= node.interval.first_ms) & (best <= node.interval.last_ms)
+    """Rows whose first (last) event up to until_ms lies in the interval: any in it, none before (behind) it."""
+    first_ms, last_ms = max(node.interval.first_ms, TIME_MIN_MS), min(node.interval.last_ms, node.until_ms)
+    beyond = Interval(last_ms + 1, node.until_ms)
+    if node.occurrence is Occurrence.FIRST:
+        beyond = Interval(TIME_MIN_MS, first_ms - 1)
+    inside, outside = np.zeros(view.row_count, np.bool_), np.zeros(view.row_count, np.bool_)
+    for interval, seen in ((Interval(first_ms, last_ms), inside), (beyond, outside)):
+        if node.events.where is None:
+            _mark(view, node.events, interval, seen, stats)
+        else:
+            for scanned in scan(view, node.events, interval, stats):
+                aggregate.mark_rows(scanned.rows(), seen)
+    inside &= ~outside
     return inside

@@ -10,10 +10,11 @@ import numpy as np
 from cdp_query.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
 from cdp_query.bound_profiles import FilterDistance
 from cdp_query.distances import event_distance_mask
+from cdp_query.kernels import runs
 from cdp_query.masks import column_mask
 from cdp_query.stats import NodeStats
 from cdp_query.windows import Interval
-from cdp_store.arrays import Bools
+from cdp_store.arrays import I64, U32, Bools
 from cdp_store.events.chunk import EventChunk
 from cdp_store.view import PartitionView
 
@@ -25,13 +26,38 @@ class Scanned:
     chunk: EventChunk
     mask: Bools | None
 
+    def count(self) -> int:
+        """How many events count."""
+        return len(self.chunk) if self.mask is None else int(np.count_nonzero(self.mask))
+
     def mask_or_ones(self) -> Bools:
         """The mask as an array."""
         return np.ones(len(self.chunk), np.bool_) if self.mask is None else self.mask
 
+    def events(self) -> I64 | None:
+        """Positions in the chunk of the events that count, ascending; None = all."""
+        return None if self.mask is None else np.flatnonzero(self.mask)
 
-def scan(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Scanned]:
-    """Chunks with events in the interval that pass the filter."""
+    def rows(self) -> U32:
+        """Row of each event that counts."""
+        events, chunk = self.events(), self.chunk
+        if events is None:
+            return chunk.full_rows()
+        rows: U32 = np.empty(events.shape[0], np.uint32)
+        runs.rows_of_events(chunk.run_rows, chunk.run_starts, chunk.run_offsets, events, rows)
+        return rows
+
+    def where(self, extra: Bools | None) -> Scanned:
+        """The same without the events where `extra` is False."""
+        if extra is None:
+            return self
+        return Scanned(self.chunk, extra if self.mask is None else self.mask & extra)
+
+
+def overlapping(
+    view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats
+) -> Iterator[tuple[EventChunk, bool]]:
+    """(chunk, whether all of it lies in the interval) for every chunk that may have events there."""
     for name in events.names:
         for chunk in view.event_chunks(name):
             stats.chunks += 1
@@ -39,27 +65,31 @@ def scan(view: PartitionView, events: BoundEvents, interval: Interval, stats: No
                 stats.chunks_pruned += 1
                 continue
             stats.events += len(chunk)
-            stats.bytes += chunk.rows.nbytes
-            mask = _in_interval(chunk, interval, stats)
-            if events.where is not None:
-                passed = filter_mask(view, chunk, events.where, stats)
-                mask = passed if mask is None else mask & passed
-            if mask is None or mask.any():
-                yield Scanned(chunk, mask)
+            stats.bytes += chunk.index_nbytes
+            covered = interval.covers(chunk.first_ms, chunk.last_ms)
+            if not covered:
+                stats.bytes += chunk.times.nbytes
+            yield chunk, covered
 
 
-def _in_interval(chunk: EventChunk, interval: Interval, stats: NodeStats) -> Bools | None:
-    """Which events lie in the interval; None when the zone shows that all do, without reading times."""
-    if interval.covers(chunk.first_ms, chunk.last_ms):
-        return None
-    stats.bytes += chunk.times.nbytes
-    times, base = chunk.times, chunk.base_ms
-    mask: Bools | None = None
+def scan(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Scanned]:
+    """Chunks with events in the interval that pass the filter."""
+    for chunk, covered in overlapping(view, events, interval, stats):
+        mask = None if covered else _in_interval(chunk, interval)
+        if events.where is not None:
+            passed = filter_mask(view, chunk, events.where, stats)
+            mask = passed if mask is None else mask & passed
+        if mask is None or mask.any():
+            yield Scanned(chunk, mask)
+
+
+def _in_interval(chunk: EventChunk, interval: Interval) -> Bools:
+    """Which events lie in the interval."""
+    mask: Bools = np.ones(len(chunk), np.bool_)
     if interval.first_ms > chunk.first_ms:
-        mask = times >= interval.first_ms - base
+        mask = chunk.times >= interval.first_ms - chunk.base_ms
     if interval.last_ms < chunk.last_ms:
-        ended: Bools = times <= interval.last_ms - base
-        mask = ended if mask is None else mask & ended
+        mask &= chunk.times <= interval.last_ms - chunk.base_ms
     return mask
 
 
@@ -67,14 +97,16 @@ def filter_mask(view: PartitionView, chunk: EventChunk, where: BoundFilter, stat
     """Which events of a chunk pass a filter: bool[n]."""
     match where:
         case FilterAll(items):
-            mask: Bools = np.ones(len(chunk), np.bool_)
-            for item in items:
-                mask &= filter_mask(view, chunk, item, stats)
+            masks = (filter_mask(view, chunk, item, stats) for item in items)
+            mask = next(masks)
+            for other in masks:
+                mask &= other
             return mask
         case FilterAny(items):
-            mask = np.zeros(len(chunk), np.bool_)
-            for item in items:
-                mask |= filter_mask(view, chunk, item, stats)
+            masks = (filter_mask(view, chunk, item, stats) for item in items)
+            mask = next(masks)
+            for other in masks:
+                mask |= other
             return mask
         case FilterNot(item):
             return ~filter_mask(view, chunk, item, stats)
@@ -85,7 +117,7 @@ def filter_mask(view: PartitionView, chunk: EventChunk, where: BoundFilter, stat
 
 
 def _property_mask(view: PartitionView, chunk: EventChunk, test: BoundProperty, stats: NodeStats) -> Bools:
-    mask: Bools = np.zeros(len(chunk), np.bool_)
+    mask: Bools | None = None
     for (key, kind), column in chunk.columns.items():
         if key != test.property:
             continue
@@ -95,5 +127,9 @@ def _property_mask(view: PartitionView, chunk: EventChunk, test: BoundProperty, 
             continue
         stats.bytes += column.nbytes
         held = column_mask(view, key, column, test.matcher)
-        mask |= held if presence is None else held & presence
+        if presence is not None:
+            held &= presence
+        mask = held if mask is None else mask | held
+    if mask is None:
+        return np.full(len(chunk), test.matcher.negated)
     return ~mask if test.matcher.negated else mask

@@ -1,14 +1,19 @@
-"""Sequences and funnels: the events that match any step, merged per user in time, then one pass per user."""
+"""Sequences and funnels: how far each user got.
+
+Where no event can fill two steps, the usual case, the chunks are merged as they lie (kernels/steps). Otherwise the
+events that match any step are sorted by user and time, each with the set of steps it matches (kernels/sequence).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cdp_query.bound import BoundSequence
-from cdp_query.kernels import sequence
-from cdp_query.scan import filter_mask
+from cdp_query.kernels import sequence, steps
+from cdp_query.scan import filter_mask, overlapping
 from cdp_query.stats import NodeStats
-from cdp_store.arrays import I64, U8, U32
+from cdp_query.windows import Interval
+from cdp_store.arrays import I64, U8, U32, Bools
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.sealing import order_by_row_time
 from cdp_store.view import PartitionView
@@ -17,10 +22,59 @@ from cdp_store.view import PartitionView
 def sequence_depth(view: PartitionView, node: BoundSequence, stats: NodeStats) -> U8:
     """Most steps any attempt of each row completed: u8[row_count]."""
     depth: U8 = np.zeros(view.row_count, np.uint8)
-    rows, times, steps = list[U32](), list[I64](), list[U32]()
-    first_ms, last_ms = node.interval.first_ms, node.until_ms
+    horizon = Interval(node.interval.first_ms, node.until_ms)
     if node.within_ms >= 0:
-        last_ms = min(last_ms, node.interval.last_ms + node.within_ms)
+        horizon = Interval(horizon.first_ms, min(horizon.last_ms, node.interval.last_ms + node.within_ms))
+    names = [name for step in node.steps for name in step.names]
+    if len(names) == len(set(names)):
+        _merge_steps(view, node, horizon, depth, stats)
+    else:
+        _sort_steps(view, node, horizon, depth, stats)
+    return depth
+
+
+def _merge_steps(view: PartitionView, node: BoundSequence, horizon: Interval, depth: U8, stats: NodeStats) -> None:
+    sources, masks = list[tuple[int, ...]](), list[Bools]()
+    longest = 0
+    for number, step in enumerate(node.steps):
+        wanted = horizon if number else Interval(horizon.first_ms, min(horizon.last_ms, node.interval.last_ms))
+        longest_here = 0
+        for chunk, whole in overlapping(view, step, wanted, stats):
+            mask_address = 0
+            if step.where is not None:
+                masks.append(filter_mask(view, chunk, step.where, stats))
+                mask_address = masks[-1].ctypes.data
+            sources.append(_source(number, chunk, wanted, mask_address, whole))
+            longest_here += chunk.longest_run
+        if not longest_here:
+            break
+        longest = max(longest, longest_here)
+    if sources:
+        table: I64 = np.ascontiguousarray(np.array(sources, np.int64).T)
+        steps.depth_by_row(table, len(node.steps), node.within_ms, node.strict_ties, longest, depth)
+
+
+def _source(step: int, chunk: EventChunk, wanted: Interval, mask_address: int, whole: bool) -> tuple[int, ...]:
+    """A row of kernels/steps' table."""
+    run_rows, run_starts, run_offsets, times = chunk.addresses
+    index = (run_rows, run_starts, run_offsets, chunk.run_offsets.shape[0] - 1)
+    wide = chunk.times.itemsize == 8
+    return (
+        step,
+        *index,
+        times,
+        wide,
+        chunk.base_ms,
+        mask_address,
+        wanted.first_ms,
+        wanted.last_ms,
+        whole and not wide and not mask_address,
+    )
+
+
+def _sort_steps(view: PartitionView, node: BoundSequence, horizon: Interval, depth: U8, stats: NodeStats) -> None:
+    rows, times, matches = list[U32](), list[I64](), list[U32]()
+    first_ms, last_ms = horizon.first_ms, horizon.last_ms
     for name in sorted({name for step in node.steps for name in step.names}):
         for chunk in view.event_chunks(name):
             stats.chunks += 1
@@ -32,20 +86,19 @@ def sequence_depth(view: PartitionView, node: BoundSequence, stats: NodeStats) -
             if chosen.size:
                 rows.append(chunk.full_rows()[chosen])
                 times.append(at[chosen])
-                steps.append(matched[chosen])
+                matches.append(matched[chosen])
     if rows:
         all_rows, all_times = np.concatenate(rows), np.concatenate(times)
         order = order_by_row_time(all_rows, all_times)
         sequence.sequence_depth(
             all_rows[order],
             all_times[order],
-            np.concatenate(steps)[order],
+            np.concatenate(matches)[order],
             len(node.steps),
             node.within_ms,
             node.strict_ties,
             depth,
         )
-    return depth
 
 
 def _steps_of_events(
@@ -53,7 +106,7 @@ def _steps_of_events(
 ) -> tuple[U32, I64]:
     """(steps each event matches as bits, epoch ms); the first step only inside the interval."""
     stats.events += len(chunk)
-    stats.bytes += chunk.rows.nbytes + chunk.times.nbytes
+    stats.bytes += chunk.index_nbytes + chunk.times.nbytes
     at = chunk.full_times()
     matched: U32 = np.zeros(len(chunk), np.uint32)
     for number, step in enumerate(node.steps):

@@ -8,15 +8,17 @@ one, is summed again exactly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cdp_query.kernels import aggregate, exact_sum
 from cdp_query.masks import range_mask
+from cdp_query.terms import Numbers
 from cdp_query.ranges import Range
 from cdp_store.arrays import F64, I32, I64, U32, Bools
-from cdp_store.events.chunk import EventChunk
-from cdp_store.events.column import EventColumn
 from cdp_store.events.sealing import order_by_row_time
+from cdp_store.values import Kind
 
 _UNIT = 2.0**-52
 _EXACT_TERMS = 2
@@ -32,7 +34,7 @@ class Sums:
         self._integers: I64 = np.zeros(row_count, np.int64)
         self._carries: I32 = np.zeros(row_count, np.int32)
         self._any_integers = False
-        self._floats = list[tuple[EventChunk, F64, Bools]]()
+        self._floats = list[Numbers]()
         self._high: F64 = np.zeros(row_count, np.float64)
         self._low: F64 = np.zeros(row_count, np.float64)
         self._biggest: F64 = np.zeros(row_count, np.float64)
@@ -43,16 +45,21 @@ class Sums:
         """Whether any float was added."""
         return bool(self._floats)
 
+    def add(self, part: Numbers) -> None:
+        """Add numbers to their rows."""
+        rows = part.rows()
+        aggregate.count_rows(rows, self.counts)
+        if part.column.kind is Kind.INT:
+            self._any_integers = True
+            aggregate.sum_integers(rows, part.integers(), self._integers, self._carries)
+        else:
+            self._floats.append(part)
+            aggregate.sum_floats(rows, part.floats(), self._high, self._low, self._biggest)
+            aggregate.count_rows(rows, self._float_counts)
+
     def float_rows(self) -> Bools:
         """Rows with at least one float."""
         return self._float_counts > 0
-
-    def add_integers(self, chunk: EventChunk, column: EventColumn, mask: Bools) -> None:
-        """Add the integers with mask to their rows."""
-        self._any_integers = True
-        aggregate.sum_integers_by_row(
-            chunk.rows, chunk.offsets, column.values, column.base, mask, self._integers, self._carries
-        )
 
     def integers_inside(self, wanted: Range) -> Bools:
         """Rows whose integer sum lies in a range; a sum beyond 64 bits is compared as the integer it is."""
@@ -60,12 +67,6 @@ class Sums:
         for row in np.flatnonzero(self._carries):
             mask[row] = wanted.contains((int(self._carries[row]) << 64) + int(self._integers[row]))
         return mask
-
-    def add_floats(self, chunk: EventChunk, values: F64, mask: Bools) -> None:
-        """Add the values with mask to their rows."""
-        self._floats.append((chunk, values, mask))
-        aggregate.sum_floats_by_row(chunk.rows, chunk.offsets, values, mask, self._high, self._low, self._biggest)
-        aggregate.count_by_row_where(chunk.rows, chunk.offsets, mask, self._float_counts)
 
     def rounded(self) -> F64:
         """Integers plus floats, rounded once to float64, of the rows with any float or beyond 64 bits; others 0."""
@@ -89,7 +90,8 @@ class Sums:
         sums[rows] = total
         open_rows = rows[~certain]
         if open_rows.size:
-            sums[open_rows] = self._summed_again(open_rows)
+            addends = self._integer_addends(open_rows)
+            sums[open_rows] = exact_float_sums(self._floats, open_rows, self.counts.shape[0], addends)
         return sums
 
     def averages(self) -> tuple[F64, Bools]:
@@ -107,23 +109,25 @@ class Sums:
         beyond: F64 = self._carries[rows].astype(np.float64) * 2.0**64
         return (integers - low).astype(np.float64), low.astype(np.float64), beyond
 
-    def _summed_again(self, open_rows: Rows) -> F64:
-        is_open: Bools = np.zeros(self.counts.shape[0], np.bool_)
-        is_open[open_rows] = True
-        values = list(self._integer_addends(open_rows))
-        rows = [open_rows.astype(np.uint32)] * len(values)
-        for chunk, floats, mask in self._floats:
-            full_rows = chunk.full_rows()
-            chosen = mask & is_open[full_rows]
-            rows.append(full_rows[chosen])
-            values.append(floats[chosen])
-        all_rows: U32 = np.concatenate(rows)
-        order = order_by_row_time(all_rows, np.zeros(all_rows.shape[0], np.int64))
-        starts = np.append(np.searchsorted(all_rows[order], open_rows), order.shape[0])
-        terms: F64 = np.concatenate(values)[order]
-        out: F64 = np.empty(open_rows.shape[0], np.float64)
-        exact_sum.exact_sums(starts.astype(np.int64), terms.view(np.int64), out)
-        return out
+
+def exact_float_sums(parts: Sequence[Numbers], wanted: Rows, row_count: int, addends: Sequence[F64] = ()) -> F64:
+    """The true sum of each of the wanted rows' floats and of its addends, rounded once: f64[len(wanted)]."""
+    is_wanted: Bools = np.zeros(row_count, np.bool_)
+    is_wanted[wanted] = True
+    values = list(addends)
+    rows: list[U32] = [wanted.astype(np.uint32)] * len(values)
+    for part in parts:
+        part_rows = part.rows()
+        chosen = is_wanted[part_rows]
+        rows.append(part_rows[chosen])
+        values.append(part.floats()[chosen])
+    all_rows: U32 = np.concatenate(rows)
+    order = order_by_row_time(all_rows, np.zeros(all_rows.shape[0], np.int64))
+    starts = np.append(np.searchsorted(all_rows[order], wanted), order.shape[0])
+    terms: F64 = np.concatenate(values)[order]
+    out: F64 = np.empty(wanted.shape[0], np.float64)
+    exact_sum.exact_sums(starts.astype(np.int64), terms.view(np.int64), out)
+    return out
 
 
 def _two_sum(a: F64, b: F64) -> tuple[F64, F64]:

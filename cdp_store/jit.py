@@ -79,3 +79,8 @@ vars(config)["CACHE_LOCATOR_CLASSES"] = f"{_OURS},UserProvidedCacheLocator,UserW
 def kernel(function: F) -> F:
     """Compile `function` on first use, without the GIL, cached on disk."""
     return cast(F, numba.njit(nogil=True, cache=True)(function))
+
+
+def inlined(function: F) -> F:
+    """A part of a kernel, written apart for reading: compiled into its callers, so arrays cost no reference count."""
+    return cast(F, numba.njit(inline="always")(function))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,26 +17,42 @@ ColumnKey = tuple[int, Kind]  # (property id, kind)
 
 @dataclass(frozen=True, slots=True)
 class EventChunk:
-    """Events sorted by (row, time), stable in arrival.
+    """Events sorted by (row, time), stable in arrival; the events of one row are a run.
 
-    rows      u16[n], row inside its morsel
-    offsets   i64[morsels + 1], the events of morsel m are offsets[m]:offsets[m + 1]
-    times     u32[n] (i64[n] where a chunk spans many buckets), ms since base_ms, the start of `bucket`
-    columns   by (property id, kind)
+    run_rows    u16[r], row of each run inside its morsel
+    run_starts  u32[r + 1], the events of run i are run_starts[i]:run_starts[i + 1]
+    run_offsets i64[morsels + 1], the runs of morsel m are run_offsets[m]:run_offsets[m + 1]
+    times       u32[n] (i64[n] where a chunk spans many buckets), ms since base_ms, the start of `bucket`
+    columns     by (property id, kind)
     first_ms, last_ms bound the times: the zone that prunes the chunk by window.
+    longest_run is the number of events of the row that has most; addresses are those of run_rows, run_starts,
+    run_offsets and times, for kernels that walk over many chunks.
     """
 
     bucket: int
     base_ms: int
     first_ms: int
     last_ms: int
-    rows: U16
-    offsets: I64
+    run_rows: U16
+    run_starts: U32
+    run_offsets: I64
     times: AnyArray
     columns: Mapping[ColumnKey, EventColumn]
+    longest_run: int = field(init=False)
+    addresses: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "longest_run", int(np.diff(self.run_starts).max()))
+        arrays = (self.run_rows, self.run_starts, self.run_offsets, self.times)
+        object.__setattr__(self, "addresses", tuple(array.ctypes.data for array in arrays))
 
     def __len__(self) -> int:
-        return int(self.rows.shape[0])
+        return int(self.times.shape[0])
+
+    @property
+    def index_nbytes(self) -> int:
+        """Bytes of the arrays that say whose events these are."""
+        return self.run_rows.nbytes + self.run_starts.nbytes + self.run_offsets.nbytes
 
     @property
     def last_bucket(self) -> int:
@@ -46,13 +62,26 @@ class EventChunk:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        fixed = self.rows.nbytes + self.offsets.nbytes + self.times.nbytes
-        return fixed + sum(column.nbytes for column in self.columns.values())
+        return self.index_nbytes + self.times.nbytes + sum(column.nbytes for column in self.columns.values())
+
+    @property
+    def rows(self) -> U16:
+        """Row of each event inside its morsel, u16[n] (made anew at each call)."""
+        return np.repeat(self.run_rows, np.diff(self.run_starts))
+
+    @property
+    def offsets(self) -> I64:
+        """Events of morsel m are offsets[m]:offsets[m + 1], i64[morsels + 1]."""
+        return self.run_starts[self.run_offsets].astype(np.int64)
+
+    def full_run_rows(self) -> U32:
+        """Row of each run in its partition, u32[r]."""
+        morsels = np.repeat(np.arange(self.run_offsets.shape[0] - 1, dtype=np.uint32), np.diff(self.run_offsets))
+        return (morsels << np.uint32(MORSEL_BITS)) | self.run_rows
 
     def full_rows(self) -> U32:
         """Row of each event in its partition, u32[n]."""
-        morsels = np.repeat(np.arange(self.offsets.shape[0] - 1, dtype=np.uint32), np.diff(self.offsets))
-        return (morsels << np.uint32(MORSEL_BITS)) | self.rows
+        return np.repeat(self.full_run_rows(), np.diff(self.run_starts))
 
     def full_times(self) -> I64:
         """Epoch milliseconds of each event, i64[n]."""
@@ -61,11 +90,11 @@ class EventChunk:
     def events_of_row(self, row: int) -> slice:
         """Where the events of one row stand."""
         morsel = row >> MORSEL_BITS
-        if morsel >= self.offsets.shape[0] - 1:
+        if morsel >= self.run_offsets.shape[0] - 1:
             return slice(0, 0)
-        start, stop = int(self.offsets[morsel]), int(self.offsets[morsel + 1])
+        first, last = int(self.run_offsets[morsel]), int(self.run_offsets[morsel + 1])
         local = np.uint16(row & ((1 << MORSEL_BITS) - 1))
-        inside = self.rows[start:stop]
-        return slice(
-            start + int(np.searchsorted(inside, local, "left")), start + int(np.searchsorted(inside, local, "right"))
-        )
+        run = first + int(np.searchsorted(self.run_rows[first:last], local))
+        if run == last or self.run_rows[run] != local:
+            return slice(0, 0)
+        return slice(int(self.run_starts[run]), int(self.run_starts[run + 1]))

@@ -89,13 +89,16 @@ def _chunks(rows: U32, times: I64, columns: Sequence[WideColumn], cut: Cut) -> t
 
 def _chunk(bucket: int, rows: U32, times: I64, columns: Iterable[WideColumn], part: slice) -> EventChunk:
     base = bucket * BUCKET_MS
+    starts = np.flatnonzero(np.diff(rows, prepend=rows[0] + np.uint32(1)))
+    run_rows = rows[starts]
     return EventChunk(
         bucket=bucket,
         base_ms=base,
         first_ms=int(times.min()),
         last_ms=int(times.max()),
-        rows=(rows & np.uint32(MORSEL_ROWS - 1)).astype(np.uint16),
-        offsets=_morsel_offsets(rows),
+        run_rows=(run_rows & np.uint32(MORSEL_ROWS - 1)).astype(np.uint16),
+        run_starts=np.append(starts, rows.shape[0]).astype(np.uint32),
+        run_offsets=_morsel_offsets(run_rows),
         times=_narrowed_times(times - base),
         columns=dict(_narrowed(columns, part)),
     )
@@ -115,10 +118,10 @@ def _narrowed(columns: Iterable[WideColumn], part: slice) -> Iterator[tuple[Colu
         yield key, narrow(key[1], raws[part], inside)
 
 
-def _morsel_offsets(rows: U32) -> I64:
-    morsels = (int(rows[-1]) >> MORSEL_BITS) + 1
+def _morsel_offsets(run_rows: U32) -> I64:
+    morsels = (int(run_rows[-1]) >> MORSEL_BITS) + 1
     firsts = np.arange(morsels, dtype=np.uint64) << np.uint64(MORSEL_BITS)
-    offsets: I64 = np.append(np.searchsorted(rows, firsts), rows.shape[0]).astype(np.int64)
+    offsets: I64 = np.append(np.searchsorted(run_rows, firsts), run_rows.shape[0]).astype(np.int64)
     return offsets
 
 

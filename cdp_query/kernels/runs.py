@@ -1,0 +1,77 @@
+"""Runs of a chunk (the events of one row) counted, marked and looked up; most never look at a single event."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cdp_store.arrays import I64, U16, U32, AnyArray, Bools
+from cdp_store.jit import kernel
+
+
+@kernel
+def count_runs(run_rows: U16, run_starts: U32, run_offsets: I64, counts: U32) -> None:
+    """counts[row] += length of its run; reads 6 bytes a run, accumulates in a window of 256 KB per morsel."""
+    for morsel in range(run_offsets.shape[0] - 1):
+        first = morsel << 16
+        for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
+            counts[first + run_rows[run]] += run_starts[run + 1] - run_starts[run]
+
+
+@kernel
+def count_runs_between(
+    run_rows: U16, run_starts: U32, run_offsets: I64, times: AnyArray, low: int, high: int, counts: U32
+) -> None:
+    """counts[row] += events of its run with low <= time <= high; a run is in time order, so its ends often decide.
+
+    Reads 6 bytes a run, the first and last time of each, and the others only of runs that cross a bound.
+    """
+    for morsel in range(run_offsets.shape[0] - 1):
+        first = morsel << 16
+        for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
+            start, stop = run_starts[run], run_starts[run + 1]
+            while start < stop and times[start] < low:
+                start += np.uint32(1)
+            while start < stop and times[stop - 1] > high:
+                stop -= np.uint32(1)
+            counts[first + run_rows[run]] += stop - start
+
+
+@kernel
+def mark_runs(run_rows: U16, run_offsets: I64, seen: Bools) -> None:
+    """seen[row] = True for each run; reads 2 bytes a run."""
+    for morsel in range(run_offsets.shape[0] - 1):
+        first = morsel << 16
+        for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
+            seen[first + run_rows[run]] = True
+
+
+@kernel
+def mark_runs_between(
+    run_rows: U16, run_starts: U32, run_offsets: I64, times: AnyArray, low: int, high: int, seen: Bools
+) -> None:
+    """seen[row] = True where its run has an event with low <= time <= high."""
+    for morsel in range(run_offsets.shape[0] - 1):
+        first = morsel << 16
+        for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
+            start, stop = run_starts[run], run_starts[run + 1]
+            while start < stop and times[start] < low:
+                start += np.uint32(1)
+            if start < stop and times[start] <= high:
+                seen[first + run_rows[run]] = True
+
+
+@kernel
+def rows_of_events(run_rows: U16, run_starts: U32, run_offsets: I64, events: I64, rows: U32) -> None:
+    """rows[i] = row of event events[i]; events ascending. One pass over the runs: 6 bytes a run, 12 an event asked."""
+    at = 0
+    for morsel in range(run_offsets.shape[0] - 1):
+        first = morsel << 16
+        run, last = run_offsets[morsel], run_offsets[morsel + 1]
+        if run == last:
+            continue
+        stop = run_starts[last]
+        while at < events.shape[0] and events[at] < stop:
+            while run_starts[run + 1] <= events[at]:
+                run += 1
+            rows[at] = first + run_rows[run]
+            at += 1
