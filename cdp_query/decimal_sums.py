@@ -16,9 +16,9 @@ from typing import Final
 import numpy as np
 
 from cdp_query.kernels import aggregate
-from cdp_query.terms import Numbers
 from cdp_query.ranges import Range
 from cdp_query.sums import exact_float_sums
+from cdp_query.terms import Numbers
 from cdp_store.arrays import I64, Bools
 from cdp_store.values import Kind
 

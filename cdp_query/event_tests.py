@@ -8,11 +8,11 @@ from cdp_query.bound import BoundAggregate, BoundCount, BoundEvents, BoundOccurr
 from cdp_query.decimal_sums import decimal_sum_mask
 from cdp_query.kernels import aggregate, runs
 from cdp_query.masks import range_mask
-from cdp_query.terms import numbers
 from cdp_query.ranges import INT_MAX, INT_MIN, Range
 from cdp_query.scan import overlapping, scan
 from cdp_query.stats import NodeStats
 from cdp_query.sums import Sums
+from cdp_query.terms import numbers
 from cdp_query.tree import Aggregate, Occurrence
 from cdp_query.windows import Interval
 from cdp_store.arrays import F64, I64, U32, Bools

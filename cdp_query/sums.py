@@ -14,8 +14,8 @@ import numpy as np
 
 from cdp_query.kernels import aggregate, exact_sum
 from cdp_query.masks import range_mask
-from cdp_query.terms import Numbers
 from cdp_query.ranges import Range
+from cdp_query.terms import Numbers
 from cdp_store.arrays import F64, I32, I64, U32, Bools
 from cdp_store.events.sealing import order_by_row_time
 from cdp_store.values import Kind
