@@ -55,7 +55,8 @@ def _fill(array: Any, value: Any) -> None:
 PAGE, N = (0, Kind.STRING), (1, Kind.INT)
 FAULTS: dict[str, tuple[Callable[[PartitionMemory], object], str]] = {
     "order": (lambda m: _change_chunk(m, _reverse_times), "not in order"),
-    "offsets": (lambda m: _change_chunk(m, lambda c: replace(c, offsets=c.offsets - 1)), "offsets"),
+    "offsets": (lambda m: _change_chunk(m, lambda c: replace(c, run_offsets=c.run_offsets - 1)), "offsets"),
+    "runs": (lambda m: _change_chunk(m, lambda c: replace(c, run_starts=c.run_starts + 1)), "runs"),
     "zone": (lambda m: _change_chunk(m, lambda c: replace(c, last_ms=c.last_ms + 1)), "zone"),
     "bucket": (lambda m: _change_chunk(m, lambda c: replace(c, bucket=-1)), "bucket"),
     "time width": (lambda m: _change_chunk(m, lambda c: replace(c, times=c.times.astype(np.int64))), "do not suit"),
