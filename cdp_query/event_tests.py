@@ -28,21 +28,27 @@ def count_mask(view: PartitionView, node: BoundCount, stats: NodeStats) -> Bools
     """Rows whose number of events is wanted."""
     if node.wanted == _AT_LEAST_ONE and not node.negated:
         return did_mask(view, node, stats)
-    counts: U32 = np.zeros(view.row_count, np.uint32)
-    if node.events.where is None:
-        for chunk, covered in overlapping(view, node.events, node.interval, stats):
-            index = chunk.run_rows, chunk.run_starts, chunk.run_offsets
-            if covered:
-                runs.count_runs(*index, counts)
-            else:
-                runs.count_runs_between(*index, chunk.times, *_stored(chunk, node.interval), counts)
-    else:
-        for scanned in scan(view, node.events, node.interval, stats):
-            aggregate.count_rows(scanned.rows(), counts)
+    counts = event_counts(view, node.events, node.interval, stats)
     mask = range_mask(counts, node.wanted)
     if node.negated:
         mask = ~mask
     return mask & (counts > 0) if node.exclude_zero else mask
+
+
+def event_counts(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> U32:
+    """Number of such events of each row in the interval: u32[row_count]."""
+    counts: U32 = np.zeros(view.row_count, np.uint32)
+    if events.where is None:
+        for chunk, covered in overlapping(view, events, interval, stats):
+            index = chunk.run_rows, chunk.run_starts, chunk.run_offsets
+            if covered:
+                runs.count_runs(*index, counts)
+            else:
+                runs.count_runs_between(*index, chunk.times, *_stored(chunk, interval), counts)
+    else:
+        for scanned in scan(view, events, interval, stats):
+            aggregate.count_rows(scanned.rows(), counts)
+    return counts
 
 
 def did_mask(view: PartitionView, node: BoundCount, stats: NodeStats) -> Bools:

@@ -6,12 +6,11 @@ import numpy as np
 
 from cdp_query.bound_measures import BoundArithmetic, BoundExpression, BoundExpressionTest, BoundMeasure
 from cdp_query.days import days_by_row
-from cdp_query.kernels import aggregate
+from cdp_query.event_tests import event_counts
 from cdp_query.numbers import Numbers, calculate, compare, constant
-from cdp_query.scan import scan
 from cdp_query.stats import NodeStats
 from cdp_query.tree import Measured, Number
-from cdp_store.arrays import U32, Bools
+from cdp_store.arrays import Bools
 from cdp_store.view import PartitionView
 
 
@@ -34,15 +33,7 @@ def _numbers(view: PartitionView, expression: BoundExpression, stats: NodeStats)
 def _measured(view: PartitionView, measure: BoundMeasure, stats: NodeStats) -> Numbers:
     match measure.function:
         case Measured.COUNT:
-            return Numbers(_counts(view, measure, stats).astype(np.int64))
+            return Numbers(event_counts(view, measure.events, measure.interval, stats).astype(np.int64))
         case Measured.DAYS:
             days = days_by_row(view, measure.events, measure.interval, measure.tz, stats)
             return Numbers(days.astype(np.int64))
-
-
-def _counts(view: PartitionView, measure: BoundMeasure, stats: NodeStats) -> U32:
-    counts: U32 = np.zeros(view.row_count, np.uint32)
-    for scanned in scan(view, measure.events, measure.interval, stats):
-        chunk = scanned.chunk
-        aggregate.count_by_row_where(chunk.rows, chunk.offsets, scanned.mask_or_ones(), counts)
-    return counts
