@@ -158,6 +158,8 @@ class Partition:
         return worked
 
     def _compact(self, tables: EventTables, chunks_max: int) -> bool:
+        if tables.nothing_due(chunks_max):
+            return False
         with self._lock:
             reading = tables.capture()
         worked = False
@@ -165,6 +167,8 @@ class Partition:
             with self._lock:
                 tables.install_compaction(done)
             worked = True
+        if not worked:
+            tables.note_nothing_due(reading, chunks_max)
         return worked
 
     def _name_overflow(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:

@@ -57,6 +57,7 @@ class EventTables:
     def __init__(self, layout: Layout = LAYOUT) -> None:
         self.layout = layout
         self._sealed = dict[int, Chunks]()
+        self._looked_through: tuple[Mapping[int, Chunks], int] | None = None
         self._delta = EventDelta(layout)
 
     @property
@@ -71,6 +72,15 @@ class EventTables:
     def capture(self) -> EventsReading:
         """A reading that later writes, seals and compactions leave alone."""
         return EventsReading(self._sealed, self._delta.reading())
+
+    def nothing_due(self, least: int) -> bool:
+        """Whether it is known already that no chunks are to be merged: looking at all after each batch is dear."""
+        known = self._looked_through
+        return known is not None and known[0] is self._sealed and known[1] <= least
+
+    def note_nothing_due(self, reading: EventsReading, least: int) -> None:
+        """Remember that a reading had nothing to merge."""
+        self._looked_through = reading.sealed, least
 
     def install_seal(self, sealed: SealedDelta) -> None:
         """Swap a sealed prefix of the delta for its chunks."""
