@@ -82,7 +82,5 @@ def tell_apart(batch: RecordBatch, rows: U32, numbers: NameNumbers, raws: I64) -
 
 
 def _numbers(table: NameTable, names: Sequence[str], mentioned: Bools) -> U16:
-    numbers: U16 = np.zeros(len(names), np.uint16)
-    for name in np.flatnonzero(mentioned).tolist():
-        numbers[name] = table.number(names[name])
-    return numbers
+    used = zip(names, mentioned.tolist(), strict=True)
+    return np.array([table.number(name) if is_used else 0 for name, is_used in used], np.uint16)

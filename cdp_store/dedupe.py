@@ -21,13 +21,13 @@ class _Generation:
     """One growing hash set of 128-bit ids."""
 
     def __init__(self) -> None:
-        self.table: U64 = np.zeros((_TABLE_ROWS_MIN, 2), np.uint64)
+        self.table: U64 = np.zeros((0, 2), np.uint64)  # many a set never holds an id
         self.count = 0
 
     def add(self, high: U64, low: U64) -> None:
         wanted = (self.count + high.shape[0]) * 2
         if wanted > self.table.shape[0]:
-            grown: U64 = np.zeros((1 << int(wanted - 1).bit_length(), 2), np.uint64)
+            grown: U64 = np.zeros((max(_TABLE_ROWS_MIN, 1 << int(wanted - 1).bit_length()), 2), np.uint64)
             kept = self.table[(self.table != 0).any(axis=1)]
             tables.insert_ids(grown, np.ascontiguousarray(kept[:, 0]), np.ascontiguousarray(kept[:, 1]))
             self.table = grown

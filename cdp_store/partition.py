@@ -183,8 +183,8 @@ class Partition:
             (schema.properties, batch.keys, properties),
             (schema.attributes, batch.keys, attributes),
         ):
-            numbers = np.flatnonzero(mentioned).tolist()
-            over = table.overflow(known[number] for number in numbers)
+            numbers = [number for number, is_used in enumerate(mentioned.tolist()) if is_used]
+            over = table.overflow([known[number] for number in numbers])
             for number in numbers:
                 if known[number] not in over:
                     table.number(known[number])

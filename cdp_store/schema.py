@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,9 @@ class SchemaReading:
     events: Mapping[str, int]
     properties: Mapping[str, int]
     attributes: Mapping[str, int]
+
+
+_NONE: Final = frozenset[str]()
 
 
 class NameTable:
@@ -25,8 +29,8 @@ class NameTable:
 
     def overflow(self, names: Iterable[str]) -> frozenset[str]:
         """Which of these names, in order of appearance, would not fit any more."""
-        fresh = [name for name in dict.fromkeys(names) if name not in self._ids]
-        return frozenset(fresh[self.limit - len(self._ids) :])
+        fresh = [name for name in names if name not in self._ids]
+        return frozenset([*dict.fromkeys(fresh)][self.limit - len(self._ids) :]) if fresh else _NONE
 
     def number(self, name: str) -> int:
         """Id of a name, new or known."""
