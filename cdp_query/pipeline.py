@@ -29,7 +29,7 @@ def prepare(text: str, by: str | None, context: tree.Context) -> tree.Question:
 
 def read(text: str, by: str | None) -> tree.Question:
     """Text as typed to a tree that is not checked yet; `by` makes a breakdown of it."""
-    return _with_breakdown(parse(text), by)
+    return broken_down(parse(text), by)
 
 
 def segment_of(question: tree.Question) -> tree.Node:
@@ -87,7 +87,8 @@ def _funnel_steps(question: tree.Funnel, execution: Execution, binder: Binder, p
     return reached
 
 
-def _with_breakdown(question: tree.Question, by: str | None) -> tree.Question:
+def broken_down(question: tree.Question, by: str | None) -> tree.Question:
+    """The question, or where `by` names an attribute its members counted by that."""
     if by is None:
         return question
     if isinstance(question, tree.Funnel | tree.Breakdown):

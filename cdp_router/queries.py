@@ -10,6 +10,7 @@ from cdp.v1 import query_pb2, shard_pb2
 
 from cdp_query import pipeline, tree
 from cdp_query.bind import Names, names_of
+from cdp_query.cql import read_cql
 from cdp_query.language.suggest import nearest
 from cdp_query.named import Inliner, Lookup, nothing_named
 from cdp_query.partial import merge_all
@@ -90,6 +91,8 @@ class Queries:
         context = self._context(request)
         if request.WhichOneof("question") == "segment":
             question: tree.Question = from_segment(request.segment)
+        elif request.WhichOneof("question") == "cql":
+            question = read_cql(request.cql)
         else:
             question = pipeline.read(request.text, None)
         if isinstance(question, tree.Funnel | tree.Breakdown):
@@ -159,10 +162,12 @@ class Queries:
             if request.by:
                 raise RequestInvalid("by", "goes with a text; a tree says breakdown itself")
             question = from_question(request.tree)
+        elif request.WhichOneof("question") == "cql":
+            question = pipeline.broken_down(read_cql(request.cql), request.by or None)
         elif request.text:
             question = pipeline.read(request.text, request.by or None)
         else:
-            raise RequestInvalid("question", "a text or a tree must be given")
+            raise RequestInvalid("question", "a text, a tree or CQL must be given")
         inliner = Inliner(self._lookup)
         checked = pipeline.check(inliner.question(question), context)
         return _Asked(question, checked, context, list(inliner.used))

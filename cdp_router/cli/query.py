@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
 import typer
-from cdp.v1 import query_pb2, segment_pb2
+from cdp.v1 import query_pb2
 from google.protobuf import json_format
 from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_instant, plain
-from cdp_router.cli.questions import question_of
+from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.client import Client
 from cdp_router.wire.values import from_value, to_timestamp
 from cdp_store.values import to_ms
@@ -29,9 +28,8 @@ def query(
             help="""The question, such as: count("Charged", last: 30d) >= 3 and plan = "gold".""", show_default=False
         ),
     ] = "",
-    tree: Annotated[
-        Path | None, typer.Option(help="Ask the question in this file: JSON of cdp.v1.Question.", metavar="FILE")
-    ] = None,
+    tree: TreeFile = None,
+    cql: CqlFile = None,
     address: Address = DEFAULT_ADDRESS,
     ids: Annotated[bool, typer.Option("--ids", help="Print the members' ids, one a line.")] = False,
     by: Annotated[
@@ -47,33 +45,35 @@ def query(
     """Ask which users: count them, list them, or break them down."""
     if ids and (by or explain):
         fail("--ids goes with neither --by nor --explain", 2)
-    question = question_of(text, tree)
+    question = question_of(text, tree, cql)
     stamp = None if as_of is None else to_timestamp(to_ms(parse_instant(as_of, "--as-of")))
     with connected(address) as client:
         if ids:
             request = query_pb2.MembersRequest(as_of=stamp, tz=tz, strict=strict)
-            if question is None:
-                request.text = text
-            else:
-                request.segment.CopyFrom(_segment(question))
+            match question:
+                case str(typed):
+                    request.text = typed
+                case Cql(json_text):
+                    request.cql = json_text
+                case _:
+                    request.segment.CopyFrom(segment_of(question))
             _print_ids(client, request, as_json)
             return
         asked = query_pb2.QueryRequest(
-            by=by, as_of=stamp, tz=tz, strict=strict, explain=explain, allow_partial=allow_partial, tree=question
+            by=by, as_of=stamp, tz=tz, strict=strict, explain=explain, allow_partial=allow_partial
         )
-        if question is None:
-            asked.text = text
+        match question:
+            case str(typed):
+                asked.text = typed
+            case Cql(json_text):
+                asked.cql = json_text
+            case _:
+                asked.tree.CopyFrom(question)
         answer = client.query(asked)
     if as_json:
         print_json(answer)
     else:
         _print_answer(answer)
-
-
-def _segment(question: segment_pb2.Question) -> segment_pb2.Segment:
-    if question.WhichOneof("form") != "segment":
-        fail("--ids lists the members of a segment; this question is a report", 2)
-    return question.segment
 
 
 def print_json(answer: query_pb2.QueryResponse) -> None:

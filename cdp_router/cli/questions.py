@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from cdp.v1 import segment_pb2
 from google.protobuf import json_format
 
 from cdp_router.cli.console import fail
 
 
-def question_of(text: str, tree: Path | None) -> segment_pb2.Question | None:
-    """The question of a file; None when the text is the question."""
-    if bool(text) == (tree is not None):
-        fail("give a question: either a text or --tree FILE", 2)
+@dataclass(frozen=True, slots=True)
+class Cql:
+    """A query in CleverTap's language, as JSON."""
+
+    text: str
+
+
+TreeFile = Annotated[
+    Path | None,
+    typer.Option("--tree", help="Take it from this file: JSON of cdp.v1.Question.", metavar="FILE"),
+]
+CqlFile = Annotated[
+    Path | None, typer.Option("--cql", help="Take it from this file: JSON of CleverTap's CQL.", metavar="FILE")
+]
+
+
+def question_of(text: str, tree: Path | None, cql: Path | None) -> str | segment_pb2.Question | Cql:
+    """The one of the three that is given."""
+    if (text != "") + (tree is not None) + (cql is not None) != 1:
+        fail("give one question: a text, --tree FILE or --cql FILE", 2)
+    if cql is not None:
+        return Cql(_content(cql, "--cql"))
     if tree is None:
-        return None
+        return text
     try:
-        return json_format.Parse(tree.read_text(encoding="utf-8"), segment_pb2.Question())
-    except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
+        return json_format.Parse(_content(tree, "--tree"), segment_pb2.Question())
+    except json_format.ParseError as error:
         fail(f"--tree {tree}: {error}", 2)
+
+
+def segment_of(question: segment_pb2.Question) -> segment_pb2.Segment:
+    """The segment of a question, which ends the command where it is a report."""
+    if question.WhichOneof("form") != "segment":
+        fail("a segment is asked for here, and this question is a report", 2)
+    return question.segment
+
+
+def _content(path: Path, option: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{option} {path}: {error}", 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,8 +9,8 @@ from cdp.v1 import named_segment_pb2
 from google.protobuf import json_format
 from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
-from cdp_router.cli.questions import question_of
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected
+from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
 
 segment = typer.Typer(
     name="segment", help="Keep segments under names, for in_segment(...) in questions.", no_args_is_help=True
@@ -26,20 +25,19 @@ def create(
     name: Name,
     text: Annotated[str, typer.Argument(help="The segment in text form.", show_default=False)] = "",
     address: Address = DEFAULT_ADDRESS,
-    tree: Annotated[
-        Path | None, typer.Option(help="Take the segment from this file: JSON of cdp.v1.Question.", metavar="FILE")
-    ] = None,
+    tree: TreeFile = None,
+    cql: CqlFile = None,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
 ) -> None:
     """Create a segment; where the name is taken, its next version."""
     request = named_segment_pb2.CreateSegmentRequest(name=name, description=description)
-    question = question_of(text, tree)
-    if question is None:
-        request.text = text
-    elif question.WhichOneof("form") == "segment":
-        request.segment.CopyFrom(question.segment)
-    else:
-        fail(f"--tree {tree}: a segment is asked for here, and this is a report", 2)
+    match question_of(text, tree, cql):
+        case str(typed):
+            request.text = typed
+        case Cql(json):
+            request.cql = json
+        case question:
+            request.segment.CopyFrom(segment_of(question))
     with connected(address) as client:
         made = client.create_segment(request)
     OUT.print(f"{made.name} version {made.version}: {made.text}", soft_wrap=True)

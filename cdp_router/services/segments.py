@@ -8,6 +8,7 @@ from cdp.v1 import named_segment_pb2 as pb
 from cdp.v1 import named_segment_pb2_grpc as pb_grpc
 
 from cdp_query import pipeline, tree
+from cdp_query.cql import read_cql
 from cdp_query.language import print_question
 from cdp_router.errors import RequestInvalid
 from cdp_router.named_segments import NamedSegments, Version
@@ -55,6 +56,8 @@ class SegmentService(pb_grpc.SegmentServiceServicer):
 def _definition(request: pb.CreateSegmentRequest) -> tree.Node:
     if request.WhichOneof("definition") == "segment":
         return from_segment(request.segment)
+    if request.WhichOneof("definition") == "cql":
+        return read_cql(request.cql)
     if not request.text:
         raise RequestInvalid("definition", "a text or a segment must be given")
     return pipeline.segment_of(pipeline.read(request.text, None))

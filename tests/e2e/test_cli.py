@@ -425,3 +425,19 @@ def test_segments_are_kept_under_names(people: str) -> None:
     cdp("segment", "delete", "cli-two", *at)
     assert "2 versions" in cdp("segment", "delete", "cli-many", *at).stdout
     assert "no segment is named" in cdp("query", 'in_segment("cli-many")', *at, code=1).stderr
+
+
+def test_a_clevertap_query_is_asked_as_it_is(people: str, write: Write) -> None:
+    query = {
+        "event_name": "cli.seen",
+        "from": 20240303,
+        "to": 20240303,
+        "event_properties": [{"name": "n", "value": 3}],
+    }
+    path = write("cql.json", json.dumps(query))
+    done = cdp("query", "--cql", path, "--ids", "--address", people)
+    assert sorted(done.stdout.split()) == ["cli-ann", "cli-cy"]
+    answered = json.loads(cdp("query", "--cql", path, "--json", "--address", people).stdout)
+    assert answered["text"] == 'did("cli.seen", n in [3], from: 2024-03-03, to: 2024-03-03)'
+    path = write("wrong.json", '{"event_name": "A", "form": 20240303}')
+    assert "did you mean 'from'" in cdp("query", "--cql", path, "--address", people, code=1).stderr

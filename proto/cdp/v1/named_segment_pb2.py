@@ -26,7 +26,7 @@ from cdp.v1 import segment_pb2 as cdp_dot_v1_dot_segment__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x64p/v1/named_segment.proto\x12\x06\x63\x64p.v1\x1a\x14\x63\x64p/v1/segment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x01\n\x0cNamedSegment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12 \n\x07segment\x18\x03 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x14\x43reateSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\"\n\x07segment\x18\x03 \x01(\x0b\x32\x0f.cdp.v1.SegmentH\x00\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0c\n\ndefinition\">\n\x15\x43reateSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.cdp.v1.NamedSegment\"2\n\x11GetSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\";\n\x12GetSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.cdp.v1.NamedSegment\"\x15\n\x13ListSegmentsRequest\">\n\x14ListSegmentsResponse\x12&\n\x08segments\x18\x01 \x03(\x0b\x32\x14.cdp.v1.NamedSegment\"$\n\x14\x44\x65leteSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x15\x44\x65leteSegmentResponse\x12\x10\n\x08versions\x18\x01 \x01(\r2\xbc\x02\n\x0eSegmentService\x12L\n\rCreateSegment\x12\x1c.cdp.v1.CreateSegmentRequest\x1a\x1d.cdp.v1.CreateSegmentResponse\x12\x43\n\nGetSegment\x12\x19.cdp.v1.GetSegmentRequest\x1a\x1a.cdp.v1.GetSegmentResponse\x12I\n\x0cListSegments\x12\x1b.cdp.v1.ListSegmentsRequest\x1a\x1c.cdp.v1.ListSegmentsResponse\x12L\n\rDeleteSegment\x12\x1c.cdp.v1.DeleteSegmentRequest\x1a\x1d.cdp.v1.DeleteSegmentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x64p/v1/named_segment.proto\x12\x06\x63\x64p.v1\x1a\x14\x63\x64p/v1/segment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x01\n\x0cNamedSegment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12 \n\x07segment\x18\x03 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8a\x01\n\x14\x43reateSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\"\n\x07segment\x18\x03 \x01(\x0b\x32\x0f.cdp.v1.SegmentH\x00\x12\r\n\x03\x63ql\x18\x05 \x01(\tH\x00\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0c\n\ndefinition\">\n\x15\x43reateSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.cdp.v1.NamedSegment\"2\n\x11GetSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\";\n\x12GetSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.cdp.v1.NamedSegment\"\x15\n\x13ListSegmentsRequest\">\n\x14ListSegmentsResponse\x12&\n\x08segments\x18\x01 \x03(\x0b\x32\x14.cdp.v1.NamedSegment\"$\n\x14\x44\x65leteSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x15\x44\x65leteSegmentResponse\x12\x10\n\x08versions\x18\x01 \x01(\r2\xbc\x02\n\x0eSegmentService\x12L\n\rCreateSegment\x12\x1c.cdp.v1.CreateSegmentRequest\x1a\x1d.cdp.v1.CreateSegmentResponse\x12\x43\n\nGetSegment\x12\x19.cdp.v1.GetSegmentRequest\x1a\x1a.cdp.v1.GetSegmentResponse\x12I\n\x0cListSegments\x12\x1b.cdp.v1.ListSegmentsRequest\x1a\x1c.cdp.v1.ListSegmentsResponse\x12L\n\rDeleteSegment\x12\x1c.cdp.v1.DeleteSegmentRequest\x1a\x1d.cdp.v1.DeleteSegmentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +35,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NAMEDSEGMENT']._serialized_start=94
   _globals['_NAMEDSEGMENT']._serialized_end=253
-  _globals['_CREATESEGMENTREQUEST']._serialized_start=255
-  _globals['_CREATESEGMENTREQUEST']._serialized_end=378
-  _globals['_CREATESEGMENTRESPONSE']._serialized_start=380
-  _globals['_CREATESEGMENTRESPONSE']._serialized_end=442
-  _globals['_GETSEGMENTREQUEST']._serialized_start=444
-  _globals['_GETSEGMENTREQUEST']._serialized_end=494
-  _globals['_GETSEGMENTRESPONSE']._serialized_start=496
-  _globals['_GETSEGMENTRESPONSE']._serialized_end=555
-  _globals['_LISTSEGMENTSREQUEST']._serialized_start=557
-  _globals['_LISTSEGMENTSREQUEST']._serialized_end=578
-  _globals['_LISTSEGMENTSRESPONSE']._serialized_start=580
-  _globals['_LISTSEGMENTSRESPONSE']._serialized_end=642
-  _globals['_DELETESEGMENTREQUEST']._serialized_start=644
-  _globals['_DELETESEGMENTREQUEST']._serialized_end=680
-  _globals['_DELETESEGMENTRESPONSE']._serialized_start=682
-  _globals['_DELETESEGMENTRESPONSE']._serialized_end=723
-  _globals['_SEGMENTSERVICE']._serialized_start=726
-  _globals['_SEGMENTSERVICE']._serialized_end=1042
+  _globals['_CREATESEGMENTREQUEST']._serialized_start=256
+  _globals['_CREATESEGMENTREQUEST']._serialized_end=394
+  _globals['_CREATESEGMENTRESPONSE']._serialized_start=396
+  _globals['_CREATESEGMENTRESPONSE']._serialized_end=458
+  _globals['_GETSEGMENTREQUEST']._serialized_start=460
+  _globals['_GETSEGMENTREQUEST']._serialized_end=510
+  _globals['_GETSEGMENTRESPONSE']._serialized_start=512
+  _globals['_GETSEGMENTRESPONSE']._serialized_end=571
+  _globals['_LISTSEGMENTSREQUEST']._serialized_start=573
+  _globals['_LISTSEGMENTSREQUEST']._serialized_end=594
+  _globals['_LISTSEGMENTSRESPONSE']._serialized_start=596
+  _globals['_LISTSEGMENTSRESPONSE']._serialized_end=658
+  _globals['_DELETESEGMENTREQUEST']._serialized_start=660
+  _globals['_DELETESEGMENTREQUEST']._serialized_end=696
+  _globals['_DELETESEGMENTRESPONSE']._serialized_start=698
+  _globals['_DELETESEGMENTRESPONSE']._serialized_end=739
+  _globals['_SEGMENTSERVICE']._serialized_start=742
+  _globals['_SEGMENTSERVICE']._serialized_end=1058
 # @@protoc_insertion_point(module_scope)

@@ -27,6 +27,7 @@ class QueryRequest(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     TREE_FIELD_NUMBER: _builtins.int
+    CQL_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     TZ_FIELD_NUMBER: _builtins.int
@@ -36,6 +37,8 @@ class QueryRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The text form."""
+    cql: _builtins.str
+    """CleverTap's query language: JSON."""
     by: _builtins.str
     """With a text: count the members by the value of this attribute."""
     tz: _builtins.str
@@ -59,6 +62,7 @@ class QueryRequest(_message.Message):
         *,
         text: _builtins.str = ...,
         tree: _segment_pb2.Question | None = ...,
+        cql: _builtins.str = ...,
         by: _builtins.str = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
         tz: _builtins.str = ...,
@@ -67,11 +71,11 @@ class QueryRequest(_message.Message):
         allow_partial: _builtins.bool = ...,
         explain: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "question", b"question", "text", b"text", "tree", b"tree"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cql", b"cql", "question", b"question", "text", b"text", "tree", b"tree"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "as_of", b"as_of", "by", b"by", "exclude_anonymous", b"exclude_anonymous", "explain", b"explain", "question", b"question", "strict", b"strict", "text", b"text", "tree", b"tree", "tz", b"tz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "as_of", b"as_of", "by", b"by", "cql", b"cql", "exclude_anonymous", b"exclude_anonymous", "explain", b"explain", "question", b"question", "strict", b"strict", "text", b"text", "tree", b"tree", "tz", b"tz"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_question: _TypeAlias = _typing.Literal["text", "tree"]  # noqa: Y015
+    _WhichOneofReturnType_question: _TypeAlias = _typing.Literal["text", "tree", "cql"]  # noqa: Y015
     _WhichOneofArgType_question: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_question) -> _WhichOneofReturnType_question | None: ...
 
@@ -303,11 +307,14 @@ class MembersRequest(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     SEGMENT_FIELD_NUMBER: _builtins.int
+    CQL_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     TZ_FIELD_NUMBER: _builtins.int
     EXCLUDE_ANONYMOUS_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
     text: _builtins.str
+    cql: _builtins.str
+    """CleverTap's query language: JSON."""
     tz: _builtins.str
     exclude_anonymous: _builtins.bool
     strict: _builtins.bool
@@ -320,16 +327,17 @@ class MembersRequest(_message.Message):
         *,
         text: _builtins.str = ...,
         segment: _segment_pb2.Segment | None = ...,
+        cql: _builtins.str = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
         tz: _builtins.str = ...,
         exclude_anonymous: _builtins.bool = ...,
         strict: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "question", b"question", "segment", b"segment", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cql", b"cql", "question", b"question", "segment", b"segment", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "exclude_anonymous", b"exclude_anonymous", "question", b"question", "segment", b"segment", "strict", b"strict", "text", b"text", "tz", b"tz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cql", b"cql", "exclude_anonymous", b"exclude_anonymous", "question", b"question", "segment", b"segment", "strict", b"strict", "text", b"text", "tz", b"tz"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_question: _TypeAlias = _typing.Literal["text", "segment"]  # noqa: Y015
+    _WhichOneofReturnType_question: _TypeAlias = _typing.Literal["text", "segment", "cql"]  # noqa: Y015
     _WhichOneofArgType_question: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_question) -> _WhichOneofReturnType_question | None: ...
 
