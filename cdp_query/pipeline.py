@@ -35,7 +35,7 @@ def read(text: str, by: str | None) -> tree.Question:
 def segment_of(question: tree.Question) -> tree.Node:
     """The question where it is a segment; QueryInvalid where it is a report."""
     if isinstance(question, tree.Funnel | tree.Breakdown):
-        raise QueryInvalid("a segment is asked for here, and this is a report")
+        raise QueryInvalid("users are members of a segment; this is a report, which has none")
     return question
 
 

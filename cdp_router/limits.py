@@ -28,3 +28,5 @@ assert ROWS_BYTES_MAX < COLUMNS_BYTES_MAX < MESSAGE_BYTES_MAX
 # Named segments live in one file that every change writes anew.
 SEGMENTS_MAX: Final = 10_000
 SEGMENT_VERSIONS_MAX: Final = 1000
+
+PROOF_SHOWN_MAX: Final = 20  # events and values beside each part of a proof; their number is always given

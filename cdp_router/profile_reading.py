@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from cdp.v1 import query_pb2
@@ -51,7 +51,6 @@ def _attributes(view: PartitionView, row: int) -> Iterator[tuple[str, Value]]:
 
 
 def _timeline(view: PartitionView, row: int, events_max: int) -> tuple[list[query_pb2.ProfileEvent], int]:
-    properties = {number: name for name, number in view.schema.properties.items()}
     found = list[tuple[int, int, str, EventChunk, int]]()
     for name, number in view.schema.events.items():
         for chunk in view.event_chunks(number):
@@ -59,13 +58,20 @@ def _timeline(view: PartitionView, row: int, events_max: int) -> tuple[list[quer
             for index in range(where.start, where.stop):
                 found.append((chunk.base_ms + int(chunk.times[index]), len(found), name, chunk, index))
     latest = heapq.nlargest(events_max, found, key=lambda entry: entry[:2])
-    events = [_event(view, properties, at, name, chunk, index) for at, _, name, chunk, index in latest]
+    events = [event_message(view, at, name, chunk, index) for at, _, name, chunk, index in latest]
     return events, len(found)
 
 
-def _event(
-    view: PartitionView, properties: Mapping[int, str], time_ms: int, name: str, chunk: EventChunk, index: int
+def attribute_value(view: PartitionView, attribute: int, kind: Kind, raw: int) -> Value | None:
+    """Python value of a stored attribute value."""
+    return _value(view, attribute, kind, raw, is_attribute=True)
+
+
+def event_message(
+    view: PartitionView, time_ms: int, name: str, chunk: EventChunk, index: int
 ) -> query_pb2.ProfileEvent:
+    """One event of a chunk as a message."""
+    properties = {number: name for name, number in view.schema.properties.items()}
     values = dict[str, Any]()
     for (key, kind), column in chunk.columns.items():
         raw = _raw(column, index)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
-from cdp.v1 import query_pb2, shard_pb2
+from cdp.v1 import proof_pb2, query_pb2, shard_pb2
 
 from cdp_query import pipeline, tree
 from cdp_query.bind import Names, names_of
@@ -89,14 +89,7 @@ class Queries:
     ) -> AsyncIterator[query_pb2.MembersResponse]:
         """Members' identifiers as one Arrow stream, then the coverage."""
         context = self._context(request)
-        if request.WhichOneof("question") == "segment":
-            question: tree.Question = from_segment(request.segment)
-        elif request.WhichOneof("question") == "cql":
-            question = read_cql(request.cql)
-        else:
-            question = pipeline.read(request.text, None)
-        if isinstance(question, tree.Funnel | tree.Breakdown):
-            raise RequestInvalid("text", "members are of a segment; a report has none")
+        question = _segment_asked(request)
         checked = pipeline.check(Inliner(self._lookup).question(question), context)
         segment = pipeline.segment_of(checked)
         message = shard_pb2.ListMembersRequest(
@@ -114,27 +107,58 @@ class Queries:
 
     async def profile(self, request: query_pb2.GetProfileRequest, deadline: Deadline) -> query_pb2.GetProfileResponse:
         """One profile by identifier."""
-        kind = request.WhichOneof("identifier")
-        if kind is None:
-            raise RequestInvalid("identifier", "user_id or anonymous_id must be given")
-        value = request.user_id if kind == USER_ID else request.anonymous_id
+        identifier, partition = self._located(request)
         events_max = request.events_max or PROFILE_EVENTS_DEFAULT
         if events_max > PROFILE_EVENTS_MAX:
             raise RequestInvalid("events_max", f"at most {PROFILE_EVENTS_MAX}")
-        encoded = Strings.of([encode_identifier(kind, value)])
-        partition = int(partitions_of(encoded, self._cluster.hash_key, self._cluster.partitions)[0])
         shard = self._cluster.shard_of_partition(partition)
         message = shard_pb2.ReadProfileRequest(
             cluster=self._cluster.cluster,
             partition=partition,
-            identifier=query_pb2.Identifier(kind=kind, value=value),
+            identifier=identifier,
             events_max=events_max,
         )
         gathered = await scatter({shard: self._shards[shard]}, lambda _, client: client.read_profile(message, deadline))
         response = gathered.complete(self._cluster, self._shards)[shard]
         if not response.found:
-            raise ProfileNotFound(kind, value)
+            raise ProfileNotFound(identifier.kind, identifier.value)
         return response.profile
+
+    async def explain_user(
+        self, request: proof_pb2.ExplainUserRequest, deadline: Deadline
+    ) -> proof_pb2.ExplainUserResponse:
+        """Why one user is in a segment, or is not."""
+        context = self._context(request)
+        identifier, partition = self._located(request)
+        segment = pipeline.segment_of(Inliner(self._lookup).question(_segment_asked(request)))
+        pipeline.check(segment, context)
+        shard = self._cluster.shard_of_partition(partition)
+        message = shard_pb2.ProveUserRequest(
+            cluster=self._cluster.cluster,
+            partition=partition,
+            identifier=identifier,
+            segment=to_segment(segment),
+            as_of_ms=context.as_of_ms,
+            tz=context.tz,
+            exclude_anonymous=not context.include_anonymous,
+        )
+        gathered = await scatter({shard: self._shards[shard]}, lambda _, client: client.prove_user(message, deadline))
+        response = gathered.complete(self._cluster, self._shards)[shard]
+        if not response.found:
+            raise ProfileNotFound(identifier.kind, identifier.value)
+        return response.proof
+
+    def _located(
+        self, request: query_pb2.GetProfileRequest | proof_pb2.ExplainUserRequest
+    ) -> tuple[query_pb2.Identifier, int]:
+        """The identifier a request names, and its partition."""
+        kind = request.WhichOneof("identifier")
+        if kind is None:
+            raise RequestInvalid("identifier", "user_id or anonymous_id must be given")
+        value = request.user_id if kind == USER_ID else request.anonymous_id
+        encoded = Strings.of([encode_identifier(kind, value)])
+        partition = int(partitions_of(encoded, self._cluster.hash_key, self._cluster.partitions)[0])
+        return query_pb2.Identifier(kind=kind, value=value), partition
 
     async def _stream_members(
         self, message: shard_pb2.ListMembersRequest, deadline: Deadline
@@ -172,7 +196,9 @@ class Queries:
         checked = pipeline.check(inliner.question(question), context)
         return _Asked(question, checked, context, list(inliner.used))
 
-    def _context(self, request: query_pb2.QueryRequest | query_pb2.MembersRequest) -> tree.Context:
+    def _context(
+        self, request: query_pb2.QueryRequest | query_pb2.MembersRequest | proof_pb2.ExplainUserRequest
+    ) -> tree.Context:
         as_of_ms = self._clock.now_ms()
         if request.HasField("as_of"):
             try:
@@ -217,6 +243,16 @@ class Queries:
         answered = [position for evaluation in evaluations for position in evaluation.answered]
         answered.sort(key=lambda position: position.partition)
         return query_pb2.Coverage(answered=answered, total=self._cluster.partitions)
+
+
+def _segment_asked(request: query_pb2.MembersRequest | proof_pb2.ExplainUserRequest) -> tree.Node:
+    """The segment of a request about users; QueryInvalid where it holds a report."""
+    match request.WhichOneof("question"):
+        case "segment":
+            return from_segment(request.segment)
+        case "cql":
+            return read_cql(request.cql)
+    return pipeline.segment_of(pipeline.read(request.text, None))
 
 
 def _unknown(what: str, name: str, candidates: Sequence[str]) -> str:

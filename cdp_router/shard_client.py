@@ -42,6 +42,9 @@ class ShardClient(Protocol):
     ) -> shard_pb2.ReadProfileResponse:
         """Read one profile."""
 
+    async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:
+        """Explain the verdict on one user."""
+
     async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
         """Read sizes."""
 
@@ -77,6 +80,9 @@ class GrpcShardClient:
     ) -> shard_pb2.ReadProfileResponse:
         return await self._stub.ReadProfile(request, timeout=deadline.remaining())
 
+    async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:
+        return await self._stub.ProveUser(request, timeout=deadline.remaining())
+
     async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
         return await self._stub.ReadStatus(shard_pb2.ReadStatusRequest(), timeout=deadline.remaining())
 
@@ -109,6 +115,9 @@ class LocalShardClient:
         self, request: shard_pb2.ReadProfileRequest, deadline: Deadline
     ) -> shard_pb2.ReadProfileResponse:
         return await self._server.read_profile(request)
+
+    async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:
+        return await self._server.prove_user(request, deadline)
 
     async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
         return self._server.read_status()

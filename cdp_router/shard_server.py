@@ -13,15 +13,18 @@ from typing import TypeVar
 import numpy as np
 import psutil
 import pyarrow as pa
-from cdp.v1 import admin_pb2, ingest_pb2, segment_pb2, shard_pb2
+from cdp.v1 import admin_pb2, ingest_pb2, query_pb2, segment_pb2, shard_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind import Binder, Names
 from cdp_query.partial import merge_all
-from cdp_query.tree import Context
+from cdp_query.proof import prove
+from cdp_query.tree import Context, Node
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongCluster
+from cdp_router.limits import PROOF_SHOWN_MAX
 from cdp_router.profile_reading import read_profile
+from cdp_router.proofs import to_response
 from cdp_router.wire.partials import to_evaluation, to_names
 from cdp_router.wire.segments import from_question, from_segment
 from cdp_store.errors import StoreFailed
@@ -100,13 +103,18 @@ class ShardServer:
         """One profile with its latest events."""
         self._check_cluster(request.cluster)
         partition = self._partition(request.partition)
-        if request.identifier.kind not in IDENTIFIER_KINDS:
-            raise RequestInvalid(
-                "identifier.kind", f"{request.identifier.kind!r} is none of {', '.join(IDENTIFIER_KINDS)}"
-            )
-        identifier = encode_identifier(request.identifier.kind, request.identifier.value)
+        identifier = _encoded(request.identifier)
         profile = await self._in_query_thread(lambda: read_profile(partition, identifier, request.events_max))
         return shard_pb2.ReadProfileResponse(found=profile is not None, profile=profile)
+
+    async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:
+        """The verdict on one user, with what decided it."""
+        self._check_cluster(request.cluster)
+        partition = self._partition(request.partition)
+        identifier = _encoded(request.identifier)
+        context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
+        segment = from_segment(request.segment)
+        return await self._in_query_thread(lambda: _proved(partition, identifier, segment, context, deadline))
 
     def read_status(self) -> shard_pb2.ReadStatusResponse:
         """Sizes of the partitions and of the process."""
@@ -228,6 +236,24 @@ class ShardServer:
         own = self._store.identity.cluster
         if cluster != own:
             raise WrongCluster(cluster, own)
+
+
+def _encoded(identifier: query_pb2.Identifier) -> bytes:
+    if identifier.kind not in IDENTIFIER_KINDS:
+        raise RequestInvalid("identifier.kind", f"{identifier.kind!r} is none of {', '.join(IDENTIFIER_KINDS)}")
+    return encode_identifier(identifier.kind, identifier.value)
+
+
+def _proved(
+    partition: Partition, identifier: bytes, segment: Node, context: Context, deadline: Deadline
+) -> shard_pb2.ProveUserResponse:
+    view = partition.capture()
+    [row] = partition.find([identifier])
+    if row is None or row >= view.row_count:
+        return shard_pb2.ProveUserResponse()
+    verdict = prove(segment, view, Binder(context), row, PROOF_SHOWN_MAX, deadline.check)
+    position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
+    return shard_pb2.ProveUserResponse(found=True, proof=to_response(verdict, view, position, context))
 
 
 def _take_group(waiting: list[_Waiting]) -> list[_Waiting]:

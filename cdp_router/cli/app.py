@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cdp_router.cli import ingest, log, profile, query, segment, status, up, warm
+from cdp_router.cli import explain_user, ingest, log, profile, query, segment, status, up, warm
 
 app = typer.Typer(
     name="cdp",
@@ -37,6 +37,7 @@ def _main(
 app.command("up")(up.up)
 app.command("ingest")(ingest.ingest)
 app.command("query")(query.query)
+app.command("explain-user")(explain_user.explain_user)
 app.command("profile")(profile.profile)
 app.command("status")(status.status)
 app.command("warm")(warm.warm)

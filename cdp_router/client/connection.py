@@ -15,6 +15,8 @@ from cdp.v1 import (
     ingest_pb2_grpc,
     named_segment_pb2,
     named_segment_pb2_grpc,
+    proof_pb2,
+    proof_pb2_grpc,
     query_pb2,
     query_pb2_grpc,
     segment_pb2,
@@ -70,6 +72,7 @@ class Client:
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._query = query_pb2_grpc.QueryServiceStub(self._channel)
+        self._proofs = proof_pb2_grpc.ProofServiceStub(self._channel)
         self._segments = named_segment_pb2_grpc.SegmentServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
 
@@ -116,6 +119,12 @@ class Client:
     ) -> query_pb2.GetProfileResponse:
         """Read one profile."""
         return self._translated(lambda: self._query.GetProfile(request, timeout=timeout_seconds))
+
+    def explain_user(
+        self, request: proof_pb2.ExplainUserRequest, timeout_seconds: float = 30.0
+    ) -> proof_pb2.ExplainUserResponse:
+        """Why one user is in a segment, or is not."""
+        return self._translated(lambda: self._proofs.ExplainUser(request, timeout=timeout_seconds))
 
     def create_segment(
         self, request: named_segment_pb2.CreateSegmentRequest, timeout_seconds: float = 30.0

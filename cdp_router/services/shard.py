@@ -44,6 +44,11 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         return await self._server.read_profile(request)
 
     @unary
+    async def ProveUser(self, request: shard_pb2.ProveUserRequest, context: Context) -> shard_pb2.ProveUserResponse:
+        """Explain the verdict on one user."""
+        return await self._server.prove_user(request, _deadline(context))
+
+    @unary
     async def ReadStatus(self, request: shard_pb2.ReadStatusRequest, context: Context) -> shard_pb2.ReadStatusResponse:
         """Report sizes."""
         return self._server.read_status()

@@ -441,3 +441,20 @@ def test_a_clevertap_query_is_asked_as_it_is(people: str, write: Write) -> None:
     assert answered["text"] == 'did("cli.seen", n in [3], from: 2024-03-03, to: 2024-03-03)'
     path = write("wrong.json", '{"event_name": "A", "form": 20240303}')
     assert "did you mean 'from'" in cdp("query", "--cql", path, "--address", people, code=1).stderr
+
+
+def test_the_proof_for_one_person(people: str, write: Write) -> None:
+    text = 'cli_plan = "gold" and not count("cli.seen", n >= 1) >= 3'
+    done = cdp("explain-user", "cli-ann", text, "--address", people)
+    assert "cli-ann is not in the segment" in done.stdout
+    assert "gold, since 2024-03-01" in done.stdout
+    assert done.stdout.count("cli.seen  n ") == 3
+    early = cdp("explain-user", "cli-ann", text, "--as-of", "2024-03-03", "--address", people)
+    assert "cli-ann is in the segment" in early.stdout
+    found = json.loads(cdp("explain-user", "cli-anon", text, "--anonymous", "--json", "--address", people).stdout)
+    assert found["member"] and found["proof"]["parts"][0]["holds"]
+    path = write("cql.json", '{"event_name": "cli.seen", "from": 20240303, "to": 20240303}')
+    assert "cli-bob is not in" in cdp("explain-user", "cli-bob", "--cql", path, "--address", people).stdout
+    assert "no profile has user_id" in cdp("explain-user", "cli-nobody", text, "--address", people, code=1).stderr
+    report = 'funnel("cli.seen" -> "cli.seen")'
+    assert "this is a report" in cdp("explain-user", "cli-ann", report, "--address", people, code=1).stderr

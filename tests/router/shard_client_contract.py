@@ -16,6 +16,7 @@ from cdp.v1 import query_pb2, segment_pb2, shard_pb2
 from google.rpc import code_pb2, status_pb2
 
 from cdp_query.language import parse
+from cdp_query.pipeline import segment_of
 from cdp_router.deadline import Deadline
 from cdp_router.shard_client import ShardClient
 from cdp_router.shard_server import ShardServer
@@ -418,6 +419,26 @@ class ShardClientContract:
 
         self.run(tmp_path, test)
 
+    def test_the_verdict_on_a_user_is_explained(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            records = [view("a", 2), view("a", 5), Change(user("a"), NOW_MS, {"plan": "gold"})]
+            await shard.client.deliver(one(list(records)), far_deadline())
+            response = await shard.client.prove_user(_question_about("a"), far_deadline())
+            assert response.found
+            proof = response.proof
+            assert (proof.member, proof.in_population, proof.proof.text) == (False, True, "all of")
+            plan, viewed = proof.proof.parts
+            assert (plan.holds, plan.values[0].value.text) == (True, "gold")
+            assert (viewed.holds, viewed.event_count) == (False, 1)
+            assert [event.properties["n"].integer for event in viewed.events] == [2]
+            assert proof.position.partition == 0
+            assert not (await shard.client.prove_user(_question_about("b"), far_deadline())).found
+            wrong = _question_about("a")
+            wrong.identifier.kind = "email"
+            assert (await refused(shard.client.prove_user(wrong, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
+
+        self.run(tmp_path, test)
+
     def test_the_status_tells_sizes(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             await shard.client.deliver(one([view("a"), view("a"), view("b")]), far_deadline())
@@ -454,6 +475,14 @@ class ShardClientContract:
             assert await count(shard.client, 'count("View") = 1') == 1
 
         self.run(tmp_path, test)
+
+
+def _question_about(name: str) -> shard_pb2.ProveUserRequest:
+    segment = to_segment(segment_of(parse('plan = "gold" and count("View", last: 3d) >= 2')))
+    identifier = query_pb2.Identifier(kind="user_id", value=name)
+    return shard_pb2.ProveUserRequest(
+        cluster=CLUSTER.cluster, partition=0, identifier=identifier, segment=segment, as_of_ms=NOW_MS
+    )
 
 
 def _profile(name: str, events_max: int = 10, partition: int = 0) -> shard_pb2.ReadProfileRequest:

@@ -5,6 +5,7 @@ Between router and shards; not for clients."""
 
 from cdp.v1 import admin_pb2 as _admin_pb2
 from cdp.v1 import ingest_pb2 as _ingest_pb2
+from cdp.v1 import proof_pb2 as _proof_pb2
 from cdp.v1 import query_pb2 as _query_pb2
 from cdp.v1 import segment_pb2 as _segment_pb2
 from collections import abc as _abc
@@ -381,6 +382,68 @@ class ReadProfileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadProfileResponse: _TypeAlias = ReadProfileResponse  # noqa: Y015
+
+@_typing.final
+class ProveUserRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    AS_OF_MS_FIELD_NUMBER: _builtins.int
+    TZ_FIELD_NUMBER: _builtins.int
+    EXCLUDE_ANONYMOUS_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    partition: _builtins.int
+    as_of_ms: _builtins.int
+    tz: _builtins.str
+    exclude_anonymous: _builtins.bool
+    @_builtins.property
+    def identifier(self) -> _query_pb2.Identifier: ...
+    @_builtins.property
+    def segment(self) -> _segment_pb2.Segment: ...
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        identifier: _query_pb2.Identifier | None = ...,
+        segment: _segment_pb2.Segment | None = ...,
+        as_of_ms: _builtins.int = ...,
+        tz: _builtins.str = ...,
+        exclude_anonymous: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier", "segment", b"segment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "identifier", b"identifier", "partition", b"partition", "segment", b"segment", "tz", b"tz"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveUserRequest: _TypeAlias = ProveUserRequest  # noqa: Y015
+
+@_typing.final
+class ProveUserResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    found: _builtins.bool
+    @_builtins.property
+    def proof(self) -> _proof_pb2.ExplainUserResponse: ...
+    def __init__(
+        self,
+        *,
+        found: _builtins.bool = ...,
+        proof: _proof_pb2.ExplainUserResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveUserResponse: _TypeAlias = ProveUserResponse  # noqa: Y015
 
 @_typing.final
 class ReadStatusRequest(_message.Message):

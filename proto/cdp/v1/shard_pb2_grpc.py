@@ -55,6 +55,11 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ReadProfileRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_shard__pb2.ReadProfileResponse.FromString,
                 _registered_method=True)
+        self.ProveUser = channel.unary_unary(
+                '/cdp.v1.ShardService/ProveUser',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ProveUserRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ProveUserResponse.FromString,
+                _registered_method=True)
         self.ReadStatus = channel.unary_unary(
                 '/cdp.v1.ShardService/ReadStatus',
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ReadStatusRequest.SerializeToString,
@@ -99,6 +104,13 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProveUser(self, request, context):
+        """Explains the verdict on one user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadStatus(self, request, context):
         """Reports sizes.
         """
@@ -135,6 +147,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.ReadProfile,
                     request_deserializer=cdp_dot_v1_dot_shard__pb2.ReadProfileRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_shard__pb2.ReadProfileResponse.SerializeToString,
+            ),
+            'ProveUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProveUser,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ProveUserRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ProveUserResponse.SerializeToString,
             ),
             'ReadStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadStatus,
@@ -256,6 +273,33 @@ class ShardService:
             '/cdp.v1.ShardService/ReadProfile',
             cdp_dot_v1_dot_shard__pb2.ReadProfileRequest.SerializeToString,
             cdp_dot_v1_dot_shard__pb2.ReadProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProveUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ProveUser',
+            cdp_dot_v1_dot_shard__pb2.ProveUserRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ProveUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

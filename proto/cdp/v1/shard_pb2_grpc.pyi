@@ -41,6 +41,8 @@ class ShardServiceStub:
     """Streams the identifiers of a segment's members."""
     ReadProfile: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadProfileRequest, _shard_pb2.ReadProfileResponse]
     """Reads one profile."""
+    ProveUser: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ProveUserRequest, _shard_pb2.ProveUserResponse]
+    """Explains the verdict on one user."""
     ReadStatus: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadStatusRequest, _shard_pb2.ReadStatusResponse]
     """Reports sizes."""
     ReadSchema: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadSchemaRequest, _shard_pb2.ReadSchemaResponse]
@@ -59,6 +61,8 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Streams the identifiers of a segment's members."""
     ReadProfile: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadProfileRequest, _shard_pb2.ReadProfileResponse]  # type: ignore[assignment]
     """Reads one profile."""
+    ProveUser: _aio.UnaryUnaryMultiCallable[_shard_pb2.ProveUserRequest, _shard_pb2.ProveUserResponse]  # type: ignore[assignment]
+    """Explains the verdict on one user."""
     ReadStatus: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadStatusRequest, _shard_pb2.ReadStatusResponse]  # type: ignore[assignment]
     """Reports sizes."""
     ReadSchema: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadSchemaRequest, _shard_pb2.ReadSchemaResponse]  # type: ignore[assignment]
@@ -98,6 +102,14 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.ReadProfileResponse, _abc.Awaitable[_shard_pb2.ReadProfileResponse]]:
         """Reads one profile."""
+
+    @_abc_1.abstractmethod
+    def ProveUser(
+        self,
+        request: _shard_pb2.ProveUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ProveUserResponse, _abc.Awaitable[_shard_pb2.ProveUserResponse]]:
+        """Explains the verdict on one user."""
 
     @_abc_1.abstractmethod
     def ReadStatus(
