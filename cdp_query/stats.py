@@ -10,7 +10,11 @@ from dataclasses import dataclass, fields
 
 @dataclass(slots=True)
 class NodeStats:
-    """Counters of one node; `rows` are profiles whose attribute, bucket or creation was read."""
+    """Counters of one node.
+
+    `rows` are profiles whose attribute or bucket was read; `evaluations` partitions where the node was evaluated, and
+    not spared because the parts before it had decided.
+    """
 
     chunks: int = 0
     chunks_pruned: int = 0
@@ -20,6 +24,7 @@ class NodeStats:
     type_mismatch: int = 0
     nanoseconds: int = 0
     rows: int = 0
+    evaluations: int = 0
 
     def add(self, other: NodeStats) -> None:
         """Add another node's counters to these."""
@@ -41,6 +46,7 @@ class Meter:
     def timed(self, node: int) -> Iterator[NodeStats]:
         """Add the time spent inside to the node's counters."""
         stats, started = self.node(node), time.perf_counter_ns()
+        stats.evaluations += 1
         try:
             yield stats
         finally:
@@ -65,5 +71,5 @@ def total(stats: Mapping[int, NodeStats]) -> NodeStats:
     whole = NodeStats()
     for part in stats.values():
         whole.add(part)
-    whole.nanoseconds = whole.rows_true = 0
+    whole.nanoseconds = whole.rows_true = whole.evaluations = 0
     return whole

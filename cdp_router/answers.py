@@ -107,6 +107,7 @@ def _explanation(parts: Answering) -> list[query_pb2.StepExplanation]:
             type_mismatches=stats.type_mismatch,
             milliseconds=stats.nanoseconds / 1e6,
             rows=stats.rows,
+            evaluations=stats.evaluations,
         )
         for number, (depth, text) in enumerate(_described(parts.question))
         for stats in (parts.partial.stats.get(number, NodeStats()),)

@@ -152,11 +152,14 @@ def _breakdown_table(answer: query_pb2.QueryResponse) -> Table:
 
 
 def _explanation_table(answer: query_pb2.QueryResponse) -> Table:
-    table = Table("step", "users", "chunks", "pruned", "rows", "events", "bytes", "ms", box=None, pad_edge=False)
+    table = Table(
+        "step", "users", "partitions", "chunks", "pruned", "rows", "events", "bytes", "ms", box=None, pad_edge=False
+    )
     for step in answer.explanation:
         table.add_row(
             "  " * step.depth + step.text,
             f"{step.rows_true:,}",
+            f"{step.evaluations}/{len(answer.coverage.answered)}",
             f"{step.chunks:,}",
             f"{step.chunks_pruned:,}",
             f"{step.rows:,}",

@@ -27,6 +27,7 @@ def to_evaluation(partial: Partial, answered: Iterable[ingest_pb2.PartitionPosit
             type_mismatches=stats.type_mismatch,
             nanoseconds=stats.nanoseconds,
             rows=stats.rows,
+            evaluations=stats.evaluations,
         )
         for node, stats in partial.stats.items()
     ]
@@ -54,6 +55,7 @@ def from_evaluation(message: shard_pb2.EvaluateResponse) -> Partial:
             counters.type_mismatches,
             counters.nanoseconds,
             counters.rows,
+            counters.evaluations,
         )
         for counters in message.counters
     }

@@ -341,3 +341,12 @@ def _is_negated(condition: tree.Condition) -> bool:
 def test_what_has_no_meaning_says_why(text: str, part: str) -> None:
     with pytest.raises(QueryInvalid, match=part):
         prepare(text, None, tree.Context(0))
+
+
+def test_parts_that_cannot_change_anything_are_spared() -> None:
+    shards = Shards(3)
+    shards.apply([Change(user(f"u{number}"), 0, {"n": number}) for number in range(50)])
+    context = tree.Context(1)
+    answer = shards.ask(prepare("n > 100 and was(n, 5) and n < 7", None, context), context)
+    assert {node: stats.evaluations for node, stats in answer.stats.items()} == {0: 3, 1: 3}
+    assert answer.stats[1].rows >= 50

@@ -137,3 +137,13 @@ def test_partials_survive_the_way_between_shard_and_router() -> None:
     assert received == partial
     assert list(message.answered) == [position]
     assert merge_all([received, Partial()]) == partial
+
+
+def test_a_part_that_was_spared_says_so() -> None:
+    stats = {0: NodeStats(evaluations=4), 1: NodeStats(evaluations=4), 2: NodeStats(evaluations=1)}
+    found = _answer(Partial(stats=stats), 'plan = "gold" and did("View")', explain=True)
+    assert [(step.text, step.evaluations) for step in found.explanation] == [
+        ("all of", 4),
+        ('plan = "gold"', 4),
+        ('did("View")', 1),
+    ]

@@ -169,6 +169,7 @@ class StepExplanation(_message.Message):
     TYPE_MISMATCHES_FIELD_NUMBER: _builtins.int
     MILLISECONDS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
     depth: _builtins.int
     """Nesting, 0 for the whole question."""
     text: _builtins.str
@@ -182,6 +183,8 @@ class StepExplanation(_message.Message):
     """Summed over partitions; parts include what is nested in them."""
     rows: _builtins.int
     """Profiles whose attributes were read."""
+    evaluations: _builtins.int
+    """Partitions that evaluated this part; the others had decided without it."""
     def __init__(
         self,
         *,
@@ -195,10 +198,11 @@ class StepExplanation(_message.Message):
         type_mismatches: _builtins.int = ...,
         milliseconds: _builtins.float = ...,
         rows: _builtins.int = ...,
+        evaluations: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "chunks_pruned", b"chunks_pruned", "depth", b"depth", "events", b"events", "milliseconds", b"milliseconds", "rows", b"rows", "rows_true", b"rows_true", "text", b"text", "type_mismatches", b"type_mismatches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "chunks_pruned", b"chunks_pruned", "depth", b"depth", "evaluations", b"evaluations", "events", b"events", "milliseconds", b"milliseconds", "rows", b"rows", "rows_true", b"rows_true", "text", b"text", "type_mismatches", b"type_mismatches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

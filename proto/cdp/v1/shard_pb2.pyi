@@ -198,6 +198,7 @@ class NodeCounters(_message.Message):
     TYPE_MISMATCHES_FIELD_NUMBER: _builtins.int
     NANOSECONDS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
     node: _builtins.int
     chunks: _builtins.int
     chunks_pruned: _builtins.int
@@ -207,6 +208,7 @@ class NodeCounters(_message.Message):
     type_mismatches: _builtins.int
     nanoseconds: _builtins.int
     rows: _builtins.int
+    evaluations: _builtins.int
     def __init__(
         self,
         *,
@@ -219,10 +221,11 @@ class NodeCounters(_message.Message):
         type_mismatches: _builtins.int = ...,
         nanoseconds: _builtins.int = ...,
         rows: _builtins.int = ...,
+        evaluations: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "chunks_pruned", b"chunks_pruned", "events", b"events", "nanoseconds", b"nanoseconds", "node", b"node", "rows", b"rows", "rows_true", b"rows_true", "type_mismatches", b"type_mismatches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "chunks_pruned", b"chunks_pruned", "evaluations", b"evaluations", "events", b"events", "nanoseconds", b"nanoseconds", "node", b"node", "rows", b"rows", "rows_true", b"rows_true", "type_mismatches", b"type_mismatches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
