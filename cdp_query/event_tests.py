@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_query.bound import BoundAggregate, BoundCount, BoundEvents, BoundOccurrence
+from cdp_query.bound import BoundAggregate, BoundCount, BoundOccurrence
+from cdp_query.bound_events import BoundEvents
 from cdp_query.decimal_sums import decimal_sum_mask
 from cdp_query.kernels import aggregate, runs
 from cdp_query.masks import range_mask

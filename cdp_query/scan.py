@@ -98,13 +98,13 @@ def filter_mask(view: PartitionView, chunk: EventChunk, where: BoundFilter, stat
     match where:
         case FilterAll(items):
             masks = (filter_mask(view, chunk, item, stats) for item in items)
-            mask = next(masks)
+            mask = next(masks, np.ones(len(chunk), np.bool_))
             for other in masks:
                 mask &= other
             return mask
         case FilterAny(items):
             masks = (filter_mask(view, chunk, item, stats) for item in items)
-            mask = next(masks)
+            mask = next(masks, np.zeros(len(chunk), np.bool_))
             for other in masks:
                 mask |= other
             return mask

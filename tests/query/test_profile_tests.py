@@ -350,3 +350,12 @@ def test_parts_that_cannot_change_anything_are_spared() -> None:
     answer = shards.ask(prepare("n > 100 and was(n, 5) and n < 7", None, context), context)
     assert {node: stats.evaluations for node, stats in answer.stats.items()} == {0: 3, 1: 3}
     assert answer.stats[1].rows >= 50
+
+
+@pytest.mark.parametrize(("group", "expected"), [(tree.All, True), (tree.Any, False)])
+def test_a_filter_of_no_parts_is_true_for_all_and_false_for_any(
+    group: type[tree.All] | type[tree.Any], expected: bool
+) -> None:
+    shards = Shards()
+    shards.apply([Event(ANN, "A", 0)])
+    assert (ANN in shards.members(tree.Did(tree.Events(("A",), group(()))), tree.Context(1))) is expected
