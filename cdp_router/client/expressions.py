@@ -84,6 +84,21 @@ class Report:
         return self._message
 
 
+class Events:
+    """Events with one of some names that pass all filters."""
+
+    def __init__(self, names: str | Sequence[str], *filters: Filter) -> None:
+        given = [names] if isinstance(names, str) else list(names)
+        self._message = pb.EventSet(names=given)
+        if filters:
+            whole = filters[0] if len(filters) == 1 else Filter(_all_of(filters))
+            self._message.where.CopyFrom(whole.message())
+
+    def message(self) -> pb.EventSet:
+        """The events as a message."""
+        return self._message
+
+
 class Compared:
     """What comparison operators make a predicate of."""
 
@@ -327,3 +342,7 @@ def _items(segment: Segment, kind: str) -> Sequence[pb.Segment]:
 def _filters(given: Filter, kind: str) -> Sequence[pb.Filter]:
     message = given.message()
     return list(getattr(message, kind).items) if message.WhichOneof("node") == kind else [message]
+
+
+def _all_of(filters: Sequence[Filter]) -> pb.Filter:
+    return pb.Filter(all=pb.Filters(items=[item.message() for item in filters]))

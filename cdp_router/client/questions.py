@@ -13,8 +13,9 @@ from typing import Any
 
 from cdp.v1 import segment_pb2 as pb
 
-from cdp_router.client.expressions import SET, UNSET, Compared, Filter, Report, Segment, attr, prop
-from cdp_router.client.literals import literal, span
+from cdp_router.client.expressions import SET, UNSET, Events, Filter, Report, Segment, attr, prop
+from cdp_router.client.literals import span
+from cdp_router.client.measures import avg_of, count, days, max_of, min_of, sum_of
 from cdp_router.client.windows import Windowed
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "avg_of",
     "bucket",
     "count",
+    "days",
     "did",
     "everyone",
     "first_time",
@@ -42,21 +44,6 @@ __all__ = [
 ]
 
 
-class Events:
-    """Events with one of some names that pass all filters."""
-
-    def __init__(self, names: str | Sequence[str], *filters: Filter) -> None:
-        given = [names] if isinstance(names, str) else list(names)
-        self._message = pb.EventSet(names=given)
-        if filters:
-            whole = filters[0] if len(filters) == 1 else Filter(_all_of(filters))
-            self._message.where.CopyFrom(whole.message())
-
-    def message(self) -> pb.EventSet:
-        """The events as a message."""
-        return self._message
-
-
 class did(Segment, Windowed):  # noqa: N801  # reads as a word of the language
     """Users who did it at least once in the window."""
 
@@ -65,63 +52,6 @@ class did(Segment, Windowed):  # noqa: N801  # reads as a word of the language
 
     def _window(self) -> pb.Window:
         return self._message.did.window
-
-
-class _Measure(Compared, Windowed):
-    def __init__(self, message: pb.Segment) -> None:
-        self._message = message
-
-    def _test_message(self) -> Any:
-        return getattr(self._message, str(self._message.WhichOneof("node")))
-
-    def _window(self) -> pb.Window:
-        window: pb.Window = self._test_message().window
-        return window
-
-    def _compare(self, operator: Any, value: Any) -> Segment:
-        found = pb.Segment()
-        found.CopyFrom(self._message)
-        test = getattr(found, str(found.WhichOneof("node")))
-        test.operator = operator
-        test.value.CopyFrom(literal(value))
-        return Segment(found)
-
-
-class count(_Measure):  # noqa: N801  # reads as a word of the language
-    """How often it was done in the window, to be compared."""
-
-    def __init__(self, names: str | Sequence[str], *filters: Filter) -> None:
-        super().__init__(pb.Segment(count=pb.CountTest(events=Events(names, *filters).message())))
-
-    def exclude_zero(self) -> count:
-        """Leave out users who never did it."""
-        self._message.count.exclude_zero = True
-        return self
-
-
-def _aggregate(function: Any, name: str, names: str | Sequence[str], filters: Sequence[Filter]) -> _Measure:
-    events = Events(names, *filters).message()
-    return _Measure(pb.Segment(aggregate=pb.AggregateTest(function=function, property=name, events=events)))
-
-
-def sum_of(names: str | Sequence[str], name: str, *filters: Filter) -> _Measure:
-    """The sum of a property over the events in the window, to be compared."""
-    return _aggregate(pb.AGGREGATE_FUNCTION_SUM, name, names, filters)
-
-
-def min_of(names: str | Sequence[str], name: str, *filters: Filter) -> _Measure:
-    """The smallest value of a property over the events in the window, to be compared."""
-    return _aggregate(pb.AGGREGATE_FUNCTION_MIN, name, names, filters)
-
-
-def max_of(names: str | Sequence[str], name: str, *filters: Filter) -> _Measure:
-    """The largest value of a property over the events in the window, to be compared."""
-    return _aggregate(pb.AGGREGATE_FUNCTION_MAX, name, names, filters)
-
-
-def avg_of(names: str | Sequence[str], name: str, *filters: Filter) -> _Measure:
-    """The mean of a property over the events in the window, to be compared."""
-    return _aggregate(pb.AGGREGATE_FUNCTION_AVG, name, names, filters)
 
 
 class _Occurrence(Segment, Windowed):
@@ -203,7 +133,3 @@ def in_segment(name: str, version: int = 0) -> Segment:
 def bucket(first: int, last: int) -> Segment:
     """Profiles in buckets first to last of 0 to 999."""
     return Segment(pb.Segment(bucket=pb.BucketTest(first=first, last=last)))
-
-
-def _all_of(filters: Sequence[Filter]) -> pb.Filter:
-    return pb.Filter(all=pb.Filters(items=[item.message() for item in filters]))

@@ -19,6 +19,7 @@ from cdp_router.client.questions import (
     avg_of,
     bucket,
     count,
+    days,
     did,
     everyone,
     first_time,
@@ -92,6 +93,13 @@ PAIRS: list[tuple[Any, str]] = [
     (min_of("A", "x").ago("1d", "3d") > 1, 'min("A".x, ago: 1d..3d) > 1'),
     (max_of("A", "x").more_than_ago("1d") > 1, 'max("A".x, more_than_ago: 1d) > 1'),
     (avg_of("A", "x", prop("y") == 1).days_ago(3) > 1, 'avg("A".x, y = 1, days_ago: 3) > 1'),
+    (days("A").last("30d") >= 3, 'days("A", last: 30d) >= 3'),
+    (count("View") > 2 * count("Buy"), 'count("View") > 2 * count("Buy")'),
+    (
+        (count("A").last("7d") + count("B") - 1) / days("A", prop("x") == 1) < 0.5 * count("C"),
+        '(count("A", last: 7d) + count("B") - 1) / days("A", x = 1) < 0.5 * count("C")',
+    ),
+    (1 - count("A") == 3 / count("B"), '1 - count("A") = 3 / count("B")'),
     (first_time("A").last_calendar("7d"), 'first_time("A", last_calendar: 7d)'),
     (last_time("A").before("2026-01-01"), 'last_time("A", before: 2026-01-01)'),
     (did("A").after(date(2026, 1, 1)), 'did("A", after: 2026-01-01)'),
@@ -140,6 +148,15 @@ def test_a_duration_that_is_none_says_how_to_write_one(length: str) -> None:
 def test_what_is_no_literal_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="is no bool"):
         attr("a") == value  # noqa: B015
+
+
+def test_what_cannot_be_calculated_with_is_refused() -> None:
+    with pytest.raises(TypeError, match="is no number"):
+        count("A") + "1"
+    with pytest.raises(TypeError, match="is no number"):
+        count("A") >= True  # noqa: B015
+    with pytest.raises(TypeError, match="plain number only"):
+        count("A").exclude_zero() > count("B")  # noqa: B015
 
 
 def test_windows_are_one_at_a_time() -> None:
