@@ -22,9 +22,8 @@ from cdp_store.view import NOT_CREATED, PartitionView
 
 def read_profile(partition: Partition, identifier: bytes, events_max: int) -> query_pb2.GetProfileResponse | None:
     """The profile behind an encoded identifier with its latest events, or None."""
-    view = partition.capture()
-    [row] = partition.find([identifier])
-    if row is None or row >= view.row_count:
+    view, [row] = partition.locate([identifier])
+    if row is None:
         return None
     kind, value = decode_identifier(identifier)
     created = int(join_blocks(view.created, view.row_count, NOT_CREATED, "int64")[row])

@@ -34,6 +34,7 @@ from cdp_store.log.sync_mode import SyncMode
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
 from cdp_store.store import Delivery, Outcome, Store
+from cdp_store.view import PartitionView
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class ShardServer:
             position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
             for start in range(0, rows.shape[0], _MEMBER_ROWS_PER_BATCH):
                 part = rows[start : start + _MEMBER_ROWS_PER_BATCH].astype(np.int64)
-                yield shard_pb2.ListMembersResponse(arrow=_identifier_stream(partition, part))
+                yield shard_pb2.ListMembersResponse(arrow=_identifier_stream(view, part))
             yield shard_pb2.ListMembersResponse(position=position)
 
     async def read_profile(self, request: shard_pb2.ReadProfileRequest) -> shard_pb2.ReadProfileResponse:
@@ -287,8 +288,8 @@ def _to_outcome(delivery: Delivery, outcome: Outcome) -> shard_pb2.PartitionOutc
     )
 
 
-def _identifier_stream(partition: Partition, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes:
-    offsets, data = partition.identifiers(rows)
+def _identifier_stream(view: PartitionView, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes:
+    offsets, data = view.gather_identifiers(rows)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     encoded = pa.Array.from_buffers(pa.large_binary(), rows.shape[0], buffers)
     batch = pa.record_batch({"identifier": encoded})

@@ -42,6 +42,26 @@ class StringArena:
         self._offsets.count = 1
         self._bytes = Growable(np.uint8, 128)
 
+    @classmethod
+    def of(cls, key: HashKey, offsets: I64, data: U8, narrow_bytes_max: int = NARROW_ARENA_BYTES_MAX) -> StringArena:
+        """An arena of strings that differ, numbered in their order: (offsets i64[n + 1], bytes)."""
+        arena = cls(key, narrow_bytes_max)
+        count = offsets.shape[0] - 1
+        if data.shape[0] > narrow_bytes_max:
+            arena._offsets = Growable(np.int64, count + 1)
+        arena._offsets.count = 0
+        arena._offsets.extend(offsets)
+        arena._bytes.extend(data)
+        arena._rebuild(max(_SLOTS_MIN, count * 5 // 4 + 2))
+        return arena
+
+    def copy(self) -> StringArena:
+        """The same strings under the same numbers, apart from later ones."""
+        other = StringArena((int(self._key[0]), int(self._key[1])), self._narrow_bytes_max)
+        other._slots, other._entry_bits = self._slots.copy(), self._entry_bits
+        other._offsets, other._bytes = self._offsets.copy(), self._bytes.copy()
+        return other
+
     def __len__(self) -> int:
         return self._offsets.count - 1
 
@@ -79,6 +99,14 @@ class StringArena:
         data: U8 = np.empty(int(offsets[-1]), np.uint8)
         strings.gather_bytes(own, self._bytes.filled(), entries, offsets, data)
         return offsets, data
+
+    def blank(self, entries: I64) -> None:
+        """Overwrite the bytes of entries with zeros, which nobody looks up; who holds `filled()` keeps them."""
+        offsets = self._offsets.filled()
+        blanked = self._bytes.copy()
+        for entry in entries.tolist():
+            blanked.filled()[offsets[entry] : offsets[entry + 1]] = 0
+        self._bytes = blanked
 
     @property
     def nbytes(self) -> int:

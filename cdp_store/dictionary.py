@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
+from itertools import count, pairwise
 from typing import Final
 
 import numpy as np
@@ -12,11 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cdp_store.arena import HashKey, StringArena, hash_strings
-from cdp_store.arrays import U8, U32, U64, AnyArray
+from cdp_store.arrays import I64, U8, U32, U64, AnyArray
 from cdp_store.kernels import tables
 from cdp_store.records import Strings
+from cdp_store.values import pack_list
 
 _NO_SCOPE: Final = 0xFFFFFFFF
+_LIST_SCOPE: Final = 1
 
 
 def scope_of(key: int, *, attribute: bool, is_list: bool) -> int:
@@ -75,16 +77,51 @@ class StringDictionary:
         with self._lock:
             return self._arenas[scope].get(code)
 
+    def without(self, forgotten: Mapping[int, I64]) -> StringDictionary:
+        """A copy in which the strings of some codes (by scope) are gone; all other codes mean what they meant.
+
+        A placeholder takes the place of each: a short string that no other code has.
+        """
+        other = StringDictionary(self._key)
+        with self._lock:
+            other._arenas = {scope: arena.copy() for scope, arena in self._arenas.items()}
+        for scope, codes in forgotten.items():
+            offsets, data = other.filled(scope)
+            replaced = _replaced(offsets.astype(np.int64), data, codes, other._placeholders(scope, codes))
+            other._arenas[scope] = StringArena.of(self._key, *replaced)
+        return other
+
     @property
     def nbytes(self) -> int:
         """Memory occupied by all scopes."""
         return sum(arena.nbytes for arena in tuple(self._arenas.values()))
+
+    def _placeholders(self, scope: int, codes: I64) -> list[bytes]:
+        found = list[bytes]()
+        for code in codes.tolist():
+            marks = (f"\x00{code}" + "\x00" * more for more in count())
+            texts = (pack_list([mark]) if scope & _LIST_SCOPE else mark.encode() for mark in marks)
+            found.append(next(text for text in texts if self.lookup(scope, text) is None))
+        return found
 
     def _insert(self, scope: int, index: U32, table: Strings, hashes: U64) -> npt.NDArray[np.int64]:
         arena = self._arenas.get(scope)
         if arena is None:
             arena = self._arenas[scope] = StringArena(self._key)
         return arena.insert(index, table, hashes)
+
+
+def _replaced(offsets: I64, data: U8, codes: I64, texts: list[bytes]) -> tuple[I64, U8]:
+    """(offsets, bytes) with other texts for some codes."""
+    sizes = np.diff(offsets)
+    keep = np.repeat(np.isin(np.arange(sizes.shape[0]), codes, invert=True), sizes)
+    sizes[codes] = [len(text) for text in texts]
+    new_offsets: I64 = np.append(0, np.cumsum(sizes))
+    fresh: U8 = np.empty(int(new_offsets[-1]), np.uint8)
+    is_new = np.repeat(np.isin(np.arange(sizes.shape[0]), codes), sizes)
+    fresh[~is_new] = data[: offsets[-1]][keep]
+    fresh[is_new] = np.frombuffer(b"".join(texts), np.uint8)
+    return new_offsets, fresh
 
 
 def _pairs(scopes: U32, index: U32, strings: int) -> tuple[U32, U32]:

@@ -63,6 +63,12 @@ class Growable(Generic[T]):
         self._buffer[self.count : self.count + values.shape[0]] = values
         self.count += values.shape[0]
 
+    def copy(self) -> Growable[T]:
+        """The same elements in a buffer of its own."""
+        other = Growable(self._buffer.dtype.type, self._buffer.shape[0])
+        other.extend(self.filled())
+        return other
+
     @property
     def buffer(self) -> npt.NDArray[T]:
         """The whole buffer, unused room included; kernels that append write here and then set `count`."""

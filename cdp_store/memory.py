@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,11 +11,11 @@ from cdp_store.arena import HashKey, StringArena, hash_strings
 from cdp_store.arrays import I64, U16, U32
 from cdp_store.arrivals import ArrivedChanges, code_strings, number_names, tell_apart
 from cdp_store.attributes import AttributeColumn
-from cdp_store.blocks import BlockColumn, by_morsel
+from cdp_store.blocks import BlockColumn, by_morsel, join_blocks
 from cdp_store.buckets import BucketNumbers
 from cdp_store.dictionary import StringDictionary
 from cdp_store.events.delta import ArrivedEvents
-from cdp_store.events.layout import LAYOUT, Layout
+from cdp_store.events.layout import LAYOUT, Chunks, Layout
 from cdp_store.events.tables import EventTables
 from cdp_store.ids import SequenceNumber
 from cdp_store.kernels import changes
@@ -22,7 +23,17 @@ from cdp_store.limits import ATTRIBUTE_NAMES_MAX, EVENT_NAMES_MAX, PROPERTY_NAME
 from cdp_store.records import RecordBatch, Strings
 from cdp_store.schema import Schema
 from cdp_store.values import Kind
-from cdp_store.view import CHANGE_VALUE, NOT_CREATED, PartitionView
+from cdp_store.view import CHANGE_VALUE, NOT_CREATED, PartitionView, changes_of
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a memory is restored from, besides a view: the rows taken (ascending), and what they hold by new row."""
+
+    rows: I64
+    events: Mapping[int, Chunks]
+    changes: Mapping[int, Chunks]
+    dictionary: StringDictionary
 
 
 class PartitionMemory:
@@ -38,10 +49,49 @@ class PartitionMemory:
         self._dictionary = StringDictionary(key)
         self._created = BlockColumn(np.int64, NOT_CREATED)
         self._attributes = dict[int, AttributeColumn]()
+        self._erased = 0
         self.sequence = SequenceNumber(0)
+
+    @classmethod
+    def restored(cls, view: PartitionView, parts: Parts, key: HashKey, layout: Layout) -> PartitionMemory:
+        """A memory of some of a view's rows, which get numbers in order."""
+        memory = cls(key, layout)
+        memory.schema = Schema.restored(view.schema, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX)
+        memory._identifiers = StringArena.of(key, *view.gather_identifiers(parts.rows))
+        memory._dictionary = parts.dictionary
+        memory.events = EventTables(layout, parts.events)
+        memory.changes = EventTables(layout, parts.changes)
+        created = join_blocks(view.created, view.row_count, NOT_CREATED, np.int64)[parts.rows]
+        memory._lower_created(np.arange(parts.rows.shape[0], dtype=np.uint32), created)
+        memory._attributes = {attribute: AttributeColumn() for attribute in view.attributes}
+        for attribute, chunks in parts.changes.items():
+            for chunk in chunks:
+                memory._attributes[attribute].apply(*changes_of(chunk))
+        memory.sequence = view.sequence
+        return memory
 
     def __len__(self) -> int:
         return len(self._identifiers)
+
+    @property
+    def erased_count(self) -> int:
+        """Rows of erased profiles, which `purged` takes out."""
+        return self._erased
+
+    def erase(self, identifiers: list[bytes], sequence: SequenceNumber) -> int:
+        """Let profiles exist at no instant and their identifiers lead nowhere; returns how many there were.
+
+        Views captured before go on as they were. What the profiles left behind goes when the memory is `purged`.
+        """
+        found = {row for row in self.find(identifiers) if row is not None}
+        rows: I64 = np.array(sorted(found), np.int64)
+        if rows.size:
+            self._identifiers.blank(rows)
+            for morsel, local, _ in by_morsel(rows.astype(np.uint32)):
+                self._created.writable(morsel, int(local.max()) + 1)[local] = NOT_CREATED
+        self._erased += len(found)
+        self.sequence = sequence
+        return len(found)
 
     def apply(self, batch: RecordBatch, sequence: SequenceNumber) -> None:
         """Take a checked batch: afterwards every record of it shows in a capture."""
@@ -81,10 +131,6 @@ class PartitionMemory:
     def identifier(self, row: int) -> bytes:
         """Encoded canonical identifier of a row."""
         return self._identifiers.get(row)
-
-    def gather_identifiers(self, rows: I64) -> tuple[I64, np.ndarray[tuple[int], np.dtype[np.uint8]]]:
-        """(offsets, bytes) of the encoded identifiers of rows."""
-        return self._identifiers.gather(rows)
 
     def memory_report(self) -> dict[str, int]:
         """Bytes by structure."""

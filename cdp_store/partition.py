@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from cdp_store.arena import HashKey
-from cdp_store.arrays import I64, U8, Bools
+from cdp_store.arrays import Bools
 from cdp_store.dedupe import BatchIds, MessageIds
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
@@ -17,9 +18,12 @@ from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.kernels import names
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DELTA_EVENTS_MAX
 from cdp_store.memory import PartitionMemory
+from cdp_store.purging import purged
 from cdp_store.records import ATTRIBUTES, RecordBatch
 from cdp_store.validate import validate
 from cdp_store.view import PartitionView
+
+_LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before, it catches up beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,9 @@ class PartitionStatus:
     memory: dict[str, int]
 
 
+Change = Callable[[PartitionMemory], object]
+
+
 class Partition:
     """One partition's memory and the ids it has taken, behind one lock."""
 
@@ -62,6 +69,8 @@ class Partition:
         self._message_ids = MessageIds(key)
         self._batch_ids = BatchIds()
         self._lock = threading.Lock()
+        self._layout = layout
+        self._meanwhile: list[Change] | None = None  # what is applied while a purge runs, for its result
 
     @property
     def sequence(self) -> SequenceNumber:
@@ -92,6 +101,8 @@ class Partition:
         """Make a logged batch visible and remember its ids."""
         high, low = self._message_ids.hash(batch.message_ids)
         with self._lock:
+            if self._meanwhile is not None:
+                self._meanwhile.append(lambda memory: memory.apply(batch, sequence))
             self._memory.apply(batch, sequence)
             self._message_ids.add(high, low)
             self._batch_ids.add(batch.batch_id, sequence)
@@ -101,20 +112,42 @@ class Partition:
         with self._lock:
             self._memory.sequence = sequence
 
+    def erase(self, identifiers: Sequence[bytes], sequence: SequenceNumber) -> int:
+        """Take profiles out of every answer from now on; returns how many there were. `purge` removes their bytes."""
+        with self._lock:
+            if self._meanwhile is not None:
+                self._meanwhile.append(lambda memory: memory.erase(list(identifiers), sequence))
+            return self._memory.erase(list(identifiers), sequence)
+
+    def purge(self) -> bool:
+        """Remove all that erased profiles left behind; True if there was anything.
+
+        Runs beside reads and writes; one caller of `maintain` and `purge` at a time.
+        """
+        with self._lock:
+            if not self._memory.erased_count:
+                return False
+            view, self._meanwhile = self._memory.capture(), list[Change]()
+        try:
+            memory = purged(view, self._key, self._layout)
+            while len(late := self._take_meanwhile()) > _LATE_CHANGES_MAX:
+                _apply_all(late, memory)
+            with self._lock:
+                _apply_all([*late, *self._meanwhile], memory)
+                self._memory = memory
+        finally:
+            self._meanwhile = None
+        return True
+
     def capture(self) -> PartitionView:
         """A stable reading."""
         with self._lock:
             return self._memory.capture()
 
-    def find(self, identifiers: Sequence[bytes]) -> list[int | None]:
-        """Row of each encoded identifier, or None."""
+    def locate(self, identifiers: Sequence[bytes]) -> tuple[PartitionView, list[int | None]]:
+        """A stable reading, and in it the row of each encoded identifier, or None."""
         with self._lock:
-            return self._memory.find(list(identifiers))
-
-    def identifiers(self, rows: I64) -> tuple[I64, U8]:
-        """(offsets, bytes) of the encoded canonical identifiers of rows."""
-        with self._lock:
-            return self._memory.gather_identifiers(rows)
+            return self._memory.capture(), self._memory.find(list(identifiers))
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
         """Seal a delta of more than `delta_max` events and merge runs of at least `chunks_max` chunks.
@@ -133,7 +166,7 @@ class Partition:
             return PartitionStatus(
                 self.partition,
                 memory.sequence,
-                len(memory),
+                len(memory) - memory.erased_count,
                 memory.events.counts()[0],
                 memory.events.delta_count + memory.changes.delta_count,
                 report,
@@ -143,6 +176,11 @@ class Partition:
         """Raise StructureBroken unless every rule of the structures holds; reads everything, for tests."""
         with self._lock:
             validate(self._memory)
+
+    def _take_meanwhile(self) -> list[Change]:
+        with self._lock:
+            taken, self._meanwhile = self._meanwhile or [], list[Change]()
+        return taken
 
     def _maintain(self, tables: EventTables, delta_max: int, chunks_max: int) -> bool:
         worked = False
@@ -208,6 +246,11 @@ def _mentioning(batch: RecordBatch, what: str, number: int, kept: Bools) -> list
     owners = np.repeat(np.arange(len(batch)), batch.property_counts())[batch.triple_keys == number]
     side = batch.is_attributes() if what == "attribute" else ~batch.is_attributes()
     return [*map(int, np.unique(owners[(kept & side)[owners]]))]
+
+
+def _apply_all(changes: Iterable[Change], memory: PartitionMemory) -> None:
+    for change in changes:
+        change(memory)
 
 
 assert ATTRIBUTES == 0xFFFF, "name numbers of events must stay below the mark of attribute records"

@@ -55,6 +55,16 @@ class Schema:
         self.properties = NameTable("property", properties_max)
         self.attributes = NameTable("attribute", attributes_max)
 
+    @classmethod
+    def restored(cls, reading: SchemaReading, events_max: int, properties_max: int, attributes_max: int) -> Schema:
+        """A schema that knows these names under these numbers."""
+        schema = cls(events_max, properties_max, attributes_max)
+        known = (reading.events, reading.properties, reading.attributes)
+        for table, names in zip((schema.events, schema.properties, schema.attributes), known, strict=True):
+            for name in sorted(names, key=names.__getitem__):
+                table.number(name)
+        return schema
+
     def capture(self) -> SchemaReading:
         """All three tables as of now."""
         return SchemaReading(self.events.capture(), self.properties.capture(), self.attributes.capture())

@@ -62,15 +62,19 @@ def _check_identifiers(memory: PartitionMemory, view: PartitionView) -> None:
     starts, held = view.identifiers
     require(starts.shape[0] == count + 1, what, "the offsets differ in number from the rows")
     require(int(starts[-1]) == held.shape[0], what, "the offsets do not end where the bytes do")
-    offsets, data = memory.gather_identifiers(np.arange(count, dtype=np.int64))
+    offsets, data = view.gather_identifiers(np.arange(count, dtype=np.int64))
     texts = [data[start:stop].tobytes() for start, stop in pairwise(offsets)]
-    require(all(text[:1] in IDENTIFIER_TAGS for text in texts), what, "an identifier has no known kind")
-    require(memory.find(texts) == list(range(count)), what, "an identifier does not lead to its row")
+    live = np.flatnonzero(~view.erased()).tolist()
+    require(all(texts[row][:1] in IDENTIFIER_TAGS for row in live), what, "an identifier has no known kind")
+    require(memory.find([texts[row] for row in live]) == live, what, "an identifier does not lead to its row")
+    erased = np.flatnonzero(view.erased()).tolist()
+    require(all(not any(texts[row]) for row in erased), what, "an erased profile has an identifier")
+    require(len(erased) == memory.erased_count, what, f"{len(erased)} rows are erased, not {memory.erased_count}")
 
 
 def _check_created(view: PartitionView) -> I64:
     created = join_blocks(view.created, view.row_count, NOT_CREATED, np.int64)
-    require(bool(np.all((created >= TIME_MIN_MS) & (created <= TIME_MAX_MS))), "created", "a row without a record")
+    require(bool(np.all((created >= TIME_MIN_MS) & (created <= NOT_CREATED))), "created", "a time beyond the calendar")
     beyond = _beyond(view.created, view.row_count, NOT_CREATED)
     require(not beyond, "created", "a row beyond the last one was created")
     return created
@@ -110,7 +114,8 @@ def _chunk_bytes(sealed: Mapping[int, tuple[EventChunk, ...]]) -> int:
 def _check_rows(what: str, rows: I64, times: I64, created: I64) -> None:
     if rows.size:
         require(int(rows.max()) < created.shape[0], what, "an event of a row that does not exist")
-        require(bool(np.all(times >= created[rows])), what, "an event before its profile was created")
+        known = created[rows] != NOT_CREATED
+        require(bool(np.all(times[known] >= created[rows][known])), what, "an event before its profile was created")
         require(int(times.max()) <= TIME_MAX_MS, what, "an event after the year 9999")
 
 

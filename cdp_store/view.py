@@ -9,14 +9,14 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from cdp_store.arrays import I32, I64, U8, U16, AnyArray, Bools
+from cdp_store.arrays import I32, I64, U8, U16, U32, AnyArray, Bools
 from cdp_store.attributes import AttributeReading
 from cdp_store.blocks import Blocks, join_blocks
 from cdp_store.dictionary import StringDictionary, scope_of
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.tables import EventsReading
 from cdp_store.ids import SequenceNumber, encode_identifier
-from cdp_store.kernels import changes
+from cdp_store.kernels import changes, strings
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.schema import SchemaReading
 from cdp_store.values import Kind
@@ -51,6 +51,19 @@ class PartitionView:
     def created_by(self, instant_ms: int) -> Bools:
         """Which rows are profiles that existed at an instant: bool[row_count]."""
         return join_blocks(self.created, self.row_count, NOT_CREATED, np.int64) <= instant_ms
+
+    def erased(self) -> Bools:
+        """Which rows are of erased profiles: bool[row_count]; no instant knows them."""
+        return ~self.created_by(TIME_MAX_MS)
+
+    def gather_identifiers(self, rows: I64) -> tuple[I64, U8]:
+        """(offsets i64[n + 1], bytes) of the encoded canonical identifiers of rows."""
+        own, held = self.identifiers
+        offsets: I64 = np.zeros(rows.shape[0] + 1, np.int64)
+        np.cumsum(own[rows + 1].astype(np.int64) - own[rows], out=offsets[1:])
+        data: U8 = np.empty(int(offsets[-1]), np.uint8)
+        strings.gather_bytes(own, held, rows, offsets, data)
+        return offsets, data
 
     def named_by(self, kind: str) -> Bools:
         """Which rows have a canonical identifier of this kind: bool[row_count]."""
@@ -105,6 +118,18 @@ class PartitionView:
     def string_code(self, key: int, text: str, *, attribute: bool) -> int | None:
         """Dictionary code of one string, or None when it never occurred."""
         return self.dictionary.lookup(scope_of(key, attribute=attribute, is_list=False), text.encode())
+
+
+def changes_of(chunk: EventChunk) -> tuple[U32, I64, U8, I64]:
+    """The changes of a chunk, in its order: rows u32[n], times i64[n], kinds u8[n], raws i64[n] (values.py form)."""
+    kinds: U8 = np.zeros(len(chunk), np.uint8)
+    raws: I64 = np.zeros(len(chunk), np.int64)
+    for (_, kind), column in chunk.columns.items():
+        presence = column.presence()
+        given = slice(None) if presence is None else presence
+        kinds[given] = kind
+        raws[given] = column.raws()[given]
+    return chunk.full_rows(), chunk.full_times(), kinds, raws
 
 
 def _take_values(

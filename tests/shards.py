@@ -87,8 +87,8 @@ class Shards:
         question = checked if rewritten else segment
         assert not isinstance(question, tree.Funnel | tree.Breakdown)
         found = set[User]()
-        for partition, view in zip(self.partitions, views or self.capture(), strict=True):
-            offsets, data = partition.identifiers(pipeline.members(question, view, binder))
+        for view in views or self.capture():
+            offsets, data = view.gather_identifiers(pipeline.members(question, view, binder))
             found.update(User(*decode_identifier(data[a:b].tobytes())) for a, b in pairwise(offsets))
         return found
 

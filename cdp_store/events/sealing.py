@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -141,6 +141,11 @@ def compact(chunks: Sequence[EventChunk], layout: Layout = LAYOUT, kept: Bools |
     keys = dict.fromkeys(key for chunk in chunks for key in chunk.columns)
     columns = [(key, *_joined(chunks, key, order)) for key in keys]
     return _chunks(rows[order], times[order], columns, cut)
+
+
+def renumber(chunk: EventChunk, rows: U32) -> EventChunk:
+    """The chunk with other row numbers for its events, in the same order: u32[n]."""
+    return replace(chunk, rows=(rows & np.uint32(MORSEL_ROWS - 1)).astype(np.uint16), offsets=_morsel_offsets(rows))
 
 
 def _joined(chunks: Sequence[EventChunk], key: ColumnKey, order: I64) -> tuple[I64, Bools | None]:

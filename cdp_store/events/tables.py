@@ -54,9 +54,8 @@ class Compacted:
 class EventTables:
     """The mutable holder of immutable chunks."""
 
-    def __init__(self, layout: Layout = LAYOUT) -> None:
-        self.layout = layout
-        self._sealed = dict[int, Chunks]()
+    def __init__(self, layout: Layout = LAYOUT, sealed: Mapping[int, Chunks] | None = None) -> None:
+        self._sealed = dict(sealed or {})
         self._looked_through: tuple[Mapping[int, Chunks], int] | None = None
         self._delta = EventDelta(layout)
 

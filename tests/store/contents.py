@@ -15,7 +15,6 @@ from cdp_store.events.tables import prepare_seal
 from cdp_store.ids import decode_identifier
 from cdp_store.limits import MORSEL_BITS
 from cdp_store.memory import PartitionMemory
-from cdp_store.partition import Partition
 from cdp_store.validate_chunk import check_chunk
 from cdp_store.values import Kind, decode_value
 from cdp_store.view import NOT_CREATED, AttributeValues, PartitionView
@@ -65,13 +64,14 @@ def _given(values: Mapping[str, Any]) -> dict[str, Typed]:
     return {name: typed(value) for name, value in values.items() if value is not None}
 
 
-def read_contents(partition: Partition, view: PartitionView, instant_ms: int | None = None) -> Contents:
+def read_contents(view: PartitionView, instant_ms: int | None = None) -> Contents:
     """Everything a view holds; checks the rules of its arrays on the way."""
-    users = _users(partition, view.row_count)
+    users = _users(view)
     contents = Contents(created=_created(view, users))
     for name, attribute in view.schema.attributes.items():
         reading = view.attribute_at(attribute, 1 << 60 if instant_ms is None else instant_ms)
-        values = {users[row]: typed(value) for row, value in _attribute_values(view, attribute, reading)}
+        of_rows = _attribute_values(view, attribute, reading)
+        values = {user: typed(value) for row, value in of_rows if (user := users[row]) is not None}
         if values:
             contents.attributes[name] = values
     properties = {number: name for name, number in view.schema.properties.items()}
@@ -81,20 +81,28 @@ def read_contents(partition: Partition, view: PartitionView, instant_ms: int | N
             _read_events(view, chunk, properties, users, contents.events.setdefault(name, {}))
     for attribute in view.schema.attributes.values():
         check_chunks(view.changes.chunks(attribute))
+    contents.events = {name: events for name, events in contents.events.items() if events}
     for events in contents.events.values():
         for of_user in events.values():
             of_user.sort(key=lambda event: event[0])  # stable: the chunks of a bucket stand in order of arrival
     return contents
 
 
-def _users(partition: Partition, row_count: int) -> list[User]:
-    offsets, data = partition.identifiers(np.arange(row_count))
-    return [User(*decode_identifier(data[offsets[row] : offsets[row + 1]].tobytes())) for row in range(row_count)]
+def _users(view: PartitionView) -> list[User | None]:
+    """The user of each row, None for erased ones."""
+    offsets, data = view.gather_identifiers(np.arange(view.row_count))
+    erased = view.erased()
+    return [
+        None if erased[row] else User(*decode_identifier(data[offsets[row] : offsets[row + 1]].tobytes()))
+        for row in range(view.row_count)
+    ]
 
 
-def _created(view: PartitionView, users: Sequence[User]) -> dict[User, int]:
+def _created(view: PartitionView, users: Sequence[User | None]) -> dict[User, int]:
     created = dict[User, int]()
     for row, user in enumerate(users):
+        if user is None:
+            continue
         block = view.created[row >> MORSEL_BITS]
         assert block is not None
         created[user] = int(block[row & ((1 << MORSEL_BITS) - 1)])
@@ -105,8 +113,7 @@ def _created(view: PartitionView, users: Sequence[User]) -> dict[User, int]:
 def _attribute_values(
     view: PartitionView, attribute: int, reading: AttributeReading | AttributeValues | None
 ) -> Iterable[tuple[int, Any]]:
-    assert reading is not None
-    for row in range(view.row_count):
+    for row in range(view.row_count if reading is not None else 0):
         if isinstance(reading, AttributeReading):
             kind, raw = reading.raw(row)
         else:
@@ -128,7 +135,7 @@ def _read_events(
     view: PartitionView,
     chunk: EventChunk,
     properties: Mapping[int, str],
-    users: Sequence[User],
+    users: Sequence[User | None],
     found: dict[User, list[tuple[int, dict[str, Typed]]]],
 ) -> None:
     values: list[dict[str, Typed]] = [{} for _ in range(len(chunk))]
@@ -141,7 +148,8 @@ def _read_events(
                 assert properties[key] not in values[event], "two kinds of one property in one event"
                 values[event][properties[key]] = typed(value)
     for row, ts, properties_of_event in zip(chunk.full_rows(), chunk.full_times(), values, strict=True):
-        found.setdefault(users[row], []).append((int(ts), properties_of_event))
+        if (user := users[row]) is not None:
+            found.setdefault(user, []).append((int(ts), properties_of_event))
 
 
 def check_same(found: Contents, expected: Contents) -> None:

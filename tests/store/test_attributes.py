@@ -29,9 +29,9 @@ INT64S = st.one_of(
 def value_now(changes: list[Change]) -> Any:
     """What a partition says about `a` of ann, unsealed and sealed."""
     partition = filled(changes)
-    found = [read_contents(partition, partition.capture()).attributes.get("a", {}).get(ANN)]
+    found = [read_contents(partition.capture()).attributes.get("a", {}).get(ANN)]
     partition.maintain(0)
-    found.append(read_contents(partition, partition.capture()).attributes.get("a", {}).get(ANN))
+    found.append(read_contents(partition.capture()).attributes.get("a", {}).get(ANN))
     assert found[0] == found[1]
     return found[0]
 
@@ -59,9 +59,9 @@ def test_integers_of_64_bits_survive_in_any_order_of_widths(values: list[tuple[i
     changes = [Change(users[who], ts, {"a": value}) for ts, (value, who) in enumerate(values)]
     expected = {users[who]: typed(value) for value, who in values}
     partition = filled(changes)
-    assert read_contents(partition, partition.capture()).attributes["a"] == expected
+    assert read_contents(partition.capture()).attributes["a"] == expected
     later = partition.capture()
-    assert read_contents(partition, later, len(values) - 1).attributes["a"] == expected
+    assert read_contents(later, len(values) - 1).attributes["a"] == expected
 
 
 @given(st.lists(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 3)), min_size=1, max_size=9))
@@ -70,7 +70,7 @@ def test_floats_survive_to_the_last_bit(values: list[tuple[float, int]]) -> None
     users = [user(str(number)) for number in range(4)]
     partition = filled(Change(users[who], ts, {"a": value}) for ts, (value, who) in enumerate(values))
     expected = {users[who]: typed(value) for value, who in values}
-    assert read_contents(partition, partition.capture()).attributes["a"] == expected
+    assert read_contents(partition.capture()).attributes["a"] == expected
 
 
 @given(strategies.records(), strategies.records(), strategies.moments())
@@ -78,12 +78,12 @@ def test_floats_survive_to_the_last_bit(values: list[tuple[float, int]]) -> None
 def test_a_captured_view_is_not_changed_by_later_writes(before: list[Any], after: list[Any], instant: int) -> None:
     partition = filled(before)
     view = partition.capture()
-    now, then = read_contents(partition, view), read_contents(partition, view, instant)
+    now, then = read_contents(view), read_contents(view, instant)
     if after:
         partition.apply(batch_of(after), SequenceNumber(9))
     partition.maintain(0)
-    assert read_contents(partition, view) == now
-    assert read_contents(partition, view, instant) == then
+    assert read_contents(view) == now
+    assert read_contents(view, instant) == then
 
 
 def test_the_arrays_of_a_capture_keep_their_bytes() -> None:
@@ -109,7 +109,7 @@ def test_history_is_asked_only_where_something_newer_is_known() -> None:
     view = partition.capture()
     assert view.attribute_at(0, 20) is view.attributes[0]
     for instant, expected in ((9, None), (10, typed(1)), (19, typed(1)), (20, typed(2))):
-        assert read_contents(partition, view, instant).attributes.get("a", {}).get(ANN) == expected
+        assert read_contents(view, instant).attributes.get("a", {}).get(ANN) == expected
 
 
 def test_an_attribute_never_set_has_no_reading() -> None:

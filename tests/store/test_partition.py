@@ -30,7 +30,7 @@ def test_many_seals_of_one_bucket_are_compacted_and_lose_nothing(records: list[R
         partition.apply(batch_of(records[start : start + size]), SequenceNumber(start + 1))
         partition.maintain(0)
     view = partition.capture()
-    check_same(read_contents(partition, view), expected_contents(records))
+    check_same(read_contents(view), expected_contents(records))
     for name in view.schema.events.values():
         buckets = [chunk.bucket for chunk in view.event_chunks(name)]
         assert max(map(buckets.count, buckets)) < BUCKET_CHUNKS_MAX
@@ -64,7 +64,7 @@ def test_writes_between_preparing_and_installing_a_seal_or_compaction_are_kept(
     partition = Partition(PartitionId(0), KEY)
     partition._memory = memory
     partition.validate()
-    check_same(read_contents(partition, partition.capture()), expected_contents(records))
+    check_same(read_contents(partition.capture()), expected_contents(records))
 
 
 def test_a_profile_is_created_by_its_earliest_record_whenever_it_arrives() -> None:
@@ -89,8 +89,8 @@ def test_the_same_identifier_of_another_kind_is_another_profile() -> None:
 def test_find_knows_rows_of_identifiers() -> None:
     partition = filled([Event(ANN, "View", 1), Event(anonymous("ann"), "View", 1)])
     wanted = [encode_identifier(*anonymous("ann")), encode_identifier(*ANN), encode_identifier(*BOB)]
-    assert partition.find(wanted) == [1, 0, None]
-    assert partition.find([]) == []
+    assert partition.locate(wanted)[1] == [1, 0, None]
+    assert partition.locate([])[1] == []
 
 
 def test_names_show_in_a_view_only_after_they_came() -> None:
@@ -107,14 +107,14 @@ def test_one_property_keeps_each_of_its_types() -> None:
     values = [1, 1.0, True, "1", [1], strategies.MOMENT_VALUES[0]]
     partition = filled(Event(ANN, "View", ts, {"p": value}) for ts, value in enumerate(values))
     for _ in range(2):
-        found = read_contents(partition, partition.capture()).events["View"][ANN]
+        found = read_contents(partition.capture()).events["View"][ANN]
         assert found == [(ts, {"p": typed(value)}) for ts, value in enumerate(values)]
         partition.maintain(0)
 
 
 def test_an_event_without_properties_and_a_change_without_attributes_count() -> None:
     partition = filled([Event(ANN, "View", 5), Change(BOB, 7)])
-    contents = read_contents(partition, partition.capture())
+    contents = read_contents(partition.capture())
     assert contents.created == {ANN: 5, BOB: 7}
     assert contents.events == {"View": {ANN: [(5, {})]}}
 

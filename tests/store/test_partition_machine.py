@@ -1,4 +1,4 @@
-"""A partition against a list of records: any mix of appends, late data, seals, compactions and captures."""
+"""A partition against a list of records: any mix of writes, erasures, maintenance, purges and captures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import BUCKET_MS
 from cdp_store.partition import Partition
 from cdp_store.view import PartitionView
@@ -49,10 +49,23 @@ class PartitionMachine(RuleBasedStateMachine):
     @rule(least=st.integers(2, 5))
     def seal_and_compact(self, least: int) -> None:
         self.partition.maintain(0, least)
-        status = self.partition.status()
-        assert status.unsealed == 0
-        assert status.events == sum(isinstance(record, Event) for record in self.records)
+        assert self.partition.status().unsealed == 0
         assert not self.partition.maintain(0, least), "maintenance comes to rest"
+
+    @rule(who=st.lists(st.sampled_from(strategies.USERS), min_size=1, max_size=2, unique=True))
+    def erase(self, who: list[User]) -> None:
+        known = {record.user for record in self.records}
+        sequence = SequenceNumber(self.partition.sequence + 1)
+        assert self.partition.erase([encode_identifier(*user) for user in who], sequence) == len(known & {*who})
+        self.records = [record for record in self.records if record.user not in who]
+
+    @rule()
+    def purge(self) -> None:
+        worked = self.partition.purge()
+        assert self.partition.capture().row_count == len({record.user for record in self.records})
+        assert not self.partition.purge()
+        if worked:
+            self.partition.validate()
 
     @rule()
     def capture(self) -> None:
@@ -63,7 +76,7 @@ class PartitionMachine(RuleBasedStateMachine):
     @rule(instant=strategies.moments())
     def look_back(self, instant: int) -> None:
         view = self.partition.capture()
-        check_same(read_contents(self.partition, view, instant), expected_contents(self.records, instant))
+        check_same(read_contents(view, instant), expected_contents(self.records, instant))
 
     def _apply(self, records: list[Record]) -> None:
         if records:
@@ -77,7 +90,7 @@ class PartitionMachine(RuleBasedStateMachine):
         self.capture()
         self.partition.validate()
         for view, expected in self.captures:
-            check_same(read_contents(self.partition, view), expected)
+            check_same(read_contents(view), expected)
 
 
 TestPartition = PartitionMachine.TestCase

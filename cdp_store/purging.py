@@ -1,0 +1,99 @@
+"""A partition without its erased profiles: nothing of them stays, and the other rows close ranks.
+
+The work is done on a view, beside reads and writes, and results in a new memory; what arrives meanwhile is applied to
+that memory too, before it takes the place of the old one. Views from before keep the old one alive for as long as they
+are held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cdp_store.arena import HashKey
+from cdp_store.arrays import I64, U32, Bools
+from cdp_store.dictionary import scope_of
+from cdp_store.events.chunk import EventChunk
+from cdp_store.events.layout import Chunks, Layout
+from cdp_store.events.sealing import compact, renumber
+from cdp_store.events.tables import EventsReading
+from cdp_store.memory import PartitionMemory, Parts
+from cdp_store.values import TEXT_KINDS, Kind
+from cdp_store.view import PartitionView
+
+
+def purged(view: PartitionView, key: HashKey, layout: Layout) -> PartitionMemory:
+    """A memory with everything of the view but its erased profiles."""
+    ranks = Ranks.without(view.erased())
+    texts = _Texts()
+    events = _carried(view.events, ranks, layout, texts, attribute=False)
+    changes = _carried(view.changes, ranks, layout, texts, attribute=True)
+    dictionary = view.dictionary.without(texts.unreferenced())
+    return PartitionMemory.restored(view, Parts(ranks.kept, events, changes, dictionary), key, layout)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The rows that stay, in order, and the number each gets: kept i64[m], of_row u32[n], gone bool[n]."""
+
+    kept: I64
+    of_row: U32
+    gone: Bools
+
+    @staticmethod
+    def without(gone: Bools) -> Ranks:
+        """Numbers for the rows that are not gone."""
+        ranks: U32 = np.cumsum(~gone, dtype=np.uint32) - np.uint32(1)
+        return Ranks(np.flatnonzero(~gone), ranks, gone)
+
+
+@dataclass(slots=True)
+class _Texts:
+    """Dictionary codes by scope: those of erased profiles, and those that others still use."""
+
+    doomed: dict[int, list[I64]] = field(default_factory=dict)
+    used: dict[int, list[I64]] = field(default_factory=dict)
+
+    def unreferenced(self) -> Mapping[int, I64]:
+        """Codes by scope that only erased profiles used."""
+        found = dict[int, I64]()
+        for scope, doomed in self.doomed.items():
+            codes = np.unique(np.concatenate(doomed))
+            used = np.concatenate([np.zeros(0, np.int64), *self.used.get(scope, ())])
+            found[scope] = codes[~np.isin(codes, used)]
+        return {scope: codes for scope, codes in found.items() if codes.size}
+
+    def note(self, number: int, chunk: EventChunk, doomed: Bools, *, attribute: bool) -> None:
+        """Sort the codes of a chunk's events by whether these are erased; `number` is the name they stand under."""
+        for scope, codes, presence in _text_columns(number, chunk, attribute=attribute):
+            gone = doomed if presence is None else doomed & presence
+            stay = ~doomed if presence is None else ~doomed & presence
+            if gone.any():
+                self.doomed.setdefault(scope, []).append(np.unique(codes[gone]))
+            self.used.setdefault(scope, []).append(np.unique(codes[stay]))
+
+
+def _text_columns(number: int, chunk: EventChunk, *, attribute: bool) -> Iterator[tuple[int, I64, Bools | None]]:
+    for (key, kind), column in chunk.columns.items():
+        if kind in TEXT_KINDS:
+            owner = number if attribute else key
+            scope = scope_of(owner, attribute=attribute, is_list=kind is Kind.LIST)
+            yield scope, column.integers(), column.presence()
+
+
+def _carried(
+    reading: EventsReading, ranks: Ranks, layout: Layout, texts: _Texts, *, attribute: bool
+) -> Mapping[int, Chunks]:
+    tables = dict[int, Chunks]()
+    for name in reading.names():
+        chunks = list[EventChunk]()
+        for chunk in reading.chunks(name):
+            doomed = ranks.gone[chunk.full_rows()]
+            texts.note(name, chunk, doomed, attribute=attribute)
+            staying = compact([chunk], layout, ~doomed) if doomed.any() else (chunk,)
+            chunks.extend(renumber(part, ranks.of_row[part.full_rows()]) for part in staying)
+        if chunks:
+            tables[name] = tuple(chunks)
+    return tables
