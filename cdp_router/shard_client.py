@@ -51,6 +51,11 @@ class ShardClient(Protocol):
     async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
         """Read names."""
 
+    async def erase(
+        self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline
+    ) -> shard_pb2.EraseProfilesResponse:
+        """Forget profiles."""
+
     async def close(self) -> None:
         """Let go of the connection."""
 
@@ -89,6 +94,11 @@ class GrpcShardClient:
     async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
         return await self._stub.ReadSchema(shard_pb2.ReadSchemaRequest(), timeout=deadline.remaining())
 
+    async def erase(
+        self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline
+    ) -> shard_pb2.EraseProfilesResponse:
+        return await self._stub.EraseProfiles(request, timeout=deadline.remaining())
+
     async def close(self) -> None:
         await self._channel.close()
 
@@ -124,6 +134,11 @@ class LocalShardClient:
 
     async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
         return self._server.read_schema()
+
+    async def erase(
+        self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline
+    ) -> shard_pb2.EraseProfilesResponse:
+        return await self._server.erase(request)
 
     async def close(self) -> None:
         await self._server.close()

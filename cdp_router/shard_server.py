@@ -117,6 +117,21 @@ class ShardServer:
         segment = from_segment(request.segment)
         return await self._in_query_thread(lambda: _proved(partition, identifier, segment, context, deadline))
 
+    async def erase(self, request: shard_pb2.EraseProfilesRequest) -> shard_pb2.EraseProfilesResponse:
+        """Forget profiles: logged and out of every answer when this returns, out of memory soon after."""
+        self._check_cluster(request.cluster)
+        partition = self._partition(request.partition).partition
+        identifiers = [_encoded(identifier) for identifier in request.identifiers]
+        work = partial(self._store.erase, partition, identifiers)
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._commit_thread, work)
+            sequence, erased = await asyncio.shield(running)
+        except StoreFailed as error:
+            self._fail(error)
+            raise
+        self._maintain_soon()
+        return shard_pb2.EraseProfilesResponse(sequence=sequence, erased=erased)
+
     def read_status(self) -> shard_pb2.ReadStatusResponse:
         """Sizes of the partitions and of the process."""
         sizes = [partition.status() for partition in self._store.partitions.values()]
@@ -248,9 +263,8 @@ def _encoded(identifier: query_pb2.Identifier) -> bytes:
 def _proved(
     partition: Partition, identifier: bytes, segment: Node, context: Context, deadline: Deadline
 ) -> shard_pb2.ProveUserResponse:
-    view = partition.capture()
-    [row] = partition.find([identifier])
-    if row is None or row >= view.row_count:
+    view, [row] = partition.locate([identifier])
+    if row is None:
         return shard_pb2.ProveUserResponse()
     verdict = prove(segment, view, Binder(context), row, PROOF_SHOWN_MAX, deadline.check)
     position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)

@@ -77,7 +77,7 @@ def _steps() -> Iterator[Step]:
         for as_of_ms in (8 * DAY_MS, 400 * DAY_MS):
             for text in _QUESTIONS:
                 yield partial(_ask, asked, text, as_of_ms)
-    yield partial(partition.capture().gather_identifiers, np.arange(3, dtype=np.int64))
+    yield lambda: partition.capture().gather_identifiers(np.arange(3, dtype=np.int64))
     yield partial(partition.locate, [b"u1"])
     yield _wide_offsets
     yield partial(_ask, partition, "everyone", 400 * DAY_MS, "plan")

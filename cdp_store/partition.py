@@ -119,13 +119,13 @@ class Partition:
                 self._meanwhile.append(lambda memory: memory.erase(list(identifiers), sequence))
             return self._memory.erase(list(identifiers), sequence)
 
-    def purge(self) -> bool:
-        """Remove all that erased profiles left behind; True if there was anything.
+    def purge(self, rows_max: int = 0) -> bool:
+        """Remove all that more than `rows_max` erased profiles left behind; True if anything was done.
 
         Runs beside reads and writes; one caller of `maintain` and `purge` at a time.
         """
         with self._lock:
-            if not self._memory.erased_count:
+            if self._memory.erased_count <= rows_max:
                 return False
             view, self._meanwhile = self._memory.capture(), list[Change]()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cdp_store.controls import decode_erasure, decode_retention
 from cdp_store.errors import BatchMalformed
 from cdp_store.log.format import LogRecord, RecordKind
 from cdp_store.log.salvage import Salvage, Salvaged
@@ -23,10 +24,14 @@ def salvage_shard(directory: Path, files: Files) -> Salvaged:
 
 
 def _is_usable(record: LogRecord) -> bool:
-    if record.kind != RecordKind.BATCH:
-        return True
     try:
-        decode_batch(record.payload)
+        match record.kind:
+            case RecordKind.BATCH:
+                decode_batch(record.payload)
+            case RecordKind.ERASE:
+                decode_erasure(record.payload)
+            case RecordKind.RETENTION:
+                decode_retention(record.payload)
     except BatchMalformed:
         return False
     return True

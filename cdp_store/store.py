@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdp_store.arena import HashKey
+from cdp_store.controls import Erasure, decode_erasure, encode_erasure
 from cdp_store.dedupe import MessageIds
 from cdp_store.errors import BatchTooLarge, StoreError
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     BUCKET_CHUNKS_MAX,
     DELTA_EVENTS_MAX,
+    ERASED_ROWS_MAX,
     IDLE_BUCKET_CHUNKS_MAX,
     IDLE_DELTA_EVENTS_MAX,
     LOG_RECORD_BYTES_MAX,
@@ -98,15 +100,31 @@ class Store:
             self.partitions[entry.partition].apply(entry.batch, entry.sequence)
         return outcomes
 
+    def erase(self, partition: PartitionId, identifiers: Sequence[bytes]) -> tuple[SequenceNumber, int]:
+        """Log that these profiles are forgotten and take them out of every answer: (position, how many there were).
+
+        Runs like `commit`, never beside it; raises what `commit` raises. `settle` removes what they left in memory.
+        """
+        target = self.partitions[partition]
+        known = [row for row in target.locate(identifiers)[1] if row is not None]
+        if not known:
+            return target.sequence, 0
+        sequence = SequenceNumber(target.sequence + 1)
+        payload = encode_erasure(Erasure(tuple(identifiers)))
+        self._log.append([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True)
+        return sequence, target.erase(identifiers, sequence)
+
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
         """Seal and compact where due; True if anything was done. Runs beside commits, one caller at a time."""
         self._log.sync_position()
         worked = [partition.maintain(delta_max, chunks_max) for partition in self.partitions.values()]
+        worked += [partition.purge(ERASED_ROWS_MAX) for partition in self.partitions.values()]
         return any(worked)
 
     def settle(self) -> bool:
-        """Maintenance for times when nothing arrives: leave queries as few chunks as possible."""
-        return self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX)
+        """Maintenance for times when nothing arrives: few chunks for queries, and nothing left of erased profiles."""
+        purged = [partition.purge() for partition in self.partitions.values()]
+        return self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX) or any(purged)
 
     def sync(self) -> None:
         """Make durable what was committed; needed only in SyncMode.INTERVAL. Never beside `commit`."""
@@ -146,6 +164,8 @@ class Store:
         match record.kind:
             case RecordKind.BATCH:
                 partition.apply(decode_batch(record.payload), record.sequence)
+            case RecordKind.ERASE:
+                partition.erase(decode_erasure(record.payload).identifiers, record.sequence)
             case RecordKind.LOST:
                 partition.pass_over(record.sequence)
         partition.maintain()

@@ -157,6 +157,12 @@ class Client:
         """Read the names the cluster has seen."""
         return self._translated(lambda: self._admin.GetSchema(admin_pb2.GetSchemaRequest(), timeout=timeout_seconds))
 
+    def erase(
+        self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float = 30.0
+    ) -> admin_pb2.EraseProfileResponse:
+        """Forget a profile for good; asking again for one that is gone changes nothing."""
+        return self._translated(lambda: self._admin.EraseProfile(request, timeout=timeout_seconds))
+
     def _retried(self, call: Callable[[], Response], give_up_seconds: float) -> Response:
         give_up_at, wait = time.monotonic() + give_up_seconds, 0.05
         while True:

@@ -9,6 +9,7 @@ from cdp.v1 import admin_pb2, admin_pb2_grpc
 
 from cdp_query.bind import Names
 from cdp_router.deadline import Deadline
+from cdp_router.erasing import erase_profile
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
 from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
@@ -58,3 +59,11 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.GetSchemaResponse(
             events=sorted(names.events), properties=sorted(names.properties), attributes=sorted(names.attributes)
         )
+
+    @unary
+    async def EraseProfile(
+        self, request: admin_pb2.EraseProfileRequest, context: Context
+    ) -> admin_pb2.EraseProfileResponse:
+        """Forget a profile."""
+        deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
+        return await erase_profile(request, self._cluster, self._shards, deadline)

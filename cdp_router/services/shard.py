@@ -58,6 +58,13 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         """Report names."""
         return self._server.read_schema()
 
+    @unary
+    async def EraseProfiles(
+        self, request: shard_pb2.EraseProfilesRequest, context: Context
+    ) -> shard_pb2.EraseProfilesResponse:
+        """Forget profiles."""
+        return await self._server.erase(request)
+
 
 def _deadline(context: Context) -> Deadline:
     return Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)

@@ -33,6 +33,8 @@ class RecordKind(enum.IntEnum):
 
     BATCH = 1
     LOST = 2
+    ERASE = 3
+    RETENTION = 4
 
 
 class LogEntry(NamedTuple):

@@ -75,10 +75,14 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def cdp(*arguments: object, code: int | None = 0, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """A finished `cdp` command; whatever happens, nothing it prints is a traceback."""
+def cdp(
+    *arguments: object, code: int | None = 0, timeout: float = 60.0, typed: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """A finished `cdp` command given `typed` to read; whatever happens, nothing it prints is a traceback."""
     command = [sys.executable, "-m", "cdp_router", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=timeout, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=ENVIRONMENT, timeout=timeout, check=False, input=typed
+    )
     said = done.stdout + done.stderr
     assert "Traceback" not in said, said[:300] + " ... " + said[-300:]
     if code is not None:

@@ -458,3 +458,14 @@ def test_the_proof_for_one_person(people: str, write: Write) -> None:
     assert "no profile has user_id" in cdp("explain-user", "cli-nobody", text, "--address", people, code=1).stderr
     report = 'funnel("cli.seen" -> "cli.seen")'
     assert "this is a report" in cdp("explain-user", "cli-ann", report, "--address", people, code=1).stderr
+
+
+def test_erase_forgets_a_profile_once(address: str, write: Write) -> None:
+    line = {"user_id": "cli-gone", "event": "cli.erased", "time": "2024-03-01", "properties": {"n": 1}}
+    cdp("ingest", write("gone.ndjson", json.dumps(line)), "--address", address)
+    assert "cli.erased" in cdp("profile", "cli-gone", "--address", address).stdout
+    kept = cdp("erase", "cli-gone", "--address", address, typed="n\n", code=1)
+    assert "Forget user_id cli-gone for good?" in kept.stdout
+    assert "forgotten: user_id cli-gone" in cdp("erase", "cli-gone", "--yes", "--address", address).stdout
+    for command in (("profile", "cli-gone"), ("erase", "cli-gone", "--yes")):
+        assert "no profile has user_id 'cli-gone'" in cdp(*command, "--address", address, code=1).stderr

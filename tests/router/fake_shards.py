@@ -64,6 +64,12 @@ class FailingShard:
         self._fail()
         return await self.inner.read_schema(deadline)
 
+    async def erase(
+        self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline
+    ) -> shard_pb2.EraseProfilesResponse:
+        self._fail()
+        return await self.inner.erase(request, deadline)
+
     async def close(self) -> None:
         await self.inner.close()
 

@@ -439,6 +439,47 @@ class ShardClientContract:
 
         self.run(tmp_path, test)
 
+    def test_an_erased_profile_is_gone_at_once_and_after_a_restart(self, tmp_path: Path) -> None:
+        async def erase(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a"), view("b")]), far_deadline())
+            done = await shard.client.erase(_erasure("a"), far_deadline())
+            assert (done.sequence, done.erased) == (2, 1)
+            again = await shard.client.erase(_erasure("a"), far_deadline())
+            assert (again.sequence, again.erased) == (2, 0), "nothing is logged for nobody"
+
+        async def look(shard: Shard) -> None:
+            assert await listed(shard.client, "everyone") == ([b"ub"], [(0, 2), (2, 0)])
+            assert not (await shard.client.read_profile(_profile("a"), far_deadline())).found
+            assert (await shard.client.read_status(far_deadline())).partitions[0].profiles == 1
+
+        async def both(shard: Shard) -> None:
+            await erase(shard)
+            await look(shard)
+
+        self.run(tmp_path, both)
+        self.run(tmp_path, look)
+
+    def test_an_erasure_by_an_unknown_kind_of_identifier_is_refused(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            request = _erasure("a")
+            request.identifiers[0].kind = "shoe_size"
+            status = await refused(shard.client.erase(request, far_deadline()))
+            assert status.code == code_pb2.INVALID_ARGUMENT
+            assert "shoe_size" in status.message
+
+        self.run(tmp_path, test)
+
+    def test_an_erasure_that_cannot_be_logged_changes_nothing(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a")]), far_deadline())
+            shard.files.sync_error = OSError(errno.EIO, "broken")
+            status = await refused(shard.client.erase(_erasure("a"), far_deadline()))
+            assert status.code == code_pb2.UNAVAILABLE
+            assert await count(shard.client) == 1
+            assert len(shard.failures) == 1
+
+        self.run(tmp_path, test)
+
     def test_the_status_tells_sizes(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             await shard.client.deliver(one([view("a"), view("a"), view("b")]), far_deadline())
@@ -490,3 +531,8 @@ def _profile(name: str, events_max: int = 10, partition: int = 0) -> shard_pb2.R
     return shard_pb2.ReadProfileRequest(
         cluster=CLUSTER.cluster, partition=partition, identifier=identifier, events_max=events_max
     )
+
+
+def _erasure(name: str, partition: int = 0) -> shard_pb2.EraseProfilesRequest:
+    identifiers = [query_pb2.Identifier(kind="user_id", value=name)]
+    return shard_pb2.EraseProfilesRequest(cluster=CLUSTER.cluster, partition=partition, identifiers=identifiers)

@@ -63,7 +63,7 @@ def deliver(store: Store, records: Sequence[Record], batch_id: bytes = b"", part
 
 def contents(store: Store, partition: int = 0) -> Contents:
     held = store.partitions[PartitionId(partition)]
-    return read_contents(held, held.capture())
+    return read_contents(held.capture())
 
 
 @given(st.lists(st.tuples(strategies.records(12), st.integers(0, 1)), max_size=5), st.booleans())

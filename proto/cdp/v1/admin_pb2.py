@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/admin.proto\x12\x06\x63\x64p.v1\"\x12\n\x10GetStatusRequest\"\xce\x01\n\x0fPartitionStatus\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08profiles\x18\x03 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\x10\n\x08unsealed\x18\x05 \x01(\x04\x12\x33\n\x06memory\x18\x06 \x03(\x0b\x32#.cdp.v1.PartitionStatus.MemoryEntry\x1a-\n\x0bMemoryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x96\x01\n\x0bShardStatus\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12+\n\npartitions\x18\x05 \x03(\x0b\x32\x17.cdp.v1.PartitionStatus\x12\x16\n\x0eresident_bytes\x18\x06 \x01(\x04\"s\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x17\n\x0fpartition_count\x18\x03 \x01(\r\x12#\n\x06shards\x18\x04 \x03(\x0b\x32\x13.cdp.v1.ShardStatus\"\x12\n\x10GetSchemaRequest\"K\n\x11GetSchemaResponse\x12\x0e\n\x06\x65vents\x18\x01 \x03(\t\x12\x12\n\nproperties\x18\x02 \x03(\t\x12\x12\n\nattributes\x18\x03 \x03(\t2\x92\x01\n\x0c\x41\x64minService\x12@\n\tGetStatus\x12\x18.cdp.v1.GetStatusRequest\x1a\x19.cdp.v1.GetStatusResponse\x12@\n\tGetSchema\x12\x18.cdp.v1.GetSchemaRequest\x1a\x19.cdp.v1.GetSchemaResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/admin.proto\x12\x06\x63\x64p.v1\"\x12\n\x10GetStatusRequest\"\xce\x01\n\x0fPartitionStatus\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08profiles\x18\x03 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\x10\n\x08unsealed\x18\x05 \x01(\x04\x12\x33\n\x06memory\x18\x06 \x03(\x0b\x32#.cdp.v1.PartitionStatus.MemoryEntry\x1a-\n\x0bMemoryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x96\x01\n\x0bShardStatus\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12+\n\npartitions\x18\x05 \x03(\x0b\x32\x17.cdp.v1.PartitionStatus\x12\x16\n\x0eresident_bytes\x18\x06 \x01(\x04\"s\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x17\n\x0fpartition_count\x18\x03 \x01(\r\x12#\n\x06shards\x18\x04 \x03(\x0b\x32\x13.cdp.v1.ShardStatus\"\x12\n\x10GetSchemaRequest\"K\n\x11GetSchemaResponse\x12\x0e\n\x06\x65vents\x18\x01 \x03(\t\x12\x12\n\nproperties\x18\x02 \x03(\t\x12\x12\n\nattributes\x18\x03 \x03(\t\"N\n\x13\x45raseProfileRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x42\x0c\n\nidentifier\"K\n\x14\x45raseProfileResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x08\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x32\xdd\x01\n\x0c\x41\x64minService\x12@\n\tGetStatus\x12\x18.cdp.v1.GetStatusRequest\x1a\x19.cdp.v1.GetStatusResponse\x12@\n\tGetSchema\x12\x18.cdp.v1.GetSchemaRequest\x1a\x19.cdp.v1.GetSchemaResponse\x12I\n\x0c\x45raseProfile\x12\x1b.cdp.v1.EraseProfileRequest\x1a\x1c.cdp.v1.EraseProfileResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +47,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSCHEMAREQUEST']._serialized_end=547
   _globals['_GETSCHEMARESPONSE']._serialized_start=549
   _globals['_GETSCHEMARESPONSE']._serialized_end=624
-  _globals['_ADMINSERVICE']._serialized_start=627
-  _globals['_ADMINSERVICE']._serialized_end=773
+  _globals['_ERASEPROFILEREQUEST']._serialized_start=626
+  _globals['_ERASEPROFILEREQUEST']._serialized_end=704
+  _globals['_ERASEPROFILERESPONSE']._serialized_start=706
+  _globals['_ERASEPROFILERESPONSE']._serialized_end=781
+  _globals['_ADMINSERVICE']._serialized_start=784
+  _globals['_ADMINSERVICE']._serialized_end=1005
 # @@protoc_insertion_point(module_scope)

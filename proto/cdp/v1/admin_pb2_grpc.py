@@ -45,6 +45,11 @@ class AdminServiceStub:
                 request_serializer=cdp_dot_v1_dot_admin__pb2.GetSchemaRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_admin__pb2.GetSchemaResponse.FromString,
                 _registered_method=True)
+        self.EraseProfile = channel.unary_unary(
+                '/cdp.v1.AdminService/EraseProfile',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -65,6 +70,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseProfile(self, request, context):
+        """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetSchema,
                     request_deserializer=cdp_dot_v1_dot_admin__pb2.GetSchemaRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_admin__pb2.GetSchemaResponse.SerializeToString,
+            ),
+            'EraseProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseProfile,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class AdminService:
             '/cdp.v1.AdminService/GetSchema',
             cdp_dot_v1_dot_admin__pb2.GetSchemaRequest.SerializeToString,
             cdp_dot_v1_dot_admin__pb2.GetSchemaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/EraseProfile',
+            cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class AdminServiceStub:
     """Says what the cluster holds and which shards answer."""
     GetSchema: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetSchemaRequest, _admin_pb2.GetSchemaResponse]
     """Lists the event, property and attribute names seen."""
+    EraseProfile: _grpc.UnaryUnaryMultiCallable[_admin_pb2.EraseProfileRequest, _admin_pb2.EraseProfileResponse]
+    """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -47,6 +49,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Says what the cluster holds and which shards answer."""
     GetSchema: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetSchemaRequest, _admin_pb2.GetSchemaResponse]  # type: ignore[assignment]
     """Lists the event, property and attribute names seen."""
+    EraseProfile: _aio.UnaryUnaryMultiCallable[_admin_pb2.EraseProfileRequest, _admin_pb2.EraseProfileResponse]  # type: ignore[assignment]
+    """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """For the people who run the cluster."""
@@ -66,5 +70,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetSchemaResponse, _abc.Awaitable[_admin_pb2.GetSchemaResponse]]:
         """Lists the event, property and attribute names seen."""
+
+    @_abc_1.abstractmethod
+    def EraseProfile(
+        self,
+        request: _admin_pb2.EraseProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.EraseProfileResponse, _abc.Awaitable[_admin_pb2.EraseProfileResponse]]:
+        """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

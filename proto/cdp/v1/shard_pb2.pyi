@@ -523,3 +523,52 @@ class ReadSchemaResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadSchemaResponse: _TypeAlias = ReadSchemaResponse  # noqa: Y015
+
+@_typing.final
+class EraseProfilesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    partition: _builtins.int
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Identifier]: ...
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        identifiers: _abc.Iterable[_query_pb2.Identifier] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "identifiers", b"identifiers", "partition", b"partition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseProfilesRequest: _TypeAlias = EraseProfilesRequest  # noqa: Y015
+
+@_typing.final
+class EraseProfilesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    erased: _builtins.int
+    """Profiles there were."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        erased: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseProfilesResponse: _TypeAlias = EraseProfilesResponse  # noqa: Y015

@@ -70,6 +70,11 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ReadSchemaRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_shard__pb2.ReadSchemaResponse.FromString,
                 _registered_method=True)
+        self.EraseProfiles = channel.unary_unary(
+                '/cdp.v1.ShardService/EraseProfiles',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.EraseProfilesRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.EraseProfilesResponse.FromString,
+                _registered_method=True)
 
 
 class ShardServiceServicer:
@@ -125,6 +130,13 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseProfiles(self, request, context):
+        """Forgets profiles of one partition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +174,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.ReadSchema,
                     request_deserializer=cdp_dot_v1_dot_shard__pb2.ReadSchemaRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_shard__pb2.ReadSchemaResponse.SerializeToString,
+            ),
+            'EraseProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseProfiles,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.EraseProfilesRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.EraseProfilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +371,33 @@ class ShardService:
             '/cdp.v1.ShardService/ReadSchema',
             cdp_dot_v1_dot_shard__pb2.ReadSchemaRequest.SerializeToString,
             cdp_dot_v1_dot_shard__pb2.ReadSchemaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/EraseProfiles',
+            cdp_dot_v1_dot_shard__pb2.EraseProfilesRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.EraseProfilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

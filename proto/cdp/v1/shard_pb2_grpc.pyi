@@ -47,6 +47,8 @@ class ShardServiceStub:
     """Reports sizes."""
     ReadSchema: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadSchemaRequest, _shard_pb2.ReadSchemaResponse]
     """Reports names."""
+    EraseProfiles: _grpc.UnaryUnaryMultiCallable[_shard_pb2.EraseProfilesRequest, _shard_pb2.EraseProfilesResponse]
+    """Forgets profiles of one partition."""
 
 @_typing.type_check_only
 class ShardServiceAsyncStub(ShardServiceStub):
@@ -67,6 +69,8 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Reports sizes."""
     ReadSchema: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadSchemaRequest, _shard_pb2.ReadSchemaResponse]  # type: ignore[assignment]
     """Reports names."""
+    EraseProfiles: _aio.UnaryUnaryMultiCallable[_shard_pb2.EraseProfilesRequest, _shard_pb2.EraseProfilesResponse]  # type: ignore[assignment]
+    """Forgets profiles of one partition."""
 
 class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a shard does for routers."""
@@ -126,5 +130,13 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.ReadSchemaResponse, _abc.Awaitable[_shard_pb2.ReadSchemaResponse]]:
         """Reports names."""
+
+    @_abc_1.abstractmethod
+    def EraseProfiles(
+        self,
+        request: _shard_pb2.EraseProfilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.EraseProfilesResponse, _abc.Awaitable[_shard_pb2.EraseProfilesResponse]]:
+        """Forgets profiles of one partition."""
 
 def add_ShardServiceServicer_to_server(servicer: ShardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

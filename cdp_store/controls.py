@@ -1,0 +1,80 @@
+"""Log records that are no batches of events: erasures of profiles, and retention (log/FORMAT.md has their bytes)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from cdp_store.errors import BatchMalformed
+from cdp_store.ids import IDENTIFIER_TAGS
+from cdp_store.limits import RETENTION_DAYS_MAX, TIME_MAX_MS, TIME_MIN_MS
+
+ALL_EVENTS: Final = ""  # the retention rule of events that have none of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Profiles to forget, by encoded identifier."""
+
+    identifiers: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """A change of rules (days by event name, 0 = for ever), and events to drop: all before an instant, by name."""
+
+    days: Mapping[str, int]
+    cutoffs: Mapping[str, int]
+
+
+def encode_erasure(erasure: Erasure) -> bytes:
+    """Payload of a log record of kind ERASE."""
+    payload: bytes = msgpack.packb({"identifiers": list(erasure.identifiers)}, use_bin_type=True)
+    return payload
+
+
+def decode_erasure(payload: bytes) -> Erasure:
+    """The erasure behind a payload; BatchMalformed says what does not fit."""
+    identifiers = _unpacked(payload, "identifiers")
+    good = isinstance(identifiers, list) and all(_is_identifier(item) for item in identifiers)
+    _require(good, "an erasure names something that is no identifier")
+    return Erasure(tuple(identifiers))
+
+
+def encode_retention(retention: Retention) -> bytes:
+    """Payload of a log record of kind RETENTION."""
+    payload: bytes = msgpack.packb({"days": dict(retention.days), "cutoffs": dict(retention.cutoffs)})
+    return payload
+
+
+def decode_retention(payload: bytes) -> Retention:
+    """The retention behind a payload; BatchMalformed says what does not fit."""
+    days, cutoffs = _unpacked(payload, "days"), _unpacked(payload, "cutoffs")
+    _require(_by_name(days, 0, RETENTION_DAYS_MAX), "a retention rule is no number of days by event name")
+    _require(_by_name(cutoffs, TIME_MIN_MS, TIME_MAX_MS), "a retention cutoff is no instant by event name")
+    return Retention(days, cutoffs)
+
+
+def _unpacked(payload: bytes, field: str) -> Any:
+    try:
+        return msgpack.unpackb(payload, raw=False)[field]
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise BatchMalformed(f"{field}: {type(error).__name__}: {error}") from error
+
+
+def _is_identifier(item: object) -> bool:
+    return type(item) is bytes and item[:1] in IDENTIFIER_TAGS
+
+
+def _by_name(table: object, low: int, high: int) -> bool:
+    if not isinstance(table, dict):
+        return False
+    return all(type(name) is str and type(value) is int and low <= value <= high for name, value in table.items())
+
+
+def _require(holds: bool, problem: str) -> None:
+    if not holds:
+        raise BatchMalformed(problem)
