@@ -13,13 +13,15 @@ from cdp_store.arrivals import ArrivedChanges, code_strings, number_names, tell_
 from cdp_store.attributes import AttributeColumn
 from cdp_store.blocks import BlockColumn, by_morsel, join_blocks
 from cdp_store.buckets import BucketNumbers
+from cdp_store.controls import ALL_EVENTS, Retention
 from cdp_store.dictionary import StringDictionary
 from cdp_store.events.delta import ArrivedEvents
 from cdp_store.events.layout import LAYOUT, Chunks, Layout
+from cdp_store.events.retained import Summary, nothing_before
 from cdp_store.events.tables import EventTables
 from cdp_store.ids import SequenceNumber
 from cdp_store.kernels import changes
-from cdp_store.limits import ATTRIBUTE_NAMES_MAX, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX
+from cdp_store.limits import ATTRIBUTE_NAMES_MAX, BUCKET_MS, DAY_MS, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, TIME_MIN_MS
 from cdp_store.records import RecordBatch, Strings
 from cdp_store.schema import Schema
 from cdp_store.values import Kind
@@ -34,6 +36,8 @@ class Parts:
     events: Mapping[int, Chunks]
     changes: Mapping[int, Chunks]
     dictionary: StringDictionary
+    summaries: Mapping[int, Summary]
+    retention_days: Mapping[str, int]
 
 
 class PartitionMemory:
@@ -50,6 +54,8 @@ class PartitionMemory:
         self._created = BlockColumn(np.int64, NOT_CREATED)
         self._attributes = dict[int, AttributeColumn]()
         self._erased = 0
+        self.retention_days = dict[str, int]()
+        self.summaries = dict[int, Summary]()
         self.sequence = SequenceNumber(0)
 
     @classmethod
@@ -67,6 +73,7 @@ class PartitionMemory:
         for attribute, chunks in parts.changes.items():
             for chunk in chunks:
                 memory._attributes[attribute].apply(*changes_of(chunk))
+        memory.summaries, memory.retention_days = dict(parts.summaries), dict(parts.retention_days)
         memory.sequence = view.sequence
         return memory
 
@@ -106,6 +113,31 @@ class PartitionMemory:
             self._apply_changes(batch, rows, changed)
         self.sequence = sequence
 
+    def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
+        """Change rules of retention and drop the events that it names; summaries of them stay."""
+        self.retention_days = {
+            name: days for name, days in {**self.retention_days, **retention.days}.items() if days > 0
+        }
+        for name, cutoff_ms in retention.cutoffs.items():
+            number = self.schema.events.get(name)
+            if number is not None:
+                dropped = self.events.drop_before(number, cutoff_ms)
+                known = self.summaries.get(number, nothing_before(cutoff_ms))
+                self.summaries = {**self.summaries, number: known.merge(dropped)}
+        self.sequence = sequence
+
+    def overdue(self, now_ms: int) -> dict[str, int]:
+        """By name, the instant before which the rules of retention want events dropped of which there are some."""
+        default = self.retention_days.get(ALL_EVENTS, 0)
+        cutoffs = dict[str, int]()
+        for name, number in self.schema.events.capture().items():
+            days = self.retention_days.get(name, default)
+            cutoff_ms = (now_ms - days * DAY_MS) // BUCKET_MS * BUCKET_MS
+            first_ms = self.events.first_ms(number) if days else None
+            if first_ms is not None and first_ms < cutoff_ms and cutoff_ms >= TIME_MIN_MS:
+                cutoffs[name] = cutoff_ms
+        return cutoffs
+
     def capture(self) -> PartitionView:
         """A stable reading of everything."""
         return PartitionView(
@@ -119,6 +151,7 @@ class PartitionMemory:
             events=self.events.capture(),
             changes=self.changes.capture(),
             dictionary=self._dictionary,
+            summaries=self.summaries,
         )
 
     def find(self, identifiers: list[bytes]) -> list[int | None]:
@@ -139,6 +172,7 @@ class PartitionMemory:
             "dictionary": self._dictionary.nbytes,
             "created": self._created.nbytes,
             "attributes": sum(column.nbytes for column in self._attributes.values()),
+            "summaries": sum(summary.nbytes for summary in self.summaries.values()),
             "history": self.changes.counts()[1],
             "events": self.events.counts()[1],
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from cdp_store.arena import HashKey
 from cdp_store.arrays import Bools
+from cdp_store.controls import Retention
 from cdp_store.dedupe import BatchIds, MessageIds
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
@@ -119,6 +120,23 @@ class Partition:
                 self._meanwhile.append(lambda memory: memory.erase(list(identifiers), sequence))
             return self._memory.erase(list(identifiers), sequence)
 
+    def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
+        """Change rules of retention and drop events; views from before keep them."""
+        with self._lock:
+            if self._meanwhile is not None:
+                self._meanwhile.append(lambda memory: memory.retain(retention, sequence))
+            self._memory.retain(retention, sequence)
+
+    def overdue(self, now_ms: int) -> Mapping[str, int]:
+        """By event name, the instant before which events are to be dropped now, where there are any."""
+        with self._lock:
+            return self._memory.overdue(now_ms)
+
+    def retention_days(self) -> Mapping[str, int]:
+        """The rules of retention: days by event name, "" for all others."""
+        with self._lock:
+            return dict(self._memory.retention_days)
+
     def purge(self, rows_max: int = 0) -> bool:
         """Remove all that more than `rows_max` erased profiles left behind; True if anything was done.
 
@@ -127,9 +145,10 @@ class Partition:
         with self._lock:
             if self._memory.erased_count <= rows_max:
                 return False
-            view, self._meanwhile = self._memory.capture(), list[Change]()
+            view, rules = self._memory.capture(), self._memory.retention_days
+            self._meanwhile = list[Change]()
         try:
-            memory = purged(view, self._key, self._layout)
+            memory = purged(view, rules, self._key, self._layout)
             while len(late := self._take_meanwhile()) > _LATE_CHANGES_MAX:
                 _apply_all(late, memory)
             with self._lock:

@@ -24,14 +24,16 @@ from cdp_store.values import TEXT_KINDS, Kind
 from cdp_store.view import PartitionView
 
 
-def purged(view: PartitionView, key: HashKey, layout: Layout) -> PartitionMemory:
-    """A memory with everything of the view but its erased profiles."""
+def purged(view: PartitionView, retention_days: Mapping[str, int], key: HashKey, layout: Layout) -> PartitionMemory:
+    """A memory with everything of the view but its erased profiles, under the same rules of retention."""
     ranks = Ranks.without(view.erased())
     texts = _Texts()
     events = _carried(view.events, ranks, layout, texts, attribute=False)
     changes = _carried(view.changes, ranks, layout, texts, attribute=True)
     dictionary = view.dictionary.without(texts.unreferenced())
-    return PartitionMemory.restored(view, Parts(ranks.kept, events, changes, dictionary), key, layout)
+    summaries = {name: summary.without(ranks.gone, ranks.of_row) for name, summary in view.summaries.items()}
+    parts = Parts(ranks.kept, events, changes, dictionary, summaries, retention_days)
+    return PartitionMemory.restored(view, parts, key, layout)
 
 
 @dataclass(frozen=True, slots=True)

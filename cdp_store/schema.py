@@ -41,6 +41,10 @@ class NameTable:
             known = self._ids[name] = len(self._ids)
         return known
 
+    def get(self, name: str) -> int | None:
+        """Id of a known name."""
+        return self._ids.get(name)
+
     def capture(self) -> Mapping[str, int]:
         """Name -> id as of now; later names do not show in it."""
         self._shared = True

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cdp_store.arena import HashKey
-from cdp_store.controls import Erasure, decode_erasure, encode_erasure
+from cdp_store.controls import (
+    Erasure,
+    Retention,
+    decode_erasure,
+    decode_retention,
+    encode_erasure,
+    encode_retention,
+)
 from cdp_store.dedupe import MessageIds
 from cdp_store.errors import BatchTooLarge, StoreError
 from cdp_store.ids import PartitionId, SequenceNumber
@@ -114,6 +121,32 @@ class Store:
         self._log.append([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True)
         return sequence, target.erase(identifiers, sequence)
 
+    def set_retention(self, days: Mapping[str, int], now_ms: int) -> None:
+        """Log rules of retention (days by event name, "" for all others, 0 = for ever) and drop what they want dropped.
+
+        Runs like `commit`, never beside it; raises what `commit` raises.
+        """
+        self._retain({number: Retention(days, {}) for number in self.partitions})
+        self.retain(now_ms)
+
+    def retain(self, now_ms: int) -> bool:
+        """Drop events that are older than their rule wants; True if there were any. Runs like `commit`."""
+        overdue = {number: partition.overdue(now_ms) for number, partition in self.partitions.items()}
+        wanted = {number: Retention({}, cutoffs) for number, cutoffs in overdue.items() if cutoffs}
+        self._retain(wanted)
+        return bool(wanted)
+
+    def _retain(self, wanted: Mapping[PartitionId, Retention]) -> None:
+        sequences = {number: SequenceNumber(self.partitions[number].sequence + 1) for number in wanted}
+        entries = [
+            LogEntry(number, sequences[number], encode_retention(retention), RecordKind.RETENTION)
+            for number, retention in wanted.items()
+        ]
+        if entries:
+            self._log.append(entries, essential=True)
+        for number, retention in wanted.items():
+            self.partitions[number].retain(retention, sequences[number])
+
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
         """Seal and compact where due; True if anything was done. Runs beside commits, one caller at a time."""
         self._log.sync_position()
@@ -166,6 +199,8 @@ class Store:
                 partition.apply(decode_batch(record.payload), record.sequence)
             case RecordKind.ERASE:
                 partition.erase(decode_erasure(record.payload).identifiers, record.sequence)
+            case RecordKind.RETENTION:
+                partition.retain(decode_retention(record.payload), record.sequence)
             case RecordKind.LOST:
                 partition.pass_over(record.sequence)
         partition.maintain()

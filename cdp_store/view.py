@@ -14,6 +14,7 @@ from cdp_store.attributes import AttributeReading
 from cdp_store.blocks import Blocks, join_blocks
 from cdp_store.dictionary import StringDictionary, scope_of
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.retained import Summary
 from cdp_store.events.tables import EventsReading
 from cdp_store.ids import SequenceNumber, encode_identifier
 from cdp_store.kernels import changes, strings
@@ -35,7 +36,10 @@ class AttributeValues:
 
 @dataclass(frozen=True, slots=True)
 class PartitionView:
-    """What one partition held when it was captured; `identifiers` are (offsets, bytes) of the encoded ones by row."""
+    """What one partition held when it was captured; `identifiers` are (offsets, bytes) of the encoded ones by row.
+
+    `summaries` tell by event name of the events that retention has dropped.
+    """
 
     sequence: SequenceNumber
     row_count: int
@@ -47,6 +51,7 @@ class PartitionView:
     events: EventsReading
     changes: EventsReading
     dictionary: StringDictionary
+    summaries: Mapping[int, Summary]
 
     def created_by(self, instant_ms: int) -> Bools:
         """Which rows are profiles that existed at an instant: bool[row_count]."""

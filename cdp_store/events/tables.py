@@ -14,6 +14,7 @@ import numpy as np
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.delta import ArrivedEvents, DeltaReading, EventDelta
 from cdp_store.events.layout import LAYOUT, Chunks, Layout
+from cdp_store.events.retained import Summary, drop_before
 from cdp_store.events.sealing import compact, seal
 
 
@@ -38,6 +39,7 @@ class EventsReading:
 class SealedDelta:
     """Result of sealing the first `event_count` events of a delta."""
 
+    delta: EventDelta
     event_count: int
     chunks: Mapping[int, Chunks]
 
@@ -82,7 +84,9 @@ class EventTables:
         self._looked_through = reading.sealed, least
 
     def install_seal(self, sealed: SealedDelta) -> None:
-        """Swap a sealed prefix of the delta for its chunks."""
+        """Swap a sealed prefix of the delta for its chunks, unless that delta has been sealed in another way."""
+        if sealed.delta is not self._delta:
+            return
         tables = dict(self._sealed)
         for name, chunks in sealed.chunks.items():
             tables[name] = (*tables.get(name, ()), *chunks)
@@ -90,10 +94,13 @@ class EventTables:
         self._delta = self._delta.tail(sealed.event_count)
 
     def install_compaction(self, done: Compacted) -> None:
-        """Swap the source chunks for what they were made into."""
+        """Swap the source chunks for what they were made into, unless one of them has been dropped."""
+        held = self._sealed.get(done.name, ())
         gone = {id(chunk) for chunk in done.sources}
+        if not gone <= {id(chunk) for chunk in held}:
+            return
         chunks = list[EventChunk]()
-        for chunk in self._sealed[done.name]:
+        for chunk in held:
             if chunk is done.sources[0]:
                 # In the place of the first source: what arrived later in these buckets stays behind it.
                 chunks.extend(done.merged)
@@ -102,6 +109,24 @@ class EventTables:
         self._sealed = {**self._sealed, done.name: tuple(chunks)}
         if not chunks:
             del self._sealed[done.name]
+
+    def drop_before(self, name: int, cutoff_ms: int) -> Summary:
+        """Drop the events of a name before an instant, the start of a bucket; returns what there was of them."""
+        delta = self._delta.reading()
+        if np.any((delta.names == name) & (delta.times < cutoff_ms)):
+            self.install_seal(prepare_seal(self.capture()))
+        kept, summary = drop_before(self._sealed.get(name, ()), cutoff_ms, self._delta.layout)
+        self._sealed = {**self._sealed, name: kept}
+        if not kept:
+            del self._sealed[name]
+        return summary
+
+    def first_ms(self, name: int) -> int | None:
+        """Time of the earliest event of a name, None when there is none."""
+        delta = self._delta.reading()
+        times = delta.times[delta.names == name]
+        bounds = [chunk.first_ms for chunk in self._sealed.get(name, ())]
+        return min([*bounds, *([int(times.min())] if times.size else [])], default=None)
 
     def counts(self) -> tuple[int, int]:
         """(events, bytes) held."""
@@ -114,7 +139,7 @@ def prepare_seal(reading: EventsReading) -> SealedDelta:
     """Sort the delta of a reading into chunks."""
     delta = reading.delta
     names = (int(name) for name in np.unique(delta.names))
-    return SealedDelta(len(delta), {name: seal(delta.columns(name), delta.delta.layout) for name in names})
+    return SealedDelta(delta.delta, len(delta), {name: seal(delta.columns(name), delta.delta.layout) for name in names})
 
 
 def prepare_compactions(reading: EventsReading, least: int) -> Iterator[Compacted]:
