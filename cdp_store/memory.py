@@ -115,9 +115,7 @@ class PartitionMemory:
 
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
         """Change rules of retention and drop the events that it names; summaries of them stay."""
-        self.retention_days = {
-            name: days for name, days in {**self.retention_days, **retention.days}.items() if days > 0
-        }
+        self.retention_days = {**self.retention_days, **retention.days}
         for name, cutoff_ms in retention.cutoffs.items():
             number = self.schema.events.get(name)
             if number is not None:

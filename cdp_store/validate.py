@@ -19,6 +19,7 @@ from cdp_store.blocks import Blocks, join_blocks
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.column import EventColumn
 from cdp_store.events.delta import DeltaReading
+from cdp_store.events.retained import Summary
 from cdp_store.events.tables import EventsReading, EventTables
 from cdp_store.ids import IDENTIFIER_TAGS
 from cdp_store.limits import MORSEL_BITS, TIME_MAX_MS, TIME_MIN_MS
@@ -38,6 +39,8 @@ def validate(memory: PartitionMemory) -> None:
     history = _Table("history", memory.changes, view.changes, len(view.schema.attributes), attribute=True)
     for table in (events, history):
         _check_table(table, view, created)
+    for number, summary in view.summaries.items():
+        _check_summary(f"summary of events {number}", summary, created)
     for number, reading in view.attributes.items():
         _check_attribute(view, number, reading)
 
@@ -136,6 +139,17 @@ class _CodeCounts:
             strings = self.view.strings(owner, attribute=self.attribute, is_list=kind is Kind.LIST)
             self.known[owner, kind] = len(strings)
         return self.known[owner, kind]
+
+
+def _check_summary(what: str, summary: Summary, created: I64) -> None:
+    rows = summary.rows.astype(np.int64)
+    sizes = {part.shape[0] for part in (summary.counts, summary.first_ms, summary.last_ms)}
+    require(sizes == {rows.shape[0]}, what, "its columns differ in length")
+    require(bool(np.all(np.diff(rows) > 0)), what, "the rows do not ascend")
+    _check_rows(what, rows, summary.first_ms, created)
+    times = (summary.first_ms <= summary.last_ms) & (summary.last_ms < summary.cutoff_ms)
+    require(bool(np.all(times)), what, "a first or last time out of order")
+    require(bool(np.all(summary.counts > 0)), what, "a profile without events")
 
 
 def _check_codes(what: str, table: _Table, limit: int | None, key: int, column: EventColumn) -> None:

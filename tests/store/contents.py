@@ -66,7 +66,7 @@ def _given(values: Mapping[str, Any]) -> dict[str, Typed]:
 
 def read_contents(view: PartitionView, instant_ms: int | None = None) -> Contents:
     """Everything a view holds; checks the rules of its arrays on the way."""
-    users = _users(view)
+    users = users_of(view)
     contents = Contents(created=_created(view, users))
     for name, attribute in view.schema.attributes.items():
         reading = view.attribute_at(attribute, 1 << 60 if instant_ms is None else instant_ms)
@@ -88,7 +88,7 @@ def read_contents(view: PartitionView, instant_ms: int | None = None) -> Content
     return contents
 
 
-def _users(view: PartitionView) -> list[User | None]:
+def users_of(view: PartitionView) -> list[User | None]:
     """The user of each row, None for erased ones."""
     offsets, data = view.gather_identifiers(np.arange(view.row_count))
     erased = view.erased()

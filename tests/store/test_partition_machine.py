@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from cdp_store.controls import Retention
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import BUCKET_MS
 from cdp_store.partition import Partition
@@ -13,7 +14,7 @@ from cdp_store.view import PartitionView
 from tests import strategies
 from tests.raw_records import Change, Event, Record, User
 from tests.shards import KEY, SMALL_LAYOUT, batch_of
-from tests.store.contents import Contents, check_same, expected_contents, read_contents
+from tests.store.contents import Contents, check_same, expected_contents, read_contents, users_of
 
 
 class PartitionMachine(RuleBasedStateMachine):
@@ -23,6 +24,8 @@ class PartitionMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.partition = Partition(PartitionId(3), KEY, SMALL_LAYOUT)
         self.records: list[Record] = []
+        self.created: dict[User, int] = {}
+        self.dropped: dict[tuple[User, str], list[int]] = {}  # times of events that retention took
         self.captures: list[tuple[PartitionView, Contents]] = []
 
     @rule(records=strategies.records(30))
@@ -54,15 +57,28 @@ class PartitionMachine(RuleBasedStateMachine):
 
     @rule(who=st.lists(st.sampled_from(strategies.USERS), min_size=1, max_size=2, unique=True))
     def erase(self, who: list[User]) -> None:
-        known = {record.user for record in self.records}
+        known = set(self.created)
         sequence = SequenceNumber(self.partition.sequence + 1)
         assert self.partition.erase([encode_identifier(*user) for user in who], sequence) == len(known & {*who})
         self.records = [record for record in self.records if record.user not in who]
+        self.created = {user: ts for user, ts in self.created.items() if user not in who}
+        self.dropped = {key: times for key, times in self.dropped.items() if key[0] not in who}
+
+    @rule(name=st.sampled_from(strategies.EVENT_NAMES), buckets=st.integers(-3, 2))
+    def retain(self, name: str, buckets: int) -> None:
+        cutoff = strategies.BORDER_MS + buckets * BUCKET_MS
+        before = {id(r) for r in self.records if isinstance(r, Event) and r.name == name and r.ts < cutoff}
+        for record in self.records:
+            if id(record) in before:
+                self.dropped.setdefault((record.user, name), []).append(record.ts)
+        self.records = [record for record in self.records if id(record) not in before]
+        sequence = SequenceNumber(self.partition.sequence + 1)
+        self.partition.retain(Retention({}, {name: cutoff}), sequence)
 
     @rule()
     def purge(self) -> None:
         worked = self.partition.purge()
-        assert self.partition.capture().row_count == len({record.user for record in self.records})
+        assert self.partition.capture().row_count == len(self.created)
         assert not self.partition.purge()
         if worked:
             self.partition.validate()
@@ -71,17 +87,25 @@ class PartitionMachine(RuleBasedStateMachine):
     def capture(self) -> None:
         view = self.partition.capture()
         assert view.sequence == self.partition.sequence
-        self.captures.append((view, expected_contents(self.records)))
+        self.captures.append((view, self._expected()))
+        assert _summaries(view) == {key: (len(times), min(times), max(times)) for key, times in self.dropped.items()}
 
     @rule(instant=strategies.moments())
     def look_back(self, instant: int) -> None:
         view = self.partition.capture()
-        check_same(read_contents(view, instant), expected_contents(self.records, instant))
+        check_same(read_contents(view, instant), self._expected(instant))
 
     def _apply(self, records: list[Record]) -> None:
         if records:
             self.partition.apply(batch_of(records), SequenceNumber(self.partition.sequence + 1))
             self.records += records
+            for record in records:
+                self.created[record.user] = min(record.ts, self.created.get(record.user, record.ts))
+
+    def _expected(self, instant: int | None = None) -> Contents:
+        contents = expected_contents(self.records, instant)
+        contents.created = dict(self.created)
+        return contents
 
     def teardown(self) -> None:
         """Every structure is whole, and a view never changed, whatever came after it."""
@@ -91,6 +115,18 @@ class PartitionMachine(RuleBasedStateMachine):
         self.partition.validate()
         for view, expected in self.captures:
             check_same(read_contents(view), expected)
+
+
+def _summaries(view: PartitionView) -> dict[tuple[User, str], tuple[int, int, int]]:
+    """(count, first, last) by user and event name, of what retention dropped."""
+    names = {number: name for name, number in view.schema.events.items()}
+    users, found = users_of(view), {}
+    for number, summary in view.summaries.items():
+        rows = zip(summary.rows, summary.counts, summary.first_ms, summary.last_ms, strict=True)
+        for row, *values in rows:
+            if (user := users[row]) is not None:
+                found[user, names[number]] = tuple(map(int, values))
+    return found
 
 
 TestPartition = PartitionMachine.TestCase
