@@ -56,6 +56,11 @@ class ShardClient(Protocol):
     ) -> shard_pb2.EraseProfilesResponse:
         """Forget profiles."""
 
+    async def change_retention(
+        self, request: shard_pb2.ChangeRetentionRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeRetentionResponse:
+        """Change and read the rules of retention."""
+
     async def close(self) -> None:
         """Let go of the connection."""
 
@@ -99,6 +104,11 @@ class GrpcShardClient:
     ) -> shard_pb2.EraseProfilesResponse:
         return await self._stub.EraseProfiles(request, timeout=deadline.remaining())
 
+    async def change_retention(
+        self, request: shard_pb2.ChangeRetentionRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeRetentionResponse:
+        return await self._stub.ChangeRetention(request, timeout=deadline.remaining())
+
     async def close(self) -> None:
         await self._channel.close()
 
@@ -139,6 +149,11 @@ class LocalShardClient:
         self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline
     ) -> shard_pb2.EraseProfilesResponse:
         return await self._server.erase(request)
+
+    async def change_retention(
+        self, request: shard_pb2.ChangeRetentionRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeRetentionResponse:
+        return await self._server.change_retention(request)
 
     async def close(self) -> None:
         await self._server.close()

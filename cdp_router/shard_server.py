@@ -26,6 +26,7 @@ from cdp_router.limits import PROOF_SHOWN_MAX
 from cdp_router.profile_reading import read_profile
 from cdp_router.proofs import to_response
 from cdp_router.wire.partials import to_evaluation, to_names
+from cdp_router.wire.retention import latest, listed
 from cdp_router.wire.segments import from_question, from_segment
 from cdp_store.errors import StoreFailed
 from cdp_store.ids import IDENTIFIER_KINDS, PartitionId, encode_identifier
@@ -33,6 +34,7 @@ from cdp_store.limits import COMMIT_GROUP_BYTES_MAX, LOG_SYNC_INTERVAL_MS
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
+from cdp_store.seams import Clock, SystemClock
 from cdp_store.store import Delivery, Outcome, Store
 from cdp_store.view import PartitionView
 
@@ -40,6 +42,7 @@ Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
 _MEMBER_ROWS_PER_BATCH = 65_536
 _IDLE_SECONDS = 1.0
+_RETAIN_SECONDS = 3600.0
 
 
 @dataclass(slots=True)
@@ -52,8 +55,16 @@ class _Waiting:
 class ShardServer:
     """One shard's store behind asynchronous calls; every method takes and gives messages of cdp.v1."""
 
-    def __init__(self, store: Store, on_failure: Callable[[StoreFailed], None], query_threads: int = 2) -> None:
-        self._store, self._on_failure = store, on_failure
+    def __init__(
+        self,
+        store: Store,
+        on_failure: Callable[[StoreFailed], None],
+        query_threads: int = 2,
+        clock: Clock | None = None,
+    ) -> None:
+        self._store, self._on_failure, self._clock = store, on_failure, clock or SystemClock()
+        self._retaining: asyncio.Task[bool] | None = None
+        self._next_retaining: asyncio.TimerHandle | None = None
         self._waiting = list[_Waiting]()
         self._committing: asyncio.Task[None] | None = None
         self._maintaining: asyncio.Task[None] | None = None
@@ -122,15 +133,25 @@ class ShardServer:
         self._check_cluster(request.cluster)
         partition = self._partition(request.partition).partition
         identifiers = [_encoded(identifier) for identifier in request.identifiers]
-        work = partial(self._store.erase, partition, identifiers)
-        try:
-            running = asyncio.get_running_loop().run_in_executor(self._commit_thread, work)
-            sequence, erased = await asyncio.shield(running)
-        except StoreFailed as error:
-            self._fail(error)
-            raise
+        sequence, erased = await self._between_commits(partial(self._store.erase, partition, identifiers))
         self._maintain_soon()
         return shard_pb2.EraseProfilesResponse(sequence=sequence, erased=erased)
+
+    async def change_retention(self, request: shard_pb2.ChangeRetentionRequest) -> shard_pb2.ChangeRetentionResponse:
+        """Change rules of retention, drop what they want dropped, and say which rules there are."""
+        self._check_cluster(request.cluster)
+        if request.rules:
+            days = {rule.event: rule.days for rule in request.rules}
+            await self._between_commits(partial(self._store.set_retention, days, self._clock.now_ms()))
+        partitions = self._store.partitions.values()
+        days = {name: number for partition in partitions for name, number in partition.retention_days().items()}
+        return listed(days, latest(cutoff for partition in partitions for cutoff in partition.cutoffs().items()))
+
+    def retain_hourly(self) -> None:
+        """Drop events that have grown older than their rule of retention wants, now and every hour."""
+        loop = asyncio.get_running_loop()
+        self._retaining = loop.create_task(self._between_commits(partial(self._store.retain, self._clock.now_ms())))
+        self._next_retaining = loop.call_later(_RETAIN_SECONDS, self.retain_hourly)
 
     def read_status(self) -> shard_pb2.ReadStatusResponse:
         """Sizes of the partitions and of the process."""
@@ -162,9 +183,10 @@ class ShardServer:
 
     async def close(self) -> None:
         """Finish what is being committed, then close the store."""
-        if self._settling is not None:
-            self._settling.cancel()
-        for task in (self._committing, self._maintaining, self._syncing):
+        for timer in (self._settling, self._next_retaining):
+            if timer is not None:
+                timer.cancel()
+        for task in (self._committing, self._maintaining, self._syncing, self._retaining):
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
         for threads in (self._commit_thread, self._maintenance_thread, self._query_threads):
@@ -191,6 +213,14 @@ class ShardServer:
             if self._store.sync_mode is SyncMode.INTERVAL and (self._syncing is None or self._syncing.done()):
                 self._syncing = asyncio.create_task(self._sync_later())
             self._maintain_soon()
+
+    async def _between_commits(self, work: Callable[[], Result]) -> Result:
+        """Run what writes to the log beside batches; a caller that goes away does not undo it."""
+        try:
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commit_thread, work))
+        except StoreFailed as error:
+            self._fail(error)
+            raise
 
     async def _sync_later(self) -> None:
         """Make durable what is acked before it is: once per interval, between two groups."""

@@ -137,6 +137,12 @@ class Partition:
         with self._lock:
             return dict(self._memory.retention_days)
 
+    def cutoffs(self) -> Mapping[str, int]:
+        """By event name, the instant before which events have been dropped."""
+        view = self.capture()
+        known = view.schema.events.items()
+        return {name: view.summaries[number].cutoff_ms for name, number in known if number in view.summaries}
+
     def purge(self, rows_max: int = 0) -> bool:
         """Remove all that more than `rows_max` erased profiles left behind; True if anything was done.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cdp_router.cli import erase, explain_user, ingest, log, profile, query, segment, status, up, warm
+from cdp_router.cli import erase, explain_user, ingest, log, profile, query, retention, segment, status, up, warm
 
 app = typer.Typer(
     name="cdp",
@@ -40,6 +40,7 @@ app.command("query")(query.query)
 app.command("explain-user")(explain_user.explain_user)
 app.command("profile")(profile.profile)
 app.command("erase")(erase.erase)
+app.command("retention")(retention.retention)
 app.command("status")(status.status)
 app.command("warm")(warm.warm)
 app.add_typer(segment.segment)

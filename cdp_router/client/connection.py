@@ -163,6 +163,18 @@ class Client:
         """Forget a profile for good; asking again for one that is gone changes nothing."""
         return self._translated(lambda: self._admin.EraseProfile(request, timeout=timeout_seconds))
 
+    def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
+        """Read how long events are kept."""
+        request = admin_pb2.GetRetentionRequest()
+        return self._translated(lambda: self._admin.GetRetention(request, timeout=timeout_seconds))
+
+    def set_retention(
+        self, rule: admin_pb2.RetentionRule, timeout_seconds: float = 60.0
+    ) -> admin_pb2.SetRetentionResponse:
+        """Change how long events are kept; older ones are dropped for good."""
+        request = admin_pb2.SetRetentionRequest(rule=rule)
+        return self._translated(lambda: self._admin.SetRetention(request, timeout=timeout_seconds))
+
     def _retried(self, call: Callable[[], Response], give_up_seconds: float) -> Response:
         give_up_at, wait = time.monotonic() + give_up_seconds, 0.05
         while True:

@@ -40,6 +40,7 @@ async def _serve(directory: ClusterDirectory, shard: int, address: str, sync_mod
 
     server = ShardServer(store, fail)
     server.settle_soon()
+    server.retain_hourly()
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
     await serving.run(address)
     await server.close()

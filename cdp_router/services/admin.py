@@ -11,6 +11,7 @@ from cdp_query.bind import Names
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import erase_profile
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
+from cdp_router.retention import get_retention, set_retention
 from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
 from cdp_router.status import Context, unary
@@ -67,3 +68,19 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """Forget a profile."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
         return await erase_profile(request, self._cluster, self._shards, deadline)
+
+    @unary
+    async def GetRetention(
+        self, request: admin_pb2.GetRetentionRequest, context: Context
+    ) -> admin_pb2.GetRetentionResponse:
+        """Say how long events are kept."""
+        deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
+        return await get_retention(self._cluster, self._shards, deadline)
+
+    @unary
+    async def SetRetention(
+        self, request: admin_pb2.SetRetentionRequest, context: Context
+    ) -> admin_pb2.SetRetentionResponse:
+        """Change how long events are kept."""
+        deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
+        return await set_retention(request.rule, self._cluster, self._shards, deadline)

@@ -65,6 +65,13 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         """Forget profiles."""
         return await self._server.erase(request)
 
+    @unary
+    async def ChangeRetention(
+        self, request: shard_pb2.ChangeRetentionRequest, context: Context
+    ) -> shard_pb2.ChangeRetentionResponse:
+        """Change and read the rules of retention."""
+        return await self._server.change_retention(request)
+
 
 def _deadline(context: Context) -> Deadline:
     return Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)

@@ -469,3 +469,27 @@ def test_erase_forgets_a_profile_once(address: str, write: Write) -> None:
     assert "forgotten: user_id cli-gone" in cdp("erase", "cli-gone", "--yes", "--address", address).stdout
     for command in (("profile", "cli-gone"), ("erase", "cli-gone", "--yes")):
         assert "no profile has user_id 'cli-gone'" in cdp(*command, "--address", address, code=1).stderr
+
+
+def test_retention_shows_and_changes_how_long_events_are_kept(address: str, write: Write) -> None:
+    lines = [
+        {"user_id": "cli-kept", "event": "cli.kept", "time": when, "message_id": when} for when in ("2001-01-01", PAST)
+    ]
+    cdp("ingest", write("kept.ndjson", "\n".join(map(json.dumps, lines))), "--address", address)
+    assert "(all others)  for ever" in cdp("retention", "--address", address).stdout
+    asked = cdp("retention", "cli.kept", "--days", "8000", "--address", address, typed="n\n", code=1)
+    assert "Drop 'cli.kept' older than 8000 days for good?" in asked.stdout
+    shown = cdp("retention", "cli.kept", "--days", "8000", "--yes", "--address", address).stdout
+    assert re.search(r"cli.kept +8000 days +20\d\d-", shown)
+    assert "1 events" in cdp("profile", "cli-kept", "--address", address).stdout
+    assert re.search(r"cli.kept +for ever", cdp("retention", "cli.kept", "--for-ever", "--address", address).stdout)
+
+
+def test_retention_explains_what_it_cannot_do(address: str) -> None:
+    for arguments, message in (
+        (("--days", "3", "--for-ever"), "exclude each other"),
+        (("cli.kept",), "--days N or --for-ever"),
+        (("x" * 121, "--for-ever"), "longer than 120 bytes"),
+        (("x", "--days", "999999", "--yes"), "at most 366000"),
+    ):
+        assert message in cdp("retention", *arguments, "--address", address, code=None).stderr

@@ -70,6 +70,12 @@ class FailingShard:
         self._fail()
         return await self.inner.erase(request, deadline)
 
+    async def change_retention(
+        self, request: shard_pb2.ChangeRetentionRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeRetentionResponse:
+        self._fail()
+        return await self.inner.change_retention(request, deadline)
+
     async def close(self) -> None:
         await self.inner.close()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from cdp.v1 import query_pb2, segment_pb2, shard_pb2
+from cdp.v1 import admin_pb2, query_pb2, segment_pb2, shard_pb2
 from google.rpc import code_pb2, status_pb2
 
 from cdp_query.language import parse
@@ -27,7 +27,7 @@ from cdp_store.records import RecordBatch, encode_batch
 from tests.raw_records import Change, Event, Record, user
 from tests.router.encodings import DAY_MS
 from tests.router.faulty_files import FaultyFiles
-from tests.router.local_cluster import CLUSTER, NOW_MS, far_deadline, open_store
+from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock, far_deadline, open_store
 from tests.shards import batch_of
 
 OWN, OTHERS = 0, 1  # shard 0 of two owns the even partitions of four
@@ -110,7 +110,7 @@ class ShardClientContract:
 
         async def whole() -> None:
             files, failures = FaultyFiles(), list[StoreFailed]()
-            server = ShardServer(open_store(folder, OWN, files), failures.append)
+            server = ShardServer(open_store(folder, OWN, files), failures.append, clock=FixedClock())
             try:
                 async with self.connect(server) as client:
                     await test(Shard(client, server, files, failures))
@@ -479,6 +479,34 @@ class ShardClientContract:
             assert len(shard.failures) == 1
 
         self.run(tmp_path, test)
+
+    def test_rules_of_retention_drop_old_events_now_and_after_a_restart(self, tmp_path: Path) -> None:
+        rules = [admin_pb2.RetentionRule(event="View", days=60), admin_pb2.RetentionRule(event="", days=0)]
+
+        async def change(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a", 500), view("a", 1)]), far_deadline())
+            await shard.client.deliver(one([view("c", 1)], partition=2), far_deadline())
+            request = shard_pb2.ChangeRetentionRequest(cluster=CLUSTER.cluster, rules=rules)
+            changed = await shard.client.change_retention(request, far_deadline())
+            assert [(rule.event, rule.days) for rule in changed.rules] == [("", 0), ("View", 60)]
+            assert [item.event for item in changed.retained] == ["View"]
+
+        async def look(shard: Shard) -> None:
+            found = await shard.client.change_retention(
+                shard_pb2.ChangeRetentionRequest(cluster=CLUSTER.cluster), far_deadline()
+            )
+            assert [(rule.event, rule.days) for rule in found.rules] == [("", 0), ("View", 60)]
+            assert 0 < NOW_MS - found.retained[0].since.ToMilliseconds() - 60 * DAY_MS < 28 * DAY_MS
+            profile = await shard.client.read_profile(_profile("a"), far_deadline())
+            assert profile.profile.event_count == 1
+            assert await count(shard.client) == 2
+
+        async def both(shard: Shard) -> None:
+            await change(shard)
+            await look(shard)
+
+        self.run(tmp_path, both)
+        self.run(tmp_path, look)
 
     def test_the_status_tells_sizes(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:

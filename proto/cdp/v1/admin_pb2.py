@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/admin.proto\x12\x06\x63\x64p.v1\"\x12\n\x10GetStatusRequest\"\xce\x01\n\x0fPartitionStatus\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08profiles\x18\x03 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\x10\n\x08unsealed\x18\x05 \x01(\x04\x12\x33\n\x06memory\x18\x06 \x03(\x0b\x32#.cdp.v1.PartitionStatus.MemoryEntry\x1a-\n\x0bMemoryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x96\x01\n\x0bShardStatus\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12+\n\npartitions\x18\x05 \x03(\x0b\x32\x17.cdp.v1.PartitionStatus\x12\x16\n\x0eresident_bytes\x18\x06 \x01(\x04\"s\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x17\n\x0fpartition_count\x18\x03 \x01(\r\x12#\n\x06shards\x18\x04 \x03(\x0b\x32\x13.cdp.v1.ShardStatus\"\x12\n\x10GetSchemaRequest\"K\n\x11GetSchemaResponse\x12\x0e\n\x06\x65vents\x18\x01 \x03(\t\x12\x12\n\nproperties\x18\x02 \x03(\t\x12\x12\n\nattributes\x18\x03 \x03(\t\"N\n\x13\x45raseProfileRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x42\x0c\n\nidentifier\"K\n\x14\x45raseProfileResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x08\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x32\xdd\x01\n\x0c\x41\x64minService\x12@\n\tGetStatus\x12\x18.cdp.v1.GetStatusRequest\x1a\x19.cdp.v1.GetStatusResponse\x12@\n\tGetSchema\x12\x18.cdp.v1.GetSchemaRequest\x1a\x19.cdp.v1.GetSchemaResponse\x12I\n\x0c\x45raseProfile\x12\x1b.cdp.v1.EraseProfileRequest\x1a\x1c.cdp.v1.EraseProfileResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/admin.proto\x12\x06\x63\x64p.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xce\x01\n\x0fPartitionStatus\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08profiles\x18\x03 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\x10\n\x08unsealed\x18\x05 \x01(\x04\x12\x33\n\x06memory\x18\x06 \x03(\x0b\x32#.cdp.v1.PartitionStatus.MemoryEntry\x1a-\n\x0bMemoryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x96\x01\n\x0bShardStatus\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12+\n\npartitions\x18\x05 \x03(\x0b\x32\x17.cdp.v1.PartitionStatus\x12\x16\n\x0eresident_bytes\x18\x06 \x01(\x04\"s\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x17\n\x0fpartition_count\x18\x03 \x01(\r\x12#\n\x06shards\x18\x04 \x03(\x0b\x32\x13.cdp.v1.ShardStatus\"\x12\n\x10GetSchemaRequest\"K\n\x11GetSchemaResponse\x12\x0e\n\x06\x65vents\x18\x01 \x03(\t\x12\x12\n\nproperties\x18\x02 \x03(\t\x12\x12\n\nattributes\x18\x03 \x03(\t\"N\n\x13\x45raseProfileRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x42\x0c\n\nidentifier\"K\n\x14\x45raseProfileResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x08\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x10\n\x08sequence\x18\x03 \x01(\x04\",\n\rRetentionRule\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x02 \x01(\r\"I\n\rRetainedSince\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x15\n\x13GetRetentionRequest\"e\n\x14GetRetentionResponse\x12$\n\x05rules\x18\x01 \x03(\x0b\x32\x15.cdp.v1.RetentionRule\x12\'\n\x08retained\x18\x02 \x03(\x0b\x32\x15.cdp.v1.RetainedSince\":\n\x13SetRetentionRequest\x12#\n\x04rule\x18\x01 \x01(\x0b\x32\x15.cdp.v1.RetentionRule\"e\n\x14SetRetentionResponse\x12$\n\x05rules\x18\x01 \x03(\x0b\x32\x15.cdp.v1.RetentionRule\x12\'\n\x08retained\x18\x02 \x03(\x0b\x32\x15.cdp.v1.RetainedSince2\xf3\x02\n\x0c\x41\x64minService\x12@\n\tGetStatus\x12\x18.cdp.v1.GetStatusRequest\x1a\x19.cdp.v1.GetStatusResponse\x12@\n\tGetSchema\x12\x18.cdp.v1.GetSchemaRequest\x1a\x19.cdp.v1.GetSchemaResponse\x12I\n\x0c\x45raseProfile\x12\x1b.cdp.v1.EraseProfileRequest\x1a\x1c.cdp.v1.EraseProfileResponse\x12I\n\x0cGetRetention\x12\x1b.cdp.v1.GetRetentionRequest\x1a\x1c.cdp.v1.GetRetentionResponse\x12I\n\x0cSetRetention\x12\x1b.cdp.v1.SetRetentionRequest\x1a\x1c.cdp.v1.SetRetentionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,24 +34,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PARTITIONSTATUS_MEMORYENTRY']._loaded_options = None
   _globals['_PARTITIONSTATUS_MEMORYENTRY']._serialized_options = b'8\001'
-  _globals['_GETSTATUSREQUEST']._serialized_start=30
-  _globals['_GETSTATUSREQUEST']._serialized_end=48
-  _globals['_PARTITIONSTATUS']._serialized_start=51
-  _globals['_PARTITIONSTATUS']._serialized_end=257
-  _globals['_PARTITIONSTATUS_MEMORYENTRY']._serialized_start=212
-  _globals['_PARTITIONSTATUS_MEMORYENTRY']._serialized_end=257
-  _globals['_SHARDSTATUS']._serialized_start=260
-  _globals['_SHARDSTATUS']._serialized_end=410
-  _globals['_GETSTATUSRESPONSE']._serialized_start=412
-  _globals['_GETSTATUSRESPONSE']._serialized_end=527
-  _globals['_GETSCHEMAREQUEST']._serialized_start=529
-  _globals['_GETSCHEMAREQUEST']._serialized_end=547
-  _globals['_GETSCHEMARESPONSE']._serialized_start=549
-  _globals['_GETSCHEMARESPONSE']._serialized_end=624
-  _globals['_ERASEPROFILEREQUEST']._serialized_start=626
-  _globals['_ERASEPROFILEREQUEST']._serialized_end=704
-  _globals['_ERASEPROFILERESPONSE']._serialized_start=706
-  _globals['_ERASEPROFILERESPONSE']._serialized_end=781
-  _globals['_ADMINSERVICE']._serialized_start=784
-  _globals['_ADMINSERVICE']._serialized_end=1005
+  _globals['_GETSTATUSREQUEST']._serialized_start=63
+  _globals['_GETSTATUSREQUEST']._serialized_end=81
+  _globals['_PARTITIONSTATUS']._serialized_start=84
+  _globals['_PARTITIONSTATUS']._serialized_end=290
+  _globals['_PARTITIONSTATUS_MEMORYENTRY']._serialized_start=245
+  _globals['_PARTITIONSTATUS_MEMORYENTRY']._serialized_end=290
+  _globals['_SHARDSTATUS']._serialized_start=293
+  _globals['_SHARDSTATUS']._serialized_end=443
+  _globals['_GETSTATUSRESPONSE']._serialized_start=445
+  _globals['_GETSTATUSRESPONSE']._serialized_end=560
+  _globals['_GETSCHEMAREQUEST']._serialized_start=562
+  _globals['_GETSCHEMAREQUEST']._serialized_end=580
+  _globals['_GETSCHEMARESPONSE']._serialized_start=582
+  _globals['_GETSCHEMARESPONSE']._serialized_end=657
+  _globals['_ERASEPROFILEREQUEST']._serialized_start=659
+  _globals['_ERASEPROFILEREQUEST']._serialized_end=737
+  _globals['_ERASEPROFILERESPONSE']._serialized_start=739
+  _globals['_ERASEPROFILERESPONSE']._serialized_end=814
+  _globals['_RETENTIONRULE']._serialized_start=816
+  _globals['_RETENTIONRULE']._serialized_end=860
+  _globals['_RETAINEDSINCE']._serialized_start=862
+  _globals['_RETAINEDSINCE']._serialized_end=935
+  _globals['_GETRETENTIONREQUEST']._serialized_start=937
+  _globals['_GETRETENTIONREQUEST']._serialized_end=958
+  _globals['_GETRETENTIONRESPONSE']._serialized_start=960
+  _globals['_GETRETENTIONRESPONSE']._serialized_end=1061
+  _globals['_SETRETENTIONREQUEST']._serialized_start=1063
+  _globals['_SETRETENTIONREQUEST']._serialized_end=1121
+  _globals['_SETRETENTIONRESPONSE']._serialized_start=1123
+  _globals['_SETRETENTIONRESPONSE']._serialized_end=1224
+  _globals['_ADMINSERVICE']._serialized_start=1227
+  _globals['_ADMINSERVICE']._serialized_end=1598
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,16 @@ class AdminServiceStub:
                 request_serializer=cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.FromString,
                 _registered_method=True)
+        self.GetRetention = channel.unary_unary(
+                '/cdp.v1.AdminService/GetRetention',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.GetRetentionRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.GetRetentionResponse.FromString,
+                _registered_method=True)
+        self.SetRetention = channel.unary_unary(
+                '/cdp.v1.AdminService/SetRetention',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.SetRetentionRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.SetRetentionResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -77,6 +87,21 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRetention(self, request, context):
+        """Says how long events are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRetention(self, request, context):
+        """Changes how long events of one name, or of all names without a rule of their own, are kept. Older ones are dropped
+        at once and from then on; what is dropped does not come back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +119,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.EraseProfile,
                     request_deserializer=cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.SerializeToString,
+            ),
+            'GetRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRetention,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.GetRetentionRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.GetRetentionResponse.SerializeToString,
+            ),
+            'SetRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRetention,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.SetRetentionRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.SetRetentionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +213,60 @@ class AdminService:
             '/cdp.v1.AdminService/EraseProfile',
             cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.SerializeToString,
             cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/GetRetention',
+            cdp_dot_v1_dot_admin__pb2.GetRetentionRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.GetRetentionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/SetRetention',
+            cdp_dot_v1_dot_admin__pb2.SetRetentionRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.SetRetentionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class AdminServiceStub:
     """Lists the event, property and attribute names seen."""
     EraseProfile: _grpc.UnaryUnaryMultiCallable[_admin_pb2.EraseProfileRequest, _admin_pb2.EraseProfileResponse]
     """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
+    GetRetention: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetRetentionRequest, _admin_pb2.GetRetentionResponse]
+    """Says how long events are kept."""
+    SetRetention: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetRetentionRequest, _admin_pb2.SetRetentionResponse]
+    """Changes how long events of one name, or of all names without a rule of their own, are kept. Older ones are dropped
+    at once and from then on; what is dropped does not come back.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -51,6 +57,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Lists the event, property and attribute names seen."""
     EraseProfile: _aio.UnaryUnaryMultiCallable[_admin_pb2.EraseProfileRequest, _admin_pb2.EraseProfileResponse]  # type: ignore[assignment]
     """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
+    GetRetention: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetRetentionRequest, _admin_pb2.GetRetentionResponse]  # type: ignore[assignment]
+    """Says how long events are kept."""
+    SetRetention: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetRetentionRequest, _admin_pb2.SetRetentionResponse]  # type: ignore[assignment]
+    """Changes how long events of one name, or of all names without a rule of their own, are kept. Older ones are dropped
+    at once and from then on; what is dropped does not come back.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """For the people who run the cluster."""
@@ -78,5 +90,23 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.EraseProfileResponse, _abc.Awaitable[_admin_pb2.EraseProfileResponse]]:
         """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
+
+    @_abc_1.abstractmethod
+    def GetRetention(
+        self,
+        request: _admin_pb2.GetRetentionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetRetentionResponse, _abc.Awaitable[_admin_pb2.GetRetentionResponse]]:
+        """Says how long events are kept."""
+
+    @_abc_1.abstractmethod
+    def SetRetention(
+        self,
+        request: _admin_pb2.SetRetentionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetRetentionResponse, _abc.Awaitable[_admin_pb2.SetRetentionResponse]]:
+        """Changes how long events of one name, or of all names without a rule of their own, are kept. Older ones are dropped
+        at once and from then on; what is dropped does not come back.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -572,3 +572,50 @@ class EraseProfilesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EraseProfilesResponse: _TypeAlias = EraseProfilesResponse  # noqa: Y015
+
+@_typing.final
+class ChangeRetentionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.RetentionRule]: ...
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        rules: _abc.Iterable[_admin_pb2.RetentionRule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeRetentionRequest: _TypeAlias = ChangeRetentionRequest  # noqa: Y015
+
+@_typing.final
+class ChangeRetentionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    RETAINED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.RetentionRule]: ...
+    @_builtins.property
+    def retained(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.RetainedSince]: ...
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[_admin_pb2.RetentionRule] | None = ...,
+        retained: _abc.Iterable[_admin_pb2.RetainedSince] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retained", b"retained", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeRetentionResponse: _TypeAlias = ChangeRetentionResponse  # noqa: Y015

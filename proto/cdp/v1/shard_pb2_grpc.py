@@ -75,6 +75,11 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_shard__pb2.EraseProfilesRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_shard__pb2.EraseProfilesResponse.FromString,
                 _registered_method=True)
+        self.ChangeRetention = channel.unary_unary(
+                '/cdp.v1.ShardService/ChangeRetention',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ChangeRetentionRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ChangeRetentionResponse.FromString,
+                _registered_method=True)
 
 
 class ShardServiceServicer:
@@ -137,6 +142,13 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeRetention(self, request, context):
+        """Changes rules of retention, if any are given, and says which there are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +191,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.EraseProfiles,
                     request_deserializer=cdp_dot_v1_dot_shard__pb2.EraseProfilesRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_shard__pb2.EraseProfilesResponse.SerializeToString,
+            ),
+            'ChangeRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeRetention,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ChangeRetentionRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ChangeRetentionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +415,33 @@ class ShardService:
             '/cdp.v1.ShardService/EraseProfiles',
             cdp_dot_v1_dot_shard__pb2.EraseProfilesRequest.SerializeToString,
             cdp_dot_v1_dot_shard__pb2.EraseProfilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ChangeRetention',
+            cdp_dot_v1_dot_shard__pb2.ChangeRetentionRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ChangeRetentionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,8 @@ class ShardServiceStub:
     """Reports names."""
     EraseProfiles: _grpc.UnaryUnaryMultiCallable[_shard_pb2.EraseProfilesRequest, _shard_pb2.EraseProfilesResponse]
     """Forgets profiles of one partition."""
+    ChangeRetention: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ChangeRetentionRequest, _shard_pb2.ChangeRetentionResponse]
+    """Changes rules of retention, if any are given, and says which there are."""
 
 @_typing.type_check_only
 class ShardServiceAsyncStub(ShardServiceStub):
@@ -71,6 +73,8 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Reports names."""
     EraseProfiles: _aio.UnaryUnaryMultiCallable[_shard_pb2.EraseProfilesRequest, _shard_pb2.EraseProfilesResponse]  # type: ignore[assignment]
     """Forgets profiles of one partition."""
+    ChangeRetention: _aio.UnaryUnaryMultiCallable[_shard_pb2.ChangeRetentionRequest, _shard_pb2.ChangeRetentionResponse]  # type: ignore[assignment]
+    """Changes rules of retention, if any are given, and says which there are."""
 
 class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a shard does for routers."""
@@ -138,5 +142,13 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.EraseProfilesResponse, _abc.Awaitable[_shard_pb2.EraseProfilesResponse]]:
         """Forgets profiles of one partition."""
+
+    @_abc_1.abstractmethod
+    def ChangeRetention(
+        self,
+        request: _shard_pb2.ChangeRetentionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ChangeRetentionResponse, _abc.Awaitable[_shard_pb2.ChangeRetentionResponse]]:
+        """Changes rules of retention, if any are given, and says which there are."""
 
 def add_ShardServiceServicer_to_server(servicer: ShardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
