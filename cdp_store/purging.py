@@ -95,7 +95,7 @@ def _carried(
             doomed = ranks.gone[chunk.full_rows()]
             texts.note(name, chunk, doomed, attribute=attribute)
             staying = compact([chunk], layout, ~doomed) if doomed.any() else (chunk,)
-            chunks.extend(renumber(part, ranks.of_row[part.full_rows()]) for part in staying)
+            chunks.extend(renumber(part, ranks.of_row) for part in staying)
         if chunks:
             tables[name] = tuple(chunks)
     return tables

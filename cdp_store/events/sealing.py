@@ -143,9 +143,11 @@ def compact(chunks: Sequence[EventChunk], layout: Layout = LAYOUT, kept: Bools |
     return _chunks(rows[order], times[order], columns, cut)
 
 
-def renumber(chunk: EventChunk, rows: U32) -> EventChunk:
-    """The chunk with other row numbers for its events, in the same order: u32[n]."""
-    return replace(chunk, rows=(rows & np.uint32(MORSEL_ROWS - 1)).astype(np.uint16), offsets=_morsel_offsets(rows))
+def renumber(chunk: EventChunk, ranks: U32) -> EventChunk:
+    """The chunk with new row numbers, ranks[old], that keep its order."""
+    run_rows = ranks[chunk.full_run_rows()]
+    local = (run_rows & np.uint32(MORSEL_ROWS - 1)).astype(np.uint16)
+    return replace(chunk, run_rows=local, run_offsets=_morsel_offsets(run_rows))
 
 
 def _joined(chunks: Sequence[EventChunk], key: ColumnKey, order: I64) -> tuple[I64, Bools | None]:
