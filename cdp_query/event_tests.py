@@ -7,6 +7,7 @@ import numpy as np
 from cdp_query.bound import BoundAggregate, BoundCount, BoundOccurrence
 from cdp_query.bound_events import BoundEvents
 from cdp_query.decimal_sums import decimal_sum_mask
+from cdp_query.dropped import count_dropped, mark_dropped
 from cdp_query.kernels import aggregate, runs
 from cdp_query.masks import range_mask
 from cdp_query.ranges import INT_MAX, INT_MIN, Range
@@ -40,6 +41,7 @@ def event_counts(view: PartitionView, events: BoundEvents, interval: Interval, s
     """Number of such events of each row in the interval: u32[row_count]."""
     counts: U32 = np.zeros(view.row_count, np.uint32)
     if events.where is None:
+        count_dropped(view, events, interval, counts, stats)
         for chunk, covered in overlapping(view, events, interval, stats):
             index = chunk.run_rows, chunk.run_starts, chunk.run_offsets
             if covered:
@@ -65,6 +67,7 @@ def did_mask(view: PartitionView, node: BoundCount, stats: NodeStats) -> Bools:
 
 def _mark(view: PartitionView, events: BoundEvents, interval: Interval, seen: Bools, stats: NodeStats) -> None:
     """seen[row] = True for rows with an unfiltered event in the interval."""
+    mark_dropped(view, events, interval, seen, stats)
     for chunk, covered in overlapping(view, events, interval, stats):
         if covered:
             runs.mark_runs(chunk.run_rows, chunk.run_offsets, seen)

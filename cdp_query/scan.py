@@ -10,6 +10,7 @@ import numpy as np
 from cdp_query.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
 from cdp_query.bound_profiles import FilterDistance
 from cdp_query.distances import event_distance_mask
+from cdp_query.dropped import note_dropped
 from cdp_query.kernels import runs
 from cdp_query.masks import column_mask
 from cdp_query.stats import NodeStats
@@ -74,6 +75,7 @@ def overlapping(
 
 def scan(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Scanned]:
     """Chunks with events in the interval that pass the filter."""
+    note_dropped(view, events, interval, stats)
     for chunk, covered in overlapping(view, events, interval, stats):
         mask = None if covered else _in_interval(chunk, interval)
         if events.where is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_query.bound import BoundSequence
+from cdp_query.dropped import note_dropped
 from cdp_query.kernels import sequence, steps
 from cdp_query.scan import filter_mask, overlapping
 from cdp_query.stats import NodeStats
@@ -25,6 +26,8 @@ def sequence_depth(view: PartitionView, node: BoundSequence, stats: NodeStats) -
     horizon = Interval(node.interval.first_ms, node.until_ms)
     if node.within_ms >= 0:
         horizon = Interval(horizon.first_ms, min(horizon.last_ms, node.interval.last_ms + node.within_ms))
+    for step in node.steps:
+        note_dropped(view, step, horizon, stats)
     names = [name for step in node.steps for name in step.names]
     if len(names) == len(set(names)):
         _merge_steps(view, node, horizon, depth, stats)

@@ -13,7 +13,8 @@ class NodeStats:
     """Counters of one node.
 
     `rows` are profiles whose attribute or bucket was read; `evaluations` partitions where the node was evaluated, and
-    not spared because the parts before it had decided.
+    not spared because the parts before it had decided; `truncated` profiles of which retention may have dropped events
+    that matter.
     """
 
     chunks: int = 0
@@ -25,6 +26,7 @@ class NodeStats:
     nanoseconds: int = 0
     rows: int = 0
     evaluations: int = 0
+    truncated: int = 0
 
     def add(self, other: NodeStats) -> None:
         """Add another node's counters to these."""

@@ -46,6 +46,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         for flag, holds in (
             ("PARTIAL", is_partial),
             ("TYPE_MISMATCH", scanned.type_mismatch > 0),
+            ("TRUNCATED_BY_RETENTION", scanned.truncated > 0),
             ("UNKNOWN_NAME", bool(parts.warnings)),
         )
         if holds
@@ -59,7 +60,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         breakdown=_breakdown(partial),
         funnel=_funnel(parts.question, partial),
         coverage=parts.coverage,
-        exact=not is_partial,
+        exact=not is_partial and not scanned.truncated,
         flags=flags,
         warnings=parts.warnings,
         explanation=_explanation(parts) if parts.explain else [],

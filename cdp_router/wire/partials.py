@@ -28,6 +28,7 @@ def to_evaluation(partial: Partial, answered: Iterable[ingest_pb2.PartitionPosit
             nanoseconds=stats.nanoseconds,
             rows=stats.rows,
             evaluations=stats.evaluations,
+            truncated=stats.truncated,
         )
         for node, stats in partial.stats.items()
     ]
@@ -56,6 +57,7 @@ def from_evaluation(message: shard_pb2.EvaluateResponse) -> Partial:
             counters.nanoseconds,
             counters.rows,
             counters.evaluations,
+            counters.truncated,
         )
         for counters in message.counters
     }

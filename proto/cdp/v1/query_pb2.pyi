@@ -239,7 +239,7 @@ class QueryResponse(_message.Message):
     text: _builtins.str
     """The question as understood, in canonical text form."""
     exact: _builtins.bool
-    """True unless a partition is missing."""
+    """True unless a partition is missing or retention has dropped events that the question may ask about."""
     events_scanned: _builtins.int
     bytes_scanned: _builtins.int
     milliseconds: _builtins.float
@@ -259,7 +259,7 @@ class QueryResponse(_message.Message):
     def coverage(self) -> Global___Coverage: ...
     @_builtins.property
     def flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Stable names: PARTIAL, TYPE_MISMATCH, UNKNOWN_NAME."""
+        """Stable names: PARTIAL, TYPE_MISMATCH, TRUNCATED_BY_RETENTION, UNKNOWN_NAME."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...

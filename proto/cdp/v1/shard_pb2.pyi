@@ -199,6 +199,7 @@ class NodeCounters(_message.Message):
     NANOSECONDS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     EVALUATIONS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     node: _builtins.int
     chunks: _builtins.int
     chunks_pruned: _builtins.int
@@ -209,6 +210,7 @@ class NodeCounters(_message.Message):
     nanoseconds: _builtins.int
     rows: _builtins.int
     evaluations: _builtins.int
+    truncated: _builtins.int
     def __init__(
         self,
         *,
@@ -222,10 +224,11 @@ class NodeCounters(_message.Message):
         nanoseconds: _builtins.int = ...,
         rows: _builtins.int = ...,
         evaluations: _builtins.int = ...,
+        truncated: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "chunks_pruned", b"chunks_pruned", "evaluations", b"evaluations", "events", b"events", "nanoseconds", b"nanoseconds", "node", b"node", "rows", b"rows", "rows_true", b"rows_true", "type_mismatches", b"type_mismatches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "chunks", b"chunks", "chunks_pruned", b"chunks_pruned", "evaluations", b"evaluations", "events", b"events", "nanoseconds", b"nanoseconds", "node", b"node", "rows", b"rows", "rows_true", b"rows_true", "truncated", b"truncated", "type_mismatches", b"type_mismatches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,96 @@
+"""After retention an answer is that of the full history, or says that it may not be."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdp_query import tree
+from cdp_query.language import parse
+from cdp_query.stats import total
+from cdp_store.controls import Retention
+from cdp_store.ids import SequenceNumber
+from cdp_store.limits import BUCKET_MS
+from cdp_store.values import to_datetime
+from tests import oracle, strategies
+from tests.raw_records import Change, Event, Record, user
+from tests.shards import Shards
+
+ANN, BOB, CEN = user("ann"), user("bob"), user("cen")
+CUTOFF = strategies.BORDER_MS
+CONTEXT = tree.Context(CUTOFF + BUCKET_MS)
+
+
+def retained(records: list[Record], cutoff: int, partitions: int = 1) -> Shards:
+    """Partitions with the records, of which events before the cutoff have been dropped."""
+    shards = Shards(partitions)
+    shards.apply(records)
+    for partition in shards.partitions:
+        names = dict.fromkeys(strategies.EVENT_NAMES, cutoff)
+        partition.retain(Retention({}, names), SequenceNumber(partition.sequence + 1))
+        partition.validate()
+    return shards
+
+
+def is_truncated(shards: Shards, question: tree.Question, context: tree.Context) -> bool:
+    return total(shards.ask(question, context).stats).truncated > 0
+
+
+@given(
+    strategies.records(25),
+    st.one_of(strategies.predicates(), strategies.segments(2)),
+    strategies.contexts(),
+    st.integers(-3, 3),
+    st.sampled_from([1, 3]),
+)
+@settings(max_examples=200)
+def test_an_answer_without_the_flag_is_that_of_the_full_history(
+    records: list[Record], segment: tree.Node, context: tree.Context, buckets: int, partitions: int
+) -> None:
+    shards = retained(records, CUTOFF + buckets * BUCKET_MS, partitions)
+    if not is_truncated(shards, segment, context):
+        assert shards.members(segment, context) == oracle.members(segment, records, context)
+
+
+def members(shards: Shards, text: str, context: tree.Context = CONTEXT) -> tuple[list[str], bool]:
+    """(members, whether the answer is flagged)."""
+    segment = parse(text)
+    assert not isinstance(segment, tree.Funnel | tree.Breakdown)
+    return sorted(found.identifier for found in shards.members(segment, context)), is_truncated(
+        shards, segment, context
+    )
+
+
+RECORDS: list[Record] = [
+    *(Event(ANN, "View", CUTOFF - days * strategies.DAY_MS, {"n": days}) for days in (1, 10, 20)),
+    Event(ANN, "View", CUTOFF + 1, {"n": 0}),
+    Event(BOB, "View", CUTOFF + 1, {"n": 0}),
+    Change(CEN, CUTOFF - 1, {"plan": "gold"}),
+]
+
+
+def test_what_summaries_tell_is_exact_and_what_they_do_not_is_flagged() -> None:
+    shards = retained(RECORDS, CUTOFF)
+    assert members(shards, 'did("View")') == (["ann", "bob"], False)
+    assert members(shards, 'count("View") = 4') == (["ann"], False)
+    assert members(shards, 'count("View") = 0') == (["cen"], False)
+    assert members(shards, 'count("View", last: 5d) = 0') == (["ann", "bob", "cen"], False)
+    assert members(shards, f'did("View", from: {_day(-21)}, to: {_day(-20)})') == (["ann"], False)
+    assert members(shards, f'first_time("View", from: {_day(-21)}, to: {_day(-20)})') == (["ann"], False)
+    assert members(shards, f'last_time("View", before: {_day(0)})') == ([], False)
+    assert members(shards, f'count("View", before: {_day(-2)}) >= 2') == ([], True)
+    assert members(shards, 'did("View", n = 10)') == ([], True)
+    assert members(shards, 'sum("View".n) > 5') == ([], True)
+    assert members(shards, 'sequence("View" -> "View" -> "View")') == ([], True)
+    assert members(shards, 'did("Buy", n = 10)') == ([], False), "nothing of that name was dropped"
+
+
+def _day(days: int) -> str:
+    return (to_datetime(CUTOFF + days * strategies.DAY_MS)).date().isoformat()
+
+
+def test_a_question_about_an_instant_before_the_drop_is_flagged_where_it_matters() -> None:
+    shards = retained(RECORDS, CUTOFF)
+    then = tree.Context(CUTOFF - 5 * strategies.DAY_MS)
+    assert members(shards, 'count("View") = 2', then) == ([], True)
+    assert members(shards, 'did("View")', then) == (["ann"], False)
