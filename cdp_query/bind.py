@@ -13,7 +13,8 @@ from cdp_query.bound_events import BoundEvents, BoundFilter, BoundProperty, Filt
 from cdp_query.bound_profiles import FilterDistance
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import SEQUENCE_STEPS_MAX
-from cdp_query.matchers import Matcher, compile_condition
+from cdp_query.matcher import Matcher
+from cdp_query.matchers import compile_condition
 from cdp_query.ranges import range_of
 from cdp_query.windows import Interval, fixed_ms, resolve, zone
 from cdp_store.schema import SchemaReading

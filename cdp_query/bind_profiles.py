@@ -17,7 +17,8 @@ from cdp_query.bound_profiles import (
     Circle,
 )
 from cdp_query.errors import QueryInvalid
-from cdp_query.matchers import Matcher, compile_condition
+from cdp_query.matcher import Matcher
+from cdp_query.matchers import compile_condition
 from cdp_query.ranges import range_of
 from cdp_query.windows import moment_span, resolve
 from cdp_store.limits import BUCKETS

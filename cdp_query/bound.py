@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cdp_query.bound_events import BoundEvents
 from cdp_query.bound_measures import BoundExpressionTest
 from cdp_query.bound_profiles import BoundProfile
-from cdp_query.matchers import Matcher
+from cdp_query.matcher import Matcher
 from cdp_query.ranges import Range
 from cdp_query.tree import Aggregate, Occurrence
 from cdp_query.windows import Interval

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cdp_query.bound_profiles import FilterDistance
-from cdp_query.matchers import Matcher
+from cdp_query.matcher import Matcher
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdp_query.matchers import Matcher
+from cdp_query.matcher import Matcher
 from cdp_query.ranges import Range
 from cdp_query.windows import Interval
 

@@ -12,7 +12,7 @@ import numpy as np
 from cdp_query.attribute_history import Changes, changes_of
 from cdp_query.bound_profiles import BoundChanged, BoundHistory, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.masks import decided_codes, values_mask
-from cdp_query.matchers import Matcher
+from cdp_query.matcher import Matcher
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, U8, Bools
 from cdp_store.limits import TIME_MAX_MS

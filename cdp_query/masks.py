@@ -7,7 +7,7 @@ from typing import Any as Anything
 
 import numpy as np
 
-from cdp_query.matchers import Matcher
+from cdp_query.matcher import Matcher
 from cdp_query.ranges import Range
 from cdp_store.arrays import AnyArray, Bools
 from cdp_store.events.column import EventColumn

@@ -6,88 +6,20 @@ A condition is decided per kind; a value of another kind, or none, counts as mis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any as Anything
+from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_query import tree
 from cdp_query.anniversaries import anniversary_decision, time_test_span
 from cdp_query.errors import QueryInvalid
+from cdp_query.items import items_matcher
+from cdp_query.matcher import Matcher, TextDecision
 from cdp_query.ranges import Range, range_of
 from cdp_query.versions import version_decision
 from cdp_query.windows import Interval, moment_span
-from cdp_store.arrays import I64, Bools
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
-from cdp_store.values import Kind, to_ms, unpack_list
-
-TextDecision = Callable[[pa.Array], pa.Array]
-
-
-@dataclass(frozen=True, slots=True)
-class Matcher:
-    """Which stored values satisfy a condition.
-
-    numbers, times: any of these ranges; instants: decided on arrays of times i64; flags: these booleans; text: decided
-    per distinct string (string or large_string in, boolean out); lists: decided per distinct list; everything: any
-    value at all.
-    """
-
-    numbers: tuple[Range, ...] = ()
-    times: tuple[Interval, ...] = ()
-    flags: frozenset[bool] = frozenset()
-    text: TextDecision | None = None
-    lists: Callable[[list[Anything]], bool] | None = None
-    everything: bool = False
-    negated: bool = False
-    literals: tuple[str, ...] | None = field(default=None, compare=False)
-    instants: Callable[[I64], Bools] | None = None
-
-    def decides(self, kind: Kind) -> bool:
-        """Whether values of this kind are of the type asked for."""
-        match kind:
-            case Kind.INT | Kind.FLOAT:
-                return self.everything or bool(self.numbers)
-            case Kind.TIME:
-                return self.everything or bool(self.times) or self.instants is not None
-            case Kind.BOOL:
-                return self.everything or bool(self.flags)
-            case Kind.STRING:
-                return self.everything or self.text is not None
-            case Kind.LIST:
-                return self.everything or self.lists is not None
-        return False
-
-    def decide_strings(self, strings: pa.ChunkedArray) -> Bools:
-        """Per distinct string, in code order, whether it satisfies the condition."""
-        if self.text is None:
-            return np.full(len(strings), self.everything, np.bool_)
-        as_text = pa.string() if pa.types.is_binary(strings.type) else pa.large_string()
-        parts = [self.text(chunk.view(as_text)).to_numpy(zero_copy_only=False) for chunk in strings.chunks]
-        return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
-
-    def decide_lists(self, packed: pa.ChunkedArray) -> Bools:
-        """Per distinct list, in code order, whether it satisfies the condition."""
-        if self.lists is None:
-            return np.full(len(packed), self.everything, np.bool_)
-        return np.array([self.lists(unpack_list(item.as_py())) for item in packed], np.bool_)
-
-    def holds(self, value: Anything) -> bool:
-        """Whether one list item satisfies the positive condition."""
-        match value:
-            case bool():
-                return value in self.flags
-            case int() | float():
-                return any(bounds.contains(value) for bounds in self.numbers)
-            case datetime():
-                return any(span.overlaps(to_ms(value), to_ms(value)) for span in self.times)
-            case str() if self.text is not None:
-                return bool(self.text(pa.array([value], pa.large_string()))[0].as_py())
-        return False
 
 
 def compile_condition(condition: tree.Condition, context: tree.Context) -> Matcher:
@@ -118,6 +50,8 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
             return _complement(positive) if op is tree.Op.NE else positive
         case tree.TimeTest():
             return Matcher(times=(time_test_span(condition, context),))
+        case tree.ItemsTest():
+            return items_matcher(condition, lambda field: compile_condition(field, context))
         case tree.Anniversary():
             return Matcher(instants=anniversary_decision(condition, context))
 

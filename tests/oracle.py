@@ -284,9 +284,38 @@ def _about_list(condition: tree.Condition, value: Value | None, context: tree.Co
             return items is not None and among(
                 any(_equal(item, literal, False, context) for item in items) for literal in literals
             )
+        case tree.ItemsTest(tree.ItemsOp.NONE, where):
+            return not _about_list(tree.ItemsTest(tree.ItemsOp.ANY, where), value, context)
+        case tree.ItemsTest(op, where):
+            among = all if op is tree.ItemsOp.ALL else any
+            return items is not None and among(_item_passes(where, item, context) for item in items)
         case tree.SizeTest(op, size):
             return items is not None and _COMPARE[op](len(items), size)
     raise AssertionError(f"no condition: {condition}")
+
+
+def _item_passes(where: tree.Node, item: Value, context: tree.Context) -> bool:
+    """Whether one object of a list passes a filter on its fields, nested ones by their dotted path."""
+    match where:
+        case tree.All(parts):
+            return all(_item_passes(part, item, context) for part in parts)
+        case tree.Any(parts):
+            return any(_item_passes(part, item, context) for part in parts)
+        case tree.Not(part):
+            return not _item_passes(part, item, context)
+        case tree.PropertyTest(name, condition):
+            value = _flat(item).get(name) if isinstance(item, dict) else None
+            return satisfies(condition, value, context)
+    raise AssertionError(f"no filter of items: {where}")
+
+
+def _flat(item: dict[str, Value]) -> dict[str, Value]:
+    flat = dict[str, Value]()
+    for key, value in item.items():
+        flat[key] = value
+        if isinstance(value, dict):
+            flat.update({f"{key}.{inner}": deeper for inner, deeper in _flat(value).items()})
+    return {**flat, **item}
 
 
 def _items(value: Value | None) -> list[Value]:

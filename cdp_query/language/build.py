@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, NoReturn
 
@@ -17,6 +18,7 @@ from cdp_query.language.suggest import nearest_hint
 _AGGREGATES: Final = {aggregate.value: aggregate for aggregate in tree.Aggregate}
 _OCCURRENCES: Final = {occurrence.value: occurrence for occurrence in tree.Occurrence}
 _ONLY_MEASURED: Final = frozenset(MEASURES) - {"count", *_AGGREGATES}
+_ITEM_CALLS: Final = {op.value: op for op in tree.ItemsOp}
 _FUNCTIONS: Final = (
     "did",
     *dict.fromkeys(("count", *_AGGREGATES, *MEASURES)),
@@ -29,10 +31,11 @@ _FUNCTIONS: Final = (
     "attr",
     "everyone",
     *VALUE_CALLS,
+    *_ITEM_CALLS,
     *HISTORY_CALLS,
     "in_segment",
 )
-_FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop", *VALUE_CALLS)
+_FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop", *VALUE_CALLS, *_ITEM_CALLS)
 
 
 class Builder:
@@ -115,6 +118,8 @@ class Builder:
             return self._subject_test(name, condition, in_filter=in_filter)
         if call.name in ("exists", "missing", "size"):
             return self._about_subject(call, condition, in_filter=in_filter)
+        if call.name in _ITEM_CALLS:
+            return self._items(call, condition, in_filter=in_filter)
         if call.name in VALUE_CALLS or (call.name in HISTORY_CALLS and not in_filter):
             return self._profile_call(call, condition, in_filter=in_filter)
         if in_filter or call.name not in _FUNCTIONS:
@@ -134,6 +139,21 @@ class Builder:
             partial(self._node, in_filter=in_filter),
         )
         return calls.build(call, condition)
+
+    def _items(self, call: syntax.CallSyntax, condition: tree.Condition | None, *, in_filter: bool) -> tree.Node:
+        example = f'as in {call.name}(items, sku = "a" and qty >= 2)'
+        if condition is not None:
+            self._fail(call.place, f"{call.name}(...) is true or false and takes no comparison", example)
+        filters = list[tree.Node]()
+        for argument in call.arguments[1:]:
+            if isinstance(argument, syntax.ChainSyntax | syntax.OptionSyntax | syntax.ScalarSyntax):
+                self._fail(argument.place, f"{call.name}(...) takes conditions on the fields of an item", example)
+            filters.append(self._node(argument, in_filter=True))
+        if not filters:
+            self._fail(call.place, f"{call.name}(...) takes a list and conditions on its items", example)
+        name = self._single_subject(replace(call, arguments=call.arguments[:1]), in_filter=in_filter)
+        where = filters[0] if len(filters) == 1 else tree.All(tuple(filters))
+        return self._subject_test(name, tree.ItemsTest(_ITEM_CALLS[call.name], where), in_filter=in_filter)
 
     def _about_subject(
         self, call: syntax.CallSyntax, condition: tree.Condition | None, *, in_filter: bool

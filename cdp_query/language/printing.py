@@ -10,7 +10,7 @@ from typing import Final
 from cdp_query import tree
 
 _PLAIN: Final = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)*")
-_CALLS: Final = (tree.Exists, tree.SizeTest, tree.VersionTest, tree.Anniversary)
+_CALLS: Final = (tree.Exists, tree.SizeTest, tree.VersionTest, tree.Anniversary, tree.ItemsTest)
 _RESERVED: Final = frozenset(
     [
         "and",
@@ -194,6 +194,8 @@ def _test(name: str, condition: tree.Condition, function: str) -> str:
             return f"version({subject}) {op.value} {_literal(version)}"
         case tree.Anniversary(first, last):
             return f"anniversary({subject}, {first}..{last})"
+        case tree.ItemsTest(items_op, where):
+            return f"{items_op.value}({', '.join([subject, *_filters(where)])})"
     return _infix(subject, condition)
 
 

@@ -26,6 +26,7 @@ from cdp_query.tree.conditions import (
     VersionTest,
 )
 from cdp_query.tree.events import Events
+from cdp_query.tree.items import ItemsOp, ItemsTest
 from cdp_query.tree.measures import (
     PROPERTY_MEASURES,
     Arithmetic,
@@ -120,6 +121,8 @@ __all__ = [
     "HistoryTest",
     "InSegment",
     "Infix",
+    "ItemsOp",
+    "ItemsTest",
     "Last",
     "LastCalendar",
     "ListOp",

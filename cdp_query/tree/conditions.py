@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from cdp_query.tree.items import ItemsTest
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -151,4 +153,4 @@ class Anniversary:
 
 
 Infix = Compare | OneOf | Between | TextTest | ListTest | TimeTest  # written behind their subject
-Condition = Infix | Exists | SizeTest | VersionTest | Anniversary
+Condition = Infix | Exists | SizeTest | VersionTest | Anniversary | ItemsTest

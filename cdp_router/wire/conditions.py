@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 from cdp.v1 import segment_pb2 as pb
 
 from cdp_query import tree
+from cdp_query.limits import QUERY_NESTING_MAX
 from cdp_router.errors import RequestInvalid
 from cdp_router.wire.enums import known
 from cdp_router.wire.windows import from_span, to_span
@@ -36,6 +38,11 @@ _SIDES: Final = {
     tree.Side.LAST: pb.TIME_SIDE_LAST,
     tree.Side.NEXT: pb.TIME_SIDE_NEXT,
     tree.Side.OLDER: pb.TIME_SIDE_OLDER,
+}
+_ITEMS: Final = {
+    tree.ItemsOp.ANY: pb.ITEMS_OPERATOR_ANY,
+    tree.ItemsOp.ALL: pb.ITEMS_OPERATOR_ALL,
+    tree.ItemsOp.NONE: pb.ITEMS_OPERATOR_NONE,
 }
 
 
@@ -102,12 +109,14 @@ def to_condition(condition: tree.Condition) -> pb.Condition:
             return pb.Condition(version=pb.VersionTest(operator=OPERATORS[op], version=version))
         case tree.TimeTest(side, span):
             return pb.Condition(time=pb.TimeTest(side=_SIDES[side], span=to_span(span)))
+        case tree.ItemsTest(items_op, where):
+            return pb.Condition(items=pb.ItemsTest(operator=_ITEMS[items_op], where=_to_item_filter(where)))
         case tree.Anniversary(first, last):
             return pb.Condition(anniversary=pb.Anniversary(first=to_span(first), last=to_span(last)))
 
 
-def from_condition(message: pb.Condition, path: str) -> tree.Condition:
-    """Condition of a message."""
+def from_condition(message: pb.Condition, path: str, depth: int = 0) -> tree.Condition:
+    """Condition of a message; `depth` counts the filters of items it stands in."""
     path = f"{path}.condition"
     match message.WhichOneof("test"):
         case "comparison":
@@ -144,7 +153,44 @@ def from_condition(message: pb.Condition, path: str) -> tree.Condition:
         case "anniversary":
             first = from_span(message.anniversary.first, f"{path}.anniversary.first")
             return tree.Anniversary(first, from_span(message.anniversary.last, f"{path}.anniversary.last"))
+        case "items":
+            items_op = known(_ITEMS, message.items.operator, f"{path}.items.operator")
+            return tree.ItemsTest(items_op, _from_item_filter(message.items.where, f"{path}.items.where", depth + 1))
     raise RequestInvalid(path, "must say what it tests")
+
+
+def _to_item_filter(node: tree.Node) -> pb.Filter:
+    match node:
+        case tree.All(items):
+            return pb.Filter(all=pb.Filters(items=map(_to_item_filter, items)))
+        case tree.Any(items):
+            return pb.Filter(any=pb.Filters(items=map(_to_item_filter, items)))
+        case tree.Not(item):
+            return pb.Filter(negation=_to_item_filter(item))
+        case tree.PropertyTest(name, condition):
+            return pb.Filter(property=pb.PropertyTest(name=name, condition=to_condition(condition)))
+    raise RequestInvalid("items.where", f"{type(node).__name__} cannot stand in a filter of items")
+
+
+def _from_item_filter(message: pb.Filter, path: str, depth: int) -> tree.Node:
+    if depth > QUERY_NESTING_MAX:
+        raise RequestInvalid(path, f"more than {QUERY_NESTING_MAX} levels inside each other")
+    match message.WhichOneof("node"):
+        case "all":
+            return tree.All(_from_item_filters(message.all.items, f"{path}.all", depth))
+        case "any":
+            return tree.Any(_from_item_filters(message.any.items, f"{path}.any", depth))
+        case "negation":
+            return tree.Not(_from_item_filter(message.negation, f"{path}.negation", depth + 1))
+        case "property" if message.property.name:
+            return tree.PropertyTest(
+                message.property.name, from_condition(message.property.condition, f"{path}.property", depth + 1)
+            )
+    raise RequestInvalid(path, "a filter of items combines tests of their fields, which have names")
+
+
+def _from_item_filters(items: Iterable[pb.Filter], path: str, depth: int) -> tuple[tree.Node, ...]:
+    return tuple(_from_item_filter(item, f"{path}.items[{index}]", depth + 1) for index, item in enumerate(items))
 
 
 def _literals(messages: Any, path: str) -> tuple[tree.Literal, ...]:

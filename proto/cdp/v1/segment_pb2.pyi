@@ -115,6 +115,25 @@ TIME_SIDE_OLDER: TimeSide.ValueType  # 3
 """Before the span that ends with T."""
 Global___TimeSide: _TypeAlias = TimeSide  # noqa: Y015
 
+class _ItemsOperator:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ItemsOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemsOperator.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ITEMS_OPERATOR_UNSPECIFIED: _ItemsOperator.ValueType  # 0
+    ITEMS_OPERATOR_ANY: _ItemsOperator.ValueType  # 1
+    ITEMS_OPERATOR_ALL: _ItemsOperator.ValueType  # 2
+    ITEMS_OPERATOR_NONE: _ItemsOperator.ValueType  # 3
+
+class ItemsOperator(_ItemsOperator, metaclass=_ItemsOperatorEnumTypeWrapper): ...
+
+ITEMS_OPERATOR_UNSPECIFIED: ItemsOperator.ValueType  # 0
+ITEMS_OPERATOR_ANY: ItemsOperator.ValueType  # 1
+ITEMS_OPERATOR_ALL: ItemsOperator.ValueType  # 2
+ITEMS_OPERATOR_NONE: ItemsOperator.ValueType  # 3
+Global___ItemsOperator: _TypeAlias = ItemsOperator  # noqa: Y015
+
 class _DurationUnit:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -545,6 +564,7 @@ class Condition(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     ANNIVERSARY_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def comparison(self) -> Global___Comparison: ...
     @_builtins.property
@@ -565,6 +585,8 @@ class Condition(_message.Message):
     def time(self) -> Global___TimeTest: ...
     @_builtins.property
     def anniversary(self) -> Global___Anniversary: ...
+    @_builtins.property
+    def items(self) -> Global___ItemsTest: ...
     def __init__(
         self,
         *,
@@ -578,16 +600,42 @@ class Condition(_message.Message):
         version: Global___VersionTest | None = ...,
         time: Global___TimeTest | None = ...,
         anniversary: Global___Anniversary | None = ...,
+        items: Global___ItemsTest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["anniversary", b"anniversary", "between", b"between", "comparison", b"comparison", "existence", b"existence", "list", b"list", "one_of", b"one_of", "size", b"size", "test", b"test", "text", b"text", "time", b"time", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anniversary", b"anniversary", "between", b"between", "comparison", b"comparison", "existence", b"existence", "items", b"items", "list", b"list", "one_of", b"one_of", "size", b"size", "test", b"test", "text", b"text", "time", b"time", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anniversary", b"anniversary", "between", b"between", "comparison", b"comparison", "existence", b"existence", "list", b"list", "one_of", b"one_of", "size", b"size", "test", b"test", "text", b"text", "time", b"time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anniversary", b"anniversary", "between", b"between", "comparison", b"comparison", "existence", b"existence", "items", b"items", "list", b"list", "one_of", b"one_of", "size", b"size", "test", b"test", "text", b"text", "time", b"time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_test: _TypeAlias = _typing.Literal["comparison", "one_of", "between", "text", "existence", "list", "size", "version", "time", "anniversary"]  # noqa: Y015
+    _WhichOneofReturnType_test: _TypeAlias = _typing.Literal["comparison", "one_of", "between", "text", "existence", "list", "size", "version", "time", "anniversary", "items"]  # noqa: Y015
     _WhichOneofArgType_test: _TypeAlias = _typing.Literal["test", b"test"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_test) -> _WhichOneofReturnType_test | None: ...
 
 Global___Condition: _TypeAlias = Condition  # noqa: Y015
+
+@_typing.final
+class ItemsTest(_message.Message):
+    """Any, all or none of the items of a list pass a filter; its property tests are about fields of the item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    operator: Global___ItemsOperator.ValueType
+    @_builtins.property
+    def where(self) -> Global___Filter: ...
+    def __init__(
+        self,
+        *,
+        operator: Global___ItemsOperator.ValueType = ...,
+        where: Global___Filter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["where", b"where"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemsTest: _TypeAlias = ItemsTest  # noqa: Y015
 
 @_typing.final
 class TimeSpan(_message.Message):
