@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cdp_store.builder import BatchBuilder
 from cdp_store.events.tables import prepare_compactions, prepare_seal
 from cdp_store.ids import ANONYMOUS_ID, PartitionId, SequenceNumber, encode_identifier
-from cdp_store.limits import BUCKET_CHUNKS_MAX, EVENT_NAMES_MAX
+from cdp_store.limits import BUCKET_CHUNKS_MAX, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX
 from cdp_store.memory import PartitionMemory
 from cdp_store.partition import Partition
 from tests import strategies
@@ -161,6 +161,22 @@ def test_names_beyond_the_limit_are_rejected_record_by_record() -> None:
     assert len(partition.capture().schema.events) == EVENT_NAMES_MAX
     again = partition.admit(mixed, partition.pending_ids())
     assert again.duplicates == 0, "a rejected record is not remembered as taken"
+
+
+def test_an_explosion_of_property_names_is_capped_record_by_record() -> None:
+    partition = Partition(PartitionId(0), KEY)
+    offered, taken = 20_000, 0
+    for start in range(0, offered, 5_000):
+        batch = batch_of(Event(ANN, "View", n, {f"key {n}": n, "known": n}) for n in range(start, start + 5_000))
+        admission = partition.admit(batch, partition.pending_ids())
+        assert {rejection.code for rejection in admission.rejections} <= {"PROPERTY_NAMES_LIMIT"}
+        taken += len(admission.batch)
+        partition.apply(admission.batch, SequenceNumber(start + 1))
+    assert taken == PROPERTY_NAMES_MAX - 1
+    assert len(partition.capture().schema.properties) == PROPERTY_NAMES_MAX
+    assert "4096 names are known already" in admission.rejections[0].message
+    again = batch_of([Event(BOB, "View", 1, {"known": "of another type", "key 7": True})])
+    assert len(partition.admit(again, partition.pending_ids()).batch) == 1, "known names go on, whatever their type"
 
 
 def test_status_counts() -> None:
