@@ -87,28 +87,45 @@ class StringDictionary:
             other._arenas = {scope: arena.copy() for scope, arena in self._arenas.items()}
         for scope, codes in forgotten.items():
             offsets, data = other.filled(scope)
-            replaced = _replaced(offsets.astype(np.int64), data, codes, other._placeholders(scope, codes))
-            other._arenas[scope] = StringArena.of(self._key, *replaced)
+            forgotten_now, texts = other._placeholders(scope, codes)
+            if forgotten_now.size:
+                replaced = _replaced(offsets.astype(np.int64), data, forgotten_now, texts)
+                other._arenas[scope] = StringArena.of(self._key, *replaced)
         return other
+
+    def sizes(self) -> Mapping[int, int]:
+        """Number of codes of each scope."""
+        with self._lock:
+            return {scope: len(arena) for scope, arena in self._arenas.items()}
 
     @property
     def nbytes(self) -> int:
         """Memory occupied by all scopes."""
         return sum(arena.nbytes for arena in tuple(self._arenas.values()))
 
-    def _placeholders(self, scope: int, codes: I64) -> list[bytes]:
-        found = list[bytes]()
-        for code in codes.tolist():
-            marks = (f"\x00{code}" + "\x00" * more for more in count())
-            texts = (pack_list([mark]) if scope & _LIST_SCOPE else mark.encode() for mark in marks)
-            found.append(next(text for text in texts if self.lookup(scope, text) is None))
-        return found
+    def _placeholders(self, scope: int, codes: I64) -> tuple[I64, list[bytes]]:
+        """(those of the codes that have none yet, a placeholder for each)."""
+        texts = [_placeholder(scope, code) for code in codes.tolist()]
+        table = Strings.of(texts)
+        index: U32 = np.arange(len(texts), dtype=np.uint32)
+        found = self._arenas[scope].find(index, table, hash_strings(self._key, table))
+        for position in np.flatnonzero((found >= 0) & (found != codes)).tolist():
+            # Somebody's own string: with enough zeros behind it, it is nobody's.
+            more = (_placeholder(scope, int(codes[position]), zeros) for zeros in count(1))
+            texts[position] = next(text for text in more if self.lookup(scope, text) is None)
+        fresh = np.flatnonzero(found != codes)
+        return codes[fresh], [texts[position] for position in fresh.tolist()]
 
     def _insert(self, scope: int, index: U32, table: Strings, hashes: U64) -> npt.NDArray[np.int64]:
         arena = self._arenas.get(scope)
         if arena is None:
             arena = self._arenas[scope] = StringArena(self._key)
         return arena.insert(index, table, hashes)
+
+
+def _placeholder(scope: int, code: int, zeros: int = 0) -> bytes:
+    mark = f"\x00{code}" + "\x00" * zeros
+    return pack_list([mark]) if scope & _LIST_SCOPE else mark.encode()
 
 
 def _replaced(offsets: I64, data: U8, codes: I64, texts: list[bytes]) -> tuple[I64, U8]:

@@ -54,6 +54,7 @@ class PartitionMemory:
         self._created = BlockColumn(np.int64, NOT_CREATED)
         self._attributes = dict[int, AttributeColumn]()
         self._erased = 0
+        self._dropped = 0
         self.retention_days = dict[str, int]()
         self.summaries = dict[int, Summary]()
         self.sequence = SequenceNumber(0)
@@ -84,6 +85,10 @@ class PartitionMemory:
     def erased_count(self) -> int:
         """Rows of erased profiles, which `purged` takes out."""
         return self._erased
+
+    def is_worth_purging(self, erased_max: int) -> bool:
+        """Whether more rows than that are erased, or retention has dropped a fifth of the events since the last purge."""
+        return self._erased > erased_max or self._dropped * 4 > self.events.counts()[0]
 
     def erase(self, identifiers: list[bytes], sequence: SequenceNumber) -> int:
         """Let profiles exist at no instant and their identifiers lead nowhere; returns how many there were.
@@ -122,6 +127,7 @@ class PartitionMemory:
                 dropped = self.events.drop_before(number, cutoff_ms)
                 known = self.summaries.get(number, nothing_before(cutoff_ms))
                 self.summaries = {**self.summaries, number: known.merge(dropped)}
+                self._dropped += int(dropped.counts.sum())
         self.sequence = sequence
 
     def overdue(self, now_ms: int) -> dict[str, int]:

@@ -144,12 +144,12 @@ class Partition:
         return {name: view.summaries[number].cutoff_ms for name, number in known if number in view.summaries}
 
     def purge(self, rows_max: int = 0) -> bool:
-        """Remove all that more than `rows_max` erased profiles left behind; True if anything was done.
+        """Remove all that more than `rows_max` erased profiles, or retention, left behind; True if anything was done.
 
         Runs beside reads and writes; one caller of `maintain` and `purge` at a time.
         """
         with self._lock:
-            if self._memory.erased_count <= rows_max:
+            if not self._memory.is_worth_purging(rows_max):
                 return False
             view, rules = self._memory.capture(), self._memory.retention_days
             self._meanwhile = list[Change]()

@@ -1,4 +1,5 @@
-"""A partition without its erased profiles: nothing of them stays, and the other rows close ranks.
+"""A partition without its erased profiles: nothing of them stays, and the other rows close ranks. Strings that nothing
+uses any more, because of that or of retention, go too.
 
 The work is done on a view, beside reads and writes, and results in a new memory; what arrives meanwhile is applied to
 that memory too, before it takes the place of the old one. Views from before keep the old one alive for as long as they
@@ -30,7 +31,7 @@ def purged(view: PartitionView, retention_days: Mapping[str, int], key: HashKey,
     texts = _Texts()
     events = _carried(view.events, ranks, layout, texts, attribute=False)
     changes = _carried(view.changes, ranks, layout, texts, attribute=True)
-    dictionary = view.dictionary.without(texts.unreferenced())
+    dictionary = view.dictionary.without(texts.unreferenced(view.dictionary.sizes()))
     summaries = {name: summary.without(ranks.gone, ranks.of_row) for name, summary in view.summaries.items()}
     parts = Parts(ranks.kept, events, changes, dictionary, summaries, retention_days)
     return PartitionMemory.restored(view, parts, key, layout)
@@ -53,27 +54,24 @@ class Ranks:
 
 @dataclass(slots=True)
 class _Texts:
-    """Dictionary codes by scope: those of erased profiles, and those that others still use."""
+    """Dictionary codes in use, by scope."""
 
-    doomed: dict[int, list[I64]] = field(default_factory=dict)
     used: dict[int, list[I64]] = field(default_factory=dict)
 
-    def unreferenced(self) -> Mapping[int, I64]:
-        """Codes by scope that only erased profiles used."""
+    def unreferenced(self, sizes: Mapping[int, int]) -> Mapping[int, I64]:
+        """Codes that nothing uses, by scope, of dictionaries of these sizes."""
         found = dict[int, I64]()
-        for scope, doomed in self.doomed.items():
-            codes = np.unique(np.concatenate(doomed))
-            used = np.concatenate([np.zeros(0, np.int64), *self.used.get(scope, ())])
-            found[scope] = codes[~np.isin(codes, used)]
+        for scope, size in sizes.items():
+            free: Bools = np.ones(size, np.bool_)
+            for codes in self.used.get(scope, ()):
+                free[codes] = False
+            found[scope] = np.flatnonzero(free)
         return {scope: codes for scope, codes in found.items() if codes.size}
 
     def note(self, number: int, chunk: EventChunk, doomed: Bools, *, attribute: bool) -> None:
-        """Sort the codes of a chunk's events by whether these are erased; `number` is the name they stand under."""
+        """Take the codes of a chunk's events that are not doomed; `number` is the name they stand under."""
         for scope, codes, presence in _text_columns(number, chunk, attribute=attribute):
-            gone = doomed if presence is None else doomed & presence
             stay = ~doomed if presence is None else ~doomed & presence
-            if gone.any():
-                self.doomed.setdefault(scope, []).append(np.unique(codes[gone]))
             self.used.setdefault(scope, []).append(np.unique(codes[stay]))
 
 

@@ -81,6 +81,24 @@ def test_a_purge_keeps_the_summaries_of_the_others() -> None:
     check_events(partition, [r for r in kept("View", cutoff=BUCKET_MS) if r.user != ANN])
 
 
+def test_strings_of_dropped_events_go_with_a_purge_and_others_keep_their_meaning() -> None:
+    partition = Partition(PartitionId(0), KEY, SMALL_LAYOUT)
+    old = [Event(ANN, "View", n, {"session": f"session {n}", "tags": [f"tag {n}"]}) for n in range(50)]
+    new = [Event(BOB, "View", NEW, {"session": "session 7", "page": "\x003"}), Change(BOB, 1, {"plan": "gold"})]
+    partition.apply(batch_of([*old, *new]), SequenceNumber(1))
+    assert not partition.purge()
+    for turn in range(2):
+        partition.retain(Retention({}, {"View": BUCKET_MS}), SequenceNumber(2 + 2 * turn))
+        assert partition.purge()
+        assert not partition.purge()
+        strings = partition.capture().strings(0, attribute=False).to_pylist()
+        assert [text for text in strings if text.startswith(b"session")] == [b"session 7"]
+        check_events(partition, new)
+        again = Event(ANN, "View", 3, {"session": "\x0012", "tags": ["\x005"]})
+        partition.apply(batch_of([again]), SequenceNumber(3 + 2 * turn))
+        check_events(partition, [*new, again])
+
+
 def test_a_seal_prepared_before_a_drop_does_not_bring_events_back_or_lose_any() -> None:
     memory = memory_of(RECORDS)
     prepared = prepare_seal(memory.events.capture())
