@@ -87,7 +87,7 @@ class PartitionMemory:
         return self._erased
 
     def is_worth_purging(self, erased_max: int) -> bool:
-        """Whether more rows than that are erased, or retention has dropped a fifth of the events since the last purge."""
+        """Whether more rows than that are erased, or a fifth of the events was dropped since the last purge."""
         return self._erased > erased_max or self._dropped * 4 > self.events.counts()[0]
 
     def erase(self, identifiers: list[bytes], sequence: SequenceNumber) -> int:

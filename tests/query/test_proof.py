@@ -24,7 +24,7 @@ DAY_MS = 86_400_000
 
 def _verdict(shards: Shards, segment: tree.Node, who: User, context: tree.Context, shown: int = 20) -> Verdict | None:
     for partition in shards.partitions:
-        [row] = partition.find([encode_identifier(*who)])
+        [row] = partition.locate([encode_identifier(*who)])[1]
         if row is not None:
             return prove(segment, partition.capture(), Binder(context), row, shown, lambda: None)
     return None
