@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from cdp_query import bound, tree
-from cdp_query.bind_measures import Binding, bind_expression_test
+from cdp_query.bind_event_tests import bind_event_test, bind_occurrence, bind_time_filter
+from cdp_query.bind_measures import bind_expression_test
 from cdp_query.bind_profiles import LATITUDE, LONGITUDE, bind_profile_test, circle
+from cdp_query.binding import Binding
 from cdp_query.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
 from cdp_query.bound_profiles import FilterDistance
 from cdp_query.errors import QueryInvalid
@@ -88,6 +90,10 @@ class Binder:
                 return bound.BoundAttribute(own, schema.attributes.get(name), self._matcher(condition))
             case tree.InSegment(name):
                 raise QueryInvalid(f"the segment {name!r} was not written out; only a router knows named segments")
+            case tree.HourTest() | tree.WeekdayTest():
+                raise QueryInvalid("hour and weekday are of an event; they stand in event filters")
+            case tree.RecencyTest() | tree.Inactive():
+                return bind_event_test(node, own, self._binding(schema))
             case tree.PropertyTest(name):
                 raise QueryInvalid(f"{name!r} is a property test outside of an event filter; use an attribute test")
             case tree.SequenceTest():
@@ -111,7 +117,10 @@ class Binder:
         schema: SchemaReading,
         own: int,
     ) -> bound.BoundNode:
-        events, interval = self._events(node.events, schema), self._interval(node.window)
+        binding = self._binding(schema)
+        if isinstance(node, tree.OccurrenceTest):
+            return bind_occurrence(node, own, binding)
+        events, interval = binding.windowed(node.events, node.window)
         match node:
             case tree.Did():
                 return bound.BoundCount(own, events, interval, range_of(tree.Op.GE, 1), False, False)
@@ -121,8 +130,6 @@ class Binder:
             case tree.AggregateTest(aggregate=aggregate, property=name, op=op, value=value):
                 wanted, key = range_of(op, value), schema.properties.get(name)
                 return bound.BoundAggregate(own, aggregate, key, events, interval, wanted, op is tree.Op.NE)
-            case tree.OccurrenceTest(occurrence=occurrence):
-                return bound.BoundOccurrence(own, occurrence, events, interval, self.context.as_of_ms)
 
     def _sequence(self, node: tree.SequenceTest | tree.Funnel, schema: SchemaReading, own: int) -> bound.BoundSequence:
         if not 1 <= len(node.steps) <= SEQUENCE_STEPS_MAX:
@@ -137,7 +144,7 @@ class Binder:
         )
 
     def _binding(self, schema: SchemaReading) -> Binding:
-        return Binding(self.context, schema, lambda events: self._events(events, schema), self._interval)
+        return Binding(self.context, schema, lambda events: self._events(events, schema), self._interval, self._matcher)
 
     def _events(self, events: tree.Events, schema: SchemaReading) -> BoundEvents:
         names = (schema.events.get(name) for name in dict.fromkeys(events.names))
@@ -154,6 +161,8 @@ class Binder:
                 return FilterNot(self._filter(item, schema))
             case tree.PropertyTest(name, condition):
                 return BoundProperty(schema.properties.get(name), self._matcher(condition))
+            case tree.HourTest() | tree.WeekdayTest():
+                return bind_time_filter(node, self.context.tz)
             case tree.DistanceTest(name):
                 properties = schema.properties
                 return FilterDistance(properties.get(name + LATITUDE), properties.get(name + LONGITUDE), circle(node))
@@ -196,20 +205,35 @@ def names_of(question: tree.Question) -> Names:
             return Names(attributes=frozenset({name + LATITUDE, name + LONGITUDE}))
         case tree.SequenceTest(steps):
             return _merged(_names_of_events(step) for step in steps)
-        case tree.AggregateTest(property=name, events=events):
-            return _names_of_events(events).merge(Names(properties=frozenset({name})))
-        case tree.Did(events) | tree.CountTest(events) | tree.OccurrenceTest(events=events):
-            return _names_of_events(events)
+        case tree.AggregateTest(property=name, events=events, window=window):
+            names = _names_of_events(events).merge(_names_of_window(window))
+            return names.merge(Names(properties=frozenset({name})))
+        case (
+            tree.Did(events, window)
+            | tree.CountTest(events, window)
+            | tree.OccurrenceTest(_, events, window)
+            | tree.RecencyTest(events=events, window=window)
+        ):
+            return _names_of_events(events).merge(_names_of_window(window))
         case tree.ExpressionTest(left, _, right):
             return _names_of_expression(left).merge(_names_of_expression(right))
     return Names()
 
 
+def _names_of_window(window: tree.Window) -> Names:
+    match window:
+        case tree.WithinFirst(names=names):
+            return Names(events=frozenset(names))
+        case tree.Since(attribute):
+            return Names(attributes=frozenset({attribute}))
+    return NO_NAMES
+
+
 def _names_of_expression(expression: tree.Expression) -> Names:
     match expression:
-        case tree.Measure(_, events, name):
-            properties = frozenset[str]() if name is None else frozenset({name})
-            return _names_of_events(events).merge(Names(properties=properties))
+        case tree.Measure(_, events, name, window):
+            names = _names_of_events(events).merge(_names_of_window(window))
+            return names if name is None else names.merge(Names(properties=frozenset({name})))
         case tree.Arithmetic(_, left, right):
             return _names_of_expression(left).merge(_names_of_expression(right))
     return NO_NAMES

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from cdp_query import tree
-from cdp_query.bound_events import BoundEvents
+from cdp_query.binding import Binding
 from cdp_query.bound_measures import BoundArithmetic, BoundExpression, BoundExpressionTest, BoundMeasure, measures_of
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import EXPRESSION_TERMS_MAX
-from cdp_query.windows import Interval
-from cdp_store.schema import SchemaReading
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """How the parts of one question are bound for one partition."""
-
-    context: tree.Context
-    schema: SchemaReading
-    events: Callable[[tree.Events], BoundEvents]
-    interval: Callable[[tree.Window], Interval]
 
 
 def bind_expression_test(node: tree.ExpressionTest, own: int, binding: Binding) -> BoundExpressionTest:
@@ -56,5 +41,5 @@ def _expression(expression: tree.Expression, binding: Binding) -> BoundExpressio
                 takes = "needs a" if name is None else "takes no"
                 raise QueryInvalid(f"{function.value}(...) {takes} property")
             key = None if name is None else binding.schema.properties.get(name)
-            interval = binding.interval(window)
-            return BoundMeasure(function, binding.events(events), key, interval, binding.context.tz)
+            inside, interval = binding.windowed(events, window)
+            return BoundMeasure(function, inside, key, interval, binding.context.tz)

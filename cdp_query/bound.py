@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cdp_query.bound_event_tests import BoundEventTest
 from cdp_query.bound_events import BoundEvents
 from cdp_query.bound_measures import BoundExpressionTest
 from cdp_query.bound_profiles import BoundProfile
@@ -114,6 +115,7 @@ BoundNode = (
     | BoundAggregate
     | BoundOccurrence
     | BoundExpressionTest
+    | BoundEventTest
     | BoundSequence
     | BoundProfile
 )

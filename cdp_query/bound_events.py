@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cdp_query.bound_profiles import FilterDistance
 from cdp_query.matcher import Matcher
+from cdp_store.arrays import I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,54 @@ class FilterNot:
     item: BoundFilter
 
 
-BoundFilter = BoundProperty | FilterAll | FilterAny | FilterNot | FilterDistance
+@dataclass(frozen=True, slots=True)
+class FilterUserWindow:
+    """The event lies at most length_ms after the user's own start: its first event of `first_of`, or a time attribute.
+
+    Ends at until_ms at the latest. Worked out per row before events are scanned.
+    """
+
+    first_of: BoundEvents | None
+    attribute: int | None
+    length_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRowWindow:
+    """The event lies between the two instants of its row: i64[row_count] each, epoch ms, both included."""
+
+    first_ms: I64
+    last_ms: I64
+
+
+@dataclass(frozen=True, slots=True)
+class FilterHours:
+    """The hour on the clocks of the zone is one of these."""
+
+    hours: frozenset[int]
+    tz: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilterWeekdays:
+    """The local day of the week is one of these, Monday being 1."""
+
+    days: frozenset[int]
+    tz: str
+
+
+BoundFilter = (
+    BoundProperty
+    | FilterAll
+    | FilterAny
+    | FilterNot
+    | FilterDistance
+    | FilterUserWindow
+    | FilterRowWindow
+    | FilterHours
+    | FilterWeekdays
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""On how many different local dates each user did something."""
+"""On how many different local dates each user did something, and on how many in a row."""
 
 from __future__ import annotations
 
@@ -43,3 +43,14 @@ def days_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz
             merged = stretch(group)
             kernels.count_days(merged.rows, days_of(merged.times, tz), last_day, days)
     return days
+
+
+def streaks_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz: str, stats: NodeStats) -> U32:
+    """Most consecutive local dates with events in the interval: u32[row_count]."""
+    longest: U32 = np.zeros(view.row_count, np.uint32)
+    running: U32 = np.zeros(view.row_count, np.uint32)
+    last_day: I32 = np.full(view.row_count, _NO_DAY, np.int32)
+    for group in groups(view, events, interval, stats):
+        merged = stretch(group)
+        kernels.longest_streaks(merged.rows, days_of(merged.times, tz), last_day, running, longest)
+    return longest

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cdp_query import bound
 from cdp_query.attribute_scan import attribute_mask
+from cdp_query.bound_event_tests import BoundRecency, BoundUserOccurrence
 from cdp_query.bound_measures import BoundExpressionTest
 from cdp_query.bound_profiles import BoundBucket, BoundChanged, BoundDistance, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.buckets import bucket_mask
 from cdp_query.distances import distance_mask
+from cdp_query.event_leaves import event_leaf_mask
 from cdp_query.event_tests import aggregate_mask, count_mask, occurrence_mask
 from cdp_query.history_tests import history_mask
 from cdp_query.measures import expression_mask
 from cdp_query.sequences import sequence_depth
 from cdp_query.stats import Meter, NodeStats
 from cdp_query.tree import Context
+from cdp_query.user_windows import anchored
 from cdp_store.arrays import Bools
 from cdp_store.ids import ANONYMOUS_ID
 from cdp_store.view import PartitionView
@@ -64,9 +67,9 @@ class Execution:
             case bound.BoundAttribute():
                 return attribute_mask(self.view, node, self.context.as_of_ms, stats)
             case bound.BoundCount():
-                return count_mask(self.view, node, stats)
+                return count_mask(self.view, replace(node, events=anchored(node.events, self.view, stats)), stats)
             case bound.BoundAggregate():
-                return aggregate_mask(self.view, node, stats)
+                return aggregate_mask(self.view, replace(node, events=anchored(node.events, self.view, stats)), stats)
             case bound.BoundOccurrence():
                 return occurrence_mask(self.view, node, stats)
             case BoundDistance():
@@ -75,6 +78,8 @@ class Execution:
                 return bucket_mask(self.view, node, stats)
             case BoundWas() | BoundChanged() | BoundUnchanged() | BoundValueAt():
                 return history_mask(self.view, node, self.context.as_of_ms, stats)
+            case BoundUserOccurrence() | BoundRecency():
+                return event_leaf_mask(self.view, node, stats)
             case BoundExpressionTest():
                 return expression_mask(self.view, node, stats)
             case bound.BoundSequence():

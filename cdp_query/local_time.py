@@ -14,6 +14,7 @@ from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import to_datetime, to_ms
 
 _EPOCH_YEAR: Final = 1970
+_YEARS_AT_ONCE: Final = 64  # up to here, looking at every year between is cheaper than finding those that occur
 _DAY: Final = timedelta(days=1)
 
 
@@ -21,12 +22,21 @@ def local_ms(times: I64, tz: ZoneInfo) -> I64:
     """What the clocks of a zone show at each instant, as milliseconds since 1970-01-01 on that clock: i64[n]."""
     if tz.key == "UTC" or not times.size:
         return times
-    years = np.unique(times.view("datetime64[ms]").astype("datetime64[Y]")).astype(np.int64) + _EPOCH_YEAR
-    changes = [change for year in years.tolist() for change in _offsets_of_year(tz, year)]
+    changes = [change for year in _years(times) for change in _offsets_of_year(tz, year)]
     starts: I64 = np.array([start for start, _ in changes], np.int64)
     offsets: I64 = np.array([offset for _, offset in changes], np.int64)
     local: I64 = times + offsets[np.searchsorted(starts, times, "right") - 1]
     return local
+
+
+def _years(times: I64) -> list[int]:
+    """UTC years in which the instants lie, perhaps a few between them as well."""
+    bounds = np.array([times.min(), times.max()]).view("datetime64[ms]").astype("datetime64[Y]").astype(np.int64)
+    if bounds[1] - bounds[0] < _YEARS_AT_ONCE:
+        return list(range(int(bounds[0]) + _EPOCH_YEAR, int(bounds[1]) + _EPOCH_YEAR + 1))
+    years = np.unique(times.view("datetime64[ms]").astype("datetime64[Y]")).astype(np.int64) + _EPOCH_YEAR
+    found: list[int] = years.tolist()
+    return found
 
 
 @lru_cache(maxsize=4096)

@@ -7,11 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cdp_query.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
+from cdp_query.bound_events import (
+    BoundEvents,
+    BoundFilter,
+    BoundProperty,
+    FilterAll,
+    FilterAny,
+    FilterHours,
+    FilterNot,
+    FilterRowWindow,
+    FilterUserWindow,
+    FilterWeekdays,
+)
 from cdp_query.bound_profiles import FilterDistance
 from cdp_query.distances import event_distance_mask
 from cdp_query.dropped import note_dropped
 from cdp_query.kernels import runs
+from cdp_query.event_times import event_time_mask
 from cdp_query.masks import column_mask
 from cdp_query.stats import NodeStats
 from cdp_query.windows import Interval
@@ -114,6 +126,10 @@ def filter_mask(view: PartitionView, chunk: EventChunk, where: BoundFilter, stat
             return ~filter_mask(view, chunk, item, stats)
         case FilterDistance():
             return event_distance_mask(chunk, where, stats)
+        case FilterRowWindow() | FilterHours() | FilterWeekdays():
+            return event_time_mask(chunk, where, stats)
+        case FilterUserWindow():
+            raise AssertionError("a window per user is worked out before events are scanned")
         case BoundProperty():
             return _property_mask(view, chunk, where, stats)
 

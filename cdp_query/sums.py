@@ -94,6 +94,11 @@ class Sums:
             sums[open_rows] = exact_float_sums(self._floats, open_rows, self.counts.shape[0], addends)
         return sums
 
+    def totals(self) -> tuple[I64, F64, Bools]:
+        """(integer sums, sums rounded once to float64, which rows have the latter): floats and sums beyond 64 bits."""
+        is_float: Bools = self.float_rows() | (self._carries != 0)
+        return self._integers, self.rounded(), is_float
+
     def averages(self) -> tuple[F64, Bools]:
         """(average per row, rows that have values)."""
         defined: Bools = self.counts > 0

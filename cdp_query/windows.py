@@ -23,14 +23,17 @@ from cdp_query.tree import (
     Context,
     DaysAgo,
     Duration,
+    FixedWindow,
     FromTo,
     Last,
     LastCalendar,
     Moment,
     MoreThanAgo,
     Previous,
+    Since,
     This,
     Window,
+    WithinFirst,
 )
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import to_datetime, to_ms
@@ -130,6 +133,9 @@ def is_calendar(duration: Duration) -> bool:
 
 def resolve(window: Window, context: Context) -> Interval:
     """The interval of a window at the context's instant; QueryInvalid when it ends before it starts."""
+    if isinstance(window, WithinFirst | Since):
+        form = "within: .., of_first: .." if isinstance(window, WithinFirst) else "since: .."
+        raise QueryInvalid(f"{form} is another window for each user; it stands in predicates over events alone")
     tz, as_of = zone(context.tz), to_datetime(context.as_of_ms)
     with _calendar_errors("the window"):
         first, last = _bounds(window, as_of, tz)
@@ -145,7 +151,7 @@ def _calendar_errors(what: str) -> Iterator[None]:
         raise QueryInvalid(f"{what} reaches beyond the calendar (years 1 to 9999)") from error
 
 
-def _bounds(window: Window, as_of: datetime, tz: zoneinfo.ZoneInfo) -> tuple[int, int]:
+def _bounds(window: FixedWindow, as_of: datetime, tz: zoneinfo.ZoneInfo) -> tuple[int, int]:
     now = to_ms(as_of)
     match window:
         case Always():

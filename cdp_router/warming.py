@@ -35,6 +35,8 @@ _QUESTIONS: Final = (
     *(f'sum("A".{name}) > 1' for name in ("small", "medium", "wide", "huge", "price", "mixed")),
     'avg("A".mixed) > 1',
     *(f'{extreme}("A".{name}) > 1' for extreme in ("min", "max") for name in ("small", "price")),
+    'streak("A") > 1 and streak(["A", "B"]) > 2 and count("A", within: 1d, of_first: "A") > 1 and recency("A") > 3d',
+    *(f'{measure}("A".{name}) > 0 * sum("B".{name})' for measure in ("distinct", "p95") for name in ("small", "mixed")),
     'days("A") > 1 and days(["A", "B"]) > 2 * count("B")',
     'first_time("A", last: 9d) and last_time("A", last: 9d)',
     'sequence("A" -> "B" -> "A", within: 1d)',

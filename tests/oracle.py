@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from functools import partial
 from math import inf
 from typing import Any
 
 from cdp_query import tree
-from tests.oracle_events import number_of
+from tests.oracle_events import at_local_time, exact_sum, number_of
 from tests.oracle_profiles import (
     anniversary_holds,
     bucket_of,
@@ -27,7 +26,7 @@ from tests.oracle_profiles import (
     time_holds,
     version_holds,
 )
-from tests.oracle_windows import in_window, length_ms, span_of_moment
+from tests.oracle_windows import earlier, in_window, length_ms, span_of_moment
 from tests.raw_records import Change, Event, Record, User, Value
 
 NONE_KEY = ("unset", None)
@@ -143,21 +142,28 @@ def is_member(node: tree.Node, profile: Profile, context: tree.Context) -> bool:
 def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -> bool:
     match node:
         case tree.Did(events, window):
-            return len(_done(events, window, profile, context)) >= 1
+            return len(done(events, window, profile, context)) >= 1
         case tree.CountTest(events, window, op, value, exclude_zero):
-            count = len(_done(events, window, profile, context))
+            count = len(done(events, window, profile, context))
             return _COMPARE[op](count, value) and not (exclude_zero and count == 0)
         case tree.AggregateTest(aggregate, name, events, window, op, value):
-            numbers = _numbers(name, _done(events, window, profile, context))
+            numbers = _numbers(name, done(events, window, profile, context))
             result = _aggregate(aggregate, numbers)
             return result is not None and _COMPARE[op](result, value)
         case tree.OccurrenceTest(occurrence, events, window):
             ever = [event.ts for event in profile.events if _is_one_of(event, events, context)]
             pick = min if occurrence is tree.Occurrence.FIRST else max
-            return bool(ever) and in_window(window, pick(ever), context)
+            return bool(ever) and _inside(window, pick(ever), profile, context)
+        case tree.RecencyTest(events, op, duration, window):
+            times = [event.ts for event in done(events, window, profile, context)]
+            # Longer ago than a duration is before the instant that lies that far back.
+            return _COMPARE[op](-max(times, default=-inf), -earlier(duration, context))
+        case tree.Inactive(duration):
+            window = tree.Last(duration)
+            return not any(in_window(window, event.ts, context) for event in profile.events)
         case tree.ExpressionTest(left, op, right):
-            done = partial(_done, profile=profile, context=context)
-            sides = [number_of(side, done, context) for side in (left, right)]
+            of_user = partial(done, profile=profile, context=context)
+            sides = [number_of(side, of_user, context) for side in (left, right)]
             return None not in sides and _COMPARE[op](*sides)
     raise AssertionError(f"no predicate over events: {node}")
 
@@ -165,10 +171,25 @@ def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -
 # --------------------------------------------------------------------------------------------------------------- events
 
 
-def _done(events: tree.Events, window: tree.Window, profile: Profile, context: tree.Context) -> list[Event]:
+def done(events: tree.Events, window: tree.Window, profile: Profile, context: tree.Context) -> list[Event]:
+    """The user's events of a set inside a window, by time, ties by arrival."""
     return [
-        event for event in profile.events if in_window(window, event.ts, context) and _is_one_of(event, events, context)
+        event
+        for event in profile.events
+        if _inside(window, event.ts, profile, context) and _is_one_of(event, events, context)
     ]
+
+
+def _inside(window: tree.Window, ts: int, profile: Profile, context: tree.Context) -> bool:
+    """Whether an instant lies in a window, which may be the user's own."""
+    match window:
+        case tree.WithinFirst(duration, names):
+            firsts = [event.ts for event in profile.events if event.name in names]
+            return bool(firsts) and min(firsts) <= ts <= min(firsts) + length_ms(duration)
+        case tree.Since(attribute):
+            start = profile.attributes.get(attribute)
+            return isinstance(start, datetime) and _ms(start) <= ts
+    return in_window(window, ts, context)
 
 
 def _is_one_of(event: Event, events: tree.Events, context: tree.Context) -> bool:
@@ -185,6 +206,8 @@ def _passes(where: tree.Node, event: Event, context: tree.Context) -> bool:
             return not _passes(item, event, context)
         case tree.DistanceTest():
             return distance_holds(where, event.properties)
+        case tree.HourTest() | tree.WeekdayTest():
+            return at_local_time(where, event.ts, context)
         case tree.PropertyTest(name, condition):
             return satisfies(condition, event.properties.get(name), context)
     raise AssertionError(f"no filter: {where}")
@@ -205,17 +228,6 @@ def _aggregate(aggregate: tree.Aggregate, numbers: list[int | float]) -> int | f
         case tree.Aggregate.MIN:
             return min(numbers, default=None)
     return max(numbers, default=None)
-
-
-def exact_sum(numbers: Sequence[int | float]) -> int | float:
-    """Integers sum exactly, also beyond 64 bits; with a float among them the exact sum is rounded once to float64."""
-    if not any(isinstance(number, float) for number in numbers):
-        return sum(numbers)
-    exact = sum(map(Fraction, numbers), Fraction(0))
-    try:
-        return float(exact)
-    except OverflowError:
-        return inf if exact > 0 else -inf
 
 
 # ------------------------------------------------------------------------------------------------------------ sequences

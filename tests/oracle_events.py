@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
-from math import isfinite
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from math import ceil, inf, isfinite
 from zoneinfo import ZoneInfo
 
 from cdp_query import tree
 from tests.oracle_windows import local_date
-from tests.raw_records import Event
+from tests.raw_records import Event, Value
 
 Done = Callable[[tree.Events, tree.Window], list[Event]]
 Number = int | float
@@ -28,8 +29,8 @@ def number_of(expression: tree.Expression, done: Done, context: tree.Context) ->
         case tree.Arithmetic(op, left, right):
             first, second = (number_of(side, done, context) for side in (left, right))
             return None if first is None or second is None else _calculated(op, first, second)
-        case tree.Measure(function, events, _, window):
-            return _measured(function, done(events, window), context)
+        case tree.Measure(function, events, name, window):
+            return _measured(function, name, done(events, window), context)
 
 
 def _calculated(op: tree.ArithmeticOp, a: Number, b: Number) -> Number | None:
@@ -54,13 +55,91 @@ def _calculated(op: tree.ArithmeticOp, a: Number, b: Number) -> Number | None:
     return result if isfinite(result) else None
 
 
-def _measured(function: tree.Measured, events: list[Event], context: tree.Context) -> Number | None:
+def _measured(function: tree.Measured, name: str | None, events: list[Event], context: tree.Context) -> Number | None:
     match function:
         case tree.Measured.COUNT:
             return len(events)
         case tree.Measured.DAYS:
             return len(_dates(events, context))
+        case tree.Measured.STREAK:
+            return _longest_streak(_dates(events, context))
+    values = [event.properties[name] for event in events if name and event.properties.get(name) is not None]
+    if function is tree.Measured.DISTINCT:
+        return len({_identity(value) for value in values})
+    return _of_numbers(
+        function,
+        [value for value in values if isinstance(value, int | float) and value is not True and value is not False],
+    )
 
 
 def _dates(events: list[Event], context: tree.Context) -> set[date]:
     return {local_date(event.ts, ZoneInfo(context.tz)) for event in events}
+
+
+def _longest_streak(dates: set[date]) -> int:
+    lengths = [0]
+    for day in dates:
+        length = 1
+        while day + timedelta(days=length) in dates:
+            length += 1
+        lengths.append(length)
+    return max(lengths)
+
+
+def _identity(value: Value) -> object:
+    """Equal for equal values: 1 and 1.0 are, true and 1 are not, lists are when they were written alike."""
+    if isinstance(value, bool | list):
+        return type(value).__name__, repr(value)
+    return value
+
+
+def _of_numbers(function: tree.Measured, numbers: list[Number]) -> Number | None:
+    # Among equal numbers an integer stands before a float.
+    ranked = sorted(numbers, key=lambda number: (number, isinstance(number, float)))
+    count = len(ranked)
+    if function is tree.Measured.SUM:
+        return exact_sum(numbers)
+    if not count:
+        return None
+    match function:
+        case tree.Measured.AVG:
+            return float(exact_sum(numbers)) / count
+        case tree.Measured.MIN:
+            return ranked[0]
+        case tree.Measured.MAX:
+            return ranked[-1]
+        case tree.Measured.P95:
+            return ranked[ceil(Fraction(95, 100) * count) - 1]
+    return _middle(ranked[(count - 1) // 2], ranked[count // 2])
+
+
+def _middle(low: Number, high: Number) -> Number:
+    if type(low) is type(high) and low == high:
+        return low
+    if isinstance(low, int) and isinstance(high, int):
+        return (low + high) / 2
+    total = float(low) + float(high)
+    return total / 2 if isfinite(total) else float(low) / 2 + float(high) / 2
+
+
+def exact_sum(numbers: Sequence[Number]) -> Number:
+    """Integers sum exactly, also beyond 64 bits; with a float among them the exact sum is rounded once to float64."""
+    if not any(isinstance(number, float) for number in numbers):
+        return sum(numbers)
+    exact = sum(map(Fraction, numbers), Fraction(0))
+    try:
+        return float(exact)
+    except OverflowError:
+        return inf if exact > 0 else -inf
+
+
+def at_local_time(test: tree.TimeFilter, ts: int, context: tree.Context) -> bool:
+    """Whether an event happened at the hour or on the weekday asked for."""
+    local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ts)).astimezone(ZoneInfo(context.tz))
+    match test:
+        case tree.HourTest(first, last) if first < last:
+            return first <= local.hour < last
+        case tree.HourTest(first, last):
+            return local.hour >= first or local.hour < last
+        case tree.WeekdayTest(days):
+            return local.isoweekday() in days

@@ -99,6 +99,11 @@ def length_ms(duration: tree.Duration) -> int:
     return duration.amount * _ELAPSED[duration.unit] // timedelta(milliseconds=1)
 
 
+def earlier(duration: tree.Duration, context: tree.Context) -> int:
+    """T minus a duration."""
+    return _earlier(context.as_of_ms, duration, ZoneInfo(context.tz))
+
+
 def _is_date(moment: tree.Moment) -> bool:
     return "T" not in moment.iso
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -108,7 +109,13 @@ MOMENTS = tuple(
     )
 )
 PATTERNS = ("^a", "l+d", "o.d", "", "e$", "[0-9]", "ö", "(?:gold|a.b)")
-ONLY_IN_EXPRESSIONS = (tree.Measured.DAYS,)
+ONLY_IN_EXPRESSIONS = (
+    tree.Measured.DAYS,
+    tree.Measured.STREAK,
+    tree.Measured.DISTINCT,
+    tree.Measured.MEDIAN,
+    tree.Measured.P95,
+)
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
 
 
@@ -323,9 +330,26 @@ def windows(*, always: bool = True) -> st.SearchStrategy[tree.Window]:
     return _one_of(*[st.just(tree.Always())] * 8 * always, *forms)
 
 
+@cache
+def event_windows(*, always: bool = True) -> st.SearchStrategy[tree.Window]:
+    """Windows of predicates over events: those of everybody, and those that differ from user to user."""
+    names = st.sampled_from((EVENT_NAMES[:1], EVENT_NAMES[1:], (UNKNOWN_NAME,), (EVENT_NAMES[2],)))
+    every = windows(always=always)
+    first = st.builds(tree.WithinFirst, _durations("ms h d w"), names)
+    since = st.sampled_from((*ATTRIBUTE_NAMES, "since", "since", UNKNOWN_NAME)).map(tree.Since)
+    return _one_of(every, every, every, first, since)
+
+
+def _time_filters() -> st.SearchStrategy[tree.TimeFilter]:
+    hours = st.sampled_from(((0, 24), (0, 1), (9, 17), (22, 6), (23, 0), (1, 24), (12, 13)))
+    days = st.frozensets(st.integers(1, 7), min_size=1, max_size=5)
+    return _one_of(hours.map(lambda pair: tree.HourTest(*pair)), st.builds(tree.WeekdayTest, days))
+
+
 def filters(depth: int = 2) -> st.SearchStrategy[tree.Node]:
-    """Filters on an event's own properties."""
-    return _combined(_one_of(*[_tests(tree.PropertyTest, PROPERTY_NAMES)] * 4, distances("place")), depth)
+    """Filters on an event's own properties and time."""
+    tests = [_tests(tree.PropertyTest, PROPERTY_NAMES)] * 4
+    return _combined(_one_of(*tests, distances("place"), _time_filters()), depth)
 
 
 def _tests(kind: type[Any], names: Sequence[str]) -> st.SearchStrategy[Any]:
@@ -334,6 +358,7 @@ def _tests(kind: type[Any], names: Sequence[str]) -> st.SearchStrategy[Any]:
     return _one_of(*suited, *suited, st.builds(kind, st.sampled_from((*names, UNKNOWN_NAME)), conditions()))
 
 
+@cache
 def event_sets() -> st.SearchStrategy[tree.Events]:
     """E: one or several names, often with a filter."""
     single = [(name,) for name in EVENT_NAMES]
@@ -403,7 +428,12 @@ def sequences() -> st.SearchStrategy[tree.SequenceTest]:
 
 def _measures(functions: Sequence[tree.Measured]) -> st.SearchStrategy[tree.Measure]:
     plain = [function for function in functions if function not in tree.PROPERTY_MEASURES]
-    return st.builds(tree.Measure, st.sampled_from(plain), event_sets(), st.none(), windows())
+    of_property = [function for function in functions if function in tree.PROPERTY_MEASURES]
+    names = st.sampled_from((*PROPERTY_NAMES, "amount", "amount", UNKNOWN_NAME))
+    return _one_of(
+        st.builds(tree.Measure, st.sampled_from(plain), event_sets(), st.none(), event_windows()),
+        st.builds(tree.Measure, st.sampled_from(of_property), event_sets(), names, event_windows()),
+    )
 
 
 def _numbers() -> st.SearchStrategy[tree.Number]:
@@ -438,7 +468,7 @@ def predicates() -> st.SearchStrategy[tree.Node]:
         st.sampled_from(tree.Aggregate),
         names,
         event_sets(),
-        windows(),
+        event_windows(),
         comparisons(),
         literals("number"),
     )
@@ -448,11 +478,14 @@ def predicates() -> st.SearchStrategy[tree.Node]:
         attributes,
         aggregates,
         aggregates,
-        st.builds(tree.Did, event_sets(), windows()),
-        st.builds(tree.CountTest, event_sets(), windows(), comparisons(), thresholds, st.booleans()),
-        st.builds(tree.CountTest, event_sets(), windows(), comparisons(), thresholds),
-        st.builds(tree.OccurrenceTest, st.sampled_from(tree.Occurrence), event_sets(), windows(always=False)),
+        st.builds(tree.Did, event_sets(), event_windows()),
+        st.builds(tree.CountTest, event_sets(), event_windows(), comparisons(), thresholds, st.booleans()),
+        st.builds(tree.CountTest, event_sets(), event_windows(), comparisons(), thresholds),
+        st.builds(tree.OccurrenceTest, st.sampled_from(tree.Occurrence), event_sets(), event_windows(always=False)),
         expression_tests(),
+        expression_tests(),
+        st.builds(tree.RecencyTest, event_sets(), comparisons(), _durations(), event_windows()),
+        st.builds(tree.Inactive, _durations()),
         sequences(),
         sequences(),
         histories(),

@@ -45,6 +45,22 @@ def count_days_in_chunk(
 
 
 @kernel
+def longest_streaks(rows: U32, event_days: I64, last_day: I32, running: U32, longest: U32) -> None:
+    """longest[row] = most consecutive days with events; running[row] those up to last_day[row]. 12 bytes an event."""
+    for i in range(rows.shape[0]):
+        row, day = rows[i], event_days[i]
+        if day == last_day[row] and running[row] > 0:
+            continue
+        if day == last_day[row] + 1:
+            running[row] += np.uint32(1)
+        else:
+            running[row] = np.uint32(1)
+        last_day[row] = day
+        if running[row] > longest[row]:
+            longest[row] = running[row]
+
+
+@kernel
 def count_days(rows: U32, event_days: I64, last_day: I32, days: U32) -> None:
     """The same for events of any rows whose days are known; reads 12 bytes an event."""
     for i in range(rows.shape[0]):

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 from cdp_query import tree
 from cdp_query.errors import QuerySyntaxError
 from cdp_query.language import syntax
+from cdp_query.language.event_calls import EVENT_CALLS, TIME_CALLS, EventCalls
 from cdp_query.language.expressions import MEASURES, ExpressionBuilder
 from cdp_query.language.options import Options
 from cdp_query.language.profile_calls import HISTORY_CALLS, VALUE_CALLS, ProfileCalls
@@ -23,6 +24,7 @@ _FUNCTIONS: Final = (
     "did",
     *dict.fromkeys(("count", *_AGGREGATES, *MEASURES)),
     *_OCCURRENCES,
+    *EVENT_CALLS,
     "sequence",
     "funnel",
     "exists",
@@ -35,7 +37,7 @@ _FUNCTIONS: Final = (
     *HISTORY_CALLS,
     "in_segment",
 )
-_FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop", *VALUE_CALLS, *_ITEM_CALLS)
+_FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop", *TIME_CALLS, *VALUE_CALLS, *_ITEM_CALLS)
 
 
 class Builder:
@@ -44,6 +46,7 @@ class Builder:
     def __init__(self, text: str) -> None:
         self._text = text
         self._expressions = ExpressionBuilder(text, self._events)
+        self._event_calls = EventCalls(text, self._events)
 
     def question(self, parsed: syntax.Syntax) -> tree.Question:
         """A segment, or a report where the whole text is one."""
@@ -66,21 +69,21 @@ class Builder:
                 return self._predicate(operand, condition, in_filter=in_filter)
 
     def _predicate(
-        self,
-        operand: syntax.OperandSyntax,
-        condition: tree.Condition | syntax.CompareSyntax | None,
-        *,
-        in_filter: bool,
+        self, operand: syntax.OperandSyntax, condition: syntax.ConditionSyntax | None, *, in_filter: bool
     ) -> tree.Node:
-        calculated = isinstance(condition, syntax.CompareSyntax) or (
-            isinstance(operand, syntax.CallSyntax) and operand.name in _ONLY_MEASURED
-        )
         match operand:
-            case syntax.GroupSyntax():
+            case syntax.GroupSyntax() | syntax.DurationSyntax():
                 self._fail(operand.place, "what is true or false takes no further condition")
-            case syntax.NameSyntax() if not isinstance(condition, syntax.CompareSyntax):
+            case syntax.CallSyntax(name) if name in TIME_CALLS and in_filter:
+                return self._event_calls.time_filter(operand, condition)
+            case syntax.CallSyntax(name) if name in EVENT_CALLS and not in_filter:
+                return self._event_calls.build(operand, condition)
+        if isinstance(condition, syntax.SpanSyntax):
+            self._fail(condition.place, "only hour() lies in a range", "write between a and b")
+        if not isinstance(condition, syntax.CompareSyntax):
+            if isinstance(operand, syntax.NameSyntax):
                 return self._word(operand, condition, in_filter=in_filter)
-            case syntax.CallSyntax() if not calculated and not isinstance(condition, syntax.CompareSyntax):
+            if isinstance(operand, syntax.CallSyntax) and (in_filter or operand.name not in _ONLY_MEASURED):
                 return self._call(operand, condition, in_filter=in_filter)
         if in_filter:
             place = condition.right.place if isinstance(condition, syntax.CompareSyntax) else operand.place

@@ -22,9 +22,7 @@ class ExpressionBuilder:
     def __init__(self, text: str, events: EventReader) -> None:
         self._text, self._events = text, events
 
-    def test(
-        self, left: syntax.OperandSyntax, condition: tree.Condition | syntax.CompareSyntax | None
-    ) -> tree.ExpressionTest:
+    def test(self, left: syntax.OperandSyntax, condition: syntax.ConditionSyntax | None) -> tree.ExpressionTest:
         """left op right; fails where there is no such comparison of numbers."""
         self._check_size(left, condition.right if isinstance(condition, syntax.CompareSyntax) else None)
         if isinstance(condition, syntax.CompareSyntax | tree.Compare) and condition.ci:
@@ -66,6 +64,9 @@ class ExpressionBuilder:
             case syntax.NameSyntax(name):
                 hint = "a string stands in double quotes; an attribute is compared with a literal"
                 self._fail(operand.place, f"{name!r} is no value to compare or calculate with", hint)
+            case syntax.DurationSyntax(duration):
+                hint = 'what is compared with a duration is recency("Buy")'
+                self._fail(operand.place, f"{duration} is no number", hint)
         self._fail(operand.place, "a condition gives no number to calculate with")
 
     def _measure(self, call: syntax.CallSyntax) -> tree.Measure:

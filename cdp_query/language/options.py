@@ -22,6 +22,8 @@ _WINDOWS: Final = (
     "more_than_ago",
     "this",
     "previous",
+    "of_first",
+    "since",
 )
 _MOMENT: Final = "a date such as 2026-01-31"
 _DURATION: Final = "a duration such as 30d"
@@ -50,6 +52,8 @@ class Options:
         if not names:
             return tree.Always()
         first = self._given[names[0]]
+        if names == ["of_first"]:
+            return self._within_first(first)
         if sorted(names) == ["from", "to"]:
             return tree.FromTo(self._moment("from"), self._moment("to"))
         if len(names) > 1:
@@ -66,6 +70,8 @@ class Options:
                 return tree.Last(self._required_duration("last"))
             case "last_calendar":
                 return tree.LastCalendar(self._required_duration("last_calendar"))
+            case "since":
+                return self._since(self._given.pop("since"))
             case "more_than_ago":
                 return tree.MoreThanAgo(self._required_duration("more_than_ago"))
         return self._other_window(first)
@@ -143,6 +149,25 @@ class Options:
             case (tree.Moment() as start, tree.Moment() as end):
                 return tree.FromTo(start, end)
         self._fail(option.place, "'during' takes two dates, as in during: 2026-01-01..2026-01-31")
+
+    def _within_first(self, option: OptionSyntax) -> tree.Window:
+        del self._given["of_first"]
+        if "within" not in self._given:
+            self._fail(option.place, "'of_first' needs 'within' as well", 'as in within: 7d, of_first: "Signup"')
+        match option.values:
+            case (str() as name,):
+                names: tuple[tree.Literal, ...] = (name,)
+            case (tuple() as names,) if all(isinstance(name, str) for name in names):
+                pass
+            case _:
+                self._fail(option.place, "'of_first' takes event names in quotes", 'as in of_first: "Signup"')
+        return tree.WithinFirst(self._required_duration("within"), tuple(map(str, names)))
+
+    def _since(self, option: OptionSyntax) -> tree.Window:
+        match option.values:
+            case (NameSyntax(name=name),) | (str() as name,):
+                return tree.Since(name)
+        self._fail(option.place, "'since' takes the name of an attribute", "for a date write after: or from:")
 
     def _moment(self, name: str) -> tree.Moment:
         option = self._given.pop(name)

@@ -230,7 +230,11 @@ class _Shapes(lark.Transformer[Anything, Anything]):
         return syntax.NumberSyntax(_value(token), _place(token))
 
     def word(self, token: lark.Token) -> Anything:
-        return _value(token)
+        value = _value(token)
+        return syntax.DurationSyntax(value, _place(token)) if isinstance(value, tree.Duration) else value
+
+    def span(self, negated: Anything, first: lark.Token, last: lark.Token) -> Anything:
+        return syntax.SpanSyntax(_integer(first), _integer(last), negated is not None, _place(first))
 
     def name(self, token: lark.Token) -> Anything:
         return _value(token)

@@ -70,6 +70,14 @@ def _node(node: tree.Node) -> str:
             return f"{occurrence.value}({_arguments(events, None, window)})"
         case tree.ExpressionTest(left, op, right):
             return f"{_expression(left)} {op.value} {_expression(right)}"
+        case tree.RecencyTest(events, op, duration, window):
+            return f"recency({_arguments(events, None, window)}) {op.value} {duration}"
+        case tree.Inactive(duration):
+            return f"inactive({duration})"
+        case tree.HourTest(first, last):
+            return f"hour() in {first}..{last}"
+        case tree.WeekdayTest(days):
+            return f"weekday() in {_list(tuple(tree.WEEKDAYS[day - 1] for day in sorted(days)))}"
         case tree.SequenceTest():
             return _sequence("sequence", node)
         case tree.DistanceTest(name, latitude, longitude, op, metres):
@@ -258,3 +266,7 @@ def _window(window: tree.Window) -> list[str]:
             return [f"this: {unit}"]
         case tree.Previous(unit):
             return [f"previous: {unit}"]
+        case tree.WithinFirst(duration, names):
+            return [f"within: {duration}", f"of_first: {_names(names)}"]
+        case tree.Since(attribute):
+            return [f"since: {_word(attribute)}"]

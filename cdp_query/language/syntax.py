@@ -86,6 +86,14 @@ class CalculationSyntax:
 
 
 @dataclass(frozen=True, slots=True)
+class DurationSyntax:
+    """A duration that something is compared with."""
+
+    value: Duration
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class GroupSyntax:
     """Something true or false in parentheses where a value may stand."""
 
@@ -93,7 +101,7 @@ class GroupSyntax:
     place: Place
 
 
-OperandSyntax = NameSyntax | CallSyntax | NumberSyntax | CalculationSyntax | GroupSyntax
+OperandSyntax = NameSyntax | CallSyntax | NumberSyntax | CalculationSyntax | DurationSyntax | GroupSyntax
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +114,24 @@ class CompareSyntax:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanSyntax:
+    """in first..last, or not in."""
+
+    first: int
+    last: int
+    negated: bool
+    place: Place
+
+
+ConditionSyntax = Condition | CompareSyntax | SpanSyntax
+
+
+@dataclass(frozen=True, slots=True)
 class PredicateSyntax:
     """An operand with a condition, or alone."""
 
     operand: OperandSyntax
-    condition: Condition | CompareSyntax | None
+    condition: ConditionSyntax | None
 
 
 @dataclass(frozen=True, slots=True)

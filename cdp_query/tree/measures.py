@@ -16,9 +16,17 @@ class Measured(enum.Enum):
 
     COUNT = "count"
     DAYS = "days"
+    STREAK = "streak"
+    DISTINCT = "distinct"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    MEDIAN = "median"
+    P95 = "p95"
 
 
-PROPERTY_MEASURES: Final = frozenset[Measured]()
+PROPERTY_MEASURES: Final = frozenset(Measured) - {Measured.COUNT, Measured.DAYS, Measured.STREAK}
 
 
 @dataclass(frozen=True, slots=True)

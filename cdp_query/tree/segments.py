@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from cdp_query.tree.conditions import Condition, Duration, Op
+from cdp_query.tree.event_tests import EventTest, TimeFilter
 from cdp_query.tree.events import Events
 from cdp_query.tree.measures import ExpressionTest
 from cdp_query.tree.profiles import BucketTest, DistanceTest, HistoryTest
@@ -140,6 +141,8 @@ Node = (
     | AggregateTest
     | OccurrenceTest
     | ExpressionTest
+    | EventTest
+    | TimeFilter
     | SequenceTest
     | DistanceTest
     | BucketTest

@@ -87,4 +87,21 @@ class Previous:
     unit: str  # one of CALENDAR_UNITS
 
 
-Window = Always | FromTo | Before | After | Last | LastCalendar | DaysAgo | Ago | MoreThanAgo | This | Previous
+@dataclass(frozen=True, slots=True)
+class WithinFirst:
+    """[t0, t0 + duration] from the user's first event of these names; nothing for users without one."""
+
+    duration: Duration
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """[the time in the user's attribute, T]; nothing where it is not set to a time."""
+
+    attribute: str
+
+
+UserWindow = WithinFirst | Since
+FixedWindow = Always | FromTo | Before | After | Last | LastCalendar | DaysAgo | Ago | MoreThanAgo | This | Previous
+Window = FixedWindow | UserWindow

@@ -17,6 +17,21 @@ from cdp_router.wire.windows import from_window, to_window
 MEASURES: Final = {
     tree.Measured.COUNT: pb.MEASURE_FUNCTION_COUNT,
     tree.Measured.DAYS: pb.MEASURE_FUNCTION_DAYS,
+    tree.Measured.STREAK: pb.MEASURE_FUNCTION_STREAK,
+    tree.Measured.DISTINCT: pb.MEASURE_FUNCTION_DISTINCT,
+    tree.Measured.SUM: pb.MEASURE_FUNCTION_SUM,
+    tree.Measured.AVG: pb.MEASURE_FUNCTION_AVG,
+    tree.Measured.MIN: pb.MEASURE_FUNCTION_MIN,
+    tree.Measured.MAX: pb.MEASURE_FUNCTION_MAX,
+    tree.Measured.MEDIAN: pb.MEASURE_FUNCTION_MEDIAN,
+    tree.Measured.P95: pb.MEASURE_FUNCTION_P95,
+}
+# One of these against a number is the older, simpler test of the contract.
+_AGGREGATES: Final = {
+    tree.Measured.SUM: tree.Aggregate.SUM,
+    tree.Measured.AVG: tree.Aggregate.AVG,
+    tree.Measured.MIN: tree.Aggregate.MIN,
+    tree.Measured.MAX: tree.Aggregate.MAX,
 }
 _ARITHMETIC: Final = {
     tree.ArithmeticOp.ADD: pb.ARITHMETIC_OPERATOR_ADD,
@@ -36,13 +51,15 @@ def to_expression_test(node: tree.ExpressionTest, to_events: ToEvents) -> pb.Exp
 
 
 def from_expression_test(message: pb.ExpressionTest, path: str, from_events: FromEvents) -> tree.Node:
-    """Comparison of a message; one count against a number is the count test it says."""
+    """Comparison of a message; one count or sum against a number is the test of its own that it says."""
     left = _expression(message.left, f"{path}.left", from_events)
     op = known(OPERATORS, message.operator, f"{path}.operator")
     right = _expression(message.right, f"{path}.right", from_events)
     match left, right:
         case tree.Measure(tree.Measured.COUNT, events, None, window), tree.Number(value):
             return tree.CountTest(events, window, op, value)
+        case tree.Measure(function, events, str() as name, window), tree.Number(value) if function in _AGGREGATES:
+            return tree.AggregateTest(_AGGREGATES[function], name, events, window, op, value)
     return tree.ExpressionTest(left, op, right)
 
 

@@ -18,6 +18,7 @@ from cdp_router.wire.conditions import (
     to_literal,
 )
 from cdp_router.wire.enums import known
+from cdp_router.wire.event_tests import from_event_test, from_time_filter, to_event_test, to_time_filter
 from cdp_router.wire.expressions import from_expression_test, to_expression_test
 from cdp_router.wire.profiles import from_distance, from_profile_segment, to_distance, to_profile_segment
 from cdp_router.wire.windows import from_span, from_window, to_span, to_window
@@ -83,6 +84,10 @@ def to_segment(node: tree.Node) -> pb.Segment:
             | tree.ValueAtTest()
         ):
             return to_profile_segment(node)
+        case tree.RecencyTest() | tree.Inactive():
+            return to_event_test(node, _to_events)
+        case tree.HourTest() | tree.WeekdayTest():
+            raise RequestInvalid("segment", "a test of the hour or weekday stands outside of an event filter")
         case tree.ExpressionTest():
             return pb.Segment(expression=to_expression_test(node, _to_events))
         case tree.InSegment(name, version):
@@ -150,7 +155,8 @@ def from_segment(message: pb.Segment, path: str = "segment", depth: int = 0) -> 
             return tree.SequenceTest(*_from_steps(message.sequence, f"{path}.sequence"))
         case "expression":
             return from_expression_test(message.expression, f"{path}.expression", _from_events)
-    return from_profile_segment(message, path) or _from_event_segment(message, path)
+    event_test = from_event_test(message, path, _from_events)
+    return event_test or from_profile_segment(message, path) or _from_event_segment(message, path)
 
 
 def _from_event_segment(message: pb.Segment, path: str) -> tree.Node:
@@ -230,6 +236,8 @@ def _to_filter(node: tree.Node) -> pb.Filter:
             return pb.Filter(negation=_to_filter(item))
         case tree.DistanceTest():
             return pb.Filter(distance=to_distance(node))
+        case tree.HourTest() | tree.WeekdayTest():
+            return to_time_filter(node)
         case tree.PropertyTest(name, condition):
             return pb.Filter(property=pb.PropertyTest(name=name, condition=to_condition(condition)))
     raise RequestInvalid("events.where", f"{type(node).__name__} cannot stand in an event filter")
@@ -247,6 +255,8 @@ def _from_filter(message: pb.Filter, path: str, depth: int) -> tree.Node:
             return tree.Not(_from_filter(message.negation, f"{path}.negation", depth + 1))
         case "distance":
             return from_distance(message.distance, f"{path}.distance")
+        case "hour" | "weekday":
+            return from_time_filter(message, path)
         case "property":
             _named(message.property.name, f"{path}.property.name")
             return tree.PropertyTest(

@@ -65,6 +65,10 @@ def to_window(window: tree.Window) -> pb.Window | None:
             return pb.Window(this=_CALENDAR[unit])
         case tree.Previous(unit):
             return pb.Window(previous=_CALENDAR[unit])
+        case tree.WithinFirst(duration, names):
+            return pb.Window(within_first=pb.WithinFirst(duration=to_span(duration), names=names))
+        case tree.Since(attribute):
+            return pb.Window(since=attribute)
 
 
 def from_window(message: pb.Window, path: str) -> tree.Window:
@@ -94,4 +98,13 @@ def from_window(message: pb.Window, path: str) -> tree.Window:
             return tree.This(known(_CALENDAR, message.this, f"{path}.this"))
         case "previous":
             return tree.Previous(known(_CALENDAR, message.previous, f"{path}.previous"))
+        case "within_first":
+            first = message.within_first
+            if not first.names or not all(first.names):
+                raise RequestInvalid(f"{path}.within_first.names", "at least one event name, none of them empty")
+            return tree.WithinFirst(from_span(first.duration, f"{path}.within_first.duration"), tuple(first.names))
+        case "since":
+            if not message.since:
+                raise RequestInvalid(f"{path}.since", "must not be empty")
+            return tree.Since(message.since)
     return tree.Always()

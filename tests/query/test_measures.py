@@ -116,3 +116,45 @@ def test_a_stray_event_of_long_ago_does_not_change_the_days_of_others() -> None:
     times = np.array([-62_000_000_000_000, 0, DAY_MS, DAY_MS + 5, 1_774_746_000_000])
     alone = [days_of(times[i : i + 1], "Europe/Berlin")[0] for i in range(times.shape[0])]
     assert days_of(times, "Europe/Berlin").tolist() == alone
+
+
+def bought(*amounts: object) -> list[Record]:
+    return [Event(user("ann"), "Buy", ms("2026-03-01T10:00:00Z") + n, {"p": value}) for n, value in enumerate(amounts)]
+
+
+def test_the_95th_percentile_is_the_least_value_that_95_percent_do_not_exceed() -> None:
+    assert holds('p95("Buy".p) = 19', bought(*range(1, 21)))
+    assert holds('p95("Buy".p) = 20', bought(*range(1, 22)))
+    assert holds('p95("Buy".p) = 7', bought(7))
+
+
+def test_the_median_of_an_even_count_is_the_mean_of_the_middle_two() -> None:
+    assert holds('median("Buy".p) = 2', bought(3, 1, 2))
+    assert holds('median("Buy".p) = 2.5', bought(4, 3, 1, 2))
+    assert holds('median("Buy".p) = 9007199254740993', bought(9007199254740993, 9007199254740993))
+    # The exact mean is 2**62 + 512.5: just above the middle of two float64 values.
+    assert holds(f'median("Buy".p) = {float(2**62 + 1024)!r}', bought(2**62 + 512, 2**62 + 513))
+
+
+@pytest.mark.parametrize("function", ["median", "p95", "min", "max", "avg"])
+def test_what_has_no_numbers_is_undefined(function: str) -> None:
+    for op in ("=", "!=", "<", ">"):
+        assert not holds(f'{function}("Buy".p) {op} 0 * count("Buy")', bought("a", True, None))
+    assert holds('sum("Buy".p) = 0 * count("Buy")', bought("a"))
+
+
+def test_different_values_of_all_types_are_told_apart() -> None:
+    assert holds('distinct("Buy".p) = 2', bought("a", "b", "a", None))
+    assert holds('distinct("Buy".p) = 1', bought(1, 1.0, 1))
+    assert holds('distinct("Buy".p) = 4', bought(1, True, "1", [1]))
+    assert holds('distinct("Buy".p) = 0', bought(None))
+
+
+def test_a_streak_is_the_longest_run_of_local_dates() -> None:
+    days = ["2026-03-01", "2026-03-02", "2026-03-03", "2026-03-05", "2026-03-06"]
+    records = events("ann", "Open", *[f"{day}T23:30:00Z" for day in days])
+    assert holds('streak("Open") = 3', records)
+    assert holds('streak("Open", after: 2026-03-03) = 2', records)
+    across = events("ann", "Open", "2026-03-01T23:30:00Z", "2026-03-02T00:30:00Z")
+    assert holds('streak("Open") = 2', across)
+    assert holds('streak("Open") = 1', across, "Europe/Berlin")

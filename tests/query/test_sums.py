@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cdp_query import tree
 from cdp_query.kernels.exact_sum import exact_sums
 from cdp_query.tree import Aggregate, Op
-from tests.oracle import exact_sum
+from tests.oracle_events import exact_sum
 from tests.raw_records import Change, Event, user
 from tests.shards import Shards
 

@@ -184,6 +184,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (_compared(_MEASURE, _MEASURE, {"operation": 0}), "segment.expression.left.terms[2].operation"),
     (_compared(_MEASURE, operator=None), "segment.expression.operator"),
     (_compared(_MEASURE, right=None), "segment.expression.right.terms"),
+    (_did(window={"within_first": {"duration": _DAY}}), "segment.did.window.within_first.names"),
+    (_did(window={"within_first": {"names": ["A", ""]}}), "segment.did.window.within_first.names"),
+    (_did(window={"within_first": {"names": ["A"]}}), "segment.did.window.within_first.duration.unit"),
+    (_did(window={"since": ""}), "segment.did.window.since"),
+    (_where(weekday={}), "segment.did.events.where.weekday.days"),
+    (_where(weekday={"days": ["8"]}), "segment.did.events.where.weekday.days"),
+    ({"segment": {"recency": {"operator": 1, "duration": _DAY}}}, "segment.recency.events.names"),
+    ({"segment": {"recency": {"events": _VIEW, "duration": _DAY}}}, "segment.recency.operator"),
+    ({"segment": {"recency": {"events": _VIEW, "operator": 1}}}, "segment.recency.duration.unit"),
+    ({"segment": {"inactive": {}}}, "segment.inactive.duration.unit"),
     ({"funnel": {"steps": [{}]}}, "funnel.steps[0].names"),
     ({"funnel": {"steps": [_VIEW, _VIEW], "within": {"amount": "1"}}}, "funnel.within.unit"),
     ({"funnel": {"steps": [_VIEW, _VIEW], "window": {"last": {}}}}, "funnel.window.last.unit"),
@@ -194,6 +204,9 @@ def test_one_count_against_a_number_is_the_count_test_it_says() -> None:
     message = _compared({"measure": {"function": "MEASURE_FUNCTION_COUNT", "events": _VIEW}})
     question = from_question(json_format.ParseDict(message, pb.Question()))
     assert question == tree.CountTest(tree.Events(("View",)), tree.ALWAYS, tree.Op.GE, 1)
+    message = _compared({"measure": {"function": "MEASURE_FUNCTION_SUM", "events": _VIEW, "property": "p"}})
+    question = from_question(json_format.ParseDict(message, pb.Question()))
+    assert question == tree.AggregateTest(tree.Aggregate.SUM, "p", tree.Events(("View",)), tree.ALWAYS, tree.Op.GE, 1)
 
 
 @pytest.mark.parametrize(("question", "path"), BAD, ids=[f"{number}-{path}" for number, (_, path) in enumerate(BAD)])

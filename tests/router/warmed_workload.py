@@ -78,6 +78,8 @@ _PROFILE_QUESTIONS = (
     'value_at(plan, 60d) = "gold"',
 )
 _WINDOWS = (
+    'within: 30d, of_first: "View"',
+    "since: p",
     "last: 3d",
     "last: 400d",
     "last_calendar: 2w",
@@ -114,9 +116,14 @@ def _questions() -> list[str]:
         questions += [
             f"did({ev}, {window})", f"count({ev}, {window}) >= 2", f'count(["View", "Buy"], {window}) = 0',
             f"sum({ev}.n, {window}) > 1", f"first_time({ev}, {window})", f"last_time({ev}, p > 1, {window})",
-            f'sequence({ev} -> "Buy", within: 2d, {window})', f"days({ev}, {window}) >= 2",
+            f"days({ev}, {window}) >= 2",
+            f"streak({ev}, {window}) >= 2", f'recency({ev}, p > 1, {window}) > 3d', f'distinct({ev}.p, {window}) > 1',
+            f'median({ev}.mixed, {window}) < p95({ev}.n) + avg({ev}.price)', f'min({ev}.p, {window}) < max({ev}.n)',
             f'days({ev}, p > 1, {window}) < 3 * count("Buy") - days(["View", "Buy"])',
         ]  # fmt: skip
+        if "of_first" not in window and "since" not in window:
+            questions.append(f'sequence({ev} -> "Buy", within: 2d, {window})')
+    questions += ["inactive(9d)", f'did({ev}, hour() in 9..17, weekday() in ["sat", "sun"])']
     for aggregate in ("sum", "min", "max", "avg"):
         for name in ("n", "p", "price", "text", "mixed", "never"):
             questions.append(f"{aggregate}({ev}.{name}) > 1")

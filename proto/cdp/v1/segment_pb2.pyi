@@ -234,6 +234,17 @@ class _MeasureFunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Measu
     MEASURE_FUNCTION_COUNT: _MeasureFunction.ValueType  # 1
     MEASURE_FUNCTION_DAYS: _MeasureFunction.ValueType  # 2
     """Different local dates."""
+    MEASURE_FUNCTION_STREAK: _MeasureFunction.ValueType  # 3
+    """Most consecutive local dates."""
+    MEASURE_FUNCTION_DISTINCT: _MeasureFunction.ValueType  # 4
+    """The others are of a property. Different values, of any type."""
+    MEASURE_FUNCTION_SUM: _MeasureFunction.ValueType  # 5
+    MEASURE_FUNCTION_AVG: _MeasureFunction.ValueType  # 6
+    MEASURE_FUNCTION_MIN: _MeasureFunction.ValueType  # 7
+    MEASURE_FUNCTION_MAX: _MeasureFunction.ValueType  # 8
+    MEASURE_FUNCTION_MEDIAN: _MeasureFunction.ValueType  # 9
+    MEASURE_FUNCTION_P95: _MeasureFunction.ValueType  # 10
+    """The least value that at least 95 % of the values do not exceed."""
 
 class MeasureFunction(_MeasureFunction, metaclass=_MeasureFunctionEnumTypeWrapper): ...
 
@@ -241,6 +252,17 @@ MEASURE_FUNCTION_UNSPECIFIED: MeasureFunction.ValueType  # 0
 MEASURE_FUNCTION_COUNT: MeasureFunction.ValueType  # 1
 MEASURE_FUNCTION_DAYS: MeasureFunction.ValueType  # 2
 """Different local dates."""
+MEASURE_FUNCTION_STREAK: MeasureFunction.ValueType  # 3
+"""Most consecutive local dates."""
+MEASURE_FUNCTION_DISTINCT: MeasureFunction.ValueType  # 4
+"""The others are of a property. Different values, of any type."""
+MEASURE_FUNCTION_SUM: MeasureFunction.ValueType  # 5
+MEASURE_FUNCTION_AVG: MeasureFunction.ValueType  # 6
+MEASURE_FUNCTION_MIN: MeasureFunction.ValueType  # 7
+MEASURE_FUNCTION_MAX: MeasureFunction.ValueType  # 8
+MEASURE_FUNCTION_MEDIAN: MeasureFunction.ValueType  # 9
+MEASURE_FUNCTION_P95: MeasureFunction.ValueType  # 10
+"""The least value that at least 95 % of the values do not exceed."""
 Global___MeasureFunction: _TypeAlias = MeasureFunction  # noqa: Y015
 
 class _ArithmeticOperator:
@@ -710,6 +732,32 @@ class Ago(_message.Message):
 Global___Ago: _TypeAlias = Ago  # noqa: Y015
 
 @_typing.final
+class WithinFirst(_message.Message):
+    """[t0, t0 + duration] from the user's first event of these names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DURATION_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def duration(self) -> Global___TimeSpan: ...
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        duration: Global___TimeSpan | None = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithinFirst: _TypeAlias = WithinFirst  # noqa: Y015
+
+@_typing.final
 class Window(_message.Message):
     """When events count; unset: everything up to the instant of the question, T."""
 
@@ -725,11 +773,15 @@ class Window(_message.Message):
     MORE_THAN_AGO_FIELD_NUMBER: _builtins.int
     THIS_FIELD_NUMBER: _builtins.int
     PREVIOUS_FIELD_NUMBER: _builtins.int
+    WITHIN_FIRST_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
     before: _builtins.str
     after: _builtins.str
     days_ago: _builtins.int
     this: Global___CalendarUnit.ValueType
     previous: Global___CalendarUnit.ValueType
+    since: _builtins.str
+    """From the time in this attribute up to T."""
     @_builtins.property
     def from_to(self) -> Global___FromTo: ...
     @_builtins.property
@@ -740,6 +792,8 @@ class Window(_message.Message):
     def ago(self) -> Global___Ago: ...
     @_builtins.property
     def more_than_ago(self) -> Global___TimeSpan: ...
+    @_builtins.property
+    def within_first(self) -> Global___WithinFirst: ...
     def __init__(
         self,
         *,
@@ -753,12 +807,14 @@ class Window(_message.Message):
         more_than_ago: Global___TimeSpan | None = ...,
         this: Global___CalendarUnit.ValueType = ...,
         previous: Global___CalendarUnit.ValueType = ...,
+        within_first: Global___WithinFirst | None = ...,
+        since: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "ago", b"ago", "before", b"before", "days_ago", b"days_ago", "form", b"form", "from_to", b"from_to", "last", b"last", "last_calendar", b"last_calendar", "more_than_ago", b"more_than_ago", "previous", b"previous", "this", b"this"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "ago", b"ago", "before", b"before", "days_ago", b"days_ago", "form", b"form", "from_to", b"from_to", "last", b"last", "last_calendar", b"last_calendar", "more_than_ago", b"more_than_ago", "previous", b"previous", "since", b"since", "this", b"this", "within_first", b"within_first"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "ago", b"ago", "before", b"before", "days_ago", b"days_ago", "form", b"form", "from_to", b"from_to", "last", b"last", "last_calendar", b"last_calendar", "more_than_ago", b"more_than_ago", "previous", b"previous", "this", b"this"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "ago", b"ago", "before", b"before", "days_ago", b"days_ago", "form", b"form", "from_to", b"from_to", "last", b"last", "last_calendar", b"last_calendar", "more_than_ago", b"more_than_ago", "previous", b"previous", "since", b"since", "this", b"this", "within_first", b"within_first"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["from_to", "before", "after", "last", "last_calendar", "days_ago", "ago", "more_than_ago", "this", "previous"]  # noqa: Y015
+    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["from_to", "before", "after", "last", "last_calendar", "days_ago", "ago", "more_than_ago", "this", "previous", "within_first", "since"]  # noqa: Y015
     _WhichOneofArgType_form: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_form) -> _WhichOneofReturnType_form | None: ...
 
@@ -774,6 +830,8 @@ class Filter(_message.Message):
     ANY_FIELD_NUMBER: _builtins.int
     NEGATION_FIELD_NUMBER: _builtins.int
     PROPERTY_FIELD_NUMBER: _builtins.int
+    HOUR_FIELD_NUMBER: _builtins.int
+    WEEKDAY_FIELD_NUMBER: _builtins.int
     DISTANCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def all(self) -> Global___Filters: ...
@@ -784,6 +842,10 @@ class Filter(_message.Message):
     @_builtins.property
     def property(self) -> Global___PropertyTest: ...
     @_builtins.property
+    def hour(self) -> Global___HourTest: ...
+    @_builtins.property
+    def weekday(self) -> Global___WeekdayTest: ...
+    @_builtins.property
     def distance(self) -> Global___DistanceTest: ...
     def __init__(
         self,
@@ -792,17 +854,65 @@ class Filter(_message.Message):
         any: Global___Filters | None = ...,
         negation: Global___Filter | None = ...,
         property: Global___PropertyTest | None = ...,
+        hour: Global___HourTest | None = ...,
+        weekday: Global___WeekdayTest | None = ...,
         distance: Global___DistanceTest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "distance", b"distance", "negation", b"negation", "node", b"node", "property", b"property"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "distance", b"distance", "hour", b"hour", "negation", b"negation", "node", b"node", "property", b"property", "weekday", b"weekday"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "distance", b"distance", "negation", b"negation", "node", b"node", "property", b"property"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "distance", b"distance", "hour", b"hour", "negation", b"negation", "node", b"node", "property", b"property", "weekday", b"weekday"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "property", "distance"]  # noqa: Y015
+    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "property", "hour", "weekday", "distance"]  # noqa: Y015
     _WhichOneofArgType_node: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_node) -> _WhichOneofReturnType_node | None: ...
 
 Global___Filter: _TypeAlias = Filter  # noqa: Y015
+
+@_typing.final
+class HourTest(_message.Message):
+    """A local hour in [first, last), which may wrap midnight."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    last: _builtins.int
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HourTest: _TypeAlias = HourTest  # noqa: Y015
+
+@_typing.final
+class WeekdayTest(_message.Message):
+    """Local days of the week, Monday being 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def days(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        days: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WeekdayTest: _TypeAlias = WeekdayTest  # noqa: Y015
 
 @_typing.final
 class Filters(_message.Message):
@@ -1390,6 +1500,61 @@ class ExpressionTest(_message.Message):
 Global___ExpressionTest: _TypeAlias = ExpressionTest  # noqa: Y015
 
 @_typing.final
+class RecencyTest(_message.Message):
+    """T minus the time of the last such event; never done is infinitely long ago."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    operator: Global___ComparisonOperator.ValueType
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def duration(self) -> Global___TimeSpan: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    def __init__(
+        self,
+        *,
+        events: Global___EventSet | None = ...,
+        operator: Global___ComparisonOperator.ValueType = ...,
+        duration: Global___TimeSpan | None = ...,
+        window: Global___Window | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "events", b"events", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "events", b"events", "operator", b"operator", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecencyTest: _TypeAlias = RecencyTest  # noqa: Y015
+
+@_typing.final
+class Inactive(_message.Message):
+    """No event of any name in (T - duration, T]."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DURATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def duration(self) -> Global___TimeSpan: ...
+    def __init__(
+        self,
+        *,
+        duration: Global___TimeSpan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Inactive: _TypeAlias = Inactive  # noqa: Y015
+
+@_typing.final
 class Everyone(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1466,6 +1631,8 @@ class Segment(_message.Message):
     OCCURRENCE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     EXPRESSION_FIELD_NUMBER: _builtins.int
+    RECENCY_FIELD_NUMBER: _builtins.int
+    INACTIVE_FIELD_NUMBER: _builtins.int
     DISTANCE_FIELD_NUMBER: _builtins.int
     BUCKET_FIELD_NUMBER: _builtins.int
     WAS_FIELD_NUMBER: _builtins.int
@@ -1496,6 +1663,10 @@ class Segment(_message.Message):
     @_builtins.property
     def expression(self) -> Global___ExpressionTest: ...
     @_builtins.property
+    def recency(self) -> Global___RecencyTest: ...
+    @_builtins.property
+    def inactive(self) -> Global___Inactive: ...
+    @_builtins.property
     def distance(self) -> Global___DistanceTest: ...
     @_builtins.property
     def bucket(self) -> Global___BucketTest: ...
@@ -1523,6 +1694,8 @@ class Segment(_message.Message):
         occurrence: Global___OccurrenceTest | None = ...,
         sequence: Global___Steps | None = ...,
         expression: Global___ExpressionTest | None = ...,
+        recency: Global___RecencyTest | None = ...,
+        inactive: Global___Inactive | None = ...,
         distance: Global___DistanceTest | None = ...,
         bucket: Global___BucketTest | None = ...,
         was: Global___WasTest | None = ...,
@@ -1531,11 +1704,11 @@ class Segment(_message.Message):
         value_at: Global___ValueAtTest | None = ...,
         named: Global___SegmentReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "named", b"named", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "inactive", b"inactive", "named", b"named", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "recency", b"recency", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "named", b"named", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "inactive", b"inactive", "named", b"named", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "recency", b"recency", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "everyone", "attribute", "did", "count", "aggregate", "occurrence", "sequence", "expression", "distance", "bucket", "was", "changed", "unchanged", "value_at", "named"]  # noqa: Y015
+    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "everyone", "attribute", "did", "count", "aggregate", "occurrence", "sequence", "expression", "recency", "inactive", "distance", "bucket", "was", "changed", "unchanged", "value_at", "named"]  # noqa: Y015
     _WhichOneofArgType_node: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_node) -> _WhichOneofReturnType_node | None: ...
 
