@@ -92,7 +92,17 @@ class Binder:
                 raise QueryInvalid(f"the segment {name!r} was not written out; only a router knows named segments")
             case tree.HourTest() | tree.WeekdayTest():
                 raise QueryInvalid("hour and weekday are of an event; they stand in event filters")
-            case tree.RecencyTest() | tree.Inactive():
+            case (
+                tree.RecencyTest()
+                | tree.Inactive()
+                | tree.EdgeValueTest()
+                | tree.NthTest()
+                | tree.MostlyTest()
+                | tree.ShareTest()
+                | tree.RegularlyTest()
+                | tree.StoppedTest()
+                | tree.ResumedTest()
+            ):
                 return bind_event_test(node, own, self._binding(schema))
             case tree.PropertyTest(name):
                 raise QueryInvalid(f"{name!r} is a property test outside of an event filter; use an attribute test")
@@ -144,7 +154,14 @@ class Binder:
         )
 
     def _binding(self, schema: SchemaReading) -> Binding:
-        return Binding(self.context, schema, lambda events: self._events(events, schema), self._interval, self._matcher)
+        return Binding(
+            self.context,
+            schema,
+            lambda events: self._events(events, schema),
+            self._interval,
+            self._matcher,
+            lambda where: self._filter(where, schema),
+        )
 
     def _events(self, events: tree.Events, schema: SchemaReading) -> BoundEvents:
         names = (schema.events.get(name) for name in dict.fromkeys(events.names))
@@ -215,6 +232,14 @@ def names_of(question: tree.Question) -> Names:
             | tree.RecencyTest(events=events, window=window)
         ):
             return _names_of_events(events).merge(_names_of_window(window))
+        case tree.EdgeValueTest() | tree.MostlyTest() | tree.ShareTest():
+            names = _names_of_events(question.events).merge(_names_of_window(question.window))
+            return names.merge(Names(properties=frozenset({question.property})))
+        case tree.NthTest(events, _, where, window):
+            names = _names_of_events(events).merge(_names_of_window(window))
+            return names if where is None else names.merge(names_of(where))
+        case tree.RegularlyTest(events) | tree.StoppedTest(events) | tree.ResumedTest(events):
+            return _names_of_events(events)
         case tree.ExpressionTest(left, _, right):
             return _names_of_expression(left).merge(_names_of_expression(right))
     return Names()

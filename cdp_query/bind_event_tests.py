@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from cdp_query import bound, tree
 from cdp_query.binding import Binding
-from cdp_query.bound_event_tests import BoundRecency, BoundUserOccurrence
-from cdp_query.bound_events import BoundEvents, FilterHours, FilterWeekdays
+from cdp_query.bound_event_tests import (
+    BoundEdgeValue,
+    BoundMostly,
+    BoundNth,
+    BoundPhases,
+    BoundRecency,
+    BoundRegularly,
+    BoundShare,
+    BoundUserOccurrence,
+)
+from cdp_query.bound_events import BoundEvents, BoundProperty, FilterAll, FilterHours, FilterWeekdays, conjuncts
 from cdp_query.errors import QueryInvalid
+from cdp_query.limits import REGULARLY_PERIODS_MAX
+from cdp_query.matchers import Matcher
 from cdp_query.ranges import Range
-from cdp_query.windows import minus, resolve, zone
+from cdp_query.windows import Interval, complete_periods, minus, resolve, zone
 from cdp_store.limits import TIME_MIN_MS
 from cdp_store.values import to_datetime, to_ms
 
@@ -31,6 +44,58 @@ def bind_event_test(node: tree.EventTest, own: int, binding: Binding) -> bound.B
             everything = BoundEvents(tuple(sorted(binding.schema.events.values())), None)
             interval = resolve(tree.Last(duration), binding.context)
             return bound.BoundCount(own, everything, interval, Range(low=0, high=0), False, False)
+        case tree.EdgeValueTest() | tree.MostlyTest() | tree.ShareTest():
+            return _value_test(node, own, binding)
+        case tree.NthTest(events, number, where, window):
+            if number < 1:
+                raise QueryInvalid(f"nth(...) counts from 1, not from {number}")
+            inside, interval = binding.windowed(events, window)
+            test = None if where is None else binding.filter(where)
+            return BoundNth(own, inside, interval, number, test)
+        case tree.RegularlyTest():
+            return _regularly(node, own, binding)
+        case tree.StoppedTest(events, earlier, later):
+            before, after = binding.interval(earlier), binding.interval(later)
+            if before.last_ms >= after.first_ms:
+                raise QueryInvalid("stopped(...): the first window must end before the second begins")
+            return BoundPhases(own, binding.events(events), (before,), (after,))
+        case tree.ResumedTest(events, window):
+            if isinstance(window, tree.Always | tree.After | tree.Last | tree.LastCalendar | tree.This):
+                raise QueryInvalid("resumed(...): the gap must end before now, as in ago: 7d..60d")
+            gap = binding.interval(window)
+            around = Interval(TIME_MIN_MS, gap.first_ms - 1), Interval(gap.last_ms + 1, binding.context.as_of_ms)
+            return BoundPhases(own, binding.events(events), around, (gap,))
+
+
+def _value_test(
+    node: tree.EdgeValueTest | tree.MostlyTest | tree.ShareTest, own: int, binding: Binding
+) -> bound.BoundNode:
+    condition = node.condition
+    if isinstance(condition, tree.Exists | tree.SizeTest | tree.VersionTest | tree.Anniversary):
+        raise QueryInvalid(f"{type(condition).__name__} asks nothing of one value; use did(...) with a filter")
+    events, interval = binding.windowed(node.events, node.window)
+    key, matcher = binding.schema.properties.get(node.property), binding.matcher(condition)
+    match node:
+        case tree.EdgeValueTest(edge):
+            present = BoundProperty(key, Matcher(everything=True))
+            where = present if events.where is None else FilterAll((*conjuncts(events.where), present))
+            having = BoundEvents(events.names, where)
+            return BoundEdgeValue(own, edge, having, interval, BoundProperty(key, matcher))
+        case tree.MostlyTest():
+            return BoundMostly(own, key, events, interval, matcher)
+        case tree.ShareTest(op=op, value=value):
+            # As written: 0.4 is four tenths, not the float64 next to it.
+            return BoundShare(own, key, events, interval, matcher, op, Fraction(repr(value)))
+
+
+def _regularly(node: tree.RegularlyTest, own: int, binding: Binding) -> bound.BoundNode:
+    if node.times < 1:
+        raise QueryInvalid(f"regularly(...) needs at least 1 per {node.unit}, not {node.times}")
+    if not 1 <= node.periods <= node.of_last <= REGULARLY_PERIODS_MAX:
+        given = f"{node.periods} of last {node.of_last}"
+        raise QueryInvalid(f"regularly(...): {given} is not 1 to k of the last k, with k up to {REGULARLY_PERIODS_MAX}")
+    starts = complete_periods(node.unit, node.of_last, binding.context)
+    return BoundRegularly(own, binding.events(node.events), starts, node.times, node.periods)
 
 
 def bind_time_filter(node: tree.TimeFilter, tz: str) -> FilterHours | FilterWeekdays:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cdp_query import tree
-from cdp_query.bound_events import BoundEvents, FilterAll, FilterUserWindow
+from cdp_query.bound_events import BoundEvents, BoundFilter, FilterAll, FilterUserWindow, conjuncts
 from cdp_query.matchers import Matcher
 from cdp_query.windows import Interval, fixed_ms
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
@@ -22,6 +22,7 @@ class Binding:
     events: Callable[[tree.Events], BoundEvents]
     interval: Callable[[tree.Window], Interval]
     matcher: Callable[[tree.Condition], Matcher]
+    filter: Callable[[tree.Node], BoundFilter]
 
     def windowed(self, events: tree.Events, window: tree.Window) -> tuple[BoundEvents, Interval]:
         """The events of a window: those of an interval, where the window is the user's own with a filter more."""
@@ -29,7 +30,7 @@ class Binding:
         if not isinstance(window, tree.WithinFirst | tree.Since):
             return inside, self.interval(window)
         own = self.user_window(window)
-        where = own if inside.where is None else FilterAll((inside.where, own))
+        where = own if inside.where is None else FilterAll((*conjuncts(inside.where), own))
         return BoundEvents(inside.names, where), Interval(TIME_MIN_MS, self.context.as_of_ms)
 
     def user_window(self, window: tree.UserWindow) -> FilterUserWindow:

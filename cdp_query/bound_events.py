@@ -94,3 +94,8 @@ class BoundEvents:
 
     names: tuple[int, ...]
     where: BoundFilter | None
+
+
+def conjuncts(where: BoundFilter) -> tuple[BoundFilter, ...]:
+    """The filters of which every one must pass."""
+    return where.items if isinstance(where, FilterAll) else (where,)

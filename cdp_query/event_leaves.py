@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from cdp_query.bound import BoundCount, BoundOccurrence
-from cdp_query.bound_event_tests import BoundEventTest, BoundRecency, BoundUserOccurrence
+from cdp_query.bound_event_tests import (
+    BoundEdgeValue,
+    BoundEventTest,
+    BoundMostly,
+    BoundNth,
+    BoundPhases,
+    BoundRecency,
+    BoundRegularly,
+    BoundShare,
+    BoundUserOccurrence,
+)
+from cdp_query.event_order import edge_value_mask, nth_mask, regularly_mask
+from cdp_query.event_shares import mostly_mask, share_mask
 from cdp_query.event_tests import count_mask, occurrence_mask
 from cdp_query.kernels import occurrence
 from cdp_query.ranges import Range
@@ -26,6 +40,28 @@ def event_leaf_mask(view: PartitionView, node: BoundEventTest, stats: NodeStats)
             return _user_occurrence(view, node, stats)
         case BoundRecency():
             return _recency(view, node, stats)
+    ready = replace(node, events=anchored(node.events, view, stats))
+    match ready:
+        case BoundEdgeValue():
+            return edge_value_mask(view, ready, stats)
+        case BoundNth():
+            return nth_mask(view, ready, stats)
+        case BoundMostly():
+            return mostly_mask(view, ready, stats)
+        case BoundShare():
+            return share_mask(view, ready, stats)
+        case BoundRegularly():
+            return regularly_mask(view, ready, stats)
+        case BoundPhases():
+            return _phases(view, ready, stats)
+
+
+def _phases(view: PartitionView, node: BoundPhases, stats: NodeStats) -> Bools:
+    mask: Bools = np.ones(view.row_count, np.bool_)
+    for interval, wanted in [*((one, True) for one in node.wanted), *((one, False) for one in node.unwanted)]:
+        done = count_mask(view, BoundCount(node.id, node.events, interval, Range(low=1), False, False), stats)
+        mask &= done if wanted else ~done
+    return mask
 
 
 def _user_occurrence(view: PartitionView, node: BoundUserOccurrence, stats: NodeStats) -> Bools:

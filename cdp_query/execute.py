@@ -9,7 +9,6 @@ import numpy as np
 
 from cdp_query import bound
 from cdp_query.attribute_scan import attribute_mask
-from cdp_query.bound_event_tests import BoundRecency, BoundUserOccurrence
 from cdp_query.bound_measures import BoundExpressionTest
 from cdp_query.bound_profiles import BoundBucket, BoundChanged, BoundDistance, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.buckets import bucket_mask
@@ -78,13 +77,12 @@ class Execution:
                 return bucket_mask(self.view, node, stats)
             case BoundWas() | BoundChanged() | BoundUnchanged() | BoundValueAt():
                 return history_mask(self.view, node, self.context.as_of_ms, stats)
-            case BoundUserOccurrence() | BoundRecency():
-                return event_leaf_mask(self.view, node, stats)
             case BoundExpressionTest():
                 return expression_mask(self.view, node, stats)
             case bound.BoundSequence():
                 reached: Bools = sequence_depth(self.view, node, stats) == len(node.steps)
                 return reached
+        return event_leaf_mask(self.view, node, stats)
 
     def _all(self, items: tuple[bound.BoundNode, ...]) -> Bools:
         mask: Bools = np.ones(self.view.row_count, np.bool_)

@@ -13,3 +13,4 @@ EXPRESSION_TERMS_MAX: Final = (
 )
 NAMED_SEGMENT_DEPTH_MAX: Final = 16  # segments named inside segments
 QUERY_NODES_MAX: Final = 20_000  # segments that name others twice grow by powers of two when written out
+REGULARLY_PERIODS_MAX: Final = 1000  # each is a boundary in the calendar: almost three years of days, 19 of weeks

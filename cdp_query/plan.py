@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdp_query import bound
-from cdp_query.bound_event_tests import BoundRecency, BoundUserOccurrence
+from cdp_query.bound_event_tests import read_by
 from cdp_query.bound_events import BoundEvents
 from cdp_query.bound_measures import BoundExpressionTest, measures_of
 from cdp_query.bound_profiles import (
@@ -16,10 +16,8 @@ from cdp_query.bound_profiles import (
     BoundWas,
 )
 from cdp_query.windows import Interval
-from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.view import PartitionView
 
-_EVER = Interval(TIME_MIN_MS, TIME_MAX_MS)
 _ATTRIBUTE_COST_PER_ROW = 1.0
 _EVENT_COST = 2.0
 _MEASURE_COST = 4.0
@@ -61,14 +59,12 @@ def cost(node: bound.BoundNode, view: PartitionView) -> float:
             return _SEQUENCE_COST * sum(_events(step, node, view) for step in node.steps)
         case bound.BoundCount() | bound.BoundAggregate() | bound.BoundOccurrence():
             return _EVENT_COST * _events(node.events, node, view) + view.row_count
-        case BoundUserOccurrence(events=events):
-            return _EVENT_COST * _inside(events, _EVER, view) + view.row_count
-        case BoundRecency(events=events, interval=interval, at_ms=at_ms):
-            return _EVENT_COST * _inside(events, Interval(at_ms, interval.last_ms), view) + view.row_count
         case BoundExpressionTest(left=left, right=right):
             parts = (*measures_of(left), *measures_of(right))
             return sum(_MEASURE_COST * _inside(part.events, part.interval, view) + view.row_count for part in parts)
-    return 0.0
+        case bound.BoundEveryone():
+            return 0.0
+    return sum(_MEASURE_COST * _inside(node.events, interval, view) for interval in read_by(node)) + view.row_count
 
 
 def _changes(node: BoundHistory, view: PartitionView) -> int:

@@ -131,6 +131,14 @@ def is_calendar(duration: Duration) -> bool:
     return duration.unit in _CALENDAR_UNIT
 
 
+def complete_periods(unit: str, count: int, context: Context) -> tuple[int, ...]:
+    """First instants of the `count` calendar units before the current one, oldest first, and of the current one."""
+    tz = zone(context.tz)
+    with _calendar_errors(f"the last {count} {unit}s"):
+        current = _unit_start(today(context), unit)
+        return tuple(day_start_ms(_shift(current, unit, -back), tz) for back in range(count, -1, -1))
+
+
 def resolve(window: Window, context: Context) -> Interval:
     """The interval of a window at the context's instant; QueryInvalid when it ends before it starts."""
     if isinstance(window, WithinFirst | Since):

@@ -46,7 +46,7 @@ class Builder:
     def __init__(self, text: str) -> None:
         self._text = text
         self._expressions = ExpressionBuilder(text, self._events)
-        self._event_calls = EventCalls(text, self._events)
+        self._event_calls = EventCalls(text, self._events, self._filter)
 
     def question(self, parsed: syntax.Syntax) -> tree.Question:
         """A segment, or a report where the whole text is one."""
@@ -240,9 +240,12 @@ class Builder:
         return tuple(self._event(event, ()) for event in chain.events), options
 
     def _event(self, event: syntax.EventSyntax, filters: Sequence[syntax.Syntax]) -> tree.Events:
-        conditions = tuple(self._node(item, in_filter=True) for item in (*event.where, *filters))
-        where = None if not conditions else conditions[0] if len(conditions) == 1 else tree.All(conditions)
-        return tree.Events(event.names, where)
+        return tree.Events(event.names, self._filter((*event.where, *filters)))
+
+    def _filter(self, filters: Sequence[syntax.Syntax]) -> tree.Node | None:
+        """Filters of an event as one, None without any."""
+        conditions = tuple(self._node(item, in_filter=True) for item in filters)
+        return None if not conditions else conditions[0] if len(conditions) == 1 else tree.All(conditions)
 
     def _split(self, call: syntax.CallSyntax) -> tuple[syntax.ChainSyntax | None, list[syntax.Syntax], Options]:
         chain: syntax.ChainSyntax | None = None
@@ -254,7 +257,10 @@ class Builder:
                 chain = argument
             elif isinstance(argument, syntax.OptionSyntax):
                 options.append(argument)
-            elif isinstance(argument, syntax.ScalarSyntax):
+            elif isinstance(argument, syntax.TestedSyntax):
+                hint = 'a filter is written behind the event, as in did("Buy", amount > 3)'
+                self._fail(argument.place, f"{call.name}(...) takes an event without a condition on it", hint)
+            elif isinstance(argument, syntax.ScalarSyntax | syntax.RateSyntax | syntax.QuotaSyntax):
                 self._fail(argument.place, f"a value alone says nothing to {call.name}(...)", "write name = value")
             else:
                 filters.append(argument)

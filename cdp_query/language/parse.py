@@ -253,6 +253,15 @@ class _Shapes(lark.Transformer[Anything, Anything]):
         given = [token for token in tokens if token is not None]
         return syntax.ScalarSyntax(tuple(map(_value, given)), _place(given[0]))
 
+    def tested(self, event: Anything, condition: Anything) -> Anything:
+        return syntax.TestedSyntax(event, condition, event.place)
+
+    def rate(self, times: lark.Token, unit: lark.Token) -> Anything:
+        return syntax.RateSyntax(_integer(times), str(unit), _place(times))
+
+    def quota(self, count: lark.Token, total: lark.Token) -> Anything:
+        return syntax.QuotaSyntax(_integer(count), _integer(total), _place(count))
+
     def chain(self, *events: Anything) -> Anything:
         return syntax.ChainSyntax(events, events[0].place)
 

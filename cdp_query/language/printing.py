@@ -74,6 +74,21 @@ def _node(node: tree.Node) -> str:
             return f"recency({_arguments(events, None, window)}) {op.value} {duration}"
         case tree.Inactive(duration):
             return f"inactive({duration})"
+        case tree.EdgeValueTest(edge, prop, events, window, condition):
+            return _infix(f"{edge.value}({_arguments(events, prop, window)})", condition)
+        case tree.NthTest(events, number, where, window):
+            return f"nth({', '.join([_step(events), str(number), *_filters(where), *_window(window)])})"
+        case tree.MostlyTest(prop, events, window, condition):
+            return f"mostly({_tested(prop, events, window, condition)})"
+        case tree.ShareTest(prop, events, window, condition, op, value):
+            return f"share({_tested(prop, events, window, condition)}) {op.value} {_literal(value)}"
+        case tree.RegularlyTest(events, times, unit, periods, of_last):
+            often = [f"{times} per {unit}", f"{periods} of last {of_last}"]
+            return f"regularly({_arguments(events, None, tree.ALWAYS, often)})"
+        case tree.StoppedTest(events, earlier, later):
+            return f"stopped({_arguments(events, None, earlier, _window(later))})"
+        case tree.ResumedTest(events, gap):
+            return f"resumed({_arguments(events, None, gap)})"
         case tree.HourTest(first, last):
             return f"hour() in {first}..{last}"
         case tree.WeekdayTest(days):
@@ -168,6 +183,11 @@ def _step(events: tree.Events) -> str:
 def _arguments(events: tree.Events, prop: str | None, window: tree.Window, extra: Iterable[str] = ()) -> str:
     first = _names(events.names) + (f".{_word(prop)}" if prop is not None else "")
     return ", ".join([first, *_filters(events.where), *_window(window), *extra])
+
+
+def _tested(prop: str, events: tree.Events, window: tree.Window, condition: tree.Infix) -> str:
+    first = _infix(f"{_names(events.names)}.{_word(prop)}", condition)
+    return ", ".join([first, *_filters(events.where), *_window(window)])
 
 
 def _filters(where: tree.Node | None) -> list[str]:

@@ -23,7 +23,14 @@ _EXAMPLES: Final = {
     "value_at": 'value_at(plan, 2026-01-31) = "gold"',
 }
 
-Argument = syntax.Syntax | syntax.ChainSyntax | syntax.ScalarSyntax
+Argument = (
+    syntax.Syntax
+    | syntax.ChainSyntax
+    | syntax.ScalarSyntax
+    | syntax.TestedSyntax
+    | syntax.RateSyntax
+    | syntax.QuotaSyntax
+)
 Subject = Callable[[syntax.CallSyntax], str]
 
 
@@ -122,10 +129,11 @@ class ProfileCalls:
         return tree.UnchangedTest(name, span)
 
     def _attribute_test(self, call: syntax.CallSyntax, argument: Argument) -> tree.AttributeTest:
-        if not isinstance(argument, syntax.ChainSyntax | syntax.ScalarSyntax):
-            inner = self._node(argument)
-            if isinstance(inner, tree.AttributeTest):
-                return inner
+        match argument:
+            case syntax.PredicateSyntax() | syntax.AllSyntax() | syntax.AnySyntax() | syntax.NotSyntax():
+                inner = self._node(argument)
+                if isinstance(inner, tree.AttributeTest):
+                    return inner
         self._wrong(call, "takes one condition on an attribute")
 
     def _name(self, call: syntax.CallSyntax, arguments: list[Argument], count: int) -> str:

@@ -59,11 +59,38 @@ class ScalarSyntax:
 
 
 @dataclass(frozen=True, slots=True)
+class TestedSyntax:
+    """An event's property with a condition, as an argument."""
+
+    event: EventSyntax
+    condition: ConditionSyntax
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class RateSyntax:
+    """times per unit."""
+
+    times: int
+    unit: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSyntax:
+    """count of last total."""
+
+    count: int
+    total: int
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class CallSyntax:
     """name(arguments)."""
 
     name: str
-    arguments: tuple[Syntax | OptionSyntax | ChainSyntax | ScalarSyntax, ...]
+    arguments: tuple[ArgumentSyntax, ...]
     place: Place
 
 
@@ -156,3 +183,4 @@ class NotSyntax:
 
 
 Syntax = PredicateSyntax | AllSyntax | AnySyntax | NotSyntax
+ArgumentSyntax = Syntax | OptionSyntax | ChainSyntax | ScalarSyntax | TestedSyntax | RateSyntax | QuotaSyntax

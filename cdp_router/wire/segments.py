@@ -18,7 +18,7 @@ from cdp_router.wire.conditions import (
     to_literal,
 )
 from cdp_router.wire.enums import known
-from cdp_router.wire.event_tests import from_event_test, from_time_filter, to_event_test, to_time_filter
+from cdp_router.wire.event_tests import EventCodec, from_event_test, from_time_filter, to_event_test, to_time_filter
 from cdp_router.wire.expressions import from_expression_test, to_expression_test
 from cdp_router.wire.profiles import from_distance, from_profile_segment, to_distance, to_profile_segment
 from cdp_router.wire.windows import from_span, from_window, to_span, to_window
@@ -84,8 +84,8 @@ def to_segment(node: tree.Node) -> pb.Segment:
             | tree.ValueAtTest()
         ):
             return to_profile_segment(node)
-        case tree.RecencyTest() | tree.Inactive():
-            return to_event_test(node, _to_events)
+        case tree.Did() | tree.CountTest() | tree.AggregateTest() | tree.OccurrenceTest():
+            return _to_event_segment(node)
         case tree.HourTest() | tree.WeekdayTest():
             raise RequestInvalid("segment", "a test of the hour or weekday stands outside of an event filter")
         case tree.ExpressionTest():
@@ -94,7 +94,11 @@ def to_segment(node: tree.Node) -> pb.Segment:
             return pb.Segment(named=pb.SegmentReference(name=name, version=version or 0))
         case tree.PropertyTest(name):
             raise RequestInvalid("segment", f"the property test of {name!r} stands outside of an event filter")
-    return _to_event_segment(node)
+    return to_event_test(node, _codec())
+
+
+def _codec() -> EventCodec:
+    return EventCodec(_to_events, _from_events, _to_filter, lambda message, path: _from_filter(message, path, 0))
 
 
 def _to_event_segment(
@@ -155,7 +159,7 @@ def from_segment(message: pb.Segment, path: str = "segment", depth: int = 0) -> 
             return tree.SequenceTest(*_from_steps(message.sequence, f"{path}.sequence"))
         case "expression":
             return from_expression_test(message.expression, f"{path}.expression", _from_events)
-    event_test = from_event_test(message, path, _from_events)
+    event_test = from_event_test(message, path, _codec())
     return event_test or from_profile_segment(message, path) or _from_event_segment(message, path)
 
 

@@ -20,7 +20,7 @@ _UNITS: Final = {
     "mo": pb.DURATION_UNIT_MONTH,
     "y": pb.DURATION_UNIT_YEAR,
 }
-_CALENDAR: Final = {
+CALENDAR: Final = {
     "day": pb.CALENDAR_UNIT_DAY,
     "week": pb.CALENDAR_UNIT_WEEK,
     "month": pb.CALENDAR_UNIT_MONTH,
@@ -62,9 +62,9 @@ def to_window(window: tree.Window) -> pb.Window | None:
         case tree.MoreThanAgo(duration):
             return pb.Window(more_than_ago=to_span(duration))
         case tree.This(unit):
-            return pb.Window(this=_CALENDAR[unit])
+            return pb.Window(this=CALENDAR[unit])
         case tree.Previous(unit):
-            return pb.Window(previous=_CALENDAR[unit])
+            return pb.Window(previous=CALENDAR[unit])
         case tree.WithinFirst(duration, names):
             return pb.Window(within_first=pb.WithinFirst(duration=to_span(duration), names=names))
         case tree.Since(attribute):
@@ -95,9 +95,9 @@ def from_window(message: pb.Window, path: str) -> tree.Window:
         case "more_than_ago":
             return tree.MoreThanAgo(from_span(message.more_than_ago, f"{path}.more_than_ago"))
         case "this":
-            return tree.This(known(_CALENDAR, message.this, f"{path}.this"))
+            return tree.This(known(CALENDAR, message.this, f"{path}.this"))
         case "previous":
-            return tree.Previous(known(_CALENDAR, message.previous, f"{path}.previous"))
+            return tree.Previous(known(CALENDAR, message.previous, f"{path}.previous"))
         case "within_first":
             first = message.within_first
             if not first.names or not all(first.names):

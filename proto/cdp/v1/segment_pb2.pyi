@@ -286,6 +286,23 @@ ARITHMETIC_OPERATOR_MULTIPLY: ArithmeticOperator.ValueType  # 3
 ARITHMETIC_OPERATOR_DIVIDE: ArithmeticOperator.ValueType  # 4
 Global___ArithmeticOperator: _TypeAlias = ArithmeticOperator  # noqa: Y015
 
+class _Edge:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EdgeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Edge.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EDGE_UNSPECIFIED: _Edge.ValueType  # 0
+    EDGE_FIRST: _Edge.ValueType  # 1
+    EDGE_LAST: _Edge.ValueType  # 2
+
+class Edge(_Edge, metaclass=_EdgeEnumTypeWrapper): ...
+
+EDGE_UNSPECIFIED: Edge.ValueType  # 0
+EDGE_FIRST: Edge.ValueType  # 1
+EDGE_LAST: Edge.ValueType  # 2
+Global___Edge: _TypeAlias = Edge  # noqa: Y015
+
 @_typing.final
 class Literal(_message.Message):
     """A literal as written."""
@@ -1555,6 +1572,242 @@ class Inactive(_message.Message):
 Global___Inactive: _TypeAlias = Inactive  # noqa: Y015
 
 @_typing.final
+class EdgeValueTest(_message.Message):
+    """The property's value on the first (last) such event that has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGE_FIELD_NUMBER: _builtins.int
+    PROPERTY_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    edge: Global___Edge.ValueType
+    property: _builtins.str
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    @_builtins.property
+    def condition(self) -> Global___Condition:
+        """Of one value: existence, size, version and anniversary have no meaning here."""
+
+    def __init__(
+        self,
+        *,
+        edge: Global___Edge.ValueType = ...,
+        property: _builtins.str = ...,
+        events: Global___EventSet | None = ...,
+        window: Global___Window | None = ...,
+        condition: Global___Condition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "events", b"events", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "edge", b"edge", "events", b"events", "property", b"property", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EdgeValueTest: _TypeAlias = EdgeValueTest  # noqa: Y015
+
+@_typing.final
+class NthTest(_message.Message):
+    """The number-th such event, from 1, passes the filter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def where(self) -> Global___Filter: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    def __init__(
+        self,
+        *,
+        events: Global___EventSet | None = ...,
+        number: _builtins.int = ...,
+        where: Global___Filter | None = ...,
+        window: Global___Window | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "where", b"where", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "number", b"number", "where", b"where", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NthTest: _TypeAlias = NthTest  # noqa: Y015
+
+@_typing.final
+class MostlyTest(_message.Message):
+    """A most frequent value of the property, tied ones included, satisfies the condition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPERTY_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    property: _builtins.str
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    @_builtins.property
+    def condition(self) -> Global___Condition: ...
+    def __init__(
+        self,
+        *,
+        property: _builtins.str = ...,
+        events: Global___EventSet | None = ...,
+        window: Global___Window | None = ...,
+        condition: Global___Condition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "events", b"events", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "events", b"events", "property", b"property", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MostlyTest: _TypeAlias = MostlyTest  # noqa: Y015
+
+@_typing.final
+class ShareTest(_message.Message):
+    """The share of events that satisfy the condition among those that have the property."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPERTY_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    property: _builtins.str
+    operator: Global___ComparisonOperator.ValueType
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    @_builtins.property
+    def condition(self) -> Global___Condition: ...
+    @_builtins.property
+    def value(self) -> Global___Literal:
+        """An integer or a number; 0.4 is exactly four tenths."""
+
+    def __init__(
+        self,
+        *,
+        property: _builtins.str = ...,
+        events: Global___EventSet | None = ...,
+        window: Global___Window | None = ...,
+        condition: Global___Condition | None = ...,
+        operator: Global___ComparisonOperator.ValueType = ...,
+        value: Global___Literal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "events", b"events", "value", b"value", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "events", b"events", "operator", b"operator", "property", b"property", "value", b"value", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShareTest: _TypeAlias = ShareTest  # noqa: Y015
+
+@_typing.final
+class RegularlyTest(_message.Message):
+    """At least `times` events in each of at least `periods` of the last `of_last` complete units."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    PERIODS_FIELD_NUMBER: _builtins.int
+    OF_LAST_FIELD_NUMBER: _builtins.int
+    times: _builtins.int
+    unit: Global___CalendarUnit.ValueType
+    periods: _builtins.int
+    of_last: _builtins.int
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    def __init__(
+        self,
+        *,
+        events: Global___EventSet | None = ...,
+        times: _builtins.int = ...,
+        unit: Global___CalendarUnit.ValueType = ...,
+        periods: _builtins.int = ...,
+        of_last: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "of_last", b"of_last", "periods", b"periods", "times", b"times", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegularlyTest: _TypeAlias = RegularlyTest  # noqa: Y015
+
+@_typing.final
+class StoppedTest(_message.Message):
+    """Events in the earlier window and none in the later one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
+    LATER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def earlier(self) -> Global___Window: ...
+    @_builtins.property
+    def later(self) -> Global___Window: ...
+    def __init__(
+        self,
+        *,
+        events: Global___EventSet | None = ...,
+        earlier: Global___Window | None = ...,
+        later: Global___Window | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "events", b"events", "later", b"later"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "events", b"events", "later", b"later"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoppedTest: _TypeAlias = StoppedTest  # noqa: Y015
+
+@_typing.final
+class ResumedTest(_message.Message):
+    """No event in the gap, but some before and some after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def gap(self) -> Global___Window: ...
+    def __init__(
+        self,
+        *,
+        events: Global___EventSet | None = ...,
+        gap: Global___Window | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "gap", b"gap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "gap", b"gap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumedTest: _TypeAlias = ResumedTest  # noqa: Y015
+
+@_typing.final
 class Everyone(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1633,6 +1886,13 @@ class Segment(_message.Message):
     EXPRESSION_FIELD_NUMBER: _builtins.int
     RECENCY_FIELD_NUMBER: _builtins.int
     INACTIVE_FIELD_NUMBER: _builtins.int
+    EDGE_VALUE_FIELD_NUMBER: _builtins.int
+    NTH_FIELD_NUMBER: _builtins.int
+    MOSTLY_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    REGULARLY_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
     DISTANCE_FIELD_NUMBER: _builtins.int
     BUCKET_FIELD_NUMBER: _builtins.int
     WAS_FIELD_NUMBER: _builtins.int
@@ -1667,6 +1927,20 @@ class Segment(_message.Message):
     @_builtins.property
     def inactive(self) -> Global___Inactive: ...
     @_builtins.property
+    def edge_value(self) -> Global___EdgeValueTest: ...
+    @_builtins.property
+    def nth(self) -> Global___NthTest: ...
+    @_builtins.property
+    def mostly(self) -> Global___MostlyTest: ...
+    @_builtins.property
+    def share(self) -> Global___ShareTest: ...
+    @_builtins.property
+    def regularly(self) -> Global___RegularlyTest: ...
+    @_builtins.property
+    def stopped(self) -> Global___StoppedTest: ...
+    @_builtins.property
+    def resumed(self) -> Global___ResumedTest: ...
+    @_builtins.property
     def distance(self) -> Global___DistanceTest: ...
     @_builtins.property
     def bucket(self) -> Global___BucketTest: ...
@@ -1696,6 +1970,13 @@ class Segment(_message.Message):
         expression: Global___ExpressionTest | None = ...,
         recency: Global___RecencyTest | None = ...,
         inactive: Global___Inactive | None = ...,
+        edge_value: Global___EdgeValueTest | None = ...,
+        nth: Global___NthTest | None = ...,
+        mostly: Global___MostlyTest | None = ...,
+        share: Global___ShareTest | None = ...,
+        regularly: Global___RegularlyTest | None = ...,
+        stopped: Global___StoppedTest | None = ...,
+        resumed: Global___ResumedTest | None = ...,
         distance: Global___DistanceTest | None = ...,
         bucket: Global___BucketTest | None = ...,
         was: Global___WasTest | None = ...,
@@ -1704,11 +1985,11 @@ class Segment(_message.Message):
         value_at: Global___ValueAtTest | None = ...,
         named: Global___SegmentReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "inactive", b"inactive", "named", b"named", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "recency", b"recency", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "edge_value", b"edge_value", "everyone", b"everyone", "expression", b"expression", "inactive", b"inactive", "mostly", b"mostly", "named", b"named", "negation", b"negation", "node", b"node", "nth", b"nth", "occurrence", b"occurrence", "recency", b"recency", "regularly", b"regularly", "resumed", b"resumed", "sequence", b"sequence", "share", b"share", "stopped", b"stopped", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "everyone", b"everyone", "expression", b"expression", "inactive", b"inactive", "named", b"named", "negation", b"negation", "node", b"node", "occurrence", b"occurrence", "recency", b"recency", "sequence", b"sequence", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "all", b"all", "any", b"any", "attribute", b"attribute", "bucket", b"bucket", "changed", b"changed", "count", b"count", "did", b"did", "distance", b"distance", "edge_value", b"edge_value", "everyone", b"everyone", "expression", b"expression", "inactive", b"inactive", "mostly", b"mostly", "named", b"named", "negation", b"negation", "node", b"node", "nth", b"nth", "occurrence", b"occurrence", "recency", b"recency", "regularly", b"regularly", "resumed", b"resumed", "sequence", b"sequence", "share", b"share", "stopped", b"stopped", "unchanged", b"unchanged", "value_at", b"value_at", "was", b"was"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "everyone", "attribute", "did", "count", "aggregate", "occurrence", "sequence", "expression", "recency", "inactive", "distance", "bucket", "was", "changed", "unchanged", "value_at", "named"]  # noqa: Y015
+    _WhichOneofReturnType_node: _TypeAlias = _typing.Literal["all", "any", "negation", "everyone", "attribute", "did", "count", "aggregate", "occurrence", "sequence", "expression", "recency", "inactive", "edge_value", "nth", "mostly", "share", "regularly", "stopped", "resumed", "distance", "bucket", "was", "changed", "unchanged", "value_at", "named"]  # noqa: Y015
     _WhichOneofArgType_node: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_node) -> _WhichOneofReturnType_node | None: ...
 

@@ -1,0 +1,82 @@
+"""How often a property has which value: the most frequent values of a user, and shares."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+
+from cdp_query.bound_event_tests import BoundMostly, BoundShare
+from cdp_query.kernels import aggregate
+from cdp_query.masks import column_mask
+from cdp_query.matchers import Matcher
+from cdp_query.property_values import PropertyColumn, property_columns, sorted_values
+from cdp_query.ranges import INT_MAX, INT_MIN
+from cdp_query.stats import NodeStats
+from cdp_query.tree import Op
+from cdp_store.arrays import I64, U32, Bools
+from cdp_store.view import PartitionView
+
+
+def mostly_mask(view: PartitionView, node: BoundMostly, stats: NodeStats) -> Bools:
+    """Rows of which a most frequent value satisfies the matcher."""
+    most: I64 = np.zeros(view.row_count, np.int64)
+    runs = list[tuple[U32, I64, Bools]]()
+    columns = list(property_columns(view, node.events, node.interval, node.property, stats))
+    for alike, values in sorted_values(columns):
+        starts = values.starts()
+        rows, counts = values.rows[starts], np.diff(np.append(starts, values.rows.shape[0]))
+        held = np.concatenate([_held(view, node.property, part, node.matcher, stats)[part.mask] for part in alike])
+        np.maximum.at(most, rows, counts)
+        runs.append((rows, counts, held[values.order[starts]]))
+    mask: Bools = np.zeros(view.row_count, np.bool_)
+    for rows, counts, held in runs:
+        mask[rows[held & (counts == most[rows])]] = True
+    return mask
+
+
+def share_mask(view: PartitionView, node: BoundShare, stats: NodeStats) -> Bools:
+    """Rows whose exact share compares with the wanted one; without any value, none."""
+    satisfied: U32 = np.zeros(view.row_count, np.uint32)
+    valued: U32 = np.zeros(view.row_count, np.uint32)
+    for part in property_columns(view, node.events, node.interval, node.property, stats):
+        chunk = part.scanned.chunk
+        held = part.mask & _held(view, node.property, part, node.matcher, stats)
+        aggregate.count_by_row_where(chunk.rows, chunk.offsets, part.mask, valued)
+        aggregate.count_by_row_where(chunk.rows, chunk.offsets, held, satisfied)
+    inside = _share_inside(satisfied, valued, node.op, node.share)
+    return (valued > 0) & (~inside if node.op is Op.NE else inside)
+
+
+def _held(view: PartitionView, key: int | None, part: PropertyColumn, matcher: Matcher, stats: NodeStats) -> Bools:
+    """Which values of a column satisfy the condition, complement included: bool[n]."""
+    assert key is not None
+    if matcher.decides(part.column.kind):
+        held = column_mask(view, key, part.column, matcher)
+    else:
+        stats.type_mismatch += int(part.mask.sum())
+        held = np.zeros(part.mask.shape[0], np.bool_)
+    return ~held if matcher.negated else held
+
+
+def _share_inside(satisfied: U32, valued: U32, op: Op, share: Fraction) -> Bools:
+    """Whether satisfied / valued op share, in whole numbers: worked out once per different number of values."""
+    different, which = np.unique(valued, return_inverse=True)
+    bounds = [_whole(op, share * int(count)) for count in different]
+    low, high = (np.array([min(max(bound[end], INT_MIN), INT_MAX) for bound in bounds], np.int64) for end in (0, 1))
+    return (satisfied >= low[which]) & (satisfied <= high[which])
+
+
+def _whole(op: Op, value: Fraction) -> tuple[int, int]:
+    """The whole numbers n with n op value, as a closed interval; for NE those of EQ."""
+    match op:
+        case Op.GE:
+            return ceil(value), INT_MAX
+        case Op.GT:
+            return floor(value) + 1, INT_MAX
+        case Op.LE:
+            return INT_MIN, floor(value)
+        case Op.LT:
+            return INT_MIN, ceil(value) - 1
+    return ceil(value), floor(value)
