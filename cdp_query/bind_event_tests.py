@@ -19,7 +19,7 @@ from cdp_query.bound_event_tests import (
 from cdp_query.bound_events import BoundEvents, BoundProperty, FilterAll, FilterHours, FilterWeekdays, conjuncts
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import REGULARLY_PERIODS_MAX
-from cdp_query.matchers import Matcher
+from cdp_query.matcher import Matcher
 from cdp_query.ranges import Range
 from cdp_query.windows import Interval, complete_periods, minus, resolve, zone
 from cdp_store.limits import TIME_MIN_MS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cdp_query import tree
 from cdp_query.bound_events import BoundEvents, BoundFilter, FilterAll, FilterUserWindow, conjuncts
-from cdp_query.matchers import Matcher
+from cdp_query.matcher import Matcher
 from cdp_query.windows import Interval, fixed_ms
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.schema import SchemaReading

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cdp_query.bound_events import BoundEvents, BoundFilter, FilterUserWindow
-from cdp_query.matchers import Matcher
+from cdp_query.matcher import Matcher
 from cdp_query.tree import Edge, Occurrence, Op
 from cdp_query.windows import Interval
 from cdp_store.limits import TIME_MIN_MS

@@ -27,18 +27,9 @@ def days_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz
         chunk = group[0].chunk
         if len(group) == 1 and chunk.last_ms - chunk.first_ms <= BUCKET_MS:
             table = local_days(tz, chunk.first_ms, chunk.last_ms)
-            mask = group[0].mask_or_ones()
-            kernels.count_days_in_chunk(
-                chunk.rows,
-                chunk.offsets,
-                chunk.times,
-                chunk.base_ms,
-                mask,
-                table.starts,
-                table.first_day,
-                last_day,
-                days,
-            )
+            index, mask = (chunk.run_rows, chunk.run_starts, chunk.run_offsets), group[0].mask_or_ones()
+            local = table.starts, table.first_day
+            kernels.count_days_of_runs(*index, chunk.times, chunk.base_ms, mask, *local, last_day, days)
         else:
             merged = stretch(group)
             kernels.count_days(merged.rows, days_of(merged.times, tz), last_day, days)

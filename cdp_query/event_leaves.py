@@ -21,7 +21,7 @@ from cdp_query.bound_event_tests import (
 from cdp_query.event_order import edge_value_mask, nth_mask, regularly_mask
 from cdp_query.event_shares import mostly_mask, share_mask
 from cdp_query.event_tests import count_mask, occurrence_mask
-from cdp_query.kernels import occurrence
+from cdp_query.kernels import aggregate
 from cdp_query.ranges import Range
 from cdp_query.scan import scan
 from cdp_query.stats import NodeStats
@@ -68,10 +68,9 @@ def _user_occurrence(view: PartitionView, node: BoundUserOccurrence, stats: Node
     window = row_window(node.window, view, stats)
     is_first = node.occurrence is Occurrence.FIRST
     best: I64 = np.full(view.row_count, TIME_MAX_MS + 1 if is_first else TIME_MIN_MS - 1, np.int64)
-    step = occurrence.first_time_by_row if is_first else occurrence.last_time_by_row
+    raise_or_lower = aggregate.lowest if is_first else aggregate.highest
     for scanned in scan(view, node.events, Interval(TIME_MIN_MS, node.until_ms), stats):
-        chunk = scanned.chunk
-        step(chunk.rows, chunk.offsets, chunk.times, chunk.base_ms, scanned.mask_or_ones(), best)
+        raise_or_lower(scanned.rows(), scanned.times(), best)
     inside: Bools = (best >= window.first_ms) & (best <= window.last_ms)
     return inside
 

@@ -10,10 +10,11 @@ import numpy as np
 from cdp_query.bound_event_tests import BoundMostly, BoundShare
 from cdp_query.kernels import aggregate
 from cdp_query.masks import column_mask
-from cdp_query.matchers import Matcher
-from cdp_query.property_values import PropertyColumn, property_columns, sorted_values
+from cdp_query.matcher import Matcher
+from cdp_query.property_values import property_columns, sorted_values
 from cdp_query.ranges import INT_MAX, INT_MIN
 from cdp_query.stats import NodeStats
+from cdp_query.terms import Numbers as Terms
 from cdp_query.tree import Op
 from cdp_store.arrays import I64, U32, Bools
 from cdp_store.view import PartitionView
@@ -27,7 +28,7 @@ def mostly_mask(view: PartitionView, node: BoundMostly, stats: NodeStats) -> Boo
     for alike, values in sorted_values(columns):
         starts = values.starts()
         rows, counts = values.rows[starts], np.diff(np.append(starts, values.rows.shape[0]))
-        held = np.concatenate([_held(view, node.property, part, node.matcher, stats)[part.mask] for part in alike])
+        held = np.concatenate([_held(view, node.property, part, node.matcher, stats) for part in alike])
         np.maximum.at(most, rows, counts)
         runs.append((rows, counts, held[values.order[starts]]))
     mask: Bools = np.zeros(view.row_count, np.bool_)
@@ -41,22 +42,22 @@ def share_mask(view: PartitionView, node: BoundShare, stats: NodeStats) -> Bools
     satisfied: U32 = np.zeros(view.row_count, np.uint32)
     valued: U32 = np.zeros(view.row_count, np.uint32)
     for part in property_columns(view, node.events, node.interval, node.property, stats):
-        chunk = part.scanned.chunk
-        held = part.mask & _held(view, node.property, part, node.matcher, stats)
-        aggregate.count_by_row_where(chunk.rows, chunk.offsets, part.mask, valued)
-        aggregate.count_by_row_where(chunk.rows, chunk.offsets, held, satisfied)
+        rows = part.rows()
+        aggregate.count_rows(rows, valued)
+        aggregate.count_rows(rows[_held(view, node.property, part, node.matcher, stats)], satisfied)
     inside = _share_inside(satisfied, valued, node.op, node.share)
     return (valued > 0) & (~inside if node.op is Op.NE else inside)
 
 
-def _held(view: PartitionView, key: int | None, part: PropertyColumn, matcher: Matcher, stats: NodeStats) -> Bools:
-    """Which values of a column satisfy the condition, complement included: bool[n]."""
+def _held(view: PartitionView, key: int | None, part: Terms, matcher: Matcher, stats: NodeStats) -> Bools:
+    """Which of the values satisfy the condition, complement included: bool[len(part)]."""
     assert key is not None
     if matcher.decides(part.column.kind):
-        held = column_mask(view, key, part.column, matcher)
+        chosen, held = part.scanned.events(), column_mask(view, key, part.column, matcher)
+        held = held if chosen is None else held[chosen]
     else:
-        stats.type_mismatch += int(part.mask.sum())
-        held = np.zeros(part.mask.shape[0], np.bool_)
+        stats.type_mismatch += len(part)
+        held = np.zeros(len(part), np.bool_)
     return ~held if matcher.negated else held
 
 

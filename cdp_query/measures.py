@@ -9,16 +9,16 @@ import numpy as np
 
 from cdp_query.bound_measures import BoundArithmetic, BoundExpression, BoundExpressionTest, BoundMeasure
 from cdp_query.days import days_by_row, streaks_by_row
-from cdp_query.kernels import aggregate
+from cdp_query.event_tests import event_counts
 from cdp_query.numbers import Numbers, calculate, compare, constant
 from cdp_query.order_statistics import distinct_by_row, order_statistic
-from cdp_query.property_values import PropertyColumn, property_columns
-from cdp_query.scan import scan
+from cdp_query.property_values import property_columns
 from cdp_query.stats import NodeStats
 from cdp_query.sums import Sums
+from cdp_query.terms import Numbers as Terms
 from cdp_query.tree import Measured, Number
 from cdp_query.user_windows import anchored
-from cdp_store.arrays import U32, Bools
+from cdp_store.arrays import Bools
 from cdp_store.values import Kind
 from cdp_store.view import PartitionView
 
@@ -58,27 +58,14 @@ def _measured(view: PartitionView, written: BoundMeasure, stats: NodeStats) -> N
     return order_statistic(measure.function, list(parts), view.row_count, stats)
 
 
-def _added(function: Measured, parts: Iterator[PropertyColumn], row_count: int, stats: NodeStats) -> Numbers:
+def _added(function: Measured, parts: Iterator[Terms], row_count: int, stats: NodeStats) -> Numbers:
     sums = Sums(row_count)
     for part in parts:
-        chunk, kind = part.scanned.chunk, part.column.kind
-        if kind is Kind.INT:
-            sums.add_integers(chunk, part.column, part.mask)
-        elif kind is Kind.FLOAT:
-            sums.add_floats(chunk, part.column.floats(), part.mask)
+        if part.column.kind in (Kind.INT, Kind.FLOAT):
+            sums.add(part)
         else:
-            stats.type_mismatch += int(part.mask.sum())
-            continue
-        aggregate.count_by_row_where(chunk.rows, chunk.offsets, part.mask, sums.counts)
+            stats.type_mismatch += len(part)
     if function is Measured.SUM:
         return Numbers(*sums.totals())
     averages, defined = sums.averages()
     return Numbers(np.zeros(row_count, np.int64), averages, np.ones(row_count, np.bool_), defined)
-
-
-def _counts(view: PartitionView, measure: BoundMeasure, stats: NodeStats) -> U32:
-    counts: U32 = np.zeros(view.row_count, np.uint32)
-    for scanned in scan(view, measure.events, measure.interval, stats):
-        chunk = scanned.chunk
-        aggregate.count_by_row_where(chunk.rows, chunk.offsets, scanned.mask_or_ones(), counts)
-    return counts

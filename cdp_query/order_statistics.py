@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdp_query.numbers import Numbers
-from cdp_query.property_values import PropertyColumn, SortedValues, float_of_keys, sorted_numbers, sorted_values
+from cdp_query.property_values import SortedValues, float_of_keys, sorted_numbers, sorted_values
 from cdp_query.stats import NodeStats
+from cdp_query.terms import Numbers as Terms
 from cdp_query.tree import Measured
 from cdp_store.arrays import F64, I64, Bools
 from cdp_store.values import Kind
@@ -25,7 +26,7 @@ class _Picked:
     is_float: Bools
 
 
-def distinct_by_row(parts: list[PropertyColumn], row_count: int) -> I64:
+def distinct_by_row(parts: list[Terms], row_count: int) -> I64:
     """Different values of each row over all kinds: i64[row_count]."""
     counts: I64 = np.zeros(row_count, np.int64)
     for _, values in sorted_values(parts):
@@ -33,16 +34,16 @@ def distinct_by_row(parts: list[PropertyColumn], row_count: int) -> I64:
     return counts
 
 
-def order_statistic(function: Measured, parts: list[PropertyColumn], row_count: int, stats: NodeStats) -> Numbers:
+def order_statistic(function: Measured, parts: list[Terms], row_count: int, stats: NodeStats) -> Numbers:
     """MIN, MAX, MEDIAN or P95 per row, undefined without numbers.
 
     P95 is the least value that at least 95 % of the values do not exceed (nearest rank). The median of an even count
     is the mean of the middle two as float64; two integers are added exactly first, two equal ones are themselves.
     """
     numeric = [part for part in parts if part.column.kind in _NUMERIC]
-    stats.type_mismatch += sum(int(part.mask.sum()) for part in parts if part.column.kind not in _NUMERIC)
+    stats.type_mismatch += sum(len(part) for part in parts if part.column.kind not in _NUMERIC)
     nothing = np.zeros(row_count, np.int64), np.zeros(row_count, np.bool_)
-    if not numeric or not any(part.mask.any() for part in numeric):
+    if not numeric:
         return Numbers(nothing[0], defined=nothing[1])
     values = sorted_numbers(numeric)
     starts = np.flatnonzero(np.diff(values.rows, prepend=values.rows[0] + np.uint32(1)))

@@ -13,26 +13,17 @@ import numpy as np
 
 from cdp_query.bound_events import BoundEvents
 from cdp_query.numbers import residuals
-from cdp_query.scan import Scanned, scan
+from cdp_query.scan import scan
 from cdp_query.stats import NodeStats
+from cdp_query.terms import Numbers as Terms
 from cdp_query.windows import Interval
 from cdp_store.arrays import F64, I64, U32, Bools
-from cdp_store.events.column import EventColumn
 from cdp_store.events.sealing import order_by_row_time
 from cdp_store.values import Kind
 from cdp_store.view import PartitionView
 
 _NUMERIC = (Kind.INT, Kind.FLOAT)
 _SIGN_BITS = np.int64(0x7FFF_FFFF_FFFF_FFFF)
-
-
-@dataclass(frozen=True, slots=True)
-class PropertyColumn:
-    """The values of one kind in a scanned chunk; `mask` says which events count and have one."""
-
-    scanned: Scanned
-    column: EventColumn
-    mask: Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +50,19 @@ class SortedValues:
 
 def property_columns(
     view: PartitionView, events: BoundEvents, interval: Interval, key: int | None, stats: NodeStats
-) -> Iterator[PropertyColumn]:
+) -> Iterator[Terms]:
     """The columns of a property in the chunks that are scanned."""
     for scanned in scan(view, events, interval, stats):
         for (name, _), column in scanned.chunk.columns.items():
             if name != key:
                 continue
             stats.bytes += column.nbytes
-            presence, mask = column.presence(), scanned.mask_or_ones()
-            yield PropertyColumn(scanned, column, mask if presence is None else mask & presence)
+            present = scanned.where(column.presence())
+            if present.count():
+                yield Terms(present, column)
 
 
-def sorted_values(parts: list[PropertyColumn]) -> Iterator[tuple[list[PropertyColumn], SortedValues]]:
+def sorted_values(parts: list[Terms]) -> Iterator[tuple[list[Terms], SortedValues]]:
     """The values by what can be equal, all numbers together and each other kind by itself, with their columns."""
     numbers = [part for part in parts if part.column.kind in _NUMERIC]
     if numbers:
@@ -78,32 +70,32 @@ def sorted_values(parts: list[PropertyColumn]) -> Iterator[tuple[list[PropertyCo
     for kind in (Kind.BOOL, Kind.STRING, Kind.TIME, Kind.LIST):
         alike = [part for part in parts if part.column.kind is kind]
         if alike:
-            keys: I64 = np.concatenate([part.column.integers()[part.mask] for part in alike])
+            keys: I64 = np.concatenate([part.integers() for part in alike])
             yield alike, _sorted(rows_of(alike), keys, None)
 
 
-def sorted_numbers(parts: list[PropertyColumn]) -> SortedValues:
+def sorted_numbers(parts: list[Terms]) -> SortedValues:
     """Integers and floats in one exact order; all parts hold numbers."""
     rows = rows_of(parts)
     if all(part.column.kind is Kind.INT for part in parts):
-        return _sorted(rows, np.concatenate([part.column.integers()[part.mask] for part in parts]), None)
+        return _sorted(rows, np.concatenate([part.integers() for part in parts]), None)
     floats, rests = list[F64](), list[I64]()
     for part in parts:
         if part.column.kind is Kind.INT:
-            integers = part.column.integers()[part.mask]
+            integers = part.integers()
             floats.append(integers.astype(np.float64))
             rests.append(residuals(integers) << 1)
         else:
-            floats.append(part.column.floats()[part.mask])
+            floats.append(part.floats())
             rests.append(np.ones(floats[-1].shape[0], np.int64))
     # Adding 0.0 makes one zero of the two; negative floats sort the other way round as integers.
     bits: I64 = (np.concatenate(floats) + 0.0).view(np.int64)
     return _sorted(rows, np.where(bits < 0, bits ^ _SIGN_BITS, bits), np.concatenate(rests))
 
 
-def rows_of(parts: list[PropertyColumn]) -> U32:
+def rows_of(parts: list[Terms]) -> U32:
     """Rows of the events that count, part after part: u32[n]."""
-    rows: U32 = np.concatenate([part.scanned.chunk.full_rows()[part.mask] for part in parts])
+    rows: U32 = np.concatenate([part.rows() for part in parts])
     return rows
 
 

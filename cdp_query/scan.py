@@ -22,8 +22,8 @@ from cdp_query.bound_events import (
 from cdp_query.bound_profiles import FilterDistance
 from cdp_query.distances import event_distance_mask
 from cdp_query.dropped import note_dropped
-from cdp_query.kernels import runs
 from cdp_query.event_times import event_time_mask
+from cdp_query.kernels import runs
 from cdp_query.masks import column_mask
 from cdp_query.stats import NodeStats
 from cdp_query.windows import Interval
@@ -59,6 +59,12 @@ class Scanned:
         rows: U32 = np.empty(events.shape[0], np.uint32)
         runs.rows_of_events(chunk.run_rows, chunk.run_starts, chunk.run_offsets, events, rows)
         return rows
+
+    def times(self) -> I64:
+        """Epoch milliseconds of each event that counts."""
+        events, chunk = self.events(), self.chunk
+        stored = chunk.times if events is None else chunk.times[events]
+        return stored.astype(np.int64) + chunk.base_ms
 
     def where(self, extra: Bools | None) -> Scanned:
         """The same without the events where `extra` is False."""

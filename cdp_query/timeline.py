@@ -56,11 +56,12 @@ def _in_order(group: Sequence[tuple[int, Scanned]]) -> Group:
 
 def stretch(group: Group) -> Stretch:
     """The events of a group that count, sorted."""
-    chosen = [np.flatnonzero(scanned.mask_or_ones()).astype(np.int64) for scanned in group]
-    rows: U32 = np.concatenate([scanned.chunk.full_rows()[at] for scanned, at in zip(group, chosen, strict=True)])
-    times: I64 = np.concatenate([scanned.chunk.full_times()[at] for scanned, at in zip(group, chosen, strict=True)])
-    sources: U32 = np.repeat(np.arange(len(group), dtype=np.uint32), [at.shape[0] for at in chosen])
-    positions: I64 = np.concatenate(chosen)
+    rows: U32 = np.concatenate([scanned.rows() for scanned in group])
+    times: I64 = np.concatenate([scanned.times() for scanned in group])
+    chosen = [scanned.events() for scanned in group]
+    places = [np.arange(len(one.chunk)) if at is None else at for one, at in zip(group, chosen, strict=True)]
+    sources: U32 = np.repeat(np.arange(len(group), dtype=np.uint32), [at.shape[0] for at in places])
+    positions: I64 = np.concatenate(places).astype(np.int64)
     if len(group) == 1:
         return Stretch(rows, times, sources, positions)
     order = order_by_row_time(rows, times)

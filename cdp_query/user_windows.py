@@ -8,7 +8,7 @@ import numpy as np
 
 from cdp_query.attribute_scan import spans
 from cdp_query.bound_events import BoundEvents, BoundFilter, FilterAll, FilterRowWindow, FilterUserWindow
-from cdp_query.kernels import occurrence
+from cdp_query.kernels import aggregate
 from cdp_query.scan import scan
 from cdp_query.stats import NodeStats
 from cdp_query.windows import Interval
@@ -48,10 +48,8 @@ def row_window(window: FilterUserWindow, view: PartitionView, stats: NodeStats) 
 def _first_times(events: BoundEvents, until_ms: int, view: PartitionView, stats: NodeStats) -> I64:
     first: I64 = np.full(view.row_count, _NEVER_MS, np.int64)
     for scanned in scan(view, events, Interval(TIME_MIN_MS, until_ms), stats):
-        chunk = scanned.chunk
-        stats.bytes += chunk.times.nbytes
-        mask = scanned.mask_or_ones()
-        occurrence.first_time_by_row(chunk.rows, chunk.offsets, chunk.times, chunk.base_ms, mask, first)
+        stats.bytes += scanned.chunk.times.nbytes
+        aggregate.lowest(scanned.rows(), scanned.times(), first)
     return first
 
 

@@ -37,6 +37,7 @@ _QUESTIONS: Final = (
     *(f'{extreme}("A".{name}) > 1' for extreme in ("min", "max") for name in ("small", "price")),
     'streak("A") > 1 and streak(["A", "B"]) > 2 and count("A", within: 1d, of_first: "A") > 1 and recency("A") > 3d',
     *(f'{measure}("A".{name}) > 0 * sum("B".{name})' for measure in ("distinct", "p95") for name in ("small", "mixed")),
+    'regularly("A", 1 per day, 1 of last 9) and nth("A", 2) and first("A".small) = 1 and share("A".text = "t1") > 0.1',
     'days("A") > 1 and days(["A", "B"]) > 2 * count("B")',
     'first_time("A", last: 9d) and last_time("A", last: 9d)',
     'sequence("A" -> "B" -> "A", within: 1d)',

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from functools import partial
 from math import inf
 from typing import Any
 
 from cdp_query import tree
-from tests.oracle_events import at_local_time, exact_sum, number_of
+from tests.oracle_events import at_local_time, exact_sum, in_order, most_frequent, number_of, values_of
 from tests.oracle_profiles import (
     anniversary_holds,
     bucket_of,
@@ -26,7 +27,7 @@ from tests.oracle_profiles import (
     time_holds,
     version_holds,
 )
-from tests.oracle_windows import earlier, in_window, length_ms, span_of_moment
+from tests.oracle_windows import complete_periods, earlier, in_window, length_ms, span_of_moment, span_of_window
 from tests.raw_records import Change, Event, Record, User, Value
 
 NONE_KEY = ("unset", None)
@@ -140,6 +141,7 @@ def is_member(node: tree.Node, profile: Profile, context: tree.Context) -> bool:
 
 
 def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -> bool:
+    of_user = partial(done, profile=profile, context=context)
     match node:
         case tree.Did(events, window):
             return len(done(events, window, profile, context)) >= 1
@@ -158,11 +160,39 @@ def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -
             times = [event.ts for event in done(events, window, profile, context)]
             # Longer ago than a duration is before the instant that lies that far back.
             return _COMPARE[op](-max(times, default=-inf), -earlier(duration, context))
+        case tree.EdgeValueTest(edge, name, events, window, condition):
+            having = [
+                event for event in in_order(events, of_user(events, window)) if event.properties.get(name) is not None
+            ]
+            return bool(having) and satisfies(
+                condition, having[0 if edge is tree.Edge.FIRST else -1].properties[name], context
+            )
+        case tree.NthTest(events, number, where, window):
+            ordered = in_order(events, of_user(events, window))
+            return len(ordered) >= number and (where is None or _passes(where, ordered[number - 1], context))
+        case tree.MostlyTest(name, events, window, condition):
+            values = values_of(name, of_user(events, window))
+            return any(satisfies(condition, value, context) for value in most_frequent(values))
+        case tree.ShareTest(name, events, window, condition, op, value):
+            values = values_of(name, of_user(events, window))
+            held = sum(satisfies(condition, item, context) for item in values)
+            return bool(values) and _COMPARE[op](Fraction(held, len(values)), Fraction(repr(value)))
+        case tree.RegularlyTest(events, times, unit, periods, of_last):
+            ever = [event.ts for event in of_user(events, tree.ALWAYS)]
+            counts = [sum(map(span.holds, ever)) for span in complete_periods(unit, of_last, context)]
+            return sum(count >= times for count in counts) >= periods
+        case tree.StoppedTest(events, earlier_window, later_window):
+            return bool(of_user(events, earlier_window)) and not of_user(events, later_window)
+        case tree.ResumedTest(events, gap):
+            span = span_of_window(gap, context)
+            times = [event.ts for event in of_user(events, tree.ALWAYS) if not span.holds(event.ts)]
+            before = any(span.start is not None and ts <= span.start for ts in times)
+            after = any(span.end is not None and ts >= span.end for ts in times)
+            return before and after and not of_user(events, gap)
         case tree.Inactive(duration):
             window = tree.Last(duration)
             return not any(in_window(window, event.ts, context) for event in profile.events)
         case tree.ExpressionTest(left, op, right):
-            of_user = partial(done, profile=profile, context=context)
             sides = [number_of(side, of_user, context) for side in (left, right)]
             return None not in sides and _COMPARE[op](*sides)
     raise AssertionError(f"no predicate over events: {node}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -55,6 +56,22 @@ def _calculated(op: tree.ArithmeticOp, a: Number, b: Number) -> Number | None:
     return result if isfinite(result) else None
 
 
+def in_order(events: tree.Events, happened: list[Event]) -> list[Event]:
+    """By time; at one time in the order in which the question names them, then by arrival."""
+    return sorted(happened, key=lambda event: (event.ts, events.names.index(event.name)))
+
+
+def values_of(name: str | None, events: list[Event]) -> list[Value]:
+    """The values of a property; null is no value."""
+    return [event.properties[name] for event in events if name and event.properties.get(name) is not None]
+
+
+def most_frequent(values: list[Value]) -> list[Value]:
+    """One of each of the values that occur most often."""
+    counts = Counter(map(_identity, values))
+    return [value for value in values if counts[_identity(value)] == max(counts.values())]
+
+
 def _measured(function: tree.Measured, name: str | None, events: list[Event], context: tree.Context) -> Number | None:
     match function:
         case tree.Measured.COUNT:
@@ -63,7 +80,7 @@ def _measured(function: tree.Measured, name: str | None, events: list[Event], co
             return len(_dates(events, context))
         case tree.Measured.STREAK:
             return _longest_streak(_dates(events, context))
-    values = [event.properties[name] for event in events if name and event.properties.get(name) is not None]
+    values = values_of(name, events)
     if function is tree.Measured.DISTINCT:
         return len({_identity(value) for value in values})
     return _of_numbers(

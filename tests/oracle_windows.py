@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from cdp_query import tree
@@ -102,6 +103,14 @@ def length_ms(duration: tree.Duration) -> int:
 def earlier(duration: tree.Duration, context: tree.Context) -> int:
     """T minus a duration."""
     return _earlier(context.as_of_ms, duration, ZoneInfo(context.tz))
+
+
+def complete_periods(unit: str, count: int, context: tree.Context) -> list[Span]:
+    """The last calendar units before the current one."""
+    tz = ZoneInfo(context.tz)
+    current = _first_day(local_date(context.as_of_ms, tz), unit)
+    firsts = [_midnight(_units_later(current, unit, -back), tz) for back in range(count + 1)]
+    return [Span(start, end, with_end=False) for end, start in pairwise(firsts)]
 
 
 def _is_date(moment: tree.Moment) -> bool:

@@ -458,6 +458,53 @@ def expression_tests() -> st.SearchStrategy[tree.ExpressionTest]:
     )
 
 
+def _phases() -> st.SearchStrategy[tree.Node]:
+    day = tree.Moment("2026-01-15")
+    month, week = tree.Duration(30, "d"), tree.Duration(7, "d")
+    pairs = (
+        (tree.Ago(week, month), tree.Last(week)),
+        (tree.MoreThanAgo(month), tree.Last(month)),
+        (tree.Before(day), tree.FromTo(day, tree.Moment("2026-01-16"))),
+        (tree.Previous("month"), tree.This("month")),
+    )
+    stopped = st.sampled_from(pairs).flatmap(
+        lambda pair: st.builds(tree.StoppedTest, event_sets(), *map(st.just, pair))
+    )
+    gaps = (tree.Ago(week, month), tree.DaysAgo(3), tree.Previous("week"), tree.FromTo(day, tree.Moment("2026-01-16")))
+    return _one_of(
+        stopped, st.builds(tree.ResumedTest, event_sets(), st.sampled_from((*gaps, tree.MoreThanAgo(month))))
+    )
+
+
+def _value_tests() -> st.SearchStrategy[tree.Node]:
+    kinds = st.sampled_from(
+        [(name, kind) for name, kind in TYPICAL.items() if name in PROPERTY_NAMES] * 2 + [("amount", "text")]
+    )
+    shares = st.sampled_from((0, 1, 0.5, 0.4, 0.25, 1 / 3, 2, -1, 1e300))
+
+    def of(pair: tuple[str, str]) -> st.SearchStrategy[tree.Node]:
+        name = st.sampled_from((pair[0], pair[0], pair[0], UNKNOWN_NAME))
+        infix = conditions(pair[1]).filter(lambda condition: isinstance(condition, tree.Infix))
+        parts = name, event_sets(), event_windows(), infix
+        return _one_of(
+            st.builds(tree.EdgeValueTest, st.sampled_from(tree.Edge), *parts),
+            st.builds(tree.MostlyTest, *parts),
+            st.builds(tree.ShareTest, *parts, comparisons(), shares),
+        )
+
+    return kinds.flatmap(of)
+
+
+def _ordinals() -> st.SearchStrategy[tree.Node]:
+    quotas = st.sampled_from(((1, 1), (1, 3), (2, 3), (3, 3), (2, 10)))
+    units = st.sampled_from(tree.CALENDAR_UNITS)
+    regularly = quotas.flatmap(
+        lambda quota: st.builds(tree.RegularlyTest, event_sets(), st.integers(1, 3), units, *map(st.just, quota))
+    )
+    nth = st.builds(tree.NthTest, event_sets(), st.integers(1, 4), _one_of(st.none(), filters(1)), event_windows())
+    return _one_of(nth, nth, regularly)
+
+
 def predicates() -> st.SearchStrategy[tree.Node]:
     """Every leaf of a segment."""
     thresholds = st.sampled_from((-1, 0, 1, 2, 3, 5, 0.5, 2.0))
@@ -486,6 +533,10 @@ def predicates() -> st.SearchStrategy[tree.Node]:
         expression_tests(),
         st.builds(tree.RecencyTest, event_sets(), comparisons(), _durations(), event_windows()),
         st.builds(tree.Inactive, _durations()),
+        _phases(),
+        _value_tests(),
+        _value_tests(),
+        _ordinals(),
         sequences(),
         sequences(),
         histories(),

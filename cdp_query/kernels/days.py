@@ -11,9 +11,10 @@ _DAY_MS = 86_400_000
 
 
 @kernel
-def count_days_in_chunk(
-    rows: U16,
-    offsets: I64,
+def count_days_of_runs(
+    run_rows: U16,
+    run_starts: U32,
+    run_offsets: I64,
     times: AnyArray,
     base: int,
     mask: Bools,
@@ -24,24 +25,27 @@ def count_days_in_chunk(
 ) -> None:
     """days[row] += 1 per event with mask on another day than last_day[row], which becomes that day.
 
-    Day first_day + d lasts from starts[d] to starts[d + 1] (epoch ms). Reads 7 bytes an event; a guess by division
-    is at most a clock change away from the day.
+    Day first_day + d lasts from starts[d] to starts[d + 1] (epoch ms). Reads 5 bytes an event and 6 a run; only an
+    event behind the end of the day before looks for its own, and a guess by division is a clock change away at most.
     """
     origin = starts[0] - base
-    for morsel in range(offsets.shape[0] - 1):
+    for morsel in range(run_offsets.shape[0] - 1):
         first = morsel << 16
-        for i in range(offsets[morsel], offsets[morsel + 1]):
-            if mask[i]:
-                at = times[i] - origin
-                day = max(min(at // _DAY_MS, starts.shape[0] - 2), 0)
-                while at < starts[day] - starts[0]:
-                    day -= 1
-                while at >= starts[day + 1] - starts[0]:
-                    day += 1
-                row = first + rows[i]
-                if last_day[row] != first_day + day:
-                    last_day[row] = first_day + day
-                    days[row] += np.uint32(1)
+        for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
+            row = first + run_rows[run]
+            ends = np.int64(-1)
+            for i in range(run_starts[run], run_starts[run + 1]):
+                at = np.int64(times[i]) - origin
+                if mask[i] and at >= ends:
+                    day = max(min(at // _DAY_MS, starts.shape[0] - 2), 0)
+                    while at < starts[day] - starts[0]:
+                        day -= 1
+                    while at >= starts[day + 1] - starts[0]:
+                        day += 1
+                    ends = starts[day + 1] - starts[0]
+                    if last_day[row] != first_day + day:
+                        last_day[row] = first_day + day
+                        days[row] += np.uint32(1)
 
 
 @kernel

@@ -97,6 +97,11 @@ def _compared(*terms: Any, **fields: Any) -> dict[str, Any]:
     return {"segment": {"expression": {name: value for name, value in whole.items() if value is not None}}}
 
 
+def _valued(node: str, **fields: Any) -> dict[str, Any]:
+    equal = {"comparison": {"operator": 1, "value": _ONE}}
+    return {"segment": {node: {"property": "p", "events": _VIEW, "condition": equal, **fields}}}
+
+
 # (what is wrong with the question, as protobuf JSON; the path of the field that is to blame)
 BAD: list[tuple[dict[str, Any], str]] = [
     ({}, "question.form"),
@@ -194,6 +199,19 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"segment": {"recency": {"events": _VIEW, "duration": _DAY}}}, "segment.recency.operator"),
     ({"segment": {"recency": {"events": _VIEW, "operator": 1}}}, "segment.recency.duration.unit"),
     ({"segment": {"inactive": {}}}, "segment.inactive.duration.unit"),
+    (_valued("edge_value", edge=0), "segment.edge_value.edge"),
+    (_valued("edge_value", edge=1, property=""), "segment.edge_value.property"),
+    (_valued("edge_value", edge=1, condition=_SET), "segment.edge_value.condition"),
+    (_valued("edge_value", edge=1, events={}), "segment.edge_value.events.names"),
+    (_valued("mostly", condition={}), "segment.mostly.condition"),
+    (_valued("share", value=_ONE), "segment.share.operator"),
+    (_valued("share", operator=1), "segment.share.value"),
+    ({"segment": {"nth": {"number": "1"}}}, "segment.nth.events.names"),
+    ({"segment": {"nth": {"events": _VIEW, "where": {}}}}, "segment.nth.where.node"),
+    ({"segment": {"regularly": {"events": _VIEW, "times": "1"}}}, "segment.regularly.unit"),
+    ({"segment": {"stopped": {"events": _VIEW}}}, "segment.stopped.earlier"),
+    ({"segment": {"stopped": {"events": _VIEW, "earlier": {"days_ago": "3"}}}}, "segment.stopped.later"),
+    ({"segment": {"resumed": {"events": _VIEW}}}, "segment.resumed.gap"),
     ({"funnel": {"steps": [{}]}}, "funnel.steps[0].names"),
     ({"funnel": {"steps": [_VIEW, _VIEW], "within": {"amount": "1"}}}, "funnel.within.unit"),
     ({"funnel": {"steps": [_VIEW, _VIEW], "window": {"last": {}}}}, "funnel.window.last.unit"),

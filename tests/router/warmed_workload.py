@@ -123,6 +123,11 @@ def _questions() -> list[str]:
         ]  # fmt: skip
         if "of_first" not in window and "since" not in window:
             questions.append(f'sequence({ev} -> "Buy", within: 2d, {window})')
+    questions += [
+        f'regularly({ev}, 1 per week, 2 of last 9)', f'stopped({ev}, ago: 3d..9d, last: 3d)', f'mostly({ev}.p = 1)',
+        f'nth({ev}, 2, p > 1)', f'first({ev}.p) = 1', 'last(["View", "Buy"].text, since: p) = "t1"',
+        f'share({ev}.mixed > 3, last: 90d) >= 0.4', f'resumed({ev}, ago: 3d..9d)',
+    ]  # fmt: skip
     questions += ["inactive(9d)", f'did({ev}, hour() in 9..17, weekday() in ["sat", "sun"])']
     for aggregate in ("sum", "min", "max", "avg"):
         for name in ("n", "p", "price", "text", "mixed", "never"):
