@@ -20,6 +20,7 @@ from cdp_query.bound_profiles import BoundChanged, BoundUnchanged, BoundValueAt,
 from cdp_query.execute import Checkpoint, Execution
 from cdp_query.scan import scan
 from cdp_query.stats import Meter, NodeStats
+from cdp_query.user_windows import anchored
 from cdp_query.windows import Interval
 from cdp_store.events.chunk import EventChunk
 from cdp_store.limits import TIME_MIN_MS
@@ -125,8 +126,9 @@ class _Prover:
         return tuple(ordered[-self.shown_max :]), len(ordered)
 
     def _matching(self, events: BoundEvents, interval: Interval) -> Iterator[FoundEvent]:
-        for name in dict.fromkeys(events.names):
-            for scanned in scan(self.execution.view, BoundEvents((name,), events.where), interval, NodeStats()):
+        ready = anchored(events, self.execution.view, NodeStats())
+        for name in dict.fromkeys(ready.names):
+            for scanned in scan(self.execution.view, BoundEvents((name,), ready.where), interval, NodeStats()):
                 own = scanned.chunk.events_of_row(self.row)
                 inside = np.arange(own.start, own.stop)[scanned.mask_or_ones()[own]]
                 times = scanned.chunk.full_times()[inside] if inside.size else inside
