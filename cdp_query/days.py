@@ -13,7 +13,6 @@ from cdp_query.stats import NodeStats
 from cdp_query.timeline import groups, stretch
 from cdp_query.windows import Interval
 from cdp_store.arrays import I32, U32
-from cdp_store.limits import BUCKET_MS
 from cdp_store.view import PartitionView
 
 _NO_DAY: Final = -(1 << 31)
@@ -25,7 +24,8 @@ def days_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz
     last_day: I32 = np.full(view.row_count, _NO_DAY, np.int32)
     for group in groups(view, events, interval, stats):
         chunk = group[0].chunk
-        if len(group) == 1 and chunk.last_ms - chunk.first_ms <= BUCKET_MS:
+        # A chunk of many buckets, with times of 64 bits, is sparse: not worth a second form of the kernel.
+        if len(group) == 1 and chunk.times.dtype == np.uint32:
             table = local_days(tz, chunk.first_ms, chunk.last_ms)
             index, mask = (chunk.run_rows, chunk.run_starts, chunk.run_offsets), group[0].mask_or_ones()
             local = table.starts, table.first_day
