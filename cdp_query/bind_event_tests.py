@@ -71,7 +71,7 @@ def _value_test(
     node: tree.EdgeValueTest | tree.MostlyTest | tree.ShareTest, own: int, binding: Binding
 ) -> bound.BoundNode:
     condition = node.condition
-    if isinstance(condition, tree.Exists | tree.SizeTest | tree.VersionTest | tree.Anniversary):
+    if isinstance(condition, tree.Exists | tree.SizeTest | tree.VersionTest | tree.Anniversary | tree.ItemsTest):
         raise QueryInvalid(f"{type(condition).__name__} asks nothing of one value; use did(...) with a filter")
     events, interval = binding.windowed(node.events, node.window)
     key, matcher = binding.schema.properties.get(node.property), binding.matcher(condition)

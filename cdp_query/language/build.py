@@ -149,9 +149,12 @@ class Builder:
             self._fail(call.place, f"{call.name}(...) is true or false and takes no comparison", example)
         filters = list[tree.Node]()
         for argument in call.arguments[1:]:
-            if isinstance(argument, syntax.ChainSyntax | syntax.OptionSyntax | syntax.ScalarSyntax):
-                self._fail(argument.place, f"{call.name}(...) takes conditions on the fields of an item", example)
-            filters.append(self._node(argument, in_filter=True))
+            match argument:
+                case syntax.PredicateSyntax() | syntax.AllSyntax() | syntax.AnySyntax() | syntax.NotSyntax():
+                    filters.append(self._node(argument, in_filter=True))
+                case _:
+                    place = argument.place
+                    self._fail(place, f"{call.name}(...) takes conditions on the fields of an item", example)
         if not filters:
             self._fail(call.place, f"{call.name}(...) takes a list and conditions on its items", example)
         name = self._single_subject(replace(call, arguments=call.arguments[:1]), in_filter=in_filter)

@@ -224,7 +224,7 @@ def _conjuncts(where: tree.Node) -> tuple[tree.Node, ...]:
 
 def _infix(condition: tree.Condition) -> tree.Infix:
     """A condition that stands behind its subject in the text, and so is never one of the calls."""
-    assert not isinstance(condition, tree.Exists | tree.SizeTest | tree.VersionTest | tree.Anniversary)
+    assert not isinstance(condition, tree.Exists | tree.SizeTest | tree.VersionTest | tree.Anniversary | tree.ItemsTest)
     return condition
 
 

@@ -143,7 +143,7 @@ def _value_parts(
     if not message.property:
         raise RequestInvalid(f"{path}.property", "must not be empty")
     condition = from_condition(message.condition, path)
-    if isinstance(condition, tree.Exists | tree.SizeTest | tree.VersionTest | tree.Anniversary):
+    if isinstance(condition, tree.Exists | tree.SizeTest | tree.VersionTest | tree.Anniversary | tree.ItemsTest):
         raise RequestInvalid(f"{path}.condition", "asks nothing of one value; use did with a filter")
     events = codec.from_events(message.events, f"{path}.events")
     return message.property, events, from_window(message.window, path), condition
