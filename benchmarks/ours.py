@@ -71,6 +71,10 @@ class OurEngine:
 def _comparable(query: Query, answer: query_pb2.QueryResponse) -> Any:
     if query.kind is AnswerKind.FUNNEL:
         return [step.count for step in answer.funnel]
+    if answer.HasField("trend"):
+        return [[row.label, row.events, row.users] for row in answer.trend.rows]
+    if answer.HasField("retention"):
+        return [[row.label, row.users, *row.returned] for row in answer.retention.rows]
     if query.kind is AnswerKind.TABLE:
         return [[row.value.text or "(none)", row.count] for row in answer.breakdown]
     return answer.count

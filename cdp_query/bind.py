@@ -11,7 +11,11 @@ from cdp_query.bind_event_tests import bind_event_test, bind_occurrence, bind_ti
 from cdp_query.bind_measures import bind_expression_test
 from cdp_query.bind_profiles import LATITUDE, LONGITUDE, bind_profile_test, circle
 from cdp_query.binding import Binding
+from cdp_query.bind_measures import Binding, bind_expression, bind_expression_test
+from cdp_query.bind_profiles import LATITUDE, LONGITUDE, bind_profile_test, circle
+from cdp_query.bound_attempts import BoundAttempts, check_rules
 from cdp_query.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
+from cdp_query.bound_measures import BoundExpression
 from cdp_query.bound_profiles import FilterDistance
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import SEQUENCE_STEPS_MAX
@@ -21,7 +25,7 @@ from cdp_query.ranges import range_of
 from cdp_query.windows import Interval, fixed_ms, resolve, zone
 from cdp_store.schema import SchemaReading
 
-_NO_SCHEMA = SchemaReading({}, {}, {})
+NO_SCHEMA = SchemaReading({}, {}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +68,48 @@ class Binder:
         """The bound form of a funnel's steps."""
         return self._sequence(report, schema, 0)
 
-    def check(self, question: tree.Question) -> None:
+    def events(self, events: tree.Events, schema: SchemaReading) -> BoundEvents:
+        """The bound form of the events of a report."""
+        return self._events(events, schema)
+
+    def expression(self, expression: tree.Expression, schema: SchemaReading) -> BoundExpression:
+        """The bound form of the number a report is about."""
+        return bind_expression(expression, self._binding(schema))
+
+    def interval(self, window: tree.Window) -> Interval:
+        """The interval of a report's window."""
+        return self._interval(window)
+
+    def attempts(self, node: tree.Funnel | tree.SequenceTest, schema: SchemaReading, own: int) -> BoundAttempts:
+        """The bound form of steps under all their rules."""
+        plain, rules = self._sequence(node, schema, own), node.rules
+        check_rules(rules, len(node.steps), strict_ties=node.strict_ties)
+        return BoundAttempts(
+            own,
+            plain.steps,
+            plain.interval,
+            plain.until_ms,
+            plain.within_ms,
+            -1 if rules.within_each is None else fixed_ms(rules.within_each),
+            plain.strict_ties,
+            rules.order,
+            rules.hold is not None,
+            None if rules.hold is None else schema.properties.get(rules.hold),
+            tuple((excluded.gap, self._events(excluded.events, schema)) for excluded in rules.without),
+        )
+
+    def check(self, question: tree.Node | tree.Funnel | tree.Breakdown) -> None:
         """Raise QueryInvalid where the question cannot be bound whatever the schema."""
         zone(self.context.tz)
         match question:
             case tree.Funnel():
-                self.bind_sequence(question, _NO_SCHEMA)
+                self.attempts(question, NO_SCHEMA, 0)
+                if question.by_attribute is not None and question.by_entry is not None:
+                    raise QueryInvalid("a funnel is grouped by an attribute or by a property of the entry, not by both")
             case tree.Breakdown(segment):
-                self.bind(segment, _NO_SCHEMA)
+                self.bind(segment, NO_SCHEMA)
             case _:
-                self.bind(question, _NO_SCHEMA)
+                self.bind(question, NO_SCHEMA)
 
     def _node(self, node: tree.Node, schema: SchemaReading, ids: Iterator[int]) -> bound.BoundNode:
         own = next(ids)
@@ -106,8 +142,10 @@ class Binder:
                 return bind_event_test(node, own, self._binding(schema))
             case tree.PropertyTest(name):
                 raise QueryInvalid(f"{name!r} is a property test outside of an event filter; use an attribute test")
-            case tree.SequenceTest():
+            case tree.SequenceTest(rules=tree.PLAIN_RULES):
                 return self._sequence(node, schema, own)
+            case tree.SequenceTest():
+                return self.attempts(node, schema, own)
             case (
                 tree.DistanceTest()
                 | tree.BucketTest()
@@ -204,8 +242,27 @@ class Binder:
 def names_of(question: tree.Question) -> Names:
     """Every event, property and attribute name a question mentions."""
     match question:
-        case tree.Funnel(steps):
-            return _merged(_names_of_events(step) for step in steps)
+        case tree.Funnel():
+            own = Names(
+                attributes=frozenset(filter(None, [question.by_attribute])),
+                properties=frozenset(filter(None, [question.by_entry])),
+            )
+            return own.merge(_names_of_steps(question))
+        case tree.Trend(events, property=name):
+            own = _names_of_events(events)
+            return own if name is None else own.merge(Names(properties=frozenset({name})))
+        case tree.Retention(entry, returns):
+            return _names_of_events(entry).merge(_names_of_events(returns))
+        case tree.Overlap(segments):
+            return _merged(map(names_of, segments))
+        case tree.Diff(segment):
+            return names_of(segment)
+        case tree.Distribution(segment, tree.AttributeNumber(name)):
+            return names_of(segment).merge(Names(attributes=frozenset({name})))
+        case tree.Distribution(segment, tree.Number() | tree.Measure() | tree.Arithmetic() as number):
+            return names_of(segment).merge(_names_of_expression(number))
+        case tree.Rfm(events, money):
+            return _names_of_events(events).merge(Names(properties=frozenset({money})))
         case tree.Breakdown(segment, attribute):
             return names_of(segment).merge(Names(attributes=frozenset({attribute})))
         case tree.All(items) | tree.Any(items):
@@ -239,6 +296,11 @@ def names_of(question: tree.Question) -> Names:
             names = _names_of_events(events).merge(_names_of_window(window))
             return names if where is None else names.merge(names_of(where))
         case tree.RegularlyTest(events) | tree.StoppedTest(events) | tree.ResumedTest(events):
+        case tree.SequenceTest():
+            return _names_of_steps(question)
+        case tree.AggregateTest(property=name, events=events):
+            return _names_of_events(events).merge(Names(properties=frozenset({name})))
+        case tree.Did(events) | tree.CountTest(events) | tree.OccurrenceTest(events=events):
             return _names_of_events(events)
         case tree.ExpressionTest(left, _, right):
             return _names_of_expression(left).merge(_names_of_expression(right))
@@ -262,6 +324,12 @@ def _names_of_expression(expression: tree.Expression) -> Names:
         case tree.Arithmetic(_, left, right):
             return _names_of_expression(left).merge(_names_of_expression(right))
     return NO_NAMES
+
+
+def _names_of_steps(node: tree.Funnel | tree.SequenceTest) -> Names:
+    held = Names(properties=frozenset(filter(None, [node.rules.hold])))
+    excluded = (item.events for item in node.rules.without)
+    return _merged([held, *map(_names_of_events, (*node.steps, *excluded))])
 
 
 def _names_of_events(events: tree.Events) -> Names:

@@ -19,6 +19,16 @@ def bind_expression_test(node: tree.ExpressionTest, own: int, binding: Binding) 
     return BoundExpressionTest(own, left, node.op, right)
 
 
+def bind_expression(expression: tree.Expression, binding: Binding) -> BoundExpression:
+    """The bound form of an expression alone; QueryInvalid where it measures nothing or too much."""
+    if terms_of(expression) > EXPRESSION_TERMS_MAX:
+        raise QueryInvalid(f"an expression has more than {EXPRESSION_TERMS_MAX} numbers, measures and signs")
+    bound = _expression(expression, binding)
+    if not measures_of(bound):
+        raise QueryInvalid('a number must be measured, as in count("Buy")')
+    return bound
+
+
 def terms_of(expression: tree.Expression) -> int:
     """Numbers, measures and signs of an expression."""
     count, stack = 0, [expression]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cdp_query.bound_attempts import BoundAttempts
 from cdp_query.bound_event_tests import BoundEventTest
 from cdp_query.bound_events import BoundEvents
 from cdp_query.bound_measures import BoundExpressionTest
@@ -117,5 +118,6 @@ BoundNode = (
     | BoundExpressionTest
     | BoundEventTest
     | BoundSequence
+    | BoundAttempts
     | BoundProfile
 )

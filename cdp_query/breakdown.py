@@ -9,10 +9,10 @@ from datetime import datetime
 import numpy as np
 
 from cdp_query.attribute_scan import AttributeSpan, spans
-from cdp_query.partial import NONE_KEY, ValueKey
-from cdp_store.arrays import AnyArray, Bools
+from cdp_query.value_keys import NONE_KEY, ValueKey
+from cdp_store.arrays import I64, AnyArray, Bools
 from cdp_store.ids import AttributeId
-from cdp_store.values import Kind, to_datetime, unpack_list
+from cdp_store.values import Kind, float_bits, to_datetime, unpack_list
 from cdp_store.view import PartitionView
 
 
@@ -60,6 +60,22 @@ def _count_values(
                 counts[item] += size
         else:
             counts[int(kind), texts[position].as_py().decode()] += size
+
+
+def keys_of(view: PartitionView, key: int, kind: Kind, raws: I64, *, attribute: bool) -> list[set[ValueKey]]:
+    """Per value of one kind, in 64-bit form, its keys: one, or one for each different item of a list."""
+    match kind:
+        case Kind.UNSET:
+            return [{NONE_KEY} for _ in raws]
+        case Kind.STRING:
+            texts = view.strings(key, attribute=attribute).take(raws)
+            return [{(int(kind), text.as_py().decode())} for text in texts]
+        case Kind.LIST:
+            packed = view.strings(key, attribute=attribute, is_list=True).take(raws)
+            return [{_item_key(item) for item in unpack_list(text.as_py())} or {NONE_KEY} for text in packed]
+        case Kind.FLOAT:
+            return [{_key(kind, value)} for value in float_bits(raws)]
+    return [{_key(kind, value)} for value in raws]
 
 
 def _key(kind: Kind, value: object) -> ValueKey:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cdp_query import bound
 from cdp_query.attribute_scan import attribute_mask
+from cdp_query.bound_attempts import BoundAttempts
 from cdp_query.bound_measures import BoundExpressionTest
 from cdp_query.bound_profiles import BoundBucket, BoundChanged, BoundDistance, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.buckets import bucket_mask
@@ -17,6 +18,7 @@ from cdp_query.event_leaves import event_leaf_mask
 from cdp_query.event_tests import aggregate_mask, count_mask, occurrence_mask
 from cdp_query.history_tests import history_mask
 from cdp_query.measures import expression_mask
+from cdp_query.ruled_attempts import attempts_mask
 from cdp_query.sequences import sequence_depth
 from cdp_query.stats import Meter, NodeStats
 from cdp_query.tree import Context
@@ -79,6 +81,8 @@ class Execution:
                 return history_mask(self.view, node, self.context.as_of_ms, stats)
             case BoundExpressionTest():
                 return expression_mask(self.view, node, stats)
+            case BoundAttempts():
+                return attempts_mask(self.view, node, stats)
             case bound.BoundSequence():
                 reached: Bools = sequence_depth(self.view, node, stats) == len(node.steps)
                 return reached

@@ -23,6 +23,8 @@ def local_ms(times: I64, tz: ZoneInfo) -> I64:
     if tz.key == "UTC" or not times.size:
         return times
     changes = [change for year in _years(times) for change in _offsets_of_year(tz, year)]
+    years = np.unique(times.view("datetime64[ms]").astype("datetime64[Y]")).astype(np.int64) + _EPOCH_YEAR
+    changes = [change for year in years.tolist() for change in offsets_of_year(tz, year)]
     starts: I64 = np.array([start for start, _ in changes], np.int64)
     offsets: I64 = np.array([offset for _, offset in changes], np.int64)
     local: I64 = times + offsets[np.searchsorted(starts, times, "right") - 1]
@@ -40,7 +42,7 @@ def _years(times: I64) -> list[int]:
 
 
 @lru_cache(maxsize=4096)
-def _offsets_of_year(tz: ZoneInfo, year: int) -> tuple[tuple[int, int], ...]:
+def offsets_of_year(tz: ZoneInfo, year: int) -> tuple[tuple[int, int], ...]:
     """(from instant, offset in ms) of a UTC year, ascending; the first entry is the year's beginning."""
     at = datetime(year, 1, 1, tzinfo=UTC)
     end = datetime(year, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)

@@ -29,6 +29,11 @@ def expression_mask(view: PartitionView, node: BoundExpressionTest, stats: NodeS
     return compare(node.op, left, right)
 
 
+def expression_numbers(view: PartitionView, expression: BoundExpression, stats: NodeStats) -> Numbers:
+    """The number of each row."""
+    return _numbers(view, expression, stats)
+
+
 def _numbers(view: PartitionView, expression: BoundExpression, stats: NodeStats) -> Numbers:
     match expression:
         case Number(value):

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 from cdp_query.bind import NO_NAMES, Names
+from cdp_query.reports.parts import ReportPart, merge_parts
 from cdp_query.stats import NodeStats, merge_stats
-
-# A value with its kind, so that 1, 1.0 and true stay apart; (0, None) is "(none)".
-ValueKey = tuple[int, bool | int | float | str | None]
-NONE_KEY: ValueKey = (0, None)
+from cdp_query.value_keys import ValueKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +18,7 @@ class Partial:
     """Counts of one or several partitions.
 
     population: |U|; count: members; steps: users at least that deep in a funnel; values: members by attribute value;
-    known: names of the question these partitions know; stats: by node.
+    known: names of the question these partitions know; stats: by node; report: what a report adds to these.
     """
 
     population: int = 0
@@ -29,6 +27,7 @@ class Partial:
     values: Mapping[ValueKey, int] = field(default_factory=dict)
     known: Names = NO_NAMES
     stats: Mapping[int, NodeStats] = field(default_factory=dict)
+    report: ReportPart | None = None
 
 
 def merge(first: Partial, second: Partial) -> Partial:
@@ -42,6 +41,7 @@ def merge(first: Partial, second: Partial) -> Partial:
         dict(Counter(first.values) + Counter(second.values)),
         first.known.merge(second.known),
         merge_stats(first.stats, second.stats),
+        merge_parts(first.report, second.report),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,11 +13,12 @@ from cdp_query.breakdown import breakdown
 from cdp_query.errors import QueryInvalid
 from cdp_query.execute import Checkpoint, Execution
 from cdp_query.language import parse
-from cdp_query.partial import Partial, ValueKey
+from cdp_query.partial import Partial
 from cdp_query.plan import plan
+from cdp_query.reports.evaluate import check_report, evaluate_funnel, evaluate_report
 from cdp_query.rules import rewrite
-from cdp_query.sequences import sequence_depth
 from cdp_query.stats import Meter
+from cdp_query.value_keys import ValueKey
 from cdp_store.arrays import Bools
 from cdp_store.ids import AttributeId
 from cdp_store.view import PartitionView
@@ -34,14 +36,17 @@ def read(text: str, by: str | None) -> tree.Question:
 
 def segment_of(question: tree.Question) -> tree.Node:
     """The question where it is a segment; QueryInvalid where it is a report."""
-    if isinstance(question, tree.Funnel | tree.Breakdown):
+    if isinstance(question, tree.Funnel | tree.Breakdown | tree.Report):
         raise QueryInvalid("users are members of a segment; this is a report, which has none")
     return question
 
 
 def check(question: tree.Question, context: tree.Context) -> tree.Question:
     """A tree from anywhere to a checked, rewritten one; raises QueryInvalid for what has no meaning."""
-    Binder(context).check(question)
+    if isinstance(question, tree.Report):
+        check_report(question, Binder(context))
+    else:
+        Binder(context).check(question)
     return rewrite(question)
 
 
@@ -54,8 +59,12 @@ def evaluate(
     size = int(np.count_nonzero(population))
     known = names_of(question).known_to(view.schema)
     if isinstance(question, tree.Funnel):
-        steps = _funnel_steps(question, execution, binder, population)
-        return Partial(size, steps[-1], steps, known=known, stats=execution.meter.nodes())
+        funnel = evaluate_funnel(question, execution, binder, population)
+        steps = funnel.whole.steps
+        return Partial(size, steps[-1], steps, known=known, stats=execution.meter.nodes(), report=funnel)
+    if isinstance(question, tree.Report):
+        count, part = evaluate_report(question, execution, binder, population)
+        return Partial(size, count, known=known, stats=execution.meter.nodes(), report=part)
     segment = question.segment if isinstance(question, tree.Breakdown) else question
     mask = _members(segment, execution, binder) & population
     values: Mapping[ValueKey, int] = {}
@@ -78,19 +87,12 @@ def _members(segment: tree.Node, execution: Execution, binder: Binder) -> Bools:
     return execution.mask(plan(bound, execution.view))
 
 
-def _funnel_steps(question: tree.Funnel, execution: Execution, binder: Binder, population: Bools) -> tuple[int, ...]:
-    bound = binder.bind_sequence(question, execution.view.schema)
-    with execution.meter.timed(bound.id) as stats:
-        depth = sequence_depth(execution.view, bound, stats)[population]
-        reached = tuple(int(np.count_nonzero(depth >= step)) for step in range(1, len(bound.steps) + 1))
-        stats.rows_true += reached[-1]
-    return reached
-
-
 def broken_down(question: tree.Question, by: str | None) -> tree.Question:
     """The question, or where `by` names an attribute its members counted by that."""
     if by is None:
         return question
-    if isinstance(question, tree.Funnel | tree.Breakdown):
-        raise QueryInvalid("a breakdown by an attribute takes a segment, not a report")
+    if isinstance(question, tree.Funnel) and question.by_attribute is None:
+        return replace(question, by_attribute=by)
+    if isinstance(question, tree.Funnel | tree.Breakdown | tree.Report):
+        raise QueryInvalid("a breakdown by an attribute takes a segment or a funnel")
     return tree.Breakdown(question, by)

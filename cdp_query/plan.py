@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cdp_query import bound
+from cdp_query.bound_attempts import BoundAttempts
 from cdp_query.bound_event_tests import read_by
 from cdp_query.bound_events import BoundEvents
 from cdp_query.bound_measures import BoundExpressionTest, measures_of
@@ -55,7 +56,7 @@ def cost(node: bound.BoundNode, view: PartitionView) -> float:
             return _ATTRIBUTE_COST_PER_ROW * view.row_count * 4
         case BoundWas() | BoundChanged() | BoundUnchanged() | BoundValueAt():
             return _HISTORY_COST * _changes(node, view) + view.row_count
-        case bound.BoundSequence():
+        case bound.BoundSequence() | BoundAttempts():
             return _SEQUENCE_COST * sum(_events(step, node, view) for step in node.steps)
         case bound.BoundCount() | bound.BoundAggregate() | bound.BoundOccurrence():
             return _EVENT_COST * _events(node.events, node, view) + view.row_count
@@ -74,7 +75,7 @@ def _changes(node: BoundHistory, view: PartitionView) -> int:
 
 def _events(
     events: BoundEvents,
-    node: bound.BoundCount | bound.BoundAggregate | bound.BoundOccurrence | bound.BoundSequence,
+    node: bound.BoundCount | bound.BoundAggregate | bound.BoundOccurrence | bound.BoundSequence | BoundAttempts,
     view: PartitionView,
 ) -> int:
     chunks = (chunk for name in events.names for chunk in view.events.sealed.get(name, ()))

@@ -15,6 +15,7 @@ from cdp_query import bound, tree
 from cdp_query.attempts import Candidate, find_attempt
 from cdp_query.attribute_history import changes_of
 from cdp_query.bind import Binder
+from cdp_query.bound_attempts import BoundAttempts
 from cdp_query.bound_events import BoundEvents
 from cdp_query.bound_profiles import BoundChanged, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.execute import Checkpoint, Execution
@@ -183,7 +184,9 @@ def _scopes(part: object, interval: Interval) -> Iterator[tuple[BoundEvents, Int
             yield from _scopes(item, interval)
     elif is_dataclass(part) and not isinstance(part, type):
         own = getattr(part, "interval", interval)
-        if isinstance(part, bound.BoundOccurrence | bound.BoundSequence) or not isinstance(own, Interval):
+        if isinstance(part, bound.BoundOccurrence | bound.BoundSequence | BoundAttempts) or not isinstance(
+            own, Interval
+        ):
             own = interval  # what decides may lie outside
         for field in fields(part):
             yield from _scopes(getattr(part, field.name), own)

@@ -10,11 +10,13 @@ from cdp.v1 import query_pb2, segment_pb2
 
 from cdp_query import tree
 from cdp_query.language import print_question
-from cdp_query.partial import NONE_KEY, Partial
+from cdp_query.partial import Partial
 from cdp_query.stats import NodeStats, total
+from cdp_query.value_keys import NONE_KEY
 from cdp_router.deadline import monotonic_ms
-from cdp_router.wire.partials import to_key_value
-from cdp_router.wire.segments import to_question
+from cdp_router.report_answers import report_table
+from cdp_router.wire.key_values import to_key_value
+from cdp_router.wire.questions import to_question
 from cdp_router.wire.values import to_timestamp
 
 
@@ -41,9 +43,11 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
     """The reply of segments.md, section 6."""
     partial, scanned = parts.partial, total(parts.partial.stats)
     is_partial = len(parts.coverage.answered) < parts.coverage.total
+    table = report_table(parts.question, partial.report, parts.context)
     flags = [
         flag
         for flag, holds in (
+            ("INCOMPLETE", table.is_incomplete),
             ("PARTIAL", is_partial),
             ("TYPE_MISMATCH", scanned.type_mismatch > 0),
             ("TRUNCATED_BY_RETENTION", scanned.truncated > 0),
@@ -72,6 +76,13 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         rows_scanned=scanned.rows,
         question=to_question(parts.asked),
         used_segments=[segment_pb2.SegmentReference(name=name, version=version) for name, version in parts.used],
+        trend=table.trend,
+        retention=table.retention,
+        funnel_report=table.funnel,
+        overlap=table.overlap,
+        diff=table.diff,
+        distribution=table.distribution,
+        rfm=table.rfm,
     )
 
 
@@ -117,7 +128,7 @@ def _explanation(parts: Answering) -> list[query_pb2.StepExplanation]:
 
 def _described(question: tree.Question) -> Iterator[tuple[int, str]]:
     """(nesting, text) of every node in the order in which binding numbers them."""
-    if isinstance(question, tree.Funnel):
+    if isinstance(question, tree.Funnel | tree.Report):
         yield 0, print_question(question)
     else:
         yield from _described_node(question.segment if isinstance(question, tree.Breakdown) else question, 0)

@@ -25,7 +25,8 @@ from cdp_router.shard_client import ShardClient
 from cdp_router.topology import ClusterFile
 from cdp_router.validation import RecordInvalid
 from cdp_router.wire.partials import from_evaluation, from_names
-from cdp_router.wire.segments import from_question, from_segment, to_question, to_segment
+from cdp_router.wire.questions import from_question, to_question
+from cdp_router.wire.segments import from_segment, to_segment
 from cdp_router.wire.values import from_timestamp
 from cdp_store.ids import USER_ID, encode_identifier
 from cdp_store.records import Strings

@@ -26,8 +26,9 @@ from cdp_router.limits import PROOF_SHOWN_MAX
 from cdp_router.profile_reading import read_profile
 from cdp_router.proofs import to_response
 from cdp_router.wire.partials import to_evaluation, to_names
+from cdp_router.wire.questions import from_question
 from cdp_router.wire.retention import latest, listed
-from cdp_router.wire.segments import from_question, from_segment
+from cdp_router.wire.segments import from_segment
 from cdp_store.errors import StoreFailed
 from cdp_store.ids import IDENTIFIER_KINDS, PartitionId, encode_identifier
 from cdp_store.limits import COMMIT_GROUP_BYTES_MAX, LOG_SYNC_INTERVAL_MS

@@ -42,6 +42,15 @@ _QUESTIONS: Final = (
     'first_time("A", last: 9d) and last_time("A", last: 9d)',
     'sequence("A" -> "B" -> "A", within: 1d)',
     'sequence("A" -> "B", tie: strict)',
+    'funnel("A" -> without "B" -> "A", hold: flag, mode: totals, times: on, by: plan, within: 9d)',
+    'funnel("A" -> "B", order: any, within: 9d, by_entry: text)',
+    'rfm("A".small)',
+    'rfm("A".price, small > 3, last: 30d)',
+    'distribution(everyone, count("A"))',
+    'trend("A", unit: week, last: 30d)',
+    *(f'trend("A".{name}, small > 9, unit: day)' for name in ("small", "price")),
+    *(f'retention("A", return: "B", unit: {unit}, periods: 3)' for unit in ("day", "month")),
+    'retention("A", return: "A", unit: week, periods: 3, start: calendar, last: 30d)',
 )
 
 Step = Callable[[], object]

@@ -85,7 +85,7 @@ class Shards:
         binder = Binder(context)
         checked = pipeline.check(segment, context)
         question = checked if rewritten else segment
-        assert not isinstance(question, tree.Funnel | tree.Breakdown)
+        assert not isinstance(question, tree.Funnel | tree.Breakdown | tree.Report)
         found = set[User]()
         for view in views or self.capture():
             offsets, data = view.gather_identifiers(pipeline.members(question, view, binder))

@@ -13,7 +13,7 @@ import numpy as np
 from cdp_store.arrays import F64, I64
 from cdp_store.jit import kernel
 
-_LIMBS = 70
+LIMBS = 70
 _LIMB_MASK = 0xFFFFFFFF
 _FRACTION_MASK = (1 << 52) - 1
 _LOWEST_EXPONENT = -1074
@@ -23,18 +23,19 @@ _TERMS_BETWEEN_CARRIES = 1 << 28  # a term adds less than 2**33 to a limb
 @kernel
 def exact_sums(starts: I64, bits: I64, out: F64) -> None:
     """out[g] = the true sum of the float64 with bits[starts[g]:starts[g + 1]], rounded once."""
-    limbs = np.zeros(_LIMBS, np.int64)
+    limbs = np.zeros(LIMBS, np.int64)
     for group in range(out.shape[0]):
         limbs[:] = 0
         for i in range(starts[group], starts[group + 1]):
-            _add(limbs, bits[i])
+            add_to_limbs(limbs, bits[i])
             if (i - starts[group]) % _TERMS_BETWEEN_CARRIES == _TERMS_BETWEEN_CARRIES - 1:
                 _carry(limbs)
         out[group] = _rounded(limbs)
 
 
 @kernel
-def _add(limbs: I64, bits: int) -> None:
+def add_to_limbs(limbs: I64, bits: int) -> None:
+    """Add the float64 of these bits to a fixed-point number; after 2**28 of them a limb may overflow."""
     exponent = (bits >> 52) & 0x7FF
     fraction = bits & _FRACTION_MASK
     shift = 0
@@ -53,7 +54,7 @@ def _add(limbs: I64, bits: int) -> None:
 @kernel
 def _carry(limbs: I64) -> None:
     """Bring all limbs but the last into [0, 2**32); the last keeps the sign of the whole."""
-    for i in range(_LIMBS - 1):
+    for i in range(LIMBS - 1):
         limbs[i + 1] += limbs[i] >> 32
         limbs[i] &= _LIMB_MASK
 
@@ -67,12 +68,12 @@ def _bit(limbs: I64, position: int) -> int:
 def _rounded(limbs: I64) -> float:
     _carry(limbs)
     sign = 1.0
-    if limbs[_LIMBS - 1] < 0:
+    if limbs[LIMBS - 1] < 0:
         sign = -1.0
-        for i in range(_LIMBS):
+        for i in range(LIMBS):
             limbs[i] = -limbs[i]
         _carry(limbs)
-    top = _LIMBS - 1
+    top = LIMBS - 1
     while top >= 0 and limbs[top] == 0:
         top -= 1
     if top < 0:

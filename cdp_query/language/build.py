@@ -49,12 +49,7 @@ class Builder:
         self._event_calls = EventCalls(text, self._events, self._filter)
 
     def question(self, parsed: syntax.Syntax) -> tree.Question:
-        """A segment, or a report where the whole text is one."""
-        if isinstance(parsed, syntax.PredicateSyntax) and isinstance(parsed.operand, syntax.CallSyntax):
-            call = parsed.operand
-            if call.name == "funnel" and parsed.condition is None:
-                steps, options = self._steps(call)
-                return tree.Funnel(steps, *self._sequence_options(call, options))
+        """A segment."""
         return self._node(parsed, in_filter=False)
 
     def _node(self, parsed: syntax.Syntax, *, in_filter: bool) -> tree.Node:
@@ -185,8 +180,10 @@ class Builder:
         if call.name == "in_segment":
             return self._in_segment(call)
         if call.name == "sequence":
-            steps, options = self._steps(call)
-            return tree.SequenceTest(steps, *self._sequence_options(call, options))
+            steps, without, options = self._steps(call)
+            sequence = tree.SequenceTest(steps, *self._sequence_options(options, without))
+            options.finish()
+            return sequence
         events, prop, options = self._events(call)
         self._no_property(call, prop)
         window = options.window()
@@ -231,16 +228,17 @@ class Builder:
         event = chain.events[0]
         return self._event(event, filters), event.property, options
 
-    def _steps(self, call: syntax.CallSyntax) -> tuple[tuple[tree.Events, ...], Options]:
+    def _steps(self, call: syntax.CallSyntax) -> tuple[tuple[tree.Events, ...], tuple[tree.Exclusion, ...], Options]:
         chain, filters, options = self._split(call)
         if chain is None or len(chain.events) < 2:
             self._fail(call.place, f"{call.name}(...) needs two steps or more", f'as in {call.name}("View" -> "Buy")')
         if filters:
             self._fail(call.place, "filters belong to a step", 'as in sequence("View" -> "Buy"(amount > 10))')
-        for event in chain.events:
+        for event in (*chain.events, *(excluded for _, excluded in chain.without)):
             if event.property is not None:
                 self._fail(event.place, "a step has no property")
-        return tuple(self._event(event, ()) for event in chain.events), options
+        without = tuple(tree.Exclusion(gap, self._event(excluded, ())) for gap, excluded in chain.without)
+        return tuple(self._event(event, ()) for event in chain.events), without, options
 
     def _event(self, event: syntax.EventSyntax, filters: Sequence[syntax.Syntax]) -> tree.Events:
         return tree.Events(event.names, self._filter((*event.where, *filters)))
@@ -269,13 +267,15 @@ class Builder:
                 filters.append(argument)
         return chain, filters, Options(self._text, call, options)
 
+    @staticmethod
     def _sequence_options(
-        self, call: syntax.CallSyntax, options: Options
-    ) -> tuple[tree.Window, tree.Duration | None, bool]:
-        window, within = options.window(), options.duration("within")
+        options: Options, without: tuple[tree.Exclusion, ...]
+    ) -> tuple[tree.Window, tree.Duration | None, bool, tree.AttemptRules]:
+        window, within, within_each = options.window(), options.duration("within"), options.duration("within_each")
         strict = options.word("tie", ("strict", "ordered")) == "strict"
-        options.finish()
-        return window, within, strict
+        order = options.word("order", [order.value for order in tree.StepOrder])
+        rules = tree.AttemptRules(within_each, tree.StepOrder(order or "ordered"), options.plain_name("hold"), without)
+        return window, within, strict, rules
 
     def _subject(self, call: syntax.CallSyntax, *, in_filter: bool) -> str:
         wanted = "prop" if in_filter else "attr"

@@ -37,6 +37,11 @@ class ExpressionBuilder:
         what = f"{left.name}(...)" if isinstance(left, syntax.CallSyntax) else "a calculation"
         self._fail(left.place, f"{what} needs a comparison with a number", 'as in count("Buy") >= 3')
 
+    def expression(self, operand: syntax.OperandSyntax) -> tree.Expression:
+        """A number that stands alone."""
+        self._check_size(operand)
+        return self._expression(operand)
+
     def _check_size(self, *operands: syntax.OperandSyntax | None) -> None:
         """Refuse a formula whose tree would be too deep to walk."""
         terms, stack = 0, [operand for operand in operands if operand is not None]

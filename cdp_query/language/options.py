@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 from cdp_query import tree
 from cdp_query.errors import QuerySyntaxError
 from cdp_query.language.suggest import nearest_hint
-from cdp_query.language.syntax import CallSyntax, NameSyntax, OptionSyntax, Place
+from cdp_query.language.syntax import CallSyntax, EventOptionSyntax, EventSyntax, NameSyntax, OptionSyntax, Place
 
 _WINDOWS: Final = (
     "from",
@@ -122,6 +122,39 @@ class Options:
                 hint = nearest_hint(word, known) or f"one of: {', '.join(known)}"
                 self._fail(place, f"{word!r} is no value of {name!r}", hint)
         self._fail(option.place, f"{name!r} takes one of: {', '.join(known)}")
+
+    def plain_name(self, name: str) -> str | None:
+        """An option that is a name, in quotes where it is no plain word, or None when it is not given."""
+        self._allowed.append(name)
+        option = self._given.pop(name, None)
+        if option is None:
+            return None
+        match option.values:
+            case (NameSyntax(name=word),):
+                return word
+            case (str() as word,):
+                return word
+        self._fail(option.place, f"{name!r} takes a name, in double quotes where it is no plain word")
+
+    def event(self, name: str) -> EventSyntax | None:
+        """An option that is an event, or None when it is not given."""
+        self._allowed.append(name)
+        option = self._given.pop(name, None)
+        if option is None:
+            return None
+        match option.values:
+            case (EventOptionSyntax(property=None) as named,):
+                pass
+            case (str() as plain,):
+                named = EventOptionSyntax((plain,), None, ())
+            case (tuple() as several,):
+                named = EventOptionSyntax(several, None, ())
+            case _:
+                named = EventOptionSyntax((), None, ())
+        names = tuple(event for event in named.names if isinstance(event, str))
+        if names and len(names) == len(named.names):
+            return EventSyntax(names, None, named.where, option.place)
+        self._fail(option.place, f'{name!r} takes an event, as in {name}: "Charged"(amount > 10)')
 
     def finish(self) -> None:
         """Complain about options nobody asked for."""

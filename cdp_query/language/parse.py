@@ -15,7 +15,7 @@ import lark
 from cdp_query import tree
 from cdp_query.errors import QuerySyntaxError
 from cdp_query.language import syntax
-from cdp_query.language.build import Builder
+from cdp_query.language.build_reports import QuestionBuilder
 from cdp_query.language.suggest import nearest_hint
 from cdp_query.limits import QUERY_NESTING_MAX, QUERY_TEXT_CHARACTERS_MAX
 from cdp_query.ranges import INT_MAX, INT_MIN
@@ -48,6 +48,7 @@ _TERMINALS: Final = {
     "AND": "and",
     "OR": "or",
     "NOT": "not",
+    "WITHOUT": "without",
     "IN": "in",
     "BETWEEN": "between",
     "$END": "the end",
@@ -68,7 +69,7 @@ def parse(text: str) -> tree.Question:
     except lark.exceptions.UnexpectedInput as error:
         raise _explain(text, error) from None
     try:
-        return Builder(text).question(_Shapes().transform(parsed))
+        return QuestionBuilder(text).question(_Shapes().transform(parsed))
     except lark.exceptions.VisitError as error:
         if isinstance(error.orig_exc, _TokenUnusable):
             raise error.orig_exc.explain(text) from None
@@ -247,7 +248,15 @@ class _Shapes(lark.Transformer[Anything, Anything]):
         return syntax.OptionSyntax(str(name), values, _place(name))
 
     def option_value(self, *tokens: Anything) -> Anything:
-        return tuple(_value(token) if isinstance(token, lark.Token) else token for token in tokens if token is not None)
+        given = (token for token in tokens if token is not None)
+        return tuple(_value(token) if isinstance(token, lark.Token) else token for token in given)
+
+    def text_or_event(self, named: Anything, prop: Anything, where: Anything) -> Anything:
+        """A text or list as such, unless a property or a filter says that it names events."""
+        value = _value(named) if isinstance(named, lark.Token) else named
+        if prop is None and where is None:
+            return value
+        return syntax.EventOptionSyntax(value if isinstance(value, tuple) else (value,), prop, where or ())
 
     def scalar(self, *tokens: Anything) -> Anything:
         given = [token for token in tokens if token is not None]
@@ -264,6 +273,21 @@ class _Shapes(lark.Transformer[Anything, Anything]):
 
     def chain(self, *events: Anything) -> Anything:
         return syntax.ChainSyntax(events, events[0].place)
+
+    def chain(self, first: Anything, *links: Anything) -> Anything:
+        """Steps, and what stands between them behind `without`."""
+        events, without = [first], list[tuple[int, syntax.EventSyntax]]()
+        for excluded, event in links:
+            if excluded is None:
+                events.append(event)
+            else:
+                without.append((len(events) - 1, event))
+        if links and links[-1][0] is not None:
+            raise _TokenUnusable(links[-1][0], "without(...) stands between two steps, and here none follows")
+        return syntax.ChainSyntax(tuple(events), first.place, tuple(without))
+
+    def link(self, excluded: Anything, event: Anything) -> Anything:
+        return excluded, event
 
     def event(self, names: Anything, prop: Anything, where: Anything) -> Anything:
         return syntax.EventSyntax(tuple(map(_unquote, names)), prop, where or (), _place(names[0]))

@@ -35,14 +35,36 @@ _RESERVED: Final = frozenset(
 )
 
 
-def print_question(question: tree.Question) -> str:
-    """Canonical text of a question; a Breakdown prints as its segment."""
+def print_segment(question: tree.Node | tree.Funnel | tree.Breakdown) -> str:
+    """Canonical text of a segment or funnel; a Breakdown prints as its segment."""
     match question:
         case tree.Funnel():
             return _sequence("funnel", question)
         case tree.Breakdown(segment):
             return _node(segment)
     return _node(question)
+
+
+def print_events(events: tree.Events) -> str:
+    """Text of events where an option takes them, the filter in parentheses."""
+    return _step(events)
+
+
+def print_attribute(name: str) -> str:
+    """Text of an attribute where no condition follows."""
+    return _subject(name, "attr")
+
+
+def print_expression(expression: tree.Expression) -> str:
+    """Text of a number to be measured."""
+    return _expression(expression)
+
+
+def print_arguments(
+    events: tree.Events, prop: str | None = None, window: tree.Window = tree.ALWAYS, extra: Iterable[str] = ()
+) -> str:
+    """Text of the arguments of a function over events: events, property, filters, window, further options."""
+    return _arguments(events, prop, window, extra)
 
 
 def _node(node: tree.Node) -> str:
@@ -173,7 +195,28 @@ def _sequence(name: str, node: tree.SequenceTest | tree.Funnel) -> str:
         options.insert(0, f"within: {node.within}")
     if node.strict_ties:
         options.append("tie: strict")
-    return f"{name}({', '.join([' -> '.join(map(_step, node.steps)), *options])})"
+    options += _rules(node.rules)
+    if isinstance(node, tree.Funnel):
+        options += _counting(node)
+    chain = [_step(step) for step in node.steps]
+    for excluded in reversed(node.rules.without):
+        chain.insert(excluded.gap + 1, f"without {_step(excluded.events)}")
+    return f"{name}({', '.join([' -> '.join(chain), *options])})"
+
+
+def _rules(rules: tree.AttemptRules) -> list[str]:
+    options = [] if rules.within_each is None else [f"within_each: {rules.within_each}"]
+    if rules.order is not tree.StepOrder.ORDERED:
+        options.append(f"order: {rules.order.value}")
+    return options if rules.hold is None else [*options, f"hold: {_word(rules.hold)}"]
+
+
+def _counting(report: tree.Funnel) -> list[str]:
+    options = [] if report.mode is tree.AttemptMode.DEEPEST else [f"mode: {report.mode.value}"]
+    for name, group in (("by", report.by_attribute), ("by_entry", report.by_entry)):
+        if group is not None:
+            options.append(f"{name}: {_word(group)}")
+    return [*options, "times: on"] if report.times else options
 
 
 def _step(events: tree.Events) -> str:

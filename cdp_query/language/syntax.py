@@ -28,8 +28,17 @@ class OptionSyntax:
     """name: value."""
 
     name: str
-    values: tuple[Duration | Moment | NameSyntax | bool | int | float | str | tuple[Literal, ...], ...]
+    values: tuple[OptionValue, ...]
     place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class EventOptionSyntax:
+    """What an option names with a property or filters, so that it can only be events."""
+
+    names: tuple[Literal, ...]
+    property: str | None
+    where: tuple[Syntax, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class ChainSyntax:
 
     events: tuple[EventSyntax, ...]
     place: Place
+    without: tuple[tuple[int, EventSyntax], ...] = ()  # (the gap it stands in, event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,5 +192,6 @@ class NotSyntax:
     item: Syntax
 
 
+OptionValue = Duration | NameSyntax | Literal | EventOptionSyntax | tuple[Literal, ...]
 Syntax = PredicateSyntax | AllSyntax | AnySyntax | NotSyntax
 ArgumentSyntax = Syntax | OptionSyntax | ChainSyntax | ScalarSyntax | TestedSyntax | RateSyntax | QuotaSyntax

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from cdp_query.rules.flatten import flatten
 from cdp_query.rules.push_not import push_not
-from cdp_query.tree import Breakdown, Funnel, Question
+from cdp_query.tree import (
+    Breakdown,
+    Diff,
+    Distribution,
+    Funnel,
+    Node,
+    Overlap,
+    Question,
+    Retention,
+    Rfm,
+    Trend,
+)
 
 RULES = (push_not, flatten)
 
@@ -12,12 +23,20 @@ RULES = (push_not, flatten)
 def rewrite(question: Question) -> Question:
     """The question after all rules; reports keep their steps."""
     match question:
-        case Funnel():
+        case Overlap(segments):
+            return Overlap(tuple(map(_rewritten, segments)))
+        case Diff(segment, start, end):
+            return Diff(_rewritten(segment), start, end)
+        case Distribution(segment, number):
+            return Distribution(_rewritten(segment), number)
+        case Funnel() | Trend() | Retention() | Rfm():
             return question
-        case Breakdown(segment, attribute):
-            for rule in RULES:
-                segment = rule(segment)
-            return Breakdown(segment, attribute)
+    if isinstance(question, Breakdown):
+        return Breakdown(_rewritten(question.segment), question.attribute)
+    return _rewritten(question)
+
+
+def _rewritten(segment: Node) -> Node:
     for rule in RULES:
-        question = rule(question)
-    return question
+        segment = rule(segment)
+    return segment

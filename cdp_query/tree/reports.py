@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
-from cdp_query.tree.conditions import Duration
+from cdp_query.tree.conditions import Duration, Moment
 from cdp_query.tree.events import Events
-from cdp_query.tree.segments import Node
+from cdp_query.tree.measures import Expression
+from cdp_query.tree.segments import PLAIN_RULES, AttemptRules, Node
 from cdp_query.tree.windows import ALWAYS, Window
+
+
+class AttemptMode(enum.Enum):
+    """Which attempts of a user a funnel counts: the deepest, that of the first entry, or one after the other."""
+
+    DEEPEST = "deepest"
+    FIRST_ENTRY = "first_entry"
+    TOTALS = "totals"
 
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """A report: how many users reached each step of a sequence."""
+    """A report: how many users reached each step of a sequence; by an attribute, or a property of the entry event."""
 
     steps: tuple[Events, ...]
     window: Window = ALWAYS
     within: Duration | None = None
     strict_ties: bool = False
+    rules: AttemptRules = PLAIN_RULES
+    mode: AttemptMode = AttemptMode.DEEPEST
+    by_attribute: str | None = None
+    by_entry: str | None = None
+    times: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +43,88 @@ class Breakdown:
     attribute: str
 
 
-Question = Node | Funnel | Breakdown
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A report: events and users per calendar period, and the sum and average of a property where one is named."""
+
+    events: Events
+    unit: str  # one of PERIOD_UNITS
+    window: Window = ALWAYS
+    property: str | None = None
+
+
+class PeriodStart(enum.Enum):
+    """Where a user's periods of a retention begin."""
+
+    ROLLING = "rolling"
+    CALENDAR = "calendar"
+
+
+class ReturnMode(enum.Enum):
+    """Which returns fill a cell of a retention: those of its own period, or of it and all later ones."""
+
+    ON = "on"
+    ON_OR_AFTER = "on_or_after"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """A report: of the users who entered in a period, how many returned in each of the periods that followed."""
+
+    entry: Events
+    returns: Events
+    unit: str  # one of PERIOD_UNITS
+    periods: int
+    window: Window = ALWAYS
+    start: PeriodStart = PeriodStart.ROLLING
+    mode: ReturnMode = ReturnMode.ON
+
+
+PERIOD_UNITS = ("day", "week", "month")
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """A report: how many users are in each combination of several segments."""
+
+    segments: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """A report: who entered, left and stayed in a segment from one instant to another."""
+
+    segment: Node
+    start: Moment
+    end: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeNumber:
+    """The number that an attribute holds."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A report: how a number is distributed over the members of a segment."""
+
+    segment: Node
+    number: Expression | AttributeNumber
+
+
+@dataclass(frozen=True, slots=True)
+class Rfm:
+    """A report: users who did E scored by recency, frequency and money."""
+
+    events: Events
+    money: str
+    window: Window = ALWAYS
+
+
+Report = Trend | Retention | Overlap | Diff | Distribution | Rfm
+Question = Node | Funnel | Breakdown | Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,35 @@ class OccurrenceTest:
     window: Window
 
 
+class StepOrder(enum.Enum):
+    """What may lie between two steps: anything, no other step, or the steps may come in any order."""
+
+    ORDERED = "ordered"
+    STRICT = "strict"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Events that end attempts between step `gap` and the next, counted from 0."""
+
+    gap: int
+    events: Events
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRules:
+    """What an attempt must satisfy besides its steps; the default asks for nothing."""
+
+    within_each: Duration | None = None
+    order: StepOrder = StepOrder.ORDERED
+    hold: str | None = None
+    without: tuple[Exclusion, ...] = ()
+
+
+PLAIN_RULES = AttemptRules()
+
+
 @dataclass(frozen=True, slots=True)
 class SequenceTest:
     """The steps were done in order by different events (segments.md, section 4)."""
@@ -119,6 +148,7 @@ class SequenceTest:
     window: Window = ALWAYS
     within: Duration | None = None
     strict_ties: bool = False
+    rules: AttemptRules = PLAIN_RULES
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_instant, plain
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
+from cdp_router.cli.report_tables import funnel_tables, report_table, share
 from cdp_router.client import Client
 from cdp_router.wire.values import from_value, to_timestamp
 from cdp_store.values import to_ms
@@ -107,11 +108,16 @@ def _print_answer(answer: query_pb2.QueryResponse) -> None:
         ERR.print(f"warning: {warning}", soft_wrap=True)
     if answer.funnel:
         OUT.print(_funnel_table(answer))
+        for part in funnel_tables(answer):
+            OUT.print(part)
     else:
-        share = answer.count / answer.population if answer.population else 0.0
-        OUT.print(f"{answer.count:,} of {answer.population:,} users ({share:.2%})")
+        members = answer.count / answer.population if answer.population else 0.0
+        OUT.print(f"{answer.count:,} of {answer.population:,} users ({members:.2%})")
     if answer.breakdown:
         OUT.print(_breakdown_table(answer))
+    table = report_table(answer)
+    if table is not None:
+        OUT.print(table)
     covered = f"{len(answer.coverage.answered)}/{answer.coverage.total} partitions"
     flags = f"   flags: {', '.join(answer.flags)}" if answer.flags else ""
     OUT.print(
@@ -127,15 +133,9 @@ def _funnel_table(answer: query_pb2.QueryResponse) -> Table:
     table = Table("step", "users", "of the first", "of the one before", box=None, pad_edge=False)
     first = before = answer.funnel[0].count
     for number, step in enumerate(answer.funnel, 1):
-        table.add_row(
-            f"{number} {step.label}", f"{step.count:,}", _share(step.count, first), _share(step.count, before)
-        )
+        table.add_row(f"{number} {step.label}", f"{step.count:,}", share(step.count, first), share(step.count, before))
         before = step.count
     return table
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "-"
 
 
 def _breakdown_table(answer: query_pb2.QueryResponse) -> Table:
@@ -143,11 +143,11 @@ def _breakdown_table(answer: query_pb2.QueryResponse) -> Table:
     for row in answer.breakdown[:_ROWS_SHOWN]:
         value = from_value(row.value)
         label = "(none)" if value is None else plain(value)
-        table.add_row(label, f"{row.count:,}", _share(row.count, answer.count))
+        table.add_row(label, f"{row.count:,}", share(row.count, answer.count))
     hidden = answer.breakdown[_ROWS_SHOWN:]
     if hidden:
         rest = sum(row.count for row in hidden)
-        table.add_row(f"({len(hidden)} more)", f"{rest:,}", _share(rest, answer.count))
+        table.add_row(f"({len(hidden)} more)", f"{rest:,}", share(rest, answer.count))
     return table
 
 

@@ -63,6 +63,16 @@ def from_expression_test(message: pb.ExpressionTest, path: str, from_events: Fro
     return tree.ExpressionTest(left, op, right)
 
 
+def to_expression(expression: tree.Expression, to_events: ToEvents) -> pb.Expression:
+    """Message of an expression alone."""
+    return pb.Expression(terms=_terms(expression, to_events))
+
+
+def from_expression(message: pb.Expression, path: str, from_events: FromEvents) -> tree.Expression:
+    """Expression of a message."""
+    return _expression(message, path, from_events)
+
+
 def _terms(expression: tree.Expression, to_events: ToEvents) -> Iterator[pb.Term]:
     match expression:
         case tree.Number(value):

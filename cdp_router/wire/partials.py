@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from cdp.v1 import ingest_pb2, query_pb2, shard_pb2
 
 from cdp_query.bind import Names
-from cdp_query.partial import NONE_KEY, Partial, ValueKey
+from cdp_query.partial import Partial
 from cdp_query.stats import NodeStats
-from cdp_router.wire.values import to_timestamp, to_value
-from cdp_store.values import Kind, to_datetime, to_ms
+from cdp_router.wire.key_values import from_key_value, to_key_value
+from cdp_router.wire.report_parts import from_part, to_part
 
 
 def to_evaluation(partial: Partial, answered: Iterable[ingest_pb2.PartitionPosition]) -> shard_pb2.EvaluateResponse:
@@ -41,6 +40,7 @@ def to_evaluation(partial: Partial, answered: Iterable[ingest_pb2.PartitionPosit
         values=values,
         known=to_names(partial.known),
         counters=counters,
+        report=to_part(partial.report),
     )
 
 
@@ -61,31 +61,16 @@ def from_evaluation(message: shard_pb2.EvaluateResponse) -> Partial:
         )
         for counters in message.counters
     }
-    values = {_from_key_value(row.value): row.count for row in message.values}
-    return Partial(message.population, message.count, tuple(message.steps), values, from_names(message.known), stats)
-
-
-def to_key_value(key: ValueKey) -> ingest_pb2.Value:
-    """Message of a breakdown's value."""
-    kind, value = key
-    if kind == Kind.TIME and isinstance(value, str):
-        return ingest_pb2.Value(time=to_timestamp(to_ms(datetime.fromisoformat(value))))
-    return to_value(value)
-
-
-def _from_key_value(message: ingest_pb2.Value) -> ValueKey:
-    match message.WhichOneof("kind"):
-        case "boolean":
-            return int(Kind.BOOL), message.boolean
-        case "integer":
-            return int(Kind.INT), message.integer
-        case "number":
-            return int(Kind.FLOAT), message.number
-        case "text":
-            return int(Kind.STRING), message.text
-        case "time":
-            return int(Kind.TIME), to_datetime(message.time.ToMilliseconds()).isoformat()
-    return NONE_KEY
+    values = {from_key_value(row.value): row.count for row in message.values}
+    return Partial(
+        message.population,
+        message.count,
+        tuple(message.steps),
+        values,
+        from_names(message.known),
+        stats,
+        from_part(message.report),
+    )
 
 
 def to_names(names: Names) -> shard_pb2.KnownNames:

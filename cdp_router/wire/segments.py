@@ -1,4 +1,4 @@
-"""Questions: the tree of cdp_query and the messages of cdp.v1, losslessly both ways."""
+"""Segments: the tree of cdp_query and the messages of cdp.v1, losslessly both ways."""
 
 from __future__ import annotations
 
@@ -29,35 +29,56 @@ _AGGREGATES: Final = {
     tree.Aggregate.MAX: pb.AGGREGATE_FUNCTION_MAX,
     tree.Aggregate.AVG: pb.AGGREGATE_FUNCTION_AVG,
 }
+_ORDERS: Final = {
+    tree.StepOrder.ORDERED: pb.STEP_ORDER_ORDERED,
+    tree.StepOrder.STRICT: pb.STEP_ORDER_STRICT,
+    tree.StepOrder.ANY: pb.STEP_ORDER_ANY,
+}
+_ATTEMPT_MODES: Final = {
+    tree.AttemptMode.DEEPEST: pb.ATTEMPT_MODE_DEEPEST,
+    tree.AttemptMode.FIRST_ENTRY: pb.ATTEMPT_MODE_FIRST_ENTRY,
+    tree.AttemptMode.TOTALS: pb.ATTEMPT_MODE_TOTALS,
+}
 _OCCURRENCES: Final = {
     tree.Occurrence.FIRST: pb.OCCURRENCE_FIRST,
     tree.Occurrence.LAST: pb.OCCURRENCE_LAST,
 }
 
 
-def to_question(question: tree.Question) -> pb.Question:
-    """Message of a question."""
-    match question:
-        case tree.Funnel():
-            return pb.Question(funnel=_to_steps(question))
-        case tree.Breakdown(segment, attribute):
-            return pb.Question(breakdown=pb.Breakdown(segment=to_segment(segment), attribute=attribute))
-    return pb.Question(segment=to_segment(question))
+def to_events(events: tree.Events) -> pb.EventSet:
+    """Message of the events of a report."""
+    return _to_events(events)
 
 
-def from_question(message: pb.Question) -> tree.Question:
-    """Question of a message; RequestInvalid names the field that is missing or unknown."""
-    match message.WhichOneof("form"):
-        case "segment":
-            return from_segment(message.segment)
-        case "funnel":
-            return tree.Funnel(*_from_steps(message.funnel, "funnel"))
-        case "breakdown":
-            return tree.Breakdown(
-                from_segment(message.breakdown.segment, "breakdown.segment"),
-                _named(message.breakdown.attribute, "breakdown.attribute"),
-            )
-    raise RequestInvalid("question.form", "one of segment, funnel and breakdown must be given")
+def from_events(message: pb.EventSet, path: str) -> tree.Events:
+    """Events of a report's message; RequestInvalid names the field that is missing or unknown."""
+    return _from_events(message, path)
+
+
+def to_funnel(report: tree.Funnel) -> pb.Steps:
+    """Message of a funnel."""
+    message = _to_steps(report)
+    message.counting.CopyFrom(
+        pb.FunnelCounting(
+            mode=_ATTEMPT_MODES[report.mode],
+            by_attribute=report.by_attribute or "",
+            by_entry=report.by_entry or "",
+            times=report.times,
+        )
+    )
+    return message
+
+
+def from_funnel(message: pb.Steps, path: str) -> tree.Funnel:
+    """Funnel of a message."""
+    counting = message.counting
+    return tree.Funnel(
+        *_from_steps(message, path),
+        known(_ATTEMPT_MODES, counting.mode or pb.ATTEMPT_MODE_DEEPEST, f"{path}.counting.mode"),
+        counting.by_attribute or None,
+        counting.by_entry or None,
+        counting.times,
+    )
 
 
 def to_segment(node: tree.Node) -> pb.Segment:
@@ -203,20 +224,35 @@ def _from_items(items: Iterable[pb.Segment], path: str, depth: int) -> tuple[tre
 
 
 def _to_steps(node: tree.SequenceTest | tree.Funnel) -> pb.Steps:
+    rules = node.rules
     return pb.Steps(
         steps=map(_to_events, node.steps),
         window=to_window(node.window),
         within=None if node.within is None else to_span(node.within),
         strict_ties=node.strict_ties,
+        within_each=None if rules.within_each is None else to_span(rules.within_each),
+        order=_ORDERS[rules.order],
+        hold=rules.hold or "",
+        without=[pb.Exclusion(gap=excluded.gap, events=_to_events(excluded.events)) for excluded in rules.without],
     )
 
 
 def _from_steps(
     message: pb.Steps, path: str
-) -> tuple[tuple[tree.Events, ...], tree.Window, tree.Duration | None, bool]:
+) -> tuple[tuple[tree.Events, ...], tree.Window, tree.Duration | None, bool, tree.AttemptRules]:
     steps = tuple(_from_events(step, f"{path}.steps[{index}]") for index, step in enumerate(message.steps))
+    without = tuple(
+        tree.Exclusion(excluded.gap, _from_events(excluded.events, f"{path}.without[{index}].events"))
+        for index, excluded in enumerate(message.without)
+    )
+    rules = tree.AttemptRules(
+        from_span(message.within_each, f"{path}.within_each") if message.HasField("within_each") else None,
+        known(_ORDERS, message.order or pb.STEP_ORDER_ORDERED, f"{path}.order"),
+        message.hold or None,
+        tuple(sorted(without, key=lambda excluded: excluded.gap)),
+    )
     within = from_span(message.within, f"{path}.within") if message.HasField("within") else None
-    return steps, from_window(message.window, path), within, message.strict_ties
+    return steps, from_window(message.window, path), within, message.strict_ties, rules
 
 
 def _to_events(events: tree.Events) -> pb.EventSet:

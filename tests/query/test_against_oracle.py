@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from random import Random
 
 import pytest
@@ -10,47 +9,15 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
-from cdp_query.partial import ValueKey
+from cdp_query.value_keys import ValueKey
 from cdp_store.values import Kind
 from tests import oracle, strategies
 from tests.raw_records import Record
 from tests.shards import Shards
-
-
-def _unsealed(shards: Shards, batches: Sequence[Sequence[Record]]) -> None:
-    for batch in batches:
-        shards.apply(batch)
-
-
-def _sealed(shards: Shards, batches: Sequence[Sequence[Record]]) -> None:
-    _unsealed(shards, batches)
-    shards.seal()
-
-
-def _half_sealed(shards: Shards, batches: Sequence[Sequence[Record]]) -> None:
-    middle = len(batches) // 2
-    _sealed(shards, batches[:middle])
-    _unsealed(shards, batches[middle:])
-
-
-def _compacted(shards: Shards, batches: Sequence[Sequence[Record]]) -> None:
-    for batch in batches:
-        _sealed(shards, [batch])
-
-
-STATES = {"unsealed": _unsealed, "sealed": _sealed, "half sealed": _half_sealed, "compacted": _compacted}
-
-
-def _batches(records: Sequence[Record], size: int) -> list[Sequence[Record]]:
-    return [records[start : start + size] for start in range(0, len(records), size)]
-
-
-def _every_state(records: Sequence[Record], size: int) -> Iterator[tuple[str, Shards]]:
-    for state, fill in STATES.items():
-        for partition_count in (1, 3):
-            shards = Shards(partition_count)
-            fill(shards, _batches(records, size))
-            yield f"{state}, {partition_count} partitions", shards
+from tests.states import STATES
+from tests.states import batches as _batches
+from tests.states import every_state as _every_state
+from tests.states import half_sealed as _half_sealed
 
 
 def _sizes() -> st.SearchStrategy[int]:

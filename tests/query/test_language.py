@@ -195,10 +195,11 @@ def test_any_text_is_a_question_or_a_query_error(text: str) -> None:
         pass
 
 
-def test_a_breakdown_takes_a_segment_and_no_report() -> None:
+def test_a_breakdown_takes_a_segment_or_a_funnel() -> None:
     assert prepare("a = 1", "plan", CONTEXT) == tree.Breakdown(parse("a = 1"), "plan")
-    with pytest.raises(QueryInvalid, match="segment"):
-        prepare('funnel("A" -> "B")', "plan", CONTEXT)
+    assert prepare('funnel("A" -> "B")', "plan", CONTEXT) == parse('funnel("A" -> "B", by: plan)')
+    with pytest.raises(QueryInvalid, match="segment or a funnel"):
+        prepare('trend("A", unit: day)', "plan", CONTEXT)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from cdp_router.deadline import Deadline
 from cdp_router.shard_client import ShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.status import TRANSLATED, describe, retry_delay_ms
-from cdp_router.wire.segments import to_question, to_segment
+from cdp_router.wire.questions import to_question
+from cdp_router.wire.segments import to_segment
 from cdp_store.errors import StoreFailed
 from cdp_store.records import RecordBatch, encode_batch
 from tests.raw_records import Change, Event, Record, user

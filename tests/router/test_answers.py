@@ -10,8 +10,9 @@ from cdp.v1 import ingest_pb2, query_pb2
 from cdp_query import tree
 from cdp_query.bind import Names
 from cdp_query.language import parse
-from cdp_query.partial import NONE_KEY, Partial, merge_all
+from cdp_query.partial import Partial, merge_all
 from cdp_query.stats import NodeStats
+from cdp_query.value_keys import NONE_KEY
 from cdp_router.answers import Answering, answer
 from cdp_router.deadline import monotonic_ms
 from cdp_router.wire.partials import from_evaluation, to_evaluation

@@ -32,7 +32,7 @@ from cdp_router.client.questions import (
     sequence,
     sum_of,
 )
-from cdp_router.wire.segments import from_question
+from cdp_router.wire.questions import from_question
 
 PAIRS: list[tuple[Any, str]] = [
     (

@@ -16,13 +16,19 @@ from cdp_query import pipeline, tree
 from cdp_query.errors import QueryError
 from cdp_query.limits import QUERY_NESTING_MAX
 from cdp_router.errors import RequestInvalid
-from cdp_router.wire.segments import from_question, to_question
-from tests import strategies
+from cdp_router.wire.questions import from_question, to_question
+from tests import strategies, strategies_attempts, strategies_reports
 
 
 def _questions() -> st.SearchStrategy[tree.Question]:
     breakdowns = st.builds(tree.Breakdown, strategies.segments(3), st.sampled_from(strategies.ATTRIBUTE_NAMES))
-    return st.one_of(strategies.segments(), strategies.funnels(), breakdowns)
+    return st.one_of(
+        strategies.segments(),
+        strategies.funnels(),
+        breakdowns,
+        strategies_reports.reports(),
+        strategies_attempts.funnels(),
+    )
 
 
 def _typed(value: Any) -> str:
@@ -111,6 +117,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"segment": {"any": {"items": [{"all": {"items": [{}]}}]}}}, "segment.any.items[0].all.items[0].node"),
     ({"breakdown": {}}, "breakdown.segment.node"),
     ({"breakdown": {"segment": {"everyone": {}}}}, "breakdown.attribute"),
+    ({"trend": {"unit": 1}}, "trend.events.names"),
+    ({"trend": {"events": _VIEW}}, "trend.unit"),
+    ({"retention": {"entry": _VIEW, "unit": 1}}, "retention.returns.names"),
+    ({"retention": {"entry": _VIEW, "returns": _VIEW, "unit": 1, "start": 9}}, "retention.start"),
+    ({"retention": {"entry": _VIEW, "returns": _VIEW, "unit": 1, "mode": 9}}, "retention.mode"),
+    ({"funnel": {"steps": [_VIEW], "order": 9}}, "funnel.order"),
+    ({"funnel": {"steps": [_VIEW], "counting": {"mode": 9}}}, "funnel.counting.mode"),
+    ({"funnel": {"steps": [_VIEW], "without": [{}]}}, "funnel.without[0].events.names"),
     ({"segment": {"attribute": {"condition": _SET}}}, "segment.attribute.name"),
     ({"segment": {"attribute": {"name": "plan"}}}, "segment.attribute.condition"),
     (_attribute(comparison={"value": _ONE}), "segment.attribute.condition.comparison.operator"),

@@ -136,6 +136,24 @@ def _questions() -> list[str]:
     questions += [
         f"count({ev}, zero: exclude) < 5", f"count({ev}) != 2", 'did("Never")', f"count({ev}, never = 1) = 0",
         f"sequence({ev} -> {ev} -> {ev}, tie: strict)", f'sequence({ev}(n > 1) -> ["Buy", "View"])',
+        *(
+            f'funnel({ev} -> "Buy" -> {ev}, order: {order}, mode: {mode}, hold: {held}, by_entry: {held}, times: on)'
+            for order in ("ordered", "strict", "any")
+            for mode in ("deepest", "first_entry", "totals")
+            for held in ("p", "mixed")
+        ),
+        f'sequence({ev} -> without "Buy" -> {ev}, within_each: 9d)', f'funnel({ev} -> "Buy", within: 9d, by: tags)',
+        "overlap(p = 1, n > 3)", 'diff(plan = "gold", from: 1970-01-01, to: 1970-01-01)', "distribution(everyone, n)",
+        f"distribution(p = 1, count({ev}, last: 3d))",
+        *(f"rfm({ev}.{name}, last: 60d)" for name in ("n", "p", "price")),
+        *(f"trend({ev}, unit: {unit}, {window})" for unit in ("day", "week", "month") for window in _WINDOWS[:4]),
+        *(f"trend({ev}.{name}, p > 1, unit: month)" for name in ("n", "p", "price", "text", "mixed", "never")),
+        *(
+            f"retention({ev}, return: {event}, unit: {unit}, start: {start}, mode: {mode}, periods: {k}, last: 90d)"
+            for event in ('"Buy"', f"{ev}(n > 1)")
+            for unit in ("day", "week", "month")
+            for start, mode, k in (("rolling", "on", 3), ("calendar", "on_or_after", 70))
+        ),
         f'funnel({ev} -> "Buy" -> {ev}, within: 3d, last: 90d)', f'funnel({ev} -> "Buy", tie: strict)',
     ]  # fmt: skip
     return questions

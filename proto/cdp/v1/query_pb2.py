@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from cdp.v1 import ingest_pb2 as cdp_dot_v1_dot_ingest__pb2
+from cdp.v1 import report_pb2 as cdp_dot_v1_dot_report__pb2
 from cdp.v1 import segment_pb2 as cdp_dot_v1_dot_segment__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/query.proto\x12\x06\x63\x64p.v1\x1a\x13\x63\x64p/v1/ingest.proto\x1a\x14\x63\x64p/v1/segment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x01\n\x0cQueryRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12 \n\x04tree\x18\x02 \x01(\x0b\x32\x10.cdp.v1.QuestionH\x00\x12\r\n\x03\x63ql\x18! \x01(\tH\x00\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02tz\x18\x05 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x06 \x01(\x08\x12\x0e\n\x06strict\x18\x07 \x01(\x08\x12\x15\n\rallow_partial\x18\x08 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\t \x01(\x08\x42\n\n\x08question\"F\n\x08\x43overage\x12+\n\x08\x61nswered\x18\x01 \x03(\x0b\x32\x19.cdp.v1.PartitionPosition\x12\r\n\x05total\x18\x02 \x01(\r\";\n\x0c\x42reakdownRow\x12\x1c\n\x05value\x18\x01 \x01(\x0b\x32\r.cdp.v1.Value\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"*\n\nFunnelStep\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\xd9\x01\n\x0fStepExplanation\x12\r\n\x05\x64\x65pth\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\x04\x12\x15\n\rchunks_pruned\x18\x04 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x05 \x01(\x04\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x11\n\trows_true\x18\x07 \x01(\x04\x12\x17\n\x0ftype_mismatches\x18\x08 \x01(\x04\x12\x14\n\x0cmilliseconds\x18\t \x01(\x01\x12\x0c\n\x04rows\x18\x14 \x01(\x04\x12\x13\n\x0b\x65valuations\x18\x15 \x01(\x04\"\xa6\x04\n\rQueryResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\x12\n\npopulation\x18\x02 \x01(\x04\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\'\n\tbreakdown\x18\x06 \x03(\x0b\x32\x14.cdp.v1.BreakdownRow\x12\"\n\x06\x66unnel\x18\x07 \x03(\x0b\x32\x12.cdp.v1.FunnelStep\x12\"\n\x08\x63overage\x18\x08 \x01(\x0b\x32\x10.cdp.v1.Coverage\x12\r\n\x05\x65xact\x18\t \x01(\x08\x12\r\n\x05\x66lags\x18\n \x03(\t\x12\x10\n\x08warnings\x18\x0b \x03(\t\x12,\n\x0b\x65xplanation\x18\x0c \x03(\x0b\x32\x17.cdp.v1.StepExplanation\x12\x16\n\x0e\x65vents_scanned\x18\r \x01(\x04\x12\x15\n\rbytes_scanned\x18\x0e \x01(\x04\x12\x14\n\x0cmilliseconds\x18\x0f \x01(\x01\x12\x11\n\tplan_hash\x18\x10 \x01(\t\x12\x1b\n\x13\x65ngine_milliseconds\x18\x11 \x01(\x01\x12\x14\n\x0crows_scanned\x18\x1e \x01(\x04\x12\"\n\x08question\x18\x1f \x01(\x0b\x32\x10.cdp.v1.Question\x12/\n\rused_segments\x18  \x03(\x0b\x32\x18.cdp.v1.SegmentReference\"\xc1\x01\n\x0eMembersRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\"\n\x07segment\x18\x02 \x01(\x0b\x32\x0f.cdp.v1.SegmentH\x00\x12\r\n\x03\x63ql\x18! \x01(\tH\x00\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x05 \x01(\x08\x12\x0e\n\x06strict\x18\x06 \x01(\x08\x42\n\n\x08question\"D\n\x0fMembersResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\x12\"\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x10.cdp.v1.Coverage\"`\n\x11GetProfileRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x12\x12\n\nevents_max\x18\x03 \x01(\rB\x0c\n\nidentifier\")\n\nIdentifier\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xc2\x01\n\x0cProfileEvent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\nproperties\x18\x03 \x03(\x0b\x32$.cdp.v1.ProfileEvent.PropertiesEntry\x1a@\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\"\xba\x02\n\x12GetProfileResponse\x12\'\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x12.cdp.v1.Identifier\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\nattributes\x18\x03 \x03(\x0b\x32*.cdp.v1.GetProfileResponse.AttributesEntry\x12$\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x14.cdp.v1.ProfileEvent\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x04\x12\x11\n\tpartition\x18\x06 \x01(\r\x1a@\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\x32\xc7\x01\n\x0cQueryService\x12\x34\n\x05Query\x12\x14.cdp.v1.QueryRequest\x1a\x15.cdp.v1.QueryResponse\x12<\n\x07Members\x12\x16.cdp.v1.MembersRequest\x1a\x17.cdp.v1.MembersResponse0\x01\x12\x43\n\nGetProfile\x12\x19.cdp.v1.GetProfileRequest\x1a\x1a.cdp.v1.GetProfileResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/query.proto\x12\x06\x63\x64p.v1\x1a\x13\x63\x64p/v1/ingest.proto\x1a\x13\x63\x64p/v1/report.proto\x1a\x14\x63\x64p/v1/segment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x01\n\x0cQueryRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12 \n\x04tree\x18\x02 \x01(\x0b\x32\x10.cdp.v1.QuestionH\x00\x12\r\n\x03\x63ql\x18! \x01(\tH\x00\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02tz\x18\x05 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x06 \x01(\x08\x12\x0e\n\x06strict\x18\x07 \x01(\x08\x12\x15\n\rallow_partial\x18\x08 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\t \x01(\x08\x42\n\n\x08question\"F\n\x08\x43overage\x12+\n\x08\x61nswered\x18\x01 \x03(\x0b\x32\x19.cdp.v1.PartitionPosition\x12\r\n\x05total\x18\x02 \x01(\r\";\n\x0c\x42reakdownRow\x12\x1c\n\x05value\x18\x01 \x01(\x0b\x32\r.cdp.v1.Value\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"*\n\nFunnelStep\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\xd9\x01\n\x0fStepExplanation\x12\r\n\x05\x64\x65pth\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\x04\x12\x15\n\rchunks_pruned\x18\x04 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x05 \x01(\x04\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x11\n\trows_true\x18\x07 \x01(\x04\x12\x17\n\x0ftype_mismatches\x18\x08 \x01(\x04\x12\x14\n\x0cmilliseconds\x18\t \x01(\x01\x12\x0c\n\x04rows\x18\x14 \x01(\x04\x12\x13\n\x0b\x65valuations\x18\x15 \x01(\x04\"\xd7\x06\n\rQueryResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\x12\n\npopulation\x18\x02 \x01(\x04\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\'\n\tbreakdown\x18\x06 \x03(\x0b\x32\x14.cdp.v1.BreakdownRow\x12\"\n\x06\x66unnel\x18\x07 \x03(\x0b\x32\x12.cdp.v1.FunnelStep\x12\"\n\x08\x63overage\x18\x08 \x01(\x0b\x32\x10.cdp.v1.Coverage\x12\r\n\x05\x65xact\x18\t \x01(\x08\x12\r\n\x05\x66lags\x18\n \x03(\t\x12\x10\n\x08warnings\x18\x0b \x03(\t\x12,\n\x0b\x65xplanation\x18\x0c \x03(\x0b\x32\x17.cdp.v1.StepExplanation\x12\x16\n\x0e\x65vents_scanned\x18\r \x01(\x04\x12\x15\n\rbytes_scanned\x18\x0e \x01(\x04\x12\x14\n\x0cmilliseconds\x18\x0f \x01(\x01\x12\x11\n\tplan_hash\x18\x10 \x01(\t\x12\x1b\n\x13\x65ngine_milliseconds\x18\x11 \x01(\x01\x12\x14\n\x0crows_scanned\x18\x1e \x01(\x04\x12\"\n\x08question\x18\x1f \x01(\x0b\x32\x10.cdp.v1.Question\x12/\n\rused_segments\x18  \x03(\x0b\x32\x18.cdp.v1.SegmentReference\x12$\n\x05trend\x18\x12 \x01(\x0b\x32\x13.cdp.v1.TrendReportH\x00\x12,\n\tretention\x18\x13 \x01(\x0b\x32\x17.cdp.v1.RetentionReportH\x00\x12-\n\rfunnel_report\x18\x14 \x01(\x0b\x32\x14.cdp.v1.FunnelReportH\x00\x12(\n\x07overlap\x18\x15 \x01(\x0b\x32\x15.cdp.v1.OverlapReportH\x00\x12\"\n\x04\x64iff\x18\x16 \x01(\x0b\x32\x12.cdp.v1.DiffReportH\x00\x12\x32\n\x0c\x64istribution\x18\x17 \x01(\x0b\x32\x1a.cdp.v1.DistributionReportH\x00\x12 \n\x03rfm\x18\x18 \x01(\x0b\x32\x11.cdp.v1.RfmReportH\x00\x42\x08\n\x06report\"\xc1\x01\n\x0eMembersRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\"\n\x07segment\x18\x02 \x01(\x0b\x32\x0f.cdp.v1.SegmentH\x00\x12\r\n\x03\x63ql\x18! \x01(\tH\x00\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x05 \x01(\x08\x12\x0e\n\x06strict\x18\x06 \x01(\x08\x42\n\n\x08question\"D\n\x0fMembersResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\x12\"\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x10.cdp.v1.Coverage\"`\n\x11GetProfileRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x12\x12\n\nevents_max\x18\x03 \x01(\rB\x0c\n\nidentifier\")\n\nIdentifier\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xc2\x01\n\x0cProfileEvent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\nproperties\x18\x03 \x03(\x0b\x32$.cdp.v1.ProfileEvent.PropertiesEntry\x1a@\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\"\xba\x02\n\x12GetProfileResponse\x12\'\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x12.cdp.v1.Identifier\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\nattributes\x18\x03 \x03(\x0b\x32*.cdp.v1.GetProfileResponse.AttributesEntry\x12$\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x14.cdp.v1.ProfileEvent\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x04\x12\x11\n\tpartition\x18\x06 \x01(\r\x1a@\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\x32\xc7\x01\n\x0cQueryService\x12\x34\n\x05Query\x12\x14.cdp.v1.QueryRequest\x1a\x15.cdp.v1.QueryResponse\x12<\n\x07Members\x12\x16.cdp.v1.MembersRequest\x1a\x17.cdp.v1.MembersResponse0\x01\x12\x43\n\nGetProfile\x12\x19.cdp.v1.GetProfileRequest\x1a\x1a.cdp.v1.GetProfileResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,34 +39,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROFILEEVENT_PROPERTIESENTRY']._serialized_options = b'8\001'
   _globals['_GETPROFILERESPONSE_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_GETPROFILERESPONSE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_QUERYREQUEST']._serialized_start=107
-  _globals['_QUERYREQUEST']._serialized_end=348
-  _globals['_COVERAGE']._serialized_start=350
-  _globals['_COVERAGE']._serialized_end=420
-  _globals['_BREAKDOWNROW']._serialized_start=422
-  _globals['_BREAKDOWNROW']._serialized_end=481
-  _globals['_FUNNELSTEP']._serialized_start=483
-  _globals['_FUNNELSTEP']._serialized_end=525
-  _globals['_STEPEXPLANATION']._serialized_start=528
-  _globals['_STEPEXPLANATION']._serialized_end=745
-  _globals['_QUERYRESPONSE']._serialized_start=748
-  _globals['_QUERYRESPONSE']._serialized_end=1298
-  _globals['_MEMBERSREQUEST']._serialized_start=1301
-  _globals['_MEMBERSREQUEST']._serialized_end=1494
-  _globals['_MEMBERSRESPONSE']._serialized_start=1496
-  _globals['_MEMBERSRESPONSE']._serialized_end=1564
-  _globals['_GETPROFILEREQUEST']._serialized_start=1566
-  _globals['_GETPROFILEREQUEST']._serialized_end=1662
-  _globals['_IDENTIFIER']._serialized_start=1664
-  _globals['_IDENTIFIER']._serialized_end=1705
-  _globals['_PROFILEEVENT']._serialized_start=1708
-  _globals['_PROFILEEVENT']._serialized_end=1902
-  _globals['_PROFILEEVENT_PROPERTIESENTRY']._serialized_start=1838
-  _globals['_PROFILEEVENT_PROPERTIESENTRY']._serialized_end=1902
-  _globals['_GETPROFILERESPONSE']._serialized_start=1905
-  _globals['_GETPROFILERESPONSE']._serialized_end=2219
-  _globals['_GETPROFILERESPONSE_ATTRIBUTESENTRY']._serialized_start=2155
-  _globals['_GETPROFILERESPONSE_ATTRIBUTESENTRY']._serialized_end=2219
-  _globals['_QUERYSERVICE']._serialized_start=2222
-  _globals['_QUERYSERVICE']._serialized_end=2421
+  _globals['_QUERYREQUEST']._serialized_start=128
+  _globals['_QUERYREQUEST']._serialized_end=369
+  _globals['_COVERAGE']._serialized_start=371
+  _globals['_COVERAGE']._serialized_end=441
+  _globals['_BREAKDOWNROW']._serialized_start=443
+  _globals['_BREAKDOWNROW']._serialized_end=502
+  _globals['_FUNNELSTEP']._serialized_start=504
+  _globals['_FUNNELSTEP']._serialized_end=546
+  _globals['_STEPEXPLANATION']._serialized_start=549
+  _globals['_STEPEXPLANATION']._serialized_end=766
+  _globals['_QUERYRESPONSE']._serialized_start=769
+  _globals['_QUERYRESPONSE']._serialized_end=1624
+  _globals['_MEMBERSREQUEST']._serialized_start=1627
+  _globals['_MEMBERSREQUEST']._serialized_end=1820
+  _globals['_MEMBERSRESPONSE']._serialized_start=1822
+  _globals['_MEMBERSRESPONSE']._serialized_end=1890
+  _globals['_GETPROFILEREQUEST']._serialized_start=1892
+  _globals['_GETPROFILEREQUEST']._serialized_end=1988
+  _globals['_IDENTIFIER']._serialized_start=1990
+  _globals['_IDENTIFIER']._serialized_end=2031
+  _globals['_PROFILEEVENT']._serialized_start=2034
+  _globals['_PROFILEEVENT']._serialized_end=2228
+  _globals['_PROFILEEVENT_PROPERTIESENTRY']._serialized_start=2164
+  _globals['_PROFILEEVENT_PROPERTIESENTRY']._serialized_end=2228
+  _globals['_GETPROFILERESPONSE']._serialized_start=2231
+  _globals['_GETPROFILERESPONSE']._serialized_end=2545
+  _globals['_GETPROFILERESPONSE_ATTRIBUTESENTRY']._serialized_start=2481
+  _globals['_GETPROFILERESPONSE_ATTRIBUTESENTRY']._serialized_end=2545
+  _globals['_QUERYSERVICE']._serialized_start=2548
+  _globals['_QUERYSERVICE']._serialized_end=2747
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 Asking questions. Every answer is exact and says which partitions it covers."""
 
 from cdp.v1 import ingest_pb2 as _ingest_pb2
+from cdp.v1 import report_pb2 as _report_pb2
 from cdp.v1 import segment_pb2 as _segment_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -232,6 +233,13 @@ class QueryResponse(_message.Message):
     ROWS_SCANNED_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
     USED_SEGMENTS_FIELD_NUMBER: _builtins.int
+    TREND_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
+    FUNNEL_REPORT_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    DIFF_FIELD_NUMBER: _builtins.int
+    DISTRIBUTION_FIELD_NUMBER: _builtins.int
+    RFM_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     population: _builtins.int
     """|U|, the profiles that existed at as_of."""
@@ -259,7 +267,7 @@ class QueryResponse(_message.Message):
     def coverage(self) -> Global___Coverage: ...
     @_builtins.property
     def flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Stable names: PARTIAL, TYPE_MISMATCH, TRUNCATED_BY_RETENTION, UNKNOWN_NAME."""
+        """Stable names: INCOMPLETE, PARTIAL, TYPE_MISMATCH, TRUNCATED_BY_RETENTION, UNKNOWN_NAME."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
@@ -273,6 +281,20 @@ class QueryResponse(_message.Message):
     def used_segments(self) -> _containers.RepeatedCompositeFieldContainer[_segment_pb2.SegmentReference]:
         """The named segments that were written out to answer, each with the version taken."""
 
+    @_builtins.property
+    def trend(self) -> _report_pb2.TrendReport: ...
+    @_builtins.property
+    def retention(self) -> _report_pb2.RetentionReport: ...
+    @_builtins.property
+    def funnel_report(self) -> _report_pb2.FunnelReport: ...
+    @_builtins.property
+    def overlap(self) -> _report_pb2.OverlapReport: ...
+    @_builtins.property
+    def diff(self) -> _report_pb2.DiffReport: ...
+    @_builtins.property
+    def distribution(self) -> _report_pb2.DistributionReport: ...
+    @_builtins.property
+    def rfm(self) -> _report_pb2.RfmReport: ...
     def __init__(
         self,
         *,
@@ -296,12 +318,21 @@ class QueryResponse(_message.Message):
         rows_scanned: _builtins.int = ...,
         question: _segment_pb2.Question | None = ...,
         used_segments: _abc.Iterable[_segment_pb2.SegmentReference] | None = ...,
+        trend: _report_pb2.TrendReport | None = ...,
+        retention: _report_pb2.RetentionReport | None = ...,
+        funnel_report: _report_pb2.FunnelReport | None = ...,
+        overlap: _report_pb2.OverlapReport | None = ...,
+        diff: _report_pb2.DiffReport | None = ...,
+        distribution: _report_pb2.DistributionReport | None = ...,
+        rfm: _report_pb2.RfmReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "coverage", b"coverage", "question", b"question"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "funnel_report", b"funnel_report", "overlap", b"overlap", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "funnel", b"funnel", "milliseconds", b"milliseconds", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "rows_scanned", b"rows_scanned", "text", b"text", "tz", b"tz", "used_segments", b"used_segments", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "funnel", b"funnel", "funnel_report", b"funnel_report", "milliseconds", b"milliseconds", "overlap", b"overlap", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "rows_scanned", b"rows_scanned", "text", b"text", "trend", b"trend", "tz", b"tz", "used_segments", b"used_segments", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["trend", "retention", "funnel_report", "overlap", "diff", "distribution", "rfm"]  # noqa: Y015
+    _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_report) -> _WhichOneofReturnType_report | None: ...
 
 Global___QueryResponse: _TypeAlias = QueryResponse  # noqa: Y015
 

@@ -224,6 +224,54 @@ OCCURRENCE_FIRST: Occurrence.ValueType  # 1
 OCCURRENCE_LAST: Occurrence.ValueType  # 2
 Global___Occurrence: _TypeAlias = Occurrence  # noqa: Y015
 
+class _StepOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StepOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STEP_ORDER_UNSPECIFIED: _StepOrder.ValueType  # 0
+    STEP_ORDER_ORDERED: _StepOrder.ValueType  # 1
+    """Anything may lie between two steps."""
+    STEP_ORDER_STRICT: _StepOrder.ValueType  # 2
+    """No event that matches any step lies between two steps."""
+    STEP_ORDER_ANY: _StepOrder.ValueType  # 3
+
+class StepOrder(_StepOrder, metaclass=_StepOrderEnumTypeWrapper): ...
+
+STEP_ORDER_UNSPECIFIED: StepOrder.ValueType  # 0
+STEP_ORDER_ORDERED: StepOrder.ValueType  # 1
+"""Anything may lie between two steps."""
+STEP_ORDER_STRICT: StepOrder.ValueType  # 2
+"""No event that matches any step lies between two steps."""
+STEP_ORDER_ANY: StepOrder.ValueType  # 3
+Global___StepOrder: _TypeAlias = StepOrder  # noqa: Y015
+
+class _AttemptMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttemptModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTEMPT_MODE_UNSPECIFIED: _AttemptMode.ValueType  # 0
+    ATTEMPT_MODE_DEEPEST: _AttemptMode.ValueType  # 1
+    """Each user at the deepest step of any attempt."""
+    ATTEMPT_MODE_FIRST_ENTRY: _AttemptMode.ValueType  # 2
+    """Each user by the attempt of the first entry."""
+    ATTEMPT_MODE_TOTALS: _AttemptMode.ValueType  # 3
+    """All attempts, one after the other."""
+
+class AttemptMode(_AttemptMode, metaclass=_AttemptModeEnumTypeWrapper): ...
+
+ATTEMPT_MODE_UNSPECIFIED: AttemptMode.ValueType  # 0
+ATTEMPT_MODE_DEEPEST: AttemptMode.ValueType  # 1
+"""Each user at the deepest step of any attempt."""
+ATTEMPT_MODE_FIRST_ENTRY: AttemptMode.ValueType  # 2
+"""Each user by the attempt of the first entry."""
+ATTEMPT_MODE_TOTALS: AttemptMode.ValueType  # 3
+"""All attempts, one after the other."""
+Global___AttemptMode: _TypeAlias = AttemptMode  # noqa: Y015
+
 class _MeasureFunction:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -302,6 +350,46 @@ EDGE_UNSPECIFIED: Edge.ValueType  # 0
 EDGE_FIRST: Edge.ValueType  # 1
 EDGE_LAST: Edge.ValueType  # 2
 Global___Edge: _TypeAlias = Edge  # noqa: Y015
+
+class _PeriodStart:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PeriodStartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PeriodStart.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PERIOD_START_UNSPECIFIED: _PeriodStart.ValueType  # 0
+    PERIOD_START_ROLLING: _PeriodStart.ValueType  # 1
+    """A user's periods follow each other from the user's own entry."""
+    PERIOD_START_CALENDAR: _PeriodStart.ValueType  # 2
+    """Calendar periods from the one that holds the entry."""
+
+class PeriodStart(_PeriodStart, metaclass=_PeriodStartEnumTypeWrapper): ...
+
+PERIOD_START_UNSPECIFIED: PeriodStart.ValueType  # 0
+PERIOD_START_ROLLING: PeriodStart.ValueType  # 1
+"""A user's periods follow each other from the user's own entry."""
+PERIOD_START_CALENDAR: PeriodStart.ValueType  # 2
+"""Calendar periods from the one that holds the entry."""
+Global___PeriodStart: _TypeAlias = PeriodStart  # noqa: Y015
+
+class _ReturnMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReturnModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReturnMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RETURN_MODE_UNSPECIFIED: _ReturnMode.ValueType  # 0
+    RETURN_MODE_ON: _ReturnMode.ValueType  # 1
+    RETURN_MODE_ON_OR_AFTER: _ReturnMode.ValueType  # 2
+    """A return in a later period counts too."""
+
+class ReturnMode(_ReturnMode, metaclass=_ReturnModeEnumTypeWrapper): ...
+
+RETURN_MODE_UNSPECIFIED: ReturnMode.ValueType  # 0
+RETURN_MODE_ON: ReturnMode.ValueType  # 1
+RETURN_MODE_ON_OR_AFTER: ReturnMode.ValueType  # 2
+"""A return in a later period counts too."""
+Global___ReturnMode: _TypeAlias = ReturnMode  # noqa: Y015
 
 @_typing.final
 class Literal(_message.Message):
@@ -1374,8 +1462,17 @@ class Steps(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     WITHIN_FIELD_NUMBER: _builtins.int
     STRICT_TIES_FIELD_NUMBER: _builtins.int
+    WITHIN_EACH_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    WITHOUT_FIELD_NUMBER: _builtins.int
+    COUNTING_FIELD_NUMBER: _builtins.int
     strict_ties: _builtins.bool
     """Events of one timestamp do not follow each other."""
+    order: Global___StepOrder.ValueType
+    """Unspecified: ordered."""
+    hold: _builtins.str
+    """The property whose value must be the same at all steps; empty: none."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventSet]: ...
     @_builtins.property
@@ -1384,6 +1481,18 @@ class Steps(_message.Message):
     def within(self) -> Global___TimeSpan:
         """From the first to the last step; unset: no limit."""
 
+    @_builtins.property
+    def within_each(self) -> Global___TimeSpan:
+        """From each step to the next; unset: no limit."""
+
+    @_builtins.property
+    def without(self) -> _containers.RepeatedCompositeFieldContainer[Global___Exclusion]:
+        """Sorted by gap."""
+
+    @_builtins.property
+    def counting(self) -> Global___FunnelCounting:
+        """Only in a funnel."""
+
     def __init__(
         self,
         *,
@@ -1391,14 +1500,79 @@ class Steps(_message.Message):
         window: Global___Window | None = ...,
         within: Global___TimeSpan | None = ...,
         strict_ties: _builtins.bool = ...,
+        within_each: Global___TimeSpan | None = ...,
+        order: Global___StepOrder.ValueType = ...,
+        hold: _builtins.str = ...,
+        without: _abc.Iterable[Global___Exclusion] | None = ...,
+        counting: Global___FunnelCounting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window", "within", b"within"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counting", b"counting", "window", b"window", "within", b"within", "within_each", b"within_each"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps", "strict_ties", b"strict_ties", "window", b"window", "within", b"within"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counting", b"counting", "hold", b"hold", "order", b"order", "steps", b"steps", "strict_ties", b"strict_ties", "window", b"window", "within", b"within", "within_each", b"within_each", "without", b"without"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Steps: _TypeAlias = Steps  # noqa: Y015
+
+@_typing.final
+class Exclusion(_message.Message):
+    """Events that end an attempt between two steps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAP_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    gap: _builtins.int
+    """0 for the gap between the first and the second step."""
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    def __init__(
+        self,
+        *,
+        gap: _builtins.int = ...,
+        events: Global___EventSet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "gap", b"gap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Exclusion: _TypeAlias = Exclusion  # noqa: Y015
+
+@_typing.final
+class FunnelCounting(_message.Message):
+    """How a funnel counts and groups attempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    BY_ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    BY_ENTRY_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    mode: Global___AttemptMode.ValueType
+    """Unspecified: deepest."""
+    by_attribute: _builtins.str
+    """Groups by the value of an attribute at the instant of the question."""
+    by_entry: _builtins.str
+    """Groups by a property of the entry event; not both."""
+    times: _builtins.bool
+    """How long the converted took."""
+    def __init__(
+        self,
+        *,
+        mode: Global___AttemptMode.ValueType = ...,
+        by_attribute: _builtins.str = ...,
+        by_entry: _builtins.str = ...,
+        times: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_attribute", b"by_attribute", "by_entry", b"by_entry", "mode", b"mode", "times", b"times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FunnelCounting: _TypeAlias = FunnelCounting  # noqa: Y015
 
 @_typing.final
 class Measure(_message.Message):
@@ -2021,6 +2195,197 @@ class Breakdown(_message.Message):
 Global___Breakdown: _TypeAlias = Breakdown  # noqa: Y015
 
 @_typing.final
+class Trend(_message.Message):
+    """Events and users per calendar period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    PROPERTY_FIELD_NUMBER: _builtins.int
+    unit: Global___CalendarUnit.ValueType
+    """A day, week (from Monday) or month."""
+    property: _builtins.str
+    """Empty: no property is added up."""
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    def __init__(
+        self,
+        *,
+        events: Global___EventSet | None = ...,
+        unit: Global___CalendarUnit.ValueType = ...,
+        window: Global___Window | None = ...,
+        property: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "property", b"property", "unit", b"unit", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trend: _TypeAlias = Trend  # noqa: Y015
+
+@_typing.final
+class Retention(_message.Message):
+    """Users by the period of their first entry, and how many returned in each of the periods that followed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    RETURNS_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    PERIODS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    unit: Global___CalendarUnit.ValueType
+    """A day, week (from Monday) or month."""
+    periods: _builtins.int
+    start: Global___PeriodStart.ValueType
+    """Unspecified: rolling."""
+    mode: Global___ReturnMode.ValueType
+    """Unspecified: on."""
+    @_builtins.property
+    def entry(self) -> Global___EventSet: ...
+    @_builtins.property
+    def returns(self) -> Global___EventSet: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    def __init__(
+        self,
+        *,
+        entry: Global___EventSet | None = ...,
+        returns: Global___EventSet | None = ...,
+        unit: Global___CalendarUnit.ValueType = ...,
+        periods: _builtins.int = ...,
+        window: Global___Window | None = ...,
+        start: Global___PeriodStart.ValueType = ...,
+        mode: Global___ReturnMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "returns", b"returns", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "mode", b"mode", "periods", b"periods", "returns", b"returns", "start", b"start", "unit", b"unit", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Retention: _TypeAlias = Retention  # noqa: Y015
+
+@_typing.final
+class Overlap(_message.Message):
+    """Users in each combination of two to six segments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Segment]: ...
+    def __init__(
+        self,
+        *,
+        segments: _abc.Iterable[Global___Segment] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["segments", b"segments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Overlap: _TypeAlias = Overlap  # noqa: Y015
+
+@_typing.final
+class Diff(_message.Message):
+    """Who entered, left and stayed in a segment between two instants, each an ISO date or instant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.str
+    end: _builtins.str
+    @_builtins.property
+    def segment(self) -> Global___Segment: ...
+    def __init__(
+        self,
+        *,
+        segment: Global___Segment | None = ...,
+        start: _builtins.str = ...,
+        end: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "segment", b"segment", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Diff: _TypeAlias = Diff  # noqa: Y015
+
+@_typing.final
+class Distribution(_message.Message):
+    """How a number is distributed over the members of a segment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    """An attribute that holds numbers."""
+    @_builtins.property
+    def segment(self) -> Global___Segment: ...
+    @_builtins.property
+    def expression(self) -> Global___Expression: ...
+    def __init__(
+        self,
+        *,
+        segment: Global___Segment | None = ...,
+        expression: Global___Expression | None = ...,
+        attribute: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "expression", b"expression", "number", b"number", "segment", b"segment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "expression", b"expression", "number", b"number", "segment", b"segment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_number: _TypeAlias = _typing.Literal["expression", "attribute"]  # noqa: Y015
+    _WhichOneofArgType_number: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_number) -> _WhichOneofReturnType_number | None: ...
+
+Global___Distribution: _TypeAlias = Distribution  # noqa: Y015
+
+@_typing.final
+class Rfm(_message.Message):
+    """Users who did it, scored by recency, frequency and money."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    MONEY_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    money: _builtins.str
+    """The property that is added up."""
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
+    def __init__(
+        self,
+        *,
+        events: Global___EventSet | None = ...,
+        money: _builtins.str = ...,
+        window: Global___Window | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "money", b"money", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rfm: _TypeAlias = Rfm  # noqa: Y015
+
+@_typing.final
 class Question(_message.Message):
     """A segment, or a report."""
 
@@ -2029,24 +2394,48 @@ class Question(_message.Message):
     SEGMENT_FIELD_NUMBER: _builtins.int
     FUNNEL_FIELD_NUMBER: _builtins.int
     BREAKDOWN_FIELD_NUMBER: _builtins.int
+    TREND_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    DIFF_FIELD_NUMBER: _builtins.int
+    DISTRIBUTION_FIELD_NUMBER: _builtins.int
+    RFM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def segment(self) -> Global___Segment: ...
     @_builtins.property
     def funnel(self) -> Global___Steps: ...
     @_builtins.property
     def breakdown(self) -> Global___Breakdown: ...
+    @_builtins.property
+    def trend(self) -> Global___Trend: ...
+    @_builtins.property
+    def retention(self) -> Global___Retention: ...
+    @_builtins.property
+    def overlap(self) -> Global___Overlap: ...
+    @_builtins.property
+    def diff(self) -> Global___Diff: ...
+    @_builtins.property
+    def distribution(self) -> Global___Distribution: ...
+    @_builtins.property
+    def rfm(self) -> Global___Rfm: ...
     def __init__(
         self,
         *,
         segment: Global___Segment | None = ...,
         funnel: Global___Steps | None = ...,
         breakdown: Global___Breakdown | None = ...,
+        trend: Global___Trend | None = ...,
+        retention: Global___Retention | None = ...,
+        overlap: Global___Overlap | None = ...,
+        diff: Global___Diff | None = ...,
+        distribution: Global___Distribution | None = ...,
+        rfm: Global___Rfm | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "form", b"form", "funnel", b"funnel", "segment", b"segment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "diff", b"diff", "distribution", b"distribution", "form", b"form", "funnel", b"funnel", "overlap", b"overlap", "retention", b"retention", "rfm", b"rfm", "segment", b"segment", "trend", b"trend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "form", b"form", "funnel", b"funnel", "segment", b"segment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "diff", b"diff", "distribution", b"distribution", "form", b"form", "funnel", b"funnel", "overlap", b"overlap", "retention", b"retention", "rfm", b"rfm", "segment", b"segment", "trend", b"trend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["segment", "funnel", "breakdown"]  # noqa: Y015
+    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["segment", "funnel", "breakdown", "trend", "retention", "overlap", "diff", "distribution", "rfm"]  # noqa: Y015
     _WhichOneofArgType_form: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_form) -> _WhichOneofReturnType_form | None: ...
 

@@ -26,60 +26,61 @@ from cdp.v1 import admin_pb2 as cdp_dot_v1_dot_admin__pb2
 from cdp.v1 import ingest_pb2 as cdp_dot_v1_dot_ingest__pb2
 from cdp.v1 import proof_pb2 as cdp_dot_v1_dot_proof__pb2
 from cdp.v1 import query_pb2 as cdp_dot_v1_dot_query__pb2
+from cdp.v1 import report_part_pb2 as cdp_dot_v1_dot_report__part__pb2
 from cdp.v1 import segment_pb2 as cdp_dot_v1_dot_segment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/shard.proto\x12\x06\x63\x64p.v1\x1a\x12\x63\x64p/v1/admin.proto\x1a\x13\x63\x64p/v1/ingest.proto\x1a\x12\x63\x64p/v1/proof.proto\x1a\x12\x63\x64p/v1/query.proto\x1a\x14\x63\x64p/v1/segment.proto\"2\n\x0ePartitionBatch\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x0c\"J\n\x0e\x44\x65liverRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\'\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x16.cdp.v1.PartitionBatch\"\x82\x01\n\x10PartitionOutcome\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\r\x12\x12\n\nduplicates\x18\x04 \x01(\r\x12#\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x13.cdp.v1.RecordError\"=\n\x0f\x44\x65liverResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.cdp.v1.PartitionOutcome\"\x7f\n\x0f\x45valuateRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\"\n\x08question\x18\x02 \x01(\x0b\x32\x10.cdp.v1.Question\x12\x10\n\x08\x61s_of_ms\x18\x03 \x01(\x03\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x05 \x01(\x08\"D\n\nKnownNames\x12\x0e\n\x06\x65vents\x18\x01 \x03(\t\x12\x12\n\nproperties\x18\x02 \x03(\t\x12\x12\n\nattributes\x18\x03 \x03(\t\"\xd9\x01\n\x0cNodeCounters\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x04\x12\x15\n\rchunks_pruned\x18\x03 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\r\n\x05\x62ytes\x18\x05 \x01(\x04\x12\x11\n\trows_true\x18\x06 \x01(\x04\x12\x17\n\x0ftype_mismatches\x18\x07 \x01(\x04\x12\x13\n\x0bnanoseconds\x18\x08 \x01(\x04\x12\x0c\n\x04rows\x18\x14 \x01(\x04\x12\x13\n\x0b\x65valuations\x18\x15 \x01(\x04\x12\x11\n\ttruncated\x18\x1e \x01(\x04\"\xff\x01\n\x10\x45valuateResponse\x12+\n\x08\x61nswered\x18\x01 \x03(\x0b\x32\x19.cdp.v1.PartitionPosition\x12\x12\n\npopulation\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\r\n\x05steps\x18\x04 \x03(\x04\x12$\n\x06values\x18\x05 \x03(\x0b\x32\x14.cdp.v1.BreakdownRow\x12!\n\x05known\x18\x06 \x01(\x0b\x32\x12.cdp.v1.KnownNames\x12&\n\x08\x63ounters\x18\x07 \x03(\x0b\x32\x14.cdp.v1.NodeCounters\x12\x1b\n\x13\x65ngine_milliseconds\x18\x08 \x01(\x01\"\x80\x01\n\x12ListMembersRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12 \n\x07segment\x18\x02 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x10\n\x08\x61s_of_ms\x18\x03 \x01(\x03\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x05 \x01(\x08\"Q\n\x13ListMembersResponse\x12+\n\x08position\x18\x01 \x01(\x0b\x32\x19.cdp.v1.PartitionPosition\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\"t\n\x12ReadProfileRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12&\n\nidentifier\x18\x03 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12\x12\n\nevents_max\x18\x04 \x01(\r\"Q\n\x13ReadProfileResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12+\n\x07profile\x18\x02 \x01(\x0b\x32\x1a.cdp.v1.GetProfileResponse\"\xb9\x01\n\x10ProveUserRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12&\n\nidentifier\x18\x03 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12 \n\x07segment\x18\x04 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x10\n\x08\x61s_of_ms\x18\x05 \x01(\x03\x12\n\n\x02tz\x18\x06 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x07 \x01(\x08\"N\n\x11ProveUserResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12*\n\x05proof\x18\x02 \x01(\x0b\x32\x1b.cdp.v1.ExplainUserResponse\"\x13\n\x11ReadStatusRequest\"j\n\x12ReadStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12+\n\npartitions\x18\x02 \x03(\x0b\x32\x17.cdp.v1.PartitionStatus\x12\x16\n\x0eresident_bytes\x18\x03 \x01(\x04\"\x13\n\x11ReadSchemaRequest\"7\n\x12ReadSchemaResponse\x12!\n\x05names\x18\x01 \x01(\x0b\x32\x12.cdp.v1.KnownNames\"c\n\x14\x45raseProfilesRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\'\n\x0bidentifiers\x18\x03 \x03(\x0b\x32\x12.cdp.v1.Identifier\"9\n\x15\x45raseProfilesResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06\x65rased\x18\x02 \x01(\x04\"O\n\x16\x43hangeRetentionRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12$\n\x05rules\x18\x02 \x03(\x0b\x32\x15.cdp.v1.RetentionRule\"h\n\x17\x43hangeRetentionResponse\x12$\n\x05rules\x18\x01 \x03(\x0b\x32\x15.cdp.v1.RetentionRule\x12\'\n\x08retained\x18\x02 \x03(\x0b\x32\x15.cdp.v1.RetainedSince2\x89\x05\n\x0cShardService\x12:\n\x07\x44\x65liver\x12\x16.cdp.v1.DeliverRequest\x1a\x17.cdp.v1.DeliverResponse\x12=\n\x08\x45valuate\x12\x17.cdp.v1.EvaluateRequest\x1a\x18.cdp.v1.EvaluateResponse\x12H\n\x0bListMembers\x12\x1a.cdp.v1.ListMembersRequest\x1a\x1b.cdp.v1.ListMembersResponse0\x01\x12\x46\n\x0bReadProfile\x12\x1a.cdp.v1.ReadProfileRequest\x1a\x1b.cdp.v1.ReadProfileResponse\x12@\n\tProveUser\x12\x18.cdp.v1.ProveUserRequest\x1a\x19.cdp.v1.ProveUserResponse\x12\x43\n\nReadStatus\x12\x19.cdp.v1.ReadStatusRequest\x1a\x1a.cdp.v1.ReadStatusResponse\x12\x43\n\nReadSchema\x12\x19.cdp.v1.ReadSchemaRequest\x1a\x1a.cdp.v1.ReadSchemaResponse\x12L\n\rEraseProfiles\x12\x1c.cdp.v1.EraseProfilesRequest\x1a\x1d.cdp.v1.EraseProfilesResponse\x12R\n\x0f\x43hangeRetention\x12\x1e.cdp.v1.ChangeRetentionRequest\x1a\x1f.cdp.v1.ChangeRetentionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/shard.proto\x12\x06\x63\x64p.v1\x1a\x12\x63\x64p/v1/admin.proto\x1a\x13\x63\x64p/v1/ingest.proto\x1a\x12\x63\x64p/v1/proof.proto\x1a\x12\x63\x64p/v1/query.proto\x1a\x18\x63\x64p/v1/report_part.proto\x1a\x14\x63\x64p/v1/segment.proto\"2\n\x0ePartitionBatch\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x0c\"J\n\x0e\x44\x65liverRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\'\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x16.cdp.v1.PartitionBatch\"\x82\x01\n\x10PartitionOutcome\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\r\x12\x12\n\nduplicates\x18\x04 \x01(\r\x12#\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x13.cdp.v1.RecordError\"=\n\x0f\x44\x65liverResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.cdp.v1.PartitionOutcome\"\x7f\n\x0f\x45valuateRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\"\n\x08question\x18\x02 \x01(\x0b\x32\x10.cdp.v1.Question\x12\x10\n\x08\x61s_of_ms\x18\x03 \x01(\x03\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x05 \x01(\x08\"D\n\nKnownNames\x12\x0e\n\x06\x65vents\x18\x01 \x03(\t\x12\x12\n\nproperties\x18\x02 \x03(\t\x12\x12\n\nattributes\x18\x03 \x03(\t\"\xd9\x01\n\x0cNodeCounters\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x04\x12\x15\n\rchunks_pruned\x18\x03 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\r\n\x05\x62ytes\x18\x05 \x01(\x04\x12\x11\n\trows_true\x18\x06 \x01(\x04\x12\x17\n\x0ftype_mismatches\x18\x07 \x01(\x04\x12\x13\n\x0bnanoseconds\x18\x08 \x01(\x04\x12\x0c\n\x04rows\x18\x14 \x01(\x04\x12\x13\n\x0b\x65valuations\x18\x15 \x01(\x04\x12\x11\n\ttruncated\x18\x1e \x01(\x04\"\xa3\x02\n\x10\x45valuateResponse\x12+\n\x08\x61nswered\x18\x01 \x03(\x0b\x32\x19.cdp.v1.PartitionPosition\x12\x12\n\npopulation\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\r\n\x05steps\x18\x04 \x03(\x04\x12$\n\x06values\x18\x05 \x03(\x0b\x32\x14.cdp.v1.BreakdownRow\x12!\n\x05known\x18\x06 \x01(\x0b\x32\x12.cdp.v1.KnownNames\x12&\n\x08\x63ounters\x18\x07 \x03(\x0b\x32\x14.cdp.v1.NodeCounters\x12\x1b\n\x13\x65ngine_milliseconds\x18\x08 \x01(\x01\x12\"\n\x06report\x18\t \x01(\x0b\x32\x12.cdp.v1.ReportPart\"\x80\x01\n\x12ListMembersRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12 \n\x07segment\x18\x02 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x10\n\x08\x61s_of_ms\x18\x03 \x01(\x03\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x05 \x01(\x08\"Q\n\x13ListMembersResponse\x12+\n\x08position\x18\x01 \x01(\x0b\x32\x19.cdp.v1.PartitionPosition\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\"t\n\x12ReadProfileRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12&\n\nidentifier\x18\x03 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12\x12\n\nevents_max\x18\x04 \x01(\r\"Q\n\x13ReadProfileResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12+\n\x07profile\x18\x02 \x01(\x0b\x32\x1a.cdp.v1.GetProfileResponse\"\xb9\x01\n\x10ProveUserRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12&\n\nidentifier\x18\x03 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12 \n\x07segment\x18\x04 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x10\n\x08\x61s_of_ms\x18\x05 \x01(\x03\x12\n\n\x02tz\x18\x06 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x07 \x01(\x08\"N\n\x11ProveUserResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12*\n\x05proof\x18\x02 \x01(\x0b\x32\x1b.cdp.v1.ExplainUserResponse\"\x13\n\x11ReadStatusRequest\"j\n\x12ReadStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12+\n\npartitions\x18\x02 \x03(\x0b\x32\x17.cdp.v1.PartitionStatus\x12\x16\n\x0eresident_bytes\x18\x03 \x01(\x04\"\x13\n\x11ReadSchemaRequest\"7\n\x12ReadSchemaResponse\x12!\n\x05names\x18\x01 \x01(\x0b\x32\x12.cdp.v1.KnownNames\"c\n\x14\x45raseProfilesRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\'\n\x0bidentifiers\x18\x03 \x03(\x0b\x32\x12.cdp.v1.Identifier\"9\n\x15\x45raseProfilesResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06\x65rased\x18\x02 \x01(\x04\"O\n\x16\x43hangeRetentionRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12$\n\x05rules\x18\x02 \x03(\x0b\x32\x15.cdp.v1.RetentionRule\"h\n\x17\x43hangeRetentionResponse\x12$\n\x05rules\x18\x01 \x03(\x0b\x32\x15.cdp.v1.RetentionRule\x12\'\n\x08retained\x18\x02 \x03(\x0b\x32\x15.cdp.v1.RetainedSince2\x89\x05\n\x0cShardService\x12:\n\x07\x44\x65liver\x12\x16.cdp.v1.DeliverRequest\x1a\x17.cdp.v1.DeliverResponse\x12=\n\x08\x45valuate\x12\x17.cdp.v1.EvaluateRequest\x1a\x18.cdp.v1.EvaluateResponse\x12H\n\x0bListMembers\x12\x1a.cdp.v1.ListMembersRequest\x1a\x1b.cdp.v1.ListMembersResponse0\x01\x12\x46\n\x0bReadProfile\x12\x1a.cdp.v1.ReadProfileRequest\x1a\x1b.cdp.v1.ReadProfileResponse\x12@\n\tProveUser\x12\x18.cdp.v1.ProveUserRequest\x1a\x19.cdp.v1.ProveUserResponse\x12\x43\n\nReadStatus\x12\x19.cdp.v1.ReadStatusRequest\x1a\x1a.cdp.v1.ReadStatusResponse\x12\x43\n\nReadSchema\x12\x19.cdp.v1.ReadSchemaRequest\x1a\x1a.cdp.v1.ReadSchemaResponse\x12L\n\rEraseProfiles\x12\x1c.cdp.v1.EraseProfilesRequest\x1a\x1d.cdp.v1.EraseProfilesResponse\x12R\n\x0f\x43hangeRetention\x12\x1e.cdp.v1.ChangeRetentionRequest\x1a\x1f.cdp.v1.ChangeRetentionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cdp.v1.shard_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PARTITIONBATCH']._serialized_start=133
-  _globals['_PARTITIONBATCH']._serialized_end=183
-  _globals['_DELIVERREQUEST']._serialized_start=185
-  _globals['_DELIVERREQUEST']._serialized_end=259
-  _globals['_PARTITIONOUTCOME']._serialized_start=262
-  _globals['_PARTITIONOUTCOME']._serialized_end=392
-  _globals['_DELIVERRESPONSE']._serialized_start=394
-  _globals['_DELIVERRESPONSE']._serialized_end=455
-  _globals['_EVALUATEREQUEST']._serialized_start=457
-  _globals['_EVALUATEREQUEST']._serialized_end=584
-  _globals['_KNOWNNAMES']._serialized_start=586
-  _globals['_KNOWNNAMES']._serialized_end=654
-  _globals['_NODECOUNTERS']._serialized_start=657
-  _globals['_NODECOUNTERS']._serialized_end=874
-  _globals['_EVALUATERESPONSE']._serialized_start=877
-  _globals['_EVALUATERESPONSE']._serialized_end=1132
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=1135
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=1263
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1265
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1346
-  _globals['_READPROFILEREQUEST']._serialized_start=1348
-  _globals['_READPROFILEREQUEST']._serialized_end=1464
-  _globals['_READPROFILERESPONSE']._serialized_start=1466
-  _globals['_READPROFILERESPONSE']._serialized_end=1547
-  _globals['_PROVEUSERREQUEST']._serialized_start=1550
-  _globals['_PROVEUSERREQUEST']._serialized_end=1735
-  _globals['_PROVEUSERRESPONSE']._serialized_start=1737
-  _globals['_PROVEUSERRESPONSE']._serialized_end=1815
-  _globals['_READSTATUSREQUEST']._serialized_start=1817
-  _globals['_READSTATUSREQUEST']._serialized_end=1836
-  _globals['_READSTATUSRESPONSE']._serialized_start=1838
-  _globals['_READSTATUSRESPONSE']._serialized_end=1944
-  _globals['_READSCHEMAREQUEST']._serialized_start=1946
-  _globals['_READSCHEMAREQUEST']._serialized_end=1965
-  _globals['_READSCHEMARESPONSE']._serialized_start=1967
-  _globals['_READSCHEMARESPONSE']._serialized_end=2022
-  _globals['_ERASEPROFILESREQUEST']._serialized_start=2024
-  _globals['_ERASEPROFILESREQUEST']._serialized_end=2123
-  _globals['_ERASEPROFILESRESPONSE']._serialized_start=2125
-  _globals['_ERASEPROFILESRESPONSE']._serialized_end=2182
-  _globals['_CHANGERETENTIONREQUEST']._serialized_start=2184
-  _globals['_CHANGERETENTIONREQUEST']._serialized_end=2263
-  _globals['_CHANGERETENTIONRESPONSE']._serialized_start=2265
-  _globals['_CHANGERETENTIONRESPONSE']._serialized_end=2369
-  _globals['_SHARDSERVICE']._serialized_start=2372
-  _globals['_SHARDSERVICE']._serialized_end=3021
+  _globals['_PARTITIONBATCH']._serialized_start=159
+  _globals['_PARTITIONBATCH']._serialized_end=209
+  _globals['_DELIVERREQUEST']._serialized_start=211
+  _globals['_DELIVERREQUEST']._serialized_end=285
+  _globals['_PARTITIONOUTCOME']._serialized_start=288
+  _globals['_PARTITIONOUTCOME']._serialized_end=418
+  _globals['_DELIVERRESPONSE']._serialized_start=420
+  _globals['_DELIVERRESPONSE']._serialized_end=481
+  _globals['_EVALUATEREQUEST']._serialized_start=483
+  _globals['_EVALUATEREQUEST']._serialized_end=610
+  _globals['_KNOWNNAMES']._serialized_start=612
+  _globals['_KNOWNNAMES']._serialized_end=680
+  _globals['_NODECOUNTERS']._serialized_start=683
+  _globals['_NODECOUNTERS']._serialized_end=900
+  _globals['_EVALUATERESPONSE']._serialized_start=903
+  _globals['_EVALUATERESPONSE']._serialized_end=1194
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=1197
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=1325
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1327
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1408
+  _globals['_READPROFILEREQUEST']._serialized_start=1410
+  _globals['_READPROFILEREQUEST']._serialized_end=1526
+  _globals['_READPROFILERESPONSE']._serialized_start=1528
+  _globals['_READPROFILERESPONSE']._serialized_end=1609
+  _globals['_PROVEUSERREQUEST']._serialized_start=1612
+  _globals['_PROVEUSERREQUEST']._serialized_end=1797
+  _globals['_PROVEUSERRESPONSE']._serialized_start=1799
+  _globals['_PROVEUSERRESPONSE']._serialized_end=1877
+  _globals['_READSTATUSREQUEST']._serialized_start=1879
+  _globals['_READSTATUSREQUEST']._serialized_end=1898
+  _globals['_READSTATUSRESPONSE']._serialized_start=1900
+  _globals['_READSTATUSRESPONSE']._serialized_end=2006
+  _globals['_READSCHEMAREQUEST']._serialized_start=2008
+  _globals['_READSCHEMAREQUEST']._serialized_end=2027
+  _globals['_READSCHEMARESPONSE']._serialized_start=2029
+  _globals['_READSCHEMARESPONSE']._serialized_end=2084
+  _globals['_ERASEPROFILESREQUEST']._serialized_start=2086
+  _globals['_ERASEPROFILESREQUEST']._serialized_end=2185
+  _globals['_ERASEPROFILESRESPONSE']._serialized_start=2187
+  _globals['_ERASEPROFILESRESPONSE']._serialized_end=2244
+  _globals['_CHANGERETENTIONREQUEST']._serialized_start=2246
+  _globals['_CHANGERETENTIONREQUEST']._serialized_end=2325
+  _globals['_CHANGERETENTIONRESPONSE']._serialized_start=2327
+  _globals['_CHANGERETENTIONRESPONSE']._serialized_end=2431
+  _globals['_SHARDSERVICE']._serialized_start=2434
+  _globals['_SHARDSERVICE']._serialized_end=3083
 # @@protoc_insertion_point(module_scope)

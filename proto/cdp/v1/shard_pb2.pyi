@@ -7,6 +7,7 @@ from cdp.v1 import admin_pb2 as _admin_pb2
 from cdp.v1 import ingest_pb2 as _ingest_pb2
 from cdp.v1 import proof_pb2 as _proof_pb2
 from cdp.v1 import query_pb2 as _query_pb2
+from cdp.v1 import report_part_pb2 as _report_part_pb2
 from cdp.v1 import segment_pb2 as _segment_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -248,6 +249,7 @@ class EvaluateResponse(_message.Message):
     KNOWN_FIELD_NUMBER: _builtins.int
     COUNTERS_FIELD_NUMBER: _builtins.int
     ENGINE_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
     population: _builtins.int
     count: _builtins.int
     engine_milliseconds: _builtins.float
@@ -262,6 +264,10 @@ class EvaluateResponse(_message.Message):
     def known(self) -> Global___KnownNames: ...
     @_builtins.property
     def counters(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCounters]: ...
+    @_builtins.property
+    def report(self) -> _report_part_pb2.ReportPart:
+        """What a report adds to the counts."""
+
     def __init__(
         self,
         *,
@@ -273,10 +279,11 @@ class EvaluateResponse(_message.Message):
         known: Global___KnownNames | None = ...,
         counters: _abc.Iterable[Global___NodeCounters] | None = ...,
         engine_milliseconds: _builtins.float = ...,
+        report: _report_part_pb2.ReportPart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "count", b"count", "counters", b"counters", "engine_milliseconds", b"engine_milliseconds", "known", b"known", "population", b"population", "steps", b"steps", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "count", b"count", "counters", b"counters", "engine_milliseconds", b"engine_milliseconds", "known", b"known", "population", b"population", "report", b"report", "steps", b"steps", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

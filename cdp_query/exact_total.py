@@ -1,0 +1,62 @@
+"""The exact sum of many numbers as a value that can be merged in any order and sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+import numpy as np
+
+from cdp_query.kernels.exact_sum import LIMBS
+from cdp_store.arrays import I64
+
+_FRACTION_BITS: Final = 1074  # every float64 is a whole multiple of 2**-1074
+_LIMB_BITS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ExactTotal:
+    """Sum of ints and of floats apart: count of both; `fractions` counts units of 2**-1074 of the floats."""
+
+    count: int = 0
+    integers: int = 0
+    fractions: int = 0
+    has_floats: bool = False
+
+    def merge(self, other: ExactTotal) -> ExactTotal:
+        """The sum of both."""
+        return ExactTotal(
+            self.count + other.count,
+            self.integers + other.integers,
+            self.fractions + other.fractions,
+            self.has_floats or other.has_floats,
+        )
+
+    def value(self) -> int | float:
+        """An exact integer, or with any float in it the true sum rounded once to float64."""
+        return self._rounded() if self.has_floats else self.integers
+
+    def average(self) -> float | None:
+        """The sum as float64 divided by the number of values; None of nothing."""
+        return self._rounded() / self.count if self.count else None
+
+    def _rounded(self) -> float:
+        scaled = (self.integers << _FRACTION_BITS) + self.fractions
+        try:
+            return scaled / (1 << _FRACTION_BITS)  # Python divides integers with one correct rounding
+        except OverflowError:
+            return inf if scaled > 0 else -inf
+
+
+def fractions_of_limbs(limbs: I64) -> int:
+    """Units of 2**-1074 in the fixed-point number of kernels.exact_sum: limbs i64[70], of any sign."""
+    total = 0
+    for limb in reversed(limbs.tolist()):
+        total = (total << _LIMB_BITS) + limb
+    return total
+
+
+def no_limbs(groups: int) -> I64:
+    """Zeros for that many fixed-point numbers: i64[groups, 70]."""
+    return np.zeros((groups, LIMBS), np.int64)

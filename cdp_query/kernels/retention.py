@@ -1,0 +1,143 @@
+"""Which periods after their entry users returned in: one pass over the returns, a bit per row and period."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cdp_store.arrays import I32, I64, U16, U32, U64, AnyArray, Bools
+from cdp_store.jit import kernel
+
+
+@kernel
+def _mark(returned: U64, row: int, period: int, count: int, to_the_end: bool) -> None:
+    """Set the bit of a period; one behind the last counts as the last where later returns count too."""
+    if period >= count and to_the_end:
+        period = count - 1
+    if period < count:
+        returned[row, period >> 6] |= np.uint64(1) << np.uint64(period & 63)
+
+
+@kernel
+def mark_elapsed_periods(
+    run_rows: U16,
+    run_starts: U32,
+    run_offsets: I64,
+    times: AnyArray,
+    base: int,
+    mask: Bools,
+    entry: I64,
+    with_entry: bool,
+    unit: int,
+    periods: int,
+    to_the_end: bool,
+    returned: U64,
+) -> None:
+    """Set bit p of returned[row] for each event p whole units of ms after its row's entry.
+
+    `entry` i64[rows] is epoch ms, `returned` u64[rows, words]. A row without entry has one behind all events, and
+    `with_entry` takes events at the very instant of the entry as well. `mask` is empty where all events count. Reads
+    6 bytes a run and 4 an event, 5 with a mask.
+    """
+    masked = mask.shape[0] > 0
+    inverse = 1.0 / unit
+    for morsel in range(run_offsets.shape[0] - 1):
+        first = morsel << 16
+        for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
+            row = first + run_rows[run]
+            entered = entry[row]
+            for i in range(run_starts[run], run_starts[run + 1]):
+                if masked and not mask[i]:
+                    continue
+                gap = base + np.int64(times[i]) - entered
+                if gap > 0 or (gap == 0 and with_entry):
+                    # A product is cheaper than a division of integers, and off by one at most.
+                    period = int(gap * inverse)
+                    if period * unit > gap:
+                        period -= 1
+                    elif (period + 1) * unit <= gap:
+                        period += 1
+                    _mark(returned, row, period, periods, to_the_end)
+
+
+@kernel
+def mark_calendar_periods(
+    run_rows: U16,
+    run_starts: U32,
+    run_offsets: I64,
+    times: AnyArray,
+    base: int,
+    mask: Bools,
+    entry: I64,
+    with_entry: bool,
+    edges: I64,
+    blocks: I32,
+    block_bits: int,
+    entry_period: I32,
+    periods: int,
+    to_the_end: bool,
+    returned: U64,
+) -> None:
+    """Set bit p of returned[row] for each event p calendar periods behind the period of its row's entry.
+
+    `edges` i64 are epoch ms, `blocks` the table of periods.Periods over them. Otherwise as mark_elapsed_periods.
+    """
+    masked = mask.shape[0] > 0
+    for morsel in range(run_offsets.shape[0] - 1):
+        first = morsel << 16
+        for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
+            row = first + run_rows[run]
+            entered = entry[row]
+            for i in range(run_starts[run], run_starts[run + 1]):
+                if masked and not mask[i]:
+                    continue
+                at = base + np.int64(times[i])
+                if at > entered or (at == entered and with_entry):
+                    period = blocks[(at - edges[0]) >> block_bits]
+                    while at >= edges[period + 1]:
+                        period += 1
+                    _mark(returned, row, period - entry_period[row], periods, to_the_end)
+
+
+@kernel
+def mark_given_periods(rows: U32, given: I64, periods: int, to_the_end: bool, returned: U64) -> None:
+    """Set bit given[i] of row rows[i] for each event; reads 12 bytes an event."""
+    for i in range(rows.shape[0]):
+        _mark(returned, rows[i], given[i], periods, to_the_end)
+
+
+@kernel
+def first_times(
+    run_rows: U16, run_starts: U32, run_offsets: I64, times: AnyArray, base: int, mask: Bools, entry: I64
+) -> None:
+    """entry[row] = min(entry[row], base + first time of its run with mask); `mask` is empty where all events count."""
+    masked = mask.shape[0] > 0
+    for morsel in range(run_offsets.shape[0] - 1):
+        first = morsel << 16
+        for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
+            i, stop = run_starts[run], run_starts[run + 1]
+            while masked and i < stop and not mask[i]:
+                i += np.uint32(1)
+            if i < stop:
+                row = first + run_rows[run]
+                entry[row] = min(entry[row], base + np.int64(times[i]))
+
+
+@kernel
+def count_cohorts(cohort: I32, returned: U64, from_last: bool, users: I64, cells: I64) -> None:
+    """Add each row to users[cohort] and cells[cohort, p] of the periods it returned in; a negative cohort is none.
+
+    `from_last`: a return in a period counts for all periods before it too.
+    """
+    periods = cells.shape[1]
+    for row in range(cohort.shape[0]):
+        own = cohort[row]
+        if own < 0:
+            continue
+        users[own] += 1
+        later = False
+        for back in range(periods):
+            period = periods - 1 - back
+            held = (returned[row, period >> 6] >> np.uint64(period & 63)) & np.uint64(1) != 0
+            later = later or held
+            if held or (from_last and later):
+                cells[own, period] += 1

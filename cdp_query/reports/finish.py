@@ -1,0 +1,110 @@
+"""Merged parts to the rows of a report: empty periods filled in, open ones marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from cdp_query import tree
+from cdp_query.errors import QueryInvalid
+from cdp_query.exact_total import ExactTotal
+from cdp_query.limits import PERIODS_SHOWN_MAX
+from cdp_query.periods import Periods, local_dates, months_between, periods_over, zone_offsets
+from cdp_query.reports.parts import ReportPart, RetentionCohort, RetentionPart, TrendCell, TrendPart
+from cdp_query.windows import Interval, resolve
+from cdp_store.arrays import I64
+from cdp_store.limits import DAY_MS, TIME_MIN_MS
+
+
+@dataclass(frozen=True, slots=True)
+class TrendRow:
+    """One period: `incomplete` where the window or T cuts it."""
+
+    start_ms: int
+    label: str
+    cell: TrendCell
+    incomplete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRow:
+    """One cohort: `complete` periods, from the first, were over for all its users at T."""
+
+    start_ms: int
+    label: str
+    users: int
+    returned: tuple[int, ...]
+    complete: int
+
+
+def trend_rows(report: tree.Trend, part: ReportPart | None, context: tree.Context) -> list[TrendRow]:
+    """A row for each period of the window, the first with events where the window has no start."""
+    cells = part.cells if isinstance(part, TrendPart) else {}
+    interval = resolve(report.window, context)
+    periods = _periods(report.unit, list(cells), interval, context.tz)
+    if periods is None:
+        return []
+    edges = periods.edges_ms.tolist()
+    return [
+        TrendRow(
+            start,
+            label,
+            cells.get(start, TrendCell(0, 0, ExactTotal())),
+            start < interval.first_ms or end - 1 > interval.last_ms,
+        )
+        for start, end, label in zip(edges, edges[1:], local_dates(periods.edges_ms[:-1], context.tz), strict=False)
+    ]
+
+
+def retention_rows(report: tree.Retention, part: ReportPart | None, context: tree.Context) -> list[RetentionRow]:
+    """A row for each period of the window, the first with entries where the window has no start."""
+    cohorts = part.cohorts if isinstance(part, RetentionPart) else {}
+    interval = resolve(report.window, context)
+    periods = _periods(report.unit, list(cohorts), interval, context.tz)
+    if periods is None:
+        return []
+    edges, nobody = periods.edges_ms.tolist(), (0,) * report.periods
+    found = [
+        cohorts.get(start) or RetentionCohort(0, nobody, min(end - 1, interval.last_ms))
+        for start, end in pairwise(edges)
+    ]
+    latest = np.array([cohort.latest_entry_ms for cohort in found], np.int64)
+    complete = np.minimum(_periods_over(report, latest, context), report.periods).tolist()
+    labels = local_dates(periods.edges_ms[:-1], context.tz)
+    return [
+        RetentionRow(start, label, cohort.users, cohort.returned, closed)
+        for start, label, cohort, closed in zip(edges, labels, found, complete, strict=False)
+    ]
+
+
+def _periods(unit: str, starts: list[int], interval: Interval, tz: str) -> Periods | None:
+    """The periods to show; None where there are none."""
+    first_ms = interval.first_ms
+    if first_ms == TIME_MIN_MS:
+        if not starts:
+            return None
+        first_ms = min(starts)
+    if interval.last_ms < first_ms:
+        return None
+    periods = periods_over(unit, first_ms, interval.last_ms, tz)
+    if len(periods) > PERIODS_SHOWN_MAX:
+        first, last = local_dates(periods.edges_ms[[0, -2]], tz)
+        raise QueryInvalid(
+            f"the answer would have {len(periods):,} rows, a {unit} each from {first} to {last}, and at most"
+            f" {PERIODS_SHOWN_MAX:,} are shown; give a window such as last: 90d, or a longer unit"
+        )
+    return periods
+
+
+def _periods_over(report: tree.Retention, latest: I64, context: tree.Context) -> I64:
+    """How many periods after each of these entries had ended by T."""
+    end_ms = context.as_of_ms + 1
+    if report.start is tree.PeriodStart.CALENDAR:
+        calendar = periods_over(report.unit, int(latest.min()), end_ms, context.tz)
+        return int(calendar.index_of(np.array([end_ms]))[0]) - calendar.index_of(latest)
+    if report.unit == "month":
+        ends = np.full(latest.shape, end_ms, np.int64)
+        return months_between(latest, ends, zone_offsets(context.tz, int(latest.min()), end_ms))
+    return (end_ms - latest) // (DAY_MS if report.unit == "day" else 7 * DAY_MS)

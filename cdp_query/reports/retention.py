@@ -1,0 +1,188 @@
+"""Retention: cohorts by the period of the first entry, and the periods in which their users returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from cdp_query.bound_events import BoundEvents
+from cdp_query.kernels import aggregate
+from cdp_query.kernels import retention as kernels
+from cdp_query.periods import Periods, months_between, periods_over, zone_offsets
+from cdp_query.reports.parts import RetentionCohort, RetentionPart
+from cdp_query.reports.trend import NO_MASK
+from cdp_query.scan import Scanned, filter_mask, scan
+from cdp_query.stats import NodeStats
+from cdp_query.tree import PeriodStart, ReturnMode
+from cdp_query.windows import Interval
+from cdp_store.arrays import I32, I64, U32, U64, Bools
+from cdp_store.events.chunk import EventChunk
+from cdp_store.limits import DAY_MS, TIME_MAX_MS
+from cdp_store.view import PartitionView
+
+_NEVER: Final = TIME_MAX_MS + 1
+_ELAPSED_MS: Final = {"day": DAY_MS, "week": 7 * DAY_MS}
+_WORD_BITS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BoundRetention:
+    """A retention with names and window resolved; returns count up to `until_ms`."""
+
+    entry: BoundEvents
+    returns: BoundEvents
+    interval: Interval
+    until_ms: int
+    unit: str
+    periods: int
+    start: PeriodStart
+    mode: ReturnMode
+    tz: str
+
+
+def retention(
+    view: PartitionView, report: BoundRetention, population: Bools, stats: NodeStats
+) -> tuple[int, RetentionPart]:
+    """(users who entered, the cohorts with any user)."""
+    entry = _first_entries(view, report, population, stats)
+    entered: Bools = entry != _NEVER
+    if not entered.any():
+        return 0, RetentionPart({})
+    starts = entry[entered]
+    cohorts = periods_over(report.unit, int(starts.min()), int(starts.max()), report.tz)
+    cohort: I32 = np.full(entry.shape[0], -1, np.int32)
+    cohort[entered] = cohorts.index_of(starts)
+    words = -(-report.periods // _WORD_BITS)
+    returned: U64 = np.zeros((entry.shape[0], words), np.uint64)
+    _mark_returns(view, report, entry, entered, returned, stats)
+    return int(np.count_nonzero(entered)), _count(report, cohorts, cohort, entry, returned)
+
+
+def _first_entries(view: PartitionView, report: BoundRetention, population: Bools, stats: NodeStats) -> I64:
+    """Epoch ms of each row's first entry, i64[rows]; _NEVER for rows without one and outside of the population."""
+    entry: I64 = np.full(view.row_count, _NEVER, np.int64)
+    for scanned in scan(view, report.entry, report.interval, stats):
+        chunk = scanned.chunk
+        mask = NO_MASK if scanned.mask is None else scanned.mask
+        kernels.first_times(
+            chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, entry
+        )
+    entry[~population] = _NEVER
+    return entry
+
+
+def _mark_returns(
+    view: PartitionView, report: BoundRetention, entry: I64, entered: Bools, returned: U64, stats: NodeStats
+) -> None:
+    first_ms, last_ms = int(entry.min()), report.until_ms
+    is_disjoint = not set(report.entry.names) & set(report.returns.names)
+    if report.mode is ReturnMode.ON and report.start is PeriodStart.ROLLING and report.unit in _ELAPSED_MS:
+        latest = int(entry[entered].max())
+        last_ms = min(last_ms, latest + report.periods * _ELAPSED_MS[report.unit] - 1)
+    mark = _marker(report, entry, entered, is_disjoint, returned)
+    for scanned in scan(view, report.returns, Interval(first_ms, last_ms), stats):
+        stats.bytes += scanned.chunk.times.nbytes
+        mark(scanned)
+    if not is_disjoint:
+        returned[:, 0] |= _returned_at_once(view, report, entry, stats).astype(np.uint64)
+
+
+def _marker(
+    report: BoundRetention, entry: I64, entered: Bools, with_entry: bool, returned: U64
+) -> Callable[[Scanned], None]:
+    """What marks the periods of the returns in a chunk; `with_entry` counts those at the instant of the entry."""
+    to_the_end, periods = report.mode is ReturnMode.ON_OR_AFTER, report.periods
+    if report.start is PeriodStart.CALENDAR:
+        return _calendar_marker(report, entry, entered, with_entry, returned)
+    if report.unit in _ELAPSED_MS:
+        unit_ms = _ELAPSED_MS[report.unit]
+
+        def mark_elapsed(scanned: Scanned) -> None:
+            chunk, mask = scanned.chunk, NO_MASK if scanned.mask is None else scanned.mask
+            kernels.mark_elapsed_periods(
+                chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask,
+                entry, with_entry, unit_ms, periods, to_the_end, returned,
+            )  # fmt: skip
+
+        return mark_elapsed
+
+    offsets = zone_offsets(report.tz, int(entry.min()), report.until_ms)
+
+    def mark_months(scanned: Scanned) -> None:
+        rows, at = scanned.rows(), scanned.chunk.full_times()
+        at = at if scanned.mask is None else at[scanned.mask]
+        starts = entry[rows]
+        chosen = np.flatnonzero((at > starts) | ((at == starts) & with_entry))
+        given = months_between(starts[chosen], at[chosen], offsets)
+        kernels.mark_given_periods(rows[chosen], given, periods, to_the_end, returned)
+
+    return mark_months
+
+
+def _calendar_marker(
+    report: BoundRetention, entry: I64, entered: Bools, with_entry: bool, returned: U64
+) -> Callable[[Scanned], None]:
+    calendar = periods_over(report.unit, int(entry.min()), report.until_ms, report.tz)
+    entry_period: I32 = np.zeros(entry.shape[0], np.int32)
+    entry_period[entered] = calendar.index_of(entry[entered])
+    to_the_end, periods = report.mode is ReturnMode.ON_OR_AFTER, report.periods
+
+    def mark_calendar(scanned: Scanned) -> None:
+        chunk, mask = scanned.chunk, NO_MASK if scanned.mask is None else scanned.mask
+        kernels.mark_calendar_periods(
+            chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, entry, with_entry,
+            calendar.edges_ms, calendar.blocks, calendar.block_bits, entry_period, periods, to_the_end, returned,
+        )  # fmt: skip
+
+    return mark_calendar
+
+
+def _returned_at_once(view: PartitionView, report: BoundRetention, entry: I64, stats: NodeStats) -> Bools:
+    """Rows with a return at the very instant of the entry that is another event than the entry: bool[rows].
+
+    Of the events at that instant some match only the entry, some only the return, some both; there must be two of
+    them, or one that matches the return only.
+    """
+    only_entry, only_return, both = (np.zeros(entry.shape[0], np.uint32) for _ in range(3))
+    names = dict.fromkeys((*report.entry.names, *report.returns.names))
+    for name, chunk in ((own, chunk) for own in names for chunk in view.event_chunks(own)):
+        at_entry = chunk.full_times() == entry[chunk.full_rows()]
+        if at_entry.any():
+            enters = at_entry & _matches(view, report.entry, name, chunk, stats)
+            returns = at_entry & _matches(view, report.returns, name, chunk, stats)
+            for mask, counts in (
+                (enters & ~returns, only_entry), (returns & ~enters, only_return), (enters & returns, both)
+            ):  # fmt: skip
+                _count_rows(chunk, mask, counts)
+    returned: Bools = (only_return > 0) | (both > 1) | ((both == 1) & (only_entry > 0))
+    return returned
+
+
+def _matches(view: PartitionView, events: BoundEvents, name: int, chunk: EventChunk, stats: NodeStats) -> Bools:
+    if name not in events.names:
+        return np.zeros(len(chunk), np.bool_)
+    return np.ones(len(chunk), np.bool_) if events.where is None else filter_mask(view, chunk, events.where, stats)
+
+
+def _count_rows(chunk: EventChunk, mask: Bools, counts: U32) -> None:
+    aggregate.count_rows(Scanned(chunk, mask).rows(), counts)
+
+
+def _count(report: BoundRetention, cohorts: Periods, cohort: I32, entry: I64, returned: U64) -> RetentionPart:
+    users: I64 = np.zeros(len(cohorts), np.int64)
+    cells: I64 = np.zeros((len(cohorts), report.periods), np.int64)
+    kernels.count_cohorts(cohort, returned, report.mode is ReturnMode.ON_OR_AFTER, users, cells)
+    latest: I64 = np.full(len(cohorts), np.iinfo(np.int64).min, np.int64)
+    placed = cohort >= 0
+    np.maximum.at(latest, cohort[placed], entry[placed])
+    return RetentionPart(
+        {
+            int(cohorts.edges_ms[number]): RetentionCohort(
+                int(users[number]), tuple(cells[number].tolist()), int(latest[number])
+            )
+            for number in np.flatnonzero(users)
+        }
+    )

@@ -1,0 +1,105 @@
+"""Recency, frequency and money of everyone who did it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from cdp_query.bound_events import BoundEvents
+from cdp_query.kernels.exact_sum import exact_sums
+from cdp_query.kernels.recency import last_times
+from cdp_query.kernels.trend import sum_integers_by_period
+from cdp_query.reports.parts import RfmPart
+from cdp_query.reports.trend import NO_MASK
+from cdp_query.scan import Scanned, scan
+from cdp_query.stats import NodeStats
+from cdp_query.windows import Interval
+from cdp_store.arrays import F64, I32, I64, U32, Bools
+from cdp_store.limits import TIME_MIN_MS
+from cdp_store.values import Kind
+from cdp_store.view import PartitionView
+
+_NEVER: Final = TIME_MIN_MS - 1
+_TWO_32: Final = 2.0**32
+
+
+@dataclass(frozen=True, slots=True)
+class BoundRfm:
+    """An rfm with names and window resolved; `money` None is a property never seen."""
+
+    events: BoundEvents
+    interval: Interval
+    money: int | None
+
+
+def rfm(view: PartitionView, report: BoundRfm, population: Bools, stats: NodeStats) -> tuple[int, RfmPart]:
+    """(members, their last times, numbers of events and sums)."""
+    last: I64 = np.full(view.row_count, _NEVER, np.int64)
+    counts: I64 = np.zeros(view.row_count, np.int64)
+    money = _Money(view.row_count)
+    for scanned in scan(view, report.events, report.interval, stats):
+        chunk, mask = scanned.chunk, NO_MASK if scanned.mask is None else scanned.mask
+        last_times(chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, last)
+        rows = scanned.rows()
+        counts += np.bincount(rows, minlength=view.row_count)
+        money.add(scanned, rows, report.money, stats)
+    members = np.flatnonzero((last != _NEVER) & population)
+    high, low = money.sums()
+    return members.shape[0], RfmPart.of(last[members], counts[members], high[members], low[members])
+
+
+class _Money:
+    """Exact sums by row."""
+
+    def __init__(self, row_count: int) -> None:
+        self._counts: I64 = np.zeros(row_count, np.int64)
+        self._low: I64 = np.zeros(row_count, np.int64)
+        self._high: I64 = np.zeros(row_count, np.int64)
+        self._float_rows = list[U32]()
+        self._floats = list[F64]()
+
+    def add(self, scanned: Scanned, rows: U32, prop: int | None, stats: NodeStats) -> None:
+        """Add the numbers of a property; rows are those of the scanned events."""
+        for (key, kind), column in scanned.chunk.columns.items():
+            if key != prop:
+                continue
+            events, presence = scanned.events(), column.presence()
+            held: Bools = np.ones(rows.shape[0], np.bool_)
+            if presence is not None:
+                held = presence if events is None else presence[events]
+            stats.bytes += column.nbytes
+            places = slice(None) if events is None else events
+            if kind is Kind.INT:
+                keys: I32 = np.where(held, rows.astype(np.int32), np.int32(-1))
+                sum_integers_by_period(keys, column.integers()[places], self._counts, self._low, self._high)
+            elif kind is Kind.FLOAT:
+                self._float_rows.append(rows[held])
+                self._floats.append(column.floats()[places][held])
+            else:
+                stats.type_mismatch += int(np.count_nonzero(held))
+
+    def sums(self) -> tuple[F64, F64]:
+        """(the sum rounded, what is to be added to it) of each row: exact for integers, rounded once with floats."""
+        # Two whole numbers, each exact as a float64; their sum and its error are exact too (Knuth's TwoSum).
+        lower = (self._low & 0xFFFFFFFF).astype(np.float64)
+        upper = (self._high + (self._low >> 32)).astype(np.float64) * _TWO_32
+        high = upper + lower
+        shifted = high - upper
+        low = (upper - (high - shifted)) + (lower - shifted)
+        if self._floats:
+            self._add_floats(high, low)
+        return high, low
+
+    def _add_floats(self, high: F64, low: F64) -> None:
+        """Put the rounded sum of floats and integers together into the rows that have any float."""
+        rows = np.concatenate(self._float_rows)
+        mixed = np.unique(rows)
+        terms = np.concatenate([*self._floats, high[mixed], low[mixed]])
+        order = np.argsort(np.concatenate([rows, mixed, mixed]), kind="stable")
+        owners = np.concatenate([rows, mixed, mixed])[order]
+        starts = np.append(np.searchsorted(owners, mixed), owners.shape[0]).astype(np.int64)
+        out: F64 = np.empty(mixed.shape[0], np.float64)
+        exact_sums(starts, terms[order].view(np.int64), out)
+        high[mixed], low[mixed] = out, 0.0

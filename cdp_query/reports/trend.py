@@ -1,0 +1,213 @@
+"""Trend: events and users per calendar period of one partition."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+import numpy as np
+
+from cdp_query.bound_events import BoundEvents
+from cdp_query.exact_total import ExactTotal, fractions_of_limbs, no_limbs
+from cdp_query.kernels import trend as kernels
+from cdp_query.periods import Periods, periods_over
+from cdp_query.reports.parts import TrendCell, TrendPart
+from cdp_query.scan import Scanned, scan
+from cdp_query.stats import NodeStats
+from cdp_query.windows import Interval
+from cdp_store.arrays import I32, I64, Bools
+from cdp_store.events.chunk import EventChunk
+from cdp_store.values import Kind
+from cdp_store.view import PartitionView
+
+NO_MASK: Final[Bools] = np.ones(0, np.bool_)
+_SHARED_MIN: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTrend:
+    """A trend with names and window resolved; `property` None where none is asked for or known."""
+
+    events: BoundEvents
+    interval: Interval
+    unit: str
+    tz: str
+    property: int | None
+
+
+def trend(view: PartitionView, report: BoundTrend, population: Bools, stats: NodeStats) -> tuple[int, TrendPart]:
+    """(users who did it at all, the periods with events)."""
+    chunks = chunks_inside(view, report.events, report.interval)
+    if not chunks:
+        return 0, TrendPart({})
+    first_ms = max(report.interval.first_ms, min(chunk.first_ms for chunk in chunks))
+    last_ms = min(report.interval.last_ms, max(chunk.last_ms for chunk in chunks))
+    periods = periods_over(report.unit, first_ms, last_ms, report.tz)
+    tally = _Tally(periods, population, _SharedPeriods(periods, chunks, report.interval, population.shape[0]))
+    totals = _Totals(periods, population)
+    for scanned in scan_in_time(view, report.events, report.interval, stats):
+        tally.add(scanned)
+        if report.property is not None:
+            totals.add(scanned, report.property, stats)
+    sums = totals.finish()
+    cells = {
+        int(periods.edges_ms[period]): TrendCell(
+            int(tally.events[period]), int(tally.users[period]), sums.get(int(period), ExactTotal())
+        )
+        for period in np.flatnonzero(tally.events)
+    }
+    return int(np.count_nonzero(tally.active)), TrendPart(cells)
+
+
+def chunks_inside(view: PartitionView, events: BoundEvents, interval: Interval) -> list[EventChunk]:
+    """Chunks of the names that overlap the interval."""
+    if interval.last_ms < interval.first_ms:
+        return []
+    chunks = (chunk for name in events.names for chunk in view.event_chunks(name))
+    return [chunk for chunk in chunks if interval.overlaps(chunk.first_ms, chunk.last_ms)]
+
+
+def scan_in_time(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Scanned]:
+    """Like scan, but buckets ascend over all names together."""
+    by_name = [scan(view, BoundEvents((name,), events.where), interval, stats) for name in events.names]
+    return heapq.merge(*by_name, key=attrgetter("chunk.bucket"))
+
+
+class _SharedPeriods:
+    """Which users were counted already in a period that several chunks touch; a flag per row while it is needed."""
+
+    def __init__(self, periods: Periods, chunks: list[EventChunk], interval: Interval, row_count: int) -> None:
+        self.slots: I32 = np.full(len(periods), -1, np.int32)
+        self.seen: Bools = np.zeros((_SHARED_MIN, row_count), np.bool_)
+        self._periods, self._interval = periods, interval
+        self._touching: I64 = np.zeros(len(periods), np.int64)
+        self._last_bucket: I64 = np.full(len(periods), np.iinfo(np.int64).min, np.int64)
+        for chunk in chunks:
+            touched = self._touched(chunk)
+            self._touching[touched] += 1
+            np.maximum(self._last_bucket[touched], chunk.bucket, out=self._last_bucket[touched])
+        self._free = list(range(_SHARED_MIN))
+
+    def open(self, chunk: EventChunk) -> None:
+        """Give a slot to each period that the chunk shares with others; chunks come with buckets ascending."""
+        for period in np.flatnonzero((self.slots >= 0) & (self._last_bucket < chunk.bucket)):
+            slot = int(self.slots[period])
+            self.seen[slot] = False
+            self._free.append(slot)
+            self.slots[period] = -1
+        touched = self._touched(chunk)
+        for period in touched.start + np.flatnonzero((self._touching[touched] > 1) & (self.slots[touched] < 0)):
+            self.slots[period] = self._take_slot()
+
+    def _take_slot(self) -> int:
+        if not self._free:
+            held = self.seen.shape[0]
+            self.seen = np.concatenate([self.seen, np.zeros_like(self.seen)])
+            self._free.extend(range(held, 2 * held))
+        return self._free.pop()
+
+    def _touched(self, chunk: EventChunk) -> slice:
+        first_ms = max(chunk.first_ms, self._interval.first_ms)
+        last_ms = min(chunk.last_ms, self._interval.last_ms)
+        first, last = self._periods.index_of(np.array([first_ms, last_ms]))
+        return slice(int(first), int(last) + 1)
+
+
+class _Tally:
+    """Events and users by period, and who was active at all."""
+
+    def __init__(self, periods: Periods, population: Bools, shared: _SharedPeriods) -> None:
+        self.events: I64 = np.zeros(len(periods), np.int64)
+        self.users: I64 = np.zeros(len(periods), np.int64)
+        self.active: Bools = np.zeros(population.shape[0], np.bool_)
+        self._periods, self._population, self._shared = periods, population, shared
+        self._edges: I64 = periods.edges_ms - periods.edges_ms[0]
+
+    def add(self, scanned: Scanned) -> None:
+        """Count the events of a chunk."""
+        chunk, periods, shared = scanned.chunk, self._periods, self._shared
+        shared.open(chunk)
+        kernels.count_by_period(
+            chunk.run_rows,
+            chunk.run_starts,
+            chunk.run_offsets,
+            chunk.times,
+            chunk.base_ms - int(periods.edges_ms[0]),
+            NO_MASK if scanned.mask is None else scanned.mask,
+            self._edges,
+            periods.blocks,
+            periods.block_bits,
+            self._population,
+            shared.slots,
+            shared.seen,
+            self.events,
+            self.users,
+            self.active,
+        )
+
+
+class _Totals:
+    """Exact sums of a property by period."""
+
+    def __init__(self, periods: Periods, population: Bools) -> None:
+        self._periods, self._population = periods, population
+        self._edges: I64 = periods.edges_ms - periods.edges_ms[0]
+        self._counts: I64 = np.zeros(len(periods), np.int64)
+        self._float_counts: I64 = np.zeros(len(periods), np.int64)
+        self._low: I64 = np.zeros(len(periods), np.int64)
+        self._high: I64 = np.zeros(len(periods), np.int64)
+        self._fractions = dict[int, int]()
+
+    def add(self, scanned: Scanned, prop: int, stats: NodeStats) -> None:
+        """Add the numbers that a property has on the events of a chunk."""
+        for (key, kind), column in scanned.chunk.columns.items():
+            if key != prop:
+                continue
+            presence, mask = column.presence(), scanned.mask_or_ones()
+            mask = mask if presence is None else mask & presence
+            stats.bytes += column.nbytes
+            if kind is Kind.INT:
+                found = self._periods_of(scanned.chunk, mask)
+                kernels.sum_integers_by_period(found, column.integers(), self._counts, self._low, self._high)
+            elif kind is Kind.FLOAT:
+                self._add_floats(self._periods_of(scanned.chunk, mask), column.floats().view(np.int64))
+            else:
+                stats.type_mismatch += int(mask.sum())
+
+    def finish(self) -> dict[int, ExactTotal]:
+        """Totals of the periods that have any number."""
+        return {
+            int(period): ExactTotal(
+                int(self._counts[period] + self._float_counts[period]),
+                (int(self._high[period]) << 32) + int(self._low[period]),
+                self._fractions.get(int(period), 0),
+                bool(self._float_counts[period]),
+            )
+            for period in np.flatnonzero(self._counts + self._float_counts)
+        }
+
+    def _add_floats(self, found: I32, bits: I64) -> None:
+        limbs, before = no_limbs(len(self._periods)), self._float_counts.copy()
+        kernels.sum_floats_by_period(found, bits, self._float_counts, limbs)
+        for period in np.flatnonzero(self._float_counts != before).tolist():
+            self._fractions[period] = self._fractions.get(period, 0) + fractions_of_limbs(limbs[period])
+
+    def _periods_of(self, chunk: EventChunk, mask: Bools) -> I32:
+        periods, found = self._periods, np.empty(len(chunk), np.int32)
+        kernels.period_of_events(
+            chunk.run_rows,
+            chunk.run_starts,
+            chunk.run_offsets,
+            chunk.times,
+            chunk.base_ms - int(periods.edges_ms[0]),
+            mask,
+            self._edges,
+            periods.blocks,
+            periods.block_bits,
+            self._population,
+            found,
+        )
+        return found

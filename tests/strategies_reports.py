@@ -1,0 +1,51 @@
+"""Random reports; see strategies.py."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from cdp_query import tree
+from tests import strategies
+
+UNITS = st.sampled_from(tree.PERIOD_UNITS)
+
+
+def trends() -> st.SearchStrategy[tree.Trend]:
+    """Trends with and without a property."""
+    names = st.sampled_from((None, "amount", "amount", "item.größe", strategies.UNKNOWN_NAME))
+    return st.builds(tree.Trend, strategies.event_sets(), UNITS, strategies.windows(), names)
+
+
+def retentions() -> st.SearchStrategy[tree.Retention]:
+    """Retentions of every kind; often an event returns to itself."""
+    return st.builds(
+        tree.Retention,
+        strategies.event_sets(),
+        strategies.event_sets(),
+        UNITS,
+        st.sampled_from((1, 2, 4, 66)),
+        strategies.windows(),
+        st.sampled_from(tree.PeriodStart),
+        st.sampled_from(tree.ReturnMode),
+    )
+
+
+def reports() -> st.SearchStrategy[tree.Report]:
+    """Every report."""
+    return st.one_of(trends(), retentions(), overlaps(), distributions(), rfms())
+
+
+def overlaps() -> st.SearchStrategy[tree.Overlap]:
+    """Two to four segments."""
+    return st.builds(tree.Overlap, st.lists(strategies.segments(2), min_size=2, max_size=4).map(tuple))
+
+
+def distributions() -> st.SearchStrategy[tree.Distribution]:
+    """Of an attribute, or of a count."""
+    attributes = st.builds(tree.AttributeNumber, st.sampled_from((*strategies.ATTRIBUTE_NAMES, "and", "and")))
+    return st.builds(tree.Distribution, strategies.segments(2), attributes)
+
+
+def rfms() -> st.SearchStrategy[tree.Rfm]:
+    """Scores of users by an event."""
+    return st.builds(tree.Rfm, strategies.event_sets(), st.sampled_from(("amount", "odd name")), strategies.windows())
