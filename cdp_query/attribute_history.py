@@ -8,6 +8,7 @@ import numpy as np
 
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, U8, U32, Bools
+from cdp_store.attributes import Versions
 from cdp_store.view import PartitionView
 
 
@@ -38,35 +39,12 @@ class Changes:
 
 def changes_of(view: PartitionView, attribute: int | None, until_ms: int, stats: NodeStats) -> Changes:
     """Every value the attribute took up to an instant."""
-    parts = list[Changes]()
-    for chunk in () if attribute is None else view.changes.chunks(attribute):
-        stats.chunks += 1
-        if chunk.first_ms > until_ms:
-            stats.chunks_pruned += 1
-            continue
-        stats.events += len(chunk)
-        stats.bytes += chunk.nbytes
-        kinds: U8 = np.zeros(len(chunk), np.uint8)
-        raws: I64 = np.zeros(len(chunk), np.int64)
-        for (_, kind), column in chunk.columns.items():
-            presence = column.presence()
-            given = slice(None) if presence is None else presence
-            kinds[given] = kind
-            raws[given] = column.raws()[given]
-        parts.append(Changes(chunk.full_rows(), chunk.full_times(), kinds, raws))
-    return _in_order(parts, until_ms)
-
-
-def _in_order(parts: list[Changes], until_ms: int) -> Changes:
-    """One sorted whole of parts in order of arrival inside equal times."""
-    rows: U32 = np.concatenate([np.zeros(0, np.uint32), *(part.rows for part in parts)])
-    times: I64 = np.concatenate([np.zeros(0, np.int64), *(part.times for part in parts)])
-    kinds: U8 = np.concatenate([np.zeros(0, np.uint8), *(part.kinds for part in parts)])
-    raws: I64 = np.concatenate([np.zeros(0, np.int64), *(part.raws for part in parts)])
-    order = np.lexsort((times, rows))
-    order = order[times[order] <= until_ms]
-    rows, times = rows[order], times[order]
-    last: Bools = np.ones(order.shape[0], np.bool_)
-    last[:-1] = (rows[1:] != rows[:-1]) | (times[1:] != times[:-1])
-    kept = order[last]
-    return Changes(rows[last], times[last], kinds[kept], raws[kept])
+    versions = Versions.join([]) if attribute is None else view.attribute_versions(attribute)
+    stats.chunks += 1
+    stats.events += len(versions)
+    stats.bytes += versions.nbytes
+    versions = versions.take(versions.times <= until_ms)
+    last: Bools = np.ones(len(versions), np.bool_)
+    last[:-1] = (versions.rows[1:] != versions.rows[:-1]) | (versions.times[1:] != versions.times[:-1])
+    kept = versions.take(last)
+    return Changes(kept.rows, kept.times, kept.kinds, kept.raws)

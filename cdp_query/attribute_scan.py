@@ -9,13 +9,14 @@ from functools import cache
 import numpy as np
 
 from cdp_query.bound import BoundAttribute
-from cdp_query.masks import decided_codes, values_mask
+from cdp_query.masks import Codes, column_mask, decided_codes
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import U8, AnyArray, Bools
-from cdp_store.attributes import AttributeReading
+from cdp_store.attributes import AttributeBlock
+from cdp_store.events.column import EventColumn
 from cdp_store.limits import MORSEL_BITS
-from cdp_store.values import Kind, float_bits
-from cdp_store.view import AttributeValues, PartitionView
+from cdp_store.values import Kind
+from cdp_store.view import PartitionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +29,24 @@ class AttributeSpan:
 
 
 def spans(view: PartitionView, attribute: int | None, instant_ms: int) -> Iterator[AttributeSpan]:
-    """The attribute at an instant; rows in no span have no value."""
+    """The attribute at an instant, its values plain; rows in no span have no value."""
+    for first, block in blocks(view, attribute, instant_ms):
+        yield AttributeSpan(first, block.kinds(), {kind: _plain(column) for kind, column in block.columns.items()})
+
+
+def blocks(view: PartitionView, attribute: int | None, instant_ms: int) -> Iterator[tuple[int, AttributeBlock]]:
+    """(first row, block) of each morsel that has values of the attribute at an instant."""
     reading = None if attribute is None else view.attribute_at(attribute, instant_ms)
-    match reading:
-        case AttributeValues(kinds, raws):
-            yield AttributeSpan(
-                0, kinds, {kind: float_bits(values) if kind is Kind.FLOAT else values for kind, values in raws.items()}
-            )
-        case AttributeReading(kinds=blocks, values=columns):
-            for morsel, block_kinds in enumerate(blocks):
-                first = morsel << MORSEL_BITS
-                if block_kinds is None or first >= view.row_count:
-                    continue
-                present = {kind: column[morsel] for kind, column in columns.items() if morsel < len(column)}
-                yield AttributeSpan(
-                    first,
-                    block_kinds[: view.row_count - first],
-                    {kind: block for kind, block in present.items() if block is not None},
-                )
+    for morsel, block in enumerate(() if reading is None else reading.blocks):
+        if block is not None:
+            yield morsel << MORSEL_BITS, block
+
+
+def _plain(column: EventColumn) -> AnyArray:
+    """The values a column stands for, without a copy where they are stored as they are."""
+    if column.kind is Kind.FLOAT:
+        return column.floats() if column.is_decimal else column.values
+    return column.integers() if column.base else column.values
 
 
 def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, stats: NodeStats) -> Bools:
@@ -57,16 +58,23 @@ def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, s
         assert node.attribute is not None
         return decided_codes(view, node.attribute, kind, node.matcher, attribute=True)
 
-    for span in spans(view, node.attribute, instant_ms):
+    for first, block in blocks(view, node.attribute, instant_ms):
         stats.chunks += 1
-        stats.rows += span.kinds.shape[0]
-        part = mask[span.first_row : span.first_row + span.kinds.shape[0]]
-        for kind, values in span.values.items():
-            held_kind = span.kinds[: values.shape[0]] == kind
-            if not node.matcher.decides(kind):
-                stats.type_mismatch += int(held_kind.sum())
-                continue
-            inside = values[: held_kind.shape[0]]
-            stats.bytes += inside.nbytes + held_kind.nbytes
-            part[: inside.shape[0]] |= held_kind & values_mask(kind, inside, node.matcher, codes)
+        stats.rows += block.rows
+        for column in block.columns.values():
+            _mark(view, node, column, codes, mask[first:], stats)
     return ~mask if node.matcher.negated else mask
+
+
+def _mark(
+    view: PartitionView, node: BoundAttribute, column: EventColumn, codes: Codes, mask: Bools, stats: NodeStats
+) -> None:
+    """Set mask where a row of the column satisfies the positive condition."""
+    assert node.attribute is not None
+    presence = column.presence()
+    if not node.matcher.decides(column.kind):
+        stats.type_mismatch += column.values.shape[0] if presence is None else int(presence.sum())
+        return
+    stats.bytes += column.nbytes
+    held = column_mask(view, node.attribute, column, node.matcher, codes)
+    mask[: held.shape[0]] |= held if presence is None else held & presence

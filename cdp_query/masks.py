@@ -14,9 +14,16 @@ from cdp_store.events.column import EventColumn
 from cdp_store.values import Kind
 from cdp_store.view import PartitionView
 
+Codes = Callable[[Kind], Bools]
 
-def column_mask(view: PartitionView, key: int, column: EventColumn, matcher: Matcher) -> Bools:
-    """Which values of an event column satisfy the positive condition; entries that are not present may say anything."""
+
+def column_mask(
+    view: PartitionView, key: int, column: EventColumn, matcher: Matcher, codes: Codes | None = None
+) -> Bools:
+    """Which values of a column satisfy the positive condition; entries that are not present may say anything.
+
+    `codes` decides strings and lists by code; without it they are those of the event property `key`.
+    """
     kind, values = column.kind, column.values
     if kind is Kind.TIME and matcher.instants is not None:
         return matcher.instants(column.integers())
@@ -29,11 +36,11 @@ def column_mask(view: PartitionView, key: int, column: EventColumn, matcher: Mat
     if kind in (Kind.STRING, Kind.LIST) and column.base:
         values = column.integers()
     return values_mask(
-        kind, values, matcher, lambda text_kind: decided_codes(view, key, text_kind, matcher, attribute=False)
+        kind, values, matcher, codes or (lambda text: decided_codes(view, key, text, matcher, attribute=False))
     )
 
 
-def values_mask(kind: Kind, values: AnyArray, matcher: Matcher, codes: Callable[[Kind], Bools]) -> Bools:
+def values_mask(kind: Kind, values: AnyArray, matcher: Matcher, codes: Codes) -> Bools:
     """Which plain values of a kind satisfy the positive condition; `codes` decides strings and lists by code."""
     if matcher.everything:
         return np.ones(values.shape[0], np.bool_)

@@ -10,14 +10,13 @@ from cdp.v1 import query_pb2
 
 from cdp_router.wire.values import to_timestamp, to_value
 from cdp_store.arrays import I64
-from cdp_store.blocks import join_blocks
 from cdp_store.dictionary import scope_of
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.column import EventColumn
 from cdp_store.ids import decode_identifier
 from cdp_store.partition import Partition
 from cdp_store.values import TEXT_KINDS, Kind, Value, decode_value
-from cdp_store.view import NOT_CREATED, PartitionView
+from cdp_store.view import PartitionView
 
 
 def read_profile(partition: Partition, identifier: bytes, events_max: int) -> query_pb2.GetProfileResponse | None:
@@ -26,7 +25,7 @@ def read_profile(partition: Partition, identifier: bytes, events_max: int) -> qu
     if row is None:
         return None
     kind, value = decode_identifier(identifier)
-    created = int(join_blocks(view.created, view.row_count, NOT_CREATED, "int64")[row])
+    created = view.times.created_ms_of(row)
     timeline, total = _timeline(view, row, events_max)
     return query_pb2.GetProfileResponse(
         identifiers=[query_pb2.Identifier(kind=kind, value=value)],

@@ -132,6 +132,7 @@ def _batch(events: int, seed: int, days: int = 40) -> RecordBatch:
         }
         builder.add(USER_ID, user, "AB"[number % 2], time_ms, values, f"{seed}-{number}")
         if number < 100:
-            attributes: dict[str, Value | None] = {"plan": f"p{number % 3}", "age": number, "tags": ["x"], "gone": None}
+            attributes: dict[str, Value | None] = {"plan": f"p{number % 3}", "age": number, "tags": ["x"]}
+            attributes["gone"] = None if number % 2 else "x"
             builder.add(USER_ID, user, None, time_ms, attributes)
     return builder.finish(f"{seed}".encode())

@@ -1,109 +1,266 @@
-"""Current attribute values: one typed, dense column per attribute and kind."""
+"""Attribute values: what each row has now, in narrow blocks, and since when."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from cdp_store.arrays import I32, I64, U8, U16, U32, AnyArray, Bools
-from cdp_store.blocks import BlockColumn, Blocks, by_morsel, smallest_integer_dtype
-from cdp_store.kernels import changes
+from cdp_store.arrays import I64, U8, U16, U32, AnyArray, Bools
+from cdp_store.change_times import ChangeTimes, TimesReading
+from cdp_store.events.column import EventColumn
+from cdp_store.events.sealing import order_by_row_time
 from cdp_store.limits import MORSEL_BITS, MORSEL_ROWS, TIME_MIN_MS
+from cdp_store.morsels import by_morsel
+from cdp_store.value_block import ValueBlock
 from cdp_store.values import Kind, float_bits
 
 _NEVER: Final = TIME_MIN_MS - 1
-_NARROWEST: Final[dict[Kind, npt.DTypeLike]] = {
-    Kind.BOOL: np.uint8,
-    Kind.INT: np.int8,
-    Kind.FLOAT: np.float32,
-    Kind.STRING: np.uint8,
-    Kind.LIST: np.uint8,
-    Kind.TIME: np.int64,
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Values of one attribute with the time each was set: rows u32[n], times i64[n], kinds u8[n] (UNSET for a removal),
+    raws i64[n] (values.py form)."""
+
+    rows: U32
+    times: I64
+    kinds: U8
+    raws: I64
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.rows.nbytes + self.times.nbytes + self.kinds.nbytes + self.raws.nbytes
+
+    def take(self, chosen: Bools | npt.NDArray[np.intp]) -> Versions:
+        """Some of them."""
+        return Versions(self.rows[chosen], self.times[chosen], self.kinds[chosen], self.raws[chosen])
+
+    @staticmethod
+    def join(parts: list[Versions]) -> Versions:
+        """All of them, one part after the other."""
+        return Versions(
+            np.concatenate([np.zeros(0, np.uint32), *(part.rows for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(part.times for part in parts)]),
+            np.concatenate([np.zeros(0, np.uint8), *(part.kinds for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(part.raws for part in parts)]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeBlock:
+    """The values of one morsel: a column per kind, like an event chunk's, its entry i the value of the morsel's row i.
+
+    A column ends with the last row it has room for, at most `rows`; its presence (None: all its entries) says which
+    rows hold a value of that kind, and no row holds two. `changed` are the times of values that were not set when the
+    row's attributes were first set, and of those removed since.
+    """
+
+    rows: int
+    columns: Mapping[Kind, EventColumn]
+    changed: TimesReading | None
+
+    def kinds(self) -> U8:
+        """Kind of each row's value: u8[rows]."""
+        kinds: U8 = np.zeros(self.rows, np.uint8)
+        for kind, column in self.columns.items():
+            covered, presence = kinds[: column.values.shape[0]], column.presence()
+            if presence is None:
+                covered[:] = kind
+            else:
+                covered[presence] = kind
+        return kinds
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeReading:
-    """A stable reading of one attribute.
+    """A stable reading of one attribute: a block per morsel, None where no row ever had a value.
 
-    kinds u8 by row (values.Kind; UNSET where there is no value), values by kind in their own width;
     `latest_ms` is the time of the newest change: for an instant before it the history must be asked.
     """
 
-    kinds: Blocks
-    values: Mapping[Kind, Blocks]
+    blocks: tuple[AttributeBlock | None, ...]
     latest_ms: int
 
     def raw(self, row: int) -> tuple[Kind, int]:
         """Kind and 64-bit form of one row's value."""
         morsel, local = row >> MORSEL_BITS, row & (MORSEL_ROWS - 1)
-        kinds = self.kinds[morsel] if morsel < len(self.kinds) else None
-        if kinds is None or local >= kinds.shape[0] or not kinds[local]:
-            return Kind.UNSET, 0
-        kind = Kind(int(kinds[local]))
-        block = self.values[kind][morsel]
-        assert block is not None
-        return kind, int(_raws(kind, block[local : local + 1])[0])
+        block = self.blocks[morsel] if morsel < len(self.blocks) else None
+        for kind, column in {} if block is None else block.columns.items():
+            if _holds(column, local):
+                return kind, int(replace(column, values=column.values[local : local + 1], present=None).raws()[0])
+        return Kind.UNSET, 0
 
 
-def _raws(kind: Kind, values: AnyArray) -> I64:
-    return values.astype(np.float64).view(np.int64) if kind is Kind.FLOAT else values.astype(np.int64)
+def _holds(column: EventColumn, row: int) -> bool:
+    if row >= column.values.shape[0]:
+        return False
+    return column.present is None or bool(column.present[row >> 3] >> (row & 7) & 1)
+
+
+class _Morsel:
+    """One attribute in one morsel."""
+
+    __slots__ = ("changed", "columns", "reading")
+
+    def __init__(self) -> None:
+        self.columns = dict[Kind, ValueBlock]()
+        self.changed = ChangeTimes()
+        self.reading: AttributeBlock | None = None
+
+    def current(self, local: U16, first_set_ms: I64) -> tuple[I64, U8, I64]:
+        """(since when, kind, raw) of rows; the time is _NEVER where the attribute was never touched."""
+        kinds: U8 = np.zeros(local.shape[0], np.uint8)
+        raws: I64 = np.zeros(local.shape[0], np.int64)
+        for kind, column in self.columns.items():
+            held = column.has(local)
+            if held.any():
+                kinds[held] = kind
+                raws[held] = column.raws(local[held])
+        differs, times = self.changed.find(local)
+        usual = np.where(kinds != Kind.UNSET, first_set_ms, _NEVER)
+        return np.where(differs, times, usual), kinds, raws
+
+    def put(self, local: U16, times: I64, kinds: U8, raws: I64, before: U8, usual: Bools) -> None:
+        """Give rows, each named once, values in place of those of the kinds `before`; `usual` ones need no time."""
+        for kind in np.unique(before[before != kinds]):
+            if kind != Kind.UNSET:
+                self.columns[Kind(kind)].clear(local[(before == kind) & (kinds != kind)])
+        for kind in np.unique(kinds):
+            if kind != Kind.UNSET:
+                chosen = slice(None) if kinds.min() == kinds.max() else kinds == kind
+                self.columns.setdefault(Kind(kind), ValueBlock(Kind(kind))).put(local[chosen], raws[chosen])
+        self.changed.put(local[~usual], times[~usual])
+        self.reading = None
+
+    def capture(self, rows: int) -> AttributeBlock:
+        if self.reading is None or self.reading.rows != rows:
+            readings = {kind: column.reading(rows) for kind, column in self.columns.items()}
+            columns = {kind: column for kind, column in readings.items() if column is not None}
+            self.reading = AttributeBlock(rows, columns, self.changed.reading(rows))
+        return self.reading
+
+    @property
+    def nbytes(self) -> int:
+        return self.changed.nbytes + sum(column.nbytes for column in self.columns.values())
 
 
 class AttributeColumn:
     """The current value of one attribute for all rows, with the time it was set."""
 
     def __init__(self) -> None:
-        self._changed = BlockColumn(np.int64, _NEVER)
-        self._kinds = BlockColumn(np.uint8, Kind.UNSET)
-        self._values = dict[Kind, BlockColumn]()
+        self._morsels = list[_Morsel | None]()
         self._latest_ms = _NEVER
 
-    def apply(self, rows: U32, times: I64, kinds: U8, raws: I64) -> None:
-        """Take changes in order of arrival; the latest time wins, ties go to the later arrival."""
-        self._latest_ms = max(self._latest_ms, int(times.max()))
-        for morsel, local, where in by_morsel(rows):
-            self._apply_morsel(morsel, local, times[where], kinds[where], raws[where])
+    def apply(self, changes: Versions, first_set_ms: I64) -> Versions:
+        """Take changes in order of arrival: the latest time wins, ties go to the later arrival.
 
-    def _apply_morsel(self, morsel: int, local: U16, times: I64, kinds: U8, raws: I64) -> None:
-        room = int(local.max()) + 1
-        changed = self._changed.writable(morsel, room)
-        winners: Bools = np.empty(local.shape[0], np.bool_)
-        last: I32 = np.empty(changed.shape[0], np.int32)
-        changes.accept_latest(local, times, changed, last, winners)
-        if not winners.any():
-            return
-        self._kinds.writable(morsel, room)[local[winners]] = kinds[winners]
-        for kind in np.unique(kinds[winners]):
-            if kind != Kind.UNSET:
-                chosen = winners & (kinds == kind)
-                self._write(Kind(kind), morsel, room, local[chosen], raws[chosen])
+        first_set_ms i64[n] is that of each change's row. Returns what is history: values that were current until now,
+        then late ones; among those of one row and time in order of arrival.
+        """
+        self._latest_ms = max(self._latest_ms, int(changes.times.max(initial=_NEVER)))
+        if not bool(np.all(changes.rows[1:] > changes.rows[:-1])):
+            order = order_by_row_time(changes.rows, changes.times)
+            changes, first_set_ms = changes.take(order), first_set_ms[order]
+        last: Bools = np.ones(len(changes), np.bool_)
+        last[:-1] = changes.rows[1:] != changes.rows[:-1]
+        superseded = list[Versions]()
+        late: Bools = ~last
+        lasts = np.flatnonzero(last)
+        for morsel, local, among in by_morsel(changes.rows[lasts]):
+            where = lasts[among]
+            loses = self._apply_morsel(morsel, local, changes.take(where), first_set_ms[where], superseded)
+            late[where[loses]] = True
+        return Versions.join([*superseded, changes.take(late)])
 
-    def _write(self, kind: Kind, morsel: int, room: int, local: U16, raws: I64) -> None:
-        column = self._values.get(kind)
-        if column is None:
-            column = self._values[kind] = BlockColumn(_NARROWEST[kind], 0)
-        if kind is Kind.FLOAT:
-            floats = float_bits(raws)
-            column.writable(morsel, room, _float_dtype(floats))[local] = floats
-        else:
-            column.writable(morsel, room, smallest_integer_dtype(raws, signed=kind is Kind.INT))[local] = raws
+    def _apply_morsel(
+        self, number: int, local: U16, changes: Versions, first_set_ms: I64, superseded: list[Versions]
+    ) -> Bools:
+        """Apply one change to each of some rows; which of them were too late: bool[n]."""
+        morsel = self._reach(number)
+        times, kinds, raws = morsel.current(local, first_set_ms)
+        loses: Bools = changes.times < times
+        replaced = ~loses & (times != _NEVER)
+        if replaced.any():
+            superseded.append(Versions(changes.rows, times, kinds, raws).take(replaced))
+        wins = ~loses
+        if wins.any():
+            won = changes.take(wins)
+            differs, _ = morsel.changed.find(local[wins])
+            usual = (won.times == first_set_ms[wins]) & (won.kinds != Kind.UNSET) & ~differs
+            morsel.put(local[wins], won.times, won.kinds, won.raws, kinds[wins], usual)
+        return loses
 
-    def capture(self) -> AttributeReading:
+    def capture(self, row_count: int) -> AttributeReading:
         """A reading that later changes leave alone."""
-        values = {kind: column.capture() for kind, column in self._values.items()}
-        return AttributeReading(self._kinds.capture(), values, self._latest_ms)
+        starts = range(0, row_count, MORSEL_ROWS)
+        blocks = (
+            None if morsel is None else morsel.capture(min(row_count - start, MORSEL_ROWS))
+            for start, morsel in zip(starts, self._morsels, strict=False)
+        )
+        return AttributeReading(tuple(blocks), self._latest_ms)
 
     @property
     def nbytes(self) -> int:
-        return self._changed.nbytes + self._kinds.nbytes + sum(column.nbytes for column in self._values.values())
+        """Memory occupied."""
+        return sum(morsel.nbytes for morsel in self._morsels if morsel is not None)
+
+    def _reach(self, number: int) -> _Morsel:
+        while len(self._morsels) <= number:
+            self._morsels.append(None)
+        morsel = self._morsels[number]
+        if morsel is None:
+            morsel = self._morsels[number] = _Morsel()
+        return morsel
 
 
-def _float_dtype(floats: npt.NDArray[np.float64]) -> npt.DTypeLike:
-    with np.errstate(over="ignore"):
-        single = floats.astype(np.float32)
-    return np.float32 if np.array_equal(single.astype(np.float64), floats) else np.float64
+def dense_reading(kinds: U8, raws: I64, latest_ms: int) -> AttributeReading:
+    """A reading of values that lie dense over all rows: kinds u8[rows], raws i64[rows]."""
+    blocks = list[AttributeBlock | None]()
+    for start in range(0, kinds.shape[0], MORSEL_ROWS):
+        part, values = kinds[start : start + MORSEL_ROWS], raws[start : start + MORSEL_ROWS]
+        counts = np.bincount(part, minlength=len(Kind))
+        given: list[Kind] = [kind for kind in Kind if kind is not Kind.UNSET and counts[kind]]
+        columns = {kind: _dense_column(kind, values, part == kind) for kind in given}
+        blocks.append(AttributeBlock(part.shape[0], columns, None))
+    return AttributeReading(tuple(blocks), latest_ms)
+
+
+def _dense_column(kind: Kind, raws: I64, held: Bools) -> EventColumn:
+    own: I64 = np.where(held, raws, 0)  # a row of another kind must not be taken for a code
+    values: AnyArray = float_bits(own) if kind is Kind.FLOAT else own
+    present = None if held.all() else np.packbits(held, bitorder="little")
+    return EventColumn(
+        kind=kind, values=values, present=present, base=0, scale=0, low=values.min().item(), high=values.max().item()
+    )
+
+
+def current_versions(reading: AttributeReading, first_set: Iterator[I64]) -> Versions:
+    """What each row has now, removals included, by row; `first_set` gives each morsel's first times."""
+    parts = list[Versions]()
+    for number, (block, first_ms) in enumerate(zip(reading.blocks, first_set, strict=False)):
+        if block is not None:
+            parts.append(_block_versions(block, first_ms, number << MORSEL_BITS))
+    return Versions.join(parts)
+
+
+def _block_versions(block: AttributeBlock, first_ms: I64, first_row: int) -> Versions:
+    kinds, times = block.kinds(), first_ms.copy()
+    touched = kinds != Kind.UNSET
+    if block.changed is not None:
+        rows, differing = block.changed.given()
+        times[rows] = differing
+        touched[rows] = True
+    raws: I64 = np.zeros(block.rows, np.int64)
+    for kind, column in block.columns.items():
+        held = np.flatnonzero(kinds[: column.values.shape[0]] == kind)
+        raws[held] = column.raws()[held]
+    chosen = np.flatnonzero(touched)
+    return Versions((chosen + first_row).astype(np.uint32), times[chosen], kinds[chosen], raws[chosen])

@@ -13,6 +13,7 @@ MORSEL_ROWS: Final = 1 << MORSEL_BITS
 DAY_MS: Final = 86_400_000
 BUCKET_MS: Final = 28 * DAY_MS  # four weeks: a 30-day window touches at most three buckets
 BLOCK_ROWS_MIN: Final = 1024  # a small partition must not pay for a whole morsel per column
+SPARSE_TIMES_MAX: Final = MORSEL_ROWS // 4  # exceptional times of a morsel kept as a list; beyond, a column is shorter
 MAPPED_BYTES_MIN: Final = 256 * KIB  # larger growing arrays are mappings of their own: room not used yet is free
 HUGE_PAGE_BYTES: Final = 2 * MIB
 HUGE_BYTES_MIN: Final = 8 * MIB  # larger ones ask for huge pages: on average a page of room not used, an eighth at most

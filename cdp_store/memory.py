@@ -9,9 +9,8 @@ import numpy as np
 
 from cdp_store.arena import HashKey, StringArena, hash_strings
 from cdp_store.arrays import I64, U16, U32
-from cdp_store.arrivals import ArrivedChanges, code_strings, number_names, tell_apart
-from cdp_store.attributes import AttributeColumn
-from cdp_store.blocks import BlockColumn, by_morsel, join_blocks
+from cdp_store.arrivals import code_strings, number_names, tell_apart
+from cdp_store.attributes import AttributeColumn, Versions
 from cdp_store.buckets import BucketNumbers
 from cdp_store.controls import ALL_EVENTS, Retention
 from cdp_store.dictionary import StringDictionary
@@ -20,12 +19,13 @@ from cdp_store.events.layout import LAYOUT, Chunks, Layout
 from cdp_store.events.retained import Summary, nothing_before
 from cdp_store.events.tables import EventTables
 from cdp_store.ids import SequenceNumber
-from cdp_store.kernels import changes
 from cdp_store.limits import ATTRIBUTE_NAMES_MAX, BUCKET_MS, DAY_MS, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, TIME_MIN_MS
+from cdp_store.people import resolve, take_times
+from cdp_store.profile_times import NOT_CREATED, ProfileTimes
 from cdp_store.records import RecordBatch, Strings
 from cdp_store.schema import Schema
 from cdp_store.values import Kind
-from cdp_store.view import CHANGE_VALUE, NOT_CREATED, PartitionView, changes_of
+from cdp_store.view import CHANGE_VALUE, PartitionView, changes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class PartitionMemory:
         self._identifiers = StringArena(key)
         self._buckets = BucketNumbers(key)
         self._dictionary = StringDictionary(key)
-        self._created = BlockColumn(np.int64, NOT_CREATED)
+        self._times = ProfileTimes()
         self._attributes = dict[int, AttributeColumn]()
         self._erased = 0
         self._dropped = 0
@@ -67,13 +67,8 @@ class PartitionMemory:
         memory._identifiers = StringArena.of(key, *view.gather_identifiers(parts.rows))
         memory._dictionary = parts.dictionary
         memory.events = EventTables(layout, parts.events)
-        memory.changes = EventTables(layout, parts.changes)
-        created = join_blocks(view.created, view.row_count, NOT_CREATED, np.int64)[parts.rows]
-        memory._lower_created(np.arange(parts.rows.shape[0], dtype=np.uint32), created)
         memory._attributes = {attribute: AttributeColumn() for attribute in view.attributes}
-        for attribute, chunks in parts.changes.items():
-            for chunk in chunks:
-                memory._attributes[attribute].apply(*changes_of(chunk))
+        memory._restore_changes(parts.changes, view.times.created_ms()[parts.rows])
         memory.summaries, memory.retention_days = dict(parts.summaries), dict(parts.retention_days)
         memory.sequence = view.sequence
         return memory
@@ -99,23 +94,25 @@ class PartitionMemory:
         rows: I64 = np.array(sorted(found), np.int64)
         if rows.size:
             self._identifiers.blank(rows)
-            for morsel, local, _ in by_morsel(rows.astype(np.uint32)):
-                self._created.writable(morsel, int(local.max()) + 1)[local] = NOT_CREATED
+            self._times.forget(rows.astype(np.uint32))
         self._erased += len(found)
         self.sequence = sequence
         return len(found)
 
     def apply(self, batch: RecordBatch, sequence: SequenceNumber) -> None:
         """Take a checked batch: afterwards every record of it shows in a capture."""
-        rows = self._resolve(batch)
-        self._lower_created(rows, batch.record_times)
+        people = resolve(batch, self._identifiers, self._key)
+        first_set_ms = take_times(batch, people, self._times)
+        rows = people.record_rows()
         numbers = number_names(batch, self.schema)
         raws = code_strings(batch, numbers, self._dictionary)
         events, changed = tell_apart(batch, rows, numbers, raws)
         if len(events.rows):
             self.events.append(events)
         if len(changed):
-            self._apply_changes(batch, rows, changed)
+            records = changed.records
+            changes = Versions(rows[records], batch.record_times[records], changed.kinds, changed.raws)
+            self._apply_changes(changed.attributes, changes, first_set_ms[people.of_record[records]])
         self.sequence = sequence
 
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
@@ -149,9 +146,9 @@ class PartitionMemory:
             row_count=len(self),
             identifiers=self._identifiers.filled(),
             buckets=self._buckets.refresh(self._identifiers),
-            created=self._created.capture(),
+            times=self._times.capture(len(self)),
             schema=self.schema.capture(),
-            attributes={attribute: column.capture() for attribute, column in self._attributes.items()},
+            attributes={attribute: column.capture(len(self)) for attribute, column in self._attributes.items()},
             events=self.events.capture(),
             changes=self.changes.capture(),
             dictionary=self._dictionary,
@@ -174,41 +171,45 @@ class PartitionMemory:
         return {
             "identifiers": self._identifiers.nbytes + self._buckets.nbytes,
             "dictionary": self._dictionary.nbytes,
-            "created": self._created.nbytes,
+            "times": self._times.nbytes,
             "attributes": sum(column.nbytes for column in self._attributes.values()),
             "summaries": sum(summary.nbytes for summary in self.summaries.values()),
             "history": self.changes.counts()[1],
             "events": self.events.counts()[1],
         }
 
-    def _resolve(self, batch: RecordBatch) -> U32:
-        index: U32 = np.arange(len(batch.identities), dtype=np.uint32)
-        table = batch.identities
-        rows = self._identifiers.insert(index, table, hash_strings(self._key, table))
-        return rows.astype(np.uint32)[batch.record_identities]
+    def _restore_changes(self, changes: Mapping[int, Chunks], created_ms: I64) -> None:
+        """Apply every version of the attributes of rows that were created then: `view.attribute_chunks`, by row."""
+        first_set: I64 = np.full(created_ms.shape[0], NOT_CREATED, np.int64)
+        versions = {name: Versions.join([changes_of(chunk) for chunk in chunks]) for name, chunks in changes.items()}
+        for each in versions.values():
+            np.minimum.at(first_set, each.rows, each.times)
+        self._times.take(np.arange(created_ms.shape[0], dtype=np.uint32), first_set, created_ms)
+        for attribute, each in versions.items():
+            self._apply_changes(np.full(len(each), attribute, np.uint16), each, first_set[each.rows])
 
-    def _lower_created(self, rows: U32, times: I64) -> None:
-        for morsel, local, where in by_morsel(rows):
-            changes.lower_to(local, times[where], self._created.writable(morsel, int(local.max()) + 1))
-
-    def _apply_changes(self, batch: RecordBatch, batch_rows: U32, changed: ArrivedChanges) -> None:
-        attributes, kinds, values = changed.attributes, changed.kinds, changed.raws
-        rows, times = batch_rows[changed.records], batch.record_times[changed.records]
+    def _apply_changes(self, attributes: U16, changes: Versions, first_set_ms: I64) -> None:
+        """Apply changes of all attributes; what they supersede, and what came too late, goes into the history."""
+        past, names = list[Versions](), list[U16]()
         for attribute, where in _groups(attributes):
             column = self._attributes.setdefault(attribute, AttributeColumn())
-            column.apply(rows[where], times[where], kinds[where], values[where])
-        given = kinds != Kind.UNSET
-        self.changes.append(
-            ArrivedEvents(
-                rows,
-                attributes,
-                times,
-                given.astype(np.uint32),
-                np.full(int(given.sum()), CHANGE_VALUE, np.uint16),
-                kinds[given],
-                values[given],
+            superseded = column.apply(changes.take(where), first_set_ms[where])
+            past.append(superseded)
+            names.append(np.full(len(superseded), attribute, np.uint16))
+        history = Versions.join(past)
+        given = history.kinds != Kind.UNSET
+        if len(history):
+            self.changes.append(
+                ArrivedEvents(
+                    history.rows,
+                    np.concatenate(names),
+                    history.times,
+                    given.astype(np.uint32),
+                    np.full(int(given.sum()), CHANGE_VALUE, np.uint16),
+                    history.kinds[given],
+                    history.raws[given],
+                )
             )
-        )
 
 
 def _groups(keys: U16) -> Iterator[tuple[int, np.ndarray[tuple[int], np.dtype[np.intp]]]]:

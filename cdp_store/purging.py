@@ -19,7 +19,6 @@ from cdp_store.dictionary import scope_of
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import Chunks, Layout
 from cdp_store.events.sealing import compact, renumber
-from cdp_store.events.tables import EventsReading
 from cdp_store.memory import PartitionMemory, Parts
 from cdp_store.values import TEXT_KINDS, Kind
 from cdp_store.view import PartitionView
@@ -29,8 +28,10 @@ def purged(view: PartitionView, retention_days: Mapping[str, int], key: HashKey,
     """A memory with everything of the view but its erased profiles, under the same rules of retention."""
     ranks = Ranks.without(view.erased())
     texts = _Texts()
-    events = _carried(view.events, ranks, layout, texts, attribute=False)
-    changes = _carried(view.changes, ranks, layout, texts, attribute=True)
+    tables = {name: view.events.chunks(name) for name in view.events.names()}
+    events = _carried(tables, ranks, layout, texts, attribute=False)
+    versions = {attribute: view.attribute_chunks(attribute, layout) for attribute in view.attributes}
+    changes = _carried(versions, ranks, layout, texts, attribute=True)
     dictionary = view.dictionary.without(texts.unreferenced(view.dictionary.sizes()))
     summaries = {name: summary.without(ranks.gone, ranks.of_row) for name, summary in view.summaries.items()}
     parts = Parts(ranks.kept, events, changes, dictionary, summaries, retention_days)
@@ -84,12 +85,12 @@ def _text_columns(number: int, chunk: EventChunk, *, attribute: bool) -> Iterato
 
 
 def _carried(
-    reading: EventsReading, ranks: Ranks, layout: Layout, texts: _Texts, *, attribute: bool
+    held: Mapping[int, Chunks], ranks: Ranks, layout: Layout, texts: _Texts, *, attribute: bool
 ) -> Mapping[int, Chunks]:
     tables = dict[int, Chunks]()
-    for name in reading.names():
+    for name, own in held.items():
         chunks = list[EventChunk]()
-        for chunk in reading.chunks(name):
+        for chunk in own:
             doomed = ranks.gone[chunk.full_rows()]
             texts.note(name, chunk, doomed, attribute=attribute)
             staying = compact([chunk], layout, ~doomed) if doomed.any() else (chunk,)

@@ -8,25 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cdp_store.arrays import I64, Bools
-from cdp_store.attributes import AttributeReading
-from cdp_store.blocks import Blocks, join_blocks
+from cdp_store.attributes import AttributeBlock, AttributeReading, current_versions
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.column import EventColumn
 from cdp_store.events.delta import DeltaReading
 from cdp_store.events.retained import Summary
 from cdp_store.events.tables import EventsReading, EventTables
 from cdp_store.ids import IDENTIFIER_TAGS
-from cdp_store.limits import MORSEL_BITS, TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.memory import PartitionMemory
+from cdp_store.profile_times import NOT_CREATED
 from cdp_store.validate_chunk import check_chunk, require
 from cdp_store.values import TEXT_KINDS, Kind
-from cdp_store.view import CHANGE_VALUE, NOT_CREATED, PartitionView
+from cdp_store.view import CHANGE_VALUE, PartitionView
 
 
 def validate(memory: PartitionMemory) -> None:
@@ -42,7 +41,7 @@ def validate(memory: PartitionMemory) -> None:
     for number, summary in view.summaries.items():
         _check_summary(f"summary of events {number}", summary, created)
     for number, reading in view.attributes.items():
-        _check_attribute(view, number, reading)
+        _check_attribute(view, number, reading, created)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +75,19 @@ def _check_identifiers(memory: PartitionMemory, view: PartitionView) -> None:
 
 
 def _check_created(view: PartitionView) -> I64:
-    created = join_blocks(view.created, view.row_count, NOT_CREATED, np.int64)
-    require(bool(np.all((created >= TIME_MIN_MS) & (created <= NOT_CREATED))), "created", "a time beyond the calendar")
-    beyond = _beyond(view.created, view.row_count, NOT_CREATED)
-    require(not beyond, "created", "a row beyond the last one was created")
+    created = view.times.created_ms()
+    require(created.shape[0] == view.row_count, "times", "the times differ in number from the rows")
+    require(bool(np.all((created >= TIME_MIN_MS) & (created <= NOT_CREATED))), "times", "a time beyond the calendar")
+    for number, morsel in enumerate(view.times.morsels):
+        what, own = f"times of morsel {number}", morsel.created_ms()
+        living = own != NOT_CREATED
+        early = (own > morsel.first_set_ms()) & living
+        require(not early.any(), what, "attributes set before their profile was created")
+        require(int(own.max()) <= morsel.latest_created_ms, what, "a creation later than the latest")
+        if morsel.created is not None:
+            rows, _ = morsel.created.given()
+            require(bool(np.all(np.diff(rows) > 0)), what, "the rows with times of their own do not ascend")
     return created
-
-
-def _beyond(blocks: Blocks, rows: int, fill: int) -> bool:
-    """Whether a block holds anything but `fill` past the last row."""
-    starts = (max(rows - (morsel << MORSEL_BITS), 0) for morsel in range(len(blocks)))
-    tails = (block[start:] for block, start in zip(blocks, starts, strict=True) if block is not None)
-    return any(bool(np.any(tail != fill)) for tail in tails)
 
 
 def _check_table(table: _Table, view: PartitionView, created: I64) -> None:
@@ -208,33 +208,37 @@ def _check_sorted_names(what: str, delta: DeltaReading) -> None:
         require(sum(map(len, chunks)) == expected, what, f"the sorted events of name {name} are stale")
 
 
-def _check_attribute(view: PartitionView, number: int, reading: AttributeReading) -> None:
-    """The current values lie in their columns and dictionaries, and are the last of the history."""
-    what, rows = f"attribute {number}", view.row_count
-    kinds = join_blocks(reading.kinds, rows, Kind.UNSET, np.uint8)
-    require(not _beyond(reading.kinds, rows, Kind.UNSET), what, "a value beyond the last row")
-    require(not kinds.size or int(kinds.max()) <= max(Kind), what, "a value of an unknown kind")
-    past = view.attribute_from_history(number, TIME_MAX_MS)
-    require(np.array_equal(past.kinds, kinds), what, "the kinds differ from the history")
-    codes = _CodeCounts(view, True, {})
-    for kind in Kind:
-        held: Bools = kinds == kind
-        if kind is Kind.UNSET or not held.any():
-            continue
-        raws = _raws(what, kind, reading.values.get(kind, ()), held)
-        require(np.array_equal(raws, past.raws[kind][held]), what, f"{kind.name} values differ from the history")
+def _check_attribute(view: PartitionView, number: int, reading: AttributeReading, created: I64) -> None:
+    """The current values lie in their columns and dictionaries, and none is older than the history of its row."""
+    what, codes = f"attribute {number}", _CodeCounts(view, True, {})
+    for morsel, block in enumerate(reading.blocks):
+        if block is not None:
+            _check_block(f"{what}, morsel {morsel}", number, block, codes)
+    versions = view.attribute_versions(number)
+    _check_rows(what, versions.rows.astype(np.int64), versions.times, created)
+    current = current_versions(reading, (morsel.first_set_ms() for morsel in view.times.morsels))
+    last = np.append(versions.rows[1:] != versions.rows[:-1], True) if len(versions) else np.zeros(0, np.bool_)
+    latest = versions.take(last)
+    for name in ("rows", "times", "kinds", "raws"):
+        same = np.array_equal(getattr(latest, name), getattr(current, name))
+        require(same, what, f"the {name} of the current values are not the last of the history")
+    newest = int(versions.times.max()) if len(versions) else reading.latest_ms
+    require(newest <= reading.latest_ms, what, "a change later than the latest")
+
+
+def _check_block(what: str, number: int, block: AttributeBlock, codes: _CodeCounts) -> None:
+    held: npt.NDArray[np.uint8] = np.zeros(block.rows, np.uint8)
+    for kind, column in block.columns.items():
+        require(column.kind is kind, what, f"{column.kind.name} values under {kind.name}")
+        require(column.values.shape[0] <= block.rows, what, "values beyond the last row")
+        presence = column.presence()
+        given: Bools = np.ones(column.values.shape[0], np.bool_) if presence is None else presence
+        require(presence is None or not given.all(), what, "a presence that says nothing")
+        require(bool(given.any()), what, f"a column of no {kind.name} value")
+        held[: given.shape[0]] += given
+        bounds = (column.values[given].min(), column.values[given].max())
+        require(bool(column.low <= bounds[0] and bounds[1] <= column.high), what, f"the bounds do not hold {bounds}")
         limit = codes.limit(number, CHANGE_VALUE, kind)
-        inside = limit is None or (int(raws.min()) >= 0 and int(raws.max()) < limit)
+        inside = limit is None or int(column.integers()[given].max()) < limit
         require(inside, what, f"a code outside of its dictionary of {limit}")
-
-
-def _raws(what: str, kind: Kind, blocks: Blocks, held: Bools) -> I64:
-    """The values of the held rows in the form of values.py."""
-    for morsel, rows in enumerate(range(0, held.shape[0], 1 << MORSEL_BITS)):
-        wanted = np.flatnonzero(held[rows : rows + (1 << MORSEL_BITS)])
-        block = blocks[morsel] if morsel < len(blocks) else None
-        room = 0 if block is None else block.shape[0]
-        require(not wanted.size or int(wanted[-1]) < room, what, f"a {kind.name} value without its place")
-    dtype: npt.DTypeLike = np.float64 if kind is Kind.FLOAT else np.int64
-    values: npt.NDArray[Any] = join_blocks(blocks, held.shape[0], 0, dtype)[held]
-    return values.view(np.int64) if kind is Kind.FLOAT else values
+    require(not held.size or int(held.max()) <= 1, what, "a row with values of two kinds")

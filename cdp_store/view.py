@@ -9,29 +9,21 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from cdp_store.arrays import I32, I64, U8, U16, U32, AnyArray, Bools
-from cdp_store.attributes import AttributeReading
-from cdp_store.blocks import Blocks, join_blocks
+from cdp_store.arrays import I32, I64, U8, U16, AnyArray, Bools
+from cdp_store.attributes import AttributeReading, Versions, current_versions, dense_reading
 from cdp_store.dictionary import StringDictionary, scope_of
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.layout import Chunks, Layout
 from cdp_store.events.retained import Summary
+from cdp_store.events.sealing import EventColumns, order_by_row_time, seal
 from cdp_store.events.tables import EventsReading
 from cdp_store.ids import SequenceNumber, encode_identifier
 from cdp_store.kernels import changes, strings
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.profile_times import ProfileTimesReading
 from cdp_store.schema import SchemaReading
-from cdp_store.values import Kind
 
-NOT_CREATED: Final = TIME_MAX_MS + 1
 CHANGE_VALUE: Final = 0  # property id under which a change chunk keeps the new value
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeValues:
-    """An attribute at an instant, dense over rows: kinds u8[n], raws by kind i64[n] (values.py form)."""
-
-    kinds: U8
-    raws: Mapping[Kind, I64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +37,7 @@ class PartitionView:
     row_count: int
     identifiers: tuple[AnyArray, U8]
     buckets: U16
-    created: Blocks
+    times: ProfileTimesReading
     schema: SchemaReading
     attributes: Mapping[int, AttributeReading]
     events: EventsReading
@@ -55,7 +47,7 @@ class PartitionView:
 
     def created_by(self, instant_ms: int) -> Bools:
         """Which rows are profiles that existed at an instant: bool[row_count]."""
-        return join_blocks(self.created, self.row_count, NOT_CREATED, np.int64) <= instant_ms
+        return self.times.created_by(instant_ms)
 
     def erased(self) -> Bools:
         """Which rows are of erased profiles: bool[row_count]; no instant knows them."""
@@ -80,15 +72,45 @@ class PartitionView:
         """Chunks of an event name; those that share a bucket stand in order of arrival."""
         return self.events.chunks(name)
 
-    def attribute_at(self, attribute: int, instant_ms: int) -> AttributeReading | AttributeValues | None:
-        """An attribute as it stood at an instant: the current columns when nothing is newer, else from history."""
+    def attribute_at(self, attribute: int, instant_ms: int) -> AttributeReading | None:
+        """An attribute as it stood at an instant: the current blocks when nothing is newer, else put together anew."""
         current = self.attributes.get(attribute)
         if current is None or current.latest_ms <= instant_ms:
             return current
-        return self.attribute_from_history(attribute, instant_ms)
+        kinds, raws = self._superseded_at(attribute, instant_ms)
+        now = self._current(current)
+        now = now.take(now.times <= instant_ms)  # never older than the history of its row
+        kinds[now.rows] = now.kinds
+        raws[now.rows] = now.raws
+        return dense_reading(kinds, raws, instant_ms)
 
-    def attribute_from_history(self, attribute: int, instant_ms: int) -> AttributeValues:
-        """An attribute as it stood at an instant, from its changes alone."""
+    def attribute_versions(self, attribute: int) -> Versions:
+        """Every value an attribute ever had, removals included, by (row, time); those of one time as they arrived."""
+        parts = [changes_of(chunk) for chunk in self.changes.chunks(attribute)]
+        if attribute in self.attributes:
+            parts.append(self._current(self.attributes[attribute]))
+        versions = Versions.join(parts)
+        return versions.take(order_by_row_time(versions.rows, versions.times)) if len(versions) else versions
+
+    def attribute_chunks(self, attribute: int, layout: Layout) -> Chunks:
+        """All those versions as chunks: the history's, then what is current, the last to arrive of its row and time."""
+        current = self._current(self.attributes[attribute])
+        given = np.flatnonzero(current.kinds)
+        columns = EventColumns(
+            current.rows,
+            current.times,
+            given.astype(np.uint32),
+            np.full(given.shape[0], CHANGE_VALUE, np.uint16),
+            current.kinds[given],
+            current.raws[given],
+        )
+        return (*self.changes.chunks(attribute), *seal(columns, layout))
+
+    def _current(self, reading: AttributeReading) -> Versions:
+        return current_versions(reading, (morsel.first_set_ms() for morsel in self.times.morsels))
+
+    def _superseded_at(self, attribute: int, instant_ms: int) -> tuple[U8, I64]:
+        """Per row the last value at or before an instant that is not current any more: kinds u8[n], raws i64[n]."""
         chunks = [chunk for chunk in self.changes.chunks(attribute) if chunk.first_ms <= instant_ms]
         best_ms: I64 = np.full(self.row_count, TIME_MIN_MS - 1, np.int64)
         best_chunk: I32 = np.full(self.row_count, -1, np.int32)
@@ -106,11 +128,13 @@ class PartitionView:
                 best_index,
             )
         kinds: U8 = np.zeros(self.row_count, np.uint8)
-        raws = dict[Kind, I64]()
+        raws: I64 = np.zeros(self.row_count, np.int64)
         for number, chunk in enumerate(chunks):
             rows = np.flatnonzero(best_chunk == number)
-            _take_values(chunk, best_index[rows], rows, kinds, raws)
-        return AttributeValues(kinds, raws)
+            versions = changes_of(chunk)
+            kinds[rows] = versions.kinds[best_index[rows]]
+            raws[rows] = versions.raws[best_index[rows]]
+        return kinds, raws
 
     def strings(self, key: int, *, attribute: bool, is_list: bool = False) -> pa.ChunkedArray:
         """Distinct strings of a property or attribute as one Arrow chunk of (large_)binary, in code order; no copy."""
@@ -125,8 +149,8 @@ class PartitionView:
         return self.dictionary.lookup(scope_of(key, attribute=attribute, is_list=False), text.encode())
 
 
-def changes_of(chunk: EventChunk) -> tuple[U32, I64, U8, I64]:
-    """The changes of a chunk, in its order: rows u32[n], times i64[n], kinds u8[n], raws i64[n] (values.py form)."""
+def changes_of(chunk: EventChunk) -> Versions:
+    """The attribute changes of a chunk, in its order."""
     kinds: U8 = np.zeros(len(chunk), np.uint8)
     raws: I64 = np.zeros(len(chunk), np.int64)
     for (_, kind), column in chunk.columns.items():
@@ -134,15 +158,4 @@ def changes_of(chunk: EventChunk) -> tuple[U32, I64, U8, I64]:
         given = slice(None) if presence is None else presence
         kinds[given] = kind
         raws[given] = column.raws()[given]
-    return chunk.full_rows(), chunk.full_times(), kinds, raws
-
-
-def _take_values(
-    chunk: EventChunk, events: I64, rows: np.ndarray[tuple[int], np.dtype[np.intp]], kinds: U8, raws: dict[Kind, I64]
-) -> None:
-    for (_, kind), column in chunk.columns.items():
-        presence = column.presence()
-        given = slice(None) if presence is None else presence[events]
-        kinds[rows[given]] = kind
-        wide = raws.setdefault(kind, np.zeros(kinds.shape[0], np.int64))
-        wide[rows[given]] = column.raws()[events[given]]
+    return Versions(chunk.full_rows(), chunk.full_times(), kinds, raws)

@@ -1,34 +1,9 @@
-"""Applying attribute changes and creation times to one morsel's arrays."""
+"""Reading the history of attributes."""
 
 from __future__ import annotations
 
-from cdp_store.arrays import I32, I64, U16, AnyArray, Bools
+from cdp_store.arrays import I32, I64, U16, AnyArray
 from cdp_store.jit import kernel
-
-
-@kernel
-def accept_latest(rows: U16, times: I64, changed_ms: I64, last: I32, winners: Bools) -> None:
-    """winners[i] = change i stands at the end: its time is the row's latest, ties to the later arrival.
-
-    changed_ms (by row) is raised to the winning times; `last` is a scratch by row, contents free.
-    """
-    for i in range(rows.shape[0]):
-        row = rows[i]
-        winners[i] = times[i] >= changed_ms[row]
-        if winners[i]:
-            changed_ms[row] = times[i]
-            last[row] = i
-    for i in range(rows.shape[0]):
-        if winners[i] and last[rows[i]] != i:
-            winners[i] = False
-
-
-@kernel
-def lower_to(rows: U16, times: I64, values: I64) -> None:
-    """values[rows[i]] = min(values[rows[i]], times[i])."""
-    for i in range(rows.shape[0]):
-        if times[i] < values[rows[i]]:
-            values[rows[i]] = times[i]
 
 
 @kernel

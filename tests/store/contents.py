@@ -13,11 +13,11 @@ from cdp_store.attributes import AttributeReading
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.tables import prepare_seal
 from cdp_store.ids import decode_identifier
-from cdp_store.limits import MORSEL_BITS
 from cdp_store.memory import PartitionMemory
+from cdp_store.profile_times import NOT_CREATED
 from cdp_store.validate_chunk import check_chunk
 from cdp_store.values import Kind, decode_value
-from cdp_store.view import NOT_CREATED, AttributeValues, PartitionView
+from cdp_store.view import PartitionView
 from tests.raw_records import Change, Event, Record, User
 
 Typed = tuple[str, str]  # type and repr, so that 1, 1.0 and true, 0.0 and -0.0 stay apart
@@ -99,26 +99,19 @@ def users_of(view: PartitionView) -> list[User | None]:
 
 
 def _created(view: PartitionView, users: Sequence[User | None]) -> dict[User, int]:
-    created = dict[User, int]()
-    for row, user in enumerate(users):
-        if user is None:
-            continue
-        block = view.created[row >> MORSEL_BITS]
-        assert block is not None
-        created[user] = int(block[row & ((1 << MORSEL_BITS) - 1)])
-        assert created[user] != NOT_CREATED, "a row without a record"
-    return created
+    created = view.times.created_ms().tolist()
+    assert [view.times.created_ms_of(row) for row in range(view.row_count)] == created
+    living = {user: ms for user, ms in zip(users, created, strict=True) if user is not None}
+    assert NOT_CREATED not in living.values(), "a row without a record"
+    return living
 
 
 def _attribute_values(
-    view: PartitionView, attribute: int, reading: AttributeReading | AttributeValues | None
+    view: PartitionView, attribute: int, reading: AttributeReading | None
 ) -> Iterable[tuple[int, Any]]:
     for row in range(view.row_count if reading is not None else 0):
-        if isinstance(reading, AttributeReading):
-            kind, raw = reading.raw(row)
-        else:
-            kind = Kind(int(reading.kinds[row]))
-            raw = int(reading.raws[kind][row]) if kind else 0
+        assert reading is not None
+        kind, raw = reading.raw(row)
         if kind is not Kind.UNSET:
             yield row, decode_value(kind, raw, _text(view, attribute, kind, raw, attribute=True))
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.attributes import AttributeColumn
-from cdp_store.blocks import BlockColumn, by_morsel, join_blocks, smallest_integer_dtype
-from cdp_store.ids import SequenceNumber
-from cdp_store.limits import BLOCK_ROWS_MIN, MORSEL_ROWS
-from cdp_store.values import Kind
+from cdp_store.attributes import AttributeColumn, Versions
+from cdp_store.ids import SequenceNumber, encode_identifier
+from cdp_store.limits import MORSEL_ROWS
+from cdp_store.morsels import by_morsel
+from cdp_store.values import Kind, decode_value
+from cdp_store.view import PartitionView
 from tests import strategies
 from tests.raw_records import Change, user
 from tests.shards import batch_of, filled
@@ -90,10 +91,12 @@ def test_the_arrays_of_a_capture_keep_their_bytes() -> None:
     """Copy on write: the same row, the same width, once in place and once grown."""
     partition = filled([Change(ANN, 1, {"a": 1}), Change(BOB, 1, {"a": 2})])
     reading = partition.capture().attributes[0]
-    kept = [block.tobytes() for block in reading.values[Kind.INT] if block is not None]
+    assert reading.blocks[0] is not None
+    values = reading.blocks[0].columns[Kind.INT].values
+    kept = values.tobytes()
     partition.apply(batch_of([Change(ANN, 2, {"a": 3})]), SequenceNumber(2))
     partition.apply(batch_of([Change(ANN, 3, {"a": 10**12})]), SequenceNumber(3))
-    assert [block.tobytes() for block in reading.values[Kind.INT] if block is not None] == kept
+    assert values.tobytes() == kept
     assert reading.raw(0) == (Kind.INT, 1)
     assert partition.capture().attributes[0].raw(0) == (Kind.INT, 10**12)
 
@@ -101,7 +104,51 @@ def test_the_arrays_of_a_capture_keep_their_bytes() -> None:
 def test_two_captures_share_blocks_nobody_wrote() -> None:
     partition = filled([Change(ANN, 1, {"a": 1})])
     first, second = partition.capture().attributes[0], partition.capture().attributes[0]
-    assert first.values[Kind.INT][0] is second.values[Kind.INT][0]
+    assert first.blocks[0] is second.blocks[0]
+
+
+def test_attributes_set_once_in_a_first_record_keep_no_times() -> None:
+    partition = filled([Change(user(str(n)), n, {"a": n, "b": "x"}) for n in range(50)])
+    partition.apply(batch_of([Change(user("3"), 99, {"a": 7})]), SequenceNumber(2))
+    view = partition.capture()
+    first, second = (view.attributes[view.schema.attributes[name]].blocks[0] for name in "ab")
+    assert first is not None
+    assert first.changed is not None
+    assert first.changed.rows.tolist() == [3]
+    assert second is not None
+    assert second.changed is None
+    assert second.columns[Kind.STRING].present is None
+
+
+@given(strategies.records(40))
+@settings(max_examples=60)
+def test_versions_are_all_changes_by_row_and_time_as_they_arrived(records: list[Any]) -> None:
+    partition = filled(records)
+    for _ in range(2):
+        view = partition.capture()
+        rows = partition.find([encode_identifier(*who) for who in strategies.USERS])
+        for name, attribute in view.schema.attributes.items():
+            expected = [
+                (rows[strategies.USERS.index(record.user)], record.ts, _given(record.attributes[name]))
+                for record in sorted(records, key=lambda record: record.ts)
+                if isinstance(record, Change) and name in record.attributes
+            ]
+            expected.sort(key=lambda version: version[0] or 0)
+            assert list(_read_versions(view, attribute)) == expected
+        partition.maintain(0)
+
+
+def _given(value: Any) -> Any:
+    return None if value is None else typed(value)
+
+
+def _read_versions(view: PartitionView, attribute: int) -> Iterator[tuple[int, int, Any]]:
+    versions = view.attribute_versions(attribute)
+    for row, ts, kind, raw in zip(versions.rows, versions.times, versions.kinds, versions.raws, strict=True):
+        text = None
+        if kind in (Kind.STRING, Kind.LIST):
+            text = view.strings(attribute, attribute=True, is_list=kind == Kind.LIST)[int(raw)].as_py()
+        yield int(row), int(ts), None if kind == Kind.UNSET else typed(decode_value(Kind(int(kind)), int(raw), text))
 
 
 def test_history_is_asked_only_where_something_newer_is_known() -> None:
@@ -114,15 +161,6 @@ def test_history_is_asked_only_where_something_newer_is_known() -> None:
 
 def test_an_attribute_never_set_has_no_reading() -> None:
     assert filled([Change(ANN, 1, {})]).capture().attribute_at(7, 5) is None
-
-
-@given(st.lists(INT64S, min_size=1, max_size=6))
-@settings(max_examples=200)
-def test_the_smallest_integer_type_holds_every_value(values: list[int]) -> None:
-    array = np.array(values, np.int64)
-    dtype = smallest_integer_dtype(array)
-    assert dtype.kind in "iu"
-    assert [int(value) for value in array.astype(dtype)] == values
 
 
 @given(st.lists(st.tuples(st.integers(0, 3 * MORSEL_ROWS), st.integers(-5, 5)), max_size=30))
@@ -139,27 +177,14 @@ def test_by_morsel_splits_rows_and_keeps_their_order(pairs: list[tuple[int, int]
         assert (np.diff(where) > 0).all()
 
 
-def test_a_block_never_written_stands_for_its_fill() -> None:
-    column = BlockColumn(np.int8, 7)
-    column.writable(1, 3)[2] = 9
-    assert column.capture()[0] is None
-    joined = join_blocks(column.capture(), MORSEL_ROWS + 4, 7, np.int64)
-    assert joined[MORSEL_ROWS + 2] == 9
-    assert np.count_nonzero(joined != 7) == 1
-
-
-@pytest.mark.parametrize("rows", [1, BLOCK_ROWS_MIN, BLOCK_ROWS_MIN + 1, MORSEL_ROWS])
-def test_a_block_has_room_for_the_rows_asked_for(rows: int) -> None:
-    column = BlockColumn(np.uint8, 0)
-    assert rows <= column.writable(0, rows).shape[0] <= MORSEL_ROWS
-
-
 def test_a_column_takes_changes_of_several_kinds() -> None:
     column = AttributeColumn()
     rows, times = np.array([0, 1, 2, 1], np.uint32), np.array([1, 1, 1, 2], np.int64)
     kinds = np.array([Kind.INT, Kind.FLOAT, Kind.TIME, Kind.BOOL], np.uint8)
-    column.apply(rows, times, kinds, raws_of([300, 0.1, 1_700_000_000_000, 1]))
-    reading = column.capture()
+    raws = raws_of([300, 0.1, 1_700_000_000_000, 1])
+    past = column.apply(Versions(rows, times, kinds, raws), np.ones(4, np.int64))
+    assert (past.rows.tolist(), past.times.tolist(), past.kinds.tolist()) == ([1], [1], [Kind.FLOAT])
+    reading = column.capture(60_000)
     assert reading.raw(0) == (Kind.INT, 300)
     assert reading.raw(1) == (Kind.BOOL, 1)
     assert reading.raw(2) == (Kind.TIME, 1_700_000_000_000)

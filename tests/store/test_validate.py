@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cdp_store.arena import hash_strings
 from cdp_store.errors import StructureBroken
 from cdp_store.events.layout import Layout
 from cdp_store.ids import SequenceNumber
 from cdp_store.limits import BUCKET_MS
 from cdp_store.memory import PartitionMemory
+from cdp_store.records import Strings
 from cdp_store.validate import validate
 from cdp_store.values import Kind
 from tests.raw_records import Change, Event, user
@@ -52,6 +54,27 @@ def _fill(array: Any, value: Any) -> None:
     array[...] = value
 
 
+def _morsel(memory: PartitionMemory) -> Any:
+    morsel: Any = memory._attributes[0]._morsels[0]
+    morsel.reading = None
+    return morsel
+
+
+def _block(memory: PartitionMemory, kind: Kind) -> Any:
+    return _morsel(memory).columns[kind]
+
+
+def _insert_nobody(memory: PartitionMemory) -> None:
+    table = Strings.of([b"unobody"])
+    memory._identifiers.insert(np.zeros(1, np.uint32), table, hash_strings(KEY, table))
+
+
+def _create_late(memory: PartitionMemory) -> None:
+    memory._times._created[0].put(ROW_0, np.array([2]))
+    memory._times._latest_created[0] = 2
+
+
+ROW_0, ROW_1 = np.array([0], np.uint16), np.array([1], np.uint16)
 PAGE, N = (0, Kind.STRING), (1, Kind.INT)
 FAULTS: dict[str, tuple[Callable[[PartitionMemory], object], str]] = {
     "order": (lambda m: _change_chunk(m, _reverse_times), "not in order"),
@@ -71,10 +94,13 @@ FAULTS: dict[str, tuple[Callable[[PartitionMemory], object], str]] = {
     "delta code": (lambda m: _fill(m.events._delta._raws.filled(), 2), "dictionary of 2"),
     "delta kind": (lambda m: _fill(m.events._delta._kinds.filled(), 0), "unknown kind"),
     "stale sorted events": (lambda m: m.events._delta.sorted_names.update({0: (1, ())}), "stale"),
-    "created": (lambda m: _fill(m._created.writable(0, 2)[:1], 2), "before its profile was created"),
-    "nobody's row": (lambda m: _fill(m._created.writable(0, 3)[2:3], 2), "beyond the last one"),
-    "attribute value": (lambda m: _fill(m._attributes[0]._values[Kind.INT].writable(0, 2)[:2], 5), "INT values differ"),
-    "attribute kind": (lambda m: _fill(m._attributes[0]._kinds.writable(0, 2)[:1], 0), "differ from the history"),
+    "created": (_create_late, "before its profile was created"),
+    "nobody": (_insert_nobody, "a row without a record"),
+    "creation": (lambda m: m._times._latest_created.__setitem__(0, 0), "later than the latest"),
+    "attribute bounds": (lambda m: setattr(_block(m, Kind.INT), "_high", 3), "the bounds do not hold"),
+    "attribute kind": (lambda m: _block(m, Kind.STRING).put(ROW_1, np.array([0])), "two kinds"),
+    "attribute time": (lambda m: _morsel(m).changed.put(ROW_1, np.array([5])), "times of the current"),
+    "attribute code": (lambda m: _block(m, Kind.STRING).put(ROW_0, np.array([9])), "dictionary of 1"),
     "names": (lambda m: m.schema.properties._ids.update(page=5), "not dense"),
 }
 
