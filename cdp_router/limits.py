@@ -13,6 +13,10 @@ SHARD_MESSAGE_BYTES_MAX: Final = 2 * MESSAGE_BYTES_MAX  # long form may be wider
 BATCH_ID_BYTES_MAX: Final = 64
 INGEST_BYTES_IN_FLIGHT_MAX: Final = 256 * MIB
 INGEST_RETRY_AFTER_MS: Final = 250
+# Of the machine's memory, what its shards may take together: the rest is for the router, the system and its caches.
+MEMORY_SHARE_OF_SHARDS: Final = 0.8
+MEMORY_HIGH_WATER: Final = 0.9  # of a shard's budget: above, new data is refused; what remains is for queries
+MEMORY_RETRY_AFTER_MS: Final = 5000
 PROFILE_EVENTS_DEFAULT: Final = 100
 PROFILE_EVENTS_MAX: Final = 10_000
 MEMBERS_PER_MESSAGE: Final = 65_536

@@ -23,6 +23,7 @@ from cdp_query.tree import Context, Node
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongCluster
 from cdp_router.limits import PROOF_SHOWN_MAX
+from cdp_router.memory_budget import MemoryBudget
 from cdp_router.profile_reading import read_profile
 from cdp_router.proofs import to_response
 from cdp_router.wire.partials import to_evaluation, to_names
@@ -62,10 +63,12 @@ class ShardServer:
         on_failure: Callable[[StoreFailed], None],
         query_threads: int = 2,
         clock: Clock | None = None,
+        budget: MemoryBudget | None = None,
     ) -> None:
         self._store, self._on_failure, self._clock = store, on_failure, clock or SystemClock()
         self._retaining: asyncio.Task[bool] | None = None
         self._next_retaining: asyncio.TimerHandle | None = None
+        self._budget = budget
         self._waiting = list[_Waiting]()
         self._committing: asyncio.Task[None] | None = None
         self._maintaining: asyncio.Task[None] | None = None
@@ -76,12 +79,14 @@ class ShardServer:
         self._query_threads = ThreadPoolExecutor(query_threads, "query")
 
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
-        """Log, apply and acknowledge; concurrent deliveries share one sync."""
+        """Log, apply and acknowledge; concurrent deliveries share one sync. Overloaded when memory gets short."""
         self._check_cluster(request.cluster)
+        size = sum(len(item.batch) for item in request.batches)
+        if self._budget is not None:
+            self._budget.admit(size + sum(waiting.size for waiting in self._waiting))
         deliveries = [
             Delivery(self._partition(item.partition).partition, decode_batch(item.batch)) for item in request.batches
         ]
-        size = sum(len(item.batch) for item in request.batches)
         waiting = _Waiting(deliveries, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._committing is None or self._committing.done():

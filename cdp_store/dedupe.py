@@ -14,6 +14,7 @@ from cdp_store.limits import BATCH_IDS_REMEMBERED, DEDUPE_IDS_PER_GENERATION
 from cdp_store.records import RecordBatch, Strings
 
 _TABLE_ROWS_MIN = 1024
+_BATCH_ID_BYTES = 200  # a key of 16 bytes, a number, and their place in the dictionary
 _ID_BITS = 128  # a keyed hash this wide stands for the id: no two ids of a cluster's life meet
 
 
@@ -98,3 +99,8 @@ class BatchIds:
         self._known[batch_id] = sequence
         if len(self._known) > self._capacity:
             self._known.popitem(last=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory occupied, by what an entry was measured to take."""
+        return len(self._known) * _BATCH_ID_BYTES

@@ -22,7 +22,7 @@ def zeroed(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     wanted = np.dtype(dtype)
     if count * wanted.itemsize < MAPPED_BYTES_MIN:
         return np.zeros(count, wanted)
-    region = mmap.mmap(-1, count * wanted.itemsize)
+    region = mmap.mmap(-1, count * wanted.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if _ADVICE is not None and len(region) >= HUGE_BYTES_MIN:
         region.madvise(_ADVICE)
     return np.frombuffer(region, wanted, count)

@@ -187,7 +187,8 @@ class Partition:
         """Sizes as of now."""
         with self._lock:
             memory = self._memory
-            report = memory.memory_report() | {"message_ids": self._message_ids.nbytes}
+            ids = {"message_ids": self._message_ids.nbytes, "batch_ids": self._batch_ids.nbytes}
+            report = memory.memory_report() | ids
             return PartitionStatus(
                 self.partition,
                 memory.sequence,

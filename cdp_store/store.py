@@ -18,6 +18,7 @@ from cdp_store.controls import (
 )
 from cdp_store.dedupe import MessageIds
 from cdp_store.errors import BatchTooLarge, StoreError
+from cdp_store.heap import release_free_memory
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     BUCKET_CHUNKS_MAX,
@@ -155,9 +156,11 @@ class Store:
         return any(worked)
 
     def settle(self) -> bool:
-        """Maintenance for times when nothing arrives: few chunks for queries, and nothing left of erased profiles."""
+        """Maintenance for times when nothing arrives: few chunks for queries, nothing left of erased profiles or free."""
         purged = [partition.purge() for partition in self.partitions.values()]
-        return self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX) or any(purged)
+        worked = self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX) or any(purged)
+        release_free_memory()
+        return worked
 
     def sync(self) -> None:
         """Make durable what was committed; needed only in SyncMode.INTERVAL. Never beside `commit`."""

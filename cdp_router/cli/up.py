@@ -31,6 +31,14 @@ def up(
         SyncMode,
         typer.Option(help="Sync the log before each ack, or on a timer: then a power loss may take acked data."),
     ] = SyncMode.ALWAYS,
+    memory_mib: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Memory of each shard in MiB; new data is refused above nine tenths of it. "
+            "[default: the shards share four fifths of what there is]",
+        ),
+    ] = None,
     salvage: Annotated[
         bool, typer.Option("--salvage", help="First set aside what is damaged in the logs, and go on without it.")
     ] = False,
@@ -57,6 +65,8 @@ def up(
         _salvage(directory, count)
     warm_with_progress()
     options = ["--log-sync", log_sync.value]
+    if memory_mib is not None:
+        options += ["--memory-mib", str(memory_mib)]
     supervisor = Supervisor(directory, cluster, host, port, lambda line: OUT.print(line, soft_wrap=True), options)
     try:
         supervisor.run(lambda: _announce(supervisor, directory))

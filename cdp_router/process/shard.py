@@ -6,17 +6,20 @@ import argparse
 import logging
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from cdp.v1 import shard_pb2, shard_pb2_grpc
 
 from cdp_router.errors import RouterError
+from cdp_router.memory_budget import MemoryBudget, default_bytes
 from cdp_router.process.serving import Report, Serving, report, run_process
 from cdp_router.services.shard import ShardService
 from cdp_router.shard_server import ShardServer
 from cdp_router.topology import ClusterDirectory
 from cdp_router.warming import warm_kernels
 from cdp_store.errors import StoreError, StoreFailed
+from cdp_store.limits import MIB
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.seams import OsFiles
 from cdp_store.store import Store
@@ -26,7 +29,9 @@ EXIT_REFUSED = 78  # "configuration": starting again will not help
 _LOG = logging.getLogger(__name__)
 
 
-async def _serve(directory: ClusterDirectory, shard: int, address: str, sync_mode: SyncMode) -> None:
+async def _serve(
+    directory: ClusterDirectory, shard: int, address: str, sync_mode: SyncMode, memory_mib: int | None
+) -> None:
     warm_kernels()
     cluster = directory.load()
     store = Store(directory.shard_path(shard), cluster.shard_identity(shard), cluster.hash_key, OsFiles(), sync_mode)
@@ -38,7 +43,8 @@ async def _serve(directory: ClusterDirectory, shard: int, address: str, sync_mod
         failures.append(error)
         serving.stop_soon()
 
-    server = ShardServer(store, fail)
+    budget = MemoryBudget(default_bytes(cluster.shards) if memory_mib is None else memory_mib * MIB)
+    server = ShardServer(store, fail, budget=budget)
     server.settle_soon()
     server.retain_hourly()
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
@@ -70,11 +76,13 @@ def main() -> None:
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--address", default="127.0.0.1:0")
     parser.add_argument("--log-sync", type=SyncMode, default=SyncMode.ALWAYS)
+    parser.add_argument("--memory-mib", type=int, help="above nine tenths of it, new data is refused")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         directory = ClusterDirectory(arguments.data)
-        run_process(lambda: _serve(directory, arguments.shard, arguments.address, arguments.log_sync))
+        serving = partial(_serve, directory, arguments.shard, arguments.address, arguments.log_sync)
+        run_process(lambda: serving(arguments.memory_mib))
     except (StoreError, RouterError, OSError) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))

@@ -180,7 +180,9 @@ def test_an_explosion_of_property_names_is_capped_record_by_record() -> None:
 
 
 def test_status_counts() -> None:
-    partition = filled([Event(ANN, "View", 5), Event(BOB, "View", 6), Change(BOB, 7, {"a": 1})])
+    partition = filled(
+        [Event(ANN, "View", 5), Event(BOB, "View", 6), Change(BOB, 7, {"a": 1}), Change(BOB, 8, {"a": 2})]
+    )
     status = partition.status()
     assert (status.profiles, status.events, status.unsealed, status.sequence) == (2, 2, 3, 1)
     assert set(status.memory) >= {"identifiers", "events", "attributes", "history"}

@@ -1,0 +1,57 @@
+"""How much memory a shard may take before it refuses new data, so that it never dies of it and queries go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from cdp_router.errors import Overloaded
+from cdp_router.limits import MEMORY_HIGH_WATER, MEMORY_RETRY_AFTER_MS, MEMORY_SHARE_OF_SHARDS
+from cdp_store.limits import MIB
+
+_CGROUP_LIMITS: Final = (
+    Path("/sys/fs/cgroup/memory.max"),  # version 2
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+def resident_bytes() -> int:
+    """Memory this process occupies."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def machine_bytes(cgroup_limits: Iterable[Path] = _CGROUP_LIMITS) -> int:
+    """Memory there is: that of the machine, or less where a control group allows less."""
+    found = [int(psutil.virtual_memory().total)]
+    for path in cgroup_limits:
+        try:
+            found.append(int(path.read_text()))
+        except (OSError, ValueError):
+            continue  # no such control group, or one without a limit ("max")
+    return min(found)
+
+
+def default_bytes(shards: int) -> int:
+    """What each of so many shards on this machine may take when nobody says it."""
+    return int(machine_bytes() * MEMORY_SHARE_OF_SHARDS) // shards
+
+
+class MemoryBudget:
+    """Admission by the memory the process occupies: what the system counts, and what it would kill the process for."""
+
+    def __init__(self, bytes_max: int, resident: Callable[[], int] = resident_bytes) -> None:
+        self._bytes_max, self._resident = bytes_max, resident
+
+    def admit(self, arriving_bytes: int) -> None:
+        """Raise Overloaded when data that arrive, or arrived and wait, would take memory above the high-water mark."""
+        mark = int(self._bytes_max * MEMORY_HIGH_WATER)
+        held = self._resident()
+        if held + arriving_bytes > mark:
+            raise Overloaded(
+                f"the shard takes {held // MIB} MiB of memory and accepts new data up to {mark // MIB} MiB; queries go"
+                " on. Give it more memory, or add shards",
+                MEMORY_RETRY_AFTER_MS,
+            )
