@@ -8,11 +8,9 @@ from itertools import count
 
 from cdp_query import bound, tree
 from cdp_query.bind_event_tests import bind_event_test, bind_occurrence, bind_time_filter
-from cdp_query.bind_measures import bind_expression_test
+from cdp_query.bind_measures import bind_expression, bind_expression_test
 from cdp_query.bind_profiles import LATITUDE, LONGITUDE, bind_profile_test, circle
 from cdp_query.binding import Binding
-from cdp_query.bind_measures import Binding, bind_expression, bind_expression_test
-from cdp_query.bind_profiles import LATITUDE, LONGITUDE, bind_profile_test, circle
 from cdp_query.bound_attempts import BoundAttempts, check_rules
 from cdp_query.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
 from cdp_query.bound_measures import BoundExpression
@@ -277,8 +275,6 @@ def names_of(question: tree.Question) -> Names:
             return Names(attributes=frozenset({name}))
         case tree.DistanceTest(name):
             return Names(attributes=frozenset({name + LATITUDE, name + LONGITUDE}))
-        case tree.SequenceTest(steps):
-            return _merged(_names_of_events(step) for step in steps)
         case tree.AggregateTest(property=name, events=events, window=window):
             names = _names_of_events(events).merge(_names_of_window(window))
             return names.merge(Names(properties=frozenset({name})))
@@ -296,12 +292,9 @@ def names_of(question: tree.Question) -> Names:
             names = _names_of_events(events).merge(_names_of_window(window))
             return names if where is None else names.merge(names_of(where))
         case tree.RegularlyTest(events) | tree.StoppedTest(events) | tree.ResumedTest(events):
+            return _names_of_events(events)
         case tree.SequenceTest():
             return _names_of_steps(question)
-        case tree.AggregateTest(property=name, events=events):
-            return _names_of_events(events).merge(Names(properties=frozenset({name})))
-        case tree.Did(events) | tree.CountTest(events) | tree.OccurrenceTest(events=events):
-            return _names_of_events(events)
         case tree.ExpressionTest(left, _, right):
             return _names_of_expression(left).merge(_names_of_expression(right))
     return Names()

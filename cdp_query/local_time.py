@@ -22,9 +22,7 @@ def local_ms(times: I64, tz: ZoneInfo) -> I64:
     """What the clocks of a zone show at each instant, as milliseconds since 1970-01-01 on that clock: i64[n]."""
     if tz.key == "UTC" or not times.size:
         return times
-    changes = [change for year in _years(times) for change in _offsets_of_year(tz, year)]
-    years = np.unique(times.view("datetime64[ms]").astype("datetime64[Y]")).astype(np.int64) + _EPOCH_YEAR
-    changes = [change for year in years.tolist() for change in offsets_of_year(tz, year)]
+    changes = [change for year in _years(times) for change in offsets_of_year(tz, year)]
     starts: I64 = np.array([start for start, _ in changes], np.int64)
     offsets: I64 = np.array([offset for _, offset in changes], np.int64)
     local: I64 = times + offsets[np.searchsorted(starts, times, "right") - 1]

@@ -156,7 +156,7 @@ class Store:
         return any(worked)
 
     def settle(self) -> bool:
-        """Maintenance for times when nothing arrives: few chunks for queries, nothing left of erased profiles or free."""
+        """Maintenance for idle times: few chunks for queries, nothing left of erased profiles or free."""
         purged = [partition.purge() for partition in self.partitions.values()]
         worked = self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX) or any(purged)
         release_free_memory()

@@ -271,9 +271,6 @@ class _Shapes(lark.Transformer[Anything, Anything]):
     def quota(self, count: lark.Token, total: lark.Token) -> Anything:
         return syntax.QuotaSyntax(_integer(count), _integer(total), _place(count))
 
-    def chain(self, *events: Anything) -> Anything:
-        return syntax.ChainSyntax(events, events[0].place)
-
     def chain(self, first: Anything, *links: Anything) -> Anything:
         """Steps, and what stands between them behind `without`."""
         events, without = [first], list[tuple[int, syntax.EventSyntax]]()
