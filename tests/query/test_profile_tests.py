@@ -233,6 +233,8 @@ _PLANS: list[Record] = [
         ("was(missing(plan), from: 2026-03-02, to: 2026-03-03)", True),
         ("was(missing(plan), from: 2026-02-02, to: 2026-02-03)", False),
         ("was(missing(plan), before: 2026-01-01)", True),
+        ("was(missing(plan), from: 2026-01-01, to: 2026-01-02)", False),
+        ("was(missing(plan), from: 2025-12-31, to: 2026-01-02)", True),
         ('was(plan != "gold", from: 2026-03-02, to: 2026-03-03)', False),
         ('was(plan in ["gold", "silver"], last: 20d)', True),
         ('changed(plan, from: "free", to: "gold")', True),
