@@ -11,7 +11,7 @@ import grpc
 import pytest
 from cdp.v1 import query_pb2
 
-from cdp_query.errors import QueryCancelled, QueryError, QuerySyntaxError
+from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, Overloaded, ProfileNotFound, RequestInvalid, ShardUnavailable
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, PROFILE_EVENTS_MAX
@@ -336,7 +336,7 @@ def test_an_unknown_time_zone_is_refused_whatever_is_asked(cluster: LocalCluster
 
 
 def test_members_are_of_a_segment_only(cluster: LocalCluster) -> None:
-    with pytest.raises(RequestInvalid, match="segment"):
+    with pytest.raises(QueryInvalid, match="members of a segment"):
         cluster.members('funnel("View" -> "View")')
     with pytest.raises(QuerySyntaxError):
         cluster.members("")
