@@ -32,7 +32,13 @@ from cdp_router.limits import ROWS_BYTES_MAX
 from tests.e2e.processes import eventually, shard_process
 from tests.router.encodings import Sent, arrow_batch, arrow_table, fresh_batch_id, protobuf_batch
 
-SERVICES = ("cdp.v1.IngestService", "cdp.v1.QueryService", "cdp.v1.AdminService")
+SERVICES = (
+    "cdp.v1.IngestService",
+    "cdp.v1.QueryService",
+    "cdp.v1.ProofService",
+    "cdp.v1.SegmentService",
+    "cdp.v1.AdminService",
+)
 PAST_MS = 1_700_000_000_000
 
 
