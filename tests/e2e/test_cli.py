@@ -492,6 +492,8 @@ def test_retention_explains_what_it_cannot_do(address: str) -> None:
         (("x", "--days", "999999", "--yes"), "at most 366000"),
     ):
         assert message in cdp("retention", *arguments, "--address", address, code=None).stderr
+
+
 def test_a_question_is_asked_for_in_one_of_its_forms(write: Write) -> None:
     path = write("question.json", "{}")
     for arguments in (["query"], ["query", "everyone", "--tree", path], ["query", "--tree", path, "--cql", path]):
