@@ -3,6 +3,7 @@
 A base event (`event_name`, `from`, `to`, `event_properties`), `common_profile_properties.profile_fields`, and
 `did_all`, `did_any`, `did_none`, which may also stand in `advanced_query`, all hold together. Days are written as
 20260131 and both ends are included; `count` compares the number of events and never includes users without any.
+Where there is no base event, users with any event in the last 365 days are meant.
 What is not known is an error with its path, never left out.
 """
 
@@ -33,6 +34,7 @@ _ORDERINGS: Final = {
 }
 _COUNTS: Final = {**_ORDERINGS, "equals": tree.Op.EQ, "not_equals": tree.Op.NE}
 _OPERATORS: Final = ("equals", "not_equals", "contains", "does_not_contain", "exists", "does_not_exist", *_ORDERINGS)
+_DEFAULT_BASE: Final = tree.Duration(365, "d")  # where no base event is given: any event in this time
 _FLAGS: Final = {"True": True, "False": False}
 
 Test = Callable[[str, tree.Condition], tree.Node]
@@ -66,6 +68,8 @@ def import_cql(query: object) -> tree.Node:
             groups[key] = items
     for key, items in groups.items():
         parts.extend(_group(key, items))
+    if parts and "event_name" not in top:
+        parts.insert(0, tree.Not(tree.Inactive(_DEFAULT_BASE)))
     if not parts:
         _fail("the query", "says nothing; give event_name, common_profile_properties, did_all, did_any or did_none")
     return parts[0] if len(parts) == 1 else tree.All(tuple(parts))

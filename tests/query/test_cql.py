@@ -55,7 +55,7 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"did_all": [_event("App Launched"), _event("Charged", _field("Amount", "less_than", 100))]},
-        f'did("App Launched", {_WINDOW}) and did("Charged", Amount < 100, {_WINDOW})',
+        f'not inactive(365d) and did("App Launched", {_WINDOW}) and did("Charged", Amount < 100, {_WINDOW})',
     ),
     (
         {**_event("App Launched"), "advanced_query": {
@@ -64,8 +64,12 @@ CASES: list[tuple[dict[str, Any], str]] = [
         f' and not did("App Uninstalled", {_WINDOW})',
     ),
     (
+        {"common_profile_properties": {"profile_fields": [_field("plan", "equals", "gold")]}},
+        'not inactive(365d) and plan in ["gold"]',
+    ),
+    (
         {"did_none": [_event("A"), _event("B")]},
-        f'not (did("A", {_WINDOW}) or did("B", {_WINDOW}))',
+        f'not inactive(365d) and not (did("A", {_WINDOW}) or did("B", {_WINDOW}))',
     ),
     (
         {**_event("Charged"), "count": {"operator": "less_than", "value": 5}},
