@@ -7,7 +7,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast bench bench-m bench-l bench-shapes check format proto warm clean
+.PHONY: help setup demo test test-fast torture bench bench-m bench-l bench-shapes check format proto warm clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: warm ## Run all tests (minutes)
 
 test-fast: warm ## Run the tests of store and query layers only
 	$(PYTEST) -n 2 --dist loadfile tests/store tests/query
+
+torture: warm ## Crash schedules with new seeds for SECONDS (default 600)
+	$(BIN)/python -m tests.simulation --seconds $(or $(SECONDS),600)
 
 bench: $(BENCH_STAMP) warm ## Measure us and the peers at scale S (minutes)
 	$(BIN)/python -m benchmarks.run --scale S

@@ -24,6 +24,7 @@ PARTITIONS_DEFAULT: Final = 16
 PARTITIONS_MAX: Final = 1024
 QUERY_SECONDS_DEFAULT: Final = 30.0  # the deadline of a caller that gives none
 INGEST_SECONDS_DEFAULT: Final = 60.0
+SNAPSHOT_MINUTES_DEFAULT: Final = 15.0  # bounds the log a restart replays
 DEFAULT_PORT: Final = 7400
 
 assert COLUMNS_BYTES_MAX < LOG_RECORD_BYTES_MAX, "a batch of columns must fit one log record"

@@ -61,6 +61,17 @@ class ShardClient(Protocol):
     ) -> shard_pb2.ChangeRetentionResponse:
         """Change and read the rules of retention."""
 
+    async def read_digest(self, deadline: Deadline) -> shard_pb2.ReadDigestResponse:
+        """Read digests."""
+
+    async def take_snapshot(
+        self, request: shard_pb2.TakeSnapshotRequest, deadline: Deadline
+    ) -> shard_pb2.TakeSnapshotResponse:
+        """Write a snapshot."""
+
+    async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
+        """Check the files of all snapshots."""
+
     async def close(self) -> None:
         """Let go of the connection."""
 
@@ -109,6 +120,18 @@ class GrpcShardClient:
     ) -> shard_pb2.ChangeRetentionResponse:
         return await self._stub.ChangeRetention(request, timeout=deadline.remaining())
 
+    async def read_digest(self, deadline: Deadline) -> shard_pb2.ReadDigestResponse:
+        return await self._stub.ReadDigest(shard_pb2.ReadDigestRequest(), timeout=deadline.remaining())
+
+    async def take_snapshot(
+        self, request: shard_pb2.TakeSnapshotRequest, deadline: Deadline
+    ) -> shard_pb2.TakeSnapshotResponse:
+        return await self._stub.TakeSnapshot(request, timeout=deadline.remaining())
+
+    async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
+        request = shard_pb2.ShardServiceVerifySnapshotsRequest()
+        return await self._stub.VerifySnapshots(request, timeout=deadline.remaining())
+
     async def close(self) -> None:
         await self._channel.close()
 
@@ -154,6 +177,17 @@ class LocalShardClient:
         self, request: shard_pb2.ChangeRetentionRequest, deadline: Deadline
     ) -> shard_pb2.ChangeRetentionResponse:
         return await self._server.change_retention(request)
+
+    async def read_digest(self, deadline: Deadline) -> shard_pb2.ReadDigestResponse:
+        return await self._server.read_digest()
+
+    async def take_snapshot(
+        self, request: shard_pb2.TakeSnapshotRequest, deadline: Deadline
+    ) -> shard_pb2.TakeSnapshotResponse:
+        return await self._server.take_snapshot(request)
+
+    async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
+        return await self._server.verify_snapshots()
 
     async def close(self) -> None:
         await self._server.close()

@@ -30,13 +30,16 @@ from cdp_router.wire.partials import to_evaluation, to_names
 from cdp_router.wire.questions import from_question
 from cdp_router.wire.retention import latest, listed
 from cdp_router.wire.segments import from_segment
-from cdp_store.errors import StoreFailed
+from cdp_store.digest import digest
+from cdp_store.errors import SnapshotFailed, StoreFailed
 from cdp_store.ids import IDENTIFIER_KINDS, PartitionId, encode_identifier
 from cdp_store.limits import COMMIT_GROUP_BYTES_MAX, LOG_SYNC_INTERVAL_MS
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
 from cdp_store.seams import Clock, SystemClock
+from cdp_store.snapshot.keeper import copy_snapshot
+from cdp_store.snapshot.places import place_at
 from cdp_store.store import Delivery, Outcome, Store
 from cdp_store.view import PartitionView
 
@@ -76,6 +79,7 @@ class ShardServer:
         self._syncing: asyncio.Task[None] | None = None
         self._commit_thread = ThreadPoolExecutor(1, "commit")
         self._maintenance_thread = ThreadPoolExecutor(1, "maintain")
+        self._snapshot_thread = ThreadPoolExecutor(1, "snapshot")
         self._query_threads = ThreadPoolExecutor(query_threads, "query")
 
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
@@ -187,6 +191,70 @@ class ShardServer:
             whole = whole.merge(own)
         return shard_pb2.ReadSchemaResponse(names=to_names(whole))
 
+    async def read_digest(self) -> shard_pb2.ReadDigestResponse:
+        """Digest of each partition."""
+        return await self._in_query_thread(self._digest)
+
+    async def take_snapshot(self, request: shard_pb2.TakeSnapshotRequest) -> shard_pb2.TakeSnapshotResponse:
+        """Write a snapshot, and copy it if a destination is given; one at a time."""
+        work = partial(self._take_snapshot, request.destination)
+        snapshot = await asyncio.get_running_loop().run_in_executor(self._snapshot_thread, work)
+        return shard_pb2.TakeSnapshotResponse(snapshot=snapshot)
+
+    async def verify_snapshots(self) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
+        """Read every file of the snapshots."""
+        work = self._store.verify_snapshots
+        found = await asyncio.get_running_loop().run_in_executor(self._snapshot_thread, work)
+        shard = self._store.identity.shard
+        problems = [
+            admin_pb2.SnapshotProblem(shard=shard, number=each.number, file=each.file, problem=each.problem)
+            for each in found.problems
+        ]
+        result = admin_pb2.VerifySnapshotsResponse(
+            snapshots=found.snapshots, files=found.files, bytes=found.bytes, problems=problems
+        )
+        return shard_pb2.ShardServiceVerifySnapshotsResponse(result=result)
+
+    async def snapshot_every(self, seconds: float) -> None:
+        """Take a snapshot at intervals, whenever anything was logged since the last; runs until cancelled."""
+        taken = -1
+        while True:
+            await asyncio.sleep(seconds)
+            logged = sum(partition.sequence for partition in self._store.partitions.values())
+            if logged == taken:
+                continue
+            try:
+                await self.take_snapshot(shard_pb2.TakeSnapshotRequest())
+                taken = logged
+            except SnapshotFailed as error:
+                _LOG.error("%s; trying again in %g s", error, seconds)
+
+    def _digest(self) -> shard_pb2.ReadDigestResponse:
+        digests = list[admin_pb2.PartitionDigest]()
+        for number, partition in self._store.partitions.items():
+            view = partition.capture()
+            found = admin_pb2.PartitionDigest(partition=number, sequence=view.sequence, digest=str(digest(view)))
+            digests.append(found)
+        return shard_pb2.ReadDigestResponse(partitions=digests)
+
+    def _take_snapshot(self, destination: str) -> admin_pb2.ShardSnapshot:
+        started = monotonic_ms()
+        taken, removed = self._store.snapshot(self._clock.now_ms())
+        if destination:
+            target = place_at(destination, f"shard-{self._store.identity.shard}/snapshots")
+            copy_snapshot(self._store.snapshot_place, target, taken.number)
+        _LOG.info("snapshot %d: %d bytes in %d files", taken.number, taken.bytes_written, taken.files_written)
+        return admin_pb2.ShardSnapshot(
+            shard=self._store.identity.shard,
+            number=taken.number,
+            files_written=taken.files_written,
+            bytes_written=taken.bytes_written,
+            files_shared=taken.files_shared,
+            bytes_shared=taken.bytes_shared,
+            log_segments_removed=removed,
+            milliseconds=monotonic_ms() - started,
+        )
+
     async def close(self) -> None:
         """Finish what is being committed, then close the store."""
         for timer in (self._settling, self._next_retaining):
@@ -195,7 +263,7 @@ class ShardServer:
         for task in (self._committing, self._maintaining, self._syncing, self._retaining):
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
-        for threads in (self._commit_thread, self._maintenance_thread, self._query_threads):
+        for threads in (self._snapshot_thread, self._commit_thread, self._maintenance_thread, self._query_threads):
             threads.shutdown(wait=True)
         self._store.close()
 

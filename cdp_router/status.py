@@ -25,7 +25,15 @@ from cdp_router.errors import (
     ShardUnavailable,
     WrongCluster,
 )
-from cdp_store.errors import BatchMalformed, BatchTooLarge, StorageFull, StoreError, StoreFailed
+from cdp_store.errors import (
+    BatchMalformed,
+    BatchTooLarge,
+    SnapshotDamaged,
+    SnapshotFailed,
+    StorageFull,
+    StoreError,
+    StoreFailed,
+)
 
 DOMAIN: Final = "cdp.v1"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -72,6 +80,10 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.RESOURCE_EXHAUSTED, error, "STORAGE_FULL", _retry(_RETRY_STORAGE_MS))
         case StoreFailed():
             return _status(code_pb2.UNAVAILABLE, error, "STORE_FAILED", _retry(1000))
+        case SnapshotFailed():
+            return _status(code_pb2.FAILED_PRECONDITION, error, "SNAPSHOT_FAILED")
+        case SnapshotDamaged():
+            return _status(code_pb2.FAILED_PRECONDITION, error, "SNAPSHOT_DAMAGED")
         case BatchMalformed() | BatchTooLarge():
             return _status(code_pb2.INVALID_ARGUMENT, error, "BATCH_INVALID", _violation("batch", str(error)))
     return _status(code_pb2.INTERNAL, error, "INTERNAL")

@@ -6,6 +6,7 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -14,6 +15,8 @@ from cdp_store.errors import DirectoryDamaged, DirectoryMismatch
 from cdp_store.seams import OsFiles
 from cdp_store.shard_directory import ShardIdentity
 from cdp_store.whole_files import write_durably
+
+CLUSTER_NAME: Final = "cluster.json"
 
 
 class ClusterFile(msgspec.Struct, frozen=True):
@@ -50,7 +53,7 @@ class ClusterDirectory:
 
     @property
     def cluster_path(self) -> Path:
-        return self.path / "cluster.json"
+        return self.path / CLUSTER_NAME
 
     @property
     def segments_path(self) -> Path:

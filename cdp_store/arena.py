@@ -82,6 +82,20 @@ class StringArena:
             done = self._number(index, table, hashes, out, done, self._room())
         return out
 
+    def fill(self, offsets: AnyArray, data: U8) -> None:
+        """Take strings known to be distinct behind those there are; offsets u32 or i64 [n + 1], from 0."""
+        count, size = offsets.shape[0] - 1, self._bytes.count
+        if size + data.shape[0] > self._narrow_bytes_max and self._offsets.buffer.dtype != np.int64:
+            wide = Growable(np.int64, self._offsets.count + count)
+            wide.extend(self._offsets.filled())
+            self._offsets = wide
+        self._offsets.extend(offsets[1:].astype(np.int64) + size)
+        self._bytes.extend(data)
+        if len(self) > _fill_max(self._slots.shape[0]):
+            self._rebuild(len(self) * 5 // 4 + _SLOTS_MIN)
+        else:
+            self._rebuild(self._slots.shape[0])
+
     def get(self, entry: int) -> bytes:
         """Bytes of one entry."""
         offsets = self._offsets.filled()

@@ -1,8 +1,14 @@
-"""Which message ids and batch ids a partition has already taken, bounded in memory."""
+"""Which message ids and batch ids a partition has already taken, bounded in memory.
+
+An id is remembered for at least DEDUPE_WINDOW_MS or DEDUPE_IDS_PER_GENERATION further ids, whichever ends first. Time
+is that of the batches' receipt as logged, so that recovery remembers what the process before it did.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +16,7 @@ from cdp_store.arena import HashKey
 from cdp_store.arrays import U64, Bools
 from cdp_store.ids import SequenceNumber
 from cdp_store.kernels import hashing, tables
-from cdp_store.limits import BATCH_IDS_REMEMBERED, DEDUPE_IDS_PER_GENERATION
+from cdp_store.limits import BATCH_IDS_REMEMBERED, DEDUPE_IDS_PER_GENERATION, DEDUPE_WINDOW_MS
 from cdp_store.records import RecordBatch, Strings
 
 _TABLE_ROWS_MIN = 1024
@@ -19,9 +25,10 @@ _ID_BITS = 128  # a keyed hash this wide stands for the id: no two ids of a clus
 
 
 class _Generation:
-    """One growing hash set of 128-bit ids."""
+    """One growing hash set of 128-bit ids; `started_ms` is when its first id was received."""
 
-    def __init__(self) -> None:
+    def __init__(self, started_ms: int = 0) -> None:
+        self.started_ms = started_ms
         self.table: U64 = np.zeros((0, 2), np.uint64)  # many a set never holds an id
         self.count = 0
 
@@ -35,12 +42,27 @@ class _Generation:
         self.count += tables.insert_ids(self.table, high, low)
 
 
-class MessageIds:
-    """The last one to two generations of message ids; the older generation is dropped when the newer is full."""
+@dataclass(frozen=True, slots=True)
+class IdGeneration:
+    """A copy of one generation for a snapshot; `table` u64[capacity, 2], (0, 0) = free."""
 
-    def __init__(self, key: HashKey, capacity: int = DEDUPE_IDS_PER_GENERATION) -> None:
+    started_ms: int
+    table: U64
+
+    def ids(self) -> tuple[U64, U64]:
+        """(high, low) of the ids, in no order."""
+        kept = self.table[(self.table != 0).any(axis=1)]
+        return np.ascontiguousarray(kept[:, 0]), np.ascontiguousarray(kept[:, 1])
+
+
+class MessageIds:
+    """The last one to two generations of message ids; the older one is dropped when the newer is full or old."""
+
+    def __init__(
+        self, key: HashKey, capacity: int = DEDUPE_IDS_PER_GENERATION, window_ms: int = DEDUPE_WINDOW_MS
+    ) -> None:
         self._key = tuple(np.uint64(part) for part in key)
-        self._capacity = capacity
+        self._capacity, self._window_ms = capacity, window_ms
         self._older, self._newer = _Generation(), _Generation()
 
     def hash(self, ids: Strings) -> tuple[U64, U64]:
@@ -67,14 +89,31 @@ class MessageIds:
         tables.repeated_ids(high, low, out)
         return out
 
-    def add(self, high: U64, low: U64) -> None:
-        """Remember these ids."""
+    def add(self, high: U64, low: U64, received_ms: int = 0) -> None:
+        """Remember these ids, received at `received_ms`."""
         given = (high != 0) | (low != 0)
         if not given.any():
             return
-        if self._newer.count + int(given.sum()) > self._capacity and self._newer.count:
-            self._older, self._newer = self._newer, _Generation()
+        is_full = self._newer.count + int(given.sum()) > self._capacity
+        # One step at a time: a clock that jumps ahead makes us forget one generation, never both.
+        if self._newer.count and (is_full or received_ms - self._newer.started_ms > self._window_ms):
+            self._older, self._newer = self._newer, _Generation(received_ms)
+        elif not self._newer.count:
+            self._newer.started_ms = received_ms
         self._newer.add(high[given], low[given])
+
+    def generations(self) -> tuple[IdGeneration, ...]:
+        """All that is remembered, the older generation first."""
+        return tuple(
+            IdGeneration(each.started_ms, each.table.copy()) for each in (self._older, self._newer) if each.count
+        )
+
+    def remember(self, generations: Sequence[IdGeneration]) -> None:
+        """Take what `generations` gave, instead of what is remembered now."""
+        loaded = [_Generation(each.started_ms) for each in generations]
+        for generation, ids in zip(loaded, generations, strict=True):
+            generation.add(*ids.ids())
+        self._older, self._newer = [_Generation(), _Generation(), *loaded][-2:]
 
     @property
     def nbytes(self) -> int:
@@ -97,6 +136,7 @@ class BatchIds:
         if not batch_id:
             return
         self._known[batch_id] = sequence
+        self._known.move_to_end(batch_id)
         if len(self._known) > self._capacity:
             self._known.popitem(last=False)
 
@@ -104,3 +144,7 @@ class BatchIds:
     def nbytes(self) -> int:
         """Memory occupied, by what an entry was measured to take."""
         return len(self._known) * _BATCH_ID_BYTES
+
+    def items(self) -> list[tuple[bytes, SequenceNumber]]:
+        """All that is remembered, the oldest first."""
+        return list(self._known.items())

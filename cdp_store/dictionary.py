@@ -26,6 +26,11 @@ def scope_of(key: int, *, attribute: bool, is_list: bool) -> int:
     return key << 2 | attribute << 1 | is_list
 
 
+def scope_key(scope: int) -> tuple[int, bool, bool]:
+    """(property or attribute, is it an attribute, are these lists) of a scope."""
+    return scope >> 2, bool(scope & 2), bool(scope & 1)
+
+
 class StringDictionary:
     """An arena for each scope; a string's code is its entry number there, counting up from 0.
 
@@ -71,6 +76,11 @@ class StringDictionary:
         arrow_type = pa.large_binary() if offsets.dtype == np.int64 else pa.binary()
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
         return pa.chunked_array([pa.Array.from_buffers(arrow_type, offsets.shape[0] - 1, buffers)])
+
+    def fill(self, scope: int, offsets: AnyArray, data: U8) -> None:
+        """Take strings known to be distinct behind those of a scope; offsets u32 or i64 [n + 1], from 0."""
+        with self._lock:
+            self._arenas.setdefault(scope, StringArena(self._key)).fill(offsets, data)
 
     def get(self, scope: int, code: int) -> bytes:
         """Bytes of one code."""

@@ -5,6 +5,11 @@ StoreError
 +-- LogCorrupt           damage inside the log, not a torn tail
 +-- LogUnsupported       a log written by a newer version
 +-- RecordUnsupported    a log record of a kind this version does not know
++-- SnapshotDamaged      a file of a snapshot is missing or not what its manifest says
++-- SnapshotUnsupported  a snapshot written by a newer version
++-- SnapshotFailed       a snapshot could not be written or copied; the data and earlier snapshots are as they were
++-- NothingToRestore     a source without any usable snapshot
++-- DirectoryExists      a directory that would be overwritten
 +-- DirectoryInUse       another process owns this data directory
 +-- DirectoryMismatch    the directory was made with other settings
 +-- DirectoryDamaged     a file that describes the directory cannot be read
@@ -63,6 +68,50 @@ class RecordUnsupported(StoreError):
             "Start it with the version of the program that wrote it, or a newer one."
         )
         self.path, self.offset, self.kind = path, offset, kind
+
+
+class SnapshotDamaged(StoreError):
+    """A file of a snapshot cannot be used."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(f"snapshot file {file} is damaged: {problem}")
+        self.file, self.problem = file, problem
+
+
+class SnapshotUnsupported(StoreError):
+    """The snapshot carries a format version this program does not read."""
+
+    def __init__(self, file: str, version: int, supported: int) -> None:
+        super().__init__(
+            f"snapshot {file} has format version {version}; this program reads up to {supported}. "
+            "Use a newer version of the program."
+        )
+        self.file, self.version, self.supported = file, version, supported
+
+
+class SnapshotFailed(StoreError):
+    """A snapshot was not made; nothing else is touched by that."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(f"the snapshot was not made: {file}: {problem}. Data and earlier snapshots are as they were")
+        self.file, self.problem = file, problem
+
+
+class NothingToRestore(StoreError):
+    """A source of a restore has neither a snapshot that can be used nor a log."""
+
+    def __init__(self, source: str, shard: int, is_limited: bool) -> None:
+        which = " from before that instant" if is_limited else ""
+        super().__init__(f"{source} holds no whole snapshot of shard {shard}{which}, and no log")
+        self.source, self.shard = source, shard
+
+
+class DirectoryExists(StoreError):
+    """The directory holds something, and nobody said that it may be replaced."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is not empty; choose another directory, or give --overwrite to replace it")
+        self.path = path
 
 
 class DirectoryInUse(StoreError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Final
 
 from cdp_store.seams import AppendFile, OsFiles, UpdateFile
@@ -35,6 +36,7 @@ class FaultyFiles:
         self._durable = dict[Path, int]()  # bytes that survive a crash
         self._listed = set[Path]()  # files whose directory entry survives
         self._hidden = dict[Path, bytes]()  # durable content of files that were removed or replaced since
+        self._replaced = set[Path]()  # of the hidden ones, those whose name another file took
         self._overwritten = dict[Path, bytes]()  # durable content of files that were written in place since
         self.plan(*faults)
 
@@ -62,6 +64,7 @@ class FaultyFiles:
     def rename(self, source: Path, target: Path) -> None:
         self.strike("rename")
         self._hide(target)
+        self._replaced.add(target)
         self._real.rename(source, target)
         self._durable[target] = self._durable.pop(source)
         self._listed -= {source, target}
@@ -81,17 +84,28 @@ class FaultyFiles:
         self._listed.update(each for each in self._durable if each.parent == path)
         self._hidden = {each: content for each, content in self._hidden.items() if each.parent != path}
 
-    def crash(self) -> None:
-        """What a power loss leaves: synced bytes under names that were synced, and else what stood there before."""
+    def crash(self, chance: Random | None = None) -> None:
+        """What a power loss leaves: synced bytes under names that were synced, and else what stood there before.
+
+        With `chance`, any part of what was not synced may be there as well.
+        """
+
+        def survives() -> bool:
+            return chance is not None and chance.random() < 0.5
+
         for path, size in self._durable.items():
-            if path not in self._listed:
+            if path not in self._listed and not survives():
                 path.unlink()
-            else:
-                content = self._overwritten.get(path) or path.read_bytes()
-                path.write_bytes(content[:size])
+                continue
+            before = self._overwritten.get(path)
+            content = path.read_bytes() if before is None or survives() else before
+            path.write_bytes(content[:size] + _remains(content[size:], chance))
         for path, content in self._hidden.items():
-            path.write_bytes(content)
+            # A new name may have replaced the old one durably; a removal may be durable too.
+            if not path.exists() and (path in self._replaced or not survives()):
+                path.write_bytes(content)
         self._durable, self._listed, self._hidden, self._overwritten = {}, set(), {}, {}
+        self._replaced = set()
 
     def _know(self, path: Path) -> None:
         """A file that was there before us is durable as it is."""
@@ -137,6 +151,17 @@ class FaultyFiles:
     def cut(self, path: Path, size: int) -> None:
         """A file was truncated; durable bytes beyond are gone in any case."""
         self._durable[path] = min(self._durable[path], size)
+
+
+def _remains(unsynced: bytes, chance: Random | None) -> bytes:
+    """What is left of bytes that were written and not synced: some first part, perhaps with holes of zeros."""
+    if chance is None or not unsynced:
+        return b""
+    kept = bytearray(unsynced[: chance.randint(0, len(unsynced))])
+    if kept and chance.random() < 0.3:
+        start = chance.randrange(len(kept))
+        kept[start : start + 512] = bytes(len(kept[start : start + 512]))
+    return bytes(kept)
 
 
 class _FaultyFile:

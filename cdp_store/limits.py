@@ -62,8 +62,16 @@ COMMIT_GROUP_BYTES_MAX: Final = 64 * MIB
 LOG_RESERVE_BYTES: Final = 8 * MIB  # held back for records that free space or must be taken whatever the disk says
 LOG_SYNC_INTERVAL_MS: Final = 100  # in the mode that acks before it syncs: what a power loss may take
 
-# Message ids remembered per partition: two generations of this many.
+# Snapshots.
+SNAPSHOTS_KEPT: Final = 2
+SNAPSHOT_FILE_CELLS_MAX: Final = 1 << 24  # rows x columns of one file: what writing one may cost in memory, x 9 bytes
+SNAPSHOT_ROW_GROUP_ROWS: Final = 1 << 20
+SNAPSHOT_SMALL_FILE_ROWS: Final = 1 << 16
+SNAPSHOT_SMALL_FILES_MAX: Final = 8  # per partition and kind; more are written anew as one
+
+# Message ids remembered per partition: two generations of this many, or of this time where fewer come.
 DEDUPE_IDS_PER_GENERATION: Final = 1 << 20
+DEDUPE_WINDOW_MS: Final = 7 * DAY_MS  # phones that were offline send late
 BATCH_IDS_REMEMBERED: Final = 1 << 16
 
 assert BUCKET_MS < 1 << 32, "a time inside its bucket must fit u32 milliseconds"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cdp_store.arena import HashKey, StringArena, hash_strings
-from cdp_store.arrays import I64, U16, U32
+from cdp_store.arrays import I64, U8, U16, U32, AnyArray
 from cdp_store.arrivals import code_strings, number_names, tell_apart
 from cdp_store.attributes import AttributeColumn, Versions
 from cdp_store.buckets import BucketNumbers
@@ -36,6 +36,28 @@ class Parts:
     events: Mapping[int, Chunks]
     changes: Mapping[int, Chunks]
     dictionary: StringDictionary
+    summaries: Mapping[int, Summary]
+    retention_days: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryParts:
+    """What a partition's memory is made of again: row-ordered identifiers and creation times, strings by scope in
+    code order, and chunks by name, each name's in the order of `EventsReading.chunks`.
+
+    Strings come as (offsets from 0 u32 or i64 [n + 1], bytes); created i64[rows]; names in order of their numbers.
+    """
+
+    sequence: SequenceNumber
+    received_ms: int
+    event_names: Sequence[str]
+    property_names: Sequence[str]
+    attribute_names: Sequence[str]
+    identifiers: Iterable[tuple[AnyArray, U8]]
+    created: I64
+    strings: Iterable[tuple[int, AnyArray, U8]]
+    events: Mapping[int, Chunks]
+    changes: Mapping[int, Chunks]
     summaries: Mapping[int, Summary]
     retention_days: Mapping[str, int]
 
@@ -138,6 +160,21 @@ class PartitionMemory:
             if first_ms is not None and first_ms < cutoff_ms and cutoff_ms >= TIME_MIN_MS:
                 cutoffs[name] = cutoff_ms
         return cutoffs
+
+    def load(self, parts: MemoryParts) -> None:
+        """Hold these parts; only for a memory that holds nothing yet. Attributes follow from their versions."""
+        assert len(self) == 0, "parts are loaded into an empty memory"
+        self.schema.events.load(parts.event_names)
+        self.schema.properties.load(parts.property_names)
+        self.schema.attributes.load(parts.attribute_names)
+        for offsets, data in parts.identifiers:
+            self._identifiers.fill(offsets, data)
+        for scope, offsets, data in parts.strings:
+            self._dictionary.fill(scope, offsets, data)
+        self.events.load(parts.events)
+        self._restore_changes(parts.changes, parts.created)
+        self.summaries, self.retention_days = dict(parts.summaries), dict(parts.retention_days)
+        self.sequence = parts.sequence
 
     def capture(self) -> PartitionView:
         """A stable reading of everything."""

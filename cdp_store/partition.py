@@ -12,13 +12,13 @@ import numpy as np
 from cdp_store.arena import HashKey
 from cdp_store.arrays import Bools
 from cdp_store.controls import Retention
-from cdp_store.dedupe import BatchIds, MessageIds
+from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.kernels import names
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DELTA_EVENTS_MAX
-from cdp_store.memory import PartitionMemory
+from cdp_store.memory import MemoryParts, PartitionMemory
 from cdp_store.purging import purged
 from cdp_store.records import ATTRIBUTES, RecordBatch
 from cdp_store.validate import validate
@@ -60,6 +60,22 @@ class PartitionStatus:
 Change = Callable[[PartitionMemory], object]
 
 
+@dataclass(frozen=True, slots=True)
+class PartitionExport:
+    """A partition at one position of the log, as a snapshot keeps it.
+
+    As long as `lineage` is the same and not negative, rows, names and codes mean what they meant before, and only new
+    ones came.
+    """
+
+    view: PartitionView
+    lineage: int
+    received_ms: int
+    retention_days: Mapping[str, int]
+    ids: tuple[IdGeneration, ...]
+    batches: tuple[tuple[bytes, SequenceNumber], ...]
+
+
 class Partition:
     """One partition's memory and the ids it has taken, behind one lock."""
 
@@ -69,6 +85,8 @@ class Partition:
         self._memory = PartitionMemory(key, layout)
         self._message_ids = MessageIds(key)
         self._batch_ids = BatchIds()
+        self._received_ms = 0
+        self._lineage = 0  # raised when rows, codes or strings get other numbers
         self._lock = threading.Lock()
         self._layout = layout
         self._meanwhile: list[Change] | None = None  # what is applied while a purge runs, for its result
@@ -105,8 +123,9 @@ class Partition:
             if self._meanwhile is not None:
                 self._meanwhile.append(lambda memory: memory.apply(batch, sequence))
             self._memory.apply(batch, sequence)
-            self._message_ids.add(high, low)
+            self._message_ids.add(high, low, batch.received_ms)
             self._batch_ids.add(batch.batch_id, sequence)
+            self._received_ms = max(self._received_ms, batch.received_ms)
 
     def pass_over(self, sequence: SequenceNumber) -> None:
         """Go on behind `sequence`, because what was logged up to it is lost."""
@@ -160,6 +179,7 @@ class Partition:
             with self._lock:
                 _apply_all([*late, *self._meanwhile], memory)
                 self._memory = memory
+                self._lineage += 1
         finally:
             self._meanwhile = None
         return True
@@ -168,6 +188,26 @@ class Partition:
         """A stable reading."""
         with self._lock:
             return self._memory.capture()
+
+    def export(self) -> PartitionExport:
+        """Everything a snapshot keeps, at one position of the log; nothing of erased profiles is in it."""
+        with self._lock:
+            memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
+            view, rules, erased = memory.capture(), dict(memory.retention_days), memory.erased_count
+            ids, batches = self._message_ids.generations(), tuple(self._batch_ids.items())
+        if erased:
+            # Rows get other numbers in the copy: nothing of it can be shared with any other snapshot.
+            view, lineage = purged(view, rules, self._key, self._layout).capture(), -1
+        return PartitionExport(view, lineage, received_ms, rules, ids, batches)
+
+    def load(self, parts: MemoryParts, ids: Sequence[IdGeneration], batches: Iterable[tuple[bytes, int]]) -> None:
+        """Hold what a snapshot kept; for a partition that is empty."""
+        with self._lock:
+            self._memory.load(parts)
+            self._message_ids.remember(ids)
+            for batch_id, sequence in batches:
+                self._batch_ids.add(batch_id, SequenceNumber(sequence))
+            self._received_ms = parts.received_ms
 
     def locate(self, identifiers: Sequence[bytes]) -> tuple[PartitionView, list[int | None]]:
         """A stable reading, and in it the row of each encoded identifier, or None."""

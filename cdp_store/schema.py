@@ -45,6 +45,10 @@ class NameTable:
         """Id of a known name."""
         return self._ids.get(name)
 
+    def load(self, names: Iterable[str]) -> None:
+        """Number these names from 0 and forget others."""
+        self._ids, self._shared = {name: number for number, name in enumerate(names)}, False
+
     def capture(self) -> Mapping[str, int]:
         """Name -> id as of now; later names do not show in it."""
         self._shared = True

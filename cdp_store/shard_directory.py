@@ -26,6 +26,11 @@ def log_path(directory: Path) -> Path:
     return directory / "log"
 
 
+def snapshots_path(directory: Path) -> Path:
+    """Where the snapshots of a shard lie."""
+    return directory / "snapshots"
+
+
 def lock_directory(directory: Path) -> int:
     """Descriptor that holds the lock of a directory until it is closed; DirectoryInUse when another holds it."""
     directory.mkdir(parents=True, exist_ok=True)

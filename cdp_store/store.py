@@ -11,13 +11,11 @@ from cdp_store.arena import HashKey
 from cdp_store.controls import (
     Erasure,
     Retention,
-    decode_erasure,
-    decode_retention,
     encode_erasure,
     encode_retention,
 )
 from cdp_store.dedupe import MessageIds
-from cdp_store.errors import BatchTooLarge, StoreError
+from cdp_store.errors import BatchTooLarge, LogCorrupt, StoreError
 from cdp_store.heap import release_free_memory
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
@@ -27,14 +25,18 @@ from cdp_store.limits import (
     IDLE_BUCKET_CHUNKS_MAX,
     IDLE_DELTA_EVENTS_MAX,
     LOG_RECORD_BYTES_MAX,
+    LOG_SEGMENT_BYTES,
 )
 from cdp_store.log.format import LogEntry, LogRecord, RecordKind
 from cdp_store.log.local import LocalLog
 from cdp_store.log.sync_mode import SyncMode
+from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition, Rejection
-from cdp_store.records import RecordBatch, decode_batch, encode_batch
+from cdp_store.records import RecordBatch, encode_batch
 from cdp_store.seams import Files
-from cdp_store.shard_directory import ShardIdentity, check_identity, lock_directory, log_path
+from cdp_store.shard_directory import ShardIdentity, check_identity, lock_directory, log_path, snapshots_path
+from cdp_store.snapshot.keeper import ShardSnapshots, Taken, Verification
+from cdp_store.snapshot.places import LocalPlace
 
 Progress = Callable[[int, int], None]
 
@@ -55,6 +57,14 @@ class Outcome:
     accepted: int
     duplicates: int
     rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How a start went: bytes of a torn write cut off the log, and damaged snapshots that were passed over."""
+
+    bytes_cut: int
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +96,38 @@ class Store:
         except StoreError:
             os.close(self._lock_descriptor)
             raise
-        self.partitions = {PartitionId(number): Partition(PartitionId(number), key) for number in identity.partitions}
+        self._key = key
+        self.partitions = self._empty_partitions()
         log_path(directory).mkdir(exist_ok=True)
+        snapshots_path(directory).mkdir(exist_ok=True)
         files.sync_directory(directory)
-        self._log = LocalLog(log_path(directory), files, mode=sync_mode)
+        self._log = LocalLog(log_path(directory), files, LOG_SEGMENT_BYTES, sync_mode)
+        self.snapshot_place = LocalPlace(snapshots_path(directory), files)
+        self._snapshots = ShardSnapshots(self.snapshot_place, identity.cluster)
 
-    def recover(self, progress: Progress) -> int:
-        """Replay the log into memory; must run before the first commit. Returns the torn bytes cut off."""
-        return self._log.replay(self._replay, progress)
+    def recover(self, progress: Progress) -> Recovery:
+        """Load the newest whole snapshot and replay the log behind it; must run before the first commit."""
+        self.partitions, problems = self._snapshots.load(self._empty_partitions)
+        start = {number: partition.sequence for number, partition in self.partitions.items()}
+        try:
+            cut = self._log.replay(self._replay, progress, start)
+        except LogCorrupt as error:
+            if not problems:
+                raise
+            raise LogCorrupt(error.path, error.offset, f"{error.reason}; and {'; '.join(problems)}") from error
+        return Recovery(cut, tuple(problems))
+
+    def snapshot(self, taken_ms: int) -> tuple[Taken, int]:
+        """Write a snapshot beside reads and writes, one caller at a time; what it cost, and log segments removed.
+
+        Raises SnapshotFailed when it could not be written.
+        """
+        taken = self._snapshots.take(self.partitions, taken_ms)
+        return taken, self._log.trim(taken.needed)
+
+    def verify_snapshots(self) -> Verification:
+        """Read every file of the snapshots, loading nothing; not beside `snapshot`."""
+        return self._snapshots.verify()
 
     def commit(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Log a group with one sync, then apply it; outcomes in the order of the deliveries.
@@ -171,6 +205,9 @@ class Store:
         self._log.close()
         os.close(self._lock_descriptor)
 
+    def _empty_partitions(self) -> dict[PartitionId, Partition]:
+        return {PartitionId(number): Partition(PartitionId(number), self._key) for number in self.identity.partitions}
+
     def _admit(self, deliveries: Iterable[Delivery]) -> tuple[list[Outcome], list[_Pending]]:
         outcomes, pending = list[Outcome](), list[_Pending]()
         ids = dict[PartitionId, MessageIds]()
@@ -197,15 +234,7 @@ class Store:
 
     def _replay(self, record: LogRecord) -> None:
         partition = self.partitions[record.partition]
-        match record.kind:
-            case RecordKind.BATCH:
-                partition.apply(decode_batch(record.payload), record.sequence)
-            case RecordKind.ERASE:
-                partition.erase(decode_erasure(record.payload).identifiers, record.sequence)
-            case RecordKind.RETENTION:
-                partition.retain(decode_retention(record.payload), record.sequence)
-            case RecordKind.LOST:
-                partition.pass_over(record.sequence)
+        apply_logged(partition, Logged.decode(record))
         partition.maintain()
 
 

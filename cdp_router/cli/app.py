@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from cdp_router.cli import erase, explain_user, ingest, log, profile, query, retention, segment, status, up, warm
+from cdp_router.cli import (
+    erase,
+    explain_user,
+    ingest,
+    log,
+    profile,
+    query,
+    restore,
+    retention,
+    segment,
+    snapshots,
+    status,
+    up,
+    warm,
+)
 
 app = typer.Typer(
     name="cdp",
@@ -42,6 +56,10 @@ app.command("profile")(profile.profile)
 app.command("erase")(erase.erase)
 app.command("retention")(retention.retention)
 app.command("status")(status.status)
+app.command("snapshot")(snapshots.snapshot)
+app.command("restore")(restore.restore)
+app.command("verify")(snapshots.verify)
+app.command("digest")(snapshots.digest)
 app.command("warm")(warm.warm)
 app.add_typer(segment.segment)
 app.add_typer(log.log)

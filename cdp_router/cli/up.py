@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cdp_router.cli.console import OUT, fail
 from cdp_router.cli.warm import warm_with_progress
-from cdp_router.limits import DEFAULT_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX
+from cdp_router.limits import DEFAULT_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX, SNAPSHOT_MINUTES_DEFAULT
 from cdp_store.log.sync_mode import SyncMode
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ def up(
             "[default: the shards share four fifths of what there is]",
         ),
     ] = None,
+    snapshot_minutes: Annotated[
+        float, typer.Option("--snapshot-every", min=0, help="Minutes between snapshots; 0 takes none on its own.")
+    ] = SNAPSHOT_MINUTES_DEFAULT,
     salvage: Annotated[
         bool, typer.Option("--salvage", help="First set aside what is damaged in the logs, and go on without it.")
     ] = False,
@@ -64,7 +67,7 @@ def up(
     if salvage:
         _salvage(directory, count)
     warm_with_progress()
-    options = ["--log-sync", log_sync.value]
+    options = ["--log-sync", log_sync.value, "--snapshot-every", str(snapshot_minutes)]
     if memory_mib is not None:
         options += ["--memory-mib", str(memory_mib)]
     supervisor = Supervisor(directory, cluster, host, port, lambda line: OUT.print(line, soft_wrap=True), options)

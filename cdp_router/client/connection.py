@@ -175,6 +175,20 @@ class Client:
         request = admin_pb2.SetRetentionRequest(rule=rule)
         return self._translated(lambda: self._admin.SetRetention(request, timeout=timeout_seconds))
 
+    def digest(self, timeout_seconds: float = 3600.0) -> admin_pb2.GetDigestResponse:
+        """Read the digest of all data."""
+        return self._translated(lambda: self._admin.GetDigest(admin_pb2.GetDigestRequest(), timeout=timeout_seconds))
+
+    def snapshot(self, destination: str = "", timeout_seconds: float = 3600.0) -> admin_pb2.CreateSnapshotResponse:
+        """Have every shard write a snapshot, and copy it to a path or URI if one is given; wait for it."""
+        request = admin_pb2.CreateSnapshotRequest(destination=destination)
+        return self._translated(lambda: self._admin.CreateSnapshot(request, timeout=timeout_seconds))
+
+    def verify(self, timeout_seconds: float = 3600.0) -> admin_pb2.VerifySnapshotsResponse:
+        """Have every shard check the files of its snapshots."""
+        request = admin_pb2.VerifySnapshotsRequest()
+        return self._translated(lambda: self._admin.VerifySnapshots(request, timeout=timeout_seconds))
+
     def _retried(self, call: Callable[[], Response], give_up_seconds: float) -> Response:
         give_up_at, wait = time.monotonic() + give_up_seconds, 0.05
         while True:

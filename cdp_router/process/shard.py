@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import sys
 import time
@@ -30,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 
 async def _serve(
-    directory: ClusterDirectory, shard: int, address: str, sync_mode: SyncMode, memory_mib: int | None
+    directory: ClusterDirectory, shard: int, address: str, sync_mode: SyncMode, memory_mib: int | None, minutes: float
 ) -> None:
     warm_kernels()
     cluster = directory.load()
@@ -47,8 +48,11 @@ async def _serve(
     server = ShardServer(store, fail, budget=budget)
     server.settle_soon()
     server.retain_hourly()
+    snapshots = asyncio.create_task(server.snapshot_every(minutes * 60)) if minutes else None
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
     await serving.run(address)
+    if snapshots is not None:
+        snapshots.cancel()
     await server.close()
     if failures:
         sys.exit(EXIT_STORE_FAILED)
@@ -63,8 +67,11 @@ def _recover(store: Store, shard: int) -> None:
             told = time.monotonic()
             report(Report("progress", f"shard {shard}: log replay {done * 100 // max(total, 1)} %"))
 
-    cut = store.recover(progress)
-    if cut:
+    recovery = store.recover(progress)
+    for problem in recovery.problems:
+        _LOG.warning("%s; an older snapshot and more of the log were used instead", problem)
+    if recovery.bytes_cut:
+        cut = recovery.bytes_cut
         _LOG.warning("cut %d bytes of a torn write off the log's end; they were never acknowledged", cut)
     _LOG.info("recovered in %.2f s", time.monotonic() - started)
 
@@ -77,12 +84,13 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1:0")
     parser.add_argument("--log-sync", type=SyncMode, default=SyncMode.ALWAYS)
     parser.add_argument("--memory-mib", type=int, help="above nine tenths of it, new data is refused")
+    parser.add_argument("--snapshot-every", type=float, default=0.0, help="minutes; 0 = never")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         directory = ClusterDirectory(arguments.data)
         serving = partial(_serve, directory, arguments.shard, arguments.address, arguments.log_sync)
-        run_process(lambda: serving(arguments.memory_mib))
+        run_process(lambda: serving(arguments.memory_mib, arguments.snapshot_every))
     except (StoreError, RouterError, OSError) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from importlib import metadata
 
-from cdp.v1 import admin_pb2, admin_pb2_grpc
+import msgspec
+from cdp.v1 import admin_pb2, admin_pb2_grpc, shard_pb2
 
 from cdp_query.bind import Names
 from cdp_router.deadline import Deadline
@@ -15,9 +17,12 @@ from cdp_router.retention import get_retention, set_retention
 from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
 from cdp_router.status import Context, unary
-from cdp_router.topology import ClusterFile
+from cdp_router.topology import CLUSTER_NAME, ClusterFile
 from cdp_router.wire.partials import from_names
+from cdp_store.digest import Digest
+from cdp_store.snapshot.places import place_at
 
+_LONG_SECONDS = 3600.0  # what reads or writes everything; the shards go on answering meanwhile
 _STATUS_SECONDS = 5.0  # a status must come back soon, above all when a shard hangs
 
 
@@ -84,3 +89,49 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """Change how long events are kept."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
         return await set_retention(request.rule, self._cluster, self._shards, deadline)
+
+    @unary
+    async def GetDigest(self, request: admin_pb2.GetDigestRequest, context: Context) -> admin_pb2.GetDigestResponse:
+        """Digest the data; all shards must answer."""
+        gathered = await scatter(self._numbered(), lambda _, shard: shard.read_digest(_long(context)))
+        partitions = [
+            each for answer in gathered.complete(self._cluster, self._shards).values() for each in answer.partitions
+        ]
+        total = sum((Digest.parse(each.digest) for each in partitions), Digest())
+        partitions.sort(key=lambda each: each.partition)
+        return admin_pb2.GetDigestResponse(digest=str(total), partitions=partitions)
+
+    @unary
+    async def CreateSnapshot(
+        self, request: admin_pb2.CreateSnapshotRequest, context: Context
+    ) -> admin_pb2.CreateSnapshotResponse:
+        """Have every shard write a snapshot."""
+        order = shard_pb2.TakeSnapshotRequest(destination=request.destination)
+        gathered = await scatter(self._numbered(), lambda _, shard: shard.take_snapshot(order, _long(context)))
+        answers = gathered.complete(self._cluster, self._shards).values()
+        if request.destination:
+            copied = msgspec.json.encode(self._cluster)
+            place = place_at(request.destination)
+            await asyncio.get_running_loop().run_in_executor(None, place.publish, CLUSTER_NAME, copied)
+        return admin_pb2.CreateSnapshotResponse(shards=[answer.snapshot for answer in answers])
+
+    @unary
+    async def VerifySnapshots(
+        self, request: admin_pb2.VerifySnapshotsRequest, context: Context
+    ) -> admin_pb2.VerifySnapshotsResponse:
+        """Have every shard check the files of its snapshots."""
+        gathered = await scatter(self._numbered(), lambda _, shard: shard.verify_snapshots(_long(context)))
+        results = [answer.result for answer in gathered.complete(self._cluster, self._shards).values()]
+        return admin_pb2.VerifySnapshotsResponse(
+            snapshots=sum(result.snapshots for result in results),
+            files=sum(result.files for result in results),
+            bytes=sum(result.bytes for result in results),
+            problems=[problem for result in results for problem in result.problems],
+        )
+
+    def _numbered(self) -> dict[int, ShardClient]:
+        return dict(enumerate(self._shards))
+
+
+def _long(context: Context) -> Deadline:
+    return Deadline.after(context.time_remaining(), _LONG_SECONDS)

@@ -72,6 +72,25 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         """Change and read the rules of retention."""
         return await self._server.change_retention(request)
 
+    @unary
+    async def ReadDigest(self, request: shard_pb2.ReadDigestRequest, context: Context) -> shard_pb2.ReadDigestResponse:
+        """Report digests."""
+        return await self._server.read_digest()
+
+    @unary
+    async def TakeSnapshot(
+        self, request: shard_pb2.TakeSnapshotRequest, context: Context
+    ) -> shard_pb2.TakeSnapshotResponse:
+        """Write a snapshot."""
+        return await self._server.take_snapshot(request)
+
+    @unary
+    async def VerifySnapshots(
+        self, request: shard_pb2.ShardServiceVerifySnapshotsRequest, context: Context
+    ) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
+        """Check the files of all snapshots."""
+        return await self._server.verify_snapshots()
+
 
 def _deadline(context: Context) -> Deadline:
     return Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)

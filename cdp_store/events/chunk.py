@@ -15,7 +15,7 @@ from cdp_store.values import Kind
 ColumnKey = tuple[int, Kind]  # (property id, kind)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class EventChunk:
     """Events sorted by (row, time), stable in arrival; the events of one row are a run.
 

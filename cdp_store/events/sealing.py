@@ -108,6 +108,11 @@ def _narrowed_times(times: I64) -> AnyArray:
     return times.astype(np.uint32) if int(times.max()) <= _U32_MAX else times
 
 
+def chunk_in_order(rows: U32, times: I64, columns: Iterable[WideColumn]) -> EventChunk:
+    """A chunk of events that are sorted by (row, time) already; rows u32[n], times i64[n]."""
+    return _chunk(int(times.min()) // BUCKET_MS, rows, times, columns, slice(0, rows.shape[0]))
+
+
 def _narrowed(columns: Iterable[WideColumn], part: slice) -> Iterator[tuple[ColumnKey, EventColumn]]:
     for key, raws, present in columns:
         inside = None if present is None else present[part]

@@ -70,6 +70,10 @@ class EventTables:
         """Add arrived events to the delta."""
         self._delta.append(events)
 
+    def load(self, sealed: Mapping[int, Chunks]) -> None:
+        """Hold these chunks by name, each name's in the order of `EventsReading.chunks`, and nothing else."""
+        self._sealed, self._delta = dict(sealed), EventDelta(self._delta.layout)
+
     def capture(self) -> EventsReading:
         """A reading that later writes, seals and compactions leave alone."""
         return EventsReading(self._sealed, self._delta.reading())

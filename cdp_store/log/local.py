@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,19 +18,24 @@ from cdp_store.log.format import (
     VERSION,
     LogEntry,
     LogRecord,
-    RecordKind,
     encode_file_header,
     encode_record,
 )
 from cdp_store.log.position import Position, PositionFile, read_position, reset_position
-from cdp_store.log.reader import durable_position, finished_segments, number_of, read_header, read_segment
+from cdp_store.log.reader import (
+    Positions,
+    RecordOrder,
+    durable_position,
+    finished_segments,
+    number_of,
+    read_header,
+    read_segment,
+)
 from cdp_store.log.reserve import Reserve
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.seams import AppendFile, Files
 
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-Positions = Mapping[PartitionId, SequenceNumber]
 
 
 @dataclass(slots=True)
@@ -74,7 +79,7 @@ class LocalLog:
         position = durable_position(self._directory)
         paths = finished_segments(self._directory, position)
         total, done, cut = sum(path.stat().st_size for path in paths), 0, 0
-        order = _Order(start or {})
+        order = RecordOrder(start or {})
         for path in paths:
             last, offset, segment = path is paths[-1], FILE_HEADER_BYTES, _Segment(path)
             for record in read_segment(path, last=last, position=position):
@@ -235,25 +240,6 @@ class LocalLog:
         self._file.sync()
         self._size = self._synced = good
         return size - good
-
-
-class _Order:
-    """Checks that each partition's records go on without a gap, and tells which lie behind the start."""
-
-    def __init__(self, start: Positions) -> None:
-        self._start = start
-        self._next = dict[PartitionId, int]()
-
-    def is_new(self, path: Path, offset: int, record: LogRecord) -> bool:
-        partition, start = record.partition, self._start.get(record.partition, 0)
-        wanted = self._next.get(partition)
-        fits = record.sequence <= start + 1 if wanted is None else record.sequence == wanted
-        # A record of kind LOST stands for all numbers up to its own.
-        if not fits and not (record.kind == RecordKind.LOST and record.sequence >= (wanted or 1)):
-            reason = f"partition {partition} goes on with sequence {record.sequence} instead of {wanted or start + 1}"
-            raise LogCorrupt(path, offset, reason)
-        self._next[partition] = record.sequence + 1
-        return record.sequence > start
 
 
 def _taken(take: Callable[[LogRecord], None], path: Path, offset: int, record: LogRecord) -> None:

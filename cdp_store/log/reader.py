@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from cdp_store.errors import LogCorrupt, LogUnsupported, RecordUnsupported
+from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.log.format import (
     FILE_HEADER_BYTES,
     SEGMENT_SUFFIX,
@@ -19,6 +20,8 @@ from cdp_store.log.format import (
     synced_behind,
 )
 from cdp_store.log.position import POSITION_NAME, Position, read_position
+
+Positions = Mapping[PartitionId, SequenceNumber]
 
 _KINDS: Final = frozenset(RecordKind)
 
@@ -101,3 +104,35 @@ def read_segment(path: Path, *, last: bool, position: Position) -> Iterator[LogR
         offset = record.end
     if offset < durable:
         raise LogCorrupt(path, offset, f"it ends here, but {durable} bytes were durable")
+
+
+def read_records(directory: Path, start: Positions) -> Iterator[LogRecord]:
+    """Every record of a log behind `start`, oldest first; changes nothing, a torn tail ends it."""
+    position, order = durable_position(directory), RecordOrder(start)
+    paths = finished_segments(directory, position)
+    for path in paths:
+        offset = FILE_HEADER_BYTES
+        for record in read_segment(path, last=path is paths[-1], position=position):
+            if order.is_new(path, offset, record):
+                yield record
+            offset = record.end
+
+
+class RecordOrder:
+    """Checks that each partition's records go on without a gap, and tells which lie behind the start."""
+
+    def __init__(self, start: Positions) -> None:
+        self._start = start
+        self._next = dict[PartitionId, int]()
+
+    def is_new(self, path: Path, offset: int, record: LogRecord) -> bool:
+        partition, start = record.partition, self._start.get(record.partition, 0)
+        wanted = self._next.get(partition)
+        # Up to the start, a snapshot holds what the log may have lost before it was synced.
+        fits = record.sequence == wanted or (wanted or 0) <= record.sequence <= start + 1
+        # A record of kind LOST stands for all numbers up to its own.
+        if not fits and not (record.kind == RecordKind.LOST and record.sequence >= (wanted or 1)):
+            reason = f"partition {partition} goes on with sequence {record.sequence} instead of {wanted or start + 1}"
+            raise LogCorrupt(path, offset, reason)
+        self._next[partition] = record.sequence + 1
+        return record.sequence > start

@@ -21,9 +21,8 @@ from cdp_store.log.format import (
     encode_record,
     next_record,
 )
-from cdp_store.log.local import Positions
 from cdp_store.log.position import Position, read_position, reset_position
-from cdp_store.log.reader import number_of, segments
+from cdp_store.log.reader import Positions, number_of, segments
 from cdp_store.seams import Files
 from cdp_store.whole_files import write_durably
 

@@ -262,3 +262,34 @@ def test_row_03_a_damaged_log_is_refused_and_salvaged_when_told(tmp_path: Path) 
             again = [client.ingest(_batch(number)) for number in range(4)]
             assert sum(result.accepted for result in again) == hit["events"]
             _check_exact(client, 4)
+
+
+def test_row_01_and_05_a_cluster_starts_from_its_snapshots_and_says_when_one_is_damaged(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    with running_cluster(data) as address, Client(address) as client:
+        sender = Sender(address)
+        with sender.sending():
+            sender.await_more(10)
+            said = cdp("snapshot", "--address", address, "--to", copy).stdout
+            assert said.count("MB") == 4
+            sender.await_more(5)
+            kill(shard_process(data, 0))
+            sender.await_more(10)
+        _await_whole(client)
+        cdp("snapshot", "--address", address)
+        client.ingest(_batch(sender.acked))
+        _check_exact(client, sender.acked + 1)
+        before = cdp("digest", "--address", address).stdout
+        assert "0 problems" in cdp("verify", "--address", address).stdout
+        assert "0 problems" in cdp("verify", "--from", copy).stdout
+        victim = max((data / "shard-0" / "snapshots").glob("*-events-*.parquet"))
+        victim.write_bytes(victim.read_bytes()[:-1] + b"?")
+        assert victim.name in cdp("verify", "--address", address, code=1).stdout
+        kill(shard_process(data, 0))
+        _await_whole(client)
+        assert cdp("digest", "--address", address).stdout == before
+        assert client.ingest(_batch(0)).duplicates == PER_BATCH
+    assert victim.name in (data / "logs" / "shard-0.log").read_text()
+    with running_cluster(data) as address, Client(address) as client:
+        _check_exact(client, sender.acked + 1)
+        assert cdp("digest", "--address", address).stdout == before

@@ -60,6 +60,20 @@ class FailingShard:
         self._fail()
         return await self.inner.read_status(deadline)
 
+    async def read_digest(self, deadline: Deadline) -> shard_pb2.ReadDigestResponse:
+        self._fail()
+        return await self.inner.read_digest(deadline)
+
+    async def take_snapshot(
+        self, request: shard_pb2.TakeSnapshotRequest, deadline: Deadline
+    ) -> shard_pb2.TakeSnapshotResponse:
+        self._fail()
+        return await self.inner.take_snapshot(request, deadline)
+
+    async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
+        self._fail()
+        return await self.inner.verify_snapshots(deadline)
+
     async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
         self._fail()
         return await self.inner.read_schema(deadline)

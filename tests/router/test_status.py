@@ -34,11 +34,17 @@ EXAMPLES: tuple[Exception, ...] = (
     store_errors.StoreFailed("sync: EIO"),
     store_errors.StorageFull(Path("/data/log"), "ENOSPC"),
     store_errors.BatchTooLarge(2, 1),
+    store_errors.SnapshotFailed("a.parquet", "ENOSPC"),
+    store_errors.SnapshotDamaged("a.parquet", "it is missing"),
 )
 # Raised while a shard starts, before it serves: they never travel.
 NEVER_SENT: tuple[Exception, ...] = (
     store_errors.LogCorrupt(Path("/log"), 7, "checksum"),
     store_errors.LogUnsupported(Path("/log"), 9, 1),
+    store_errors.SnapshotUnsupported("snapshot-1.json", 2, 1),
+    store_errors.NothingToRestore("s3://bucket", 0, False),
+    store_errors.DirectoryExists(Path("/data")),
+    store_errors.StructureBroken("created", "a row without a record"),
     store_errors.RecordUnsupported(Path("/log"), 16, 9),
     store_errors.DirectoryInUse(Path("/data")),
     store_errors.DirectoryMismatch(Path("/data"), "shards", 2, 3),

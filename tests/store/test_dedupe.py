@@ -18,8 +18,8 @@ def seen(ids: MessageIds, texts: list[bytes]) -> list[bool]:
     return ids.seen(*ids.hash(Strings.of(texts))).tolist()
 
 
-def add(ids: MessageIds, texts: list[bytes]) -> None:
-    ids.add(*ids.hash(Strings.of(texts)))
+def add(ids: MessageIds, texts: list[bytes], received_ms: int = 0) -> None:
+    ids.add(*ids.hash(Strings.of(texts)), received_ms)
 
 
 @given(st.lists(st.lists(st.sampled_from([b"", b"a", b"b", b"c", b"dd", b"\0"]), max_size=6), max_size=6))
@@ -59,6 +59,46 @@ def test_a_batch_larger_than_a_generation_is_remembered_whole() -> None:
     texts = [str(number).encode() for number in range(50)]
     add(ids, texts)
     assert all(seen(ids, texts))
+
+
+def test_row_11_an_id_is_remembered_for_the_window_and_forgotten_after_two() -> None:
+    ids = MessageIds(KEY, capacity=1000, window_ms=100)
+    sent = list[bytes]()
+    for at_ms, text in ((0, b"a"), (100, b"b"), (101, b"c"), (201, b"d")):
+        add(ids, [text], at_ms)
+        sent.append(text)
+        assert all(seen(ids, sent))
+    add(ids, [b"e"], 202)
+    assert seen(ids, [b"a", b"b", b"c", b"d", b"e"]) == [False, False, True, True, True]
+    held = ids.nbytes
+    for number in range(50):
+        add(ids, [b"late %d" % number], 1000 + 101 * number)
+        assert ids.nbytes <= held
+
+
+def test_row_10_a_clock_that_jumps_ahead_forgets_no_more_than_the_older_generation() -> None:
+    ids = MessageIds(KEY, capacity=1000, window_ms=100)
+    add(ids, [b"a"], 0)
+    add(ids, [b"b"], 10**15)
+    add(ids, [b"c"], 20)
+    add(ids, [b"d"], 500)
+    assert all(seen(ids, [b"a", b"b", b"c", b"d"]))
+
+
+def test_what_is_remembered_can_be_handed_on() -> None:
+    ids, heir = MessageIds(KEY, capacity=3), MessageIds(KEY, capacity=3)
+    add(heir, [b"other"], 1)
+    for number in range(5):
+        add(ids, [b"m%d" % number], number)
+    heir.remember(ids.generations())
+    texts = [b"m0", b"m1", b"m2", b"m3", b"m4", b"other"]
+    for number in range(5, 12):
+        assert seen(heir, texts) == seen(ids, texts)
+        texts.append(b"m%d" % number)
+        for each in (ids, heir):
+            add(each, texts[-1:], number)
+    heir.remember(())
+    assert not any(seen(heir, texts))
 
 
 def test_the_empty_id_is_never_seen() -> None:

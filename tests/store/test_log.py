@@ -114,7 +114,7 @@ def test_recover_tells_how_much_was_cut(tmp_path: Path) -> None:
     (path,) = (tmp_path / "log").glob("*.cdplog")
     path.write_bytes(path.read_bytes() + b"torn")
     store = Store(tmp_path, IDENTITY, KEY, OsFiles())
-    assert store.recover(lambda *_: None) == 4
+    assert store.recover(lambda *_: None).bytes_cut == 4
     store.close()
 
 

@@ -60,6 +60,21 @@ class AdminServiceStub:
                 request_serializer=cdp_dot_v1_dot_admin__pb2.SetRetentionRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_admin__pb2.SetRetentionResponse.FromString,
                 _registered_method=True)
+        self.GetDigest = channel.unary_unary(
+                '/cdp.v1.AdminService/GetDigest',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.GetDigestRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.GetDigestResponse.FromString,
+                _registered_method=True)
+        self.CreateSnapshot = channel.unary_unary(
+                '/cdp.v1.AdminService/CreateSnapshot',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.CreateSnapshotRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.CreateSnapshotResponse.FromString,
+                _registered_method=True)
+        self.VerifySnapshots = channel.unary_unary(
+                '/cdp.v1.AdminService/VerifySnapshots',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -102,6 +117,27 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDigest(self, request, context):
+        """Says what the data amounts to, whatever its layout.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSnapshot(self, request, context):
+        """Makes every shard write a snapshot now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifySnapshots(self, request, context):
+        """Reads every file of every snapshot and compares checksums, without loading anything.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +165,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SetRetention,
                     request_deserializer=cdp_dot_v1_dot_admin__pb2.SetRetentionRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_admin__pb2.SetRetentionResponse.SerializeToString,
+            ),
+            'GetDigest': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDigest,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.GetDigestRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.GetDigestResponse.SerializeToString,
+            ),
+            'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSnapshot,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.CreateSnapshotRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.CreateSnapshotResponse.SerializeToString,
+            ),
+            'VerifySnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifySnapshots,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +318,87 @@ class AdminService:
             '/cdp.v1.AdminService/SetRetention',
             cdp_dot_v1_dot_admin__pb2.SetRetentionRequest.SerializeToString,
             cdp_dot_v1_dot_admin__pb2.SetRetentionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDigest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/GetDigest',
+            cdp_dot_v1_dot_admin__pb2.GetDigestRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.GetDigestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/CreateSnapshot',
+            cdp_dot_v1_dot_admin__pb2.CreateSnapshotRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.CreateSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifySnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/VerifySnapshots',
+            cdp_dot_v1_dot_admin__pb2.VerifySnapshotsRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.VerifySnapshotsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,12 @@ class AdminServiceStub:
     """Changes how long events of one name, or of all names without a rule of their own, are kept. Older ones are dropped
     at once and from then on; what is dropped does not come back.
     """
+    GetDigest: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetDigestRequest, _admin_pb2.GetDigestResponse]
+    """Says what the data amounts to, whatever its layout."""
+    CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateSnapshotRequest, _admin_pb2.CreateSnapshotResponse]
+    """Makes every shard write a snapshot now."""
+    VerifySnapshots: _grpc.UnaryUnaryMultiCallable[_admin_pb2.VerifySnapshotsRequest, _admin_pb2.VerifySnapshotsResponse]
+    """Reads every file of every snapshot and compares checksums, without loading anything."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -63,6 +69,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Changes how long events of one name, or of all names without a rule of their own, are kept. Older ones are dropped
     at once and from then on; what is dropped does not come back.
     """
+    GetDigest: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetDigestRequest, _admin_pb2.GetDigestResponse]  # type: ignore[assignment]
+    """Says what the data amounts to, whatever its layout."""
+    CreateSnapshot: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateSnapshotRequest, _admin_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
+    """Makes every shard write a snapshot now."""
+    VerifySnapshots: _aio.UnaryUnaryMultiCallable[_admin_pb2.VerifySnapshotsRequest, _admin_pb2.VerifySnapshotsResponse]  # type: ignore[assignment]
+    """Reads every file of every snapshot and compares checksums, without loading anything."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """For the people who run the cluster."""
@@ -108,5 +120,29 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes how long events of one name, or of all names without a rule of their own, are kept. Older ones are dropped
         at once and from then on; what is dropped does not come back.
         """
+
+    @_abc_1.abstractmethod
+    def GetDigest(
+        self,
+        request: _admin_pb2.GetDigestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetDigestResponse, _abc.Awaitable[_admin_pb2.GetDigestResponse]]:
+        """Says what the data amounts to, whatever its layout."""
+
+    @_abc_1.abstractmethod
+    def CreateSnapshot(
+        self,
+        request: _admin_pb2.CreateSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CreateSnapshotResponse, _abc.Awaitable[_admin_pb2.CreateSnapshotResponse]]:
+        """Makes every shard write a snapshot now."""
+
+    @_abc_1.abstractmethod
+    def VerifySnapshots(
+        self,
+        request: _admin_pb2.VerifySnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.VerifySnapshotsResponse, _abc.Awaitable[_admin_pb2.VerifySnapshotsResponse]]:
+        """Reads every file of every snapshot and compares checksums, without loading anything."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -80,6 +80,21 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ChangeRetentionRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_shard__pb2.ChangeRetentionResponse.FromString,
                 _registered_method=True)
+        self.ReadDigest = channel.unary_unary(
+                '/cdp.v1.ShardService/ReadDigest',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ReadDigestRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ReadDigestResponse.FromString,
+                _registered_method=True)
+        self.TakeSnapshot = channel.unary_unary(
+                '/cdp.v1.ShardService/TakeSnapshot',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.TakeSnapshotRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.TakeSnapshotResponse.FromString,
+                _registered_method=True)
+        self.VerifySnapshots = channel.unary_unary(
+                '/cdp.v1.ShardService/VerifySnapshots',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsResponse.FromString,
+                _registered_method=True)
 
 
 class ShardServiceServicer:
@@ -149,6 +164,27 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadDigest(self, request, context):
+        """Reads everything and reports digests.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeSnapshot(self, request, context):
+        """Writes a snapshot of the shard's partitions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifySnapshots(self, request, context):
+        """Reads every file of the shard's snapshots.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +232,21 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.ChangeRetention,
                     request_deserializer=cdp_dot_v1_dot_shard__pb2.ChangeRetentionRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_shard__pb2.ChangeRetentionResponse.SerializeToString,
+            ),
+            'ReadDigest': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadDigest,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ReadDigestRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ReadDigestResponse.SerializeToString,
+            ),
+            'TakeSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeSnapshot,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.TakeSnapshotRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.TakeSnapshotResponse.SerializeToString,
+            ),
+            'VerifySnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifySnapshots,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +493,87 @@ class ShardService:
             '/cdp.v1.ShardService/ChangeRetention',
             cdp_dot_v1_dot_shard__pb2.ChangeRetentionRequest.SerializeToString,
             cdp_dot_v1_dot_shard__pb2.ChangeRetentionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadDigest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ReadDigest',
+            cdp_dot_v1_dot_shard__pb2.ReadDigestRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ReadDigestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/TakeSnapshot',
+            cdp_dot_v1_dot_shard__pb2.TakeSnapshotRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.TakeSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifySnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/VerifySnapshots',
+            cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsResponse.FromString,
             options,
             channel_credentials,
             insecure,

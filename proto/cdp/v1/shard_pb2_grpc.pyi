@@ -51,6 +51,12 @@ class ShardServiceStub:
     """Forgets profiles of one partition."""
     ChangeRetention: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ChangeRetentionRequest, _shard_pb2.ChangeRetentionResponse]
     """Changes rules of retention, if any are given, and says which there are."""
+    ReadDigest: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadDigestRequest, _shard_pb2.ReadDigestResponse]
+    """Reads everything and reports digests."""
+    TakeSnapshot: _grpc.UnaryUnaryMultiCallable[_shard_pb2.TakeSnapshotRequest, _shard_pb2.TakeSnapshotResponse]
+    """Writes a snapshot of the shard's partitions."""
+    VerifySnapshots: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]
+    """Reads every file of the shard's snapshots."""
 
 @_typing.type_check_only
 class ShardServiceAsyncStub(ShardServiceStub):
@@ -75,6 +81,12 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Forgets profiles of one partition."""
     ChangeRetention: _aio.UnaryUnaryMultiCallable[_shard_pb2.ChangeRetentionRequest, _shard_pb2.ChangeRetentionResponse]  # type: ignore[assignment]
     """Changes rules of retention, if any are given, and says which there are."""
+    ReadDigest: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadDigestRequest, _shard_pb2.ReadDigestResponse]  # type: ignore[assignment]
+    """Reads everything and reports digests."""
+    TakeSnapshot: _aio.UnaryUnaryMultiCallable[_shard_pb2.TakeSnapshotRequest, _shard_pb2.TakeSnapshotResponse]  # type: ignore[assignment]
+    """Writes a snapshot of the shard's partitions."""
+    VerifySnapshots: _aio.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]  # type: ignore[assignment]
+    """Reads every file of the shard's snapshots."""
 
 class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a shard does for routers."""
@@ -150,5 +162,29 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.ChangeRetentionResponse, _abc.Awaitable[_shard_pb2.ChangeRetentionResponse]]:
         """Changes rules of retention, if any are given, and says which there are."""
+
+    @_abc_1.abstractmethod
+    def ReadDigest(
+        self,
+        request: _shard_pb2.ReadDigestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ReadDigestResponse, _abc.Awaitable[_shard_pb2.ReadDigestResponse]]:
+        """Reads everything and reports digests."""
+
+    @_abc_1.abstractmethod
+    def TakeSnapshot(
+        self,
+        request: _shard_pb2.TakeSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.TakeSnapshotResponse, _abc.Awaitable[_shard_pb2.TakeSnapshotResponse]]:
+        """Writes a snapshot of the shard's partitions."""
+
+    @_abc_1.abstractmethod
+    def VerifySnapshots(
+        self,
+        request: _shard_pb2.ShardServiceVerifySnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ShardServiceVerifySnapshotsResponse, _abc.Awaitable[_shard_pb2.ShardServiceVerifySnapshotsResponse]]:
+        """Reads every file of the shard's snapshots."""
 
 def add_ShardServiceServicer_to_server(servicer: ShardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,244 @@
+"""Restoring a cluster from snapshots and logs into a new data directory.
+
+A source is a data directory, or a copy that `cdp snapshot --to` made. Everything is built beside its final place and
+moved there at the end: until then, what stood there stays as it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from cdp_router.partitioning import split
+from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile
+from cdp_store.controls import Retention
+from cdp_store.digest import Digest, digest
+from cdp_store.errors import DirectoryExists, NothingToRestore, SnapshotDamaged
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.log.reader import read_records
+from cdp_store.logged import Logged, apply_logged
+from cdp_store.partition import Partition
+from cdp_store.rerouting import batches_of
+from cdp_store.seams import OsFiles
+from cdp_store.shard_directory import check_identity, lock_directory, log_path, snapshots_path
+from cdp_store.snapshot.keeper import ShardSnapshots, fill
+from cdp_store.snapshot.places import LocalPlace, SnapshotPlace, place_at
+from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
+from cdp_store.whole_files import write_durably
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be restored: into how many shards and partitions (None: as they were), which partitions (None: all),
+    up to which receipt (None: everything there is).
+    """
+
+    shards: int | None = None
+    partitions: int | None = None
+    only: frozenset[int] | None = None
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What stands in the new directory; `replaced` is where the directory before it went."""
+
+    cluster: ClusterFile
+    profiles: int
+    digest: Digest
+    replaced: Path | None
+
+
+def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, *, overwrite: bool = False) -> Restored:
+    """Build the data directory. Raises DirectoryExists unless it may be replaced; the old one is kept beside it."""
+    if data.exists() and any(data.iterdir()) and not overwrite:
+        raise DirectoryExists(data)
+    old = source_cluster(source)
+    made = ClusterFile(old.cluster, wanted.partitions or old.partitions, wanted.shards or old.shards, old.key)
+    partitions = _loaded(source, old, wanted, tell)
+    total = sum((digest(partition.capture()) for partition in partitions.values()), Digest())
+    if made.partitions != old.partitions:
+        partitions = _rerouted(partitions, made, tell)
+    building = data.with_name(f"{data.name}.restoring")
+    _remove_tree(building)
+    _write(building, made, partitions, taken_ms, tell)
+    profiles = sum(partition.status().profiles for partition in partitions.values())
+    return Restored(made, profiles, total, _put_in_place(building, data))
+
+
+def source_cluster(source: str) -> ClusterFile:
+    """The cluster whose snapshots lie at a path or URI."""
+    data = place_at(source).read(CLUSTER_NAME).to_pybytes()
+    try:
+        return msgspec.json.decode(data, type=ClusterFile)
+    except msgspec.DecodeError as error:
+        raise SnapshotDamaged(f"{source}/{CLUSTER_NAME}", str(error)) from error
+
+
+def source_place(source: str, shard: int) -> SnapshotPlace:
+    """Where the snapshots of one of its shards lie."""
+    return place_at(source, f"shard-{shard}/snapshots")
+
+
+def verify_source(source: str) -> tuple[int, int, int, list[str]]:
+    """(snapshots, files, bytes, problems) of all shards; every file is read once and nothing is loaded."""
+    cluster = source_cluster(source)
+    snapshots = files = size = 0
+    problems = list[str]()
+    for shard in range(cluster.shards):
+        found = ShardSnapshots(source_place(source, shard), cluster.cluster).verify()
+        snapshots, files, size = snapshots + found.snapshots, files + found.files, size + found.bytes
+        problems += [f"shard {shard}, snapshot {each.number}: {each.file}: {each.problem}" for each in found.problems]
+    return snapshots, files, size, problems
+
+
+def _loaded(source: str, cluster: ClusterFile, wanted: Wanted, tell: Tell) -> dict[PartitionId, Partition]:
+    found = dict[PartitionId, Partition]()
+    for shard in range(cluster.shards):
+        tell(f"shard {shard}: reading")
+        numbers = [number for number in cluster.partitions_of_shard(shard) if _is_wanted(wanted, number)]
+        if numbers:
+            found.update(_loaded_shard(source, cluster, shard, numbers, wanted.until_ms, tell))
+    return found
+
+
+def _is_wanted(wanted: Wanted, partition: int) -> bool:
+    return wanted.only is None or partition in wanted.only
+
+
+def _loaded_shard(
+    source: str, cluster: ClusterFile, shard: int, numbers: list[int], until_ms: int | None, tell: Tell
+) -> dict[PartitionId, Partition]:
+    """The partitions from the newest usable snapshot that is not too new, and the log behind it where there is one."""
+    log = None if "://" in source else log_path(Path(source).expanduser() / f"shard-{shard}")
+    place = source_place(source, shard)
+    partitions, snapshot = _newest(place, cluster, numbers, until_ms, tell)
+    if log is not None and log.exists():
+        _replay(log, partitions, until_ms)
+    elif snapshot is None:
+        raise NothingToRestore(source, shard, until_ms is not None)
+    tell(f"shard {shard}: snapshot {snapshot or 'none'}{', and the log behind it' if log is not None else ''}")
+    return partitions
+
+
+def _newest(
+    place: SnapshotPlace, cluster: ClusterFile, numbers: list[int], until_ms: int | None, tell: Tell
+) -> tuple[dict[PartitionId, Partition], int | None]:
+    for number in snapshot_numbers(place):
+        partitions = _empty(numbers, cluster)
+        try:
+            manifest = read_manifest(place, number)
+            received = [entry.received_ms for entry in manifest.partitions if entry.partition in numbers]
+            if until_ms is not None and max(received, default=0) > until_ms:
+                continue
+            fill(partitions, place, manifest)
+        except SnapshotDamaged as error:
+            tell(f"{error}; trying an older one")
+            continue
+        return partitions, number
+    return _empty(numbers, cluster), None
+
+
+def _empty(numbers: list[int], cluster: ClusterFile) -> dict[PartitionId, Partition]:
+    return {PartitionId(number): Partition(PartitionId(number), cluster.hash_key) for number in numbers}
+
+
+def _replay(log: Path, partitions: dict[PartitionId, Partition], until_ms: int | None) -> None:
+    """Apply what the log holds behind the partitions' positions, each up to its first batch received too late."""
+    start = {number: partition.sequence for number, partition in partitions.items()}
+    ended = set[PartitionId]()
+    for record in read_records(log, start):
+        number = record.partition
+        if number not in partitions or number in ended:
+            continue
+        logged = Logged.decode(record)
+        if until_ms is not None and logged.received_ms > until_ms:
+            ended.add(number)
+            continue
+        apply_logged(partitions[number], logged)
+        partitions[number].maintain()
+
+
+def _rerouted(
+    partitions: dict[PartitionId, Partition], cluster: ClusterFile, tell: Tell
+) -> dict[PartitionId, Partition]:
+    """The same contents in another number of partitions.
+
+    Message ids, and what retention left of dropped events, are left behind.
+    """
+    made, rules = _empty(list(range(cluster.partitions)), cluster), dict[str, int]()
+    for number in sorted(partitions):
+        tell(f"partition {number}: dealing its profiles out to {cluster.partitions} partitions")
+        export = partitions.pop(number).export()
+        rules.update(export.retention_days)
+        if export.view.summaries:
+            tell(f"partition {number}: what retention left of dropped events stays behind")
+        for batch in batches_of(export.view):
+            for target, (part, _) in split(batch, cluster.hash_key, cluster.partitions).items():
+                partition = made[PartitionId(target)]
+                partition.apply(part, SequenceNumber(partition.sequence + 1))
+                partition.maintain()
+    for partition in made.values():
+        if rules:
+            partition.retain(Retention(rules, {}), SequenceNumber(partition.sequence + 1))
+    return made
+
+
+def _write(
+    directory: Path, cluster: ClusterFile, partitions: dict[PartitionId, Partition], taken_ms: int, tell: Tell
+) -> None:
+    """A data directory with a snapshot of each shard, the file that makes it one last."""
+    files = OsFiles()
+    for shard in range(cluster.shards):
+        tell(f"shard {shard}: writing")
+        path = ClusterDirectory(directory).shard_path(shard)
+        for each in (log_path(path), snapshots_path(path)):
+            each.mkdir(parents=True)
+        check_identity(path, cluster.shard_identity(shard), files)
+        own = [PartitionId(number) for number in cluster.partitions_of_shard(shard)]
+        held = {number: partitions.get(number) or Partition(number, cluster.hash_key) for number in own}
+        ShardSnapshots(LocalPlace(snapshots_path(path), files), cluster.cluster).take(held, taken_ms)
+        files.sync_directory(path)
+    files.sync_directory(directory)
+    write_durably(directory / CLUSTER_NAME, msgspec.json.encode(cluster), files)
+
+
+def _put_in_place(building: Path, data: Path) -> Path | None:
+    files, replaced = OsFiles(), None
+    with _unused(data):
+        if data.exists():
+            names = (data.with_name(f"{data.name}.replaced-{number}") for number in range(1, 1 << 20))
+            replaced = next(name for name in names if not name.exists())
+            data.rename(replaced)
+        building.rename(data)
+        files.sync_directory(data.parent)
+    return replaced
+
+
+@contextmanager
+def _unused(data: Path) -> Iterator[None]:
+    """Hold the locks of all shards of a directory; DirectoryInUse when a process has one."""
+    held = [lock_directory(path) for path in sorted(data.glob("shard-*"))] if data.exists() else []
+    try:
+        yield
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def _remove_tree(directory: Path) -> None:
+    """Remove what an earlier restore left unfinished."""
+    if directory.exists():
+        for root, folders, names in os.walk(directory, topdown=False):
+            for name in names:
+                (Path(root) / name).unlink()
+            for name in folders:
+                (Path(root) / name).rmdir()
+        directory.rmdir()

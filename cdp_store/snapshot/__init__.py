@@ -1,0 +1,1 @@
+"""Snapshots: a list of immutable Parquet files and a manifest. FORMAT.md describes them."""

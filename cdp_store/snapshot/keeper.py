@@ -1,0 +1,160 @@
+"""A shard's snapshots: taken, kept (the two newest), found again, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cdp_store.errors import SnapshotDamaged
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import SNAPSHOTS_KEPT
+from cdp_store.partition import Partition
+from cdp_store.snapshot.manifest import SUFFIX, Manifest, encode_manifest, manifest_name
+from cdp_store.snapshot.places import SnapshotPlace
+from cdp_store.snapshot.reader import PartitionReader, check_file, read_manifest, snapshot_numbers
+from cdp_store.snapshot.writer import SnapshotWriter
+
+Partitions = Mapping[PartitionId, Partition]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a snapshot cost. The log is needed behind `needed` only."""
+
+    number: int
+    files_written: int
+    bytes_written: int
+    files_shared: int
+    bytes_shared: int
+    needed: Mapping[PartitionId, SequenceNumber]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that is not what its snapshot says; `number` is the newest snapshot that needs it."""
+
+    number: int
+    file: str
+    problem: str
+
+
+@dataclass(slots=True)
+class Verification:
+    """What reading every file of every snapshot found."""
+
+    snapshots: int = 0
+    files: int = 0
+    bytes: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+class ShardSnapshots:
+    """The snapshots of one shard in one place; one caller at a time."""
+
+    def __init__(self, place: SnapshotPlace, cluster: str) -> None:
+        self._place = place
+        self._writer = SnapshotWriter(place, cluster)
+        self._next = 1
+
+    def load(self, make: Callable[[], dict[PartitionId, Partition]]) -> tuple[dict[PartitionId, Partition], list[str]]:
+        """(partitions filled from the newest snapshot that is whole, why newer ones are not); empty without any."""
+        numbers, problems = snapshot_numbers(self._place), list[str]()
+        self._next = max(numbers, default=0) + 1
+        for number in numbers:
+            try:
+                manifest = read_manifest(self._place, number)
+                partitions = make()
+                fill(partitions, self._place, manifest)
+            except SnapshotDamaged as error:
+                problems.append(str(error))
+                continue
+            self._writer.adopt(manifest, {number: partition.export() for number, partition in partitions.items()})
+            return partitions, problems
+        return make(), problems
+
+    def take(self, partitions: Partitions, taken_ms: int) -> Taken:
+        """Write and publish a snapshot, and remove what is older than the two newest."""
+        captures = [(number, partition.export) for number, partition in partitions.items()]
+        written = self._writer.write(self._next, taken_ms, captures)
+        manifest = written.manifest
+        self._place.publish(manifest_name(self._next), encode_manifest(manifest))
+        self._writer.finish()
+        self._next += 1
+        kept = self._prune()
+        oldest = kept[-1] if len(kept) >= SNAPSHOTS_KEPT else None
+        total = sum(entry.bytes for entry in manifest.files.values())
+        return Taken(
+            manifest.number,
+            written.files_written,
+            written.bytes_written,
+            len(manifest.files) - written.files_written,
+            total - written.bytes_written,
+            positions(oldest) if oldest is not None else {},
+        )
+
+    def verify(self) -> Verification:
+        """Read every file of every snapshot once and compare it with its checksum."""
+        found, seen = Verification(), set[str]()
+        for number in snapshot_numbers(self._place):
+            found.snapshots += 1
+            try:
+                manifest = read_manifest(self._place, number)
+            except SnapshotDamaged as error:
+                found.problems.append(Problem(number, manifest_name(number), error.problem))
+                continue
+            for name, entry in manifest.files.items():
+                if name in seen:
+                    continue
+                seen.add(name)
+                found.files, found.bytes = found.files + 1, found.bytes + entry.bytes
+                try:
+                    check_file(self._place, name, entry)
+                except SnapshotDamaged as error:
+                    found.problems.append(Problem(number, name, error.problem))
+        return found
+
+    def _prune(self) -> list[Manifest]:
+        """Remove what the newest readable snapshots do not need; gives those, newest first."""
+        kept, names = list[Manifest](), self._place.names()
+        for number in snapshot_numbers(self._place):
+            try:
+                manifest = read_manifest(self._place, number)
+            except SnapshotDamaged:
+                continue
+            if len(kept) < SNAPSHOTS_KEPT:
+                kept.append(manifest)
+        needed = {manifest_name(manifest.number) for manifest in kept}
+        needed.update(name for manifest in kept for name in manifest.files)
+        # Manifests go first: one that is there has all its files.
+        for name in sorted(set(names) - needed, key=lambda name: not name.endswith(SUFFIX)):
+            self._place.remove(name)
+        return kept
+
+
+def fill(partitions: Partitions, place: SnapshotPlace, manifest: Manifest) -> None:
+    """Load the partitions, which are empty, from a snapshot that holds them all."""
+    entries = {entry.partition: entry for entry in manifest.partitions}
+    for number, partition in partitions.items():
+        entry = entries.get(number)
+        if entry is None:
+            raise SnapshotDamaged(manifest_name(manifest.number), f"it does not hold partition {number}")
+        reader = PartitionReader(place, manifest, entry)
+        partition.load(reader.parts(), reader.ids(), reader.batches)
+
+
+def positions(manifest: Manifest) -> dict[PartitionId, SequenceNumber]:
+    """Position of each partition's log that a snapshot includes."""
+    return {PartitionId(entry.partition): SequenceNumber(entry.sequence) for entry in manifest.partitions}
+
+
+def copy_snapshot(source: SnapshotPlace, target: SnapshotPlace, number: int) -> int:
+    """Copy a snapshot with those of its files that are not in `target` yet; gives the bytes copied."""
+    manifest = read_manifest(source, number)
+    there, copied = set(target.names()), 0
+    for name, entry in manifest.files.items():
+        if name not in there:
+            target.write(name, check_file(source, name, entry))
+            copied += entry.bytes
+    target.settle()
+    target.publish(manifest_name(number), encode_manifest(manifest))
+    return copied

@@ -1,0 +1,123 @@
+"""The manifest of a snapshot: which files it is made of and what they hold; FORMAT.md is the description."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import google_crc32c
+import msgspec
+
+from cdp_store.errors import SnapshotDamaged, SnapshotUnsupported
+
+VERSION: Final = 1
+SUFFIX: Final = ".json"
+_PREFIX: Final = "snapshot-"
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """One immutable file."""
+
+    bytes: int
+    crc32c: int
+    rows: int
+
+
+class ChunkEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A chunk: rows [start, start + rows) of a file, with these of its columns (numbers in `FileColumns`)."""
+
+    file: str
+    start: int
+    rows: int
+    columns: tuple[tuple[int, int], ...]  # (property, kind)
+
+
+class Extent(msgspec.Struct, frozen=True, array_like=True):
+    """Consecutive entries of an append-only list, from number `first` on: rows [start, start + count) of a file."""
+
+    file: str
+    start: int
+    first: int
+    count: int
+
+
+class Generation(msgspec.Struct, frozen=True, array_like=True):
+    """Message ids of one generation, a whole file."""
+
+    file: str
+    started_ms: int
+    count: int
+
+
+class SummaryEntry(msgspec.Struct, frozen=True, array_like=True):
+    """What retention left of the dropped events of one name, a whole file."""
+
+    file: str
+    cutoff_ms: int
+
+
+class PartitionEntry(msgspec.Struct, frozen=True):
+    """What a snapshot keeps of one partition, at position `sequence` of its log."""
+
+    partition: int
+    sequence: int
+    received_ms: int
+    rows: int
+    event_names: tuple[str, ...]
+    property_names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
+    identifiers: tuple[Extent, ...]
+    created: str
+    strings: dict[int, tuple[Extent, ...]]
+    events: dict[int, tuple[ChunkEntry, ...]]
+    changes: dict[int, tuple[ChunkEntry, ...]]
+    ids: tuple[Generation, ...]
+    batches: str
+    retention_days: dict[str, int]
+    summaries: dict[int, SummaryEntry]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A snapshot of one shard."""
+
+    number: int
+    cluster: str
+    taken_ms: int
+    partitions: tuple[PartitionEntry, ...]
+    files: dict[str, FileEntry]
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    version: int
+    crc32c: int
+    snapshot: msgspec.Raw
+
+
+def manifest_name(number: int) -> str:
+    """File name of a snapshot's manifest."""
+    return f"{_PREFIX}{number:08d}{SUFFIX}"
+
+
+def number_in(name: str) -> int | None:
+    """The snapshot whose manifest has this file name, or None when it is no such name."""
+    middle = name.removeprefix(_PREFIX).removesuffix(SUFFIX)
+    return int(middle) if name == f"{_PREFIX}{middle}{SUFFIX}" and middle.isdigit() else None
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as JSON with its own checksum."""
+    body = msgspec.json.encode(manifest)
+    return msgspec.json.encode(_Envelope(VERSION, google_crc32c.value(body), msgspec.Raw(body)))
+
+
+def decode_manifest(name: str, data: bytes) -> Manifest:
+    """The manifest behind its bytes; SnapshotDamaged or SnapshotUnsupported when it cannot be used."""
+    try:
+        envelope = msgspec.json.decode(data, type=_Envelope)
+        if envelope.version > VERSION:
+            raise SnapshotUnsupported(name, envelope.version, VERSION)
+        body = bytes(envelope.snapshot)
+        if google_crc32c.value(body) != envelope.crc32c:
+            raise SnapshotDamaged(name, "it does not fit its checksum")
+        return msgspec.json.decode(body, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise SnapshotDamaged(name, str(error)) from error

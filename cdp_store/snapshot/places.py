@@ -1,0 +1,147 @@
+"""Where the files of snapshots lie: a seam with a local directory and any pyarrow file system behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.fs
+
+from cdp_store.errors import SnapshotDamaged, SnapshotFailed
+from cdp_store.seams import Files, OsFiles
+from cdp_store.whole_files import write_durably
+
+
+class SnapshotPlace(Protocol):
+    """A flat folder of immutable files; failures are SnapshotFailed, a missing file is SnapshotDamaged."""
+
+    def write(self, name: str, data: pa.Buffer) -> None:
+        """Write a new file; durable after `settle`."""
+
+    def settle(self) -> None:
+        """Make everything written so far durable under its name."""
+
+    def publish(self, name: str, data: bytes) -> None:
+        """Write a file that is there wholly or not at all, durably."""
+
+    def read(self, name: str) -> pa.Buffer:
+        """The bytes of a file."""
+
+    def names(self) -> list[str]:
+        """Names of all files."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+
+
+class LocalPlace:
+    """A directory of this machine, written through the Files seam."""
+
+    def __init__(self, directory: Path, files: Files) -> None:
+        self._directory, self._files = directory, files
+
+    def write(self, name: str, data: pa.Buffer) -> None:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            file = self._files.open_append(self._directory / name)
+            try:
+                file.truncate(0)
+                file.write(data)
+                file.sync()
+            finally:
+                file.close()
+        except OSError as error:
+            raise SnapshotFailed(str(self._directory / name), str(error)) from error
+
+    def settle(self) -> None:
+        try:
+            self._files.sync_directory(self._directory)
+        except OSError as error:
+            raise SnapshotFailed(str(self._directory), str(error)) from error
+
+    def publish(self, name: str, data: bytes) -> None:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            write_durably(self._directory / name, data, self._files)
+        except OSError as error:
+            raise SnapshotFailed(str(self._directory / name), str(error)) from error
+
+    def read(self, name: str) -> pa.Buffer:
+        try:
+            with pa.memory_map(str(self._directory / name)) as file:
+                return file.read_buffer()
+        except FileNotFoundError as error:
+            raise SnapshotDamaged(str(self._directory / name), "it is missing") from error
+        except OSError as error:
+            raise SnapshotDamaged(str(self._directory / name), str(error)) from error
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self._directory.iterdir()) if self._directory.exists() else []
+
+    def remove(self, name: str) -> None:
+        try:
+            self._files.remove(self._directory / name)
+        except OSError as error:
+            raise SnapshotFailed(str(self._directory / name), str(error)) from error
+
+
+def place_at(where: str, folder: str = "") -> SnapshotPlace:
+    """The place a path or URI names, or a folder below it."""
+    if "://" not in where:
+        directory = Path(where).expanduser() / folder
+        return LocalPlace(directory, OsFiles())
+    try:
+        filesystem, path = pyarrow.fs.FileSystem.from_uri(where)
+    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        raise SnapshotFailed(where, str(error)) from error
+    return ArrowPlace(filesystem, f"{path.rstrip('/')}/{folder}")
+
+
+class ArrowPlace:
+    """A folder of a pyarrow file system, such as S3; there a written file is whole and durable at once."""
+
+    def __init__(self, filesystem: pyarrow.fs.FileSystem, folder: str) -> None:
+        self._filesystem, self._folder = filesystem, folder.rstrip("/")
+
+    def write(self, name: str, data: pa.Buffer) -> None:
+        try:
+            if isinstance(self._filesystem, pyarrow.fs.LocalFileSystem):
+                self._filesystem.create_dir(self._folder, recursive=True)
+            with self._filesystem.open_output_stream(self._path(name)) as stream:
+                stream.write(data)
+        except OSError as error:
+            raise SnapshotFailed(self._path(name), str(error)) from error
+
+    def settle(self) -> None:
+        """Nothing is left to do."""
+
+    def publish(self, name: str, data: bytes) -> None:
+        self.write(name, pa.py_buffer(data))
+
+    def read(self, name: str) -> pa.Buffer:
+        try:
+            with self._filesystem.open_input_file(self._path(name)) as file:
+                return file.read_buffer()
+        except FileNotFoundError as error:
+            raise SnapshotDamaged(self._path(name), "it is missing") from error
+        except OSError as error:
+            raise SnapshotFailed(self._path(name), str(error)) from error
+
+    def names(self) -> list[str]:
+        selector = pyarrow.fs.FileSelector(self._folder, allow_not_found=True)
+        try:
+            return sorted(info.base_name for info in self._filesystem.get_file_info(selector) if info.is_file)
+        except OSError as error:
+            raise SnapshotFailed(self._folder, str(error)) from error
+
+    def remove(self, name: str) -> None:
+        try:
+            self._filesystem.delete_file(self._path(name))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise SnapshotFailed(self._path(name), str(error)) from error
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}"

@@ -1,0 +1,147 @@
+"""Reading snapshots back: checked file by file, and turned into what a partition's memory is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import google_crc32c
+import numpy as np
+import pyarrow as pa
+
+from cdp_store.arrays import U8, U64, AnyArray
+from cdp_store.dedupe import IdGeneration
+from cdp_store.errors import SnapshotDamaged
+from cdp_store.events.chunk import EventChunk
+from cdp_store.events.layout import Chunks
+from cdp_store.events.retained import Summary
+from cdp_store.events.sealing import chunk_in_order
+from cdp_store.ids import SequenceNumber
+from cdp_store.memory import MemoryParts
+from cdp_store.snapshot import tables
+from cdp_store.snapshot.manifest import (
+    ChunkEntry,
+    FileEntry,
+    Manifest,
+    PartitionEntry,
+    SummaryEntry,
+    decode_manifest,
+    manifest_name,
+    number_in,
+)
+from cdp_store.snapshot.places import SnapshotPlace
+from cdp_store.values import Kind
+from cdp_store.view import CHANGE_VALUE
+
+
+def snapshot_numbers(place: SnapshotPlace) -> list[int]:
+    """Numbers of the published snapshots, newest first."""
+    return sorted((number for name in place.names() if (number := number_in(name)) is not None), reverse=True)
+
+
+def read_manifest(place: SnapshotPlace, number: int) -> Manifest:
+    """The manifest of a snapshot."""
+    name = manifest_name(number)
+    manifest = decode_manifest(name, place.read(name).to_pybytes())
+    if manifest.number != number:
+        raise SnapshotDamaged(name, f"it says it is snapshot {manifest.number}")
+    return manifest
+
+
+def check_file(place: SnapshotPlace, name: str, entry: FileEntry) -> pa.Buffer:
+    """The bytes of a file; SnapshotDamaged unless they are what the manifest says."""
+    data = place.read(name)
+    if data.size != entry.bytes:
+        raise SnapshotDamaged(name, f"it has {data.size} bytes instead of {entry.bytes}")
+    if google_crc32c.value(np.frombuffer(data, np.uint8)) != entry.crc32c:
+        raise SnapshotDamaged(name, "it does not fit its checksum")
+    return data
+
+
+class PartitionReader:
+    """One partition of a snapshot."""
+
+    def __init__(self, place: SnapshotPlace, manifest: Manifest, entry: PartitionEntry) -> None:
+        self._place, self._manifest, self.entry = place, manifest, entry
+
+    def parts(self) -> MemoryParts:
+        """What the partition's memory is made of. Raises SnapshotDamaged; strings and identifiers are read lazily."""
+        entry, properties = self.entry, dict(enumerate(self.entry.property_names))
+        return MemoryParts(
+            sequence=SequenceNumber(entry.sequence),
+            received_ms=entry.received_ms,
+            event_names=entry.event_names,
+            property_names=entry.property_names,
+            attribute_names=entry.attribute_names,
+            identifiers=self._identifiers(),
+            created=tables.instants_of(self._table(entry.created), "created"),
+            strings=self._strings(),
+            events=self._chunks(entry.events, properties),
+            changes=self._chunks(entry.changes, {CHANGE_VALUE: "value"}),
+            summaries={name: self._summary(each) for name, each in entry.summaries.items()},
+            retention_days=entry.retention_days,
+        )
+
+    def ids(self) -> list[IdGeneration]:
+        """The message ids."""
+        found = list[IdGeneration]()
+        for generation in self.entry.ids:
+            high, low = tables.ids_of(self._table(generation.file))
+            both: U64 = np.stack([high, low], axis=1)
+            found.append(IdGeneration(generation.started_ms, both))
+        return found
+
+    @cached_property
+    def batches(self) -> list[tuple[bytes, int]]:
+        """(batch id, sequence), the oldest first."""
+        table = self._table(self.entry.batches)
+        return list(zip(table.column("batch_id").to_pylist(), table.column("sequence").to_pylist(), strict=True))
+
+    def _summary(self, entry: SummaryEntry) -> Summary:
+        return Summary(entry.cutoff_ms, *tables.summary_of(self._table(entry.file)))
+
+    def _identifiers(self) -> Iterator[tuple[AnyArray, U8]]:
+        for extent in self.entry.identifiers:
+            yield tables.strings_of(self._table(extent.file), "identifier", extent.start, extent.count)
+
+    def _strings(self) -> Iterator[tuple[int, AnyArray, U8]]:
+        loaded = dict[str, pa.Table]()
+        for scope, extents in self.entry.strings.items():
+            for extent in extents:
+                if extent.file not in loaded:
+                    loaded[extent.file] = self._table(extent.file)
+                table, column = loaded[extent.file], "list" if scope & 1 else "text"
+                yield scope, *tables.strings_of(table, column, extent.start, extent.count)
+
+    def _chunks(self, entries: dict[int, tuple[ChunkEntry, ...]], names: dict[int, str]) -> dict[int, Chunks]:
+        by_file = dict[str, list[tuple[int, int]]]()
+        for name, places in entries.items():
+            for at, place in enumerate(places):
+                by_file.setdefault(place.file, []).append((name, at))
+        found = {name: list[EventChunk | None]([None] * len(places)) for name, places in entries.items()}
+        for file, wanted in by_file.items():
+            listed = [entries[name][at] for name, at in wanted]
+            for (name, at), chunk in zip(wanted, self._chunks_of_file(file, listed, names), strict=True):
+                found[name][at] = chunk
+        return {name: tuple(chunk for chunk in chunks if chunk is not None) for name, chunks in found.items()}
+
+    def _chunks_of_file(self, file: str, places: list[ChunkEntry], names: dict[int, str]) -> Iterator[EventChunk]:
+        keys = sorted({(key, Kind(kind)) for place in places for key, kind in place.columns})
+        columns = tables.read_chunk_table(self._table(file), keys, names)
+        for place in places:
+            part = slice(place.start, place.start + place.rows)
+            values = []
+            for key, kind in place.columns:
+                raws, present = columns.values[key, Kind(kind)]
+                inside = None if present is None or present[part].all() else present[part]
+                values.append(((key, Kind(kind)), raws[part], inside))
+            yield chunk_in_order(columns.rows[part], columns.times[part], values)
+
+    def _table(self, file: str) -> pa.Table:
+        entry = self._manifest.files.get(file)
+        if entry is None:
+            raise SnapshotDamaged(manifest_name(self._manifest.number), f"it refers to {file} without listing it")
+        table = tables.from_parquet(file, check_file(self._place, file, entry))
+        if table.num_rows != entry.rows:
+            raise SnapshotDamaged(file, f"it has {table.num_rows} rows instead of {entry.rows}")
+        return table

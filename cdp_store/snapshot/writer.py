@@ -1,0 +1,326 @@
+"""Writing snapshots: what earlier ones hold already is shared, the rest is written beside reads and writes.
+
+Memory beside the partition's own is one file at a time: at most SNAPSHOT_FILE_CELLS_MAX cells and their encoded form.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import google_crc32c
+import numpy as np
+import pyarrow as pa
+
+from cdp_store.arrays import I64, U8, AnyArray
+from cdp_store.dedupe import IdGeneration
+from cdp_store.dictionary import scope_key
+from cdp_store.events.chunk import EventChunk
+from cdp_store.events.layout import LAYOUT, Chunks
+from cdp_store.events.retained import Summary
+from cdp_store.ids import PartitionId
+from cdp_store.limits import (
+    SNAPSHOT_FILE_CELLS_MAX,
+    SNAPSHOT_SMALL_FILE_ROWS,
+    SNAPSHOT_SMALL_FILES_MAX,
+)
+from cdp_store.partition import PartitionExport
+from cdp_store.snapshot import tables
+from cdp_store.snapshot.manifest import (
+    ChunkEntry,
+    Extent,
+    FileEntry,
+    Generation,
+    Manifest,
+    PartitionEntry,
+    SummaryEntry,
+)
+from cdp_store.snapshot.places import SnapshotPlace
+from cdp_store.view import CHANGE_VALUE
+
+_CHANGE_NAMES = {CHANGE_VALUE: "value"}
+_Placed = tuple["weakref.ReferenceType[EventChunk]", ChunkEntry]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What files hold of a partition already, valid for one lineage of it."""
+
+    lineage: int = -1
+    chunks: dict[int, _Placed] = field(default_factory=dict)  # by id of the chunk, which may have been reused
+    entry: PartitionEntry | None = None
+
+    def place_of(self, chunk: EventChunk) -> ChunkEntry | None:
+        """Where a chunk is written already."""
+        placed = self.chunks.get(id(chunk))
+        return placed[1] if placed is not None and placed[0]() is chunk else None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A snapshot that is not published yet."""
+
+    manifest: Manifest
+    files_written: int
+    bytes_written: int
+
+
+class SnapshotWriter:
+    """Writes the files of one shard's snapshots and remembers what they hold."""
+
+    def __init__(self, place: SnapshotPlace, cluster: str) -> None:
+        self._place, self._cluster = place, cluster
+        self._known = dict[PartitionId, _Known]()
+        self._files = dict[str, FileEntry]()
+
+    def adopt(self, manifest: Manifest, loaded: Mapping[PartitionId, PartitionExport]) -> None:
+        """Share the files of a snapshot that these partitions were just loaded from."""
+        self._files = dict(manifest.files)
+        for entry in manifest.partitions:
+            export = loaded[PartitionId(entry.partition)]
+            known = _Known(export.lineage, entry=entry)
+            for name, places in entry.events.items():
+                _remember(known, zip(export.view.event_chunks(name), places, strict=True))
+            self._known[PartitionId(entry.partition)] = known
+
+    def write(
+        self, number: int, taken_ms: int, partitions: Iterable[tuple[PartitionId, Callable[[], PartitionExport]]]
+    ) -> Written:
+        """Write all files of snapshot `number`, durably; `finish` makes later snapshots share them.
+
+        Each partition is captured when its turn comes.
+        """
+        files = _NewFiles(self._place, number)
+        entries, known = list[PartitionEntry](), dict[PartitionId, _Known]()
+        for partition, capture in partitions:
+            export = capture()
+            before = self._known.get(partition, _Known())
+            usable = before if before.lineage == export.lineage >= 0 else _Known()
+            pending = _PartitionWriter(files, partition, export, usable, self._files)
+            known[partition] = pending.write()
+            entries.append(pending.entry())
+            files.partition_done()
+        self._place.settle()
+        used = {name for entry in entries for name in files_of(entry)}
+        kept = {name: entry for name, entry in {**self._files, **files.entries}.items() if name in used}
+        manifest = Manifest(number, self._cluster, taken_ms, tuple(entries), kept)
+        self._pending = (known, kept)
+        return Written(manifest, len(files.entries), sum(entry.bytes for entry in files.entries.values()))
+
+    def finish(self) -> None:
+        """The last written snapshot was published: from now on share its files."""
+        self._known, self._files = self._pending
+
+
+def files_of(entry: PartitionEntry) -> Iterator[str]:
+    """Names of all files a partition's entry refers to, some more than once."""
+    yield entry.created
+    yield entry.batches
+    yield from (each.file for each in entry.identifiers)
+    yield from (each.file for each in entry.ids)
+    yield from (each.file for each in entry.summaries.values())
+    yield from (each.file for extents in entry.strings.values() for each in extents)
+    for group in (entry.events, entry.changes):
+        yield from (each.file for chunks in group.values() for each in chunks)
+
+
+class _NewFiles:
+    """Encodes tables and writes them under new names."""
+
+    def __init__(self, place: SnapshotPlace, number: int) -> None:
+        self._place, self._number, self._count = place, number, 0
+        self.entries = dict[str, FileEntry]()
+
+    def add(self, partition: PartitionId, what: str, table: pa.Table) -> str:
+        """Write a table; the name of its file."""
+        name = f"{self._number:08d}-p{partition:04d}-{what}-{self._count:05d}.parquet"
+        self._count += 1
+        data = tables.to_parquet(table)
+        self._place.write(name, data)
+        self.entries[name] = FileEntry(data.size, google_crc32c.value(np.frombuffer(data, np.uint8)), table.num_rows)
+        return name
+
+    def partition_done(self) -> None:
+        """Give memory of encoded files back."""
+        pa.default_memory_pool().release_unused()
+
+
+class _PartitionWriter:
+    """One partition of one snapshot."""
+
+    def __init__(
+        self,
+        files: _NewFiles,
+        partition: PartitionId,
+        export: PartitionExport,
+        known: _Known,
+        old_files: Mapping[str, FileEntry],
+    ) -> None:
+        self._files, self._partition, self._export = files, partition, export
+        self._known, self._old_files = known, old_files
+        self._entry: PartitionEntry | None = None
+
+    def write(self) -> _Known:
+        """Write what no file holds yet."""
+        view, schema = self._export.view, self._export.view.schema
+        now = _Known(self._export.lineage)
+        property_names = {number: name for name, number in schema.properties.items()}
+        chunks = {number: view.event_chunks(number) for number in range(len(schema.events))}
+        events = self._write_chunks("events", chunks, property_names, now)
+        versions = {number: view.attribute_chunks(number, LAYOUT) for number in sorted(view.attributes)}
+        changes = self._write_chunks("changes", versions, _CHANGE_NAMES, now)
+        self._entry = now.entry = PartitionEntry(
+            partition=self._partition,
+            sequence=view.sequence,
+            received_ms=self._export.received_ms,
+            rows=view.row_count,
+            event_names=tuple(schema.events),
+            property_names=tuple(schema.properties),
+            attribute_names=tuple(schema.attributes),
+            identifiers=self._write_identifiers(),
+            created=self._write_created(),
+            strings=self._write_strings(),
+            events=events,
+            changes=changes,
+            ids=tuple(map(self._write_ids, self._export.ids)),
+            batches=self._write_batches(),
+            retention_days=dict(self._export.retention_days),
+            summaries={name: self._write_summary(name, each) for name, each in view.summaries.items()},
+        )
+        return now
+
+    def entry(self) -> PartitionEntry:
+        """What the manifest says of the partition."""
+        assert self._entry is not None, "write comes first"
+        return self._entry
+
+    def _write_chunks(
+        self, what: str, by_name: Mapping[int, Chunks], columns: Mapping[int, str], now: _Known
+    ) -> dict[int, tuple[ChunkEntry, ...]]:
+        listed = {name: chunks for name, chunks in by_name.items() if chunks}
+        places = self._shared_places(listed)
+        fresh = [chunk for chunks in listed.values() for chunk in chunks if id(chunk) not in places]
+        for group in _groups(fresh):
+            keys = tables.union_of_keys(group)
+            file = self._files.add(self._partition, what, tables.chunk_table(group, keys, columns))
+            start = 0
+            for chunk in group:
+                own = tuple((key, int(kind)) for key, kind in sorted(chunk.columns))
+                places[id(chunk)] = ChunkEntry(file, start, len(chunk), own)
+                start += len(chunk)
+        entries = {name: tuple(places[id(chunk)] for chunk in chunks) for name, chunks in listed.items()}
+        for name, chunks in listed.items():
+            _remember(now, zip(chunks, entries[name], strict=True))
+        return entries
+
+    def _shared_places(self, listed: Mapping[int, Chunks]) -> dict[int, ChunkEntry]:
+        """Where chunks stand already, except in files of which too little is still used."""
+        places = dict[int, ChunkEntry]()
+        for chunk in (chunk for chunks in listed.values() for chunk in chunks):
+            place = self._known.place_of(chunk)
+            if place is not None:
+                places[id(chunk)] = place
+        live = Counter[str]()
+        for place in places.values():
+            live[place.file] += place.rows
+        given_up = {file for file, rows in live.items() if 2 * rows < self._old_files[file].rows}
+        small = [file for file in live if self._old_files[file].rows < SNAPSHOT_SMALL_FILE_ROWS]
+        if len(small) > SNAPSHOT_SMALL_FILES_MAX:
+            given_up.update(small)
+        return {chunk: place for chunk, place in places.items() if place.file not in given_up}
+
+    def _unchanged(self) -> PartitionEntry | None:
+        """What was written before, if nothing was logged since."""
+        entry = self._known.entry
+        return entry if entry is not None and entry.sequence == self._export.view.sequence else None
+
+    def _write_created(self) -> str:
+        same = self._unchanged()
+        if same is not None:
+            return same.created
+        view = self._export.view
+        return self._files.add(self._partition, "created", tables.instant_table("created", view.times.created_ms()))
+
+    def _write_batches(self) -> str:
+        same = self._unchanged()
+        return (
+            same.batches
+            if same is not None
+            else self._files.add(self._partition, "batches", _batch_table(self._export))
+        )
+
+    def _write_identifiers(self) -> tuple[Extent, ...]:
+        offsets, data = self._export.view.identifiers
+        held = self._known.entry.identifiers if self._known.entry is not None else ()
+        if len(held) >= SNAPSHOT_SMALL_FILES_MAX:
+            held = ()
+        first = held[-1].first + held[-1].count if held else 0
+        count = offsets.shape[0] - 1 - first
+        if count <= 0:
+            return held
+        table = tables.identifier_table(first, offsets[first:], data)
+        return (*held, Extent(self._files.add(self._partition, "identifiers", table), 0, first, count))
+
+    def _write_strings(self) -> dict[int, tuple[Extent, ...]]:
+        held = dict(self._known.entry.strings) if self._known.entry is not None else {}
+        if len({extent.file for extents in held.values() for extent in extents}) >= SNAPSHOT_SMALL_FILES_MAX:
+            held = {}
+        fresh = list[tuple[int, int, AnyArray, U8]]()
+        for scope in sorted(self._export.view.dictionary.sizes()):
+            key, is_attribute, is_list = scope_key(scope)
+            offsets, data = self._export.view.string_arena(key, attribute=is_attribute, is_list=is_list)
+            first = sum(extent.count for extent in held.get(scope, ()))
+            if offsets.shape[0] - 1 > first:
+                fresh.append((scope, first, offsets[first:], data))
+        if not fresh:
+            return held
+        file = self._files.add(self._partition, "strings", tables.string_table(fresh))
+        start = 0
+        for scope, first, offsets, _ in fresh:
+            count = offsets.shape[0] - 1
+            held[scope] = (*held.get(scope, ()), Extent(file, start, first, count))
+            start += count
+        return held
+
+    def _write_summary(self, name: int, summary: Summary) -> SummaryEntry:
+        same = self._unchanged()
+        if same is not None:
+            return same.summaries[name]
+        table = tables.summary_table(summary.rows, summary.counts, summary.first_ms, summary.last_ms)
+        return SummaryEntry(self._files.add(self._partition, "retained", table), summary.cutoff_ms)
+
+    def _write_ids(self, generation: IdGeneration) -> Generation:
+        high, low = generation.ids()
+        for known in self._known.entry.ids if self._known.entry is not None else ():
+            # A generation that is no longer added to keeps its start and its number of ids.
+            if (known.started_ms, known.count) == (generation.started_ms, high.shape[0]):
+                return known
+        file = self._files.add(self._partition, "ids", tables.id_table(high, low))
+        return Generation(file, generation.started_ms, high.shape[0])
+
+
+def _remember(known: _Known, placed: Iterable[tuple[EventChunk, ChunkEntry]]) -> None:
+    for chunk, place in placed:
+        known.chunks[id(chunk)] = (weakref.ref(chunk), place)
+
+
+def _groups(chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
+    """Chunks that share a file: neighbours, as long as their rows and columns together stay within bounds."""
+    group, rows, keys = list[EventChunk](), 0, set[object]()
+    for chunk in chunks:
+        wider = keys | set(chunk.columns)
+        if group and (rows + len(chunk)) * (len(wider) + 2) > SNAPSHOT_FILE_CELLS_MAX:
+            yield group
+            group, rows, wider = [], 0, set(chunk.columns)
+        group.append(chunk)
+        rows, keys = rows + len(chunk), wider
+    if group:
+        yield group
+
+
+def _batch_table(export: PartitionExport) -> pa.Table:
+    ids = pa.array([batch_id for batch_id, _ in export.batches], pa.large_binary())
+    sequences: I64 = np.array([sequence for _, sequence in export.batches], np.int64)
+    return pa.table({"batch_id": ids, "sequence": pa.array(sequences)})
