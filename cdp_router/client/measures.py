@@ -166,3 +166,18 @@ def max_of(names: str | Sequence[str], name: str, *filters: Filter) -> Measure:
 def avg_of(names: str | Sequence[str], name: str, *filters: Filter) -> Measure:
     """The mean of a property over the events."""
     return Measure("AVG", names, filters, name)
+
+
+def median_of(names: str | Sequence[str], name: str, *filters: Filter) -> Measure:
+    """The median of a property over the events."""
+    return Measure("MEDIAN", names, filters, name)
+
+
+def p95_of(names: str | Sequence[str], name: str, *filters: Filter) -> Measure:
+    """The 95th percentile of a property over the events."""
+    return Measure("P95", names, filters, name)
+
+
+def distinct_of(names: str | Sequence[str], name: str, *filters: Filter) -> Measure:
+    """How many different values a property has over the events."""
+    return Measure("DISTINCT", names, filters, name)

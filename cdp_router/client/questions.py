@@ -2,8 +2,8 @@
 
     (attr("plan") == "gold") & (count("Charged", prop("amount") >= 10).last("30d") >= 3)
 
-Everything a text can say has its form here; the result is what the text would give. A comparison yields a segment,
-so `==` and `!=` of these objects do not compare them.
+What it builds is what the text would give; a question that has no form here can be asked as text. A comparison
+yields a segment, so `==` and `!=` of these objects do not compare them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cdp.v1 import segment_pb2 as pb
 
 from cdp_router.client.expressions import SET, UNSET, Events, Filter, Report, Segment, attr, prop
 from cdp_router.client.literals import span
-from cdp_router.client.measures import avg_of, count, days, max_of, min_of, sum_of
+from cdp_router.client.measures import avg_of, count, days, distinct_of, max_of, median_of, min_of, p95_of, sum_of
 from cdp_router.client.windows import Windowed
 
 __all__ = [
@@ -31,13 +31,17 @@ __all__ = [
     "count",
     "days",
     "did",
+    "distinct_of",
     "everyone",
     "first_time",
     "funnel",
     "in_segment",
+    "inactive",
     "last_time",
     "max_of",
+    "median_of",
     "min_of",
+    "p95_of",
     "prop",
     "sequence",
     "sum_of",
@@ -123,6 +127,11 @@ def _steps(steps: Sequence[Step]) -> pb.Steps:
 def everyone() -> Segment:
     """The whole population."""
     return Segment(pb.Segment(everyone=pb.Everyone()))
+
+
+def inactive(length: str) -> Segment:
+    """No event of any name for so long."""
+    return Segment(pb.Segment(inactive=pb.Inactive(duration=span(length))))
 
 
 def in_segment(name: str, version: int = 0) -> Segment:
