@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_store.attributes import AttributeColumn, Versions
-from cdp_store.ids import SequenceNumber, encode_identifier
+from cdp_store.ids import SequenceNumber
 from cdp_store.limits import MORSEL_ROWS
 from cdp_store.morsels import by_morsel
 from cdp_store.values import Kind, decode_value
@@ -18,7 +18,7 @@ from cdp_store.view import PartitionView
 from tests import strategies
 from tests.raw_records import Change, user
 from tests.shards import batch_of, filled
-from tests.store.contents import raws_of, read_contents, typed
+from tests.store.contents import raws_of, read_contents, typed, users_of
 
 ANN, BOB = user("ann"), user("bob")
 INT64S = st.one_of(
@@ -126,10 +126,10 @@ def test_versions_are_all_changes_by_row_and_time_as_they_arrived(records: list[
     partition = filled(records)
     for _ in range(2):
         view = partition.capture()
-        rows = partition.find([encode_identifier(*who) for who in strategies.USERS])
+        rows = {who: row for row, who in enumerate(users_of(view))}
         for name, attribute in view.schema.attributes.items():
             expected = [
-                (rows[strategies.USERS.index(record.user)], record.ts, _given(record.attributes[name]))
+                (rows[record.user], record.ts, _given(record.attributes[name]))
                 for record in sorted(records, key=lambda record: record.ts)
                 if isinstance(record, Change) and name in record.attributes
             ]

@@ -95,7 +95,7 @@ FAULTS: dict[str, tuple[Callable[[PartitionMemory], object], str]] = {
     "delta kind": (lambda m: _fill(m.events._delta._kinds.filled(), 0), "unknown kind"),
     "stale sorted events": (lambda m: m.events._delta.sorted_names.update({0: (1, ())}), "stale"),
     "created": (_create_late, "before its profile was created"),
-    "nobody": (_insert_nobody, "a row without a record"),
+    "nobody": (_insert_nobody, "later than the latest"),
     "creation": (lambda m: m._times._latest_created.__setitem__(0, 0), "later than the latest"),
     "attribute bounds": (lambda m: setattr(_block(m, Kind.INT), "_high", 3), "the bounds do not hold"),
     "attribute kind": (lambda m: _block(m, Kind.STRING).put(ROW_1, np.array([0])), "two kinds"),
