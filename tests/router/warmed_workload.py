@@ -78,8 +78,6 @@ _PROFILE_QUESTIONS = (
     'value_at(plan, 60d) = "gold"',
 )
 _WINDOWS = (
-    'within: 30d, of_first: "View"',
-    "since: p",
     "last: 3d",
     "last: 400d",
     "last_calendar: 2w",
@@ -92,6 +90,7 @@ _WINDOWS = (
     "this: month",
     "previous: year",
 )
+_USER_WINDOWS = ('within: 30d, of_first: "View"', "since: p")
 
 
 def _signatures() -> dict[str, set[str]]:
@@ -112,7 +111,7 @@ def _questions() -> list[str]:
     questions += _PROFILE_QUESTIONS
     questions += [f"did({ev}, {condition})" for condition in _CONDITIONS]
     questions += [f"did({ev}, n > 1 or not {condition})" for condition in _CONDITIONS]
-    for window in _WINDOWS:
+    for window in (*_WINDOWS, *_USER_WINDOWS):
         questions += [
             f"did({ev}, {window})", f"count({ev}, {window}) >= 2", f'count(["View", "Buy"], {window}) = 0',
             f"sum({ev}.n, {window}) > 1", f"first_time({ev}, {window})", f"last_time({ev}, p > 1, {window})",
@@ -121,13 +120,12 @@ def _questions() -> list[str]:
             f'median({ev}.mixed, {window}) < p95({ev}.n) + avg({ev}.price)', f'min({ev}.p, {window}) < max({ev}.n)',
             f'days({ev}, p > 1, {window}) < 3 * count("Buy") - days(["View", "Buy"])',
         ]  # fmt: skip
-        if "of_first" not in window and "since" not in window:
-            questions.append(f'sequence({ev} -> "Buy", within: 2d, {window})')
     questions += [
         f'regularly({ev}, 1 per week, 2 of last 9)', f'stopped({ev}, ago: 3d..9d, last: 3d)', f'mostly({ev}.p = 1)',
         f'nth({ev}, 2, p > 1)', f'first({ev}.p) = 1', 'last(["View", "Buy"].text, since: p) = "t1"',
         f'share({ev}.mixed > 3, last: 90d) >= 0.4', f'resumed({ev}, ago: 3d..9d)',
     ]  # fmt: skip
+    questions += [f'sequence({ev} -> "Buy", within: 2d, {window})' for window in _WINDOWS]
     questions += ["inactive(9d)", f'did({ev}, hour() in 9..17, weekday() in ["sat", "sun"])']
     for aggregate in ("sum", "min", "max", "avg"):
         for name in ("n", "p", "price", "text", "mixed", "never"):
