@@ -34,6 +34,9 @@ _QUESTIONS: Final = (
     'count("A") >= 1 and count("A", small > 1, last: 2d) < 5',
     *(f'sum("A".{name}) > 1' for name in ("small", "medium", "wide", "huge", "price", "mixed")),
     'avg("A".mixed) > 1',
+    'count("A", last: 3d) = 2',
+    'sum("A".cents) > 1',
+    'sum("A".spread) > 1',
     *(f'{extreme}("A".{name}) > 1' for extreme in ("min", "max") for name in ("small", "price")),
     'streak("A") > 1 and streak(["A", "B"]) > 2 and count("A", within: 1d, of_first: "A") > 1 and recency("A") > 3d',
     *(f'{measure}("A".{name}) > 0 * sum("B".{name})' for measure in ("distinct", "p95") for name in ("small", "mixed")),
@@ -125,6 +128,8 @@ def _batch(events: int, seed: int, days: int = 40) -> RecordBatch:
             "medium": chance.randrange(60_000),
             "wide": chance.randrange(1 << 31),
             "huge": chance.randrange(1 << 40),
+            "cents": chance.randrange(200) / 100,
+            "spread": chance.choice((1e16, 1.0, 1e-9)),  # sums whose rounding stays open until they are done exactly
             "price": chance.randrange(10_000) / 100,
             "mixed": chance.random() * 10 if number % 2 else number,
             "flag": number % 2 == 0,
