@@ -32,7 +32,7 @@ _KEY: Final = (1, 2)
 _QUESTIONS: Final = (
     'plan = "p1" and age > 3',
     'count("A") >= 1 and count("A", small > 1, last: 2d) < 5',
-    *(f'sum("A".{name}) > 1' for name in ("small", "medium", "wide", "huge", "price", "mixed")),
+    *(f'sum("A".{name}) > 1' for name in ("small", "medium", "wide", "huge", "price", "fare", "mixed")),
     'avg("A".mixed) > 1',
     'count("A", last: 3d) = 2',
     'sum("A".cents) > 1',
@@ -131,6 +131,7 @@ def _batch(events: int, seed: int, days: int = 40) -> RecordBatch:
             "cents": chance.randrange(200) / 100,
             "spread": chance.choice((1e16, 1.0, 1e-9)),  # sums whose rounding stays open until they are done exactly
             "price": chance.randrange(10_000) / 100,
+            "fare": chance.randrange(200) / 100,
             "mixed": chance.random() * 10 if number % 2 else number,
             "flag": number % 2 == 0,
             "text": f"t{number % 7}",
