@@ -9,7 +9,8 @@ from functools import cache
 import numpy as np
 
 from cdp_query.bound import BoundAttribute
-from cdp_query.masks import Codes, column_mask, decided_codes
+from cdp_query.decided import Decided, decide_codes
+from cdp_query.masks import Codes, column_mask
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import U8, AnyArray, Bools
 from cdp_store.attributes import AttributeBlock
@@ -54,27 +55,24 @@ def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, s
     mask: Bools = np.zeros(view.row_count, np.bool_)
 
     @cache
-    def codes(kind: Kind) -> Bools:
+    def codes(kind: Kind) -> Decided:
         assert node.attribute is not None
-        return decided_codes(view, node.attribute, kind, node.matcher, attribute=True)
+        return decide_codes(view, node.attribute, kind, node.matcher, attribute=True)
 
     for first, block in blocks(view, node.attribute, instant_ms):
         stats.chunks += 1
         stats.rows += block.rows
         for column in block.columns.values():
-            _mark(view, node, column, codes, mask[first:], stats)
+            _mark(node, column, codes, mask[first:], stats)
     return ~mask if node.matcher.negated else mask
 
 
-def _mark(
-    view: PartitionView, node: BoundAttribute, column: EventColumn, codes: Codes, mask: Bools, stats: NodeStats
-) -> None:
+def _mark(node: BoundAttribute, column: EventColumn, codes: Codes, mask: Bools, stats: NodeStats) -> None:
     """Set mask where a row of the column satisfies the positive condition."""
-    assert node.attribute is not None
     presence = column.presence()
     if not node.matcher.decides(column.kind):
         stats.type_mismatch += column.values.shape[0] if presence is None else int(presence.sum())
         return
     stats.bytes += column.nbytes
-    held = column_mask(view, node.attribute, column, node.matcher, codes)
+    held = column_mask(column, node.matcher, codes)
     mask[: held.shape[0]] |= held if presence is None else held & presence

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cdp_query.bound_profiles import FilterDistance
+from cdp_query.decided import Decided
 from cdp_query.matcher import Matcher
 from cdp_store.arrays import I64
+from cdp_store.values import Kind
 
 
 @dataclass(frozen=True, slots=True)
 class BoundProperty:
-    """A matcher on a property of the event at hand."""
+    """A matcher on a property of the event at hand; `decided` keeps which strings and lists satisfy it, by kind."""
 
     property: int | None
     matcher: Matcher
+    decided: dict[Kind, Decided] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import numpy as np
 
 from cdp_query.attribute_history import Changes, changes_of
 from cdp_query.bound_profiles import BoundChanged, BoundHistory, BoundUnchanged, BoundValueAt, BoundWas
-from cdp_query.masks import decided_codes, values_mask
+from cdp_query.decided import Decided, decide_codes
+from cdp_query.masks import values_mask
 from cdp_query.matcher import Matcher
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, U8, Bools
@@ -127,9 +128,9 @@ def _satisfied(
     """Which values satisfy the matcher, negated ones only among values of the type asked for: bool[n]."""
 
     @cache
-    def codes(kind: Kind) -> Bools:
+    def codes(kind: Kind) -> Decided:
         assert attribute is not None
-        return decided_codes(view, attribute, kind, matcher, attribute=True)
+        return decide_codes(view, attribute, kind, matcher, attribute=True)
 
     held: Bools = kinds == Kind.UNSET if _wants_unset(matcher) else np.zeros(kinds.shape[0], np.bool_)
     for number in np.flatnonzero(np.bincount(kinds)):

@@ -7,74 +7,58 @@ from typing import Any as Anything
 
 import numpy as np
 
+from cdp_query.decided import Decided
 from cdp_query.matcher import Matcher
 from cdp_query.ranges import Range
 from cdp_store.arrays import AnyArray, Bools
 from cdp_store.events.column import EventColumn
 from cdp_store.values import Kind
-from cdp_store.view import PartitionView
 
-Codes = Callable[[Kind], Bools]
+Codes = Callable[[Kind], Decided]
 
 
-def column_mask(
-    view: PartitionView, key: int, column: EventColumn, matcher: Matcher, codes: Codes | None = None
-) -> Bools:
+def column_mask(column: EventColumn, matcher: Matcher, codes: Codes) -> Bools:
     """Which values of a column satisfy the positive condition; entries that are not present may say anything.
 
-    `codes` decides strings and lists by code; without it they are those of the event property `key`.
+    `codes` decides strings and lists by code.
     """
     kind, values = column.kind, column.values
+    if matcher.everything:
+        return np.ones(values.shape[0], np.bool_)
     if kind is Kind.TIME and matcher.instants is not None:
         return matcher.instants(column.integers())
-    if column.is_decimal and not matcher.everything:
+    if column.is_decimal:
         bounds = [_shifted(*wanted.mantissas(column.scale), column.base) for wanted in matcher.numbers]
         return _inside_any(values, bounds)
-    if column.base and kind in (Kind.INT, Kind.TIME) and not matcher.everything:
-        bounds = [_shifted(low, high, column.base) for low, high in _integer_bounds(kind, matcher)]
-        return _inside_any(values, bounds)
-    if kind in (Kind.STRING, Kind.LIST) and column.base:
-        values = column.integers()
-    return values_mask(
-        kind, values, matcher, codes or (lambda text: decided_codes(view, key, text, matcher, attribute=False))
-    )
+    if kind in (Kind.INT, Kind.TIME):
+        return _inside_any(values, [_shifted(*span, column.base) for span in _integer_bounds(kind, matcher)])
+    if kind in (Kind.STRING, Kind.LIST):
+        return codes(kind).mask(values, column.base)
+    return _plain_mask(kind, values, matcher)
 
 
 def values_mask(kind: Kind, values: AnyArray, matcher: Matcher, codes: Codes) -> Bools:
     """Which plain values of a kind satisfy the positive condition; `codes` decides strings and lists by code."""
     if matcher.everything:
         return np.ones(values.shape[0], np.bool_)
-    match kind:
-        case Kind.TIME if matcher.instants is not None:
-            return matcher.instants(values.astype(np.int64))
-        case Kind.INT | Kind.TIME:
-            return _inside_any(values, _integer_bounds(kind, matcher))
-        case Kind.FLOAT:
-            # A float32 column must be compared in float64: the bound may not be a float32.
-            bounds = [wanted.floats() for wanted in matcher.numbers]
-            return _inside_any(values, [(np.float64(low), np.float64(high)) for low, high in bounds])
-        case Kind.BOOL:
-            table = np.array([flag in matcher.flags for flag in (False, True)])
-            return table[values.astype(np.uint8)]
-        case Kind.STRING | Kind.LIST:
-            decided = codes(kind)
-            return decided[values] if decided.size else np.zeros(values.shape[0], np.bool_)
+    if kind is Kind.TIME and matcher.instants is not None:
+        return matcher.instants(values.astype(np.int64))
+    if kind in (Kind.INT, Kind.TIME):
+        return _inside_any(values, _integer_bounds(kind, matcher))
+    if kind in (Kind.STRING, Kind.LIST):
+        return codes(kind).mask(values)
+    return _plain_mask(kind, values, matcher)
+
+
+def _plain_mask(kind: Kind, values: AnyArray, matcher: Matcher) -> Bools:
+    if kind is Kind.FLOAT:
+        # A float32 column must be compared in float64: the bound may not be a float32.
+        bounds = [wanted.floats() for wanted in matcher.numbers]
+        return _inside_any(values, [(np.float64(low), np.float64(high)) for low, high in bounds])
+    if kind is Kind.BOOL:
+        table = np.array([flag in matcher.flags for flag in (False, True)])
+        return table[values.astype(np.uint8)]
     return np.zeros(values.shape[0], np.bool_)
-
-
-def decided_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *, attribute: bool) -> Bools:
-    """Per dictionary code of a property or attribute, whether it satisfies the positive condition."""
-    if kind is Kind.LIST:
-        return matcher.decide_lists(view.strings(key, attribute=attribute, is_list=True))
-    strings = view.strings(key, attribute=attribute)
-    if matcher.literals is None:
-        return matcher.decide_strings(strings)
-    decided: Bools = np.zeros(len(strings), np.bool_)
-    for literal in matcher.literals:
-        code = view.string_code(key, literal, attribute=attribute)
-        if code is not None and code < decided.shape[0]:
-            decided[code] = True
-    return decided
 
 
 def _integer_bounds(kind: Kind, matcher: Matcher) -> list[tuple[int, int]]:

@@ -27,8 +27,8 @@ class Matcher:
     """Which stored values satisfy a condition.
 
     numbers, times: any of these ranges; instants: decided on arrays of times i64; flags: these booleans; text: decided
-    per distinct string (string or large_string in, boolean out); lists: decided per distinct list; everything: any
-    value at all.
+    per distinct string (string or large_string in, boolean out); substring: what these strings have in them, where that
+    is all that `text` asks; lists: decided per distinct list; everything: any value at all.
     """
 
     numbers: tuple[Range, ...] = ()
@@ -40,6 +40,7 @@ class Matcher:
     negated: bool = False
     literals: tuple[str, ...] | None = field(default=None, compare=False)
     instants: Callable[[I64], Bools] | None = None
+    substring: bytes | None = None
 
     def decides(self, kind: Kind) -> bool:
         """Whether values of this kind are of the type asked for."""
@@ -79,6 +80,10 @@ class Matcher:
                 return any(bounds.contains(value) for bounds in self.numbers)
             case datetime():
                 return any(span.overlaps(to_ms(value), to_ms(value)) for span in self.times)
+            case str() if self.literals is not None:
+                return value in self.literals
+            case str() if self.substring is not None:
+                return self.substring in value.encode()
             case str() if self.text is not None:
                 return bool(self.text(pa.array([value], pa.large_string()))[0].as_py())
         return False

@@ -37,7 +37,8 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
         case tree.Between(low, high):
             return _between(low, high, context)
         case tree.TextTest(op, pattern, negated, ci):
-            positive = _with_items(Matcher(text=_text_decision(op, pattern, ci)))
+            substring = pattern.encode() if op is tree.TextOp.CONTAINS and pattern and not ci else None
+            positive = _with_items(Matcher(text=_text_decision(op, pattern, ci), substring=substring))
             return _complement(positive) if negated else positive
         case tree.Exists(negated):
             return Matcher(everything=True, negated=negated)
@@ -66,6 +67,8 @@ def _complement(matcher: Matcher) -> Matcher:
         matcher.everything,
         not matcher.negated,
         matcher.literals,
+        matcher.instants,
+        matcher.substring,
     )
 
 
@@ -135,6 +138,7 @@ def _with_items(matcher: Matcher) -> Matcher:
         matcher.text,
         lambda items: any(matcher.holds(item) for item in items),
         literals=matcher.literals,
+        substring=matcher.substring,
     )
 
 

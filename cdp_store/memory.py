@@ -80,6 +80,7 @@ class PartitionMemory:
         self.retention_days = dict[str, int]()
         self.summaries = dict[int, Summary]()
         self.sequence = SequenceNumber(0)
+        self._captured: PartitionView | None = None
 
     @classmethod
     def restored(cls, view: PartitionView, parts: Parts, key: HashKey, layout: Layout) -> PartitionMemory:
@@ -177,7 +178,17 @@ class PartitionMemory:
         self.sequence = parts.sequence
 
     def capture(self) -> PartitionView:
-        """A stable reading of everything."""
+        """A stable reading of everything; the same one again while nothing changes, with what queries found out."""
+        known = self._captured
+        if known is None or not self._is_shown_by(known):
+            known = self._captured = self._capture()
+        return known
+
+    def _is_shown_by(self, view: PartitionView) -> bool:
+        unchanged = view.sequence == self.sequence and view.row_count == len(self) and view.summaries is self.summaries
+        return unchanged and self.events.is_read_by(view.events) and self.changes.is_read_by(view.changes)
+
+    def _capture(self) -> PartitionView:
         return PartitionView(
             sequence=self.sequence,
             row_count=len(self),

@@ -87,6 +87,11 @@ class EventTables:
         """Remember that a reading had nothing to merge."""
         self._looked_through = reading.sealed, least
 
+    def is_read_by(self, reading: EventsReading) -> bool:
+        """Whether a reading still shows everything."""
+        delta = reading.delta
+        return reading.sealed is self._sealed and delta.delta is self._delta and len(delta) == len(self._delta)
+
     def install_seal(self, sealed: SealedDelta) -> None:
         """Swap a sealed prefix of the delta for its chunks, unless that delta has been sealed in another way."""
         if sealed.delta is not self._delta:

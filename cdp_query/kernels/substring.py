@@ -1,0 +1,72 @@
+"""Searching many strings at once, as the one run of bytes they are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cdp_query.kernels.memory import word_at
+from cdp_store.arrays import U8, AnyArray, Bools
+from cdp_store.jit import kernel
+
+_ONES = np.uint64(0x0101010101010101)
+_TOPS = np.uint64(0x8080808080808080)
+_BLOCK = 32
+
+
+@kernel
+def strings_containing(offsets: AnyArray, data: U8, wanted: U8, out: Bools) -> None:
+    """out[i] = True where string i, data[offsets[i]:offsets[i + 1]], has `wanted` (one byte or more) in it.
+
+    Reads the bytes once, eight at a time, for the first two bytes wanted (a zero byte in a word is found as Mycroft
+    did, 1987); strings are looked up, by galloping, only where the whole was found.
+    """
+    size, length = data.shape[0], wanted.shape[0]
+    step = min(1, length - 1)
+    first, second = np.uint64(wanted[0]) * _ONES, np.uint64(wanted[step]) * _ONES
+    address = data.ctypes.data
+    string = 0
+    at = 0
+    while at + length <= size:
+        if at + _BLOCK + step <= size:
+            found = np.uint64(0)
+            for word in range(at, at + _BLOCK, 8):
+                differ = (word_at(address, word) ^ first) | (word_at(address, word + step) ^ second)
+                found |= (differ - _ONES) & ~differ & _TOPS
+            if found == 0:
+                at += _BLOCK
+                continue
+        stop = min(at + _BLOCK, size - length + 1)
+        while at < stop:
+            if data[at] == wanted[0] and _matches(data, at, wanted):
+                string = _string_at(offsets, string, at)
+                end = offsets[string + 1]
+                if at + length <= end:
+                    out[string] = True
+                    at = max(at, end - 1)
+            at += 1
+
+
+@kernel
+def _matches(data: U8, at: int, wanted: U8) -> bool:
+    for i in range(1, wanted.shape[0]):
+        if data[at + i] != wanted[i]:
+            return False
+    return True
+
+
+@kernel
+def _string_at(offsets: AnyArray, string: int, at: int) -> int:
+    """The string that holds byte `at`, which lies in `string` or behind it."""
+    low, high, stride = string, string + 1, 1
+    last = offsets.shape[0] - 1
+    while high < last and offsets[high] <= at:
+        low = high
+        stride *= 2
+        high = min(low + stride, last)
+    while low + 1 < high:
+        middle = (low + high) // 2
+        if offsets[middle] <= at:
+            low = middle
+        else:
+            high = middle
+    return low
