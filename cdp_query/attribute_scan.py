@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
 from cdp_query.bound import BoundAttribute
-from cdp_query.decided import Decided, decide_codes
+from cdp_query.decided import decisions
 from cdp_query.masks import Codes, column_mask
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import U8, AnyArray, Bools
@@ -54,11 +53,7 @@ def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, s
     """Which rows satisfy the predicate: bool[row_count]."""
     mask: Bools = np.zeros(view.row_count, np.bool_)
 
-    @cache
-    def codes(kind: Kind) -> Decided:
-        assert node.attribute is not None
-        return decide_codes(view, node.attribute, kind, node.matcher, attribute=True)
-
+    codes = decisions(view, node.attribute, node.matcher, {}, attribute=True)
     for first, block in blocks(view, node.attribute, instant_ms):
         stats.chunks += 1
         stats.rows += block.rows

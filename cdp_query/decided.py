@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +34,20 @@ class Decided:
                 same = codes == code - base
                 mask = same if mask is None else mask | same
         return np.zeros(codes.shape[0], np.bool_) if mask is None else mask
+
+
+def decisions(
+    view: PartitionView, key: int | None, matcher: Matcher, known: dict[Kind, Decided], *, attribute: bool = False
+) -> Callable[[Kind], Decided]:
+    """`decide_codes` by kind, each decided when it is first asked for and then kept in `known`."""
+
+    def decide(kind: Kind) -> Decided:
+        if kind not in known:
+            assert key is not None, "there are no values under a name nobody knows"
+            known[kind] = decide_codes(view, key, kind, matcher, attribute=attribute)
+        return known[kind]
+
+    return decide
 
 
 def decide_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *, attribute: bool) -> Decided:

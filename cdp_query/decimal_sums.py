@@ -18,7 +18,7 @@ import numpy as np
 from cdp_query.kernels import aggregate
 from cdp_query.ranges import Range
 from cdp_query.sums import exact_float_sums
-from cdp_query.terms import Numbers
+from cdp_query.terms import Terms
 from cdp_store.arrays import I64, Bools
 from cdp_store.values import Kind
 
@@ -26,7 +26,7 @@ _SLACK: Final = Fraction(1, 1 << 51)
 _TOTAL_MAX: Final = 1 << 62
 
 
-def decimal_sum_mask(parts: Sequence[Numbers], wanted: Range, row_count: int) -> Bools | None:
+def decimal_sum_mask(parts: Sequence[Terms], wanted: Range, row_count: int) -> Bools | None:
     """Rows whose sum lies in the range: bool[row_count]; None when the parts are not all non-negative decimals."""
     if not parts or not all(_is_amount(part) for part in parts):
         return None
@@ -49,12 +49,12 @@ def decimal_sum_mask(parts: Sequence[Numbers], wanted: Range, row_count: int) ->
     return mask
 
 
-def _is_amount(part: Numbers) -> bool:
+def _is_amount(part: Terms) -> bool:
     column = part.column
     return column.kind is Kind.FLOAT and column.is_decimal and column.base + int(column.low) >= 0
 
 
-def _highest(part: Numbers, scale: int) -> int:
+def _highest(part: Terms, scale: int) -> int:
     column = part.column
     return (column.base + int(column.high)) * int(10 ** (scale - column.scale))
 

@@ -8,13 +8,14 @@ from math import ceil, floor
 import numpy as np
 
 from cdp_query.bound_event_tests import BoundMostly, BoundShare
+from cdp_query.decided import decisions
 from cdp_query.kernels import aggregate
-from cdp_query.masks import column_mask
+from cdp_query.masks import Codes, column_mask
 from cdp_query.matcher import Matcher
 from cdp_query.property_values import property_columns, sorted_values
 from cdp_query.ranges import INT_MAX, INT_MIN
 from cdp_query.stats import NodeStats
-from cdp_query.terms import Numbers as Terms
+from cdp_query.terms import Terms
 from cdp_query.tree import Op
 from cdp_store.arrays import I64, U32, Bools
 from cdp_store.view import PartitionView
@@ -24,11 +25,12 @@ def mostly_mask(view: PartitionView, node: BoundMostly, stats: NodeStats) -> Boo
     """Rows of which a most frequent value satisfies the matcher."""
     most: I64 = np.zeros(view.row_count, np.int64)
     runs = list[tuple[U32, I64, Bools]]()
+    codes = decisions(view, node.property, node.matcher, {})
     columns = list(property_columns(view, node.events, node.interval, node.property, stats))
     for alike, values in sorted_values(columns):
         starts = values.starts()
         rows, counts = values.rows[starts], np.diff(np.append(starts, values.rows.shape[0]))
-        held = np.concatenate([_held(view, node.property, part, node.matcher, stats) for part in alike])
+        held = np.concatenate([_held(part, node.matcher, codes, stats) for part in alike])
         np.maximum.at(most, rows, counts)
         runs.append((rows, counts, held[values.order[starts]]))
     mask: Bools = np.zeros(view.row_count, np.bool_)
@@ -41,19 +43,19 @@ def share_mask(view: PartitionView, node: BoundShare, stats: NodeStats) -> Bools
     """Rows whose exact share compares with the wanted one; without any value, none."""
     satisfied: U32 = np.zeros(view.row_count, np.uint32)
     valued: U32 = np.zeros(view.row_count, np.uint32)
+    codes = decisions(view, node.property, node.matcher, {})
     for part in property_columns(view, node.events, node.interval, node.property, stats):
         rows = part.rows()
         aggregate.count_rows(rows, valued)
-        aggregate.count_rows(rows[_held(view, node.property, part, node.matcher, stats)], satisfied)
+        aggregate.count_rows(rows[_held(part, node.matcher, codes, stats)], satisfied)
     inside = _share_inside(satisfied, valued, node.op, node.share)
     return (valued > 0) & (~inside if node.op is Op.NE else inside)
 
 
-def _held(view: PartitionView, key: int | None, part: Terms, matcher: Matcher, stats: NodeStats) -> Bools:
+def _held(part: Terms, matcher: Matcher, codes: Codes, stats: NodeStats) -> Bools:
     """Which of the values satisfy the condition, complement included: bool[len(part)]."""
-    assert key is not None
     if matcher.decides(part.column.kind):
-        chosen, held = part.scanned.events(), column_mask(view, key, part.column, matcher)
+        chosen, held = part.scanned.events(), column_mask(part.column, matcher, codes)
         held = held if chosen is None else held[chosen]
     else:
         stats.type_mismatch += len(part)

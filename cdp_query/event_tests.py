@@ -14,7 +14,7 @@ from cdp_query.ranges import INT_MAX, INT_MIN, Range
 from cdp_query.scan import overlapping, scan
 from cdp_query.stats import NodeStats
 from cdp_query.sums import Sums
-from cdp_query.terms import numbers
+from cdp_query.terms import terms
 from cdp_query.tree import Aggregate, Occurrence
 from cdp_query.windows import Interval
 from cdp_store.arrays import F64, I64, U32, Bools
@@ -89,7 +89,7 @@ def aggregate_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) 
 
 
 def _sum_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Bools:
-    parts = list(numbers(view, node, stats))
+    parts = list(terms(view, node, stats))
     if node.aggregate is Aggregate.SUM:
         quick = decimal_sum_mask(parts, node.wanted, view.row_count)
         if quick is not None:
@@ -114,7 +114,7 @@ def _extreme_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) -
     has_integer: Bools = np.zeros(view.row_count, np.bool_)
     has_float: Bools = np.zeros(view.row_count, np.bool_)
     raise_or_lower = aggregate.lowest if sign > 0 else aggregate.highest
-    for part in numbers(view, node, stats):
+    for part in terms(view, node, stats):
         rows = part.rows()
         if part.column.kind is Kind.INT:
             raise_or_lower(rows, part.integers(), integers)

@@ -5,13 +5,11 @@ Only values that are set satisfy a condition here, and `missing` is the one cond
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
 from cdp_query.attribute_history import Changes, changes_of
 from cdp_query.bound_profiles import BoundChanged, BoundHistory, BoundUnchanged, BoundValueAt, BoundWas
-from cdp_query.decided import Decided, decide_codes
+from cdp_query.decided import decisions
 from cdp_query.masks import values_mask
 from cdp_query.matcher import Matcher
 from cdp_query.stats import NodeStats
@@ -126,12 +124,7 @@ def _satisfied(
     view: PartitionView, attribute: int | None, kinds: U8, raws: I64, matcher: Matcher, stats: NodeStats
 ) -> Bools:
     """Which values satisfy the matcher, negated ones only among values of the type asked for: bool[n]."""
-
-    @cache
-    def codes(kind: Kind) -> Decided:
-        assert attribute is not None
-        return decide_codes(view, attribute, kind, matcher, attribute=True)
-
+    codes = decisions(view, attribute, matcher, {}, attribute=True)
     held: Bools = kinds == Kind.UNSET if _wants_unset(matcher) else np.zeros(kinds.shape[0], np.bool_)
     for number in np.flatnonzero(np.bincount(kinds)):
         kind = Kind(int(number))

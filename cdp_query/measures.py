@@ -15,7 +15,7 @@ from cdp_query.order_statistics import distinct_by_row, order_statistic
 from cdp_query.property_values import property_columns
 from cdp_query.stats import NodeStats
 from cdp_query.sums import Sums
-from cdp_query.terms import Numbers as Terms
+from cdp_query.terms import Terms
 from cdp_query.tree import Measured, Number
 from cdp_query.user_windows import anchored
 from cdp_store.arrays import Bools

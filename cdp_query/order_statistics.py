@@ -9,7 +9,7 @@ import numpy as np
 from cdp_query.numbers import Numbers
 from cdp_query.property_values import SortedValues, float_of_keys, sorted_numbers, sorted_values
 from cdp_query.stats import NodeStats
-from cdp_query.terms import Numbers as Terms
+from cdp_query.terms import Terms
 from cdp_query.tree import Measured
 from cdp_store.arrays import F64, I64, Bools
 from cdp_store.values import Kind

@@ -15,7 +15,7 @@ from cdp_query.bound_events import BoundEvents
 from cdp_query.numbers import residuals
 from cdp_query.scan import scan
 from cdp_query.stats import NodeStats
-from cdp_query.terms import Numbers as Terms
+from cdp_query.terms import Terms
 from cdp_query.windows import Interval
 from cdp_store.arrays import F64, I64, U32, Bools
 from cdp_store.events.sealing import order_by_row_time

@@ -20,7 +20,7 @@ from cdp_query.bound_events import (
     FilterWeekdays,
 )
 from cdp_query.bound_profiles import FilterDistance
-from cdp_query.decided import Decided, decide_codes
+from cdp_query.decided import decisions
 from cdp_query.distances import event_distance_mask
 from cdp_query.dropped import note_dropped
 from cdp_query.event_times import event_time_mask
@@ -30,7 +30,6 @@ from cdp_query.stats import NodeStats
 from cdp_query.windows import Interval
 from cdp_store.arrays import I64, U32, Bools
 from cdp_store.events.chunk import EventChunk
-from cdp_store.values import Kind
 from cdp_store.view import PartitionView
 
 
@@ -143,12 +142,7 @@ def filter_mask(view: PartitionView, chunk: EventChunk, where: BoundFilter, stat
 
 
 def _property_mask(view: PartitionView, chunk: EventChunk, test: BoundProperty, stats: NodeStats) -> Bools:
-    def codes(kind: Kind) -> Decided:
-        assert test.property is not None
-        if kind not in test.decided:
-            test.decided[kind] = decide_codes(view, test.property, kind, test.matcher, attribute=False)
-        return test.decided[kind]
-
+    codes = decisions(view, test.property, test.matcher, test.decided)
     mask: Bools | None = None
     for (key, kind), column in chunk.columns.items():
         if key != test.property:

@@ -15,7 +15,7 @@ import numpy as np
 from cdp_query.kernels import aggregate, exact_sum
 from cdp_query.masks import range_mask
 from cdp_query.ranges import Range
-from cdp_query.terms import Numbers
+from cdp_query.terms import Terms
 from cdp_store.arrays import F64, I32, I64, U32, Bools
 from cdp_store.events.sealing import order_by_row_time
 from cdp_store.values import Kind
@@ -34,7 +34,7 @@ class Sums:
         self._integers: I64 = np.zeros(row_count, np.int64)
         self._carries: I32 = np.zeros(row_count, np.int32)
         self._any_integers = False
-        self._floats = list[Numbers]()
+        self._floats = list[Terms]()
         self._high: F64 = np.zeros(row_count, np.float64)
         self._low: F64 = np.zeros(row_count, np.float64)
         self._biggest: F64 = np.zeros(row_count, np.float64)
@@ -45,7 +45,7 @@ class Sums:
         """Whether any float was added."""
         return bool(self._floats)
 
-    def add(self, part: Numbers) -> None:
+    def add(self, part: Terms) -> None:
         """Add numbers to their rows."""
         rows = part.rows()
         aggregate.count_rows(rows, self.counts)
@@ -115,7 +115,7 @@ class Sums:
         return (integers - low).astype(np.float64), low.astype(np.float64), beyond
 
 
-def exact_float_sums(parts: Sequence[Numbers], wanted: Rows, row_count: int, addends: Sequence[F64] = ()) -> F64:
+def exact_float_sums(parts: Sequence[Terms], wanted: Rows, row_count: int, addends: Sequence[F64] = ()) -> F64:
     """The true sum of each of the wanted rows' floats and of its addends, rounded once: f64[len(wanted)]."""
     is_wanted: Bools = np.zeros(row_count, np.bool_)
     is_wanted[wanted] = True

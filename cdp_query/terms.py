@@ -19,7 +19,7 @@ _NUMERIC = (Kind.INT, Kind.FLOAT)
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class Terms:
     """The numeric values of one property and kind in a scanned chunk.
 
     `scanned.mask` includes presence; rows, integers and floats are of the chosen events, in their order.
@@ -51,7 +51,7 @@ class Numbers:
         return self.stored().astype(np.float64)
 
 
-def numbers(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Iterator[Numbers]:
+def terms(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Iterator[Terms]:
     """Everything an aggregate is computed over, chunk by chunk."""
     for scanned in scan(view, node.events, node.interval, stats):
         for (key, kind), column in scanned.chunk.columns.items():
@@ -63,4 +63,4 @@ def numbers(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Iter
                 continue
             stats.bytes += column.nbytes
             if present.count():
-                yield Numbers(present, column)
+                yield Terms(present, column)
