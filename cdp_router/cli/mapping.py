@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -79,22 +80,44 @@ class WrittenRecord(dict[str, Any]):
         self.written = written
 
 
+@dataclass(frozen=True, slots=True)
+class _Roles:
+    """The columns of records with the same names."""
+
+    texts: tuple[tuple[str, str | None], ...]
+    nested: tuple[str | None, str | None]
+    time: str | None
+    has_attributes: bool
+    rest: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def _roles(mapping: ColumnMapping, names: tuple[str, ...]) -> _Roles:
+    """Most records of a file have the names of the one before."""
+    columns = mapping.columns(dict.fromkeys(names))
+    used = set(columns.values())
+    texts = tuple((role, columns[role]) for role in TEXTS)
+    nested = columns["properties"], columns["attributes"]
+    rest = tuple(name for name in names if name not in used)
+    return _Roles(texts, nested, columns["time"], columns["attributes"] is not None, rest)
+
+
 def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
     """The wire row of a record; RowRejected says what is missing."""
-    columns = mapping.columns(record)
+    roles = _roles(mapping, tuple(record))
     # Ids and names are text: 007 and 1e5 must not turn into numbers on the way.
     written = record.written if isinstance(record, WrittenRecord) else record
-    texts = {role: _text(role, _value(written, columns[role])) for role in TEXTS}
-    used = {name for name in columns.values() if name is not None}
-    rest = {name: value for name, value in record.items() if name not in used and value is not None}
-    name = texts["event"] or mapping.event_name
-    nested = dict[str, Any]()
-    for role in ("properties", "attributes"):
-        nested |= _nested(columns[role], _value(record, columns[role]))
-    if name is None and columns["attributes"] is None:
+    user_id, anonymous_id, event, message_id = [_text(role, _value(written, column)) for role, column in roles.texts]
+    values = dict[str, Any]()
+    for column in roles.nested:
+        values |= _nested(column, _value(record, column))
+    for name in roles.rest:
+        if (value := record[name]) is not None:
+            values[name] = value
+    event = event or mapping.event_name
+    if event is None and not roles.has_attributes:
         raise RowRejected(NO_EVENT)
-    time_ms = _time_ms(_value(record, columns["time"]), mapping)
-    return name, texts["user_id"], texts["anonymous_id"], time_ms, texts["message_id"], nested | rest
+    return event, user_id, anonymous_id, _time_ms(_value(record, roles.time), mapping), message_id, values
 
 
 def _value(record: Mapping[str, Any], column: str | None) -> Any:

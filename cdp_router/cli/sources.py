@@ -20,6 +20,7 @@ from cdp_router.cli.mapping import WrittenRecord
 _ROWS_PER_READ: Final = 16_384
 _ROWS_PER_COLUMN_READ: Final = 50_000  # below what a batch of columns may have of different event names
 _CSV_FIELD_CHARACTERS_MAX: Final = 1 << 20
+_NUMBER_STARTS: Final = "-0123456789"
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,30}")
 _FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
@@ -134,6 +135,8 @@ def _csv_value(text: str) -> Any:
     """Numbers and booleans by how they are written; 007 and 1_000 stay text, an empty field is no value."""
     if not text:
         return None
+    if text[0] not in _NUMBER_STARTS and text not in ("true", "false"):
+        return text
     if text in ("true", "false"):
         return text == "true"
     if _INTEGER.fullmatch(text):
