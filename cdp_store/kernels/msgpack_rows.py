@@ -43,7 +43,8 @@ from cdp_store.values import Kind
 
 UNUSUAL = -2
 _ROW_FIELDS = 6
-_ROW_BYTES_MIN = 7
+_ROW_BYTES_MIN = 7  # of a row that is read: its head, no name, an id of a letter, nothing else
+_VALUE_BYTES_MIN = 3  # a key of a letter and a value
 _ATTRIBUTES = NAMES_PER_BATCH_MAX  # the name number of a record that changes attributes
 _SCALAR_BYTES = 8
 _UNSET, _BOOL, _INT, _FLOAT = int(Kind.UNSET), int(Kind.BOOL), int(Kind.INT), int(Kind.FLOAT)
@@ -67,21 +68,22 @@ def parse_rows(packed: U8, end: Int, time_max: int, key0: np.uint64, key1: np.ui
     identities, names, keys, strings). Status BROKEN: these are no rows, or more names than a batch can number.
     Two passes over the bytes, one to see that they are msgpack at all.
     """
-    kind, count, at = read_token(packed, 0)
-    room = end // _ROW_BYTES_MIN + 1
-    values_max = end // 2 + 1
+    kind, promised, at = read_token(packed, 0)
+    count = promised if kind == ARRAY else 0
+    # The head may promise any number of rows; no more than the bytes can hold are made room for.
+    room = min(count, end // _ROW_BYTES_MIN) + 1
+    values_max = end // _VALUE_BYTES_MIN + 1
     identities, names = new_table(room, end + 1), new_table(room, end + 1)
-    keys = new_table(
-        values_max, min(values_max, NAMES_PER_BATCH_MAX + 2 * PROPERTIES_PER_RECORD_MAX) * (NAME_BYTES_MAX + 1)
-    )
+    keys_max = min(values_max, NAMES_PER_BATCH_MAX + 2 * PROPERTIES_PER_RECORD_MAX)
+    keys = new_table(keys_max, keys_max * (NAME_BYTES_MAX + 1))
     strings = new_table(values_max, end + 1)
     tables = (identities, names, keys, strings)
     record_identities, record_names = np.empty(room, np.uint32), np.empty(room, np.uint16)
     record_times, ends = np.empty(room, np.int64), np.empty(room + 1, np.uint32)
     message_ends, message_bytes = np.empty(room + 1, np.uint32), np.empty(end + 1, np.uint8)
-    positions, unusual = np.empty(room, np.int64), np.empty(3 * end + 3, np.int64)
+    positions, unusual = np.empty(room, np.int64), np.empty(3 * (min(count, end) + 1), np.int64)
     triples = np.empty(values_max, np.uint16), np.empty(values_max, np.uint8), np.empty(values_max, np.int64)
-    stamps, path = np.empty(values_max, np.int64), np.empty(2 * NAME_BYTES_MAX + 2, np.uint8)
+    stamps, path = np.empty(keys_max, np.int64), np.empty(2 * NAME_BYTES_MAX + 2, np.uint8)
     levels = np.zeros((2, NESTING_DEPTH_MAX + 1), np.int64)
     head = np.zeros(4, np.int64)
     ends[0] = message_ends[0] = 0

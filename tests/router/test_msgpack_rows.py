@@ -126,6 +126,7 @@ _MOMENTS = tuple(
         b"\xc7\x0c\xff" + (999_999_000).to_bytes(4, "big") + (-1).to_bytes(8, "big", signed=True),
         b"\xc7\x0c\xff" + bytes(4) + (-62_135_596_800).to_bytes(8, "big", signed=True),
         b"\xd6\x05" + bytes(4), b"\xd4\xff\x00", b"\xc7\x00\x01", b"\xc8\x00\x04\x01" + bytes(4),
+        b"\xc8\x00\x04\xff" + bytes(4),
     )
 )  # fmt: skip
 # One of these makes msgspec refuse all bytes.
@@ -135,7 +136,7 @@ _NO_MOMENTS = tuple(
         b"\xc7\x0c\xff" + bytes(4) + (253_402_300_800).to_bytes(8, "big"),
         b"\xc7\x0c\xff" + (1_000_000_000).to_bytes(4, "big") + bytes(8),
         b"\xc7\x0c\xff" + bytes(4) + (1 << 62).to_bytes(8, "big"),
-        b"\xc7\x0c\xff" + bytes(4) + b"\x80" + bytes(7), b"\xc8\x00\x04\xff" + bytes(4), b"\xc7\x00\xff",
+        b"\xc7\x0c\xff" + bytes(4) + b"\x80" + bytes(7), b"\xc7\x00\xff",
     )
 )  # fmt: skip
 
