@@ -33,8 +33,11 @@ def measure_cluster(dataset: Dataset) -> dict[str, dict[str, Any]]:
         with running_cluster(Path(folder), THREADS) as address, Client(address) as client:
             send_all(client, record_batches(dataset))
             mixed = _measure_mixed(client, dataset)
-            events = _events(client)
-        disk_bytes = sum(path.stat().st_size for path in Path(folder).rglob("*.cdplog"))
+            events, memory_bytes = _events(client), _memory_bytes(client)
+            began = time.perf_counter()
+            written = client.snapshot()
+            write_seconds = time.perf_counter() - began
+        disk_bytes = sum(shard.bytes_written + shard.bytes_shared for shard in written.shards)
         began = time.perf_counter()
         with running_cluster(Path(folder), THREADS) as address:
             restart_seconds = time.perf_counter() - began
@@ -47,12 +50,19 @@ def measure_cluster(dataset: Dataset) -> dict[str, dict[str, Any]]:
         "snapshot": {
             "restart_seconds": round(restart_seconds, 2),
             "restart_events_per_second": round(events / restart_seconds),
-            "restart_from": "log",
+            "restart_from": "snapshot",
             "disk_bytes_per_event": round(disk_bytes / events, 1),
-            "write_mb_per_second": None,
-            "read_mb_per_second": None,
+            "write_seconds": round(write_seconds, 2),
+            "write_mb_per_second": round(memory_bytes / write_seconds / 1e6, 1),
+            "read_mb_per_second": round(memory_bytes / restart_seconds / 1e6, 1),
         },
     }
+
+
+def _memory_bytes(client: Client) -> int:
+    """What the partitions hold in memory: what a snapshot writes, before its encoding."""
+    shards = client.status().shards
+    return sum(sum(partition.memory.values()) for shard in shards for partition in shard.partitions)
 
 
 def _events(client: Client) -> int:

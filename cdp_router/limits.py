@@ -35,3 +35,8 @@ SEGMENTS_MAX: Final = 10_000
 SEGMENT_VERSIONS_MAX: Final = 1000
 
 PROOF_SHOWN_MAX: Final = 20  # events and values beside each part of a proof; their number is always given
+
+# A text is at most some kilobytes, its tree some more.
+QUESTIONS_REMEMBERED: Final = 256
+# Per question: what shards may have sent of a member list before the client has taken it.
+MEMBER_RESPONSES_AHEAD: Final = 4

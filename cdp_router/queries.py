@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import grpc
 from cdp.v1 import proof_pb2, query_pb2, shard_pb2
@@ -17,10 +18,15 @@ from cdp_query.partial import merge_all
 from cdp_router.answers import Answering, answer
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ProfileNotFound, RequestInvalid
-from cdp_router.limits import PROFILE_EVENTS_DEFAULT, PROFILE_EVENTS_MAX
+from cdp_router.limits import (
+    MEMBER_RESPONSES_AHEAD,
+    PROFILE_EVENTS_DEFAULT,
+    PROFILE_EVENTS_MAX,
+    QUESTIONS_REMEMBERED,
+)
 from cdp_router.member_stream import MemberStream
 from cdp_router.partitioning import partitions_of
-from cdp_router.scatter import failed, scatter
+from cdp_router.scatter import as_they_come, failed, scatter
 from cdp_router.shard_client import ShardClient
 from cdp_router.topology import ClusterFile
 from cdp_router.validation import RecordInvalid
@@ -51,6 +57,8 @@ class Queries:
         self, cluster: ClusterFile, shards: Sequence[ShardClient], clock: Clock, lookup: Lookup = nothing_named
     ) -> None:
         self._cluster, self._shards, self._clock, self._lookup = cluster, shards, clock, lookup
+        # What a text says does not depend on anything else, and dashboards ask the same ones again and again.
+        self._read = lru_cache(maxsize=QUESTIONS_REMEMBERED)(pipeline.read)
 
     async def query(
         self, request: query_pb2.QueryRequest, deadline: Deadline, clock_ms: float
@@ -167,16 +175,15 @@ class Queries:
         sink = MemberStream()
         coverage = query_pb2.Coverage(total=self._cluster.partitions)
         yield query_pb2.MembersResponse(arrow=sink.drain())
-        for number, shard in self._numbered().items():
-            try:
-                async for response in shard.list_members(message, deadline):
-                    if response.HasField("position"):
-                        coverage.answered.append(response.position)
-                    else:
-                        sink.write(response.arrow)
-                        yield query_pb2.MembersResponse(arrow=sink.drain())
-            except grpc.aio.AioRpcError as failure:
-                raise failed({number: failure}, self._cluster, self._shards) from failure
+        streams = {number: shard.list_members(message, deadline) for number, shard in self._numbered().items()}
+        async for number, response in as_they_come(streams, MEMBER_RESPONSES_AHEAD):
+            if isinstance(response, grpc.aio.AioRpcError):
+                raise failed({number: response}, self._cluster, self._shards) from response
+            if response.HasField("position"):
+                coverage.answered.append(response.position)
+            else:
+                sink.write(response.arrow)
+                yield query_pb2.MembersResponse(arrow=sink.drain())
         yield query_pb2.MembersResponse(arrow=sink.finish())
         coverage.answered.sort(key=lambda position: position.partition)
         yield query_pb2.MembersResponse(coverage=coverage)
@@ -190,7 +197,7 @@ class Queries:
         elif request.WhichOneof("question") == "cql":
             question = pipeline.broken_down(read_cql(request.cql), request.by or None)
         elif request.text:
-            question = pipeline.read(request.text, request.by or None)
+            question = self._read(request.text, request.by or None)
         else:
             raise RequestInvalid("question", "a text, a tree or CQL must be given")
         inliner = Inliner(self._lookup)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -74,3 +74,36 @@ async def scatter(
         else:
             answers[number] = result
     return Gathered(answers, failures)
+
+
+async def as_they_come(
+    streams: Mapping[int, AsyncIterator[Response]], ahead: int
+) -> AsyncIterator[tuple[int, Response | grpc.aio.AioRpcError]]:
+    """(shard, response) of several streams read at the same time; a stream that fails ends with its error.
+
+    At most `ahead` responses wait for the reader; the shards wait beyond.
+    """
+    waiting = asyncio.Queue[tuple[int, Response | grpc.aio.AioRpcError] | None]()
+    room = asyncio.Semaphore(ahead)
+
+    async def pump(shard: int, stream: AsyncIterator[Response]) -> None:
+        try:
+            async for response in stream:
+                await room.acquire()
+                waiting.put_nowait((shard, response))
+        except grpc.aio.AioRpcError as failure:
+            waiting.put_nowait((shard, failure))
+        finally:
+            waiting.put_nowait(None)
+
+    pumps = [asyncio.create_task(pump(shard, stream)) for shard, stream in streams.items()]
+    try:
+        for _ in streams:
+            while (received := await waiting.get()) is not None:
+                yield received
+                room.release()
+        await asyncio.gather(*pumps)
+    finally:
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)

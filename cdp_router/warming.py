@@ -31,6 +31,8 @@ from cdp_store.values import Value
 _KEY: Final = (1, 2)
 _QUESTIONS: Final = (
     'plan = "p1" and age > 3',
+    'plan contains "p"',
+    'city = "c1"',
     'count("A") >= 1 and count("A", small > 1, last: 2d) < 5',
     *(f'sum("A".{name}) > 1' for name in ("small", "medium", "wide", "huge", "price", "fare", "mixed")),
     'avg("A".mixed) > 1',
@@ -141,4 +143,6 @@ def _batch(events: int, seed: int, days: int = 40) -> RecordBatch:
             attributes: dict[str, Value | None] = {"plan": f"p{number % 3}", "age": number, "tags": ["x"]}
             attributes["gone"] = None if number % 2 else "x"
             builder.add(USER_ID, user, None, time_ms, attributes)
+            # Changes so far apart that their history takes chunks with times of 64 bits.
+            builder.add(USER_ID, user, None, number * 37 % 400 * DAY_MS, {"city": f"c{number % 3}"})
     return builder.finish(f"{seed}".encode())

@@ -75,7 +75,7 @@ def trend(report: tree.Trend, records: Sequence[Record], context: tree.Context) 
     done = [
         (profile.user, event)
         for profile in oracle.population(records, context)
-        for event in oracle._done(report.events, report.window, profile, context)
+        for event in oracle.done(report.events, report.window, profile, context)
     ]
     rows = []
     span = span_of_window(report.window, context)
@@ -115,7 +115,7 @@ def retention(
     users = [
         (min(event.ts for event in first), profile)
         for profile in oracle.population(records, context)
-        if (first := oracle._done(report.entry, report.window, profile, context))
+        if (first := oracle.done(report.entry, report.window, profile, context))
     ]
     rows = []
     for period in shown_periods(report.unit, report.window, [entry for entry, _ in users], context):
@@ -201,7 +201,7 @@ def rfm(report: tree.Rfm, records: Sequence[Record], context: tree.Context) -> C
     """Members by their three scores."""
     found = []
     for profile in oracle.population(records, context):
-        done = oracle._done(report.events, report.window, profile, context)
+        done = oracle.done(report.events, report.window, profile, context)
         if done:
             money = oracle.exact_sum(oracle._numbers(report.money, done))
             found.append((max(event.ts for event in done), len(done), money))

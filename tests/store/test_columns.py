@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cdp_query.decided import decide_codes
 from cdp_query.masks import column_mask
 from cdp_query.matchers import compile_condition
 from cdp_query.tree import Compare, Context, Op
@@ -111,7 +112,9 @@ def test_comparing_a_narrow_column_is_comparing_its_values(
     if isinstance(literal, float) and not math.isfinite(literal):
         return
     matcher = compile_condition(Compare(op, literal), Context(0))
-    mask = column_mask(_view(), 0, _narrowed(kind, values, None), matcher)
+    mask = column_mask(
+        _narrowed(kind, values, None), matcher, lambda kind: decide_codes(_view(), 0, kind, matcher, attribute=False)
+    )
     assert mask.tolist() == [compare(value) for value in values]
 
 
