@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -15,7 +12,7 @@ from cdp_query.exact_total import ExactTotal, fractions_of_limbs, no_limbs
 from cdp_query.kernels import trend as kernels
 from cdp_query.periods import Periods, periods_over
 from cdp_query.reports.parts import TrendCell, TrendPart
-from cdp_query.scan import Scanned, scan
+from cdp_query.scan import Scanned, scan_in_time
 from cdp_query.stats import NodeStats
 from cdp_query.windows import Interval
 from cdp_store.arrays import I32, I64, Bools
@@ -68,12 +65,6 @@ def chunks_inside(view: PartitionView, events: BoundEvents, interval: Interval) 
         return []
     chunks = (chunk for name in events.names for chunk in view.event_chunks(name))
     return [chunk for chunk in chunks if interval.overlaps(chunk.first_ms, chunk.last_ms)]
-
-
-def scan_in_time(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Scanned]:
-    """Like scan, but buckets ascend over all names together."""
-    by_name = [scan(view, BoundEvents((name,), events.where), interval, stats) for name in events.names]
-    return heapq.merge(*by_name, key=attrgetter("chunk.bucket"))
 
 
 class _SharedPeriods:
