@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, Final, Protocol
 
 from benchmarks.dataset import Dataset
+from benchmarks.timings import Inner
 
 THREADS: Final = 2
 
@@ -19,8 +20,8 @@ class Engine(Protocol):
     version: str
     memory_bytes: int
     """Bytes of the data as the engine accounts for them, valid after load; 0 where it cannot tell."""
-    inner_ms: float | None
-    """Milliseconds the last run took inside the engine where that is known apart from the round trip, else None."""
+    inner: Inner | None
+    """What the last run took and touched inside the engine where that is known apart from the round trip, else None."""
 
     def load(self, dataset: Dataset) -> None:
         """Bring the data set into memory in the engine's best form."""

@@ -18,7 +18,7 @@ from benchmarks.dataset import Dataset
 from benchmarks.engines import ENGINES, Engine, answers
 from benchmarks.processes import environment_set, resident_bytes
 from benchmarks.queries import QUERIES
-from benchmarks.timings import Timing
+from benchmarks.timings import Inner, Timing
 
 RUNS_PER_ROUND: Final = 3
 _CLOSE_SECONDS = 60.0
@@ -45,15 +45,16 @@ class Run:
     """One timed run."""
 
     total_ms: float
-    inner_ms: float | None
+    inner: Inner | None
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Timings of one query on one engine: end to end, and inside the engine where it tells."""
+    """Timings of one query on one engine: end to end, and inside the engine and its bytes where it tells."""
 
     total: Timing
     inner: Timing | None
+    bytes_touched: int | None
 
 
 class EngineProcess:
@@ -136,8 +137,10 @@ def measure_rounds(
 
 
 def _measured(runs: Sequence[Run]) -> Measured:
-    inner = [run.inner_ms for run in runs if run.inner_ms is not None]
-    return Measured(Timing.of([run.total_ms for run in runs]), Timing.of(inner) if inner else None)
+    total, inner = Timing.of([run.total_ms for run in runs]), [run.inner for run in runs if run.inner is not None]
+    if not inner:
+        return Measured(total, None, None)
+    return Measured(total, Timing.of([each.milliseconds for each in inner]), inner[-1].bytes_touched)
 
 
 def _serve(name: str, pipe: Connection) -> None:
@@ -173,7 +176,7 @@ def _time(engine: Engine, query_name: str, runs: int) -> list[Run]:
     for _ in range(runs):
         began = time.perf_counter()
         engine.run(query_name)
-        timed.append(Run((time.perf_counter() - began) * 1e3, engine.inner_ms))
+        timed.append(Run((time.perf_counter() - began) * 1e3, engine.inner))
     return timed
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.dataset import Dataset
 from benchmarks.scales import HOUR_MS, WEEK_MS
+from benchmarks.timings import Inner
 from benchmarks.windows import FUNNEL_WITHIN, LAST_7D, LAST_30D, LAST_90D, RETENTION_WEEKS, THEN, THEN_LAST_30D, T
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,7 +83,7 @@ class NaiveEngine:
     name = "naive"
     version = python_version()
     memory_bytes = 0
-    inner_ms: float | None = None
+    inner: Inner | None = None
 
     def __init__(self) -> None:
         self._users: list[_User] = []

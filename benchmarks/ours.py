@@ -20,6 +20,7 @@ from benchmarks.cluster import running_cluster
 from benchmarks.dataset import Dataset
 from benchmarks.engines import THREADS
 from benchmarks.queries import QUERIES, Query
+from benchmarks.timings import Inner
 from cdp_router.client import Client
 from cdp_router.wire.values import to_timestamp
 
@@ -35,7 +36,7 @@ class OurEngine:
     def __init__(self) -> None:
         self.version = version("cdp")
         self.memory_bytes = 0
-        self.inner_ms: float | None = None
+        self.inner: Inner | None = None
         self._stack = ExitStack()
         self._client: Client | None = None
 
@@ -51,16 +52,16 @@ class OurEngine:
         )
 
     def run(self, query_name: str) -> Any:
-        """Ask over gRPC; `inner_ms` is then what the slowest shard spent in its engine."""
+        """Ask over gRPC; `inner` then tells what the slowest shard spent in its engine, and the bytes of all shards."""
         assert self._client is not None, "load comes first"
         query = QUERIES[query_name]
         if query.kind is AnswerKind.IDS:
-            self.inner_ms = None
+            self.inner = None
             return _member_ids(self._client, query)
         answer = self._client.query(
             query_pb2.QueryRequest(text=query.ours, by=query.by or "", as_of=to_timestamp(query.as_of_ms))
         )
-        self.inner_ms = answer.engine_milliseconds
+        self.inner = Inner(answer.engine_milliseconds, answer.bytes_scanned)
         return _comparable(query, answer)
 
     def close(self) -> None:

@@ -141,6 +141,18 @@ def _roofline(result: RunResult, plots: Path) -> Iterator[str]:
     yield from ("", "## Roofline", "", f"![roofline](plots/{result.scale}-roofline.png)", "")
     rows = [[name, f"{rate['median']:.1f}", f"{rate['best']:.1f}"] for name, rate in result.roofline.items()]
     yield from _table(["kernel and threads", "median GB/s", "best GB/s"], rows)
+    yield from (
+        "",
+        "Bytes of columns that a query touches, through the time inside our engine, as a share of `read_2`:",
+        "",
+    )
+    rates = [(name, query.engine_gb_per_second) for name, query in result.queries.items()]
+    shares = [
+        [name, f"{result.queries[name].engine_bytes or 0:,}", f"{rate:.1f}", f"{rate / medians['read_2']:.0%}"]
+        for name, rate in rates
+        if rate is not None
+    ]
+    yield from _table(["query", "bytes", "GB/s", "share of read bandwidth"], shares)
 
 
 def _extras(result: RunResult) -> Iterator[str]:

@@ -38,6 +38,13 @@ class QueryResult:
     """How many times faster ours is than the fastest peer."""
     spread: dict[str, list[float]]
     """p10 and p90 by engine."""
+    engine_bytes: int | None = None
+    """Bytes of columns that our engine touched."""
+
+    @property
+    def engine_gb_per_second(self) -> float | None:
+        """Bytes touched over the time inside our engine."""
+        return self.engine_bytes / self.engine_ms / 1e6 if self.engine_bytes and self.engine_ms else None
 
     def timing(self, engine: str) -> Timing | None:
         """An engine's timing, None where it was not measured."""

@@ -111,6 +111,7 @@ def _query_result(name: str, findings: Findings) -> QueryResult:
         behavioural=QUERIES[name].behavioural,
         ours_ms=ours.total.median if ours else None,
         engine_ms=ours.inner.median if ours and ours.inner else None,
+        engine_bytes=ours.bytes_touched if ours else None,
         peers=peers,
         ratio_to_best=round(min(peers.values()) / ours.total.median, 3) if ours and peers else None,
         spread={engine: [each.total.p10, each.total.p90] for engine, each in measured.items()},

@@ -17,6 +17,7 @@ from benchmarks.dataset import Dataset
 from benchmarks.engines import THREADS
 from benchmarks.peers.chdb_sql import LOAD, QUERIES, READ_SETTINGS
 from benchmarks.queries import QUERIES as SUITE
+from benchmarks.timings import Inner
 
 _MEMORY_FILES = Path("/dev/shm")
 
@@ -26,7 +27,7 @@ class ChDBPeer:
 
     name = "chdb"
     version = chdb.__version__
-    inner_ms: float | None = None
+    inner: Inner | None = None
 
     def __init__(self) -> None:
         self.memory_bytes = 0

@@ -11,6 +11,7 @@ from benchmarks.dataset import Dataset
 from benchmarks.engines import THREADS
 from benchmarks.peers.duckdb_sql import LOAD, QUERIES
 from benchmarks.queries import QUERIES as SUITE
+from benchmarks.timings import Inner
 
 
 class DuckDBPeer:
@@ -18,7 +19,7 @@ class DuckDBPeer:
 
     name = "duckdb"
     version = duckdb.__version__
-    inner_ms: float | None = None
+    inner: Inner | None = None
 
     def __init__(self) -> None:
         self.memory_bytes = 0

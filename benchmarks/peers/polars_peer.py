@@ -10,6 +10,7 @@ import polars as pl
 from benchmarks.dataset import Dataset
 from benchmarks.peers.polars_queries import QUERIES, Tables
 from benchmarks.scales import AS_OF_MS, CATEGORIES, CHANNELS, COUNTRIES, DEVICES, EVENT_NAMES, PLANS, PROPERTIES_OF
+from benchmarks.timings import Inner
 
 _CODES: Final[Mapping[str, pl.Enum]] = {
     "plan": pl.Enum(PLANS),
@@ -25,7 +26,7 @@ class PolarsPeer:
 
     name = "polars"
     version = pl.__version__
-    inner_ms: float | None = None
+    inner: Inner | None = None
 
     def __init__(self) -> None:
         self.memory_bytes = 0
