@@ -3,63 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 
-from cdp_query.attribute_scan import AttributeSpan, spans
+from cdp_query.attribute_scan import blocks
 from cdp_query.value_keys import NONE_KEY, ValueKey
-from cdp_store.arrays import I64, AnyArray, Bools
+from cdp_store.arrays import I64, Bools
+from cdp_store.events.column import EventColumn
 from cdp_store.ids import AttributeId
 from cdp_store.values import Kind, float_bits, to_datetime, unpack_list
 from cdp_store.view import PartitionView
 
+_COUNTED_BY_PLACE: Final = 2  # bytes of a value
+
 
 def breakdown(view: PartitionView, members: Bools, attribute: AttributeId | None, instant_ms: int) -> Counter[ValueKey]:
     """Members by value at an instant. A member with a list counts once per different item; without value, "(none)"."""
-    counts = Counter[ValueKey]()
-    placed = 0
-    for span in spans(view, attribute, instant_ms):
-        assert attribute is not None
-        inside = members[span.first_row : span.first_row + span.kinds.shape[0]]
-        placed += _count_span(view, span, inside, attribute, counts)
-    unplaced = int(np.count_nonzero(members)) - placed
+    counts, raws = Counter[ValueKey](), defaultdict[Kind, Counter[int]](Counter)
+    unplaced = int(np.count_nonzero(members))
+    for first, block in blocks(view, attribute, instant_ms):
+        for kind, column in block.columns.items():
+            chosen = _chosen(column, members[first:])
+            unplaced -= chosen.values.shape[0]
+            raws[kind].update(_raw_counts(chosen))
+    if attribute is not None:
+        for kind, found in raws.items():
+            values: I64 = np.fromiter(found, np.int64, len(found))
+            for keys, size in zip(keys_of(view, attribute, kind, values, attribute=True), found.values(), strict=True):
+                for key in keys:
+                    counts[key] += size
     if unplaced:
         counts[NONE_KEY] += unplaced
     return counts
 
 
-def _count_span(
-    view: PartitionView, span: AttributeSpan, inside: Bools, attribute: AttributeId, counts: Counter[ValueKey]
-) -> int:
-    placed = 0
-    for kind, values in span.values.items():
-        length = min(values.shape[0], inside.shape[0])
-        chosen = values[:length][inside[:length] & (span.kinds[:length] == kind)]
-        placed += chosen.shape[0]
-        _count_values(view, kind, chosen, attribute, counts)
-    return placed
+def _chosen(column: EventColumn, members: Bools) -> EventColumn:
+    """The values that members have."""
+    presence, inside = column.presence(), members[: column.values.shape[0]]
+    return replace(column, values=column.values[inside if presence is None else inside & presence], present=None)
 
 
-def _count_values(
-    view: PartitionView, kind: Kind, chosen: AnyArray, attribute: AttributeId, counts: Counter[ValueKey]
-) -> None:
-    distinct, sizes = np.unique(chosen, return_counts=True)
-    is_list = kind is Kind.LIST
-    texts = (
-        view.strings(attribute, attribute=True, is_list=is_list).take(distinct)
-        if kind in (Kind.STRING, Kind.LIST)
-        else None
-    )
-    for position, size in enumerate(sizes.tolist()):
-        if texts is None:
-            counts[_key(kind, distinct[position])] += size
-        elif is_list:
-            for item in {_item_key(item) for item in unpack_list(texts[position].as_py())} or {NONE_KEY}:
-                counts[item] += size
-        else:
-            counts[int(kind), texts[position].as_py().decode()] += size
+def _raw_counts(column: EventColumn) -> dict[int, int]:
+    """How often each value occurs, in 64-bit form; narrow integers are counted by place, without sorting."""
+    if column.values.itemsize <= _COUNTED_BY_PLACE and column.kind is not Kind.FLOAT:
+        sizes = np.bincount(column.values)
+        distinct = np.flatnonzero(sizes)
+        return dict(zip((distinct + column.base).tolist(), sizes[distinct].tolist(), strict=True))
+    distinct, sizes = np.unique(column.raws(), return_counts=True)
+    return dict(zip(distinct.tolist(), sizes.tolist(), strict=True))
 
 
 def keys_of(view: PartitionView, key: int, kind: Kind, raws: I64, *, attribute: bool) -> list[set[ValueKey]]:

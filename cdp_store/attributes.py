@@ -221,16 +221,34 @@ class AttributeColumn:
         return morsel
 
 
-def dense_reading(kinds: U8, raws: I64, latest_ms: int) -> AttributeReading:
-    """A reading of values that lie dense over all rows: kinds u8[rows], raws i64[rows]."""
-    blocks = list[AttributeBlock | None]()
-    for start in range(0, kinds.shape[0], MORSEL_ROWS):
-        part, values = kinds[start : start + MORSEL_ROWS], raws[start : start + MORSEL_ROWS]
-        counts = np.bincount(part, minlength=len(Kind))
-        given: list[Kind] = [kind for kind in Kind if kind is not Kind.UNSET and counts[kind]]
-        columns = {kind: _dense_column(kind, values, part == kind) for kind in given}
-        blocks.append(AttributeBlock(part.shape[0], columns, None))
-    return AttributeReading(tuple(blocks), latest_ms)
+def block_at(block: AttributeBlock, first_set_ms: I64, instant_ms: int, kinds: U8, raws: I64) -> AttributeBlock:
+    """A block as it stood at an instant; kinds u8[rows] and raws i64[rows] are what its rows had before their present.
+
+    A present value is never older than the history of its row.
+    """
+    newer: Bools = first_set_ms > instant_ms
+    if block.changed is not None:
+        rows, times = block.changed.given()
+        newer[rows] = times > instant_ms
+    if not newer.any():
+        return block
+    columns = dict[Kind, EventColumn]()
+    before = np.where(newer, kinds, np.uint8(Kind.UNSET))
+    for kind in {*block.columns, *(Kind(kind) for kind in np.flatnonzero(np.bincount(before)).tolist() if kind)}:
+        held: Bools = np.zeros(block.rows, np.bool_)
+        values: I64 = np.zeros(block.rows, np.int64)
+        if kind in block.columns:
+            present = block.columns[kind]
+            presence, covered = present.presence(), slice(0, present.values.shape[0])
+            held[covered] = True if presence is None else presence
+            values[covered] = present.raws()
+            held &= ~newer
+        given = np.flatnonzero(before == kind)
+        held[given] = True
+        values[given] = raws[given]
+        if held.any():
+            columns[kind] = _dense_column(kind, values, held)
+    return AttributeBlock(block.rows, columns, None)
 
 
 def _dense_column(kind: Kind, raws: I64, held: Bools) -> EventColumn:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from cdp_store.arrays import I32, I64, U8, U16, AnyArray, Bools
-from cdp_store.attributes import AttributeReading, Versions, current_versions, dense_reading
+from cdp_store.attributes import AttributeBlock, AttributeReading, Versions, block_at, current_versions
 from cdp_store.dictionary import StringDictionary, scope_of
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import Chunks, Layout
@@ -19,7 +19,7 @@ from cdp_store.events.sealing import EventColumns, order_by_row_time, seal
 from cdp_store.events.tables import EventsReading
 from cdp_store.ids import SequenceNumber, encode_identifier
 from cdp_store.kernels import changes, strings
-from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.limits import MORSEL_ROWS, TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.profile_times import ProfileTimesReading
 from cdp_store.schema import SchemaReading
 
@@ -73,16 +73,17 @@ class PartitionView:
         return self.events.chunks(name)
 
     def attribute_at(self, attribute: int, instant_ms: int) -> AttributeReading | None:
-        """An attribute as it stood at an instant: the current blocks when nothing is newer, else put together anew."""
+        """An attribute as it stood at an instant: the current blocks, with older values where a row's is newer."""
         current = self.attributes.get(attribute)
         if current is None or current.latest_ms <= instant_ms:
             return current
         kinds, raws = self._superseded_at(attribute, instant_ms)
-        now = self._current(current)
-        now = now.take(now.times <= instant_ms)  # never older than the history of its row
-        kinds[now.rows] = now.kinds
-        raws[now.rows] = now.raws
-        return dense_reading(kinds, raws, instant_ms)
+        blocks = list[AttributeBlock | None]()
+        for number, (block, morsel) in enumerate(zip(current.blocks, self.times.morsels, strict=False)):
+            part = slice(number * MORSEL_ROWS, (number + 1) * MORSEL_ROWS)
+            first_set_ms = morsel.first_set_ms()
+            blocks.append(block and block_at(block, first_set_ms, instant_ms, kinds[part], raws[part]))
+        return AttributeReading(tuple(blocks), instant_ms)
 
     def attribute_versions(self, attribute: int) -> Versions:
         """Every value an attribute ever had, removals included, by (row, time); those of one time as they arrived."""
