@@ -17,7 +17,7 @@ from benchmarks.cluster import running_cluster
 from benchmarks.dataset import Dataset
 from benchmarks.engines import THREADS, answers
 from benchmarks.ingest_ours import event_rows, msgpack_batch
-from benchmarks.ours import record_batches, send_all
+from benchmarks.ours import attribute_batches, event_batches, memory_bytes, send_all
 from benchmarks.queries import QUERIES
 from cdp_router.client import Client
 from cdp_router.wire.values import to_timestamp
@@ -28,12 +28,12 @@ _ROUNDS: Final = 8
 
 
 def measure_cluster(dataset: Dataset) -> dict[str, dict[str, Any]]:
-    """The sections `mixed` and `snapshot` of a result."""
+    """The sections `store`, `mixed` and `snapshot` of a result."""
     with tempfile.TemporaryDirectory(prefix="ingest-", dir=dataset.directory.parent) as folder:
         with running_cluster(Path(folder), THREADS) as address, Client(address) as client:
-            send_all(client, record_batches(dataset))
+            store = _load(client, dataset)
             mixed = _measure_mixed(client, dataset)
-            events, memory_bytes = _events(client), _memory_bytes(client)
+            events, held_bytes = _events(client), memory_bytes(client)
             began = time.perf_counter()
             written = client.snapshot()
             write_seconds = time.perf_counter() - began
@@ -46,6 +46,7 @@ def measure_cluster(dataset: Dataset) -> dict[str, dict[str, Any]]:
     if recovered != events:
         raise ValueError(f"{recovered} events after the restart, {events} before")
     return {
+        "store": store,
         "mixed": mixed,
         "snapshot": {
             "restart_seconds": round(restart_seconds, 2),
@@ -53,16 +54,26 @@ def measure_cluster(dataset: Dataset) -> dict[str, dict[str, Any]]:
             "restart_from": "snapshot",
             "disk_bytes_per_event": round(disk_bytes / events, 1),
             "write_seconds": round(write_seconds, 2),
-            "write_mb_per_second": round(memory_bytes / write_seconds / 1e6, 1),
-            "read_mb_per_second": round(memory_bytes / restart_seconds / 1e6, 1),
+            "write_mb_per_second": round(held_bytes / write_seconds / 1e6, 1),
+            "read_mb_per_second": round(held_bytes / restart_seconds / 1e6, 1),
         },
     }
 
 
-def _memory_bytes(client: Client) -> int:
-    """What the partitions hold in memory: what a snapshot writes, before its encoding."""
-    shards = client.status().shards
-    return sum(sum(partition.memory.values()) for shard in shards for partition in shard.partitions)
+def _load(client: Client, dataset: Dataset) -> dict[str, Any]:
+    """Send everything; what profiles and events take in memory, each apart, as the store accounts for it."""
+    send_all(client, attribute_batches(dataset), "attributes")
+    profiles, of_profiles = _profiles(client), memory_bytes(client)
+    send_all(client, event_batches(dataset), "events")
+    events, whole = _events(client), memory_bytes(client)
+    return {
+        "bytes_per_profile": round(of_profiles / profiles, 1),
+        "bytes_per_event": round((whole - of_profiles) / events, 1),
+    }
+
+
+def _profiles(client: Client) -> int:
+    return sum(partition.profiles for shard in client.status().shards for partition in shard.partitions)
 
 
 def _events(client: Client) -> int:

@@ -46,10 +46,7 @@ class OurEngine:
         address = self._stack.enter_context(running_cluster(Path(folder), THREADS))
         self._client = self._stack.enter_context(Client(address))
         send_all(self._client, record_batches(dataset))
-        status = self._client.status()
-        self.memory_bytes = sum(
-            sum(partition.memory.values()) for shard in status.shards for partition in shard.partitions
-        )
+        self.memory_bytes = memory_bytes(self._client)
 
     def run(self, query_name: str) -> Any:
         """Ask over gRPC; `inner` then tells what the slowest shard spent in its engine, and the bytes of all shards."""
@@ -88,11 +85,26 @@ def _member_ids(client: Client, query: Query) -> pa.ChunkedArray:
         return reader.read_all().column("id")
 
 
+def memory_bytes(client: Client) -> int:
+    """What the partitions of a cluster account for, all structures together."""
+    return sum(sum(partition.memory.values()) for shard in client.status().shards for partition in shard.partitions)
+
+
 def record_batches(dataset: Dataset) -> Iterator[pa.Table]:
-    """Attributes as first set, later changes, then events, in the columns that `arrow_columns` takes."""
+    """Attributes, then events."""
+    yield from attribute_batches(dataset)
+    yield from event_batches(dataset)
+
+
+def attribute_batches(dataset: Dataset) -> Iterator[pa.Table]:
+    """Attributes as first set, then later changes, in the columns that `arrow_columns` takes."""
     for path in (dataset.profiles, dataset.changes):
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
             yield renamed(pa.Table.from_batches([batch]), {"set_at": "time"})
+
+
+def event_batches(dataset: Dataset) -> Iterator[pa.Table]:
+    """Events, in the columns that `arrow_columns` takes."""
     for path in dataset.event_parts:
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
             yield renamed(pa.Table.from_batches([batch]), {"ts": "time"})
@@ -103,12 +115,12 @@ def renamed(table: pa.Table, names: dict[str, str]) -> pa.Table:
     return table.rename_columns([names.get(name, name) for name in table.column_names])
 
 
-def send_all(client: Client, tables: Iterator[pa.Table]) -> None:
-    """Send tables, a few at a time, each acknowledged as durable."""
+def send_all(client: Client, tables: Iterator[pa.Table], name: str = "all") -> None:
+    """Send tables, a few at a time, each acknowledged as durable; `name` tells their batches from other calls'."""
     in_flight = deque[Future[ingest_pb2.BatchResult]]()
     with ThreadPoolExecutor(_IN_FLIGHT) as threads:
         for number, table in enumerate(tables):
-            batch = ingest_pb2.Batch(batch_id=str(number).encode(), arrow_columns=arrow_stream(table))
+            batch = ingest_pb2.Batch(batch_id=f"{name}-{number}".encode(), arrow_columns=arrow_stream(table))
             in_flight.append(threads.submit(client.ingest, batch, 300.0, 300.0))
             while len(in_flight) >= _IN_FLIGHT:
                 _check(in_flight.popleft().result())

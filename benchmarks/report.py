@@ -156,7 +156,7 @@ def _roofline(result: RunResult, plots: Path) -> Iterator[str]:
 
 
 def _extras(result: RunResult) -> Iterator[str]:
-    for title, facts in (("Mixed", result.mixed), ("Snapshot", result.snapshot)):
+    for title, facts in (("Store", result.store), ("Mixed", result.mixed), ("Snapshot", result.snapshot)):
         if facts:
             yield from ("", f"## {title}", "")
             yield from _table(["what", "value"], [[name, str(value)] for name, value in facts.items()])
