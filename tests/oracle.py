@@ -6,12 +6,10 @@ is fast. Each function answers for one user, or for one event, or for one value.
 
 from __future__ import annotations
 
-import operator
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fractions import Fraction
 from functools import partial
 from math import inf
@@ -20,28 +18,16 @@ from typing import Any
 from cdp_query import tree
 from tests.oracle_events import at_local_time, exact_sum, in_order, most_frequent, number_of, values_of
 from tests.oracle_profiles import (
-    anniversary_holds,
     bucket_of,
     distance_holds,
     history_holds,
-    time_holds,
-    version_holds,
 )
-from tests.oracle_windows import complete_periods, earlier, in_window, length_ms, span_of_moment, span_of_window
+from tests.oracle_values import COMPARE, epoch_ms, is_number, satisfies
+from tests.oracle_windows import complete_periods, earlier, in_window, length_ms, span_of_window
 from tests.raw_records import Change, Event, Record, User, Value
 
 NONE_KEY = ("unset", None)
 ValueKey = tuple[str, Any]  # ("int", 5): the type's name and the value, so that 1, 1.0 and true stay apart
-
-_INT64 = range(-(1 << 63), 1 << 63)
-_COMPARE: dict[tree.Op, Callable[[Any, Any], bool]] = {
-    tree.Op.EQ: operator.eq,
-    tree.Op.NE: operator.ne,
-    tree.Op.LT: operator.lt,
-    tree.Op.LE: operator.le,
-    tree.Op.GT: operator.gt,
-    tree.Op.GE: operator.ge,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +133,11 @@ def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -
             return len(done(events, window, profile, context)) >= 1
         case tree.CountTest(events, window, op, value, exclude_zero):
             count = len(done(events, window, profile, context))
-            return _COMPARE[op](count, value) and not (exclude_zero and count == 0)
+            return COMPARE[op](count, value) and not (exclude_zero and count == 0)
         case tree.AggregateTest(aggregate, name, events, window, op, value):
             numbers = _numbers(name, done(events, window, profile, context))
             result = _aggregate(aggregate, numbers)
-            return result is not None and _COMPARE[op](result, value)
+            return result is not None and COMPARE[op](result, value)
         case tree.OccurrenceTest(occurrence, events, window):
             ever = [event.ts for event in profile.events if _is_one_of(event, events, context)]
             pick = min if occurrence is tree.Occurrence.FIRST else max
@@ -159,7 +145,7 @@ def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -
         case tree.RecencyTest(events, op, duration, window):
             times = [event.ts for event in done(events, window, profile, context)]
             # Longer ago than a duration is before the instant that lies that far back.
-            return _COMPARE[op](-max(times, default=-inf), -earlier(duration, context))
+            return COMPARE[op](-max(times, default=-inf), -earlier(duration, context))
         case tree.EdgeValueTest(edge, name, events, window, condition):
             having = [
                 event for event in in_order(events, of_user(events, window)) if event.properties.get(name) is not None
@@ -176,7 +162,7 @@ def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -
         case tree.ShareTest(name, events, window, condition, op, value):
             values = values_of(name, of_user(events, window))
             held = sum(satisfies(condition, item, context) for item in values)
-            return bool(values) and _COMPARE[op](Fraction(held, len(values)), Fraction(repr(value)))
+            return bool(values) and COMPARE[op](Fraction(held, len(values)), Fraction(repr(value)))
         case tree.RegularlyTest(events, times, unit, periods, of_last):
             ever = [event.ts for event in of_user(events, tree.ALWAYS)]
             counts = [sum(map(span.holds, ever)) for span in complete_periods(unit, of_last, context)]
@@ -194,7 +180,7 @@ def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -
             return not any(in_window(window, event.ts, context) for event in profile.events)
         case tree.ExpressionTest(left, op, right):
             sides = [number_of(side, of_user, context) for side in (left, right)]
-            return None not in sides and _COMPARE[op](*sides)
+            return None not in sides and COMPARE[op](*sides)
     raise AssertionError(f"no predicate over events: {node}")
 
 
@@ -218,7 +204,7 @@ def _inside(window: tree.Window, ts: int, profile: Profile, context: tree.Contex
             return bool(firsts) and min(firsts) <= ts <= min(firsts) + length_ms(duration)
         case tree.Since(attribute):
             start = profile.attributes.get(attribute)
-            return isinstance(start, datetime) and _ms(start) <= ts
+            return isinstance(start, datetime) and epoch_ms(start) <= ts
     return in_window(window, ts, context)
 
 
@@ -245,7 +231,7 @@ def _passes(where: tree.Node, event: Event, context: tree.Context) -> bool:
 
 def _numbers(name: str, events: Iterable[Event]) -> list[int | float]:
     """The numeric values of a property: a boolean is no number, and a value of another type counts as missing."""
-    return [value for event in events if _is_number(value := event.properties.get(name))]
+    return [value for event in events if is_number(value := event.properties.get(name))]
 
 
 def _aggregate(aggregate: tree.Aggregate, numbers: list[int | float]) -> int | float | None:
@@ -284,134 +270,3 @@ def deepest_step(report: tree.SequenceTest | tree.Funnel, profile: Profile, cont
         return max(tried, default=len(attempt))
 
     return longest(())
-
-
-# --------------------------------------------------------------------------------------------------------------- values
-
-
-def satisfies(condition: tree.Condition, value: Value | None, context: tree.Context) -> bool:
-    """Whether a value satisfies a condition; None is an unset value, and so is a value of another type than asked."""
-    match condition:
-        case tree.Exists(negated):
-            return (value is not None) != negated
-        case tree.Compare(tree.Op.NE, literal, ci):
-            return not satisfies(tree.Compare(tree.Op.EQ, literal, ci), value, context)
-        case tree.Compare(tree.Op.EQ, literal, ci):
-            return any(_equal(item, literal, ci, context) for item in _items(value))
-        case tree.Compare(op, literal):
-            return _ordered(op, value, literal, context)
-        case tree.OneOf(literals, negated, ci):
-            found = any(_equal(item, literal, ci, context) for item in _items(value) for literal in literals)
-            return found != negated
-        case tree.Between(low, high):
-            return _ordered(tree.Op.GE, value, low, context) and _ordered(tree.Op.LE, value, high, context)
-        case tree.TextTest(op, pattern, negated, ci):
-            return any(_text_holds(op, item, pattern, ci) for item in _items(value)) != negated
-        case tree.VersionTest():
-            return version_holds(condition, value)
-        case tree.TimeTest():
-            return time_holds(condition, value, context)
-        case tree.Anniversary():
-            return anniversary_holds(condition, value, context)
-    return _about_list(condition, value, context)
-
-
-def _about_list(condition: tree.Condition, value: Value | None, context: tree.Context) -> bool:
-    items = value if isinstance(value, list) else None
-    match condition:
-        case tree.ListTest(tree.ListOp.HAS_NONE, literals):
-            return not _about_list(tree.ListTest(tree.ListOp.HAS_ANY, literals), value, context)
-        case tree.ListTest(op, literals):
-            among = all if op is tree.ListOp.HAS_ALL else any
-            return items is not None and among(
-                any(_equal(item, literal, False, context) for item in items) for literal in literals
-            )
-        case tree.ItemsTest(tree.ItemsOp.NONE, where):
-            return not _about_list(tree.ItemsTest(tree.ItemsOp.ANY, where), value, context)
-        case tree.ItemsTest(op, where):
-            among = all if op is tree.ItemsOp.ALL else any
-            return items is not None and among(_item_passes(where, item, context) for item in items)
-        case tree.SizeTest(op, size):
-            return items is not None and _COMPARE[op](len(items), size)
-    raise AssertionError(f"no condition: {condition}")
-
-
-def _item_passes(where: tree.Node, item: Value, context: tree.Context) -> bool:
-    """Whether one object of a list passes a filter on its fields, nested ones by their dotted path."""
-    match where:
-        case tree.All(parts):
-            return all(_item_passes(part, item, context) for part in parts)
-        case tree.Any(parts):
-            return any(_item_passes(part, item, context) for part in parts)
-        case tree.Not(part):
-            return not _item_passes(part, item, context)
-        case tree.PropertyTest(name, condition):
-            value = _flat(item).get(name) if isinstance(item, dict) else None
-            return satisfies(condition, value, context)
-    raise AssertionError(f"no filter of items: {where}")
-
-
-def _flat(item: dict[str, Value]) -> dict[str, Value]:
-    flat = dict[str, Value]()
-    for key, value in item.items():
-        flat[key] = value
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": deeper for inner, deeper in _flat(value).items()})
-    return {**flat, **item}
-
-
-def _items(value: Value | None) -> list[Value]:
-    """What a test of a single value looks at: a list is tested by any element."""
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _is_number(value: Value | None) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _equal(value: Value, literal: tree.Literal, ci: bool, context: tree.Context) -> bool:
-    """Equality of one scalar with a literal of the same type."""
-    if isinstance(literal, tree.Moment):
-        return isinstance(value, datetime) and span_of_moment(literal, context).holds(_ms(value))
-    if isinstance(literal, str):
-        return isinstance(value, str) and _folded(value, ci) == _folded(literal, ci)
-    if isinstance(literal, bool):
-        return value is literal
-    return _is_number(value) and bool(value == literal)
-
-
-def _ordered(op: tree.Op, value: Value | None, literal: tree.Literal, context: tree.Context) -> bool:
-    """< <= > >= of numbers, exact between int and float, and of times, where a date is its whole day."""
-    if isinstance(literal, tree.Moment):
-        if not isinstance(value, datetime):
-            return False
-        inside = span_of_moment(literal, context).holds(_ms(value))
-        if inside:
-            return op in (tree.Op.LE, tree.Op.GE)
-        start = span_of_moment(literal, context).start
-        return _COMPARE[op](_ms(value), start)
-    return _is_number(value) and _COMPARE[op](value, literal)
-
-
-def _text_holds(op: tree.TextOp, value: Value, pattern: str, ci: bool) -> bool:
-    if not isinstance(value, str):
-        return False
-    if op is tree.TextOp.MATCHES:
-        return re.search(pattern, value, re.IGNORECASE if ci else 0) is not None
-    text, part = _folded(value, ci), _folded(pattern, ci)
-    tests = {
-        tree.TextOp.CONTAINS: part in text,
-        tree.TextOp.STARTS_WITH: text.startswith(part),
-        tree.TextOp.ENDS_WITH: text.endswith(part),
-    }
-    return tests[op]
-
-
-def _folded(text: str, ci: bool) -> str:
-    return text.lower() if ci else text
-
-
-def _ms(instant: datetime) -> int:
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from cdp_query import tree
 from tests import oracle
+from tests.oracle_values import is_number
 from tests.oracle_windows import (
     _first_day,
     _midnight,
@@ -193,7 +194,7 @@ def attribute_numbers(
         for profile in oracle.population(records, context)
         if profile.user in members
     ]
-    numbers = [Fraction(value) for value in values if oracle._is_number(value)]
+    numbers = [Fraction(value) for value in values if is_number(value)]
     return sorted(numbers), len(values) - len(numbers)
 
 

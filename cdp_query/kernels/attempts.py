@@ -60,57 +60,65 @@ def ordered_attempts(
             while stop < row_stop and values[stop] == values[group]:
                 stop += 1
             order = _merged(times, at, loose_stop, group, stop)
-            t, s, k = times[order], steps[order], kills[order]
+            s = steps[order]
             for i in range(order.shape[0]):
                 if s[i] & np.uint32(1):
-                    latest = max(latest, t[i])
-            if mode == DEEPEST:
-                depth, entry, end = _deepest(t, s, k, length, within, gap, strict_ties)
-                if depth > 0:
-                    found = keep_better(
-                        rows[at],
-                        depth,
-                        order[entry],
-                        end,
-                        times,
-                        arrival,
-                        first,
-                        found,
-                        True,
-                        out_rows,
-                        out_depth,
-                        out_entry,
-                        out_ends,
-                    )
-            else:
-                start = _next_entry(s, 0)
-                while start >= 0:
-                    depth, end, resume = _follow(t, s, k, start, length, within, gap, strict_ties)
-                    if mode == FIRST_ENTRY:
-                        found = keep_better(
-                            rows[at],
-                            depth,
-                            order[start],
-                            end,
-                            times,
-                            arrival,
-                            first,
-                            found,
-                            False,
-                            out_rows,
-                            out_depth,
-                            out_entry,
-                            out_ends,
-                        )
-                        break
-                    out_rows[found], out_depth[found] = rows[at], depth
-                    out_entry[found], out_ends[found] = order[start], end
-                    found += 1
-                    start = _next_entry(s, resume)
+                    latest = max(latest, times[order[i]])
+            found = _attempts_of_group(
+                rows[at], order, times, s, kills, arrival, length, within, gap, strict_ties, mode, first, found,
+                out_rows, out_depth, out_entry, out_ends,
+            )  # fmt: skip
             group = stop
         for i in range(first, found):
             out_latest[i] = latest
         at = row_stop
+    return found
+
+
+@kernel
+def _attempts_of_group(
+    row: int,
+    order: I64,
+    times: I64,
+    steps: U32,
+    kills: U32,
+    arrival: I64,
+    length: int,
+    within: int,
+    gap: int,
+    strict_ties: bool,
+    mode: int,
+    first: int,
+    found: int,
+    out_rows: U32,
+    out_depth: U8,
+    out_entry: I64,
+    out_ends: I64,
+) -> int:
+    """Write the attempts of one row and value, whose events are at `order` (steps already are); the new `found`.
+
+    first..found-1 are what other values of the row gave: where one attempt per row counts, the better one stays.
+    """
+    t, k = times[order], kills[order]
+    if mode == DEEPEST:
+        depth, entry, end = _deepest(t, steps, k, length, within, gap, strict_ties)
+        if depth > 0:
+            found = keep_better(
+                row, depth, order[entry], end, times, arrival, first, found, True,
+                out_rows, out_depth, out_entry, out_ends,
+            )  # fmt: skip
+        return found
+    start = _next_entry(steps, 0)
+    while start >= 0:
+        depth, end, resume = _follow(t, steps, k, start, length, within, gap, strict_ties)
+        if mode == FIRST_ENTRY:
+            return keep_better(
+                row, depth, order[start], end, times, arrival, first, found, False,
+                out_rows, out_depth, out_entry, out_ends,
+            )  # fmt: skip
+        out_rows[found], out_depth[found], out_entry[found], out_ends[found] = row, depth, order[start], end
+        found += 1
+        start = _next_entry(steps, resume)
     return found
 
 

@@ -39,53 +39,57 @@ def attempts_in_any_order(
             while stop < n and rows[stop] == row and values[stop] == values[at]:
                 latest = max(latest, times[stop] if enters[stop] else NEVER)
                 stop += 1
-            t, s, e = times[at:stop], steps[at:stop], enters[at:stop]
-            if mode == DEEPEST:
-                depth, entry, end = _deepest(t, s, e, length, within)
-                if depth > 0:
-                    found = keep_better(
-                        row,
-                        depth,
-                        at + entry,
-                        end,
-                        times,
-                        arrival,
-                        first,
-                        found,
-                        True,
-                        out_rows,
-                        out_depth,
-                        out_entry,
-                        out_ends,
-                    )
-            else:
-                start = _next_entry(e, 0)
-                while start >= 0:
-                    until = _until(t, start, within)
-                    depth, end = _fill(t, s, start, until, length)
-                    if mode == FIRST_ENTRY:
-                        found = keep_better(
-                            row,
-                            depth,
-                            at + start,
-                            end,
-                            times,
-                            arrival,
-                            first,
-                            found,
-                            False,
-                            out_rows,
-                            out_depth,
-                            out_entry,
-                            out_ends,
-                        )
-                        break
-                    out_rows[found], out_depth[found], out_entry[found], out_ends[found] = row, depth, at + start, end
-                    found += 1
-                    start = _next_entry(e, until if end == NEVER else _behind(t, start, end))
+            found = _attempts_of_group(
+                row, at, stop, times, steps, enters, arrival, length, within, mode, first, found,
+                out_rows, out_depth, out_entry, out_ends,
+            )  # fmt: skip
             at = stop
         for i in range(first, found):
             out_latest[i] = latest
+    return found
+
+
+@kernel
+def _attempts_of_group(
+    row: int,
+    at: int,
+    stop: int,
+    times: I64,
+    steps: U32,
+    enters: Bools,
+    arrival: I64,
+    length: int,
+    within: int,
+    mode: int,
+    first: int,
+    found: int,
+    out_rows: U32,
+    out_depth: U8,
+    out_entry: I64,
+    out_ends: I64,
+) -> int:
+    """Write the attempts of one row and value, whose events are at..stop-1; the new `found`."""
+    t, s, e = times[at:stop], steps[at:stop], enters[at:stop]
+    if mode == DEEPEST:
+        depth, entry, end = _deepest(t, s, e, length, within)
+        if depth > 0:
+            found = keep_better(
+                row, depth, at + entry, end, times, arrival, first, found, True,
+                out_rows, out_depth, out_entry, out_ends,
+            )  # fmt: skip
+        return found
+    start = _next_entry(e, 0)
+    while start >= 0:
+        until = _until(t, start, within)
+        depth, end = _fill(t, s, start, until, length)
+        if mode == FIRST_ENTRY:
+            return keep_better(
+                row, depth, at + start, end, times, arrival, first, found, False,
+                out_rows, out_depth, out_entry, out_ends,
+            )  # fmt: skip
+        out_rows[found], out_depth[found], out_entry[found], out_ends[found] = row, depth, at + start, end
+        found += 1
+        start = _next_entry(e, until if end == NEVER else _behind(t, start, end))
     return found
 
 
