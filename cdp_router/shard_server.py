@@ -1,12 +1,10 @@
-"""What a shard does, without a socket: group commit, evaluation on worker threads, reading profiles."""
+"""What a shard does for routers, without a socket: takes batches, evaluates on worker threads, reads profiles."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -26,35 +24,24 @@ from cdp_router.limits import PROOF_SHOWN_MAX
 from cdp_router.memory_budget import MemoryBudget
 from cdp_router.profile_reading import read_profile
 from cdp_router.proofs import to_response
+from cdp_router.shard_commits import Commits
+from cdp_router.shard_snapshots import Snapshots
+from cdp_router.shard_upkeep import Upkeep
 from cdp_router.wire.partials import to_evaluation, to_names
 from cdp_router.wire.questions import from_question
 from cdp_router.wire.retention import latest, listed
 from cdp_router.wire.segments import from_segment
 from cdp_store.digest import digest
-from cdp_store.errors import SnapshotFailed, StoreFailed
+from cdp_store.errors import StoreFailed
 from cdp_store.ids import IDENTIFIER_KINDS, PartitionId, encode_identifier
-from cdp_store.limits import COMMIT_GROUP_BYTES_MAX, LOG_SYNC_INTERVAL_MS
-from cdp_store.log.sync_mode import SyncMode
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
 from cdp_store.seams import Clock, SystemClock
-from cdp_store.snapshot.keeper import copy_snapshot
-from cdp_store.snapshot.places import place_at
 from cdp_store.store import Delivery, Outcome, Store
 from cdp_store.view import PartitionView
 
 Result = TypeVar("Result")
-_LOG = logging.getLogger(__name__)
 _MEMBER_ROWS_PER_BATCH = 65_536
-_IDLE_SECONDS = 1.0
-_RETAIN_SECONDS = 3600.0
-
-
-@dataclass(slots=True)
-class _Waiting:
-    deliveries: list[Delivery]
-    size: int
-    done: asyncio.Future[list[Outcome]]
 
 
 class ShardServer:
@@ -68,18 +55,10 @@ class ShardServer:
         clock: Clock | None = None,
         budget: MemoryBudget | None = None,
     ) -> None:
-        self._store, self._on_failure, self._clock = store, on_failure, clock or SystemClock()
-        self._retaining: asyncio.Task[bool] | None = None
-        self._next_retaining: asyncio.TimerHandle | None = None
-        self._budget = budget
-        self._waiting = list[_Waiting]()
-        self._committing: asyncio.Task[None] | None = None
-        self._maintaining: asyncio.Task[None] | None = None
-        self._settling: asyncio.TimerHandle | None = None
-        self._syncing: asyncio.Task[None] | None = None
-        self._commit_thread = ThreadPoolExecutor(1, "commit")
-        self._maintenance_thread = ThreadPoolExecutor(1, "maintain")
-        self._snapshot_thread = ThreadPoolExecutor(1, "snapshot")
+        self._store, self._clock, self._budget = store, clock or SystemClock(), budget
+        self.commits = Commits(store, on_failure, self._maintain_soon)
+        self.upkeep = Upkeep(store, self.commits, self._clock)
+        self.snapshots = Snapshots(store, self._clock)
         self._query_threads = ThreadPoolExecutor(query_threads, "query")
 
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
@@ -87,16 +66,11 @@ class ShardServer:
         self._check_cluster(request.cluster)
         size = sum(len(item.batch) for item in request.batches)
         if self._budget is not None:
-            self._budget.admit(size + sum(waiting.size for waiting in self._waiting))
+            self._budget.admit(size + self.commits.waiting_bytes)
         deliveries = [
             Delivery(self._partition(item.partition).partition, decode_batch(item.batch)) for item in request.batches
         ]
-        waiting = _Waiting(deliveries, size, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        if self._committing is None or self._committing.done():
-            self._committing = asyncio.create_task(self._commit_waiting())
-        # A caller that goes away must not undo a batch that is being logged.
-        outcomes = await asyncio.shield(waiting.done)
+        outcomes = await self.commits.commit(deliveries, size)
         return shard_pb2.DeliverResponse(outcomes=map(_to_outcome, deliveries, outcomes))
 
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
@@ -143,8 +117,8 @@ class ShardServer:
         self._check_cluster(request.cluster)
         partition = self._partition(request.partition).partition
         identifiers = [_encoded(identifier) for identifier in request.identifiers]
-        sequence, erased = await self._between_commits(partial(self._store.erase, partition, identifiers))
-        self._maintain_soon()
+        sequence, erased = await self.commits.between(partial(self._store.erase, partition, identifiers))
+        self.upkeep.maintain_soon()
         return shard_pb2.EraseProfilesResponse(sequence=sequence, erased=erased)
 
     async def change_retention(self, request: shard_pb2.ChangeRetentionRequest) -> shard_pb2.ChangeRetentionResponse:
@@ -152,16 +126,10 @@ class ShardServer:
         self._check_cluster(request.cluster)
         if request.rules:
             days = {rule.event: rule.days for rule in request.rules}
-            await self._between_commits(partial(self._store.set_retention, days, self._clock.now_ms()))
+            await self.commits.between(partial(self._store.set_retention, days, self._clock.now_ms()))
         partitions = self._store.partitions.values()
         days = {name: number for partition in partitions for name, number in partition.retention_days().items()}
         return listed(days, latest(cutoff for partition in partitions for cutoff in partition.cutoffs().items()))
-
-    def retain_hourly(self) -> None:
-        """Drop events that have grown older than their rule of retention wants, now and every hour."""
-        loop = asyncio.get_running_loop()
-        self._retaining = loop.create_task(self._between_commits(partial(self._store.retain, self._clock.now_ms())))
-        self._next_retaining = loop.call_later(_RETAIN_SECONDS, self.retain_hourly)
 
     def read_status(self) -> shard_pb2.ReadStatusResponse:
         """Sizes of the partitions and of the process."""
@@ -197,37 +165,11 @@ class ShardServer:
 
     async def take_snapshot(self, request: shard_pb2.TakeSnapshotRequest) -> shard_pb2.TakeSnapshotResponse:
         """Write a snapshot, and copy it if a destination is given; one at a time."""
-        work = partial(self._take_snapshot, request.destination)
-        snapshot = await asyncio.get_running_loop().run_in_executor(self._snapshot_thread, work)
-        return shard_pb2.TakeSnapshotResponse(snapshot=snapshot)
+        return shard_pb2.TakeSnapshotResponse(snapshot=await self.snapshots.take(request.destination))
 
     async def verify_snapshots(self) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         """Read every file of the snapshots."""
-        work = self._store.verify_snapshots
-        found = await asyncio.get_running_loop().run_in_executor(self._snapshot_thread, work)
-        shard = self._store.identity.shard
-        problems = [
-            admin_pb2.SnapshotProblem(shard=shard, number=each.number, file=each.file, problem=each.problem)
-            for each in found.problems
-        ]
-        result = admin_pb2.VerifySnapshotsResponse(
-            snapshots=found.snapshots, files=found.files, bytes=found.bytes, problems=problems
-        )
-        return shard_pb2.ShardServiceVerifySnapshotsResponse(result=result)
-
-    async def snapshot_every(self, seconds: float) -> None:
-        """Take a snapshot at intervals, whenever anything was logged since the last; runs until cancelled."""
-        taken = -1
-        while True:
-            await asyncio.sleep(seconds)
-            logged = sum(partition.sequence for partition in self._store.partitions.values())
-            if logged == taken:
-                continue
-            try:
-                await self.take_snapshot(shard_pb2.TakeSnapshotRequest())
-                taken = logged
-            except SnapshotFailed as error:
-                _LOG.error("%s; trying again in %g s", error, seconds)
+        return await self.snapshots.verify()
 
     def _digest(self) -> shard_pb2.ReadDigestResponse:
         digests = list[admin_pb2.PartitionDigest]()
@@ -237,97 +179,17 @@ class ShardServer:
             digests.append(found)
         return shard_pb2.ReadDigestResponse(partitions=digests)
 
-    def _take_snapshot(self, destination: str) -> admin_pb2.ShardSnapshot:
-        started = monotonic_ms()
-        taken, removed = self._store.snapshot(self._clock.now_ms())
-        if destination:
-            target = place_at(destination, f"shard-{self._store.identity.shard}/snapshots")
-            copy_snapshot(self._store.snapshot_place, target, taken.number)
-        _LOG.info("snapshot %d: %d bytes in %d files", taken.number, taken.bytes_written, taken.files_written)
-        return admin_pb2.ShardSnapshot(
-            shard=self._store.identity.shard,
-            number=taken.number,
-            files_written=taken.files_written,
-            bytes_written=taken.bytes_written,
-            files_shared=taken.files_shared,
-            bytes_shared=taken.bytes_shared,
-            log_segments_removed=removed,
-            milliseconds=monotonic_ms() - started,
-        )
-
     async def close(self) -> None:
         """Finish what is being committed, then close the store."""
-        for timer in (self._settling, self._next_retaining):
-            if timer is not None:
-                timer.cancel()
-        for task in (self._committing, self._maintaining, self._syncing, self._retaining):
-            if task is not None:
-                await asyncio.gather(task, return_exceptions=True)
-        for threads in (self._snapshot_thread, self._commit_thread, self._maintenance_thread, self._query_threads):
-            threads.shutdown(wait=True)
+        self.upkeep.stop()
+        await self.commits.close()
+        await self.upkeep.close()
+        self.snapshots.close()
+        self._query_threads.shutdown(wait=True)
         self._store.close()
 
-    async def _commit_waiting(self) -> None:
-        """Commit groups until nobody waits: what arrives during one sync forms the next group."""
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            group = _take_group(self._waiting)
-            deliveries = [delivery for waiting in group for delivery in waiting.deliveries]
-            try:
-                outcomes = iter(await loop.run_in_executor(self._commit_thread, self._store.commit, deliveries))
-            except Exception as error:  # whatever it is, each sender must learn that its batch was not acked
-                _fail(group, error)
-                if isinstance(error, StoreFailed):
-                    self._fail(error)
-                continue
-            for waiting in group:
-                part = [next(outcomes) for _ in waiting.deliveries]
-                if not waiting.done.done():
-                    waiting.done.set_result(part)
-            if self._store.sync_mode is SyncMode.INTERVAL and (self._syncing is None or self._syncing.done()):
-                self._syncing = asyncio.create_task(self._sync_later())
-            self._maintain_soon()
-
-    async def _between_commits(self, work: Callable[[], Result]) -> Result:
-        """Run what writes to the log beside batches; a caller that goes away does not undo it."""
-        try:
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._commit_thread, work))
-        except StoreFailed as error:
-            self._fail(error)
-            raise
-
-    async def _sync_later(self) -> None:
-        """Make durable what is acked before it is: once per interval, between two groups."""
-        await asyncio.sleep(LOG_SYNC_INTERVAL_MS / 1000)
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._commit_thread, self._store.sync)
-        except StoreFailed as error:
-            self._fail(error)
-
-    def _fail(self, error: StoreFailed) -> None:
-        _LOG.critical("the store failed: %s", error)
-        self._on_failure(error)
-
     def _maintain_soon(self) -> None:
-        self._start_maintenance(self._store.maintain)
-        self.settle_soon()
-
-    def settle_soon(self) -> None:
-        """Tidy up once nothing has arrived for a while."""
-        if self._settling is not None:
-            self._settling.cancel()
-        loop = asyncio.get_running_loop()
-        self._settling = loop.call_later(_IDLE_SECONDS, self._start_maintenance, self._store.settle)
-
-    def _start_maintenance(self, work: Callable[[], bool]) -> None:
-        if self._maintaining is None or self._maintaining.done():
-            self._maintaining = asyncio.create_task(self._maintain(work))
-
-    async def _maintain(self, work: Callable[[], bool]) -> None:
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._maintenance_thread, work)
-        except StoreFailed as error:
-            self._fail(error)
+        self.upkeep.maintain_soon()
 
     def _evaluate(
         self, message: segment_pb2.Question, context: Context, deadline: Deadline
@@ -373,23 +235,6 @@ def _proved(
     verdict = prove(segment, view, Binder(context), row, PROOF_SHOWN_MAX, deadline.check)
     position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
     return shard_pb2.ProveUserResponse(found=True, proof=to_response(verdict, view, position, context))
-
-
-def _take_group(waiting: list[_Waiting]) -> list[_Waiting]:
-    size, count = 0, 0
-    for entry in waiting:
-        if count and size + entry.size > COMMIT_GROUP_BYTES_MAX:
-            break
-        size, count = size + entry.size, count + 1
-    group = waiting[:count]
-    del waiting[:count]
-    return group
-
-
-def _fail(group: Sequence[_Waiting], error: Exception) -> None:
-    for waiting in group:
-        if not waiting.done.done():
-            waiting.done.set_exception(error)
 
 
 def _to_outcome(delivery: Delivery, outcome: Outcome) -> shard_pb2.PartitionOutcome:

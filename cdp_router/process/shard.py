@@ -46,9 +46,9 @@ async def _serve(
 
     budget = MemoryBudget(default_bytes(cluster.shards) if memory_mib is None else memory_mib * MIB)
     server = ShardServer(store, fail, budget=budget)
-    server.settle_soon()
-    server.retain_hourly()
-    snapshots = asyncio.create_task(server.snapshot_every(minutes * 60)) if minutes else None
+    server.upkeep.settle_soon()
+    server.upkeep.retain_hourly()
+    snapshots = asyncio.create_task(server.snapshots.take_every(minutes * 60)) if minutes else None
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
     await serving.run(address)
     if snapshots is not None:

@@ -192,7 +192,7 @@ class ShardClientContract:
                 asyncio.create_task(shard.client.deliver(one([view(f"u{n}")], b"b%d" % n), far_deadline()))
                 for n in range(1, 9)
             ]
-            while len(shard.server._waiting) < len(rest):
+            while shard.server.commits.waiting_count < len(rest):
                 await asyncio.sleep(0)
             assert not first.done()
             shard.files.may_sync.set()

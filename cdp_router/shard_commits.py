@@ -1,0 +1,123 @@
+"""Group commit of one shard: what arrives while a sync is under way waits and shares the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cdp_store.errors import StoreFailed
+from cdp_store.limits import COMMIT_GROUP_BYTES_MAX, LOG_SYNC_INTERVAL_MS
+from cdp_store.log.sync_mode import SyncMode
+from cdp_store.store import Delivery, Outcome, Store
+
+Result = TypeVar("Result")
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    deliveries: list[Delivery]
+    size: int
+    done: asyncio.Future[list[Outcome]]
+
+
+class Commits:
+    """The one writer of a store: groups of batches, and other changes between them, all in one thread."""
+
+    def __init__(
+        self, store: Store, on_failure: Callable[[StoreFailed], None], on_committed: Callable[[], None]
+    ) -> None:
+        self._store, self._on_failure, self._on_committed = store, on_failure, on_committed
+        self._waiting = list[_Waiting]()
+        self._committing: asyncio.Task[None] | None = None
+        self._syncing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "commit")
+
+    @property
+    def waiting_count(self) -> int:
+        """Requests that wait for the sync under way to end."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Their size as they came."""
+        return sum(waiting.size for waiting in self._waiting)
+
+    async def commit(self, deliveries: list[Delivery], size: int) -> list[Outcome]:
+        """Log and apply batches of `size` bytes with those of others; returns once they are durable and visible."""
+        waiting = _Waiting(deliveries, size, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_waiting())
+        # A caller that goes away must not undo a batch that is being logged.
+        return await asyncio.shield(waiting.done)
+
+    async def between(self, work: Callable[[], Result]) -> Result:
+        """Run what writes to the log beside batches; a caller that goes away does not undo it."""
+        try:
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+        except StoreFailed as error:
+            self.fail(error)
+            raise
+
+    def fail(self, error: StoreFailed) -> None:
+        """Say that the store takes nothing any more."""
+        _LOG.critical("the store failed: %s", error)
+        self._on_failure(error)
+
+    async def close(self) -> None:
+        """Finish what is being committed."""
+        for task in (self._committing, self._syncing):
+            if task is not None:
+                await asyncio.gather(task, return_exceptions=True)
+        self._thread.shutdown(wait=True)
+
+    async def _commit_waiting(self) -> None:
+        """Commit groups until nobody waits: what arrives during one sync forms the next group."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            group = _take_group(self._waiting)
+            deliveries = [delivery for waiting in group for delivery in waiting.deliveries]
+            try:
+                outcomes = iter(await loop.run_in_executor(self._thread, self._store.commit, deliveries))
+            except Exception as error:  # whatever it is, each sender must learn that its batch was not acked
+                _refuse(group, error)
+                if isinstance(error, StoreFailed):
+                    self.fail(error)
+                continue
+            for waiting in group:
+                part = [next(outcomes) for _ in waiting.deliveries]
+                if not waiting.done.done():
+                    waiting.done.set_result(part)
+            if self._store.sync_mode is SyncMode.INTERVAL and (self._syncing is None or self._syncing.done()):
+                self._syncing = asyncio.create_task(self._sync_later())
+            self._on_committed()
+
+    async def _sync_later(self) -> None:
+        """Make durable what is acked before it is: once per interval, between two groups."""
+        await asyncio.sleep(LOG_SYNC_INTERVAL_MS / 1000)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._store.sync)
+        except StoreFailed as error:
+            self.fail(error)
+
+
+def _take_group(waiting: list[_Waiting]) -> list[_Waiting]:
+    size, count = 0, 0
+    for entry in waiting:
+        if count and size + entry.size > COMMIT_GROUP_BYTES_MAX:
+            break
+        size, count = size + entry.size, count + 1
+    group = waiting[:count]
+    del waiting[:count]
+    return group
+
+
+def _refuse(group: Sequence[_Waiting], error: Exception) -> None:
+    for waiting in group:
+        if not waiting.done.done():
+            waiting.done.set_exception(error)

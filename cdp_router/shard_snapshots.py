@@ -1,0 +1,82 @@
+"""Snapshots of one shard: on demand, at intervals, checked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from cdp.v1 import admin_pb2, shard_pb2
+
+from cdp_router.deadline import monotonic_ms
+from cdp_store.errors import SnapshotFailed
+from cdp_store.seams import Clock
+from cdp_store.snapshot.keeper import copy_snapshot
+from cdp_store.snapshot.places import place_at
+from cdp_store.store import Store
+
+_LOG = logging.getLogger(__name__)
+
+
+class Snapshots:
+    """Takes and checks snapshots of a store, one at a time, in a thread of its own."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+        self._thread = ThreadPoolExecutor(1, "snapshot")
+
+    async def take(self, destination: str = "") -> admin_pb2.ShardSnapshot:
+        """Write a snapshot, and copy it if a destination is given."""
+        work = partial(self._take, destination)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def verify(self) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
+        """Read every file of the snapshots."""
+        work = self._store.verify_snapshots
+        found = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        shard = self._store.identity.shard
+        problems = [
+            admin_pb2.SnapshotProblem(shard=shard, number=each.number, file=each.file, problem=each.problem)
+            for each in found.problems
+        ]
+        result = admin_pb2.VerifySnapshotsResponse(
+            snapshots=found.snapshots, files=found.files, bytes=found.bytes, problems=problems
+        )
+        return shard_pb2.ShardServiceVerifySnapshotsResponse(result=result)
+
+    async def take_every(self, seconds: float) -> None:
+        """Take a snapshot at intervals, whenever anything was logged since the last; runs until cancelled."""
+        taken = -1
+        while True:
+            await asyncio.sleep(seconds)
+            logged = sum(partition.sequence for partition in self._store.partitions.values())
+            if logged == taken:
+                continue
+            try:
+                await self.take()
+                taken = logged
+            except SnapshotFailed as error:
+                _LOG.error("%s; trying again in %g s", error, seconds)
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._thread.shutdown(wait=True)
+
+    def _take(self, destination: str) -> admin_pb2.ShardSnapshot:
+        started = monotonic_ms()
+        taken, removed = self._store.snapshot(self._clock.now_ms())
+        if destination:
+            target = place_at(destination, f"shard-{self._store.identity.shard}/snapshots")
+            copy_snapshot(self._store.snapshot_place, target, taken.number)
+        _LOG.info("snapshot %d: %d bytes in %d files", taken.number, taken.bytes_written, taken.files_written)
+        return admin_pb2.ShardSnapshot(
+            shard=self._store.identity.shard,
+            number=taken.number,
+            files_written=taken.files_written,
+            bytes_written=taken.bytes_written,
+            files_shared=taken.files_shared,
+            bytes_shared=taken.bytes_shared,
+            log_segments_removed=removed,
+            milliseconds=monotonic_ms() - started,
+        )
