@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from cdp_query.errors import QueryCancelled
+from cdp_router.limits import REQUEST_SECONDS_MAX
 
 _MERGE_SHARE = 0.25
 _MERGE_SECONDS_MAX = 0.5
@@ -25,9 +26,10 @@ class Deadline:
 
     @staticmethod
     def after(seconds: float | None, default: float) -> Deadline:
-        """`seconds` from now, or `default` when the caller gave no deadline."""
+        """`seconds` from now, or `default` when the caller gave no deadline; never more than any call may take."""
         given = seconds is not None and seconds < _NO_DEADLINE_SECONDS
-        return Deadline(time.monotonic() + (seconds if given and seconds is not None else default))
+        wanted = seconds if given and seconds is not None else default
+        return Deadline(time.monotonic() + min(wanted, max(default, REQUEST_SECONDS_MAX)))
 
     def remaining(self) -> float:
         """Seconds left, not below 0."""

@@ -8,20 +8,26 @@ RouterError
 +-- SegmentsNotSaved      the file of named segments cannot be written  UNAVAILABLE
 +-- WrongCluster          routed under another cluster's identity        FAILED_PRECONDITION
 +-- ShardUnavailable      shards, and so partitions, cannot be reached   UNAVAILABLE
++-- ShuttingDown          the process stops and takes no new calls       UNAVAILABLE
 +-- DeadlineMissed        a shard did not answer in time                 DEADLINE_EXCEEDED
 +-- Overloaded            more bytes in flight than allowed              RESOURCE_EXHAUSTED
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
 class RouterError(Exception):
-    """Base of the router's own errors; `reason` is stable for machines."""
+    """Base of the router's own errors; `reason` is stable for machines, `facts` are what they may want to know."""
 
     reason = "ROUTER_ERROR"
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What varies in the message, by name; nothing about people."""
+        return {}
 
 
 class RequestInvalid(RouterError):
@@ -32,6 +38,10 @@ class RequestInvalid(RouterError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field, self.problem = field, problem
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"field": self.field}
 
 
 class ProfileNotFound(RouterError):
@@ -95,6 +105,19 @@ class ShardUnavailable(RouterError):
         super().__init__(f"{'; '.join(problems)}: partitions {listed} are missing. Try again, or see `cdp status`")
         self.problems, self.partitions = tuple(problems), tuple(partitions)
 
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"partitions": ",".join(map(str, self.partitions))}
+
+
+class ShuttingDown(RouterError):
+    """The process has been told to stop; another one, or the same after its restart, will answer."""
+
+    reason = "SHUTTING_DOWN"
+
+    def __init__(self) -> None:
+        super().__init__("this process is shutting down; send again")
+
 
 class DeadlineMissed(RouterError):
     """The deadline passed before every shard had answered."""
@@ -110,3 +133,7 @@ class Overloaded(RouterError):
     def __init__(self, what: str, retry_after_ms: int) -> None:
         super().__init__(f"{what}; send again after {retry_after_ms} ms")
         self.retry_after_ms = retry_after_ms
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"retry_after_ms": str(self.retry_after_ms)}

@@ -10,6 +10,7 @@ ROWS_BYTES_MAX: Final = 4 * MIB  # the receive limit gRPC clients and servers ha
 COLUMNS_BYTES_MAX: Final = 64 * MIB
 MESSAGE_BYTES_MAX: Final = COLUMNS_BYTES_MAX + MIB
 SHARD_MESSAGE_BYTES_MAX: Final = 2 * MESSAGE_BYTES_MAX  # long form may be wider than the columns it came from
+REQUEST_BYTES_MAX: Final = MIB  # of everything that carries no batch: texts and trees are far below
 BATCH_ID_BYTES_MAX: Final = 64
 INGEST_BYTES_IN_FLIGHT_MAX: Final = 256 * MIB
 INGEST_RETRY_AFTER_MS: Final = 250
@@ -24,6 +25,8 @@ PARTITIONS_DEFAULT: Final = 16
 PARTITIONS_MAX: Final = 1024
 QUERY_SECONDS_DEFAULT: Final = 30.0  # the deadline of a caller that gives none
 INGEST_SECONDS_DEFAULT: Final = 60.0
+REQUEST_SECONDS_MAX: Final = 600.0  # whatever deadline a caller gives
+LONG_SECONDS_MAX: Final = 3600.0  # of what reads or writes everything; the shards go on answering meanwhile
 SNAPSHOT_MINUTES_DEFAULT: Final = 15.0  # bounds the log a restart replays
 DEFAULT_PORT: Final = 7400
 

@@ -10,6 +10,7 @@ from cdp.v1 import shard_pb2, shard_pb2_grpc
 
 from cdp_router.deadline import Deadline
 from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
+from cdp_router.rpc.carrying import carrying
 from cdp_router.shard_server import ShardServer
 
 CHANNEL_OPTIONS: Final = (
@@ -82,7 +83,7 @@ class GrpcShardClient:
     def __init__(self, address: str) -> None:
         self.address = address
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._stub = shard_pb2_grpc.ShardServiceStub(self._channel)
+        self._stub = shard_pb2_grpc.ShardServiceStub(carrying(self._channel))
 
     async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
         return await self._stub.Deliver(request, timeout=deadline.remaining())

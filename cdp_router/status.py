@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -23,6 +21,7 @@ from cdp_router.errors import (
     SegmentNotFound,
     SegmentsNotSaved,
     ShardUnavailable,
+    ShuttingDown,
     WrongCluster,
 )
 from cdp_store.errors import (
@@ -37,12 +36,12 @@ from cdp_store.errors import (
 
 DOMAIN: Final = "cdp.v1"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
+_PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 _LOG = logging.getLogger(__name__)
 _RETRY_STORAGE_MS: Final = 5000
 _TEXT_BYTES_MAX: Final = 1000
+_FACT_BYTES_MAX: Final = 200
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
 TRANSLATED: Final = (StoreError, QueryError, RouterError, grpc.aio.AioRpcError)
 
@@ -72,6 +71,8 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)
         case ShardUnavailable():
             return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(500))
+        case ShuttingDown():
+            return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(500))
         case DeadlineMissed():
             return _status(code_pb2.DEADLINE_EXCEEDED, error, error.reason)
         case Overloaded(retry_after_ms=retry_after_ms):
@@ -98,19 +99,24 @@ def _status_of_call(error: grpc.aio.AioRpcError) -> status_pb2.Status:
 
 def _status(code: int, error: Exception, reason: str, *details: Message) -> status_pb2.Status:
     status = status_pb2.Status(code=code, message=_cut(str(error)))
-    for detail in (error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN), *details):
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
+    facts = {key: _cut(value, _FACT_BYTES_MAX) for key, value in getattr(error, "facts", {}).items()}
+    for detail in (error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=facts), *details):
+        _attach(status, detail)
     return status
 
 
-def _cut(text: str) -> str:
+def _attach(status: status_pb2.Status, detail: Message) -> None:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _cut(text: str, bytes_max: int = _TEXT_BYTES_MAX) -> str:
     """Statuses travel in metadata, of which gRPC carries 8 KB in all: the message, and once more in the details."""
     encoded = text.encode(errors="replace")
-    if len(encoded) <= _TEXT_BYTES_MAX:
+    if len(encoded) <= bytes_max:
         return text
-    return encoded[:_TEXT_BYTES_MAX].decode(errors="ignore") + " ..."
+    return encoded[:bytes_max].decode(errors="ignore") + " ..."
 
 
 def _violation(field: str, problem: str) -> error_details_pb2.BadRequest:
@@ -138,48 +144,23 @@ def grpc_code(status: status_pb2.Status) -> grpc.StatusCode:
     return next(code for code in grpc.StatusCode if code.value[0] == status.code)
 
 
-async def abort(context: Context, error: Exception) -> NoReturn:
-    """End a call with the status of an error; what is not ours is logged and hidden."""
+def status_of(error: Exception, request_id: str) -> status_pb2.Status:
+    """The status a call ends with; what is not ours is logged and hidden."""
     if isinstance(error, TRANSLATED):
         status = describe(error)
     else:
         _LOG.error("internal error", exc_info=error)
         status = _status(code_pb2.INTERNAL, RuntimeError("internal error; the server's log has it"), "INTERNAL")
-    metadata = ((_DETAILS_KEY, status.SerializeToString()),)
-    await context.abort(grpc_code(status), status.message, metadata)
+    # A shard's status comes with the id of the request already: it is the same one.
+    if not any(detail.Is(error_details_pb2.RequestInfo.DESCRIPTOR) for detail in status.details):
+        _attach(status, error_details_pb2.RequestInfo(request_id=request_id))
+    return status
+
+
+async def abort(context: Context, status: status_pb2.Status, *metadata: tuple[str, str]) -> NoReturn:
+    """End a call with a status and say when to try again, for clients that do so by themselves."""
+    retry_ms = retry_delay_ms(status)
+    pushback = ((_PUSHBACK_KEY, str(retry_ms)),) if retry_ms else ()
+    details = (_DETAILS_KEY, status.SerializeToString())
+    await context.abort(grpc_code(status), status.message, (*metadata, *pushback, details))
     raise AssertionError("abort does not return")
-
-
-def unary(
-    method: Callable[[Any, Request, Context], Awaitable[Response]],
-) -> Callable[[Any, Request, Context], Awaitable[Response]]:
-    """Make a service method end with a rich status instead of an exception."""
-
-    @functools.wraps(method)
-    async def guarded(self: Any, request: Request, context: Context) -> Response:
-        try:
-            return await method(self, request, context)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # the one border where everything is translated
-            await abort(context, error)
-
-    return guarded
-
-
-def streaming(
-    method: Callable[[Any, Request, Context], AsyncIterator[Response]],
-) -> Callable[[Any, Request, Context], AsyncIterator[Response]]:
-    """The same for a method that streams its answer."""
-
-    @functools.wraps(method)
-    async def guarded(self: Any, request: Request, context: Context) -> AsyncIterator[Response]:
-        try:
-            async for response in method(self, request, context):
-                yield response
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # the one border where everything is translated
-            await abort(context, error)
-
-    return guarded

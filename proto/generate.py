@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import filecmp
+import json
 import shutil
 import sys
 import tempfile
 from importlib import resources
 from pathlib import Path
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodOptions
 from grpc_tools import protoc
 
 PROTO = Path(__file__).parent
 PACKAGE = Path("cdp") / "v1"
 _SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 _INIT = '"""The contract cdp.v1, generated from the .proto files here by proto/generate.py; never edited."""\n'
+SERVICE_CONFIG = PACKAGE / "service_config.json"
+_INTERNAL_SERVICES = ("ShardService",)
+_LONG_METHODS = ("GetDigest", "VerifySnapshots")  # they read everything
+_REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+_RETRIES = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "5s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+def service_config(described: FileDescriptorSet) -> str:
+    """What clients may do by themselves: try again what the contract calls idempotent, and give up some time."""
+    usual, long = list[dict[str, str]](), list[dict[str, str]]()
+    for file in described.file:
+        for service in file.service:
+            for method in service.method:
+                repeatable = method.options.idempotency_level in _REPEATABLE and not method.client_streaming
+                if repeatable and service.name not in _INTERNAL_SERVICES:
+                    name = {"service": f"{file.package}.{service.name}", "method": method.name}
+                    (long if method.name in _LONG_METHODS else usual).append(name)
+    configs = [
+        {"name": usual, "timeout": "600s", "retryPolicy": _RETRIES},
+        {"name": long, "timeout": "3600s", "retryPolicy": _RETRIES},
+    ]
+    throttling = {"maxTokens": 10, "tokenRatio": 0.1}
+    return json.dumps({"methodConfig": configs, "retryThrottling": throttling}, indent=2) + "\n"
 
 
 def generate(target: Path) -> None:
@@ -33,12 +64,15 @@ def generate(target: Path) -> None:
         f"--grpc_python_out={target}",
         f"--mypy_out={target}",
         f"--mypy_grpc_out={target}",
+        f"--descriptor_set_out={target / 'described'}",
         *sources,
     ]
     if protoc.main(arguments) != 0:
         raise SystemExit("protoc failed; its message stands above")
     for folder in (target / "cdp", target / PACKAGE):
         (folder / "__init__.py").write_text(_INIT)
+    described = FileDescriptorSet.FromString((target / "described").read_bytes())
+    (target / SERVICE_CONFIG).write_text(service_config(described))
 
 
 def generated_files(root: Path) -> set[Path]:
@@ -46,6 +80,7 @@ def generated_files(root: Path) -> set[Path]:
     return {path.relative_to(root) for path in (root / PACKAGE).iterdir() if path.name.endswith(_SUFFIXES)} | {
         Path("cdp") / "__init__.py",
         PACKAGE / "__init__.py",
+        SERVICE_CONFIG,
     }
 
 

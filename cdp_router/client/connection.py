@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from importlib import resources
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
@@ -26,11 +27,15 @@ from google.rpc import error_details_pb2, status_pb2
 from cdp_router.limits import MESSAGE_BYTES_MAX
 
 Response = TypeVar("Response")
-_OPTIONS: Final = (
+OPTIONS: Final = (
+    ("grpc.service_config", (resources.files("cdp.v1") / "service_config.json").read_text()),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A router that is gone without a word is noticed, as long as a call is waiting for it.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
 _RETRYABLE: Final = (
     grpc.StatusCode.UNAVAILABLE,
@@ -69,7 +74,7 @@ class Client:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._channel = grpc.insecure_channel(address, options=OPTIONS)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._query = query_pb2_grpc.QueryServiceStub(self._channel)
         self._proofs = proof_pb2_grpc.ProofServiceStub(self._channel)

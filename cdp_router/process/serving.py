@@ -12,17 +12,22 @@ import grpc
 import msgspec
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
+from cdp_router.process.reflecting import enable_reflection
+from cdp_router.rpc.chain import Chain
 
 STOP_GRACE_SECONDS: Final = 5.0
+_FLUSH_SECONDS: Final = 0.2  # for answers on their way out
 SERVER_OPTIONS: Final = (
     ("grpc.max_receive_message_length", SHARD_MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", SHARD_MESSAGE_BYTES_MAX),
     ("grpc.so_reuseport", 0),  # a second server on a taken port must fail, not share it
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Clients spread over the routers there are now, not over those there were when they connected.
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 3_600_000),
 )
 
 
@@ -44,11 +49,12 @@ class Serving:
     """A gRPC server that says it is ready and stops when asked, or when its supervisor is gone."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._chain = Chain()
+        self.server = grpc.aio.server(interceptors=[self._chain], options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         self._names = ("", *names)
-        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
+        enable_reflection((*names, health.SERVICE_NAME), self.server)
         self._stopping = asyncio.Event()
 
     def stop_soon(self) -> None:
@@ -68,8 +74,10 @@ class Serving:
         report(Report("ready", port=port))
         await self._stopping.wait()
         watching()
+        # Whoever watches our health hears of it first, then what runs may end; watchers themselves would stay for ever.
         await self._health.enter_graceful_shutdown()
-        await self.server.stop(STOP_GRACE_SECONDS)
+        await self._chain.drain(STOP_GRACE_SECONDS)
+        await self.server.stop(_FLUSH_SECONDS)
 
 
 async def _watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:

@@ -12,17 +12,16 @@ from cdp.v1 import admin_pb2, admin_pb2_grpc, shard_pb2
 from cdp_query.bind import Names
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import erase_profile
-from cdp_router.limits import QUERY_SECONDS_DEFAULT
+from cdp_router.limits import LONG_SECONDS_MAX, QUERY_SECONDS_DEFAULT
 from cdp_router.retention import get_retention, set_retention
 from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
-from cdp_router.status import Context, unary
+from cdp_router.status import Context
 from cdp_router.topology import CLUSTER_NAME, ClusterFile
 from cdp_router.wire.partials import from_names
 from cdp_store.digest import Digest
 from cdp_store.snapshot.places import place_at
 
-_LONG_SECONDS = 3600.0  # what reads or writes everything; the shards go on answering meanwhile
 _STATUS_SECONDS = 5.0  # a status must come back soon, above all when a shard hangs
 
 
@@ -32,7 +31,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     def __init__(self, cluster: ClusterFile, shards: Sequence[ShardClient]) -> None:
         self._cluster, self._shards = cluster, shards
 
-    @unary
     async def GetStatus(self, request: admin_pb2.GetStatusRequest, context: Context) -> admin_pb2.GetStatusResponse:
         """Say what the cluster holds; shards that do not answer are listed as unreachable."""
         deadline = Deadline.after(context.time_remaining(), _STATUS_SECONDS)
@@ -54,7 +52,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             shards=statuses,
         )
 
-    @unary
     async def GetSchema(self, request: admin_pb2.GetSchemaRequest, context: Context) -> admin_pb2.GetSchemaResponse:
         """List the names seen anywhere."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
@@ -66,7 +63,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             events=sorted(names.events), properties=sorted(names.properties), attributes=sorted(names.attributes)
         )
 
-    @unary
     async def EraseProfile(
         self, request: admin_pb2.EraseProfileRequest, context: Context
     ) -> admin_pb2.EraseProfileResponse:
@@ -74,7 +70,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
         return await erase_profile(request, self._cluster, self._shards, deadline)
 
-    @unary
     async def GetRetention(
         self, request: admin_pb2.GetRetentionRequest, context: Context
     ) -> admin_pb2.GetRetentionResponse:
@@ -82,7 +77,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
         return await get_retention(self._cluster, self._shards, deadline)
 
-    @unary
     async def SetRetention(
         self, request: admin_pb2.SetRetentionRequest, context: Context
     ) -> admin_pb2.SetRetentionResponse:
@@ -90,7 +84,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
         return await set_retention(request.rule, self._cluster, self._shards, deadline)
 
-    @unary
     async def GetDigest(self, request: admin_pb2.GetDigestRequest, context: Context) -> admin_pb2.GetDigestResponse:
         """Digest the data; all shards must answer."""
         gathered = await scatter(self._numbered(), lambda _, shard: shard.read_digest(_long(context)))
@@ -101,7 +94,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         partitions.sort(key=lambda each: each.partition)
         return admin_pb2.GetDigestResponse(digest=str(total), partitions=partitions)
 
-    @unary
     async def CreateSnapshot(
         self, request: admin_pb2.CreateSnapshotRequest, context: Context
     ) -> admin_pb2.CreateSnapshotResponse:
@@ -115,7 +107,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             await asyncio.get_running_loop().run_in_executor(None, place.publish, CLUSTER_NAME, copied)
         return admin_pb2.CreateSnapshotResponse(shards=[answer.snapshot for answer in answers])
 
-    @unary
     async def VerifySnapshots(
         self, request: admin_pb2.VerifySnapshotsRequest, context: Context
     ) -> admin_pb2.VerifySnapshotsResponse:
@@ -134,4 +125,4 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
 
 def _long(context: Context) -> Deadline:
-    return Deadline.after(context.time_remaining(), _LONG_SECONDS)
+    return Deadline.after(context.time_remaining(), LONG_SECONDS_MAX)

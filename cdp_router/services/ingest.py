@@ -11,7 +11,7 @@ from google.rpc import status_pb2
 from cdp_router.deadline import Deadline
 from cdp_router.ingest import Ingest
 from cdp_router.limits import INGEST_SECONDS_DEFAULT
-from cdp_router.status import TRANSLATED, Context, describe, retry_delay_ms, streaming, unary
+from cdp_router.status import TRANSLATED, Context, describe, retry_delay_ms
 
 _STREAM_BATCHES_IN_FLIGHT = 8
 
@@ -22,31 +22,35 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
 
-    @unary
     async def Ingest(self, request: ingest_pb2.IngestRequest, context: Context) -> ingest_pb2.IngestResponse:
         """Take one batch."""
         deadline = Deadline.after(context.time_remaining(), INGEST_SECONDS_DEFAULT)
         return ingest_pb2.IngestResponse(result=await self._ingest.take(request.batch, deadline))
 
-    @streaming
     async def IngestStream(
         self, request_iterator: AsyncIterator[ingest_pb2.IngestStreamRequest], context: Context
     ) -> AsyncIterator[ingest_pb2.IngestStreamResponse]:
         """Take batches as they come, a few at once; answers keep their order, and stop reading when they lag."""
-        in_flight = asyncio.Queue[asyncio.Task[ingest_pb2.IngestStreamResponse] | None](_STREAM_BATCHES_IN_FLIGHT)
+        answers = asyncio.Queue[asyncio.Task[ingest_pb2.IngestStreamResponse] | None]()
+        room = asyncio.Semaphore(_STREAM_BATCHES_IN_FLIGHT)
 
         async def read() -> None:
-            async for request in request_iterator:
-                await in_flight.put(asyncio.create_task(self._take(request.batch)))
-            await in_flight.put(None)
+            try:
+                async for request in request_iterator:
+                    await room.acquire()
+                    answers.put_nowait(asyncio.create_task(self._take(request.batch)))
+            finally:
+                answers.put_nowait(None)
 
         reader = asyncio.create_task(read())
         try:
-            while (task := await in_flight.get()) is not None:
+            while (task := await answers.get()) is not None:
                 yield await task
+                room.release()
             await reader
         finally:
             reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
 
     async def _take(self, batch: ingest_pb2.Batch) -> ingest_pb2.IngestStreamResponse:
         try:

@@ -7,7 +7,7 @@ from cdp.v1 import proof_pb2, proof_pb2_grpc
 from cdp_router.deadline import Deadline
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
 from cdp_router.queries import Queries
-from cdp_router.status import Context, unary
+from cdp_router.status import Context
 
 
 class ProofService(proof_pb2_grpc.ProofServiceServicer):
@@ -16,7 +16,6 @@ class ProofService(proof_pb2_grpc.ProofServiceServicer):
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
 
-    @unary
     async def ExplainUser(
         self, request: proof_pb2.ExplainUserRequest, context: Context
     ) -> proof_pb2.ExplainUserResponse:

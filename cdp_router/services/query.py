@@ -9,7 +9,7 @@ from cdp.v1 import query_pb2, query_pb2_grpc
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
 from cdp_router.queries import Queries
-from cdp_router.status import Context, streaming, unary
+from cdp_router.status import Context
 
 
 class QueryService(query_pb2_grpc.QueryServiceServicer):
@@ -18,12 +18,10 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
 
-    @unary
     async def Query(self, request: query_pb2.QueryRequest, context: Context) -> query_pb2.QueryResponse:
         """Answer a question."""
         return await self._queries.query(request, _deadline(context), monotonic_ms())
 
-    @streaming
     async def Members(
         self, request: query_pb2.MembersRequest, context: Context
     ) -> AsyncIterator[query_pb2.MembersResponse]:
@@ -31,7 +29,6 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         async for response in self._queries.members(request, _deadline(context)):
             yield response
 
-    @unary
     async def GetProfile(self, request: query_pb2.GetProfileRequest, context: Context) -> query_pb2.GetProfileResponse:
         """Give one profile."""
         return await self._queries.profile(request, _deadline(context))

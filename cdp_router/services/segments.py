@@ -12,7 +12,7 @@ from cdp_query.cql import read_cql
 from cdp_query.language import print_question
 from cdp_router.errors import RequestInvalid
 from cdp_router.named_segments import NamedSegments, Version
-from cdp_router.status import Context, unary
+from cdp_router.status import Context
 from cdp_router.wire.segments import from_segment, to_segment
 from cdp_router.wire.values import to_timestamp
 from cdp_store.seams import Clock
@@ -25,7 +25,6 @@ class SegmentService(pb_grpc.SegmentServiceServicer):
         self._segments, self._clock = segments, clock
         self._changing = asyncio.Lock()
 
-    @unary
     async def CreateSegment(self, request: pb.CreateSegmentRequest, context: Context) -> pb.CreateSegmentResponse:
         """Create a segment or a version of one."""
         segment = _definition(request)
@@ -35,17 +34,14 @@ class SegmentService(pb_grpc.SegmentServiceServicer):
             )
         return pb.CreateSegmentResponse(segment=_to_message(made))
 
-    @unary
     async def GetSegment(self, request: pb.GetSegmentRequest, context: Context) -> pb.GetSegmentResponse:
         """Give one version."""
         return pb.GetSegmentResponse(segment=_to_message(self._segments.get(request.name, request.version or None)))
 
-    @unary
     async def ListSegments(self, request: pb.ListSegmentsRequest, context: Context) -> pb.ListSegmentsResponse:
         """List the newest versions."""
         return pb.ListSegmentsResponse(segments=map(_to_message, self._segments.newest()))
 
-    @unary
     async def DeleteSegment(self, request: pb.DeleteSegmentRequest, context: Context) -> pb.DeleteSegmentResponse:
         """Delete a segment."""
         async with self._changing:

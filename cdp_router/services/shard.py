@@ -9,7 +9,7 @@ from cdp.v1 import shard_pb2, shard_pb2_grpc
 from cdp_router.deadline import Deadline
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
 from cdp_router.shard_server import ShardServer
-from cdp_router.status import Context, streaming, unary
+from cdp_router.status import Context
 
 
 class ShardService(shard_pb2_grpc.ShardServiceServicer):
@@ -18,17 +18,14 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
     def __init__(self, server: ShardServer) -> None:
         self._server = server
 
-    @unary
     async def Deliver(self, request: shard_pb2.DeliverRequest, context: Context) -> shard_pb2.DeliverResponse:
         """Log, apply and acknowledge batches."""
         return await self._server.deliver(request)
 
-    @unary
     async def Evaluate(self, request: shard_pb2.EvaluateRequest, context: Context) -> shard_pb2.EvaluateResponse:
         """Contribute to an answer."""
         return await self._server.evaluate(request, _deadline(context))
 
-    @streaming
     async def ListMembers(
         self, request: shard_pb2.ListMembersRequest, context: Context
     ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
@@ -36,55 +33,46 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         async for response in self._server.list_members(request, _deadline(context)):
             yield response
 
-    @unary
     async def ReadProfile(
         self, request: shard_pb2.ReadProfileRequest, context: Context
     ) -> shard_pb2.ReadProfileResponse:
         """Read one profile."""
         return await self._server.read_profile(request)
 
-    @unary
     async def ProveUser(self, request: shard_pb2.ProveUserRequest, context: Context) -> shard_pb2.ProveUserResponse:
         """Explain the verdict on one user."""
         return await self._server.prove_user(request, _deadline(context))
 
-    @unary
     async def ReadStatus(self, request: shard_pb2.ReadStatusRequest, context: Context) -> shard_pb2.ReadStatusResponse:
         """Report sizes."""
         return self._server.read_status()
 
-    @unary
     async def ReadSchema(self, request: shard_pb2.ReadSchemaRequest, context: Context) -> shard_pb2.ReadSchemaResponse:
         """Report names."""
         return self._server.read_schema()
 
-    @unary
     async def EraseProfiles(
         self, request: shard_pb2.EraseProfilesRequest, context: Context
     ) -> shard_pb2.EraseProfilesResponse:
         """Forget profiles."""
         return await self._server.erase(request)
 
-    @unary
     async def ChangeRetention(
         self, request: shard_pb2.ChangeRetentionRequest, context: Context
     ) -> shard_pb2.ChangeRetentionResponse:
         """Change and read the rules of retention."""
         return await self._server.change_retention(request)
 
-    @unary
     async def ReadDigest(self, request: shard_pb2.ReadDigestRequest, context: Context) -> shard_pb2.ReadDigestResponse:
         """Report digests."""
         return await self._server.read_digest()
 
-    @unary
     async def TakeSnapshot(
         self, request: shard_pb2.TakeSnapshotRequest, context: Context
     ) -> shard_pb2.TakeSnapshotResponse:
         """Write a snapshot."""
         return await self._server.take_snapshot(request)
 
-    @unary
     async def VerifySnapshots(
         self, request: shard_pb2.ShardServiceVerifySnapshotsRequest, context: Context
     ) -> shard_pb2.ShardServiceVerifySnapshotsResponse:

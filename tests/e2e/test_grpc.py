@@ -29,7 +29,7 @@ from grpc_status import rpc_status
 from benchmarks.cluster import running_cluster
 from cdp_router.client import Client
 from cdp_router.limits import ROWS_BYTES_MAX
-from tests.e2e.processes import eventually, shard_process
+from tests.e2e.processes import eventually, router_process, shard_process
 from tests.router.encodings import Sent, arrow_batch, arrow_table, fresh_batch_id, protobuf_batch
 
 SERVICES = (
@@ -99,6 +99,57 @@ def test_health_of_a_service_there_is_not_is_not_found(channel: grpc.Channel) ->
     with pytest.raises(grpc.RpcError) as caught:
         health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="cdp.v1.Nothing"), timeout=10)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+
+
+def test_watching_health_tells_at_once_and_of_unknown_services_that_they_are(channel: grpc.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    for service, said in (("cdp.v1.QueryService", "SERVING"), ("cdp.v1.Nothing", "SERVICE_UNKNOWN")):
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        assert health_pb2.HealthCheckResponse.ServingStatus.Name(next(watch).status) == said
+        watch.cancel()
+
+
+def test_reflection_answers_under_its_new_name_too(channel: grpc.Channel) -> None:
+    ask = channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    [listing] = ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=10)
+    assert "cdp.v1.QueryService" in {service.name for service in listing.list_services_response.service}
+
+
+def test_a_compressed_request_is_read(queries: query_pb2_grpc.QueryServiceStub) -> None:
+    request = query_pb2.QueryRequest(text="everyone")
+    assert queries.Query(request, timeout=10, compression=grpc.Compression.Gzip).exact
+
+
+def test_the_request_id_comes_back_with_answers_and_errors(queries: query_pb2_grpc.QueryServiceStub) -> None:
+    sent = (("x-request-id", "mine-1"),)
+    _, call = queries.Query.with_call(query_pb2.QueryRequest(text="everyone"), timeout=10, metadata=sent)
+    assert sent[0] in call.trailing_metadata()
+    _, status = _failure(lambda: queries.Query(query_pb2.QueryRequest(text="plan ="), timeout=10, metadata=sent))
+    assert _detail(status, error_details_pb2.RequestInfo).request_id == "mine-1"
+
+
+def test_a_router_that_stops_says_so_to_who_watches_and_finishes_what_runs(tmp_path: Path) -> None:
+    with running_cluster(tmp_path / "data", 1) as address, grpc.insecure_channel(address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        ingests = ingest_pb2_grpc.IngestServiceStub(channel)
+        waiting = queue.Queue[ingest_pb2.Batch | None]()
+        requests = (ingest_pb2.IngestStreamRequest(batch=batch) for batch in iter(waiting.get, None))
+        answers = ingests.IngestStream(requests, timeout=60)
+        waiting.put(protobuf_batch(_events("stopping", 3)))
+        assert next(answers).result.accepted == 3
+        router = router_process(tmp_path / "data")
+        assert router is not None
+        router.terminate()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        code, status = _failure(lambda: answers)
+        waiting.put(None)
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert _detail(status, error_details_pb2.ErrorInfo).reason == "SHUTTING_DOWN"
 
 
 def test_reflection_lists_the_services_and_describes_them(channel: grpc.Channel) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError
 from cdp_router import errors
-from cdp_router.status import DOMAIN, describe, grpc_code, retry_delay_ms, streaming, unary
+from cdp_router.status import DOMAIN, abort, describe, grpc_code, retry_delay_ms, status_of
 from cdp_store import errors as store_errors
+from tests.router.fake_shards import call_error
 
 EXAMPLES: tuple[Exception, ...] = (
     errors.RequestInvalid("batch.rows", "too large"),
@@ -25,6 +26,7 @@ EXAMPLES: tuple[Exception, ...] = (
     errors.SegmentInUse("vip", ["gold"]),
     errors.SegmentsNotSaved(Path("/data/segments.json"), OSError(28, "No space left on device")),
     errors.ShardUnavailable(["shard 1 cannot be reached"], [1, 3]),
+    errors.ShuttingDown(),
     errors.DeadlineMissed("shard 1 did not answer in time"),
     errors.Overloaded("much is in flight", 250),
     QuerySyntaxError("a = ", 1, 5, "the question ends too early", "expected a number"),
@@ -156,66 +158,56 @@ class _Context:
     """What a handler sees of gRPC, remembering how the call was ended."""
 
     def __init__(self) -> None:
-        self.ended: tuple[grpc.StatusCode, str, status_pb2.Status] | None = None
+        self.ended: tuple[grpc.StatusCode, str, dict[str, Any]] | None = None
 
     async def abort(self, code: grpc.StatusCode, details: str, metadata: Any) -> None:
-        [(key, packed)] = metadata
-        assert key == "grpc-status-details-bin"
-        self.ended = (code, details, status_pb2.Status.FromString(packed))
+        self.ended = (code, details, dict(metadata))
         raise grpc.aio.AbortError
 
 
-class _Service:
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    @unary
-    async def once(self, request: str, context: Any) -> str:
-        raise self.error
-
-    @streaming
-    async def stream(self, request: str, context: Any) -> AsyncIterator[str]:
-        yield "first"
-        raise self.error
-
-
-def _ended(error: Exception, *, stream: bool) -> tuple[grpc.StatusCode, str, status_pb2.Status]:
-    context, service = _Context(), _Service(error)
-
-    async def call() -> None:
-        if stream:
-            async for _ in service.stream("", context):
-                pass
-        else:
-            await service.once("", context)
-
+def _ended(status: status_pb2.Status) -> tuple[grpc.StatusCode, str, dict[str, Any]]:
+    context: Any = _Context()
     with pytest.raises(grpc.aio.AbortError):
-        asyncio.run(call())
-    assert context.ended is not None
-    return context.ended
+        asyncio.run(abort(context, status, ("x-request-id", "r-1")))
+    return context.ended  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_service_ends_its_call_with_the_status_of_the_error(stream: bool) -> None:
-    code, details, status = _ended(EXAMPLES[0], stream=stream)
+def test_a_call_ends_with_the_status_of_its_error() -> None:
+    code, details, metadata = _ended(status_of(EXAMPLES[0], "r-1"))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert details == str(EXAMPLES[0])
-    assert status == describe(EXAMPLES[0])
+    sent = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
+    assert [info.request_id for info in _details(sent, error_details_pb2.RequestInfo)] == ["r-1"]
+    assert metadata["x-request-id"] == "r-1"
+    assert "grpc-retry-pushback-ms" not in metadata
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_what_is_not_ours_is_logged_and_hidden(stream: bool, caplog: pytest.LogCaptureFixture) -> None:
-    code, details, status = _ended(KeyError("a secret of the server"), stream=stream)
-    assert code is grpc.StatusCode.INTERNAL
-    assert "secret" not in details
+def test_a_status_that_may_be_tried_again_tells_grpc_when() -> None:
+    _, _, metadata = _ended(status_of(errors.Overloaded("much is in flight", 250), "r-1"))
+    assert metadata["grpc-retry-pushback-ms"] == "250"
+
+
+def test_what_is_not_ours_is_logged_and_hidden(caplog: pytest.LogCaptureFixture) -> None:
+    status = status_of(KeyError("a secret of the server"), "r-1")
+    assert status.code == code_pb2.INTERNAL
     assert "secret" not in str(status)
     assert len(_details(status, error_details_pb2.ErrorInfo)) == 1
     assert "a secret of the server" in caplog.text
 
 
-def test_a_service_that_aborts_itself_is_left_alone() -> None:
-    with pytest.raises(grpc.aio.AbortError):
-        asyncio.run(_Service(grpc.aio.AbortError()).once("", _Context()))
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_each_kind_of_detail_is_there_once_even_after_a_shard_said_it(error: Exception) -> None:
+    status = status_of(call_error(grpc_code(describe(error)), cause=error), "r-1")
+    again = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
+    passed_on = status_of(grpc.aio.AioRpcError(grpc_code(status), grpc.aio.Metadata(), again, "said"), "r-1")
+    kinds = [detail.type_url for detail in passed_on.details]
+    assert len(kinds) == len(set(kinds))
+    assert len(_details(passed_on, error_details_pb2.RequestInfo)) == 1
+
+
+def test_the_facts_of_an_error_stand_in_its_info() -> None:
+    [info] = _details(describe(errors.ShardUnavailable(["shard 1 is away"], [1, 3])), error_details_pb2.ErrorInfo)
+    assert dict(info.metadata) == {"partitions": "1,3"}
 
 
 # Clients accept 8 KB of trailing metadata; percent encoding and base 64 make more of what is sent.

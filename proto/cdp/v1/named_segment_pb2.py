@@ -26,13 +26,19 @@ from cdp.v1 import segment_pb2 as cdp_dot_v1_dot_segment__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x64p/v1/named_segment.proto\x12\x06\x63\x64p.v1\x1a\x14\x63\x64p/v1/segment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x01\n\x0cNamedSegment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12 \n\x07segment\x18\x03 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8a\x01\n\x14\x43reateSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\"\n\x07segment\x18\x03 \x01(\x0b\x32\x0f.cdp.v1.SegmentH\x00\x12\r\n\x03\x63ql\x18\x05 \x01(\tH\x00\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0c\n\ndefinition\">\n\x15\x43reateSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.cdp.v1.NamedSegment\"2\n\x11GetSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\";\n\x12GetSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.cdp.v1.NamedSegment\"\x15\n\x13ListSegmentsRequest\">\n\x14ListSegmentsResponse\x12&\n\x08segments\x18\x01 \x03(\x0b\x32\x14.cdp.v1.NamedSegment\"$\n\x14\x44\x65leteSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x15\x44\x65leteSegmentResponse\x12\x10\n\x08versions\x18\x01 \x01(\r2\xbc\x02\n\x0eSegmentService\x12L\n\rCreateSegment\x12\x1c.cdp.v1.CreateSegmentRequest\x1a\x1d.cdp.v1.CreateSegmentResponse\x12\x43\n\nGetSegment\x12\x19.cdp.v1.GetSegmentRequest\x1a\x1a.cdp.v1.GetSegmentResponse\x12I\n\x0cListSegments\x12\x1b.cdp.v1.ListSegmentsRequest\x1a\x1c.cdp.v1.ListSegmentsResponse\x12L\n\rDeleteSegment\x12\x1c.cdp.v1.DeleteSegmentRequest\x1a\x1d.cdp.v1.DeleteSegmentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x64p/v1/named_segment.proto\x12\x06\x63\x64p.v1\x1a\x14\x63\x64p/v1/segment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x01\n\x0cNamedSegment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12 \n\x07segment\x18\x03 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8a\x01\n\x14\x43reateSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\"\n\x07segment\x18\x03 \x01(\x0b\x32\x0f.cdp.v1.SegmentH\x00\x12\r\n\x03\x63ql\x18\x05 \x01(\tH\x00\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0c\n\ndefinition\">\n\x15\x43reateSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.cdp.v1.NamedSegment\"2\n\x11GetSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\";\n\x12GetSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.cdp.v1.NamedSegment\"\x15\n\x13ListSegmentsRequest\">\n\x14ListSegmentsResponse\x12&\n\x08segments\x18\x01 \x03(\x0b\x32\x14.cdp.v1.NamedSegment\"$\n\x14\x44\x65leteSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x15\x44\x65leteSegmentResponse\x12\x10\n\x08versions\x18\x01 \x01(\r2\xcb\x02\n\x0eSegmentService\x12Q\n\rCreateSegment\x12\x1c.cdp.v1.CreateSegmentRequest\x1a\x1d.cdp.v1.CreateSegmentResponse\"\x03\x90\x02\x02\x12H\n\nGetSegment\x12\x19.cdp.v1.GetSegmentRequest\x1a\x1a.cdp.v1.GetSegmentResponse\"\x03\x90\x02\x01\x12N\n\x0cListSegments\x12\x1b.cdp.v1.ListSegmentsRequest\x1a\x1c.cdp.v1.ListSegmentsResponse\"\x03\x90\x02\x01\x12L\n\rDeleteSegment\x12\x1c.cdp.v1.DeleteSegmentRequest\x1a\x1d.cdp.v1.DeleteSegmentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cdp.v1.named_segment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SEGMENTSERVICE'].methods_by_name['CreateSegment']._loaded_options = None
+  _globals['_SEGMENTSERVICE'].methods_by_name['CreateSegment']._serialized_options = b'\220\002\002'
+  _globals['_SEGMENTSERVICE'].methods_by_name['GetSegment']._loaded_options = None
+  _globals['_SEGMENTSERVICE'].methods_by_name['GetSegment']._serialized_options = b'\220\002\001'
+  _globals['_SEGMENTSERVICE'].methods_by_name['ListSegments']._loaded_options = None
+  _globals['_SEGMENTSERVICE'].methods_by_name['ListSegments']._serialized_options = b'\220\002\001'
   _globals['_NAMEDSEGMENT']._serialized_start=94
   _globals['_NAMEDSEGMENT']._serialized_end=253
   _globals['_CREATESEGMENTREQUEST']._serialized_start=256
@@ -52,5 +58,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETESEGMENTRESPONSE']._serialized_start=698
   _globals['_DELETESEGMENTRESPONSE']._serialized_end=739
   _globals['_SEGMENTSERVICE']._serialized_start=742
-  _globals['_SEGMENTSERVICE']._serialized_end=1058
+  _globals['_SEGMENTSERVICE']._serialized_end=1073
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,64 @@
+"""One call while it runs: what logs, metrics and traces say about it, and what it passes on to the shards it calls."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc
+
+REQUEST_ID: Final = "x-request-id"
+ATTEMPTS: Final = "grpc-previous-rpc-attempts"
+_REQUEST_ID_CHARS_MAX: Final = 128
+_REQUEST_ID_BYTES: Final = 8
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class Call:
+    """A call of one method; `code` is set when it has ended."""
+
+    service: str
+    method: str
+    request_id: str
+    started: float  # monotonic seconds
+    previous_attempts: int = 0
+    code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
+    passed_on: Metadata = field(default=())  # what observers add to the calls this one makes
+
+
+_CURRENT: Final = ContextVar[Call | None]("call", default=None)
+
+
+def begin(service: str, method: str, metadata: Iterable[tuple[str, str | bytes]], started: float) -> Call:
+    """A call with the request id its caller gave, or a new one, as the current call of this task."""
+    request_id, attempts = "", 0
+    for key, value in metadata:
+        if key == REQUEST_ID and isinstance(value, str) and _is_usable(value):
+            request_id = value
+        elif key == ATTEMPTS and isinstance(value, str) and value.isdecimal():
+            attempts = int(value)
+    call = Call(service, method, request_id or secrets.token_hex(_REQUEST_ID_BYTES), started, attempts)
+    _CURRENT.set(call)
+    return call
+
+
+def _is_usable(request_id: str) -> bool:
+    """Whether an id from outside may stand in logs and headers."""
+    return 0 < len(request_id) <= _REQUEST_ID_CHARS_MAX and request_id.isascii() and request_id.isprintable()
+
+
+def current_request_id() -> str:
+    """The id of the request this task works for; empty outside of one."""
+    call = _CURRENT.get()
+    return call.request_id if call is not None else ""
+
+
+def outgoing_metadata() -> Metadata:
+    """What a call made on behalf of the current one carries along."""
+    call = _CURRENT.get()
+    return ((REQUEST_ID, call.request_id), *call.passed_on) if call is not None else ()

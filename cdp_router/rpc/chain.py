@@ -1,0 +1,193 @@
+"""The chain every call passes: request id, observers, errors as statuses, gate, deadline cap, reading the request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from cdp_router.errors import DeadlineMissed, RequestInvalid, ShuttingDown
+from cdp_router.rpc.call import REQUEST_ID, Call, begin
+from cdp_router.rpc.gate import Gate, OpenGate
+from cdp_router.rpc.methods import Bounds, bounds_of
+from cdp_router.status import Context, abort, grpc_code, status_of
+
+_STANDARD_SERVICES: Final = "/grpc."  # health and reflection bring their own manners
+
+
+class Observer(Protocol):
+    """Is told of every call."""
+
+    def began(self, call: Call, metadata: grpc.aio.Metadata) -> None:
+        """A call came in."""
+
+    def ended(self, call: Call, seconds: float) -> None:
+        """A call has ended, with call.code."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """A method as the chain serves it."""
+
+    service: str
+    name: str
+    bounds: Bounds
+    handler: Any
+
+    def read(self, raw: bytes) -> Any:
+        """The request in `raw`; RequestInvalid where it is too large or none."""
+        if len(raw) > self.bounds.request_bytes:
+            raise RequestInvalid("request", f"{len(raw)} bytes; the limit is {self.bounds.request_bytes}")
+        try:
+            return self.handler.request_deserializer(raw)
+        except DecodeError as error:
+            raise RequestInvalid("request", f"is no message of {self.service}/{self.name}: {error}") from error
+
+
+class Chain(grpc.aio.ServerInterceptor):
+    """Interceptor of all services of a process."""
+
+    def __init__(self, gate: Gate | None = None, observers: Sequence[Observer] = ()) -> None:
+        self._gate, self._observers = gate or OpenGate(), observers
+        self._handlers = dict[str, Any]()
+        self._running = 0
+        self._closing, self._idle = asyncio.Event(), asyncio.Event()
+        self._idle.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new calls, end request streams, and wait for what runs, at most so long."""
+        self._closing.set()
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            return  # the server's stop ends what is left
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
+    ) -> Any:
+        """The handler of a method, inside the chain."""
+        path = details.method
+        found = self._handlers.get(path)
+        if found is None:
+            found = await continuation(details)
+            if found is not None and not path.startswith(_STANDARD_SERVICES):
+                _, service, name = path.split("/")
+                found = self._handlers[path] = self._inside(_Method(service, name, bounds_of(path), found))
+        return found
+
+    def _inside(self, method: _Method) -> Any:
+        handler = method.handler
+        # Without a deserializer gRPC hands over the bytes: what cannot be read must end with a status of ours.
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._stream(method), None, handler.response_serializer)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._responses(method), None, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method), None, handler.response_serializer)
+
+    def _unary(self, method: _Method) -> Callable[[bytes, Context], Awaitable[Any]]:
+        async def serve(raw: bytes, context: Context) -> Any:
+            async with self._around(method, context):
+                return await method.handler.unary_unary(method.read(raw), context)
+
+        return serve
+
+    def _responses(self, method: _Method) -> Callable[[bytes, Context], Awaitable[None]]:
+        async def serve(raw: bytes, context: Context) -> None:
+            # Writing in here, and not yielding, keeps a client that reads too slowly under the cap as well.
+            async with self._around(method, context):
+                async for response in method.handler.unary_stream(method.read(raw), context):
+                    await context.write(response)
+
+        return serve
+
+    def _stream(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
+        async def serve(raws: AsyncIterator[bytes], context: Context) -> None:
+            async with self._around(method, context):
+                async for response in method.handler.stream_stream(self._requests(method, raws), context):
+                    await context.write(response)
+
+        return serve
+
+    async def _requests(self, method: _Method, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        """The requests of a stream, until it ends or the process wants to."""
+        closing = asyncio.ensure_future(self._closing.wait())
+        arriving: asyncio.Future[bytes | None] = closing  # type: ignore[assignment]
+        try:
+            while True:
+                arriving = asyncio.ensure_future(anext(raws, None))
+                await asyncio.wait({arriving, closing}, return_when=asyncio.FIRST_COMPLETED)
+                if not arriving.done():
+                    raise ShuttingDown
+                if (raw := arriving.result()) is None:
+                    return
+                yield method.read(raw)
+        finally:
+            closing.cancel()
+            arriving.cancel()
+
+    @asynccontextmanager
+    async def _around(self, method: _Method, context: Context) -> AsyncIterator[None]:
+        metadata = context.invocation_metadata() or grpc.aio.Metadata()
+        started = time.monotonic()
+        call = begin(method.service, method.name, metadata, started)
+        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+        for observer in self._observers:
+            observer.began(call, metadata)
+        self._enter()
+        try:
+            async with self._translated(call, context):
+                self._check_open()
+                self._gate.admit(call, metadata)
+                async with _capped(method.bounds.seconds):
+                    yield
+        finally:
+            self._leave()
+            for observer in self._observers:
+                observer.ended(call, time.monotonic() - started)
+
+    @asynccontextmanager
+    async def _translated(self, call: Call, context: Context) -> AsyncIterator[None]:
+        """End the call with the rich status of what goes wrong, and note its code."""
+        try:
+            yield
+            call.code = grpc.StatusCode.OK
+        except asyncio.CancelledError:
+            remaining = context.time_remaining()
+            missed = remaining is not None and remaining <= 0
+            call.code = grpc.StatusCode.DEADLINE_EXCEEDED if missed else grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:  # the one border where everything is translated
+            status = status_of(error, call.request_id)
+            call.code = grpc_code(status)
+            await abort(context, status, (REQUEST_ID, call.request_id))
+
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise ShuttingDown
+
+    def _enter(self) -> None:
+        self._running += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
+
+
+@asynccontextmanager
+async def _capped(seconds: float | None) -> AsyncIterator[None]:
+    """At most so long, whatever deadline the caller gave."""
+    try:
+        async with asyncio.timeout(seconds) as cap:
+            yield
+    except TimeoutError:
+        if cap.expired():
+            raise DeadlineMissed(f"no call may take longer than {seconds:g} s; ask for less") from None
+        raise

@@ -1,0 +1,23 @@
+"""Where it is decided who may call what."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import grpc
+
+from cdp_router.rpc.call import Call
+
+
+class Gate(Protocol):
+    """Lets a call in, or raises the RouterError it ends with. Health and reflection do not pass here."""
+
+    def admit(self, call: Call, metadata: grpc.aio.Metadata) -> None:
+        """Decide by the method and what the caller sent with it."""
+
+
+class OpenGate:
+    """Lets everybody in: right only on the loopback address, where processes of this machine call."""
+
+    def admit(self, call: Call, metadata: grpc.aio.Metadata) -> None:
+        """Nothing to decide."""

@@ -1,0 +1,45 @@
+"""How long a method may take and how large its request may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cdp_router.limits import (
+    LONG_SECONDS_MAX,
+    MESSAGE_BYTES_MAX,
+    REQUEST_BYTES_MAX,
+    REQUEST_SECONDS_MAX,
+    SHARD_MESSAGE_BYTES_MAX,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bounds of one method; no seconds for a stream that lasts as long as its client wants."""
+
+    request_bytes: int
+    seconds: float | None
+
+
+_USUAL: Final = Bounds(REQUEST_BYTES_MAX, REQUEST_SECONDS_MAX)
+_INTERNAL: Final = Bounds(SHARD_MESSAGE_BYTES_MAX, LONG_SECONDS_MAX)
+_LONG: Final = Bounds(REQUEST_BYTES_MAX, LONG_SECONDS_MAX)
+# Calls between processes of the cluster carry what was bounded where it came in.
+_INTERNAL_SERVICES: Final = ("cdp.v1.ShardService",)
+_OTHERS: Final[Mapping[str, Bounds]] = {
+    "/cdp.v1.IngestService/Ingest": Bounds(MESSAGE_BYTES_MAX, REQUEST_SECONDS_MAX),
+    "/cdp.v1.IngestService/IngestStream": Bounds(MESSAGE_BYTES_MAX, None),
+    # What reads or writes everything.
+    "/cdp.v1.AdminService/GetDigest": _LONG,
+    "/cdp.v1.AdminService/CreateSnapshot": _LONG,
+    "/cdp.v1.AdminService/VerifySnapshots": _LONG,
+}
+
+
+def bounds_of(path: str) -> Bounds:
+    """Bounds of a method given as /service/method."""
+    if path.split("/")[1] in _INTERNAL_SERVICES:
+        return _INTERNAL
+    return _OTHERS.get(path, _USUAL)
