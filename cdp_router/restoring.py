@@ -20,6 +20,7 @@ from cdp_store.controls import Retention
 from cdp_store.digest import Digest, digest
 from cdp_store.errors import DirectoryExists, NothingToRestore, SnapshotDamaged
 from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.log.local import begin_after_snapshot
 from cdp_store.log.reader import read_records
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
@@ -121,7 +122,7 @@ def _loaded_shard(
     place = source_place(source, shard)
     partitions, snapshot = _newest(place, cluster, numbers, until_ms, tell)
     if log is not None and log.exists():
-        _replay(log, partitions, until_ms)
+        _replay(log, partitions, until_ms, has_snapshot=snapshot is not None)
     elif snapshot is None:
         raise NothingToRestore(source, shard, until_ms is not None)
     tell(f"shard {shard}: snapshot {snapshot or 'none'}{', and the log behind it' if log is not None else ''}")
@@ -150,11 +151,11 @@ def _empty(numbers: list[int], cluster: ClusterFile) -> dict[PartitionId, Partit
     return {PartitionId(number): Partition(PartitionId(number), cluster.hash_key) for number in numbers}
 
 
-def _replay(log: Path, partitions: dict[PartitionId, Partition], until_ms: int | None) -> None:
+def _replay(log: Path, partitions: dict[PartitionId, Partition], until_ms: int | None, *, has_snapshot: bool) -> None:
     """Apply what the log holds behind the partitions' positions, each up to its first batch received too late."""
     start = {number: partition.sequence for number, partition in partitions.items()}
     ended = set[PartitionId]()
-    for record in read_records(log, start):
+    for record in read_records(log, start if has_snapshot else None):
         number = record.partition
         if number not in partitions or number in ended:
             continue
@@ -202,6 +203,7 @@ def _write(
         for each in (log_path(path), snapshots_path(path)):
             each.mkdir(parents=True)
         check_identity(path, cluster.shard_identity(shard), files)
+        begin_after_snapshot(log_path(path), files)
         own = [PartitionId(number) for number in cluster.partitions_of_shard(shard)]
         held = {number: partitions.get(number) or Partition(number, cluster.hash_key) for number in own}
         ShardSnapshots(LocalPlace(snapshots_path(path), files), cluster.cluster).take(held, taken_ms)

@@ -70,6 +70,11 @@ class ShardClient(Protocol):
     ) -> shard_pb2.TakeSnapshotResponse:
         """Write a snapshot."""
 
+    async def purge_files(
+        self, request: shard_pb2.PurgeFilesRequest, deadline: Deadline
+    ) -> shard_pb2.PurgeFilesResponse:
+        """Remove what erased profiles have left in files."""
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         """Check the files of all snapshots."""
 
@@ -129,6 +134,11 @@ class GrpcShardClient:
     ) -> shard_pb2.TakeSnapshotResponse:
         return await self._stub.TakeSnapshot(request, timeout=deadline.remaining())
 
+    async def purge_files(
+        self, request: shard_pb2.PurgeFilesRequest, deadline: Deadline
+    ) -> shard_pb2.PurgeFilesResponse:
+        return await self._stub.PurgeFiles(request, timeout=deadline.remaining())
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         request = shard_pb2.ShardServiceVerifySnapshotsRequest()
         return await self._stub.VerifySnapshots(request, timeout=deadline.remaining())
@@ -186,6 +196,11 @@ class LocalShardClient:
         self, request: shard_pb2.TakeSnapshotRequest, deadline: Deadline
     ) -> shard_pb2.TakeSnapshotResponse:
         return await self._server.take_snapshot(request)
+
+    async def purge_files(
+        self, request: shard_pb2.PurgeFilesRequest, deadline: Deadline
+    ) -> shard_pb2.PurgeFilesResponse:
+        return await self._server.purge_files(request)
 
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         return await self._server.verify_snapshots()

@@ -167,6 +167,12 @@ class ShardServer:
         """Write a snapshot, and copy it if a destination is given; one at a time."""
         return shard_pb2.TakeSnapshotResponse(snapshot=await self.snapshots.take(request.destination))
 
+    async def purge_files(self, request: shard_pb2.PurgeFilesRequest) -> shard_pb2.PurgeFilesResponse:
+        """Leave nothing of profiles that were erased before this call in any file of this shard."""
+        self._check_cluster(request.cluster)
+        await self.commits.between(self._store.start_log_anew)
+        return shard_pb2.PurgeFilesResponse(purge=await self.snapshots.purge_files())
+
     async def verify_snapshots(self) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         """Read every file of the snapshots."""
         return await self.snapshots.verify()

@@ -1,4 +1,4 @@
-"""Snapshots of one shard: on demand, at intervals, checked."""
+"""Snapshots of one shard: on demand, at intervals, checked, freed of erased profiles."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import partial
 from cdp.v1 import admin_pb2, shard_pb2
 
 from cdp_router.deadline import monotonic_ms
-from cdp_store.errors import SnapshotFailed
+from cdp_store.errors import StoreError
 from cdp_store.seams import Clock
-from cdp_store.snapshot.keeper import copy_snapshot
+from cdp_store.snapshot.keeper import Taken, copy_snapshot
 from cdp_store.snapshot.places import place_at
 from cdp_store.store import Store
 
@@ -56,8 +56,12 @@ class Snapshots:
             try:
                 await self.take()
                 taken = logged
-            except SnapshotFailed as error:
+            except StoreError as error:
                 _LOG.error("%s; trying again in %g s", error, seconds)
+
+    async def purge_files(self) -> admin_pb2.ShardPurge:
+        """The second step of a purge of the shard's files; the first is `Store.start_log_anew`, between commits."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._purge_files)
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -69,6 +73,19 @@ class Snapshots:
         if destination:
             target = place_at(destination, f"shard-{self._store.identity.shard}/snapshots")
             copy_snapshot(self._store.snapshot_place, target, taken.number)
+        return self._told(taken, removed, monotonic_ms() - started)
+
+    def _purge_files(self) -> admin_pb2.ShardPurge:
+        started = monotonic_ms()
+        done = self._store.purge_files(self._clock.now_ms())
+        return admin_pb2.ShardPurge(
+            shard=self._store.identity.shard,
+            snapshot=self._told(done.taken, done.segments_removed, monotonic_ms() - started),
+            snapshots_removed=done.taken.snapshots_removed,
+            untouched=map(str, done.untouched),
+        )
+
+    def _told(self, taken: Taken, segments_removed: int, milliseconds: float) -> admin_pb2.ShardSnapshot:
         _LOG.info("snapshot %d: %d bytes in %d files", taken.number, taken.bytes_written, taken.files_written)
         return admin_pb2.ShardSnapshot(
             shard=self._store.identity.shard,
@@ -77,6 +94,6 @@ class Snapshots:
             bytes_written=taken.bytes_written,
             files_shared=taken.files_shared,
             bytes_shared=taken.bytes_shared,
-            log_segments_removed=removed,
-            milliseconds=monotonic_ms() - started,
+            log_segments_removed=segments_removed,
+            milliseconds=milliseconds,
         )

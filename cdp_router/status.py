@@ -27,6 +27,7 @@ from cdp_router.errors import (
 from cdp_store.errors import (
     BatchMalformed,
     BatchTooLarge,
+    FilesNotRemoved,
     SnapshotDamaged,
     SnapshotFailed,
     StorageFull,
@@ -83,6 +84,8 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.UNAVAILABLE, error, "STORE_FAILED", _retry(1000))
         case SnapshotFailed():
             return _status(code_pb2.FAILED_PRECONDITION, error, "SNAPSHOT_FAILED")
+        case FilesNotRemoved():
+            return _status(code_pb2.FAILED_PRECONDITION, error, "FILES_NOT_REMOVED")
         case SnapshotDamaged():
             return _status(code_pb2.FAILED_PRECONDITION, error, "SNAPSHOT_DAMAGED")
         case BatchMalformed() | BatchTooLarge():

@@ -8,6 +8,7 @@ StoreError
 +-- SnapshotDamaged      a file of a snapshot is missing or not what its manifest says
 +-- SnapshotUnsupported  a snapshot written by a newer version
 +-- SnapshotFailed       a snapshot could not be written or copied; the data and earlier snapshots are as they were
++-- FilesNotRemoved      files that are not needed any more are still there; nothing else is touched by that
 +-- NothingToRestore     a source without any usable snapshot
 +-- DirectoryExists      a directory that would be overwritten
 +-- DirectoryInUse       another process owns this data directory
@@ -95,6 +96,14 @@ class SnapshotFailed(StoreError):
     def __init__(self, file: str, problem: str) -> None:
         super().__init__(f"the snapshot was not made: {file}: {problem}. Data and earlier snapshots are as they were")
         self.file, self.problem = file, problem
+
+
+class FilesNotRemoved(StoreError):
+    """Files that a snapshot has made superfluous could not be removed."""
+
+    def __init__(self, directory: Path, problem: str) -> None:
+        super().__init__(f"a file in {directory} is not needed any more and cannot be removed: {problem}. Try again")
+        self.directory, self.problem = directory, problem
 
 
 class NothingToRestore(StoreError):

@@ -26,15 +26,15 @@ def salvage_shard(directory: Path, files: Files) -> Salvaged:
         os.close(descriptor)
 
 
-def _held_by_snapshots(directory: Path, files: Files) -> Positions:
-    """Up to where the newest readable snapshot holds the data: the log may begin anywhere before."""
+def _held_by_snapshots(directory: Path, files: Files) -> Positions | None:
+    """Up to where the newest readable snapshot holds the data: the log may begin anywhere before. None without one."""
     place = LocalPlace(snapshots_path(directory), files)
     for number in snapshot_numbers(place):
         try:
             return positions(read_manifest(place, number))
         except SnapshotDamaged:
             continue
-    return {}
+    return None
 
 
 def _is_usable(record: LogRecord) -> bool:

@@ -15,7 +15,7 @@ from cdp_store.controls import (
     encode_retention,
 )
 from cdp_store.dedupe import MessageIds
-from cdp_store.errors import BatchTooLarge, LogCorrupt, StoreError
+from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StoreError
 from cdp_store.heap import release_free_memory
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
@@ -68,6 +68,15 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class PurgedFiles:
+    """What a purge of the files did; `untouched` are files that salvages set aside, which it leaves to people."""
+
+    taken: Taken
+    segments_removed: int
+    untouched: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Pending:
     delivery: int
     partition: PartitionId
@@ -89,7 +98,7 @@ class Store:
         files: Files,
         sync_mode: SyncMode = SyncMode.ALWAYS,
     ) -> None:
-        self.identity, self.sync_mode = identity, sync_mode
+        self.identity, self.sync_mode, self._directory = identity, sync_mode, directory
         self._lock_descriptor = lock_directory(directory)
         try:
             check_identity(directory, identity, files)
@@ -107,23 +116,42 @@ class Store:
 
     def recover(self, progress: Progress) -> Recovery:
         """Load the newest whole snapshot and replay the log behind it; must run before the first commit."""
-        self.partitions, problems = self._snapshots.load(self._empty_partitions)
-        start = {number: partition.sequence for number, partition in self.partitions.items()}
+        loaded = self._snapshots.load(self._empty_partitions)
+        self.partitions, problems = loaded.partitions, loaded.problems
         try:
-            cut = self._log.replay(self._replay, progress, start)
+            cut = self._log.replay(self._replay, progress, loaded.positions())
         except LogCorrupt as error:
             if not problems:
                 raise
             raise LogCorrupt(error.path, error.offset, f"{error.reason}; and {'; '.join(problems)}") from error
-        return Recovery(cut, tuple(problems))
+        return Recovery(cut, problems)
 
     def snapshot(self, taken_ms: int) -> tuple[Taken, int]:
         """Write a snapshot beside reads and writes, one caller at a time; what it cost, and log segments removed.
 
-        Raises SnapshotFailed when it could not be written.
+        Raises SnapshotFailed when it could not be written, FilesNotRemoved when what it replaces cannot go.
         """
         taken = self._snapshots.take(self.partitions, taken_ms)
-        return taken, self._log.trim(taken.needed)
+        return taken, self._trim(taken)
+
+    def start_log_anew(self) -> None:
+        """First step of `purge_files`: what is logged from here on stands apart from what was logged before.
+
+        Runs like `commit`, never beside it; raises what `commit` raises.
+        """
+        self._log.roll()
+
+    def purge_files(self, taken_ms: int) -> PurgedFiles:
+        """Second step, run like `snapshot`: leave nothing of profiles erased before the first in any file of ours.
+
+        A snapshot without them is written and read back; then all other snapshots go, and the log before the first
+        step. Killed anywhere it can be done again, and until then all that was acknowledged is still there. Raises
+        SnapshotFailed or SnapshotDamaged when the snapshot is not good (then nothing is removed), FilesNotRemoved when
+        what it replaces cannot go.
+        """
+        taken = self._snapshots.take(self.partitions, taken_ms, alone=True)
+        removed = self._trim(taken)
+        return PurgedFiles(taken, removed, tuple(self._log.quarantined()))
 
     def verify_snapshots(self) -> Verification:
         """Read every file of the snapshots, loading nothing; not beside `snapshot`."""
@@ -204,6 +232,13 @@ class Store:
         """Close the log and give the directory free."""
         self._log.close()
         os.close(self._lock_descriptor)
+
+    def _trim(self, taken: Taken) -> int:
+        try:
+            self._log.remove_leftovers()
+            return self._log.trim(taken.needed)
+        except OSError as error:
+            raise FilesNotRemoved(log_path(self._directory), str(error)) from error
 
     def _empty_partitions(self) -> dict[PartitionId, Partition]:
         return {PartitionId(number): Partition(PartitionId(number), self._key) for number in self.identity.partitions}

@@ -168,6 +168,12 @@ class Client:
         """Forget a profile for good; asking again for one that is gone changes nothing."""
         return self._translated(lambda: self._admin.EraseProfile(request, timeout=timeout_seconds))
 
+    def purge(self, timeout_seconds: float = 3600.0) -> admin_pb2.PurgeErasedResponse:
+        """Remove what erased profiles have left in the files of every shard; wait for it."""
+        return self._translated(
+            lambda: self._admin.PurgeErased(admin_pb2.PurgeErasedRequest(), timeout=timeout_seconds)
+        )
+
     def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
         """Read how long events are kept."""
         request = admin_pb2.GetRetentionRequest()

@@ -70,6 +70,15 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
         return await erase_profile(request, self._cluster, self._shards, deadline)
 
+    async def PurgeErased(
+        self, request: admin_pb2.PurgeErasedRequest, context: Context
+    ) -> admin_pb2.PurgeErasedResponse:
+        """Have every shard remove what erased profiles have left in its files; all must answer."""
+        order = shard_pb2.PurgeFilesRequest(cluster=self._cluster.cluster)
+        gathered = await scatter(self._numbered(), lambda _, shard: shard.purge_files(order, _long(context)))
+        answers = gathered.complete(self._cluster, self._shards)
+        return admin_pb2.PurgeErasedResponse(shards=[answers[number].purge for number in sorted(answers)])
+
     async def GetRetention(
         self, request: admin_pb2.GetRetentionRequest, context: Context
     ) -> admin_pb2.GetRetentionResponse:

@@ -73,6 +73,10 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         """Write a snapshot."""
         return await self._server.take_snapshot(request)
 
+    async def PurgeFiles(self, request: shard_pb2.PurgeFilesRequest, context: Context) -> shard_pb2.PurgeFilesResponse:
+        """Remove what erased profiles have left in files."""
+        return await self._server.purge_files(request)
+
     async def VerifySnapshots(
         self, request: shard_pb2.ShardServiceVerifySnapshotsRequest, context: Context
     ) -> shard_pb2.ShardServiceVerifySnapshotsResponse:

@@ -25,6 +25,7 @@ from cdp_store.log.position import Position, PositionFile, read_position, reset_
 from cdp_store.log.reader import (
     Positions,
     RecordOrder,
+    check_beginning,
     durable_position,
     finished_segments,
     number_of,
@@ -32,10 +33,19 @@ from cdp_store.log.reader import (
     read_segment,
 )
 from cdp_store.log.reserve import Reserve
+from cdp_store.log.salvage import QUARANTINE_NAME
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.seams import AppendFile, Files
+from cdp_store.whole_files import write_durably
 
+_AFTER_RESTORE: Final = 2  # the first segment of a log that cannot do without a snapshot
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def begin_after_snapshot(directory: Path, files: Files) -> None:
+    """Make the log of a directory whose data stand in a snapshot only: without that it will refuse to start."""
+    write_durably(directory / f"{_AFTER_RESTORE:08d}{SEGMENT_SUFFIX}", encode_file_header(), files)
+    reset_position(directory, Position(_AFTER_RESTORE, FILE_HEADER_BYTES), files)
 
 
 @dataclass(slots=True)
@@ -74,11 +84,13 @@ class LocalLog:
     ) -> int:
         """Hand every record behind `start` to `take`, oldest first, cut a torn tail off, and open for appending.
 
-        `progress(done, total)` is told bytes. Returns the bytes cut off.
+        `start` is where a snapshot ends, None without one. `progress(done, total)` is told bytes. Returns how many
+        were cut off.
         """
         position = durable_position(self._directory)
         paths = finished_segments(self._directory, position)
         total, done, cut = sum(path.stat().st_size for path in paths), 0, 0
+        check_beginning(paths, start)
         order = RecordOrder(start or {})
         for path in paths:
             last, offset, segment = path is paths[-1], FILE_HEADER_BYTES, _Segment(path)
@@ -123,6 +135,24 @@ class LocalLog:
         if self._mode is SyncMode.ALWAYS:
             self.sync()
 
+    def roll(self) -> None:
+        """Go on in a new segment, so that `trim` can remove all that was appended before; has `append`'s caller.
+
+        May use the room held back. Raises StorageFull when there was none, StoreFailed when the process must stop.
+        """
+        self._check()
+        if self._size == FILE_HEADER_BYTES:
+            return
+        try:
+            self._roll()
+        except OSError as error:
+            if error.errno not in NO_ROOM or not self._reserve.release():
+                raise self._undo_write(error) from error
+            try:
+                self._roll()
+            except OSError as second:
+                raise self._undo_write(second) from second
+
     def sync(self) -> None:
         """Make everything appended durable; StoreFailed when that fails."""
         self._check()
@@ -151,6 +181,16 @@ class LocalLog:
             self._files.sync_directory(self._directory)
             self._reserve.fill()
         return removed
+
+    def remove_leftovers(self) -> None:
+        """Remove what a salvage or a start that was killed left unfinished; they may hold records."""
+        for path in self._directory.rglob("*.tmp"):
+            self._files.remove(path)
+            self._files.sync_directory(path.parent)
+
+    def quarantined(self) -> list[Path]:
+        """Files that salvages set aside."""
+        return sorted((self._directory / QUARANTINE_NAME).glob("*"))
 
     @property
     def nbytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -68,6 +68,12 @@ def finished_segments(directory: Path, position: Position) -> list[Path]:
     return paths
 
 
+def check_beginning(paths: Sequence[Path], start: Positions | None) -> None:
+    """Raise LogCorrupt when segments before these were trimmed away, and there is no snapshot to start from (None)."""
+    if start is None and paths and number_of(paths[0]) > 1:
+        raise LogCorrupt(paths[0], 0, "what was logged before it has been removed, and no snapshot holds it")
+
+
 def durable_position(directory: Path) -> Position:
     """How far the log was known to be durable.
 
@@ -106,10 +112,11 @@ def read_segment(path: Path, *, last: bool, position: Position) -> Iterator[LogR
         raise LogCorrupt(path, offset, f"it ends here, but {durable} bytes were durable")
 
 
-def read_records(directory: Path, start: Positions) -> Iterator[LogRecord]:
-    """Every record of a log behind `start`, oldest first; changes nothing, a torn tail ends it."""
-    position, order = durable_position(directory), RecordOrder(start)
+def read_records(directory: Path, start: Positions | None) -> Iterator[LogRecord]:
+    """Every record of a log behind `start` (None: all), oldest first; changes nothing, a torn tail ends it."""
+    position, order = durable_position(directory), RecordOrder(start or {})
     paths = finished_segments(directory, position)
+    check_beginning(paths, start)
     for path in paths:
         offset = FILE_HEADER_BYTES
         for record in read_segment(path, last=path is paths[-1], position=position):

@@ -53,9 +53,11 @@ class Salvaged:
 class Salvage:
     """One pass over the log of a directory that no process uses."""
 
-    def __init__(self, directory: Path, files: Files, start: Positions, is_usable: Callable[[LogRecord], bool]) -> None:
+    def __init__(
+        self, directory: Path, files: Files, start: Positions | None, is_usable: Callable[[LogRecord], bool]
+    ) -> None:
         self._directory, self._files, self._is_usable = directory, files, is_usable
-        self._start, self._next = start, dict[PartitionId, int]()
+        self._start, self._has_snapshot, self._next = start or {}, start is not None, dict[PartitionId, int]()
         self._position = _position_if_readable(directory)
         self._end = Position()
         self.found = Salvaged()
@@ -64,7 +66,9 @@ class Salvage:
         """Rewrite the segments that are damaged or follow lost records; each is kept whole in quarantine first."""
         durable = self._position or Position()
         numbers = [number_of(path) for path in segments(self._directory)]
-        wanted = range(min(numbers, default=1), max([*numbers, durable.segment]) + 1)
+        # Without a snapshot everything must stand in the log: what was trimmed is lost.
+        first = min(numbers, default=1) if self._has_snapshot else 1
+        wanted = range(first, max([*numbers, durable.segment]) + 1)
         for number in wanted:
             path = self._directory / f"{number:08d}{SEGMENT_SUFFIX}"
             synced = durable.offset if number == durable.segment else 0

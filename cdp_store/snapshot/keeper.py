@@ -27,6 +27,7 @@ class Taken:
     files_shared: int
     bytes_shared: int
     needed: Mapping[PartitionId, SequenceNumber]
+    snapshots_removed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,23 @@ class Verification:
     problems: list[Problem] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Partitions as a snapshot had them (`snapshot` None: there is no whole one, they are empty), and why newer
+    snapshots were passed over.
+    """
+
+    partitions: dict[PartitionId, Partition]
+    snapshot: int | None
+    problems: tuple[str, ...]
+
+    def positions(self) -> dict[PartitionId, SequenceNumber] | None:
+        """Where the log goes on, None without a snapshot."""
+        if self.snapshot is None:
+            return None
+        return {number: partition.sequence for number, partition in self.partitions.items()}
+
+
 class ShardSnapshots:
     """The snapshots of one shard in one place; one caller at a time."""
 
@@ -56,32 +74,39 @@ class ShardSnapshots:
         self._writer = SnapshotWriter(place, cluster)
         self._next = 1
 
-    def load(self, make: Callable[[], dict[PartitionId, Partition]]) -> tuple[dict[PartitionId, Partition], list[str]]:
-        """(partitions filled from the newest snapshot that is whole, why newer ones are not); empty without any."""
+    def load(self, make: Callable[[], dict[PartitionId, Partition]]) -> Loaded:
+        """Fill partitions from the newest snapshot that is whole."""
         numbers, problems = snapshot_numbers(self._place), list[str]()
         self._next = max(numbers, default=0) + 1
-        for number in numbers:
+        for number_found in numbers:
             try:
-                manifest = read_manifest(self._place, number)
+                manifest = read_manifest(self._place, number_found)
                 partitions = make()
                 fill(partitions, self._place, manifest)
             except SnapshotDamaged as error:
                 problems.append(str(error))
                 continue
             self._writer.adopt(manifest, {number: partition.export() for number, partition in partitions.items()})
-            return partitions, problems
-        return make(), problems
+            return Loaded(partitions, number_found, tuple(problems))
+        return Loaded(make(), None, tuple(problems))
 
-    def take(self, partitions: Partitions, taken_ms: int) -> Taken:
-        """Write and publish a snapshot, and remove what is older than the two newest."""
+    def take(self, partitions: Partitions, taken_ms: int, *, alone: bool = False) -> Taken:
+        """Write and publish a snapshot, and remove what is older than the two newest; `alone`: all other snapshots.
+
+        Before it removes all others the new one is read back, and SnapshotDamaged is raised unless it is whole.
+        """
         captures = [(number, partition.export) for number, partition in partitions.items()]
         written = self._writer.write(self._next, taken_ms, captures)
         manifest = written.manifest
         self._place.publish(manifest_name(self._next), encode_manifest(manifest))
         self._writer.finish()
         self._next += 1
-        kept = self._prune()
-        oldest = kept[-1] if len(kept) >= SNAPSHOTS_KEPT else None
+        if alone:
+            for name, entry in manifest.files.items():
+                check_file(self._place, name, entry)
+        wanted, before = 1 if alone else SNAPSHOTS_KEPT, len(snapshot_numbers(self._place))
+        kept = self._prune(wanted)
+        oldest = kept[-1] if len(kept) >= wanted else None
         total = sum(entry.bytes for entry in manifest.files.values())
         return Taken(
             manifest.number,
@@ -90,6 +115,7 @@ class ShardSnapshots:
             len(manifest.files) - written.files_written,
             total - written.bytes_written,
             positions(oldest) if oldest is not None else {},
+            before - len(kept),
         )
 
     def verify(self) -> Verification:
@@ -113,21 +139,22 @@ class ShardSnapshots:
                     found.problems.append(Problem(number, name, error.problem))
         return found
 
-    def _prune(self) -> list[Manifest]:
-        """Remove what the newest readable snapshots do not need; gives those, newest first."""
+    def _prune(self, wanted: int) -> list[Manifest]:
+        """Remove what so many of the newest readable snapshots do not need; gives those, newest first."""
         kept, names = list[Manifest](), self._place.names()
         for number in snapshot_numbers(self._place):
             try:
                 manifest = read_manifest(self._place, number)
             except SnapshotDamaged:
                 continue
-            if len(kept) < SNAPSHOTS_KEPT:
+            if len(kept) < wanted:
                 kept.append(manifest)
         needed = {manifest_name(manifest.number) for manifest in kept}
         needed.update(name for manifest in kept for name in manifest.files)
         # Manifests go first: one that is there has all its files.
         for name in sorted(set(names) - needed, key=lambda name: not name.endswith(SUFFIX)):
             self._place.remove(name)
+        self._place.settle()
         return kept
 
 

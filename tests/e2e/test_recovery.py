@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -227,6 +229,44 @@ def _taken_one_by_one(client: Client) -> int:
         except RequestFailed as error:
             assert error.reason == "SHARD_UNAVAILABLE"
     return taken
+
+
+def test_row_24_an_erasure_with_purge_leaves_no_byte_in_any_file_though_a_shard_is_killed_meanwhile(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    rows = [
+        Sent("Step", "zebra-7", START_MS, {"page": "zebra-page", "n": 0}, message_id="zebra-message"),
+        Sent("Step", "giraffe-7", START_MS, {"page": "giraffe-page", "n": 0}),
+    ]
+
+    def files_with(text: bytes) -> list[Path]:
+        return [path for path in data.rglob("*") if path.is_file() and text in path.read_bytes()]
+
+    with running_cluster(data) as address, Client(address) as client:
+        client.ingest(msgpack_batch(map(msgpack_row, rows), b"animals"))
+        cdp("snapshot", "--address", address)
+        client.ingest(_batch(0))
+        assert cdp("erase", "giraffe-7", "--yes", "--address", address).stdout.startswith("forgotten")
+        assert files_with(b"giraffe-7")
+        purging = subprocess.Popen(
+            [sys.executable, "-m", "cdp_router", "erase", "zebra-7", "--purge", "--yes", "--address", address],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert purging.stdout is not None and "forgotten: user_id zebra-7" in purging.stdout.readline()
+        for shard in (0, 1):
+            kill(shard_process(data, shard))
+        purging.communicate()
+        _await_whole(client)
+        said = cdp("erase", "zebra-7", "--purge", "--yes", "--address", address).stdout
+        assert "no profile has user_id zebra-7" in said and said.count("written") == 2
+        assert files_with(b"zebra") == files_with(b"giraffe") == []
+        _check_exact(client, 1)
+        assert client.ingest(_batch(0)).duplicates == PER_BATCH
+    assert files_with(b"zebra") == files_with(b"giraffe") == []
+    with running_cluster(data) as address, Client(address) as client:
+        _check_exact(client, 1)
 
 
 def test_row_03_a_damaged_log_is_refused_and_salvaged_when_told(tmp_path: Path) -> None:

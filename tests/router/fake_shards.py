@@ -70,6 +70,12 @@ class FailingShard:
         self._fail()
         return await self.inner.take_snapshot(request, deadline)
 
+    async def purge_files(
+        self, request: shard_pb2.PurgeFilesRequest, deadline: Deadline
+    ) -> shard_pb2.PurgeFilesResponse:
+        self._fail()
+        return await self.inner.purge_files(request, deadline)
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         self._fail()
         return await self.inner.verify_snapshots(deadline)

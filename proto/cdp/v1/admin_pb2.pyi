@@ -608,3 +608,76 @@ class VerifySnapshotsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifySnapshotsResponse: _TypeAlias = VerifySnapshotsResponse  # noqa: Y015
+
+@_typing.final
+class PurgeErasedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeErasedRequest: _TypeAlias = PurgeErasedRequest  # noqa: Y015
+
+@_typing.final
+class ShardPurge(_message.Message):
+    """What a purge of one shard's files did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_REMOVED_FIELD_NUMBER: _builtins.int
+    UNTOUCHED_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    snapshots_removed: _builtins.int
+    @_builtins.property
+    def snapshot(self) -> Global___ShardSnapshot:
+        """The snapshot that took the place of all others."""
+
+    @_builtins.property
+    def untouched(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Files that a salvage set aside, as the shard's machine calls them. They are not touched: look into them, and remove
+        them.
+        """
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        snapshot: Global___ShardSnapshot | None = ...,
+        snapshots_removed: _builtins.int = ...,
+        untouched: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard", "snapshot", b"snapshot", "snapshots_removed", b"snapshots_removed", "untouched", b"untouched"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShardPurge: _TypeAlias = ShardPurge  # noqa: Y015
+
+@_typing.final
+class PurgeErasedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardPurge]: ...
+    def __init__(
+        self,
+        *,
+        shards: _abc.Iterable[Global___ShardPurge] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeErasedResponse: _TypeAlias = PurgeErasedResponse  # noqa: Y015

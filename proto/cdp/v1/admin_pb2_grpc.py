@@ -50,6 +50,11 @@ class AdminServiceStub:
                 request_serializer=cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.FromString,
                 _registered_method=True)
+        self.PurgeErased = channel.unary_unary(
+                '/cdp.v1.AdminService/PurgeErased',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.PurgeErasedRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.PurgeErasedResponse.FromString,
+                _registered_method=True)
         self.GetRetention = channel.unary_unary(
                 '/cdp.v1.AdminService/GetRetention',
                 request_serializer=cdp_dot_v1_dot_admin__pb2.GetRetentionRequest.SerializeToString,
@@ -97,6 +102,14 @@ class AdminServiceServicer:
 
     def EraseProfile(self, request, context):
         """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeErased(self, request, context):
+        """Removes what profiles erased before this call have left in files: log and snapshots of every shard. When it
+        returns, no byte of their identifiers and string values is in them; asking again does no harm.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +168,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.EraseProfile,
                     request_deserializer=cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.SerializeToString,
+            ),
+            'PurgeErased': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeErased,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.PurgeErasedRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.PurgeErasedResponse.SerializeToString,
             ),
             'GetRetention': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRetention,
@@ -264,6 +282,33 @@ class AdminService:
             '/cdp.v1.AdminService/EraseProfile',
             cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.SerializeToString,
             cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeErased(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/PurgeErased',
+            cdp_dot_v1_dot_admin__pb2.PurgeErasedRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.PurgeErasedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class AdminServiceStub:
     """Lists the event, property and attribute names seen."""
     EraseProfile: _grpc.UnaryUnaryMultiCallable[_admin_pb2.EraseProfileRequest, _admin_pb2.EraseProfileResponse]
     """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
+    PurgeErased: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PurgeErasedRequest, _admin_pb2.PurgeErasedResponse]
+    """Removes what profiles erased before this call have left in files: log and snapshots of every shard. When it
+    returns, no byte of their identifiers and string values is in them; asking again does no harm.
+    """
     GetRetention: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetRetentionRequest, _admin_pb2.GetRetentionResponse]
     """Says how long events are kept."""
     SetRetention: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetRetentionRequest, _admin_pb2.SetRetentionResponse]
@@ -63,6 +67,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Lists the event, property and attribute names seen."""
     EraseProfile: _aio.UnaryUnaryMultiCallable[_admin_pb2.EraseProfileRequest, _admin_pb2.EraseProfileResponse]  # type: ignore[assignment]
     """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
+    PurgeErased: _aio.UnaryUnaryMultiCallable[_admin_pb2.PurgeErasedRequest, _admin_pb2.PurgeErasedResponse]  # type: ignore[assignment]
+    """Removes what profiles erased before this call have left in files: log and snapshots of every shard. When it
+    returns, no byte of their identifiers and string values is in them; asking again does no harm.
+    """
     GetRetention: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetRetentionRequest, _admin_pb2.GetRetentionResponse]  # type: ignore[assignment]
     """Says how long events are kept."""
     SetRetention: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetRetentionRequest, _admin_pb2.SetRetentionResponse]  # type: ignore[assignment]
@@ -102,6 +110,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.EraseProfileResponse, _abc.Awaitable[_admin_pb2.EraseProfileResponse]]:
         """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
+
+    @_abc_1.abstractmethod
+    def PurgeErased(
+        self,
+        request: _admin_pb2.PurgeErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.PurgeErasedResponse, _abc.Awaitable[_admin_pb2.PurgeErasedResponse]]:
+        """Removes what profiles erased before this call have left in files: log and snapshots of every shard. When it
+        returns, no byte of their identifiers and string values is in them; asking again does no harm.
+        """
 
     @_abc_1.abstractmethod
     def GetRetention(

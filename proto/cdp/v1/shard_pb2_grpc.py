@@ -90,6 +90,11 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_shard__pb2.TakeSnapshotRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_shard__pb2.TakeSnapshotResponse.FromString,
                 _registered_method=True)
+        self.PurgeFiles = channel.unary_unary(
+                '/cdp.v1.ShardService/PurgeFiles',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.PurgeFilesRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.PurgeFilesResponse.FromString,
+                _registered_method=True)
         self.VerifySnapshots = channel.unary_unary(
                 '/cdp.v1.ShardService/VerifySnapshots',
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsRequest.SerializeToString,
@@ -178,6 +183,13 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PurgeFiles(self, request, context):
+        """Removes what erased profiles have left in the shard's files.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifySnapshots(self, request, context):
         """Reads every file of the shard's snapshots.
         """
@@ -242,6 +254,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.TakeSnapshot,
                     request_deserializer=cdp_dot_v1_dot_shard__pb2.TakeSnapshotRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_shard__pb2.TakeSnapshotResponse.SerializeToString,
+            ),
+            'PurgeFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeFiles,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.PurgeFilesRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.PurgeFilesResponse.SerializeToString,
             ),
             'VerifySnapshots': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifySnapshots,
@@ -547,6 +564,33 @@ class ShardService:
             '/cdp.v1.ShardService/TakeSnapshot',
             cdp_dot_v1_dot_shard__pb2.TakeSnapshotRequest.SerializeToString,
             cdp_dot_v1_dot_shard__pb2.TakeSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/PurgeFiles',
+            cdp_dot_v1_dot_shard__pb2.PurgeFilesRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.PurgeFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

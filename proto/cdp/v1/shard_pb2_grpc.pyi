@@ -55,6 +55,8 @@ class ShardServiceStub:
     """Reads everything and reports digests."""
     TakeSnapshot: _grpc.UnaryUnaryMultiCallable[_shard_pb2.TakeSnapshotRequest, _shard_pb2.TakeSnapshotResponse]
     """Writes a snapshot of the shard's partitions."""
+    PurgeFiles: _grpc.UnaryUnaryMultiCallable[_shard_pb2.PurgeFilesRequest, _shard_pb2.PurgeFilesResponse]
+    """Removes what erased profiles have left in the shard's files."""
     VerifySnapshots: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]
     """Reads every file of the shard's snapshots."""
 
@@ -85,6 +87,8 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Reads everything and reports digests."""
     TakeSnapshot: _aio.UnaryUnaryMultiCallable[_shard_pb2.TakeSnapshotRequest, _shard_pb2.TakeSnapshotResponse]  # type: ignore[assignment]
     """Writes a snapshot of the shard's partitions."""
+    PurgeFiles: _aio.UnaryUnaryMultiCallable[_shard_pb2.PurgeFilesRequest, _shard_pb2.PurgeFilesResponse]  # type: ignore[assignment]
+    """Removes what erased profiles have left in the shard's files."""
     VerifySnapshots: _aio.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]  # type: ignore[assignment]
     """Reads every file of the shard's snapshots."""
 
@@ -178,6 +182,14 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.TakeSnapshotResponse, _abc.Awaitable[_shard_pb2.TakeSnapshotResponse]]:
         """Writes a snapshot of the shard's partitions."""
+
+    @_abc_1.abstractmethod
+    def PurgeFiles(
+        self,
+        request: _shard_pb2.PurgeFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.PurgeFilesResponse, _abc.Awaitable[_shard_pb2.PurgeFilesResponse]]:
+        """Removes what erased profiles have left in the shard's files."""
 
     @_abc_1.abstractmethod
     def VerifySnapshots(
