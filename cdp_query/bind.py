@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from cdp_query import bound, tree
@@ -74,26 +74,30 @@ class Binder:
         """The bound form of the number a report is about."""
         return bind_expression(expression, self._binding(schema))
 
-    def interval(self, window: tree.Window) -> Interval:
-        """The interval of a report's window."""
-        return self._interval(window)
+    def windowed(self, events: tree.Events, window: tree.Window, schema: SchemaReading) -> tuple[BoundEvents, Interval]:
+        """The events of a report's window, which may be each user's own."""
+        return self._binding(schema).windowed(events, window)
 
     def attempts(self, node: tree.Funnel | tree.SequenceTest, schema: SchemaReading, own: int) -> BoundAttempts:
-        """The bound form of steps under all their rules."""
-        plain, rules = self._sequence(node, schema, own), node.rules
+        """The bound form of steps under all their rules; with a window of each user all up to T, and the window."""
+        rules, window, plain = node.rules, None, node
+        if isinstance(node.window, tree.WithinFirst | tree.Since):
+            window, plain = self._binding(schema).user_window(node.window), replace(node, window=tree.ALWAYS)
+        steps = self._sequence(plain, schema, own)
         check_rules(rules, len(node.steps), strict_ties=node.strict_ties)
         return BoundAttempts(
             own,
-            plain.steps,
-            plain.interval,
-            plain.until_ms,
-            plain.within_ms,
+            steps.steps,
+            steps.interval,
+            steps.until_ms,
+            steps.within_ms,
             -1 if rules.within_each is None else fixed_ms(rules.within_each),
-            plain.strict_ties,
+            steps.strict_ties,
             rules.order,
             rules.hold is not None,
             None if rules.hold is None else schema.properties.get(rules.hold),
             tuple((excluded.gap, self._events(excluded.events, schema)) for excluded in rules.without),
+            window,
         )
 
     def check(self, question: tree.Node | tree.Funnel | tree.Breakdown) -> None:
@@ -140,7 +144,7 @@ class Binder:
                 return bind_event_test(node, own, self._binding(schema))
             case tree.PropertyTest(name):
                 raise QueryInvalid(f"{name!r} is a property test outside of an event filter; use an attribute test")
-            case tree.SequenceTest(rules=tree.PLAIN_RULES):
+            case tree.SequenceTest(rules=tree.PLAIN_RULES, window=window) if not isinstance(window, tree.UserWindow):
                 return self._sequence(node, schema, own)
             case tree.SequenceTest():
                 return self.attempts(node, schema, own)
@@ -246,11 +250,11 @@ def names_of(question: tree.Question) -> Names:
                 properties=frozenset(filter(None, [question.by_entry])),
             )
             return own.merge(_names_of_steps(question))
-        case tree.Trend(events, property=name):
-            own = _names_of_events(events)
+        case tree.Trend(events, property=name, window=window):
+            own = _names_of_events(events).merge(_names_of_window(window))
             return own if name is None else own.merge(Names(properties=frozenset({name})))
-        case tree.Retention(entry, returns):
-            return _names_of_events(entry).merge(_names_of_events(returns))
+        case tree.Retention(entry, returns, window=window):
+            return _merged([_names_of_events(entry), _names_of_events(returns), _names_of_window(window)])
         case tree.Overlap(segments):
             return _merged(map(names_of, segments))
         case tree.Diff(segment):
@@ -259,8 +263,11 @@ def names_of(question: tree.Question) -> Names:
             return names_of(segment).merge(Names(attributes=frozenset({name})))
         case tree.Distribution(segment, tree.Number() | tree.Measure() | tree.Arithmetic() as number):
             return names_of(segment).merge(_names_of_expression(number))
-        case tree.Rfm(events, money):
-            return _names_of_events(events).merge(Names(properties=frozenset({money})))
+        case tree.Rfm(events, money, window):
+            own = Names(properties=frozenset({money}))
+            return _merged([own, _names_of_events(events), _names_of_window(window)])
+        case tree.Flow(events, window=window, only=only):
+            return _merged([Names(events=frozenset(only)), _names_of_events(events), _names_of_window(window)])
         case tree.Breakdown(segment, attribute):
             return names_of(segment).merge(Names(attributes=frozenset({attribute})))
         case tree.All(items) | tree.Any(items):
@@ -322,7 +329,7 @@ def _names_of_expression(expression: tree.Expression) -> Names:
 def _names_of_steps(node: tree.Funnel | tree.SequenceTest) -> Names:
     held = Names(properties=frozenset(filter(None, [node.rules.hold])))
     excluded = (item.events for item in node.rules.without)
-    return _merged([held, *map(_names_of_events, (*node.steps, *excluded))])
+    return _merged([held, _names_of_window(node.window), *map(_names_of_events, (*node.steps, *excluded))])
 
 
 def _names_of_events(events: tree.Events) -> Names:

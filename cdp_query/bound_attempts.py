@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdp_query.bound_events import BoundEvents
+from cdp_query.bound_events import BoundEvents, FilterUserWindow
 from cdp_query.errors import QueryInvalid
 from cdp_query.tree import AttemptRules, StepOrder
 from cdp_query.windows import Interval
@@ -14,6 +14,7 @@ from cdp_query.windows import Interval
 class BoundAttempts:
     """Steps under all rules; limits < 0 are none.
 
+    `window` is that of each user where entries lie in one of their own, and the interval then everything up to T.
     `hold` is the property whose value must be the same at all steps where `holds`; None is one never seen. `without`
     are (gap, events that end attempts in it).
     """
@@ -29,6 +30,7 @@ class BoundAttempts:
     holds: bool
     hold: int | None
     without: tuple[tuple[int, BoundEvents], ...]
+    window: FilterUserWindow | None = None
 
     def longest_ms(self) -> int:
         """What both limits allow from the first step to the last; < 0 is no limit."""

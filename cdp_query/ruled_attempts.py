@@ -10,12 +10,16 @@ import numpy as np
 
 from cdp_query.bound_attempts import BoundAttempts
 from cdp_query.bound_events import BoundEvents
+from cdp_query.dropped import note_dropped
+from cdp_query.event_times import event_time_mask
 from cdp_query.held_values import held_values
 from cdp_query.kernels import attempts as kernels
 from cdp_query.kernels.attempts_any import attempts_in_any_order
 from cdp_query.scan import filter_mask
 from cdp_query.stats import NodeStats
 from cdp_query.tree import AttemptMode, StepOrder
+from cdp_query.user_windows import row_window
+from cdp_query.windows import Interval
 from cdp_store.arrays import I32, I64, U8, U32, Bools
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.sealing import order_by_row_time
@@ -152,9 +156,12 @@ def _run(node: BoundAttempts, mode: AttemptMode, events: _Events, sources: tuple
 def _matched(view: PartitionView, node: BoundAttempts, stats: NodeStats) -> Iterator[_Matched]:
     """Chunks with events that match a step or end attempts; names of the first step first."""
     first_ms, last_ms, longest_ms = node.interval.first_ms, node.until_ms, node.longest_ms()
+    own = None if node.window is None else row_window(node.window, view, stats)
     if longest_ms >= 0:
         last_ms = min(last_ms, node.interval.last_ms + longest_ms)
     sets = (*node.steps, *(events for _, events in node.without))
+    for events in sets:
+        note_dropped(view, events, Interval(first_ms, last_ms), stats)
     for name in dict.fromkeys(name for events in sets for name in events.names):
         for chunk in view.event_chunks(name):
             stats.chunks += 1
@@ -169,6 +176,8 @@ def _matched(view: PartitionView, node: BoundAttempts, stats: NodeStats) -> Iter
             if chosen.size:
                 times = at[chosen]
                 enters = (times >= node.interval.first_ms) & (times <= node.interval.last_ms)
+                if own is not None:
+                    enters &= event_time_mask(chunk, own, stats)[chosen]
                 yield _Matched(
                     Source(chunk, chosen.astype(np.int64)), matched[0][chosen], matched[1][chosen], enters, times
                 )

@@ -139,11 +139,16 @@ def complete_periods(unit: str, count: int, context: Context) -> tuple[int, ...]
         return tuple(day_start_ms(_shift(current, unit, -back), tz) for back in range(count, -1, -1))
 
 
+def shown_interval(window: Window, context: Context) -> Interval:
+    """The interval of a report's window; one that differs from user to user may begin whenever and ends at T."""
+    return resolve(Always() if isinstance(window, WithinFirst | Since) else window, context)
+
+
 def resolve(window: Window, context: Context) -> Interval:
     """The interval of a window at the context's instant; QueryInvalid when it ends before it starts."""
     if isinstance(window, WithinFirst | Since):
         form = "within: .., of_first: .." if isinstance(window, WithinFirst) else "since: .."
-        raise QueryInvalid(f"{form} is another window for each user; it stands in predicates over events alone")
+        raise QueryInvalid(f"{form} is another window for each user; it stands where events are counted")
     tz, as_of = zone(context.tz), to_datetime(context.as_of_ms)
     with _calendar_errors("the window"):
         first, last = _bounds(window, as_of, tz)

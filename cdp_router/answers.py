@@ -83,6 +83,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         diff=table.diff,
         distribution=table.distribution,
         rfm=table.rfm,
+        flow=table.flow,
     )
 
 

@@ -14,6 +14,7 @@ from cdp_query.exact_total import ExactTotal
 from cdp_query.ranges import INT_MAX, INT_MIN
 from cdp_query.reports.finish import RetentionRow, TrendRow, retention_rows, trend_rows
 from cdp_query.reports.finish_segments import QUANTILES, combinations, histogram, rfm_cells, rfm_name
+from cdp_query.reports.flow_part import FlowPart
 from cdp_query.reports.parts import (
     DiffPart,
     DistributionPart,
@@ -25,6 +26,7 @@ from cdp_query.reports.parts import (
 )
 from cdp_query.reports.segments import diff_instants
 from cdp_query.value_keys import NONE_KEY, ValueKey
+from cdp_router.wire.flows import to_flow_report
 from cdp_router.wire.key_values import to_key_value
 from cdp_router.wire.values import to_timestamp, to_value
 
@@ -41,6 +43,7 @@ class ReportTable:
     diff: report_pb2.DiffReport | None = None
     distribution: report_pb2.DistributionReport | None = None
     rfm: report_pb2.RfmReport | None = None
+    flow: report_pb2.FlowReport | None = None
 
 
 def report_table(question: tree.Question, part: ReportPart | None, context: tree.Context) -> ReportTable:
@@ -61,6 +64,8 @@ def report_table(question: tree.Question, part: ReportPart | None, context: tree
             return ReportTable(distribution=_distribution(part))
         case tree.Rfm() if isinstance(part, RfmPart):
             return ReportTable(rfm=_rfm(part))
+        case tree.Flow() if isinstance(part, FlowPart):
+            return ReportTable(part.growing > 0, flow=to_flow_report(part))
         case tree.Funnel() if isinstance(part, FunnelPart):
             return ReportTable(part.incomplete > 0, funnel=_funnel(question, part))
     return ReportTable()

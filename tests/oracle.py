@@ -141,7 +141,7 @@ def _event_predicate(node: tree.Node, profile: Profile, context: tree.Context) -
         case tree.OccurrenceTest(occurrence, events, window):
             ever = [event.ts for event in profile.events if _is_one_of(event, events, context)]
             pick = min if occurrence is tree.Occurrence.FIRST else max
-            return bool(ever) and _inside(window, pick(ever), profile, context)
+            return bool(ever) and inside(window, pick(ever), profile, context)
         case tree.RecencyTest(events, op, duration, window):
             times = [event.ts for event in done(events, window, profile, context)]
             # Longer ago than a duration is before the instant that lies that far back.
@@ -192,11 +192,11 @@ def done(events: tree.Events, window: tree.Window, profile: Profile, context: tr
     return [
         event
         for event in profile.events
-        if _inside(window, event.ts, profile, context) and _is_one_of(event, events, context)
+        if inside(window, event.ts, profile, context) and _is_one_of(event, events, context)
     ]
 
 
-def _inside(window: tree.Window, ts: int, profile: Profile, context: tree.Context) -> bool:
+def inside(window: tree.Window, ts: int, profile: Profile, context: tree.Context) -> bool:
     """Whether an instant lies in a window, which may be the user's own."""
     match window:
         case tree.WithinFirst(duration, names):
@@ -253,7 +253,7 @@ def deepest_step(report: tree.SequenceTest | tree.Funnel, profile: Profile, cont
     """Most steps any attempt completes; found by trying every choice of different events."""
     events = profile.events
     matching = [[i for i, event in enumerate(events) if _is_one_of(event, step, context)] for step in report.steps]
-    matching[0] = [i for i in matching[0] if in_window(report.window, events[i].ts, context)]
+    matching[0] = [i for i in matching[0] if inside(report.window, events[i].ts, profile, context)]
     within = inf if report.within is None else length_ms(report.within)
 
     def may_follow(attempt: tuple[int, ...], i: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from cdp_query import tree
 from tests import oracle
 from tests.oracle import ValueKey
-from tests.oracle_windows import in_window, length_ms
+from tests.oracle_windows import length_ms
 from tests.raw_records import Event, Record
 
 
@@ -126,7 +126,7 @@ class _Group:
         self.steps = [[e for e in own if oracle._is_one_of(e, step, context)] for step in report.steps]
         first = [event for step in self.steps for event in step] if self.any_order else self.steps[0]
         unique = {id(event): event for event in first}.values()
-        self.entries = [event for event in unique if in_window(report.window, event.ts, context)]
+        self.entries = [event for event in unique if oracle.inside(report.window, event.ts, profile, context)]
         matching = [event.ts for step in self.steps for event in step]
         self.killers = [
             [

@@ -13,6 +13,7 @@ from cdp_query import tree
 from tests import oracle
 from tests.oracle_values import is_number
 from tests.oracle_windows import (
+    Span,
     _first_day,
     _midnight,
     _units_later,
@@ -46,15 +47,20 @@ def periods(unit: str, first: int, last: int, tz: ZoneInfo) -> Iterator[Period]:
 
 def shown_periods(unit: str, window: tree.Window, firsts: Sequence[int], context: tree.Context) -> list[Period]:
     """The periods of a report: those of its window, from the first that has something where it has no start."""
-    span = span_of_window(window, context)
+    span = _shared_span(window, context)
     first = min(firsts, default=None) if span.start is None else span.start + (not span.with_start)
     last = last_instant(window, context)
     return [] if first is None or first > last else list(periods(unit, first, last, ZoneInfo(context.tz)))
 
 
+def _shared_span(window: tree.Window, context: tree.Context) -> Span:
+    """The span of a window; one that differs from user to user bounds no report as a whole."""
+    return Span() if isinstance(window, tree.WithinFirst | tree.Since) else span_of_window(window, context)
+
+
 def last_instant(window: tree.Window, context: tree.Context) -> int:
     """The last instant of a window that is visible at T."""
-    end = span_of_window(window, context)
+    end = _shared_span(window, context)
     closed = context.as_of_ms if end.end is None else end.end - (not end.with_end)
     return min(closed, context.as_of_ms)
 
@@ -79,7 +85,7 @@ def trend(report: tree.Trend, records: Sequence[Record], context: tree.Context) 
         for event in oracle.done(report.events, report.window, profile, context)
     ]
     rows = []
-    span = span_of_window(report.window, context)
+    span = _shared_span(report.window, context)
     for period in shown_periods(report.unit, report.window, [event.ts for _, event in done], context):
         inside = [(user, event) for user, event in done if period.start <= event.ts < period.end]
         numbers = oracle._numbers(report.property, [event for _, event in inside]) if report.property else []

@@ -61,6 +61,9 @@ def funnels(draw: st.DrawFn) -> tree.Funnel:
                 tree.Always(),
                 tree.Last(tree.Duration(5, "ms")),
                 tree.Ago(tree.Duration(3, "ms"), tree.Duration(7, "ms")),
+                tree.WithinFirst(tree.Duration(2, "ms"), ("A",)),
+                tree.WithinFirst(tree.Duration(4, "ms"), ("B", "C")),
+                tree.Since("since"),
             )
         )
     )

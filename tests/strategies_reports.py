@@ -13,7 +13,7 @@ UNITS = st.sampled_from(tree.PERIOD_UNITS)
 def trends() -> st.SearchStrategy[tree.Trend]:
     """Trends with and without a property."""
     names = st.sampled_from((None, "amount", "amount", "item.größe", strategies.UNKNOWN_NAME))
-    return st.builds(tree.Trend, strategies.event_sets(), UNITS, strategies.windows(), names)
+    return st.builds(tree.Trend, strategies.event_sets(), UNITS, strategies.event_windows(), names)
 
 
 def retentions() -> st.SearchStrategy[tree.Retention]:
@@ -24,7 +24,7 @@ def retentions() -> st.SearchStrategy[tree.Retention]:
         strategies.event_sets(),
         UNITS,
         st.sampled_from((1, 2, 4, 66)),
-        strategies.windows(),
+        strategies.event_windows(),
         st.sampled_from(tree.PeriodStart),
         st.sampled_from(tree.ReturnMode),
     )
@@ -32,7 +32,7 @@ def retentions() -> st.SearchStrategy[tree.Retention]:
 
 def reports() -> st.SearchStrategy[tree.Report]:
     """Every report."""
-    return st.one_of(trends(), retentions(), overlaps(), distributions(), rfms())
+    return st.one_of(trends(), retentions(), overlaps(), distributions(), rfms(), flows())
 
 
 def overlaps() -> st.SearchStrategy[tree.Overlap]:
@@ -48,4 +48,24 @@ def distributions() -> st.SearchStrategy[tree.Distribution]:
 
 def rfms() -> st.SearchStrategy[tree.Rfm]:
     """Scores of users by an event."""
-    return st.builds(tree.Rfm, strategies.event_sets(), st.sampled_from(("amount", "odd name")), strategies.windows())
+    return st.builds(
+        tree.Rfm, strategies.event_sets(), st.sampled_from(("amount", "odd name")), strategies.event_windows()
+    )
+
+
+def flows() -> st.SearchStrategy[tree.Flow]:
+    """Flows of every kind; some look at a few names only."""
+    only = st.sampled_from(
+        ((), (), (), strategies.EVENT_NAMES[:1], strategies.EVENT_NAMES[1:], (strategies.UNKNOWN_NAME,))
+    )
+    within = st.one_of(st.none(), strategies.durations("ms h d w", 9))
+    return st.builds(
+        tree.Flow,
+        strategies.event_sets(),
+        st.integers(1, 4),
+        strategies.event_windows(),
+        within,
+        st.sampled_from(tree.FlowDirection),
+        st.sampled_from(tree.FlowAnchor),
+        only,
+    )

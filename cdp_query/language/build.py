@@ -271,7 +271,8 @@ class Builder:
     def _sequence_options(
         options: Options, without: tuple[tree.Exclusion, ...]
     ) -> tuple[tree.Window, tree.Duration | None, bool, tree.AttemptRules]:
-        window, within, within_each = options.window(), options.duration("within"), options.duration("within_each")
+        window = options.window(length="for")
+        within, within_each = options.duration("within"), options.duration("within_each")
         strict = options.word("tie", ("strict", "ordered")) == "strict"
         order = options.word("order", [order.value for order in tree.StepOrder])
         rules = tree.AttemptRules(within_each, tree.StepOrder(order or "ordered"), options.plain_name("hold"), without)

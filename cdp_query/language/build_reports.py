@@ -15,10 +15,13 @@ _EXAMPLES: Final = {
     "diff": 'diff(plan = "gold", from: 2026-01-01, to: 2026-02-01)',
     "distribution": 'distribution(plan = "gold", count("Charged", last: 30d))',
     "rfm": 'rfm("Charged".amount, last: 365d)',
+    "flow": 'flow("Signup", depth: 3, within: 7d, last: 90d)',
     "retention": 'retention("Signup", return: "Charged", unit: week, periods: 8, last: 90d)',
 }
 _STARTS: Final = {start.value: start for start in tree.PeriodStart}
 _MODES: Final = {mode.value: mode for mode in tree.ReturnMode}
+_DIRECTIONS: Final = {direction.value: direction for direction in tree.FlowDirection}
+_ANCHORS: Final = {anchor.value: anchor for anchor in tree.FlowAnchor}
 
 
 class QuestionBuilder(Builder):
@@ -46,7 +49,7 @@ class QuestionBuilder(Builder):
         if call.name == "trend":
             return self._trend(call, events, prop, options)
         self._no_property(call, prop)
-        return self._retention(call, events, options)
+        return self._flow(call, events, options) if call.name == "flow" else self._retention(call, events, options)
 
     def _funnel(self, call: syntax.CallSyntax) -> tree.Funnel:
         steps, without, options = self._steps(call)
@@ -117,6 +120,25 @@ class QuestionBuilder(Builder):
             window,
             _STARTS.get(start or "", tree.PeriodStart.ROLLING),
             _MODES.get(mode or "", tree.ReturnMode.ON),
+        )
+
+    def _flow(self, call: syntax.CallSyntax, events: tree.Events, options: Options) -> tree.Flow:
+        depth, window = options.whole_number("depth"), options.window(length="for")
+        within, only = options.duration("within"), options.names("only")
+        direction, anchor = options.word("direction", tuple(_DIRECTIONS)), options.word("anchor", tuple(_ANCHORS))
+        options.finish()
+        if depth is None:
+            self._fail(
+                call.place, "flow(...) needs depth:, how many events to follow", f"as in {_EXAMPLES['flow']}"
+            )
+        return tree.Flow(
+            events,
+            depth,
+            window,
+            within,
+            _DIRECTIONS.get(direction or "", tree.FlowDirection.AFTER),
+            _ANCHORS.get(anchor or "", tree.FlowAnchor.FIRST),
+            only,
         )
 
     def _unit(self, call: syntax.CallSyntax, options: Options) -> str:

@@ -41,9 +41,12 @@ class Options:
                 self._fail(option.place, f"{option.name!r} is given twice")
             self._given[option.name] = option
 
-    def window(self, *, during: bool = False) -> tree.Window:
-        """The window option, or Always; where from and to mean something else, dates are given as `during: a..b`."""
-        self._allowed.extend(_WINDOWS)
+    def window(self, *, during: bool = False, length: str = "within") -> tree.Window:
+        """The window option, or Always; where from and to mean something else, dates are given as `during: a..b`.
+
+        `length` is the option for how long after the `of_first` a window reaches.
+        """
+        self._allowed.extend((*_WINDOWS, length))
         if during:
             self._allowed.append("during")
             if "during" in self._given:
@@ -53,7 +56,7 @@ class Options:
             return tree.Always()
         first = self._given[names[0]]
         if names == ["of_first"]:
-            return self._within_first(first)
+            return self._within_first(first, length)
         if sorted(names) == ["from", "to"]:
             return tree.FromTo(self._moment("from"), self._moment("to"))
         if len(names) > 1:
@@ -156,6 +159,19 @@ class Options:
             return EventSyntax(names, None, named.where, option.place)
         self._fail(option.place, f'{name!r} takes an event, as in {name}: "Charged"(amount > 10)')
 
+    def names(self, name: str) -> tuple[str, ...]:
+        """An option that is a name or a list of names in quotes; nothing when it is not given."""
+        self._allowed.append(name)
+        option = self._given.pop(name, None)
+        if option is None:
+            return ()
+        match option.values:
+            case (str() as one,):
+                return (one,)
+            case (tuple() as several,) if all(isinstance(item, str) for item in several):
+                return tuple(map(str, several))
+        self._fail(option.place, f"{name!r} takes names in quotes", f'as in {name}: ["View", "Buy"]')
+
     def finish(self) -> None:
         """Complain about options nobody asked for."""
         for option in self._given.values():
@@ -183,10 +199,10 @@ class Options:
                 return tree.FromTo(start, end)
         self._fail(option.place, "'during' takes two dates, as in during: 2026-01-01..2026-01-31")
 
-    def _within_first(self, option: OptionSyntax) -> tree.Window:
+    def _within_first(self, option: OptionSyntax, length: str) -> tree.Window:
         del self._given["of_first"]
-        if "within" not in self._given:
-            self._fail(option.place, "'of_first' needs 'within' as well", 'as in within: 7d, of_first: "Signup"')
+        if length not in self._given:
+            self._fail(option.place, f"'of_first' needs {length!r} as well", f'as in {length}: 7d, of_first: "Signup"')
         match option.values:
             case (str() as name,):
                 names: tuple[tree.Literal, ...] = (name,)
@@ -194,7 +210,7 @@ class Options:
                 pass
             case _:
                 self._fail(option.place, "'of_first' takes event names in quotes", 'as in of_first: "Signup"')
-        return tree.WithinFirst(self._required_duration("within"), tuple(map(str, names)))
+        return tree.WithinFirst(self._required_duration(length), tuple(map(str, names)))
 
     def _since(self, option: OptionSyntax) -> tree.Window:
         match option.values:

@@ -8,6 +8,7 @@ from cdp_query.language.printing import (
     print_attribute,
     print_events,
     print_expression,
+    print_names,
     print_segment,
 )
 
@@ -25,6 +26,9 @@ def print_question(question: tree.Question) -> str:
             return f"diff({print_segment(segment)}, from: {start.iso}, to: {end.iso})"
         case tree.Distribution(segment, number):
             return f"distribution({print_segment(segment)}, {_number(number)})"
+        case tree.Flow():
+            arguments = print_arguments(question.events, None, question.window, _flow(question), length="for")
+            return f"flow({arguments})"
         case tree.Rfm(events, money, window):
             return f"rfm({print_arguments(events, money, window)})"
     return print_segment(question)
@@ -32,6 +36,17 @@ def print_question(question: tree.Question) -> str:
 
 def _number(number: tree.Expression | tree.AttributeNumber) -> str:
     return print_attribute(number.name) if isinstance(number, tree.AttributeNumber) else print_expression(number)
+
+
+def _flow(report: tree.Flow) -> list[str]:
+    options = [f"depth: {report.depth}"]
+    if report.within is not None:
+        options.append(f"within: {report.within}")
+    if report.direction is not tree.FlowDirection.AFTER:
+        options.append(f"direction: {report.direction.value}")
+    if report.anchor is not tree.FlowAnchor.FIRST:
+        options.append(f"anchor: {report.anchor.value}")
+    return [*options, f"only: {print_names(report.only)}"] if report.only else options
 
 
 def _retention(report: tree.Retention) -> list[str]:

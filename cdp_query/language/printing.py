@@ -50,6 +50,11 @@ def print_events(events: tree.Events) -> str:
     return _step(events)
 
 
+def print_names(names: tuple[str, ...]) -> str:
+    """Text of one name, or of a list of names."""
+    return _names(names)
+
+
 def print_attribute(name: str) -> str:
     """Text of an attribute where no condition follows."""
     return _subject(name, "attr")
@@ -61,10 +66,17 @@ def print_expression(expression: tree.Expression) -> str:
 
 
 def print_arguments(
-    events: tree.Events, prop: str | None = None, window: tree.Window = tree.ALWAYS, extra: Iterable[str] = ()
+    events: tree.Events,
+    prop: str | None = None,
+    window: tree.Window = tree.ALWAYS,
+    extra: Iterable[str] = (),
+    length: str = "within",
 ) -> str:
-    """Text of the arguments of a function over events: events, property, filters, window, further options."""
-    return _arguments(events, prop, window, extra)
+    """Text of the arguments of a function over events: events, property, filters, window, further options.
+
+    `length` is the option for how long after the `of_first` a window reaches.
+    """
+    return ", ".join([*_selected(events, prop), *_window(window, length), *extra])
 
 
 def _node(node: tree.Node) -> str:
@@ -190,7 +202,7 @@ def _nested(node: tree.Node) -> str:
 
 
 def _sequence(name: str, node: tree.SequenceTest | tree.Funnel) -> str:
-    options = _window(node.window)
+    options = _window(node.window, "for")
     if node.within is not None:
         options.insert(0, f"within: {node.within}")
     if node.strict_ties:
@@ -224,8 +236,11 @@ def _step(events: tree.Events) -> str:
 
 
 def _arguments(events: tree.Events, prop: str | None, window: tree.Window, extra: Iterable[str] = ()) -> str:
-    first = _names(events.names) + (f".{_word(prop)}" if prop is not None else "")
-    return ", ".join([first, *_filters(events.where), *_window(window), *extra])
+    return ", ".join([*_selected(events, prop), *_window(window), *extra])
+
+
+def _selected(events: tree.Events, prop: str | None) -> list[str]:
+    return [_names(events.names) + (f".{_word(prop)}" if prop is not None else ""), *_filters(events.where)]
 
 
 def _tested(prop: str, events: tree.Events, window: tree.Window, condition: tree.Infix) -> str:
@@ -305,7 +320,7 @@ def _literal(value: tree.Literal) -> str:
     return repr(value)
 
 
-def _window(window: tree.Window) -> list[str]:
+def _window(window: tree.Window, length: str = "within") -> list[str]:
     match window:
         case tree.Always():
             return []
@@ -330,6 +345,6 @@ def _window(window: tree.Window) -> list[str]:
         case tree.Previous(unit):
             return [f"previous: {unit}"]
         case tree.WithinFirst(duration, names):
-            return [f"within: {duration}", f"of_first: {_names(names)}"]
+            return [f"{length}: {duration}", f"of_first: {_names(names)}"]
         case tree.Since(attribute):
             return [f"since: {_word(attribute)}"]

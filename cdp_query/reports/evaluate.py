@@ -9,15 +9,16 @@ from cdp_query.bind import NO_SCHEMA, Binder
 from cdp_query.errors import QueryInvalid
 from cdp_query.execute import Execution
 from cdp_query.limits import PERIODS_MAX
-from cdp_query.reports.funnel import BoundFunnel, funnel, plain_funnel
+from cdp_query.reports.binding import bind_flow, bind_funnel, bind_retention, bind_rfm, bind_trend
+from cdp_query.reports.flow import flow
+from cdp_query.reports.funnel import funnel, plain_funnel
 from cdp_query.reports.parts import FunnelPart, ReportPart
-from cdp_query.reports.retention import BoundRetention, retention
-from cdp_query.reports.rfm import BoundRfm, rfm
+from cdp_query.reports.retention import retention
+from cdp_query.reports.rfm import rfm
 from cdp_query.reports.segments import check_overlap, diff, diff_instants, distribution, overlap
-from cdp_query.reports.trend import BoundTrend, trend
+from cdp_query.reports.trend import trend
 from cdp_query.windows import zone
 from cdp_store.arrays import Bools
-from cdp_store.schema import SchemaReading
 
 
 def evaluate_report(
@@ -40,6 +41,11 @@ def evaluate_report(
                 members, scored = rfm(view, bind_rfm(report, binder, view.schema), population, stats)
                 stats.rows_true += members
                 return members, scored
+            case tree.Flow():
+                bound = bind_flow(report, binder, view.schema)
+                anchored_users, paths = flow(view, bound, population, execution.checkpoint, stats)
+                stats.rows_true += anchored_users
+                return anchored_users, paths
     match report:
         case tree.Overlap():
             return overlap(report, execution, binder, population)
@@ -63,25 +69,8 @@ def evaluate_funnel(report: tree.Funnel, execution: Execution, binder: Binder, p
 
 
 def _is_plain(report: tree.Funnel) -> bool:
-    return report == tree.Funnel(report.steps, report.window, report.within, report.strict_ties)
-
-
-def bind_funnel(report: tree.Funnel, binder: Binder, schema: SchemaReading) -> BoundFunnel:
-    """A funnel with the names of a partition."""
-    by_attribute, by_entry = report.by_attribute, report.by_entry
-    key = None
-    if by_attribute is not None:
-        key = schema.attributes.get(by_attribute)
-    elif by_entry is not None:
-        key = schema.properties.get(by_entry)
-    return BoundFunnel(
-        binder.attempts(report, schema, 0),
-        report.mode,
-        by_attribute is not None or by_entry is not None,
-        by_attribute is not None,
-        key,
-        report.times,
-    )
+    own_window = isinstance(report.window, tree.WithinFirst | tree.Since)
+    return not own_window and report == tree.Funnel(report.steps, report.window, report.within, report.strict_ties)
 
 
 def check_report(report: tree.Report, binder: Binder) -> None:
@@ -98,6 +87,8 @@ def check_report(report: tree.Report, binder: Binder) -> None:
             bind_retention(report, binder, NO_SCHEMA)
         case tree.Rfm():
             bind_rfm(report, binder, NO_SCHEMA)
+        case tree.Flow():
+            bind_flow(report, binder, NO_SCHEMA)
         case tree.Overlap(segments):
             check_overlap(report)
             for segment in segments:
@@ -109,32 +100,3 @@ def check_report(report: tree.Report, binder: Binder) -> None:
             binder.bind(segment, NO_SCHEMA)
             if not isinstance(number, tree.AttributeNumber):
                 binder.expression(number, NO_SCHEMA)
-
-
-def bind_trend(report: tree.Trend, binder: Binder, schema: SchemaReading) -> BoundTrend:
-    """A trend with the names of a partition."""
-    prop = None if report.property is None else schema.properties.get(report.property)
-    return BoundTrend(
-        binder.events(report.events, schema), binder.interval(report.window), report.unit, binder.context.tz, prop
-    )
-
-
-def bind_rfm(report: tree.Rfm, binder: Binder, schema: SchemaReading) -> BoundRfm:
-    """An rfm with the names of a partition."""
-    money = schema.properties.get(report.money)
-    return BoundRfm(binder.events(report.events, schema), binder.interval(report.window), money)
-
-
-def bind_retention(report: tree.Retention, binder: Binder, schema: SchemaReading) -> BoundRetention:
-    """A retention with the names of a partition."""
-    return BoundRetention(
-        binder.events(report.entry, schema),
-        binder.events(report.returns, schema),
-        binder.interval(report.window),
-        binder.context.as_of_ms,
-        report.unit,
-        report.periods,
-        report.start,
-        report.mode,
-        binder.context.tz,
-    )

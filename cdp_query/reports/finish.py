@@ -13,7 +13,7 @@ from cdp_query.exact_total import ExactTotal
 from cdp_query.limits import PERIODS_SHOWN_MAX
 from cdp_query.periods import Periods, local_dates, months_between, periods_over, zone_offsets
 from cdp_query.reports.parts import ReportPart, RetentionCohort, RetentionPart, TrendCell, TrendPart
-from cdp_query.windows import Interval, resolve
+from cdp_query.windows import Interval, shown_interval
 from cdp_store.arrays import I64
 from cdp_store.limits import DAY_MS, TIME_MIN_MS
 
@@ -42,7 +42,7 @@ class RetentionRow:
 def trend_rows(report: tree.Trend, part: ReportPart | None, context: tree.Context) -> list[TrendRow]:
     """A row for each period of the window, the first with events where the window has no start."""
     cells = part.cells if isinstance(part, TrendPart) else {}
-    interval = resolve(report.window, context)
+    interval = shown_interval(report.window, context)
     periods = _periods(report.unit, list(cells), interval, context.tz)
     if periods is None:
         return []
@@ -61,7 +61,7 @@ def trend_rows(report: tree.Trend, part: ReportPart | None, context: tree.Contex
 def retention_rows(report: tree.Retention, part: ReportPart | None, context: tree.Context) -> list[RetentionRow]:
     """A row for each period of the window, the first with entries where the window has no start."""
     cohorts = part.cohorts if isinstance(part, RetentionPart) else {}
-    interval = resolve(report.window, context)
+    interval = shown_interval(report.window, context)
     periods = _periods(report.unit, list(cohorts), interval, context.tz)
     if periods is None:
         return []

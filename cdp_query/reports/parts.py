@@ -12,6 +12,7 @@ import numpy as np
 from cdp_query.exact_total import ExactTotal
 from cdp_query.limits import GROUPS_MAX
 from cdp_query.multiset import EMPTY, Multiset
+from cdp_query.reports.flow_part import FlowPart
 from cdp_query.value_keys import ValueKey
 from cdp_store.arrays import F64, I64
 
@@ -175,7 +176,7 @@ class RfmPart:
         return hash(tuple(array.tobytes() for array in self.arrays()))
 
 
-ReportPart = TrendPart | RetentionPart | FunnelPart | OverlapPart | DiffPart | DistributionPart | RfmPart
+ReportPart = TrendPart | RetentionPart | FunnelPart | OverlapPart | DiffPart | DistributionPart | RfmPart | FlowPart
 
 
 def keep_smallest(groups: Mapping[ValueKey, Cell]) -> tuple[dict[ValueKey, Cell], list[Cell]]:
@@ -218,5 +219,7 @@ def merge_parts(first: ReportPart | None, second: ReportPart | None) -> ReportPa
         case DistributionPart(), DistributionPart():
             return first.merge(second)
         case RfmPart(), RfmPart():
+            return first.merge(second)
+        case FlowPart(), FlowPart():
             return first.merge(second)
     raise TypeError(f"{type(first).__name__} and {type(second).__name__} belong to different reports")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,7 @@ from cdp_query.reports.trend import NO_MASK
 from cdp_query.scan import Scanned, filter_mask, scan
 from cdp_query.stats import NodeStats
 from cdp_query.tree import PeriodStart, ReturnMode
+from cdp_query.user_windows import anchored
 from cdp_query.windows import Interval
 from cdp_store.arrays import I32, I64, U32, U64, Bools
 from cdp_store.events.chunk import EventChunk
@@ -47,6 +48,7 @@ def retention(
     view: PartitionView, report: BoundRetention, population: Bools, stats: NodeStats
 ) -> tuple[int, RetentionPart]:
     """(users who entered, the cohorts with any user)."""
+    report = replace(report, entry=anchored(report.entry, view, stats))
     entry = _first_entries(view, report, population, stats)
     entered: Bools = entry != _NEVER
     if not entered.any():

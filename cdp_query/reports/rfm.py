@@ -15,6 +15,7 @@ from cdp_query.reports.parts import RfmPart
 from cdp_query.reports.trend import NO_MASK
 from cdp_query.scan import Scanned, scan
 from cdp_query.stats import NodeStats
+from cdp_query.user_windows import anchored
 from cdp_query.windows import Interval
 from cdp_store.arrays import F64, I32, I64, U32, Bools
 from cdp_store.limits import TIME_MIN_MS
@@ -39,7 +40,7 @@ def rfm(view: PartitionView, report: BoundRfm, population: Bools, stats: NodeSta
     last: I64 = np.full(view.row_count, _NEVER, np.int64)
     counts: I64 = np.zeros(view.row_count, np.int64)
     money = _Money(view.row_count)
-    for scanned in scan(view, report.events, report.interval, stats):
+    for scanned in scan(view, anchored(report.events, view, stats), report.interval, stats):
         chunk, mask = scanned.chunk, NO_MASK if scanned.mask is None else scanned.mask
         last_times(chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, last)
         rows = scanned.rows()

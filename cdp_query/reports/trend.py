@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from cdp_query.periods import Periods, periods_over
 from cdp_query.reports.parts import TrendCell, TrendPart
 from cdp_query.scan import Scanned, scan_in_time
 from cdp_query.stats import NodeStats
+from cdp_query.user_windows import anchored
 from cdp_query.windows import Interval
 from cdp_store.arrays import I32, I64, Bools
 from cdp_store.events.chunk import EventChunk
@@ -37,6 +38,7 @@ class BoundTrend:
 
 def trend(view: PartitionView, report: BoundTrend, population: Bools, stats: NodeStats) -> tuple[int, TrendPart]:
     """(users who did it at all, the periods with events)."""
+    report = replace(report, events=anchored(report.events, view, stats))
     chunks = chunks_inside(view, report.events, report.interval)
     if not chunks:
         return 0, TrendPart({})

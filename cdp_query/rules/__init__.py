@@ -8,6 +8,7 @@ from cdp_query.tree import (
     Breakdown,
     Diff,
     Distribution,
+    Flow,
     Funnel,
     Node,
     Overlap,
@@ -29,7 +30,7 @@ def rewrite(question: Question) -> Question:
             return Diff(_rewritten(segment), start, end)
         case Distribution(segment, number):
             return Distribution(_rewritten(segment), number)
-        case Funnel() | Trend() | Retention() | Rfm():
+        case Funnel() | Trend() | Retention() | Rfm() | Flow():
             return question
     if isinstance(question, Breakdown):
         return Breakdown(_rewritten(question.segment), question.attribute)

@@ -43,6 +43,7 @@ from cdp_query.tree.event_tests import (
     WeekdayTest,
 )
 from cdp_query.tree.events import Events
+from cdp_query.tree.flows import Flow, FlowAnchor, FlowDirection
 from cdp_query.tree.items import ItemsOp, ItemsTest
 from cdp_query.tree.measures import (
     PROPERTY_MEASURES,
@@ -171,6 +172,9 @@ __all__ = [
     "Expression",
     "ExpressionTest",
     "FixedWindow",
+    "Flow",
+    "FlowAnchor",
+    "FlowDirection",
     "FromTo",
     "Funnel",
     "HistoryTest",

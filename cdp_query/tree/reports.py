@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cdp_query.tree.conditions import Duration, Moment
 from cdp_query.tree.events import Events
+from cdp_query.tree.flows import Flow
 from cdp_query.tree.measures import Expression
 from cdp_query.tree.segments import PLAIN_RULES, AttemptRules, Node
 from cdp_query.tree.windows import ALWAYS, Window
@@ -123,7 +124,7 @@ class Rfm:
     window: Window = ALWAYS
 
 
-Report = Trend | Retention | Overlap | Diff | Distribution | Rfm
+Report = Trend | Retention | Overlap | Diff | Distribution | Rfm | Flow
 Question = Node | Funnel | Breakdown | Report
 
 

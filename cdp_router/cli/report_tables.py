@@ -10,6 +10,7 @@ from cdp_router.wire.values import from_value
 
 _OPEN_MARK = "*"
 _GROUPS_SHOWN = 25
+_NODES_SHOWN = 60
 
 
 def report_table(answer: query_pb2.QueryResponse) -> Table | None:
@@ -27,6 +28,8 @@ def report_table(answer: query_pb2.QueryResponse) -> Table | None:
             return _distribution_table(answer.distribution)
         case "rfm":
             return _rfm_table(answer.rfm)
+        case "flow":
+            return _flow_table(answer.flow)
     return None
 
 
@@ -145,4 +148,24 @@ def _rfm_table(report: report_pb2.RfmReport) -> Table:
         table.add_row(str(recency), *(f"{count:,}" for count in counts))
     for named in report.names:
         table.add_row(named.name, f"{named.count:,}")
+    return table
+
+
+def _flow_table(report: report_pb2.FlowReport) -> Table:
+    """The most frequent nodes, each indented behind the one it comes from, with its share of that one."""
+    table = Table("path", "count", "of the one before", "ended here", box=None, pad_edge=False)
+    counts = {tuple(node.path): node.count for node in report.nodes}
+    shown = sorted(counts, key=lambda path: (-counts[path], len(path)))[:_NODES_SHOWN]
+    for node in report.nodes:
+        path = tuple(node.path)
+        if path not in shown:
+            continue
+        name = plain(path[-1]) if path else "(start)"
+        before = counts[path[:-1]] if path else node.count
+        table.add_row("  " * len(path) + name, f"{node.count:,}", share(node.count, before), f"{node.ended:,}")
+    hidden = report.node_count - len(shown)
+    if hidden > 0:
+        table.add_row(f"({hidden:,} more)", "", "", "")
+    if report.incomplete:
+        table.add_row("(may still go on)", f"{report.incomplete:,}", "", "")
     return table

@@ -10,6 +10,7 @@ from cdp_query import tree
 from cdp_router.errors import RequestInvalid
 from cdp_router.wire.enums import known
 from cdp_router.wire.expressions import from_expression, to_expression
+from cdp_router.wire.flows import from_flow, to_flow
 from cdp_router.wire.segments import from_events, from_funnel, from_segment, to_events, to_funnel, to_segment
 from cdp_router.wire.windows import CALENDAR, from_window, to_window
 
@@ -40,6 +41,8 @@ def to_question(question: tree.Question) -> pb.Question:
             return pb.Question(diff=pb.Diff(segment=to_segment(segment), start=start.iso, end=end.iso))
         case tree.Distribution():
             return pb.Question(distribution=_to_distribution(question))
+        case tree.Flow():
+            return pb.Question(flow=to_flow(question))
         case tree.Rfm(events, money, window):
             return pb.Question(rfm=pb.Rfm(events=to_events(events), money=money, window=to_window(window)))
     return pb.Question(segment=to_segment(question))
@@ -69,6 +72,8 @@ def from_question(message: pb.Question) -> tree.Question:
             return tree.Diff(from_segment(diff.segment, "diff.segment"), tree.Moment(diff.start), tree.Moment(diff.end))
         case "distribution":
             return _from_distribution(message.distribution)
+        case "flow":
+            return from_flow(message.flow)
         case "rfm":
             events = from_events(message.rfm.events, "rfm.events")
             if not message.rfm.money:

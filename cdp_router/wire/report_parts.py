@@ -7,6 +7,7 @@ from cdp.v1 import report_part_pb2 as pb
 
 from cdp_query.exact_total import ExactTotal
 from cdp_query.multiset import Multiset
+from cdp_query.reports.flow_part import FlowPart
 from cdp_query.reports.parts import (
     DiffPart,
     DistributionPart,
@@ -21,6 +22,7 @@ from cdp_query.reports.parts import (
     TrendPart,
 )
 from cdp_query.value_keys import ValueKey
+from cdp_router.wire.flows import from_flow_part, to_flow_part
 from cdp_router.wire.key_values import from_key_value, to_key_value
 
 
@@ -71,6 +73,8 @@ def to_part(part: ReportPart | None) -> pb.ReportPart | None:
                 money_low=money_low.astype("<f8").tobytes() if money_low.any() else b"",
             )
             return pb.ReportPart(rfm=rfm)
+        case FlowPart():
+            return pb.ReportPart(flow=to_flow_part(part))
     return None
 
 
@@ -107,6 +111,8 @@ def from_part(message: pb.ReportPart) -> ReportPart | None:
             return DistributionPart(_from_multiset(message.distribution.numbers), message.distribution.undefined)
         case "rfm":
             return _from_rfm(message.rfm)
+        case "flow":
+            return from_flow_part(message.flow)
     return None
 
 

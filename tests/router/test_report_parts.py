@@ -52,7 +52,12 @@ def _answered(text: str, records: list[Record], as_of_ms: int = 10 * _DAY) -> qu
     table = answer_table(parse(text), partial.report, context)
     steps = [query_pb2.FunnelStep(label="step", count=count) for count in partial.steps]
     return query_pb2.QueryResponse(
-        funnel=steps, trend=table.trend, retention=table.retention, funnel_report=table.funnel, count=partial.count
+        funnel=steps,
+        trend=table.trend,
+        retention=table.retention,
+        funnel_report=table.funnel,
+        flow=table.flow,
+        count=partial.count,
     )
 
 
@@ -108,6 +113,15 @@ def test_a_funnel_by_a_list_counts_a_user_under_each_item() -> None:
     answer = _answered('funnel("View" -> "Buy", by: plan)', _BUYS)
     groups = [(row.value.text, list(row.steps)) for row in answer.funnel_report.groups]
     assert groups == [("a", [1, 1]), ("b", [1, 1]), ("", [1, 1])]
+
+
+def test_a_flow_on_a_terminal_is_a_tree() -> None:
+    answer = _answered('flow(["View", "Buy"], depth: 2, anchor: each, within: 2d)', _BUYS, _DAY + 3_600_000)
+    assert [line.rstrip() for line in _shown(report_table(answer)).splitlines()[1:]] == [
+        "(start)            4      100.0%             2",
+        "  Buy              2      50.0%              2",
+        "(may still go on)  4",
+    ]
 
 
 def test_durations_are_shown_in_their_largest_unit() -> None:

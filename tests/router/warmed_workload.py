@@ -144,6 +144,27 @@ def _questions() -> list[str]:
         "overlap(p = 1, n > 3)", 'diff(plan = "gold", from: 1970-01-01, to: 1970-01-01)', "distribution(everyone, n)",
         f"distribution(p = 1, count({ev}, last: 3d))",
         *(f"rfm({ev}.{name}, last: 60d)" for name in ("n", "p", "price")),
+        *(
+            f"flow({event}, depth: 3, direction: {direction}, anchor: {anchor}, {window})"
+            for event in (ev, '["Buy", "View"], n > 1')
+            for direction in ("after", "before")
+            for anchor in ("first", "last", "each")
+            for window in ("last: 30d, within: 9d", 'for: 30d, of_first: "View"', "since: p")
+        ),
+        *(
+            f'{report}({ev} -> "Buy", within: 9d, {window})'
+            for report in ("sequence", "funnel")
+            for window in ('for: 30d, of_first: "View"', "since: p")
+        ),
+        *(
+            f"{report}, {window})"
+            for report in (
+                f"trend({ev}.n, unit: week",
+                f"rfm({ev}.n",
+                f"retention({ev}, return: {ev}, unit: day, periods: 3",
+            )
+            for window in _USER_WINDOWS
+        ),
         *(f"trend({ev}, unit: {unit}, {window})" for unit in ("day", "week", "month") for window in _WINDOWS[:4]),
         *(f"trend({ev}.{name}, p > 1, unit: month)" for name in ("n", "p", "price", "text", "mixed", "never")),
         *(

@@ -65,7 +65,7 @@ def buckets() -> st.SearchStrategy[tree.BucketTest]:
 def _sequences(kind: type[Any]) -> st.SearchStrategy[Any]:
     steps = st.lists(event_sets(), min_size=2, max_size=4).map(tuple)
     within = one_of(st.none(), durations("ms h d w w", 9))
-    return st.builds(kind, steps, windows(), within, st.booleans())
+    return st.builds(kind, steps, event_windows(), within, st.booleans())
 
 
 def funnels() -> st.SearchStrategy[tree.Funnel]:

@@ -344,6 +344,44 @@ class RfmPart(_message.Message):
 Global___RfmPart: _TypeAlias = RfmPart  # noqa: Y015
 
 @_typing.final
+class FlowPart(_message.Message):
+    """Different paths of a flow in ascending order, little-endian."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    GROWING_FIELD_NUMBER: _builtins.int
+    depth: _builtins.int
+    paths: _builtins.bytes
+    """uint16 for each path and place in it; 0 where the path has ended."""
+    counts: _builtins.bytes
+    """Anchors by path, int64."""
+    growing: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In ascending order; a path names an event by its place here, from 1."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        depth: _builtins.int = ...,
+        paths: _builtins.bytes = ...,
+        counts: _builtins.bytes = ...,
+        growing: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "depth", b"depth", "growing", b"growing", "names", b"names", "paths", b"paths"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowPart: _TypeAlias = FlowPart  # noqa: Y015
+
+@_typing.final
 class ReportPart(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -354,6 +392,7 @@ class ReportPart(_message.Message):
     DIFF_FIELD_NUMBER: _builtins.int
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     RFM_FIELD_NUMBER: _builtins.int
+    FLOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def trend(self) -> Global___TrendPart: ...
     @_builtins.property
@@ -368,6 +407,8 @@ class ReportPart(_message.Message):
     def distribution(self) -> Global___DistributionPart: ...
     @_builtins.property
     def rfm(self) -> Global___RfmPart: ...
+    @_builtins.property
+    def flow(self) -> Global___FlowPart: ...
     def __init__(
         self,
         *,
@@ -378,12 +419,13 @@ class ReportPart(_message.Message):
         diff: Global___DiffPart | None = ...,
         distribution: Global___DistributionPart | None = ...,
         rfm: Global___RfmPart | None = ...,
+        flow: Global___FlowPart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "distribution", b"distribution", "funnel", b"funnel", "overlap", b"overlap", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "distribution", b"distribution", "flow", b"flow", "funnel", b"funnel", "overlap", b"overlap", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "distribution", b"distribution", "funnel", b"funnel", "overlap", b"overlap", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "distribution", b"distribution", "flow", b"flow", "funnel", b"funnel", "overlap", b"overlap", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["trend", "retention", "funnel", "overlap", "diff", "distribution", "rfm"]  # noqa: Y015
+    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["trend", "retention", "funnel", "overlap", "diff", "distribution", "rfm", "flow"]  # noqa: Y015
     _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_report) -> _WhichOneofReturnType_report | None: ...
 

@@ -527,3 +527,66 @@ class RfmReport(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RfmReport: _TypeAlias = RfmReport  # noqa: Y015
+
+@_typing.final
+class FlowNode(_message.Message):
+    """Anchors whose path begins with these names; the first node, without names, is that of all anchors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    ended: _builtins.int
+    """Anchors that meet no further event within reach; 0 at the last place of a path, behind which nobody looks."""
+    other: _builtins.int
+    """Anchors that go on to nodes that are not shown."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        path: _abc.Iterable[_builtins.str] | None = ...,
+        count: _builtins.int = ...,
+        ended: _builtins.int = ...,
+        other: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "ended", b"ended", "other", b"other", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowNode: _TypeAlias = FlowNode  # noqa: Y015
+
+@_typing.final
+class FlowReport(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    NODE_COUNT_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_FIELD_NUMBER: _builtins.int
+    node_count: _builtins.int
+    """How many nodes there are, shown or not."""
+    incomplete: _builtins.int
+    """Anchors whose path may still grow: their time was not up at the instant of the question."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowNode]:
+        """The most frequent nodes, at most 1,000; each stands behind the one it comes from, larger ones first."""
+
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[Global___FlowNode] | None = ...,
+        node_count: _builtins.int = ...,
+        incomplete: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incomplete", b"incomplete", "node_count", b"node_count", "nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowReport: _TypeAlias = FlowReport  # noqa: Y015

@@ -391,6 +391,43 @@ RETURN_MODE_ON_OR_AFTER: ReturnMode.ValueType  # 2
 """A return in a later period counts too."""
 Global___ReturnMode: _TypeAlias = ReturnMode  # noqa: Y015
 
+class _FlowDirection:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FlowDirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FlowDirection.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FLOW_DIRECTION_UNSPECIFIED: _FlowDirection.ValueType  # 0
+    FLOW_DIRECTION_AFTER: _FlowDirection.ValueType  # 1
+    FLOW_DIRECTION_BEFORE: _FlowDirection.ValueType  # 2
+
+class FlowDirection(_FlowDirection, metaclass=_FlowDirectionEnumTypeWrapper): ...
+
+FLOW_DIRECTION_UNSPECIFIED: FlowDirection.ValueType  # 0
+FLOW_DIRECTION_AFTER: FlowDirection.ValueType  # 1
+FLOW_DIRECTION_BEFORE: FlowDirection.ValueType  # 2
+Global___FlowDirection: _TypeAlias = FlowDirection  # noqa: Y015
+
+class _FlowAnchor:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FlowAnchorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FlowAnchor.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FLOW_ANCHOR_UNSPECIFIED: _FlowAnchor.ValueType  # 0
+    FLOW_ANCHOR_FIRST: _FlowAnchor.ValueType  # 1
+    FLOW_ANCHOR_LAST: _FlowAnchor.ValueType  # 2
+    FLOW_ANCHOR_EACH: _FlowAnchor.ValueType  # 3
+
+class FlowAnchor(_FlowAnchor, metaclass=_FlowAnchorEnumTypeWrapper):
+    """Which of a user's events in the window are looked at from."""
+
+FLOW_ANCHOR_UNSPECIFIED: FlowAnchor.ValueType  # 0
+FLOW_ANCHOR_FIRST: FlowAnchor.ValueType  # 1
+FLOW_ANCHOR_LAST: FlowAnchor.ValueType  # 2
+FLOW_ANCHOR_EACH: FlowAnchor.ValueType  # 3
+Global___FlowAnchor: _TypeAlias = FlowAnchor  # noqa: Y015
+
 @_typing.final
 class Literal(_message.Message):
     """A literal as written."""
@@ -2386,6 +2423,60 @@ class Rfm(_message.Message):
 Global___Rfm: _TypeAlias = Rfm  # noqa: Y015
 
 @_typing.final
+class Flow(_message.Message):
+    """The events that follow an anchor, or precede it, counted by path."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    ANCHOR_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
+    depth: _builtins.int
+    """Events of a path."""
+    direction: Global___FlowDirection.ValueType
+    """Unspecified: after."""
+    anchor: Global___FlowAnchor.ValueType
+    """Unspecified: first."""
+    @_builtins.property
+    def events(self) -> Global___EventSet:
+        """The anchors."""
+
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """Where anchors lie."""
+
+    @_builtins.property
+    def within(self) -> Global___TimeSpan:
+        """The most that lies between an anchor and any event of its path; unset: no limit."""
+
+    @_builtins.property
+    def only(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names that are looked at; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        events: Global___EventSet | None = ...,
+        depth: _builtins.int = ...,
+        window: Global___Window | None = ...,
+        within: Global___TimeSpan | None = ...,
+        direction: Global___FlowDirection.ValueType = ...,
+        anchor: Global___FlowAnchor.ValueType = ...,
+        only: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "window", b"window", "within", b"within"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "depth", b"depth", "direction", b"direction", "events", b"events", "only", b"only", "window", b"window", "within", b"within"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Flow: _TypeAlias = Flow  # noqa: Y015
+
+@_typing.final
 class Question(_message.Message):
     """A segment, or a report."""
 
@@ -2400,6 +2491,7 @@ class Question(_message.Message):
     DIFF_FIELD_NUMBER: _builtins.int
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     RFM_FIELD_NUMBER: _builtins.int
+    FLOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def segment(self) -> Global___Segment: ...
     @_builtins.property
@@ -2418,6 +2510,8 @@ class Question(_message.Message):
     def distribution(self) -> Global___Distribution: ...
     @_builtins.property
     def rfm(self) -> Global___Rfm: ...
+    @_builtins.property
+    def flow(self) -> Global___Flow: ...
     def __init__(
         self,
         *,
@@ -2430,12 +2524,13 @@ class Question(_message.Message):
         diff: Global___Diff | None = ...,
         distribution: Global___Distribution | None = ...,
         rfm: Global___Rfm | None = ...,
+        flow: Global___Flow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "diff", b"diff", "distribution", b"distribution", "form", b"form", "funnel", b"funnel", "overlap", b"overlap", "retention", b"retention", "rfm", b"rfm", "segment", b"segment", "trend", b"trend"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "form", b"form", "funnel", b"funnel", "overlap", b"overlap", "retention", b"retention", "rfm", b"rfm", "segment", b"segment", "trend", b"trend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "diff", b"diff", "distribution", b"distribution", "form", b"form", "funnel", b"funnel", "overlap", b"overlap", "retention", b"retention", "rfm", b"rfm", "segment", b"segment", "trend", b"trend"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "form", b"form", "funnel", b"funnel", "overlap", b"overlap", "retention", b"retention", "rfm", b"rfm", "segment", b"segment", "trend", b"trend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["segment", "funnel", "breakdown", "trend", "retention", "overlap", "diff", "distribution", "rfm"]  # noqa: Y015
+    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["segment", "funnel", "breakdown", "trend", "retention", "overlap", "diff", "distribution", "rfm", "flow"]  # noqa: Y015
     _WhichOneofArgType_form: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_form) -> _WhichOneofReturnType_form | None: ...
 
