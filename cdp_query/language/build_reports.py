@@ -128,9 +128,7 @@ class QuestionBuilder(Builder):
         direction, anchor = options.word("direction", tuple(_DIRECTIONS)), options.word("anchor", tuple(_ANCHORS))
         options.finish()
         if depth is None:
-            self._fail(
-                call.place, "flow(...) needs depth:, how many events to follow", f"as in {_EXAMPLES['flow']}"
-            )
+            self._fail(call.place, "flow(...) needs depth: as well", f"as in {_EXAMPLES['flow']}")
         return tree.Flow(
             events,
             depth,
