@@ -10,11 +10,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from cdp_router.partitioning import split
+from cdp_router.partitioning import partitions_of, split
 from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile
 from cdp_store.controls import Retention
 from cdp_store.digest import Digest, digest
@@ -27,7 +28,9 @@ from cdp_store.partition import Partition
 from cdp_store.rerouting import batches_of
 from cdp_store.seams import OsFiles
 from cdp_store.shard_directory import check_identity, lock_directory, log_path, snapshots_path
+from cdp_store.snapshot.cold.carrying import DealtOut, OldPartition
 from cdp_store.snapshot.keeper import ShardSnapshots, fill
+from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import LocalPlace, SnapshotPlace, place_at
 from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
 from cdp_store.whole_files import write_durably
@@ -63,13 +66,14 @@ def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, 
         raise DirectoryExists(data)
     old = source_cluster(source)
     made = ClusterFile(old.cluster, wanted.partitions or old.partitions, wanted.shards or old.shards, old.key)
-    partitions = _loaded(source, old, wanted, tell)
+    partitions, cold = _loaded(source, old, wanted, tell)
     total = sum((digest(partition.capture()) for partition in partitions.values()), Digest())
     if made.partitions != old.partitions:
         partitions = _rerouted(partitions, made, tell)
     building = data.with_name(f"{data.name}.restoring")
     _remove_tree(building)
-    _write(building, made, partitions, taken_ms, tell)
+    is_rerouted = made.partitions != old.partitions
+    _write(building, made, partitions, partial(_cold, made, cold, is_rerouted), taken_ms, tell)
     profiles = sum(partition.status().profiles for partition in partitions.values())
     return Restored(made, profiles, total, _put_in_place(building, data))
 
@@ -100,14 +104,18 @@ def verify_source(source: str) -> tuple[int, int, int, list[str]]:
     return snapshots, files, size, problems
 
 
-def _loaded(source: str, cluster: ClusterFile, wanted: Wanted, tell: Tell) -> dict[PartitionId, Partition]:
-    found = dict[PartitionId, Partition]()
+def _loaded(
+    source: str, cluster: ClusterFile, wanted: Wanted, tell: Tell
+) -> tuple[dict[PartitionId, Partition], list[OldPartition]]:
+    found, cold = dict[PartitionId, Partition](), list[OldPartition]()
     for shard in range(cluster.shards):
         tell(f"shard {shard}: reading")
         numbers = [number for number in cluster.partitions_of_shard(shard) if _is_wanted(wanted, number)]
         if numbers:
-            found.update(_loaded_shard(source, cluster, shard, numbers, wanted.until_ms, tell))
-    return found
+            partitions, own = _loaded_shard(source, cluster, shard, numbers, wanted.until_ms, tell)
+            found.update(partitions)
+            cold += own
+    return found, cold
 
 
 def _is_wanted(wanted: Wanted, partition: int) -> bool:
@@ -116,22 +124,27 @@ def _is_wanted(wanted: Wanted, partition: int) -> bool:
 
 def _loaded_shard(
     source: str, cluster: ClusterFile, shard: int, numbers: list[int], until_ms: int | None, tell: Tell
-) -> dict[PartitionId, Partition]:
-    """The partitions from the newest usable snapshot that is not too new, and the log behind it where there is one."""
+) -> tuple[dict[PartitionId, Partition], list[OldPartition]]:
+    """The partitions from the newest usable snapshot that is not too new, and the log behind it where there is one;
+    and where their cold rows lie.
+    """
     log = None if "://" in source else log_path(Path(source).expanduser() / f"shard-{shard}")
     place = source_place(source, shard)
     partitions, snapshot = _newest(place, cluster, numbers, until_ms, tell)
-    if log is not None and log.exists():
+    log = log if log is not None and log.exists() else None
+    if log is not None:
         _replay(log, partitions, until_ms, has_snapshot=snapshot is not None)
     elif snapshot is None:
         raise NothingToRestore(source, shard, until_ms is not None)
-    tell(f"shard {shard}: snapshot {snapshot or 'none'}{', and the log behind it' if log is not None else ''}")
-    return partitions
+    number = snapshot.number if snapshot is not None else "none"
+    tell(f"shard {shard}: snapshot {number}{', and the log behind it' if log is not None else ''}")
+    cold = [OldPartition(number, place, snapshot, log, each.sequence) for number, each in partitions.items()]
+    return partitions, cold
 
 
 def _newest(
     place: SnapshotPlace, cluster: ClusterFile, numbers: list[int], until_ms: int | None, tell: Tell
-) -> tuple[dict[PartitionId, Partition], int | None]:
+) -> tuple[dict[PartitionId, Partition], Manifest | None]:
     for number in snapshot_numbers(place):
         partitions = _empty(numbers, cluster)
         try:
@@ -143,7 +156,7 @@ def _newest(
         except SnapshotDamaged as error:
             tell(f"{error}; trying an older one")
             continue
-        return partitions, number
+        return partitions, manifest
     return _empty(numbers, cluster), None
 
 
@@ -192,8 +205,19 @@ def _rerouted(
     return made
 
 
+def _cold(cluster: ClusterFile, old: list[OldPartition], is_rerouted: bool, own: frozenset[PartitionId]) -> DealtOut:
+    """The cold rows of some new partitions."""
+    route = partial(partitions_of, key=cluster.hash_key, partition_count=cluster.partitions) if is_rerouted else None
+    return DealtOut(old, own, route)
+
+
 def _write(
-    directory: Path, cluster: ClusterFile, partitions: dict[PartitionId, Partition], taken_ms: int, tell: Tell
+    directory: Path,
+    cluster: ClusterFile,
+    partitions: dict[PartitionId, Partition],
+    cold_of: Callable[[frozenset[PartitionId]], DealtOut],
+    taken_ms: int,
+    tell: Tell,
 ) -> None:
     """A data directory with a snapshot of each shard, the file that makes it one last."""
     files = OsFiles()
@@ -206,7 +230,9 @@ def _write(
         begin_after_snapshot(log_path(path), files)
         own = [PartitionId(number) for number in cluster.partitions_of_shard(shard)]
         held = {number: partitions.get(number) or Partition(number, cluster.hash_key) for number in own}
-        ShardSnapshots(LocalPlace(snapshots_path(path), files), cluster.cluster).take(held, taken_ms)
+        snapshots = ShardSnapshots(LocalPlace(snapshots_path(path), files), cluster.cluster)
+        for problem in snapshots.take(held, taken_ms, cold_of(frozenset(own)).read).problems:
+            tell(f"cold columns: {problem}")
         files.sync_directory(path)
     files.sync_directory(directory)
     write_durably(directory / CLUSTER_NAME, msgspec.json.encode(cluster), files)

@@ -86,6 +86,8 @@ class Snapshots:
         )
 
     def _told(self, taken: Taken, segments_removed: int, milliseconds: float) -> admin_pb2.ShardSnapshot:
+        for problem in taken.problems:
+            _LOG.error("snapshot %d goes without some cold columns: %s", taken.number, problem)
         _LOG.info("snapshot %d: %d bytes in %d files", taken.number, taken.bytes_written, taken.files_written)
         return admin_pb2.ShardSnapshot(
             shard=self._store.identity.shard,

@@ -67,6 +67,7 @@ SNAPSHOTS_KEPT: Final = 2
 SNAPSHOT_FILE_CELLS_MAX: Final = 1 << 24  # rows x columns of one file: what writing one may cost in memory, x 9 bytes
 SNAPSHOT_ROW_GROUP_ROWS: Final = 1 << 20
 SNAPSHOT_SMALL_FILE_ROWS: Final = 1 << 16
+COLD_FILE_ROWS: Final = 1 << 18  # about 70 bytes each in memory while a file is written, for each partition of a shard
 SNAPSHOT_SMALL_FILES_MAX: Final = 8  # per partition and kind; more are written anew as one
 
 # Message ids remembered per partition: two generations of this many, or of this time where fewer come.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import pyarrow as pa
 
 from cdp_store.arena import HashKey
 from cdp_store.controls import (
@@ -35,6 +38,8 @@ from cdp_store.partition import Partition, Rejection
 from cdp_store.records import RecordBatch, encode_batch
 from cdp_store.seams import Files
 from cdp_store.shard_directory import ShardIdentity, check_identity, lock_directory, log_path, snapshots_path
+from cdp_store.snapshot.cold.logged import logged_rows
+from cdp_store.snapshot.cold.reading import cold_rows
 from cdp_store.snapshot.keeper import ShardSnapshots, Taken, Verification
 from cdp_store.snapshot.places import LocalPlace
 
@@ -110,6 +115,7 @@ class Store:
         log_path(directory).mkdir(exist_ok=True)
         snapshots_path(directory).mkdir(exist_ok=True)
         files.sync_directory(directory)
+        self._logged = partial(logged_rows, log_path(directory))
         self._log = LocalLog(log_path(directory), files, LOG_SEGMENT_BYTES, sync_mode)
         self.snapshot_place = LocalPlace(snapshots_path(directory), files)
         self._snapshots = ShardSnapshots(self.snapshot_place, identity.cluster)
@@ -131,7 +137,7 @@ class Store:
 
         Raises SnapshotFailed when it could not be written, FilesNotRemoved when what it replaces cannot go.
         """
-        taken = self._snapshots.take(self.partitions, taken_ms)
+        taken = self._snapshots.take(self.partitions, taken_ms, self._logged)
         return taken, self._trim(taken)
 
     def start_log_anew(self) -> None:
@@ -149,13 +155,21 @@ class Store:
         SnapshotFailed or SnapshotDamaged when the snapshot is not good (then nothing is removed), FilesNotRemoved when
         what it replaces cannot go.
         """
-        taken = self._snapshots.take(self.partitions, taken_ms, alone=True)
+        taken = self._snapshots.take(self.partitions, taken_ms, self._logged, alone=True)
         removed = self._trim(taken)
         return PurgedFiles(taken, removed, tuple(self._log.quarantined()))
 
     def verify_snapshots(self) -> Verification:
         """Read every file of the snapshots, loading nothing; not beside `snapshot`."""
         return self._snapshots.verify()
+
+    def cold_rows(self, partition: PartitionId, identifier: bytes) -> pa.Table:
+        """All that came in under an encoded identifier, with cold columns (cold.tables.SCHEMA), in order of arrival.
+
+        Reads files, beside everything else; SnapshotDamaged when one of them is not what it should be.
+        """
+        held = self.partitions[partition]
+        return cold_rows(self._snapshots, self.snapshot_place, log_path(self._directory), held, identifier)
 
     def commit(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Log a group with one sync, then apply it; outcomes in the order of the deliveries.

@@ -86,6 +86,25 @@ def encode_record(
     return header[:4] + struct.pack("<I", crc) + covered + payload
 
 
+class RecordHeader(NamedTuple):
+    """What the first bytes of a record say, unchecked but for being possible at all."""
+
+    length: int  # of the payload
+    partition: PartitionId
+    kind: int
+    sequence: SequenceNumber
+
+
+def decode_header(data: bytes, version: int = VERSION) -> RecordHeader | None:
+    """The header that `data` begins with, or None when it cannot be one; the checksum is not looked at."""
+    if len(data) < RECORD_HEADER_BYTES:
+        return None
+    length, _, partition, kind, mark, _, sequence = _RECORD_HEADER.unpack_from(data)
+    if mark != _MARKS[version] or not 0 < kind < _KINDS_MAX or length > LOG_RECORD_BYTES_MAX:
+        return None
+    return RecordHeader(length, PartitionId(partition), kind, SequenceNumber(sequence))
+
+
 def decode_record(data: bytes, offset: int, version: int = VERSION) -> LogRecord | None:
     """The record at `offset`, or None when it is bad (FORMAT.md)."""
     if offset + RECORD_HEADER_BYTES > len(data):

@@ -9,6 +9,7 @@ from cdp_store.errors import SnapshotDamaged
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import SNAPSHOTS_KEPT
 from cdp_store.partition import Partition
+from cdp_store.snapshot.cold.logged import ColdReader
 from cdp_store.snapshot.manifest import SUFFIX, Manifest, encode_manifest, manifest_name
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import PartitionReader, check_file, read_manifest, snapshot_numbers
@@ -28,6 +29,7 @@ class Taken:
     bytes_shared: int
     needed: Mapping[PartitionId, SequenceNumber]
     snapshots_removed: int
+    problems: tuple[str, ...] = ()  # cold columns that could not be read: the snapshot goes without them
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class ShardSnapshots:
         self._place = place
         self._writer = SnapshotWriter(place, cluster)
         self._next = 1
+        self.newest: Manifest | None = None  # which was taken or loaded; its files stay until two more are taken
 
     def load(self, make: Callable[[], dict[PartitionId, Partition]]) -> Loaded:
         """Fill partitions from the newest snapshot that is whole."""
@@ -83,23 +86,37 @@ class ShardSnapshots:
                 manifest = read_manifest(self._place, number_found)
                 partitions = make()
                 fill(partitions, self._place, manifest)
+                self._check_own_cold(manifest, [each for each in numbers if each < number_found])
             except SnapshotDamaged as error:
                 problems.append(str(error))
                 continue
             self._writer.adopt(manifest, {number: partition.export() for number, partition in partitions.items()})
+            self.newest = manifest
             return Loaded(partitions, number_found, tuple(problems))
         return Loaded(make(), None, tuple(problems))
 
-    def take(self, partitions: Partitions, taken_ms: int, *, alone: bool = False) -> Taken:
+    def _check_own_cold(self, manifest: Manifest, older: list[int]) -> None:
+        """Check the cold files that the next older snapshot is without: it and the log behind it could stand in."""
+        if not older:
+            return
+        try:
+            spared = read_manifest(self._place, older[0]).files
+        except SnapshotDamaged:
+            return
+        for name in (name for entry in manifest.partitions for name in entry.cold if name not in spared):
+            check_file(self._place, name, manifest.files[name])
+
+    def take(self, partitions: Partitions, taken_ms: int, read_cold: ColdReader, *, alone: bool = False) -> Taken:
         """Write and publish a snapshot, and remove what is older than the two newest; `alone`: all other snapshots.
 
         Before it removes all others the new one is read back, and SnapshotDamaged is raised unless it is whole.
         """
         captures = [(number, partition.export) for number, partition in partitions.items()]
-        written = self._writer.write(self._next, taken_ms, captures)
+        written = self._writer.write(self._next, taken_ms, captures, read_cold)
         manifest = written.manifest
         self._place.publish(manifest_name(self._next), encode_manifest(manifest))
         self._writer.finish()
+        self.newest = manifest
         self._next += 1
         if alone:
             for name, entry in manifest.files.items():
@@ -116,6 +133,7 @@ class ShardSnapshots:
             total - written.bytes_written,
             positions(oldest) if oldest is not None else {},
             before - len(kept),
+            written.problems,
         )
 
     def verify(self) -> Verification:

@@ -9,7 +9,7 @@ import msgspec
 
 from cdp_store.errors import SnapshotDamaged, SnapshotUnsupported
 
-VERSION: Final = 1
+VERSION: Final = 2
 SUFFIX: Final = ".json"
 _PREFIX: Final = "snapshot-"
 
@@ -74,6 +74,8 @@ class PartitionEntry(msgspec.Struct, frozen=True):
     batches: str
     retention_days: dict[str, int]
     summaries: dict[int, SummaryEntry]
+    cold: tuple[str, ...] = ()  # whole files, in order of arrival
+    cold_sequence: int = 0  # they hold what the log held up to here
 
 
 class Manifest(msgspec.Struct, frozen=True):

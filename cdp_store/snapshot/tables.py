@@ -27,6 +27,8 @@ _INSTANTS: Final = ("DELTA_BINARY_PACKED", "none")
 _STREAMS: Final = ("BYTE_STREAM_SPLIT", "zstd")
 _BYTES: Final = ("DELTA_LENGTH_BYTE_ARRAY", "zstd")
 _DICTIONARY: Final = (None, "none")
+_CODES: Final = (None, "zstd")
+_DICTIONARY_BYTES_MAX: Final = 1 << 26  # far beyond what one file can need: a column of few texts stays one
 _RANDOM: Final = ("PLAIN", "none")
 _DECIMAL: Final = {b"decimal": b"1"}  # marks a float column of few digits, which repeats values
 
@@ -215,6 +217,7 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
         sink,
         row_group_size=SNAPSHOT_ROW_GROUP_ROWS,
         use_dictionary=dictionaries,
+        dictionary_pagesize_limit=_DICTIONARY_BYTES_MAX,
         column_encoding=encodings,
         compression=codecs,
         compression_level={name: 1 for name, codec in codecs.items() if codec == "zstd"},
@@ -225,6 +228,8 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
 def _encoding(field: pa.Field) -> tuple[str | None, str]:
     if pa.types.is_timestamp(field.type):
         return _INSTANTS
+    if pa.types.is_dictionary(field.type):
+        return _CODES
     if pa.types.is_uint64(field.type):
         return _RANDOM
     if pa.types.is_floating(field.type):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import google_crc32c
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -20,7 +21,7 @@ from cdp_store.dictionary import scope_key
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import LAYOUT, Chunks
 from cdp_store.events.retained import Summary
-from cdp_store.ids import PartitionId
+from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     SNAPSHOT_FILE_CELLS_MAX,
     SNAPSHOT_SMALL_FILE_ROWS,
@@ -28,6 +29,8 @@ from cdp_store.limits import (
 )
 from cdp_store.partition import PartitionExport
 from cdp_store.snapshot import tables
+from cdp_store.snapshot.cold.files import ColdFiles
+from cdp_store.snapshot.cold.logged import ColdReader
 from cdp_store.snapshot.manifest import (
     ChunkEntry,
     Extent,
@@ -65,6 +68,7 @@ class Written:
     manifest: Manifest
     files_written: int
     bytes_written: int
+    problems: tuple[str, ...]
 
 
 class SnapshotWriter:
@@ -86,7 +90,11 @@ class SnapshotWriter:
             self._known[PartitionId(entry.partition)] = known
 
     def write(
-        self, number: int, taken_ms: int, partitions: Iterable[tuple[PartitionId, Callable[[], PartitionExport]]]
+        self,
+        number: int,
+        taken_ms: int,
+        partitions: Iterable[tuple[PartitionId, Callable[[], PartitionExport]]],
+        read_cold: ColdReader,
     ) -> Written:
         """Write all files of snapshot `number`, durably; `finish` makes later snapshots share them.
 
@@ -102,12 +110,32 @@ class SnapshotWriter:
             known[partition] = pending.write()
             entries.append(pending.entry())
             files.partition_done()
+        entries, problems = self._with_cold(files, entries, read_cold)
+        for entry in entries:
+            known[PartitionId(entry.partition)].entry = entry
         self._place.settle()
         used = {name for entry in entries for name in files_of(entry)}
         kept = {name: entry for name, entry in {**self._files, **files.entries}.items() if name in used}
         manifest = Manifest(number, self._cluster, taken_ms, tuple(entries), kept)
         self._pending = (known, kept)
-        return Written(manifest, len(files.entries), sum(entry.bytes for entry in files.entries.values()))
+        size = sum(entry.bytes for entry in files.entries.values())
+        return Written(manifest, len(files.entries), size, problems)
+
+    def _with_cold(
+        self, files: _NewFiles, entries: Iterable[PartitionEntry], read: ColdReader
+    ) -> tuple[list[PartitionEntry], tuple[str, ...]]:
+        """The entries with their cold files: what came since those of the last snapshot is written."""
+        before = {number: known.entry for number, known in self._known.items() if known.entry is not None}
+        end = {PartitionId(entry.partition): SequenceNumber(entry.sequence) for entry in entries}
+        start = {number: SequenceNumber(entry.cold_sequence) for number, entry in before.items()}
+        cold = ColdFiles(files.add, self._place, {**self._files, **files.entries})
+        with read(start, end) as source:
+            written = cold.write(source, {number: before[number].cold if number in before else () for number in end})
+            problems = (*source.problems, *cold.problems)
+        return [
+            msgspec.structs.replace(entry, cold=written[PartitionId(entry.partition)], cold_sequence=entry.sequence)
+            for entry in entries
+        ], problems
 
     def finish(self) -> None:
         """The last written snapshot was published: from now on share its files."""
@@ -118,6 +146,7 @@ def files_of(entry: PartitionEntry) -> Iterator[str]:
     """Names of all files a partition's entry refers to, some more than once."""
     yield entry.created
     yield entry.batches
+    yield from entry.cold
     yield from (each.file for each in entry.identifiers)
     yield from (each.file for each in entry.ids)
     yield from (each.file for each in entry.summaries.values())

@@ -1,0 +1,154 @@
+"""Logged batches as a table of cold columns, a row per record in order of arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+import pyarrow as pa
+
+from cdp_store.arrays import I64, U8, U16, U32, Bools
+from cdp_store.errors import BatchMalformed
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.records import ATTRIBUTES
+
+_INSTANT: Final = pa.timestamp("ms", tz="UTC")
+_TEXT: Final = pa.dictionary(pa.int32(), pa.string())
+SCHEMA: Final = pa.schema(
+    [
+        ("sequence", pa.int64()),
+        ("partition", pa.uint16()),
+        ("received", _INSTANT),
+        ("time", _INSTANT),
+        ("name", _TEXT),
+        ("identifier", _TEXT),
+        ("message_id", pa.large_string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedBatch:
+    """The cold part of a logged batch, as its bytes: read without looking at properties."""
+
+    sequence: SequenceNumber
+    received_ms: int
+    names: list[str]
+    record_names: bytes
+    record_times: bytes
+    record_identities: bytes
+    identities: tuple[bytes, bytes]  # offsets, data
+    message_ids: tuple[bytes, bytes]
+
+    def __len__(self) -> int:
+        return len(self.record_times) // 8
+
+    @staticmethod
+    def decode(sequence: SequenceNumber, payload: bytes) -> LoggedBatch:
+        """The cold part behind a payload of kind BATCH, which was checked before it was logged."""
+        try:
+            packed = msgpack.unpackb(payload, raw=False, max_bin_len=1 << 30)
+            fields: list[Any] = [packed[name] for name in LoggedBatch.__slots__ if name != "sequence"]
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            raise BatchMalformed(f"{type(error).__name__}: {error}") from error
+        return LoggedBatch(sequence, *fields)
+
+
+def table_of(partition: PartitionId, batches: Sequence[LoggedBatch]) -> pa.Table:
+    """The records of batches, in order."""
+    counts: I64 = np.array([len(batch) for batch in batches], np.int64)
+    sequences: I64 = np.array([batch.sequence for batch in batches], np.int64)
+    received: I64 = np.array([batch.received_ms for batch in batches], np.int64)
+    times: I64 = np.frombuffer(b"".join([batch.record_times for batch in batches]), np.int64)
+    columns = [
+        pa.array(np.repeat(sequences, counts)),
+        pa.array(np.full(times.shape[0], partition, np.uint16)),
+        pa.array(np.repeat(received, counts)).cast(_INSTANT),
+        pa.array(times).cast(_INSTANT),
+        _names(batches, counts),
+        _identifiers(batches, counts),
+        _message_ids(batches),
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables one behind the other, in one piece."""
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+
+
+def chosen(table: pa.Table, keep: Bools) -> pa.Table:
+    """The rows to keep; texts that only others have are not in its dictionaries any more."""
+    rows = table.filter(pa.array(keep))
+    for place, name in enumerate(rows.schema.names):
+        if pa.types.is_dictionary(rows.schema.field(place).type):
+            texts, codes = encoded_text(rows, name)
+            used, places = np.unique(codes[codes >= 0], return_inverse=True)
+            numbers: I64 = np.zeros(codes.shape[0], np.int64)
+            numbers[codes >= 0] = places
+            column = pa.array(numbers.astype(np.int32), mask=codes < 0)
+            encoded = pa.DictionaryArray.from_arrays(column, texts.take(pa.array(used)))
+            rows = rows.set_column(place, rows.schema.field(place), encoded)
+    return rows
+
+
+def encoded_text(table: pa.Table, name: str) -> tuple[pa.Array, I64]:
+    """(distinct texts, the number of each row's text among them i64[n] or -1) of a dictionary column."""
+    column = table.column(name)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries().combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], _TEXT)
+    codes: I64 = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return column.dictionary, codes
+
+
+def _names(batches: Sequence[LoggedBatch], counts: I64) -> pa.Array:
+    numbers: U16 = np.frombuffer(b"".join([batch.record_names for batch in batches]), np.uint16)
+    texts = pa.array([name for batch in batches for name in batch.names], pa.string()).dictionary_encode()
+    bases = _bases([len(batch.names) for batch in batches])
+    none: Bools = numbers == ATTRIBUTES
+    places = np.where(none, 0, numbers) + np.repeat(bases, counts)
+    if not len(texts):
+        return pa.nulls(numbers.shape[0], _TEXT)
+    codes = texts.indices.to_numpy()[np.minimum(places, len(texts) - 1)]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=none), texts.dictionary)
+
+
+def _identifiers(batches: Sequence[LoggedBatch], counts: I64) -> pa.Array:
+    owners: U32 = np.frombuffer(b"".join([batch.record_identities for batch in batches]), np.uint32)
+    offsets, data = _strings([batch.identities for batch in batches])
+    texts = _large_strings(offsets, data, None).dictionary_encode()
+    bases = _bases([len(batch.identities[0]) // 4 - 1 for batch in batches])
+    codes = texts.indices.to_numpy()[owners + np.repeat(bases, counts)]
+    return pa.DictionaryArray.from_arrays(pa.array(codes), texts.dictionary.cast(pa.string()))
+
+
+def _message_ids(batches: Sequence[LoggedBatch]) -> pa.Array:
+    offsets, data = _strings([batch.message_ids for batch in batches])
+    return _large_strings(offsets, data, np.diff(offsets) > 0)
+
+
+def _bases(sizes: Sequence[int]) -> I64:
+    ends: I64 = np.cumsum(np.array(sizes, np.int64))
+    return ends - np.array(sizes, np.int64)
+
+
+def _strings(tables: Sequence[tuple[bytes, bytes]]) -> tuple[I64, U8]:
+    """(offsets i64[n + 1], bytes) of all strings of tables of our form, u32 offsets from 0 each."""
+    every: U32 = np.frombuffer(b"".join([offsets for offsets, _ in tables]), np.uint32)
+    firsts = _bases([len(offsets) // 4 for offsets, _ in tables])
+    # Between two tables the difference is no size of a string.
+    sizes = np.delete(np.diff(every), firsts[1:] - 1).astype(np.int64)
+    offsets: I64 = np.append(0, np.cumsum(sizes))
+    return offsets, np.frombuffer(b"".join([data for _, data in tables]), np.uint8)
+
+
+def _large_strings(offsets: I64, data: U8, given: Bools | None) -> pa.Array:
+    valid = None if given is None or given.all() else pa.py_buffer(np.packbits(given, bitorder="little"))
+    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_string(), offsets.shape[0] - 1, buffers)
