@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from cdp.v1 import admin_pb2, query_pb2, shard_pb2
 
 from cdp_router.deadline import Deadline
-from cdp_router.errors import RequestInvalid
+from cdp_router.identifying import named
 from cdp_router.partitioning import partitions_of
 from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
 from cdp_router.topology import ClusterFile
-from cdp_store.ids import USER_ID, encode_identifier
+from cdp_store.ids import encode_identifier
 from cdp_store.records import Strings
 
 
@@ -20,10 +20,7 @@ async def erase_profile(
     request: admin_pb2.EraseProfileRequest, cluster: ClusterFile, shards: Sequence[ShardClient], deadline: Deadline
 ) -> admin_pb2.EraseProfileResponse:
     """Have the shard that holds a profile forget it; ShardUnavailable when that cannot be reached."""
-    kind = request.WhichOneof("identifier")
-    if kind is None:
-        raise RequestInvalid("identifier", "user_id or anonymous_id must be given")
-    value = request.user_id if kind == USER_ID else request.anonymous_id
+    kind, value = named(request)
     encoded = Strings.of([encode_identifier(kind, value)])
     partition = int(partitions_of(encoded, cluster.hash_key, cluster.partitions)[0])
     shard = cluster.shard_of_partition(partition)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
 from typing import Any
 
 from cdp.v1 import query_pb2
 
+from cdp_router.timelines import Page, read_page
 from cdp_router.wire.values import to_timestamp, to_value
 from cdp_store.arrays import I64
 from cdp_store.dictionary import scope_of
@@ -19,19 +19,19 @@ from cdp_store.values import TEXT_KINDS, Kind, Value, decode_value
 from cdp_store.view import PartitionView
 
 
-def read_profile(partition: Partition, identifier: bytes, events_max: int) -> query_pb2.GetProfileResponse | None:
-    """The profile behind an encoded identifier with its latest events, or None."""
+def read_profile(partition: Partition, identifier: bytes, page: Page) -> query_pb2.GetProfileResponse | None:
+    """The profile behind an encoded identifier with a page of its events, or None."""
     view, [row] = partition.locate([identifier])
     if row is None:
         return None
     kind, value = decode_identifier(identifier)
     created = view.times.created_ms_of(row)
-    timeline, total = _timeline(view, row, events_max)
+    timeline, total = read_page(view, row, page)
     return query_pb2.GetProfileResponse(
         identifiers=[query_pb2.Identifier(kind=kind, value=value)],
         created=to_timestamp(created),
         attributes={name: to_value(value) for name, value in _attributes(view, row)},
-        events=timeline,
+        events=[event_message(view, each.time_ms, each.name, each.chunk, each.index) for each in timeline],
         event_count=total,
         partition=partition.partition,
     )
@@ -46,18 +46,6 @@ def _attributes(view: PartitionView, row: int) -> Iterator[tuple[str, Value]]:
         value = _value(view, attribute, kind, raw, is_attribute=True)
         if value is not None:
             yield name, value
-
-
-def _timeline(view: PartitionView, row: int, events_max: int) -> tuple[list[query_pb2.ProfileEvent], int]:
-    found = list[tuple[int, int, str, EventChunk, int]]()
-    for name, number in view.schema.events.items():
-        for chunk in view.event_chunks(number):
-            where = chunk.events_of_row(row)
-            for index in range(where.start, where.stop):
-                found.append((chunk.base_ms + int(chunk.times[index]), len(found), name, chunk, index))
-    latest = heapq.nlargest(events_max, found, key=lambda entry: entry[:2])
-    events = [event_message(view, at, name, chunk, index) for at, _, name, chunk, index in latest]
-    return events, len(found)
 
 
 def attribute_value(view: PartitionView, attribute: int, kind: Kind, raw: int) -> Value | None:

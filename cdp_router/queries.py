@@ -15,6 +15,7 @@ from cdp_query.cql import read_cql
 from cdp_query.language.suggest import nearest
 from cdp_query.named import Inliner, Lookup, nothing_named
 from cdp_query.partial import merge_all
+from cdp_router import identifying
 from cdp_router.answers import Answering, answer
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ProfileNotFound, RequestInvalid
@@ -34,7 +35,7 @@ from cdp_router.wire.partials import from_evaluation, from_names
 from cdp_router.wire.questions import from_question, to_question
 from cdp_router.wire.segments import from_segment, to_segment
 from cdp_router.wire.values import from_timestamp
-from cdp_store.ids import USER_ID, encode_identifier
+from cdp_store.ids import encode_identifier
 from cdp_store.records import Strings
 from cdp_store.seams import Clock
 from cdp_store.values import to_ms
@@ -116,17 +117,19 @@ class Queries:
 
     async def profile(self, request: query_pb2.GetProfileRequest, deadline: Deadline) -> query_pb2.GetProfileResponse:
         """One profile by identifier."""
-        identifier, partition = self._located(request)
+        identifier, partition = self.located(request)
         events_max = request.events_max or PROFILE_EVENTS_DEFAULT
         if events_max > PROFILE_EVENTS_MAX:
             raise RequestInvalid("events_max", f"at most {PROFILE_EVENTS_MAX}")
-        shard = self._cluster.shard_of_partition(partition)
-        message = shard_pb2.ReadProfileRequest(
-            cluster=self._cluster.cluster,
-            partition=partition,
-            identifier=identifier,
-            events_max=events_max,
-        )
+        wanted = shard_pb2.ReadProfileRequest(identifier=identifier, partition=partition, events_max=events_max)
+        return await self.read_profile(wanted, deadline)
+
+    async def read_profile(
+        self, message: shard_pb2.ReadProfileRequest, deadline: Deadline
+    ) -> query_pb2.GetProfileResponse:
+        """One profile, with the events that are wanted; ProfileNotFound where there is none."""
+        message.cluster, identifier = self._cluster.cluster, message.identifier
+        shard = self._cluster.shard_of_partition(message.partition)
         gathered = await scatter({shard: self._shards[shard]}, lambda _, client: client.read_profile(message, deadline))
         response = gathered.complete(self._cluster, self._shards)[shard]
         if not response.found:
@@ -138,7 +141,7 @@ class Queries:
     ) -> proof_pb2.ExplainUserResponse:
         """Why one user is in a segment, or is not."""
         context = self._context(request)
-        identifier, partition = self._located(request)
+        identifier, partition = self.located(request)
         segment = pipeline.segment_of(Inliner(self._lookup).question(_segment_asked(request)))
         pipeline.check(segment, context)
         shard = self._cluster.shard_of_partition(partition)
@@ -157,14 +160,9 @@ class Queries:
             raise ProfileNotFound(identifier.kind, identifier.value)
         return response.proof
 
-    def _located(
-        self, request: query_pb2.GetProfileRequest | proof_pb2.ExplainUserRequest
-    ) -> tuple[query_pb2.Identifier, int]:
-        """The identifier a request names, and its partition."""
-        kind = request.WhichOneof("identifier")
-        if kind is None:
-            raise RequestInvalid("identifier", "user_id or anonymous_id must be given")
-        value = request.user_id if kind == USER_ID else request.anonymous_id
+    def located(self, request: identifying.Named, path: str = "") -> tuple[query_pb2.Identifier, int]:
+        """The identifier a request names, and its partition; `path` leads to where it stands in the request."""
+        kind, value = identifying.named(request, path)
         encoded = Strings.of([encode_identifier(kind, value)])
         partition = int(partitions_of(encoded, self._cluster.hash_key, self._cluster.partitions)[0])
         return query_pb2.Identifier(kind=kind, value=value), partition

@@ -27,6 +27,7 @@ from cdp_router.proofs import to_response
 from cdp_router.shard_commits import Commits
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.shard_upkeep import Upkeep
+from cdp_router.timelines import Page
 from cdp_router.wire.partials import to_evaluation, to_names
 from cdp_router.wire.questions import from_question
 from cdp_router.wire.retention import latest, listed
@@ -100,7 +101,8 @@ class ShardServer:
         self._check_cluster(request.cluster)
         partition = self._partition(request.partition)
         identifier = _encoded(request.identifier)
-        profile = await self._in_query_thread(lambda: read_profile(partition, identifier, request.events_max))
+        page = Page(request.events_max, set(request.event_names), *_given(request))
+        profile = await self._in_query_thread(lambda: read_profile(partition, identifier, page))
         return shard_pb2.ReadProfileResponse(found=profile is not None, profile=profile)
 
     async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:
@@ -224,6 +226,11 @@ class ShardServer:
         own = self._store.identity.cluster
         if cluster != own:
             raise WrongCluster(cluster, own)
+
+
+def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:
+    """Up to where pages before this one went: (time, events of that time)."""
+    return (request.after.time_ms, request.after.given) if request.HasField("after") else (None, 0)
 
 
 def _encoded(identifier: query_pb2.Identifier) -> bytes:

@@ -6,10 +6,12 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Final
 
 from cdp.v1 import admin_pb2, shard_pb2
 
 from cdp_router.deadline import monotonic_ms
+from cdp_router.errors import RequestInvalid
 from cdp_store.errors import StoreError
 from cdp_store.seams import Clock
 from cdp_store.snapshot.keeper import Taken, copy_snapshot
@@ -17,6 +19,7 @@ from cdp_store.snapshot.places import place_at
 from cdp_store.store import Store
 
 _LOG = logging.getLogger(__name__)
+_DESTINATION_BYTES_MAX: Final = 4096  # the longest path a system takes
 
 
 class Snapshots:
@@ -28,6 +31,7 @@ class Snapshots:
 
     async def take(self, destination: str = "") -> admin_pb2.ShardSnapshot:
         """Write a snapshot, and copy it if a destination is given."""
+        check_destination(destination)
         work = partial(self._take, destination)
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -99,3 +103,10 @@ class Snapshots:
             log_segments_removed=segments_removed,
             milliseconds=milliseconds,
         )
+
+
+def check_destination(destination: str) -> None:
+    """Raise RequestInvalid for what is no path and no URI."""
+    if len(destination.encode()) > _DESTINATION_BYTES_MAX or not destination.isprintable():
+        problem = f"must be a path or a URI of at most {_DESTINATION_BYTES_MAX} bytes of printable text"
+        raise RequestInvalid("destination", problem)

@@ -16,6 +16,8 @@ from cdp.v1 import (
     ingest_pb2_grpc,
     named_segment_pb2,
     named_segment_pb2_grpc,
+    profile_pb2,
+    profile_pb2_grpc,
     proof_pb2,
     proof_pb2_grpc,
     query_pb2,
@@ -29,6 +31,7 @@ from cdp_router.process.shard import EXIT_REFUSED
 from cdp_router.queries import Queries
 from cdp_router.services.admin import AdminService
 from cdp_router.services.ingest import IngestService
+from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
 from cdp_router.services.segments import SegmentService
@@ -51,6 +54,7 @@ async def _serve(directory: ClusterDirectory, shard_addresses: list[str], addres
             ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
             query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name,
             proof_pb2.DESCRIPTOR.services_by_name["ProofService"].full_name,
+            profile_pb2.DESCRIPTOR.services_by_name["ProfileService"].full_name,
             named_segment_pb2.DESCRIPTOR.services_by_name["SegmentService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
         ]
@@ -60,6 +64,7 @@ async def _serve(directory: ClusterDirectory, shard_addresses: list[str], addres
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
         queries = Queries(cluster, shards, clock, segments.lookup)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries), serving.server)
+        profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), serving.server)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), serving.server)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(cluster, shards), serving.server)

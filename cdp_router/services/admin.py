@@ -16,6 +16,7 @@ from cdp_router.limits import LONG_SECONDS_MAX, QUERY_SECONDS_DEFAULT
 from cdp_router.retention import get_retention, set_retention
 from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
+from cdp_router.shard_snapshots import check_destination
 from cdp_router.status import Context
 from cdp_router.topology import CLUSTER_NAME, ClusterFile
 from cdp_router.wire.partials import from_names
@@ -107,6 +108,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.CreateSnapshotRequest, context: Context
     ) -> admin_pb2.CreateSnapshotResponse:
         """Have every shard write a snapshot."""
+        check_destination(request.destination)
         order = shard_pb2.TakeSnapshotRequest(destination=request.destination)
         gathered = await scatter(self._numbered(), lambda _, shard: shard.take_snapshot(order, _long(context)))
         answers = gathered.complete(self._cluster, self._shards).values()

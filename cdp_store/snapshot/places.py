@@ -77,7 +77,10 @@ class LocalPlace:
             raise SnapshotDamaged(str(self._directory / name), str(error)) from error
 
     def names(self) -> list[str]:
-        return sorted(path.name for path in self._directory.iterdir()) if self._directory.exists() else []
+        try:
+            return sorted(path.name for path in self._directory.iterdir()) if self._directory.exists() else []
+        except OSError as error:
+            raise SnapshotFailed(str(self._directory), str(error)) from error
 
     def remove(self, name: str) -> None:
         try:
@@ -89,7 +92,10 @@ class LocalPlace:
 def place_at(where: str, folder: str = "") -> SnapshotPlace:
     """The place a path or URI names, or a folder below it."""
     if "://" not in where:
-        directory = Path(where).expanduser() / folder
+        try:
+            directory = Path(where).expanduser() / folder
+        except RuntimeError as error:  # the home of somebody there is not
+            raise SnapshotFailed(where, str(error)) from error
         return LocalPlace(directory, OsFiles())
     try:
         filesystem, path = pyarrow.fs.FileSystem.from_uri(where)

@@ -35,6 +35,7 @@ from tests.router.encodings import Sent, arrow_batch, arrow_table, fresh_batch_i
 SERVICES = (
     "cdp.v1.IngestService",
     "cdp.v1.QueryService",
+    "cdp.v1.ProfileService",
     "cdp.v1.ProofService",
     "cdp.v1.SegmentService",
     "cdp.v1.AdminService",

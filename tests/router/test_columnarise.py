@@ -24,6 +24,7 @@ from cdp_router.columnarise import Columnarised, columnarise
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
 from cdp_router.profile_reading import read_profile
+from cdp_router.timelines import Page
 from cdp_router.wire.values import from_value
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.partition import Partition
@@ -67,7 +68,7 @@ def _state(batch: RecordBatch, *, sealed: bool = False) -> State:
         partition.maintain(0)
     found: State = {}
     for number in range(len(batch.identities)):
-        profile = read_profile(partition, batch.identities[number], 10_000)
+        profile = read_profile(partition, batch.identities[number], Page(10_000))
         assert profile is not None
         shown = json_format.MessageToDict(profile)
         shown.get("events", []).sort(key=lambda event: json.dumps(event, sort_keys=True))

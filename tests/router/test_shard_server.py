@@ -9,6 +9,7 @@ import grpc
 from cdp.v1 import shard_pb2_grpc
 
 from cdp_router.process.serving import SERVER_OPTIONS
+from cdp_router.rpc.chain import Chain
 from cdp_router.services.shard import ShardService
 from cdp_router.shard_client import GrpcShardClient, LocalShardClient, ShardClient
 from cdp_router.shard_server import ShardServer
@@ -28,7 +29,7 @@ class TestGrpcShardClient(ShardClientContract):
 
     @asynccontextmanager
     async def connect(self, server: ShardServer) -> AsyncIterator[ShardClient]:
-        listening = grpc.aio.server(options=SERVER_OPTIONS)
+        listening = grpc.aio.server(interceptors=[Chain()], options=SERVER_OPTIONS)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), listening)
         port = listening.add_insecure_port("127.0.0.1:0")
         await listening.start()

@@ -345,6 +345,31 @@ class ListMembersResponse(_message.Message):
 Global___ListMembersResponse: _TypeAlias = ListMembersResponse  # noqa: Y015
 
 @_typing.final
+class PageEnd(_message.Message):
+    """Where a page of events ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_MS_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
+    time_ms: _builtins.int
+    given: _builtins.int
+    """How many events of that time have been given."""
+    def __init__(
+        self,
+        *,
+        time_ms: _builtins.int = ...,
+        given: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["given", b"given", "time_ms", b"time_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PageEnd: _TypeAlias = PageEnd  # noqa: Y015
+
+@_typing.final
 class ReadProfileRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -352,11 +377,21 @@ class ReadProfileRequest(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     IDENTIFIER_FIELD_NUMBER: _builtins.int
     EVENTS_MAX_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    EVENT_NAMES_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     partition: _builtins.int
     events_max: _builtins.int
     @_builtins.property
     def identifier(self) -> _query_pb2.Identifier: ...
+    @_builtins.property
+    def after(self) -> Global___PageEnd:
+        """Only events behind this place."""
+
+    @_builtins.property
+    def event_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only events of these names; none: of all."""
+
     def __init__(
         self,
         *,
@@ -364,10 +399,12 @@ class ReadProfileRequest(_message.Message):
         partition: _builtins.int = ...,
         identifier: _query_pb2.Identifier | None = ...,
         events_max: _builtins.int = ...,
+        after: Global___PageEnd | None = ...,
+        event_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "identifier", b"identifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "events_max", b"events_max", "identifier", b"identifier", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cluster", b"cluster", "event_names", b"event_names", "events_max", b"events_max", "identifier", b"identifier", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,99 @@
+"""A whole cluster in this process behind real sockets: every service of router and shard inside its chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from cdp.v1 import (
+    admin_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    named_segment_pb2_grpc,
+    profile_pb2_grpc,
+    proof_pb2_grpc,
+    query_pb2_grpc,
+    shard_pb2_grpc,
+)
+
+from cdp_router.ingest import Ingest
+from cdp_router.named_segments import NamedSegments
+from cdp_router.queries import Queries
+from cdp_router.rpc.chain import Chain, Observer
+from cdp_router.services.admin import AdminService
+from cdp_router.services.ingest import IngestService
+from cdp_router.services.profiles import ProfileService
+from cdp_router.services.proofs import ProofService
+from cdp_router.services.query import QueryService
+from cdp_router.services.segments import SegmentService
+from cdp_router.services.shard import ShardService
+from cdp_router.shard_client import LocalShardClient
+from cdp_router.shard_server import ShardServer
+from cdp_store.seams import OsFiles
+from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store
+
+OPTIONS = (("grpc.max_receive_message_length", 1 << 27), ("grpc.max_send_message_length", 1 << 27))
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running cluster: channels to its router and to its first shard, and what it holds."""
+
+    router: grpc.aio.Channel
+    shard: grpc.aio.Channel
+    address: str
+    services: frozenset[str]
+    taking: Ingest
+    shards: list[ShardServer]
+    segments: NamedSegments
+
+    def channel_of(self, service: str) -> grpc.aio.Channel:
+        """Where a service is served."""
+        return self.shard if service.endswith(".ShardService") else self.router
+
+    async def ingest(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
+        """Take a batch."""
+        return await self.taking.take(batch, far_deadline())
+
+    def state(self) -> tuple[Any, ...]:
+        """What changes when anything is changed: log positions, rules of retention, named segments."""
+        partitions = [partition for shard in self.shards for partition in shard._store.partitions.values()]
+        kept = [(partition.sequence, sorted(partition.retention_days().items())) for partition in partitions]
+        return (*kept, *((each.definition.name, each.definition.version) for each in self.segments.newest()))
+
+
+@asynccontextmanager
+async def served_cluster(folder: Path, *observers: Observer) -> AsyncIterator[Served]:
+    """Two shards and their router for the length of the block."""
+    servers = [ShardServer(open_store(folder / f"shard-{n}", n), lambda error: None) for n in range(CLUSTER.shards)]
+    shards = [LocalShardClient(server, f"local:{number}") for number, server in enumerate(servers)]
+    clock, segments = FixedClock(), NamedSegments(folder / "segments.json", OsFiles())
+    router, shard = (grpc.aio.server(interceptors=[Chain(None, observers)], options=OPTIONS) for _ in range(2))
+    with ThreadPoolExecutor(1) as threads:
+        taking, queries = Ingest(CLUSTER, shards, clock, threads), Queries(CLUSTER, shards, clock, segments.lookup)
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(taking), router)
+        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries), router)
+        profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), router)
+        proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), router)
+        named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), router)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(CLUSTER, shards), router)
+        shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(servers[0]), shard)
+        ports = [server.add_insecure_port("127.0.0.1:0") for server in (router, shard)]
+        await asyncio.gather(router.start(), shard.start())
+        to_router, to_shard = (grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) for port in ports)
+        names = frozenset(f"cdp.v1.{name}Service" for name in _NAMES)
+        try:
+            yield Served(to_router, to_shard, f"127.0.0.1:{ports[0]}", names, taking, servers, segments)
+        finally:
+            await asyncio.gather(to_router.close(), to_shard.close())
+            await asyncio.gather(router.stop(0), shard.stop(0))
+            await asyncio.gather(*(server.close() for server in servers))
+
+
+_NAMES = ("Ingest", "Query", "Profile", "Proof", "Segment", "Admin", "Shard")
