@@ -10,11 +10,12 @@ import numpy as np
 
 from cdp_query.bound import BoundSequence
 from cdp_query.dropped import note_dropped
-from cdp_query.kernels import sequence, steps
-from cdp_query.scan import filter_mask, overlapping
+from cdp_query.kernels import sequence
+from cdp_query.scan import filter_mask
 from cdp_query.stats import NodeStats
+from cdp_query.step_sources import depth_of_steps
 from cdp_query.windows import Interval
-from cdp_store.arrays import I64, U8, U32, Bools
+from cdp_store.arrays import I64, U8, U32
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.sealing import order_by_row_time
 from cdp_store.view import PartitionView
@@ -30,49 +31,10 @@ def sequence_depth(view: PartitionView, node: BoundSequence, stats: NodeStats) -
         note_dropped(view, step, horizon, stats)
     names = [name for step in node.steps for name in step.names]
     if len(names) == len(set(names)):
-        _merge_steps(view, node, horizon, depth, stats)
+        depth_of_steps(view, node, horizon, depth, stats)
     else:
         _sort_steps(view, node, horizon, depth, stats)
     return depth
-
-
-def _merge_steps(view: PartitionView, node: BoundSequence, horizon: Interval, depth: U8, stats: NodeStats) -> None:
-    sources, masks = list[tuple[int, ...]](), list[Bools]()
-    longest = 0
-    for number, step in enumerate(node.steps):
-        wanted = horizon if number else Interval(horizon.first_ms, min(horizon.last_ms, node.interval.last_ms))
-        longest_here = 0
-        for chunk, whole in overlapping(view, step, wanted, stats):
-            mask_address = 0
-            if step.where is not None:
-                masks.append(filter_mask(view, chunk, step.where, stats))
-                mask_address = masks[-1].ctypes.data
-            sources.append(_source(number, chunk, wanted, mask_address, whole))
-            longest_here += chunk.longest_run
-        if not longest_here:
-            break
-        longest = max(longest, longest_here)
-    if sources:
-        table: I64 = np.ascontiguousarray(np.array(sources, np.int64).T)
-        steps.depth_by_row(table, len(node.steps), node.within_ms, node.strict_ties, longest, depth)
-
-
-def _source(step: int, chunk: EventChunk, wanted: Interval, mask_address: int, whole: bool) -> tuple[int, ...]:
-    """A row of kernels/steps' table."""
-    run_rows, run_starts, run_offsets, times = chunk.addresses
-    index = (run_rows, run_starts, run_offsets, chunk.run_offsets.shape[0] - 1)
-    wide = chunk.times.itemsize == 8
-    return (
-        step,
-        *index,
-        times,
-        wide,
-        chunk.base_ms,
-        mask_address,
-        wanted.first_ms,
-        wanted.last_ms,
-        whole and not wide and not mask_address,
-    )
 
 
 def _sort_steps(view: PartitionView, node: BoundSequence, horizon: Interval, depth: U8, stats: NodeStats) -> None:

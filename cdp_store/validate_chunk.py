@@ -45,7 +45,6 @@ def check_runs(what: str, chunk: EventChunk) -> None:
     require(covered, what, "the offsets do not cover the runs")
     rows = chunk.full_run_rows().astype(np.int64)
     require(bool((np.diff(rows) > 0).all()), what, "the runs are not in order of their rows")
-    require(chunk.longest_run == int(np.diff(starts).max()), what, "the longest run is another")
 
 
 def check_column(what: str, chunk: EventChunk, kind: Kind, column: EventColumn) -> None:

@@ -13,14 +13,15 @@ from numba.extending import intrinsic
 
 
 def _reader(element: types.Type) -> Callable[[int, int], int]:
-    """read(address, index): element `index` of the aligned array at `address`."""
+    """read(address, index): element `index` of the aligned array at `address`, widened to i64."""
 
     def read(_typing: Any, _address: types.Type, _index: types.Type) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             pointer = builder.inttoptr(arguments[0], context.get_value_type(element).as_pointer())
-            return builder.load(builder.gep(pointer, [arguments[1]], inbounds=True))
+            value = builder.load(builder.gep(pointer, [arguments[1]], inbounds=True))
+            return context.cast(builder, value, element, types.int64)
 
-        return element(types.int64, types.int64), generate
+        return types.int64(types.int64, types.int64), generate
 
     return cast(Callable[[int, int], int], intrinsic(read))
 

@@ -1,159 +1,229 @@
-"""How far each user got along steps that no event can fill twice: chunks are merged as they lie, nothing is sorted."""
+"""How far each user got along steps that no event can fill twice: chunks are merged as they lie, nothing is sorted.
+
+Chunks come in groups that do not overlap in time, usually the buckets, and groups in order of time. So all that has
+to be known of a user's earlier groups is one number per step: the latest start of an attempt that completed it
+(segments.md, section 4). Inside a group a step hands on to the next the events that raised that number.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 
 from cdp_query.kernels.memory import i64_at, u8_at, u16_at, u32_at
-from cdp_store.arrays import I64, U8, U32
+from cdp_store.arrays import I64, U8
 from cdp_store.jit import inlined, kernel
 
-# Fields of a source, a chunk that holds events of a step.
-STEP = 0
-RUN_ROWS = 1
-RUN_STARTS = 2
-RUN_OFFSETS = 3
-MORSELS = 4
-TIMES = 5
-WIDE_TIMES = 6
-BASE_MS = 7
-MASK = 8
-FIRST_MS = 9
-LAST_MS = 10
-PLAIN = 11
-SOURCE_FIELDS = 12
-_NO_ROW = 1 << 32
+# Fields of a source, the events of one step in one group.
+RUN_ROWS: Final = 0
+RUN_STARTS: Final = 1
+RUN_OFFSETS: Final = 2
+MORSELS: Final = 3  # 0 where the group has no events of the step
+TIMES: Final = 4
+WIDE_TIMES: Final = 5
+BASE_MS: Final = 6
+MASK: Final = 7
+FIRST_MS: Final = 8
+LAST_MS: Final = 9
+PLAIN: Final = 10
+SOURCE_FIELDS: Final = 11
+
+_BLOCK: Final = 2048  # rows walked at a time, so that what is known of them stays in the cache
+_NEVER: Final = -(1 << 62)
+# What a step hands on about a row: which list it is, where it begins, how long it is, and what held before the group.
+_STAMP, _OFFSET, _LENGTH, _BEFORE, _LIST_FIELDS = 0, 1, 2, 3, 4
 
 
 @kernel
-def depth_by_row(sources: I64, length: int, within: int, strict: bool, longest: int, depth: U8) -> None:
+def depth_by_row(sources: I64, within: int, strict: bool, depth: U8) -> None:
     """depth[row] = most steps any attempt of that user completed.
 
-    `sources` is i64[SOURCE_FIELDS, chunks], grouped by step in order: addresses of the chunk's arrays and, in MASK, of
-    one bool per event or 0 where all count; FIRST_MS..LAST_MS bound the times wanted of that step, PLAIN says that
-    every event counts and times are u32. `longest` >= events of a row in any one step.
-    Per step the events of a user that some attempt can reach are kept with the latest possible start (segments.md,
-    section 4); both grow together, so the next step takes the last kept event at or before its own. Reads 2 bytes a
-    run, and 10 a run and 4 to 8 an event of users who get as far as that.
+    `sources` is i64[groups, steps, SOURCE_FIELDS]: addresses of the events' arrays and, in MASK, of one bool per event
+    or 0 where all count; FIRST_MS..LAST_MS bound the times wanted of that step, PLAIN says that every event counts and
+    times are u32. Reads 6 bytes a run, the first or last time of each, and the others where a user has two steps in
+    one group.
     """
-    count = sources.shape[1]
-    firsts = np.zeros(length + 1, np.int64)
-    for k in range(count):
-        firsts[sources[STEP, k] + 1] = k + 1
-    for step in range(length):
-        firsts[step + 1] = max(firsts[step + 1], firsts[step])
-    # Per source the run at hand, its row, and where the morsel's runs end.
-    cursors, rows, ends = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
-    # Times kept of the step before and of this one, and their starts; a place more, for a time that is then dropped.
-    times, starts = np.empty((2, longest + 1), np.int64), np.empty((2, longest + 1), np.int64)
-    present = np.zeros(1 << 16, np.uint32)
-    for morsel in range((depth.shape[0] + 0xFFFF) >> 16):
-        first_row = morsel << 16
-        row_count = min(depth.shape[0] - first_row, 1 << 16)
-        present[:row_count] = 0
-        for k in range(count):
-            _enter_morsel(sources, k, morsel, cursors, rows, ends, present, times)
+    groups, length = sources.shape[0], sources.shape[1]
+    runs = np.empty((groups, length), np.int64)
+    best = np.empty((length, _BLOCK), np.int64)
+    lists = np.zeros((2, _BLOCK, _LIST_FIELDS), np.int64)
+    room = _most_events(sources, depth.shape[0])
+    times, starts = np.empty((2, room), np.int64), np.empty((2, room), np.int64)
+    stamp = 0
+    for first_row in range(0, depth.shape[0], _BLOCK):
+        row_count = min(depth.shape[0] - first_row, _BLOCK)
+        if first_row & 0xFFFF == 0:
+            _enter_morsel(sources, first_row >> 16, runs)
+        best[:, :row_count] = _NEVER
+        for group in range(groups):
+            for step in range(length):
+                stamp += 1
+                source, run = sources[group, step], runs[group, step]
+                if first_row >> 16 >= source[MORSELS]:
+                    continue
+                if step == 0:
+                    runs[group, 0] = _start(source, first_row, run, stamp, best[0], lists[0], times[0])
+                    continue
+                side = step & 1
+                past_starts = starts[1 - side] if step > 1 else times[0]
+                runs[group, step] = _follow(
+                    source,
+                    first_row,
+                    run,
+                    stamp,
+                    within,
+                    strict,
+                    best[step - 1],
+                    best[step],
+                    lists[1 - side],
+                    lists[side],
+                    times[1 - side],
+                    past_starts,
+                    times[side],
+                    starts[side],
+                )
         for row in range(row_count):
-            steps = present[row]
-            if steps & np.uint32(1) == 0:
-                continue
-            reached = 1
-            if length > 1 and steps & np.uint32(2) != 0:
-                kept = _gather(sources, firsts[0], firsts[1], row, cursors, rows, ends, times, 0)
-                starts[0, :kept] = times[0, :kept]
-                while reached < length and (steps >> np.uint32(reached)) & np.uint32(1):
-                    first, last, side = firsts[reached], firsts[reached + 1], reached & 1
-                    found = _gather(sources, first, last, row, cursors, rows, ends, times, side)
-                    kept = _follow(times, starts, found, kept, within, strict, side)
-                    if kept == 0:
-                        break
-                    reached += 1
+            reached = 0
+            for step in range(length):
+                reached += best[step, row] != _NEVER
             depth[first_row + row] = reached
 
 
 @kernel
-def _enter_morsel(
-    sources: I64, k: int, morsel: int, cursors: I64, rows: I64, ends: I64, present: U32, scratch: I64
-) -> None:
-    """Point source k at the morsel's runs and set the step's bit for rows with an event that counts."""
-    cursors[k] = 0
-    ends[k] = 0
-    rows[k] = _NO_ROW
-    if morsel >= sources[MORSELS, k]:
-        return
-    first, last = i64_at(sources[RUN_OFFSETS, k], morsel), i64_at(sources[RUN_OFFSETS, k], morsel + 1)
-    bit = np.uint32(1) << np.uint32(sources[STEP, k])
-    address = sources[RUN_ROWS, k]
-    if sources[PLAIN, k]:
-        for run in range(first, last):
-            present[u16_at(address, run)] |= bit
-    else:
-        for run in range(first, last):
-            row = u16_at(address, run)
-            if not present[row] & bit and _take(sources, k, run, scratch, 0, 0):
-                present[row] |= bit
-    cursors[k] = first
-    ends[k] = last
-    if first < last:
-        rows[k] = u16_at(address, first)
+def _enter_morsel(sources: I64, morsel: int, runs: I64) -> None:
+    for group in range(sources.shape[0]):
+        for step in range(sources.shape[1]):
+            if morsel < sources[group, step, MORSELS]:
+                runs[group, step] = i64_at(sources[group, step, RUN_OFFSETS], morsel)
+
+
+@kernel
+def _most_events(sources: I64, rows: int) -> int:
+    """Most events that any source has of the rows of one block."""
+    most = 0
+    for group in range(sources.shape[0]):
+        for step in range(sources.shape[1]):
+            source = sources[group, step]
+            for first_row in range(0, min(rows, source[MORSELS] << 16), _BLOCK):
+                first, last = _run_at(source, first_row), _run_at(source, first_row + _BLOCK)
+                most = max(most, _event(source, last) - _event(source, first))
+    return most
+
+
+@kernel
+def _run_at(source: I64, row: int) -> int:
+    """The first run at or behind a row of the partition."""
+    morsel = row >> 16
+    if morsel >= source[MORSELS]:
+        return i64_at(source[RUN_OFFSETS], source[MORSELS])
+    low, high = i64_at(source[RUN_OFFSETS], morsel), i64_at(source[RUN_OFFSETS], morsel + 1)
+    while low < high:
+        middle = (low + high) >> 1
+        if u16_at(source[RUN_ROWS], middle) < row & 0xFFFF:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def _event(source: I64, run: int) -> int:
+    return u32_at(source[RUN_STARTS], run)
 
 
 @inlined
-def _take(sources: I64, k: int, run: int, times: I64, side: int, n: int) -> int:
-    """Append the times of the run's events that count to times[side, :n]; returns the new n."""
-    start, stop = np.int64(u32_at(sources[RUN_STARTS, k], run)), np.int64(u32_at(sources[RUN_STARTS, k], run + 1))
-    address, base = sources[TIMES, k], sources[BASE_MS, k]
-    if sources[PLAIN, k]:
-        for event in range(start, stop):
-            times[side, n] = base + np.int64(u32_at(address, event))
-            n += 1
-    else:
-        wide, mask, low, high = sources[WIDE_TIMES, k], sources[MASK, k], sources[FIRST_MS, k], sources[LAST_MS, k]
-        for event in range(start, stop):
-            at = base + (i64_at(address, event) if wide else np.int64(u32_at(address, event)))
-            if low <= at and at <= high and (mask == 0 or u8_at(mask, event) != 0):
-                times[side, n] = at
-                n += 1
-    return n
+def _time(address: int, wide: int, base: int, event: int) -> int:
+    return base + (i64_at(address, event) if wide else u32_at(address, event))
 
 
-@inlined
-def _gather(
-    sources: I64, first: int, last: int, row: int, cursors: I64, rows: I64, ends: I64, times: I64, side: int
+@kernel
+def _counts(source: I64, at: int, event: int) -> bool:
+    return source[FIRST_MS] <= at <= source[LAST_MS] and (source[MASK] == 0 or u8_at(source[MASK], event) != 0)
+
+
+@kernel
+def _start(source: I64, first_row: int, run: int, stamp: int, best: I64, lists: I64, times: I64) -> int:
+    """Take the first step's events of a block, each the start of an attempt; returns the run behind them."""
+    address, wide, base, plain = source[TIMES], source[WIDE_TIMES], source[BASE_MS], source[PLAIN]
+    end, local = i64_at(source[RUN_OFFSETS], (first_row >> 16) + 1), first_row & 0xFFFF
+    first_event, n = _event(source, run), 0
+    while run < end:
+        row = u16_at(source[RUN_ROWS], run) - local
+        if row >= _BLOCK:
+            break
+        event, stop, offset = _event(source, run), _event(source, run + 1), n
+        if plain:
+            n = stop - first_event
+        else:
+            while event < stop:
+                now = _time(address, wide, base, event)
+                if _counts(source, now, event):
+                    times[n] = now
+                    n += 1
+                event += 1
+        if n > offset:
+            lists[row, _STAMP], lists[row, _OFFSET], lists[row, _LENGTH] = stamp, offset, n - offset
+            lists[row, _BEFORE] = best[row]
+            best[row] = _time(address, wide, base, stop - 1) if plain else times[n - 1]
+        run += 1
+    if plain:
+        for i in range(n):
+            times[i] = base + u32_at(address, first_event + i)
+    return run
+
+
+@kernel
+def _follow(
+    source: I64,
+    first_row: int,
+    run: int,
+    stamp: int,
+    within: int,
+    strict: bool,
+    past_best: I64,
+    best: I64,
+    past_lists: I64,
+    lists: I64,
+    past_times: I64,
+    past_starts: I64,
+    times: I64,
+    starts: I64,
 ) -> int:
-    """times[side, :n] = the row's times in sources first..last-1 that count, ascending; returns n.
+    """Take a later step's events of a block; returns the run behind them.
 
-    Rows are asked for in ascending order.
+    Where the step before has none in this group, only a row's first event can give the step a later start.
     """
-    n = 0
-    in_order = True
-    for k in range(first, last):
-        if rows[k] <= row:
-            run, end, address = cursors[k], ends[k], sources[RUN_ROWS, k]
-            while run < end and np.int64(u16_at(address, run)) < row:
-                run += 1
-            cursors[k] = run
-            rows[k] = np.int64(u16_at(address, run)) if run < end else _NO_ROW
-            if rows[k] == row:
-                more = _take(sources, k, run, times, side, n)
-                if n > 0 and more > n and times[side, n] < times[side, n - 1]:
-                    in_order = False
-                n = more
-    if not in_order:
-        times[side, :n] = np.sort(times[side, :n])
-    return n
-
-
-@inlined
-def _follow(times: I64, starts: I64, found: int, kept: int, within: int, strict: bool, side: int) -> int:
-    """Keep those of the first `found` times that an attempt can reach from the other side, with the latest start."""
-    n, at, other = 0, 0, 1 - side
-    for i in range(found):
-        now = times[side, i]
-        while at < kept and (times[other, at] < now or (times[other, at] == now and not strict)):
-            at += 1
-        if at > 0 and (within < 0 or now - starts[other, at - 1] <= within):
-            times[side, n] = now
-            starts[side, n] = starts[other, at - 1]
-            n += 1
-    return n
+    address, wide, base, plain = source[TIMES], source[WIDE_TIMES], source[BASE_MS], source[PLAIN]
+    end, local, n = i64_at(source[RUN_OFFSETS], (first_row >> 16) + 1), first_row & 0xFFFF, 0
+    while run < end:
+        row = u16_at(source[RUN_ROWS], run) - local
+        if row >= _BLOCK:
+            break
+        event, stop, offset = _event(source, run), _event(source, run + 1), n
+        own = best[row]
+        latest, past, past_end, start = own, 0, 0, past_best[row]
+        if past_lists[row, _STAMP] == stamp - 1:
+            past, start = past_lists[row, _OFFSET], past_lists[row, _BEFORE]
+            past_end = past + past_lists[row, _LENGTH]
+        if past < past_end or start > own:
+            while event < stop:
+                now = _time(address, wide, base, event)
+                if plain or _counts(source, now, event):
+                    while past < past_end and past_times[past] < now + (not strict):
+                        start = past_starts[past]
+                        past += 1
+                    if start > latest and (within < 0 or now - start <= within):
+                        times[n] = now
+                        starts[n] = start
+                        n += 1
+                        latest = start
+                    elif past == past_end:
+                        break
+                event += 1
+            if n > offset:
+                lists[row, _STAMP], lists[row, _OFFSET], lists[row, _LENGTH] = stamp, offset, n - offset
+                lists[row, _BEFORE] = own
+                best[row] = latest
+        run += 1
+    return run

@@ -25,8 +25,7 @@ class EventChunk:
     times       u32[n] (i64[n] where a chunk spans many buckets), ms since base_ms, the start of `bucket`
     columns     by (property id, kind)
     first_ms, last_ms bound the times: the zone that prunes the chunk by window.
-    longest_run is the number of events of the row that has most; addresses are those of run_rows, run_starts,
-    run_offsets and times, for kernels that walk over many chunks.
+    addresses are those of run_rows, run_starts, run_offsets and times, for kernels that walk over many chunks.
     """
 
     bucket: int
@@ -38,11 +37,9 @@ class EventChunk:
     run_offsets: I64
     times: AnyArray
     columns: Mapping[ColumnKey, EventColumn]
-    longest_run: int = field(init=False)
     addresses: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "longest_run", int(np.diff(self.run_starts).max()))
         arrays = (self.run_rows, self.run_starts, self.run_offsets, self.times)
         object.__setattr__(self, "addresses", tuple(array.ctypes.data for array in arrays))
 
