@@ -7,6 +7,7 @@ RouterError
 +-- SegmentInUse          other segments name it                        FAILED_PRECONDITION
 +-- SegmentsNotSaved      the file of named segments cannot be written  UNAVAILABLE
 +-- WrongCluster          routed under another cluster's identity        FAILED_PRECONDITION
++-- WrongEpoch            the partition map has changed since         ABORTED
 +-- ShardUnavailable      shards, and so partitions, cannot be reached   UNAVAILABLE
 +-- ShuttingDown          the process stops and takes no new calls       UNAVAILABLE
 +-- DeadlineMissed        a shard did not answer in time                 DEADLINE_EXCEEDED
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from cdp_router.partition_map import Claim
 
 
 class RouterError(Exception):
@@ -93,6 +96,17 @@ class WrongCluster(RouterError):
 
     def __init__(self, asked: str, own: str) -> None:
         super().__init__(f"this shard belongs to cluster {own}, the request to {asked}; check the router's addresses")
+
+
+class WrongEpoch(RouterError):
+    """Partitions were asked for under another epoch of the map than the shard's; `claims` say what it knows."""
+
+    reason = "WRONG_EPOCH"
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        listed = ", ".join(f"{each.partition} (epoch {each.epoch}, shard {each.shard})" for each in claims)
+        super().__init__(f"the partition map has changed since: partitions {listed}")
+        self.claims = tuple(claims)
 
 
 class ShardUnavailable(RouterError):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
 from cdp.v1 import ingest_pb2, shard_pb2
@@ -13,10 +12,10 @@ from cdp_router.columnarise import Columnarised, columnarise
 from cdp_router.deadline import Deadline
 from cdp_router.errors import Overloaded
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS
+from cdp_router.partition_map import Claim
 from cdp_router.partitioning import Parts, split
-from cdp_router.scatter import scatter
+from cdp_router.routing import Routing
 from cdp_router.shard_client import ShardClient
-from cdp_router.topology import ClusterFile
 from cdp_store.records import encode_batch
 from cdp_store.seams import Clock
 
@@ -24,8 +23,8 @@ from cdp_store.seams import Clock
 class Ingest:
     """Takes batches from any number of callers at once."""
 
-    def __init__(self, cluster: ClusterFile, shards: Sequence[ShardClient], clock: Clock, threads: Executor) -> None:
-        self._cluster, self._shards, self._clock, self._threads = cluster, shards, clock, threads
+    def __init__(self, routing: Routing, clock: Clock, threads: Executor) -> None:
+        self._routing, self._cluster, self._clock, self._threads = routing, routing.cluster, clock, threads
         self._bytes_in_flight = 0
 
     async def take(self, batch: ingest_pb2.Batch, deadline: Deadline) -> ingest_pb2.BatchResult:
@@ -45,25 +44,23 @@ class Ingest:
 
     async def _take(self, batch: ingest_pb2.Batch, deadline: Deadline) -> ingest_pb2.BatchResult:
         loop = asyncio.get_running_loop()
-        columnarised, parts, requests = await loop.run_in_executor(self._threads, self._prepare, batch)
-        asked = {shard: self._shards[shard] for shard in requests}
-        gathered = await scatter(asked, lambda shard, client: client.deliver(requests[shard], deadline))
-        answers = gathered.complete(self._cluster, self._shards)
-        outcomes = [outcome for answer in answers.values() for outcome in answer.outcomes]
+        columnarised, parts, encoded = await loop.run_in_executor(self._threads, self._prepare, batch)
+
+        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.DeliverResponse]:
+            batches = [
+                shard_pb2.PartitionBatch(partition=claim.partition, batch=encoded[claim.partition], epoch=claim.epoch)
+                for claim in claims
+            ]
+            return client.deliver(shard_pb2.DeliverRequest(cluster=self._cluster.cluster, batches=batches), deadline)
+
+        answers = await self._routing.complete(encoded, ask, deadline)
+        outcomes = [outcome for answer in answers for outcome in answer.outcomes]
         return _result(columnarised, parts, outcomes)
 
-    def _prepare(self, batch: ingest_pb2.Batch) -> tuple[Columnarised, Parts, dict[int, shard_pb2.DeliverRequest]]:
+    def _prepare(self, batch: ingest_pb2.Batch) -> tuple[Columnarised, Parts, Mapping[int, bytes]]:
         columnarised = columnarise(batch, self._clock.now_ms())
         parts = split(columnarised.batch, self._cluster.hash_key, self._cluster.partitions)
-        by_shard = defaultdict[int, list[shard_pb2.PartitionBatch]](list)
-        for partition, (part, _) in parts.items():
-            encoded = shard_pb2.PartitionBatch(partition=partition, batch=encode_batch(part))
-            by_shard[self._cluster.shard_of_partition(partition)].append(encoded)
-        requests = {
-            shard: shard_pb2.DeliverRequest(cluster=self._cluster.cluster, batches=batches)
-            for shard, batches in by_shard.items()
-        }
-        return columnarised, parts, requests
+        return columnarised, parts, {partition: encode_batch(part) for partition, (part, _) in parts.items()}
 
 
 def _result(

@@ -46,3 +46,6 @@ PROOF_SHOWN_MAX: Final = 20  # events and values beside each part of a proof; th
 QUESTIONS_REMEMBERED: Final = 256
 # Per question: what shards may have sent of a member list before the client has taken it.
 MEMBER_RESPONSES_AHEAD: Final = 4
+
+# A refusal for another epoch travels in metadata, of which gRPC carries 8 KB.
+CLAIMS_TOLD_MAX: Final = 128

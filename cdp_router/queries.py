@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import grpc
 from cdp.v1 import proof_pb2, query_pb2, shard_pb2
 
 from cdp_query import pipeline, tree
@@ -26,11 +25,13 @@ from cdp_router.limits import (
     QUESTIONS_REMEMBERED,
 )
 from cdp_router.member_stream import MemberStream
+from cdp_router.partition_map import Claim
 from cdp_router.partitioning import partitions_of
-from cdp_router.scatter import as_they_come, failed, scatter
+from cdp_router.routing import Routing
+from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
-from cdp_router.topology import ClusterFile
 from cdp_router.validation import RecordInvalid
+from cdp_router.wire.claims import to_epochs
 from cdp_router.wire.partials import from_evaluation, from_names
 from cdp_router.wire.questions import from_question, to_question
 from cdp_router.wire.segments import from_segment, to_segment
@@ -54,10 +55,8 @@ class _Asked:
 class Queries:
     """Answers questions from the shards' contributions."""
 
-    def __init__(
-        self, cluster: ClusterFile, shards: Sequence[ShardClient], clock: Clock, lookup: Lookup = nothing_named
-    ) -> None:
-        self._cluster, self._shards, self._clock, self._lookup = cluster, shards, clock, lookup
+    def __init__(self, routing: Routing, clock: Clock, lookup: Lookup = nothing_named) -> None:
+        self._routing, self._cluster, self._clock, self._lookup = routing, routing.cluster, clock, lookup
         # What a text says does not depend on anything else, and dashboards ask the same ones again and again.
         self._read = lru_cache(maxsize=QUESTIONS_REMEMBERED)(pipeline.read)
 
@@ -73,10 +72,7 @@ class Queries:
             tz=asked.context.tz,
             exclude_anonymous=not asked.context.include_anonymous,
         )
-        gathered = await scatter(self._numbered(), lambda _, shard: shard.evaluate(message, deadline))
-        if not (request.allow_partial and gathered.answers):
-            gathered.complete(self._cluster, self._shards)
-        evaluations = list(gathered.answers.values())
+        evaluations = await self._evaluated(message, deadline, allow_partial=request.allow_partial)
         partial = merge_all(map(from_evaluation, evaluations))
         warnings = await self._unknown_names(asked.question, partial.known, deadline, strict=request.strict)
         return answer(
@@ -129,9 +125,12 @@ class Queries:
     ) -> query_pb2.GetProfileResponse:
         """One profile, with the events that are wanted; ProfileNotFound where there is none."""
         message.cluster, identifier = self._cluster.cluster, message.identifier
-        shard = self._cluster.shard_of_partition(message.partition)
-        gathered = await scatter({shard: self._shards[shard]}, lambda _, client: client.read_profile(message, deadline))
-        response = gathered.complete(self._cluster, self._shards)[shard]
+
+        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ReadProfileResponse]:
+            message.epoch = claim.epoch
+            return client.read_profile(message, deadline)
+
+        response = await self._routing.one(message.partition, ask, deadline)
         if not response.found:
             raise ProfileNotFound(identifier.kind, identifier.value)
         return response.profile
@@ -144,7 +143,6 @@ class Queries:
         identifier, partition = self.located(request)
         segment = pipeline.segment_of(Inliner(self._lookup).question(_segment_asked(request)))
         pipeline.check(segment, context)
-        shard = self._cluster.shard_of_partition(partition)
         message = shard_pb2.ProveUserRequest(
             cluster=self._cluster.cluster,
             partition=partition,
@@ -154,8 +152,12 @@ class Queries:
             tz=context.tz,
             exclude_anonymous=not context.include_anonymous,
         )
-        gathered = await scatter({shard: self._shards[shard]}, lambda _, client: client.prove_user(message, deadline))
-        response = gathered.complete(self._cluster, self._shards)[shard]
+
+        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ProveUserResponse]:
+            message.epoch = claim.epoch
+            return client.prove_user(message, deadline)
+
+        response = await self._routing.one(partition, ask, deadline)
         if not response.found:
             raise ProfileNotFound(identifier.kind, identifier.value)
         return response.proof
@@ -173,10 +175,13 @@ class Queries:
         sink = MemberStream()
         coverage = query_pb2.Coverage(total=self._cluster.partitions)
         yield query_pb2.MembersResponse(arrow=sink.drain())
-        streams = {number: shard.list_members(message, deadline) for number, shard in self._numbered().items()}
-        async for number, response in as_they_come(streams, MEMBER_RESPONSES_AHEAD):
-            if isinstance(response, grpc.aio.AioRpcError):
-                raise failed({number: response}, self._cluster, self._shards) from response
+
+        def ask(client: ShardClient, claims: Sequence[Claim]) -> AsyncIterator[shard_pb2.ListMembersResponse]:
+            asked = shard_pb2.ListMembersRequest(partitions=to_epochs(claims))
+            asked.MergeFrom(message)
+            return client.list_members(asked, deadline)
+
+        async for response in self._routing.stream(ask, deadline, MEMBER_RESPONSES_AHEAD):
             if response.HasField("position"):
                 coverage.answered.append(response.position)
             else:
@@ -236,14 +241,26 @@ class Queries:
         return warnings
 
     async def _schema(self, deadline: Deadline) -> Names:
-        gathered = await scatter(self._numbered(), lambda _, shard: shard.read_schema(deadline))
+        gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline))
         whole = Names()
         for response in gathered.answers.values():
             whole = whole.merge(from_names(response.names))
         return whole
 
-    def _numbered(self) -> Mapping[int, ShardClient]:
-        return dict(enumerate(self._shards))
+    async def _evaluated(
+        self, message: shard_pb2.EvaluateRequest, deadline: Deadline, *, allow_partial: bool
+    ) -> Sequence[shard_pb2.EvaluateResponse]:
+        """What shards contribute, each for other partitions."""
+
+        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.EvaluateResponse]:
+            asked = shard_pb2.EvaluateRequest(partitions=to_epochs(claims))
+            asked.MergeFrom(message)
+            return client.evaluate(asked, deadline)
+
+        found = await self._routing.gather(self._routing.map.partitions, ask, deadline)
+        if found.failures and not (allow_partial and found.answers):
+            raise self._routing.error(found)
+        return found.answers
 
     def _coverage(self, evaluations: Sequence[shard_pb2.EvaluateResponse]) -> query_pb2.Coverage:
         answered = [position for evaluation in evaluations for position in evaluation.answered]

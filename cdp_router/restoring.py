@@ -110,7 +110,7 @@ def _loaded(
     found, cold = dict[PartitionId, Partition](), list[OldPartition]()
     for shard in range(cluster.shards):
         tell(f"shard {shard}: reading")
-        numbers = [number for number in cluster.partitions_of_shard(shard) if _is_wanted(wanted, number)]
+        numbers = [number for number in cluster.first_partitions_of_shard(shard) if _is_wanted(wanted, number)]
         if numbers:
             partitions, own = _loaded_shard(source, cluster, shard, numbers, wanted.until_ms, tell)
             found.update(partitions)
@@ -228,7 +228,7 @@ def _write(
             each.mkdir(parents=True)
         check_identity(path, cluster.shard_identity(shard), files)
         begin_after_snapshot(log_path(path), files)
-        own = [PartitionId(number) for number in cluster.partitions_of_shard(shard)]
+        own = [PartitionId(number) for number in cluster.first_partitions_of_shard(shard)]
         held = {number: partitions.get(number) or Partition(number, cluster.hash_key) for number in own}
         snapshots = ShardSnapshots(LocalPlace(snapshots_path(path), files), cluster.cluster)
         for problem in snapshots.take(held, taken_ms, cold_of(frozenset(own)).read).problems:

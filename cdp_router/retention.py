@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from cdp.v1 import admin_pb2, shard_pb2
 
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
-from cdp_router.scatter import scatter
+from cdp_router.partition_map import Claim
+from cdp_router.routing import Routing
 from cdp_router.shard_client import ShardClient
-from cdp_router.topology import ClusterFile
+from cdp_router.wire.claims import to_epochs
 from cdp_router.wire.retention import latest, listed
 from cdp_store.limits import NAME_BYTES_MAX, RETENTION_DAYS_MAX
 
 
 async def set_retention(
-    rule: admin_pb2.RetentionRule, cluster: ClusterFile, shards: Sequence[ShardClient], deadline: Deadline
+    rule: admin_pb2.RetentionRule, routing: Routing, deadline: Deadline
 ) -> admin_pb2.SetRetentionResponse:
-    """Give a rule to all shards; ShardUnavailable when one did not take it, and then it may be given again."""
+    """Give a rule to all partitions; ShardUnavailable when one could not take it, and then it may be given again."""
     if len(rule.event.encode()) > NAME_BYTES_MAX:
         raise RequestInvalid("rule.event", f"longer than {NAME_BYTES_MAX} bytes")
     if rule.days > RETENTION_DAYS_MAX:
         raise RequestInvalid("rule.days", f"at most {RETENTION_DAYS_MAX}, and 0 for ever")
-    known = await _changed([rule], cluster, shards, deadline)
+    known = await _changed([rule], routing, deadline)
     return admin_pb2.SetRetentionResponse(rules=known.rules, retained=known.retained)
 
 
-async def get_retention(
-    cluster: ClusterFile, shards: Sequence[ShardClient], deadline: Deadline
-) -> admin_pb2.GetRetentionResponse:
-    """The rules, and since when events are complete, as all shards have it."""
-    known = await _changed([], cluster, shards, deadline)
+async def get_retention(routing: Routing, deadline: Deadline) -> admin_pb2.GetRetentionResponse:
+    """The rules, and since when events are complete, as all partitions have it."""
+    known = await _changed([], routing, deadline)
     return admin_pb2.GetRetentionResponse(rules=known.rules, retained=known.retained)
 
 
 async def _changed(
-    rules: Sequence[admin_pb2.RetentionRule], cluster: ClusterFile, shards: Sequence[ShardClient], deadline: Deadline
+    rules: Sequence[admin_pb2.RetentionRule], routing: Routing, deadline: Deadline
 ) -> shard_pb2.ChangeRetentionResponse:
-    message = shard_pb2.ChangeRetentionRequest(cluster=cluster.cluster, rules=rules)
-    gathered = await scatter(dict(enumerate(shards)), lambda _, shard: shard.change_retention(message, deadline))
-    answers = gathered.complete(cluster, shards).values()
+    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.ChangeRetentionResponse]:
+        message = shard_pb2.ChangeRetentionRequest(
+            cluster=routing.cluster.cluster, rules=rules, partitions=to_epochs(claims)
+        )
+        return client.change_retention(message, deadline)
+
+    answers = await routing.complete(routing.map.partitions, ask, deadline)
     return listed(
         {rule.event: rule.days for answer in answers for rule in answer.rules},
         latest((item.event, item.since.ToMilliseconds()) for answer in answers for item in answer.retained),

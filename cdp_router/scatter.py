@@ -9,9 +9,8 @@ from typing import Generic, TypeVar
 
 import grpc
 
-from cdp_router.errors import DeadlineMissed, RouterError, ShardUnavailable
+from cdp_router.errors import DeadlineMissed, RouterError, ShardUnavailable, WrongEpoch
 from cdp_router.shard_client import ShardClient
-from cdp_router.topology import ClusterFile
 
 Response = TypeVar("Response")
 _ANSWERS_OF_THE_SHARD = (
@@ -22,6 +21,9 @@ _ANSWERS_OF_THE_SHARD = (
 )
 
 
+Failure = grpc.aio.AioRpcError | WrongEpoch | None  # None: nobody knows where the shard is
+
+
 @dataclass(frozen=True, slots=True)
 class Gathered(Generic[Response]):
     """Answers by shard, and for the shards that gave none the reason."""
@@ -29,35 +31,35 @@ class Gathered(Generic[Response]):
     answers: Mapping[int, Response]
     failures: Mapping[int, grpc.aio.AioRpcError]
 
-    def complete(self, cluster: ClusterFile, shards: Sequence[ShardClient]) -> Mapping[int, Response]:
-        """The answers, when every shard that was asked gave one; else the error that names what is missing."""
-        if self.failures:
-            raise failed(self.failures, cluster, shards)
-        return self.answers
-
 
 def failed(
-    failures: Mapping[int, grpc.aio.AioRpcError], cluster: ClusterFile, shards: Sequence[ShardClient]
+    failures: Mapping[int, Failure], shards: Mapping[int, ShardClient], missing: Mapping[int, Sequence[int]]
 ) -> RouterError | grpc.aio.AioRpcError:
     """The error that stands for failed shards: what a shard answered on purpose, else which partitions are missing."""
     for failure in failures.values():
-        if failure.code() in _ANSWERS_OF_THE_SHARD:
+        if isinstance(failure, grpc.aio.AioRpcError) and failure.code() in _ANSWERS_OF_THE_SHARD:
             return failure
-    problems = [
-        f"shard {shard} at {shards[shard].address} {_problem(failure)}" for shard, failure in sorted(failures.items())
-    ]
-    if all(failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED for failure in failures.values()):
+    problems = [_problem(shard, shards, failure) for shard, failure in sorted(failures.items())]
+    if all(_is_late(failure) for failure in failures.values()):
         return DeadlineMissed(f"{'; '.join(problems)}; allow more time or ask for less")
-    missing = sorted(number for shard in failures for number in cluster.partitions_of_shard(shard))
-    return ShardUnavailable(problems, missing)
+    return ShardUnavailable(problems, sorted(number for shard in failures for number in missing.get(shard, ())))
 
 
-def _problem(failure: grpc.aio.AioRpcError) -> str:
-    if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return "did not answer in time"
+def _is_late(failure: Failure) -> bool:
+    return isinstance(failure, grpc.aio.AioRpcError) and failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def _problem(shard: int, shards: Mapping[int, ShardClient], failure: Failure) -> str:
+    if failure is None:
+        return f"shard {shard} has no known address"
+    where = f"shard {shard} at {shards[shard].address}"
+    if isinstance(failure, WrongEpoch):
+        return f"{where} did not finish taking partitions over in time"
+    if _is_late(failure):
+        return f"{where} did not answer in time"
     if failure.code() is grpc.StatusCode.UNAVAILABLE:
-        return "cannot be reached"
-    return f"failed: {failure.details()}"
+        return f"{where} cannot be reached"
+    return f"{where} failed: {failure.details()}"
 
 
 async def scatter(

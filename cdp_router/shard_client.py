@@ -62,7 +62,9 @@ class ShardClient(Protocol):
     ) -> shard_pb2.ChangeRetentionResponse:
         """Change and read the rules of retention."""
 
-    async def read_digest(self, deadline: Deadline) -> shard_pb2.ReadDigestResponse:
+    async def read_digest(
+        self, request: shard_pb2.ReadDigestRequest, deadline: Deadline
+    ) -> shard_pb2.ReadDigestResponse:
         """Read digests."""
 
     async def take_snapshot(
@@ -126,8 +128,10 @@ class GrpcShardClient:
     ) -> shard_pb2.ChangeRetentionResponse:
         return await self._stub.ChangeRetention(request, timeout=deadline.remaining())
 
-    async def read_digest(self, deadline: Deadline) -> shard_pb2.ReadDigestResponse:
-        return await self._stub.ReadDigest(shard_pb2.ReadDigestRequest(), timeout=deadline.remaining())
+    async def read_digest(
+        self, request: shard_pb2.ReadDigestRequest, deadline: Deadline
+    ) -> shard_pb2.ReadDigestResponse:
+        return await self._stub.ReadDigest(request, timeout=deadline.remaining())
 
     async def take_snapshot(
         self, request: shard_pb2.TakeSnapshotRequest, deadline: Deadline
@@ -189,8 +193,10 @@ class LocalShardClient:
     ) -> shard_pb2.ChangeRetentionResponse:
         return await self._server.change_retention(request)
 
-    async def read_digest(self, deadline: Deadline) -> shard_pb2.ReadDigestResponse:
-        return await self._server.read_digest()
+    async def read_digest(
+        self, request: shard_pb2.ReadDigestRequest, deadline: Deadline
+    ) -> shard_pb2.ReadDigestResponse:
+        return await self._server.read_digest(request)
 
     async def take_snapshot(
         self, request: shard_pb2.TakeSnapshotRequest, deadline: Deadline

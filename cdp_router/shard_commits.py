@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from cdp_router.errors import RouterError
 from cdp_store.errors import StoreFailed
 from cdp_store.limits import COMMIT_GROUP_BYTES_MAX, LOG_SYNC_INTERVAL_MS
 from cdp_store.log.sync_mode import SyncMode
@@ -22,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 class _Waiting:
     deliveries: list[Delivery]
     size: int
+    check: Callable[[], None]
     done: asyncio.Future[list[Outcome]]
 
 
@@ -47,9 +49,12 @@ class Commits:
         """Their size as they came."""
         return sum(waiting.size for waiting in self._waiting)
 
-    async def commit(self, deliveries: list[Delivery], size: int) -> list[Outcome]:
-        """Log and apply batches of `size` bytes with those of others; returns once they are durable and visible."""
-        waiting = _Waiting(deliveries, size, asyncio.get_running_loop().create_future())
+    async def commit(self, deliveries: list[Delivery], size: int, check: Callable[[], None]) -> list[Outcome]:
+        """Log and apply batches of `size` bytes with those of others; returns once they are durable and visible.
+
+        `check` says, by raising, that they may not be taken any more: it runs when nothing else can change the store.
+        """
+        waiting = _Waiting(deliveries, size, check, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_waiting())
@@ -81,21 +86,31 @@ class Commits:
         loop = asyncio.get_running_loop()
         while self._waiting:
             group = _take_group(self._waiting)
-            deliveries = [delivery for waiting in group for delivery in waiting.deliveries]
             try:
-                outcomes = iter(await loop.run_in_executor(self._thread, self._store.commit, deliveries))
+                outcomes = await loop.run_in_executor(self._thread, self._commit, group)
             except Exception as error:  # whatever it is, each sender must learn that its batch was not acked
                 _refuse(group, error)
                 if isinstance(error, StoreFailed):
                     self.fail(error)
                 continue
-            for waiting in group:
-                part = [next(outcomes) for _ in waiting.deliveries]
-                if not waiting.done.done():
-                    waiting.done.set_result(part)
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                if isinstance(outcome, RouterError):
+                    _refuse([waiting], outcome)
+                elif not waiting.done.done():
+                    waiting.done.set_result(outcome)
             if self._store.sync_mode is SyncMode.INTERVAL and (self._syncing is None or self._syncing.done()):
                 self._syncing = asyncio.create_task(self._sync_later())
             self._on_committed()
+
+    def _commit(self, group: Sequence[_Waiting]) -> list[list[Outcome] | RouterError]:
+        """Commit those of a group that may still be taken; the outcomes of each, or why it may not."""
+        refusals = [_refusal(waiting) for waiting in group]
+        taken = [waiting for waiting, refusal in zip(group, refusals, strict=True) if refusal is None]
+        found = iter(self._store.commit([delivery for waiting in taken for delivery in waiting.deliveries]))
+        return [
+            refusal or [next(found) for _ in waiting.deliveries]
+            for waiting, refusal in zip(group, refusals, strict=True)
+        ]
 
     async def _sync_later(self) -> None:
         """Make durable what is acked before it is: once per interval, between two groups."""
@@ -115,6 +130,14 @@ def _take_group(waiting: list[_Waiting]) -> list[_Waiting]:
     group = waiting[:count]
     del waiting[:count]
     return group
+
+
+def _refusal(waiting: _Waiting) -> RouterError | None:
+    try:
+        waiting.check()
+    except RouterError as error:
+        return error
+    return None
 
 
 def _refuse(group: Sequence[_Waiting], error: Exception) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import psutil
 import pyarrow as pa
-from cdp.v1 import admin_pb2, ingest_pb2, query_pb2, segment_pb2, shard_pb2
+from cdp.v1 import admin_pb2, ingest_pb2, partition_pb2, query_pb2, segment_pb2, shard_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind import Binder, Names
@@ -19,9 +19,10 @@ from cdp_query.partial import merge_all
 from cdp_query.proof import prove
 from cdp_query.tree import Context, Node
 from cdp_router.deadline import Deadline, monotonic_ms
-from cdp_router.errors import RequestInvalid, WrongCluster
-from cdp_router.limits import PROOF_SHOWN_MAX
+from cdp_router.errors import RequestInvalid, WrongCluster, WrongEpoch
+from cdp_router.limits import CLAIMS_TOLD_MAX, PROOF_SHOWN_MAX
 from cdp_router.memory_budget import MemoryBudget
+from cdp_router.partition_map import Claim, claim_of
 from cdp_router.profile_reading import read_profile
 from cdp_router.proofs import to_response
 from cdp_router.shard_commits import Commits
@@ -34,6 +35,7 @@ from cdp_router.wire.retention import latest, listed
 from cdp_router.wire.segments import from_segment
 from cdp_store.digest import digest
 from cdp_store.errors import StoreFailed
+from cdp_store.holdings import HoldingState
 from cdp_store.ids import IDENTIFIER_KINDS, PartitionId, encode_identifier
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
@@ -68,29 +70,30 @@ class ShardServer:
         size = sum(len(item.batch) for item in request.batches)
         if self._budget is not None:
             self._budget.admit(size + self.commits.waiting_bytes)
-        deliveries = [
-            Delivery(self._partition(item.partition).partition, decode_batch(item.batch)) for item in request.batches
-        ]
-        outcomes = await self.commits.commit(deliveries, size)
+        asked = [(item.partition, item.epoch) for item in request.batches]
+        self._check_epochs(asked)
+        deliveries = [Delivery(PartitionId(item.partition), decode_batch(item.batch)) for item in request.batches]
+        outcomes = await self.commits.commit(deliveries, size, partial(self._check_epochs, asked))
         return shard_pb2.DeliverResponse(outcomes=map(_to_outcome, deliveries, outcomes))
 
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
-        """The merged contribution of all partitions of this shard."""
+        """The merged contribution of the partitions asked for."""
         self._check_cluster(request.cluster)
+        partitions = self._asked_for(request.partitions)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        return await self._in_query_thread(lambda: self._evaluate(request.question, context, deadline))
+        return await self._in_query_thread(lambda: self._evaluate(request.question, partitions, context, deadline))
 
     async def list_members(
         self, request: shard_pb2.ListMembersRequest, deadline: Deadline
     ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
-        """Identifiers of members, one partition after the other."""
+        """Identifiers of members, one partition after the other, all as of now."""
         self._check_cluster(request.cluster)
+        views = [(partition.partition, partition.capture()) for partition in self._asked_for(request.partitions)]
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         segment, binder = from_segment(request.segment), Binder(context)
-        for partition in self._store.partitions.values():
-            view = partition.capture()
+        for number, view in views:
             rows = await self._in_query_thread(partial(pipeline.members, segment, view, binder, deadline.check))
-            position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
+            position = ingest_pb2.PartitionPosition(partition=number, sequence=view.sequence)
             for start in range(0, rows.shape[0], _MEMBER_ROWS_PER_BATCH):
                 part = rows[start : start + _MEMBER_ROWS_PER_BATCH].astype(np.int64)
                 yield shard_pb2.ListMembersResponse(arrow=_identifier_stream(view, part))
@@ -99,7 +102,7 @@ class ShardServer:
     async def read_profile(self, request: shard_pb2.ReadProfileRequest) -> shard_pb2.ReadProfileResponse:
         """One profile with its latest events."""
         self._check_cluster(request.cluster)
-        partition = self._partition(request.partition)
+        partition = self._owned(request.partition, request.epoch)
         identifier = _encoded(request.identifier)
         page = Page(request.events_max, set(request.event_names), *_given(request))
         profile = await self._in_query_thread(lambda: read_profile(partition, identifier, page))
@@ -108,7 +111,7 @@ class ShardServer:
     async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:
         """The verdict on one user, with what decided it."""
         self._check_cluster(request.cluster)
-        partition = self._partition(request.partition)
+        partition = self._owned(request.partition, request.epoch)
         identifier = _encoded(request.identifier)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         segment = from_segment(request.segment)
@@ -117,9 +120,13 @@ class ShardServer:
     async def erase(self, request: shard_pb2.EraseProfilesRequest) -> shard_pb2.EraseProfilesResponse:
         """Forget profiles: logged and out of every answer when this returns, out of memory soon after."""
         self._check_cluster(request.cluster)
-        partition = self._partition(request.partition).partition
         identifiers = [_encoded(identifier) for identifier in request.identifiers]
-        sequence, erased = await self.commits.between(partial(self._store.erase, partition, identifiers))
+
+        def erase() -> tuple[int, int]:
+            partition = self._owned(request.partition, request.epoch).partition
+            return self._store.erase(partition, identifiers)
+
+        sequence, erased = await self.commits.between(erase)
         self.upkeep.maintain_soon()
         return shard_pb2.EraseProfilesResponse(sequence=sequence, erased=erased)
 
@@ -128,8 +135,13 @@ class ShardServer:
         self._check_cluster(request.cluster)
         if request.rules:
             days = {rule.event: rule.days for rule in request.rules}
-            await self.commits.between(partial(self._store.set_retention, days, self._clock.now_ms()))
-        partitions = self._store.partitions.values()
+
+            def change() -> None:
+                numbers = [partition.partition for partition in self._asked_for(request.partitions)]
+                self._store.set_retention(days, self._clock.now_ms(), numbers)
+
+            await self.commits.between(change)
+        partitions = self._asked_for(request.partitions)
         days = {name: number for partition in partitions for name, number in partition.retention_days().items()}
         return listed(days, latest(cutoff for partition in partitions for cutoff in partition.cutoffs().items()))
 
@@ -144,8 +156,10 @@ class ShardServer:
                 events=size.events,
                 unsealed=size.unsealed,
                 memory=size.memory,
+                epoch=holding.epoch,
             )
             for size in sizes
+            if (holding := self._store.holdings.get(size.partition)) is not None
         ]
         resident = psutil.Process().memory_info().rss
         return shard_pb2.ReadStatusResponse(
@@ -161,9 +175,11 @@ class ShardServer:
             whole = whole.merge(own)
         return shard_pb2.ReadSchemaResponse(names=to_names(whole))
 
-    async def read_digest(self) -> shard_pb2.ReadDigestResponse:
-        """Digest of each partition."""
-        return await self._in_query_thread(self._digest)
+    async def read_digest(self, request: shard_pb2.ReadDigestRequest) -> shard_pb2.ReadDigestResponse:
+        """Digest of each partition asked for."""
+        self._check_cluster(request.cluster)
+        partitions = self._asked_for(request.partitions)
+        return await self._in_query_thread(lambda: _digests(partitions))
 
     async def take_snapshot(self, request: shard_pb2.TakeSnapshotRequest) -> shard_pb2.TakeSnapshotResponse:
         """Write a snapshot, and copy it if a destination is given; one at a time."""
@@ -179,14 +195,6 @@ class ShardServer:
         """Read every file of the snapshots."""
         return await self.snapshots.verify()
 
-    def _digest(self) -> shard_pb2.ReadDigestResponse:
-        digests = list[admin_pb2.PartitionDigest]()
-        for number, partition in self._store.partitions.items():
-            view = partition.capture()
-            found = admin_pb2.PartitionDigest(partition=number, sequence=view.sequence, digest=str(digest(view)))
-            digests.append(found)
-        return shard_pb2.ReadDigestResponse(partitions=digests)
-
     async def close(self) -> None:
         """Finish what is being committed, then close the store."""
         self.upkeep.stop()
@@ -200,12 +208,12 @@ class ShardServer:
         self.upkeep.maintain_soon()
 
     def _evaluate(
-        self, message: segment_pb2.Question, context: Context, deadline: Deadline
+        self, message: segment_pb2.Question, asked: Sequence[Partition], context: Context, deadline: Deadline
     ) -> shard_pb2.EvaluateResponse:
         started = monotonic_ms()
         question, binder = from_question(message), Binder(context)
         partials, positions = [], []
-        for partition in self._store.partitions.values():
+        for partition in asked:
             view = partition.capture()
             partials.append(pipeline.evaluate(question, view, binder, deadline.check))
             positions.append(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
@@ -216,11 +224,30 @@ class ShardServer:
     async def _in_query_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._query_threads, work)
 
-    def _partition(self, number: int) -> Partition:
-        partition = self._store.partitions.get(PartitionId(number))
-        if partition is None:
-            raise RequestInvalid("partition", f"{number} does not live on this shard")
-        return partition
+    def _owned(self, number: int, epoch: int) -> Partition:
+        """A partition that the shard answers for at this epoch; WrongEpoch, or RequestInvalid where it never did."""
+        self._check_epochs([(number, epoch)])
+        return self._store.partitions[PartitionId(number)]
+
+    def _asked_for(self, asked: Iterable[partition_pb2.PartitionEpoch]) -> list[Partition]:
+        """The partitions of a request, each at the epoch the shard holds it."""
+        wanted = [(each.partition, each.epoch) for each in asked]
+        if not wanted:
+            raise RequestInvalid("partitions", "none is given")
+        self._check_epochs(wanted)
+        return [self._store.partitions[PartitionId(number)] for number, _ in wanted]
+
+    def _check_epochs(self, asked: Iterable[tuple[int, int]]) -> None:
+        """Raise WrongEpoch unless the shard owns all of the partitions at these epochs; called from any thread."""
+        own, claims = self._store.identity.shard, list[Claim]()
+        for number, epoch in asked:
+            holding = self._store.holdings.get(PartitionId(number))
+            if holding is None:
+                raise RequestInvalid("partition", f"{number} never lived on this shard")
+            if holding.state is not HoldingState.OWNED or holding.epoch != epoch:
+                claims.append(claim_of(own, PartitionId(number), holding))
+        if claims:
+            raise WrongEpoch(claims[:CLAIMS_TOLD_MAX])
 
     def _check_cluster(self, cluster: str) -> None:
         own = self._store.identity.cluster
@@ -231,6 +258,17 @@ class ShardServer:
 def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:
     """Up to where pages before this one went: (time, events of that time)."""
     return (request.after.time_ms, request.after.given) if request.HasField("after") else (None, 0)
+
+
+def _digests(partitions: Sequence[Partition]) -> shard_pb2.ReadDigestResponse:
+    digests = list[admin_pb2.PartitionDigest]()
+    for partition in partitions:
+        view = partition.capture()
+        found = admin_pb2.PartitionDigest(
+            partition=partition.partition, sequence=view.sequence, digest=str(digest(view))
+        )
+        digests.append(found)
+    return shard_pb2.ReadDigestResponse(partitions=digests)
 
 
 def _encoded(identifier: query_pb2.Identifier) -> bytes:

@@ -102,6 +102,7 @@ class Snapshots:
             bytes_shared=taken.bytes_shared,
             log_segments_removed=segments_removed,
             milliseconds=milliseconds,
+            partitions=sorted(taken.partitions),
         )
 
 

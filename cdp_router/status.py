@@ -6,6 +6,7 @@ import logging
 from typing import Any, Final, NoReturn
 
 import grpc
+from cdp.v1 import partition_pb2
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -23,7 +24,9 @@ from cdp_router.errors import (
     ShardUnavailable,
     ShuttingDown,
     WrongCluster,
+    WrongEpoch,
 )
+from cdp_router.wire.claims import from_mismatch, to_mismatch
 from cdp_store.errors import (
     BatchMalformed,
     BatchTooLarge,
@@ -70,6 +73,8 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(_RETRY_STORAGE_MS))
         case SegmentInUse() | WrongCluster():
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)
+        case WrongEpoch(claims=claims):
+            return _status(code_pb2.ABORTED, error, error.reason, to_mismatch(claims))
         case ShardUnavailable():
             return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(500))
         case ShuttingDown():
@@ -131,6 +136,17 @@ def _violation(field: str, problem: str) -> error_details_pb2.BadRequest:
 def _retry(after_ms: int) -> error_details_pb2.RetryInfo:
     delay = duration_pb2.Duration(seconds=after_ms // 1000, nanos=after_ms % 1000 * 1_000_000)
     return error_details_pb2.RetryInfo(retry_delay=delay)
+
+
+def mismatch_of(error: grpc.aio.AioRpcError) -> WrongEpoch | None:
+    """The refusal of another epoch that a call to a shard failed with, if that is what it is."""
+    if error.code() is not grpc.StatusCode.ABORTED:
+        return None
+    mismatch = partition_pb2.EpochMismatch()
+    for detail in _status_of_call(error).details:
+        if detail.Unpack(mismatch):
+            return WrongEpoch(from_mismatch(mismatch))
+    return None
 
 
 def retry_delay_ms(status: status_pb2.Status) -> int:

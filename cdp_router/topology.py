@@ -1,4 +1,4 @@
-"""What a cluster is: its identity, secret, partitions, and which shard owns which partition."""
+"""What a cluster is: its identity, secret, number of partitions, and how they were dealt out at first."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class ClusterFile(msgspec.Struct, frozen=True):
         """The secret as two 64-bit numbers."""
         return int(self.key[:16], 16), int(self.key[16:], 16)
 
-    def partitions_of_shard(self, shard: int) -> tuple[int, ...]:
-        """Partitions a shard owns: dealt out in turn."""
-        return tuple(range(shard, self.partitions, self.shards))
+    def first_partitions_of_shard(self, shard: int) -> tuple[int, ...]:
+        """Partitions a shard owns at first: dealt out in turn. Shards that were added later begin with none."""
+        return tuple(range(shard, self.partitions, self.shards)) if shard < self.shards else ()
 
-    def shard_of_partition(self, partition: int) -> int:
-        """The shard that owns a partition."""
+    def first_shard_of_partition(self, partition: int) -> int:
+        """The shard that owns a partition at first; `partition_map` knows who does today."""
         return partition % self.shards
 
     def shard_identity(self, shard: int) -> ShardIdentity:
         """Identity of a shard's directory."""
-        return ShardIdentity(self.cluster, shard, self.partitions_of_shard(shard))
+        return ShardIdentity(self.cluster, shard, self.first_partitions_of_shard(shard))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from cdp_store.controls import (
 from cdp_store.dedupe import MessageIds
 from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StoreError
 from cdp_store.heap import release_free_memory
+from cdp_store.holdings import Holdings
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     BUCKET_CHUNKS_MAX,
@@ -111,6 +112,7 @@ class Store:
             os.close(self._lock_descriptor)
             raise
         self._key = key
+        self.holdings = Holdings(directory, identity, files)
         self.partitions = self._empty_partitions()
         log_path(directory).mkdir(exist_ok=True)
         snapshots_path(directory).mkdir(exist_ok=True)
@@ -198,17 +200,21 @@ class Store:
         self._log.append([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True)
         return sequence, target.erase(identifiers, sequence)
 
-    def set_retention(self, days: Mapping[str, int], now_ms: int) -> None:
+    def set_retention(
+        self, days: Mapping[str, int], now_ms: int, partitions: Iterable[PartitionId] | None = None
+    ) -> None:
         """Log rules of retention (days by event name, "" for all others, 0 = for ever) and drop what they want dropped.
 
-        Runs like `commit`, never beside it; raises what `commit` raises.
+        For all partitions the shard owns, unless some are named. Runs like `commit`, never beside it; raises what
+        `commit` raises.
         """
-        self._retain({number: Retention(days, {}) for number in self.partitions})
+        numbers = self.holdings.owned() if partitions is None else partitions
+        self._retain({number: Retention(days, {}) for number in numbers})
         self.retain(now_ms)
 
     def retain(self, now_ms: int) -> bool:
         """Drop events that are older than their rule wants; True if there were any. Runs like `commit`."""
-        overdue = {number: partition.overdue(now_ms) for number, partition in self.partitions.items()}
+        overdue = {number: self.partitions[number].overdue(now_ms) for number in self.holdings.owned()}
         wanted = {number: Retention({}, cutoffs) for number, cutoffs in overdue.items() if cutoffs}
         self._retain(wanted)
         return bool(wanted)
@@ -255,7 +261,7 @@ class Store:
             raise FilesNotRemoved(log_path(self._directory), str(error)) from error
 
     def _empty_partitions(self) -> dict[PartitionId, Partition]:
-        return {PartitionId(number): Partition(PartitionId(number), self._key) for number in self.identity.partitions}
+        return {number: Partition(number, self._key) for number in self.holdings.in_memory()}
 
     def _admit(self, deliveries: Iterable[Delivery]) -> tuple[list[Outcome], list[_Pending]]:
         outcomes, pending = list[Outcome](), list[_Pending]()

@@ -29,6 +29,7 @@ from cdp_router.named_segments import NamedSegments
 from cdp_router.process.serving import Report, Serving, report, run_process
 from cdp_router.process.shard import EXIT_REFUSED
 from cdp_router.queries import Queries
+from cdp_router.routing import Routing
 from cdp_router.services.admin import AdminService
 from cdp_router.services.ingest import IngestService
 from cdp_router.services.profiles import ProfileService
@@ -47,7 +48,8 @@ _LOG = logging.getLogger(__name__)
 async def _serve(directory: ClusterDirectory, shard_addresses: list[str], address: str) -> None:
     warm_routing()
     cluster, clock = directory.load(), SystemClock()
-    shards = [GrpcShardClient(shard_address) for shard_address in shard_addresses]
+    shards = {number: GrpcShardClient(each) for number, each in enumerate(shard_addresses)}
+    routing = Routing(cluster, shards)
     segments = NamedSegments(directory.segments_path, OsFiles())
     serving = Serving(
         [
@@ -60,16 +62,16 @@ async def _serve(directory: ClusterDirectory, shard_addresses: list[str], addres
         ]
     )
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
-        ingest = IngestService(Ingest(cluster, shards, clock, threads))
+        ingest = IngestService(Ingest(routing, clock, threads))
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
-        queries = Queries(cluster, shards, clock, segments.lookup)
+        queries = Queries(routing, clock, segments.lookup)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries), serving.server)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), serving.server)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), serving.server)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(cluster, shards), serving.server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), serving.server)
         await serving.run(address)
-    for shard in shards:
+    for shard in shards.values():
         await shard.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from importlib import metadata
 
 import msgspec
@@ -13,12 +13,15 @@ from cdp_query.bind import Names
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import erase_profile
 from cdp_router.limits import LONG_SECONDS_MAX, QUERY_SECONDS_DEFAULT
+from cdp_router.partition_map import Claim
 from cdp_router.retention import get_retention, set_retention
+from cdp_router.routing import Routing
 from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
 from cdp_router.shard_snapshots import check_destination
 from cdp_router.status import Context
-from cdp_router.topology import CLUSTER_NAME, ClusterFile
+from cdp_router.topology import CLUSTER_NAME
+from cdp_router.wire.claims import to_epochs
 from cdp_router.wire.partials import from_names
 from cdp_store.digest import Digest
 from cdp_store.snapshot.places import place_at
@@ -29,21 +32,21 @@ _STATUS_SECONDS = 5.0  # a status must come back soon, above all when a shard ha
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
     """Looks after the cluster."""
 
-    def __init__(self, cluster: ClusterFile, shards: Sequence[ShardClient]) -> None:
-        self._cluster, self._shards = cluster, shards
+    def __init__(self, routing: Routing) -> None:
+        self._routing, self._cluster = routing, routing.cluster
 
     async def GetStatus(self, request: admin_pb2.GetStatusRequest, context: Context) -> admin_pb2.GetStatusResponse:
         """Say what the cluster holds; shards that do not answer are listed as unreachable."""
         deadline = Deadline.after(context.time_remaining(), _STATUS_SECONDS)
-        shards = dict(enumerate(self._shards))
+        shards = dict(sorted(self._routing.shards.items()))
         gathered = await scatter(shards, lambda _, shard: shard.read_status(deadline))
         statuses = [admin_pb2.ShardStatus(shard=number, address=shard.address) for number, shard in shards.items()]
-        for number, status in enumerate(statuses):
-            failure = gathered.failures.get(number)
+        for status in statuses:
+            failure = gathered.failures.get(status.shard)
             if failure is not None:
                 status.problem = failure.details() or failure.code().name
                 continue
-            answer = gathered.answers[number]
+            answer = gathered.answers[status.shard]
             status.reachable, status.resident_bytes = True, answer.resident_bytes
             status.partitions.extend(answer.partitions)
         return admin_pb2.GetStatusResponse(
@@ -56,9 +59,9 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def GetSchema(self, request: admin_pb2.GetSchemaRequest, context: Context) -> admin_pb2.GetSchemaResponse:
         """List the names seen anywhere."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
-        gathered = await scatter(dict(enumerate(self._shards)), lambda _, shard: shard.read_schema(deadline))
+        gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline))
         names = Names()
-        for response in gathered.complete(self._cluster, self._shards).values():
+        for response in self._routing.whole(gathered).values():
             names = names.merge(from_names(response.names))
         return admin_pb2.GetSchemaResponse(
             events=sorted(names.events), properties=sorted(names.properties), attributes=sorted(names.attributes)
@@ -69,15 +72,15 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.EraseProfileResponse:
         """Forget a profile."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
-        return await erase_profile(request, self._cluster, self._shards, deadline)
+        return await erase_profile(request, self._routing, deadline)
 
     async def PurgeErased(
         self, request: admin_pb2.PurgeErasedRequest, context: Context
     ) -> admin_pb2.PurgeErasedResponse:
         """Have every shard remove what erased profiles have left in its files; all must answer."""
         order = shard_pb2.PurgeFilesRequest(cluster=self._cluster.cluster)
-        gathered = await scatter(self._numbered(), lambda _, shard: shard.purge_files(order, _long(context)))
-        answers = gathered.complete(self._cluster, self._shards)
+        gathered = await scatter(self._routing.shards, lambda _, shard: shard.purge_files(order, _long(context)))
+        answers = self._routing.whole(gathered)
         return admin_pb2.PurgeErasedResponse(shards=[answers[number].purge for number in sorted(answers)])
 
     async def GetRetention(
@@ -85,21 +88,25 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.GetRetentionResponse:
         """Say how long events are kept."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
-        return await get_retention(self._cluster, self._shards, deadline)
+        return await get_retention(self._routing, deadline)
 
     async def SetRetention(
         self, request: admin_pb2.SetRetentionRequest, context: Context
     ) -> admin_pb2.SetRetentionResponse:
         """Change how long events are kept."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
-        return await set_retention(request.rule, self._cluster, self._shards, deadline)
+        return await set_retention(request.rule, self._routing, deadline)
 
     async def GetDigest(self, request: admin_pb2.GetDigestRequest, context: Context) -> admin_pb2.GetDigestResponse:
         """Digest the data; all shards must answer."""
-        gathered = await scatter(self._numbered(), lambda _, shard: shard.read_digest(_long(context)))
-        partitions = [
-            each for answer in gathered.complete(self._cluster, self._shards).values() for each in answer.partitions
-        ]
+        deadline = _long(context)
+
+        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.ReadDigestResponse]:
+            message = shard_pb2.ReadDigestRequest(cluster=self._cluster.cluster, partitions=to_epochs(claims))
+            return client.read_digest(message, deadline)
+
+        answers = await self._routing.complete(self._routing.map.partitions, ask, deadline)
+        partitions = [each for answer in answers for each in answer.partitions]
         total = sum((Digest.parse(each.digest) for each in partitions), Digest())
         partitions.sort(key=lambda each: each.partition)
         return admin_pb2.GetDigestResponse(digest=str(total), partitions=partitions)
@@ -110,8 +117,8 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """Have every shard write a snapshot."""
         check_destination(request.destination)
         order = shard_pb2.TakeSnapshotRequest(destination=request.destination)
-        gathered = await scatter(self._numbered(), lambda _, shard: shard.take_snapshot(order, _long(context)))
-        answers = gathered.complete(self._cluster, self._shards).values()
+        gathered = await scatter(self._routing.shards, lambda _, shard: shard.take_snapshot(order, _long(context)))
+        answers = self._routing.whole(gathered).values()
         if request.destination:
             copied = msgspec.json.encode(self._cluster)
             place = place_at(request.destination)
@@ -122,17 +129,14 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.VerifySnapshotsRequest, context: Context
     ) -> admin_pb2.VerifySnapshotsResponse:
         """Have every shard check the files of its snapshots."""
-        gathered = await scatter(self._numbered(), lambda _, shard: shard.verify_snapshots(_long(context)))
-        results = [answer.result for answer in gathered.complete(self._cluster, self._shards).values()]
+        gathered = await scatter(self._routing.shards, lambda _, shard: shard.verify_snapshots(_long(context)))
+        results = [answer.result for answer in self._routing.whole(gathered).values()]
         return admin_pb2.VerifySnapshotsResponse(
             snapshots=sum(result.snapshots for result in results),
             files=sum(result.files for result in results),
             bytes=sum(result.bytes for result in results),
             problems=[problem for result in results for problem in result.problems],
         )
-
-    def _numbered(self) -> dict[int, ShardClient]:
-        return dict(enumerate(self._shards))
 
 
 def _long(context: Context) -> Deadline:

@@ -65,7 +65,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
 
     async def ReadDigest(self, request: shard_pb2.ReadDigestRequest, context: Context) -> shard_pb2.ReadDigestResponse:
         """Report digests."""
-        return await self._server.read_digest()
+        return await self._server.read_digest(request)
 
     async def TakeSnapshot(
         self, request: shard_pb2.TakeSnapshotRequest, context: Context

@@ -20,7 +20,7 @@ Partitions = Mapping[PartitionId, Partition]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a snapshot cost. The log is needed behind `needed` only."""
+    """What a snapshot of these partitions cost. The log is needed behind `needed` only."""
 
     number: int
     files_written: int
@@ -29,6 +29,7 @@ class Taken:
     bytes_shared: int
     needed: Mapping[PartitionId, SequenceNumber]
     snapshots_removed: int
+    partitions: tuple[PartitionId, ...]
     problems: tuple[str, ...] = ()  # cold columns that could not be read: the snapshot goes without them
 
 
@@ -133,6 +134,7 @@ class ShardSnapshots:
             total - written.bytes_written,
             positions(oldest) if oldest is not None else {},
             before - len(kept),
+            tuple(partitions),
             written.problems,
         )
 

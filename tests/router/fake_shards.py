@@ -60,9 +60,11 @@ class FailingShard:
         self._fail()
         return await self.inner.read_status(deadline)
 
-    async def read_digest(self, deadline: Deadline) -> shard_pb2.ReadDigestResponse:
+    async def read_digest(
+        self, request: shard_pb2.ReadDigestRequest, deadline: Deadline
+    ) -> shard_pb2.ReadDigestResponse:
         self._fail()
-        return await self.inner.read_digest(deadline)
+        return await self.inner.read_digest(request, deadline)
 
     async def take_snapshot(
         self, request: shard_pb2.TakeSnapshotRequest, deadline: Deadline

@@ -15,6 +15,7 @@ from cdp.v1 import ingest_pb2, query_pb2
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.ingest import Ingest
 from cdp_router.queries import Queries
+from cdp_router.routing import Routing
 from cdp_router.shard_client import LocalShardClient, ShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.topology import ClusterFile
@@ -61,12 +62,14 @@ class LocalCluster:
         self.failures = list[StoreFailed]()
         stores = [open_store(folder / f"shard-{number}", number) for number in range(CLUSTER.shards)]
         self.servers = [ShardServer(store, self.failures.append) for store in stores]
-        self.shards: Sequence[ShardClient] = [
-            wrap(number, LocalShardClient(server, f"local:{number}")) for number, server in enumerate(self.servers)
-        ]
+        self.shards: dict[int, ShardClient] = {
+            number: wrap(number, LocalShardClient(server, f"local:{number}"))
+            for number, server in enumerate(self.servers)
+        }
+        self.routing = Routing(CLUSTER, self.shards)
         self.clock = FixedClock()
-        self.taking = Ingest(CLUSTER, self.shards, self.clock, threads)
-        self.asking = Queries(CLUSTER, self.shards, self.clock)
+        self.taking = Ingest(self.routing, self.clock, threads)
+        self.asking = Queries(self.routing, self.clock)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine on the cluster's loop."""

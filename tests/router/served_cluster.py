@@ -25,6 +25,7 @@ from cdp.v1 import (
 from cdp_router.ingest import Ingest
 from cdp_router.named_segments import NamedSegments
 from cdp_router.queries import Queries
+from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.services.admin import AdminService
 from cdp_router.services.ingest import IngestService
@@ -72,17 +73,18 @@ class Served:
 async def served_cluster(folder: Path, *observers: Observer) -> AsyncIterator[Served]:
     """Two shards and their router for the length of the block."""
     servers = [ShardServer(open_store(folder / f"shard-{n}", n), lambda error: None) for n in range(CLUSTER.shards)]
-    shards = [LocalShardClient(server, f"local:{number}") for number, server in enumerate(servers)]
+    shards = {number: LocalShardClient(server, f"local:{number}") for number, server in enumerate(servers)}
+    routing = Routing(CLUSTER, shards)
     clock, segments = FixedClock(), NamedSegments(folder / "segments.json", OsFiles())
     router, shard = (grpc.aio.server(interceptors=[Chain(None, observers)], options=OPTIONS) for _ in range(2))
     with ThreadPoolExecutor(1) as threads:
-        taking, queries = Ingest(CLUSTER, shards, clock, threads), Queries(CLUSTER, shards, clock, segments.lookup)
+        taking, queries = Ingest(routing, clock, threads), Queries(routing, clock, segments.lookup)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(taking), router)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries), router)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), router)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), router)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), router)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(CLUSTER, shards), router)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), router)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(servers[0]), shard)
         ports = [server.add_insecure_port("127.0.0.1:0") for server in (router, shard)]
         await asyncio.gather(router.start(), shard.start())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from cdp.v1 import admin_pb2, query_pb2, segment_pb2, shard_pb2
+from cdp.v1 import admin_pb2, partition_pb2, query_pb2, segment_pb2, shard_pb2
 from google.rpc import code_pb2, status_pb2
 
 from cdp_query.language import parse
@@ -24,6 +24,7 @@ from cdp_router.status import TRANSLATED, describe, retry_delay_ms
 from cdp_router.wire.questions import to_question
 from cdp_router.wire.segments import to_segment
 from cdp_store.errors import StoreFailed
+from cdp_store.holdings import FIRST_EPOCH
 from cdp_store.records import RecordBatch, encode_batch
 from tests.raw_records import Change, Event, Record, user
 from tests.router.encodings import DAY_MS
@@ -53,9 +54,17 @@ def view(name: str, days_ago: int = 0, message_id: str = "") -> Event:
     return Event(user(name), "View", NOW_MS - days_ago * DAY_MS, {"n": days_ago}, message_id)
 
 
+def epochs(*partitions: int, epoch: int = FIRST_EPOCH) -> list[partition_pb2.PartitionEpoch]:
+    """What a request is about."""
+    return [partition_pb2.PartitionEpoch(partition=number, epoch=epoch) for number in partitions]
+
+
 def delivery(*batches: tuple[int, RecordBatch], cluster: str = CLUSTER.cluster) -> shard_pb2.DeliverRequest:
     """A request to take batches for partitions."""
-    encoded = [shard_pb2.PartitionBatch(partition=number, batch=encode_batch(batch)) for number, batch in batches]
+    encoded = [
+        shard_pb2.PartitionBatch(partition=number, batch=encode_batch(batch), epoch=FIRST_EPOCH)
+        for number, batch in batches
+    ]
     return shard_pb2.DeliverRequest(cluster=cluster, batches=encoded)
 
 
@@ -66,7 +75,7 @@ def one(records: list[Record], batch_id: bytes = b"", partition: int = 0) -> sha
 
 def evaluation(text: str, **changed: Any) -> shard_pb2.EvaluateRequest:
     """A question as the router sends it."""
-    given = {"cluster": CLUSTER.cluster, "as_of_ms": NOW_MS, "tz": "UTC", **changed}
+    given = {"cluster": CLUSTER.cluster, "as_of_ms": NOW_MS, "tz": "UTC", "partitions": epochs(0, 2), **changed}
     return shard_pb2.EvaluateRequest(question=to_question(parse(text)), **given)
 
 
@@ -78,7 +87,9 @@ async def count(client: ShardClient, text: str = "everyone", **changed: Any) -> 
 async def listed(client: ShardClient, text: str) -> tuple[list[bytes], list[tuple[int, int]]]:
     """(encoded identifiers, positions) of a segment's members."""
     segment = to_segment(parse(text))  # type: ignore[arg-type]
-    request = shard_pb2.ListMembersRequest(cluster=CLUSTER.cluster, segment=segment, as_of_ms=NOW_MS, tz="UTC")
+    request = shard_pb2.ListMembersRequest(
+        cluster=CLUSTER.cluster, segment=segment, as_of_ms=NOW_MS, tz="UTC", partitions=epochs(0, 2)
+    )
     found, positions = list[bytes](), list[tuple[int, int]]()
     async for response in client.list_members(request, far_deadline()):
         if response.HasField("position"):
@@ -290,10 +301,68 @@ class ShardClientContract:
 
         self.run(tmp_path, test)
 
+    @pytest.mark.parametrize("epoch", [0, 2])
+    def test_another_epoch_of_the_map_is_refused_with_the_shards_claim(self, tmp_path: Path, epoch: int) -> None:
+        async def test(shard: Shard) -> None:
+            deliver = delivery((0, batch_of([view("a")])), (2, batch_of([view("b")])))
+            profile, proof, erasure = _profile("a", partition=2), _question_about("a"), _erasure("a", 2)
+            proof.partition = 2
+            for request in (deliver.batches[1], profile, proof, erasure):
+                request.epoch = epoch
+            asked = [*epochs(0), *epochs(2, epoch=epoch)]
+            members = shard_pb2.ListMembersRequest(
+                cluster=CLUSTER.cluster, segment=proof.segment, as_of_ms=NOW_MS, tz="UTC", partitions=asked
+            )
+            retention = shard_pb2.ChangeRetentionRequest(
+                cluster=CLUSTER.cluster, rules=[admin_pb2.RetentionRule(event="View", days=60)], partitions=asked
+            )
+            digests = shard_pb2.ReadDigestRequest(cluster=CLUSTER.cluster, partitions=asked)
+            client, deadline = shard.client, far_deadline()
+            for call in (
+                client.deliver(deliver, deadline),
+                client.evaluate(evaluation("everyone", partitions=asked), deadline),
+                anext(client.list_members(members, deadline)),
+                client.read_profile(profile, deadline),
+                client.prove_user(proof, deadline),
+                client.erase(erasure, deadline),
+                client.change_retention(retention, deadline),
+                client.read_digest(digests, deadline),
+            ):
+                status, mismatch = await refused(call), partition_pb2.EpochMismatch()
+                assert status.code == code_pb2.ABORTED
+                assert any(detail.Unpack(mismatch) for detail in status.details)
+                assert [(each.partition, each.epoch, each.shard) for each in mismatch.claims] == [(2, 1, OWN)]
+            sizes = (await client.read_status(deadline)).partitions
+            assert [(size.sequence, size.epoch) for size in sizes] == [(0, 1), (0, 1)], "nothing was changed"
+
+        self.run(tmp_path, test)
+
+    def test_digests_are_of_the_partitions_asked_for(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a")], partition=2), far_deadline())
+            request = shard_pb2.ReadDigestRequest(cluster=CLUSTER.cluster, partitions=epochs(2))
+            [found] = (await shard.client.read_digest(request, far_deadline())).partitions
+            assert (found.partition, found.sequence) == (2, 1)
+            assert int(found.digest, 16) > 0
+
+        self.run(tmp_path, test)
+
+    def test_snapshots_are_taken_checked_and_say_what_they_hold(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            await shard.client.deliver(one([view("a")]), far_deadline())
+            order = shard_pb2.TakeSnapshotRequest(destination=str(tmp_path / "copy"))
+            taken = (await shard.client.take_snapshot(order, far_deadline())).snapshot
+            assert (taken.shard, taken.number, list(taken.partitions)) == (OWN, 1, [0, 2])
+            found = (await shard.client.verify_snapshots(far_deadline())).result
+            assert (found.snapshots, found.files, len(found.problems)) == (1, taken.files_written, 0)
+            assert any((tmp_path / "copy" / f"shard-{OWN}" / "snapshots").iterdir())
+
+        self.run(tmp_path, test)
+
     @pytest.mark.parametrize("packed", [b"", b"\x80", b"garbage", b"\x90", encode_batch(batch_of([view("a")]))[:-3]])
     def test_bytes_that_are_no_batch_are_refused(self, tmp_path: Path, packed: bytes) -> None:
         async def test(shard: Shard) -> None:
-            part = shard_pb2.PartitionBatch(partition=0, batch=packed)
+            part = shard_pb2.PartitionBatch(partition=0, batch=packed, epoch=FIRST_EPOCH)
             request = shard_pb2.DeliverRequest(cluster=CLUSTER.cluster, batches=[part])
             assert (await refused(shard.client.deliver(request, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
             await shard.client.deliver(one([view("a")]), far_deadline())
@@ -353,7 +422,8 @@ class ShardClientContract:
     def test_a_question_without_meaning_is_refused(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             for request in (
-                shard_pb2.EvaluateRequest(cluster=CLUSTER.cluster),
+                shard_pb2.EvaluateRequest(cluster=CLUSTER.cluster, partitions=epochs(0)),
+                evaluation("everyone", partitions=[]),
                 evaluation('did("View", last: 1d)', tz="Mars/Olympus"),
                 evaluation('did("View", ago: 60d..30d)'),
             ):
@@ -487,14 +557,14 @@ class ShardClientContract:
         async def change(shard: Shard) -> None:
             await shard.client.deliver(one([view("a", 500), view("a", 1)]), far_deadline())
             await shard.client.deliver(one([view("c", 1)], partition=2), far_deadline())
-            request = shard_pb2.ChangeRetentionRequest(cluster=CLUSTER.cluster, rules=rules)
+            request = shard_pb2.ChangeRetentionRequest(cluster=CLUSTER.cluster, rules=rules, partitions=epochs(0, 2))
             changed = await shard.client.change_retention(request, far_deadline())
             assert [(rule.event, rule.days) for rule in changed.rules] == [("", 0), ("View", 60)]
             assert [item.event for item in changed.retained] == ["View"]
 
         async def look(shard: Shard) -> None:
             found = await shard.client.change_retention(
-                shard_pb2.ChangeRetentionRequest(cluster=CLUSTER.cluster), far_deadline()
+                shard_pb2.ChangeRetentionRequest(cluster=CLUSTER.cluster, partitions=epochs(0, 2)), far_deadline()
             )
             assert [(rule.event, rule.days) for rule in found.rules] == [("", 0), ("View", 60)]
             assert 0 < NOW_MS - found.retained[0].since.ToMilliseconds() - 60 * DAY_MS < 28 * DAY_MS
@@ -551,17 +621,19 @@ def _question_about(name: str) -> shard_pb2.ProveUserRequest:
     segment = to_segment(segment_of(parse('plan = "gold" and count("View", last: 3d) >= 2')))
     identifier = query_pb2.Identifier(kind="user_id", value=name)
     return shard_pb2.ProveUserRequest(
-        cluster=CLUSTER.cluster, partition=0, identifier=identifier, segment=segment, as_of_ms=NOW_MS
+        cluster=CLUSTER.cluster, partition=0, identifier=identifier, segment=segment, as_of_ms=NOW_MS, epoch=1
     )
 
 
 def _profile(name: str, events_max: int = 10, partition: int = 0) -> shard_pb2.ReadProfileRequest:
     identifier = query_pb2.Identifier(kind="user_id", value=name)
     return shard_pb2.ReadProfileRequest(
-        cluster=CLUSTER.cluster, partition=partition, identifier=identifier, events_max=events_max
+        cluster=CLUSTER.cluster, partition=partition, identifier=identifier, events_max=events_max, epoch=1
     )
 
 
 def _erasure(name: str, partition: int = 0) -> shard_pb2.EraseProfilesRequest:
     identifiers = [query_pb2.Identifier(kind="user_id", value=name)]
-    return shard_pb2.EraseProfilesRequest(cluster=CLUSTER.cluster, partition=partition, identifiers=identifiers)
+    return shard_pb2.EraseProfilesRequest(
+        cluster=CLUSTER.cluster, partition=partition, identifiers=identifiers, epoch=1
+    )

@@ -20,7 +20,7 @@ from cdp_store.errors import DirectoryDamaged
 from cdp_store.seams import OsFiles
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.faulty_files import FaultyFiles
-from tests.router.local_cluster import CLUSTER, NOW_MS, local_cluster
+from tests.router.local_cluster import NOW_MS, local_cluster
 
 
 def _segment(text: str) -> tree.Node:
@@ -160,7 +160,7 @@ def test_questions_use_named_segments_at_their_own_instant(tmp_path: Path, segme
                 ]
             )
         )
-        cluster.asking = Queries(CLUSTER, cluster.shards, cluster.clock, segments.lookup)
+        cluster.asking = Queries(cluster.routing, cluster.clock, segments.lookup)
         for as_of_ms, expected in ((NOW_MS, "bob"), (NOW_MS - 10 * day, "ann")):
             answer = cluster.query('in_segment("active vip")', as_of_ms)
             assert answer.count == 1

@@ -52,7 +52,7 @@ class Data:
         whole = batch_of(records)
         for number, (part, _) in split(whole, self.cluster.hash_key, self.cluster.partitions).items():
             timed = type(part)(**{**{f: getattr(part, f) for f in part.__slots__}, "received_ms": received_ms})
-            store = self.stores[self.cluster.shard_of_partition(number)]
+            store = self.stores[self.cluster.first_shard_of_partition(number)]
             accepted += store.commit([Delivery(PartitionId(number), timed)])[0].accepted
         return accepted
 

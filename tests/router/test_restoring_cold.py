@@ -31,7 +31,7 @@ def home(data: Data, who: User) -> tuple[Store, PartitionId]:
     """Where a person lives."""
     table = Strings.of([encode_identifier(*who)])
     [number] = partitions_of(table, data.cluster.hash_key, data.cluster.partitions).tolist()
-    return data.stores[data.cluster.shard_of_partition(number)], PartitionId(number)
+    return data.stores[data.cluster.first_shard_of_partition(number)], PartitionId(number)
 
 
 @pytest.mark.parametrize(("shards", "partitions"), [(2, 4), (1, 4), (2, 3), (1, 1), (3, 9)])

@@ -43,7 +43,6 @@ def _with_shard(folder: Path, make: Callable[[ShardClient], ShardClient]) -> Ite
     with local_cluster(folder) as found:
         found.ingest(protobuf_batch(RECORDS))
         shards = found.shards
-        assert isinstance(shards, list)
         shards[1] = make(shards[1])
         yield found
 
@@ -78,7 +77,7 @@ def test_a_profile_is_read_from_its_shard_alone(tmp_path: Path) -> None:
             try:
                 found = cluster.profile(user_id=f"u{n}")
             except ShardUnavailable as error:
-                assert error.partitions == (1, 3)
+                assert error.partitions in {(1,), (3,)}
             else:
                 outcomes[n] = found.partition
                 assert [event.name for event in found.events] == ["View"]

@@ -14,6 +14,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError
 from cdp_router import errors
+from cdp_router.partition_map import Claim
 from cdp_router.status import DOMAIN, abort, describe, grpc_code, retry_delay_ms, status_of
 from cdp_store import errors as store_errors
 from tests.router.fake_shards import call_error
@@ -25,6 +26,7 @@ EXAMPLES: tuple[Exception, ...] = (
     errors.SegmentNotFound("vip"),
     errors.SegmentInUse("vip", ["gold"]),
     errors.SegmentsNotSaved(Path("/data/segments.json"), OSError(28, "No space left on device")),
+    errors.WrongEpoch([Claim(3, 7, 1)]),
     errors.ShardUnavailable(["shard 1 cannot be reached"], [1, 3]),
     errors.ShuttingDown(),
     errors.DeadlineMissed("shard 1 did not answer in time"),

@@ -66,12 +66,15 @@ class PartitionStatus(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     UNSEALED_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     sequence: _builtins.int
     profiles: _builtins.int
     events: _builtins.int
     unsealed: _builtins.int
     """Events and changes not sealed yet."""
+    epoch: _builtins.int
+    """Of the partition map: raised with every change of its shard."""
     @_builtins.property
     def memory(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Bytes by structure."""
@@ -85,10 +88,11 @@ class PartitionStatus(_message.Message):
         events: _builtins.int = ...,
         unsealed: _builtins.int = ...,
         memory: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "memory", b"memory", "partition", b"partition", "profiles", b"profiles", "sequence", b"sequence", "unsealed", b"unsealed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "events", b"events", "memory", b"memory", "partition", b"partition", "profiles", b"profiles", "sequence", b"sequence", "unsealed", b"unsealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -485,6 +489,7 @@ class ShardSnapshot(_message.Message):
     BYTES_SHARED_FIELD_NUMBER: _builtins.int
     LOG_SEGMENTS_REMOVED_FIELD_NUMBER: _builtins.int
     MILLISECONDS_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     number: _builtins.int
     """Number of the snapshot among the shard's."""
@@ -495,6 +500,10 @@ class ShardSnapshot(_message.Message):
     bytes_shared: _builtins.int
     log_segments_removed: _builtins.int
     milliseconds: _builtins.float
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Partitions it holds."""
+
     def __init__(
         self,
         *,
@@ -506,10 +515,11 @@ class ShardSnapshot(_message.Message):
         bytes_shared: _builtins.int = ...,
         log_segments_removed: _builtins.int = ...,
         milliseconds: _builtins.float = ...,
+        partitions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_shared", b"bytes_shared", "bytes_written", b"bytes_written", "files_shared", b"files_shared", "files_written", b"files_written", "log_segments_removed", b"log_segments_removed", "milliseconds", b"milliseconds", "number", b"number", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_shared", b"bytes_shared", "bytes_written", b"bytes_written", "files_shared", b"files_shared", "files_written", b"files_written", "log_segments_removed", b"log_segments_removed", "milliseconds", b"milliseconds", "number", b"number", "partitions", b"partitions", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

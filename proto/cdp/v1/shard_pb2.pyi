@@ -5,6 +5,7 @@ Between router and shards; not for clients."""
 
 from cdp.v1 import admin_pb2 as _admin_pb2
 from cdp.v1 import ingest_pb2 as _ingest_pb2
+from cdp.v1 import partition_pb2 as _partition_pb2
 from cdp.v1 import proof_pb2 as _proof_pb2
 from cdp.v1 import query_pb2 as _query_pb2
 from cdp.v1 import report_part_pb2 as _report_part_pb2
@@ -32,17 +33,21 @@ class PartitionBatch(_message.Message):
 
     PARTITION_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     batch: _builtins.bytes
+    epoch: _builtins.int
+    """Of the sender's map; another one is refused with the newer claim."""
     def __init__(
         self,
         *,
         partition: _builtins.int = ...,
         batch: _builtins.bytes = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "epoch", b"epoch", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -135,12 +140,17 @@ class EvaluateRequest(_message.Message):
     AS_OF_MS_FIELD_NUMBER: _builtins.int
     TZ_FIELD_NUMBER: _builtins.int
     EXCLUDE_ANONYMOUS_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     as_of_ms: _builtins.int
     tz: _builtins.str
     exclude_anonymous: _builtins.bool
     @_builtins.property
     def question(self) -> _segment_pb2.Question: ...
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]:
+        """What to answer for, each at the epoch of the sender's map."""
+
     def __init__(
         self,
         *,
@@ -149,10 +159,11 @@ class EvaluateRequest(_message.Message):
         as_of_ms: _builtins.int = ...,
         tz: _builtins.str = ...,
         exclude_anonymous: _builtins.bool = ...,
+        partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "question", b"question", "tz", b"tz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "partitions", b"partitions", "question", b"question", "tz", b"tz"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -298,12 +309,17 @@ class ListMembersRequest(_message.Message):
     AS_OF_MS_FIELD_NUMBER: _builtins.int
     TZ_FIELD_NUMBER: _builtins.int
     EXCLUDE_ANONYMOUS_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     as_of_ms: _builtins.int
     tz: _builtins.str
     exclude_anonymous: _builtins.bool
     @_builtins.property
     def segment(self) -> _segment_pb2.Segment: ...
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]:
+        """What to answer for, each at the epoch of the sender's map."""
+
     def __init__(
         self,
         *,
@@ -312,10 +328,11 @@ class ListMembersRequest(_message.Message):
         as_of_ms: _builtins.int = ...,
         tz: _builtins.str = ...,
         exclude_anonymous: _builtins.bool = ...,
+        partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "segment", b"segment", "tz", b"tz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "partitions", b"partitions", "segment", b"segment", "tz", b"tz"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -379,9 +396,11 @@ class ReadProfileRequest(_message.Message):
     EVENTS_MAX_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     EVENT_NAMES_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     partition: _builtins.int
     events_max: _builtins.int
+    epoch: _builtins.int
     @_builtins.property
     def identifier(self) -> _query_pb2.Identifier: ...
     @_builtins.property
@@ -401,10 +420,11 @@ class ReadProfileRequest(_message.Message):
         events_max: _builtins.int = ...,
         after: Global___PageEnd | None = ...,
         event_names: _abc.Iterable[_builtins.str] | None = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "identifier", b"identifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cluster", b"cluster", "event_names", b"event_names", "events_max", b"events_max", "identifier", b"identifier", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cluster", b"cluster", "epoch", b"epoch", "event_names", b"event_names", "events_max", b"events_max", "identifier", b"identifier", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -444,11 +464,13 @@ class ProveUserRequest(_message.Message):
     AS_OF_MS_FIELD_NUMBER: _builtins.int
     TZ_FIELD_NUMBER: _builtins.int
     EXCLUDE_ANONYMOUS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     partition: _builtins.int
     as_of_ms: _builtins.int
     tz: _builtins.str
     exclude_anonymous: _builtins.bool
+    epoch: _builtins.int
     @_builtins.property
     def identifier(self) -> _query_pb2.Identifier: ...
     @_builtins.property
@@ -463,10 +485,11 @@ class ProveUserRequest(_message.Message):
         as_of_ms: _builtins.int = ...,
         tz: _builtins.str = ...,
         exclude_anonymous: _builtins.bool = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier", "segment", b"segment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "identifier", b"identifier", "partition", b"partition", "segment", b"segment", "tz", b"tz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "epoch", b"epoch", "exclude_anonymous", b"exclude_anonymous", "identifier", b"identifier", "partition", b"partition", "segment", b"segment", "tz", b"tz"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,8 +601,10 @@ class EraseProfilesRequest(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     PARTITION_FIELD_NUMBER: _builtins.int
     IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     partition: _builtins.int
+    epoch: _builtins.int
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Identifier]: ...
     def __init__(
@@ -588,10 +613,11 @@ class EraseProfilesRequest(_message.Message):
         cluster: _builtins.str = ...,
         partition: _builtins.int = ...,
         identifiers: _abc.Iterable[_query_pb2.Identifier] | None = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "identifiers", b"identifiers", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "identifiers", b"identifiers", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -626,18 +652,22 @@ class ChangeRetentionRequest(_message.Message):
 
     CLUSTER_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.RetentionRule]: ...
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]: ...
     def __init__(
         self,
         *,
         cluster: _builtins.str = ...,
         rules: _abc.Iterable[_admin_pb2.RetentionRule] | None = ...,
+        partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "partitions", b"partitions", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -671,12 +701,20 @@ Global___ChangeRetentionResponse: _TypeAlias = ChangeRetentionResponse  # noqa: 
 class ReadDigestRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]: ...
     def __init__(
         self,
+        *,
+        cluster: _builtins.str = ...,
+        partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "partitions", b"partitions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

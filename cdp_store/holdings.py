@@ -1,0 +1,115 @@
+"""Which partitions a shard holds, at which epoch of the map, and how that changes: durable before it is true.
+
+owned     the shard answers for the partition; the only state in which it does
+incoming  it is about to take the partition over from another shard, at this epoch
+released  it gave the partition to another shard, at this epoch, and keeps it until the taker has it durably
+gone      the taker has it
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from cdp_store.errors import DirectoryDamaged, StorageFull, StoreFailed
+from cdp_store.ids import PartitionId
+from cdp_store.log.local import NO_ROOM
+from cdp_store.seams import Files
+from cdp_store.shard_directory import ShardIdentity
+from cdp_store.whole_files import write_durably
+
+FIRST_EPOCH: Final = 1
+_NAME: Final = "holdings.json"
+_FORMAT: Final = 1
+
+
+class HoldingState(enum.Enum):
+    """What a shard has to do with a partition."""
+
+    OWNED = "owned"
+    INCOMING = "incoming"
+    RELEASED = "released"
+    GONE = "gone"
+
+
+class Holding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A shard's relation to one partition since `epoch`.
+
+    `shard` is where it comes from (incoming) or went to (released, gone). `base` says from which sequence number on
+    the shard's own snapshots and log know the partition: what lies before came with it.
+    """
+
+    state: HoldingState
+    epoch: int
+    shard: int = 0
+    base: int = 0
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the shard has the partition's data loaded."""
+        return self.state in {HoldingState.OWNED, HoldingState.RELEASED}
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    format: int
+    holdings: dict[int, Holding]
+
+
+class Holdings:
+    """The holdings of one shard; changed by one caller at a time, read by any."""
+
+    def __init__(self, directory: Path, identity: ShardIdentity, files: Files) -> None:
+        self._path, self._files = directory / _NAME, files
+        self._holdings: Mapping[PartitionId, Holding] = read_holdings(directory, identity)
+
+    def all(self) -> Mapping[PartitionId, Holding]:
+        """The holding of each partition the shard ever had to do with; does not change afterwards."""
+        return MappingProxyType(dict(self._holdings))
+
+    def get(self, partition: PartitionId) -> Holding | None:
+        """The holding of a partition, if the shard ever had to do with it."""
+        return self._holdings.get(partition)
+
+    def owned(self) -> list[PartitionId]:
+        """The partitions the shard answers for, ascending."""
+        return sorted(number for number, holding in self._holdings.items() if holding.state is HoldingState.OWNED)
+
+    def in_memory(self) -> list[PartitionId]:
+        """The partitions whose data is loaded, ascending."""
+        return sorted(number for number, holding in self._holdings.items() if holding.is_in_memory)
+
+    def change(self, partition: PartitionId, holding: Holding | None) -> None:
+        """Set or forget a holding: durable when this returns.
+
+        Raises StorageFull when nothing was changed, and StoreFailed when that is not known.
+        """
+        changed = {number: held for number, held in self._holdings.items() if number != partition}
+        if holding is not None:
+            changed[partition] = holding
+        stored = _Stored(_FORMAT, {int(number): changed[number] for number in sorted(changed)})
+        try:
+            write_durably(self._path, msgspec.json.encode(stored), self._files)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise StorageFull(self._path, str(error)) from error
+            raise StoreFailed(f"{self._path} cannot be written: {error}") from error
+        self._holdings = changed
+
+
+def read_holdings(directory: Path, identity: ShardIdentity) -> dict[PartitionId, Holding]:
+    """The holdings that stand in a shard's directory; before the first change, what the shard was dealt."""
+    path = directory / _NAME
+    if not path.exists():
+        return {PartitionId(number): Holding(HoldingState.OWNED, FIRST_EPOCH) for number in identity.partitions}
+    try:
+        stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
+    except msgspec.DecodeError as error:
+        raise DirectoryDamaged(path, str(error)) from error
+    if stored.format != _FORMAT:
+        raise DirectoryDamaged(path, f"format {stored.format} is not known; this program writes format {_FORMAT}")
+    return {PartitionId(number): holding for number, holding in stored.holdings.items()}

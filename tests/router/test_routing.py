@@ -1,0 +1,167 @@
+"""The partition map, and a router's way by it: whoever holds a partition, each one is answered for once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from cdp.v1 import partition_pb2 as pb
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdp_router.deadline import Deadline
+from cdp_router.errors import ShardUnavailable, WrongEpoch
+from cdp_router.partition_map import Claim, PartitionMap, claims_of
+from cdp_router.routing import Routing
+from cdp_router.wire.claims import STATES, from_holdings, from_mismatch, to_mismatch
+from cdp_store.holdings import Holding, HoldingState
+from cdp_store.ids import PartitionId
+from tests.router.fake_shards import call_error
+from tests.router.local_cluster import CLUSTER, far_deadline
+
+ALL = list(range(CLUSTER.partitions))
+
+
+@dataclass(slots=True)
+class Holder:
+    """A shard that answers with what it was asked for, or refuses as a real one would."""
+
+    number: int
+    claims: dict[int, Claim]
+    over_a_call: bool = False
+    address: str = "there"
+    asked: list[list[int]] = field(default_factory=list)
+    error: grpc.aio.AioRpcError | None = None
+
+    async def answer(self, claims: Sequence[Claim]) -> list[Claim]:
+        self.asked.append([claim.partition for claim in claims])
+        if self.error is not None:
+            raise self.error
+        wrong = [self.claims[claim.partition] for claim in claims if self.claims[claim.partition] != claim]
+        if wrong and self.over_a_call:
+            raise call_error(grpc.StatusCode.ABORTED, cause=WrongEpoch(wrong))
+        if wrong:
+            raise WrongEpoch(wrong)
+        return list(claims)
+
+    async def stream(self, claims: Sequence[Claim]) -> AsyncIterator[Claim]:
+        for claim in await self.answer(claims):
+            yield claim
+
+
+def _cluster(truth: dict[int, Claim], *, over_a_call: bool = False, shards: int = 3) -> tuple[Routing, list[Holder]]:
+    holders = [Holder(number, truth, over_a_call) for number in range(shards)]
+    return Routing(CLUSTER, {holder.number: holder for holder in holders}), holders  # type: ignore[misc]
+
+
+def _dealt() -> dict[int, Claim]:
+    return {number: Claim(number, 1, number % 2) for number in ALL}
+
+
+async def _ask(shard: Any, claims: Sequence[Claim]) -> list[Claim]:
+    return await shard.answer(claims)  # type: ignore[no-any-return]
+
+
+def test_the_first_map_deals_partitions_out_in_turn() -> None:
+    found = PartitionMap(CLUSTER)
+    assert found.by_shard(ALL) == {0: [Claim(0, 1, 0), Claim(2, 1, 0)], 1: [Claim(1, 1, 1), Claim(3, 1, 1)]}
+
+
+@given(st.lists(st.builds(Claim, st.integers(0, 5), st.integers(0, 5), st.just(0)), max_size=20), st.randoms())
+def test_the_newest_claims_hold_in_whatever_order_they_come(claims: list[Claim], chance: Any) -> None:
+    # Two shards never claim one epoch: here the epoch says which shard it is.
+    claims = [Claim(each.partition, each.epoch, 7 + each.epoch) for each in claims]
+    first, second = PartitionMap(CLUSTER), PartitionMap(CLUSTER)
+    first.merge(claims)
+    chance.shuffle(claims)
+    for claim in claims:
+        before = second.claim(claim.partition) if claim.partition < 4 else None
+        assert second.merge([claim]) == (before is not None and claim.epoch > before.epoch)
+    assert [first.claim(number) for number in ALL] == [second.claim(number) for number in ALL]
+
+
+def test_holdings_say_the_same_here_and_over_the_wire() -> None:
+    holdings = {
+        PartitionId(0): Holding(HoldingState.OWNED, 3),
+        PartitionId(1): Holding(HoldingState.INCOMING, 3, 7),
+        PartitionId(2): Holding(HoldingState.RELEASED, 3, 8),
+        PartitionId(3): Holding(HoldingState.GONE, 3, 9),
+    }
+    claims = claims_of(5, holdings)
+    assert claims == [Claim(0, 3, 5), Claim(1, 2, 7), Claim(2, 3, 8), Claim(3, 3, 9)]
+    messages = [
+        pb.PartitionHolding(partition=number, epoch=held.epoch, state=STATES[held.state], shard=held.shard)
+        for number, held in holdings.items()
+    ]
+    assert from_holdings(5, messages) == claims
+    assert from_mismatch(to_mismatch(claims)) == claims
+
+
+@pytest.mark.parametrize("over_a_call", [False, True])
+def test_only_what_moved_is_asked_for_again(over_a_call: bool) -> None:
+    truth = _dealt() | {2: Claim(2, 5, 2)}
+    routing, [first, second, third] = _cluster(truth, over_a_call=over_a_call)
+    answers = asyncio.run(routing.complete(ALL, _ask, far_deadline()))
+    found = {claim.partition: claim for answer in answers for claim in answer}
+    assert (found, sum(map(len, answers))) == (truth, 4)
+    assert (first.asked, second.asked, third.asked) == ([[0, 2], [0]], [[1, 3]], [[2]])
+    assert asyncio.run(routing.one(2, lambda shard, claim: _ask(shard, [claim]), far_deadline())) == [truth[2]]
+    assert len(first.asked) == 2, "the map was learned"
+
+
+@pytest.mark.parametrize("over_a_call", [False, True])
+def test_streams_cover_every_partition_once(over_a_call: bool) -> None:
+    truth = _dealt() | {2: Claim(2, 5, 2), 3: Claim(3, 2, 0)}
+    routing, _ = _cluster(truth, over_a_call=over_a_call)
+
+    async def collect() -> list[Claim]:
+        ask = lambda shard, claims: shard.stream(claims)  # noqa: E731
+        return [claim async for claim in routing.stream(ask, far_deadline(), 2)]
+
+    assert sorted(asyncio.run(collect()), key=lambda claim: claim.partition) == [truth[number] for number in ALL]
+
+
+def test_a_partition_between_two_holders_is_asked_for_until_it_has_one() -> None:
+    """The old holder has released it, and the new one is not there yet: as long as it says so, it is asked again."""
+    truth = _dealt() | {2: Claim(2, 2, 2)}
+    routing, [_, _, third] = _cluster(truth)
+    third.claims = {**truth, 2: Claim(2, 1, 0)}
+
+    async def ask(shard: Any, claims: Sequence[Claim]) -> list[Claim]:
+        if shard is third and len(third.asked) == 3:
+            third.claims = truth
+        return await _ask(shard, claims)
+
+    answers = asyncio.run(routing.complete(ALL, ask, far_deadline()))
+    assert sorted(claim.partition for answer in answers for claim in answer) == ALL
+    assert third.asked == [[2]] * 4
+
+
+def test_a_partition_that_finds_no_holder_in_time_is_missing() -> None:
+    truth = _dealt() | {2: Claim(2, 2, 2)}
+    routing, [_, _, third] = _cluster(truth)
+    third.claims = {**truth, 2: Claim(2, 1, 0)}
+    found = asyncio.run(routing.gather(ALL, _ask, Deadline.after(0.02, 1.0)))
+    assert sorted(claim.partition for answer in found.answers for claim in answer) == [0, 1, 3]
+    error = routing.error(found)
+    assert isinstance(error, ShardUnavailable)
+    assert error.partitions == (2,)
+    assert "taking partitions over" in str(error)
+
+
+def test_a_shard_without_an_address_and_one_that_is_away_are_named_with_what_they_hold() -> None:
+    truth = _dealt() | {2: Claim(2, 5, 6)}
+    routing, [_, second, _] = _cluster(truth)
+    second.error = call_error(grpc.StatusCode.UNAVAILABLE)
+    found = asyncio.run(routing.gather(ALL, _ask, far_deadline()))
+    assert [claim for answer in found.answers for claim in answer] == [truth[0]]
+    error = routing.error(found)
+    assert isinstance(error, ShardUnavailable)
+    assert error.partitions == (1, 2, 3)
+    assert "shard 6 has no known address" in str(error)
+    assert "shard 1 at there cannot be reached" in str(error)
+    assert second.asked == [[1, 3]], "a shard that is away is not asked again"
