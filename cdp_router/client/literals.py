@@ -10,7 +10,15 @@ from typing import Final
 
 from cdp.v1 import segment_pb2 as pb
 
-Literal = bool | int | float | str | date | datetime
+
+class at:  # noqa: N801  # reads as a word of the language
+    """A date, local time or instant as ISO text where a value stands: attr("since") > at("2026-01-31T10:00")."""
+
+    def __init__(self, iso: str) -> None:
+        self.iso = iso
+
+
+Literal = bool | int | float | str | date | datetime | at
 _UNITS: Final[Mapping[str, pb.DurationUnit.ValueType]] = {
     "ms": pb.DURATION_UNIT_MILLISECOND,
     "s": pb.DURATION_UNIT_SECOND,
@@ -40,7 +48,14 @@ def literal(value: object) -> pb.Literal:
             return pb.Literal(moment=value.isoformat(timespec="milliseconds"))
         case date():
             return pb.Literal(moment=value.isoformat())
+        case at():
+            return pb.Literal(moment=value.iso)
     raise TypeError(f"{value!r} is no bool, integer, finite number, string, date or datetime")
+
+
+def moment(instant: str | date) -> str:
+    """ISO text of a date or instant."""
+    return literal(instant).moment if isinstance(instant, date) else instant
 
 
 def span(length: str) -> pb.TimeSpan:

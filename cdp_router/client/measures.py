@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from cdp.v1 import segment_pb2 as pb
 
-from cdp_router.client.expressions import Compared, Events, Filter, Segment
+from cdp_router.client.expressions import Events, Filter, Segment
 from cdp_router.client.literals import literal
+from cdp_router.client.values import Compared
 from cdp_router.client.windows import Windowed
 
 _AGGREGATES: Final = {
@@ -71,6 +72,11 @@ class _Calculated(Number):
         return [*self._left.terms(), *self._right.terms(), pb.Term(operation=self._operator)]
 
 
+def number(value: int | float) -> Number:
+    """A plain number where a formula begins with one: number(5) > count("Charged")."""
+    return _number(value)
+
+
 def _number(value: Any) -> Number:
     if isinstance(value, Number):
         return value
@@ -79,7 +85,7 @@ def _number(value: Any) -> Number:
     return _Plain(value)
 
 
-class Measure(Number, Windowed):
+class Measured(Number, Windowed):
     """One number per user over events in a window."""
 
     def __init__(self, function: str, names: str | Sequence[str], filters: Sequence[Filter], name: str = "") -> None:
@@ -112,7 +118,15 @@ class Measure(Number, Windowed):
         return Segment(pb.Segment(aggregate=test))
 
 
-class count(Measure):  # noqa: N801  # reads as a word of the language
+class Measure(Measured):
+    """Any such number but a count.
+
+    A class beside that of counts: Python lets the right side of a comparison answer first where its class is derived
+    from that of the left side, and the two would change places.
+    """
+
+
+class count(Measured):  # noqa: N801  # reads as a word of the language
     """How often it was done in the window."""
 
     def __init__(self, names: str | Sequence[str], *filters: Filter) -> None:
@@ -146,6 +160,11 @@ class count(Measure):  # noqa: N801  # reads as a word of the language
 def days(names: str | Sequence[str], *filters: Filter) -> Measure:
     """On how many local dates it was done."""
     return Measure("DAYS", names, filters)
+
+
+def streak(names: str | Sequence[str], *filters: Filter) -> Measure:
+    """The longest run of local dates that follow each other on which it was done."""
+    return Measure("STREAK", names, filters)
 
 
 def sum_of(names: str | Sequence[str], name: str, *filters: Filter) -> Measure:

@@ -2,8 +2,8 @@
 
     (attr("plan") == "gold") & (count("Charged", prop("amount") >= 10).last("30d") >= 3)
 
-What it builds is what the text would give; a question that has no form here can be asked as text. A comparison
-yields a segment, so `==` and `!=` of these objects do not compare them.
+What it builds is what the text would give, and all that text can say has a form here. A comparison yields a segment, so
+`==` and `!=` of these objects do not compare them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,36 @@ from typing import Any
 
 from cdp.v1 import segment_pb2 as pb
 
-from cdp_router.client.expressions import SET, UNSET, Events, Filter, Report, Segment, attr, prop
-from cdp_router.client.literals import span
-from cdp_router.client.measures import avg_of, count, days, distinct_of, max_of, median_of, min_of, p95_of, sum_of
+from cdp_router.client.event_tests import (
+    first_of,
+    hour,
+    last_of,
+    mostly,
+    nth,
+    recency,
+    regularly,
+    resumed,
+    share,
+    stopped,
+    weekday,
+)
+from cdp_router.client.expressions import SET, UNSET, Events, Filter, Report, Segment, all_of, any_of, attr, prop
+from cdp_router.client.literals import at, span
+from cdp_router.client.measures import (
+    avg_of,
+    count,
+    days,
+    distinct_of,
+    max_of,
+    median_of,
+    min_of,
+    number,
+    p95_of,
+    streak,
+    sum_of,
+)
+from cdp_router.client.reports import diff, distribution, flow, overlap, retention, rfm, trend
+from cdp_router.client.steps import funnel, sequence, without
 from cdp_router.client.windows import Windowed
 
 __all__ = [
@@ -25,26 +52,50 @@ __all__ = [
     "Filter",
     "Report",
     "Segment",
+    "all_of",
+    "any_of",
+    "at",
     "attr",
     "avg_of",
     "bucket",
     "count",
     "days",
     "did",
+    "diff",
     "distinct_of",
+    "distribution",
     "everyone",
+    "first_of",
     "first_time",
+    "flow",
     "funnel",
+    "hour",
     "in_segment",
     "inactive",
+    "last_of",
     "last_time",
     "max_of",
     "median_of",
     "min_of",
+    "mostly",
+    "nth",
+    "number",
+    "overlap",
     "p95_of",
     "prop",
+    "recency",
+    "regularly",
+    "resumed",
+    "retention",
+    "rfm",
     "sequence",
+    "share",
+    "stopped",
+    "streak",
     "sum_of",
+    "trend",
+    "weekday",
+    "without",
 ]
 
 
@@ -75,53 +126,6 @@ def first_time(names: str | Sequence[str], *filters: Filter) -> _Occurrence:
 def last_time(names: str | Sequence[str], *filters: Filter) -> _Occurrence:
     """The last such event lies in the window, which must be given."""
     return _Occurrence(pb.OCCURRENCE_LAST, names, filters)
-
-
-Step = str | Events
-
-
-class _Steps(Windowed):
-    """Options of sequences and funnels."""
-
-    def _steps(self) -> pb.Steps:
-        raise NotImplementedError
-
-    def _window(self) -> pb.Window:
-        return self._steps().window
-
-    def within(self, length: str) -> Any:
-        """At most so long from the first to the last step."""
-        self._steps().within.CopyFrom(span(length))
-        return self
-
-    def strict_ties(self) -> Any:
-        """Events of one timestamp do not follow each other."""
-        self._steps().strict_ties = True
-        return self
-
-
-class sequence(Segment, _Steps):  # noqa: N801  # reads as a word of the language
-    """Users who did the steps in order."""
-
-    def __init__(self, *steps: Step) -> None:
-        super().__init__(pb.Segment(sequence=_steps(steps)))
-
-    def _steps(self) -> pb.Steps:
-        return self._message.sequence
-
-
-class funnel(Report, _Steps):  # noqa: N801  # reads as a word of the language
-    """How many users reached each step."""
-
-    def __init__(self, *steps: Step) -> None:
-        super().__init__(pb.Question(funnel=_steps(steps)))
-
-    def _steps(self) -> pb.Steps:
-        return self._message.funnel
-
-
-def _steps(steps: Sequence[Step]) -> pb.Steps:
-    return pb.Steps(steps=[(Events(step) if isinstance(step, str) else step).message() for step in steps])
 
 
 def everyone() -> Segment:

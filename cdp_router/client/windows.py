@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final, TypeVar
 
 from cdp.v1 import segment_pb2 as pb
 
-from cdp_router.client.literals import literal, span
+from cdp_router.client.literals import moment, span
 
 Own = TypeVar("Own", bound="Windowed")
 Moment = str | date
@@ -38,13 +38,13 @@ class Windowed:
         """Two dates, both included, or two instants, half open."""
         return self._set(between=(start, end))
 
-    def before(self: Own, moment: Moment) -> Own:
+    def before(self: Own, instant: Moment) -> Own:
         """Before a date or instant."""
-        return self._set(before=moment)
+        return self._set(before=instant)
 
-    def after(self: Own, moment: Moment) -> Own:
+    def after(self: Own, instant: Moment) -> Own:
         """After a date or instant."""
-        return self._set(after=moment)
+        return self._set(after=instant)
 
     def days_ago(self: Own, days: int) -> Own:
         """Exactly that local day."""
@@ -65,6 +65,14 @@ class Windowed:
     def previous(self: Own, unit: str) -> Own:
         """The day, week, month or year before the current one."""
         return self._set(previous=unit)
+
+    def within_first(self: Own, length: str, names: str | Sequence[str]) -> Own:
+        """So long from the user's first event of these names, both ends included."""
+        return self._set(within_first=(length, names))
+
+    def since(self: Own, attribute: str) -> Own:
+        """From the time in the user's attribute."""
+        return self._set(since=attribute)
 
     def _set(self: Own, **form: Any) -> Own:
         window = window_of(form)
@@ -87,27 +95,29 @@ def window_of(form: Mapping[str, Any]) -> pb.Window | None:
         case "more_than_ago":
             return pb.Window(more_than_ago=span(value))
         case "between":
-            return pb.Window(from_to=pb.FromTo(start=_moment(value[0]), end=_moment(value[1])))
+            return pb.Window(from_to=pb.FromTo(start=moment(value[0]), end=moment(value[1])))
         case "before":
-            return pb.Window(before=_moment(value))
+            return pb.Window(before=moment(value))
         case "after":
-            return pb.Window(after=_moment(value))
+            return pb.Window(after=moment(value))
         case "days_ago":
             return pb.Window(days_ago=value)
         case "ago":
             return pb.Window(ago=pb.Ago(near=span(value[0]), far=span(value[1])))
         case "this":
-            return pb.Window(this=_unit(value))
+            return pb.Window(this=calendar_unit(value))
         case "previous":
-            return pb.Window(previous=_unit(value))
+            return pb.Window(previous=calendar_unit(value))
+        case "within_first":
+            length, names = value
+            given = [names] if isinstance(names, str) else names
+            return pb.Window(within_first=pb.WithinFirst(duration=span(length), names=given))
+        case "since":
+            return pb.Window(since=value)
     raise TypeError(f"{', '.join(form)}: one window must be given, such as last='30d'")
 
 
-def _moment(moment: Moment) -> str:
-    return literal(moment).moment if isinstance(moment, date) else moment
-
-
-def _unit(unit: str) -> pb.CalendarUnit.ValueType:
+def calendar_unit(unit: str) -> pb.CalendarUnit.ValueType:
     if unit not in _UNITS:
         raise ValueError(f"{unit!r} is none of {', '.join(_UNITS)}")
     return _UNITS[unit]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 from cdp.v1 import segment_pb2 as pb
 from google.protobuf import json_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cdp_query import tree
 from cdp_query.language import parse
@@ -15,28 +19,55 @@ from cdp_router.client.questions import (
     SET,
     UNSET,
     Events,
+    all_of,
+    any_of,
+    at,
     attr,
     avg_of,
     bucket,
     count,
     days,
     did,
+    diff,
     distinct_of,
+    distribution,
     everyone,
+    first_of,
     first_time,
+    flow,
     funnel,
+    hour,
     in_segment,
     inactive,
+    last_of,
     last_time,
     max_of,
     median_of,
     min_of,
+    mostly,
+    nth,
+    number,
+    overlap,
     p95_of,
     prop,
+    recency,
+    regularly,
+    resumed,
+    retention,
+    rfm,
     sequence,
+    share,
+    stopped,
+    streak,
     sum_of,
+    trend,
+    weekday,
+    without,
 )
 from cdp_router.wire.questions import from_question
+from tests import strategies, strategies_attempts, strategies_reports
+from tests.built import build
+from tests.strategies import MOMENTS
 
 PAIRS: list[tuple[Any, str]] = [
     (
@@ -121,6 +152,47 @@ PAIRS: list[tuple[Any, str]] = [
         'sequence("A"(x > 1) -> "B", within: 1h, last: 90d, tie: strict)',
     ),
     (funnel("A", Events(["B", "C"])).within("7d"), 'funnel("A" -> ["B", "C"], within: 7d)'),
+    (did("A", hour(9, 17), weekday("sat", "sun")), 'did("A", hour() in 9..17, weekday() in ["sat", "sun"])'),
+    (recency("A", prop("x") > 1) > "30d", 'recency("A", x > 1) > 30d'),
+    (nth(Events("A", prop("x") > 1), 2, prop("y") == 1).last("9d"), 'nth("A"(x > 1), 2, y = 1, last: 9d)'),
+    (first_of("A", "way").last("30d") == "mail", 'first("A".way, last: 30d) = "mail"'),
+    (last_of("A", "way").not_contains("m"), 'last("A".way) not contains "m"'),
+    (mostly("A", "way", prop("x") > 1).is_in(["card"]), 'mostly("A".way in ["card"], x > 1)'),
+    ((share("A", "way") == "card") >= 0.4, 'share("A".way = "card") >= 0.4'),
+    (regularly("A", times=1, per="week", periods=3, of_last=4), 'regularly("A", 1 per week, 3 of last 4)'),
+    (
+        stopped("A", earlier={"ago": ("7d", "30d")}, later={"last": "7d"}),
+        'stopped("A", ago: 7d..30d, last: 7d)',
+    ),
+    (resumed("A", gap={"ago": ("7d", "30d")}), 'resumed("A", ago: 7d..30d)'),
+    (streak("A").within_first("30d", "B") >= 3, 'streak("A", within: 30d, of_first: "B") >= 3'),
+    (did("A").since("renewed_at"), 'did("A", since: renewed_at)'),
+    (attr("items").any_item(prop("sku") == "a", prop("qty") >= 2), 'any(items, sku = "a" and qty >= 2)'),
+    (number(5) > 2 * count("A"), '5 > 2 * count("A")'),
+    (attr("since") > at("2026-01-31T10:00"), "since > 2026-01-31T10:00"),
+    (all_of(attr("a") == 1, any_of(attr("b") == 1, attr("c") == 1)), "a = 1 and (b = 1 or c = 1)"),
+    (
+        funnel("A", without("X"), "B").order("strict").hold("sku").mode("totals").by("plan").with_times(),
+        'funnel("A" -> without "X" -> "B", order: strict, hold: sku, mode: totals, by: plan, times: on)',
+    ),
+    (
+        sequence("A", "B").within("1h").within_each("5m").within_first("7d", "Signup"),
+        'sequence("A" -> "B", within: 1h, within_each: 5m, for: 7d, of_first: "Signup")',
+    ),
+    (trend("A", unit="day", of="amount").last("90d"), 'trend("A".amount, unit: day, last: 90d)'),
+    (
+        retention("A", Events("B", prop("x") > 1), unit="week", periods=8),
+        'retention("A", return: "B"(x > 1), unit: week, periods: 8)',
+    ),
+    (rfm("A", "amount").last("365d"), 'rfm("A".amount, last: 365d)'),
+    (
+        flow("A", depth=3, within="7d", direction="before", anchor="each", only=["B"]).last("90d"),
+        'flow("A", depth: 3, within: 7d, direction: before, anchor: each, only: "B", last: 90d)',
+    ),
+    (overlap(attr("a") == 1, did("A")), 'overlap(a = 1, did("A"))'),
+    (diff(attr("a") == 1, date(2026, 1, 1), "2026-02-01"), "diff(a = 1, from: 2026-01-01, to: 2026-02-01)"),
+    (distribution(everyone(), count("A").last("30d")), 'distribution(everyone, count("A", last: 30d))'),
+    (distribution(everyone(), attr("age")), "distribution(everyone, age)"),
 ]
 
 
@@ -133,6 +205,49 @@ def test_the_builder_says_what_the_text_says(built: Any, text: str) -> None:
 def test_the_json_form_holds_all_of_it(built: Any, text: str) -> None:
     as_json = json_format.MessageToJson(built.question())
     assert json_format.Parse(as_json, pb.Question()) == built.question()
+
+
+def _types_in(part: object) -> Iterator[type]:
+    if isinstance(part, tuple | frozenset):
+        for item in part:
+            yield from _types_in(item)
+    elif is_dataclass(part) and not isinstance(part, type):
+        yield type(part)
+        for field in fields(part):
+            yield from _types_in(getattr(part, field.name))
+
+
+def _kinds_of_questions() -> Iterator[st.SearchStrategy[tree.Question]]:
+    """So many that each type of the tree comes up often."""
+    of_events = {tree.HourTest, tree.WeekdayTest, tree.DistanceTest}
+    where = strategies.filters(1).filter(lambda part: not of_events & {*_types_in(part)})
+    items = st.builds(tree.ItemsTest, st.sampled_from(tree.ItemsOp), where)
+    yield strategies.segments(3)
+    yield strategies.predicates()
+    yield strategies.expression_tests()
+    for condition in (strategies.conditions(), strategies.conditions("time"), strategies.conditions("list"), items):
+        yield st.builds(tree.AttributeTest, st.just("tags"), condition)
+    yield strategies_reports.reports()
+    yield strategies_attempts.funnels()
+    yield st.one_of(
+        st.builds(tree.InSegment, st.just("vip"), st.sampled_from((None, 3))),
+        st.builds(tree.Diff, strategies.segments(2), st.sampled_from(MOMENTS), st.sampled_from(MOMENTS)),
+        st.builds(tree.Breakdown, strategies.predicates(), st.just("plan")),
+    )
+
+
+def test_everything_that_can_be_asked_can_be_built() -> None:
+    """As random questions go, and none of the tree's types is missing among them."""
+    seen = set[type]()
+
+    def check(question: tree.Question) -> None:
+        seen.update(_types_in(question))
+        assert repr(from_question(build(question).question())) == repr(question)
+
+    for questions in _kinds_of_questions():
+        settings(max_examples=80, derandomize=True, database=None)(given(questions)(check))()
+    types = {value for value in vars(tree).values() if isinstance(value, type) and is_dataclass(value)}
+    assert types - seen == {tree.Context}
 
 
 def test_a_breakdown_is_built_from_its_segment() -> None:
@@ -166,6 +281,23 @@ def test_what_cannot_be_calculated_with_is_refused() -> None:
         count("A") >= True  # noqa: B015
     with pytest.raises(TypeError, match="plain number only"):
         count("A").exclude_zero() > count("B")  # noqa: B015
+
+
+def test_words_of_the_language_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="days are mon"):
+        weekday("saturday")
+    with pytest.raises(ValueError, match="none of ordered, strict, any"):
+        sequence("A", "B").order("random")
+    with pytest.raises(ValueError, match="none of after, before"):
+        flow("A", depth=1, direction="up")
+    with pytest.raises(TypeError, match="between two steps"):
+        sequence("A", "B", without("X"))
+    with pytest.raises(TypeError, match="one or more segments, or of one or more filters"):
+        all_of(attr("a") == 1, prop("a") == 1)  # type: ignore[type-var]
+    with pytest.raises(TypeError, match="in parentheses"):
+        share("A", "x") == 1 >= 0.4  # noqa: B015
+    with pytest.raises(TypeError, match="compared with a number"):
+        (share("A", "x") == 1) >= "a"  # type: ignore[operator]  # noqa: B015
 
 
 def test_windows_are_one_at_a_time() -> None:
