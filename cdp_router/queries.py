@@ -117,7 +117,9 @@ class Queries:
         events_max = request.events_max or PROFILE_EVENTS_DEFAULT
         if events_max > PROFILE_EVENTS_MAX:
             raise RequestInvalid("events_max", f"at most {PROFILE_EVENTS_MAX}")
-        wanted = shard_pb2.ReadProfileRequest(identifier=identifier, partition=partition, events_max=events_max)
+        wanted = shard_pb2.ReadProfileRequest(
+            identifier=identifier, partition=partition, events_max=events_max, with_origins=request.with_origins
+        )
         return await self.read_profile(wanted, deadline)
 
     async def read_profile(

@@ -23,6 +23,7 @@ from cdp_router.errors import RequestInvalid, WrongCluster, WrongEpoch
 from cdp_router.limits import CLAIMS_TOLD_MAX, PROOF_SHOWN_MAX
 from cdp_router.memory_budget import MemoryBudget
 from cdp_router.partition_map import Claim, claim_of
+from cdp_router.profile_origins import add_origins
 from cdp_router.profile_reading import read_profile
 from cdp_router.proofs import to_response
 from cdp_router.shard_commits import Commits
@@ -106,6 +107,9 @@ class ShardServer:
         identifier = _encoded(request.identifier)
         page = Page(request.events_max, set(request.event_names), *_given(request))
         profile = await self._in_query_thread(lambda: read_profile(partition, identifier, page))
+        if profile is not None and request.with_origins:
+            rows = partial(self._store.cold_rows, partition.partition, identifier)
+            add_origins(profile.events, await self._in_query_thread(rows))
         return shard_pb2.ReadProfileResponse(found=profile is not None, profile=profile)
 
     async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:

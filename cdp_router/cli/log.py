@@ -21,6 +21,9 @@ def _log() -> None:
 def dump(
     data: Annotated[Path, typer.Option(help="Directory of the data.")] = Path("cdp-data"),
     shard: Annotated[int | None, typer.Option(min=0, help="Only this shard.")] = None,
+    records: Annotated[
+        bool, typer.Option("--records", help="Also list what each batch is made of, with message ids.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per record.")] = False,
 ) -> None:
     """List the records of the logs. Reads only; damage ends the list with an error that says where it is."""
@@ -37,7 +40,7 @@ def dump(
         if shard is not None and shard >= cluster.shards:
             fail(f"--shard {shard} is none of the {cluster.shards} shards in {data}", 2)
         for number in range(cluster.shards) if shard is None else (shard,):
-            for line in read_lines(directory.shard_path(number), number):
+            for line in read_lines(directory.shard_path(number), number, with_records=records):
                 OUT.print(msgspec.json.encode(line).decode() if as_json else readable(line), soft_wrap=True)
     except FileNotFoundError as error:
         fail(f"{error.filename} is missing; --data must name the directory of a cluster")

@@ -19,12 +19,16 @@ def profile(
     address: Address = DEFAULT_ADDRESS,
     anonymous: Annotated[bool, typer.Option("--anonymous", help="ID is an anonymous id.")] = False,
     events: Annotated[int, typer.Option(min=1, max=PROFILE_EVENTS_MAX, help="Events to show, latest first.")] = 20,
+    origins: Annotated[
+        bool, typer.Option("--origins", help="Also show how each event came in: receipt, message id, source.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
 ) -> None:
     """Show a profile: identifiers, attributes, timeline."""
     kind = "anonymous_id" if anonymous else "user_id"
     with connected(address) as client:
-        found = client.profile(query_pb2.GetProfileRequest(**{kind: identifier}, events_max=events))
+        request = query_pb2.GetProfileRequest(**{kind: identifier}, events_max=events, with_origins=origins)
+        found = client.profile(request)
     if as_json:
         OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
         return
@@ -33,7 +37,7 @@ def profile(
     OUT.print(f"since {found.created.ToDatetime().isoformat()}Z   partition {found.partition}")
     OUT.print(_attributes(found))
     OUT.print(f"{found.event_count:,} events, the latest {len(found.events):,}:")
-    OUT.print(_timeline(found))
+    OUT.print(_origins(found) if origins else _timeline(found))
 
 
 def _attributes(found: query_pb2.GetProfileResponse) -> Table:
@@ -48,4 +52,20 @@ def _timeline(found: query_pb2.GetProfileResponse) -> Table:
     for event in found.events:
         values = ", ".join(f"{name}={plain(from_value(value))}" for name, value in sorted(event.properties.items()))
         table.add_row(event.time.ToDatetime().isoformat(sep=" "), event.name, values)
+    return table
+
+
+def _origins(found: query_pb2.GetProfileResponse) -> Table:
+    table = Table("time (UTC)", "event", "received (UTC)", "message id", "source", "log", box=None, pad_edge=False)
+    for event in found.events:
+        came = event.origin
+        known = event.HasField("origin")
+        table.add_row(
+            event.time.ToDatetime().isoformat(sep=" "),
+            event.name,
+            came.received.ToDatetime().isoformat(sep=" ") if known else "unknown",
+            came.message_id,
+            f"{came.source.kind} {came.source.value}" if known else "",
+            f"{came.partition}:{came.sequence}" if known else "",
+        )
     return table

@@ -371,6 +371,14 @@ def test_a_profile_shows_ids_attributes_and_the_timeline(people: str) -> None:
     assert times == [("3", "3"), ("2", "2")]
 
 
+def test_a_profile_shows_how_its_events_came_in(people: str) -> None:
+    shown = cdp("profile", "cli-ann", "--events", "2", "--origins", "--address", people).stdout
+    rows = re.findall(
+        r"^2024-03-0(\d) 23:30:00\s+cli\.seen\s+20\d\d-\d\d-\d\d \S+\s+user_id cli-ann\s+(\d+:\d+) *$", shown, re.M
+    )
+    assert [day for day, _ in rows] == ["3", "2"]
+
+
 def test_a_profile_as_json_and_by_anonymous_id(people: str) -> None:
     found = json.loads(cdp("profile", "cli-cy", "--json", "--address", people).stdout)
     assert found["identifiers"] == [{"kind": "user_id", "value": "cli-cy"}]

@@ -274,8 +274,13 @@ def test_row_03_a_damaged_log_is_refused_and_salvaged_when_told(tmp_path: Path) 
     with running_cluster(data) as address, Client(address) as client:
         for number in range(4):
             client.ingest(_batch(number))
-    listed = [json.loads(line) for line in cdp("log", "dump", "--data", data, "--json").stdout.splitlines()]
+    dumped = cdp("log", "dump", "--data", data, "--records", "--json").stdout
+    listed = [json.loads(line) for line in dumped.splitlines()]
     assert sum(line["events"] for line in listed) == 4 * PER_BATCH
+    named = {(record["identifier"], record["message_id"]) for line in listed for record in line["records"]}
+    assert len(named) == 4 * PER_BATCH
+    shown = cdp("log", "dump", "--data", data, "--records").stdout
+    assert all(f"of {identifier}, message id {message_id!r}" in shown for identifier, message_id in named)
     assert cdp("log", "dump", "--data", data, "--shard", 0).stdout.count("BATCH") == sum(
         line["shard"] == 0 for line in listed
     )

@@ -481,6 +481,31 @@ class ShardClientContract:
 
         self.run(tmp_path, test)
 
+    def test_a_profile_tells_how_its_events_came_in(self, tmp_path: Path) -> None:
+        async def test(shard: Shard) -> None:
+            for records in (
+                [Event(user("a"), "View", NOW_MS - 5, {"n": n}, f"m{n}") for n in range(3)],
+                [Event(user("a"), "Buy", NOW_MS - 5), Event(user("b"), "View", NOW_MS - 5, {}, "of b")],
+                [Event(user("a"), "View", NOW_MS - 9, {"n": 3}, "m3")],
+            ):
+                await shard.client.deliver(one(list(records)), far_deadline())
+            for _ in range(2):
+                request = _profile("a", 3)
+                plain = (await shard.client.read_profile(request, far_deadline())).profile
+                assert not any(event.HasField("origin") for event in plain.events)
+                for events_max, wanted in ((3, ["", "m2", "m1"]), (9, ["", "m2", "m1", "m0", "m3"])):
+                    request.with_origins, request.events_max = True, events_max
+                    found = (await shard.client.read_profile(request, far_deadline())).profile.events
+                    assert sorted(event.origin.message_id for event in found) == sorted(wanted)
+                    for event in found:
+                        number = "" if event.name == "Buy" else f"m{event.properties['n'].integer}"
+                        assert event.origin.message_id == number
+                        assert (event.origin.source.kind, event.origin.source.value) == ("user_id", "a")
+                        assert (event.origin.partition, event.origin.sequence) in ((0, 1), (0, 2), (0, 3))
+                await shard.client.take_snapshot(shard_pb2.TakeSnapshotRequest(), far_deadline())
+
+        self.run(tmp_path, test)
+
     @pytest.mark.parametrize("kind", ["", "email"])
     def test_a_kind_of_identifier_there_is_not_is_refused(self, tmp_path: Path, kind: str) -> None:
         async def test(shard: Shard) -> None:

@@ -414,20 +414,24 @@ class GetProfileRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     ANONYMOUS_ID_FIELD_NUMBER: _builtins.int
     EVENTS_MAX_FIELD_NUMBER: _builtins.int
+    WITH_ORIGINS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     anonymous_id: _builtins.str
     events_max: _builtins.int
     """Events to return, latest first; 0: 100."""
+    with_origins: _builtins.bool
+    """Also say how each event came in; that is read from files, and takes a moment."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         anonymous_id: _builtins.str = ...,
         events_max: _builtins.int = ...,
+        with_origins: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "identifier", b"identifier", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "events_max", b"events_max", "identifier", b"identifier", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "events_max", b"events_max", "identifier", b"identifier", "user_id", b"user_id", "with_origins", b"with_origins"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "anonymous_id"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
@@ -485,25 +489,70 @@ class ProfileEvent(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     PROPERTIES_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def properties(self) -> _containers.MessageMap[_builtins.str, _ingest_pb2.Value]: ...
+    @_builtins.property
+    def origin(self) -> Global___EventOrigin:
+        """Only when asked for, and where it is known."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
         properties: _abc.Mapping[_builtins.str, _ingest_pb2.Value] | None = ...,
+        origin: Global___EventOrigin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "properties", b"properties", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "origin", b"origin", "properties", b"properties", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProfileEvent: _TypeAlias = ProfileEvent  # noqa: Y015
+
+@_typing.final
+class EventOrigin(_message.Message):
+    """How an event came in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    """Empty: it had none."""
+    partition: _builtins.int
+    """Position in the log of the partition that took it."""
+    sequence: _builtins.int
+    @_builtins.property
+    def source(self) -> Global___Identifier:
+        """Under which it came; the profile may be known by another one now."""
+
+    @_builtins.property
+    def received(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        source: Global___Identifier | None = ...,
+        received: _timestamp_pb2.Timestamp | None = ...,
+        partition: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["received", b"received", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "partition", b"partition", "received", b"received", "sequence", b"sequence", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventOrigin: _TypeAlias = EventOrigin  # noqa: Y015
 
 @_typing.final
 class GetProfileResponse(_message.Message):

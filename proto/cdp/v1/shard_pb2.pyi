@@ -394,12 +394,14 @@ class ReadProfileRequest(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     IDENTIFIER_FIELD_NUMBER: _builtins.int
     EVENTS_MAX_FIELD_NUMBER: _builtins.int
+    WITH_ORIGINS_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     EVENT_NAMES_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     partition: _builtins.int
     events_max: _builtins.int
+    with_origins: _builtins.bool
     epoch: _builtins.int
     @_builtins.property
     def identifier(self) -> _query_pb2.Identifier: ...
@@ -418,13 +420,14 @@ class ReadProfileRequest(_message.Message):
         partition: _builtins.int = ...,
         identifier: _query_pb2.Identifier | None = ...,
         events_max: _builtins.int = ...,
+        with_origins: _builtins.bool = ...,
         after: Global___PageEnd | None = ...,
         event_names: _abc.Iterable[_builtins.str] | None = ...,
         epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "identifier", b"identifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cluster", b"cluster", "epoch", b"epoch", "event_names", b"event_names", "events_max", b"events_max", "identifier", b"identifier", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cluster", b"cluster", "epoch", b"epoch", "event_names", b"event_names", "events_max", b"events_max", "identifier", b"identifier", "partition", b"partition", "with_origins", b"with_origins"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
