@@ -38,8 +38,9 @@ test: warm ## Run all tests (minutes)
 test-fast: warm ## Run the tests of store and query layers only
 	$(PYTEST) -n 2 --dist loadfile tests/store tests/query
 
-torture: warm ## Crash schedules with new seeds for SECONDS (default 600)
+torture: warm ## Crash schedules, then kills of real processes, each with new seeds for SECONDS (default 600)
 	$(BIN)/python -m tests.simulation --seconds $(or $(SECONDS),600)
+	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),600)
 
 bench: $(BENCH_STAMP) warm ## Measure us and the peers at scale S (minutes)
 	$(BIN)/python -m benchmarks.run --scale S

@@ -288,14 +288,16 @@ class Partition:
             (schema.attributes, batch.keys, attributes),
         ):
             numbers = [number for number, is_used in enumerate(mentioned.tolist()) if is_used]
-            over = table.overflow([known[number] for number in numbers])
+            over, beyond = table.overflow([known[number] for number in numbers]), np.zeros(len(known), np.bool_)
             for number in numbers:
-                if known[number] not in over:
+                if known[number] in over:
+                    beyond[number] = True
+                else:
                     table.number(known[number])
-                    continue
+            if over:
                 code = f"{table.what}_names_limit".upper()
-                message = f"{table.what} name {known[number]!r} is new, and {table.limit} names are known already"
-                for record in _mentioning(batch, table.what, number, kept):
+                for record, number in _mentioning(batch, table.what, beyond, kept):
+                    message = f"{table.what} name {known[number]!r} is new, and {table.limit} names are known already"
                     rejections.setdefault(record, Rejection(record, code, message))
         return list(rejections.values())
 
@@ -305,13 +307,18 @@ def _names_thrice(batch: RecordBatch) -> tuple[tuple[str, ...], ...]:
     return batch.names, batch.keys, batch.keys
 
 
-def _mentioning(batch: RecordBatch, what: str, number: int, kept: Bools) -> list[int]:
-    """Kept records with event name, property or attribute `number` of the batch, ascending."""
+def _mentioning(batch: RecordBatch, what: str, beyond: Bools, kept: Bools) -> list[tuple[int, int]]:
+    """(record, number of the first such name it has) of the kept records with a name of these, bool by number."""
     if what == "event":
-        return [*map(int, np.flatnonzero(kept & (batch.record_names == number)))]
-    owners = np.repeat(np.arange(len(batch)), batch.property_counts())[batch.triple_keys == number]
+        is_event = kept & ~batch.is_attributes()
+        records = np.flatnonzero(is_event)
+        records = records[beyond[batch.record_names[records]]]
+        return list(zip(records.tolist(), batch.record_names[records].tolist(), strict=True))
+    owners = np.repeat(np.arange(len(batch)), batch.property_counts())
     side = batch.is_attributes() if what == "attribute" else ~batch.is_attributes()
-    return [*map(int, np.unique(owners[(kept & side)[owners]]))]
+    triples = np.flatnonzero(beyond[batch.triple_keys] & (kept & side)[owners])
+    records, first = np.unique(owners[triples], return_index=True)
+    return list(zip(records.tolist(), batch.triple_keys[triples[first]].tolist(), strict=True))
 
 
 def _apply_all(changes: Iterable[Change], memory: PartitionMemory) -> None:

@@ -28,6 +28,7 @@ from cdp_store.log.sync_mode import SyncMode
 from cdp_store.shard_directory import ShardIdentity
 from cdp_store.store import Delivery, Store
 from cdp_store.values import Kind
+from cdp_store.view import PartitionView
 from tests.raw_records import Event, user
 from tests.shards import KEY, batch_of
 
@@ -109,7 +110,7 @@ class Life:
         """What is there: acknowledged batches once, others once or not at all, and none of them in part."""
         for number, partition in store.partitions.items():
             partition.validate()
-            found = Counter(_numbers(partition.capture()))
+            found = Counter(numbers_in(partition.capture()))
             for batch, (home, numbers) in self.sent.items():
                 if home != number:
                     continue
@@ -118,7 +119,8 @@ class Life:
             assert not found, f"records nobody sent: {found}"
 
 
-def _numbers(view) -> list[int]:  # type: ignore[no-untyped-def]
+def numbers_in(view: PartitionView) -> list[int]:
+    """The numbers of all records of a partition."""
     name = view.schema.events.get("Step")
     if name is None:
         return []

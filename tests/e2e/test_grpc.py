@@ -347,7 +347,7 @@ def test_no_members_are_an_empty_stream(client: Client) -> None:
 # ------------------------------------------------------------------------------------------------------- a shard hangs
 
 
-def test_a_shard_that_hangs_misses_the_deadline_or_leaves_a_partial_answer(tmp_path: Path) -> None:
+def test_row_13_a_shard_that_hangs_misses_the_deadline_or_leaves_a_partial_answer(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_cluster(data) as address, Client(address) as client:
         client.ingest(protobuf_batch(_events("hang", 100)))

@@ -51,7 +51,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, address: str) -> None:
     assert port in _refused(tmp_path / "data", "--shards", "1", port=port)
 
 
-def test_a_directory_in_use_is_refused_and_the_one_who_uses_it_goes_on(
+def test_row_23_a_directory_in_use_is_refused_and_the_one_who_uses_it_goes_on(
     address: str, client: Client, cluster_data: Path
 ) -> None:
     message = _refused(cluster_data)

@@ -394,7 +394,7 @@ def test_a_batch_without_records_is_refused() -> None:
     ("field", "limit"),
     [("msgpack_rows", ROWS_BYTES_MAX), ("rows", ROWS_BYTES_MAX), ("arrow_columns", COLUMNS_BYTES_MAX)],
 )
-def test_a_batch_beyond_its_size_is_refused_before_it_is_read(field: str, limit: int) -> None:
+def test_row_17_a_batch_beyond_its_size_is_refused_before_it_is_read(field: str, limit: int) -> None:
     given: Any = b"\x00" * (limit + 1)
     if field == "rows":
         given = ingest_pb2.RecordRows(records=[ingest_pb2.Record(user_id="u" * limit)])
@@ -431,7 +431,7 @@ def test_nanoseconds_beyond_a_second_take_out_no_more_than_their_record(nanos: i
     assert len(found.positions) + len(found.errors) == 2
 
 
-def test_maps_nested_without_end_inside_a_list_are_refused_alone() -> None:
+def test_row_17_maps_nested_without_end_inside_a_list_are_refused_alone() -> None:
     value: Any = 1
     for _ in range(400):
         value = {"m": value}

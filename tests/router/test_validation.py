@@ -128,7 +128,7 @@ LIMITS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     [(fits, code, beyond) for _, fits, beyond, code in LIMITS],
     ids=[case[0] for case in LIMITS],
 )
-def test_a_record_is_taken_at_a_limit_and_refused_beyond_it(
+def test_row_17_a_record_is_taken_at_a_limit_and_refused_beyond_it(
     fits: dict[str, Any], beyond: dict[str, Any], code: str
 ) -> None:
     assert isinstance(check_row(_row(**fits), NOW_MS), CheckedRow)

@@ -349,7 +349,7 @@ def test_a_batch_over_the_record_limit_is_refused_before_anything_is_written(
 # ------------------------------------------------------------------------------------------------------------ directory
 
 
-def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+def test_row_23_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from cdp_store.store import Store\n"
         "from cdp_store.shard_directory import ShardIdentity\n"

@@ -139,7 +139,7 @@ def test_rows_beyond_one_morsel_are_kept_apart() -> None:
         partition.maintain(0)
 
 
-def test_names_beyond_the_limit_are_rejected_record_by_record() -> None:
+def test_row_18_names_beyond_the_limit_are_rejected_record_by_record() -> None:
     partition = Partition(PartitionId(0), KEY)
     known = batch_of(Event(ANN, f"name {number}", number) for number in range(EVENT_NAMES_MAX))
     assert not partition.admit(known, partition.pending_ids()).rejections
