@@ -11,6 +11,7 @@ import numpy as np
 
 from cdp_store.arrays import I64, U8, U32, U64, AnyArray
 from cdp_store.growable import Growable, zeroed
+from cdp_store.ids import LOWER_CASE
 from cdp_store.kernels import hashing, strings, tables
 from cdp_store.limits import NARROW_ARENA_BYTES_MAX
 from cdp_store.records import Strings
@@ -121,6 +122,12 @@ class StringArena:
         for entry in entries.tolist():
             blanked.filled()[offsets[entry] : offsets[entry + 1]] = 0
         self._bytes = blanked
+
+    def retag(self, entries: I64) -> None:
+        """Put the first byte of entries into upper case: they are found no more; who holds `filled()` keeps them."""
+        retagged = self._bytes.copy()
+        retagged.filled()[self._offsets.filled()[entries]] &= 0xFF ^ LOWER_CASE
+        self._bytes = retagged
 
     @property
     def nbytes(self) -> int:

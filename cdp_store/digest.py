@@ -68,7 +68,7 @@ class _Contents:
 
     def hashes(self) -> Iterator[U64]:
         created = self._view.times.created_ms()
-        yield _combine(self._rows, _named("created"), created.view(np.uint64))[~self._erased]
+        yield combine(self._rows, _named("created"), created.view(np.uint64))[~self._erased]
         properties = {number: name for name, number in self._view.schema.properties.items()}
         for name, number in self._view.schema.events.items():
             values = self._columns(self._view.event_chunks(number), properties)
@@ -76,7 +76,7 @@ class _Contents:
             summary = self._view.summaries.get(number)
             if summary is not None:
                 numbers = (summary.counts, summary.first_ms, summary.last_ms)
-                held = _combine(self._rows[summary.rows], _named(f"dropped {name}"), *map(_unsigned, numbers))
+                held = combine(self._rows[summary.rows], _named(f"dropped {name}"), *map(_unsigned, numbers))
                 yield held[~self._erased[summary.rows]]
         for name, number in self._view.schema.attributes.items():
             yield from self._versions(name, number)
@@ -94,7 +94,7 @@ class _Contents:
         """Hashes of what is sorted by (row, time), told apart by profile, time and place among equal times."""
         starts = np.append(True, (rows[1:] != rows[:-1]) | (times[1:] != times[:-1]))[: rows.shape[0]]
         place = np.arange(rows.shape[0]) - np.flatnonzero(starts)[np.cumsum(starts) - 1]
-        found = _combine(self._rows[rows], name, times.view(np.uint64), hashes, place.astype(np.uint64))
+        found = combine(self._rows[rows], name, times.view(np.uint64), hashes, place.astype(np.uint64))
         return found[~self._erased[rows]]
 
     def _columns(self, chunks: Iterable[EventChunk], properties: Mapping[int, str]) -> Iterator[U64]:
@@ -123,8 +123,8 @@ class _Contents:
             if known is None:
                 known = _hash_all(*self._view.string_arena(owner, attribute=is_attribute, is_list=kind is Kind.LIST))
                 self._texts[owner, is_attribute, kind] = known
-            return _combine(known[raws], name, np.uint64(kind))
-        return _combine(_unsigned(raws), name, np.uint64(kind))
+            return combine(known[raws], name, np.uint64(kind))
+        return combine(_unsigned(raws), name, np.uint64(kind))
 
 
 def _hash_all(offsets: AnyArray, data: AnyArray) -> U64:
@@ -150,7 +150,7 @@ def _named(name: str) -> U64:
     return hash_strings(_KEY, Strings.of([name.encode()]))
 
 
-def _combine(first: U64, *others: U64 | np.uint64) -> U64:
+def combine(first: U64, *others: U64 | np.uint64) -> U64:
     """One hash of several parts in this order; parts may be broadcast."""
     combined = _mix(first)
     for part in others:

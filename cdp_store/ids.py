@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NewType
 
 PartitionId = NewType("PartitionId", int)
@@ -10,17 +11,41 @@ AttributeId = NewType("AttributeId", int)
 
 USER_ID: Final = "user_id"
 ANONYMOUS_ID: Final = "anonymous_id"
-_TAG_OF_KIND: Final = {USER_ID: b"u", ANONYMOUS_ID: b"a"}
-IDENTIFIER_KINDS: Final = tuple(_TAG_OF_KIND)
-IDENTIFIER_TAGS: Final = tuple(_TAG_OF_KIND.values())
+EMAIL: Final = "email"
+_TAG_OF_KIND: Final = {USER_ID: b"u", ANONYMOUS_ID: b"a", EMAIL: b"e"}
+_CUSTOM_TAG: Final = b"c"
+_AFTER_KIND: Final = ":"  # no kind holds it: what stands behind the first one is the value
+IDENTIFIER_KINDS: Final = tuple(_TAG_OF_KIND)  # those with a meaning of their own; any other name is a kind, too
+IDENTIFIER_TAGS: Final = (*_TAG_OF_KIND.values(), _CUSTOM_TAG)
 _KIND_OF_TAG: Final = {tag: kind for kind, tag in _TAG_OF_KIND.items()}
+_KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+# A profile on its way to another partition keeps its identifier, with the tag in upper case: nobody looks that up.
+LOWER_CASE: Final = 0x20
+assert all(tag[0] & LOWER_CASE for tag in IDENTIFIER_TAGS)
+
+
+def is_identifier_kind(kind: str) -> bool:
+    """Whether a kind of identifiers can have this name."""
+    return _KIND.fullmatch(kind) is not None
 
 
 def encode_identifier(kind: str, value: str) -> bytes:
-    """Bytes under which an identifier is hashed, logged and indexed: one tag byte, then the value as UTF-8."""
-    return _TAG_OF_KIND[kind] + value.encode()
+    """Bytes under which an identifier is hashed, logged and indexed: one tag byte, then the value as UTF-8; a kind
+    without a tag of its own stands before the value."""
+    tag = _TAG_OF_KIND.get(kind)
+    return tag + value.encode() if tag else _CUSTOM_TAG + f"{kind}{_AFTER_KIND}{value}".encode()
 
 
 def decode_identifier(encoded: bytes) -> tuple[str, str]:
     """(kind, value) of an identifier's stored bytes."""
-    return _KIND_OF_TAG[encoded[:1]], encoded[1:].decode()
+    tag, rest = bytes([encoded[0] | LOWER_CASE]), encoded[1:].decode()
+    if tag == _CUSTOM_TAG:
+        kind, _, value = rest.partition(_AFTER_KIND)
+        return kind, value
+    return _KIND_OF_TAG[tag], rest
+
+
+def rank_of_kind(kind: str) -> tuple[int, str]:
+    """The identifier of the least rank names the profile; an anonymous id only where there is nothing else."""
+    return {USER_ID: 0, EMAIL: 1, ANONYMOUS_ID: 3}.get(kind, 2), kind if kind not in _TAG_OF_KIND else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cdp_store.controls import Erasure, Retention, decode_erasure, decode_retention
+from cdp_store.identity.changes import IdentityChange, decode_identity_change
 from cdp_store.ids import SequenceNumber
 from cdp_store.log.format import LogRecord, RecordKind
 from cdp_store.partition import Partition
@@ -16,7 +17,7 @@ class Logged:
     """A decoded record; `meaning` is None where numbers were lost."""
 
     sequence: SequenceNumber
-    meaning: RecordBatch | Erasure | Retention | None
+    meaning: RecordBatch | Erasure | Retention | IdentityChange | None
 
     @staticmethod
     def decode(record: LogRecord) -> Logged:
@@ -28,6 +29,8 @@ class Logged:
                 return Logged(record.sequence, decode_erasure(record.payload))
             case RecordKind.RETENTION:
                 return Logged(record.sequence, decode_retention(record.payload))
+            case RecordKind.IDENTITY:
+                return Logged(record.sequence, decode_identity_change(record.payload))
             case RecordKind.LOST:
                 return Logged(record.sequence, None)
 
@@ -48,3 +51,5 @@ def apply_logged(partition: Partition, logged: Logged) -> None:
             partition.retain(retention, logged.sequence)
         case None:
             partition.pass_over(logged.sequence)
+        case change:
+            partition.change_identity(change, logged.sequence)

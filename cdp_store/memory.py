@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from cdp_store.events.delta import ArrivedEvents
 from cdp_store.events.layout import LAYOUT, Chunks, Layout
 from cdp_store.events.retained import Summary, nothing_before
 from cdp_store.events.tables import EventTables
-from cdp_store.ids import SequenceNumber
+from cdp_store.ids import LOWER_CASE, SequenceNumber
 from cdp_store.limits import ATTRIBUTE_NAMES_MAX, BUCKET_MS, DAY_MS, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, TIME_MIN_MS
 from cdp_store.people import resolve, take_times
 from cdp_store.profile_times import NOT_CREATED, ProfileTimes
@@ -76,7 +76,9 @@ class PartitionMemory:
         self._times = ProfileTimes()
         self._attributes = dict[int, AttributeColumn]()
         self._erased = 0
+        self._moved = 0  # of the erased rows, those whose profiles live elsewhere now
         self._dropped = 0
+        self.in_transit = dict[bytes, int]()  # rows of profiles that are being moved, by identifier
         self.retention_days = dict[str, int]()
         self.summaries = dict[int, Summary]()
         self.sequence = SequenceNumber(0)
@@ -88,6 +90,7 @@ class PartitionMemory:
         memory = cls(key, layout)
         memory.schema = Schema.restored(view.schema, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX)
         memory._identifiers = StringArena.of(key, *view.gather_identifiers(parts.rows))
+        memory._find_in_transit()
         memory._dictionary = parts.dictionary
         memory.events = EventTables(layout, parts.events)
         memory._attributes = {attribute: AttributeColumn() for attribute in view.attributes}
@@ -105,8 +108,10 @@ class PartitionMemory:
         return self._erased
 
     def is_worth_purging(self, erased_max: int) -> bool:
-        """Whether more rows than that are erased, or a fifth of the events was dropped since the last purge."""
-        return self._erased > erased_max or self._dropped * 4 > self.events.counts()[0]
+        """Whether more rows than that are erased, a fifth of all rows was left by profiles that moved away, or a fifth
+        of the events was dropped since the last purge."""
+        is_hollow = self._moved * 5 > len(self) or self._dropped * 4 > self.events.counts()[0]
+        return self._erased - self._moved > erased_max or is_hollow
 
     def erase(self, identifiers: list[bytes], sequence: SequenceNumber) -> int:
         """Let profiles exist at no instant and their identifiers lead nowhere; returns how many there were.
@@ -114,13 +119,24 @@ class PartitionMemory:
         Views captured before go on as they were. What the profiles left behind goes when the memory is `purged`.
         """
         found = {row for row in self.find(identifiers) if row is not None}
-        rows: I64 = np.array(sorted(found), np.int64)
-        if rows.size:
-            self._identifiers.blank(rows)
-            self._times.forget(rows.astype(np.uint32))
-        self._erased += len(found)
+        self._forget(found)
         self.sequence = sequence
         return len(found)
+
+    def detach(self, identifiers: list[bytes], sequence: SequenceNumber) -> None:
+        """Let profiles stay as they are but be found no more; a record under such an identifier makes a new profile."""
+        found = {each: row for each, row in zip(identifiers, self.find(identifiers), strict=True) if row is not None}
+        if found:
+            self._identifiers.retag(np.array(list(found.values()), np.int64))
+        self.in_transit |= found
+        self.sequence = sequence
+
+    def release(self, identifiers: list[bytes], sequence: SequenceNumber) -> None:
+        """Let detached profiles exist at no instant, like erased ones."""
+        rows = [row for each in identifiers if (row := self.in_transit.pop(each, None)) is not None]
+        self._forget(rows)
+        self._moved += len(rows)
+        self.sequence = sequence
 
     def apply(self, batch: RecordBatch, sequence: SequenceNumber) -> None:
         """Take a checked batch: afterwards every record of it shows in a capture."""
@@ -170,6 +186,7 @@ class PartitionMemory:
         self.schema.attributes.load(parts.attribute_names)
         for offsets, data in parts.identifiers:
             self._identifiers.fill(offsets, data)
+        self._find_in_transit()
         for scope, offsets, data in parts.strings:
             self._dictionary.fill(scope, offsets, data)
         self.events.load(parts.events)
@@ -225,6 +242,20 @@ class PartitionMemory:
             "history": self.changes.counts()[1],
             "events": self.events.counts()[1],
         }
+
+    def _forget(self, gone: Collection[int]) -> None:
+        rows: I64 = np.array(sorted(gone), np.int64)
+        if rows.size:
+            self._identifiers.blank(rows)
+            self._times.forget(rows.astype(np.uint32))
+        self._erased += rows.shape[0]
+
+    def _find_in_transit(self) -> None:
+        offsets, data = self._identifiers.filled()
+        tags = data[offsets[:-1]]
+        for row in np.flatnonzero((tags & LOWER_CASE == 0) & (tags != 0)).tolist():
+            found = self._identifiers.get(row)
+            self.in_transit[bytes([found[0] | LOWER_CASE]) + found[1:]] = row
 
     def _restore_changes(self, changes: Mapping[int, Chunks], created_ms: I64) -> None:
         """Apply every version of the attributes of rows that were created then: `view.attribute_chunks`, by row."""

@@ -15,6 +15,10 @@ from cdp_store.controls import Retention
 from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
+from cdp_store.identity.changes import IdentityChange
+from cdp_store.identity.state import IdentityState
+from cdp_store.identity.tables import IdentityTables, from_tables, to_tables
+from cdp_store.identity.transfers import TransferReading
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.kernels import names
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DELTA_EVENTS_MAX
@@ -74,6 +78,7 @@ class PartitionExport:
     retention_days: Mapping[str, int]
     ids: tuple[IdGeneration, ...]
     batches: tuple[tuple[bytes, SequenceNumber], ...]
+    identity: IdentityTables
 
 
 class Partition:
@@ -83,6 +88,7 @@ class Partition:
         self.partition = partition
         self._key = key
         self._memory = PartitionMemory(key, layout)
+        self.identity = IdentityState(key)
         self._message_ids = MessageIds(key)
         self._batch_ids = BatchIds()
         self._received_ms = 0
@@ -123,9 +129,26 @@ class Partition:
             if self._meanwhile is not None:
                 self._meanwhile.append(lambda memory: memory.apply(batch, sequence))
             self._memory.apply(batch, sequence)
+            self.identity.take_records(batch)
             self._message_ids.add(high, low, batch.received_ms)
             self._batch_ids.add(batch.batch_id, sequence)
             self._received_ms = max(self._received_ms, batch.received_ms)
+
+    def change_identity(self, change: IdentityChange, sequence: SequenceNumber) -> None:
+        """Do what was logged about identifiers; one caller at a time, and none of `apply` meanwhile."""
+        view = self.capture()
+        with self._lock:
+            changes = self.identity.apply(change, sequence, view, self._memory.find)
+            if self._meanwhile is not None:
+                self._meanwhile.extend(changes)
+            for each in changes:
+                each(self._memory)
+            self._memory.sequence = sequence
+
+    def capture_moving(self) -> tuple[PartitionView, TransferReading]:
+        """A stable reading, and how far the transfers of profiles had come then."""
+        with self._lock:
+            return self._memory.capture(), self.identity.reading(self._memory.in_transit)
 
     def pass_over(self, sequence: SequenceNumber) -> None:
         """Go on behind `sequence`, because what was logged up to it is lost."""
@@ -195,10 +218,13 @@ class Partition:
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, erased = memory.capture(), dict(memory.retention_days), memory.erased_count
             ids, batches = self._message_ids.generations(), tuple(self._batch_ids.items())
+            identity = to_tables(self.identity)
+            if memory.in_transit:
+                lineage = -1  # some identifiers are marked; other snapshots must not take them so
         if erased:
             # Rows get other numbers in the copy: nothing of it can be shared with any other snapshot.
             view, lineage = purged(view, rules, self._key, self._layout).capture(), -1
-        return PartitionExport(view, lineage, received_ms, rules, ids, batches)
+        return PartitionExport(view, lineage, received_ms, rules, ids, batches, identity)
 
     def load(self, parts: MemoryParts, ids: Sequence[IdGeneration], batches: Iterable[tuple[bytes, int]]) -> None:
         """Hold what a snapshot kept; for a partition that is empty."""
@@ -208,6 +234,12 @@ class Partition:
             for batch_id, sequence in batches:
                 self._batch_ids.add(batch_id, SequenceNumber(sequence))
             self._received_ms = parts.received_ms
+
+    def load_identity(self, tables: IdentityTables) -> None:
+        """Hold what a snapshot kept of identifiers; after `load`."""
+        with self._lock:
+            self.identity = from_tables(tables, self._key)
+            self.identity.find_due(self._memory.find)
 
     def locate(self, identifiers: Sequence[bytes]) -> tuple[PartitionView, list[int | None]]:
         """A stable reading, and in it the row of each encoded identifier, or None."""
@@ -228,7 +260,7 @@ class Partition:
         with self._lock:
             memory = self._memory
             ids = {"message_ids": self._message_ids.nbytes, "batch_ids": self._batch_ids.nbytes}
-            report = memory.memory_report() | ids
+            report = memory.memory_report() | ids | {"identity": self.identity.nbytes}
             return PartitionStatus(
                 self.partition,
                 memory.sequence,
@@ -242,6 +274,7 @@ class Partition:
         """Raise StructureBroken unless every rule of the structures holds; reads everything, for tests."""
         with self._lock:
             validate(self._memory)
+            self.identity.validate(set(self._memory.in_transit))
 
     def _take_meanwhile(self) -> list[Change]:
         with self._lock:

@@ -40,11 +40,11 @@ def _creations(view: PartitionView) -> Iterator[RecordBatch]:
     for start in range(0, rows.shape[0], _RECORDS_MAX):
         part = rows[start : start + _RECORDS_MAX].astype(np.uint32)
         nothing: I64 = np.zeros(0, np.int64)
-        no_values = _Values(nothing, nothing, nothing, nothing, Strings.of(()))
-        yield _batch(view, part, created[part], ATTRIBUTES, no_values, (), ())
+        no_values = RecordValues(nothing, nothing, nothing, nothing, Strings.of(()))
+        yield batch_of_values(view, part, created[part], ATTRIBUTES, no_values, (), ())
 
 
-class _Values:
+class RecordValues:
     """Values of some records: owner (position among them), key, kind and raw i64[m], strings."""
 
     def __init__(self, owners: I64, keys: I64, kinds: I64, raws: I64, strings: Strings) -> None:
@@ -68,16 +68,17 @@ def _records(
     columns = {key: (column.raws(), column.presence()) for key, column in chunk.columns.items()}
     for start in range(0, len(chunk), _RECORDS_MAX):
         part = slice(start, min(start + _RECORDS_MAX, len(chunk)))
-        values = _values(view, columns, part, attribute)
-        yield _batch(view, rows[part], times[part], name, values, names, keys)
+        values = values_of(view, columns, part, attribute)
+        yield batch_of_values(view, rows[part], times[part], name, values, names, keys)
 
 
-def _values(
+def values_of(
     view: PartitionView,
     columns: Mapping[tuple[int, Kind], tuple[I64, AnyArray | None]],
     part: slice,
     attribute: int | None,
-) -> _Values:
+) -> RecordValues:
+    """The values in `part` of columns (raws, presence or None), as those of records; of an attribute, also removals."""
     count = part.stop - part.start
     owners, keys, kinds, raws = list[I64](), list[I64](), list[I64](), list[I64]()
     texts, text_count = list[Strings](), 0
@@ -102,7 +103,7 @@ def _values(
     owner_array, key_array, kind_array, raw_array = (
         np.concatenate([nothing, *parts]) for parts in (owners, keys, kinds, raws)
     )
-    return _Values(owner_array, key_array, kind_array, raw_array, _joined(texts))
+    return RecordValues(owner_array, key_array, kind_array, raw_array, _joined(texts))
 
 
 def _extend(into: tuple[list[I64], ...], owners: I64, key: int, kind: Kind, raws: I64) -> None:
@@ -111,15 +112,16 @@ def _extend(into: tuple[list[I64], ...], owners: I64, key: int, kind: Kind, raws
         column.append(values)
 
 
-def _batch(
+def batch_of_values(
     view: PartitionView,
     rows: U32,
     times: I64,
     name: int,
-    values: _Values,
+    values: RecordValues,
     names: tuple[str, ...],
     keys: tuple[str, ...],
 ) -> RecordBatch:
+    """Records of rows at times with their values, all under one name number."""
     distinct, index = np.unique(rows, return_inverse=True)
     count = rows.shape[0]
     offsets: U32 = np.searchsorted(values.owners, np.arange(count + 1)).astype(np.uint32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from cdp_store.dedupe import MessageIds
 from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StoreError
 from cdp_store.heap import release_free_memory
 from cdp_store.holdings import Holdings
+from cdp_store.identity.changes import IdentityChange, Links, encode_identity_change
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     BUCKET_CHUNKS_MAX,
@@ -49,10 +50,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A batch for one partition."""
+    """A batch for one partition, and what it says of identifiers that live there."""
 
     partition: PartitionId
     batch: RecordBatch
+    links: Links | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,9 @@ class PurgedFiles:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    delivery: int
     partition: PartitionId
     sequence: SequenceNumber
-    batch: RecordBatch
+    meaning: RecordBatch | IdentityChange
 
 
 class Store:
@@ -179,12 +180,24 @@ class Store:
         Raises StorageFull when nothing was kept, StoreFailed when the process must stop.
         """
         outcomes, pending = self._admit(deliveries)
-        entries = [LogEntry(entry.partition, entry.sequence, _encoded(entry.batch)) for entry in pending]
-        if entries:
-            self._log.append(entries)
+        if pending:
+            self._log.append([_entry(entry) for entry in pending])
         for entry in pending:
-            self.partitions[entry.partition].apply(entry.batch, entry.sequence)
+            apply_logged(self.partitions[entry.partition], Logged(entry.sequence, entry.meaning))
         return outcomes
+
+    def change_identity(self, partition: PartitionId, change: IdentityChange) -> bool:
+        """Log and do a change of identifiers; False where there is nothing left of it to do.
+
+        Runs like `commit`, never beside it; raises what `commit` raises.
+        """
+        target = self.partitions[partition]
+        if not target.identity.means_something(change):
+            return False
+        sequence = SequenceNumber(target.sequence + 1)
+        self._log.append([_entry(_Pending(partition, sequence, change))])
+        target.change_identity(change, sequence)
+        return True
 
     def erase(self, partition: PartitionId, identifiers: Sequence[bytes]) -> tuple[SequenceNumber, int]:
         """Log that these profiles are forgotten and take them out of every answer: (position, how many there were).
@@ -268,23 +281,30 @@ class Store:
         ids = dict[PartitionId, MessageIds]()
         batches = dict[tuple[PartitionId, bytes], SequenceNumber]()
         sequences = dict[PartitionId, SequenceNumber]()
-        for number, delivery in enumerate(deliveries):
+
+        def append(number: PartitionId, meaning: RecordBatch | Links) -> SequenceNumber:
+            sequences[number] = SequenceNumber(sequences.get(number, self.partitions[number].sequence) + 1)
+            pending.append(_Pending(number, sequences[number], meaning))
+            return sequences[number]
+
+        for delivery in deliveries:
             partition = self.partitions[delivery.partition]
             key = (delivery.partition, delivery.batch.batch_id)
             known = partition.known_batch(delivery.batch) or (batches.get(key) if key[1] else None)
             if known is not None:
-                outcomes.append(Outcome(known, 0, len(delivery.batch)))
-                continue
-            group_ids = ids.get(delivery.partition)
-            if group_ids is None:
-                group_ids = ids[delivery.partition] = partition.pending_ids()
-            admission = partition.admit(delivery.batch, group_ids)
-            sequence = sequences.get(delivery.partition, partition.sequence)
-            if len(admission.batch):
-                sequence = SequenceNumber(sequence + 1)
-                sequences[delivery.partition] = batches[key] = sequence
-                pending.append(_Pending(number, delivery.partition, sequence, admission.batch))
-            outcomes.append(Outcome(sequence, len(admission.batch), admission.duplicates, admission.rejections))
+                outcome = Outcome(known, 0, len(delivery.batch))
+            else:
+                group_ids = ids.setdefault(delivery.partition, partition.pending_ids())
+                admission = partition.admit(delivery.batch, group_ids)
+                if len(admission.batch):
+                    batches[key] = append(delivery.partition, admission.batch)
+                sequence = sequences.get(delivery.partition, partition.sequence)
+                outcome = Outcome(sequence, len(admission.batch), admission.duplicates, admission.rejections)
+            if delivery.links is not None:
+                news = delivery.links.take(partition.identity.claims.news(delivery.links))
+                if len(news):
+                    outcome = replace(outcome, sequence=append(delivery.partition, news))
+            outcomes.append(outcome)
         return outcomes, pending
 
     def _replay(self, record: LogRecord) -> None:
@@ -293,8 +313,11 @@ class Store:
         partition.maintain()
 
 
-def _encoded(batch: RecordBatch) -> bytes:
-    payload = encode_batch(batch)
+def _entry(pending: _Pending) -> LogEntry:
+    if isinstance(pending.meaning, RecordBatch):
+        payload, kind = encode_batch(pending.meaning), RecordKind.BATCH
+    else:
+        payload, kind = encode_identity_change(pending.meaning), RecordKind.IDENTITY
     if len(payload) > LOG_RECORD_BYTES_MAX:
         raise BatchTooLarge(len(payload), LOG_RECORD_BYTES_MAX)
-    return payload
+    return LogEntry(pending.partition, pending.sequence, payload, kind)

@@ -66,7 +66,9 @@ def _check_identifiers(memory: PartitionMemory, view: PartitionView) -> None:
     require(int(starts[-1]) == held.shape[0], what, "the offsets do not end where the bytes do")
     offsets, data = view.gather_identifiers(np.arange(count, dtype=np.int64))
     texts = [data[start:stop].tobytes() for start, stop in pairwise(offsets)]
-    live = np.flatnonzero(~view.erased()).tolist()
+    underway = set(memory.in_transit.values())
+    require(all(texts[row][:1].isupper() for row in underway), what, "a profile on its way is still looked up")
+    live = [row for row in np.flatnonzero(~view.erased()).tolist() if row not in underway]
     require(all(texts[row][:1] in IDENTIFIER_TAGS for row in live), what, "an identifier has no known kind")
     require(memory.find([texts[row] for row in live]) == live, what, "an identifier does not lead to its row")
     erased = np.flatnonzero(view.erased()).tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from cdp_store.events.layout import Chunks, Layout
 from cdp_store.events.retained import Summary
 from cdp_store.events.sealing import EventColumns, order_by_row_time, seal
 from cdp_store.events.tables import EventsReading
-from cdp_store.ids import SequenceNumber, encode_identifier
+from cdp_store.ids import LOWER_CASE, SequenceNumber, encode_identifier
 from cdp_store.kernels import changes, strings
 from cdp_store.limits import MORSEL_ROWS, TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.profile_times import ProfileTimesReading
@@ -30,7 +30,7 @@ CHANGE_VALUE: Final = 0  # property id under which a change chunk keeps the new 
 class PartitionView:
     """What one partition held when it was captured; `identifiers` are (offsets, bytes) of the encoded ones by row.
 
-    `summaries` tell by event name of the events that retention has dropped.
+    `summaries` tell by event name of the events that retention has dropped; `hidden` are rows that take no part.
     """
 
     sequence: SequenceNumber
@@ -44,10 +44,13 @@ class PartitionView:
     changes: EventsReading
     dictionary: StringDictionary
     summaries: Mapping[int, Summary]
+    hidden: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def created_by(self, instant_ms: int) -> Bools:
         """Which rows are profiles that existed at an instant: bool[row_count]."""
-        return self.times.created_by(instant_ms)
+        created = self.times.created_by(instant_ms)
+        created[self.hidden] = False
+        return created
 
     def erased(self) -> Bools:
         """Which rows are of erased profiles: bool[row_count]; no instant knows them."""
@@ -65,7 +68,7 @@ class PartitionView:
     def named_by(self, kind: str) -> Bools:
         """Which rows have a canonical identifier of this kind: bool[row_count]."""
         offsets, data = self.identifiers
-        mask: Bools = data[offsets[:-1]] == encode_identifier(kind, "")[0]
+        mask: Bools = data[offsets[:-1]] | LOWER_CASE == encode_identifier(kind, "")[0]
         return mask
 
     def event_chunks(self, name: int) -> tuple[EventChunk, ...]:

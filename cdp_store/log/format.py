@@ -35,6 +35,7 @@ class RecordKind(enum.IntEnum):
     LOST = 2
     ERASE = 3
     RETENTION = 4
+    IDENTITY = 5
 
 
 class LogEntry(NamedTuple):

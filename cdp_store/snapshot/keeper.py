@@ -187,6 +187,7 @@ def fill(partitions: Partitions, place: SnapshotPlace, manifest: Manifest) -> No
             raise SnapshotDamaged(manifest_name(manifest.number), f"it does not hold partition {number}")
         reader = PartitionReader(place, manifest, entry)
         partition.load(reader.parts(), reader.ids(), reader.batches)
+        partition.load_identity(reader.identity)
 
 
 def positions(manifest: Manifest) -> dict[PartitionId, SequenceNumber]:

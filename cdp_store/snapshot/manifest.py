@@ -76,6 +76,7 @@ class PartitionEntry(msgspec.Struct, frozen=True):
     summaries: dict[int, SummaryEntry]
     cold: tuple[str, ...] = ()  # whole files, in order of arrival
     cold_sequence: int = 0  # they hold what the log held up to here
+    identity: dict[str, str] = {}  # files by table: links and transfers of identifiers, where there are any
 
 
 class Manifest(msgspec.Struct, frozen=True):

@@ -97,6 +97,11 @@ class PartitionReader:
         table = self._table(self.entry.batches)
         return list(zip(table.column("batch_id").to_pylist(), table.column("sequence").to_pylist(), strict=True))
 
+    @cached_property
+    def identity(self) -> dict[str, pa.Table]:
+        """Links and transfers of identifiers, by name of the table."""
+        return {name: self._table(file) for name, file in self.entry.identity.items()}
+
     def _summary(self, entry: SummaryEntry) -> Summary:
         return Summary(entry.cutoff_ms, *tables.summary_of(self._table(entry.file)))
 

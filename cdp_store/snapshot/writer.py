@@ -150,6 +150,7 @@ def files_of(entry: PartitionEntry) -> Iterator[str]:
     yield from (each.file for each in entry.identifiers)
     yield from (each.file for each in entry.ids)
     yield from (each.file for each in entry.summaries.values())
+    yield from entry.identity.values()
     yield from (each.file for extents in entry.strings.values() for each in extents)
     for group in (entry.events, entry.changes):
         yield from (each.file for chunks in group.values() for each in chunks)
@@ -217,6 +218,7 @@ class _PartitionWriter:
             batches=self._write_batches(),
             retention_days=dict(self._export.retention_days),
             summaries={name: self._write_summary(name, each) for name, each in view.summaries.items()},
+            identity=self._write_identity(),
         )
         return now
 
@@ -319,6 +321,13 @@ class _PartitionWriter:
             return same.summaries[name]
         table = tables.summary_table(summary.rows, summary.counts, summary.first_ms, summary.last_ms)
         return SummaryEntry(self._files.add(self._partition, "retained", table), summary.cutoff_ms)
+
+    def _write_identity(self) -> dict[str, str]:
+        same = self._unchanged()
+        if same is not None:
+            return same.identity
+        tables_ = self._export.identity.items()
+        return {name: self._files.add(self._partition, f"identity-{name}", table) for name, table in tables_}
 
     def _write_ids(self, generation: IdGeneration) -> Generation:
         high, low = generation.ids()

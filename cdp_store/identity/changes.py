@@ -1,0 +1,189 @@
+"""What the log says about identifiers: links, and the steps of a profile's move (log/FORMAT.md has their bytes)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from cdp_store.arrays import I64
+from cdp_store.errors import BatchMalformed
+from cdp_store.ids import IDENTIFIER_TAGS, PartitionId, SequenceNumber
+from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.records import RecordBatch, Strings, decode_batch, encode_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Claims that one identifier belongs to the person another one names: lower[i] to upper[i], since times[i], said by
+    the message ids[i]; or, `apart`, that the two never belong together."""
+
+    lower: Strings
+    upper: Strings
+    times: I64
+    message_ids: Strings
+    apart: bool = False
+
+    def __len__(self) -> int:
+        return int(self.times.shape[0])
+
+    def take(self, chosen: np.ndarray[Any, Any]) -> Links:
+        """Some of them."""
+        kept = np.arange(len(self))[chosen].astype(np.uint32)
+        tables = (self.lower.take(kept), self.upper.take(kept), self.times[kept], self.message_ids.take(kept))
+        return Links(*tables, self.apart)
+
+    @staticmethod
+    def of(claims: list[tuple[bytes, bytes, int, bytes]], *, apart: bool = False) -> Links:
+        """Claims as (lower, upper, time, message id)."""
+        lower, upper, times, ids = zip(*claims, strict=True) if claims else ((), (), (), ())
+        return Links(Strings.of(lower), Strings.of(upper), np.array(times, np.int64), Strings.of(ids), apart)
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Profiles begin to move to a partition, each to the identifier it will stand under there; the record's position is
+    the number of the transfer."""
+
+    to: PartitionId
+    moves: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What a transfer carries: records under the identifiers they came under, and by identifier the one its records
+    stand under where they arrive (itself: a profile of its own)."""
+
+    records: RecordBatch
+    parents: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A transfer arrives: its number at the partition it comes from, and the parcel."""
+
+    source: PartitionId
+    transfer: SequenceNumber
+    parcel: Parcel
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """What left with a transfer is gone from here: it has arrived."""
+
+    to: PartitionId
+    transfer: SequenceNumber
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What came in under `identifier` leaves the profile of `parent`, and is a profile of its own again."""
+
+    identifier: bytes
+    parent: bytes
+
+
+IdentityChange = Links | Departure | Arrival | Farewell | Recall
+
+
+def encode_identity_change(change: IdentityChange) -> bytes:
+    """Payload of a log record of kind IDENTITY."""
+    payload: bytes = msgpack.packb(_fields(change), use_bin_type=True)
+    return payload
+
+
+def decode_identity_change(payload: bytes) -> IdentityChange:
+    """The change behind a payload; BatchMalformed says what does not fit."""
+    try:
+        packed = msgpack.unpackb(payload, raw=False, max_bin_len=1 << 30)
+        return _change(packed)
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise BatchMalformed(f"a change of identifiers: {type(error).__name__}: {error}") from error
+
+
+def encode_parcel(parcel: Parcel) -> dict[str, Any]:
+    """The parcel as msgpack takes it."""
+    return {"records": encode_batch(parcel.records), "parents": parcel.parents}
+
+
+def decode_parcel(packed: dict[str, Any]) -> Parcel:
+    """The parcel behind its packed form; BatchMalformed says what does not fit."""
+    return Parcel(decode_batch(packed["records"]), _pairs(packed["parents"]))
+
+
+def _fields(change: IdentityChange) -> dict[str, Any]:
+    match change:
+        case Links():
+            tables = (change.lower, change.upper, change.message_ids)
+            packed = [(table.offsets.tobytes(), table.data.tobytes()) for table in tables]
+            return {"what": "links", "tables": packed, "times": change.times.tobytes(), "apart": change.apart}
+        case Departure():
+            return {"what": "departure", "to": change.to, "moves": change.moves}
+        case Arrival():
+            parcel = encode_parcel(change.parcel)
+            return {"what": "arrival", "source": change.source, "transfer": change.transfer, **parcel}
+        case Farewell():
+            return {"what": "farewell", "to": change.to, "transfer": change.transfer}
+    return {"what": "recall", "identifier": change.identifier, "parent": change.parent}
+
+
+def _change(packed: dict[str, Any]) -> IdentityChange:
+    match packed["what"]:
+        case "links":
+            return _links(packed)
+        case "departure":
+            return Departure(_partition(packed["to"]), _pairs(packed["moves"]))
+        case "arrival":
+            return Arrival(_partition(packed["source"]), _number(packed["transfer"]), decode_parcel(packed))
+        case "farewell":
+            return Farewell(_partition(packed["to"]), _number(packed["transfer"]))
+        case "recall":
+            return Recall(_identifier(packed["identifier"]), _identifier(packed["parent"]))
+    raise ValueError(f"{packed['what']!r} is no change of identifiers")
+
+
+def _links(packed: dict[str, Any]) -> Links:
+    lower, upper, message_ids = (
+        Strings(np.frombuffer(offsets, np.uint32), np.frombuffer(data, np.uint8)) for offsets, data in packed["tables"]
+    )
+    links = Links(lower, upper, np.frombuffer(packed["times"], np.int64), message_ids, packed["apart"] is True)
+    for table in (lower, upper, message_ids):
+        ends = table.offsets
+        _require(len(table) == len(links) and ends[0] == 0 and ends[-1] == table.data.shape[0], "its tables differ")
+        _require(bool(np.all(ends[1:] >= ends[:-1])), "a table of it is out of order")
+    for table in (lower, upper):
+        _require(all(map(_is_identifier, (table[at] for at in range(len(table))))), "it names no identifier")
+    inside = not len(links) or TIME_MIN_MS <= int(links.times.min()) <= int(links.times.max()) <= TIME_MAX_MS
+    _require(inside, "a time of it lies outside of the years 1 to 9999")
+    return links
+
+
+def _partition(number: Any) -> PartitionId:
+    _require(type(number) is int and number >= 0, "it names no partition")
+    return PartitionId(number)
+
+
+def _number(number: Any) -> SequenceNumber:
+    _require(type(number) is int and number > 0, "it names no transfer")
+    return SequenceNumber(number)
+
+
+def _pairs(packed: Any) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((_identifier(first), _identifier(second)) for first, second in packed)
+
+
+def _identifier(item: Any) -> bytes:
+    _require(_is_identifier(item), "it names no identifier")
+    assert isinstance(item, bytes)
+    return item
+
+
+def _is_identifier(item: object) -> bool:
+    return type(item) is bytes and item[:1] in IDENTIFIER_TAGS
+
+
+def _require(holds: bool, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)

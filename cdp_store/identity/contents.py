@@ -1,0 +1,212 @@
+"""Everything some profiles hold, as one record batch, and a hash of what each record says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from cdp_store.arena import hash_strings
+from cdp_store.arrays import I64, U8, U32, U64, Bools
+from cdp_store.attributes import AttributeBlock, AttributeReading, Versions
+from cdp_store.digest import combine
+from cdp_store.events.chunk import ColumnKey, EventChunk
+from cdp_store.events.column import EventColumn
+from cdp_store.events.sealing import order_by_row_time
+from cdp_store.ids import LOWER_CASE
+from cdp_store.morsels import by_morsel
+from cdp_store.profile_times import NOT_CREATED
+from cdp_store.records import ATTRIBUTES, RecordBatch, Strings, join_batches
+from cdp_store.rerouting import batch_of_values, values_of
+from cdp_store.values import Kind, is_text
+from cdp_store.view import CHANGE_VALUE, PartitionView, changes_of
+
+_FEW_ROWS: Final = 4  # up to these, their runs are searched for one by one
+_KEY: Final = (0, 0)  # hashes only tell records of one person apart
+_ATTRIBUTE: Final = np.uint64(1)
+
+Taken = tuple[I64, Bools | None]
+
+
+def contents_of(view: PartitionView, rows: Sequence[int]) -> RecordBatch:
+    """All records of rows: for each a record without values at its creation, events by (name, row, time), one record
+    per version of an attribute. Equal times of a row keep their order of arrival."""
+    wanted = np.array(sorted(rows), np.int64)
+    parts = [_creations(view, wanted)]
+    names, properties = tuple(view.schema.events), tuple(view.schema.properties)
+    for name in range(len(names)):
+        for chunk in view.event_chunks(name):
+            where = _events_of(chunk, wanted, view.row_count)
+            if where.shape[0]:
+                columns = {key: _taken(column, where) for key, column in chunk.columns.items()}
+                parts.append(_batch(view, _rows_at(chunk, where), chunk.times[where].astype(np.int64) + chunk.base_ms,
+                                    columns, name, names, properties))  # fmt: skip
+    for attribute in sorted(view.attributes):
+        versions = _versions(view, attribute, wanted)
+        if len(versions):
+            parts.append(_batch_of_versions(view, attribute, versions))
+    return _in_lower_case(_joined(parts))
+
+
+def record_hashes(batch: RecordBatch) -> U64:
+    """What each record says, whoever says it and in whichever batch: u64[n]."""
+    names, keys = (
+        hash_strings(_KEY, Strings.of(name.encode() for name in table)) for table in (batch.names, batch.keys)
+    )
+    texts = hash_strings(_KEY, batch.strings)
+    raws = batch.triple_raws.astype(np.int64).view(np.uint64).copy()
+    textual = is_text(batch.triple_kinds)
+    raws[textual] = texts[batch.triple_raws[textual]]
+    triples = combine(keys[batch.triple_keys], batch.triple_kinds.astype(np.uint64), raws)
+    owners = np.repeat(np.arange(len(batch)), batch.property_counts())
+    values: U64 = np.zeros(len(batch), np.uint64)
+    np.add.at(values, owners, triples)
+    what: U64 = np.full(len(batch), _ATTRIBUTE, np.uint64)
+    events = ~batch.is_attributes()
+    what[events] = names[batch.record_names[events]]
+    return combine(what, batch.record_times.view(np.uint64), values)
+
+
+def is_creation(batch: RecordBatch) -> Bools:
+    """Which records say no more than that a profile exists: bool[n]."""
+    said: Bools = batch.is_attributes() & (batch.property_counts() == 0)
+    return said
+
+
+def _events_of(chunk: EventChunk, rows: I64, row_count: int) -> I64:
+    """Where the events of rows stand in a chunk, ascending."""
+    if rows.shape[0] <= _FEW_ROWS:
+        slices = (chunk.events_of_row(int(row)) for row in rows)
+        return np.concatenate([np.zeros(0, np.int64), *(np.arange(each.start, each.stop) for each in slices)])
+    wanted: Bools = np.zeros(row_count, np.bool_)
+    wanted[rows] = True
+    return np.flatnonzero(np.repeat(wanted[chunk.full_run_rows()], np.diff(chunk.run_starts)))
+
+
+def _rows_at(chunk: EventChunk, where: I64) -> U32:
+    runs = np.searchsorted(chunk.run_starts, where, "right") - 1
+    return chunk.full_run_rows()[runs]
+
+
+def _taken(column: EventColumn, where: I64) -> Taken:
+    """(raws, presence or None) of some entries of a column."""
+    one = replace(column, values=column.values[where], present=None)
+    if column.present is None:
+        return one.raws(), None
+    present: Bools = (column.present[where >> 3] >> (where & 7).astype(np.uint8)) & 1 != 0
+    return one.raws(), present
+
+
+def _batch(
+    view: PartitionView,
+    rows: U32,
+    times: I64,
+    columns: dict[ColumnKey, Taken],
+    name: int,
+    names: tuple[str, ...],
+    keys: tuple[str, ...],
+) -> RecordBatch:
+    given = {key: taken for key, taken in columns.items() if taken[1] is None or taken[1].any()}
+    values = values_of(view, given, slice(0, rows.shape[0]), None)
+    return batch_of_values(view, rows, times, name, values, names, keys)
+
+
+def _batch_of_versions(view: PartitionView, attribute: int, versions: Versions) -> RecordBatch:
+    columns = dict[ColumnKey, Taken]()
+    for kind in map(Kind, np.unique(versions.kinds).tolist()):
+        if kind is not Kind.UNSET:
+            columns[CHANGE_VALUE, kind] = versions.raws, versions.kinds == kind
+    values = values_of(view, columns, slice(0, len(versions)), attribute)
+    keys = tuple(view.schema.attributes)
+    return batch_of_values(view, versions.rows, versions.times, ATTRIBUTES, values, (), keys)
+
+
+def _creations(view: PartitionView, rows: I64) -> RecordBatch:
+    created = _by_row(view, rows)
+    exists = created != NOT_CREATED
+    values = values_of(view, {}, slice(0, 0), None)
+    return batch_of_values(view, rows[exists].astype(np.uint32), created[exists], ATTRIBUTES, values, (), ())
+
+
+def _by_row(view: PartitionView, rows: I64) -> I64:
+    created: I64 = np.empty(rows.shape[0], np.int64)
+    for morsel, local, where in by_morsel(rows.astype(np.uint32)):
+        created[where] = view.times.morsels[morsel].created_ms()[local]
+    return created
+
+
+def _versions(view: PartitionView, attribute: int, rows: I64) -> Versions:
+    """Every value an attribute of rows ever had, by (row, time), as it arrived."""
+    parts = list[Versions]()
+    for chunk in view.changes.chunks(attribute):
+        where = _events_of(chunk, rows, view.row_count)
+        if where.shape[0]:
+            parts.append(changes_of(chunk).take(where))
+    parts.append(_current(view, view.attributes[attribute], rows))
+    versions = Versions.join(parts)
+    return versions.take(order_by_row_time(versions.rows, versions.times)) if len(versions) else versions
+
+
+def _current(view: PartitionView, reading: AttributeReading, rows: I64) -> Versions:
+    parts = list[Versions]()
+    for morsel, local, where in by_morsel(rows.astype(np.uint32)):
+        block = reading.blocks[morsel] if morsel < len(reading.blocks) else None
+        if block is not None:
+            within = local.astype(np.int64)
+            inside = within < block.rows
+            first_set = view.times.morsels[morsel].first_set_ms()
+            parts.append(_current_of_block(block, rows[where][inside], within[inside], first_set))
+    return Versions.join(parts)
+
+
+def _current_of_block(block: AttributeBlock, rows: I64, local: I64, first_set_ms: I64) -> Versions:
+    kinds: U8 = np.zeros(local.shape[0], np.uint8)
+    raws: I64 = np.zeros(local.shape[0], np.int64)
+    for kind, column in block.columns.items():
+        covered = np.flatnonzero(local < column.values.shape[0])
+        values, present = _taken(column, local[covered])
+        chosen = slice(None) if present is None else present
+        kinds[covered[chosen]], raws[covered[chosen]] = kind, values[chosen]
+    times, touched = first_set_ms[local], kinds != Kind.UNSET
+    if block.changed is not None:
+        differing, theirs = block.changed.given()
+        at = np.minimum(np.searchsorted(differing, local), max(differing.shape[0] - 1, 0))
+        differs = differing[at] == local if differing.shape[0] else np.zeros(local.shape[0], np.bool_)
+        times[differs] = theirs[at[differs]]
+        touched |= differs
+    return Versions(rows.astype(np.uint32), times, kinds, raws).take(touched)
+
+
+def _joined(parts: list[RecordBatch]) -> RecordBatch:
+    """All batches as one, joined in pairs, so that no record is copied more often than there are doublings."""
+    while len(parts) > 1:
+        pairs: Iterator[list[RecordBatch]] = (parts[at : at + 2] for at in range(0, len(parts), 2))
+        parts = [join_batches(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    return unified(parts[0])
+
+
+def unified(batch: RecordBatch) -> RecordBatch:
+    """The same records with each identity once, and with the names they use; `join_batches` repeats and keeps them."""
+    known, events = dict[bytes, int](), ~batch.is_attributes()
+    numbers = [known.setdefault(batch.identities[at], len(known)) for at in range(len(batch.identities))]
+    names, keys = np.unique(batch.record_names[events]), np.unique(batch.triple_keys)
+    record_names = batch.record_names.copy()
+    record_names[events] = np.searchsorted(names, record_names[events])
+    return replace(
+        batch,
+        identities=Strings.of(known),
+        record_identities=np.array(numbers, np.uint32)[batch.record_identities],
+        record_names=record_names,
+        triple_keys=np.searchsorted(keys, batch.triple_keys).astype(np.uint16),
+        names=tuple(batch.names[at] for at in names),
+        keys=tuple(batch.keys[at] for at in keys),
+    )
+
+
+def _in_lower_case(batch: RecordBatch) -> RecordBatch:
+    """Identifiers as they are without being in transit."""
+    data = batch.identities.data.copy()
+    data[batch.identities.offsets[:-1]] |= LOWER_CASE
+    return replace(batch, identities=Strings(batch.identities.offsets, data))

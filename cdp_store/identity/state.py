@@ -1,0 +1,282 @@
+"""What one partition knows of identifiers, and what each change of it does to the partition's memory.
+
+ARCHITECTURE.md ("Identity") tells the protocol. Changes come from the log in its order: a replay does the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cdp_store.arena import HashKey
+from cdp_store.arrays import I64, Bools
+from cdp_store.identity.changes import Arrival, Departure, Farewell, IdentityChange, Links, Parcel, Recall
+from cdp_store.identity.claims import Claims
+from cdp_store.identity.contents import contents_of, is_creation, record_hashes, unified
+from cdp_store.identity.names import NOBODY, Names
+from cdp_store.identity.origins import Origins
+from cdp_store.identity.transfers import OpenTransfer, Sent, TransferReading, Transfers
+from cdp_store.ids import SequenceNumber
+from cdp_store.memory import PartitionMemory
+from cdp_store.profile_times import NOT_CREATED
+from cdp_store.records import RecordBatch, Strings
+from cdp_store.validate_chunk import require
+from cdp_store.view import PartitionView
+
+MemoryChange = Callable[[PartitionMemory], object]
+Find = Callable[[list[bytes]], list[int | None]]  # rows of identifiers in the partition's memory
+
+
+@dataclass(frozen=True, slots=True)
+class DueMoves:
+    """What is to be done: (identifier, the one it belongs under) of profiles that can leave now, and of those whose
+    records went away under another identifier than they belong under: (identifier, that other one)."""
+
+    departures: tuple[tuple[bytes, bytes], ...]
+    recalls: tuple[tuple[bytes, bytes], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.departures or self.recalls)
+
+
+class IdentityState:
+    """Links of the identifiers that live here, and where records came from and went to."""
+
+    def __init__(self, key: HashKey) -> None:
+        self.names = Names(key)
+        self.claims = Claims(key, self.names)
+        self.origins = Origins(self.names)
+        self.transfers = Transfers()
+        self.guests = set[int]()  # entries of profiles here that belong to another partition
+        self.due, self._astray = set[int](), set[int]()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever linked."""
+        return len(self.names) == 0 and self.transfers.is_empty
+
+    def take_records(self, batch: RecordBatch) -> None:
+        """Note what an applied batch brings for identifiers that are linked, or that others' records joined."""
+        if len(self.names) == 0:
+            return
+        entries = self.names.find(batch.identities)
+        known = np.flatnonzero(entries >= 0)
+        if not known.size:
+            return
+        self._note_due(entries[known])
+        owners = entries[batch.record_identities]
+        given = owners >= 0
+        self.names.lower_created(owners[given], batch.record_times[given])
+
+    def means_something(self, change: IdentityChange) -> bool:
+        """Whether a change has anything left to change here; only such are logged."""
+        match change:
+            case Links():
+                return len(change) > 0
+            case Departure():
+                return change.to not in self.transfers.open and len(change.moves) > 0
+            case Arrival():
+                return not self.transfers.has_received(change.source, change.transfer)
+            case Farewell():
+                opened = self.transfers.open.get(change.to)
+                return opened is not None and opened.number == change.transfer
+        return self._recallable(change) is not None
+
+    def still_due(self, moves: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+        """Those of some departures that are still to be made."""
+        wanted = set(self.due_moves().departures)
+        return tuple(move for move in moves if move in wanted)
+
+    def due_moves(self) -> DueMoves:
+        """What is to be done now; what is under way already is not told."""
+        underway, target, place = self.transfers.underway(), self.names.target.filled(), self.names.place.filled()
+        departures, recalls = list[tuple[bytes, bytes]](), list[tuple[bytes, bytes]]()
+        for entry in sorted(self.due | self.guests):
+            identifier = self.names.get(entry)
+            if identifier in underway:
+                continue
+            if entry in self.guests:
+                departures.append((identifier, identifier))
+            elif place[entry] in (NOBODY, target[entry]):
+                departures.append((identifier, self.names.get(int(target[entry]))))
+        for entry in sorted(self._astray):
+            identifier = self.names.get(entry)
+            if identifier not in underway:
+                recalls.append((identifier, self.names.get(int(place[entry]))))
+        return DueMoves(tuple(departures), tuple(recalls))
+
+    def apply(
+        self, change: IdentityChange, sequence: SequenceNumber, view: PartitionView, find: Find
+    ) -> list[MemoryChange]:
+        """Take a change; what it does to the memory that `view` shows and `find` finds profiles in."""
+        match change:
+            case Links():
+                self._note_targets(self.claims.take(change), find)
+                return []
+            case Departure():
+                return self._depart(change, sequence, view, find)
+            case Arrival():
+                return self._arrive(change, sequence, view, find)
+            case Farewell():
+                opened = self.transfers.open.pop(change.to)
+                self.transfers.released[change.to] = opened.number
+                return [lambda memory: memory.release(list(opened.leaving), sequence)]
+        return self._recall(change, sequence, view, find)
+
+    def reading(self, in_transit: Mapping[bytes, int]) -> TransferReading:
+        """Where transfers stand, with the rows of profiles that are leaving."""
+        transfers, sent = self.transfers, dict[int, Sent]()
+        nothing: I64 = np.zeros(0, np.int64)
+        for to in {*transfers.open, *transfers.released}:
+            opened = transfers.open.get(to)
+            rows = nothing
+            if opened is not None:
+                rows = np.array([in_transit[each] for each in opened.leaving if each in in_transit], np.int64)
+            sent[to] = Sent(transfers.released.get(to, 0), 0 if opened is None else opened.number, rows)
+        return TransferReading(sent, {source: int(number) for source, number in transfers.received.items()})
+
+    def find_due(self, find: Find) -> None:
+        """Find out what is due, after everything was loaded."""
+        names = self.names
+        linked = (names.target.filled() != NOBODY) | (names.place.filled() != NOBODY)
+        self._note_targets(np.flatnonzero(linked).tolist(), find)
+
+    def validate(self, in_transit: set[bytes]) -> None:
+        """Raise StructureBroken unless transfers, marks and numbers fit together."""
+        leaving = [identifier for opened in self.transfers.open.values() for identifier in opened.leaving]
+        require(len(set(leaving)) == len(leaving), "transfers", "a profile leaves twice at once")
+        require(in_transit <= set(leaving), "transfers", "a profile is marked as leaving and does not")
+        count = len(self.names)
+        require(self.names.target.count == self.names.parent.count == count, "identity", "columns differ in length")
+        self.names.check_parents()
+        require(len(self.claims) == self.claims.times.count, "identity", "the pairs differ in length")
+
+    @property
+    def nbytes(self) -> int:
+        """Memory occupied."""
+        return self.names.nbytes + self.claims.nbytes + self.origins.nbytes
+
+    def _note_due(self, entries: I64) -> None:
+        linked = entries[self.names.target.filled()[entries] != NOBODY]
+        self.due.update(linked.tolist())
+
+    def _note_targets(self, entries: list[int], find: Find) -> None:
+        """Identifiers belong to somebody else than before: what they have here, and what went away, is to move."""
+        target, place = self.names.target.filled(), self.names.place.filled()
+        rows = find([self.names.get(entry) for entry in entries])
+        for entry, row in zip(entries, rows, strict=True):
+            if target[entry] == NOBODY:
+                self.due.discard(entry)
+            elif row is not None:
+                self.due.add(entry)
+            if place[entry] != NOBODY and place[entry] != target[entry]:
+                self._astray.add(entry)
+            else:
+                self._astray.discard(entry)
+
+    def _depart(
+        self, change: Departure, sequence: SequenceNumber, view: PartitionView, find: Find
+    ) -> list[MemoryChange]:
+        leaving = [identifier for identifier, _ in change.moves]
+        rows = [row for row in find(leaving) if row is not None]
+        records = self.origins.told_apart(contents_of(view, rows))
+        parents, gone = list(change.moves), set[int]()
+        for identifier, parent in change.moves:
+            top = self.names.add(identifier)
+            if parent != identifier:
+                self.names.place.filled()[top] = self.names.add(parent)
+            if self.names.root(top) == top:  # else its earlier records stand in this partition under another's
+                tree = self.names.subtree(top)
+                above = [int(self.names.parent.filled()[entry]) for entry in tree[1:]]
+                parents += [
+                    (self.names.get(entry), self.names.get(over)) for entry, over in zip(tree[1:], above, strict=True)
+                ]
+                gone.update(tree)
+            self.due.discard(top)
+            self.guests.discard(top)
+        for entry in gone:
+            self.names.let_go(entry)
+            self.names.untrack(entry)
+        self.origins.forget(gone)
+        self.transfers.open[change.to] = OpenTransfer(sequence, Parcel(records, tuple(parents)), tuple(leaving))
+        return [lambda memory: memory.detach(leaving, sequence)]
+
+    def _arrive(self, change: Arrival, sequence: SequenceNumber, view: PartitionView, find: Find) -> list[MemoryChange]:
+        names, records = self.names, change.parcel.records
+        self.transfers.received[change.source] = change.transfer
+        for child, parent in change.parcel.parents:
+            entry = names.add(child)
+            if child == parent:
+                self._welcome_home(entry)
+                continue
+            self._track(names.add(parent), view, find)
+            if not names.is_tracked.filled()[entry] or names.root(entry) == entry:
+                names.track(entry, NOT_CREATED)
+            names.adopt(entry, names.add(parent))
+        sources = names.insert(records.identities)
+        roots = np.array([names.root(int(entry)) for entry in sources], np.int64)
+        owners, creation = sources[records.record_identities].astype(np.int64), is_creation(records)
+        names.lower_created(owners[creation], records.record_times[creation])
+        arrived: Bools = ~creation & (owners != roots[records.record_identities])
+        if arrived.any():
+            self.origins.add(record_hashes(records)[arrived], owners[arrived].astype(np.uint32))
+        self._note_due(roots)
+        batch = _renamed(records, [names.get(int(root)) for root in roots])
+        return [lambda memory: memory.apply(batch, sequence)]
+
+    def _welcome_home(self, entry: int) -> None:
+        """Records are back under the identifier they came under."""
+        self.names.place.filled()[entry] = NOBODY
+        self._astray.discard(entry)
+
+    def _track(self, entry: int, view: PartitionView, find: Find) -> None:
+        """Others' records join this identifier's: what its own say of its creation must not be lost."""
+        if not self.names.is_tracked.filled()[entry]:
+            [own] = find([self.names.get(entry)])
+            self.names.track(entry, NOT_CREATED if own is None else view.times.created_ms_of(own))
+
+    def _recallable(self, change: Recall) -> tuple[int, int] | None:
+        """(entry, the one its records stand under), when they stand here and can be told apart now."""
+        entry, parent = self.names.entry(change.identifier), self.names.entry(change.parent)
+        if entry is None or parent is None or self.names.parent.filled()[entry] != parent:
+            return None
+        root = self.names.root(entry)
+        underway = self.transfers.underway()
+        return None if underway & {self.names.get(root), change.identifier} else (entry, root)
+
+    def _recall(self, change: Recall, sequence: SequenceNumber, view: PartitionView, find: Find) -> list[MemoryChange]:
+        found = self._recallable(change)
+        assert found is not None, "only what can be recalled is logged"
+        entry, root = found
+        owner = self.names.get(root)
+        [at] = find([owner])
+        records = self.origins.told_apart(contents_of(view, [] if at is None else [at]))
+        tree = {self.names.get(each) for each in self.names.subtree(entry)}
+        is_ours: Bools = np.array([records.identities[n] in tree for n in range(len(records.identities))], np.bool_)
+        leaves = is_ours[records.record_identities] if len(records) else np.zeros(0, np.bool_)
+        self.names.let_go(entry)
+        self.origins.forget([entry])
+        ours = _renamed_all(unified(records.take(np.flatnonzero(leaves))), change.identifier)
+        rest = _renamed_all(unified(records.take(np.flatnonzero(~leaves))), owner)
+        if self.names.place.filled()[entry] != NOBODY:
+            self._welcome_home(entry)
+        else:
+            self.guests.add(entry)
+        self._note_due(np.array([entry, root], np.int64))
+        changes: list[MemoryChange] = [lambda memory: memory.erase([owner], sequence)] if at is not None else []
+        parts = [part for part in (rest, ours) if len(part)]
+        return [*changes, *(_applying(part, sequence) for part in parts)]
+
+
+def _applying(batch: RecordBatch, sequence: SequenceNumber) -> MemoryChange:
+    return lambda memory: memory.apply(batch, sequence)
+
+
+def _renamed(batch: RecordBatch, identities: list[bytes]) -> RecordBatch:
+    return replace(batch, identities=Strings.of(identities))
+
+
+def _renamed_all(batch: RecordBatch, identity: bytes) -> RecordBatch:
+    return _renamed(batch, [identity] * len(batch.identities))

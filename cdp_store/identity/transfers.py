@@ -1,0 +1,63 @@
+"""How far the transfers between this partition and each other one have come.
+
+There is at most one open transfer from one partition to another, and transfers of such a pair arrive in the order of
+their numbers: so one number says at either end which of them have arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cdp_store.arrays import I64
+from cdp_store.identity.changes import Parcel
+from cdp_store.ids import PartitionId, SequenceNumber
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransfer:
+    """A transfer that has begun: its number, what it carries, and the identifiers of the profiles that leave."""
+
+    number: SequenceNumber
+    parcel: Parcel
+    leaving: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """To one partition: the last transfer that left nothing behind here, and the open one, 0 for none; `rows` are
+    those of the profiles that it carries, still part of every answer."""
+
+    released: int
+    open: int
+    rows: I64
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReading:
+    """The ends of all transfers at one partition, as of a view of it: sent by partition, last received by partition."""
+
+    sent: Mapping[int, Sent]
+    received: Mapping[int, int]
+
+
+class Transfers:
+    """The ends of transfers here."""
+
+    def __init__(self) -> None:
+        self.open = dict[PartitionId, OpenTransfer]()
+        self.released = dict[PartitionId, SequenceNumber]()
+        self.received = dict[PartitionId, SequenceNumber]()
+
+    def underway(self) -> set[bytes]:
+        """Identifiers of all profiles that are leaving."""
+        return {identifier for transfer in self.open.values() for identifier in transfer.leaving}
+
+    def has_received(self, source: PartitionId, number: SequenceNumber) -> bool:
+        """Whether a transfer has arrived."""
+        return self.received.get(source, 0) >= number
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there never was one."""
+        return not (self.open or self.released or self.received)

@@ -1,0 +1,128 @@
+"""Identifiers of one person: the same profiles whatever the order of arrival, and whatever crashes while they move."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdp_store.ids import EMAIL
+from tests.identity_cluster import Apart, Link, Partitions, Said, merged, never_linked, people_of
+from tests.raw_records import Change, Event, User, anonymous, user
+
+USERS = [user("ann"), user("bob"), user("cid")]
+DEVICES = [anonymous(f"device-{number}") for number in range(4)]
+MAILS = [User(EMAIL, "x@example.org"), User("crm", "17")]
+EVERYBODY = [*USERS, *DEVICES, *MAILS]
+
+
+def settled(said: list[Said], count: int = 4) -> Partitions:
+    partitions = Partitions(count)
+    for each in said:
+        partitions.say(each)
+        partitions.settle()
+    partitions.validate()
+    return partitions
+
+
+def check(partitions: Partitions, said: list[Said]) -> None:
+    expected = merged(said)
+    assert people_of(partitions) == sorted({record.user for record in expected})
+    assert partitions.digest() == never_linked(expected)
+
+
+def test_what_a_device_did_before_and_after_belongs_to_its_user() -> None:
+    device, ann = DEVICES[0], USERS[0]
+    said: list[Said] = [
+        Event(device, "View", 10, {"page": "a"}),
+        Change(device, 11, {"plan": "free"}),
+        Change(ann, 20, {"plan": "gold"}),
+        Link(device, ann, 20),
+        Event(device, "View", 30, {"page": "b"}),
+    ]
+    check(settled(said), said)
+    check(settled(said[::-1]), said)
+
+
+def test_a_shared_device_belongs_to_the_user_it_was_first_seen_with() -> None:
+    device, ann, bob = DEVICES[0], USERS[0], USERS[1]
+    said: list[Said] = [
+        Link(device, bob, 50),
+        Event(bob, "Login", 50),
+        Event(device, "View", 10, {"n": 1}),
+        Event(ann, "Login", 20),
+        Link(device, ann, 20),
+    ]
+    partitions = settled(said)
+    check(partitions, said)
+    assert people_of(partitions) == [ann, bob]
+
+
+def test_a_link_taken_back_was_never_there() -> None:
+    device, ann = DEVICES[1], USERS[0]
+    records: list[Said] = [
+        Change(ann, 5, {}),
+        Event(ann, "Login", 7),
+        Event(device, "View", 10, {"n": 1.5}),
+        Change(device, 12, {"plan": "free", "list": ["a", 1]}),
+        Event(device, "View", 14, {"n": 2}),
+    ]
+    said: list[Said] = [*records[:4], Link(device, ann, 11), records[4], Apart(device, ann), Link(device, ann, 1)]
+    partitions = settled(said)
+    check(partitions, said)
+    assert partitions.digest() == never_linked(record for record in records if not isinstance(record, Link | Apart))
+
+
+def test_an_address_that_two_users_share_does_not_make_them_one() -> None:
+    mail, ann, bob = MAILS[0], USERS[0], USERS[1]
+    said: list[Said] = [
+        Event(ann, "Login", 1), Event(bob, "Login", 2), Event(mail, "Open", 3), Event(DEVICES[0], "View", 4),
+        Link(mail, bob, 9), Link(DEVICES[0], mail, 4), Link(mail, ann, 8),
+    ]  # fmt: skip
+    for order in (said, said[::-1]):
+        partitions = settled(order)
+        check(partitions, said)
+        assert people_of(partitions) == [ann, bob]
+
+
+@st.composite
+def sayings(draw: st.DrawFn) -> list[Said]:
+    """Records at times that all differ, links from lower kinds to higher ones, and some pairs taken apart."""
+    times = draw(st.permutations(range(1, 31)))
+    said: list[Said] = []
+    for ts in times[: draw(st.integers(3, 24))]:
+        who = draw(st.sampled_from(EVERYBODY))
+        match draw(st.integers(0, 5)):
+            case 0 | 1:
+                said.append(Event(who, draw(st.sampled_from(["View", "Buy"])), ts, {"n": draw(st.integers(0, 2))}))
+            case 2:
+                attribute = draw(st.sampled_from(["plan", "city"]))
+                said.append(Change(who, ts, draw(st.sampled_from([{}, {attribute: "a"}, {attribute: None}]))))
+            case 3 | 4:
+                said.append(Link(*draw(pairs()), ts))
+            case _:
+                said.append(Apart(*draw(pairs())))
+    return said
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[User, User]:
+    upper = draw(st.sampled_from([*USERS, *USERS, *MAILS]))
+    lower = {"user_id": [*MAILS, *DEVICES], "email": [MAILS[1], *DEVICES], "crm": DEVICES}[upper.kind]
+    return draw(st.sampled_from(lower)), upper
+
+
+@given(sayings(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_order_and_any_crash_gives_the_same_profiles(said: list[Said], data: st.DataObject) -> None:
+    partitions = Partitions(data.draw(st.sampled_from([1, 2, 4])))
+    for each in data.draw(st.permutations(said)):
+        partitions.say(each)
+        # The mover gets some steps far, then forgets everything; a partition may lose its memory.
+        steps = partitions.steps()
+        for _ in range(data.draw(st.integers(0, 4))):
+            next(steps, None)
+        if data.draw(st.booleans()):
+            partitions.crash(data.draw(st.integers(0, partitions.count - 1)))
+    partitions.settle()
+    partitions.validate()
+    check(partitions, said)
