@@ -37,7 +37,7 @@ from cdp_router.wire.segments import from_segment
 from cdp_store.digest import digest
 from cdp_store.errors import StoreFailed
 from cdp_store.holdings import HoldingState
-from cdp_store.ids import IDENTIFIER_KINDS, PartitionId, encode_identifier
+from cdp_store.ids import PartitionId, encode_identifier, is_identifier_kind
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
 from cdp_store.seams import Clock, SystemClock
@@ -276,8 +276,8 @@ def _digests(partitions: Sequence[Partition]) -> shard_pb2.ReadDigestResponse:
 
 
 def _encoded(identifier: query_pb2.Identifier) -> bytes:
-    if identifier.kind not in IDENTIFIER_KINDS:
-        raise RequestInvalid("identifier.kind", f"{identifier.kind!r} is none of {', '.join(IDENTIFIER_KINDS)}")
+    if not is_identifier_kind(identifier.kind):
+        raise RequestInvalid("identifier.kind", f"{identifier.kind!r} is no name of a kind: a-z, 0-9, _")
     return encode_identifier(identifier.kind, identifier.value)
 
 

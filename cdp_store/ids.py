@@ -15,7 +15,6 @@ EMAIL: Final = "email"
 _TAG_OF_KIND: Final = {USER_ID: b"u", ANONYMOUS_ID: b"a", EMAIL: b"e"}
 _CUSTOM_TAG: Final = b"c"
 _AFTER_KIND: Final = ":"  # no kind holds it: what stands behind the first one is the value
-IDENTIFIER_KINDS: Final = tuple(_TAG_OF_KIND)  # those with a meaning of their own; any other name is a kind, too
 IDENTIFIER_TAGS: Final = (*_TAG_OF_KIND.values(), _CUSTOM_TAG)
 _KIND_OF_TAG: Final = {tag: kind for kind, tag in _TAG_OF_KIND.items()}
 _KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")

@@ -506,7 +506,7 @@ class ShardClientContract:
 
         self.run(tmp_path, test)
 
-    @pytest.mark.parametrize("kind", ["", "email"])
+    @pytest.mark.parametrize("kind", ["", "E-mail"])
     def test_a_kind_of_identifier_there_is_not_is_refused(self, tmp_path: Path, kind: str) -> None:
         async def test(shard: Shard) -> None:
             request = _profile("a")
@@ -530,7 +530,7 @@ class ShardClientContract:
             assert proof.position.partition == 0
             assert not (await shard.client.prove_user(_question_about("b"), far_deadline())).found
             wrong = _question_about("a")
-            wrong.identifier.kind = "email"
+            wrong.identifier.kind = "E-mail"
             assert (await refused(shard.client.prove_user(wrong, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
 
         self.run(tmp_path, test)
