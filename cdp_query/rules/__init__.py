@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from cdp_query.rules.flatten import flatten
+from cdp_query.rules.fold_windows import fold_windows
+from cdp_query.rules.merge_values import merge_values
+from cdp_query.rules.negate import negate
 from cdp_query.rules.push_not import push_not
+from cdp_query.rules.share import share
+from cdp_query.rules.simplify import simplify
 from cdp_query.tree import (
+    All,
+    Any,
     Breakdown,
     Diff,
     Distribution,
     Flow,
     Funnel,
     Node,
+    Not,
     Overlap,
     Question,
     Retention,
@@ -18,7 +28,8 @@ from cdp_query.tree import (
     Trend,
 )
 
-RULES = (push_not, flatten)
+RULES = (push_not, negate, flatten, simplify, fold_windows, merge_values, share)
+_ROUNDS_MAX: Final = 8  # each takes something away; what people write is done after two
 
 
 def rewrite(question: Question) -> Question:
@@ -38,6 +49,13 @@ def rewrite(question: Question) -> Question:
 
 
 def _rewritten(segment: Node) -> Node:
-    for rule in RULES:
-        segment = rule(segment)
+    """All rules in turn, until none finds anything: what one puts together, another may simplify."""
+    if not isinstance(segment, All | Any | Not):
+        return segment
+    for _ in range(_ROUNDS_MAX):
+        before = segment
+        for rule in RULES:
+            segment = rule(segment)
+        if segment == before:
+            break
     return segment

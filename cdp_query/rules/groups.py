@@ -1,0 +1,34 @@
+"""What rules share: walking over groups, and telling parts apart.
+
+Parts are the same when they are written alike. Equality would not do: 1 == 1.0 == True in Python, not in a question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from cdp_query.tree import All, Any, Node, Not
+
+Group = All | Any
+
+
+def on_groups(node: Node, rule: Callable[[Group], Node]) -> Node:
+    """The segment with a rule applied to every group, inner ones first."""
+    match node:
+        case All(items) | Any(items):
+            rebuilt = tuple(on_groups(item, rule) for item in items)
+            return rule(All(rebuilt) if isinstance(node, All) else Any(rebuilt))
+        case Not(item):
+            return Not(on_groups(item, rule))
+    return node
+
+
+def grouped(kind: type[All] | type[Any], items: Iterable[Node]) -> Node:
+    """A group of the items; one alone stands for itself."""
+    given = tuple(items)
+    return given[0] if len(given) == 1 else kind(given)
+
+
+def key(node: Node) -> str:
+    """The same for parts that are written alike."""
+    return repr(node)
