@@ -30,6 +30,7 @@ QUERY_SECONDS_DEFAULT: Final = 30.0  # the deadline of a caller that gives none
 INGEST_SECONDS_DEFAULT: Final = 60.0
 REQUEST_SECONDS_MAX: Final = 600.0  # whatever deadline a caller gives
 LONG_SECONDS_MAX: Final = 3600.0  # of what reads or writes everything; the shards go on answering meanwhile
+SLOW_QUERY_MS_DEFAULT: Final = 1000.0  # answers that took longer are logged
 SNAPSHOT_MINUTES_DEFAULT: Final = 15.0  # bounds the log a restart replays
 DEFAULT_PORT: Final = 7400
 

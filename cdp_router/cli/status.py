@@ -10,15 +10,21 @@ from google.protobuf import json_format
 from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected
+from cdp_router.cli.watching import watch
 
 
 def status(
     address: Address = DEFAULT_ADDRESS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+    watching: Annotated[bool, typer.Option("--watch", help="Go on showing it, with events per second.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="With --watch: seconds between two looks.")] = 1.0,
     names: Annotated[bool, typer.Option("--names", help="Also list event, property and attribute names.")] = False,
 ) -> None:
     """Show shards, sizes and memory. Ends with code 1 when a shard does not answer."""
     with connected(address) as client:
+        if watching:
+            watch(client, every)
+            return
         found = client.status()
         schema = client.schema() if names else None
     if as_json:

@@ -11,7 +11,14 @@ from rich.table import Table
 
 from cdp_router.cli.console import OUT, fail
 from cdp_router.cli.warm import warm_with_progress
-from cdp_router.limits import DEFAULT_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX, SNAPSHOT_MINUTES_DEFAULT
+from cdp_router.limits import (
+    DEFAULT_PORT,
+    PARTITIONS_DEFAULT,
+    PARTITIONS_MAX,
+    SLOW_QUERY_MS_DEFAULT,
+    SNAPSHOT_MINUTES_DEFAULT,
+)
+from cdp_router.observing.settings import ACCESS_LOG, METRICS, SLOW_QUERY_MS
 from cdp_store.log.sync_mode import SyncMode
 
 if TYPE_CHECKING:
@@ -42,6 +49,21 @@ def up(
     snapshot_minutes: Annotated[
         float, typer.Option("--snapshot-every", min=0, help="Minutes between snapshots; 0 takes none on its own.")
     ] = SNAPSHOT_MINUTES_DEFAULT,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Serve Prometheus metrics: the router on this port, shards on the following; 0 takes free ones, which "
+            "the logs name.",
+        ),
+    ] = None,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", help="Log every call, not only those that failed by our fault.")
+    ] = False,
+    slow_query_ms: Annotated[
+        float, typer.Option(min=0, help="Log answers that took longer, in milliseconds, by the hash of their plan.")
+    ] = SLOW_QUERY_MS_DEFAULT,
     salvage: Annotated[
         bool, typer.Option("--salvage", help="First set aside what is damaged in the logs, and go on without it.")
     ] = False,
@@ -66,6 +88,12 @@ def up(
         fail(f"the data directory cannot be used: {error}")
     if salvage:
         _salvage(directory, count)
+    # What processes tell of themselves they read from the environment, however they are started.
+    if metrics_port is not None:
+        os.environ[METRICS] = f"{host}:{metrics_port}"
+    os.environ[SLOW_QUERY_MS] = str(slow_query_ms)
+    if access_log:
+        os.environ[ACCESS_LOG] = "1"
     warm_with_progress()
     options = ["--log-sync", log_sync.value, "--snapshot-every", str(snapshot_minutes)]
     if memory_mib is not None:

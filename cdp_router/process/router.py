@@ -24,8 +24,12 @@ from cdp.v1 import (
     query_pb2_grpc,
 )
 
+from cdp_router.errors import RouterError
 from cdp_router.ingest import Ingest
 from cdp_router.named_segments import NamedSegments
+from cdp_router.observing.logs import start_logging
+from cdp_router.observing.observing import Observing
+from cdp_router.observing.settings import Settings
 from cdp_router.process.serving import Report, Serving, report, run_process
 from cdp_router.process.shard import EXIT_REFUSED
 from cdp_router.queries import Queries
@@ -51,6 +55,8 @@ async def _serve(directory: ClusterDirectory, shard_addresses: list[str], addres
     shards = {number: GrpcShardClient(each) for number, each in enumerate(shard_addresses)}
     routing = Routing(cluster, shards)
     segments = NamedSegments(directory.segments_path, OsFiles())
+    settings = Settings.of()
+    observing = Observing("router", settings, settings.metrics)
     serving = Serving(
         [
             ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
@@ -59,18 +65,21 @@ async def _serve(directory: ClusterDirectory, shard_addresses: list[str], addres
             profile_pb2.DESCRIPTOR.services_by_name["ProfileService"].full_name,
             named_segment_pb2.DESCRIPTOR.services_by_name["SegmentService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
-        ]
+        ],
+        observing.observers,
     )
+    observing.start()
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
-        ingest = IngestService(Ingest(routing, clock, threads))
+        ingest = IngestService(Ingest(routing, clock, threads), observing.ingest)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
         queries = Queries(routing, clock, segments.lookup)
-        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries), serving.server)
+        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries, observing.queries), serving.server)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), serving.server)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), serving.server)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), serving.server)
         await serving.run(address)
+    observing.close()
     for shard in shards.values():
         await shard.close()
 
@@ -82,11 +91,11 @@ def main() -> None:
     parser.add_argument("--shards", required=True, help="addresses, in shard order, separated by commas")
     parser.add_argument("--address", default="127.0.0.1:0")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    start_logging()
     try:
         addresses = arguments.shards.split(",")
         run_process(lambda: _serve(ClusterDirectory(arguments.data), addresses, arguments.address))
-    except StoreError as error:
+    except (StoreError, RouterError) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))
         sys.exit(EXIT_REFUSED)

@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
 from cdp_router.process.reflecting import enable_reflection
-from cdp_router.rpc.chain import Chain
+from cdp_router.rpc.chain import Chain, Observer
 
 STOP_GRACE_SECONDS: Final = 5.0
 _FLUSH_SECONDS: Final = 0.2  # for answers on their way out
@@ -48,8 +48,8 @@ def report(line: Report) -> None:
 class Serving:
     """A gRPC server that says it is ready and stops when asked, or when its supervisor is gone."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._chain = Chain()
+    def __init__(self, names: Sequence[str], observers: Sequence[Observer] = ()) -> None:
+        self._chain = Chain(observers=observers)
         self.server = grpc.aio.server(interceptors=[self._chain], options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)

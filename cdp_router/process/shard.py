@@ -14,6 +14,9 @@ from cdp.v1 import shard_pb2, shard_pb2_grpc
 
 from cdp_router.errors import RouterError
 from cdp_router.memory_budget import MemoryBudget, default_bytes
+from cdp_router.observing.logs import start_logging
+from cdp_router.observing.observing import Observing
+from cdp_router.observing.settings import Settings
 from cdp_router.process.serving import Report, Serving, report, run_process
 from cdp_router.services.shard import ShardService
 from cdp_router.shard_server import ShardServer
@@ -37,7 +40,11 @@ async def _serve(
     cluster = directory.load()
     store = Store(directory.shard_path(shard), cluster.shard_identity(shard), cluster.hash_key, OsFiles(), sync_mode)
     _recover(store, shard)
-    serving = Serving([shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name])
+    settings = Settings.of()
+    observing = Observing(f"shard-{shard}", settings, settings.metrics_of_shard(shard))
+    observing.watch_partitions(lambda: [partition.status() for partition in store.partitions.values()])
+    serving = Serving([shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name], observing.observers)
+    observing.start()
     failures = list[StoreFailed]()
 
     def fail(error: StoreFailed) -> None:
@@ -51,6 +58,7 @@ async def _serve(
     snapshots = asyncio.create_task(server.snapshots.take_every(minutes * 60)) if minutes else None
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
     await serving.run(address)
+    observing.close()
     if snapshots is not None:
         snapshots.cancel()
     await server.close()
@@ -86,7 +94,7 @@ def main() -> None:
     parser.add_argument("--memory-mib", type=int, help="above nine tenths of it, new data is refused")
     parser.add_argument("--snapshot-every", type=float, default=0.0, help="minutes; 0 = never")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    start_logging()
     try:
         directory = ClusterDirectory(arguments.data)
         serving = partial(_serve, directory, arguments.shard, arguments.address, arguments.log_sync)

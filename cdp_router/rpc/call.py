@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
@@ -28,7 +28,8 @@ class Call:
     started: float  # monotonic seconds
     previous_attempts: int = 0
     code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
-    passed_on: Metadata = field(default=())  # what observers add to the calls this one makes
+    passed_on: Metadata = ()  # what observers add to the calls this one makes
+    span: object = None  # of the trace, where there is one
 
 
 _CURRENT: Final = ContextVar[Call | None]("call", default=None)

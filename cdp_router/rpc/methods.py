@@ -35,6 +35,7 @@ _OTHERS: Final[Mapping[str, Bounds]] = {
     "/cdp.v1.AdminService/GetDigest": _LONG,
     "/cdp.v1.AdminService/CreateSnapshot": _LONG,
     "/cdp.v1.AdminService/VerifySnapshots": _LONG,
+    "/cdp.v1.AdminService/PurgeErased": _LONG,
 }
 
 

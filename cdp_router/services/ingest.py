@@ -11,6 +11,7 @@ from google.rpc import status_pb2
 from cdp_router.deadline import Deadline
 from cdp_router.ingest import Ingest
 from cdp_router.limits import INGEST_SECONDS_DEFAULT
+from cdp_router.observing.work_metrics import IngestMetrics
 from cdp_router.status import TRANSLATED, Context, describe, retry_delay_ms
 
 _STREAM_BATCHES_IN_FLIGHT = 8
@@ -19,13 +20,15 @@ _STREAM_BATCHES_IN_FLIGHT = 8
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     """Takes batches."""
 
-    def __init__(self, ingest: Ingest) -> None:
-        self._ingest = ingest
+    def __init__(self, ingest: Ingest, metrics: IngestMetrics | None = None) -> None:
+        self._ingest, self._metrics = ingest, metrics or IngestMetrics()
 
     async def Ingest(self, request: ingest_pb2.IngestRequest, context: Context) -> ingest_pb2.IngestResponse:
         """Take one batch."""
         deadline = Deadline.after(context.time_remaining(), INGEST_SECONDS_DEFAULT)
-        return ingest_pb2.IngestResponse(result=await self._ingest.take(request.batch, deadline))
+        result = await self._ingest.take(request.batch, deadline)
+        self._metrics.took(request.batch, result)
+        return ingest_pb2.IngestResponse(result=result)
 
     async def IngestStream(
         self, request_iterator: AsyncIterator[ingest_pb2.IngestStreamRequest], context: Context
@@ -58,6 +61,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         except TRANSLATED as error:
             failure = _failure(describe(error))
             return ingest_pb2.IngestStreamResponse(batch_id=batch.batch_id, failure=failure)
+        self._metrics.took(batch, result)
         return ingest_pb2.IngestStreamResponse(batch_id=batch.batch_id, result=result)
 
 

@@ -19,9 +19,11 @@ def cluster_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def address(cluster_data: Path) -> Iterator[str]:
-    """Address of the router of the shared cluster: two shards."""
-    with running_cluster(cluster_data, 2) as found:
-        yield found
+    """Address of the router of the shared cluster: two shards, metrics on free ports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CDP_METRICS", "127.0.0.1:0")
+        with running_cluster(cluster_data, 2) as found:
+            yield found
 
 
 @pytest.fixture(scope="session")
