@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -26,6 +24,7 @@ from cdp_router.partition_map import Claim, claim_of
 from cdp_router.profile_origins import add_origins
 from cdp_router.profile_reading import read_profile
 from cdp_router.proofs import to_response
+from cdp_router.query_workers import Checkpoint, QueryWorkers
 from cdp_router.shard_commits import Commits
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.shard_upkeep import Upkeep
@@ -63,7 +62,7 @@ class ShardServer:
         self.commits = Commits(store, on_failure, self._maintain_soon)
         self.upkeep = Upkeep(store, self.commits, self._clock)
         self.snapshots = Snapshots(store, self._clock)
-        self._query_threads = ThreadPoolExecutor(query_threads, "query")
+        self._workers = QueryWorkers(query_threads)
 
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
         """Log, apply and acknowledge; concurrent deliveries share one sync. Overloaded when memory gets short."""
@@ -82,7 +81,8 @@ class ShardServer:
         self._check_cluster(request.cluster)
         partitions = self._asked_for(request.partitions)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        return await self._in_query_thread(lambda: self._evaluate(request.question, partitions, context, deadline))
+        work = partial(self._evaluate, request.question, partitions, context)
+        return await self._workers.run(work, deadline)
 
     async def list_members(
         self, request: shard_pb2.ListMembersRequest, deadline: Deadline
@@ -92,8 +92,9 @@ class ShardServer:
         views = [(partition.partition, partition.capture()) for partition in self._asked_for(request.partitions)]
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         segment, binder = from_segment(request.segment), Binder(context)
-        for number, view in views:
-            rows = await self._in_query_thread(partial(pipeline.members, segment, view, binder, deadline.check))
+        for place, (number, view) in enumerate(views):
+            work = partial(pipeline.members, segment, view, binder)
+            rows = await self._workers.run(work, deadline, begun=place > 0)
             position = ingest_pb2.PartitionPosition(partition=number, sequence=view.sequence)
             for start in range(0, rows.shape[0], _MEMBER_ROWS_PER_BATCH):
                 part = rows[start : start + _MEMBER_ROWS_PER_BATCH].astype(np.int64)
@@ -119,7 +120,7 @@ class ShardServer:
         identifier = _encoded(request.identifier)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         segment = from_segment(request.segment)
-        return await self._in_query_thread(lambda: _proved(partition, identifier, segment, context, deadline))
+        return await self._workers.run(partial(_proved, partition, identifier, segment, context), deadline)
 
     async def erase(self, request: shard_pb2.EraseProfilesRequest) -> shard_pb2.EraseProfilesResponse:
         """Forget profiles: logged and out of every answer when this returns, out of memory soon after."""
@@ -205,28 +206,28 @@ class ShardServer:
         await self.commits.close()
         await self.upkeep.close()
         self.snapshots.close()
-        self._query_threads.shutdown(wait=True)
+        self._workers.close()
         self._store.close()
 
     def _maintain_soon(self) -> None:
         self.upkeep.maintain_soon()
 
     def _evaluate(
-        self, message: segment_pb2.Question, asked: Sequence[Partition], context: Context, deadline: Deadline
+        self, message: segment_pb2.Question, asked: Sequence[Partition], context: Context, checkpoint: Checkpoint
     ) -> shard_pb2.EvaluateResponse:
         started = monotonic_ms()
         question, binder = from_question(message), Binder(context)
         partials, positions = [], []
         for partition in asked:
             view = partition.capture()
-            partials.append(pipeline.evaluate(question, view, binder, deadline.check))
+            partials.append(pipeline.evaluate(question, view, binder, checkpoint))
             positions.append(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
         response = to_evaluation(merge_all(partials), positions)
         response.engine_milliseconds = monotonic_ms() - started
         return response
 
     async def _in_query_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._query_threads, work)
+        return await self._workers.run(lambda _: work())
 
     def _owned(self, number: int, epoch: int) -> Partition:
         """A partition that the shard answers for at this epoch; WrongEpoch, or RequestInvalid where it never did."""
@@ -282,12 +283,12 @@ def _encoded(identifier: query_pb2.Identifier) -> bytes:
 
 
 def _proved(
-    partition: Partition, identifier: bytes, segment: Node, context: Context, deadline: Deadline
+    partition: Partition, identifier: bytes, segment: Node, context: Context, checkpoint: Checkpoint
 ) -> shard_pb2.ProveUserResponse:
     view, [row] = partition.locate([identifier])
     if row is None:
         return shard_pb2.ProveUserResponse()
-    verdict = prove(segment, view, Binder(context), row, PROOF_SHOWN_MAX, deadline.check)
+    verdict = prove(segment, view, Binder(context), row, PROOF_SHOWN_MAX, checkpoint)
     position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
     return shard_pb2.ProveUserResponse(found=True, proof=to_response(verdict, view, position, context))
 

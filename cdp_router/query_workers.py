@@ -1,0 +1,102 @@
+"""The threads that questions are evaluated on: so many at a time, so many waiting, none for callers who are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cdp_query.errors import QueryCancelled
+from cdp_router.deadline import Deadline
+from cdp_router.errors import Overloaded
+from cdp_router.limits import QUERIES_WAITING_MAX, QUERY_RETRY_AFTER_MS
+
+Result = TypeVar("Result")
+Checkpoint = Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Stop:
+    """What work asks between its steps: whether anybody still wants its result."""
+
+    deadline: Deadline | None
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Raise QueryCancelled once the deadline has passed or the caller has gone away."""
+        if self.gone.is_set():
+            raise QueryCancelled("the caller went away")
+        if self.deadline is not None:
+            self.deadline.check()
+
+
+class QueryWorkers:
+    """Threads with a bounded queue in front; first come, first served.
+
+    A place is taken from the start of a piece of work to its end, also where its caller has gone away meanwhile.
+    """
+
+    def __init__(self, threads: int, waiting_max: int = QUERIES_WAITING_MAX) -> None:
+        self._threads = ThreadPoolExecutor(threads, "query")
+        self._free, self._waiting_max = threads, waiting_max
+        self._waiting = deque[asyncio.Future[None]]()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a thread."""
+        return len(self._waiting)
+
+    async def run(
+        self, work: Callable[[Checkpoint], Result], deadline: Deadline | None = None, *, begun: bool = False
+    ) -> Result:
+        """The result of work on a thread; it calls its checkpoint between steps and stops where that raises.
+
+        Overloaded where too many wait, unless the work goes on with something `begun`; QueryCancelled where the
+        deadline passes before there is a thread.
+        """
+        await self._place(deadline, begun=begun)
+        stop, loop = _Stop(deadline), asyncio.get_running_loop()
+        future: Future[Result] = self._threads.submit(work, stop.check)
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            stop.gone.set()
+            raise
+
+    def close(self) -> None:
+        """Wait for what runs."""
+        self._threads.shutdown(wait=True)
+
+    async def _place(self, deadline: Deadline | None, *, begun: bool) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        if not begun and len(self._waiting) >= self._waiting_max:
+            raise Overloaded(f"{len(self._waiting)} questions wait for a thread of the shard", QUERY_RETRY_AFTER_MS)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await asyncio.wait_for(asyncio.shield(turn), None if deadline is None else deadline.remaining())
+        except (TimeoutError, asyncio.CancelledError) as error:
+            self._give_up(turn)
+            if isinstance(error, TimeoutError):
+                raise QueryCancelled("the deadline passed while the question waited for a thread") from error
+            raise
+
+    def _give_up(self, turn: asyncio.Future[None]) -> None:
+        """A place that was given while its owner went is passed on."""
+        if turn.done():
+            self._release()
+        else:
+            self._waiting.remove(turn)
+
+    def _release(self) -> None:
+        if self._waiting:
+            self._waiting.popleft().set_result(None)
+        else:
+            self._free += 1
