@@ -19,7 +19,7 @@ from cdp_router.partitioning import partitions_of, split
 from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile
 from cdp_store.controls import Retention
 from cdp_store.digest import Digest, digest
-from cdp_store.errors import DirectoryExists, NothingToRestore, SnapshotDamaged
+from cdp_store.errors import DirectoryExists, NothingToRestore, PlaceUnusable, SnapshotDamaged
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.log.local import begin_after_snapshot
 from cdp_store.log.reader import read_records
@@ -80,7 +80,11 @@ def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, 
 
 def source_cluster(source: str) -> ClusterFile:
     """The cluster whose snapshots lie at a path or URI."""
-    data = place_at(source).read(CLUSTER_NAME).to_pybytes()
+    place = place_at(source)
+    if CLUSTER_NAME not in place.names():
+        problem = f"there is no {CLUSTER_NAME}; give a data directory, or what `cdp snapshot --to` was given"
+        raise PlaceUnusable(source, problem)
+    data = place.read(CLUSTER_NAME).to_pybytes()
     try:
         return msgspec.json.decode(data, type=ClusterFile)
     except msgspec.DecodeError as error:

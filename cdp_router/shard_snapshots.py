@@ -73,9 +73,10 @@ class Snapshots:
 
     def _take(self, destination: str) -> admin_pb2.ShardSnapshot:
         started = monotonic_ms()
+        # A place that cannot be used is told before any work is done.
+        target = place_at(destination, f"shard-{self._store.identity.shard}/snapshots") if destination else None
         taken, removed = self._store.snapshot(self._clock.now_ms())
-        if destination:
-            target = place_at(destination, f"shard-{self._store.identity.shard}/snapshots")
+        if target is not None:
             copy_snapshot(self._store.snapshot_place, target, taken.number)
         return self._told(taken, removed, monotonic_ms() - started)
 

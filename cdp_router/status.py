@@ -31,6 +31,7 @@ from cdp_store.errors import (
     BatchMalformed,
     BatchTooLarge,
     FilesNotRemoved,
+    PlaceUnusable,
     SnapshotDamaged,
     SnapshotFailed,
     StorageFull,
@@ -89,6 +90,8 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.UNAVAILABLE, error, "STORE_FAILED", _retry(1000))
         case SnapshotFailed():
             return _status(code_pb2.FAILED_PRECONDITION, error, "SNAPSHOT_FAILED")
+        case PlaceUnusable():
+            return _status(code_pb2.FAILED_PRECONDITION, error, "PLACE_UNUSABLE")
         case FilesNotRemoved():
             return _status(code_pb2.FAILED_PRECONDITION, error, "FILES_NOT_REMOVED")
         case SnapshotDamaged():

@@ -8,6 +8,7 @@ StoreError
 +-- SnapshotDamaged      a file of a snapshot is missing or not what its manifest says
 +-- SnapshotUnsupported  a snapshot written by a newer version
 +-- SnapshotFailed       a snapshot could not be written or copied; the data and earlier snapshots are as they were
++-- PlaceUnusable        where snapshots are to be copied to or read from cannot be used
 +-- FilesNotRemoved      files that are not needed any more are still there; nothing else is touched by that
 +-- NothingToRestore     a source without any usable snapshot
 +-- DirectoryExists      a directory that would be overwritten
@@ -96,6 +97,14 @@ class SnapshotFailed(StoreError):
     def __init__(self, file: str, problem: str) -> None:
         super().__init__(f"the snapshot was not made: {file}: {problem}. Data and earlier snapshots are as they were")
         self.file, self.problem = file, problem
+
+
+class PlaceUnusable(StoreError):
+    """A path or URI where snapshots are to go, or to come from, cannot be used."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where} cannot be used: {problem}")
+        self.where, self.problem = where, problem
 
 
 class FilesNotRemoved(StoreError):

@@ -171,8 +171,7 @@ class Cluster:
         options = ["--port", self._port, "--snapshot-every", "0.1"]
         process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
         self.address = read_until(process, "ready: router at ").rsplit("ready: router at ", 1)[1].split()[0]
-        assert process.stdout is not None
-        threading.Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would stop it
+        threading.Thread(target=_emptied, args=(process,), daemon=True).start()  # a full pipe would stop it
         self._process, self._port, self.starts = process, self.address.rsplit(":", 1)[1], self.starts + 1
 
     def start_if_gone(self) -> None:
@@ -202,13 +201,13 @@ class Cluster:
 class Torture:
     """One run, decided by its seed but for what the operating system adds."""
 
-    def __init__(self, directory: Path, seed: int) -> None:
-        self._directory, self._chance = directory, Random(seed)
+    def __init__(self, directory: Path, seed: int, *, restores: bool = True) -> None:
+        self._directory, self._chance, self._restores = directory, Random(seed), restores
         self.cluster, self.ledger = Cluster(directory / "data"), Ledger()
         self.done = dict[str, int]()
 
     def run(self, keep_on: Callable[[int], bool]) -> list[Figures]:
-        """Kill for as long as `keep_on(kills)`; what is in the data then, and in what is restored from them."""
+        """Kill for as long as `keep_on(kills)`; what is in the data then, and with `restores` in what comes of them."""
         self.cluster.start()
         kills = 0
         with self._sending():
@@ -218,9 +217,12 @@ class Torture:
                 kills += 1
             self.ledger.await_more(10, self.cluster.start_if_gone)
         self.cluster.stop()
-        restored = self._directory / "restored"
-        self._restore(self.cluster.data, restored, killed=2)
-        return [self.ledger.check(numbers_of(data)) for data in (self.cluster.data, restored)]
+        found = [self.ledger.check(numbers_of(self.cluster.data))]
+        if self._restores:
+            restored = self._directory / "restored"
+            self._restore(self.cluster.data, restored, killed=2)
+            found.append(self.ledger.check(numbers_of(restored)))
+        return found
 
     @contextmanager
     def _sending(self) -> Iterator[None]:
@@ -243,8 +245,9 @@ class Torture:
             "everything": self._kill_everything,
             "a shard in a snapshot": lambda: self._during(lambda client: client.snapshot(), self._kill_shard),
             "a shard in a purge": lambda: self._during(lambda client: client.purge(), self._kill_shard),
-            "a restore of a copy": self._kill_restore,
         }
+        if self._restores:
+            strikes["a restore of a copy"] = self._kill_restore
         what = self._chance.choice(list(strikes))
         self.done[what] = self.done.get(what, 0) + 1
         strikes[what]()
@@ -300,6 +303,12 @@ class Torture:
                     process.kill()
             code = process.wait()
         assert code == 0
+
+
+def _emptied(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    with process.stdout:
+        process.stdout.read()
 
 
 def numbers_of(data: Path) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

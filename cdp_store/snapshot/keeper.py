@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from cdp_store.errors import SnapshotDamaged
+from cdp_store.errors import PlaceUnusable, SnapshotDamaged
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import SNAPSHOTS_KEPT
 from cdp_store.partition import Partition
 from cdp_store.snapshot.cold.logged import ColdReader
-from cdp_store.snapshot.manifest import SUFFIX, Manifest, encode_manifest, manifest_name
+from cdp_store.snapshot.manifest import SUFFIX, FileEntry, Manifest, encode_manifest, manifest_name
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import PartitionReader, check_file, read_manifest, snapshot_numbers
 from cdp_store.snapshot.writer import SnapshotWriter
@@ -196,13 +196,35 @@ def positions(manifest: Manifest) -> dict[PartitionId, SequenceNumber]:
 
 
 def copy_snapshot(source: SnapshotPlace, target: SnapshotPlace, number: int) -> int:
-    """Copy a snapshot with those of its files that are not in `target` yet; gives the bytes copied."""
+    """Copy a snapshot with those of its files that `target` does not hold yet; gives the bytes copied.
+
+    Raises PlaceUnusable when the target holds other snapshots by the same names.
+    """
     manifest = read_manifest(source, number)
-    there, copied = set(target.names()), 0
+    held, copied = _files_held(target, manifest), 0
     for name, entry in manifest.files.items():
-        if name not in there:
+        # What no manifest names may be what a copy that was interrupted left: it is written again.
+        if name not in held:
             target.write(name, check_file(source, name, entry))
             copied += entry.bytes
     target.settle()
     target.publish(manifest_name(number), encode_manifest(manifest))
     return copied
+
+
+def _files_held(target: SnapshotPlace, wanted: Manifest) -> dict[str, FileEntry]:
+    """The files of the snapshots that stand in a place, none of them at odds with those of another snapshot."""
+    held = dict[str, FileEntry]()
+    for number in snapshot_numbers(target):
+        try:
+            manifest = read_manifest(target, number)
+        except SnapshotDamaged:
+            continue
+        held.update(manifest.files)
+        if manifest.cluster != wanted.cluster:
+            raise PlaceUnusable(manifest_name(number), "another cluster's snapshots are there; choose another place")
+    for name, entry in wanted.files.items():
+        if held.get(name, entry) != entry:
+            problem = f"{name} is there with another content, of a time before a restore; choose another place"
+            raise PlaceUnusable("the place to copy to", problem)
+    return held

@@ -8,13 +8,17 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.fs
 
-from cdp_store.errors import SnapshotDamaged, SnapshotFailed
+from cdp_store.errors import PlaceUnusable, SnapshotDamaged, SnapshotFailed
 from cdp_store.seams import Files, OsFiles
+from cdp_store.snapshot.s3 import SCHEME, explain, open_s3
 from cdp_store.whole_files import write_durably
 
 
 class SnapshotPlace(Protocol):
-    """A flat folder of immutable files; failures are SnapshotFailed, a missing file is SnapshotDamaged."""
+    """A flat folder of immutable files; a missing file is SnapshotDamaged.
+
+    Other failures are SnapshotFailed in the directory of a shard, PlaceUnusable elsewhere.
+    """
 
     def write(self, name: str, data: pa.Buffer) -> None:
         """Write a new file; durable after `settle`."""
@@ -98,9 +102,12 @@ def place_at(where: str, folder: str = "") -> SnapshotPlace:
             raise SnapshotFailed(where, str(error)) from error
         return LocalPlace(directory, OsFiles())
     try:
-        filesystem, path = pyarrow.fs.FileSystem.from_uri(where)
+        if where.startswith(f"{SCHEME}://"):
+            filesystem, path = open_s3(where)
+        else:
+            filesystem, path = pyarrow.fs.FileSystem.from_uri(where)
     except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise SnapshotFailed(where, str(error)) from error
+        raise PlaceUnusable(where, str(error)) from error
     return ArrowPlace(filesystem, f"{path.rstrip('/')}/{folder}")
 
 
@@ -117,7 +124,7 @@ class ArrowPlace:
             with self._filesystem.open_output_stream(self._path(name)) as stream:
                 stream.write(data)
         except OSError as error:
-            raise SnapshotFailed(self._path(name), str(error)) from error
+            raise PlaceUnusable(self._path(name), explain(error)) from error
 
     def settle(self) -> None:
         """Nothing is left to do."""
@@ -132,14 +139,14 @@ class ArrowPlace:
         except FileNotFoundError as error:
             raise SnapshotDamaged(self._path(name), "it is missing") from error
         except OSError as error:
-            raise SnapshotFailed(self._path(name), str(error)) from error
+            raise PlaceUnusable(self._path(name), explain(error)) from error
 
     def names(self) -> list[str]:
         selector = pyarrow.fs.FileSelector(self._folder, allow_not_found=True)
         try:
             return sorted(info.base_name for info in self._filesystem.get_file_info(selector) if info.is_file)
         except OSError as error:
-            raise SnapshotFailed(self._folder, str(error)) from error
+            raise PlaceUnusable(self._folder, explain(error)) from error
 
     def remove(self, name: str) -> None:
         try:
@@ -147,7 +154,7 @@ class ArrowPlace:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise SnapshotFailed(self._path(name), str(error)) from error
+            raise PlaceUnusable(self._path(name), explain(error)) from error
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"

