@@ -8,6 +8,7 @@ RouterError
 +-- SegmentsNotSaved      the file of named segments cannot be written  UNAVAILABLE
 +-- WrongCluster          routed under another cluster's identity        FAILED_PRECONDITION
 +-- WrongEpoch            the partition map has changed since         ABORTED
++-- MoveRefused           a partition cannot be moved like that          FAILED_PRECONDITION
 +-- ShardUnavailable      shards, and so partitions, cannot be reached   UNAVAILABLE
 +-- ShuttingDown          the process stops and takes no new calls       UNAVAILABLE
 +-- DeadlineMissed        a shard did not answer in time                 DEADLINE_EXCEEDED
@@ -107,6 +108,12 @@ class WrongEpoch(RouterError):
         listed = ", ".join(f"{each.partition} (epoch {each.epoch}, shard {each.shard})" for each in claims)
         super().__init__(f"the partition map has changed since: partitions {listed}")
         self.claims = tuple(claims)
+
+
+class MoveRefused(RouterError):
+    """A partition cannot be moved as asked; nothing was changed."""
+
+    reason = "MOVE_REFUSED"
 
 
 class ShardUnavailable(RouterError):

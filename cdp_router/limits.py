@@ -52,3 +52,18 @@ MEMBER_RESPONSES_AHEAD: Final = 4
 
 # A refusal for another epoch travels in metadata, of which gRPC carries 8 KB.
 CLAIMS_TOLD_MAX: Final = 128
+
+SHARD_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", SHARD_MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", SHARD_MESSAGE_BYTES_MAX),
+    # A shard that was restarted must be found again within a second, not after gRPC's usual two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+# Partitions on their way to another shard
+EPOCH_MAX: Final = 1 << 48
+EXPORT_PIECE_BYTES: Final = 4 * MIB
+CATCH_UP_RECORDS: Final = 32  # that may be missing when the giver is asked to release: it answers nothing from then on
+MOVE_CALL_SECONDS: Final = 30.0
+MOVE_COPY_SECONDS: Final = 3600.0  # for the giver to write its copy

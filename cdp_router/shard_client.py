@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Final, Protocol
+from typing import Protocol
 
 import grpc
 from cdp.v1 import shard_pb2, shard_pb2_grpc
 
 from cdp_router.deadline import Deadline
-from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
+from cdp_router.limits import SHARD_CHANNEL_OPTIONS
+from cdp_router.moves.client import GrpcMoveClient, MoveClient
+from cdp_router.moves.local import LocalMoveClient
 from cdp_router.rpc.carrying import carrying
 from cdp_router.shard_server import ShardServer
-
-CHANNEL_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", SHARD_MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", SHARD_MESSAGE_BYTES_MAX),
-    # A shard that was restarted must be found again within a second, not after gRPC's usual two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
 
 
 class ShardClient(Protocol):
     """What a router asks of one shard; failures of the shard itself are grpc.RpcError."""
 
     address: str
+
+    @property
+    def moves(self) -> MoveClient:
+        """What is asked of the shard about its partitions."""
 
     async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
         """Log, apply and acknowledge batches."""
@@ -89,8 +87,9 @@ class GrpcShardClient:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(address, options=SHARD_CHANNEL_OPTIONS)
         self._stub = shard_pb2_grpc.ShardServiceStub(carrying(self._channel))
+        self.moves: MoveClient = GrpcMoveClient(self._channel)
 
     async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
         return await self._stub.Deliver(request, timeout=deadline.remaining())
@@ -157,6 +156,7 @@ class LocalShardClient:
     def __init__(self, server: ShardServer, address: str = "local") -> None:
         self.address = address
         self._server = server
+        self.moves: MoveClient = LocalMoveClient(server.moves)
 
     async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
         return await self._server.deliver(request)

@@ -17,14 +17,19 @@ from cdp_query.partial import merge_all
 from cdp_query.proof import prove
 from cdp_query.tree import Context, Node
 from cdp_router.deadline import Deadline, monotonic_ms
-from cdp_router.errors import RequestInvalid, WrongCluster, WrongEpoch
+from cdp_router.errors import RequestInvalid, WrongEpoch
 from cdp_router.limits import CLAIMS_TOLD_MAX, PROOF_SHOWN_MAX
 from cdp_router.memory_budget import MemoryBudget
+from cdp_router.moves.client import connect_by_grpc
+from cdp_router.moves.giver import Giver
+from cdp_router.moves.shard import ShardMoves
+from cdp_router.moves.taker import Connect, Taker
 from cdp_router.partition_map import Claim, claim_of
 from cdp_router.profile_origins import add_origins
 from cdp_router.profile_reading import read_profile
 from cdp_router.proofs import to_response
 from cdp_router.query_workers import Checkpoint, QueryWorkers
+from cdp_router.shard_checks import check_cluster
 from cdp_router.shard_commits import Commits
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.shard_upkeep import Upkeep
@@ -35,6 +40,7 @@ from cdp_router.wire.retention import latest, listed
 from cdp_router.wire.segments import from_segment
 from cdp_store.digest import digest
 from cdp_store.errors import StoreFailed
+from cdp_store.handover import Giving, Taking
 from cdp_store.holdings import HoldingState
 from cdp_store.ids import PartitionId, encode_identifier, is_identifier_kind
 from cdp_store.partition import Partition
@@ -57,16 +63,21 @@ class ShardServer:
         query_threads: int = 2,
         clock: Clock | None = None,
         budget: MemoryBudget | None = None,
+        connect: Connect = connect_by_grpc,
     ) -> None:
         self._store, self._clock, self._budget = store, clock or SystemClock(), budget
         self.commits = Commits(store, on_failure, self._maintain_soon)
         self.upkeep = Upkeep(store, self.commits, self._clock)
         self.snapshots = Snapshots(store, self._clock)
         self._workers = QueryWorkers(query_threads)
+        giver = Giver(store, Giving(store, store.files), self.commits, self.snapshots, self._clock)
+        taking = Taking(store, store.files)
+        taker = Taker(store, taking, self.commits, self.snapshots, self._clock, connect, budget)
+        self.moves = ShardMoves(store, giver, taker)
 
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
         """Log, apply and acknowledge; concurrent deliveries share one sync. Overloaded when memory gets short."""
-        self._check_cluster(request.cluster)
+        check_cluster(self._store, request.cluster)
         size = sum(len(item.batch) for item in request.batches)
         if self._budget is not None:
             self._budget.admit(size + self.commits.waiting_bytes)
@@ -78,7 +89,7 @@ class ShardServer:
 
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
         """The merged contribution of the partitions asked for."""
-        self._check_cluster(request.cluster)
+        check_cluster(self._store, request.cluster)
         partitions = self._asked_for(request.partitions)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         work = partial(self._evaluate, request.question, partitions, context)
@@ -88,7 +99,7 @@ class ShardServer:
         self, request: shard_pb2.ListMembersRequest, deadline: Deadline
     ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
         """Identifiers of members, one partition after the other, all as of now."""
-        self._check_cluster(request.cluster)
+        check_cluster(self._store, request.cluster)
         views = [(partition.partition, partition.capture()) for partition in self._asked_for(request.partitions)]
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         segment, binder = from_segment(request.segment), Binder(context)
@@ -103,7 +114,7 @@ class ShardServer:
 
     async def read_profile(self, request: shard_pb2.ReadProfileRequest) -> shard_pb2.ReadProfileResponse:
         """One profile with its latest events."""
-        self._check_cluster(request.cluster)
+        check_cluster(self._store, request.cluster)
         partition = self._owned(request.partition, request.epoch)
         identifier = _encoded(request.identifier)
         page = Page(request.events_max, set(request.event_names), *_given(request))
@@ -115,7 +126,7 @@ class ShardServer:
 
     async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:
         """The verdict on one user, with what decided it."""
-        self._check_cluster(request.cluster)
+        check_cluster(self._store, request.cluster)
         partition = self._owned(request.partition, request.epoch)
         identifier = _encoded(request.identifier)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
@@ -124,7 +135,7 @@ class ShardServer:
 
     async def erase(self, request: shard_pb2.EraseProfilesRequest) -> shard_pb2.EraseProfilesResponse:
         """Forget profiles: logged and out of every answer when this returns, out of memory soon after."""
-        self._check_cluster(request.cluster)
+        check_cluster(self._store, request.cluster)
         identifiers = [_encoded(identifier) for identifier in request.identifiers]
 
         def erase() -> tuple[int, int]:
@@ -137,7 +148,7 @@ class ShardServer:
 
     async def change_retention(self, request: shard_pb2.ChangeRetentionRequest) -> shard_pb2.ChangeRetentionResponse:
         """Change rules of retention, drop what they want dropped, and say which rules there are."""
-        self._check_cluster(request.cluster)
+        check_cluster(self._store, request.cluster)
         if request.rules:
             days = {rule.event: rule.days for rule in request.rules}
 
@@ -182,7 +193,7 @@ class ShardServer:
 
     async def read_digest(self, request: shard_pb2.ReadDigestRequest) -> shard_pb2.ReadDigestResponse:
         """Digest of each partition asked for."""
-        self._check_cluster(request.cluster)
+        check_cluster(self._store, request.cluster)
         partitions = self._asked_for(request.partitions)
         return await self._in_query_thread(lambda: _digests(partitions))
 
@@ -192,7 +203,7 @@ class ShardServer:
 
     async def purge_files(self, request: shard_pb2.PurgeFilesRequest) -> shard_pb2.PurgeFilesResponse:
         """Leave nothing of profiles that were erased before this call in any file of this shard."""
-        self._check_cluster(request.cluster)
+        check_cluster(self._store, request.cluster)
         await self.commits.between(self._store.start_log_anew)
         return shard_pb2.PurgeFilesResponse(purge=await self.snapshots.purge_files())
 
@@ -203,6 +214,7 @@ class ShardServer:
     async def close(self) -> None:
         """Finish what is being committed, then close the store."""
         self.upkeep.stop()
+        await self.moves.taker.close()
         await self.commits.close()
         await self.upkeep.close()
         self.snapshots.close()
@@ -253,11 +265,6 @@ class ShardServer:
                 claims.append(claim_of(own, PartitionId(number), holding))
         if claims:
             raise WrongEpoch(claims[:CLAIMS_TOLD_MAX])
-
-    def _check_cluster(self, cluster: str) -> None:
-        own = self._store.identity.cluster
-        if cluster != own:
-            raise WrongCluster(cluster, own)
 
 
 def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:

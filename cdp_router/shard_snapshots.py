@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from cdp.v1 import admin_pb2, shard_pb2
 
@@ -18,6 +19,7 @@ from cdp_store.snapshot.keeper import Taken, copy_snapshot
 from cdp_store.snapshot.places import place_at
 from cdp_store.store import Store
 
+Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
 _DESTINATION_BYTES_MAX: Final = 4096  # the longest path a system takes
 
@@ -66,6 +68,10 @@ class Snapshots:
     async def purge_files(self) -> admin_pb2.ShardPurge:
         """The second step of a purge of the shard's files; the first is `Store.start_log_anew`, between commits."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._purge_files)
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Do something that must not run beside a snapshot."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def close(self) -> None:
         """Wait for what is being written."""

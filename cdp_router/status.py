@@ -14,6 +14,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from cdp_query.errors import QueryCancelled, QueryError, QuerySyntaxError
 from cdp_router.errors import (
     DeadlineMissed,
+    MoveRefused,
     Overloaded,
     ProfileNotFound,
     RequestInvalid,
@@ -30,6 +31,7 @@ from cdp_router.wire.claims import from_mismatch, to_mismatch
 from cdp_store.errors import (
     BatchMalformed,
     BatchTooLarge,
+    ExportLost,
     FilesNotRemoved,
     PlaceUnusable,
     SnapshotDamaged,
@@ -37,6 +39,7 @@ from cdp_store.errors import (
     StorageFull,
     StoreError,
     StoreFailed,
+    TailLost,
 )
 
 DOMAIN: Final = "cdp.v1"
@@ -72,7 +75,7 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
         case SegmentsNotSaved():
             return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(_RETRY_STORAGE_MS))
-        case SegmentInUse() | WrongCluster():
+        case SegmentInUse() | WrongCluster() | MoveRefused():
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)
         case WrongEpoch(claims=claims):
             return _status(code_pb2.ABORTED, error, error.reason, to_mismatch(claims))
@@ -88,6 +91,10 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.RESOURCE_EXHAUSTED, error, "STORAGE_FULL", _retry(_RETRY_STORAGE_MS))
         case StoreFailed():
             return _status(code_pb2.UNAVAILABLE, error, "STORE_FAILED", _retry(1000))
+        case ExportLost():
+            return _status(code_pb2.FAILED_PRECONDITION, error, "EXPORT_LOST")
+        case TailLost():
+            return _status(code_pb2.FAILED_PRECONDITION, error, "TAIL_LOST")
         case SnapshotFailed():
             return _status(code_pb2.FAILED_PRECONDITION, error, "SNAPSHOT_FAILED")
         case PlaceUnusable():

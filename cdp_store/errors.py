@@ -18,6 +18,8 @@ StoreError
 +-- StoreFailed          a write failed earlier: nothing is accepted any more
 +-- StorageFull          no room for the batch; nothing of it was kept
 +-- BatchTooLarge        a batch that would not fit one log record
++-- ExportLost           a copy of a partition that is not there any more; the taker begins again
++-- TailLost             what was logged since a copy is not kept any more; the taker begins again
 +-- StructureBroken      a rule of the structures in memory does not hold: a fault of this program
 """
 
@@ -178,6 +180,22 @@ class BatchTooLarge(StoreError):
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"a batch of {size} bytes is over the limit of {limit}; send smaller batches")
         self.size, self.limit = size, limit
+
+
+class ExportLost(StoreError):
+    """The copy of a partition was replaced, or made before a restart."""
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"this copy of partition {partition} is not there any more; begin again")
+        self.partition = partition
+
+
+class TailLost(StoreError):
+    """What was logged behind `sequence` is not kept for a taker any more."""
+
+    def __init__(self, sequence: int) -> None:
+        super().__init__(f"what was logged behind {sequence} is not kept any more; begin again")
+        self.sequence = sequence
 
 
 class StructureBroken(StoreError):

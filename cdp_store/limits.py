@@ -62,6 +62,10 @@ COMMIT_GROUP_BYTES_MAX: Final = 64 * MIB
 LOG_RESERVE_BYTES: Final = 8 * MIB  # held back for records that free space or must be taken whatever the disk says
 LOG_SYNC_INTERVAL_MS: Final = 100  # in the mode that acks before it syncs: what a power loss may take
 
+# Partitions on their way to another shard
+TAIL_BYTES_MAX: Final = 256 * MIB  # logged while a partition is copied; beyond, the copy begins again
+TAIL_PIECE_BYTES: Final = 4 * MIB  # of one answer, but for one larger record
+
 # Snapshots.
 SNAPSHOTS_KEPT: Final = 2
 SNAPSHOT_FILE_CELLS_MAX: Final = 1 << 24  # rows x columns of one file: what writing one may cost in memory, x 9 bytes

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
@@ -20,7 +21,7 @@ from cdp_store.controls import (
 from cdp_store.dedupe import MessageIds
 from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StoreError
 from cdp_store.heap import release_free_memory
-from cdp_store.holdings import Holdings
+from cdp_store.holdings import Holdings, HoldingState
 from cdp_store.identity.changes import IdentityChange, Links, encode_identity_change
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
@@ -34,6 +35,7 @@ from cdp_store.limits import (
 )
 from cdp_store.log.format import LogEntry, LogRecord, RecordKind
 from cdp_store.log.local import LocalLog
+from cdp_store.log.reader import Positions
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition, Rejection
@@ -42,10 +44,13 @@ from cdp_store.seams import Files
 from cdp_store.shard_directory import ShardIdentity, check_identity, lock_directory, log_path, snapshots_path
 from cdp_store.snapshot.cold.logged import logged_rows
 from cdp_store.snapshot.cold.reading import cold_rows
-from cdp_store.snapshot.keeper import ShardSnapshots, Taken, Verification
+from cdp_store.snapshot.keeper import Loaded, ShardSnapshots, Taken, Verification
+from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import LocalPlace
+from cdp_store.tails import Tails
 
 Progress = Callable[[int, int], None]
+_BEHIND_ALL: Final = SequenceNumber(1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class Store:
         files: Files,
         sync_mode: SyncMode = SyncMode.ALWAYS,
     ) -> None:
-        self.identity, self.sync_mode, self._directory = identity, sync_mode, directory
+        self.identity, self.sync_mode, self.directory, self.files = identity, sync_mode, directory, files
         self._lock_descriptor = lock_directory(directory)
         try:
             check_identity(directory, identity, files)
@@ -115,6 +120,8 @@ class Store:
         self._key = key
         self.holdings = Holdings(directory, identity, files)
         self.partitions = self._empty_partitions()
+        self.tails = Tails()
+        self._staged: Mapping[PartitionId, Partition] = {}  # on their way in: part of snapshots, not of answers
         log_path(directory).mkdir(exist_ok=True)
         snapshots_path(directory).mkdir(exist_ok=True)
         files.sync_directory(directory)
@@ -128,7 +135,7 @@ class Store:
         loaded = self._snapshots.load(self._empty_partitions)
         self.partitions, problems = loaded.partitions, loaded.problems
         try:
-            cut = self._log.replay(self._replay, progress, loaded.positions())
+            cut = self._log.replay(self._replay, progress, self._starts(loaded))
         except LogCorrupt as error:
             if not problems:
                 raise
@@ -140,7 +147,7 @@ class Store:
 
         Raises SnapshotFailed when it could not be written, FilesNotRemoved when what it replaces cannot go.
         """
-        taken = self._snapshots.take(self.partitions, taken_ms, self._logged)
+        taken = self._snapshots.take({**self._staged, **self.partitions}, taken_ms, self._logged)
         return taken, self._trim(taken)
 
     def start_log_anew(self) -> None:
@@ -158,7 +165,7 @@ class Store:
         SnapshotFailed or SnapshotDamaged when the snapshot is not good (then nothing is removed), FilesNotRemoved when
         what it replaces cannot go.
         """
-        taken = self._snapshots.take(self.partitions, taken_ms, self._logged, alone=True)
+        taken = self._snapshots.take({**self._staged, **self.partitions}, taken_ms, self._logged, alone=True)
         removed = self._trim(taken)
         return PurgedFiles(taken, removed, tuple(self._log.quarantined()))
 
@@ -172,7 +179,7 @@ class Store:
         Reads files, beside everything else; SnapshotDamaged when one of them is not what it should be.
         """
         held = self.partitions[partition]
-        return cold_rows(self._snapshots, self.snapshot_place, log_path(self._directory), held, identifier)
+        return cold_rows(self._snapshots, self.snapshot_place, log_path(self.directory), held, identifier)
 
     def commit(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Log a group with one sync, then apply it; outcomes in the order of the deliveries.
@@ -181,7 +188,7 @@ class Store:
         """
         outcomes, pending = self._admit(deliveries)
         if pending:
-            self._log.append([_entry(entry) for entry in pending])
+            self.append([_entry(entry) for entry in pending])
         for entry in pending:
             apply_logged(self.partitions[entry.partition], Logged(entry.sequence, entry.meaning))
         return outcomes
@@ -195,7 +202,7 @@ class Store:
         if not target.identity.means_something(change):
             return False
         sequence = SequenceNumber(target.sequence + 1)
-        self._log.append([_entry(_Pending(partition, sequence, change))])
+        self.append([_entry(_Pending(partition, sequence, change))])
         target.change_identity(change, sequence)
         return True
 
@@ -210,7 +217,7 @@ class Store:
             return target.sequence, 0
         sequence = SequenceNumber(target.sequence + 1)
         payload = encode_erasure(Erasure(tuple(identifiers)))
-        self._log.append([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True)
+        self.append([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True)
         return sequence, target.erase(identifiers, sequence)
 
     def set_retention(
@@ -239,9 +246,38 @@ class Store:
             for number, retention in wanted.items()
         ]
         if entries:
-            self._log.append(entries, essential=True)
+            self.append(entries, essential=True)
         for number, retention in wanted.items():
             self.partitions[number].retain(retention, sequences[number])
+
+    def append(self, entries: Sequence[LogEntry], *, essential: bool = False) -> None:
+        """Log entries with one sync, and keep them for takers of their partitions; see LocalLog.append."""
+        self._log.append(entries, essential=essential)
+        self.tails.note(entries)
+
+    @property
+    def newest_snapshot(self) -> Manifest | None:
+        """The manifest of the snapshot taken or loaded last."""
+        return self._snapshots.newest
+
+    def empty_partition(self, partition: PartitionId) -> Partition:
+        """One to load into."""
+        return Partition(partition, self._key)
+
+    def stage(self, partition: Partition, manifest: Manifest) -> None:
+        """From now on a partition on its way in, loaded from files that are in place, is part of snapshots."""
+        self._snapshots.adopt(manifest, partition)
+        self._staged = {**self._staged, partition.partition: partition}
+
+    def unstage(self, number: PartitionId, keep: Partition | None = None) -> None:
+        """Drop a partition that was on its way in; or keep it, since it is here."""
+        if keep is not None:
+            self.partitions = {**self.partitions, number: keep}
+        self._staged = {other: held for other, held in self._staged.items() if other != number}
+
+    def drop(self, number: PartitionId) -> None:
+        """Let go of a partition's memory."""
+        self.partitions = {other: held for other, held in self.partitions.items() if other != number}
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
         """Seal and compact where due; True if anything was done. Runs beside commits, one caller at a time."""
@@ -269,9 +305,18 @@ class Store:
     def _trim(self, taken: Taken) -> int:
         try:
             self._log.remove_leftovers()
-            return self._log.trim(taken.needed)
+            gone = {number: held.state is HoldingState.GONE for number, held in self.holdings.all().items()}
+            never = {number: _BEHIND_ALL for number, is_gone in gone.items() if is_gone}
+            return self._log.trim({**taken.needed, **never})
         except OSError as error:
-            raise FilesNotRemoved(log_path(self._directory), str(error)) from error
+            raise FilesNotRemoved(log_path(self.directory), str(error)) from error
+
+    def _starts(self, loaded: Loaded) -> Positions | None:
+        """Where the log goes on; what it holds of partitions that are not here is passed over."""
+        positions, held = loaded.positions(), loaded.partitions
+        if positions is None:
+            return None
+        return {**{number: _BEHIND_ALL for number in self.holdings.all() if number not in held}, **positions}
 
     def _empty_partitions(self) -> dict[PartitionId, Partition]:
         return {number: Partition(number, self._key) for number in self.holdings.in_memory()}

@@ -40,7 +40,7 @@ from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
 from cdp_router.services.segments import SegmentService
-from cdp_router.shard_client import GrpcShardClient
+from cdp_router.shard_client import GrpcShardClient, ShardClient
 from cdp_router.topology import ClusterDirectory
 from cdp_router.warming import warm_routing
 from cdp_store.errors import StoreError
@@ -52,7 +52,7 @@ _LOG = logging.getLogger(__name__)
 async def _serve(directory: ClusterDirectory, shard_addresses: list[str], address: str) -> None:
     warm_routing()
     cluster, clock = directory.load(), SystemClock()
-    shards = {number: GrpcShardClient(each) for number, each in enumerate(shard_addresses)}
+    shards: dict[int, ShardClient] = {number: GrpcShardClient(each) for number, each in enumerate(shard_addresses)}
     routing = Routing(cluster, shards)
     segments = NamedSegments(directory.segments_path, OsFiles())
     settings = Settings.of()

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from cdp.v1 import shard_pb2, shard_pb2_grpc
+from cdp.v1 import partition_pb2, partition_pb2_grpc, shard_pb2, shard_pb2_grpc
 
 from cdp_router.errors import RouterError
 from cdp_router.memory_budget import MemoryBudget, default_bytes
@@ -18,6 +18,7 @@ from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
 from cdp_router.process.serving import Report, Serving, report, run_process
+from cdp_router.services.partitions import PartitionService
 from cdp_router.services.shard import ShardService
 from cdp_router.shard_server import ShardServer
 from cdp_router.topology import ClusterDirectory
@@ -43,7 +44,11 @@ async def _serve(
     settings = Settings.of()
     observing = Observing(f"shard-{shard}", settings, settings.metrics_of_shard(shard))
     observing.watch_partitions(lambda: [partition.status() for partition in store.partitions.values()])
-    serving = Serving([shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name], observing.observers)
+    names = [
+        shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name,
+        partition_pb2.DESCRIPTOR.services_by_name["PartitionService"].full_name,
+    ]
+    serving = Serving(names, observing.observers)
     observing.start()
     failures = list[StoreFailed]()
 
@@ -57,6 +62,7 @@ async def _serve(
     server.upkeep.retain_hourly()
     snapshots = asyncio.create_task(server.snapshots.take_every(minutes * 60)) if minutes else None
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
+    partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(server.moves), serving.server)
     await serving.run(address)
     observing.close()
     if snapshots is not None:

@@ -27,7 +27,7 @@ _USUAL: Final = Bounds(REQUEST_BYTES_MAX, REQUEST_SECONDS_MAX)
 _INTERNAL: Final = Bounds(SHARD_MESSAGE_BYTES_MAX, LONG_SECONDS_MAX)
 _LONG: Final = Bounds(REQUEST_BYTES_MAX, LONG_SECONDS_MAX)
 # Calls between processes of the cluster carry what was bounded where it came in.
-_INTERNAL_SERVICES: Final = ("cdp.v1.ShardService",)
+_INTERNAL_SERVICES: Final = ("cdp.v1.ShardService", "cdp.v1.PartitionService")
 _OTHERS: Final[Mapping[str, Bounds]] = {
     "/cdp.v1.IngestService/Ingest": Bounds(MESSAGE_BYTES_MAX, REQUEST_SECONDS_MAX),
     "/cdp.v1.IngestService/IngestStream": Bounds(MESSAGE_BYTES_MAX, None),

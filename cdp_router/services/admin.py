@@ -13,6 +13,7 @@ from cdp_query.bind import Names
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import erase_profile
 from cdp_router.limits import LONG_SECONDS_MAX, QUERY_SECONDS_DEFAULT
+from cdp_router.moves.director import Director
 from cdp_router.partition_map import Claim
 from cdp_router.retention import get_retention, set_retention
 from cdp_router.routing import Routing
@@ -33,7 +34,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     """Looks after the cluster."""
 
     def __init__(self, routing: Routing) -> None:
-        self._routing, self._cluster = routing, routing.cluster
+        self._routing, self._cluster, self._director = routing, routing.cluster, Director(routing)
 
     async def GetStatus(self, request: admin_pb2.GetStatusRequest, context: Context) -> admin_pb2.GetStatusResponse:
         """Say what the cluster holds; shards that do not answer are listed as unreachable."""
@@ -137,6 +138,26 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             bytes=sum(result.bytes for result in results),
             problems=[problem for result in results for problem in result.problems],
         )
+
+    async def MovePartition(
+        self, request: admin_pb2.MovePartitionRequest, context: Context
+    ) -> admin_pb2.MovePartitionResponse:
+        """Begin to move a partition."""
+        return admin_pb2.MovePartitionResponse(move=await self._director.move(request.partition, request.shard))
+
+    async def DrainShard(self, request: admin_pb2.DrainShardRequest, context: Context) -> admin_pb2.DrainShardResponse:
+        """Begin to move all partitions of a shard away."""
+        return admin_pb2.DrainShardResponse(moves=await self._director.drain(request.shard))
+
+    async def StopMove(self, request: admin_pb2.StopMoveRequest, context: Context) -> admin_pb2.StopMoveResponse:
+        """Leave a partition where it is."""
+        return admin_pb2.StopMoveResponse(stopped=await self._director.stop(request.partition))
+
+    async def ListPlacements(
+        self, request: admin_pb2.ListPlacementsRequest, context: Context
+    ) -> admin_pb2.ListPlacementsResponse:
+        """Say where partitions are."""
+        return await self._director.list()
 
 
 def _long(context: Context) -> Deadline:

@@ -96,6 +96,10 @@ class ShardSnapshots:
             return Loaded(partitions, number_found, tuple(problems))
         return Loaded(make(), None, tuple(problems))
 
+    def adopt(self, manifest: Manifest, partition: Partition) -> None:
+        """Share the files, which are in place, of a partition that was just loaded from them; not beside `take`."""
+        self._writer.adopt(manifest, {partition.partition: partition.export()})
+
     def _check_own_cold(self, manifest: Manifest, older: list[int]) -> None:
         """Check the cold files that the next older snapshot is without: it and the log behind it could stand in."""
         if not older:

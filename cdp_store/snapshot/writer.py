@@ -81,9 +81,11 @@ class SnapshotWriter:
 
     def adopt(self, manifest: Manifest, loaded: Mapping[PartitionId, PartitionExport]) -> None:
         """Share the files of a snapshot that these partitions were just loaded from."""
-        self._files = dict(manifest.files)
+        self._files = {**self._files, **manifest.files}
         for entry in manifest.partitions:
-            export = loaded[PartitionId(entry.partition)]
+            export = loaded.get(PartitionId(entry.partition))
+            if export is None:
+                continue  # it went to another shard since
             known = _Known(export.lineage, entry=entry)
             for name, places in entry.events.items():
                 _remember(known, zip(export.view.event_chunks(name), places, strict=True))

@@ -26,7 +26,7 @@ class FailingShard:
     """Fails every call, after `before` good ones, with `error`; works again once `error` is None."""
 
     def __init__(self, inner: ShardClient, error: grpc.aio.AioRpcError | None = None, before: int = 0) -> None:
-        self.address, self.inner = inner.address, inner
+        self.address, self.inner, self.moves = inner.address, inner, inner.moves
         self.error, self.before = error, before
         self.calls = 0
 

@@ -16,6 +16,7 @@ from cdp.v1 import (
     ingest_pb2,
     ingest_pb2_grpc,
     named_segment_pb2_grpc,
+    partition_pb2_grpc,
     profile_pb2_grpc,
     proof_pb2_grpc,
     query_pb2_grpc,
@@ -29,12 +30,13 @@ from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.services.admin import AdminService
 from cdp_router.services.ingest import IngestService
+from cdp_router.services.partitions import PartitionService
 from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
 from cdp_router.services.segments import SegmentService
 from cdp_router.services.shard import ShardService
-from cdp_router.shard_client import LocalShardClient
+from cdp_router.shard_client import LocalShardClient, ShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_store.seams import OsFiles
 from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store
@@ -56,7 +58,7 @@ class Served:
 
     def channel_of(self, service: str) -> grpc.aio.Channel:
         """Where a service is served."""
-        return self.shard if service.endswith(".ShardService") else self.router
+        return self.shard if service.endswith((".ShardService", ".PartitionService")) else self.router
 
     async def ingest(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
         """Take a batch."""
@@ -73,7 +75,9 @@ class Served:
 async def served_cluster(folder: Path, *observers: Observer) -> AsyncIterator[Served]:
     """Two shards and their router for the length of the block."""
     servers = [ShardServer(open_store(folder / f"shard-{n}", n), lambda error: None) for n in range(CLUSTER.shards)]
-    shards = {number: LocalShardClient(server, f"local:{number}") for number, server in enumerate(servers)}
+    shards: dict[int, ShardClient] = {
+        number: LocalShardClient(server, f"local:{number}") for number, server in enumerate(servers)
+    }
     routing = Routing(CLUSTER, shards)
     clock, segments = FixedClock(), NamedSegments(folder / "segments.json", OsFiles())
     router, shard = (grpc.aio.server(interceptors=[Chain(None, observers)], options=OPTIONS) for _ in range(2))
@@ -86,6 +90,7 @@ async def served_cluster(folder: Path, *observers: Observer) -> AsyncIterator[Se
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), router)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), router)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(servers[0]), shard)
+        partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(servers[0].moves), shard)
         ports = [server.add_insecure_port("127.0.0.1:0") for server in (router, shard)]
         await asyncio.gather(router.start(), shard.start())
         to_router, to_shard = (grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) for port in ports)
@@ -98,4 +103,4 @@ async def served_cluster(folder: Path, *observers: Observer) -> AsyncIterator[Se
             await asyncio.gather(*(server.close() for server in servers))
 
 
-_NAMES = ("Ingest", "Query", "Profile", "Proof", "Segment", "Admin", "Shard")
+_NAMES = ("Ingest", "Query", "Profile", "Proof", "Segment", "Admin", "Shard", "Partition")

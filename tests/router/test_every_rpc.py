@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from cdp.v1 import partition_pb2
 from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import error_details_pb2, status_pb2
 from hypothesis import HealthCheck, given, settings
@@ -86,8 +87,9 @@ def _checked(running: _Running, method: MethodDescriptor, raw: bytes) -> None:
     code, status = running.call(method, raw)
     if code is grpc.StatusCode.OK:
         return
-    assert code in _OF_THE_REQUEST, (code, status)
     assert status is not None
+    is_epoch = bool(_details(status, partition_pb2.EpochMismatch))
+    assert code in _OF_THE_REQUEST or (code is grpc.StatusCode.ABORTED and is_epoch), (code, status)
     assert len(_details(status, error_details_pb2.ErrorInfo)) == 1
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         [bad] = _details(status, error_details_pb2.BadRequest)

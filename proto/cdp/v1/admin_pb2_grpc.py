@@ -80,6 +80,26 @@ class AdminServiceStub:
                 request_serializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsResponse.FromString,
                 _registered_method=True)
+        self.MovePartition = channel.unary_unary(
+                '/cdp.v1.AdminService/MovePartition',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.MovePartitionRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.MovePartitionResponse.FromString,
+                _registered_method=True)
+        self.DrainShard = channel.unary_unary(
+                '/cdp.v1.AdminService/DrainShard',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.DrainShardRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.DrainShardResponse.FromString,
+                _registered_method=True)
+        self.StopMove = channel.unary_unary(
+                '/cdp.v1.AdminService/StopMove',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.StopMoveRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.StopMoveResponse.FromString,
+                _registered_method=True)
+        self.ListPlacements = channel.unary_unary(
+                '/cdp.v1.AdminService/ListPlacements',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.ListPlacementsRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.ListPlacementsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -151,6 +171,34 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MovePartition(self, request, context):
+        """Has a shard take a partition over from the one that holds it; goes on in the background and through restarts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainShard(self, request, context):
+        """Has other shards take over all partitions of one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopMove(self, request, context):
+        """Leaves a partition where it is, unless it has been handed over already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlacements(self, request, context):
+        """Says where partitions are, and how far those on their way have come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -198,6 +246,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.VerifySnapshots,
                     request_deserializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsResponse.SerializeToString,
+            ),
+            'MovePartition': grpc.unary_unary_rpc_method_handler(
+                    servicer.MovePartition,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.MovePartitionRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.MovePartitionResponse.SerializeToString,
+            ),
+            'DrainShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainShard,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.DrainShardRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.DrainShardResponse.SerializeToString,
+            ),
+            'StopMove': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopMove,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.StopMoveRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.StopMoveResponse.SerializeToString,
+            ),
+            'ListPlacements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlacements,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.ListPlacementsRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.ListPlacementsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -444,6 +512,114 @@ class AdminService:
             '/cdp.v1.AdminService/VerifySnapshots',
             cdp_dot_v1_dot_admin__pb2.VerifySnapshotsRequest.SerializeToString,
             cdp_dot_v1_dot_admin__pb2.VerifySnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MovePartition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/MovePartition',
+            cdp_dot_v1_dot_admin__pb2.MovePartitionRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.MovePartitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/DrainShard',
+            cdp_dot_v1_dot_admin__pb2.DrainShardRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.DrainShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopMove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/StopMove',
+            cdp_dot_v1_dot_admin__pb2.StopMoveRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.StopMoveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlacements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/ListPlacements',
+            cdp_dot_v1_dot_admin__pb2.ListPlacementsRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.ListPlacementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

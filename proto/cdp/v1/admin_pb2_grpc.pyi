@@ -55,6 +55,14 @@ class AdminServiceStub:
     """Makes every shard write a snapshot now."""
     VerifySnapshots: _grpc.UnaryUnaryMultiCallable[_admin_pb2.VerifySnapshotsRequest, _admin_pb2.VerifySnapshotsResponse]
     """Reads every file of every snapshot and compares checksums, without loading anything."""
+    MovePartition: _grpc.UnaryUnaryMultiCallable[_admin_pb2.MovePartitionRequest, _admin_pb2.MovePartitionResponse]
+    """Has a shard take a partition over from the one that holds it; goes on in the background and through restarts."""
+    DrainShard: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DrainShardRequest, _admin_pb2.DrainShardResponse]
+    """Has other shards take over all partitions of one."""
+    StopMove: _grpc.UnaryUnaryMultiCallable[_admin_pb2.StopMoveRequest, _admin_pb2.StopMoveResponse]
+    """Leaves a partition where it is, unless it has been handed over already."""
+    ListPlacements: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListPlacementsRequest, _admin_pb2.ListPlacementsResponse]
+    """Says where partitions are, and how far those on their way have come."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -83,6 +91,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Makes every shard write a snapshot now."""
     VerifySnapshots: _aio.UnaryUnaryMultiCallable[_admin_pb2.VerifySnapshotsRequest, _admin_pb2.VerifySnapshotsResponse]  # type: ignore[assignment]
     """Reads every file of every snapshot and compares checksums, without loading anything."""
+    MovePartition: _aio.UnaryUnaryMultiCallable[_admin_pb2.MovePartitionRequest, _admin_pb2.MovePartitionResponse]  # type: ignore[assignment]
+    """Has a shard take a partition over from the one that holds it; goes on in the background and through restarts."""
+    DrainShard: _aio.UnaryUnaryMultiCallable[_admin_pb2.DrainShardRequest, _admin_pb2.DrainShardResponse]  # type: ignore[assignment]
+    """Has other shards take over all partitions of one."""
+    StopMove: _aio.UnaryUnaryMultiCallable[_admin_pb2.StopMoveRequest, _admin_pb2.StopMoveResponse]  # type: ignore[assignment]
+    """Leaves a partition where it is, unless it has been handed over already."""
+    ListPlacements: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListPlacementsRequest, _admin_pb2.ListPlacementsResponse]  # type: ignore[assignment]
+    """Says where partitions are, and how far those on their way have come."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """For the people who run the cluster."""
@@ -162,5 +178,37 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.VerifySnapshotsResponse, _abc.Awaitable[_admin_pb2.VerifySnapshotsResponse]]:
         """Reads every file of every snapshot and compares checksums, without loading anything."""
+
+    @_abc_1.abstractmethod
+    def MovePartition(
+        self,
+        request: _admin_pb2.MovePartitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.MovePartitionResponse, _abc.Awaitable[_admin_pb2.MovePartitionResponse]]:
+        """Has a shard take a partition over from the one that holds it; goes on in the background and through restarts."""
+
+    @_abc_1.abstractmethod
+    def DrainShard(
+        self,
+        request: _admin_pb2.DrainShardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DrainShardResponse, _abc.Awaitable[_admin_pb2.DrainShardResponse]]:
+        """Has other shards take over all partitions of one."""
+
+    @_abc_1.abstractmethod
+    def StopMove(
+        self,
+        request: _admin_pb2.StopMoveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.StopMoveResponse, _abc.Awaitable[_admin_pb2.StopMoveResponse]]:
+        """Leaves a partition where it is, unless it has been handed over already."""
+
+    @_abc_1.abstractmethod
+    def ListPlacements(
+        self,
+        request: _admin_pb2.ListPlacementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListPlacementsResponse, _abc.Awaitable[_admin_pb2.ListPlacementsResponse]]:
+        """Says where partitions are, and how far those on their way have come."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

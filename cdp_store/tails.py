@@ -1,0 +1,74 @@
+"""What is logged for a partition while another shard copies it, kept until the taker has it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from cdp_store.errors import TailLost
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import TAIL_BYTES_MAX, TAIL_PIECE_BYTES
+from cdp_store.log.format import LogEntry
+
+
+class Tail:
+    """The entries of one partition behind a sequence number, in order."""
+
+    def __init__(self, start: SequenceNumber, bytes_max: int = TAIL_BYTES_MAX) -> None:
+        self._start, self._bytes_max = start, bytes_max
+        self._entries, self._size = deque[LogEntry](), 0
+
+    def note(self, entry: LogEntry) -> None:
+        """Keep an entry; beyond the limit all are given up, and the copy has to begin again."""
+        self._entries.append(entry)
+        self._size += len(entry.payload)
+        if self._size > self._bytes_max:
+            self._start, self._size = entry.sequence, 0
+            self._entries.clear()
+
+    def after(self, sequence: SequenceNumber) -> list[LogEntry]:
+        """Some entries behind `sequence`, not all of them when they are many; what lies before it is dropped.
+
+        Raises TailLost when what follows `sequence` is not kept any more.
+        """
+        while self._entries and self._entries[0].sequence <= sequence:
+            dropped = self._entries.popleft()
+            self._start, self._size = dropped.sequence, self._size - len(dropped.payload)
+        if sequence < self._start:
+            raise TailLost(sequence)
+        found, size = list[LogEntry](), 0
+        for entry in self._entries:
+            if found and size + len(entry.payload) > TAIL_PIECE_BYTES:
+                break
+            found.append(entry)
+            size += len(entry.payload)
+        return found
+
+
+class Tails:
+    """The tails of all partitions that are being copied; used by the one writer of a store."""
+
+    def __init__(self) -> None:
+        self._tails = dict[PartitionId, Tail]()
+
+    def open(self, partition: PartitionId, start: SequenceNumber) -> None:
+        """Keep what is logged for the partition behind `start`, from now on."""
+        self._tails[partition] = Tail(start)
+
+    def close(self, partition: PartitionId) -> None:
+        """Keep nothing of it any more."""
+        self._tails.pop(partition, None)
+
+    def note(self, entries: Iterable[LogEntry]) -> None:
+        """These entries were logged."""
+        for entry in entries if self._tails else ():
+            tail = self._tails.get(entry.partition)
+            if tail is not None:
+                tail.note(entry)
+
+    def after(self, partition: PartitionId, sequence: SequenceNumber) -> Sequence[LogEntry]:
+        """What was logged behind `sequence`, or the first part of it; TailLost when that is not kept."""
+        tail = self._tails.get(partition)
+        if tail is None:
+            raise TailLost(sequence)
+        return tail.after(sequence)
