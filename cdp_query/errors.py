@@ -3,6 +3,7 @@
 QueryError
 +-- QuerySyntaxError      the text is no question; points at the place
 +-- QueryInvalid          the question has no meaning; names the part and what to do
++-- QueryTooLarge         the question would take more memory than a question may
 +-- QueryCancelled        the caller went away or the deadline passed
 """
 
@@ -38,3 +39,9 @@ class QueryCancelled(QueryError):
     """The evaluation was stopped between two steps."""
 
     code = "QUERY_CANCELLED"
+
+
+class QueryTooLarge(QueryError):
+    """The question would take more memory than a question may."""
+
+    code = "QUERY_TOO_LARGE"

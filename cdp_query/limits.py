@@ -9,6 +9,7 @@ PERIODS_MAX: Final = 366  # of a retention: a year of days
 OVERLAP_SEGMENTS_MAX: Final = 6  # 64 combinations
 GROUPS_MAX: Final = 10_000  # of a report; those with the smallest values are kept and the rest is summed
 PERIODS_SHOWN_MAX: Final = 40_000  # a century of days: empty periods are rows of the answer too
+PART_BYTES_MAX: Final = 2 << 30  # of memory that one part of a question may take on a partition while it is evaluated
 FLOW_DEPTH_MAX: Final = 10  # events of a path; people read three to five
 FLOW_PATHS_MAX: Final = 200_000  # different paths of a flow, which travel to the router whole: about 5 MB
 FLOW_NODES_SHOWN_MAX: Final = 1_000  # of a flow; the others are summed at the node they come from

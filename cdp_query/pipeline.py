@@ -13,6 +13,7 @@ from cdp_query.breakdown import breakdown
 from cdp_query.errors import QueryInvalid
 from cdp_query.execute import Checkpoint, Execution
 from cdp_query.language import parse
+from cdp_query.needs import check_needs
 from cdp_query.partial import Partial
 from cdp_query.plan import plan
 from cdp_query.reports.evaluate import check_report, evaluate_funnel, evaluate_report
@@ -83,8 +84,9 @@ def members(
 
 
 def _members(segment: tree.Node, execution: Execution, binder: Binder) -> Bools:
-    bound = binder.bind(segment, execution.view.schema)
-    return execution.mask(plan(bound, execution.view))
+    planned = plan(binder.bind(segment, execution.view.schema), execution.view)
+    check_needs(planned, execution.view)
+    return execution.mask(planned)
 
 
 def broken_down(question: tree.Question, by: str | None) -> tree.Question:

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from cdp_query import tree
 from cdp_query.bind import NO_SCHEMA, Binder
+from cdp_query.bound_events import BoundEvents
 from cdp_query.errors import QueryInvalid
 from cdp_query.execute import Execution
 from cdp_query.limits import PERIODS_MAX
+from cdp_query.needs import check_needs, check_report_needs
 from cdp_query.reports.binding import bind_flow, bind_funnel, bind_retention, bind_rfm, bind_trend
 from cdp_query.reports.flow import flow
 from cdp_query.reports.funnel import funnel, plain_funnel
@@ -38,11 +40,15 @@ def evaluate_report(
                 stats.rows_true += users
                 return users, cohorts
             case tree.Rfm():
-                members, scored = rfm(view, bind_rfm(report, binder, view.schema), population, stats)
+                scoring = bind_rfm(report, binder, view.schema)
+                check_report_needs([scoring.events], view)
+                members, scored = rfm(view, scoring, population, stats)
                 stats.rows_true += members
                 return members, scored
             case tree.Flow():
                 bound = bind_flow(report, binder, view.schema)
+                nodes = BoundEvents(tuple(name for _, name in bound.nodes), None)
+                check_report_needs([bound.events, nodes], view)
                 anchored_users, paths = flow(view, bound, population, execution.checkpoint, stats)
                 stats.rows_true += anchored_users
                 return anchored_users, paths
@@ -61,9 +67,13 @@ def evaluate_funnel(report: tree.Funnel, execution: Execution, binder: Binder, p
     execution.checkpoint()
     with execution.meter.timed(0) as stats:
         if _is_plain(report):
-            part = plain_funnel(view, binder.bind_sequence(report, view.schema), population, stats)
+            steps = binder.bind_sequence(report, view.schema)
+            check_needs(steps, view)
+            part = plain_funnel(view, steps, population, stats)
         else:
-            part = funnel(view, bind_funnel(report, binder, view.schema), population, stats)
+            bound = bind_funnel(report, binder, view.schema)
+            check_needs(bound.attempts, view)
+            part = funnel(view, bound, population, stats)
         stats.rows_true += part.whole.steps[-1]
     return part
 

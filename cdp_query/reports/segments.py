@@ -14,6 +14,7 @@ from cdp_query.execute import Execution
 from cdp_query.limits import OVERLAP_SEGMENTS_MAX
 from cdp_query.measures import expression_numbers
 from cdp_query.multiset import EMPTY, Multiset
+from cdp_query.needs import check_needs
 from cdp_query.numbers import Numbers
 from cdp_query.plan import plan
 from cdp_query.reports.parts import DiffPart, DistributionPart, OverlapPart
@@ -100,4 +101,6 @@ def _attribute_numbers(execution: Execution, name: str) -> Numbers:
 
 
 def _members(segment: tree.Node, execution: Execution, binder: Binder) -> Bools:
-    return execution.mask(plan(binder.bind(segment, execution.view.schema), execution.view))
+    planned = plan(binder.bind(segment, execution.view.schema), execution.view)
+    check_needs(planned, execution.view)
+    return execution.mask(planned)

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError
+from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError, QueryTooLarge
 from cdp_router import errors
 from cdp_router.partition_map import Claim
 from cdp_router.status import DOMAIN, abort, describe, grpc_code, retry_delay_ms, status_of
@@ -35,6 +35,7 @@ EXAMPLES: tuple[Exception, ...] = (
     QuerySyntaxError("a = ", 1, 5, "the question ends too early", "expected a number"),
     QueryInvalid("the window ends before it starts"),
     QueryCancelled("the deadline passed"),
+    QueryTooLarge("too much"),
     store_errors.BatchMalformed("no map"),
     store_errors.StoreFailed("sync: EIO"),
     store_errors.StorageFull(Path("/data/log"), "ENOSPC"),
