@@ -123,21 +123,59 @@ def first_times(
 
 
 @kernel
-def count_cohorts(cohort: I32, returned: U64, from_last: bool, users: I64, cells: I64) -> None:
+def entry_bounds(entry: I64, population: Bools, never: int) -> tuple[int, int, int]:
+    """(rows with an entry, the earliest, the latest); rows outside of the population lose theirs. 9 bytes a row."""
+    users, earliest, latest = 0, never, -never
+    for row in range(entry.shape[0]):
+        if not population[row]:
+            entry[row] = never
+        if entry[row] != never:
+            users += 1
+            earliest = min(earliest, entry[row])
+            latest = max(latest, entry[row])
+    return users, earliest, latest
+
+
+@kernel
+def period_of_rows(entry: I64, never: int, edges: I64, blocks: I32, block_bits: int, periods: I32) -> None:
+    """periods[row] = the calendar period of its entry, -1 without one."""
+    for row in range(entry.shape[0]):
+        periods[row] = -1
+        if entry[row] != never:
+            period = blocks[(entry[row] - edges[0]) >> block_bits]
+            while entry[row] >= edges[period + 1]:
+                period += 1
+            periods[row] = period
+
+
+@kernel
+def count_cohorts(cohort: I32, entry: I64, returned: U64, from_last: bool, users: I64, cells: I64, latest: I64) -> None:
     """Add each row to users[cohort] and cells[cohort, p] of the periods it returned in; a negative cohort is none.
 
-    `from_last`: a return in a period counts for all periods before it too.
+    `from_last`: a return in a period counts for all periods before it too. latest[cohort] is raised to its entries.
     """
-    periods = cells.shape[1]
+    periods, words = cells.shape[1], returned.shape[1]
     for row in range(cohort.shape[0]):
         own = cohort[row]
         if own < 0:
             continue
         users[own] += 1
+        latest[own] = max(latest[own], entry[row])
         later = False
-        for back in range(periods):
-            period = periods - 1 - back
-            held = (returned[row, period >> 6] >> np.uint64(period & 63)) & np.uint64(1) != 0
-            later = later or held
-            if held or (from_last and later):
-                cells[own, period] += 1
+        for back in range(words):
+            word = words - 1 - back
+            bits = returned[row, word]
+            if from_last:
+                bits = ~np.uint64(0) if later else _filled_below(bits)
+                later = later or bits != 0
+            first = word << 6
+            for bit in range(min(periods - first, 64)):
+                cells[own, first + bit] += np.int64((bits >> np.uint64(bit)) & np.uint64(1))
+
+
+@kernel
+def _filled_below(bits: np.uint64) -> np.uint64:
+    """All bits up to the highest one that is set."""
+    for shift in (1, 2, 4, 8, 16, 32):
+        bits |= bits >> np.uint64(shift)
+    return bits

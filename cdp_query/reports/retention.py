@@ -49,22 +49,18 @@ def retention(
 ) -> tuple[int, RetentionPart]:
     """(users who entered, the cohorts with any user)."""
     report = replace(report, entry=anchored(report.entry, view, stats))
-    entry = _first_entries(view, report, population, stats)
-    entered: Bools = entry != _NEVER
-    if not entered.any():
+    entry = _first_entries(view, report, stats)
+    users, first_ms, last_ms = kernels.entry_bounds(entry, population, _NEVER)
+    if not users:
         return 0, RetentionPart({})
-    starts = entry[entered]
-    cohorts = periods_over(report.unit, int(starts.min()), int(starts.max()), report.tz)
-    cohort: I32 = np.full(entry.shape[0], -1, np.int32)
-    cohort[entered] = cohorts.index_of(starts)
-    words = -(-report.periods // _WORD_BITS)
-    returned: U64 = np.zeros((entry.shape[0], words), np.uint64)
+    entered = Interval(first_ms, last_ms)
+    returned: U64 = np.zeros((entry.shape[0], -(-report.periods // _WORD_BITS)), np.uint64)
     _mark_returns(view, report, entry, entered, returned, stats)
-    return int(np.count_nonzero(entered)), _count(report, cohorts, cohort, entry, returned)
+    return users, _count(report, entry, entered, returned)
 
 
-def _first_entries(view: PartitionView, report: BoundRetention, population: Bools, stats: NodeStats) -> I64:
-    """Epoch ms of each row's first entry, i64[rows]; _NEVER for rows without one and outside of the population."""
+def _first_entries(view: PartitionView, report: BoundRetention, stats: NodeStats) -> I64:
+    """Epoch ms of each row's first entry, i64[rows]; _NEVER for rows without one."""
     entry: I64 = np.full(view.row_count, _NEVER, np.int64)
     for scanned in scan(view, report.entry, report.interval, stats):
         chunk = scanned.chunk
@@ -72,18 +68,17 @@ def _first_entries(view: PartitionView, report: BoundRetention, population: Bool
         kernels.first_times(
             chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, entry
         )
-    entry[~population] = _NEVER
     return entry
 
 
 def _mark_returns(
-    view: PartitionView, report: BoundRetention, entry: I64, entered: Bools, returned: U64, stats: NodeStats
+    view: PartitionView, report: BoundRetention, entry: I64, entered: Interval, returned: U64, stats: NodeStats
 ) -> None:
-    first_ms, last_ms = int(entry.min()), report.until_ms
+    """Set the periods in which rows returned; `entered` is from the first entry to the last."""
+    first_ms, last_ms = entered.first_ms, report.until_ms
     is_disjoint = not set(report.entry.names) & set(report.returns.names)
     if report.mode is ReturnMode.ON and report.start is PeriodStart.ROLLING and report.unit in _ELAPSED_MS:
-        latest = int(entry[entered].max())
-        last_ms = min(last_ms, latest + report.periods * _ELAPSED_MS[report.unit] - 1)
+        last_ms = min(last_ms, entered.last_ms + report.periods * _ELAPSED_MS[report.unit] - 1)
     mark = _marker(report, entry, entered, is_disjoint, returned)
     for scanned in scan(view, report.returns, Interval(first_ms, last_ms), stats):
         stats.bytes += scanned.chunk.times.nbytes
@@ -93,7 +88,7 @@ def _mark_returns(
 
 
 def _marker(
-    report: BoundRetention, entry: I64, entered: Bools, with_entry: bool, returned: U64
+    report: BoundRetention, entry: I64, entered: Interval, with_entry: bool, returned: U64
 ) -> Callable[[Scanned], None]:
     """What marks the periods of the returns in a chunk; `with_entry` counts those at the instant of the entry."""
     to_the_end, periods = report.mode is ReturnMode.ON_OR_AFTER, report.periods
@@ -111,7 +106,7 @@ def _marker(
 
         return mark_elapsed
 
-    offsets = zone_offsets(report.tz, int(entry.min()), report.until_ms)
+    offsets = zone_offsets(report.tz, entered.first_ms, report.until_ms)
 
     def mark_months(scanned: Scanned) -> None:
         rows, at = scanned.rows(), scanned.chunk.full_times()
@@ -125,11 +120,10 @@ def _marker(
 
 
 def _calendar_marker(
-    report: BoundRetention, entry: I64, entered: Bools, with_entry: bool, returned: U64
+    report: BoundRetention, entry: I64, entered: Interval, with_entry: bool, returned: U64
 ) -> Callable[[Scanned], None]:
-    calendar = periods_over(report.unit, int(entry.min()), report.until_ms, report.tz)
-    entry_period: I32 = np.zeros(entry.shape[0], np.int32)
-    entry_period[entered] = calendar.index_of(entry[entered])
+    calendar = periods_over(report.unit, entered.first_ms, report.until_ms, report.tz)
+    entry_period = _periods_of(entry, calendar)
     to_the_end, periods = report.mode is ReturnMode.ON_OR_AFTER, report.periods
 
     def mark_calendar(scanned: Scanned) -> None:
@@ -173,13 +167,19 @@ def _count_rows(chunk: EventChunk, mask: Bools, counts: U32) -> None:
     aggregate.count_rows(Scanned(chunk, mask).rows(), counts)
 
 
-def _count(report: BoundRetention, cohorts: Periods, cohort: I32, entry: I64, returned: U64) -> RetentionPart:
+def _periods_of(entry: I64, calendar: Periods) -> I32:
+    periods: I32 = np.empty(entry.shape[0], np.int32)
+    kernels.period_of_rows(entry, _NEVER, calendar.edges_ms, calendar.blocks, calendar.block_bits, periods)
+    return periods
+
+
+def _count(report: BoundRetention, entry: I64, entered: Interval, returned: U64) -> RetentionPart:
+    cohorts = periods_over(report.unit, entered.first_ms, entered.last_ms, report.tz)
     users: I64 = np.zeros(len(cohorts), np.int64)
     cells: I64 = np.zeros((len(cohorts), report.periods), np.int64)
-    kernels.count_cohorts(cohort, returned, report.mode is ReturnMode.ON_OR_AFTER, users, cells)
     latest: I64 = np.full(len(cohorts), np.iinfo(np.int64).min, np.int64)
-    placed = cohort >= 0
-    np.maximum.at(latest, cohort[placed], entry[placed])
+    cumulative = report.mode is ReturnMode.ON_OR_AFTER
+    kernels.count_cohorts(_periods_of(entry, cohorts), entry, returned, cumulative, users, cells, latest)
     return RetentionPart(
         {
             int(cohorts.edges_ms[number]): RetentionCohort(
