@@ -57,16 +57,21 @@ def event_counts(view: PartitionView, events: BoundEvents, interval: Interval, s
 def did_mask(view: PartitionView, node: BoundCount, stats: NodeStats) -> Bools:
     """Rows with any such event."""
     seen: Bools = np.zeros(view.row_count, np.bool_)
-    if node.events.where is None:
-        _mark(view, node.events, node.interval, seen, stats)
-    else:
-        for scanned in scan(view, node.events, node.interval, stats):
-            aggregate.mark_rows(scanned.rows(), seen)
+    _mark(view, node.events, node.interval, seen, stats)
     return seen
 
 
 def _mark(view: PartitionView, events: BoundEvents, interval: Interval, seen: Bools, stats: NodeStats) -> None:
-    """seen[row] = True for rows with an unfiltered event in the interval."""
+    """seen[row] = True for rows with such an event in the interval."""
+    if events.where is None:
+        _mark_any(view, events, interval, seen, stats)
+        return
+    for scanned in scan(view, events, interval, stats):
+        aggregate.mark_rows(scanned.rows(), seen)
+
+
+def _mark_any(view: PartitionView, events: BoundEvents, interval: Interval, seen: Bools, stats: NodeStats) -> None:
+    """seen[row] = True for rows with any event in the interval; no filter, so most events need not be looked at."""
     mark_dropped(view, events, interval, seen, stats)
     for chunk, covered in overlapping(view, events, interval, stats):
         if covered:
@@ -149,10 +154,6 @@ def occurrence_mask(view: PartitionView, node: BoundOccurrence, stats: NodeStats
         beyond = Interval(TIME_MIN_MS, first_ms - 1)
     inside, outside = np.zeros(view.row_count, np.bool_), np.zeros(view.row_count, np.bool_)
     for interval, seen in ((Interval(first_ms, last_ms), inside), (beyond, outside)):
-        if node.events.where is None:
-            _mark(view, node.events, interval, seen, stats)
-        else:
-            for scanned in scan(view, node.events, interval, stats):
-                aggregate.mark_rows(scanned.rows(), seen)
+        _mark(view, node.events, interval, seen, stats)
     inside &= ~outside
     return inside

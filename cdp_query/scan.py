@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -32,6 +33,8 @@ from cdp_store.arrays import I64, U32, Bools
 from cdp_store.events.chunk import EventChunk
 from cdp_store.view import PartitionView
 
+_NO_MASK: Final[Bools] = np.zeros(0, np.bool_)
+
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
@@ -47,6 +50,10 @@ class Scanned:
     def mask_or_ones(self) -> Bools:
         """The mask as an array."""
         return np.ones(len(self.chunk), np.bool_) if self.mask is None else self.mask
+
+    def kernel_mask(self) -> Bools:
+        """The mask as kernels take it: empty where all events count."""
+        return _NO_MASK if self.mask is None else self.mask
 
     def events(self) -> I64 | None:
         """Positions in the chunk of the events that count, ascending; None = all."""

@@ -12,7 +12,6 @@ from cdp_query.bound_events import BoundEvents
 from cdp_query.dropped import note_dropped
 from cdp_query.kernels import flows as kernels
 from cdp_query.reports.flow_part import FlowPart, distinct_paths
-from cdp_query.reports.trend import NO_MASK
 from cdp_query.scan import Scanned, overlapping, scan
 from cdp_query.stats import NodeStats
 from cdp_query.tree import FlowAnchor, FlowDirection
@@ -111,7 +110,7 @@ class _Walk:
         last_ms: I64 = np.full(population.shape[0], TIME_MIN_MS - 1, np.int64)
         for found in self._anchors:
             chunk = found.chunk
-            mask = NO_MASK if found.mask is None else found.mask
+            mask = found.kernel_mask()
             runs = _runs_of(chunk, morsel)
             if runs is not None:
                 kernels.bound_anchors(

@@ -13,7 +13,6 @@ from cdp_query.kernels import aggregate
 from cdp_query.kernels import retention as kernels
 from cdp_query.periods import Periods, months_between, periods_over, zone_offsets
 from cdp_query.reports.parts import RetentionCohort, RetentionPart
-from cdp_query.reports.trend import NO_MASK
 from cdp_query.scan import Scanned, filter_mask, scan
 from cdp_query.stats import NodeStats
 from cdp_query.tree import PeriodStart, ReturnMode
@@ -64,7 +63,7 @@ def _first_entries(view: PartitionView, report: BoundRetention, stats: NodeStats
     entry: I64 = np.full(view.row_count, _NEVER, np.int64)
     for scanned in scan(view, report.entry, report.interval, stats):
         chunk = scanned.chunk
-        mask = NO_MASK if scanned.mask is None else scanned.mask
+        mask = scanned.kernel_mask()
         kernels.first_times(
             chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, entry
         )
@@ -98,7 +97,7 @@ def _marker(
         unit_ms = _ELAPSED_MS[report.unit]
 
         def mark_elapsed(scanned: Scanned) -> None:
-            chunk, mask = scanned.chunk, NO_MASK if scanned.mask is None else scanned.mask
+            chunk, mask = scanned.chunk, scanned.kernel_mask()
             kernels.mark_elapsed_periods(
                 chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask,
                 entry, with_entry, unit_ms, periods, to_the_end, returned,
@@ -127,7 +126,7 @@ def _calendar_marker(
     to_the_end, periods = report.mode is ReturnMode.ON_OR_AFTER, report.periods
 
     def mark_calendar(scanned: Scanned) -> None:
-        chunk, mask = scanned.chunk, NO_MASK if scanned.mask is None else scanned.mask
+        chunk, mask = scanned.chunk, scanned.kernel_mask()
         kernels.mark_calendar_periods(
             chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, entry, with_entry,
             calendar.edges_ms, calendar.blocks, calendar.block_bits, entry_period, periods, to_the_end, returned,

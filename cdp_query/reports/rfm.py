@@ -12,7 +12,6 @@ from cdp_query.kernels.exact_sum import exact_sums
 from cdp_query.kernels.recency import last_times
 from cdp_query.kernels.trend import sum_integers_by_period
 from cdp_query.reports.parts import RfmPart
-from cdp_query.reports.trend import NO_MASK
 from cdp_query.scan import Scanned, scan
 from cdp_query.stats import NodeStats
 from cdp_query.user_windows import anchored
@@ -41,7 +40,7 @@ def rfm(view: PartitionView, report: BoundRfm, population: Bools, stats: NodeSta
     counts: I64 = np.zeros(view.row_count, np.int64)
     money = _Money(view.row_count)
     for scanned in scan(view, anchored(report.events, view, stats), report.interval, stats):
-        chunk, mask = scanned.chunk, NO_MASK if scanned.mask is None else scanned.mask
+        chunk, mask = scanned.chunk, scanned.kernel_mask()
         last_times(chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, last)
         rows = scanned.rows()
         counts += np.bincount(rows, minlength=view.row_count)

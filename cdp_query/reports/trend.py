@@ -21,7 +21,6 @@ from cdp_store.events.chunk import EventChunk
 from cdp_store.values import Kind
 from cdp_store.view import PartitionView
 
-NO_MASK: Final[Bools] = np.ones(0, np.bool_)
 _SHARED_MIN: Final = 4
 
 
@@ -129,7 +128,7 @@ class _Tally:
             chunk.run_offsets,
             chunk.times,
             chunk.base_ms - int(periods.edges_ms[0]),
-            NO_MASK if scanned.mask is None else scanned.mask,
+            scanned.kernel_mask(),
             self._edges,
             periods.blocks,
             periods.block_bits,
