@@ -18,7 +18,6 @@ from cdp_router.limits import (
     SLOW_QUERY_MS_DEFAULT,
     SNAPSHOT_MINUTES_DEFAULT,
 )
-from cdp_router.observing.settings import ACCESS_LOG, METRICS, SLOW_QUERY_MS
 from cdp_store.log.sync_mode import SyncMode
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ def up(
 ) -> None:
     """Start a router and its shards on this machine and keep them running until Ctrl-C."""
     # Imported here: other commands need neither the compiler nor the supervisor.
+    from cdp_router.observing.settings import ACCESS_LOG, METRICS, SLOW_QUERY_MS
     from cdp_router.process.supervisor import ClusterFailed, Supervisor
     from cdp_router.topology import ClusterDirectory
     from cdp_store.errors import DirectoryMismatch, StoreError

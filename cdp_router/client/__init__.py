@@ -1,5 +1,26 @@
-"""The client: what programs and the command line use to talk to a cluster. Loads neither kernels nor server."""
+"""What applications use: clients, writers in the background, typed results. Loads neither the engine nor the server."""
 
-from cdp_router.client.connection import Client, ClusterUnreachable, RequestFailed
+from cdp_router.client.aio import AsyncClient
+from cdp_router.client.aio_writer import AsyncWriter
+from cdp_router.client.batching import Lost, QueueFull, Rejected, WriterClosed
+from cdp_router.client.connection import Client
+from cdp_router.client.failures import ClusterUnreachable, RequestFailed
+from cdp_router.client.results import Answer, Event, Members, Profile
+from cdp_router.client.writer import Writer
 
-__all__ = ["Client", "ClusterUnreachable", "RequestFailed"]
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "AsyncWriter",
+    "Client",
+    "ClusterUnreachable",
+    "Event",
+    "Lost",
+    "Members",
+    "Profile",
+    "QueueFull",
+    "Rejected",
+    "RequestFailed",
+    "Writer",
+    "WriterClosed",
+]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from types import TracebackType
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 from cdp.v1 import (
@@ -16,14 +16,17 @@ from cdp.v1 import (
     ingest_pb2_grpc,
     named_segment_pb2,
     named_segment_pb2_grpc,
+    profile_pb2,
+    profile_pb2_grpc,
     proof_pb2,
     proof_pb2_grpc,
     query_pb2,
     query_pb2_grpc,
-    segment_pb2,
 )
-from google.rpc import error_details_pb2, status_pb2
 
+from cdp_router.client.asking import Asked, members_request, profile_name, query_request
+from cdp_router.client.failures import Backoff, failure_of
+from cdp_router.client.results import Answer, Event, Members, Profile
 from cdp_router.limits import MESSAGE_BYTES_MAX
 
 Response = TypeVar("Response")
@@ -37,36 +40,6 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
-_RETRYABLE: Final = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-)
-_BACKOFF_SECONDS_MAX: Final = 2.0
-
-
-class RequestFailed(Exception):
-    """The cluster answered with an error; `code` is the gRPC code, `reason` the stable name behind it."""
-
-    def __init__(self, code: grpc.StatusCode, message: str, reason: str, retry_after_seconds: float) -> None:
-        super().__init__(message)
-        self.code, self.message, self.reason = code, message, reason
-        self.retry_after_seconds = retry_after_seconds
-
-
-class ClusterUnreachable(Exception):
-    """Nothing answers at the address."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(f"no cluster answers at {address}. Start one with `cdp up`, or give --address")
-        self.address = address
-
-
-class Asked(Protocol):
-    """What can be asked: a segment or a report."""
-
-    def question(self) -> segment_pb2.Question:
-        """The question as a message."""
 
 
 class Client:
@@ -77,6 +50,7 @@ class Client:
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._query = query_pb2_grpc.QueryServiceStub(self._channel)
+        self._profiles = profile_pb2_grpc.ProfileServiceStub(self._channel)
         self._proofs = proof_pb2_grpc.ProofServiceStub(self._channel)
         self._segments = named_segment_pb2_grpc.SegmentServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
@@ -108,7 +82,7 @@ class Client:
 
     def ask(self, question: Asked, timeout_seconds: float = 30.0, **options: Any) -> query_pb2.QueryResponse:
         """Ask a question built with cdp_router.client.questions; `options` are fields of QueryRequest."""
-        return self.query(query_pb2.QueryRequest(tree=question.question(), **options), timeout_seconds)
+        return self.query(query_request(question, **options), timeout_seconds)
 
     def members(
         self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0
@@ -117,7 +91,56 @@ class Client:
         try:
             yield from self._query.Members(request, timeout=timeout_seconds)
         except grpc.RpcError as error:
-            raise self._failure(error) from None
+            raise failure_of(error, self.address) from None
+
+    def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> Answer:
+        """The typed answer to a question; `options` are fields of QueryRequest, such as tz, by, allow_partial."""
+        return Answer.of(self.query(query_request(question, **options), timeout_seconds))
+
+    def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> int:
+        """How many profiles are in a segment."""
+        return self.answer(segment, timeout_seconds, **options).count
+
+    def list_members(self, segment: str | Asked, timeout_seconds: float = 300.0, **options: Any) -> Members:
+        """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest."""
+        return Members.of(self.members(members_request(segment, **options), timeout_seconds))
+
+    def find_profile(
+        self,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        events_max: int = 0,
+        timeout_seconds: float = 30.0,
+    ) -> Profile | None:
+        """One profile with its latest events (0: none), None where there is none."""
+        return self.find_profiles([profile_name(user_id, anonymous_id)], events_max, timeout_seconds)[0]
+
+    def find_profiles(
+        self, names: Sequence[profile_pb2.ProfileName], events_max: int = 0, timeout_seconds: float = 30.0
+    ) -> list[Profile | None]:
+        """Up to 100 profiles at once, in the order asked for."""
+        request = profile_pb2.BatchGetProfilesRequest(names=names, events_max=events_max)
+        found = self._translated(lambda: self._profiles.BatchGetProfiles(request, timeout=timeout_seconds))
+        return [Profile.of(each.profile) if each.HasField("profile") else None for each in found.results]
+
+    def timeline(
+        self,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        event_names: Sequence[str] = (),
+        page_size: int = 1000,
+        timeout_seconds: float = 30.0,
+    ) -> Iterator[Event]:
+        """All events of a profile, latest first, fetched page by page."""
+        request = profile_pb2.ListProfileEventsRequest(
+            name=profile_name(user_id, anonymous_id), page_size=page_size, event_names=event_names
+        )
+        while True:
+            page = self._translated(lambda: self._profiles.ListProfileEvents(request, timeout=timeout_seconds))
+            yield from map(Event.of, page.events)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def profile(
         self, request: query_pb2.GetProfileRequest, timeout_seconds: float = 30.0
@@ -201,40 +224,19 @@ class Client:
         return self._translated(lambda: self._admin.VerifySnapshots(request, timeout=timeout_seconds))
 
     def _retried(self, call: Callable[[], Response], give_up_seconds: float) -> Response:
-        give_up_at, wait = time.monotonic() + give_up_seconds, 0.05
+        backoff = Backoff(time.monotonic(), give_up_seconds)
         while True:
             try:
                 return call()
             except grpc.RpcError as error:
-                failure = self._failure(error)
-                if error.code() not in _RETRYABLE or time.monotonic() + wait > give_up_at:
+                failure = failure_of(error, self.address)
+                wait = backoff.next(error.code(), failure, time.monotonic())
+                if wait is None:
                     raise failure from None
-                asked = failure.retry_after_seconds if isinstance(failure, RequestFailed) else 0.0
-            time.sleep(max(wait, asked))
-            wait = min(wait * 2, _BACKOFF_SECONDS_MAX)
+            time.sleep(wait)
 
     def _translated(self, call: Callable[[], Response]) -> Response:
         try:
             return call()
         except grpc.RpcError as error:
-            raise self._failure(error) from None
-
-    def _failure(self, error: Any) -> RequestFailed | ClusterUnreachable:
-        reason, retry_after = "", 0.0
-        for key, value in error.trailing_metadata() or ():
-            if key == "grpc-status-details-bin":
-                reason, retry_after = _details(status_pb2.Status.FromString(value))
-        if error.code() is grpc.StatusCode.UNAVAILABLE and not reason:
-            return ClusterUnreachable(self.address)
-        return RequestFailed(error.code(), error.details() or error.code().name, reason, retry_after)
-
-
-def _details(status: status_pb2.Status) -> tuple[str, float]:
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    reason, retry_after = "", 0.0
-    for detail in status.details:
-        if detail.Unpack(info):
-            reason = info.reason
-        if detail.Unpack(retry):
-            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
-    return reason, retry_after
+            raise failure_of(error, self.address) from None

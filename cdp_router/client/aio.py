@@ -1,0 +1,144 @@
+"""The asynchronous client: the same calls and the same retries on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+from cdp.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    profile_pb2,
+    profile_pb2_grpc,
+    query_pb2,
+    query_pb2_grpc,
+)
+
+from cdp_router.client.asking import Asked, members_request, profile_name, query_request
+from cdp_router.client.connection import OPTIONS
+from cdp_router.client.failures import Backoff, failure_of
+from cdp_router.client.results import Answer, Event, Members, Profile
+
+Response = TypeVar("Response")
+
+
+class AsyncClient:
+    """A client of one router for one event loop."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
+        self._query = query_pb2_grpc.QueryServiceStub(self._channel)
+        self._profiles = profile_pb2_grpc.ProfileServiceStub(self._channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._channel.close()
+
+    async def ingest(
+        self, batch: ingest_pb2.Batch, timeout_seconds: float = 60.0, give_up_seconds: float = 60.0
+    ) -> ingest_pb2.BatchResult:
+        """Make a batch durable, trying again while the cluster is away."""
+        request = ingest_pb2.IngestRequest(batch=batch)
+        backoff = Backoff(time.monotonic(), give_up_seconds)
+        while True:
+            try:
+                return (await self._ingest.Ingest(request, timeout=timeout_seconds)).result
+            except grpc.aio.AioRpcError as error:
+                failure = failure_of(error, self.address)
+                wait = backoff.next(error.code(), failure, time.monotonic())
+                if wait is None:
+                    raise failure from None
+            await asyncio.sleep(wait)
+
+    async def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
+        """Ask a question given as a message."""
+        return await self._translated(lambda: self._query.Query(request, timeout=timeout_seconds))
+
+    async def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> Answer:
+        """The typed answer to a question; `options` are fields of QueryRequest, such as tz, by, allow_partial."""
+        return Answer.of(await self.query(query_request(question, **options), timeout_seconds))
+
+    async def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> int:
+        """How many profiles are in a segment."""
+        return (await self.answer(segment, timeout_seconds, **options)).count
+
+    async def members(
+        self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0
+    ) -> AsyncIterator[query_pb2.MembersResponse]:
+        """Stream a segment's members."""
+        try:
+            async for response in self._query.Members(request, timeout=timeout_seconds):
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise failure_of(error, self.address) from None
+
+    async def list_members(self, segment: str | Asked, timeout_seconds: float = 300.0, **options: Any) -> Members:
+        """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest."""
+        request = members_request(segment, **options)
+        return Members.of([response async for response in self.members(request, timeout_seconds)])
+
+    async def find_profile(
+        self,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        events_max: int = 0,
+        timeout_seconds: float = 30.0,
+    ) -> Profile | None:
+        """One profile with its latest events (0: none), None where there is none."""
+        return (await self.find_profiles([profile_name(user_id, anonymous_id)], events_max, timeout_seconds))[0]
+
+    async def find_profiles(
+        self, names: Sequence[profile_pb2.ProfileName], events_max: int = 0, timeout_seconds: float = 30.0
+    ) -> list[Profile | None]:
+        """Up to 100 profiles at once, in the order asked for."""
+        request = profile_pb2.BatchGetProfilesRequest(names=names, events_max=events_max)
+        found = await self._translated(lambda: self._profiles.BatchGetProfiles(request, timeout=timeout_seconds))
+        return [Profile.of(each.profile) if each.HasField("profile") else None for each in found.results]
+
+    async def timeline(
+        self,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        event_names: Sequence[str] = (),
+        page_size: int = 1000,
+        timeout_seconds: float = 30.0,
+    ) -> AsyncIterator[Event]:
+        """All events of a profile, latest first, fetched page by page."""
+        request = profile_pb2.ListProfileEventsRequest(
+            name=profile_name(user_id, anonymous_id), page_size=page_size, event_names=event_names
+        )
+        while True:
+            page = await self._translated(lambda: self._profiles.ListProfileEvents(request, timeout=timeout_seconds))
+            for message in page.events:
+                yield Event.of(message)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
+        """Read the cluster's status."""
+        request = admin_pb2.GetStatusRequest()
+        return await self._translated(lambda: self._admin.GetStatus(request, timeout=timeout_seconds))
+
+    async def _translated(self, call: Callable[[], Awaitable[Response]]) -> Response:
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            raise failure_of(error, self.address) from None

@@ -1,0 +1,86 @@
+"""What can go wrong between a client and a cluster, as typed errors."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+RETRYABLE: Final = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+)
+BACKOFF_SECONDS_MIN: Final = 0.05
+BACKOFF_SECONDS_MAX: Final = 2.0
+
+
+class RequestFailed(Exception):
+    """The cluster answered with an error: `code` is the gRPC code, `reason` the stable name behind it.
+
+    `field` is the field of the request that is to blame, `request_id` what the cluster's logs know the call by; either
+    may be empty.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        reason: str,
+        retry_after_seconds: float,
+        field: str = "",
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.code, self.message, self.reason = code, message, reason
+        self.retry_after_seconds, self.field, self.request_id = retry_after_seconds, field, request_id
+
+
+class ClusterUnreachable(Exception):
+    """Nothing answers at the address."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"no cluster answers at {address}. Start one with `cdp up`, or give --address")
+        self.address = address
+
+
+Failure = RequestFailed | ClusterUnreachable
+
+
+def failure_of(error: Any, address: str) -> Failure:
+    """The typed error of a grpc.RpcError."""
+    details = status_pb2.Status()
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            details = status_pb2.Status.FromString(value)
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    bad, request = error_details_pb2.BadRequest(), error_details_pb2.RequestInfo()
+    for detail in details.details:
+        for message in (info, retry, bad, request):
+            detail.Unpack(message)
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not info.reason:
+        return ClusterUnreachable(address)
+    return RequestFailed(
+        error.code(),
+        error.details() or error.code().name,
+        info.reason,
+        retry.retry_delay.ToTimedelta().total_seconds(),
+        bad.field_violations[0].field if bad.field_violations else "",
+        request.request_id,
+    )
+
+
+class Backoff:
+    """How long to wait before each attempt, and when to give up; in seconds of a monotonic clock."""
+
+    def __init__(self, now: float, give_up_seconds: float) -> None:
+        self._give_up_at, self._wait = now + give_up_seconds, BACKOFF_SECONDS_MIN
+
+    def next(self, code: grpc.StatusCode, failure: Failure, now: float) -> float | None:
+        """Seconds to wait after a failure; None where it is to be told."""
+        if code not in RETRYABLE or now + self._wait > self._give_up_at:
+            return None
+        asked = failure.retry_after_seconds if isinstance(failure, RequestFailed) else 0.0
+        wait, self._wait = max(self._wait, asked), min(self._wait * 2, BACKOFF_SECONDS_MAX)
+        return wait

@@ -1,0 +1,163 @@
+"""Answers as typed Python values, and their tables for Arrow, pandas and Polars, which are loaded only when used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from cdp.v1 import query_pb2
+
+from cdp_router.wire.values import from_timestamp, from_value
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+
+class _Tabular:
+    """What can be a table."""
+
+    def to_arrow(self) -> pa.Table:
+        """As an Arrow table."""
+        raise NotImplementedError
+
+    def to_pandas(self) -> pd.DataFrame:
+        """As a pandas data frame."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> pl.DataFrame:
+        """As a Polars data frame."""
+        import polars as pl
+
+        frame = pl.from_arrow(self.to_arrow())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(_Tabular):
+    """The answer to a question; `message` is the whole of it, with the tables of reports."""
+
+    count: int
+    population: int
+    as_of: datetime
+    exact: bool
+    flags: tuple[str, ...]
+    warnings: tuple[str, ...]
+    breakdown: tuple[tuple[Any, int], ...]  # (value, members); None: the members without one
+    funnel: tuple[tuple[str, int], ...]  # (step, users who reached it)
+    text: str  # the question as understood
+    plan_hash: str
+    milliseconds: float
+    message: query_pb2.QueryResponse
+
+    @staticmethod
+    def of(response: query_pb2.QueryResponse) -> Answer:
+        """The answer in a message."""
+        return Answer(
+            response.count,
+            response.population,
+            from_timestamp(response.as_of),
+            response.exact,
+            tuple(response.flags),
+            tuple(response.warnings),
+            tuple((from_value(row.value), row.count) for row in response.breakdown),
+            tuple((step.label, step.count) for step in response.funnel),
+            response.text,
+            response.plan_hash,
+            response.milliseconds,
+            response,
+        )
+
+    def to_arrow(self) -> pa.Table:
+        """The breakdown (value, count) or the funnel (step, count); without either one row with the count."""
+        import pyarrow as pa
+
+        if self.funnel:
+            steps, counts = zip(*self.funnel, strict=True)
+            return pa.table({"step": pa.array(steps), "count": pa.array(counts, pa.uint64())})
+        if self.breakdown:
+            values, counts = zip(*self.breakdown, strict=True)
+            return pa.table({"value": _array(values), "count": pa.array(counts, pa.uint64())})
+        return pa.table({"count": pa.array([self.count], pa.uint64())})
+
+
+@dataclass(frozen=True, slots=True)
+class Members(_Tabular):
+    """The members of a segment: an Arrow stream of their kinds and ids, and what it covers."""
+
+    stream: bytes
+    coverage: query_pb2.Coverage
+
+    @staticmethod
+    def of(responses: Iterable[query_pb2.MembersResponse]) -> Members:
+        """The members in a stream of messages."""
+        parts, coverage = list[bytes](), query_pb2.Coverage()
+        for response in responses:
+            if response.HasField("coverage"):
+                coverage = response.coverage
+            parts.append(response.arrow)
+        return Members(b"".join(parts), coverage)
+
+    def to_arrow(self) -> pa.Table:
+        """Columns kind and id."""
+        import pyarrow as pa
+
+        with pa.ipc.open_stream(self.stream) as reader:
+            return reader.read_all()
+
+    def ids(self) -> list[str]:
+        """The ids alone."""
+        found: list[str] = self.to_arrow().column("id").to_pylist()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a profile did."""
+
+    name: str
+    time: datetime
+    properties: Mapping[str, Any]
+
+    @staticmethod
+    def of(message: query_pb2.ProfileEvent) -> Event:
+        """The event in a message."""
+        values = {key: from_value(value) for key, value in message.properties.items()}
+        return Event(message.name, from_timestamp(message.time), values)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One person: identifiers as (kind, value), attributes, and the latest of `event_count` events."""
+
+    identifiers: tuple[tuple[str, str], ...]
+    created: datetime
+    attributes: Mapping[str, Any]
+    events: tuple[Event, ...]
+    event_count: int
+
+    @staticmethod
+    def of(message: query_pb2.GetProfileResponse) -> Profile:
+        """The profile in a message."""
+        return Profile(
+            tuple((each.kind, each.value) for each in message.identifiers),
+            from_timestamp(message.created),
+            {key: from_value(value) for key, value in message.attributes.items()},
+            tuple(map(Event.of, message.events)),
+            message.event_count,
+        )
+
+
+def _array(values: Iterable[Any]) -> pa.Array:
+    """Values of one type as such an array, of several as strings."""
+    import pyarrow as pa
+
+    given = list(values)
+    kinds = {type(value) for value in given if value is not None}
+    if len(kinds) > 1 and not kinds <= {int, float}:
+        return pa.array([None if value is None else str(value) for value in given])
+    return pa.array(given, from_pandas=False)
