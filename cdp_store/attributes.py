@@ -235,20 +235,43 @@ def block_at(block: AttributeBlock, first_set_ms: I64, instant_ms: int, kinds: U
     columns = dict[Kind, EventColumn]()
     before = np.where(newer, kinds, np.uint8(Kind.UNSET))
     for kind in {*block.columns, *(Kind(kind) for kind in np.flatnonzero(np.bincount(before)).tolist() if kind)}:
-        held: Bools = np.zeros(block.rows, np.bool_)
-        values: I64 = np.zeros(block.rows, np.int64)
-        if kind in block.columns:
-            present = block.columns[kind]
-            presence, covered = present.presence(), slice(0, present.values.shape[0])
-            held[covered] = True if presence is None else presence
-            values[covered] = present.raws()
-            held &= ~newer
         given = np.flatnonzero(before == kind)
+        held: Bools = np.zeros(block.rows, np.bool_)
+        present = block.columns.get(kind)
+        if present is not None:
+            presence = present.presence()
+            held[: present.values.shape[0]] = True if presence is None else presence
+            held &= ~newer
         held[given] = True
-        values[given] = raws[given]
         if held.any():
-            columns[kind] = _dense_column(kind, values, held)
+            columns[kind] = _with_values(kind, present, held, given, raws[given])
     return AttributeBlock(block.rows, columns, None)
+
+
+Positions = npt.NDArray[np.intp]
+
+
+def _with_values(kind: Kind, present: EventColumn | None, held: Bools, given: Positions, raws: I64) -> EventColumn:
+    """A column of the rows held: the given ones with these values, the others as they are."""
+    if present is not None and _fits(present, raws):
+        values = np.zeros(held.shape[0], present.values.dtype)
+        values[: present.values.shape[0]] = present.values
+        values[given] = (raws - present.base).astype(values.dtype)
+        bitmap = None if held.all() else np.packbits(held, bitorder="little")
+        return replace(present, values=values, present=bitmap, low=0, high=int(np.iinfo(values.dtype).max))
+    plain: I64 = np.zeros(held.shape[0], np.int64)
+    if present is not None:
+        plain[: present.values.shape[0]] = present.raws()
+    plain[given] = raws
+    return _dense_column(kind, plain, held)
+
+
+def _fits(column: EventColumn, raws: I64) -> bool:
+    """Whether values, raw, fit the encoding of a column of integers or codes."""
+    if column.kind is Kind.FLOAT or column.values.dtype.kind != "u":
+        return False
+    low, high = column.base, column.base + int(np.iinfo(column.values.dtype).max)
+    return bool(raws.size == 0 or (int(raws.min()) >= low and int(raws.max()) <= high))
 
 
 def _dense_column(kind: Kind, raws: I64, held: Bools) -> EventColumn:

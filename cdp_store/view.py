@@ -121,8 +121,9 @@ class PartitionView:
         best_index: I64 = np.zeros(self.row_count, np.int64)
         for number, chunk in enumerate(chunks):
             changes.latest_change_by_row(
-                chunk.rows,
-                chunk.offsets,
+                chunk.run_rows,
+                chunk.run_starts,
+                chunk.run_offsets,
                 chunk.times,
                 chunk.base_ms,
                 instant_ms,
@@ -135,9 +136,8 @@ class PartitionView:
         raws: I64 = np.zeros(self.row_count, np.int64)
         for number, chunk in enumerate(chunks):
             rows = np.flatnonzero(best_chunk == number)
-            versions = changes_of(chunk)
-            kinds[rows] = versions.kinds[best_index[rows]]
-            raws[rows] = versions.raws[best_index[rows]]
+            if rows.size:
+                kinds[rows], raws[rows] = _changed_to(chunk, best_index[rows])
         return kinds, raws
 
     def strings(self, key: int, *, attribute: bool, is_list: bool = False) -> pa.ChunkedArray:
@@ -153,13 +153,20 @@ class PartitionView:
         return self.dictionary.lookup(scope_of(key, attribute=attribute, is_list=False), text.encode())
 
 
-def changes_of(chunk: EventChunk) -> Versions:
-    """The attribute changes of a chunk, in its order."""
-    kinds: U8 = np.zeros(len(chunk), np.uint8)
-    raws: I64 = np.zeros(len(chunk), np.int64)
+def _changed_to(chunk: EventChunk, at: I64) -> tuple[U8, I64]:
+    """(kinds u8[n], raws i64[n]) of the attribute changes at some positions of a chunk."""
+    kinds: U8 = np.zeros(at.shape[0], np.uint8)
+    raws: I64 = np.zeros(at.shape[0], np.int64)
     for (_, kind), column in chunk.columns.items():
-        presence = column.presence()
+        taken = column.take(at)
+        presence = taken.presence()
         given = slice(None) if presence is None else presence
         kinds[given] = kind
-        raws[given] = column.raws()[given]
+        raws[given] = taken.raws()[given]
+    return kinds, raws
+
+
+def changes_of(chunk: EventChunk) -> Versions:
+    """The attribute changes of a chunk, in its order."""
+    kinds, raws = _changed_to(chunk, np.arange(len(chunk), dtype=np.int64))
     return Versions(chunk.full_rows(), chunk.full_times(), kinds, raws)

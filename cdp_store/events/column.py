@@ -9,7 +9,7 @@ A column holds `values`, an unsigned or float array; the value it stands for is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -52,6 +52,14 @@ class EventColumn:
         if self.present is None:
             return None
         return np.unpackbits(self.present, count=self.values.shape[0], bitorder="little").view(np.bool_)
+
+    def take(self, at: I64) -> EventColumn:
+        """The entries at some positions, as a column."""
+        present = self.present
+        if present is not None:
+            held = (present[at >> 3] >> (at & 7).astype(np.uint8)) & np.uint8(1)
+            present = np.packbits(held, bitorder="little")
+        return replace(self, values=self.values[at], present=present)
 
     def integers(self) -> I64:
         """The values as int64; decimals give their mantissas."""
