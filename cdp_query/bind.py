@@ -58,9 +58,9 @@ class Binder:
     _matchers: dict[int, Matcher] = field(default_factory=dict)
     _intervals: dict[int, Interval] = field(default_factory=dict)
 
-    def bind(self, node: tree.Node, schema: SchemaReading) -> bound.BoundNode:
-        """The bound form of a segment; nodes are numbered in the order they are written."""
-        return self._node(node, schema, count())
+    def bind(self, node: tree.Node, schema: SchemaReading, numbers: Iterator[int] | None = None) -> bound.BoundNode:
+        """The bound form of a segment; nodes are numbered in the order they are written, from 0 or as given."""
+        return self._node(node, schema, count() if numbers is None else numbers)
 
     def bind_sequence(self, report: tree.Funnel | tree.SequenceTest, schema: SchemaReading) -> bound.BoundSequence:
         """The bound form of a funnel's steps."""

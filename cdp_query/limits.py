@@ -8,6 +8,7 @@ SEQUENCE_STEPS_MAX: Final = 32  # the steps an event matches are bits of a u32
 PERIODS_MAX: Final = 366  # of a retention: a year of days
 OVERLAP_SEGMENTS_MAX: Final = 6  # 64 combinations
 GROUPS_MAX: Final = 10_000  # of a report; those with the smallest values are kept and the rest is summed
+BREAKDOWN_VALUES_MAX: Final = 100_000  # of a breakdown: some megabytes; kept and summed like groups
 PERIODS_SHOWN_MAX: Final = 40_000  # a century of days: empty periods are rows of the answer too
 PART_BYTES_MAX: Final = 2 << 30  # of memory that one part of a question may take on a partition while it is evaluated
 FLOW_DEPTH_MAX: Final = 10  # events of a path; people read three to five

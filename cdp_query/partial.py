@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 from cdp_query.bind import NO_NAMES, Names
-from cdp_query.reports.parts import ReportPart, merge_parts
+from cdp_query.limits import BREAKDOWN_VALUES_MAX
+from cdp_query.reports.parts import ReportPart, keep_smallest, merge_parts
 from cdp_query.stats import NodeStats, merge_stats
 from cdp_query.value_keys import ValueKey
 
@@ -18,7 +19,8 @@ class Partial:
     """Counts of one or several partitions.
 
     population: |U|; count: members; steps: users at least that deep in a funnel; values: members by attribute value;
-    known: names of the question these partitions know; stats: by node; report: what a report adds to these.
+    known: names of the question these partitions know; stats: by node; report: what a report adds to these; rest:
+    members with values beyond those that a breakdown keeps.
     """
 
     population: int = 0
@@ -28,21 +30,30 @@ class Partial:
     known: Names = NO_NAMES
     stats: Mapping[int, NodeStats] = field(default_factory=dict)
     report: ReportPart | None = None
+    rest: int = 0
 
 
 def merge(first: Partial, second: Partial) -> Partial:
     """The contribution of both."""
     longer, shorter = sorted((first.steps, second.steps), key=len, reverse=True)
     padded = shorter + (0,) * (len(longer) - len(shorter))
+    values, beyond = capped(Counter(first.values) + Counter(second.values))
     return Partial(
         first.population + second.population,
         first.count + second.count,
         tuple(a + b for a, b in zip(longer, padded, strict=True)),
-        dict(Counter(first.values) + Counter(second.values)),
+        values,
         first.known.merge(second.known),
         merge_stats(first.stats, second.stats),
         merge_parts(first.report, second.report),
+        first.rest + second.rest + beyond,
     )
+
+
+def capped(values: Mapping[ValueKey, int]) -> tuple[dict[ValueKey, int], int]:
+    """(the values that a breakdown keeps, members with others)."""
+    kept, beyond = keep_smallest(values, BREAKDOWN_VALUES_MAX)
+    return kept, sum(beyond)
 
 
 def merge_all(partials: Iterable[Partial]) -> Partial:

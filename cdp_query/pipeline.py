@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ from cdp_query.errors import QueryInvalid
 from cdp_query.execute import Checkpoint, Execution
 from cdp_query.language import parse
 from cdp_query.needs import check_needs
-from cdp_query.partial import Partial
+from cdp_query.partial import Partial, capped
 from cdp_query.plan import plan
 from cdp_query.reports.evaluate import check_report, evaluate_funnel, evaluate_report
 from cdp_query.rules import rewrite
@@ -68,11 +67,12 @@ def evaluate(
         return Partial(size, count, known=known, stats=execution.meter.nodes(), report=part)
     segment = question.segment if isinstance(question, tree.Breakdown) else question
     mask = _members(segment, execution, binder) & population
-    values: Mapping[ValueKey, int] = {}
+    values, rest = dict[ValueKey, int](), 0
     if isinstance(question, tree.Breakdown):
         attribute = view.schema.attributes.get(question.attribute)
-        values = breakdown(view, mask, None if attribute is None else AttributeId(attribute), binder.context.as_of_ms)
-    return Partial(size, int(np.count_nonzero(mask)), (), values, known, execution.meter.nodes())
+        wanted = None if attribute is None else AttributeId(attribute)
+        values, rest = capped(breakdown(view, mask, wanted, binder.context.as_of_ms))
+    return Partial(size, int(np.count_nonzero(mask)), (), values, known, execution.meter.nodes(), rest=rest)
 
 
 def members(

@@ -62,6 +62,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         tz=parts.context.tz,
         text=print_question(parts.asked),
         breakdown=_breakdown(partial),
+        breakdown_rest=partial.rest,
         funnel=_funnel(parts.question, partial),
         coverage=parts.coverage,
         exact=not is_partial and not scanned.truncated,
@@ -129,10 +130,23 @@ def _explanation(parts: Answering) -> list[query_pb2.StepExplanation]:
 
 def _described(question: tree.Question) -> Iterator[tuple[int, str]]:
     """(nesting, text) of every node in the order in which binding numbers them."""
-    if isinstance(question, tree.Funnel | tree.Report):
-        yield 0, print_question(question)
-    else:
-        yield from _described_node(question.segment if isinstance(question, tree.Breakdown) else question, 0)
+    match question:
+        case tree.Breakdown(segment):
+            yield from _described_node(segment, 0)
+        case tree.Overlap(segments):
+            yield 0, f"overlap of {len(segments)} segments"
+            for segment in segments:
+                yield from _described_node(segment, 1)
+        case tree.Diff(segment, start, end):
+            yield 0, f"difference from {start.iso} to {end.iso}"
+            yield from _described_node(segment, 1)
+        case tree.Distribution(segment):
+            yield 0, print_question(question)
+            yield from _described_node(segment, 1)
+        case tree.Funnel() | tree.Trend() | tree.Retention() | tree.Rfm() | tree.Flow():
+            yield 0, print_question(question)
+        case _:
+            yield from _described_node(question, 0)
 
 
 def _described_node(node: tree.Node, depth: int) -> Iterator[tuple[int, str]]:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from cdp_query import tree
-from tests import oracle
+from tests import oracle, oracle_events
 from tests.oracle_values import is_number
 from tests.oracle_windows import (
     Span,
@@ -21,7 +22,7 @@ from tests.oracle_windows import (
     months_later,
     span_of_window,
 )
-from tests.raw_records import Record, User
+from tests.raw_records import Record, User, Value
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNIT_MS = {"day": 86_400_000, "week": 604_800_000}
@@ -189,17 +190,19 @@ def overlap(report: tree.Overlap, records: Sequence[Record], context: tree.Conte
     return Counter(tuple(number for number, members in enumerate(sets) if user in members) for user in users)
 
 
-def attribute_numbers(
+def distribution(
     report: tree.Distribution, records: Sequence[Record], context: tree.Context
 ) -> tuple[list[Fraction], int]:
-    """(the numbers of the members ascending, members without one) of a distribution over an attribute."""
-    assert isinstance(report.number, tree.AttributeNumber)
+    """(the numbers of the members ascending, members without one)."""
+
+    def number_of(profile: oracle.Profile) -> Value | None:
+        if isinstance(report.number, tree.AttributeNumber):
+            return profile.attributes.get(report.number.name)
+        done = partial(oracle.done, profile=profile, context=context)
+        return oracle_events.number_of(report.number, done, context)
+
     members = oracle.members(report.segment, records, context)
-    values = [
-        profile.attributes.get(report.number.name)
-        for profile in oracle.population(records, context)
-        if profile.user in members
-    ]
+    values = [number_of(profile) for profile in oracle.population(records, context) if profile.user in members]
     numbers = [Fraction(value) for value in values if is_number(value)]
     return sorted(numbers), len(values) - len(numbers)
 

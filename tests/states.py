@@ -42,9 +42,9 @@ def batches(records: Sequence[Record], size: int) -> list[Sequence[Record]]:
 
 
 def every_state(records: Sequence[Record], size: int) -> Iterator[tuple[str, Shards]]:
-    """Shards with the records, by a name of their state: one and three partitions, sealed to different degrees."""
+    """Shards with the records, by a name of their state: one and four partitions, sealed to different degrees."""
     for state, fill in STATES.items():
-        for partition_count in (1, 3):
+        for partition_count in (1, 4):
             shards = Shards(partition_count)
             fill(shards, batches(records, size))
             yield f"{state}, {partition_count} partitions", shards

@@ -41,9 +41,10 @@ def overlaps() -> st.SearchStrategy[tree.Overlap]:
 
 
 def distributions() -> st.SearchStrategy[tree.Distribution]:
-    """Of an attribute, or of a count."""
+    """Of an attribute, or of what is measured."""
     attributes = st.builds(tree.AttributeNumber, st.sampled_from((*strategies.ATTRIBUTE_NAMES, "and", "and")))
-    return st.builds(tree.Distribution, strategies.segments(2), attributes)
+    measured = strategies.numbers()
+    return st.builds(tree.Distribution, strategies.segments(2), strategies.one_of(attributes, measured, measured))
 
 
 def rfms() -> st.SearchStrategy[tree.Rfm]:

@@ -29,6 +29,13 @@ def evaluate_report(
     """(users the report is about, its part) of one partition."""
     view = execution.view
     execution.checkpoint()
+    match report:
+        case tree.Overlap():
+            return overlap(report, execution, binder, population)
+        case tree.Diff():
+            return diff(report, execution)
+        case tree.Distribution():
+            return distribution(report, execution, binder, population)
     with execution.meter.timed(0) as stats:
         match report:
             case tree.Trend():
@@ -52,13 +59,6 @@ def evaluate_report(
                 anchored_users, paths = flow(view, bound, population, execution.checkpoint, stats)
                 stats.rows_true += anchored_users
                 return anchored_users, paths
-    match report:
-        case tree.Overlap():
-            return overlap(report, execution, binder, population)
-        case tree.Diff():
-            return diff(report, execution)
-        case tree.Distribution():
-            return distribution(report, execution, binder, population)
 
 
 def evaluate_funnel(report: tree.Funnel, execution: Execution, binder: Binder, population: Bools) -> FunnelPart:

@@ -179,14 +179,14 @@ class RfmPart:
 ReportPart = TrendPart | RetentionPart | FunnelPart | OverlapPart | DiffPart | DistributionPart | RfmPart | FlowPart
 
 
-def keep_smallest(groups: Mapping[ValueKey, Cell]) -> tuple[dict[ValueKey, Cell], list[Cell]]:
-    """(the groups of the GROUPS_MAX smallest values, what the others hold).
+def keep_smallest(groups: Mapping[ValueKey, Cell], most: int = GROUPS_MAX) -> tuple[dict[ValueKey, Cell], list[Cell]]:
+    """(the groups of so many smallest values, what the others hold).
 
     Which groups are kept does not depend on how many users they have, so that every kept one is exact however the
     parts were merged.
     """
-    keys = sorted(groups) if len(groups) > GROUPS_MAX else list(groups)
-    return {key: groups[key] for key in keys[:GROUPS_MAX]}, [groups[key] for key in keys[GROUPS_MAX:]]
+    keys = sorted(groups) if len(groups) > most else list(groups)
+    return {key: groups[key] for key in keys[:most]}, [groups[key] for key in keys[most:]]
 
 
 def merge_by_key(

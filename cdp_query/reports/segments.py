@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
+from typing import Final
 
 import numpy as np
 
@@ -22,14 +25,20 @@ from cdp_query.windows import moment_span
 from cdp_store.arrays import F64, I64, U8, Bools
 from cdp_store.values import Kind
 
+REPORT: Final = 0  # the number of a report among the nodes of a question
+
 
 def overlap(report: tree.Overlap, execution: Execution, binder: Binder, population: Bools) -> tuple[int, OverlapPart]:
     """(users in any of the segments, users by combination)."""
     combination: U8 = np.zeros(population.shape[0], np.uint8)
-    for number, segment in enumerate(report.segments):
-        combination |= _members(segment, execution, binder).astype(np.uint8) << np.uint8(number)
-    counts = np.bincount(combination[population], minlength=1 << len(report.segments))
-    return int(counts[1:].sum()), OverlapPart(tuple(counts.tolist()))
+    numbers = _behind_report()
+    with execution.meter.timed(REPORT) as stats:
+        for place, segment in enumerate(report.segments):
+            combination |= _members(segment, execution, binder, numbers).astype(np.uint8) << np.uint8(place)
+        counts = np.bincount(combination[population], minlength=1 << len(report.segments))
+        users = int(counts[1:].sum())
+        stats.rows_true += users
+    return users, OverlapPart(tuple(counts.tolist()))
 
 
 def check_overlap(report: tree.Overlap) -> None:
@@ -50,31 +59,34 @@ def diff_instants(report: tree.Diff, context: tree.Context) -> tuple[int, int]:
 
 def diff(report: tree.Diff, execution: Execution) -> tuple[int, DiffPart]:
     """(members at the second instant, who entered, left and stayed)."""
-    before, after = (
-        _members_at(report.segment, execution, instant_ms) for instant_ms in diff_instants(report, execution.context)
-    )
-    entered, left, stayed = (int(np.count_nonzero(mask)) for mask in (after & ~before, before & ~after, after & before))
+    instants = diff_instants(report, execution.context)
+    with execution.meter.timed(REPORT) as stats:
+        before, after = (_members_at(report.segment, execution, instant_ms) for instant_ms in instants)
+        changes = (after & ~before, before & ~after, after & before)
+        entered, left, stayed = (int(np.count_nonzero(mask)) for mask in changes)
+        stats.rows_true += entered + stayed
     return entered + stayed, DiffPart(entered, left, stayed)
 
 
 def _members_at(segment: tree.Node, execution: Execution, instant_ms: int) -> Bools:
     context = replace(execution.context, as_of_ms=instant_ms)
     then = Execution(execution.view, context, execution.meter, execution.checkpoint)
-    return _members(segment, then, Binder(context)) & then.population()
+    return _members(segment, then, Binder(context), _behind_report()) & then.population()
 
 
 def distribution(
     report: tree.Distribution, execution: Execution, binder: Binder, population: Bools
 ) -> tuple[int, DistributionPart]:
     """(members, their numbers)."""
-    members = np.flatnonzero(_members(report.segment, execution, binder) & population)
-    match report.number:
-        case tree.AttributeNumber(name):
-            numbers = _attribute_numbers(execution, name)
-        case number:
-            bound = binder.expression(number, execution.view.schema)
-            with execution.meter.timed(0) as stats:
+    with execution.meter.timed(REPORT) as stats:
+        members = np.flatnonzero(_members(report.segment, execution, binder, _behind_report()) & population)
+        match report.number:
+            case tree.AttributeNumber(name):
+                numbers = _attribute_numbers(execution, name)
+            case number:
+                bound = binder.expression(number, execution.view.schema)
                 numbers = expression_numbers(execution.view, bound, stats)
+        stats.rows_true += members.shape[0]
     is_float, integers = numbers.float_mask()[members], numbers.integers[members]
     defined = np.ones(members.shape[0], np.bool_) if numbers.defined is None else numbers.defined[members]
     found = Multiset.of_integers(integers[defined & ~is_float])
@@ -100,7 +112,12 @@ def _attribute_numbers(execution: Execution, name: str) -> Numbers:
     return Numbers(integers, floats, is_float, is_float | (kinds == Kind.INT))
 
 
-def _members(segment: tree.Node, execution: Execution, binder: Binder) -> Bools:
-    planned = plan(binder.bind(segment, execution.view.schema), execution.view)
+def _behind_report() -> Iterator[int]:
+    """Numbers of the nodes of a report's segments: those behind its own."""
+    return count(REPORT + 1)
+
+
+def _members(segment: tree.Node, execution: Execution, binder: Binder, numbers: Iterator[int]) -> Bools:
+    planned = plan(binder.bind(segment, execution.view.schema, numbers), execution.view)
     check_needs(planned, execution.view)
     return execution.mask(planned)

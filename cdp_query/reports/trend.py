@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from cdp_query.bound_events import BoundEvents
+from cdp_query.dropped import note_dropped
 from cdp_query.exact_total import ExactTotal, fractions_of_limbs, no_limbs
 from cdp_query.kernels import trend as kernels
 from cdp_query.periods import Periods, periods_over
@@ -40,6 +41,7 @@ def trend(view: PartitionView, report: BoundTrend, population: Bools, stats: Nod
     report = replace(report, events=anchored(report.events, view, stats))
     chunks = chunks_inside(view, report.events, report.interval)
     if not chunks:
+        note_dropped(view, report.events, report.interval, stats)
         return 0, TrendPart({})
     first_ms = max(report.interval.first_ms, min(chunk.first_ms for chunk in chunks))
     last_ms = min(report.interval.last_ms, max(chunk.last_ms for chunk in chunks))

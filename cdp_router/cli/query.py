@@ -148,6 +148,8 @@ def _breakdown_table(answer: query_pb2.QueryResponse) -> Table:
     if hidden:
         rest = sum(row.count for row in hidden)
         table.add_row(f"({len(hidden)} more)", f"{rest:,}", share(rest, answer.count))
+    if answer.breakdown_rest:
+        table.add_row("(all others)", f"{answer.breakdown_rest:,}", share(answer.breakdown_rest, answer.count))
     return table
 
 

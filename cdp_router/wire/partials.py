@@ -41,6 +41,7 @@ def to_evaluation(partial: Partial, answered: Iterable[ingest_pb2.PartitionPosit
         known=to_names(partial.known),
         counters=counters,
         report=to_part(partial.report),
+        values_rest=partial.rest,
     )
 
 
@@ -70,6 +71,7 @@ def from_evaluation(message: shard_pb2.EvaluateResponse) -> Partial:
         from_names(message.known),
         stats,
         from_part(message.report),
+        message.values_rest,
     )
 
 

@@ -155,6 +155,23 @@ def test_breakdowns_are_the_oracles_in_every_state(
         assert answer.count == count, state
 
 
+def test_a_breakdown_keeps_the_smallest_values_exactly_and_sums_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdp_query.partial.BREAKDOWN_VALUES_MAX", 3)
+    plans = [5, 1, 4, 2, 3, 1, 2, 5, 5, 4]
+    records: list[Record] = [
+        oracle.Change(oracle.User("user_id", f"u{n}"), strategies.BORDER_MS, {"plan": plan})
+        for n, plan in enumerate([*plans, None])
+    ]
+    context = tree.Context(strategies.BORDER_MS)
+    for partitions in (1, 4):
+        shards = Shards(partitions)
+        shards.apply(records)
+        answer = shards.ask(tree.Breakdown(tree.Everyone(), "plan"), context)
+        assert _named(dict(answer.values)) == {oracle.NONE_KEY: 1, ("int", 1): 2, ("int", 2): 2}, partitions
+        assert answer.rest == 6
+        assert answer.count == 11
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_an_empty_partition_answers_nobody(state: str) -> None:
     shards = Shards(3)

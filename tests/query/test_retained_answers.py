@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from cdp_store.controls import Retention
 from cdp_store.ids import SequenceNumber
 from cdp_store.limits import BUCKET_MS
 from cdp_store.values import to_datetime
-from tests import oracle, strategies
+from tests import oracle, strategies, strategies_reports
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
 
@@ -94,3 +95,51 @@ def test_a_question_about_an_instant_before_the_drop_is_flagged_where_it_matters
     then = tree.Context(CUTOFF - 5 * strategies.DAY_MS)
     assert members(shards, 'count("View") = 2', then) == ([], True)
     assert members(shards, 'did("View")', then) == (["ann"], False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'trend("View", unit: day)',
+        'trend("View", unit: day, since: born)',
+        'retention("View", return: "View", unit: day, periods: 3)',
+        'rfm("View".n)',
+        'flow("View", depth: 2)',
+        'flow("Buy", depth: 2, direction: before)',
+        'funnel("View" -> "Buy")',
+        'funnel("Buy" -> without "View" -> "Buy", before: 2999-01-01)',
+        'funnel("View" -> "Buy", mode: totals)',
+        'funnel("View" -> "Buy", for: 900d, of_first: "Buy")',
+        'overlap(did("View", n = 1), did("Buy"))',
+        'diff(count("View", n = 1) > 2, from: 1970-01-01, to: 2026-01-20)',
+        'distribution(everyone, sum("View".n))',
+        'distribution(did("View", n = 1), count("Buy"))',
+    ],
+)
+def test_every_report_that_may_miss_dropped_events_is_flagged(text: str) -> None:
+    records: list[Record] = [*RECORDS, Event(ANN, "Buy", CUTOFF + 5), Event(BOB, "Buy", CUTOFF + 6)]
+    question = parse(text)
+    assert is_truncated(retained(records, CUTOFF), question, CONTEXT)
+    assert not is_truncated(retained(records, CUTOFF - 100 * BUCKET_MS), question, CONTEXT), "nothing was dropped"
+
+
+def test_a_report_whose_window_begins_behind_the_drop_is_not_flagged() -> None:
+    records: list[Record] = [*RECORDS, Event(ANN, "Buy", CUTOFF + 5)]
+    for text in (
+        'trend("View", unit: day, after: {})',
+        'flow("View", depth: 2, after: {})',
+        'rfm("View".n, after: {})',
+    ):
+        assert not is_truncated(retained(records, CUTOFF), parse(text.format(_day(0))), CONTEXT)
+
+
+@given(strategies.records(25), strategies_reports.reports(), strategies.contexts(), st.integers(-3, 3))
+@settings(max_examples=120)
+def test_a_report_without_the_flag_is_that_of_the_full_history(
+    records: list[Record], report: tree.Report, context: tree.Context, buckets: int
+) -> None:
+    shards, full = retained(records, CUTOFF + buckets * BUCKET_MS), Shards()
+    full.apply(records)
+    if not is_truncated(shards, report, context):
+        found, expected = shards.ask(report, context), full.ask(report, context)
+        assert (found.count, found.report) == (expected.count, expected.report)

@@ -7,6 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from cdp.v1.segment_pb2 import Question
+from google.protobuf import json_format
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from cdp_query.partial import Partial
 from cdp_query.pipeline import prepare
 from cdp_query.reports.finish_segments import Bin, combinations, histogram, rfm_cells, rfm_name
 from cdp_query.reports.parts import DiffPart, DistributionPart, OverlapPart, RfmPart
+from cdp_router.wire.questions import from_question, to_question
 from tests import oracle, oracle_reports, strategies, strategies_reports
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
@@ -65,10 +68,8 @@ def test_differences_are_the_oracles(
 
 @given(strategies.records(40), strategies_reports.distributions(), strategies.contexts())
 @settings(max_examples=60)
-def test_distributions_of_attributes_are_the_oracles(
-    records: list[Record], report: tree.Distribution, context: tree.Context
-) -> None:
-    numbers, undefined = oracle_reports.attribute_numbers(report, records, context)
+def test_distributions_are_the_oracles(records: list[Record], report: tree.Distribution, context: tree.Context) -> None:
+    numbers, undefined = oracle_reports.distribution(report, records, context)
     part = _shards(records).ask(report, context).report
     assert isinstance(part, DistributionPart)
     assert (len(part.numbers), part.undefined) == (len(numbers), undefined)
@@ -92,7 +93,11 @@ def test_scores_are_the_oracles(records: list[Record], report: tree.Rfm, context
 
 @given(strategies_reports.reports())
 def test_reports_survive_the_way_through_text(report: tree.Report) -> None:
-    assert parse(print_question(report)) == parse(print_question(parse(print_question(report))))
+    """As repr tells them, in which 1, 1.0 and true differ; and the JSON and protobuf forms hold all of it."""
+    assert repr(parse(print_question(report))) == repr(report)
+    message = to_question(report)
+    assert repr(from_question(Question.FromString(message.SerializeToString()))) == repr(report)
+    assert repr(from_question(json_format.Parse(json_format.MessageToJson(message), Question()))) == repr(report)
 
 
 # ------------------------------------------------------------------------------------------------------ worked examples

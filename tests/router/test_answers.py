@@ -18,7 +18,9 @@ from cdp_router.deadline import monotonic_ms
 from cdp_router.wire.partials import from_evaluation, to_evaluation
 from cdp_router.wire.values import from_value
 from cdp_store.values import Kind
+from tests.raw_records import Change, Event, user
 from tests.router.local_cluster import NOW_MS
+from tests.shards import Shards
 
 TEXT = 'plan = "gold" and (did("View") or not did("Buy"))'
 
@@ -111,6 +113,37 @@ def test_a_funnel_has_a_step_for_each_event_even_when_nobody_is_there() -> None:
     found = _answer(Partial(9, 2, (7, 4, 2)), question=question)
     assert [(step.label, step.count) for step in found.funnel] == [("View", 7), ("Cart or Basket", 4), ("Buy", 2)]
     assert [step.count for step in _answer(Partial(), question=question).funnel] == [0, 0, 0]
+
+
+def test_an_explanation_of_a_report_lists_the_nodes_of_its_segments() -> None:
+    question = parse('overlap(plan = "gold" and did("View"), not did("Buy"))')
+    context = tree.Context(1000)
+    shards = Shards(2)
+    shards.apply(
+        [Event(user("ann"), "View", 1), Change(user("ann"), 1, {"plan": "gold"}), Event(user("bob"), "Buy", 1)]
+    )
+    partial = shards.ask(question, context)
+    found = _answer(partial, question=question, explain=True)
+    assert [(step.depth, step.text, step.rows_true, step.evaluations) for step in found.explanation] == [
+        (0, "overlap of 2 segments", 1, 2), (1, "all of", 1, 2), (2, 'plan = "gold"', 1, 2), (2, 'did("View")', 1, 1),
+        (1, "not", 1, 2), (2, 'did("Buy")', 1, 2),
+    ]  # fmt: skip
+    twice = parse('diff(plan = "gold", from: 1970-01-01, to: 1970-01-01T00:00:01Z)')
+    steps = _answer(shards.ask(twice, context), question=twice, explain=True).explanation
+    assert [(step.depth, step.text, step.evaluations) for step in steps] == [
+        (0, "difference from 1970-01-01 to 1970-01-01T00:00:01Z", 2), (1, 'plan = "gold"', 4),
+    ]  # fmt: skip
+    numbers = parse('distribution(did("Buy"), count("Buy"))')
+    steps = _answer(shards.ask(numbers, context), question=numbers, explain=True).explanation
+    assert [(step.depth, step.text) for step in steps] == [
+        (0, 'distribution(did("Buy"), count("Buy"))'), (1, 'did("Buy")'),
+    ]  # fmt: skip
+
+
+def test_members_beyond_the_kept_values_of_a_breakdown_are_told() -> None:
+    found = _answer(Partial(20, 9, (), {(int(Kind.INT), 1): 5}, rest=4), question=tree.Breakdown(tree.Everyone(), "n"))
+    assert [row.count for row in found.breakdown] == [5]
+    assert found.breakdown_rest == 4
 
 
 def test_an_explanation_lists_every_node_under_its_parent() -> None:

@@ -54,6 +54,7 @@ from tests.strategies.segments import (
     expression_tests,
     funnels,
     histories,
+    numbers,
     predicates,
     segments,
     sequences,
@@ -108,6 +109,7 @@ __all__ = [
     "funnels",
     "histories",
     "predicates",
+    "numbers",
     "segments",
     "sequences",
 ]

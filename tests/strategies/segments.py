@@ -92,6 +92,15 @@ def _numbers() -> st.SearchStrategy[tree.Number]:
     return one_of(st.sampled_from((0, 1, 2, 3, 0.5, 2.0)), literals("number")).map(tree.Number)
 
 
+def numbers() -> st.SearchStrategy[tree.Expression]:
+    """Numbers about users: measured, and calculated from what is measured."""
+    measures = _measures(tuple(tree.Measured))
+    operands = one_of(measures, _numbers())
+    return one_of(
+        measures, measures, st.builds(tree.Arithmetic, st.sampled_from(tree.ArithmeticOp), measures, operands)
+    )
+
+
 def expression_tests() -> st.SearchStrategy[tree.ExpressionTest]:
     """Comparisons in the form in which they are read: one count against a number is a test of its own."""
     measures, only = _measures(tuple(tree.Measured)), _measures(ONLY_IN_EXPRESSIONS)

@@ -233,6 +233,7 @@ class QueryResponse(_message.Message):
     ROWS_SCANNED_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
     USED_SEGMENTS_FIELD_NUMBER: _builtins.int
+    BREAKDOWN_REST_FIELD_NUMBER: _builtins.int
     TREND_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
     FUNNEL_REPORT_FIELD_NUMBER: _builtins.int
@@ -258,6 +259,8 @@ class QueryResponse(_message.Message):
     """The part of milliseconds that the slowest shard spent in its engine."""
     rows_scanned: _builtins.int
     """Profiles whose attributes were read, once for each time they were; events are in events_scanned."""
+    breakdown_rest: _builtins.int
+    """Members with values beyond the 100,000 smallest, which are not listed in breakdown."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -321,6 +324,7 @@ class QueryResponse(_message.Message):
         rows_scanned: _builtins.int = ...,
         question: _segment_pb2.Question | None = ...,
         used_segments: _abc.Iterable[_segment_pb2.SegmentReference] | None = ...,
+        breakdown_rest: _builtins.int = ...,
         trend: _report_pb2.TrendReport | None = ...,
         retention: _report_pb2.RetentionReport | None = ...,
         funnel_report: _report_pb2.FunnelReport | None = ...,
@@ -332,7 +336,7 @@ class QueryResponse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "funnel_report", b"funnel_report", "overlap", b"overlap", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "flow", b"flow", "funnel", b"funnel", "funnel_report", b"funnel_report", "milliseconds", b"milliseconds", "overlap", b"overlap", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "rows_scanned", b"rows_scanned", "text", b"text", "trend", b"trend", "tz", b"tz", "used_segments", b"used_segments", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "breakdown_rest", b"breakdown_rest", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "flow", b"flow", "funnel", b"funnel", "funnel_report", b"funnel_report", "milliseconds", b"milliseconds", "overlap", b"overlap", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "rows_scanned", b"rows_scanned", "text", b"text", "trend", b"trend", "tz", b"tz", "used_segments", b"used_segments", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["trend", "retention", "funnel_report", "overlap", "diff", "distribution", "rfm", "flow"]  # noqa: Y015
     _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015

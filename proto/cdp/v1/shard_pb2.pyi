@@ -261,10 +261,13 @@ class EvaluateResponse(_message.Message):
     COUNTERS_FIELD_NUMBER: _builtins.int
     ENGINE_MILLISECONDS_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    VALUES_REST_FIELD_NUMBER: _builtins.int
     population: _builtins.int
     count: _builtins.int
     engine_milliseconds: _builtins.float
     """From the first partition's view to the merged contribution."""
+    values_rest: _builtins.int
+    """Members whose values are beyond those kept of a breakdown."""
     @_builtins.property
     def answered(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.PartitionPosition]: ...
     @_builtins.property
@@ -291,10 +294,11 @@ class EvaluateResponse(_message.Message):
         counters: _abc.Iterable[Global___NodeCounters] | None = ...,
         engine_milliseconds: _builtins.float = ...,
         report: _report_part_pb2.ReportPart | None = ...,
+        values_rest: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "count", b"count", "counters", b"counters", "engine_milliseconds", b"engine_milliseconds", "known", b"known", "population", b"population", "report", b"report", "steps", b"steps", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "count", b"count", "counters", b"counters", "engine_milliseconds", b"engine_milliseconds", "known", b"known", "population", b"population", "report", b"report", "steps", b"steps", "values", b"values", "values_rest", b"values_rest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
