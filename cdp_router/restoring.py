@@ -16,13 +16,14 @@ from pathlib import Path
 import msgspec
 
 from cdp_router.partitioning import partitions_of, split
+from cdp_router.placement import placement_in
 from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile
 from cdp_store.controls import Retention
 from cdp_store.digest import Digest, digest
 from cdp_store.errors import DirectoryExists, NothingToRestore, PlaceUnusable, SnapshotDamaged
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.log.local import begin_after_snapshot
-from cdp_store.log.reader import read_records
+from cdp_store.log.reader import BEHIND_ALL, read_records
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
 from cdp_store.rerouting import batches_of
@@ -101,7 +102,7 @@ def verify_source(source: str) -> tuple[int, int, int, list[str]]:
     cluster = source_cluster(source)
     snapshots = files = size = 0
     problems = list[str]()
-    for shard in range(cluster.shards):
+    for shard in sorted(placement_in(source, cluster)):
         found = ShardSnapshots(source_place(source, shard), cluster.cluster).verify()
         snapshots, files, size = snapshots + found.snapshots, files + found.files, size + found.bytes
         problems += [f"shard {shard}, snapshot {each.number}: {each.file}: {each.problem}" for each in found.problems]
@@ -112,9 +113,9 @@ def _loaded(
     source: str, cluster: ClusterFile, wanted: Wanted, tell: Tell
 ) -> tuple[dict[PartitionId, Partition], list[OldPartition]]:
     found, cold = dict[PartitionId, Partition](), list[OldPartition]()
-    for shard in range(cluster.shards):
+    for shard, held in sorted(placement_in(source, cluster).items()):
         tell(f"shard {shard}: reading")
-        numbers = [number for number in cluster.first_partitions_of_shard(shard) if _is_wanted(wanted, number)]
+        numbers = [number for number in held if _is_wanted(wanted, number)]
         if numbers:
             partitions, own = _loaded_shard(source, cluster, shard, numbers, wanted.until_ms, tell)
             found.update(partitions)
@@ -137,7 +138,8 @@ def _loaded_shard(
     partitions, snapshot = _newest(place, cluster, numbers, until_ms, tell)
     log = log if log is not None and log.exists() else None
     if log is not None:
-        _replay(log, partitions, until_ms, has_snapshot=snapshot is not None)
+        others = {PartitionId(number) for number in range(cluster.partitions)} - set(partitions)
+        _replay(log, partitions, others, until_ms, has_snapshot=snapshot is not None)
     elif snapshot is None:
         raise NothingToRestore(source, shard, until_ms is not None)
     number = snapshot.number if snapshot is not None else "none"
@@ -168,9 +170,20 @@ def _empty(numbers: list[int], cluster: ClusterFile) -> dict[PartitionId, Partit
     return {PartitionId(number): Partition(PartitionId(number), cluster.hash_key) for number in numbers}
 
 
-def _replay(log: Path, partitions: dict[PartitionId, Partition], until_ms: int | None, *, has_snapshot: bool) -> None:
-    """Apply what the log holds behind the partitions' positions, each up to its first batch received too late."""
+def _replay(
+    log: Path,
+    partitions: dict[PartitionId, Partition],
+    others: set[PartitionId],
+    until_ms: int | None,
+    *,
+    has_snapshot: bool,
+) -> None:
+    """Apply what the log holds behind the partitions' positions, each up to its first batch received too late.
+
+    What it holds of `others` is passed over: they may have been here for a while only.
+    """
     start = {number: partition.sequence for number, partition in partitions.items()}
+    start |= dict.fromkeys(others, BEHIND_ALL)
     ended = set[PartitionId]()
     for record in read_records(log, start if has_snapshot else None):
         number = record.partition

@@ -163,7 +163,8 @@ class ShardServer:
 
     def read_status(self) -> shard_pb2.ReadStatusResponse:
         """Sizes of the partitions and of the process."""
-        sizes = [partition.status() for partition in self._store.partitions.values()]
+        held = self._store.partitions
+        sizes = [held[number].status() for number in self._store.holdings.owned() if number in held]
         statuses = [
             admin_pb2.PartitionStatus(
                 partition=size.partition,

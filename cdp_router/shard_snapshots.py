@@ -78,13 +78,16 @@ class Snapshots:
         self._thread.shutdown(wait=True)
 
     def _take(self, destination: str) -> admin_pb2.ShardSnapshot:
-        started = monotonic_ms()
+        started, owned = monotonic_ms(), self._store.holdings.owned()
         # A place that cannot be used is told before any work is done.
         target = place_at(destination, f"shard-{self._store.identity.shard}/snapshots") if destination else None
         taken, removed = self._store.snapshot(self._clock.now_ms())
         if target is not None:
             copy_snapshot(self._store.snapshot_place, target, taken.number)
-        return self._told(taken, removed, monotonic_ms() - started)
+        told = self._told(taken, removed, monotonic_ms() - started)
+        # One that is on its way in, or out, is in the snapshot too, but may have more elsewhere.
+        told.partitions.extend(sorted(set(owned) & set(taken.partitions)))
+        return told
 
     def _purge_files(self) -> admin_pb2.ShardPurge:
         started = monotonic_ms()
@@ -109,7 +112,6 @@ class Snapshots:
             bytes_shared=taken.bytes_shared,
             log_segments_removed=segments_removed,
             milliseconds=milliseconds,
-            partitions=sorted(taken.partitions),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,6 +59,48 @@ class ClusterDirectory:
     @property
     def segments_path(self) -> Path:
         return self.path / "segments.json"
+
+    @property
+    def addresses_path(self) -> Path:
+        """Where routers read at which address each shard is: written by `cdp up`, or by hand."""
+        return self.path / "addresses.json"
+
+    def members(self) -> tuple[int, ...]:
+        """The shards that `cdp up` runs: those dealt partitions at first, until some are added or removed."""
+        path = self._members_path
+        if not path.exists():
+            return tuple(range(self.load().shards))
+        try:
+            return tuple(sorted(msgspec.json.decode(path.read_bytes(), type=set[int])))
+        except msgspec.DecodeError as error:
+            raise DirectoryDamaged(path, str(error)) from error
+
+    def set_members(self, shards: Iterable[int]) -> None:
+        """Change which shards `cdp up` runs; a running one sees it within a second."""
+        write_durably(self._members_path, msgspec.json.encode(sorted(shards)), OsFiles())
+
+    def addresses(self) -> dict[int, str]:
+        """Address of each shard; DirectoryDamaged when the file cannot be read."""
+        path = self.addresses_path
+        try:
+            found = msgspec.json.decode(path.read_bytes(), type=dict[int, str])
+        except OSError as error:
+            raise DirectoryDamaged(path, error.strerror or str(error)) from error
+        except msgspec.DecodeError as error:
+            raise DirectoryDamaged(path, str(error)) from error
+        wrong = [address for address in found.values() if not address.rpartition(":")[2].isdecimal()]
+        if wrong:
+            raise DirectoryDamaged(path, f"{wrong[0]!r} is no host:port")
+        return found
+
+    def set_addresses(self, addresses: Mapping[int, str]) -> None:
+        """Say where shards are; routers see it within a second."""
+        encoded = msgspec.json.encode({str(shard): address for shard, address in sorted(addresses.items())})
+        write_durably(self.addresses_path, encoded, OsFiles())
+
+    @property
+    def _members_path(self) -> Path:
+        return self.path / "members.json"
 
     def shard_path(self, shard: int) -> Path:
         """Directory of one shard."""

@@ -40,19 +40,22 @@ class HoldingState(enum.Enum):
 class Holding(msgspec.Struct, frozen=True, omit_defaults=True):
     """A shard's relation to one partition since `epoch`.
 
-    `shard` is where it comes from (incoming) or went to (released, gone). `base` says from which sequence number on
-    the shard's own snapshots and log know the partition: what lies before came with it.
+    `shard` is where it comes from (incoming) or went to (released, gone).
     """
 
     state: HoldingState
     epoch: int
     shard: int = 0
-    base: int = 0
 
     @property
     def is_in_memory(self) -> bool:
         """Whether the shard has the partition's data loaded."""
         return self.state in {HoldingState.OWNED, HoldingState.RELEASED}
+
+    @property
+    def owned_epoch(self) -> int:
+        """The epoch at which the shard owns, or owned, the partition whose data it has."""
+        return self.epoch - (self.state is HoldingState.RELEASED)
 
 
 class _Stored(msgspec.Struct, frozen=True):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 
@@ -35,7 +34,7 @@ from cdp_store.limits import (
 )
 from cdp_store.log.format import LogEntry, LogRecord, RecordKind
 from cdp_store.log.local import LocalLog
-from cdp_store.log.reader import Positions
+from cdp_store.log.reader import BEHIND_ALL, Positions
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition, Rejection
@@ -50,7 +49,6 @@ from cdp_store.snapshot.places import LocalPlace
 from cdp_store.tails import Tails
 
 Progress = Callable[[int, int], None]
-_BEHIND_ALL: Final = SequenceNumber(1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +304,7 @@ class Store:
         try:
             self._log.remove_leftovers()
             gone = {number: held.state is HoldingState.GONE for number, held in self.holdings.all().items()}
-            never = {number: _BEHIND_ALL for number, is_gone in gone.items() if is_gone}
+            never = {number: BEHIND_ALL for number, is_gone in gone.items() if is_gone}
             return self._log.trim({**taken.needed, **never})
         except OSError as error:
             raise FilesNotRemoved(log_path(self.directory), str(error)) from error
@@ -316,7 +314,7 @@ class Store:
         positions, held = loaded.positions(), loaded.partitions
         if positions is None:
             return None
-        return {**{number: _BEHIND_ALL for number in self.holdings.all() if number not in held}, **positions}
+        return {**{number: BEHIND_ALL for number in self.holdings.all() if number not in held}, **positions}
 
     def _empty_partitions(self) -> dict[PartitionId, Partition]:
         return {number: Partition(number, self._key) for number in self.holdings.in_memory()}

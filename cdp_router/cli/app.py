@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from cdp_router.cli import (
+    by_hand,
     erase,
     explain_user,
     ingest,
     log,
+    members,
+    moves,
     profile,
     query,
     restore,
@@ -60,6 +63,14 @@ app.command("snapshot")(snapshots.snapshot)
 app.command("restore")(restore.restore)
 app.command("verify")(snapshots.verify)
 app.command("digest")(snapshots.digest)
+app.command("placements")(moves.placements)
+app.command("move")(moves.move)
+app.command("drain")(moves.drain)
+app.command("add-shard")(members.add_shard)
+app.command("remove-shard")(members.remove_shard)
+app.command("init")(by_hand.init)
+app.command("shard")(by_hand.shard)
+app.command("router")(by_hand.router)
 app.command("warm")(warm.warm)
 app.add_typer(segment.segment)
 app.add_typer(log.log)

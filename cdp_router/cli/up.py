@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from cdp_router.limits import (
     DEFAULT_PORT,
     PARTITIONS_DEFAULT,
     PARTITIONS_MAX,
+    ROUTERS_MAX,
     SLOW_QUERY_MS_DEFAULT,
     SNAPSHOT_MINUTES_DEFAULT,
 )
@@ -33,6 +35,9 @@ def up(
     ] = PARTITIONS_DEFAULT,
     host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the router; 0 takes a free one.")] = DEFAULT_PORT,
+    routers: Annotated[
+        int, typer.Option(min=1, max=ROUTERS_MAX, help="Router processes; each on the port after the one before.")
+    ] = 1,
     log_sync: Annotated[
         SyncMode,
         typer.Option(help="Sync the log before each ack, or on a timer: then a power loss may take acked data."),
@@ -79,15 +84,16 @@ def up(
         count = shards or _shards_of(directory) or min(os.cpu_count() or 1, partitions)
         if count > partitions:
             fail(f"--shards {count} is more than the {partitions} partitions there are to share", 2)
-        cluster = directory.load_or_create(count, partitions)
+        directory.load_or_create(count, partitions)
+        members = directory.members()
     except DirectoryMismatch as error:
-        fail(f"{error}. Use the same option, or another --data directory")
+        fail(f"{error}. Use the same option, or another --data directory; shards are added with `cdp add-shard`")
     except StoreError as error:
         fail(str(error))
     except OSError as error:
         fail(f"the data directory cannot be used: {error}")
     if salvage:
-        _salvage(directory, count)
+        _salvage(directory, members)
     # What processes tell of themselves they read from the environment, however they are started.
     if metrics_port is not None:
         os.environ[METRICS] = f"{host}:{metrics_port}"
@@ -98,7 +104,7 @@ def up(
     options = ["--log-sync", log_sync.value, "--snapshot-every", str(snapshot_minutes)]
     if memory_mib is not None:
         options += ["--memory-mib", str(memory_mib)]
-    supervisor = Supervisor(directory, cluster, host, port, lambda line: OUT.print(line, soft_wrap=True), options)
+    supervisor = Supervisor(directory, host, port, lambda line: OUT.print(line, soft_wrap=True), options, routers)
     try:
         supervisor.run(lambda: _announce(supervisor, directory))
     except ClusterFailed as error:
@@ -110,13 +116,13 @@ def _shards_of(directory: ClusterDirectory) -> int | None:
     return directory.load().shards if directory.cluster_path.exists() else None
 
 
-def _salvage(directory: ClusterDirectory, shards: int) -> None:
+def _salvage(directory: ClusterDirectory, shards: Iterable[int]) -> None:
     """Set damaged parts of the logs aside and say what was found."""
     from cdp_store.errors import StoreError
     from cdp_store.salvaging import salvage_shard
     from cdp_store.seams import OsFiles
 
-    for shard in range(shards):
+    for shard in shards:
         try:
             found = salvage_shard(directory.shard_path(shard), OsFiles())
         except StoreError as error:

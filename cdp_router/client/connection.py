@@ -209,6 +209,26 @@ class Client:
         request = admin_pb2.SetRetentionRequest(rule=rule)
         return self._translated(lambda: self._admin.SetRetention(request, timeout=timeout_seconds))
 
+    def placements(self, timeout_seconds: float = 10.0) -> admin_pb2.ListPlacementsResponse:
+        """Where partitions are, and how far those on their way have come."""
+        request = admin_pb2.ListPlacementsRequest()
+        return self._translated(lambda: self._admin.ListPlacements(request, timeout=timeout_seconds))
+
+    def move(self, partition: int, shard: int, timeout_seconds: float = 30.0) -> admin_pb2.PartitionMove:
+        """Begin to move a partition to a shard."""
+        request = admin_pb2.MovePartitionRequest(partition=partition, shard=shard)
+        return self._translated(lambda: self._admin.MovePartition(request, timeout=timeout_seconds)).move
+
+    def drain(self, shard: int, timeout_seconds: float = 30.0) -> admin_pb2.DrainShardResponse:
+        """Begin to move all partitions of a shard to others."""
+        request = admin_pb2.DrainShardRequest(shard=shard)
+        return self._translated(lambda: self._admin.DrainShard(request, timeout=timeout_seconds))
+
+    def stop_move(self, partition: int, timeout_seconds: float = 30.0) -> bool:
+        """Leave a partition where it is; False where that is too late, or nothing is under way."""
+        request = admin_pb2.StopMoveRequest(partition=partition)
+        return self._translated(lambda: self._admin.StopMove(request, timeout=timeout_seconds)).stopped
+
     def digest(self, timeout_seconds: float = 3600.0) -> admin_pb2.GetDigestResponse:
         """Read the digest of all data."""
         return self._translated(lambda: self._admin.GetDigest(admin_pb2.GetDigestRequest(), timeout=timeout_seconds))

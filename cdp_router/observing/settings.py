@@ -36,6 +36,13 @@ class Settings:
             any(environment.get(name) for name in TRACES),
         )
 
+    def metrics_of_router(self, number: int) -> tuple[str, int] | None:
+        """Where a router serves its metrics: one more than the first uses the port that many lower."""
+        if self.metrics is None:
+            return None
+        host, port = self.metrics
+        return host, max(1, port - number) if port else 0
+
     def metrics_of_shard(self, shard: int) -> tuple[str, int] | None:
         """Where a shard serves its metrics."""
         if self.metrics is None:

@@ -1,8 +1,9 @@
-"""The router process: `python -m cdp_router.process.router`, started by the supervisor."""
+"""The router process: `python -m cdp_router.process.router`, started by the supervisor or by `cdp router`."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import os
 import sys
@@ -24,8 +25,10 @@ from cdp.v1 import (
     query_pb2_grpc,
 )
 
+from cdp_router.address_book import AddressBook
 from cdp_router.errors import RouterError
 from cdp_router.ingest import Ingest
+from cdp_router.moves.director import Director
 from cdp_router.named_segments import NamedSegments
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
@@ -40,7 +43,6 @@ from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
 from cdp_router.services.segments import SegmentService
-from cdp_router.shard_client import GrpcShardClient, ShardClient
 from cdp_router.topology import ClusterDirectory
 from cdp_router.warming import warm_routing
 from cdp_store.errors import StoreError
@@ -49,14 +51,16 @@ from cdp_store.seams import OsFiles, SystemClock
 _LOG = logging.getLogger(__name__)
 
 
-async def _serve(directory: ClusterDirectory, shard_addresses: list[str], address: str) -> None:
+async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_alone: bool) -> None:
     warm_routing()
     cluster, clock = directory.load(), SystemClock()
-    shards: dict[int, ShardClient] = {number: GrpcShardClient(each) for number, each in enumerate(shard_addresses)}
-    routing = Routing(cluster, shards)
+    routing = Routing(cluster, {})
+    book, director = AddressBook(directory, routing), Director(routing)
+    book.read()
+    await director.look()
     segments = NamedSegments(directory.segments_path, OsFiles())
     settings = Settings.of()
-    observing = Observing("router", settings, settings.metrics)
+    observing = Observing(f"router-{number}" if number else "router", settings, settings.metrics_of_router(number))
     serving = Serving(
         [
             ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
@@ -78,23 +82,27 @@ async def _serve(directory: ClusterDirectory, shard_addresses: list[str], addres
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), serving.server)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), serving.server)
-        await serving.run(address)
+        keepers = [asyncio.create_task(work) for work in (book.keep(), director.keep())]
+        await serving.run(address, is_alone=is_alone)
     observing.close()
-    for shard in shards.values():
-        await shard.close()
+    for keeper in keepers:
+        keeper.cancel()
+    await asyncio.gather(*keepers, return_exceptions=True)
+    await book.close()
 
 
 def main() -> None:
     """Parse arguments and serve."""
     parser = argparse.ArgumentParser(description="Serve the router of a cluster.")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--shards", required=True, help="addresses, in shard order, separated by commas")
+    parser.add_argument("--alone", action="store_true", help="started by hand: standard input is no supervisor")
+    parser.add_argument("--number", type=int, default=0, help="which of several routers on this machine this is")
     parser.add_argument("--address", default="127.0.0.1:0")
     arguments = parser.parse_args()
     start_logging()
     try:
-        addresses = arguments.shards.split(",")
-        run_process(lambda: _serve(ClusterDirectory(arguments.data), addresses, arguments.address))
+        directory = ClusterDirectory(arguments.data)
+        run_process(lambda: _serve(directory, arguments.address, arguments.number, is_alone=arguments.alone))
     except (StoreError, RouterError) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))

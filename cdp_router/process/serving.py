@@ -61,8 +61,8 @@ class Serving:
         """Begin to stop; `run` returns when the last calls have ended."""
         self._stopping.set()
 
-    async def run(self, address: str) -> None:
-        """Serve until told to stop by a signal, by the end of standard input, or by `stop_soon`."""
+    async def run(self, address: str, *, is_alone: bool = False) -> None:
+        """Serve until told to stop by a signal, by `stop_soon`, or, unless alone, by the end of standard input."""
         port = self.server.add_insecure_port(address)
         await self.server.start()
         for name in self._names:
@@ -70,10 +70,11 @@ class Serving:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop_soon)
-        watching = await _watch_standard_input(self.stop_soon)
+        watching = None if is_alone else await _watch_standard_input(self.stop_soon)
         report(Report("ready", port=port))
         await self._stopping.wait()
-        watching()
+        if watching is not None:
+            watching()
         # Whoever watches our health hears of it first, then what runs may end; watchers themselves would stay for ever.
         await self._health.enter_graceful_shutdown()
         await self._chain.drain(STOP_GRACE_SECONDS)

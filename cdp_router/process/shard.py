@@ -1,4 +1,4 @@
-"""The shard process: `python -m cdp_router.process.shard`, started by the supervisor."""
+"""The shard process: `python -m cdp_router.process.shard`, started by the supervisor or by `cdp shard`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,14 @@ _LOG = logging.getLogger(__name__)
 
 
 async def _serve(
-    directory: ClusterDirectory, shard: int, address: str, sync_mode: SyncMode, memory_mib: int | None, minutes: float
+    directory: ClusterDirectory,
+    shard: int,
+    address: str,
+    sync_mode: SyncMode,
+    memory_mib: int | None,
+    minutes: float,
+    *,
+    is_alone: bool,
 ) -> None:
     warm_kernels()
     cluster = directory.load()
@@ -63,7 +70,7 @@ async def _serve(
     snapshots = asyncio.create_task(server.snapshots.take_every(minutes * 60)) if minutes else None
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
     partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(server.moves), serving.server)
-    await serving.run(address)
+    await serving.run(address, is_alone=is_alone)
     observing.close()
     if snapshots is not None:
         snapshots.cancel()
@@ -95,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve one shard of a cluster.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--shard", type=int, required=True)
+    parser.add_argument("--alone", action="store_true", help="started by hand: standard input is no supervisor")
     parser.add_argument("--address", default="127.0.0.1:0")
     parser.add_argument("--log-sync", type=SyncMode, default=SyncMode.ALWAYS)
     parser.add_argument("--memory-mib", type=int, help="above nine tenths of it, new data is refused")
@@ -104,7 +112,8 @@ def main() -> None:
     try:
         directory = ClusterDirectory(arguments.data)
         serving = partial(_serve, directory, arguments.shard, arguments.address, arguments.log_sync)
-        run_process(lambda: serving(arguments.memory_mib, arguments.snapshot_every))
+        memory_mib, minutes = arguments.memory_mib, arguments.snapshot_every
+        run_process(lambda: serving(memory_mib, minutes, is_alone=arguments.alone))
     except (StoreError, RouterError, OSError) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))

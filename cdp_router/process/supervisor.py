@@ -15,12 +15,14 @@ import msgspec
 
 from cdp_router.process.serving import Report
 from cdp_router.process.shard import EXIT_REFUSED
-from cdp_router.topology import ClusterDirectory, ClusterFile
+from cdp_router.topology import ClusterDirectory
+from cdp_store.errors import DirectoryDamaged
 
 _STOP_SECONDS: Final = 15.0
 _RESTARTS_MAX: Final = 5  # within the window: more means that restarting does not help
 _RESTART_WINDOW_SECONDS: Final = 60.0
 _RESTART_WAIT_SECONDS: Final = 0.2
+_LOOK_SECONDS: Final = 1.0  # at who belongs to the cluster
 
 
 class ClusterFailed(Exception):
@@ -45,10 +47,6 @@ class Child:
     def pid(self) -> int:
         """The process's id, 0 before it was started."""
         return self._process.pid if self._process else 0
-
-    def give_arguments(self, arguments: list[str]) -> None:
-        """Set what the process is started with from now on."""
-        self._arguments = arguments
 
     async def start(self, tell: Callable[[str], None]) -> bool:
         """Start the process and wait until it is ready; False when it ended instead."""
@@ -103,39 +101,46 @@ class Supervisor:
     def __init__(
         self,
         directory: ClusterDirectory,
-        cluster: ClusterFile,
         host: str,
         port: int,
         tell: Callable[[str], None],
         shard_options: Sequence[str] = (),
+        routers: int = 1,
     ) -> None:
         self._directory, self._tell = directory, tell
         data = ["--data", str(directory.path)]
         (directory.path / "logs").mkdir(exist_ok=True)
-        self._shards = [
-            Child(
-                f"shard {number}",
-                "cdp_router.process.shard",
-                [*data, "--shard", str(number), *shard_options],
-                host,
-                0,
-                directory.log_path(f"shard-{number}"),
-            )
-            for number in range(cluster.shards)
-        ]
-        self._router = Child("router", "cdp_router.process.router", data, host, port, directory.log_path("router"))
-        self._data, self._host = data, host
+        self._data, self._host, self._shard_options = data, host, shard_options
+        self._shards = {number: self._shard(number) for number in directory.members()}
+        self._routers = [self._router(number, port + number if port else 0) for number in range(routers)]
+        self._keepers = dict[Child, asyncio.Task[None]]()
         self._stopping = asyncio.Event()
 
     @property
     def router_address(self) -> str:
-        """Where clients connect."""
-        return self._router.address
+        """Where clients connect; there may be more routers."""
+        return self._routers[0].address
 
     def addresses(self) -> Iterator[tuple[str, str, int]]:
         """(name, address, process id) of every process."""
-        for child in (self._router, *self._shards):
+        for child in (*self._routers, *self._shards.values()):
             yield child.name, child.address, child.pid
+
+    def _shard(self, number: int) -> Child:
+        return Child(
+            f"shard {number}",
+            "cdp_router.process.shard",
+            [*self._data, "--shard", str(number), *self._shard_options],
+            self._host,
+            0,
+            self._directory.log_path(f"shard-{number}"),
+        )
+
+    def _router(self, number: int, port: int) -> Child:
+        name = f"router {number}" if number else "router"
+        log = self._directory.log_path(name.replace(" ", "-"))
+        arguments = [*self._data, "--number", str(number)]
+        return Child(name, "cdp_router.process.router", arguments, self._host, port, log)
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run until SIGINT or SIGTERM; ClusterFailed when it cannot."""
@@ -150,18 +155,19 @@ class Supervisor:
                 on_ready()
                 await self._watch()
         finally:
-            await self._router.stop()
-            await asyncio.gather(*(shard.stop() for shard in self._shards))
+            await asyncio.gather(*(router.stop() for router in self._routers))
+            await asyncio.gather(*(shard.stop() for shard in self._shards.values()))
 
     async def _start(self) -> None:
-        started = await asyncio.gather(*(shard.start(self._tell) for shard in self._shards))
-        for shard, is_ready in zip(self._shards, started, strict=True):
+        await self._start_all(list(self._shards.values()))
+        self._tell_addresses()
+        await self._start_all(self._routers)
+
+    async def _start_all(self, children: Sequence[Child]) -> None:
+        started = await asyncio.gather(*(child.start(self._tell) for child in children))
+        for child, is_ready in zip(children, started, strict=True):
             if not is_ready:
-                raise ClusterFailed(self._epitaph(shard))
-        addresses = ",".join(shard.address for shard in self._shards)
-        self._router.give_arguments([*self._data, "--shards", addresses])
-        if not await self._router.start(self._tell):
-            raise ClusterFailed(self._epitaph(self._router))
+                raise ClusterFailed(self._epitaph(child))
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
         """Do `work` unless told to stop before it is done; whether it was done."""
@@ -175,13 +181,46 @@ class Supervisor:
         return True
 
     async def _watch(self) -> None:
-        keepers = [asyncio.create_task(self._keep(child)) for child in (self._router, *self._shards)]
+        for child in (*self._routers, *self._shards.values()):
+            self._keepers[child] = asyncio.create_task(self._keep(child))
         stopped = asyncio.create_task(self._stopping.wait())
-        done, _ = await asyncio.wait({*keepers, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (*keepers, stopped):
-            task.cancel()
-        for task in done:
-            task.result()
+        try:
+            while not stopped.done():
+                tasks = {*self._keepers.values(), stopped}
+                done, _ = await asyncio.wait(tasks, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {stopped}:
+                    task.result()
+                await self._follow_members()
+        finally:
+            for task in (*self._keepers.values(), stopped):
+                task.cancel()
+
+    async def _follow_members(self) -> None:
+        """Start shards that were added to the directory's members, stop those that were taken out."""
+        try:
+            members = self._directory.members()
+        except DirectoryDamaged as error:
+            self._tell(f"{error}; shards stay as they are")
+            return
+        for number in set(members) - set(self._shards):
+            shard = self._shard(number)
+            if not await shard.start(self._tell):
+                self._tell(f"{self._epitaph(shard)}; the cluster goes on without it")
+                self._directory.set_members(set(members) - {number})
+                continue
+            self._shards[number] = shard
+            self._keepers[shard] = asyncio.create_task(self._keep(shard))
+            self._tell(f"{shard.name} was added at {shard.address}")
+            self._tell_addresses()
+        for number in set(self._shards) - set(members):
+            shard = self._shards.pop(number)
+            self._tell_addresses()
+            self._keepers.pop(shard).cancel()
+            await shard.stop()
+            self._tell(f"{shard.name} was removed; its directory is left")
+
+    def _tell_addresses(self) -> None:
+        self._directory.set_addresses({number: shard.address for number, shard in self._shards.items()})
 
     async def _keep(self, child: Child) -> None:
         """Start the child again whenever it ends."""

@@ -15,6 +15,7 @@ from cdp_router.erasing import erase_profile
 from cdp_router.limits import LONG_SECONDS_MAX, QUERY_SECONDS_DEFAULT
 from cdp_router.moves.director import Director
 from cdp_router.partition_map import Claim
+from cdp_router.placement import Placement, publish_placement
 from cdp_router.retention import get_retention, set_retention
 from cdp_router.routing import Routing
 from cdp_router.scatter import scatter
@@ -25,6 +26,7 @@ from cdp_router.topology import CLUSTER_NAME
 from cdp_router.wire.claims import to_epochs
 from cdp_router.wire.partials import from_names
 from cdp_store.digest import Digest
+from cdp_store.errors import SnapshotFailed
 from cdp_store.snapshot.places import place_at
 
 _STATUS_SECONDS = 5.0  # a status must come back soon, above all when a shard hangs
@@ -119,12 +121,25 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         check_destination(request.destination)
         order = shard_pb2.TakeSnapshotRequest(destination=request.destination)
         gathered = await scatter(self._routing.shards, lambda _, shard: shard.take_snapshot(order, _long(context)))
-        answers = self._routing.whole(gathered).values()
+        answers = list(self._routing.whole(gathered).values())
         if request.destination:
             copied = msgspec.json.encode(self._cluster)
-            place = place_at(request.destination)
-            await asyncio.get_running_loop().run_in_executor(None, place.publish, CLUSTER_NAME, copied)
+            place, placement = place_at(request.destination), self._placement(answers)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, publish_placement, place, placement)
+            await loop.run_in_executor(None, place.publish, CLUSTER_NAME, copied)
         return admin_pb2.CreateSnapshotResponse(shards=[answer.snapshot for answer in answers])
+
+    def _placement(self, answers: Sequence[shard_pb2.TakeSnapshotResponse]) -> Placement:
+        """Whose snapshot holds which partition; when one moved meanwhile, two may hold all that was there before."""
+        holders = {number: answer.snapshot.shard for answer in answers for number in answer.snapshot.partitions}
+        missing = sorted(set(self._routing.map.partitions) - set(holders))
+        if missing:
+            raise SnapshotFailed(f"partitions {missing}", "they moved while the snapshots were taken; take them again")
+        placement: dict[int, list[int]] = {answer.snapshot.shard: [] for answer in answers}
+        for partition, shard in sorted(holders.items()):
+            placement[shard].append(partition)
+        return placement
 
     async def VerifySnapshots(
         self, request: admin_pb2.VerifySnapshotsRequest, context: Context

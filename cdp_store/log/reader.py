@@ -23,6 +23,7 @@ from cdp_store.log.position import POSITION_NAME, Position, read_position
 
 Positions = Mapping[PartitionId, SequenceNumber]
 
+BEHIND_ALL: Final = SequenceNumber(1 << 63)  # a start behind which no log of a partition goes on
 _KINDS: Final = frozenset(RecordKind)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 from cdp.v1 import admin_pb2, query_pb2
 from cdp.v1 import partition_pb2 as pb
@@ -16,12 +18,14 @@ from cdp_router.errors import MoveRefused, RequestInvalid, ShardUnavailable, Wro
 from cdp_router.ingest import Ingest
 from cdp_router.moves.director import Director
 from cdp_router.moves.local import LocalMoveClient
+from cdp_router.placement import placement_in
 from cdp_router.queries import Queries
+from cdp_router.restoring import Wanted, restore
 from cdp_router.retention import set_retention
 from cdp_router.routing import Routing
 from cdp_router.shard_client import LocalShardClient, ShardClient
 from cdp_router.shard_server import ShardServer
-from cdp_store.digest import digest
+from cdp_store.digest import Digest, digest
 from cdp_store.holdings import HoldingState
 from cdp_store.ids import PartitionId, encode_identifier
 from tests.router.encodings import DAY_MS, Sent, protobuf_batch
@@ -375,3 +379,38 @@ def test_a_move_that_is_killed_at_any_step_goes_on(cluster: Cluster, step: str, 
     assert cluster.ingest(*_people()) == (0, PEOPLE)
     cluster.restart(2)
     assert cluster.count('count("View") = 1') == PEOPLE
+
+
+def test_a_restore_takes_each_partition_from_whoever_holds_it(cluster: Cluster, tmp_path: Path) -> None:
+    """Also in the middle of a move, when giver and taker both have its data."""
+    cluster.ingest(*_people())
+    cluster.move(2, 0, 2)
+    cluster.ingest(*_people("Later"))
+    cluster.take(0, 0, 1)
+
+    def never(*arguments: Any) -> None:
+        raise ShardUnavailable(["killed"], [0])
+
+    cluster.servers[1].moves.taker._taking.own = never  # type: ignore[method-assign]
+    cluster.settle(1)
+    assert cluster.state(0, 0) == (HoldingState.RELEASED, 2)
+    source = tmp_path / "source"
+    shutil.copytree(tmp_path, source, ignore=shutil.ignore_patterns("source", "LOCK"))
+    (source / "cluster.json").write_bytes(msgspec.json.encode(CLUSTER))
+    assert placement_in(str(source), CLUSTER) == {0: [0], 1: [1, 3], 2: [2]}
+    done = restore(str(source), tmp_path / "restored", Wanted(shards=1), lambda line: None, NOW_MS)
+    views = {
+        number: server._store.partitions[PartitionId(number)].capture()
+        for number, server in (
+            (0, cluster.servers[0]),
+            (1, cluster.servers[1]),
+            (2, cluster.servers[2]),
+            (3, cluster.servers[1]),
+        )
+    }
+    assert done.digest == sum((digest(view) for view in views.values()), Digest())
+    assert done.profiles == PEOPLE
+    del cluster.servers[1].moves.taker._taking.own
+    cluster.run(_director(cluster).resume())
+    cluster.settle(1)
+    assert cluster.count('did("Later")') == PEOPLE

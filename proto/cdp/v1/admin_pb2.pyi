@@ -502,7 +502,7 @@ class ShardSnapshot(_message.Message):
     milliseconds: _builtins.float
     @_builtins.property
     def partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Partitions it holds."""
+        """Partitions that were the shard's when it began."""
 
     def __init__(
         self,

@@ -1,0 +1,103 @@
+"""`cdp init`, `cdp shard`, `cdp router`: the processes of a cluster one by one, on several machines."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from cdp_router.cli.console import OUT, fail
+from cdp_router.limits import DEFAULT_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX, SNAPSHOT_MINUTES_DEFAULT
+from cdp_store.log.sync_mode import SyncMode
+
+Data = Annotated[Path, typer.Option(help="Directory with cluster.json; a shard's data goes there too.")]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Listen on an address that others can reach, though nothing is encrypted."),
+]
+
+
+def init(
+    shards: Annotated[int, typer.Option(min=1, help="Shards that partitions are dealt to at first.")],
+    data: Data = Path("cdp-data"),
+    partitions: Annotated[
+        int, typer.Option(min=1, max=PARTITIONS_MAX, help="Partitions, fixed for the data's life.")
+    ] = PARTITIONS_DEFAULT,
+) -> None:
+    """Make cluster.json, which every machine of a cluster needs a copy of."""
+    from cdp_router.topology import ClusterDirectory
+    from cdp_store.errors import StoreError
+
+    if shards > partitions:
+        fail(f"--shards {shards} is more than the {partitions} partitions there are to share", 2)
+    directory = ClusterDirectory(data.resolve())
+    if directory.cluster_path.exists():
+        fail(f"{directory.cluster_path} is there already; a cluster keeps it for life")
+    try:
+        directory.load_or_create(shards, partitions)
+    except (StoreError, OSError) as error:
+        fail(f"{data} cannot be used: {error}")
+    OUT.print(
+        f"made {directory.cluster_path}; it holds the secret of all hashes: copy it to every machine, to no other"
+    )
+
+
+def shard(
+    number: Annotated[int, typer.Option("--number", min=0, help="Which shard this is.")],
+    address: Annotated[str, typer.Option(help="host:port to listen on.")],
+    data: Data = Path("cdp-data"),
+    log_sync: Annotated[SyncMode, typer.Option(help="Sync the log before each ack, or on a timer.")] = SyncMode.ALWAYS,
+    memory_mib: Annotated[int | None, typer.Option(min=1, help="Above nine tenths of it, new data is refused.")] = None,
+    snapshot_minutes: Annotated[
+        float, typer.Option("--snapshot-every", min=0, help="Minutes between snapshots; 0 takes none on its own.")
+    ] = SNAPSHOT_MINUTES_DEFAULT,
+    insecure: Insecure = False,
+) -> None:
+    """Run one shard in the foreground until SIGTERM; for systemd and the like."""
+    _check(data, address, insecure)
+    options = ["--log-sync", log_sync.value, "--snapshot-every", str(snapshot_minutes)]
+    if memory_mib is not None:
+        options += ["--memory-mib", str(memory_mib)]
+    _become("cdp_router.process.shard", data, address, ["--shard", str(number), *options])
+
+
+def router(
+    address: Annotated[str, typer.Option(help="host:port to listen on.")] = f"127.0.0.1:{DEFAULT_PORT}",
+    data: Data = Path("cdp-data"),
+    insecure: Insecure = False,
+) -> None:
+    """Run one router in the foreground until SIGTERM. Shards are where addresses.json in its directory says."""
+    _check(data, address, insecure)
+    if not (data / "addresses.json").exists():
+        fail(
+            f'{data / "addresses.json"} is missing; write one such as {{"0": "10.0.0.1:7401", "1": "10.0.0.2:7401"}}', 2
+        )
+    _become("cdp_router.process.router", data, address, [])
+
+
+def _check(data: Path, address: str, insecure: bool) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        fail(f"--address {address!r} must be host:port, such as 127.0.0.1:7401", 2)
+    if not insecure and not _is_loopback(host.strip("[]")):
+        fail(f"{host} can be reached by others, and nothing is encrypted; give --insecure if its network is private", 2)
+    if not (data / "cluster.json").exists():
+        fail(f"{data} holds no cluster.json; make one with `cdp init`, or copy that of the cluster", 2)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _become(module: str, data: Path, address: str, options: list[str]) -> NoReturn:
+    """Go on as the process itself, so that signals and exit codes are its own."""
+    sys.stdout.flush()
+    command = [sys.executable, "-m", module, "--data", str(data.resolve()), "--address", address, "--alone", *options]
+    os.execv(sys.executable, command)

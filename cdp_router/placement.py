@@ -1,0 +1,56 @@
+"""Which shard's directory holds which partition, as a data directory or a copy of snapshots tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cdp_router.topology import ClusterFile
+from cdp_store.errors import SnapshotDamaged
+from cdp_store.holdings import read_holdings
+from cdp_store.ids import PartitionId
+from cdp_store.shard_directory import read_identity
+from cdp_store.snapshot.places import SnapshotPlace, place_at
+
+PLACEMENT_NAME: Final = "placement.json"
+_SHARD: Final = "shard-"
+
+Placement = Mapping[int, Sequence[int]]  # partitions by shard
+
+
+def publish_placement(place: SnapshotPlace, placement: Placement) -> None:
+    """Put beside a copy of snapshots which shard's hold which partitions."""
+    place.publish(PLACEMENT_NAME, msgspec.json.encode({str(shard): list(held) for shard, held in placement.items()}))
+
+
+def placement_in(source: str, cluster: ClusterFile) -> dict[int, list[int]]:
+    """Partitions by the shard whose snapshots, and log, hold them; as dealt out at first where nothing else is said."""
+    directory = None if "://" in source else Path(source).expanduser()
+    if directory is not None and any(directory.glob(f"{_SHARD}*/identity.json")):
+        return _of_directories(directory, cluster)
+    place = place_at(source)
+    if PLACEMENT_NAME not in place.names():
+        return {shard: list(cluster.first_partitions_of_shard(shard)) for shard in range(cluster.shards)}
+    try:
+        return msgspec.json.decode(place.read(PLACEMENT_NAME).to_pybytes(), type=dict[int, list[int]])
+    except msgspec.DecodeError as error:
+        raise SnapshotDamaged(f"{source}/{PLACEMENT_NAME}", str(error)) from error
+
+
+def _of_directories(directory: Path, cluster: ClusterFile) -> dict[int, list[int]]:
+    """By the shards' own word; of several that have a partition's data, the one of the newest epoch has all of it."""
+    newest = dict[PartitionId, tuple[int, int]]()
+    for path in directory.glob(f"{_SHARD}*"):
+        if not (path / "identity.json").exists():
+            continue
+        identity = read_identity(path)
+        for partition, holding in read_holdings(path, identity).items():
+            if holding.is_in_memory:
+                newest[partition] = max(newest.get(partition, (0, 0)), (holding.owned_epoch, identity.shard))
+    found: dict[int, list[int]] = {shard: [] for shard in range(cluster.shards)}
+    for number, (_, shard) in sorted(newest.items()):
+        found.setdefault(shard, []).append(number)
+    return found
