@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
+from cdp_router.paced import Paced
 from cdp_router.shard_commits import Commits
 from cdp_store.errors import StoreFailed
 from cdp_store.seams import Clock
@@ -15,6 +17,7 @@ from cdp_store.store import Store
 
 _IDLE_SECONDS: Final = 1.0
 _RETAIN_SECONDS: Final = 3600.0
+_PURGE_SHARE: Final = 0.02  # of one core, for erasing few profiles again and again
 
 
 class Upkeep:
@@ -23,8 +26,10 @@ class Upkeep:
     def __init__(self, store: Store, commits: Commits, clock: Clock) -> None:
         self._store, self._commits, self._clock = store, commits, clock
         self._thread = ThreadPoolExecutor(1, "maintain")
+        self._purge = Paced(store.purge, _PURGE_SHARE, time.monotonic)
         self._maintaining: asyncio.Task[None] | None = None
         self._settling: asyncio.TimerHandle | None = None
+        self._purging: asyncio.TimerHandle | None = None
         self._retaining: asyncio.Task[bool] | None = None
         self._next_retaining: asyncio.TimerHandle | None = None
 
@@ -49,7 +54,7 @@ class Upkeep:
 
     def stop(self) -> None:
         """Begin nothing more."""
-        for timer in (self._settling, self._next_retaining):
+        for timer in (self._settling, self._purging, self._next_retaining):
             if timer is not None:
                 timer.cancel()
 
@@ -66,7 +71,15 @@ class Upkeep:
             self._maintaining = asyncio.create_task(self._run(work))
 
     async def _run(self, work: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            await loop.run_in_executor(self._thread, self._purge.run)
+            await loop.run_in_executor(self._thread, work)
         except StoreFailed as error:
             self._commits.fail(error)
+        if self._store.awaits_purge and self._purging is None:
+            self._purging = loop.call_later(self._purge.seconds_left, self._purge_again)
+
+    def _purge_again(self) -> None:
+        self._purging = None
+        self._start(self._store.maintain)

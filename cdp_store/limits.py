@@ -24,6 +24,7 @@ BUCKETS: Final = 1000  # parts of the population that segments can name; frozen,
 # Sealing and compaction.
 DELTA_EVENTS_MAX: Final = 131_072  # per partition: what an unsealed tail may cost a query to sort
 BUCKET_CHUNKS_MAX: Final = 4  # chunks of one name and bucket before compaction merges them
+CHUNKS_MERGED_MIN: Final = 2
 SPARSE_BUCKET_EVENTS: Final = (
     1024  # below, a chunk's fixed cost exceeds that of 64-bit times in a chunk of several buckets
 )
@@ -82,6 +83,7 @@ BATCH_IDS_REMEMBERED: Final = 1 << 16
 assert BUCKET_MS < 1 << 32, "a time inside its bucket must fit u32 milliseconds"
 assert 2 * SPARSE_BUCKET_EVENTS <= WIDE_CHUNK_EVENTS_MAX, "two sparse buckets must fit one wide chunk"
 assert BLOCK_ROWS_MIN <= MORSEL_ROWS
+assert CHUNKS_MERGED_MIN <= IDLE_BUCKET_CHUNKS_MAX <= BUCKET_CHUNKS_MAX
 assert LOG_SEGMENT_BYTES + LOG_RECORD_BYTES_MAX < 1 << 32, "offsets inside a segment are u32"
 assert LOG_RESERVE_BYTES > RECORD_BYTES_MAX
 assert STRING_BYTES_MAX < RECORD_BYTES_MAX < LOG_RECORD_BYTES_MAX

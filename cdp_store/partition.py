@@ -21,7 +21,7 @@ from cdp_store.identity.tables import IdentityTables, from_tables, to_tables
 from cdp_store.identity.transfers import TransferReading
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.kernels import names
-from cdp_store.limits import BUCKET_CHUNKS_MAX, DELTA_EVENTS_MAX
+from cdp_store.limits import BUCKET_CHUNKS_MAX, CHUNKS_MERGED_MIN, DELTA_EVENTS_MAX
 from cdp_store.memory import MemoryParts, PartitionMemory
 from cdp_store.purging import purged
 from cdp_store.records import ATTRIBUTES, RecordBatch
@@ -101,6 +101,11 @@ class Partition:
     def sequence(self) -> SequenceNumber:
         """Sequence number of the last applied batch."""
         return self._memory.sequence
+
+    @property
+    def erased_count(self) -> int:
+        """Erased profiles that left something in memory, which `purge` removes."""
+        return self._memory.erased_count
 
     def known_batch(self, batch: RecordBatch) -> SequenceNumber | None:
         """Where the batch was logged before, if it was."""
@@ -249,8 +254,11 @@ class Partition:
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
         """Seal a delta of more than `delta_max` events and merge runs of at least `chunks_max` chunks.
 
-        Runs beside reads and writes; one caller at a time. True if anything was done.
+        Runs beside reads and writes; one caller at a time. True if anything was done. ValueError for less than two
+        chunks: one alone has nothing to be merged with.
         """
+        if chunks_max < CHUNKS_MERGED_MIN:
+            raise ValueError(f"chunks_max is {chunks_max}, but only {CHUNKS_MERGED_MIN} chunks or more can be merged")
         both = (self._memory.events, self._memory.changes)
         worked = [self._maintain(tables, delta_max, chunks_max) for tables in both]
         return any(worked)

@@ -207,7 +207,7 @@ class Store:
     def erase(self, partition: PartitionId, identifiers: Sequence[bytes]) -> tuple[SequenceNumber, int]:
         """Log that these profiles are forgotten and take them out of every answer: (position, how many there were).
 
-        Runs like `commit`, never beside it; raises what `commit` raises. `settle` removes what they left in memory.
+        Runs like `commit`, never beside it; raises what `commit` raises. `purge` removes what they left in memory.
         """
         target = self.partitions[partition]
         known = [row for row in target.locate(identifiers)[1] if row is not None]
@@ -281,13 +281,24 @@ class Store:
         """Seal and compact where due; True if anything was done. Runs beside commits, one caller at a time."""
         self._log.sync_position()
         worked = [partition.maintain(delta_max, chunks_max) for partition in self.partitions.values()]
-        worked += [partition.purge(ERASED_ROWS_MAX) for partition in self.partitions.values()]
-        return any(worked)
+        return self.purge(ERASED_ROWS_MAX) or any(worked)
+
+    def purge(self, erased_max: int = 0) -> bool:
+        """Remove what more than `erased_max` erased profiles of a partition, or retention, left in memory.
+
+        True if there was anything. Dear: a partition that has something is built anew. Runs like `maintain`.
+        """
+        purged = [partition.purge(erased_max) for partition in self.partitions.values()]
+        return any(purged)
+
+    @property
+    def awaits_purge(self) -> bool:
+        """Whether erased profiles have left anything in memory."""
+        return any(partition.erased_count for partition in self.partitions.values())
 
     def settle(self) -> bool:
-        """Maintenance for idle times: few chunks for queries, nothing left of erased profiles or free."""
-        purged = [partition.purge() for partition in self.partitions.values()]
-        worked = self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX) or any(purged)
+        """Maintenance for idle times: few chunks for queries, nothing left free."""
+        worked = self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX)
         release_free_memory()
         return worked
 

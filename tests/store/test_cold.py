@@ -162,6 +162,7 @@ def test_every_record_keeps_its_cold_columns_whatever_happens(
                         each.sequence = held.sequence
                 case "settle":
                     store.settle()
+                    store.purge()
             assert [int(held.sequence) for held in store.partitions.values()] == [each.sequence for each in models]
         for last in ("log and files", "files"):
             for partition, model in enumerate(models):

@@ -74,7 +74,7 @@ def check_contents(store: Store, records: list[Record]) -> None:
 def test_no_file_holds_a_byte_of_an_erased_profile_after_the_purge(tmp_path: Path, in_memory_too: bool) -> None:
     store = filled_and_erased(tmp_path)
     if in_memory_too:
-        store.settle()
+        store.purge()
         assert store.partitions[PartitionId(0)].status().profiles == 1
     left = found_in_files(tmp_path)
     assert any(name.endswith(".cdplog") for name in left) and any("strings" in name for name in left)

@@ -18,6 +18,8 @@ from cdp_store.events.sealing import EventColumns, order_by_row_time, seal
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.limits import BUCKET_MS, MORSEL_ROWS
 from cdp_store.values import Kind
+from tests.raw_records import Event, user
+from tests.shards import filled
 from tests.store.contents import check_chunks
 
 Arrival = tuple[int, int, dict[tuple[int, Kind], int]]  # row, time, values by (property, kind)
@@ -187,6 +189,13 @@ def test_order_of_many_is_stable(row_count: int) -> None:
     times = random.integers(-50, 50, 20_000)
     order = order_by_row_time(rows, times)
     assert order.tolist() == np.lexsort((np.arange(20_000), times, rows)).tolist()
+
+
+@pytest.mark.parametrize("chunks_max", [1, 0, -1])
+def test_a_chunk_alone_cannot_be_merged(chunks_max: int) -> None:
+    partition = filled([Event(user("ann"), "View", 1)])
+    with pytest.raises(ValueError, match=f"chunks_max is {chunks_max}"):
+        partition.maintain(0, chunks_max)
 
 
 def test_nothing_seals_to_nothing() -> None:

@@ -211,7 +211,7 @@ def test_erased_profiles_and_rules_of_retention_are_as_they_were_after_a_start_f
             snapshot(store)
         held = [path.read_bytes() for path in snapshots_path(tmp_path).iterdir()]
         assert not any(gone.encode() in content for content in held)
-        store.settle()
+        store.purge()
         assert digests(store) == live, "purging does not show"
         deliver(store, [Event(user(kept), "View", 400 * DAY_MS, {"secret": "more"})])
         snapshot(store)
