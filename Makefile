@@ -51,8 +51,9 @@ bench-m: $(BENCH_STAMP) warm ## The same at scale M: 2 M profiles, 50 M events (
 bench-l: $(BENCH_STAMP) warm ## The same at scale L: 10 M profiles, 200 M events (hours)
 	$(BIN)/python -m benchmarks.run --scale L
 
-bench-shapes: $(STAMP) warm ## Unusual shapes at full size: 512 rare names, one user with 5 M events
+bench-shapes: $(STAMP) warm ## Unusual shapes at full size (512 rare names, one user with 5 M events), rates of the store
 	$(BIN)/python -m benchmarks.shapes
+	$(BIN)/python -m benchmarks.store_rates
 
 check: $(STAMP) ## Format, lint, types, import arrows, contract, generated code
 	$(BIN)/ruff format --check .

@@ -119,7 +119,8 @@ class ValueBlock:
             with np.errstate(over="ignore"):
                 stored = floats.astype(np.float32)
         else:
-            mantissas = np.rint(floats * 10.0**self._scale) - self._base
+            with np.errstate(over="ignore"):
+                mantissas = np.rint(floats * 10.0**self._scale) - self._base
             info = np.iinfo(dtype)
             if not (mantissas.min() >= max(info.min, -(1 << 53)) and mantissas.max() <= min(info.max, 1 << 53)):
                 return None

@@ -15,10 +15,12 @@ from typing import Any, Final
 import numpy as np
 
 from cdp_store.arrays import F64, I64, U8, AnyArray, Bools
+from cdp_store.kernels import sealing
 from cdp_store.values import Kind, float_bits
 
 _UNSIGNED: Final = (np.uint8, np.uint16, np.uint32)
 _SCALE_MAX: Final = 4
+_ALL: Final[Bools] = np.zeros(0, np.bool_)  # as a presence: every value is there
 _MANTISSA_MAX: Final = float(1 << 31)  # beyond, a scaled decimal would be no narrower than float64 gains
 
 
@@ -101,19 +103,19 @@ def _narrow_integers(
 
 
 def _narrow_floats(floats: F64, given: F64, present: Bools | None, bitmap: U8 | None) -> EventColumn:
+    mantissas: I64 = np.empty(floats.shape[0], np.int64)
+    # The kernel is compiled for writable arrays; those read from a file are not.
+    scale, low, high = sealing.decimal_scale(
+        np.require(floats, requirements=("C", "W")),
+        _ALL if present is None else present,
+        _SCALE_MAX,
+        _MANTISSA_MAX,
+        mantissas,
+    )
+    if scale >= 0:
+        return _narrow_integers(Kind.FLOAT, mantissas, present, bitmap, (int(low), int(high)), scale)
     bound = float(np.abs(given).max())
     minus_zero = bool(np.any(np.signbit(given) & (given == 0.0)))
-    for scale in range(_SCALE_MAX + 1):
-        factor = 10.0**scale
-        if minus_zero or bound * factor >= _MANTISSA_MAX:
-            break
-        if np.array_equal(np.rint(given * factor) / factor, given):
-            mantissas = np.rint(
-                np.where(present, floats, given[0]) * factor if present is not None else floats * factor
-            )
-            integral: I64 = mantissas.astype(np.int64)
-            bounds = (int(np.rint(given.min() * factor)), int(np.rint(given.max() * factor)))
-            return _narrow_integers(Kind.FLOAT, integral, present, bitmap, bounds, scale)
     filled = floats if present is None else np.where(present, floats, given[0])
     values: AnyArray = filled.astype(np.float64)
     if bound <= float(np.finfo(np.float32).max):

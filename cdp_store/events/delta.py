@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.sealing import EventColumns, seal
 from cdp_store.growable import Growable
+from cdp_store.kernels import sealing
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +128,23 @@ class DeltaReading:
 
     def columns(self, name: int) -> EventColumns:
         """The events of one name in order of arrival."""
-        members = np.flatnonzero(self.names == name)
-        starts = np.where(members > 0, self.ends[members - 1], 0) if members.size else members
-        counts = self.ends[members] - starts
-        firsts = np.cumsum(counts) - counts
-        triples = np.repeat(starts - firsts, counts) + np.arange(int(counts.sum()))
-        return EventColumns(
-            self.rows[members],
-            self.times[members],
-            np.repeat(np.arange(members.size, dtype=np.uint32), counts),
-            self.keys[triples],
-            self.kinds[triples],
-            self.raws[triples],
+        members: I64 = np.flatnonzero(self.names == name).astype(np.int64)
+        parts = sealing.take_events(members, self.rows, self.times, self.ends, self.keys, self.kinds, self.raws)
+        return EventColumns(*parts)
+
+    def columns_by_name(self) -> Iterator[tuple[int, EventColumns]]:
+        """(name, its events in order of arrival) for each name there is."""
+        names = int(self.names.max()) + 1 if len(self) else 0
+        starts: I64 = np.zeros(names + 1, np.int64)
+        triple_starts: I64 = np.zeros(names + 1, np.int64)
+        rows, times, events, keys, kinds, raws = sealing.split_by_name(
+            self.names, self.rows, self.times, self.ends, self.keys, self.kinds, self.raws, starts, triple_starts
         )
+        bounds = zip(pairwise(starts.tolist()), pairwise(triple_starts.tolist()), strict=True)
+        for name, ((start, stop), (first, last)) in enumerate(bounds):
+            if stop > start:
+                own = slice(first, last)
+                yield (
+                    name,
+                    EventColumns(rows[start:stop], times[start:stop], events[own], keys[own], kinds[own], raws[own]),
+                )

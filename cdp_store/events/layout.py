@@ -14,6 +14,7 @@ import numpy as np
 
 from cdp_store.arrays import I64
 from cdp_store.events.chunk import EventChunk
+from cdp_store.kernels import sealing
 from cdp_store.limits import BUCKET_MS, SPARSE_BUCKET_EVENTS, WIDE_CHUNK_EVENTS_MAX
 
 Chunks = tuple[EventChunk, ...]
@@ -37,20 +38,19 @@ class Layout:
     def cut(self, times: I64) -> Cut:
         """Spans of buckets, oldest first, for events with these times; stable inside each span."""
         count = times.shape[0]
-        buckets = times // BUCKET_MS
-        low = int(buckets.min()) if count else 0
-        if count == 0 or int(buckets.max()) == low:
+        low, high = (int(times.min()) // BUCKET_MS, int(times.max()) // BUCKET_MS) if count else (0, 0)
+        if low == high:
             return Cut(None, (slice(0, count),) if count else ())
-        spans = self._span_of_bucket(np.bincount(buckets - low))
-        sizes = np.bincount(spans[buckets - low])
+        per_bucket: I64 = np.zeros(high - low + 1, np.int64)
+        sealing.count_by_bucket(times, BUCKET_MS, low, per_bucket)
+        spans = self._span_of_bucket(per_bucket)
+        sizes: I64 = np.bincount(spans, per_bucket).astype(np.int64)
         if sizes.shape[0] == 1:
             return Cut(None, (slice(0, count),))
-        # numpy sorts 16-bit numbers stably by radix.
-        numbers = spans[buckets - low].astype(np.uint16 if sizes.shape[0] <= 1 << 16 else np.int64)
-        stops = np.cumsum(sizes).tolist()
-        parts = tuple(slice(start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True))
-        order: I64 = np.argsort(numbers, kind="stable")
-        return Cut(order, parts)
+        stops = np.cumsum(sizes)
+        order: I64 = np.empty(count, np.int64)
+        sealing.order_by_span(times, BUCKET_MS, low, spans, stops - sizes, order)
+        return Cut(order, tuple(map(slice, (stops - sizes).tolist(), stops.tolist())))
 
     def due(self, chunks: Sequence[EventChunk], least: int) -> Iterator[Chunks]:
         """Sets of at least `least` chunks of one name that belong together, each in order of arrival, as `chunks` is.

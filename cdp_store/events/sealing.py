@@ -8,16 +8,21 @@ from typing import Final
 
 import numpy as np
 
-from cdp_store.arrays import I64, U8, U16, U32, AnyArray, Bools
+from cdp_store.arrays import I32, I64, U8, U16, U32, AnyArray, Bools
 from cdp_store.events.chunk import ColumnKey, EventChunk
 from cdp_store.events.column import EventColumn, narrow
 from cdp_store.events.layout import LAYOUT, Cut, Layout
 from cdp_store.kernels import order as order_kernels
+from cdp_store.kernels import sealing as kernels
 from cdp_store.limits import BUCKET_MS, MORSEL_BITS, MORSEL_ROWS
 from cdp_store.values import Kind
 
 _U32_MAX: Final = 0xFFFFFFFF
-_RADIX_EVENTS_MIN: Final = 8192  # below, numpy's sort beats clearing the radix histogram
+_RADIX_EVENTS_MIN: Final = 512  # below, numpy's sort beats clearing the radix histogram
+_NARROW_DIGIT: Final = 13
+_WIDE_DIGIT: Final = 16
+_WIDE_DIGIT_EVENTS_MIN: Final = 65_536  # below, clearing the large histogram costs more than another pass
+_PIVOT_CELLS_MAX: Final = 1 << 22  # laid out at once, 9 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +46,13 @@ def order_by_row_time(rows: U32, times: I64) -> I64:
     if rows.shape[0] < _RADIX_EVENTS_MIN:
         order: I64 = np.argsort(rows, kind="stable").astype(np.int64)
     else:
+        bits = max(int(rows.max()).bit_length(), 1)
+        digit_max = _WIDE_DIGIT if rows.shape[0] > _WIDE_DIGIT_EVENTS_MIN else _NARROW_DIGIT
+        digit = -(-bits // -(-bits // digit_max))  # passes of the same width, as few as can be
         order = np.arange(rows.shape[0], dtype=np.int64)
-        for shift in range(0, max(int(rows.max()).bit_length(), 1), 16):
+        for shift in range(0, bits, digit):
             passed: I64 = np.empty_like(order)
-            order_kernels.stable_order_by_digit(rows, shift, order, passed)
+            order_kernels.stable_order_by_digit(rows, shift, digit, order, passed)
             order = passed
     order_kernels.stable_order_by_row_time(rows, times, order)
     return order
@@ -65,19 +73,32 @@ WideColumn = tuple[ColumnKey, I64, Bools | None]
 def _pivot(events: EventColumns, order: I64) -> Iterator[WideColumn]:
     """Per (key, kind): its raw values laid out in `order`, with presence where something is missing."""
     count = order.shape[0]
-    position: I64 = np.empty(count, np.int64)
-    position[order] = np.arange(count)
-    groups = events.triple_keys.astype(np.uint32) << np.uint32(3) | events.triple_kinds
-    for group in np.flatnonzero(np.bincount(groups)) if groups.size else ():
-        members = np.flatnonzero(groups == group)
-        where = position[events.triple_events[members]]
-        raws: I64 = np.zeros(count, np.int64)
-        raws[where] = events.triple_raws[members]
-        present: Bools | None = None
-        if members.shape[0] < count:
-            present = np.zeros(count, np.bool_)
-            present[where] = True
-        yield (int(group) >> 3, Kind(int(group) & 7)), raws, present
+    if not count or not events.triple_keys.shape[0]:
+        return
+    places: I64 = np.empty(count, np.int64)
+    kernels.invert(order, places)
+    sizes: I64 = np.zeros(((int(events.triple_keys.max()) + 1) << 3), np.int64)
+    kernels.count_groups(events.triple_keys, events.triple_kinds, sizes)
+    groups = np.flatnonzero(sizes)
+    at_once = max(_PIVOT_CELLS_MAX // count, 1)
+    for first in range(0, groups.shape[0], at_once):
+        some = groups[first : first + at_once]
+        slots: I32 = np.full(sizes.shape[0], -1, np.int32)
+        slots[some] = np.arange(some.shape[0])
+        raws: AnyArray = np.zeros((some.shape[0], count), np.int64)
+        present: AnyArray = np.zeros((some.shape[0], count), np.bool_)
+        kernels.lay_out(
+            places,
+            events.triple_events,
+            events.triple_keys,
+            events.triple_kinds,
+            events.triple_raws,
+            slots,
+            raws,
+            present,
+        )
+        for slot, group in enumerate(some.tolist()):
+            yield (group >> 3, Kind(group & 7)), raws[slot], None if sizes[group] == count else present[slot]
 
 
 def _chunks(rows: U32, times: I64, columns: Sequence[WideColumn], cut: Cut) -> tuple[EventChunk, ...]:
@@ -88,24 +109,31 @@ def _chunks(rows: U32, times: I64, columns: Sequence[WideColumn], cut: Cut) -> t
 
 
 def _chunk(bucket: int, rows: U32, times: I64, columns: Iterable[WideColumn], part: slice) -> EventChunk:
-    base = bucket * BUCKET_MS
-    starts = np.flatnonzero(np.diff(rows, prepend=rows[0] + np.uint32(1)))
-    run_rows = rows[starts]
+    base, first_ms, last_ms = bucket * BUCKET_MS, int(times.min()), int(times.max())
+    run_rows, run_starts, run_offsets = _runs(rows)
+    since_base = times - base
     return EventChunk(
         bucket=bucket,
         base_ms=base,
-        first_ms=int(times.min()),
-        last_ms=int(times.max()),
-        run_rows=(run_rows & np.uint32(MORSEL_ROWS - 1)).astype(np.uint16),
-        run_starts=np.append(starts, rows.shape[0]).astype(np.uint32),
-        run_offsets=_morsel_offsets(run_rows),
-        times=_narrowed_times(times - base),
+        first_ms=first_ms,
+        last_ms=last_ms,
+        run_rows=run_rows,
+        run_starts=run_starts,
+        run_offsets=run_offsets,
+        times=since_base.astype(np.uint32) if last_ms - base <= _U32_MAX else since_base,
         columns=dict(_narrowed(columns, part)),
     )
 
 
-def _narrowed_times(times: I64) -> AnyArray:
-    return times.astype(np.uint32) if int(times.max()) <= _U32_MAX else times
+def _runs(rows: U32) -> tuple[U16, U32, I64]:
+    """The run index of a chunk (EventChunk) with these rows, ascending."""
+    run_rows: U16 = np.empty(rows.shape[0], np.uint16)
+    run_starts: U32 = np.empty(rows.shape[0] + 1, np.uint32)
+    run_offsets: I64 = np.empty((int(rows[-1]) >> MORSEL_BITS) + 2, np.int64)
+    # The kernel is compiled for writable arrays; those read from a file are not.
+    whole = np.require(rows, requirements=("C", "W"))
+    count = kernels.find_runs(whole, MORSEL_BITS, run_rows, run_starts, run_offsets)
+    return run_rows[:count].copy(), run_starts[: count + 1].copy(), run_offsets
 
 
 def chunk_in_order(rows: U32, times: I64, columns: Iterable[WideColumn]) -> EventChunk:
@@ -156,15 +184,22 @@ def renumber(chunk: EventChunk, ranks: U32) -> EventChunk:
 
 
 def _joined(chunks: Sequence[EventChunk], key: ColumnKey, order: I64) -> tuple[I64, Bools | None]:
-    raws, presences = list[I64](), list[Bools]()
-    for chunk in chunks:
-        column = chunk.columns.get(key)
-        if column is None:
-            raws.append(np.zeros(len(chunk), np.int64))
-            presences.append(np.zeros(len(chunk), np.bool_))
-        else:
-            presence = column.presence()
-            raws.append(column.raws())
-            presences.append(np.ones(len(chunk), np.bool_) if presence is None else presence)
-    present: Bools = np.concatenate(presences)[order]
-    return np.concatenate(raws)[order], None if present.all() else present
+    columns = [chunk.columns.get(key) for chunk in chunks]
+    parts = [
+        np.zeros(len(chunk), np.int64) if column is None else column.raws()
+        for chunk, column in zip(chunks, columns, strict=True)
+    ]
+    raws = np.concatenate(parts)[order]
+    if all(column is not None and column.present is None for column in columns):
+        return raws, None
+    present: Bools = np.concatenate([_presence(chunk, column) for chunk, column in zip(chunks, columns, strict=True)])[
+        order
+    ]
+    return raws, None if present.all() else present
+
+
+def _presence(chunk: EventChunk, column: EventColumn | None) -> Bools:
+    if column is None:
+        return np.zeros(len(chunk), np.bool_)
+    presence = column.presence()
+    return np.ones(len(chunk), np.bool_) if presence is None else presence

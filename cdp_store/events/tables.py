@@ -147,8 +147,9 @@ class EventTables:
 def prepare_seal(reading: EventsReading) -> SealedDelta:
     """Sort the delta of a reading into chunks."""
     delta = reading.delta
-    names = (int(name) for name in np.unique(delta.names))
-    return SealedDelta(delta.delta, len(delta), {name: seal(delta.columns(name), delta.delta.layout) for name in names})
+    layout = delta.delta.layout
+    chunks = {name: seal(events, layout) for name, events in delta.columns_by_name()}
+    return SealedDelta(delta.delta, len(delta), chunks)
 
 
 def prepare_compactions(reading: EventsReading, least: int) -> Iterator[Compacted]:

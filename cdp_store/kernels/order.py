@@ -9,15 +9,16 @@ from cdp_store.jit import kernel
 
 
 @kernel
-def stable_order_by_digit(keys: U32, shift: int, order: I64, out: I64) -> None:
-    """One radix pass: out = order, stably sorted by bits [shift, shift + 16) of keys[order]."""
-    starts = np.zeros(65537, np.int64)
+def stable_order_by_digit(keys: U32, shift: int, bits: int, order: I64, out: I64) -> None:
+    """One radix pass: out = order, stably sorted by bits [shift, shift + bits) of keys[order]; 36 bytes a key."""
+    mask = np.uint32((1 << bits) - 1)
+    starts = np.zeros((1 << bits) + 1, np.int64)
     for i in range(keys.shape[0]):
-        starts[((keys[i] >> np.uint32(shift)) & np.uint32(0xFFFF)) + 1] += 1
-    for digit in range(65536):
+        starts[((keys[i] >> np.uint32(shift)) & mask) + 1] += 1
+    for digit in range(1 << bits):
         starts[digit + 1] += starts[digit]
     for i in range(order.shape[0]):
-        digit = (keys[order[i]] >> np.uint32(shift)) & np.uint32(0xFFFF)
+        digit = (keys[order[i]] >> np.uint32(shift)) & mask
         out[starts[digit]] = order[i]
         starts[digit] += 1
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,14 +183,43 @@ def test_order_is_stable(pairs: list[tuple[int, int]]) -> None:
     assert order_by_row_time(rows, times).tolist() == _stable_order(rows, times)
 
 
-@pytest.mark.parametrize("row_count", [1, 3, 65_536, 65_537, 2_000_000])
-def test_order_of_many_is_stable(row_count: int) -> None:
-    """Above the size where a radix sort takes over, with one and with two digits, few and many events per row."""
+@pytest.mark.parametrize("count", [511, 512, 20_000, 70_000])
+@pytest.mark.parametrize("row_count", [1, 3, 8192, 8193, 65_536, 65_537, 2_000_000, 1 << 32])
+def test_order_of_many_is_stable(row_count: int, count: int) -> None:
+    """Around the sizes where a radix sort takes over and widens, with one and more digits, few and many a row."""
     random = np.random.default_rng(row_count)
-    rows = random.integers(0, row_count, 20_000).astype(np.uint32)
-    times = random.integers(-50, 50, 20_000)
+    rows = random.integers(0, row_count, count).astype(np.uint32)
+    times = random.integers(-50, 50, count)
     order = order_by_row_time(rows, times)
-    assert order.tolist() == np.lexsort((np.arange(20_000), times, rows)).tolist()
+    assert np.array_equal(order, np.lexsort((np.arange(count), times, rows)))
+
+
+@given(ARRIVALS)
+@settings(max_examples=30)
+def test_many_columns_are_laid_out_some_at_a_time(arrivals: list[Arrival]) -> None:
+    whole = seal(columns_of(arrivals))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("cdp_store.events.sealing._PIVOT_CELLS_MAX", 2 * max(len(arrivals), 1))
+        parts = seal(columns_of(arrivals))
+    assert [events_of(chunk) for chunk in parts] == [events_of(chunk) for chunk in whole]
+    assert all(set(some.columns) == set(all_.columns) for some, all_ in zip(parts, whole, strict=True))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), ROWS, TIMES, VALUES), max_size=40))
+@settings(max_examples=60)
+def test_a_delta_is_taken_apart_by_name_at_once_as_name_by_name(arrivals: list[tuple[int, int, int, Any]]) -> None:
+    delta = EventDelta()
+    for name, *arrival in arrivals:
+        one = _arrived([(arrival[0], arrival[1], arrival[2])])
+        delta.append(replace(one, names=np.full(1, name, np.uint16)))
+    reading = delta.reading()
+    by_name = dict(reading.columns_by_name())
+    assert set(by_name) == {name for name, *_ in arrivals}
+    for name, events in by_name.items():
+        for field in fields(events):
+            alone = getattr(reading.columns(name), field.name)
+            assert getattr(events, field.name).tolist() == alone.tolist(), field.name
+        assert events.rows.tolist() == [row for other, row, _, _ in arrivals if other == name]
 
 
 @pytest.mark.parametrize("chunks_max", [1, 0, -1])

@@ -1,0 +1,125 @@
+"""Rates of the store's own work on one core: taking columns in, sealing, compaction, string dictionaries, identifiers.
+
+CPU time of the one thread that works, best of some rounds. Run by `make bench-shapes`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Final
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from benchmarks.shapes import Shape, batches
+from cdp_store.arena import StringArena, hash_strings
+from cdp_store.arrays import U8, U32
+from cdp_store.events.layout import Chunks
+from cdp_store.events.sealing import compact
+from cdp_store.events.tables import EventsReading, prepare_seal
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import BUCKET_CHUNKS_MAX, DELTA_EVENTS_MAX
+from cdp_store.partition import Partition
+from cdp_store.records import Strings
+
+_KEY: Final = (3, 4)
+_ROUNDS: Final = 5
+_NAMES: Final = 20
+_STRING_BYTES: Final = 10
+_STRINGS_PER_CALL: Final = 1 << 16
+
+
+def cpu_seconds(work: Callable[[], object], rounds: int = _ROUNDS) -> float:
+    """CPU seconds of this thread for the quickest round, the first left out: it compiles and touches memory."""
+    spent = list[float]()
+    for _ in range(rounds + 1):
+        started = time.thread_time()
+        work()
+        spent.append(time.thread_time() - started)
+    return min(spent[1:])
+
+
+def shape_of(events: int) -> Shape:
+    """A partition's events of one day, some dozens a user."""
+    return Shape(events, _NAMES, max(events // 25, 1), 1)
+
+
+def apply_rate(events: int) -> float:
+    """Events a second from decoded columns to visible."""
+    decoded = list(batches(shape_of(events), 1))
+
+    def work() -> None:
+        partition = Partition(PartitionId(0), _KEY)
+        for number, batch in enumerate(decoded, 1):
+            partition.apply(batch, SequenceNumber(number))
+
+    return events / cpu_seconds(work, 3)
+
+
+def reading_of(events: int, seed: int) -> EventsReading:
+    """A delta of events that arrived in order of time."""
+    partition = Partition(PartitionId(0), _KEY)
+    for number, batch in enumerate(batches(shape_of(events), seed), 1):
+        partition.apply(batch, SequenceNumber(number))
+    return partition.capture().events
+
+
+def seal_rate(events: int = DELTA_EVENTS_MAX) -> float:
+    """Events a second sorted from a delta into chunks."""
+    reading = reading_of(events, 1)
+    return events / cpu_seconds(lambda: prepare_seal(reading))
+
+
+def compaction_rate(events: int = DELTA_EVENTS_MAX) -> float:
+    """Events a second of the chunks of one name merged into one, as many chunks as upkeep lets come together."""
+    sealed = [prepare_seal(reading_of(events, seed)).chunks for seed in range(BUCKET_CHUNKS_MAX)]
+    sources: list[Chunks] = [tuple(chunk for tables in sealed for chunk in tables[name]) for name in range(_NAMES)]
+    total = sum(len(chunk) for chunks in sources for chunk in chunks)
+    return total / cpu_seconds(lambda: [compact(chunks) for chunks in sources])
+
+
+def distinct_strings(first: int, count: int) -> Strings:
+    """Different strings of ten letters."""
+    numbers = np.arange(first, first + count, dtype=np.int64)
+    data: U8 = np.empty((count, _STRING_BYTES), np.uint8)
+    for place in range(_STRING_BYTES):
+        data[:, place] = 97 + numbers % 10
+        numbers //= 10
+    offsets: U32 = np.arange(0, (count + 1) * _STRING_BYTES, _STRING_BYTES, dtype=np.uint32)
+    return Strings(offsets, data.reshape(-1))
+
+
+def arena_nanoseconds(strings: int) -> tuple[float, float, float]:
+    """(ns to add a new string, ns to find one, bytes of memory a string), hashing included, up to so many strings."""
+    arena, index = StringArena(_KEY), np.arange(_STRINGS_PER_CALL, dtype=np.uint32)
+    spent = [0.0, 0.0]
+    for turn, call in enumerate((arena.insert, arena.find)):
+        for first in range(0, strings, _STRINGS_PER_CALL):
+            table = distinct_strings(first, min(_STRINGS_PER_CALL, strings - first))
+            started = time.thread_time()
+            call(index[: len(table)], table, hash_strings(_KEY, table))
+            spent[turn] += time.thread_time() - started
+    assert len(arena) == strings
+    return spent[0] / strings * 1e9, spent[1] / strings * 1e9, arena.nbytes / strings
+
+
+def main(
+    events: Annotated[int, typer.Option(help="Events to take in.")] = 2_000_000,
+    strings: Annotated[int, typer.Option(help="Distinct strings of one dictionary.")] = 10_000_000,
+) -> None:
+    """Measure and print all rates."""
+    console = Console()
+    console.print(f"columns in, applied: {apply_rate(events) / 1e6:.2f} M events/s per core")
+    console.print(f"sealing: {seal_rate() / 1e6:.2f} M events/s per core")
+    console.print(f"compaction: {compaction_rate() / 1e6:.2f} M events/s per core")
+    add, find, size = arena_nanoseconds(strings)
+    console.print(
+        f"{strings:,} distinct strings or identifiers of {_STRING_BYTES} bytes: "
+        f"add {add:.0f} ns, find {find:.0f} ns, {size:.1f} bytes each"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
