@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+import mmap
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import google_crc32c
@@ -24,6 +27,7 @@ _KIND_AT: Final = 10
 _MARK: Final = 0xC7  # rare in text and in small numbers, so that a search for records has few places to try
 _MARKS: Final = {1: 0, 2: _MARK}
 _KINDS_MAX: Final = 16
+_NOTHING_HELD: Final[Mapping[PartitionId, SequenceNumber]] = MappingProxyType({})
 FILE_HEADER_BYTES: Final = _FILE_HEADER.size
 RECORD_HEADER_BYTES: Final = _RECORD_HEADER.size
 
@@ -106,8 +110,13 @@ def decode_header(data: bytes, version: int = VERSION) -> RecordHeader | None:
     return RecordHeader(length, PartitionId(partition), kind, SequenceNumber(sequence))
 
 
-def decode_record(data: bytes, offset: int, version: int = VERSION) -> LogRecord | None:
-    """The record at `offset`, or None when it is bad (FORMAT.md)."""
+def decode_record(
+    data: bytes | mmap.mmap,
+    offset: int,
+    version: int = VERSION,
+    held: Mapping[PartitionId, SequenceNumber] = _NOTHING_HELD,
+) -> LogRecord | None:
+    """The record at `offset`, or None when it is bad (FORMAT.md); without payload up to what is `held` elsewhere."""
     if offset + RECORD_HEADER_BYTES > len(data):
         return None
     length, crc, partition, kind, mark, synced, sequence = _RECORD_HEADER.unpack_from(data, offset)
@@ -116,11 +125,12 @@ def decode_record(data: bytes, offset: int, version: int = VERSION) -> LogRecord
         return None
     if google_crc32c.value(np.frombuffer(data, np.uint8, end - offset - _CRC_END, offset + _CRC_END)) != crc:
         return None
-    payload = data[offset + RECORD_HEADER_BYTES : end]
+    is_held = sequence <= held.get(PartitionId(partition), -1)
+    payload = b"" if is_held else data[offset + RECORD_HEADER_BYTES : end]
     return LogRecord(PartitionId(partition), SequenceNumber(sequence), kind, payload, synced, end)
 
 
-def next_record(data: bytes, offset: int, version: int = VERSION) -> int | None:
+def next_record(data: bytes | mmap.mmap, offset: int, version: int = VERSION) -> int | None:
     """Where the next good record after `offset` starts."""
     mark = bytes([_MARKS[version]])
     at = data.find(mark, offset + 1 + _KIND_AT + 1)
@@ -132,7 +142,7 @@ def next_record(data: bytes, offset: int, version: int = VERSION) -> int | None:
     return None
 
 
-def synced_behind(data: bytes, offset: int, version: int = VERSION) -> int:
+def synced_behind(data: bytes | mmap.mmap, offset: int, version: int = VERSION) -> int:
     """How much of the file was durable for sure, as the good records behind the bad one at `offset` tell.
 
     Records of version 1 do not tell: there, any good record behind `offset` means that it was durable.

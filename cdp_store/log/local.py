@@ -94,7 +94,7 @@ class LocalLog:
         order = RecordOrder(start or {})
         for path in paths:
             last, offset, segment = path is paths[-1], FILE_HEADER_BYTES, _Segment(path)
-            for record in read_segment(path, last=last, position=position):
+            for record in read_segment(path, last=last, position=position, held=start):
                 if order.is_new(path, offset, record):
                     _taken(take, path, offset, record)
                 segment.last[record.partition] = record.sequence

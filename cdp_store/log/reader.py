@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -89,18 +90,26 @@ def durable_position(directory: Path) -> Position:
     return Position()
 
 
-def read_segment(path: Path, *, last: bool, position: Position) -> Iterator[LogRecord]:
-    """Records of one segment in order; a torn tail, possible only in the last segment, ends the iteration.
+def read_segment(path: Path, *, last: bool, position: Position, held: Positions | None = None) -> Iterator[LogRecord]:
+    """Records of one segment in order, those `held` elsewhere without payload; a torn tail, possible only in the last
+    segment, ends the iteration.
 
     Raises LogCorrupt for damage to what was durable.
     """
     version = read_header(path)
     if version is None:
         raise LogCorrupt(path, 0, "the file header is damaged")
-    data, offset = path.read_bytes(), FILE_HEADER_BYTES
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield from _records(path, data, version, held or {}, last=last, position=position)
+
+
+def _records(
+    path: Path, data: mmap.mmap, version: int, held: Positions, *, last: bool, position: Position
+) -> Iterator[LogRecord]:
+    offset = FILE_HEADER_BYTES
     durable = position.offset if position.segment == number_of(path) else 0
     while offset < len(data):
-        record = decode_record(data, offset, version)
+        record = decode_record(data, offset, version, held)
         if record is None:
             if not last or offset < max(durable, synced_behind(data, offset, version)):
                 raise LogCorrupt(path, offset, "a record that was durable does not fit its checksum")
@@ -120,7 +129,7 @@ def read_records(directory: Path, start: Positions | None) -> Iterator[LogRecord
     check_beginning(paths, start)
     for path in paths:
         offset = FILE_HEADER_BYTES
-        for record in read_segment(path, last=path is paths[-1], position=position):
+        for record in read_segment(path, last=path is paths[-1], position=position, held=start):
             if order.is_new(path, offset, record):
                 yield record
             offset = record.end

@@ -19,17 +19,17 @@ from cdp_store.values import Kind, float_bits
 
 _INSTANT: Final = pa.timestamp("ms", tz="UTC")
 _INT32: Final = np.iinfo(np.int32)
-# (encoding, compression) by measurement, bytes and ms to write a million values: rows 0.04 B, 9 ms; times 4.3 B, 12 ms
-# (zstd: the same size, 20 ms); codes and integers 1.2 B, 10 ms (dictionary: 1.1 B, 15 ms); decimals such as prices
-# 2.0 B, 20 ms (byte streams: 5.4 B); other floats 6.9 B, 16 ms (plain and zstd: 7.5 B).
-_DELTA: Final = ("DELTA_BINARY_PACKED", "zstd")
-_INSTANTS: Final = ("DELTA_BINARY_PACKED", "none")
-_STREAMS: Final = ("BYTE_STREAM_SPLIT", "zstd")
-_BYTES: Final = ("DELTA_LENGTH_BYTE_ARRAY", "zstd")
+# (encoding, compression) by measurement on events of the yardstick, bytes and ns to write and to read a value: rows
+# 1.0 B, 9 and 3 ns (delta and zstd: 0.6 B, 13 and 6 ns); times 4.3 B, 10 and 3 ns (delta: 4.1 B, 14 and 3 ns);
+# codes and integers 0.6 to 1.0 B, 7 and 2 ns (delta and zstd: 0.5 to 0.9 B, 10 and 4 ns); decimals such as prices
+# 1.3 B, 14 and 2 ns as dictionaries (byte streams: 3.8 B); bools 0.1 B, 8 and 4 ns (runs and zstd: the same size, 17
+# and 5 ns); strings 4.9 B, 75 and 22 ns (lengths as deltas: the same size, 110 and 35 ns).
+_STREAMS: Final = ("BYTE_STREAM_SPLIT", "lz4")
+_BYTES: Final = ("PLAIN", "zstd")
 _DICTIONARY: Final = (None, "none")
 _CODES: Final = (None, "zstd")
 _DICTIONARY_BYTES_MAX: Final = 1 << 26  # far beyond what one file can need: a column of few texts stays one
-_RANDOM: Final = ("PLAIN", "none")
+_PLAIN: Final = ("PLAIN", "none")
 _DECIMAL: Final = {b"decimal": b"1"}  # marks a float column of few digits, which repeats values
 
 
@@ -226,19 +226,15 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
 
 
 def _encoding(field: pa.Field) -> tuple[str | None, str]:
-    if pa.types.is_timestamp(field.type):
-        return _INSTANTS
+    if pa.types.is_uint64(field.type) or pa.types.is_boolean(field.type):
+        return _PLAIN  # hashes, and what takes a bit
     if pa.types.is_dictionary(field.type):
         return _CODES
-    if pa.types.is_uint64(field.type):
-        return _RANDOM
-    if pa.types.is_floating(field.type):
-        return _DICTIONARY if field.metadata else _STREAMS
+    if pa.types.is_floating(field.type) and field.metadata:
+        return _DICTIONARY
     if pa.types.is_large_binary(field.type) or pa.types.is_large_string(field.type):
         return _BYTES
-    if pa.types.is_boolean(field.type):
-        return "RLE", "zstd"
-    return _DELTA
+    return _STREAMS
 
 
 def from_parquet(name: str, data: pa.Buffer) -> pa.Table:
