@@ -7,7 +7,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast torture bench bench-m bench-l bench-shapes check format proto warm clean
+.PHONY: help setup demo test test-fast torture load bench bench-m bench-l bench-shapes check format proto warm clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-fast: warm ## Run the tests of store and query layers only
 torture: warm ## Crash schedules, then kills of real processes, each with new seeds for SECONDS (default 600)
 	$(BIN)/python -m tests.simulation --seconds $(or $(SECONDS),600)
 	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),600)
+
+load: warm ## A thousand clients at once, with shards that hang and die (CLIENTS=n for others)
+	CDP_LOAD_CLIENTS=$(or $(CLIENTS),1000) $(PYTEST) tests/e2e/test_under_load.py
 
 bench: $(BENCH_STAMP) warm ## Measure us and the peers at scale S (minutes)
 	$(BIN)/python -m benchmarks.run --scale S

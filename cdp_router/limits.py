@@ -23,7 +23,9 @@ PROFILE_EVENTS_MAX: Final = 10_000
 PROFILES_PER_BATCH_MAX: Final = 100
 PROFILES_READ_AT_ONCE: Final = 16  # of one batch: others must not wait behind all of it
 EVENT_NAMES_PER_PAGE_MAX: Final = 100
-MEMBERS_PER_MESSAGE: Final = 65_536
+MEMBERS_PER_MESSAGE: Final = 16_384  # what a client that does not read costs is some of these messages
+MEMBER_STREAMS_MAX: Final = 64  # of one router at a time
+MEMBER_STREAMS_RETRY_MS: Final = 1000
 PARTITIONS_DEFAULT: Final = 16
 PARTITIONS_MAX: Final = 1024
 QUERY_SECONDS_DEFAULT: Final = 30.0  # the deadline of a caller that gives none
@@ -60,6 +62,10 @@ SHARD_CHANNEL_OPTIONS: Final = (
     # A shard that was restarted must be found again within a second, not after gRPC's usual two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # What may come of a list of members before its reader has asked for it; otherwise gRPC lets that grow with the speed
+    # of the connection, to megabytes for each list.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 * 1024),
 )
 
 # Partitions on their way to another shard

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -92,7 +92,7 @@ class Queries:
 
     async def members(
         self, request: query_pb2.MembersRequest, deadline: Deadline
-    ) -> AsyncIterator[query_pb2.MembersResponse]:
+    ) -> AsyncGenerator[query_pb2.MembersResponse, None]:
         """Members' identifiers as one Arrow stream, then the coverage."""
         context = self._context(request)
         question = _segment_asked(request)

@@ -18,7 +18,7 @@ from cdp_query.proof import prove
 from cdp_query.tree import Context, Node
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongEpoch
-from cdp_router.limits import CLAIMS_TOLD_MAX, PROOF_SHOWN_MAX
+from cdp_router.limits import CLAIMS_TOLD_MAX, MEMBERS_PER_MESSAGE, PROOF_SHOWN_MAX
 from cdp_router.memory_budget import MemoryBudget
 from cdp_router.moves.client import connect_by_grpc
 from cdp_router.moves.giver import Giver
@@ -50,7 +50,6 @@ from cdp_store.store import Delivery, Outcome, Store
 from cdp_store.view import PartitionView
 
 Result = TypeVar("Result")
-_MEMBER_ROWS_PER_BATCH = 65_536
 
 
 class ShardServer:
@@ -107,8 +106,8 @@ class ShardServer:
             work = partial(pipeline.members, segment, view, binder)
             rows = await self._workers.run(work, deadline, begun=place > 0)
             position = ingest_pb2.PartitionPosition(partition=number, sequence=view.sequence)
-            for start in range(0, rows.shape[0], _MEMBER_ROWS_PER_BATCH):
-                part = rows[start : start + _MEMBER_ROWS_PER_BATCH].astype(np.int64)
+            for start in range(0, rows.shape[0], MEMBERS_PER_MESSAGE):
+                part = rows[start : start + MEMBERS_PER_MESSAGE].astype(np.int64)
                 yield shard_pb2.ListMembersResponse(arrow=_identifier_stream(view, part))
             yield shard_pb2.ListMembersResponse(position=position)
 

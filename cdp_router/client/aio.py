@@ -29,11 +29,11 @@ Response = TypeVar("Response")
 
 
 class AsyncClient:
-    """A client of one router for one event loop."""
+    """A client of one router for one event loop; `options` are gRPC's channel options beside ours."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, options: Sequence[tuple[str, Any]] = ()) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._channel = grpc.aio.insecure_channel(address, options=(*OPTIONS, *options))
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._query = query_pb2_grpc.QueryServiceStub(self._channel)
         self._profiles = profile_pb2_grpc.ProfileServiceStub(self._channel)

@@ -14,6 +14,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
+from cdp_router.process.open_files import allow_many_open_files
 from cdp_router.process.reflecting import enable_reflection
 from cdp_router.rpc.chain import Chain, Observer
 
@@ -103,4 +104,5 @@ async def _watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
 
 def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a process's coroutine on the fast event loop."""
+    allow_many_open_files()
     uvloop.run(main())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -100,8 +100,11 @@ class Chain(grpc.aio.ServerInterceptor):
     def _responses(self, method: _Method) -> Callable[[bytes, Context], Awaitable[None]]:
         async def serve(raw: bytes, context: Context) -> None:
             # Writing in here, and not yielding, keeps a client that reads too slowly under the cap as well.
-            async with self._around(method, context):
-                async for response in method.handler.unary_stream(method.read(raw), context):
+            async with (
+                self._around(method, context),
+                aclosing(method.handler.unary_stream(method.read(raw), context)) as responses,
+            ):
+                async for response in responses:
                     await context.write(response)
 
         return serve
@@ -109,12 +112,14 @@ class Chain(grpc.aio.ServerInterceptor):
     def _stream(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(raws: AsyncIterator[bytes], context: Context) -> None:
             async with self._around(method, context):
-                async for response in method.handler.stream_stream(self._requests(method, raws), context):
-                    await context.write(response)
+                requests = self._requests(method, raws)
+                async with aclosing(requests), aclosing(method.handler.stream_stream(requests, context)) as responses:
+                    async for response in responses:
+                        await context.write(response)
 
         return serve
 
-    async def _requests(self, method: _Method, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async def _requests(self, method: _Method, raws: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
         """The requests of a stream, until it ends or the process wants to."""
         closing = asyncio.ensure_future(self._closing.wait())
         arriving: asyncio.Future[bytes | None] = closing  # type: ignore[assignment]

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from cdp.v1 import query_pb2, query_pb2_grpc
 
 from cdp_router.deadline import Deadline, monotonic_ms
-from cdp_router.limits import QUERY_SECONDS_DEFAULT, SLOW_QUERY_MS_DEFAULT
+from cdp_router.errors import Overloaded
+from cdp_router.limits import (
+    MEMBER_STREAMS_MAX,
+    MEMBER_STREAMS_RETRY_MS,
+    QUERY_SECONDS_DEFAULT,
+    SLOW_QUERY_MS_DEFAULT,
+)
 from cdp_router.observing.slow_queries import AnsweredQueries
 from cdp_router.observing.work_metrics import QueryMetrics
 from cdp_router.queries import Queries
@@ -19,6 +26,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
 
     def __init__(self, queries: Queries, answered: AnsweredQueries | None = None) -> None:
         self._queries = queries
+        self._member_streams = 0
         self._answered = answered or AnsweredQueries(QueryMetrics(), SLOW_QUERY_MS_DEFAULT)
 
     async def Query(self, request: query_pb2.QueryRequest, context: Context) -> query_pb2.QueryResponse:
@@ -30,9 +38,16 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     async def Members(
         self, request: query_pb2.MembersRequest, context: Context
     ) -> AsyncIterator[query_pb2.MembersResponse]:
-        """Stream a segment's members."""
-        async for response in self._queries.members(request, _deadline(context)):
-            yield response
+        """Stream a segment's members; Overloaded while too many are on their way."""
+        if self._member_streams >= MEMBER_STREAMS_MAX:
+            raise Overloaded(f"{MEMBER_STREAMS_MAX} lists of members are on their way", MEMBER_STREAMS_RETRY_MS)
+        self._member_streams += 1
+        try:
+            async with aclosing(self._queries.members(request, _deadline(context))) as responses:
+                async for response in responses:
+                    yield response
+        finally:
+            self._member_streams -= 1
 
     async def GetProfile(self, request: query_pb2.GetProfileRequest, context: Context) -> query_pb2.GetProfileResponse:
         """Give one profile."""

@@ -453,7 +453,7 @@ class ShardClientContract:
         self.run(tmp_path, test)
 
     def test_many_members_come_in_pieces_without_loss(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("cdp_router.shard_server._MEMBER_ROWS_PER_BATCH", 7)
+        monkeypatch.setattr("cdp_router.shard_server.MEMBERS_PER_MESSAGE", 7)
 
         async def test(shard: Shard) -> None:
             await shard.client.deliver(one([view(f"u{n}") for n in range(50)]), far_deadline())

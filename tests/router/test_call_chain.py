@@ -24,7 +24,7 @@ class _Queries(query_pb2_grpc.QueryServiceServicer):
     """Answers with the request's id; `answer` may be replaced."""
 
     def __init__(self) -> None:
-        self.entered, self.may_leave = asyncio.Event(), asyncio.Event()
+        self.entered, self.may_leave, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.may_leave.set()
 
     async def Query(self, request: query_pb2.QueryRequest, context: Any) -> query_pb2.QueryResponse:
@@ -35,11 +35,14 @@ class _Queries(query_pb2_grpc.QueryServiceServicer):
         return query_pb2.QueryResponse(text=current_request_id(), warnings=[str(outgoing_metadata())])
 
     async def Members(self, request: query_pb2.MembersRequest, context: Any) -> AsyncIterator[Any]:
-        yield query_pb2.MembersResponse(arrow=b"first")
-        if request.text == "full":
-            raise Overloaded("much is in flight", 250)
-        while True:
-            yield query_pb2.MembersResponse(arrow=bytes(1 << 16))
+        try:
+            yield query_pb2.MembersResponse(arrow=b"first")
+            if request.text == "full":
+                raise Overloaded("much is in flight", 250)
+            while True:
+                yield query_pb2.MembersResponse(arrow=bytes(1 << 16))
+        finally:
+            self.left.set()
 
 
 class _Ingests(ingest_pb2_grpc.IngestServiceServicer):
@@ -185,6 +188,19 @@ def test_a_stream_fails_with_details_after_its_answers() -> None:
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert _info(status, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 250
         assert ("grpc-retry-pushback-ms", "250") in list(error.trailing_metadata())
+
+    serve(test)
+
+
+def test_a_stream_whose_reader_goes_away_is_let_go() -> None:
+    async def test(served: _Served) -> None:
+        stream = served.queries.Members(query_pb2.MembersRequest())
+        assert (await stream.read()).arrow == b"first"
+        assert not served.service.left.is_set()
+        stream.cancel()
+        await served.service.left.wait()
+        await served.chain.drain(30.0)
+        assert served.seen.codes == [("Members", grpc.StatusCode.CANCELLED)]
 
     serve(test)
 

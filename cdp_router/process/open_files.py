@@ -1,0 +1,11 @@
+"""How many connections a process may hold."""
+
+from __future__ import annotations
+
+import resource
+
+
+def allow_many_open_files() -> None:
+    """Raise the soft limit of open files to the hard one: a connection is a file, and 1,024 would be few of them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
