@@ -62,7 +62,7 @@ SHARD_CHANNEL_OPTIONS: Final = (
     # A shard that was restarted must be found again within a second, not after gRPC's usual two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # What may come of a list of members before its reader has asked for it; otherwise gRPC lets that grow with the speed
+    # What may come of a list of members before its reader asks for it; otherwise gRPC lets that grow with the speed
     # of the connection, to megabytes for each list.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 256 * 1024),
