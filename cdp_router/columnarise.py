@@ -14,10 +14,13 @@ from cdp.v1 import ingest_pb2
 from cdp_router.columns import columnarise_arrow
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import BATCH_ID_BYTES_MAX, COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
+from cdp_router.linking import NO_LINKS, Blocked, joined
 from cdp_router.msgpack_rows import read_msgpack_rows
 from cdp_router.validation import RecordInvalid, Row, check_row
 from cdp_router.wire.values import from_timestamp_ms, from_value
 from cdp_store.builder import BatchBuilder
+from cdp_store.identity.changes import Links
+from cdp_store.ids import ANONYMOUS_ID, encode_identifier, rank_of_kind
 from cdp_store.limits import NAMES_PER_BATCH_MAX
 from cdp_store.records import RecordBatch, join_batches
 
@@ -27,32 +30,35 @@ _ARRAY_HEAD = b"\xdd"  # of a msgpack array with a length of 32 bits
 
 @dataclass(frozen=True, slots=True)
 class Columnarised:
-    """A batch and what was left out of it; positions[i] is where record i stood in the request."""
+    """A batch, what was left out of it, and which identifiers its records give together; positions[i] is where record
+    i stood in the request."""
 
     batch: RecordBatch
     positions: np.ndarray[tuple[int], np.dtype[np.intp]]
     errors: list[ingest_pb2.RecordError]
+    links: Links = NO_LINKS
 
 
-def columnarise(batch: ingest_pb2.Batch, now_ms: int) -> Columnarised:
+def columnarise(batch: ingest_pb2.Batch, now_ms: int, blocked: Blocked | None = None) -> Columnarised:
     """The columns of a request's batch; RequestInvalid when nothing of it can be read."""
+    blocked = blocked or Blocked()
     if not 1 <= len(batch.batch_id) <= BATCH_ID_BYTES_MAX:
         raise RequestInvalid("batch.batch_id", f"must have 1 to {BATCH_ID_BYTES_MAX} bytes, chosen by the sender")
     match batch.WhichOneof("records"):
         case "rows":
             _check_size("batch.rows", batch.rows.ByteSize(), ROWS_BYTES_MAX)
-            return columnarise_rows(_protobuf_rows(batch.rows.records), batch.batch_id, now_ms)
+            return columnarise_rows(_protobuf_rows(batch.rows.records), batch.batch_id, now_ms, blocked)
         case "msgpack_rows":
             _check_size("batch.msgpack_rows", len(batch.msgpack_rows), ROWS_BYTES_MAX)
-            return columnarise_msgpack(batch.msgpack_rows, batch.batch_id, now_ms)
+            return columnarise_msgpack(batch.msgpack_rows, batch.batch_id, now_ms, blocked)
         case "arrow_columns":
             _check_size("batch.arrow_columns", len(batch.arrow_columns), COLUMNS_BYTES_MAX)
             try:
-                built, positions, invalid = columnarise_arrow(batch.arrow_columns, batch.batch_id, now_ms)
+                arrow = columnarise_arrow(batch.arrow_columns, batch.batch_id, now_ms, blocked)
             except pa.ArrowException as error:
                 raise RequestInvalid("batch.arrow_columns", f"cannot be used: {error}") from error
-            errors = [_error(index, error) for index, error in invalid]
-            return Columnarised(built, positions, errors)
+            errors = [_error(index, error) for index, error in arrow.invalid]
+            return Columnarised(arrow.batch, arrow.positions, errors, arrow.links)
     raise RequestInvalid("batch.records", "one of rows, msgpack_rows and arrow_columns must be given")
 
 
@@ -61,35 +67,40 @@ def _check_size(field: str, size: int, limit: int) -> None:
         raise RequestInvalid(field, f"{size} bytes; the limit is {limit}. Send smaller batches")
 
 
-def columnarise_msgpack(packed: bytes, batch_id: bytes, now_ms: int) -> Columnarised:
+def columnarise_msgpack(packed: bytes, batch_id: bytes, now_ms: int, blocked: Blocked | None = None) -> Columnarised:
     """The columns of msgpack rows: a kernel reads the usual ones, what it leaves goes the road of all other rows."""
+    blocked = blocked or Blocked()
     read = read_msgpack_rows(packed, batch_id, now_ms)
-    if read is None:
-        return columnarise_rows(msgpack_rows(packed), batch_id, now_ms)
+    if read is None or blocked.any_of(read.batch.identities) or blocked.any_of(read.links.lower):
+        return columnarise_rows(msgpack_rows(packed), batch_id, now_ms, blocked)
     if not read.unusual:
-        return Columnarised(read.batch, read.positions, [])
+        return Columnarised(read.batch, read.positions, [], read.links)
     array = _ARRAY_HEAD + len(read.unusual).to_bytes(4, "big") + b"".join(row.packed for row in read.unusual)
     try:
-        rest = columnarise_rows(msgpack_rows(array), batch_id, now_ms)
+        rest = columnarise_rows(msgpack_rows(array), batch_id, now_ms, blocked)
     except RequestInvalid:
         # Not even decodable: the message must speak of the bytes that were sent.
-        return columnarise_rows(msgpack_rows(packed), batch_id, now_ms)
+        return columnarise_rows(msgpack_rows(packed), batch_id, now_ms, blocked)
     places = np.array([unusual.position for unusual in read.unusual], np.intp)
     for error in rest.errors:
         error.index = int(places[error.index])
     positions = np.concatenate((read.positions, places[rest.positions]))
     order = np.argsort(positions)
-    return Columnarised(join_batches(read.batch, rest.batch).take(order), positions[order], rest.errors)
+    whole = join_batches(read.batch, rest.batch).take(order)
+    return Columnarised(whole, positions[order], rest.errors, joined((read.links, rest.links)))
 
 
-def columnarise_rows(rows: Iterable[Row | RecordInvalid], batch_id: bytes, now_ms: int) -> Columnarised:
+def columnarise_rows(
+    rows: Iterable[Row | RecordInvalid], batch_id: bytes, now_ms: int, blocked: Blocked | None = None
+) -> Columnarised:
     """The columns of rows that are Python objects, with the reason of each that cannot be taken."""
+    is_blocked, links = blocked or Blocked(), list[tuple[bytes, bytes, int, bytes]]()
     builder, positions, errors = BatchBuilder(), list[int](), list[ingest_pb2.RecordError]()
     for index, row in enumerate(rows):
         try:
             if isinstance(row, RecordInvalid):
                 raise row
-            checked = check_row(row, now_ms)
+            checked = check_row(row, now_ms, is_blocked)
             if not builder.has_room(checked.name, checked.values):
                 raise RecordInvalid("TOO_MANY_NAMES", f"one batch may mention {NAMES_PER_BATCH_MAX} different names")
         except RecordInvalid as error:
@@ -97,7 +108,12 @@ def columnarise_rows(rows: Iterable[Row | RecordInvalid], batch_id: bytes, now_m
             continue
         builder.add(checked.kind, checked.identifier, checked.name, checked.time_ms, checked.values, checked.message_id)
         positions.append(index)
-    return Columnarised(builder.finish(batch_id, now_ms), np.array(positions, np.intp), errors)
+        upper = encode_identifier(checked.kind, checked.identifier)
+        for kind, value in checked.others:
+            if rank_of_kind(kind) > rank_of_kind(checked.kind):
+                said = checked.time_ms, checked.message_id.encode()
+                links.append((encode_identifier(kind, value), upper, *said))
+    return Columnarised(builder.finish(batch_id, now_ms), np.array(positions, np.intp), errors, Links.of(links))
 
 
 def _error(index: int, error: RecordInvalid) -> ingest_pb2.RecordError:
@@ -106,10 +122,12 @@ def _error(index: int, error: RecordInvalid) -> ingest_pb2.RecordError:
 
 def _protobuf_rows(records: Iterable[ingest_pb2.Record]) -> Iterator[Row | RecordInvalid]:
     for record in records:
-        body = record.WhichOneof("body")
+        body, others = record.WhichOneof("body"), dict[str, str](record.identifiers)
         if body is None:
-            yield RecordInvalid("BODY_MISSING", "a record needs an event or attributes")
+            yield RecordInvalid("BODY_MISSING", "a record needs an event, attributes or an alias")
             continue
+        if body == "alias":
+            others.setdefault(record.alias.previous_kind or ANONYMOUS_ID, record.alias.previous_id)
         values = record.event.properties if body == "event" else record.attributes.attributes
         try:
             time_ms = from_timestamp_ms(record.time) if record.HasField("time") else None
@@ -118,7 +136,7 @@ def _protobuf_rows(records: Iterable[ingest_pb2.Record]) -> Iterator[Row | Recor
             yield error
             continue
         name = record.event.name if body == "event" else None
-        yield Row(name, record.user_id, record.anonymous_id, time_ms, record.message_id, decoded)
+        yield Row(name, record.user_id, record.anonymous_id, time_ms, record.message_id, decoded, others)
 
 
 def msgpack_rows(packed: bytes) -> Iterator[Row | RecordInvalid]:
@@ -130,7 +148,7 @@ def msgpack_rows(packed: bytes) -> Iterator[Row | RecordInvalid]:
     if not isinstance(rows, list):
         raise RequestInvalid("batch.msgpack_rows", "must be an array of records")
     for row in rows:
-        if isinstance(row, list) and len(row) == _ROW_FIELDS:
+        if isinstance(row, list) and len(row) in (_ROW_FIELDS, _ROW_FIELDS + 1):
             yield Row(*row)
         else:
-            yield RecordInvalid("RECORD_MALFORMED", f"a record is an array of {_ROW_FIELDS} fields")
+            yield RecordInvalid("RECORD_MALFORMED", f"a record is an array of {_ROW_FIELDS} fields, or one more")

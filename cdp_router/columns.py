@@ -12,9 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.errors import RequestInvalid
+from cdp_router.identity_columns import PREFIX, GivenTogether, choose
+from cdp_router.linking import Blocked, joined
 from cdp_router.validation import RecordInvalid, check_text, check_value, value_size
 from cdp_store.arrays import I64, U8, U16, U32, Bools
-from cdp_store.ids import ANONYMOUS_ID, USER_ID
+from cdp_store.identity.changes import Links
+from cdp_store.ids import ANONYMOUS_ID, USER_ID, is_identifier_kind, rank_of_kind
 from cdp_store.limits import (
     FUTURE_SKEW_MS,
     IDENTIFIER_BYTES_MAX,
@@ -68,18 +71,28 @@ class _Checks:
         return sorted(self._reasons.items())
 
 
-def columnarise_arrow(stream: bytes, batch_id: bytes, now_ms: int) -> tuple[RecordBatch, Positions, Invalid]:
-    """(batch, positions its records had, invalid records); RequestInvalid when the stream cannot be used at all."""
+@dataclass(frozen=True, slots=True)
+class ArrowRecords:
+    """The batch of Arrow columns, the position each record had, invalid records, identifiers given together."""
+
+    batch: RecordBatch
+    positions: Positions
+    invalid: Invalid
+    links: Links
+
+
+def columnarise_arrow(stream: bytes, batch_id: bytes, now_ms: int, blocked: Blocked | None = None) -> ArrowRecords:
+    """The records of Arrow columns; RequestInvalid when the stream cannot be used at all."""
     table = _read(stream)
     checks = _Checks(table.num_rows)
-    identities, record_identities = _identities(table, checks)
+    identities, record_identities, together = _identities(table, checks, blocked or Blocked())
     names, record_names = _names(table, checks)
     times = _times(table, checks, now_ms)
     message_ids = _message_ids(table, checks)
     columns = [
         (name, column)
         for name in table.column_names
-        if name not in _RESERVED
+        if name not in _RESERVED and not name.startswith(PREFIX)
         for column in _columns(name, table.column(name).combine_chunks(), checks)
     ]
     _check_sizes(columns, checks)
@@ -102,7 +115,16 @@ def columnarise_arrow(stream: bytes, batch_id: bytes, now_ms: int) -> tuple[Reco
         keys,
     )
     positions = np.flatnonzero(checks.keep)
-    return whole if checks.keep.all() else whole.take(positions), positions, checks.invalid()
+    batch = whole if checks.keep.all() else whole.take(positions)
+    links = joined(_links(each, checks.keep, times, message_ids) for each in together)
+    return ArrowRecords(batch, positions, checks.invalid(), links)
+
+
+def _links(together: GivenTogether, keep: Bools, times: I64, message_ids: Strings) -> Links:
+    kept = np.flatnonzero(keep[together.records])
+    records, at = together.records[kept], pa.array(kept)
+    ids = message_ids.take(records.astype(np.uint32))
+    return Links(_strings(together.lower.take(at)), _strings(together.upper.take(at)), times[records], ids)
 
 
 def _read(stream: bytes) -> pa.Table:
@@ -142,21 +164,26 @@ def _combined(column: pa.ChunkedArray) -> pa.Array:
     return combined
 
 
-def _identities(table: pa.Table, checks: _Checks) -> tuple[Strings, U32]:
-    coded = list[pa.Array]()
-    for kind, tag in ((USER_ID, "u"), (ANONYMOUS_ID, "a")):
-        column = _text_column(table, kind)
-        if column is not None:
-            filled = pc.if_else(pc.equal(column, _EMPTY), None, column)
-            coded.append(pc.binary_join_element_wise(pa.scalar(tag, pa.large_string()), filled, _EMPTY))
-    if not coded:
-        raise RequestInvalid(_FIELD, "needs a column user_id or anonymous_id")
-    chosen = pc.coalesce(*coded)
-    checks.reject(_bools(pc.is_null(chosen)), "IDENTIFIER_MISSING", "a record needs a user_id or an anonymous_id")
-    problem = f"the identifier is longer than {IDENTIFIER_BYTES_MAX} bytes"
-    checks.reject(_longer(chosen, IDENTIFIER_BYTES_MAX + 1), "IDENTIFIER_INVALID", problem)
-    encoded = pc.fill_null(chosen, "u-").dictionary_encode()
-    return _strings(encoded.dictionary), encoded.indices.to_numpy().astype(np.uint32)
+def _identities(table: pa.Table, checks: _Checks, blocked: Blocked) -> tuple[Strings, U32, list[GivenTogether]]:
+    others = [name.removeprefix(PREFIX) for name in table.column_names if name.startswith(PREFIX)]
+    for kind in others:
+        if not is_identifier_kind(kind):
+            raise RequestInvalid(_FIELD, f"column {PREFIX + kind!r} names no kind of identifiers: a-z, 0-9 and _")
+    names = {USER_ID: USER_ID, ANONYMOUS_ID: ANONYMOUS_ID} | {kind: PREFIX + kind for kind in others}
+    found = [(kind, _text_column(table, names[kind])) for kind in sorted(names, key=rank_of_kind)]
+    columns = [(kind, column) for kind, column in found if column is not None]
+    if not columns:
+        raise RequestInvalid(_FIELD, "needs a column user_id, anonymous_id or identifiers.<kind>")
+    for kind, column in columns:
+        problem = f"the {kind} is longer than {IDENTIFIER_BYTES_MAX} bytes"
+        checks.reject(_longer(column, IDENTIFIER_BYTES_MAX), "IDENTIFIER_INVALID", problem)
+    chosen = choose(columns, blocked)
+    problem = "its identifiers are values that name nobody, such as 0 or null"
+    checks.reject(chosen.only_blocked, "IDENTIFIER_BLOCKED", problem)
+    problem = "a record needs a user_id, an anonymous_id or another identifier"
+    checks.reject(_bools(pc.is_null(chosen.identifiers)), "IDENTIFIER_MISSING", problem)
+    encoded = pc.fill_null(chosen.identifiers, "u-").dictionary_encode()
+    return _strings(encoded.dictionary), encoded.indices.to_numpy().astype(np.uint32), chosen.together
 
 
 def _times(table: pa.Table, checks: _Checks, now_ms: int) -> I64:

@@ -11,6 +11,7 @@ RouterError
 +-- MoveRefused           a partition cannot be moved like that          FAILED_PRECONDITION
 +-- ShardUnavailable      shards, and so partitions, cannot be reached   UNAVAILABLE
 +-- ShuttingDown          the process stops and takes no new calls       UNAVAILABLE
++-- ViewsLost             a question's views are not held any more       UNAVAILABLE
 +-- DeadlineMissed        a shard did not answer in time                 DEADLINE_EXCEEDED
 +-- Overloaded            more bytes in flight than allowed              RESOURCE_EXHAUSTED
 """
@@ -138,6 +139,15 @@ class ShuttingDown(RouterError):
 
     def __init__(self) -> None:
         super().__init__("this process is shutting down; send again")
+
+
+class ViewsLost(RouterError):
+    """The views that a question was to be answered from are gone."""
+
+    reason = "VIEWS_LOST"
+
+    def __init__(self, token: bytes) -> None:
+        super().__init__(f"the views {token.hex()} are not held here any more; ask again")
 
 
 class DeadlineMissed(RouterError):

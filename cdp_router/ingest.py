@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
+import grpc
 from cdp.v1 import ingest_pb2, shard_pb2
 
 from cdp_router.columnarise import Columnarised, columnarise
 from cdp_router.deadline import Deadline
-from cdp_router.errors import Overloaded
+from cdp_router.errors import Overloaded, RouterError
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS
+from cdp_router.linking import Blocked, split_links
+from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
 from cdp_router.partitioning import Parts, split
 from cdp_router.routing import Routing
@@ -19,12 +23,15 @@ from cdp_router.shard_client import ShardClient
 from cdp_store.records import encode_batch
 from cdp_store.seams import Clock
 
+_LOG = logging.getLogger(__name__)
+
 
 class Ingest:
     """Takes batches from any number of callers at once."""
 
-    def __init__(self, routing: Routing, clock: Clock, threads: Executor) -> None:
+    def __init__(self, routing: Routing, clock: Clock, threads: Executor, blocked: Blocked | None = None) -> None:
         self._routing, self._cluster, self._clock, self._threads = routing, routing.cluster, clock, threads
+        self._mover, self._blocked = Mover(routing), blocked or Blocked()
         self._bytes_in_flight = 0
 
     async def take(self, batch: ingest_pb2.Batch, deadline: Deadline) -> ingest_pb2.BatchResult:
@@ -45,20 +52,35 @@ class Ingest:
     async def _take(self, batch: ingest_pb2.Batch, deadline: Deadline) -> ingest_pb2.BatchResult:
         loop = asyncio.get_running_loop()
         columnarised, parts, encoded = await loop.run_in_executor(self._threads, self._prepare, batch)
+        links = split_links(columnarised.links, self._cluster.hash_key, self._cluster.partitions)
 
         def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.DeliverResponse]:
             batches = [
-                shard_pb2.PartitionBatch(partition=claim.partition, batch=encoded[claim.partition], epoch=claim.epoch)
+                shard_pb2.PartitionBatch(
+                    partition=claim.partition,
+                    batch=encoded.get(claim.partition, b""),
+                    epoch=claim.epoch,
+                    links=links.get(claim.partition, b""),
+                )
                 for claim in claims
             ]
             return client.deliver(shard_pb2.DeliverRequest(cluster=self._cluster.cluster, batches=batches), deadline)
 
-        answers = await self._routing.complete(encoded, ask, deadline)
+        answers = await self._routing.complete({*encoded, *links}, ask, deadline)
+        await self._move({number for answer in answers for number in answer.due}, deadline)
         outcomes = [outcome for answer in answers for outcome in answer.outcomes]
         return _result(columnarised, parts, outcomes)
 
+    async def _move(self, due: Collection[int], deadline: Deadline) -> None:
+        """Have profiles move before the batch that links them is acked. What it says is durable already."""
+        if due:
+            try:
+                await self._mover.settle(due, deadline)
+            except (RouterError, grpc.aio.AioRpcError) as error:
+                _LOG.warning("profiles wait for being moved: %s", error)
+
     def _prepare(self, batch: ingest_pb2.Batch) -> tuple[Columnarised, Parts, Mapping[int, bytes]]:
-        columnarised = columnarise(batch, self._clock.now_ms())
+        columnarised = columnarise(batch, self._clock.now_ms(), self._blocked)
         parts = split(columnarised.batch, self._cluster.hash_key, self._cluster.partitions)
         return columnarised, parts, {partition: encode_batch(part) for partition, (part, _) in parts.items()}
 
@@ -71,9 +93,8 @@ def _result(
         result.accepted += outcome.accepted
         result.duplicates += outcome.duplicates
         result.positions.add(partition=outcome.partition, sequence=outcome.sequence)
-        records = parts[outcome.partition][1]
         for error in outcome.errors:
-            index = int(columnarised.positions[records[error.index]])
+            index = int(columnarised.positions[parts[outcome.partition][1][error.index]])
             result.errors.add(index=index, code=error.code, message=error.message)
     result.errors.sort(key=lambda error: error.index)
     return result

@@ -74,3 +74,10 @@ EXPORT_PIECE_BYTES: Final = 4 * MIB
 CATCH_UP_RECORDS: Final = 32  # that may be missing when the giver is asked to release: it answers nothing from then on
 MOVE_CALL_SECONDS: Final = 30.0
 MOVE_COPY_SECONDS: Final = 3600.0  # for the giver to write its copy
+
+# Views held between the two steps of a question asked while profiles move: what a shard keeps for how long.
+HELD_VIEWS_MAX: Final = 256
+HELD_VIEWS_SECONDS: Final = 60.0
+# Of profiles that wait for being moved, what a shard tells at once: bounds a transfer.
+MOVES_TOLD_MAX: Final = 1000
+MOVING_SECONDS: Final = 5.0  # between looks for moves that a router did not finish

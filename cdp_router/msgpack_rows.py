@@ -7,12 +7,13 @@ says what is wrong with them, and put back in their places.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from cdp_store.arrays import U8, U32, AnyArray
+from cdp_store.identity.changes import Links
 from cdp_store.kernels import msgpack_rows
 from cdp_store.kernels.interning import COUNT, Table
 from cdp_store.kernels.msgpack_tokens import PADDING
@@ -33,11 +34,12 @@ class UnusualRow:
 
 @dataclass(frozen=True, slots=True)
 class ReadRows:
-    """The batch of the usual rows, the position each had, and the rows that are not in it."""
+    """The batch of the usual rows, the position each had, the rows that are not in it, and ids given together."""
 
     batch: RecordBatch
     positions: np.ndarray[tuple[int], np.dtype[np.intp]]
     unusual: list[UnusualRow]
+    links: Links
 
 
 def read_msgpack_rows(packed: bytes, batch_id: bytes, now_ms: int) -> ReadRows | None:
@@ -48,8 +50,8 @@ def read_msgpack_rows(packed: bytes, batch_id: bytes, now_ms: int) -> ReadRows |
     status, count, filled, odd = parsed[:4]
     if status != 0:
         return None
-    owners, numbers, times, ends, message_ends, messages, positions, places = parsed[4:12]
-    (triple_keys, kinds, raws), identities, names, keys, strings = parsed[12:]
+    owners, seconds, numbers, times, ends, message_ends, messages, positions, places = parsed[4:13]
+    (triple_keys, kinds, raws), identities, names, keys, strings = parsed[13:]
     record_names, used_names = _used(numbers[:count], names)
     used_keys, key_names = _used(triple_keys[:filled], keys)
     batch = RecordBatch(
@@ -71,7 +73,20 @@ def read_msgpack_rows(packed: bytes, batch_id: bytes, now_ms: int) -> ReadRows |
     unusual = [
         UnusualRow(int(position), packed[start:stop]) for position, start, stop in places[: 3 * odd].reshape(-1, 3)
     ]
-    return ReadRows(batch, positions[:count], unusual)
+    links = _links(batch, seconds[:count])
+    if len(links):
+        # Who is only a second identity has no record here.
+        owners, kept = subset(batch.record_identities, batch.identities)
+        batch = replace(batch, record_identities=owners, identities=kept)
+    return ReadRows(batch, positions[:count], unusual, links)
+
+
+def _links(batch: RecordBatch, seconds: U32) -> Links:
+    """Which anonymous ids the records give beside a user id."""
+    records = np.flatnonzero(seconds != msgpack_rows.NO_SECOND)
+    lower, upper = seconds[records], batch.record_identities[records]
+    ids = batch.message_ids.take(records.astype(np.uint32))
+    return Links(batch.identities.take(lower), batch.identities.take(upper), batch.record_times[records], ids)
 
 
 def _strings(table: Table) -> Strings:

@@ -15,6 +15,7 @@ from cdp_query.language.suggest import nearest
 from cdp_query.named import Inliner, Lookup, nothing_named
 from cdp_query.partial import merge_all
 from cdp_router import identifying
+from cdp_router.agreement import agreeing_views, compare
 from cdp_router.answers import Answering, answer
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ProfileNotFound, RequestInvalid
@@ -108,6 +109,8 @@ class Queries:
         if request.strict:
             known = await self._schema(deadline)
             await self._unknown_names(segment, known, deadline, strict=True)
+        # What has been streamed cannot be taken back: views must agree before the first member is told.
+        message.views.CopyFrom(await agreeing_views(self._routing, deadline))
         async for response in self._stream_members(message, deadline):
             yield response
 
@@ -252,8 +255,16 @@ class Queries:
     async def _evaluated(
         self, message: shard_pb2.EvaluateRequest, deadline: Deadline, *, allow_partial: bool
     ) -> Sequence[shard_pb2.EvaluateResponse]:
-        """What shards contribute, each for other partitions."""
+        """What shards contribute, each for other partitions; profiles that move meanwhile count once."""
+        evaluations = await self._evaluated_once(message, deadline, allow_partial=allow_partial)
+        if compare(each for evaluation in evaluations for each in evaluation.transfers):
+            message.views.CopyFrom(await agreeing_views(self._routing, deadline))
+            evaluations = await self._evaluated_once(message, deadline, allow_partial=allow_partial)
+        return evaluations
 
+    async def _evaluated_once(
+        self, message: shard_pb2.EvaluateRequest, deadline: Deadline, *, allow_partial: bool
+    ) -> Sequence[shard_pb2.EvaluateResponse]:
         def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.EvaluateResponse]:
             asked = shard_pb2.EvaluateRequest(partitions=to_epochs(claims))
             asked.MergeFrom(message)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 import grpc
-from cdp.v1 import shard_pb2, shard_pb2_grpc
+from cdp.v1 import moving_pb2, shard_pb2, shard_pb2_grpc
 
 from cdp_router.deadline import Deadline
 from cdp_router.limits import SHARD_CHANNEL_OPTIONS
@@ -75,6 +75,21 @@ class ShardClient(Protocol):
     ) -> shard_pb2.PurgeFilesResponse:
         """Remove what erased profiles have left in files."""
 
+    async def capture_views(
+        self, request: moving_pb2.CaptureViewsRequest, deadline: Deadline
+    ) -> moving_pb2.CaptureViewsResponse:
+        """Hold views for a question."""
+
+    async def change_identity(
+        self, request: moving_pb2.ChangeIdentityRequest, deadline: Deadline
+    ) -> moving_pb2.ChangeIdentityResponse:
+        """Do a change of identifiers."""
+
+    async def read_identity(
+        self, request: moving_pb2.ReadIdentityRequest, deadline: Deadline
+    ) -> moving_pb2.ReadIdentityResponse:
+        """Tell what is known of an identifier."""
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         """Check the files of all snapshots."""
 
@@ -142,6 +157,21 @@ class GrpcShardClient:
     ) -> shard_pb2.PurgeFilesResponse:
         return await self._stub.PurgeFiles(request, timeout=deadline.remaining())
 
+    async def capture_views(
+        self, request: moving_pb2.CaptureViewsRequest, deadline: Deadline
+    ) -> moving_pb2.CaptureViewsResponse:
+        return await self._stub.CaptureViews(request, timeout=deadline.remaining())
+
+    async def change_identity(
+        self, request: moving_pb2.ChangeIdentityRequest, deadline: Deadline
+    ) -> moving_pb2.ChangeIdentityResponse:
+        return await self._stub.ChangeIdentity(request, timeout=deadline.remaining())
+
+    async def read_identity(
+        self, request: moving_pb2.ReadIdentityRequest, deadline: Deadline
+    ) -> moving_pb2.ReadIdentityResponse:
+        return await self._stub.ReadIdentity(request, timeout=deadline.remaining())
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         request = shard_pb2.ShardServiceVerifySnapshotsRequest()
         return await self._stub.VerifySnapshots(request, timeout=deadline.remaining())
@@ -207,6 +237,21 @@ class LocalShardClient:
         self, request: shard_pb2.PurgeFilesRequest, deadline: Deadline
     ) -> shard_pb2.PurgeFilesResponse:
         return await self._server.purge_files(request)
+
+    async def capture_views(
+        self, request: moving_pb2.CaptureViewsRequest, deadline: Deadline
+    ) -> moving_pb2.CaptureViewsResponse:
+        return await self._server.capture_views(request)
+
+    async def change_identity(
+        self, request: moving_pb2.ChangeIdentityRequest, deadline: Deadline
+    ) -> moving_pb2.ChangeIdentityResponse:
+        return await self._server.change_identity(request)
+
+    async def read_identity(
+        self, request: moving_pb2.ReadIdentityRequest, deadline: Deadline
+    ) -> moving_pb2.ReadIdentityResponse:
+        return await self._server.read_identity(request)
 
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         return await self._server.verify_snapshots()

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import psutil
 import pyarrow as pa
-from cdp.v1 import admin_pb2, ingest_pb2, partition_pb2, query_pb2, segment_pb2, shard_pb2
+from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, query_pb2, segment_pb2, shard_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind import Binder, Names
@@ -18,6 +18,7 @@ from cdp_query.proof import prove
 from cdp_query.tree import Context, Node
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongEpoch
+from cdp_router.held_views import Captured, HeldViews, capture_all, to_transfers
 from cdp_router.limits import CLAIMS_TOLD_MAX, MEMBERS_PER_MESSAGE, PROOF_SHOWN_MAX
 from cdp_router.memory_budget import MemoryBudget
 from cdp_router.moves.client import connect_by_grpc
@@ -31,6 +32,7 @@ from cdp_router.proofs import to_response
 from cdp_router.query_workers import Checkpoint, QueryWorkers
 from cdp_router.shard_checks import check_cluster
 from cdp_router.shard_commits import Commits
+from cdp_router.shard_identity import change_identity, read_identity
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.shard_upkeep import Upkeep
 from cdp_router.timelines import Page
@@ -38,10 +40,12 @@ from cdp_router.wire.partials import to_evaluation, to_names
 from cdp_router.wire.questions import from_question
 from cdp_router.wire.retention import latest, listed
 from cdp_router.wire.segments import from_segment
+from cdp_store.builder import BatchBuilder
 from cdp_store.digest import digest
 from cdp_store.errors import StoreFailed
 from cdp_store.handover import Giving, Taking
 from cdp_store.holdings import HoldingState
+from cdp_store.identity.changes import Links, decode_identity_change
 from cdp_store.ids import PartitionId, encode_identifier, is_identifier_kind
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
@@ -73,6 +77,7 @@ class ShardServer:
         taking = Taking(store, store.files)
         taker = Taker(store, taking, self.commits, self.snapshots, self._clock, connect, budget)
         self.moves = ShardMoves(store, giver, taker)
+        self._held = HeldViews()
 
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
         """Log, apply and acknowledge; concurrent deliveries share one sync. Overloaded when memory gets short."""
@@ -82,16 +87,17 @@ class ShardServer:
             self._budget.admit(size + self.commits.waiting_bytes)
         asked = [(item.partition, item.epoch) for item in request.batches]
         self._check_epochs(asked)
-        deliveries = [Delivery(PartitionId(item.partition), decode_batch(item.batch)) for item in request.batches]
+        deliveries = [_delivery(item) for item in request.batches]
         outcomes = await self.commits.commit(deliveries, size, partial(self._check_epochs, asked))
-        return shard_pb2.DeliverResponse(outcomes=map(_to_outcome, deliveries, outcomes))
+        due = [each.partition for each in deliveries if self._store.partitions[each.partition].identity.is_due]
+        return shard_pb2.DeliverResponse(outcomes=map(_to_outcome, deliveries, outcomes), due=due)
 
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
         """The merged contribution of the partitions asked for."""
         check_cluster(self._store, request.cluster)
-        partitions = self._asked_for(request.partitions)
+        views = self._views(request)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        work = partial(self._evaluate, request.question, partitions, context)
+        work = partial(_evaluated, request.question, views, context)
         return await self._workers.run(work, deadline)
 
     async def list_members(
@@ -99,7 +105,7 @@ class ShardServer:
     ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
         """Identifiers of members, one partition after the other, all as of now."""
         check_cluster(self._store, request.cluster)
-        views = [(partition.partition, partition.capture()) for partition in self._asked_for(request.partitions)]
+        views = [(partition.partition, view) for partition, view, _ in self._views(request)]
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         segment, binder = from_segment(request.segment), Binder(context)
         for place, (number, view) in enumerate(views):
@@ -197,6 +203,28 @@ class ShardServer:
         partitions = self._asked_for(request.partitions)
         return await self._in_query_thread(lambda: _digests(partitions))
 
+    async def capture_views(self, request: moving_pb2.CaptureViewsRequest) -> moving_pb2.CaptureViewsResponse:
+        """Hold views of partitions for a question, and say how far transfers had come in them."""
+        check_cluster(self._store, request.cluster)
+        partitions = self._asked_for(request.partitions)
+        return moving_pb2.CaptureViewsResponse(transfers=self._held.hold(request.token, partitions))
+
+    async def change_identity(self, request: moving_pb2.ChangeIdentityRequest) -> moving_pb2.ChangeIdentityResponse:
+        """Log and do a change of identifiers, and say what is left to move."""
+        check_cluster(self._store, request.cluster)
+        work = partial(change_identity, lambda: self._owned(request.partition, request.epoch), request, self._store)
+        response = await self.commits.between(work)
+        if response.done:
+            self._maintain_soon()
+        return response
+
+    async def read_identity(self, request: moving_pb2.ReadIdentityRequest) -> moving_pb2.ReadIdentityResponse:
+        """What a partition knows of an identifier."""
+        check_cluster(self._store, request.cluster)
+        identifier = _encoded(request.identifier)
+        read = partial(read_identity, lambda: self._owned(request.partition, request.epoch), identifier)
+        return await self.commits.between(read)
+
     async def take_snapshot(self, request: shard_pb2.TakeSnapshotRequest) -> shard_pb2.TakeSnapshotResponse:
         """Write a snapshot, and copy it if a destination is given; one at a time."""
         return shard_pb2.TakeSnapshotResponse(snapshot=await self.snapshots.take(request.destination))
@@ -224,20 +252,6 @@ class ShardServer:
     def _maintain_soon(self) -> None:
         self.upkeep.maintain_soon()
 
-    def _evaluate(
-        self, message: segment_pb2.Question, asked: Sequence[Partition], context: Context, checkpoint: Checkpoint
-    ) -> shard_pb2.EvaluateResponse:
-        started = monotonic_ms()
-        question, binder = from_question(message), Binder(context)
-        partials, positions = [], []
-        for partition in asked:
-            view = partition.capture()
-            partials.append(pipeline.evaluate(question, view, binder, checkpoint))
-            positions.append(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
-        response = to_evaluation(merge_all(partials), positions)
-        response.engine_milliseconds = monotonic_ms() - started
-        return response
-
     async def _in_query_thread(self, work: Callable[[], Result]) -> Result:
         return await self._workers.run(lambda _: work())
 
@@ -245,6 +259,13 @@ class ShardServer:
         """A partition that the shard answers for at this epoch; WrongEpoch, or RequestInvalid where it never did."""
         self._check_epochs([(number, epoch)])
         return self._store.partitions[PartitionId(number)]
+
+    def _views(self, request: shard_pb2.EvaluateRequest | shard_pb2.ListMembersRequest) -> Sequence[Captured]:
+        """The views a question is answered from, all as of about the same moment."""
+        partitions = self._asked_for(request.partitions)
+        if request.HasField("views"):
+            return self._held.take(request.views, partitions)
+        return capture_all(partitions)
 
     def _asked_for(self, asked: Iterable[partition_pb2.PartitionEpoch]) -> list[Partition]:
         """The partitions of a request, each at the epoch the shard holds it."""
@@ -270,6 +291,30 @@ class ShardServer:
 def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:
     """Up to where pages before this one went: (time, events of that time)."""
     return (request.after.time_ms, request.after.given) if request.HasField("after") else (None, 0)
+
+
+def _evaluated(
+    message: segment_pb2.Question, views: Sequence[Captured], context: Context, checkpoint: Checkpoint
+) -> shard_pb2.EvaluateResponse:
+    started = monotonic_ms()
+    question, binder = from_question(message), Binder(context)
+    partials, positions = [], []
+    for partition, view, _ in views:
+        partials.append(pipeline.evaluate(question, view, binder, checkpoint))
+        positions.append(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
+    response = to_evaluation(merge_all(partials), positions)
+    moving = (to_transfers(*each) for each in views)
+    response.transfers.extend(each for each in moving if each.sent or each.received)
+    response.engine_milliseconds = monotonic_ms() - started
+    return response
+
+
+def _delivery(item: shard_pb2.PartitionBatch) -> Delivery:
+    batch = decode_batch(item.batch) if item.batch or not item.links else BatchBuilder().finish()
+    links = decode_identity_change(item.links) if item.links else None
+    if links is not None and not isinstance(links, Links):
+        raise RequestInvalid("batches.links", "hold another change of identifiers")
+    return Delivery(PartitionId(item.partition), batch, links)
 
 
 def _digests(partitions: Sequence[Partition]) -> shard_pb2.ReadDigestResponse:

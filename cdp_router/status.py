@@ -24,6 +24,7 @@ from cdp_router.errors import (
     SegmentsNotSaved,
     ShardUnavailable,
     ShuttingDown,
+    ViewsLost,
     WrongCluster,
     WrongEpoch,
 )
@@ -79,7 +80,7 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)
         case WrongEpoch(claims=claims):
             return _status(code_pb2.ABORTED, error, error.reason, to_mismatch(claims))
-        case ShardUnavailable():
+        case ShardUnavailable() | ViewsLost():
             return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(500))
         case ShuttingDown():
             return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(500))

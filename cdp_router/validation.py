@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cdp_store.ids import ANONYMOUS_ID, USER_ID
+from cdp_router.linking import Blocked
+from cdp_store.ids import ANONYMOUS_ID, USER_ID, is_identifier_kind, rank_of_kind
 from cdp_store.limits import (
     FUTURE_SKEW_MS,
     IDENTIFIER_BYTES_MAX,
@@ -24,6 +25,7 @@ from cdp_store.limits import (
 )
 from cdp_store.values import Value, to_datetime, to_ms
 
+_USUALLY_BLOCKED = Blocked()
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 
@@ -45,6 +47,7 @@ class Row:
     time_ms: Any
     message_id: Any
     values: Any
+    identifiers: Any = None  # further ones by kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,12 @@ class CheckedRow:
     time_ms: int
     message_id: str
     values: Mapping[str, Value | None]
+    others: tuple[tuple[str, str], ...] = ()  # (kind, value) of identifiers that belong to the one above
 
 
-def check_row(row: Row, now_ms: int) -> CheckedRow:
+def check_row(row: Row, now_ms: int, is_blocked: Callable[[str], bool] = _USUALLY_BLOCKED) -> CheckedRow:
     """The checked form of a record; RecordInvalid says what is wrong."""
-    kind, identifier = _identifier(row)
+    (kind, identifier), *others = _identifiers(row, is_blocked)
     if row.name is not None:
         check_text("event name", row.name, NAME_BYTES_MAX, "EVENT_NAME_INVALID")
     time_ms = _time(row.time_ms, now_ms)
@@ -77,7 +81,7 @@ def check_row(row: Row, now_ms: int) -> CheckedRow:
     size = sum(len(key.encode()) + value_size(value) for key, value in values.items())
     if size > RECORD_BYTES_MAX:
         raise RecordInvalid("RECORD_TOO_LARGE", f"about {size} bytes; a record may have {RECORD_BYTES_MAX}")
-    return CheckedRow(kind, identifier, row.name, time_ms, message_id, values)
+    return CheckedRow(kind, identifier, row.name, time_ms, message_id, values, tuple(others))
 
 
 def check_text(what: str, text: Any, bytes_max: int, code: str) -> None:
@@ -97,12 +101,27 @@ def _encode(what: str, text: str, code: str) -> bytes:
         raise RecordInvalid(code, f"{what} is no valid Unicode text: {error.reason}") from error
 
 
-def _identifier(row: Row) -> tuple[str, str]:
-    for kind, value in ((USER_ID, row.user_id), (ANONYMOUS_ID, row.anonymous_id)):
-        if value is not None and value != "":
-            check_text(kind, value, IDENTIFIER_BYTES_MAX, "IDENTIFIER_INVALID")
-            return kind, value
-    raise RecordInvalid("IDENTIFIER_MISSING", "a record needs a user_id or an anonymous_id")
+def _identifiers(row: Row, is_blocked: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """(kind, value) of all identifiers of a record; the first names its profile."""
+    others = {} if row.identifiers is None else row.identifiers
+    if not isinstance(others, dict):
+        raise RecordInvalid("IDENTIFIER_INVALID", "identifiers must be a map of kinds to values")
+    found, blocked = list[tuple[str, str]](), False
+    for kind, value in ((USER_ID, row.user_id), (ANONYMOUS_ID, row.anonymous_id), *others.items()):
+        if value is None or value == "":
+            continue
+        if not isinstance(kind, str) or not is_identifier_kind(kind):
+            raise RecordInvalid("IDENTIFIER_INVALID", f"{kind!r:.60} is no kind of identifiers: a-z, 0-9 and _")
+        check_text(kind, value, IDENTIFIER_BYTES_MAX, "IDENTIFIER_INVALID")
+        if is_blocked(value):
+            blocked = True
+        elif (kind, value) not in found:
+            found.append((kind, value))
+    if not found and blocked:
+        raise RecordInvalid("IDENTIFIER_BLOCKED", "its identifiers are values that name nobody, such as 0 or null")
+    if not found:
+        raise RecordInvalid("IDENTIFIER_MISSING", "a record needs a user_id, an anonymous_id or another identifier")
+    return sorted(found, key=lambda each: rank_of_kind(each[0]))
 
 
 def _time(time_ms: Any, now_ms: int) -> int:

@@ -21,7 +21,7 @@ from cdp_store.dedupe import MessageIds
 from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StoreError
 from cdp_store.heap import release_free_memory
 from cdp_store.holdings import Holdings, HoldingState
-from cdp_store.identity.changes import IdentityChange, Links, encode_identity_change
+from cdp_store.identity.changes import Departure, IdentityChange, Links, encode_identity_change
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     BUCKET_CHUNKS_MAX,
@@ -197,6 +197,8 @@ class Store:
         Runs like `commit`, never beside it; raises what `commit` raises.
         """
         target = self.partitions[partition]
+        if isinstance(change, Departure):
+            change = Departure(change.to, target.identity.still_due(change.moves))
         if not target.identity.means_something(change):
             return False
         sequence = SequenceNumber(target.sequence + 1)

@@ -29,6 +29,7 @@ from cdp_router.address_book import AddressBook
 from cdp_router.errors import RouterError
 from cdp_router.ingest import Ingest
 from cdp_router.moves.director import Director
+from cdp_router.moving import Mover
 from cdp_router.named_segments import NamedSegments
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
@@ -82,7 +83,7 @@ async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_a
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), serving.server)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), serving.server)
-        keepers = [asyncio.create_task(work) for work in (book.keep(), director.keep())]
+        keepers = [asyncio.create_task(work) for work in (book.keep(), director.keep(), Mover(routing).keep_settled())]
         await serving.run(address, is_alone=is_alone)
     observing.close()
     for keeper in keepers:

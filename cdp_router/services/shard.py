@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from cdp.v1 import shard_pb2, shard_pb2_grpc
+from cdp.v1 import moving_pb2, shard_pb2, shard_pb2_grpc
 
 from cdp_router.deadline import Deadline
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
@@ -76,6 +76,24 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
     async def PurgeFiles(self, request: shard_pb2.PurgeFilesRequest, context: Context) -> shard_pb2.PurgeFilesResponse:
         """Remove what erased profiles have left in files."""
         return await self._server.purge_files(request)
+
+    async def CaptureViews(
+        self, request: moving_pb2.CaptureViewsRequest, context: Context
+    ) -> moving_pb2.CaptureViewsResponse:
+        """Hold views for a question."""
+        return await self._server.capture_views(request)
+
+    async def ChangeIdentity(
+        self, request: moving_pb2.ChangeIdentityRequest, context: Context
+    ) -> moving_pb2.ChangeIdentityResponse:
+        """Do a change of identifiers."""
+        return await self._server.change_identity(request)
+
+    async def ReadIdentity(
+        self, request: moving_pb2.ReadIdentityRequest, context: Context
+    ) -> moving_pb2.ReadIdentityResponse:
+        """Tell what is known of an identifier."""
+        return await self._server.read_identity(request)
 
     async def VerifySnapshots(
         self, request: shard_pb2.ShardServiceVerifySnapshotsRequest, context: Context

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -89,11 +90,16 @@ class IdentityState:
         wanted = set(self.due_moves().departures)
         return tuple(move for move in moves if move in wanted)
 
-    def due_moves(self) -> DueMoves:
-        """What is to be done now; what is under way already is not told."""
+    @property
+    def is_due(self) -> bool:
+        """Whether anything is to be moved, or is on its way from here."""
+        return bool(self.due or self.guests or self._astray or self.transfers.open)
+
+    def due_moves(self, most: int = 1 << 30) -> DueMoves:
+        """What is to be done now, at most so many of each; what is under way already is not told."""
         underway, target, place = self.transfers.underway(), self.names.target.filled(), self.names.place.filled()
         departures, recalls = list[tuple[bytes, bytes]](), list[tuple[bytes, bytes]]()
-        for entry in sorted(self.due | self.guests):
+        for entry in islice(sorted(self.due | self.guests), most):
             identifier = self.names.get(entry)
             if identifier in underway:
                 continue
@@ -101,7 +107,7 @@ class IdentityState:
                 departures.append((identifier, identifier))
             elif place[entry] in (NOBODY, target[entry]):
                 departures.append((identifier, self.names.get(int(target[entry]))))
-        for entry in sorted(self._astray):
+        for entry in islice(sorted(self._astray), most):
             identifier = self.names.get(entry)
             if identifier not in underway:
                 recalls.append((identifier, self.names.get(int(place[entry]))))

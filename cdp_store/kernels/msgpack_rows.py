@@ -1,6 +1,7 @@
 """Rows of msgpack straight into the arrays of a record batch.
 
-A row is [name or nil, user_id, anonymous_id, time in ms, message_id, map of values]. Rows that are valid and of the
+A row is [name or nil, user_id, anonymous_id, time in ms, message_id, map of values]; where both ids are given, the
+second is noted beside. Rows that are valid and of the
 usual shape are read here; any other is left out and its place noted, for the road that says what is wrong with it.
 """
 
@@ -42,6 +43,7 @@ from cdp_store.limits import (
 from cdp_store.values import Kind
 
 UNUSUAL = -2
+NO_SECOND = 0xFFFFFFFF
 _ROW_FIELDS = 6
 _ROW_BYTES_MIN = 7  # of a row that is read: its head, no name, an id of a letter, nothing else
 _VALUE_BYTES_MIN = 3  # a key of a letter and a value
@@ -56,16 +58,17 @@ _SECONDS_BITS = np.int64((1 << 34) - 1)
 
 Triples = tuple[U16, U8, I64]
 Value = tuple[Int, Int, Int, Int]
-Parsed = tuple[int, int, Int, int, U32, U16, I64, U32, U32, U8, I64, I64, Triples, Table, Table, Table, Table]
+Parsed = tuple[int, int, Int, int, U32, U32, U16, I64, U32, U32, U8, I64, I64, Triples, Table, Table, Table, Table]
 
 
 @kernel
 def parse_rows(packed: U8, end: Int, time_max: int, key0: np.uint64, key1: np.uint64) -> Parsed:
     """Read packed[:end], which padding follows; `packed` is used as scratch.
 
-    Gives (status, records, triples, unusual rows, record identities, names, times, property offsets, message id
-    offsets, message id bytes, position of each record, [position, start, stop] of each unusual row, triples,
-    identities, names, keys, strings). Status BROKEN: these are no rows, or more names than a batch can number.
+    Gives (status, records, triples, unusual rows, record identities, second identities (NO_SECOND: none), names, times,
+    property offsets, message id offsets, message id bytes, position of each record, [position, start, stop] of each
+    unusual row, triples, identities, names, keys, strings). Status BROKEN: these are no rows, or more names than a
+    batch can number.
     Two passes over the bytes, one to see that they are msgpack at all.
     """
     kind, promised, at = read_token(packed, 0)
@@ -73,19 +76,20 @@ def parse_rows(packed: U8, end: Int, time_max: int, key0: np.uint64, key1: np.ui
     # The head may promise any number of rows; no more than the bytes can hold are made room for.
     room = min(count, end // _ROW_BYTES_MIN) + 1
     values_max = end // _VALUE_BYTES_MIN + 1
-    identities, names = new_table(room, end + 1), new_table(room, end + 1)
+    identities, names = new_table(2 * room, end + 1), new_table(room, end + 1)
     keys_max = min(values_max, NAMES_PER_BATCH_MAX + 2 * PROPERTIES_PER_RECORD_MAX)
     keys = new_table(keys_max, keys_max * (NAME_BYTES_MAX + 1))
     strings = new_table(values_max, end + 1)
     tables = (identities, names, keys, strings)
     record_identities, record_names = np.empty(room, np.uint32), np.empty(room, np.uint16)
+    seconds = np.empty(room, np.uint32)
     record_times, ends = np.empty(room, np.int64), np.empty(room + 1, np.uint32)
     message_ends, message_bytes = np.empty(room + 1, np.uint32), np.empty(end + 1, np.uint8)
     positions, unusual = np.empty(room, np.int64), np.empty(3 * (min(count, end) + 1), np.int64)
     triples = np.empty(values_max, np.uint16), np.empty(values_max, np.uint8), np.empty(values_max, np.int64)
     stamps, path = np.empty(keys_max, np.int64), np.empty(2 * NAME_BYTES_MAX + 2, np.uint8)
     levels = np.zeros((2, NESTING_DEPTH_MAX + 1), np.int64)
-    head = np.zeros(4, np.int64)
+    head = np.zeros(5, np.int64)
     ends[0] = message_ends[0] = 0
     records, odd = 0, 0
     filled: Int = 0
@@ -113,6 +117,7 @@ def parse_rows(packed: U8, end: Int, time_max: int, key0: np.uint64, key1: np.ui
             continue
         filled = stop
         record_identities[records], record_names[records], record_times[records] = head[0], head[1], head[2]
+        seconds[records] = head[4]
         positions[records] = position
         records += 1
         ends[records] = filled
@@ -120,7 +125,7 @@ def parse_rows(packed: U8, end: Int, time_max: int, key0: np.uint64, key1: np.ui
     if status == 0 and (at != end):
         status = BROKEN
     return (
-        status, records, filled, odd, record_identities, record_names, record_times, ends, message_ends,
+        status, records, filled, odd, record_identities, seconds, record_names, record_times, ends, message_ends,
         message_bytes, positions, unusual, triples, identities, names, keys, strings,
     )  # fmt: skip
 
@@ -137,7 +142,8 @@ def _read_head(
     key0: np.uint64,
     key1: np.uint64,
 ) -> Int:
-    """head = [identity, name, time, bytes of the message id] of the row at `at`; position of its values or UNUSUAL."""
+    """head = [identity, name, time, bytes of the message id, second identity] of the row at `at`; position of its
+    values or UNUSUAL."""
     kind, size, at = read_token(packed, at)
     if kind != ARRAY or size != _ROW_FIELDS:
         return UNUSUAL
@@ -156,14 +162,18 @@ def _read_head(
         return UNUSUAL
     given = kind == STRING and size > 0
     kind, size, at = read_token(packed, at)
+    second: Int = 0
+    second_size: Int = 0
     if kind == STRING:
-        if not given:
+        if given:
+            second, second_size = at, size
+        else:
             start, stop, tag = at, at + size, _ANONYMOUS_TAG
             given = size > 0
         at += size
     elif kind != NIL:
         return UNUSUAL
-    if not given or stop - start > IDENTIFIER_BYTES_MAX:
+    if not given or stop - start > IDENTIFIER_BYTES_MAX or second_size > IDENTIFIER_BYTES_MAX:
         return UNUSUAL
     kind, time_ms, at = read_token(packed, at)
     if kind != INT or time_ms < TIME_MIN_MS or time_ms > min(time_max, TIME_MAX_MS):
@@ -176,6 +186,10 @@ def _read_head(
     # The byte before an identifier is the end of its own head, read already: the tag takes its place.
     packed[start - 1] = tag
     head[0] = intern(tables[0], packed, start - 1, stop, key0, key1)
+    head[4] = NO_SECOND
+    if second_size > 0:
+        packed[second - 1] = _ANONYMOUS_TAG
+        head[4] = intern(tables[0], packed, second - 1, second + second_size, key0, key1)
     head[1] = _ATTRIBUTES
     if is_event:
         head[1] = intern(tables[1], packed, name_start, name_start + name_size, key0, key1)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from cdp.v1 import shard_pb2
+from cdp.v1 import moving_pb2, shard_pb2
 
 from cdp_router.deadline import Deadline
 from cdp_router.shard_client import ShardClient
@@ -97,6 +97,24 @@ class FailingShard:
     ) -> shard_pb2.ChangeRetentionResponse:
         self._fail()
         return await self.inner.change_retention(request, deadline)
+
+    async def capture_views(
+        self, request: moving_pb2.CaptureViewsRequest, deadline: Deadline
+    ) -> moving_pb2.CaptureViewsResponse:
+        self._fail()
+        return await self.inner.capture_views(request, deadline)
+
+    async def change_identity(
+        self, request: moving_pb2.ChangeIdentityRequest, deadline: Deadline
+    ) -> moving_pb2.ChangeIdentityResponse:
+        self._fail()
+        return await self.inner.change_identity(request, deadline)
+
+    async def read_identity(
+        self, request: moving_pb2.ReadIdentityRequest, deadline: Deadline
+    ) -> moving_pb2.ReadIdentityResponse:
+        self._fail()
+        return await self.inner.read_identity(request, deadline)
 
     async def close(self) -> None:
         await self.inner.close()

@@ -558,10 +558,10 @@ class ShardClientContract:
     def test_an_erasure_by_an_unknown_kind_of_identifier_is_refused(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             request = _erasure("a")
-            request.identifiers[0].kind = "shoe_size"
+            request.identifiers[0].kind = "Shoe size"
             status = await refused(shard.client.erase(request, far_deadline()))
             assert status.code == code_pb2.INVALID_ARGUMENT
-            assert "shoe_size" in status.message
+            assert "Shoe size" in status.message
 
         self.run(tmp_path, test)
 

@@ -360,10 +360,31 @@ def test_the_id_of_an_anonymous_profile_is_used_where_the_user_id_is_null_or_emp
     assert sorted(_stored(arrow_batch(table))) == [b"ax", b"ubob"]
 
 
-def test_an_anonymous_id_that_is_not_used_is_not_checked_either() -> None:
+def test_an_anonymous_id_beside_a_user_id_is_checked_too() -> None:
     record = Sent("View", "ann", NOW_MS, {}, anonymous_id="x" * 513)
-    assert columnarise(protobuf_batch([record]), NOW_MS).errors == []
-    assert columnarise(arrow_batch(arrow_table([record], TYPES)), NOW_MS).errors == []
+    for batch in (
+        protobuf_batch([record]),
+        msgpack_batch([msgpack_row(record)]),
+        arrow_batch(arrow_table([record], TYPES)),
+    ):
+        assert [error.code for error in columnarise(batch, NOW_MS).errors] == ["IDENTIFIER_INVALID"]
+
+
+def test_ids_given_together_are_linked_whatever_the_encoding() -> None:
+    records = [
+        Sent("View", "ann", NOW_MS - 9, {}, anonymous_id="d1", message_id="m1"),
+        Sent(None, "ann", NOW_MS - 5, {"p": 1}, anonymous_id="d2"),
+        Sent("View", "", NOW_MS, {}, anonymous_id="d3"),
+        Sent("View", "bob", NOW_MS, {}, anonymous_id="null"),
+    ]
+    for batch in (
+        protobuf_batch(records),
+        msgpack_batch(map(msgpack_row, records)),
+        arrow_batch(arrow_table(records, TYPES)),
+    ):
+        links = columnarise(batch, NOW_MS).links
+        found = [(links.lower[n], links.upper[n], int(links.times[n]), links.message_ids[n]) for n in range(len(links))]
+        assert found == [(b"ad1", b"uann", NOW_MS - 9, b"m1"), (b"ad2", b"uann", NOW_MS - 5, b"")]
 
 
 def test_a_column_without_event_changes_attributes() -> None:

@@ -29,6 +29,7 @@ EXAMPLES: tuple[Exception, ...] = (
     errors.WrongEpoch([Claim(3, 7, 1)]),
     errors.MoveRefused("partition 3 lives on shard 1 already"),
     errors.ShardUnavailable(["shard 1 cannot be reached"], [1, 3]),
+    errors.ViewsLost(b"token"),
     errors.ShuttingDown(),
     errors.DeadlineMissed("shard 1 did not answer in time"),
     errors.Overloaded("much is in flight", 250),

@@ -69,6 +69,7 @@ LIMITS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "anonymous id bytes", {"user_id": "", "anonymous_id": "é" * 256}, {"user_id": "", "anonymous_id": "é" * 257},
         "IDENTIFIER_INVALID",
     ),
+    ("identifier blocked", {"user_id": "00x"}, {"user_id": "000"}, "IDENTIFIER_BLOCKED"),
     ("identifier given", {"user_id": None, "anonymous_id": "a"}, {"user_id": None}, "IDENTIFIER_MISSING"),
     ("identifier empty", {"user_id": "", "anonymous_id": "a"}, {"user_id": "", "anonymous_id": ""},
      "IDENTIFIER_MISSING"),
@@ -192,7 +193,7 @@ def test_one_bad_record_never_affects_the_others(beyond: dict[str, Any], code: s
     assert found.batch.record_times.tolist() == [NOW_MS - 1, NOW_MS - 2, NOW_MS - 3]
 
 
-@pytest.mark.parametrize("row", [5, "x", None, {}, [], ["View", "u"], [*_good(1), 7]], ids=repr)
+@pytest.mark.parametrize("row", [5, "x", None, {}, [], ["View", "u"], [*_good(1), {}, 7]], ids=repr)
 def test_a_row_of_another_shape_is_refused_alone(row: Any) -> None:
     found = columnarise(msgpack_batch([_good(1), row, _good(2)]), NOW_MS)
     assert [(error.index, error.code) for error in found.errors] == [(1, "RECORD_MALFORMED")]

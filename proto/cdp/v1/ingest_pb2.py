@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63\x64p/v1/ingest.proto\x12\x06\x63\x64p.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x05Value\x12\x11\n\x07\x62oolean\x18\x01 \x01(\x08H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x12*\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12!\n\x04list\x18\x06 \x01(\x0b\x32\x11.cdp.v1.ValueListH\x00\x12\x1f\n\x03map\x18\x07 \x01(\x0b\x32\x10.cdp.v1.ValueMapH\x00\x42\x06\n\x04kind\")\n\tValueList\x12\x1c\n\x05items\x18\x01 \x03(\x0b\x32\r.cdp.v1.Value\"v\n\x08ValueMap\x12,\n\x06\x66ields\x18\x01 \x03(\x0b\x32\x1c.cdp.v1.ValueMap.FieldsEntry\x1a<\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\"\x96\x01\n\x0b\x45ventRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\nproperties\x18\x02 \x03(\x0b\x32#.cdp.v1.EventRecord.PropertiesEntry\x1a@\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\"\x92\x01\n\x10\x41ttributesRecord\x12<\n\nattributes\x18\x01 \x03(\x0b\x32(.cdp.v1.AttributesRecord.AttributesEntry\x1a@\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\"\xcb\x01\n\x06Record\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61nonymous_id\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmessage_id\x18\x04 \x01(\t\x12$\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x13.cdp.v1.EventRecordH\x00\x12.\n\nattributes\x18\x06 \x01(\x0b\x32\x18.cdp.v1.AttributesRecordH\x00\x42\x06\n\x04\x62ody\"-\n\nRecordRows\x12\x1f\n\x07records\x18\x01 \x03(\x0b\x32\x0e.cdp.v1.Record\"y\n\x05\x42\x61tch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x0c\x12\"\n\x04rows\x18\x02 \x01(\x0b\x32\x12.cdp.v1.RecordRowsH\x00\x12\x16\n\x0cmsgpack_rows\x18\x03 \x01(\x0cH\x00\x12\x17\n\rarrow_columns\x18\x04 \x01(\x0cH\x00\x42\t\n\x07records\";\n\x0bRecordError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"8\n\x11PartitionPosition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\x86\x01\n\x0b\x42\x61tchResult\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x12\n\nduplicates\x18\x02 \x01(\r\x12#\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x13.cdp.v1.RecordError\x12,\n\tpositions\x18\x04 \x03(\x0b\x32\x19.cdp.v1.PartitionPosition\"-\n\rIngestRequest\x12\x1c\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\r.cdp.v1.Batch\"5\n\x0eIngestResponse\x12#\n\x06result\x18\x01 \x01(\x0b\x32\x13.cdp.v1.BatchResult\"3\n\x13IngestStreamRequest\x12\x1c\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\r.cdp.v1.Batch\"\x83\x01\n\x14IngestStreamResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x0c\x12%\n\x06result\x18\x02 \x01(\x0b\x32\x13.cdp.v1.BatchResultH\x00\x12\'\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x14.cdp.v1.BatchFailureH\x00\x42\t\n\x07outcome\"E\n\x0c\x42\x61tchFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r2\x9c\x01\n\rIngestService\x12<\n\x06Ingest\x12\x15.cdp.v1.IngestRequest\x1a\x16.cdp.v1.IngestResponse\"\x03\x90\x02\x02\x12M\n\x0cIngestStream\x12\x1b.cdp.v1.IngestStreamRequest\x1a\x1c.cdp.v1.IngestStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63\x64p/v1/ingest.proto\x12\x06\x63\x64p.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x05Value\x12\x11\n\x07\x62oolean\x18\x01 \x01(\x08H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x12*\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12!\n\x04list\x18\x06 \x01(\x0b\x32\x11.cdp.v1.ValueListH\x00\x12\x1f\n\x03map\x18\x07 \x01(\x0b\x32\x10.cdp.v1.ValueMapH\x00\x42\x06\n\x04kind\")\n\tValueList\x12\x1c\n\x05items\x18\x01 \x03(\x0b\x32\r.cdp.v1.Value\"v\n\x08ValueMap\x12,\n\x06\x66ields\x18\x01 \x03(\x0b\x32\x1c.cdp.v1.ValueMap.FieldsEntry\x1a<\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\"\x96\x01\n\x0b\x45ventRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\nproperties\x18\x02 \x03(\x0b\x32#.cdp.v1.EventRecord.PropertiesEntry\x1a@\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\"\x92\x01\n\x10\x41ttributesRecord\x12<\n\nattributes\x18\x01 \x03(\x0b\x32(.cdp.v1.AttributesRecord.AttributesEntry\x1a@\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\"9\n\x0b\x41liasRecord\x12\x13\n\x0bprevious_id\x18\x01 \x01(\t\x12\x15\n\rprevious_kind\x18\x02 \x01(\t\"\xdb\x02\n\x06Record\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61nonymous_id\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmessage_id\x18\x04 \x01(\t\x12$\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x13.cdp.v1.EventRecordH\x00\x12.\n\nattributes\x18\x06 \x01(\x0b\x32\x18.cdp.v1.AttributesRecordH\x00\x12$\n\x05\x61lias\x18\x08 \x01(\x0b\x32\x13.cdp.v1.AliasRecordH\x00\x12\x34\n\x0bidentifiers\x18\x07 \x03(\x0b\x32\x1f.cdp.v1.Record.IdentifiersEntry\x1a\x32\n\x10IdentifiersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04\x62ody\"-\n\nRecordRows\x12\x1f\n\x07records\x18\x01 \x03(\x0b\x32\x0e.cdp.v1.Record\"y\n\x05\x42\x61tch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x0c\x12\"\n\x04rows\x18\x02 \x01(\x0b\x32\x12.cdp.v1.RecordRowsH\x00\x12\x16\n\x0cmsgpack_rows\x18\x03 \x01(\x0cH\x00\x12\x17\n\rarrow_columns\x18\x04 \x01(\x0cH\x00\x42\t\n\x07records\";\n\x0bRecordError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"8\n\x11PartitionPosition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\x86\x01\n\x0b\x42\x61tchResult\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x12\n\nduplicates\x18\x02 \x01(\r\x12#\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x13.cdp.v1.RecordError\x12,\n\tpositions\x18\x04 \x03(\x0b\x32\x19.cdp.v1.PartitionPosition\"-\n\rIngestRequest\x12\x1c\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\r.cdp.v1.Batch\"5\n\x0eIngestResponse\x12#\n\x06result\x18\x01 \x01(\x0b\x32\x13.cdp.v1.BatchResult\"3\n\x13IngestStreamRequest\x12\x1c\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\r.cdp.v1.Batch\"\x83\x01\n\x14IngestStreamResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x0c\x12%\n\x06result\x18\x02 \x01(\x0b\x32\x13.cdp.v1.BatchResultH\x00\x12\'\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x14.cdp.v1.BatchFailureH\x00\x42\t\n\x07outcome\"E\n\x0c\x42\x61tchFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r2\x9c\x01\n\rIngestService\x12<\n\x06Ingest\x12\x15.cdp.v1.IngestRequest\x1a\x16.cdp.v1.IngestResponse\"\x03\x90\x02\x02\x12M\n\x0cIngestStream\x12\x1b.cdp.v1.IngestStreamRequest\x1a\x1c.cdp.v1.IngestStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENTRECORD_PROPERTIESENTRY']._serialized_options = b'8\001'
   _globals['_ATTRIBUTESRECORD_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_ATTRIBUTESRECORD_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_RECORD_IDENTIFIERSENTRY']._loaded_options = None
+  _globals['_RECORD_IDENTIFIERSENTRY']._serialized_options = b'8\001'
   _globals['_INGESTSERVICE'].methods_by_name['Ingest']._loaded_options = None
   _globals['_INGESTSERVICE'].methods_by_name['Ingest']._serialized_options = b'\220\002\002'
   _globals['_VALUE']._serialized_start=65
@@ -56,28 +58,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTRIBUTESRECORD']._serialized_end=729
   _globals['_ATTRIBUTESRECORD_ATTRIBUTESENTRY']._serialized_start=665
   _globals['_ATTRIBUTESRECORD_ATTRIBUTESENTRY']._serialized_end=729
-  _globals['_RECORD']._serialized_start=732
-  _globals['_RECORD']._serialized_end=935
-  _globals['_RECORDROWS']._serialized_start=937
-  _globals['_RECORDROWS']._serialized_end=982
-  _globals['_BATCH']._serialized_start=984
-  _globals['_BATCH']._serialized_end=1105
-  _globals['_RECORDERROR']._serialized_start=1107
-  _globals['_RECORDERROR']._serialized_end=1166
-  _globals['_PARTITIONPOSITION']._serialized_start=1168
-  _globals['_PARTITIONPOSITION']._serialized_end=1224
-  _globals['_BATCHRESULT']._serialized_start=1227
-  _globals['_BATCHRESULT']._serialized_end=1361
-  _globals['_INGESTREQUEST']._serialized_start=1363
-  _globals['_INGESTREQUEST']._serialized_end=1408
-  _globals['_INGESTRESPONSE']._serialized_start=1410
-  _globals['_INGESTRESPONSE']._serialized_end=1463
-  _globals['_INGESTSTREAMREQUEST']._serialized_start=1465
-  _globals['_INGESTSTREAMREQUEST']._serialized_end=1516
-  _globals['_INGESTSTREAMRESPONSE']._serialized_start=1519
-  _globals['_INGESTSTREAMRESPONSE']._serialized_end=1650
-  _globals['_BATCHFAILURE']._serialized_start=1652
-  _globals['_BATCHFAILURE']._serialized_end=1721
-  _globals['_INGESTSERVICE']._serialized_start=1724
-  _globals['_INGESTSERVICE']._serialized_end=1880
+  _globals['_ALIASRECORD']._serialized_start=731
+  _globals['_ALIASRECORD']._serialized_end=788
+  _globals['_RECORD']._serialized_start=791
+  _globals['_RECORD']._serialized_end=1138
+  _globals['_RECORD_IDENTIFIERSENTRY']._serialized_start=1080
+  _globals['_RECORD_IDENTIFIERSENTRY']._serialized_end=1130
+  _globals['_RECORDROWS']._serialized_start=1140
+  _globals['_RECORDROWS']._serialized_end=1185
+  _globals['_BATCH']._serialized_start=1187
+  _globals['_BATCH']._serialized_end=1308
+  _globals['_RECORDERROR']._serialized_start=1310
+  _globals['_RECORDERROR']._serialized_end=1369
+  _globals['_PARTITIONPOSITION']._serialized_start=1371
+  _globals['_PARTITIONPOSITION']._serialized_end=1427
+  _globals['_BATCHRESULT']._serialized_start=1430
+  _globals['_BATCHRESULT']._serialized_end=1564
+  _globals['_INGESTREQUEST']._serialized_start=1566
+  _globals['_INGESTREQUEST']._serialized_end=1611
+  _globals['_INGESTRESPONSE']._serialized_start=1613
+  _globals['_INGESTRESPONSE']._serialized_end=1666
+  _globals['_INGESTSTREAMREQUEST']._serialized_start=1668
+  _globals['_INGESTSTREAMREQUEST']._serialized_end=1719
+  _globals['_INGESTSTREAMRESPONSE']._serialized_start=1722
+  _globals['_INGESTSTREAMRESPONSE']._serialized_end=1853
+  _globals['_BATCHFAILURE']._serialized_start=1855
+  _globals['_BATCHFAILURE']._serialized_end=1924
+  _globals['_INGESTSERVICE']._serialized_start=1927
+  _globals['_INGESTSERVICE']._serialized_end=2083
 # @@protoc_insertion_point(module_scope)

@@ -216,10 +216,58 @@ class AttributesRecord(_message.Message):
 Global___AttributesRecord: _TypeAlias = AttributesRecord  # noqa: Y015
 
 @_typing.final
-class Record(_message.Message):
-    """One record about one profile. user_id names the profile when given, else anonymous_id."""
+class AliasRecord(_message.Message):
+    """Says that another identifier names the same person."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIOUS_ID_FIELD_NUMBER: _builtins.int
+    PREVIOUS_KIND_FIELD_NUMBER: _builtins.int
+    previous_id: _builtins.str
+    """The identifier until now, of the kind previous_kind; empty: anonymous_id."""
+    previous_kind: _builtins.str
+    def __init__(
+        self,
+        *,
+        previous_id: _builtins.str = ...,
+        previous_kind: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previous_id", b"previous_id", "previous_kind", b"previous_kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AliasRecord: _TypeAlias = AliasRecord  # noqa: Y015
+
+@_typing.final
+class Record(_message.Message):
+    """One record about one profile. user_id names the profile when given, else an e-mail address or identifier of another
+    kind, else anonymous_id. The others it gives belong to the same person from then on, and so does what came and comes
+    in under them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class IdentifiersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     USER_ID_FIELD_NUMBER: _builtins.int
     ANONYMOUS_ID_FIELD_NUMBER: _builtins.int
@@ -227,6 +275,8 @@ class Record(_message.Message):
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     anonymous_id: _builtins.str
     message_id: _builtins.str
@@ -239,6 +289,12 @@ class Record(_message.Message):
     def event(self) -> Global___EventRecord: ...
     @_builtins.property
     def attributes(self) -> Global___AttributesRecord: ...
+    @_builtins.property
+    def alias(self) -> Global___AliasRecord: ...
+    @_builtins.property
+    def identifiers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Further identifiers by kind: email, or any name of a-z, 0-9 and _."""
+
     def __init__(
         self,
         *,
@@ -248,12 +304,14 @@ class Record(_message.Message):
         message_id: _builtins.str = ...,
         event: Global___EventRecord | None = ...,
         attributes: Global___AttributesRecord | None = ...,
+        alias: Global___AliasRecord | None = ...,
+        identifiers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "body", b"body", "event", b"event", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "attributes", b"attributes", "body", b"body", "event", b"event", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "attributes", b"attributes", "body", b"body", "event", b"event", "message_id", b"message_id", "time", b"time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "anonymous_id", b"anonymous_id", "attributes", b"attributes", "body", b"body", "event", b"event", "identifiers", b"identifiers", "message_id", b"message_id", "time", b"time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["event", "attributes"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["event", "attributes", "alias"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -293,11 +351,13 @@ class Batch(_message.Message):
     """Chosen by the sender, the same on every retry; 1 to 64 bytes."""
     msgpack_rows: _builtins.bytes
     """A msgpack array of records, each the array
-    [name or nil for attributes, user_id, anonymous_id, time in ms since 1970 UTC, message_id, map of values].
+    [name or nil for attributes, user_id, anonymous_id, time in ms since 1970 UTC, message_id, map of values],
+    with a map of further identifiers by kind as a seventh element where there are any.
     """
     arrow_columns: _builtins.bytes
     """An Arrow IPC stream. Columns: user_id or anonymous_id (string), time (timestamp or int64 ms), event (string;
-    null or absent: an attribute change), message_id (string, optional); every other column is a property or attribute.
+    null or absent: an attribute change), message_id (string, optional), identifiers.<kind> (string, optional);
+    every other column is a property or attribute.
     """
     @_builtins.property
     def rows(self) -> Global___RecordRows: ...

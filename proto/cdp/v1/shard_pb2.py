@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from cdp.v1 import admin_pb2 as cdp_dot_v1_dot_admin__pb2
 from cdp.v1 import ingest_pb2 as cdp_dot_v1_dot_ingest__pb2
+from cdp.v1 import moving_pb2 as cdp_dot_v1_dot_moving__pb2
 from cdp.v1 import partition_pb2 as cdp_dot_v1_dot_partition__pb2
 from cdp.v1 import proof_pb2 as cdp_dot_v1_dot_proof__pb2
 from cdp.v1 import query_pb2 as cdp_dot_v1_dot_query__pb2
@@ -31,7 +32,7 @@ from cdp.v1 import report_part_pb2 as cdp_dot_v1_dot_report__part__pb2
 from cdp.v1 import segment_pb2 as cdp_dot_v1_dot_segment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/shard.proto\x12\x06\x63\x64p.v1\x1a\x12\x63\x64p/v1/admin.proto\x1a\x13\x63\x64p/v1/ingest.proto\x1a\x16\x63\x64p/v1/partition.proto\x1a\x12\x63\x64p/v1/proof.proto\x1a\x12\x63\x64p/v1/query.proto\x1a\x18\x63\x64p/v1/report_part.proto\x1a\x14\x63\x64p/v1/segment.proto\"A\n\x0ePartitionBatch\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x0c\x12\r\n\x05\x65poch\x18\x14 \x01(\x04\"J\n\x0e\x44\x65liverRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\'\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x16.cdp.v1.PartitionBatch\"\x82\x01\n\x10PartitionOutcome\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\r\x12\x12\n\nduplicates\x18\x04 \x01(\r\x12#\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x13.cdp.v1.RecordError\"=\n\x0f\x44\x65liverResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.cdp.v1.PartitionOutcome\"\xab\x01\n\x0f\x45valuateRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\"\n\x08question\x18\x02 \x01(\x0b\x32\x10.cdp.v1.Question\x12\x10\n\x08\x61s_of_ms\x18\x03 \x01(\x03\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x05 \x01(\x08\x12*\n\npartitions\x18\x14 \x03(\x0b\x32\x16.cdp.v1.PartitionEpoch\"D\n\nKnownNames\x12\x0e\n\x06\x65vents\x18\x01 \x03(\t\x12\x12\n\nproperties\x18\x02 \x03(\t\x12\x12\n\nattributes\x18\x03 \x03(\t\"\xd9\x01\n\x0cNodeCounters\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x04\x12\x15\n\rchunks_pruned\x18\x03 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\r\n\x05\x62ytes\x18\x05 \x01(\x04\x12\x11\n\trows_true\x18\x06 \x01(\x04\x12\x17\n\x0ftype_mismatches\x18\x07 \x01(\x04\x12\x13\n\x0bnanoseconds\x18\x08 \x01(\x04\x12\x0c\n\x04rows\x18\x14 \x01(\x04\x12\x13\n\x0b\x65valuations\x18\x15 \x01(\x04\x12\x11\n\ttruncated\x18\x1e \x01(\x04\"\xb8\x02\n\x10\x45valuateResponse\x12+\n\x08\x61nswered\x18\x01 \x03(\x0b\x32\x19.cdp.v1.PartitionPosition\x12\x12\n\npopulation\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\r\n\x05steps\x18\x04 \x03(\x04\x12$\n\x06values\x18\x05 \x03(\x0b\x32\x14.cdp.v1.BreakdownRow\x12!\n\x05known\x18\x06 \x01(\x0b\x32\x12.cdp.v1.KnownNames\x12&\n\x08\x63ounters\x18\x07 \x03(\x0b\x32\x14.cdp.v1.NodeCounters\x12\x1b\n\x13\x65ngine_milliseconds\x18\x08 \x01(\x01\x12\"\n\x06report\x18\t \x01(\x0b\x32\x12.cdp.v1.ReportPart\x12\x13\n\x0bvalues_rest\x18\x1e \x01(\x04\"\xac\x01\n\x12ListMembersRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12 \n\x07segment\x18\x02 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x10\n\x08\x61s_of_ms\x18\x03 \x01(\x03\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x05 \x01(\x08\x12*\n\npartitions\x18\x14 \x03(\x0b\x32\x16.cdp.v1.PartitionEpoch\"Q\n\x13ListMembersResponse\x12+\n\x08position\x18\x01 \x01(\x0b\x32\x19.cdp.v1.PartitionPosition\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\")\n\x07PageEnd\x12\x0f\n\x07time_ms\x18\x01 \x01(\x03\x12\r\n\x05given\x18\x02 \x01(\r\"\xce\x01\n\x12ReadProfileRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12&\n\nidentifier\x18\x03 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12\x12\n\nevents_max\x18\x04 \x01(\r\x12\x14\n\x0cwith_origins\x18\x05 \x01(\x08\x12\x1e\n\x05\x61\x66ter\x18\n \x01(\x0b\x32\x0f.cdp.v1.PageEnd\x12\x13\n\x0b\x65vent_names\x18\x0b \x03(\t\x12\r\n\x05\x65poch\x18\x14 \x01(\x04\"Q\n\x13ReadProfileResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12+\n\x07profile\x18\x02 \x01(\x0b\x32\x1a.cdp.v1.GetProfileResponse\"\xc8\x01\n\x10ProveUserRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12&\n\nidentifier\x18\x03 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12 \n\x07segment\x18\x04 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x10\n\x08\x61s_of_ms\x18\x05 \x01(\x03\x12\n\n\x02tz\x18\x06 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x07 \x01(\x08\x12\r\n\x05\x65poch\x18\x14 \x01(\x04\"N\n\x11ProveUserResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12*\n\x05proof\x18\x02 \x01(\x0b\x32\x1b.cdp.v1.ExplainUserResponse\"\x13\n\x11ReadStatusRequest\"j\n\x12ReadStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12+\n\npartitions\x18\x02 \x03(\x0b\x32\x17.cdp.v1.PartitionStatus\x12\x16\n\x0eresident_bytes\x18\x03 \x01(\x04\"\x13\n\x11ReadSchemaRequest\"7\n\x12ReadSchemaResponse\x12!\n\x05names\x18\x01 \x01(\x0b\x32\x12.cdp.v1.KnownNames\"r\n\x14\x45raseProfilesRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\'\n\x0bidentifiers\x18\x03 \x03(\x0b\x32\x12.cdp.v1.Identifier\x12\r\n\x05\x65poch\x18\x14 \x01(\x04\"9\n\x15\x45raseProfilesResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06\x65rased\x18\x02 \x01(\x04\"{\n\x16\x43hangeRetentionRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12$\n\x05rules\x18\x02 \x03(\x0b\x32\x15.cdp.v1.RetentionRule\x12*\n\npartitions\x18\x14 \x03(\x0b\x32\x16.cdp.v1.PartitionEpoch\"h\n\x17\x43hangeRetentionResponse\x12$\n\x05rules\x18\x01 \x03(\x0b\x32\x15.cdp.v1.RetentionRule\x12\'\n\x08retained\x18\x02 \x03(\x0b\x32\x15.cdp.v1.RetainedSince\"P\n\x11ReadDigestRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12*\n\npartitions\x18\x14 \x03(\x0b\x32\x16.cdp.v1.PartitionEpoch\"A\n\x12ReadDigestResponse\x12+\n\npartitions\x18\x01 \x03(\x0b\x32\x17.cdp.v1.PartitionDigest\"*\n\x13TakeSnapshotRequest\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\t\"?\n\x14TakeSnapshotResponse\x12\'\n\x08snapshot\x18\x01 \x01(\x0b\x32\x15.cdp.v1.ShardSnapshot\"$\n\"ShardServiceVerifySnapshotsRequest\"V\n#ShardServiceVerifySnapshotsResponse\x12/\n\x06result\x18\x01 \x01(\x0b\x32\x1f.cdp.v1.VerifySnapshotsResponse\"$\n\x11PurgeFilesRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\"7\n\x12PurgeFilesResponse\x12!\n\x05purge\x18\x01 \x01(\x0b\x32\x12.cdp.v1.ShardPurge2\x86\x08\n\x0cShardService\x12?\n\x07\x44\x65liver\x12\x16.cdp.v1.DeliverRequest\x1a\x17.cdp.v1.DeliverResponse\"\x03\x90\x02\x02\x12\x42\n\x08\x45valuate\x12\x17.cdp.v1.EvaluateRequest\x1a\x18.cdp.v1.EvaluateResponse\"\x03\x90\x02\x01\x12M\n\x0bListMembers\x12\x1a.cdp.v1.ListMembersRequest\x1a\x1b.cdp.v1.ListMembersResponse\"\x03\x90\x02\x01\x30\x01\x12K\n\x0bReadProfile\x12\x1a.cdp.v1.ReadProfileRequest\x1a\x1b.cdp.v1.ReadProfileResponse\"\x03\x90\x02\x01\x12\x45\n\tProveUser\x12\x18.cdp.v1.ProveUserRequest\x1a\x19.cdp.v1.ProveUserResponse\"\x03\x90\x02\x01\x12H\n\nReadStatus\x12\x19.cdp.v1.ReadStatusRequest\x1a\x1a.cdp.v1.ReadStatusResponse\"\x03\x90\x02\x01\x12H\n\nReadSchema\x12\x19.cdp.v1.ReadSchemaRequest\x1a\x1a.cdp.v1.ReadSchemaResponse\"\x03\x90\x02\x01\x12Q\n\rEraseProfiles\x12\x1c.cdp.v1.EraseProfilesRequest\x1a\x1d.cdp.v1.EraseProfilesResponse\"\x03\x90\x02\x02\x12W\n\x0f\x43hangeRetention\x12\x1e.cdp.v1.ChangeRetentionRequest\x1a\x1f.cdp.v1.ChangeRetentionResponse\"\x03\x90\x02\x02\x12H\n\nReadDigest\x12\x19.cdp.v1.ReadDigestRequest\x1a\x1a.cdp.v1.ReadDigestResponse\"\x03\x90\x02\x01\x12I\n\x0cTakeSnapshot\x12\x1b.cdp.v1.TakeSnapshotRequest\x1a\x1c.cdp.v1.TakeSnapshotResponse\x12H\n\nPurgeFiles\x12\x19.cdp.v1.PurgeFilesRequest\x1a\x1a.cdp.v1.PurgeFilesResponse\"\x03\x90\x02\x02\x12o\n\x0fVerifySnapshots\x12*.cdp.v1.ShardServiceVerifySnapshotsRequest\x1a+.cdp.v1.ShardServiceVerifySnapshotsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/shard.proto\x12\x06\x63\x64p.v1\x1a\x12\x63\x64p/v1/admin.proto\x1a\x13\x63\x64p/v1/ingest.proto\x1a\x13\x63\x64p/v1/moving.proto\x1a\x16\x63\x64p/v1/partition.proto\x1a\x12\x63\x64p/v1/proof.proto\x1a\x12\x63\x64p/v1/query.proto\x1a\x18\x63\x64p/v1/report_part.proto\x1a\x14\x63\x64p/v1/segment.proto\"P\n\x0ePartitionBatch\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x0c\x12\r\n\x05\x65poch\x18\x14 \x01(\x04\x12\r\n\x05links\x18\x1e \x01(\x0c\"J\n\x0e\x44\x65liverRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\'\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x16.cdp.v1.PartitionBatch\"\x82\x01\n\x10PartitionOutcome\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\r\x12\x12\n\nduplicates\x18\x04 \x01(\r\x12#\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x13.cdp.v1.RecordError\"J\n\x0f\x44\x65liverResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.cdp.v1.PartitionOutcome\x12\x0b\n\x03\x64ue\x18\x1e \x03(\r\"\xcd\x01\n\x0f\x45valuateRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\"\n\x08question\x18\x02 \x01(\x0b\x32\x10.cdp.v1.Question\x12\x10\n\x08\x61s_of_ms\x18\x03 \x01(\x03\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x05 \x01(\x08\x12*\n\npartitions\x18\x14 \x03(\x0b\x32\x16.cdp.v1.PartitionEpoch\x12 \n\x05views\x18\x1e \x01(\x0b\x32\x11.cdp.v1.HeldViews\"D\n\nKnownNames\x12\x0e\n\x06\x65vents\x18\x01 \x03(\t\x12\x12\n\nproperties\x18\x02 \x03(\t\x12\x12\n\nattributes\x18\x03 \x03(\t\"\xd9\x01\n\x0cNodeCounters\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x04\x12\x15\n\rchunks_pruned\x18\x03 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\r\n\x05\x62ytes\x18\x05 \x01(\x04\x12\x11\n\trows_true\x18\x06 \x01(\x04\x12\x17\n\x0ftype_mismatches\x18\x07 \x01(\x04\x12\x13\n\x0bnanoseconds\x18\x08 \x01(\x04\x12\x0c\n\x04rows\x18\x14 \x01(\x04\x12\x13\n\x0b\x65valuations\x18\x15 \x01(\x04\x12\x11\n\ttruncated\x18\x1e \x01(\x04\"\xe7\x02\n\x10\x45valuateResponse\x12+\n\x08\x61nswered\x18\x01 \x03(\x0b\x32\x19.cdp.v1.PartitionPosition\x12\x12\n\npopulation\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\r\n\x05steps\x18\x04 \x03(\x04\x12$\n\x06values\x18\x05 \x03(\x0b\x32\x14.cdp.v1.BreakdownRow\x12!\n\x05known\x18\x06 \x01(\x0b\x32\x12.cdp.v1.KnownNames\x12&\n\x08\x63ounters\x18\x07 \x03(\x0b\x32\x14.cdp.v1.NodeCounters\x12\x1b\n\x13\x65ngine_milliseconds\x18\x08 \x01(\x01\x12\"\n\x06report\x18\t \x01(\x0b\x32\x12.cdp.v1.ReportPart\x12\x13\n\x0bvalues_rest\x18\x1e \x01(\x04\x12-\n\ttransfers\x18( \x03(\x0b\x32\x1a.cdp.v1.PartitionTransfers\"\xce\x01\n\x12ListMembersRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12 \n\x07segment\x18\x02 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x10\n\x08\x61s_of_ms\x18\x03 \x01(\x03\x12\n\n\x02tz\x18\x04 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x05 \x01(\x08\x12*\n\npartitions\x18\x14 \x03(\x0b\x32\x16.cdp.v1.PartitionEpoch\x12 \n\x05views\x18\x1e \x01(\x0b\x32\x11.cdp.v1.HeldViews\"Q\n\x13ListMembersResponse\x12+\n\x08position\x18\x01 \x01(\x0b\x32\x19.cdp.v1.PartitionPosition\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\")\n\x07PageEnd\x12\x0f\n\x07time_ms\x18\x01 \x01(\x03\x12\r\n\x05given\x18\x02 \x01(\r\"\xce\x01\n\x12ReadProfileRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12&\n\nidentifier\x18\x03 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12\x12\n\nevents_max\x18\x04 \x01(\r\x12\x14\n\x0cwith_origins\x18\x05 \x01(\x08\x12\x1e\n\x05\x61\x66ter\x18\n \x01(\x0b\x32\x0f.cdp.v1.PageEnd\x12\x13\n\x0b\x65vent_names\x18\x0b \x03(\t\x12\r\n\x05\x65poch\x18\x14 \x01(\x04\"Q\n\x13ReadProfileResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12+\n\x07profile\x18\x02 \x01(\x0b\x32\x1a.cdp.v1.GetProfileResponse\"\xc8\x01\n\x10ProveUserRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12&\n\nidentifier\x18\x03 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12 \n\x07segment\x18\x04 \x01(\x0b\x32\x0f.cdp.v1.Segment\x12\x10\n\x08\x61s_of_ms\x18\x05 \x01(\x03\x12\n\n\x02tz\x18\x06 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x07 \x01(\x08\x12\r\n\x05\x65poch\x18\x14 \x01(\x04\"N\n\x11ProveUserResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12*\n\x05proof\x18\x02 \x01(\x0b\x32\x1b.cdp.v1.ExplainUserResponse\"\x13\n\x11ReadStatusRequest\"j\n\x12ReadStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12+\n\npartitions\x18\x02 \x03(\x0b\x32\x17.cdp.v1.PartitionStatus\x12\x16\n\x0eresident_bytes\x18\x03 \x01(\x04\"\x13\n\x11ReadSchemaRequest\"7\n\x12ReadSchemaResponse\x12!\n\x05names\x18\x01 \x01(\x0b\x32\x12.cdp.v1.KnownNames\"r\n\x14\x45raseProfilesRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\'\n\x0bidentifiers\x18\x03 \x03(\x0b\x32\x12.cdp.v1.Identifier\x12\r\n\x05\x65poch\x18\x14 \x01(\x04\"9\n\x15\x45raseProfilesResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06\x65rased\x18\x02 \x01(\x04\"{\n\x16\x43hangeRetentionRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12$\n\x05rules\x18\x02 \x03(\x0b\x32\x15.cdp.v1.RetentionRule\x12*\n\npartitions\x18\x14 \x03(\x0b\x32\x16.cdp.v1.PartitionEpoch\"h\n\x17\x43hangeRetentionResponse\x12$\n\x05rules\x18\x01 \x03(\x0b\x32\x15.cdp.v1.RetentionRule\x12\'\n\x08retained\x18\x02 \x03(\x0b\x32\x15.cdp.v1.RetainedSince\"P\n\x11ReadDigestRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12*\n\npartitions\x18\x14 \x03(\x0b\x32\x16.cdp.v1.PartitionEpoch\"A\n\x12ReadDigestResponse\x12+\n\npartitions\x18\x01 \x03(\x0b\x32\x17.cdp.v1.PartitionDigest\"*\n\x13TakeSnapshotRequest\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\t\"?\n\x14TakeSnapshotResponse\x12\'\n\x08snapshot\x18\x01 \x01(\x0b\x32\x15.cdp.v1.ShardSnapshot\"$\n\"ShardServiceVerifySnapshotsRequest\"V\n#ShardServiceVerifySnapshotsResponse\x12/\n\x06result\x18\x01 \x01(\x0b\x32\x1f.cdp.v1.VerifySnapshotsResponse\"$\n\x11PurgeFilesRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\"7\n\x12PurgeFilesResponse\x12!\n\x05purge\x18\x01 \x01(\x0b\x32\x12.cdp.v1.ShardPurge2\xfc\t\n\x0cShardService\x12?\n\x07\x44\x65liver\x12\x16.cdp.v1.DeliverRequest\x1a\x17.cdp.v1.DeliverResponse\"\x03\x90\x02\x02\x12\x42\n\x08\x45valuate\x12\x17.cdp.v1.EvaluateRequest\x1a\x18.cdp.v1.EvaluateResponse\"\x03\x90\x02\x01\x12M\n\x0bListMembers\x12\x1a.cdp.v1.ListMembersRequest\x1a\x1b.cdp.v1.ListMembersResponse\"\x03\x90\x02\x01\x30\x01\x12K\n\x0bReadProfile\x12\x1a.cdp.v1.ReadProfileRequest\x1a\x1b.cdp.v1.ReadProfileResponse\"\x03\x90\x02\x01\x12\x45\n\tProveUser\x12\x18.cdp.v1.ProveUserRequest\x1a\x19.cdp.v1.ProveUserResponse\"\x03\x90\x02\x01\x12H\n\nReadStatus\x12\x19.cdp.v1.ReadStatusRequest\x1a\x1a.cdp.v1.ReadStatusResponse\"\x03\x90\x02\x01\x12H\n\nReadSchema\x12\x19.cdp.v1.ReadSchemaRequest\x1a\x1a.cdp.v1.ReadSchemaResponse\"\x03\x90\x02\x01\x12Q\n\rEraseProfiles\x12\x1c.cdp.v1.EraseProfilesRequest\x1a\x1d.cdp.v1.EraseProfilesResponse\"\x03\x90\x02\x02\x12W\n\x0f\x43hangeRetention\x12\x1e.cdp.v1.ChangeRetentionRequest\x1a\x1f.cdp.v1.ChangeRetentionResponse\"\x03\x90\x02\x02\x12H\n\nReadDigest\x12\x19.cdp.v1.ReadDigestRequest\x1a\x1a.cdp.v1.ReadDigestResponse\"\x03\x90\x02\x01\x12I\n\x0cTakeSnapshot\x12\x1b.cdp.v1.TakeSnapshotRequest\x1a\x1c.cdp.v1.TakeSnapshotResponse\x12H\n\nPurgeFiles\x12\x19.cdp.v1.PurgeFilesRequest\x1a\x1a.cdp.v1.PurgeFilesResponse\"\x03\x90\x02\x02\x12N\n\x0c\x43\x61ptureViews\x12\x1b.cdp.v1.CaptureViewsRequest\x1a\x1c.cdp.v1.CaptureViewsResponse\"\x03\x90\x02\x02\x12T\n\x0e\x43hangeIdentity\x12\x1d.cdp.v1.ChangeIdentityRequest\x1a\x1e.cdp.v1.ChangeIdentityResponse\"\x03\x90\x02\x02\x12N\n\x0cReadIdentity\x12\x1b.cdp.v1.ReadIdentityRequest\x1a\x1c.cdp.v1.ReadIdentityResponse\"\x03\x90\x02\x01\x12o\n\x0fVerifySnapshots\x12*.cdp.v1.ShardServiceVerifySnapshotsRequest\x1a+.cdp.v1.ShardServiceVerifySnapshotsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,70 +61,76 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHARDSERVICE'].methods_by_name['ReadDigest']._serialized_options = b'\220\002\001'
   _globals['_SHARDSERVICE'].methods_by_name['PurgeFiles']._loaded_options = None
   _globals['_SHARDSERVICE'].methods_by_name['PurgeFiles']._serialized_options = b'\220\002\002'
+  _globals['_SHARDSERVICE'].methods_by_name['CaptureViews']._loaded_options = None
+  _globals['_SHARDSERVICE'].methods_by_name['CaptureViews']._serialized_options = b'\220\002\002'
+  _globals['_SHARDSERVICE'].methods_by_name['ChangeIdentity']._loaded_options = None
+  _globals['_SHARDSERVICE'].methods_by_name['ChangeIdentity']._serialized_options = b'\220\002\002'
+  _globals['_SHARDSERVICE'].methods_by_name['ReadIdentity']._loaded_options = None
+  _globals['_SHARDSERVICE'].methods_by_name['ReadIdentity']._serialized_options = b'\220\002\001'
   _globals['_SHARDSERVICE'].methods_by_name['VerifySnapshots']._loaded_options = None
   _globals['_SHARDSERVICE'].methods_by_name['VerifySnapshots']._serialized_options = b'\220\002\001'
-  _globals['_PARTITIONBATCH']._serialized_start=183
-  _globals['_PARTITIONBATCH']._serialized_end=248
-  _globals['_DELIVERREQUEST']._serialized_start=250
-  _globals['_DELIVERREQUEST']._serialized_end=324
-  _globals['_PARTITIONOUTCOME']._serialized_start=327
-  _globals['_PARTITIONOUTCOME']._serialized_end=457
-  _globals['_DELIVERRESPONSE']._serialized_start=459
-  _globals['_DELIVERRESPONSE']._serialized_end=520
-  _globals['_EVALUATEREQUEST']._serialized_start=523
-  _globals['_EVALUATEREQUEST']._serialized_end=694
-  _globals['_KNOWNNAMES']._serialized_start=696
-  _globals['_KNOWNNAMES']._serialized_end=764
-  _globals['_NODECOUNTERS']._serialized_start=767
-  _globals['_NODECOUNTERS']._serialized_end=984
-  _globals['_EVALUATERESPONSE']._serialized_start=987
-  _globals['_EVALUATERESPONSE']._serialized_end=1299
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=1302
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=1474
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1476
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1557
-  _globals['_PAGEEND']._serialized_start=1559
-  _globals['_PAGEEND']._serialized_end=1600
-  _globals['_READPROFILEREQUEST']._serialized_start=1603
-  _globals['_READPROFILEREQUEST']._serialized_end=1809
-  _globals['_READPROFILERESPONSE']._serialized_start=1811
-  _globals['_READPROFILERESPONSE']._serialized_end=1892
-  _globals['_PROVEUSERREQUEST']._serialized_start=1895
-  _globals['_PROVEUSERREQUEST']._serialized_end=2095
-  _globals['_PROVEUSERRESPONSE']._serialized_start=2097
-  _globals['_PROVEUSERRESPONSE']._serialized_end=2175
-  _globals['_READSTATUSREQUEST']._serialized_start=2177
-  _globals['_READSTATUSREQUEST']._serialized_end=2196
-  _globals['_READSTATUSRESPONSE']._serialized_start=2198
-  _globals['_READSTATUSRESPONSE']._serialized_end=2304
-  _globals['_READSCHEMAREQUEST']._serialized_start=2306
-  _globals['_READSCHEMAREQUEST']._serialized_end=2325
-  _globals['_READSCHEMARESPONSE']._serialized_start=2327
-  _globals['_READSCHEMARESPONSE']._serialized_end=2382
-  _globals['_ERASEPROFILESREQUEST']._serialized_start=2384
-  _globals['_ERASEPROFILESREQUEST']._serialized_end=2498
-  _globals['_ERASEPROFILESRESPONSE']._serialized_start=2500
-  _globals['_ERASEPROFILESRESPONSE']._serialized_end=2557
-  _globals['_CHANGERETENTIONREQUEST']._serialized_start=2559
-  _globals['_CHANGERETENTIONREQUEST']._serialized_end=2682
-  _globals['_CHANGERETENTIONRESPONSE']._serialized_start=2684
-  _globals['_CHANGERETENTIONRESPONSE']._serialized_end=2788
-  _globals['_READDIGESTREQUEST']._serialized_start=2790
-  _globals['_READDIGESTREQUEST']._serialized_end=2870
-  _globals['_READDIGESTRESPONSE']._serialized_start=2872
-  _globals['_READDIGESTRESPONSE']._serialized_end=2937
-  _globals['_TAKESNAPSHOTREQUEST']._serialized_start=2939
-  _globals['_TAKESNAPSHOTREQUEST']._serialized_end=2981
-  _globals['_TAKESNAPSHOTRESPONSE']._serialized_start=2983
-  _globals['_TAKESNAPSHOTRESPONSE']._serialized_end=3046
-  _globals['_SHARDSERVICEVERIFYSNAPSHOTSREQUEST']._serialized_start=3048
-  _globals['_SHARDSERVICEVERIFYSNAPSHOTSREQUEST']._serialized_end=3084
-  _globals['_SHARDSERVICEVERIFYSNAPSHOTSRESPONSE']._serialized_start=3086
-  _globals['_SHARDSERVICEVERIFYSNAPSHOTSRESPONSE']._serialized_end=3172
-  _globals['_PURGEFILESREQUEST']._serialized_start=3174
-  _globals['_PURGEFILESREQUEST']._serialized_end=3210
-  _globals['_PURGEFILESRESPONSE']._serialized_start=3212
-  _globals['_PURGEFILESRESPONSE']._serialized_end=3267
-  _globals['_SHARDSERVICE']._serialized_start=3270
-  _globals['_SHARDSERVICE']._serialized_end=4300
+  _globals['_PARTITIONBATCH']._serialized_start=204
+  _globals['_PARTITIONBATCH']._serialized_end=284
+  _globals['_DELIVERREQUEST']._serialized_start=286
+  _globals['_DELIVERREQUEST']._serialized_end=360
+  _globals['_PARTITIONOUTCOME']._serialized_start=363
+  _globals['_PARTITIONOUTCOME']._serialized_end=493
+  _globals['_DELIVERRESPONSE']._serialized_start=495
+  _globals['_DELIVERRESPONSE']._serialized_end=569
+  _globals['_EVALUATEREQUEST']._serialized_start=572
+  _globals['_EVALUATEREQUEST']._serialized_end=777
+  _globals['_KNOWNNAMES']._serialized_start=779
+  _globals['_KNOWNNAMES']._serialized_end=847
+  _globals['_NODECOUNTERS']._serialized_start=850
+  _globals['_NODECOUNTERS']._serialized_end=1067
+  _globals['_EVALUATERESPONSE']._serialized_start=1070
+  _globals['_EVALUATERESPONSE']._serialized_end=1429
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=1432
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=1638
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1640
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1721
+  _globals['_PAGEEND']._serialized_start=1723
+  _globals['_PAGEEND']._serialized_end=1764
+  _globals['_READPROFILEREQUEST']._serialized_start=1767
+  _globals['_READPROFILEREQUEST']._serialized_end=1973
+  _globals['_READPROFILERESPONSE']._serialized_start=1975
+  _globals['_READPROFILERESPONSE']._serialized_end=2056
+  _globals['_PROVEUSERREQUEST']._serialized_start=2059
+  _globals['_PROVEUSERREQUEST']._serialized_end=2259
+  _globals['_PROVEUSERRESPONSE']._serialized_start=2261
+  _globals['_PROVEUSERRESPONSE']._serialized_end=2339
+  _globals['_READSTATUSREQUEST']._serialized_start=2341
+  _globals['_READSTATUSREQUEST']._serialized_end=2360
+  _globals['_READSTATUSRESPONSE']._serialized_start=2362
+  _globals['_READSTATUSRESPONSE']._serialized_end=2468
+  _globals['_READSCHEMAREQUEST']._serialized_start=2470
+  _globals['_READSCHEMAREQUEST']._serialized_end=2489
+  _globals['_READSCHEMARESPONSE']._serialized_start=2491
+  _globals['_READSCHEMARESPONSE']._serialized_end=2546
+  _globals['_ERASEPROFILESREQUEST']._serialized_start=2548
+  _globals['_ERASEPROFILESREQUEST']._serialized_end=2662
+  _globals['_ERASEPROFILESRESPONSE']._serialized_start=2664
+  _globals['_ERASEPROFILESRESPONSE']._serialized_end=2721
+  _globals['_CHANGERETENTIONREQUEST']._serialized_start=2723
+  _globals['_CHANGERETENTIONREQUEST']._serialized_end=2846
+  _globals['_CHANGERETENTIONRESPONSE']._serialized_start=2848
+  _globals['_CHANGERETENTIONRESPONSE']._serialized_end=2952
+  _globals['_READDIGESTREQUEST']._serialized_start=2954
+  _globals['_READDIGESTREQUEST']._serialized_end=3034
+  _globals['_READDIGESTRESPONSE']._serialized_start=3036
+  _globals['_READDIGESTRESPONSE']._serialized_end=3101
+  _globals['_TAKESNAPSHOTREQUEST']._serialized_start=3103
+  _globals['_TAKESNAPSHOTREQUEST']._serialized_end=3145
+  _globals['_TAKESNAPSHOTRESPONSE']._serialized_start=3147
+  _globals['_TAKESNAPSHOTRESPONSE']._serialized_end=3210
+  _globals['_SHARDSERVICEVERIFYSNAPSHOTSREQUEST']._serialized_start=3212
+  _globals['_SHARDSERVICEVERIFYSNAPSHOTSREQUEST']._serialized_end=3248
+  _globals['_SHARDSERVICEVERIFYSNAPSHOTSRESPONSE']._serialized_start=3250
+  _globals['_SHARDSERVICEVERIFYSNAPSHOTSRESPONSE']._serialized_end=3336
+  _globals['_PURGEFILESREQUEST']._serialized_start=3338
+  _globals['_PURGEFILESREQUEST']._serialized_end=3374
+  _globals['_PURGEFILESRESPONSE']._serialized_start=3376
+  _globals['_PURGEFILESRESPONSE']._serialized_end=3431
+  _globals['_SHARDSERVICE']._serialized_start=3434
+  _globals['_SHARDSERVICE']._serialized_end=4710
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Between router and shards; not for clients."""
 
 from cdp.v1 import admin_pb2 as _admin_pb2
 from cdp.v1 import ingest_pb2 as _ingest_pb2
+from cdp.v1 import moving_pb2 as _moving_pb2
 from cdp.v1 import partition_pb2 as _partition_pb2
 from cdp.v1 import proof_pb2 as _proof_pb2
 from cdp.v1 import query_pb2 as _query_pb2
@@ -34,20 +35,24 @@ class PartitionBatch(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     batch: _builtins.bytes
     epoch: _builtins.int
     """Of the sender's map; another one is refused with the newer claim."""
+    links: _builtins.bytes
+    """Identifiers that live in the partition and were seen with others, as payload of a log record; empty: none."""
     def __init__(
         self,
         *,
         partition: _builtins.int = ...,
         batch: _builtins.bytes = ...,
         epoch: _builtins.int = ...,
+        links: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "epoch", b"epoch", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "epoch", b"epoch", "links", b"links", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,16 +121,22 @@ class DeliverResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OUTCOMES_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionOutcome]: ...
+    @_builtins.property
+    def due(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those in which profiles wait for being moved."""
+
     def __init__(
         self,
         *,
         outcomes: _abc.Iterable[Global___PartitionOutcome] | None = ...,
+        due: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due", b"due", "outcomes", b"outcomes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -141,6 +152,7 @@ class EvaluateRequest(_message.Message):
     TZ_FIELD_NUMBER: _builtins.int
     EXCLUDE_ANONYMOUS_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     as_of_ms: _builtins.int
     tz: _builtins.str
@@ -151,6 +163,10 @@ class EvaluateRequest(_message.Message):
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]:
         """What to answer for, each at the epoch of the sender's map."""
 
+    @_builtins.property
+    def views(self) -> _moving_pb2.HeldViews:
+        """From these views; absent: from new ones."""
+
     def __init__(
         self,
         *,
@@ -160,10 +176,11 @@ class EvaluateRequest(_message.Message):
         tz: _builtins.str = ...,
         exclude_anonymous: _builtins.bool = ...,
         partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
+        views: _moving_pb2.HeldViews | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["question", b"question", "views", b"views"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "partitions", b"partitions", "question", b"question", "tz", b"tz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "partitions", b"partitions", "question", b"question", "tz", b"tz", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -262,6 +279,7 @@ class EvaluateResponse(_message.Message):
     ENGINE_MILLISECONDS_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     VALUES_REST_FIELD_NUMBER: _builtins.int
+    TRANSFERS_FIELD_NUMBER: _builtins.int
     population: _builtins.int
     count: _builtins.int
     engine_milliseconds: _builtins.float
@@ -282,6 +300,8 @@ class EvaluateResponse(_message.Message):
     def report(self) -> _report_part_pb2.ReportPart:
         """What a report adds to the counts."""
 
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[_moving_pb2.PartitionTransfers]: ...
     def __init__(
         self,
         *,
@@ -295,10 +315,11 @@ class EvaluateResponse(_message.Message):
         engine_milliseconds: _builtins.float = ...,
         report: _report_part_pb2.ReportPart | None = ...,
         values_rest: _builtins.int = ...,
+        transfers: _abc.Iterable[_moving_pb2.PartitionTransfers] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "count", b"count", "counters", b"counters", "engine_milliseconds", b"engine_milliseconds", "known", b"known", "population", b"population", "report", b"report", "steps", b"steps", "values", b"values", "values_rest", b"values_rest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "count", b"count", "counters", b"counters", "engine_milliseconds", b"engine_milliseconds", "known", b"known", "population", b"population", "report", b"report", "steps", b"steps", "transfers", b"transfers", "values", b"values", "values_rest", b"values_rest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,6 +335,7 @@ class ListMembersRequest(_message.Message):
     TZ_FIELD_NUMBER: _builtins.int
     EXCLUDE_ANONYMOUS_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     as_of_ms: _builtins.int
     tz: _builtins.str
@@ -324,6 +346,10 @@ class ListMembersRequest(_message.Message):
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]:
         """What to answer for, each at the epoch of the sender's map."""
 
+    @_builtins.property
+    def views(self) -> _moving_pb2.HeldViews:
+        """From these views; absent: from new ones."""
+
     def __init__(
         self,
         *,
@@ -333,10 +359,11 @@ class ListMembersRequest(_message.Message):
         tz: _builtins.str = ...,
         exclude_anonymous: _builtins.bool = ...,
         partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
+        views: _moving_pb2.HeldViews | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment", "views", b"views"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "partitions", b"partitions", "segment", b"segment", "tz", b"tz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "partitions", b"partitions", "segment", b"segment", "tz", b"tz", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from cdp.v1 import moving_pb2 as cdp_dot_v1_dot_moving__pb2
 from cdp.v1 import shard_pb2 as cdp_dot_v1_dot_shard__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -94,6 +95,21 @@ class ShardServiceStub:
                 '/cdp.v1.ShardService/PurgeFiles',
                 request_serializer=cdp_dot_v1_dot_shard__pb2.PurgeFilesRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_shard__pb2.PurgeFilesResponse.FromString,
+                _registered_method=True)
+        self.CaptureViews = channel.unary_unary(
+                '/cdp.v1.ShardService/CaptureViews',
+                request_serializer=cdp_dot_v1_dot_moving__pb2.CaptureViewsRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_moving__pb2.CaptureViewsResponse.FromString,
+                _registered_method=True)
+        self.ChangeIdentity = channel.unary_unary(
+                '/cdp.v1.ShardService/ChangeIdentity',
+                request_serializer=cdp_dot_v1_dot_moving__pb2.ChangeIdentityRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_moving__pb2.ChangeIdentityResponse.FromString,
+                _registered_method=True)
+        self.ReadIdentity = channel.unary_unary(
+                '/cdp.v1.ShardService/ReadIdentity',
+                request_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
                 _registered_method=True)
         self.VerifySnapshots = channel.unary_unary(
                 '/cdp.v1.ShardService/VerifySnapshots',
@@ -190,6 +206,27 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CaptureViews(self, request, context):
+        """Holds views of partitions ready for questions, and says how far transfers of profiles had come in them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeIdentity(self, request, context):
+        """Logs and does a change of identifiers, and says what is left to move.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadIdentity(self, request, context):
+        """Says what a partition knows of an identifier.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifySnapshots(self, request, context):
         """Reads every file of the shard's snapshots.
         """
@@ -259,6 +296,21 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.PurgeFiles,
                     request_deserializer=cdp_dot_v1_dot_shard__pb2.PurgeFilesRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_shard__pb2.PurgeFilesResponse.SerializeToString,
+            ),
+            'CaptureViews': grpc.unary_unary_rpc_method_handler(
+                    servicer.CaptureViews,
+                    request_deserializer=cdp_dot_v1_dot_moving__pb2.CaptureViewsRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_moving__pb2.CaptureViewsResponse.SerializeToString,
+            ),
+            'ChangeIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeIdentity,
+                    request_deserializer=cdp_dot_v1_dot_moving__pb2.ChangeIdentityRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_moving__pb2.ChangeIdentityResponse.SerializeToString,
+            ),
+            'ReadIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadIdentity,
+                    request_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.SerializeToString,
             ),
             'VerifySnapshots': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifySnapshots,
@@ -591,6 +643,87 @@ class ShardService:
             '/cdp.v1.ShardService/PurgeFiles',
             cdp_dot_v1_dot_shard__pb2.PurgeFilesRequest.SerializeToString,
             cdp_dot_v1_dot_shard__pb2.PurgeFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CaptureViews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/CaptureViews',
+            cdp_dot_v1_dot_moving__pb2.CaptureViewsRequest.SerializeToString,
+            cdp_dot_v1_dot_moving__pb2.CaptureViewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ChangeIdentity',
+            cdp_dot_v1_dot_moving__pb2.ChangeIdentityRequest.SerializeToString,
+            cdp_dot_v1_dot_moving__pb2.ChangeIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ReadIdentity',
+            cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
+            cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
             options,
             channel_credentials,
             insecure,

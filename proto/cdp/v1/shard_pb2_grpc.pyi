@@ -3,6 +3,7 @@
 isort:skip_file
 Between router and shards; not for clients."""
 
+from cdp.v1 import moving_pb2 as _moving_pb2
 from cdp.v1 import shard_pb2 as _shard_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
@@ -57,6 +58,12 @@ class ShardServiceStub:
     """Writes a snapshot of the shard's partitions."""
     PurgeFiles: _grpc.UnaryUnaryMultiCallable[_shard_pb2.PurgeFilesRequest, _shard_pb2.PurgeFilesResponse]
     """Removes what erased profiles have left in the shard's files."""
+    CaptureViews: _grpc.UnaryUnaryMultiCallable[_moving_pb2.CaptureViewsRequest, _moving_pb2.CaptureViewsResponse]
+    """Holds views of partitions ready for questions, and says how far transfers of profiles had come in them."""
+    ChangeIdentity: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ChangeIdentityRequest, _moving_pb2.ChangeIdentityResponse]
+    """Logs and does a change of identifiers, and says what is left to move."""
+    ReadIdentity: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]
+    """Says what a partition knows of an identifier."""
     VerifySnapshots: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]
     """Reads every file of the shard's snapshots."""
 
@@ -89,6 +96,12 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Writes a snapshot of the shard's partitions."""
     PurgeFiles: _aio.UnaryUnaryMultiCallable[_shard_pb2.PurgeFilesRequest, _shard_pb2.PurgeFilesResponse]  # type: ignore[assignment]
     """Removes what erased profiles have left in the shard's files."""
+    CaptureViews: _aio.UnaryUnaryMultiCallable[_moving_pb2.CaptureViewsRequest, _moving_pb2.CaptureViewsResponse]  # type: ignore[assignment]
+    """Holds views of partitions ready for questions, and says how far transfers of profiles had come in them."""
+    ChangeIdentity: _aio.UnaryUnaryMultiCallable[_moving_pb2.ChangeIdentityRequest, _moving_pb2.ChangeIdentityResponse]  # type: ignore[assignment]
+    """Logs and does a change of identifiers, and says what is left to move."""
+    ReadIdentity: _aio.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]  # type: ignore[assignment]
+    """Says what a partition knows of an identifier."""
     VerifySnapshots: _aio.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]  # type: ignore[assignment]
     """Reads every file of the shard's snapshots."""
 
@@ -190,6 +203,30 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.PurgeFilesResponse, _abc.Awaitable[_shard_pb2.PurgeFilesResponse]]:
         """Removes what erased profiles have left in the shard's files."""
+
+    @_abc_1.abstractmethod
+    def CaptureViews(
+        self,
+        request: _moving_pb2.CaptureViewsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moving_pb2.CaptureViewsResponse, _abc.Awaitable[_moving_pb2.CaptureViewsResponse]]:
+        """Holds views of partitions ready for questions, and says how far transfers of profiles had come in them."""
+
+    @_abc_1.abstractmethod
+    def ChangeIdentity(
+        self,
+        request: _moving_pb2.ChangeIdentityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moving_pb2.ChangeIdentityResponse, _abc.Awaitable[_moving_pb2.ChangeIdentityResponse]]:
+        """Logs and does a change of identifiers, and says what is left to move."""
+
+    @_abc_1.abstractmethod
+    def ReadIdentity(
+        self,
+        request: _moving_pb2.ReadIdentityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moving_pb2.ReadIdentityResponse, _abc.Awaitable[_moving_pb2.ReadIdentityResponse]]:
+        """Says what a partition knows of an identifier."""
 
     @_abc_1.abstractmethod
     def VerifySnapshots(

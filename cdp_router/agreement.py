@@ -1,0 +1,80 @@
+"""Whether views of all partitions show every profile once, while profiles move between them; and which do.
+
+A transfer is part of the view it arrived in and of the view it has not left yet. Views agree when each transfer shows
+in exactly one of the two; where it shows in both, the view it comes from is read without it. Views that are too old
+against others, so that it would show in neither, are captured anew. ARCHITECTURE.md ("Identity") has the proof.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cdp.v1 import moving_pb2 as pb
+
+from cdp_router.deadline import Deadline
+from cdp_router.errors import DeadlineMissed
+from cdp_router.partition_map import Claim
+from cdp_router.routing import Routing
+from cdp_router.shard_client import ShardClient
+from cdp_router.wire.claims import to_epochs
+
+_TOKEN_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """(partition, to) of open transfers that have arrived, and partitions whose views are too old."""
+
+    arrived: frozenset[tuple[int, int]]
+    too_old: frozenset[int]
+
+    def __bool__(self) -> bool:
+        return bool(self.arrived or self.too_old)
+
+
+def compare(transfers: Iterable[pb.PartitionTransfers]) -> Disagreement:
+    """What stands between these views and an answer that counts everybody once."""
+    ends = {each.partition: each for each in transfers}
+    sent = {(number, each.to): each for number, end in ends.items() for each in end.sent}
+    received = {(each.source, number): each.last for number, end in ends.items() for each in end.received}
+    arrived, too_old = set[tuple[int, int]](), set[int]()
+    for (number, to), each in sent.items():
+        if to in ends:
+            last = received.get((number, to), 0)
+            if last < each.released:
+                too_old.add(to)
+            if each.open and last >= each.open:
+                arrived.add((number, to))
+    for (source, number), last in received.items():
+        if source in ends:
+            end = sent.get((source, number))
+            if end is None or last > max(end.released, end.open):
+                too_old.add(source)
+    return Disagreement(frozenset(arrived), frozenset(too_old))
+
+
+async def agreeing_views(routing: Routing, deadline: Deadline) -> pb.HeldViews:
+    """Have the shards hold views of all partitions that agree; DeadlineMissed when they never did."""
+    token, ends = secrets.token_bytes(_TOKEN_BYTES), dict[int, pb.PartitionTransfers]()
+    wanted: Iterable[int] = routing.map.partitions
+    while deadline.remaining():
+        ends |= await _captured(routing, token, wanted, deadline)
+        found = compare(ends.values())
+        if not found.too_old:
+            arrived = [pb.ArrivedTransfer(partition=number, to=to) for number, to in sorted(found.arrived)]
+            return pb.HeldViews(token=token, arrived=arrived)
+        wanted = found.too_old
+    raise DeadlineMissed("profiles moved between partitions all the time; allow more time")
+
+
+async def _captured(
+    routing: Routing, token: bytes, partitions: Iterable[int], deadline: Deadline
+) -> Mapping[int, pb.PartitionTransfers]:
+    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[pb.CaptureViewsResponse]:
+        request = pb.CaptureViewsRequest(cluster=routing.cluster.cluster, token=token, partitions=to_epochs(claims))
+        return client.capture_views(request, deadline)
+
+    responses = await routing.complete(partitions, ask, deadline)
+    return {each.partition: each for response in responses for each in response.transfers}

@@ -1,0 +1,69 @@
+"""Identifiers in Arrow columns: which names each record's profile, and which others it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cdp_router.linking import Blocked
+from cdp_store.arrays import Bools
+from cdp_store.ids import encode_identifier
+
+PREFIX: Final = "identifiers."  # of columns with identifiers of other kinds than user_id and anonymous_id
+_TEXT: Final = pa.large_string()
+_NOTHING: Final = pa.scalar("", _TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenTogether:
+    """Encoded identifiers, lower and upper, that these records give together."""
+
+    records: npt.NDArray[np.intp]
+    lower: pa.Array
+    upper: pa.Array
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The encoded identifier of each record's profile, null without any; whether only blocked values are to blame."""
+
+    identifiers: pa.Array
+    only_blocked: Bools
+    together: list[GivenTogether]
+
+
+def choose(columns: list[tuple[str, pa.Array]], blocked: Blocked) -> Chosen:
+    """Choose among columns (kind, large strings), the one of the least rank first."""
+    allowed = [_allowed(column, blocked) for _, column in columns]
+    encoded = [_encoded(kind, column) for (kind, _), column in zip(columns, allowed, strict=True)]
+    chosen = pc.coalesce(*encoded)
+    given = [pc.fill_null(pc.not_equal(column, _NOTHING), False) for _, column in columns]
+    any_given = np.logical_or.reduce([_bools(each) for each in given])
+    together = list[GivenTogether]()
+    for column in encoded[1:]:
+        records = np.flatnonzero(_bools(pc.fill_null(pc.not_equal(column, chosen), False)))
+        if records.size:
+            at = pa.array(records)
+            together.append(GivenTogether(records, column.take(at), chosen.take(at)))
+    return Chosen(chosen, any_given & _bools(pc.is_null(chosen)), together)
+
+
+def _allowed(column: pa.Array, blocked: Blocked) -> pa.Array:
+    names_nobody = pc.or_(
+        pc.match_substring_regex(column, "^[0-]*$"), pc.is_in(pc.utf8_lower(column), pa.array(blocked.values, _TEXT))
+    )
+    return pc.if_else(names_nobody, None, column)
+
+
+def _encoded(kind: str, column: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise(pa.scalar(encode_identifier(kind, "").decode(), _TEXT), column, _NOTHING)
+
+
+def _bools(column: pa.Array) -> Bools:
+    flags: Bools = column.to_numpy(zero_copy_only=False).astype(np.bool_)
+    return flags

@@ -1,0 +1,69 @@
+"""What a shard does about identifiers: changes of them, what is left to move, what is known of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cdp.v1 import moving_pb2, query_pb2
+
+from cdp_router.limits import MOVES_TOLD_MAX
+from cdp_store.identity.changes import Arrival, decode_identity_change, encode_identity_change
+from cdp_store.identity.names import NOBODY
+from cdp_store.ids import decode_identifier
+from cdp_store.partition import Partition
+from cdp_store.store import Store
+
+Owned = Callable[[], Partition]  # raises unless the partition still belongs to the shard; asked between commits
+
+
+def change_identity(
+    owned: Owned, request: moving_pb2.ChangeIdentityRequest, store: Store
+) -> moving_pb2.ChangeIdentityResponse:
+    """Log and do a change, and say what is left to move. A change that was done already changes nothing."""
+    partition = owned()
+    done = False
+    if request.change:
+        done = store.change_identity(partition.partition, decode_identity_change(request.change))
+    return _left_to_move(partition, done, request.place_of)
+
+
+def _left_to_move(partition: Partition, done: bool, place_of: bytes) -> moving_pb2.ChangeIdentityResponse:
+    identity, response = partition.identity, moving_pb2.ChangeIdentityResponse(done=done)
+    for to, opened in identity.transfers.open.items():
+        arrival = encode_identity_change(Arrival(partition.partition, opened.number, opened.parcel))
+        response.open.add(to=to, number=opened.number, arrival=arrival)
+    due = identity.due_moves(MOVES_TOLD_MAX)
+    for identifier, belongs_to in due.departures:
+        response.departures.add(identifier=identifier, belongs_to=belongs_to)
+    for identifier, belongs_to in due.recalls:
+        response.recalls.add(identifier=identifier, belongs_to=belongs_to)
+    entry = identity.names.entry(place_of) if place_of else None
+    if entry is not None and identity.names.place.filled()[entry] != NOBODY:
+        response.place = identity.names.get(int(identity.names.place.filled()[entry]))
+    return response
+
+
+def read_identity(owned: Owned, identifier: bytes) -> moving_pb2.ReadIdentityResponse:
+    """Whom an identifier belongs to, as far as this partition knows, and whom it was seen with."""
+    response, identity = moving_pb2.ReadIdentityResponse(), owned().identity
+    entry = identity.names.entry(identifier)
+    if entry is None:
+        return response
+    target = int(identity.names.target.filled()[entry])
+    if target != NOBODY:
+        response.belongs_to.CopyFrom(_named(identity.names.get(target)))
+    for claim in identity.claims.about(identifier):
+        response.seen.add(
+            identifier=_named(claim.lower),
+            time_ms=claim.time_ms,
+            message_id=claim.message_id.decode(),
+            apart=claim.apart,
+            linked=claim.holds,
+            **{"with": _named(claim.upper)},
+        )
+    return response
+
+
+def _named(encoded: bytes) -> query_pb2.Identifier:
+    kind, value = decode_identifier(encoded)
+    return query_pb2.Identifier(kind=kind, value=value)

@@ -1,0 +1,212 @@
+"""Identifiers linked through the router: who a question sees while profiles move, and after any crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import msgpack
+import pyarrow as pa
+import pytest
+from cdp.v1 import ingest_pb2, moving_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdp_router.agreement import compare
+from cdp_router.moving import Mover
+from cdp_router.shard_client import ShardClient
+from tests.identity_cluster import Link, Said, merged, never_linked
+from tests.raw_records import Change, Event, User, anonymous, user
+from tests.router.fake_shards import FailingShard, call_error
+from tests.router.local_cluster import NOW_MS, LocalCluster, far_deadline, local_cluster
+
+ANN, BOB = user("ann"), user("bob")
+DEVICES = [anonymous(f"d{number}") for number in range(3)]
+
+
+def rows(*packed: list[Any], batch_id: bytes = b"b") -> ingest_pb2.Batch:
+    """A batch of msgpack rows."""
+    return ingest_pb2.Batch(batch_id=batch_id, msgpack_rows=msgpack.packb(packed))
+
+
+def test_one_person_whatever_the_encoding(tmp_path: Path) -> None:
+    with local_cluster(tmp_path) as cluster:
+        cluster.ingest(rows(["View", None, "d0", NOW_MS - 50, "m1", {}], batch_id=b"1"))
+        cluster.ingest(rows(["View", None, "d1", NOW_MS - 50, "m2", {}], batch_id=b"2"))
+        cluster.ingest(rows(["View", None, "d2", NOW_MS - 50, "m3", {}], batch_id=b"3"))
+        assert cluster.query("everyone").count == 3
+        cluster.ingest(rows(["View", "ann", "d0", NOW_MS - 40, "m4", {}], batch_id=b"4"))
+        assert cluster.query('count("View") = 2').count == 1
+        record = ingest_pb2.Record(user_id="ann", message_id="m5")
+        record.time.FromMilliseconds(NOW_MS - 30)
+        record.alias.previous_id = "d1"
+        cluster.ingest(ingest_pb2.Batch(batch_id=b"5", rows=ingest_pb2.RecordRows(records=[record])))
+        assert cluster.query('count("View") = 3').count == 1
+        table = pa.table({
+            "user_id": ["ann", "ann"], "anonymous_id": ["d2", None], "identifiers.email": [None, "a@x"],
+            "time": [NOW_MS - 20] * 2, "plan": ["gold", None],
+        })  # fmt: skip
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        cluster.ingest(ingest_pb2.Batch(batch_id=b"6", arrow_columns=sink.getvalue().to_pybytes()))
+        cluster.ingest(rows(["View", None, None, NOW_MS - 10, "m7", {}, {"email": "a@x"}], batch_id=b"7"))
+        assert cluster.query('count("View") = 5 and plan = "gold"').count == 1
+        assert cluster.members("everyone")[0] == [("user_id", "ann")]
+
+
+def test_values_that_name_nobody_link_nobody(tmp_path: Path) -> None:
+    with local_cluster(tmp_path) as cluster:
+        result = cluster.ingest(rows(
+            ["View", "ann", "null", NOW_MS, "m1", {}], ["View", "bob", "000-00", NOW_MS, "m2", {}],
+            ["View", "undefined", "", NOW_MS, "m3", {}], ["View", "Anonymous", "d0", NOW_MS, "m4", {}],
+        ))  # fmt: skip
+        assert [(error.index, error.code) for error in result.errors] == [(2, "IDENTIFIER_BLOCKED")]
+        assert cluster.members("everyone")[0] == [("anonymous_id", "d0"), ("user_id", "ann"), ("user_id", "bob")]
+
+
+def test_a_retry_after_a_link_changes_nothing(tmp_path: Path) -> None:
+    with local_cluster(tmp_path) as cluster:
+        early = rows(["View", None, "d0", NOW_MS - 50, "m1", {}], ["View", None, "d1", NOW_MS - 50, None, {}])
+        cluster.ingest(early)
+        cluster.ingest(rows(["View", "ann", "d0", NOW_MS, "m2", {}], batch_id=b"2"))
+        again = cluster.ingest(early)
+        assert (again.accepted, again.duplicates) == (0, 2)
+        assert cluster.query('count("View") = 2').count == 1
+        assert cluster.query("everyone").count == 2
+
+
+class StoppingShard(FailingShard):
+    """Stops taking changes of identifiers after some."""
+
+    def __init__(self, inner: ShardClient) -> None:
+        super().__init__(inner)
+        self.left: int | None = None
+
+    async def change_identity(self, request: Any, deadline: Any) -> moving_pb2.ChangeIdentityResponse:
+        if request.change and self.left is not None:
+            if self.left == 0:
+                raise call_error(grpc.StatusCode.UNAVAILABLE)
+            self.left -= 1
+        return await self.inner.change_identity(request, deadline)
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_a_profile_under_way_counts_once(tmp_path: Path, steps: int) -> None:
+    stopping = dict[int, StoppingShard]()
+
+    def wrap(number: int, client: ShardClient) -> ShardClient:
+        return stopping.setdefault(number, StoppingShard(client))
+
+    with local_cluster(tmp_path, wrap) as cluster:
+        cluster.ingest(rows(*(["View", None, f"d{n}", NOW_MS - 50, None, {}] for n in range(8)), batch_id=b"1"))
+        for shard in stopping.values():
+            shard.left = steps
+        links = [["View", f"u{n}", f"d{n}", NOW_MS, None, {}] for n in range(8)]
+        cluster.ingest(rows(*links, batch_id=b"2"))
+        people, views = cluster.query("everyone").count, cluster.query('count("View") >= 1').count
+        assert 8 <= people == views <= 16
+        assert len(cluster.members("everyone")[0]) == people
+        doubles = cluster.query('count("View") = 2').count
+        assert people == 16 - doubles, "who has both events has left nothing behind"
+        for shard in stopping.values():
+            shard.left = None
+        cluster.run(Mover(cluster.routing).settle_all(far_deadline()))
+        assert cluster.query('count("View") = 2').count == cluster.query("everyone").count == 8
+
+
+def test_views_agree_when_each_transfer_shows_once() -> None:
+    def ends(partition: int, sent: tuple[int, int, int] | None, received: tuple[int, int] | None) -> Any:
+        message = moving_pb2.PartitionTransfers(partition=partition)
+        if sent is not None:
+            message.sent.add(to=sent[0], released=sent[1], open=sent[2])
+        if received is not None:
+            message.received.add(source=received[0], last=received[1])
+        return message
+
+    def found(sent: tuple[int, int] | None, received: int | None) -> tuple[set[Any], set[int]]:
+        source = ends(0, None if sent is None else (1, *sent), None)
+        target = ends(1, None, None if received is None else (0, received))
+        disagreement = compare([source, target])
+        return {*disagreement.arrived}, {*disagreement.too_old}
+
+    assert found((0, 5), None) == (set(), set()), "begun, not arrived"
+    assert found((0, 5), 5) == ({(0, 1)}, set()), "arrived, not gone"
+    assert found((5, 0), 5) == (set(), set()), "gone"
+    assert found((5, 0), None) == (set(), {1}), "gone, and the other view is from before it arrived"
+    assert found((5, 7), 4) == (set(), {1})
+    assert found(None, 5) == (set(), {0}), "arrived, and the other view is from before it began"
+    assert found((3, 0), 5) == (set(), {0})
+    assert not compare([ends(0, (1, 5, 7), None)]), "nothing is known of a partition that did not answer"
+
+
+@st.composite
+def sayings(draw: st.DrawFn) -> list[Said]:
+    said: list[Said] = []
+    for ts in draw(st.permutations(range(1, 13))):
+        who = draw(st.sampled_from([ANN, BOB, *DEVICES]))
+        match draw(st.integers(0, 2)):
+            case 0:
+                said.append(Event(who, "View", ts, {"n": ts % 2}))
+            case 1:
+                said.append(Change(who, ts, {"plan": f"p{ts}"}))
+            case _:
+                said.append(Link(draw(st.sampled_from(DEVICES)), draw(st.sampled_from([ANN, BOB])), ts))
+    return said
+
+
+def _row(said: Said) -> list[Any]:
+    match said:
+        case Event(User(kind, value), name, ts, properties, _):
+            return [name, *_ids(kind, value), ts, None, dict(properties)]
+        case Change(User(kind, value), ts, attributes, _):
+            return [None, *_ids(kind, value), ts, None, dict(attributes)]
+        case Link(lower, upper, ts, _):
+            return [None, upper.identifier, lower.identifier, ts, None, {}]
+    raise AssertionError(said)
+
+
+def _ids(kind: str, value: str) -> tuple[str | None, str | None]:
+    return (value, None) if kind == "user_id" else (None, value)
+
+
+@given(sayings(), st.data())
+@settings(max_examples=12, deadline=None)
+def test_any_order_with_movers_that_stop_gives_the_same_profiles(
+    tmp_path_factory: Any, said: list[Said], data: st.DataObject
+) -> None:
+    stopping = dict[int, StoppingShard]()
+
+    def wrap(number: int, client: ShardClient) -> ShardClient:
+        return stopping.setdefault(number, StoppingShard(client))
+
+    folder: Path = tmp_path_factory.mktemp("cluster")
+    with local_cluster(folder, wrap) as cluster:
+        for number, each in enumerate(data.draw(st.permutations(said))):
+            for shard in stopping.values():
+                shard.left = data.draw(st.sampled_from([None, 0, 1, 2]))
+            cluster.ingest(rows(_row(each), batch_id=b"b%d" % number))
+            _counts_agree(cluster)
+        for shard in stopping.values():
+            shard.left = None
+        cluster.run(Mover(cluster.routing).settle_all(far_deadline()))
+        # A link makes its user known, as an identify without traits does.
+        records = merged([*said, *(Change(each.upper, each.ts) for each in said if isinstance(each, Link))])
+        assert cluster.members("everyone")[0] == sorted({(*record.user,) for record in records})
+        assert str(never_linked(records)) == _digest(cluster)
+        for server in cluster.servers:
+            assert not any(partition.identity.is_due for partition in server._store.partitions.values())
+
+
+def _counts_agree(cluster: LocalCluster) -> None:
+    everyone = cluster.query("everyone").count
+    assert len(cluster.members("everyone")[0]) == everyone
+    assert cluster.query('did("View")').count + cluster.query('not did("View")').count == everyone
+
+
+def _digest(cluster: LocalCluster) -> str:
+    from cdp_store.digest import Digest, digest
+
+    partitions = [partition for server in cluster.servers for partition in server._store.partitions.values()]
+    return str(sum((digest(partition.capture()) for partition in partitions), Digest()))
