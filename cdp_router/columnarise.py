@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 from cdp.v1 import ingest_pb2
 
+from cdp_router.blocking import Blocked
 from cdp_router.columns import columnarise_arrow
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import BATCH_ID_BYTES_MAX, COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
-from cdp_router.linking import NO_LINKS, Blocked, joined
+from cdp_router.linking import NO_LINKS, joined
 from cdp_router.msgpack_rows import read_msgpack_rows
 from cdp_router.validation import RecordInvalid, Row, check_row
 from cdp_router.wire.values import from_timestamp_ms, from_value

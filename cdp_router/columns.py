@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdp_router.blocking import Blocked
 from cdp_router.errors import RequestInvalid
 from cdp_router.identity_columns import PREFIX, GivenTogether, choose
-from cdp_router.linking import Blocked, joined
+from cdp_router.linking import joined
 from cdp_router.validation import RecordInvalid, check_text, check_value, value_size
 from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.identity.changes import Links

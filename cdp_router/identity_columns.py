@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.linking import Blocked
+from cdp_router.blocking import Blocked
 from cdp_store.arrays import Bools
 from cdp_store.ids import encode_identifier
 

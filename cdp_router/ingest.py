@@ -10,11 +10,12 @@ from concurrent.futures import Executor
 import grpc
 from cdp.v1 import ingest_pb2, shard_pb2
 
+from cdp_router.blocking import Blocked
 from cdp_router.columnarise import Columnarised, columnarise
 from cdp_router.deadline import Deadline
 from cdp_router.errors import Overloaded, RouterError
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS
-from cdp_router.linking import Blocked, split_links
+from cdp_router.linking import split_links
 from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
 from cdp_router.partitioning import Parts, split
