@@ -15,7 +15,7 @@ from cdp_router.blocking import Blocked
 from cdp_router.columns import columnarise_arrow
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import BATCH_ID_BYTES_MAX, COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
-from cdp_router.linking import NO_LINKS, joined
+from cdp_router.linking import NO_LINKS, any_blocked, joined
 from cdp_router.msgpack_rows import read_msgpack_rows
 from cdp_router.validation import RecordInvalid, Row, check_row
 from cdp_router.wire.values import from_timestamp_ms, from_value
@@ -72,7 +72,7 @@ def columnarise_msgpack(packed: bytes, batch_id: bytes, now_ms: int, blocked: Bl
     """The columns of msgpack rows: a kernel reads the usual ones, what it leaves goes the road of all other rows."""
     blocked = blocked or Blocked()
     read = read_msgpack_rows(packed, batch_id, now_ms)
-    if read is None or blocked.any_of(read.batch.identities) or blocked.any_of(read.links.lower):
+    if read is None or any_blocked(read.batch.identities, blocked) or any_blocked(read.links.lower, blocked):
         return columnarise_rows(msgpack_rows(packed), batch_id, now_ms, blocked)
     if not read.unusual:
         return Columnarised(read.batch, read.positions, [], read.links)
