@@ -45,7 +45,7 @@ def depth_by_row(sources: I64, within: int, strict: bool, depth: U8) -> None:
     one group.
     """
     groups, length = sources.shape[0], sources.shape[1]
-    runs = np.empty((groups, length), np.int64)
+    runs = np.zeros((groups, length), np.int64)  # the next run of each source; they follow the rows over all morsels
     best = np.empty((length, _BLOCK), np.int64)
     lists = np.zeros((2, _BLOCK, _LIST_FIELDS), np.int64)
     room = _most_events(sources, depth.shape[0])
@@ -53,8 +53,6 @@ def depth_by_row(sources: I64, within: int, strict: bool, depth: U8) -> None:
     stamp = 0
     for first_row in range(0, depth.shape[0], _BLOCK):
         row_count = min(depth.shape[0] - first_row, _BLOCK)
-        if first_row & 0xFFFF == 0:
-            _enter_morsel(sources, first_row >> 16, runs)
         best[:, :row_count] = _NEVER
         for group in range(groups):
             for step in range(length):
@@ -88,14 +86,6 @@ def depth_by_row(sources: I64, within: int, strict: bool, depth: U8) -> None:
             for step in range(length):
                 reached += best[step, row] != _NEVER
             depth[first_row + row] = reached
-
-
-@kernel
-def _enter_morsel(sources: I64, morsel: int, runs: I64) -> None:
-    for group in range(sources.shape[0]):
-        for step in range(sources.shape[1]):
-            if morsel < sources[group, step, MORSELS]:
-                runs[group, step] = i64_at(sources[group, step, RUN_OFFSETS], morsel)
 
 
 @kernel

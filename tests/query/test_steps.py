@@ -41,12 +41,16 @@ def walked(events: Iterable[Event], steps: Sequence[set[str]], within: int, *, s
     return reached
 
 
-def random_events(seed: int, users: int, count: int) -> list[Event]:
+def random_events(seed: int, users: int, count: int, weights: Sequence[int] = (1, 1, 1)) -> list[Event]:
     """Events on few instants of four buckets, so that ties, and users with all steps in one bucket, are frequent."""
     chance = Random(seed)
     people = [user(f"u{number}") for number in range(users)]
     return [
-        Event(chance.choice(people), chance.choice(NAMES), chance.randrange(16) * 7 * DAY_MS + chance.randrange(2))
+        Event(
+            chance.choice(people),
+            chance.choices(NAMES, weights)[0],
+            chance.randrange(16) * 7 * DAY_MS + chance.randrange(2),
+        )
         for _ in range(count)
     ]
 
@@ -72,6 +76,18 @@ def test_steps_over_buckets_and_blocks(state: str, within: int, strict: bool) ->
     expected = walked(events, [{name} for name in NAMES], within, strict=strict)
     assert expected[-1] > 0 or (strict and within == 0)
     assert funnel_steps(shards, asked, within, strict=strict) == expected
+
+
+def test_a_rare_step_lies_over_the_buckets_of_frequent_ones() -> None:
+    events = random_events(3, users=300, count=6_000, weights=(200, 1, 200))
+    shards = Shards()
+    shards.apply(events)
+    shards.seal()
+    [view] = shards.capture()
+    assert len(view.event_chunks(view.schema.events["Cart"])) < len(view.event_chunks(view.schema.events["View"]))
+    asked = [tree.Events((name,)) for name in NAMES]
+    expected = walked(events, [{name} for name in NAMES], 40 * DAY_MS, strict=False)
+    assert funnel_steps(shards, asked, 40 * DAY_MS, strict=False) == expected
 
 
 def test_a_step_of_several_names_is_merged() -> None:
