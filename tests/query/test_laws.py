@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from cdp_query import tree
 from cdp_query.language import parse, print_question
 from cdp_query.pipeline import check
-from tests import strategies
+from cdp_store.ids import SequenceNumber, encode_identifier
+from tests import strategies, strategies_reports
 from tests.raw_records import Record
 from tests.shards import Shards
 
@@ -128,6 +129,26 @@ def test_a_breakdown_by_single_values_adds_up_to_the_segment(
 
 def _sets_a_list(record: Record, attribute: str) -> bool:
     return isinstance(getattr(record, "attributes", {}).get(attribute), list)
+
+
+@given(strategies.records(), strategies.segments(3), strategies_reports.flows(), strategies.contexts(), st.booleans())
+@settings(max_examples=60)
+def test_erasing_a_user_changes_no_answer_but_by_that_user(
+    records: list[Record], segment: tree.Node, flow: tree.Flow, context: tree.Context, purged: bool
+) -> None:
+    """The same answers as if the user had never been, at once and when the purge has been."""
+    shards, gone = _filled(records), strategies.USERS[0]
+    before = shards.members(segment, context)
+    for partition in shards.partitions:
+        partition.erase([encode_identifier(*gone)], SequenceNumber(partition.sequence + 1))
+        if purged:
+            partition.purge()
+    never = _filled([record for record in records if record.user != gone])
+    assert shards.members(segment, context) == before - {gone} == never.members(segment, context)
+    assert shards.ask(segment, context).population == never.ask(segment, context).population
+    assert shards.ask(flow, context).report == never.ask(flow, context).report
+    breakdown = tree.Breakdown(segment, "plan")
+    assert dict(shards.ask(breakdown, context).values) == dict(never.ask(breakdown, context).values)
 
 
 @given(strategies.segments())
