@@ -5,7 +5,7 @@ RouterError
 +-- ProfileNotFound       no profile has this identifier                 NOT_FOUND
 +-- SegmentNotFound       no segment, or no version of it, by this name   NOT_FOUND
 +-- SegmentInUse          other segments name it                        FAILED_PRECONDITION
-+-- SegmentsNotSaved      the file of named segments cannot be written  UNAVAILABLE
++-- SegmentsChanged       other routers changed segments all the time  ABORTED
 +-- WrongCluster          routed under another cluster's identity        FAILED_PRECONDITION
 +-- WrongEpoch            the partition map has changed since         ABORTED
 +-- MoveRefused           a partition cannot be moved like that          FAILED_PRECONDITION
@@ -19,7 +19,6 @@ RouterError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from cdp_router.partition_map import Claim
 
@@ -81,14 +80,13 @@ class SegmentInUse(RouterError):
         self.name, self.users = name, tuple(users)
 
 
-class SegmentsNotSaved(RouterError):
-    """The file of named segments cannot be written; the change is not taken."""
+class SegmentsChanged(RouterError):
+    """Named segments were changed by others again and again; nothing was changed here."""
 
-    reason = "SEGMENTS_NOT_SAVED"
+    reason = "SEGMENTS_CHANGED"
 
-    def __init__(self, path: Path, error: OSError) -> None:
-        super().__init__(f"{path} cannot be written: {error.strerror or error}; the change was not taken")
-        self.path = path
+    def __init__(self) -> None:
+        super().__init__("other changes of named segments came first each time; try again")
 
 
 class WrongCluster(RouterError):

@@ -1,7 +1,4 @@
-"""Named segments of a cluster: their versions in memory, and in one file that is replaced as a whole.
-
-The file belongs to one router. A second router of the same cluster would not see its changes.
-"""
+"""Named segments of a cluster with their versions: a value that is read, changed and written as a whole."""
 
 from __future__ import annotations
 
@@ -18,13 +15,11 @@ from cdp_query import pipeline, tree
 from cdp_query.errors import QueryInvalid
 from cdp_query.language.suggest import nearest_hint
 from cdp_query.named import Definition, Inliner, references
-from cdp_router.errors import RequestInvalid, SegmentInUse, SegmentNotFound, SegmentsNotSaved
+from cdp_router.errors import RequestInvalid, SegmentInUse, SegmentNotFound
 from cdp_router.limits import SEGMENT_VERSIONS_MAX, SEGMENTS_MAX
 from cdp_router.wire.segments import from_segment, to_segment
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.limits import NAME_BYTES_MAX
-from cdp_store.seams import Files
-from cdp_store.whole_files import write_durably
 
 _FORMAT: Final = 1
 
@@ -57,11 +52,20 @@ Versions = tuple[Version, ...]
 
 
 class NamedSegments:
-    """All named segments; changed by one caller at a time, and in memory only once they are in the file."""
+    """All named segments; never changed: what changes them gives others."""
 
-    def __init__(self, path: Path, files: Files) -> None:
-        self._path, self._files = path, files
-        self._segments: Mapping[str, Versions] = _load(path)
+    def __init__(self, segments: Mapping[str, Versions] | None = None) -> None:
+        self._segments: Mapping[str, Versions] = segments or {}
+
+    @staticmethod
+    def read(content: bytes, where: str) -> NamedSegments:
+        """The segments behind their written form; DirectoryDamaged says why there are none."""
+        return NamedSegments(_read(content, Path(where)))
+
+    def content(self) -> bytes:
+        """Their written form: JSON."""
+        stored = {name: [_to_stored(version) for version in versions] for name, versions in self._segments.items()}
+        return msgspec.json.encode(_StoredSegments(_FORMAT, stored))
 
     def get(self, name: str, version: int | None = None) -> Version:
         """A version, the newest where none is asked for; SegmentNotFound with the nearest name."""
@@ -76,8 +80,8 @@ class NamedSegments:
         """The definition that a question names; QueryInvalid where there is none."""
         return _looked_up(self._segments, name, version)
 
-    def create(self, name: str, segment: tree.Node, description: str, now_ms: int) -> Version:
-        """Add a segment or a version, checked and durable; the newest version where it says the same already."""
+    def create(self, name: str, segment: tree.Node, description: str, now_ms: int) -> tuple[Version, NamedSegments]:
+        """Add a segment or a version, checked; the newest version and nothing new where it says the same already."""
         if not 0 < len(name.encode(errors="replace")) <= NAME_BYTES_MAX or not name.isprintable():
             raise RequestInvalid("name", f"must be 1 to {NAME_BYTES_MAX} bytes of printable text")
         versions = self._segments.get(name, ())
@@ -85,7 +89,7 @@ class NamedSegments:
             repr(segment),  # equality would not do, since 1 == True
             description,
         ):
-            return versions[-1]
+            return versions[-1], self
         if not versions and len(self._segments) >= SEGMENTS_MAX:
             raise RequestInvalid("name", f"{SEGMENTS_MAX} segments exist; delete one first")
         if len(versions) >= SEGMENT_VERSIONS_MAX:
@@ -93,11 +97,10 @@ class NamedSegments:
         made = Version(Definition(name, len(versions) + 1, segment), description, now_ms)
         after = {**self._segments, name: (*versions, made)}
         _check(made.definition, after, now_ms)
-        self._save(after)
-        return made
+        return made, NamedSegments(after)
 
-    def delete(self, name: str) -> int:
-        """Remove a segment with its versions, of which it gives the number; SegmentInUse while another names it."""
+    def delete(self, name: str) -> tuple[int, NamedSegments]:
+        """Remove a segment with its versions, of which it gives the number too; SegmentInUse while another names it."""
         self.get(name)
         users = [
             other
@@ -107,16 +110,7 @@ class NamedSegments:
         if users:
             raise SegmentInUse(name, users)
         versions = len(self._segments[name])
-        self._save({other: known for other, known in self._segments.items() if other != name})
-        return versions
-
-    def _save(self, segments: Mapping[str, Versions]) -> None:
-        stored = {name: [_to_stored(version) for version in versions] for name, versions in segments.items()}
-        try:
-            write_durably(self._path, msgspec.json.encode(_StoredSegments(_FORMAT, stored)), self._files)
-        except OSError as error:
-            raise SegmentsNotSaved(self._path, error) from error
-        self._segments = segments
+        return versions, NamedSegments({other: known for other, known in self._segments.items() if other != name})
 
 
 def _check(definition: Definition, segments: Mapping[str, Versions], now_ms: int) -> None:
@@ -148,11 +142,9 @@ def _to_stored(version: Version) -> _StoredVersion:
     return _StoredVersion(version.created_ms, segment, version.description)
 
 
-def _load(path: Path) -> dict[str, Versions]:
-    if not path.exists():
-        return {}
+def _read(content: bytes, path: Path) -> dict[str, Versions]:
     try:
-        stored = msgspec.json.decode(path.read_bytes(), type=_StoredSegments)
+        stored = msgspec.json.decode(content, type=_StoredSegments)
         if stored.format != _FORMAT:
             raise DirectoryDamaged(path, f"format {stored.format} is not known; this program writes format {_FORMAT}")
         return {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 from cdp.v1 import proof_pb2, query_pb2, shard_pb2
 
@@ -12,7 +13,7 @@ from cdp_query import pipeline, tree
 from cdp_query.bind import Names, names_of
 from cdp_query.cql import read_cql
 from cdp_query.language.suggest import nearest
-from cdp_query.named import Inliner, Lookup, nothing_named
+from cdp_query.named import Definition, Inliner, Lookup
 from cdp_query.partial import merge_all
 from cdp_router import identifying
 from cdp_router.agreement import agreeing_views, compare
@@ -31,6 +32,7 @@ from cdp_router.partitioning import partitions_of
 from cdp_router.routing import Routing
 from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
+from cdp_router.shared_segments import SharedSegments
 from cdp_router.validation import RecordInvalid
 from cdp_router.wire.claims import to_epochs
 from cdp_router.wire.partials import from_evaluation, from_names
@@ -41,6 +43,8 @@ from cdp_store.ids import encode_identifier
 from cdp_store.records import Strings
 from cdp_store.seams import Clock
 from cdp_store.values import to_ms
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,9 @@ class _Asked:
 class Queries:
     """Answers questions from the shards' contributions."""
 
-    def __init__(self, routing: Routing, clock: Clock, lookup: Lookup = nothing_named) -> None:
-        self._routing, self._cluster, self._clock, self._lookup = routing, routing.cluster, clock, lookup
+    def __init__(self, routing: Routing, clock: Clock, segments: SharedSegments | None = None) -> None:
+        self._routing, self._cluster, self._clock = routing, routing.cluster, clock
+        self._segments = segments or SharedSegments(routing)
         # What a text says does not depend on anything else, and dashboards ask the same ones again and again.
         self._read = lru_cache(maxsize=QUESTIONS_REMEMBERED)(pipeline.read)
 
@@ -65,7 +70,7 @@ class Queries:
         self, request: query_pb2.QueryRequest, deadline: Deadline, clock_ms: float
     ) -> query_pb2.QueryResponse:
         """The answer to a question; fails when a partition is missing, unless allow_partial."""
-        asked = self._prepare(request)
+        asked = await self._with_named(lambda lookup: self._prepare(request, lookup), deadline)
         message = shard_pb2.EvaluateRequest(
             cluster=self._cluster.cluster,
             question=to_question(asked.question),
@@ -97,7 +102,8 @@ class Queries:
         """Members' identifiers as one Arrow stream, then the coverage."""
         context = self._context(request)
         question = _segment_asked(request)
-        checked = pipeline.check(Inliner(self._lookup).question(question), context)
+        written = await self._with_named(lambda lookup: Inliner(lookup).question(question), deadline)
+        checked = pipeline.check(written, context)
         segment = pipeline.segment_of(checked)
         message = shard_pb2.ListMembersRequest(
             cluster=self._cluster.cluster,
@@ -146,7 +152,9 @@ class Queries:
         """Why one user is in a segment, or is not."""
         context = self._context(request)
         identifier, partition = self.located(request)
-        segment = pipeline.segment_of(Inliner(self._lookup).question(_segment_asked(request)))
+        question = _segment_asked(request)
+        written = await self._with_named(lambda lookup: Inliner(lookup).question(question), deadline)
+        segment = pipeline.segment_of(written)
         pipeline.check(segment, context)
         message = shard_pb2.ProveUserRequest(
             cluster=self._cluster.cluster,
@@ -196,7 +204,15 @@ class Queries:
         coverage.answered.sort(key=lambda position: position.partition)
         yield query_pb2.MembersResponse(coverage=coverage)
 
-    def _prepare(self, request: query_pb2.QueryRequest) -> _Asked:
+    async def _with_named(self, work: Callable[[Lookup], Result], deadline: Deadline) -> Result:
+        """Do what may name segments; only when it does, ask for the newest ones first."""
+        try:
+            return work(_meet_one)
+        except _NamesSegments:
+            await self._segments.newest(deadline)
+        return work(self._segments.lookup)
+
+    def _prepare(self, request: query_pb2.QueryRequest, lookup: Lookup) -> _Asked:
         context = self._context(request)
         if request.WhichOneof("question") == "tree":
             if request.by:
@@ -208,7 +224,7 @@ class Queries:
             question = self._read(request.text, request.by or None)
         else:
             raise RequestInvalid("question", "a text, a tree or CQL must be given")
-        inliner = Inliner(self._lookup)
+        inliner = Inliner(lookup)
         checked = pipeline.check(inliner.question(question), context)
         return _Asked(question, checked, context, list(inliner.used))
 
@@ -279,6 +295,14 @@ class Queries:
         answered = [position for evaluation in evaluations for position in evaluation.answered]
         answered.sort(key=lambda position: position.partition)
         return query_pb2.Coverage(answered=answered, total=self._cluster.partitions)
+
+
+class _NamesSegments(Exception):
+    """A question names a segment."""
+
+
+def _meet_one(*_: object) -> Definition:
+    raise _NamesSegments
 
 
 def _segment_asked(request: query_pb2.MembersRequest | proof_pb2.ExplainUserRequest) -> tree.Node:

@@ -60,6 +60,16 @@ class ShardClient(Protocol):
     ) -> shard_pb2.ChangeRetentionResponse:
         """Change and read the rules of retention."""
 
+    async def read_document(
+        self, request: shard_pb2.ReadDocumentRequest, deadline: Deadline
+    ) -> shard_pb2.ReadDocumentResponse:
+        """Read a document of the cluster."""
+
+    async def write_document(
+        self, request: shard_pb2.WriteDocumentRequest, deadline: Deadline
+    ) -> shard_pb2.WriteDocumentResponse:
+        """Replace a document of the cluster."""
+
     async def read_digest(
         self, request: shard_pb2.ReadDigestRequest, deadline: Deadline
     ) -> shard_pb2.ReadDigestResponse:
@@ -142,6 +152,16 @@ class GrpcShardClient:
     ) -> shard_pb2.ChangeRetentionResponse:
         return await self._stub.ChangeRetention(request, timeout=deadline.remaining())
 
+    async def read_document(
+        self, request: shard_pb2.ReadDocumentRequest, deadline: Deadline
+    ) -> shard_pb2.ReadDocumentResponse:
+        return await self._stub.ReadDocument(request, timeout=deadline.remaining())
+
+    async def write_document(
+        self, request: shard_pb2.WriteDocumentRequest, deadline: Deadline
+    ) -> shard_pb2.WriteDocumentResponse:
+        return await self._stub.WriteDocument(request, timeout=deadline.remaining())
+
     async def read_digest(
         self, request: shard_pb2.ReadDigestRequest, deadline: Deadline
     ) -> shard_pb2.ReadDigestResponse:
@@ -222,6 +242,16 @@ class LocalShardClient:
         self, request: shard_pb2.ChangeRetentionRequest, deadline: Deadline
     ) -> shard_pb2.ChangeRetentionResponse:
         return await self._server.change_retention(request)
+
+    async def read_document(
+        self, request: shard_pb2.ReadDocumentRequest, deadline: Deadline
+    ) -> shard_pb2.ReadDocumentResponse:
+        return await self._server.documents.read(request)
+
+    async def write_document(
+        self, request: shard_pb2.WriteDocumentRequest, deadline: Deadline
+    ) -> shard_pb2.WriteDocumentResponse:
+        return await self._server.documents.write(request)
 
     async def read_digest(
         self, request: shard_pb2.ReadDigestRequest, deadline: Deadline

@@ -32,6 +32,7 @@ from cdp_router.proofs import to_response
 from cdp_router.query_workers import Checkpoint, QueryWorkers
 from cdp_router.shard_checks import check_cluster
 from cdp_router.shard_commits import Commits
+from cdp_router.shard_documents import ShardDocuments
 from cdp_router.shard_identity import change_identity, read_identity
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.shard_upkeep import Upkeep
@@ -73,6 +74,7 @@ class ShardServer:
         self.upkeep = Upkeep(store, self.commits, self._clock)
         self.snapshots = Snapshots(store, self._clock)
         self._workers = QueryWorkers(query_threads)
+        self.documents = ShardDocuments(store, self.commits, self._check_epochs)
         giver = Giver(store, Giving(store, store.files), self.commits, self.snapshots, self._clock)
         taking = Taking(store, store.files)
         taker = Taker(store, taking, self.commits, self.snapshots, self._clock, connect, budget)

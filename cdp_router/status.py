@@ -21,7 +21,7 @@ from cdp_router.errors import (
     RouterError,
     SegmentInUse,
     SegmentNotFound,
-    SegmentsNotSaved,
+    SegmentsChanged,
     ShardUnavailable,
     ShuttingDown,
     ViewsLost,
@@ -32,6 +32,8 @@ from cdp_router.wire.claims import from_mismatch, to_mismatch
 from cdp_store.errors import (
     BatchMalformed,
     BatchTooLarge,
+    DocumentChanged,
+    DocumentTooLarge,
     ExportLost,
     FilesNotRemoved,
     PlaceUnusable,
@@ -74,8 +76,8 @@ def describe(error: Exception) -> status_pb2.Status:
         case SegmentNotFound(name=name):
             resource = error_details_pb2.ResourceInfo(resource_type="segment", resource_name=_cut(name))
             return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
-        case SegmentsNotSaved():
-            return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(_RETRY_STORAGE_MS))
+        case SegmentsChanged():
+            return _status(code_pb2.ABORTED, error, error.reason)
         case SegmentInUse() | WrongCluster() | MoveRefused():
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)
         case WrongEpoch(claims=claims):
@@ -92,6 +94,10 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.RESOURCE_EXHAUSTED, error, "STORAGE_FULL", _retry(_RETRY_STORAGE_MS))
         case StoreFailed():
             return _status(code_pb2.UNAVAILABLE, error, "STORE_FAILED", _retry(1000))
+        case DocumentChanged():
+            return _status(code_pb2.ABORTED, error, "DOCUMENT_CHANGED")
+        case DocumentTooLarge():
+            return _status(code_pb2.INVALID_ARGUMENT, error, "DOCUMENT_TOO_LARGE", _violation("content", str(error)))
         case ExportLost():
             return _status(code_pb2.FAILED_PRECONDITION, error, "EXPORT_LOST")
         case TailLost():

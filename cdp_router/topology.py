@@ -57,10 +57,6 @@ class ClusterDirectory:
         return self.path / CLUSTER_NAME
 
     @property
-    def segments_path(self) -> Path:
-        return self.path / "segments.json"
-
-    @property
     def addresses_path(self) -> Path:
         """Where routers read at which address each shard is: written by `cdp up`, or by hand."""
         return self.path / "addresses.json"

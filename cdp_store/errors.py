@@ -18,6 +18,8 @@ StoreError
 +-- StoreFailed          a write failed earlier: nothing is accepted any more
 +-- StorageFull          no room for the batch; nothing of it was kept
 +-- BatchTooLarge        a batch that would not fit one log record
++-- DocumentChanged      a document of the cluster stands at another version than its writer believes
++-- DocumentTooLarge     a document of the cluster that is larger than may be
 +-- ExportLost           a copy of a partition that is not there any more; the taker begins again
 +-- TailLost             what was logged since a copy is not kept any more; the taker begins again
 +-- StructureBroken      a rule of the structures in memory does not hold: a fault of this program
@@ -180,6 +182,22 @@ class BatchTooLarge(StoreError):
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"a batch of {size} bytes is over the limit of {limit}; send smaller batches")
         self.size, self.limit = size, limit
+
+
+class DocumentChanged(StoreError):
+    """A document was replaced since its writer has read it; nothing was changed."""
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(f"the document {name!r} stands at version {version}; read it again")
+        self.name, self.version = name, version
+
+
+class DocumentTooLarge(StoreError):
+    """A document is larger than one may be; nothing was changed."""
+
+    def __init__(self, name: str, size: int, limit: int) -> None:
+        super().__init__(f"the document {name!r} would have {size} bytes, over the limit of {limit}")
+        self.name, self.size, self.limit = name, size, limit
 
 
 class ExportLost(StoreError):

@@ -6,10 +6,11 @@ do what when is decided above, by epochs; here each step is durable before it is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from cdp_store.documents import Document
 from cdp_store.errors import ExportLost
 from cdp_store.holdings import Holding, HoldingState
 from cdp_store.ids import PartitionId, SequenceNumber
@@ -144,8 +145,9 @@ class Taking:
         for logged in meanings:
             apply_logged(partition, logged)
 
-    def own(self, partition: Partition, epoch: int) -> None:
+    def own(self, partition: Partition, epoch: int, documents: Mapping[str, Document]) -> None:
         """Answer for the partition from now on; the store has all that its giver acknowledged."""
+        self._store.documents.replace(partition.partition, documents)
         self._store.holdings.change(partition.partition, Holding(HoldingState.OWNED, epoch))
         self._store.unstage(partition.partition, keep=partition)
 

@@ -65,6 +65,7 @@ LOG_SYNC_INTERVAL_MS: Final = 100  # in the mode that acks before it syncs: what
 
 # Partitions on their way to another shard
 TAIL_BYTES_MAX: Final = 256 * MIB  # logged while a partition is copied; beyond, the copy begins again
+DOCUMENT_BYTES_MAX: Final = 64 * MIB  # of the cluster, kept with a partition: it travels in one message
 TAIL_PIECE_BYTES: Final = 4 * MIB  # of one answer, but for one larger record
 
 # Snapshots.

@@ -18,6 +18,7 @@ from cdp_store.controls import (
     encode_retention,
 )
 from cdp_store.dedupe import MessageIds
+from cdp_store.documents import Documents
 from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StoreError
 from cdp_store.heap import release_free_memory
 from cdp_store.holdings import Holdings, HoldingState
@@ -119,6 +120,7 @@ class Store:
         self.holdings = Holdings(directory, identity, files)
         self.partitions = self._empty_partitions()
         self.tails = Tails()
+        self.documents = Documents(directory, files)
         self._staged: Mapping[PartitionId, Partition] = {}  # on their way in: part of snapshots, not of answers
         log_path(directory).mkdir(exist_ok=True)
         snapshots_path(directory).mkdir(exist_ok=True)

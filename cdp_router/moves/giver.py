@@ -67,7 +67,12 @@ class Giver:
                 return self._store.partitions[number].sequence
             return self._giving.release(number, request.epoch, request.to_shard)
 
-        return pb.ReleasePartitionResponse(sequence=await self._commits.between(release))
+        sequence = await self._commits.between(release)
+        documents = [
+            pb.PartitionDocument(name=name, version=each.version, content=each.content)
+            for name, each in self._store.documents.of(number).items()
+        ]
+        return pb.ReleasePartitionResponse(sequence=sequence, documents=documents)
 
     async def forget(self, request: pb.ForgetPartitionRequest) -> pb.ForgetPartitionResponse:
         """Let go of a partition that was released at this epoch; anything else is old news."""

@@ -29,6 +29,7 @@ from cdp_router.shard_commits import Commits
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.status import describe, mismatch_of
 from cdp_router.wire.claims import STATES
+from cdp_store.documents import Document
 from cdp_store.errors import StoreError
 from cdp_store.handover import Taking
 from cdp_store.holdings import FIRST_EPOCH, Holding, HoldingState
@@ -217,7 +218,8 @@ class _Transfer:
         await self._catch_up(partition, exported.export_id)
         released = await self._call(partial(self._source.release, self._release_request()))
         await self._catch_up(partition, exported.export_id, released.sequence)
-        await self._commits.between(partial(self._taking.own, partition, self._request.epoch))
+        documents = {each.name: Document(each.version, each.content) for each in released.documents}
+        await self._commits.between(partial(self._taking.own, partition, self._request.epoch, documents))
         _LOG.info("partition %d is here, at epoch %d", self._number, self._request.epoch)
         forget = pb.ForgetPartitionRequest(cluster=self._cluster, partition=self._number, epoch=self._request.epoch)
         await self._call(partial(self._source.forget, forget))

@@ -26,11 +26,12 @@ from cdp.v1 import (
 )
 
 from cdp_router.address_book import AddressBook
+from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
 from cdp_router.ingest import Ingest
+from cdp_router.limits import QUERY_SECONDS_DEFAULT
 from cdp_router.moves.director import Director
 from cdp_router.moving import Mover
-from cdp_router.named_segments import NamedSegments
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
@@ -44,10 +45,11 @@ from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
 from cdp_router.services.segments import SegmentService
+from cdp_router.shared_segments import SharedSegments
 from cdp_router.topology import ClusterDirectory
 from cdp_router.warming import warm_routing
 from cdp_store.errors import StoreError
-from cdp_store.seams import OsFiles, SystemClock
+from cdp_store.seams import SystemClock
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,7 +61,9 @@ async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_a
     book, director = AddressBook(directory, routing), Director(routing)
     book.read()
     await director.look()
-    segments = NamedSegments(directory.segments_path, OsFiles())
+    segments, old_segments = SharedSegments(routing), directory.path / "segments.json"
+    if old_segments.exists():
+        await segments.take_over(old_segments, Deadline.after(None, QUERY_SECONDS_DEFAULT))
     settings = Settings.of()
     observing = Observing(f"router-{number}" if number else "router", settings, settings.metrics_of_router(number))
     serving = Serving(
@@ -77,7 +81,7 @@ async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_a
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
         ingest = IngestService(Ingest(routing, clock, threads), observing.ingest)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
-        queries = Queries(routing, clock, segments.lookup)
+        queries = Queries(routing, clock, segments)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries, observing.queries), serving.server)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), serving.server)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), serving.server)

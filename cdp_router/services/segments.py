@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from cdp.v1 import named_segment_pb2 as pb
 from cdp.v1 import named_segment_pb2_grpc as pb_grpc
 
 from cdp_query import pipeline, tree
 from cdp_query.cql import read_cql
 from cdp_query.language import print_question
+from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
-from cdp_router.named_segments import NamedSegments, Version
+from cdp_router.limits import QUERY_SECONDS_DEFAULT
+from cdp_router.named_segments import Version
+from cdp_router.shared_segments import SharedSegments
 from cdp_router.status import Context
 from cdp_router.wire.segments import from_segment, to_segment
 from cdp_router.wire.values import to_timestamp
@@ -21,32 +22,36 @@ from cdp_store.seams import Clock
 class SegmentService(pb_grpc.SegmentServiceServicer):
     """Keeps named segments."""
 
-    def __init__(self, segments: NamedSegments, clock: Clock) -> None:
+    def __init__(self, segments: SharedSegments, clock: Clock) -> None:
         self._segments, self._clock = segments, clock
-        self._changing = asyncio.Lock()
 
     async def CreateSegment(self, request: pb.CreateSegmentRequest, context: Context) -> pb.CreateSegmentResponse:
         """Create a segment or a version of one."""
         segment = _definition(request)
-        async with self._changing:
-            made = await asyncio.to_thread(
-                self._segments.create, request.name, segment, request.description, self._clock.now_ms()
-            )
+        now_ms = self._clock.now_ms()
+        made = await self._segments.change(
+            lambda known: known.create(request.name, segment, request.description, now_ms), _deadline(context)
+        )
         return pb.CreateSegmentResponse(segment=_to_message(made))
 
     async def GetSegment(self, request: pb.GetSegmentRequest, context: Context) -> pb.GetSegmentResponse:
         """Give one version."""
-        return pb.GetSegmentResponse(segment=_to_message(self._segments.get(request.name, request.version or None)))
+        known = await self._segments.newest(_deadline(context))
+        return pb.GetSegmentResponse(segment=_to_message(known.get(request.name, request.version or None)))
 
     async def ListSegments(self, request: pb.ListSegmentsRequest, context: Context) -> pb.ListSegmentsResponse:
         """List the newest versions."""
-        return pb.ListSegmentsResponse(segments=map(_to_message, self._segments.newest()))
+        known = await self._segments.newest(_deadline(context))
+        return pb.ListSegmentsResponse(segments=map(_to_message, known.newest()))
 
     async def DeleteSegment(self, request: pb.DeleteSegmentRequest, context: Context) -> pb.DeleteSegmentResponse:
         """Delete a segment."""
-        async with self._changing:
-            versions = await asyncio.to_thread(self._segments.delete, request.name)
+        versions = await self._segments.change(lambda known: known.delete(request.name), _deadline(context))
         return pb.DeleteSegmentResponse(versions=versions)
+
+
+def _deadline(context: Context) -> Deadline:
+    return Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT).for_shards()
 
 
 def _definition(request: pb.CreateSegmentRequest) -> tree.Node:

@@ -63,6 +63,18 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         """Change and read the rules of retention."""
         return await self._server.change_retention(request)
 
+    async def ReadDocument(
+        self, request: shard_pb2.ReadDocumentRequest, context: Context
+    ) -> shard_pb2.ReadDocumentResponse:
+        """Give a document of the cluster."""
+        return await self._server.documents.read(request)
+
+    async def WriteDocument(
+        self, request: shard_pb2.WriteDocumentRequest, context: Context
+    ) -> shard_pb2.WriteDocumentResponse:
+        """Replace a document of the cluster."""
+        return await self._server.documents.write(request)
+
     async def ReadDigest(self, request: shard_pb2.ReadDigestRequest, context: Context) -> shard_pb2.ReadDigestResponse:
         """Report digests."""
         return await self._server.read_digest(request)

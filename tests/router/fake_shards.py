@@ -60,6 +60,18 @@ class FailingShard:
         self._fail()
         return await self.inner.read_status(deadline)
 
+    async def read_document(
+        self, request: shard_pb2.ReadDocumentRequest, deadline: Deadline
+    ) -> shard_pb2.ReadDocumentResponse:
+        self._fail()
+        return await self.inner.read_document(request, deadline)
+
+    async def write_document(
+        self, request: shard_pb2.WriteDocumentRequest, deadline: Deadline
+    ) -> shard_pb2.WriteDocumentResponse:
+        self._fail()
+        return await self.inner.write_document(request, deadline)
+
     async def read_digest(
         self, request: shard_pb2.ReadDigestRequest, deadline: Deadline
     ) -> shard_pb2.ReadDigestResponse:

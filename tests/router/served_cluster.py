@@ -24,7 +24,6 @@ from cdp.v1 import (
 )
 
 from cdp_router.ingest import Ingest
-from cdp_router.named_segments import NamedSegments
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
@@ -38,7 +37,7 @@ from cdp_router.services.segments import SegmentService
 from cdp_router.services.shard import ShardService
 from cdp_router.shard_client import LocalShardClient, ShardClient
 from cdp_router.shard_server import ShardServer
-from cdp_store.seams import OsFiles
+from cdp_router.shared_segments import SharedSegments
 from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store
 
 OPTIONS = (("grpc.max_receive_message_length", 1 << 27), ("grpc.max_send_message_length", 1 << 27))
@@ -54,7 +53,7 @@ class Served:
     services: frozenset[str]
     taking: Ingest
     shards: list[ShardServer]
-    segments: NamedSegments
+    segments: SharedSegments
 
     def channel_of(self, service: str) -> grpc.aio.Channel:
         """Where a service is served."""
@@ -68,7 +67,7 @@ class Served:
         """What changes when anything is changed: log positions, rules of retention, named segments."""
         partitions = [partition for shard in self.shards for partition in shard._store.partitions.values()]
         kept = [(partition.sequence, sorted(partition.retention_days().items())) for partition in partitions]
-        return (*kept, *((each.definition.name, each.definition.version) for each in self.segments.newest()))
+        return (*kept, *((each.definition.name, each.definition.version) for each in self.segments._known.newest()))
 
 
 @asynccontextmanager
@@ -79,10 +78,10 @@ async def served_cluster(folder: Path, *observers: Observer) -> AsyncIterator[Se
         number: LocalShardClient(server, f"local:{number}") for number, server in enumerate(servers)
     }
     routing = Routing(CLUSTER, shards)
-    clock, segments = FixedClock(), NamedSegments(folder / "segments.json", OsFiles())
+    clock, segments = FixedClock(), SharedSegments(routing)
     router, shard = (grpc.aio.server(interceptors=[Chain(None, observers)], options=OPTIONS) for _ in range(2))
     with ThreadPoolExecutor(1) as threads:
-        taking, queries = Ingest(routing, clock, threads), Queries(routing, clock, segments.lookup)
+        taking, queries = Ingest(routing, clock, threads), Queries(routing, clock, segments)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(taking), router)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries), router)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), router)

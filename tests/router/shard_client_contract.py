@@ -337,6 +337,43 @@ class ShardClientContract:
 
         self.run(tmp_path, test)
 
+    def test_a_document_is_replaced_only_by_whoever_has_read_it_last(self, tmp_path: Path) -> None:
+        async def write(shard: Shard, expected: int, content: bytes) -> tuple[bool, int]:
+            request = shard_pb2.WriteDocumentRequest(
+                cluster=CLUSTER.cluster, partition=0, name="d", expected_version=expected, content=content, epoch=1
+            )
+            found = await shard.client.write_document(request, far_deadline())
+            return found.written, found.version
+
+        async def read(shard: Shard, known: int = 0, epoch: int = 1) -> tuple[int, bytes]:
+            request = shard_pb2.ReadDocumentRequest(
+                cluster=CLUSTER.cluster, partition=0, name="d", known_version=known, epoch=epoch
+            )
+            found = await shard.client.read_document(request, far_deadline())
+            return found.version, found.content
+
+        async def test(shard: Shard) -> None:
+            assert await read(shard) == (0, b"")
+            assert await write(shard, 0, b"one") == (True, 1)
+            assert await write(shard, 0, b"one") == (True, 1), "the answer to the first try may have been lost"
+            assert await write(shard, 0, b"other") == (False, 1)
+            assert await write(shard, 1, b"two") == (True, 2)
+            assert [await read(shard), await read(shard, 1), await read(shard, 2)] == [
+                (2, b"two"),
+                (2, b"two"),
+                (2, b""),
+            ]
+            assert (await refused(read(shard, epoch=2))).code == code_pb2.ABORTED
+            shard.files.room = 1
+            assert (await refused(write(shard, 2, b"three"))).code == code_pb2.RESOURCE_EXHAUSTED
+            assert await read(shard) == (2, b"two")
+
+        async def look(shard: Shard) -> None:
+            assert await read(shard) == (2, b"two")
+
+        self.run(tmp_path, test)
+        self.run(tmp_path, look)
+
     def test_digests_are_of_the_partitions_asked_for(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             await shard.client.deliver(one([view("a")], partition=2), far_deadline())

@@ -14,6 +14,8 @@ import pytest
 from cdp.v1 import admin_pb2, query_pb2
 from cdp.v1 import partition_pb2 as pb
 
+from cdp_query.language import parse
+from cdp_query.pipeline import segment_of
 from cdp_router.errors import MoveRefused, RequestInvalid, ShardUnavailable, WrongEpoch
 from cdp_router.ingest import Ingest
 from cdp_router.moves.director import Director
@@ -25,6 +27,7 @@ from cdp_router.retention import set_retention
 from cdp_router.routing import Routing
 from cdp_router.shard_client import LocalShardClient, ShardClient
 from cdp_router.shard_server import ShardServer
+from cdp_router.shared_segments import SharedSegments
 from cdp_store.digest import Digest, digest
 from cdp_store.holdings import HoldingState
 from cdp_store.ids import PartitionId, encode_identifier
@@ -233,6 +236,18 @@ def test_a_partition_moves_on_and_comes_back(cluster: Cluster) -> None:
     for number in range(3):
         cluster.restart(number)
     assert cluster.count('count("Step 6") = 1 and count("View") = 1') == PEOPLE
+
+
+def test_named_segments_move_along(cluster: Cluster) -> None:
+    cluster.ingest(*_people())
+    segments = SharedSegments(cluster.routing)
+    segment = segment_of(parse('did("View")'))
+    cluster.run(segments.change(lambda known: known.create("vip", segment, "", NOW_MS), far_deadline()))
+    cluster.move(0, 0, 2)
+    cluster.restart(2)
+    cluster.run(segments.change(lambda known: known.create("more", segment, "", NOW_MS), far_deadline()))
+    cluster.move(0, 2, 0, epoch=3)
+    assert cluster.count('in_segment("vip") and in_segment("more")') == PEOPLE
 
 
 def test_cold_columns_move_along(cluster: Cluster) -> None:

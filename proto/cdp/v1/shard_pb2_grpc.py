@@ -116,6 +116,16 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsResponse.FromString,
                 _registered_method=True)
+        self.ReadDocument = channel.unary_unary(
+                '/cdp.v1.ShardService/ReadDocument',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ReadDocumentRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ReadDocumentResponse.FromString,
+                _registered_method=True)
+        self.WriteDocument = channel.unary_unary(
+                '/cdp.v1.ShardService/WriteDocument',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.WriteDocumentRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.WriteDocumentResponse.FromString,
+                _registered_method=True)
 
 
 class ShardServiceServicer:
@@ -234,6 +244,20 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadDocument(self, request, context):
+        """Reads a small document of the cluster that is kept with a partition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteDocument(self, request, context):
+        """Replaces one, unless it was replaced since the sender has read it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -316,6 +340,16 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.VerifySnapshots,
                     request_deserializer=cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsResponse.SerializeToString,
+            ),
+            'ReadDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadDocument,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ReadDocumentRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ReadDocumentResponse.SerializeToString,
+            ),
+            'WriteDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteDocument,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.WriteDocumentRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.WriteDocumentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -751,6 +785,60 @@ class ShardService:
             '/cdp.v1.ShardService/VerifySnapshots',
             cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsRequest.SerializeToString,
             cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ReadDocument',
+            cdp_dot_v1_dot_shard__pb2.ReadDocumentRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ReadDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/WriteDocument',
+            cdp_dot_v1_dot_shard__pb2.WriteDocumentRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.WriteDocumentResponse.FromString,
             options,
             channel_credentials,
             insecure,

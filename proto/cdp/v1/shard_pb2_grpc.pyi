@@ -66,6 +66,10 @@ class ShardServiceStub:
     """Says what a partition knows of an identifier."""
     VerifySnapshots: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]
     """Reads every file of the shard's snapshots."""
+    ReadDocument: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadDocumentRequest, _shard_pb2.ReadDocumentResponse]
+    """Reads a small document of the cluster that is kept with a partition."""
+    WriteDocument: _grpc.UnaryUnaryMultiCallable[_shard_pb2.WriteDocumentRequest, _shard_pb2.WriteDocumentResponse]
+    """Replaces one, unless it was replaced since the sender has read it."""
 
 @_typing.type_check_only
 class ShardServiceAsyncStub(ShardServiceStub):
@@ -104,6 +108,10 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Says what a partition knows of an identifier."""
     VerifySnapshots: _aio.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]  # type: ignore[assignment]
     """Reads every file of the shard's snapshots."""
+    ReadDocument: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadDocumentRequest, _shard_pb2.ReadDocumentResponse]  # type: ignore[assignment]
+    """Reads a small document of the cluster that is kept with a partition."""
+    WriteDocument: _aio.UnaryUnaryMultiCallable[_shard_pb2.WriteDocumentRequest, _shard_pb2.WriteDocumentResponse]  # type: ignore[assignment]
+    """Replaces one, unless it was replaced since the sender has read it."""
 
 class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a shard does for routers."""
@@ -235,5 +243,21 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.ShardServiceVerifySnapshotsResponse, _abc.Awaitable[_shard_pb2.ShardServiceVerifySnapshotsResponse]]:
         """Reads every file of the shard's snapshots."""
+
+    @_abc_1.abstractmethod
+    def ReadDocument(
+        self,
+        request: _shard_pb2.ReadDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ReadDocumentResponse, _abc.Awaitable[_shard_pb2.ReadDocumentResponse]]:
+        """Reads a small document of the cluster that is kept with a partition."""
+
+    @_abc_1.abstractmethod
+    def WriteDocument(
+        self,
+        request: _shard_pb2.WriteDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.WriteDocumentResponse, _abc.Awaitable[_shard_pb2.WriteDocumentResponse]]:
+        """Replaces one, unless it was replaced since the sender has read it."""
 
 def add_ShardServiceServicer_to_server(servicer: ShardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,93 @@
+"""Small documents of a cluster, such as its named segments: kept with a partition, with versions.
+
+They are no data of profiles: they stand in a file of the shard that holds the partition and go with it when it moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cdp_store.errors import DirectoryDamaged, DocumentChanged, DocumentTooLarge, StorageFull, StoreFailed
+from cdp_store.ids import PartitionId
+from cdp_store.limits import DOCUMENT_BYTES_MAX
+from cdp_store.log.local import NO_ROOM
+from cdp_store.seams import Files
+from cdp_store.whole_files import write_durably
+
+FOLDER: Final = "documents"
+_FORMAT: Final = 1
+
+
+class Document(msgspec.Struct, frozen=True, array_like=True):
+    """Content at a version; versions count from 1."""
+
+    version: int
+    content: bytes
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    format: int
+    documents: dict[str, Document]
+
+
+class Documents:
+    """The documents of all partitions that a shard holds; changed by one caller at a time, read by any."""
+
+    def __init__(self, directory: Path, files: Files) -> None:
+        self._directory, self._files = directory / FOLDER, files
+        self._known = dict[PartitionId, Mapping[str, Document]]()
+
+    def of(self, partition: PartitionId) -> Mapping[str, Document]:
+        """All of a partition, by name."""
+        if partition not in self._known:
+            self._known[partition] = _read(self._path(partition))
+        return self._known[partition]
+
+    def put(self, partition: PartitionId, name: str, expected: int, content: bytes) -> Document:
+        """Replace a document that stands at version `expected` (0: is not there), durably.
+
+        Raises DocumentChanged when it stands at another one, and StorageFull or StoreFailed when it was not written.
+        """
+        if len(content) > DOCUMENT_BYTES_MAX:
+            raise DocumentTooLarge(name, len(content), DOCUMENT_BYTES_MAX)
+        before = self.of(partition)
+        version = before[name].version if name in before else 0
+        if version != expected:
+            raise DocumentChanged(name, version)
+        made = Document(version + 1, content)
+        self.replace(partition, {**before, name: made})
+        return made
+
+    def replace(self, partition: PartitionId, documents: Mapping[str, Document]) -> None:
+        """Make these the documents of a partition, durably."""
+        if documents == self.of(partition):
+            return
+        path = self._path(partition)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            self._files.sync_directory(path.parent.parent)
+            write_durably(path, msgspec.msgpack.encode(_Stored(_FORMAT, dict(documents))), self._files)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise StorageFull(path, str(error)) from error
+            raise StoreFailed(f"{path} cannot be written: {error}") from error
+        self._known[partition] = dict(documents)
+
+    def _path(self, partition: PartitionId) -> Path:
+        return self._directory / f"p{partition:04d}"
+
+
+def _read(path: Path) -> Mapping[str, Document]:
+    if not path.exists():
+        return {}
+    try:
+        stored = msgspec.msgpack.decode(path.read_bytes(), type=_Stored)
+    except msgspec.DecodeError as error:
+        raise DirectoryDamaged(path, str(error)) from error
+    if stored.format != _FORMAT:
+        raise DirectoryDamaged(path, f"format {stored.format} is not known; this program writes format {_FORMAT}")
+    return stored.documents
