@@ -53,7 +53,7 @@ def decisions(
 def decide_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *, attribute: bool) -> Decided:
     """What a matcher's positive condition says of the strings or lists of a property or attribute."""
     if kind is Kind.LIST:
-        return _compact(matcher.decide_lists(view.strings(key, attribute=attribute, is_list=True)))
+        return _compact(matcher.decide_lists(*view.string_arena(key, attribute=attribute, is_list=True)))
     if matcher.literals is not None:
         known = (view.string_code(key, literal, attribute=attribute) for literal in matcher.literals)
         codes = tuple(code for code in known if code is not None)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any as Anything
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
+from cdp_query.packed_lists import PackedLists
 from cdp_query.ranges import Range
 from cdp_query.windows import Interval
-from cdp_store.arrays import I64, Bools
-from cdp_store.values import Kind, to_ms, unpack_list
+from cdp_store.arrays import I64, U8, AnyArray, Bools
+from cdp_store.values import Kind
 
 TextDecision = Callable[[pa.Array], pa.Array]
+_LISTS_AT_ONCE: Final = 1 << 16  # some hundred bytes of positions each while they are decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,14 @@ class Matcher:
 
     numbers, times: any of these ranges; instants: decided on arrays of times i64; flags: these booleans; text: decided
     per distinct string (string or large_string in, boolean out); substring: what these strings have in them, where that
-    is all that `text` asks; lists: decided per distinct list; everything: any value at all.
+    is all that `text` asks; lists: decided on distinct lists; everything: any value at all.
     """
 
     numbers: tuple[Range, ...] = ()
     times: tuple[Interval, ...] = ()
     flags: frozenset[bool] = frozenset()
     text: TextDecision | None = None
-    lists: Callable[[list[Anything]], bool] | None = None
+    lists: Callable[[PackedLists], Bools] | None = None
     everything: bool = False
     negated: bool = False
     literals: tuple[str, ...] | None = field(default=None, compare=False)
@@ -65,25 +66,14 @@ class Matcher:
         parts = [self.text(chunk.view(as_text)).to_numpy(zero_copy_only=False) for chunk in strings.chunks]
         return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
 
-    def decide_lists(self, packed: pa.ChunkedArray) -> Bools:
-        """Per distinct list, in code order, whether it satisfies the condition."""
+    def decide_lists(self, offsets: AnyArray, data: U8) -> Bools:
+        """Per distinct list, in code order, whether it satisfies the condition; offsets u32 or i64 [n + 1], msgpack."""
+        count = offsets.shape[0] - 1
         if self.lists is None:
-            return np.full(len(packed), self.everything, np.bool_)
-        return np.array([self.lists(unpack_list(item.as_py())) for item in packed], np.bool_)
-
-    def holds(self, value: Anything) -> bool:
-        """Whether one list item satisfies the positive condition."""
-        match value:
-            case bool():
-                return value in self.flags
-            case int() | float():
-                return any(bounds.contains(value) for bounds in self.numbers)
-            case datetime():
-                return any(span.overlaps(to_ms(value), to_ms(value)) for span in self.times)
-            case str() if self.literals is not None:
-                return value in self.literals
-            case str() if self.substring is not None:
-                return self.substring in value.encode()
-            case str() if self.text is not None:
-                return bool(self.text(pa.array([value], pa.large_string()))[0].as_py())
-        return False
+            return np.full(count, self.everything, np.bool_)
+        starts = offsets[:-1].astype(np.int64)
+        parts = [
+            self.lists(PackedLists(data, starts[first : first + _LISTS_AT_ONCE]))
+            for first in range(0, count, _LISTS_AT_ONCE)
+        ]
+        return np.concatenate([np.zeros(0, np.bool_), *parts])

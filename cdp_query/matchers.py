@@ -7,18 +7,24 @@ A condition is decided per kind; a value of another kind, or none, counts as mis
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_query import tree
 from cdp_query.anniversaries import anniversary_decision, time_test_span
 from cdp_query.errors import QueryInvalid
+from cdp_query.item_masks import any_item_holds, values_holding
 from cdp_query.items import items_matcher
+from cdp_query.masks import range_mask
 from cdp_query.matcher import Matcher, TextDecision
+from cdp_query.packed_lists import PackedLists
 from cdp_query.ranges import Range, range_of
 from cdp_query.versions import version_decision
 from cdp_query.windows import Interval, moment_span
+from cdp_store.arrays import Bools
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 
 
@@ -136,26 +142,29 @@ def _with_items(matcher: Matcher) -> Matcher:
         matcher.times,
         matcher.flags,
         matcher.text,
-        lambda items: any(matcher.holds(item) for item in items),
+        lambda lists: any_item_holds(lists, matcher),
         literals=matcher.literals,
         substring=matcher.substring,
     )
 
 
 def _list_test(op: tree.ListOp, wanted: Sequence[Matcher]) -> Matcher:
-    if op is tree.ListOp.HAS_ALL:
-        return Matcher(lists=lambda items: all(any(one.holds(item) for item in items) for one in wanted))
-    return Matcher(
-        lists=lambda items: any(one.holds(item) for one in wanted for item in items),
-        negated=op is tree.ListOp.HAS_NONE,
-    )
+    join = np.logical_and if op is tree.ListOp.HAS_ALL else np.logical_or
+
+    def decide(lists: PackedLists) -> Bools:
+        owners, items = lists.items()
+        found = [lists.any_item(owners, values_holding(items, one)) for one in wanted]
+        start: Bools = np.full(len(lists), op is tree.ListOp.HAS_ALL)
+        return reduce(join, found, start)
+
+    return Matcher(lists=decide, negated=op is tree.ListOp.HAS_NONE)
 
 
 def _size_test(op: tree.Op, size: int) -> Matcher:
     bounds = range_of(op, size)
     if op is tree.Op.NE:
-        return Matcher(lists=lambda items: not bounds.contains(len(items)))
-    return Matcher(lists=lambda items: bounds.contains(len(items)))
+        return Matcher(lists=lambda lists: ~range_mask(lists.sizes(), bounds))
+    return Matcher(lists=lambda lists: range_mask(lists.sizes(), bounds))
 
 
 def _equals(value: str, ci: bool) -> TextDecision:

@@ -33,6 +33,7 @@ _QUESTIONS: Final = (
     'plan = "p1" and age > 3',
     'plan contains "p"',
     'city = "c1"',
+    'tags has "x" and size(tags) > 0 and any(tags, place.city = "x")',
     'count("A") >= 1 and count("A", small > 1, last: 2d) < 5',
     *(f'sum("A".{name}) > 1' for name in ("small", "medium", "wide", "huge", "price", "fare", "mixed")),
     'avg("A".mixed) > 1',

@@ -1,0 +1,93 @@
+"""Lists as dictionaries hold them, msgpack back to back, and the values in them: arrays of positions, never objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from cdp_query.kernels import packed
+from cdp_store.arrays import I64, U8, Bools
+
+
+@dataclass(frozen=True, slots=True)
+class PackedValues:
+    """Values at positions of some bytes; starts i64[n], -1 where there is none.
+
+    kinds u8[n] (0: none, packed.OTHER: of no kind that is asked for), raws i64[n] and sizes i64[n] are as
+    `packed.read_values` gives them.
+    """
+
+    data: U8
+    starts: I64
+    kinds: U8
+    raws: I64
+    sizes: I64
+
+    def __len__(self) -> int:
+        return int(self.starts.shape[0])
+
+    @staticmethod
+    def at(data: U8, starts: I64) -> PackedValues:
+        """The values that begin at some positions."""
+        count = starts.shape[0]
+        kinds: U8 = np.empty(count, np.uint8)
+        raws: I64 = np.empty(count, np.int64)
+        sizes: I64 = np.empty(count, np.int64)
+        packed.read_values(data, starts, kinds, raws, sizes)
+        return PackedValues(data, starts, kinds, raws, sizes)
+
+    def strings(self, where: I64) -> pa.Array:
+        """The strings at some places, which all hold one, as a large_string array."""
+        offsets: I64 = np.append(0, np.cumsum(self.sizes[where]))
+        out: U8 = np.empty(int(offsets[-1]), np.uint8)
+        packed.copy_spans(self.data, self.raws[where], offsets, out)
+        return pa.Array.from_buffers(
+            pa.large_string(), where.shape[0], [None, pa.py_buffer(offsets), pa.py_buffer(out)]
+        )
+
+    def field(self, name: str) -> PackedValues:
+        """Of each object the field of that name, or the one its dotted path leads to."""
+        found, path = self._named(self.starts, name), name.split(".")
+        if len(path) > 1:
+            led = np.where(found < 0, self.starts, -1)
+            for step in path:
+                led = self._named(led, step)
+            found = np.where(found < 0, led, found)
+        return PackedValues.at(self.data, found)
+
+    def _named(self, starts: I64, name: str) -> I64:
+        out: I64 = np.empty(starts.shape[0], np.int64)
+        packed.find_field(self.data, starts, np.frombuffer(bytearray(name.encode()), np.uint8), out)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLists:
+    """Lists that begin at positions of some bytes: starts i64[n]."""
+
+    data: U8
+    starts: I64
+
+    def __len__(self) -> int:
+        return int(self.starts.shape[0])
+
+    def sizes(self) -> I64:
+        """Number of items of each."""
+        found: I64 = np.empty(len(self), np.int64)
+        packed.list_sizes(self.data, self.starts, found)
+        return found
+
+    def items(self) -> tuple[I64, PackedValues]:
+        """(number of the list each item is of i64[m], the items), list after list."""
+        sizes = self.sizes()
+        starts: I64 = np.empty(int(sizes.sum()), np.int64)
+        packed.item_starts(self.data, self.starts, starts)
+        return np.repeat(np.arange(len(self)), sizes), PackedValues.at(self.data, starts)
+
+    def any_item(self, owners: I64, holds: Bools) -> Bools:
+        """Whether something holds for one item at least: bool[n], given of `items` the owners and for which it does."""
+        found: Bools = np.zeros(len(self), np.bool_)
+        found[owners[holds]] = True
+        return found
