@@ -54,8 +54,6 @@ _CONDITIONS = (
     "exists(p)",
     "missing(p)",
     'p has "a"',
-    "size(p) >= 2",
-    'p has_all ["a", 1]',
     'any(p, q.r > 1 or q = "x")',
     "none(p, q has 1)",
     'p has_any ["a", 1]',
