@@ -20,6 +20,7 @@ from cdp_router.agreement import agreeing_views, compare
 from cdp_router.answers import Answering, answer
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ProfileNotFound, RequestInvalid
+from cdp_router.identities import Identities
 from cdp_router.limits import (
     MEMBER_RESPONSES_AHEAD,
     PROFILE_EVENTS_DEFAULT,
@@ -63,6 +64,7 @@ class Queries:
     def __init__(self, routing: Routing, clock: Clock, segments: SharedSegments | None = None) -> None:
         self._routing, self._cluster, self._clock = routing, routing.cluster, clock
         self._segments = segments or SharedSegments(routing)
+        self._identities = Identities(routing)
         # What a text says does not depend on anything else, and dashboards ask the same ones again and again.
         self._read = lru_cache(maxsize=QUESTIONS_REMEMBERED)(pipeline.read)
 
@@ -136,6 +138,8 @@ class Queries:
     ) -> query_pb2.GetProfileResponse:
         """One profile, with the events that are wanted; ProfileNotFound where there is none."""
         message.cluster, identifier = self._cluster.cluster, message.identifier
+        named, message.partition = await self._belonging(identifier, message.partition, deadline)
+        message.identifier.CopyFrom(named)
 
         def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ReadProfileResponse]:
             message.epoch = claim.epoch
@@ -156,6 +160,7 @@ class Queries:
         written = await self._with_named(lambda lookup: Inliner(lookup).question(question), deadline)
         segment = pipeline.segment_of(written)
         pipeline.check(segment, context)
+        identifier, partition = await self._belonging(identifier, partition, deadline)
         message = shard_pb2.ProveUserRequest(
             cluster=self._cluster.cluster,
             partition=partition,
@@ -174,6 +179,18 @@ class Queries:
         if not response.found:
             raise ProfileNotFound(identifier.kind, identifier.value)
         return response.proof
+
+    async def _belonging(
+        self, identifier: query_pb2.Identifier, partition: int, deadline: Deadline
+    ) -> tuple[query_pb2.Identifier, int]:
+        """The identifier of the profile that one belongs to, and its partition."""
+        named = identifier.kind, identifier.value
+        profile = await self._identities.profile_of(named, deadline)
+        if profile == named:
+            return identifier, partition
+        encoded = Strings.of([encode_identifier(*profile)])
+        home = int(partitions_of(encoded, self._cluster.hash_key, self._cluster.partitions)[0])
+        return query_pb2.Identifier(kind=profile[0], value=profile[1]), home
 
     def located(self, request: identifying.Named, path: str = "") -> tuple[query_pb2.Identifier, int]:
         """The identifier a request names, and its partition; `path` leads to where it stands in the request."""

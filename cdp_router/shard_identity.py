@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cdp.v1 import moving_pb2, query_pb2
+from cdp.v1 import identity_pb2, moving_pb2, query_pb2
 
 from cdp_router.limits import MOVES_TOLD_MAX
+from cdp_router.wire.values import to_timestamp
 from cdp_store.identity.changes import Arrival, decode_identity_change, encode_identity_change
 from cdp_store.identity.names import NOBODY
 from cdp_store.ids import decode_identifier
@@ -53,14 +54,16 @@ def read_identity(owned: Owned, identifier: bytes) -> moving_pb2.ReadIdentityRes
     if target != NOBODY:
         response.belongs_to.CopyFrom(_named(identity.names.get(target)))
     for claim in identity.claims.about(identifier):
-        response.seen.add(
+        binding = identity_pb2.IdentityBinding(
             identifier=_named(claim.lower),
-            time_ms=claim.time_ms,
             message_id=claim.message_id.decode(),
             apart=claim.apart,
-            linked=claim.holds,
-            **{"with": _named(claim.upper)},
+            holds=claim.holds,
+            claimed_for=_named(claim.upper),
         )
+        if claim.time_ms is not None:
+            binding.time.CopyFrom(to_timestamp(claim.time_ms))
+        response.bindings.append(binding)
     return response
 
 

@@ -199,8 +199,11 @@ class Store:
         Runs like `commit`, never beside it; raises what `commit` raises.
         """
         target = self.partitions[partition]
-        if isinstance(change, Departure):
-            change = Departure(change.to, target.identity.still_due(change.moves))
+        match change:
+            case Departure(to, moves):
+                change = Departure(to, target.identity.still_due(moves))
+            case Links():
+                change = change.take(target.identity.claims.news(change))
         if not target.identity.means_something(change):
             return False
         sequence = SequenceNumber(target.sequence + 1)

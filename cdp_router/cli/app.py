@@ -11,6 +11,7 @@ from cdp_router.cli import (
     by_hand,
     erase,
     explain_user,
+    identity,
     ingest,
     log,
     members,
@@ -56,6 +57,8 @@ app.command("ingest")(ingest.ingest)
 app.command("query")(query.query)
 app.command("explain-user")(explain_user.explain_user)
 app.command("profile")(profile.profile)
+app.command("identity")(identity.identity)
+app.command("unlink")(identity.unlink)
 app.command("erase")(erase.erase)
 app.command("retention")(retention.retention)
 app.command("status")(status.status)

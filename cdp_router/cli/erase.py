@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from cdp.v1 import admin_pb2
+from cdp.v1 import admin_pb2, query_pb2
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
 from cdp_router.client import Client
+from cdp_store.ids import USER_ID
 
 
 def erase(
     identifier: Annotated[str, typer.Argument(help="The user id.", metavar="ID", show_default=False)],
     address: Address = DEFAULT_ADDRESS,
     anonymous: Annotated[bool, typer.Option("--anonymous", help="ID is an anonymous id.")] = False,
+    kind: Annotated[str, typer.Option(help="Kind of ID, such as email.")] = USER_ID,
     purge: Annotated[
         bool,
         typer.Option(
@@ -28,11 +30,11 @@ def erase(
 
     Ends with code 1 when there is none; with --purge that is no error, since it may be repeated.
     """
-    kind = "anonymous_id" if anonymous else "user_id"
+    kind = "anonymous_id" if anonymous else kind
     if not yes and not typer.confirm(f"Forget {kind} {identifier} for good?"):
         raise typer.Exit(1)
     with connected(address) as client:
-        done = client.erase(admin_pb2.EraseProfileRequest(**{kind: identifier}))
+        done = client.erase(admin_pb2.EraseProfileRequest(other=query_pb2.Identifier(kind=kind, value=identifier)))
         if done.erased:
             OUT.print(f"forgotten: {kind} {identifier} (partition {done.partition}, sequence {done.sequence})")
         elif purge:

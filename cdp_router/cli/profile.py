@@ -12,12 +12,14 @@ from rich.table import Table
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain
 from cdp_router.limits import PROFILE_EVENTS_MAX
 from cdp_router.wire.values import from_value
+from cdp_store.ids import USER_ID
 
 
 def profile(
     identifier: Annotated[str, typer.Argument(help="The user id.", metavar="ID", show_default=False)],
     address: Address = DEFAULT_ADDRESS,
     anonymous: Annotated[bool, typer.Option("--anonymous", help="ID is an anonymous id.")] = False,
+    kind: Annotated[str, typer.Option(help="Kind of ID, such as email.")] = USER_ID,
     events: Annotated[int, typer.Option(min=1, max=PROFILE_EVENTS_MAX, help="Events to show, latest first.")] = 20,
     origins: Annotated[
         bool, typer.Option("--origins", help="Also show how each event came in: receipt, message id, source.")
@@ -25,9 +27,9 @@ def profile(
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
 ) -> None:
     """Show a profile: identifiers, attributes, timeline."""
-    kind = "anonymous_id" if anonymous else "user_id"
+    named = query_pb2.Identifier(kind="anonymous_id" if anonymous else kind, value=identifier)
     with connected(address) as client:
-        request = query_pb2.GetProfileRequest(**{kind: identifier}, events_max=events, with_origins=origins)
+        request = query_pb2.GetProfileRequest(other=named, events_max=events, with_origins=origins)
         found = client.profile(request)
     if as_json:
         OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)

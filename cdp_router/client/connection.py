@@ -12,6 +12,8 @@ import grpc
 from cdp.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
     named_segment_pb2,
@@ -53,6 +55,7 @@ class Client:
         self._profiles = profile_pb2_grpc.ProfileServiceStub(self._channel)
         self._proofs = proof_pb2_grpc.ProofServiceStub(self._channel)
         self._segments = named_segment_pb2_grpc.SegmentServiceStub(self._channel)
+        self._identity = identity_pb2_grpc.IdentityServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
 
     def __enter__(self) -> Client:
@@ -153,6 +156,17 @@ class Client:
     ) -> proof_pb2.ExplainUserResponse:
         """Why one user is in a segment, or is not."""
         return self._translated(lambda: self._proofs.ExplainUser(request, timeout=timeout_seconds))
+
+    def explain_identity(
+        self, identifier: query_pb2.Identifier, timeout_seconds: float = 30.0
+    ) -> identity_pb2.ExplainIdentityResponse:
+        """Whom an identifier belongs to, and which messages bound the identifiers of that person."""
+        request = identity_pb2.ExplainIdentityRequest(identifier=identifier)
+        return self._translated(lambda: self._identity.ExplainIdentity(request, timeout=timeout_seconds))
+
+    def unlink(self, request: identity_pb2.UnlinkIdentifierRequest, timeout_seconds: float = 60.0) -> bool:
+        """Take two identifiers apart for good; False where they were."""
+        return self._translated(lambda: self._identity.UnlinkIdentifier(request, timeout=timeout_seconds)).changed
 
     def create_segment(
         self, request: named_segment_pb2.CreateSegmentRequest, timeout_seconds: float = 30.0

@@ -13,6 +13,8 @@ from pathlib import Path
 from cdp.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
     named_segment_pb2,
@@ -28,6 +30,7 @@ from cdp.v1 import (
 from cdp_router.address_book import AddressBook
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
+from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
 from cdp_router.moves.director import Director
@@ -40,6 +43,7 @@ from cdp_router.process.shard import EXIT_REFUSED
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.services.admin import AdminService
+from cdp_router.services.identity import IdentityService
 from cdp_router.services.ingest import IngestService
 from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
@@ -73,6 +77,7 @@ async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_a
             proof_pb2.DESCRIPTOR.services_by_name["ProofService"].full_name,
             profile_pb2.DESCRIPTOR.services_by_name["ProfileService"].full_name,
             named_segment_pb2.DESCRIPTOR.services_by_name["SegmentService"].full_name,
+            identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
         ],
         observing.observers,
@@ -86,6 +91,8 @@ async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_a
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), serving.server)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), serving.server)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)
+        identities = IdentityService(Identities(routing))
+        identity_pb2_grpc.add_IdentityServiceServicer_to_server(identities, serving.server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), serving.server)
         keepers = [asyncio.create_task(work) for work in (book.keep(), director.keep(), Mover(routing).keep_settled())]
         await serving.run(address, is_alone=is_alone)

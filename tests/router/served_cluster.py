@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from cdp.v1 import (
     admin_pb2_grpc,
+    identity_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
     named_segment_pb2_grpc,
@@ -23,11 +24,13 @@ from cdp.v1 import (
     shard_pb2_grpc,
 )
 
+from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.services.admin import AdminService
+from cdp_router.services.identity import IdentityService
 from cdp_router.services.ingest import IngestService
 from cdp_router.services.partitions import PartitionService
 from cdp_router.services.profiles import ProfileService
@@ -88,6 +91,7 @@ async def served_cluster(folder: Path, *observers: Observer) -> AsyncIterator[Se
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), router)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), router)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), router)
+        identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), router)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(servers[0]), shard)
         partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(servers[0].moves), shard)
         ports = [server.add_insecure_port("127.0.0.1:0") for server in (router, shard)]
@@ -102,4 +106,4 @@ async def served_cluster(folder: Path, *observers: Observer) -> AsyncIterator[Se
             await asyncio.gather(*(server.close() for server in servers))
 
 
-_NAMES = ("Ingest", "Query", "Profile", "Proof", "Segment", "Admin", "Shard", "Partition")
+_NAMES = ("Identity", "Ingest", "Query", "Profile", "Proof", "Segment", "Admin", "Shard", "Partition")

@@ -9,13 +9,16 @@ import grpc
 import msgpack
 import pyarrow as pa
 import pytest
-from cdp.v1 import ingest_pb2, moving_pb2
+from cdp.v1 import identity_pb2, ingest_pb2, moving_pb2, query_pb2, shard_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_router.agreement import compare
+from cdp_router.errors import RequestInvalid
+from cdp_router.identities import Identities
 from cdp_router.moving import Mover
 from cdp_router.shard_client import ShardClient
+from cdp_store.digest import Digest, digest
 from tests.identity_cluster import Link, Said, merged, never_linked
 from tests.raw_records import Change, Event, User, anonymous, user
 from tests.router.fake_shards import FailingShard, call_error
@@ -206,7 +209,84 @@ def _counts_agree(cluster: LocalCluster) -> None:
 
 
 def _digest(cluster: LocalCluster) -> str:
-    from cdp_store.digest import Digest, digest
-
     partitions = [partition for server in cluster.servers for partition in server._store.partitions.values()]
     return str(sum((digest(partition.capture()) for partition in partitions), Digest()))
+
+
+def _named(kind: str, value: str) -> query_pb2.Identifier:
+    return query_pb2.Identifier(kind=kind, value=value)
+
+
+def test_a_profile_is_found_by_any_of_its_identifiers(tmp_path: Path) -> None:
+    with local_cluster(tmp_path) as cluster:
+        cluster.ingest(rows(
+            ["View", None, "d0", NOW_MS - 9, None, {}], ["View", "ann", "d0", NOW_MS - 5, None, {}, {"email": "a@x"}],
+            ["View", None, "d1", NOW_MS, None, {}, {"email": "a@x"}],
+        ))  # fmt: skip
+        for kind, value in (("user_id", "ann"), ("anonymous_id", "d0"), ("email", "a@x"), ("anonymous_id", "d1")):
+            found = cluster.profile(other=_named(kind, value))
+            assert (found.identifiers[0].value, found.event_count) == ("ann", 3)
+
+
+def test_an_identity_is_explained_by_its_messages_and_a_wrong_link_taken_back(tmp_path: Path) -> None:
+    with local_cluster(tmp_path) as cluster:
+        early = [
+            ["View", None, "d0", NOW_MS - 50, "m0", {"n": 1}],
+            [None, "ann", None, NOW_MS - 45, None, {"plan": "a"}],
+        ]
+        cluster.ingest(rows(*early, batch_id=b"1"))
+        before = _digest(cluster)
+        link = ingest_pb2.Record(user_id="ann", message_id="m1")
+        link.time.FromMilliseconds(NOW_MS - 45)
+        link.alias.previous_id = "d0"
+        cluster.ingest(ingest_pb2.Batch(batch_id=b"2", rows=ingest_pb2.RecordRows(records=[link])))
+        cluster.ingest(rows(["View", "bob", "d0", NOW_MS - 20, "m2", {}], batch_id=b"3"))
+        identities = Identities(cluster.routing)
+        for asked in (("anonymous_id", "d0"), ("user_id", "ann")):
+            found = cluster.run(identities.explain(asked, far_deadline()))
+            assert (found.profile.kind, found.profile.value) == ("user_id", "ann")
+            told = [
+                (each.identifier.value, each.claimed_for.value, each.message_id, each.holds) for each in found.bindings
+            ]
+            assert told == [("d0", "ann", "m1", True), ("d0", "bob", "m2", False)]
+        assert cluster.query('did("View") and plan = "a"').count == 1
+        for user_id in ("bob", "ann"):
+            request = identity_pb2.UnlinkIdentifierRequest(
+                identifier=_named("anonymous_id", "d0"), profile=_named("user_id", user_id)
+            )
+            assert cluster.run(identities.unlink(request, far_deadline())).changed
+            assert not cluster.run(identities.unlink(request, far_deadline())).changed
+        assert cluster.query('did("View") and plan = "a"').count == 0
+        cluster.ingest(rows(["View", "ann", "d0", NOW_MS - 1, "m3", {}], batch_id=b"4"))
+        assert cluster.query('count("View") = 1').count == cluster.query("everyone").count == 3
+        assert before != _digest(cluster)
+        apart = cluster.run(identities.explain(("anonymous_id", "d0"), far_deadline()))
+        assert apart.profile.value == "d0"
+        assert [each.apart for each in apart.bindings] == [True, True]
+        wrong = identity_pb2.UnlinkIdentifierRequest(identifier=_named("user_id", "a"), profile=_named("email", "b"))
+        with pytest.raises(RequestInvalid, match="other way round"):
+            cluster.run(identities.unlink(wrong, far_deadline()))
+
+
+def test_links_and_moves_survive_a_restart_and_a_snapshot(tmp_path: Path) -> None:
+    stopping = dict[int, StoppingShard]()
+
+    def wrap(number: int, client: ShardClient) -> ShardClient:
+        stopping[number] = StoppingShard(client)
+        return stopping[number]
+
+    with local_cluster(tmp_path, wrap) as cluster:
+        cluster.ingest(rows(*(["View", None, f"d{n}", NOW_MS - 50, None, {"n": n}] for n in range(6)), batch_id=b"1"))
+        stopping[0].left, stopping[1].left = 3, 1
+        cluster.ingest(rows(*(["View", f"u{n}", f"d{n}", NOW_MS, None, {}] for n in range(6)), batch_id=b"2"))
+        cluster.run(cluster.shards[0].take_snapshot(shard_pb2.TakeSnapshotRequest(), far_deadline()))
+    with local_cluster(tmp_path) as cluster:
+        cluster.run(Mover(cluster.routing).settle_all(far_deadline()))
+        assert cluster.query('count("View") = 2').count == cluster.query("everyone").count == 6
+        for server in cluster.servers:
+            cluster.run(server.take_snapshot(shard_pb2.TakeSnapshotRequest()))
+        kept = _digest(cluster)
+    with local_cluster(tmp_path) as cluster:
+        assert _digest(cluster) == kept
+        cluster.ingest(rows(["View", None, "d3", NOW_MS, "late", {}], batch_id=b"3"))
+        assert cluster.query('count("View") = 3').count == 1

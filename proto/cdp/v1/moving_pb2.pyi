@@ -3,6 +3,7 @@
 isort:skip_file
 Profiles on their way from one partition to another; between router and shards, not for clients."""
 
+from cdp.v1 import identity_pb2 as _identity_pb2
 from cdp.v1 import partition_pb2 as _partition_pb2
 from cdp.v1 import query_pb2 as _query_pb2
 from collections import abc as _abc
@@ -349,68 +350,28 @@ class ReadIdentityRequest(_message.Message):
 Global___ReadIdentityRequest: _TypeAlias = ReadIdentityRequest  # noqa: Y015
 
 @_typing.final
-class SeenTogether(_message.Message):
-    """Two identifiers that were seen together."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    IDENTIFIER_FIELD_NUMBER: _builtins.int
-    WITH_FIELD_NUMBER: _builtins.int
-    TIME_MS_FIELD_NUMBER: _builtins.int
-    MESSAGE_ID_FIELD_NUMBER: _builtins.int
-    APART_FIELD_NUMBER: _builtins.int
-    LINKED_FIELD_NUMBER: _builtins.int
-    time_ms: _builtins.int
-    """The earliest time; absent where they were only taken apart."""
-    message_id: _builtins.str
-    apart: _builtins.bool
-    """They never belong together."""
-    linked: _builtins.bool
-    """The first one belongs to the second."""
-    @_builtins.property
-    def identifier(self) -> _query_pb2.Identifier: ...
-    def __init__(
-        self,
-        *,
-        identifier: _query_pb2.Identifier | None = ...,
-        time_ms: _builtins.int | None = ...,
-        message_id: _builtins.str = ...,
-        apart: _builtins.bool = ...,
-        linked: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_time_ms", b"_time_ms", "identifier", b"identifier", "time_ms", b"time_ms", "with", b"with"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_time_ms", b"_time_ms", "apart", b"apart", "identifier", b"identifier", "linked", b"linked", "message_id", b"message_id", "time_ms", b"time_ms", "with", b"with"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__time_ms: _TypeAlias = _typing.Literal["time_ms"]  # noqa: Y015
-    _WhichOneofArgType__time_ms: _TypeAlias = _typing.Literal["_time_ms", b"_time_ms"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__time_ms) -> _WhichOneofReturnType__time_ms | None: ...
-
-Global___SeenTogether: _TypeAlias = SeenTogether  # noqa: Y015
-
-@_typing.final
 class ReadIdentityResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BELONGS_TO_FIELD_NUMBER: _builtins.int
-    SEEN_FIELD_NUMBER: _builtins.int
+    BINDINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def belongs_to(self) -> _query_pb2.Identifier:
         """Whom the identifier belongs to; absent: itself, or nobody has told this partition."""
 
     @_builtins.property
-    def seen(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenTogether]:
+    def bindings(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.IdentityBinding]:
         """Pairs with the identifier that this partition has seen, of identifiers that live here."""
 
     def __init__(
         self,
         *,
         belongs_to: _query_pb2.Identifier | None = ...,
-        seen: _abc.Iterable[Global___SeenTogether] | None = ...,
+        bindings: _abc.Iterable[_identity_pb2.IdentityBinding] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["belongs_to", b"belongs_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["belongs_to", b"belongs_to", "seen", b"seen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["belongs_to", b"belongs_to", "bindings", b"bindings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

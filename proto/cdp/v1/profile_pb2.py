@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from cdp.v1 import query_pb2 as cdp_dot_v1_dot_query__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63\x64p/v1/profile.proto\x12\x06\x63\x64p.v1\x1a\x12\x63\x64p/v1/query.proto\"F\n\x0bProfileName\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x42\x0c\n\nidentifier\"Q\n\x17\x42\x61tchGetProfilesRequest\x12\"\n\x05names\x18\x01 \x03(\x0b\x32\x13.cdp.v1.ProfileName\x12\x12\n\nevents_max\x18\x02 \x01(\r\"<\n\rProfileResult\x12+\n\x07profile\x18\x01 \x01(\x0b\x32\x1a.cdp.v1.GetProfileResponse\"B\n\x18\x42\x61tchGetProfilesResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.cdp.v1.ProfileResult\"y\n\x18ListProfileEventsRequest\x12!\n\x04name\x18\x01 \x01(\x0b\x32\x13.cdp.v1.ProfileName\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_names\x18\x04 \x03(\t\"o\n\x19ListProfileEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.cdp.v1.ProfileEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x03 \x01(\x04\"B\n\x1dListProfileIdentifiersRequest\x12!\n\x04name\x18\x01 \x01(\x0b\x32\x13.cdp.v1.ProfileName\"I\n\x1eListProfileIdentifiersResponse\x12\'\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x12.cdp.v1.Identifier2\xb9\x02\n\x0eProfileService\x12Z\n\x10\x42\x61tchGetProfiles\x12\x1f.cdp.v1.BatchGetProfilesRequest\x1a .cdp.v1.BatchGetProfilesResponse\"\x03\x90\x02\x01\x12]\n\x11ListProfileEvents\x12 .cdp.v1.ListProfileEventsRequest\x1a!.cdp.v1.ListProfileEventsResponse\"\x03\x90\x02\x01\x12l\n\x16ListProfileIdentifiers\x12%.cdp.v1.ListProfileIdentifiersRequest\x1a&.cdp.v1.ListProfileIdentifiersResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63\x64p/v1/profile.proto\x12\x06\x63\x64p.v1\x1a\x12\x63\x64p/v1/query.proto\"k\n\x0bProfileName\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x12#\n\x05other\x18( \x01(\x0b\x32\x12.cdp.v1.IdentifierH\x00\x42\x0c\n\nidentifier\"Q\n\x17\x42\x61tchGetProfilesRequest\x12\"\n\x05names\x18\x01 \x03(\x0b\x32\x13.cdp.v1.ProfileName\x12\x12\n\nevents_max\x18\x02 \x01(\r\"<\n\rProfileResult\x12+\n\x07profile\x18\x01 \x01(\x0b\x32\x1a.cdp.v1.GetProfileResponse\"B\n\x18\x42\x61tchGetProfilesResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.cdp.v1.ProfileResult\"y\n\x18ListProfileEventsRequest\x12!\n\x04name\x18\x01 \x01(\x0b\x32\x13.cdp.v1.ProfileName\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_names\x18\x04 \x03(\t\"o\n\x19ListProfileEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.cdp.v1.ProfileEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x03 \x01(\x04\"B\n\x1dListProfileIdentifiersRequest\x12!\n\x04name\x18\x01 \x01(\x0b\x32\x13.cdp.v1.ProfileName\"I\n\x1eListProfileIdentifiersResponse\x12\'\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x12.cdp.v1.Identifier2\xb9\x02\n\x0eProfileService\x12Z\n\x10\x42\x61tchGetProfiles\x12\x1f.cdp.v1.BatchGetProfilesRequest\x1a .cdp.v1.BatchGetProfilesResponse\"\x03\x90\x02\x01\x12]\n\x11ListProfileEvents\x12 .cdp.v1.ListProfileEventsRequest\x1a!.cdp.v1.ListProfileEventsResponse\"\x03\x90\x02\x01\x12l\n\x16ListProfileIdentifiers\x12%.cdp.v1.ListProfileIdentifiersRequest\x1a&.cdp.v1.ListProfileIdentifiersResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,21 +39,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROFILESERVICE'].methods_by_name['ListProfileIdentifiers']._loaded_options = None
   _globals['_PROFILESERVICE'].methods_by_name['ListProfileIdentifiers']._serialized_options = b'\220\002\001'
   _globals['_PROFILENAME']._serialized_start=52
-  _globals['_PROFILENAME']._serialized_end=122
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=124
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=205
-  _globals['_PROFILERESULT']._serialized_start=207
-  _globals['_PROFILERESULT']._serialized_end=267
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=269
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=335
-  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_start=337
-  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_end=458
-  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_start=460
-  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_end=571
-  _globals['_LISTPROFILEIDENTIFIERSREQUEST']._serialized_start=573
-  _globals['_LISTPROFILEIDENTIFIERSREQUEST']._serialized_end=639
-  _globals['_LISTPROFILEIDENTIFIERSRESPONSE']._serialized_start=641
-  _globals['_LISTPROFILEIDENTIFIERSRESPONSE']._serialized_end=714
-  _globals['_PROFILESERVICE']._serialized_start=717
-  _globals['_PROFILESERVICE']._serialized_end=1030
+  _globals['_PROFILENAME']._serialized_end=159
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=161
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=242
+  _globals['_PROFILERESULT']._serialized_start=244
+  _globals['_PROFILERESULT']._serialized_end=304
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=306
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=372
+  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_start=374
+  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_end=495
+  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_start=497
+  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_end=608
+  _globals['_LISTPROFILEIDENTIFIERSREQUEST']._serialized_start=610
+  _globals['_LISTPROFILEIDENTIFIERSREQUEST']._serialized_end=676
+  _globals['_LISTPROFILEIDENTIFIERSRESPONSE']._serialized_start=678
+  _globals['_LISTPROFILEIDENTIFIERSRESPONSE']._serialized_end=751
+  _globals['_PROFILESERVICE']._serialized_start=754
+  _globals['_PROFILESERVICE']._serialized_end=1067
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ from cdp.v1 import segment_pb2 as cdp_dot_v1_dot_segment__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/proof.proto\x12\x06\x63\x64p.v1\x1a\x13\x63\x64p/v1/ingest.proto\x1a\x12\x63\x64p/v1/query.proto\x1a\x14\x63\x64p/v1/segment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x01\n\x12\x45xplainUserRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\"\n\x07segment\x18\x02 \x01(\x0b\x32\x0f.cdp.v1.SegmentH\x00\x12\r\n\x03\x63ql\x18\x03 \x01(\tH\x00\x12\x11\n\x07user_id\x18\x04 \x01(\tH\x01\x12\x16\n\x0c\x61nonymous_id\x18\x05 \x01(\tH\x01\x12)\n\x05\x61s_of\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02tz\x18\x07 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x08 \x01(\x08\x42\n\n\x08questionB\x0c\n\nidentifier\"Y\n\x0e\x41ttributeValue\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value\"\xad\x01\n\tProofNode\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05holds\x18\x02 \x01(\x08\x12 \n\x05parts\x18\x03 \x03(\x0b\x32\x11.cdp.v1.ProofNode\x12$\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x14.cdp.v1.ProfileEvent\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x04\x12&\n\x06values\x18\x06 \x03(\x0b\x32\x16.cdp.v1.AttributeValue\"\xc2\x01\n\x13\x45xplainUserResponse\x12\x0e\n\x06member\x18\x01 \x01(\x08\x12\x15\n\rin_population\x18\x02 \x01(\x08\x12 \n\x05proof\x18\x03 \x01(\x0b\x32\x11.cdp.v1.ProofNode\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02tz\x18\x05 \x01(\t\x12+\n\x08position\x18\x06 \x01(\x0b\x32\x19.cdp.v1.PartitionPosition2[\n\x0cProofService\x12K\n\x0b\x45xplainUser\x12\x1a.cdp.v1.ExplainUserRequest\x1a\x1b.cdp.v1.ExplainUserResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63\x64p/v1/proof.proto\x12\x06\x63\x64p.v1\x1a\x13\x63\x64p/v1/ingest.proto\x1a\x12\x63\x64p/v1/query.proto\x1a\x14\x63\x64p/v1/segment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x93\x02\n\x12\x45xplainUserRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\"\n\x07segment\x18\x02 \x01(\x0b\x32\x0f.cdp.v1.SegmentH\x00\x12\r\n\x03\x63ql\x18\x03 \x01(\tH\x00\x12\x11\n\x07user_id\x18\x04 \x01(\tH\x01\x12\x16\n\x0c\x61nonymous_id\x18\x05 \x01(\tH\x01\x12#\n\x05other\x18( \x01(\x0b\x32\x12.cdp.v1.IdentifierH\x01\x12)\n\x05\x61s_of\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02tz\x18\x07 \x01(\t\x12\x19\n\x11\x65xclude_anonymous\x18\x08 \x01(\x08\x42\n\n\x08questionB\x0c\n\nidentifier\"Y\n\x0e\x41ttributeValue\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value\"\xad\x01\n\tProofNode\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05holds\x18\x02 \x01(\x08\x12 \n\x05parts\x18\x03 \x03(\x0b\x32\x11.cdp.v1.ProofNode\x12$\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x14.cdp.v1.ProfileEvent\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x04\x12&\n\x06values\x18\x06 \x03(\x0b\x32\x16.cdp.v1.AttributeValue\"\xc2\x01\n\x13\x45xplainUserResponse\x12\x0e\n\x06member\x18\x01 \x01(\x08\x12\x15\n\rin_population\x18\x02 \x01(\x08\x12 \n\x05proof\x18\x03 \x01(\x0b\x32\x11.cdp.v1.ProofNode\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02tz\x18\x05 \x01(\t\x12+\n\x08position\x18\x06 \x01(\x0b\x32\x19.cdp.v1.PartitionPosition2[\n\x0cProofService\x12K\n\x0b\x45xplainUser\x12\x1a.cdp.v1.ExplainUserRequest\x1a\x1b.cdp.v1.ExplainUserResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,13 +38,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROOFSERVICE'].methods_by_name['ExplainUser']._loaded_options = None
   _globals['_PROOFSERVICE'].methods_by_name['ExplainUser']._serialized_options = b'\220\002\001'
   _globals['_EXPLAINUSERREQUEST']._serialized_start=127
-  _globals['_EXPLAINUSERREQUEST']._serialized_end=365
-  _globals['_ATTRIBUTEVALUE']._serialized_start=367
-  _globals['_ATTRIBUTEVALUE']._serialized_end=456
-  _globals['_PROOFNODE']._serialized_start=459
-  _globals['_PROOFNODE']._serialized_end=632
-  _globals['_EXPLAINUSERRESPONSE']._serialized_start=635
-  _globals['_EXPLAINUSERRESPONSE']._serialized_end=829
-  _globals['_PROOFSERVICE']._serialized_start=831
-  _globals['_PROOFSERVICE']._serialized_end=922
+  _globals['_EXPLAINUSERREQUEST']._serialized_end=402
+  _globals['_ATTRIBUTEVALUE']._serialized_start=404
+  _globals['_ATTRIBUTEVALUE']._serialized_end=493
+  _globals['_PROOFNODE']._serialized_start=496
+  _globals['_PROOFNODE']._serialized_end=669
+  _globals['_EXPLAINUSERRESPONSE']._serialized_start=672
+  _globals['_EXPLAINUSERRESPONSE']._serialized_end=866
+  _globals['_PROOFSERVICE']._serialized_start=868
+  _globals['_PROOFSERVICE']._serialized_end=959
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,7 @@ class ExplainUserRequest(_message.Message):
     CQL_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     ANONYMOUS_ID_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     TZ_FIELD_NUMBER: _builtins.int
     EXCLUDE_ANONYMOUS_FIELD_NUMBER: _builtins.int
@@ -46,6 +47,10 @@ class ExplainUserRequest(_message.Message):
     @_builtins.property
     def segment(self) -> _segment_pb2.Segment: ...
     @_builtins.property
+    def other(self) -> _query_pb2.Identifier:
+        """Of any kind."""
+
+    @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """The instant asked about; unset: now."""
 
@@ -57,15 +62,16 @@ class ExplainUserRequest(_message.Message):
         cql: _builtins.str = ...,
         user_id: _builtins.str = ...,
         anonymous_id: _builtins.str = ...,
+        other: _query_pb2.Identifier | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
         tz: _builtins.str = ...,
         exclude_anonymous: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "as_of", b"as_of", "cql", b"cql", "identifier", b"identifier", "question", b"question", "segment", b"segment", "text", b"text", "user_id", b"user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "as_of", b"as_of", "cql", b"cql", "identifier", b"identifier", "other", b"other", "question", b"question", "segment", b"segment", "text", b"text", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "as_of", b"as_of", "cql", b"cql", "exclude_anonymous", b"exclude_anonymous", "identifier", b"identifier", "question", b"question", "segment", b"segment", "text", b"text", "tz", b"tz", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "as_of", b"as_of", "cql", b"cql", "exclude_anonymous", b"exclude_anonymous", "identifier", b"identifier", "other", b"other", "question", b"question", "segment", b"segment", "text", b"text", "tz", b"tz", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "anonymous_id"]  # noqa: Y015
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "anonymous_id", "other"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
     _WhichOneofReturnType_question: _TypeAlias = _typing.Literal["text", "segment", "cql"]  # noqa: Y015
     _WhichOneofArgType_question: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015

@@ -1,0 +1,110 @@
+"""Whom identifiers belong to, across partitions: resolved, explained, and taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+
+from cdp.v1 import identity_pb2, query_pb2
+from cdp.v1 import moving_pb2 as pb
+
+from cdp_router.deadline import Deadline
+from cdp_router.errors import RequestInvalid
+from cdp_router.identifying import checked
+from cdp_router.moving import Mover
+from cdp_router.partition_map import Claim
+from cdp_router.routing import Routing
+from cdp_router.shard_client import ShardClient
+from cdp_store.identity.changes import Links
+from cdp_store.ids import USER_ID, encode_identifier, rank_of_kind
+
+Named = tuple[str, str]  # (kind, value)
+
+
+class Identities:
+    """Reads and corrects links, wherever they are kept."""
+
+    def __init__(self, routing: Routing) -> None:
+        self._routing, self._mover = routing, Mover(routing)
+
+    async def profile_of(self, identifier: Named, deadline: Deadline) -> Named:
+        """The identifier of the profile that another one belongs to; itself where it belongs to nobody."""
+        while identifier[0] != USER_ID:
+            known = await self._read(self._home(identifier), identifier, deadline)
+            if not known.HasField("belongs_to"):
+                break
+            identifier = known.belongs_to.kind, known.belongs_to.value
+        return identifier
+
+    async def explain(self, identifier: Named, deadline: Deadline) -> identity_pb2.ExplainIdentityResponse:
+        """Whom an identifier belongs to, and how all identifiers of that person were bound."""
+        profile = await self.profile_of(identifier, deadline)
+        found = await self._bindings({profile, identifier}, deadline)
+        ordered = sorted(
+            found.values(), key=lambda each: (each.identifier.kind, each.identifier.value, each.time.ToNanoseconds())
+        )
+        return identity_pb2.ExplainIdentityResponse(profile=_message(profile), bindings=ordered)
+
+    async def identifiers_of(self, profile: Named, deadline: Deadline) -> set[Named]:
+        """All identifiers that belong to a profile, its own included."""
+        found, own = await self._bindings({profile}, deadline), {profile}
+        for _ in found:
+            own |= {lower for lower, upper in found if upper in own and found[lower, upper].holds}
+        return own
+
+    async def unlink(
+        self, request: identity_pb2.UnlinkIdentifierRequest, deadline: Deadline
+    ) -> identity_pb2.UnlinkIdentifierResponse:
+        """Take two identifiers apart for good; what has to move for that has moved when this returns."""
+        lower, upper = checked(request.identifier, "identifier"), checked(request.profile, "profile")
+        if rank_of_kind(lower[0]) <= rank_of_kind(upper[0]):
+            raise RequestInvalid(
+                "profile", f"a {lower[0]} never belongs to a {upper[0]}; name them the other way round"
+            )
+        home = self._home(lower)
+        links = Links.of([(encode_identifier(*lower), encode_identifier(*upper), 0, b"")], apart=True)
+        response = await self._mover.change(home, links, deadline)
+        await self._mover.settle_all(deadline)
+        return identity_pb2.UnlinkIdentifierResponse(changed=response.done)
+
+    async def _bindings(
+        self, start: set[Named], deadline: Deadline
+    ) -> Mapping[tuple[Named, Named], identity_pb2.IdentityBinding]:
+        """All pairs with one of these identifiers, or with one that belongs to them."""
+        asked, waiting = set[Named](), set(start)
+        found = dict[tuple[Named, Named], identity_pb2.IdentityBinding]()
+        while waiting:
+            asked |= waiting
+            # A pair is kept where its lower identifier lives, which the upper one does not tell.
+            reads = [
+                self._read(number, identifier, deadline)
+                for identifier in sorted(waiting)
+                for number in self._routing.map.partitions
+            ]
+            bindings = [binding for known in await asyncio.gather(*reads) for binding in known.bindings]
+            found |= {(_named(each.identifier), _named(each.claimed_for)): each for each in bindings}
+            waiting = {_named(each.identifier) for each in bindings if each.holds} - asked
+        return found
+
+    async def _read(self, partition: int, identifier: Named, deadline: Deadline) -> pb.ReadIdentityResponse:
+        def ask(client: ShardClient, claim: Claim) -> Awaitable[pb.ReadIdentityResponse]:
+            request = pb.ReadIdentityRequest(
+                cluster=self._routing.cluster.cluster,
+                partition=partition,
+                epoch=claim.epoch,
+                identifier=_message(identifier),
+            )
+            return client.read_identity(request, deadline)
+
+        return await self._routing.one(partition, ask, deadline)
+
+    def _home(self, identifier: Named) -> int:
+        return self._mover.home(encode_identifier(*identifier))
+
+
+def _message(identifier: Named) -> query_pb2.Identifier:
+    return query_pb2.Identifier(kind=identifier[0], value=identifier[1])
+
+
+def _named(identifier: query_pb2.Identifier) -> Named:
+    return identifier.kind, identifier.value
