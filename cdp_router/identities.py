@@ -52,6 +52,17 @@ class Identities:
             own |= {lower for lower, upper in found if upper in own and found[lower, upper].holds}
         return own
 
+    async def mentions(self, profile: Named, deadline: Deadline) -> tuple[set[Named], set[int]]:
+        """All identifiers of a profile, and the partitions that know of any of them."""
+        found = await self._bindings({profile}, deadline)
+        own = await self.identifiers_of(profile, deadline)
+        told = {identifier for pair in found for identifier in pair}
+        return own, {self._home(identifier) for identifier in own | told}
+
+    async def settle(self, deadline: Deadline) -> None:
+        """Have everything moved that is to move; ShardUnavailable where that cannot be."""
+        await self._mover.settle_all(deadline)
+
     async def unlink(
         self, request: identity_pb2.UnlinkIdentifierRequest, deadline: Deadline
     ) -> identity_pb2.UnlinkIdentifierResponse:

@@ -17,7 +17,7 @@ from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.identity.changes import IdentityChange
 from cdp_store.identity.state import IdentityState
-from cdp_store.identity.tables import IdentityTables, from_tables, to_tables
+from cdp_store.identity.tables import IdentityTables, from_tables, to_tables, without
 from cdp_store.identity.transfers import TransferReading
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.kernels import names
@@ -165,7 +165,12 @@ class Partition:
         with self._lock:
             if self._meanwhile is not None:
                 self._meanwhile.append(lambda memory: memory.erase(list(identifiers), sequence))
-            return self._memory.erase(list(identifiers), sequence)
+            erased = self._memory.erase(list(identifiers), sequence)
+            kept = without(self.identity, identifiers, self._key)
+            if kept is not self.identity:
+                kept.find_due(self._memory.find)
+                self.identity = kept
+            return erased
 
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
         """Change rules of retention and drop events; views from before keep them."""

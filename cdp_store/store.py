@@ -218,7 +218,7 @@ class Store:
         """
         target = self.partitions[partition]
         known = [row for row in target.locate(identifiers)[1] if row is not None]
-        if not known:
+        if not known and not any(target.identity.names.entry(each) is not None for each in identifiers):
             return target.sequence, 0
         sequence = SequenceNumber(target.sequence + 1)
         payload = encode_erasure(Erasure(tuple(identifiers)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from cdp_store.arena import HashKey
-from cdp_store.arrays import U32, AnyArray
+from cdp_store.arrays import U32, AnyArray, Bools
 from cdp_store.errors import BatchMalformed
 from cdp_store.identity.changes import Links, decode_parcel, encode_parcel
+from cdp_store.identity.names import NOBODY
 from cdp_store.identity.state import IdentityState
 from cdp_store.identity.transfers import OpenTransfer
 from cdp_store.ids import PartitionId, SequenceNumber
@@ -61,6 +62,34 @@ def from_tables(found: IdentityTables, key: HashKey) -> IdentityState:
     state.origins.add(origins.column("hash").to_numpy(), origins.column("source").to_numpy())
     _load_transfers(state, found["transfers"])
     return state
+
+
+def without(state: IdentityState, identifiers: Sequence[bytes], key: HashKey) -> IdentityState:
+    """The state without some identifiers: nothing of them stays, nor of who was given together with them."""
+    doomed = {entry for each in identifiers if (entry := state.names.entry(each)) is not None}
+    if not doomed:
+        return state
+    keep: Bools = np.ones(len(state.names), np.bool_)
+    keep[sorted(doomed)] = False
+    ranks = np.append(np.cumsum(keep, dtype=np.uint32) - np.uint32(1), np.uint32(NOBODY))
+
+    def renumbered(column: pa.ChunkedArray) -> pa.Array:
+        entries = column.to_numpy().astype(np.int64)
+        at = np.where(entries == NOBODY, len(keep), entries)
+        return pa.array(np.where(np.append(keep, False)[at], ranks[at], np.uint32(NOBODY)).astype(np.uint32))
+
+    found = to_tables(state)
+    names = found["names"].filter(pa.array(keep))
+    for name in ("target", "place", "parent"):
+        names = names.set_column(names.schema.get_field_index(name), name, renumbered(names.column(name)))
+    claims, origins = found["claims"], found["origins"]
+    known = keep[claims.column("lower").to_numpy()] & keep[claims.column("upper").to_numpy()]
+    claims = claims.filter(pa.array(known))
+    for name in ("lower", "upper"):
+        claims = claims.set_column(claims.schema.get_field_index(name), name, renumbered(claims.column(name)))
+    origins = origins.filter(pa.array(keep[origins.column("source").to_numpy()]))
+    origins = origins.set_column(1, "source", renumbered(origins.column("source")))
+    return from_tables({"names": names, "claims": claims, "origins": origins, "transfers": found["transfers"]}, key)
 
 
 def _names(state: IdentityState) -> pa.Table:

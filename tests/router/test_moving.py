@@ -9,11 +9,12 @@ import grpc
 import msgpack
 import pyarrow as pa
 import pytest
-from cdp.v1 import identity_pb2, ingest_pb2, moving_pb2, query_pb2, shard_pb2
+from cdp.v1 import admin_pb2, identity_pb2, ingest_pb2, moving_pb2, query_pb2, shard_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_router.agreement import compare
+from cdp_router.erasing import erase_profile
 from cdp_router.errors import RequestInvalid
 from cdp_router.identities import Identities
 from cdp_router.moving import Mover
@@ -290,3 +291,29 @@ def test_links_and_moves_survive_a_restart_and_a_snapshot(tmp_path: Path) -> Non
         assert _digest(cluster) == kept
         cluster.ingest(rows(["View", None, "d3", NOW_MS, "late", {}], batch_id=b"3"))
         assert cluster.query('count("View") = 3').count == 1
+
+
+def test_an_erasure_by_any_identifier_reaches_all_that_are_linked(tmp_path: Path) -> None:
+    with local_cluster(tmp_path) as cluster:
+        cluster.ingest(rows(
+            ["View", None, "d0", NOW_MS - 9, "m0", {"n": 1}],
+            ["View", "ann", "d0", NOW_MS - 5, "m1", {}, {"email": "a@x"}],
+            ["View", "bob", "d0", NOW_MS - 4, "m2", {}], ["View", None, "d2", NOW_MS, None, {}, {"email": "a@x"}],
+            ["View", "bob", "d5", NOW_MS, "m5", {}],
+        ))  # fmt: skip
+        assert cluster.members("everyone")[0] == [("user_id", "ann"), ("user_id", "bob")]
+        request = admin_pb2.EraseProfileRequest(other=_named("anonymous_id", "d2"))
+        assert cluster.run(erase_profile(request, cluster.routing, far_deadline())).erased
+        assert cluster.members("everyone")[0] == [("user_id", "bob")]
+        for server in cluster.servers:
+            for partition in server._store.partitions.values():
+                partition.purge()
+                held = {partition.identity.names.get(entry) for entry in range(len(partition.identity.names))}
+                assert held <= {b"ubob", b"ad5"}
+        again = admin_pb2.EraseProfileRequest(other=_named("user_id", "ann"))
+        assert not cluster.run(erase_profile(again, cluster.routing, far_deadline())).erased
+        assert cluster.profile(other=_named("anonymous_id", "d5")).event_count == 2
+        cluster.ingest(rows(["View", "cid", "d0", NOW_MS, "m9", {}], batch_id=b"9"))
+        assert cluster.profile(other=_named("anonymous_id", "d0")).identifiers[0].value == "cid"
+    with local_cluster(tmp_path) as cluster:
+        assert cluster.members("everyone")[0] == [("user_id", "bob"), ("user_id", "cid")]
