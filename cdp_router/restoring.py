@@ -18,7 +18,9 @@ import msgspec
 from cdp_router.partitioning import partitions_of, split
 from cdp_router.placement import placement_in
 from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile
+from cdp_store.carried_over import carry_ids, carry_summaries
 from cdp_store.controls import Retention
+from cdp_store.dedupe import IdGeneration
 from cdp_store.digest import Digest, digest
 from cdp_store.errors import DirectoryExists, NothingToRestore, PlaceUnusable, SnapshotDamaged
 from cdp_store.ids import PartitionId, SequenceNumber
@@ -69,12 +71,13 @@ def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, 
     made = ClusterFile(old.cluster, wanted.partitions or old.partitions, wanted.shards or old.shards, old.key)
     partitions, cold = _loaded(source, old, wanted, tell)
     total = sum((digest(partition.capture()) for partition in partitions.values()), Digest())
-    if made.partitions != old.partitions:
-        partitions = _rerouted(partitions, made, tell)
+    is_rerouted = made.partitions != old.partitions
+    cold_of = partial(_cold, made, cold, is_rerouted)
+    if is_rerouted:
+        partitions = _rerouted(partitions, made, cold_of, tell)
     building = data.with_name(f"{data.name}.restoring")
     _remove_tree(building)
-    is_rerouted = made.partitions != old.partitions
-    _write(building, made, partitions, partial(_cold, made, cold, is_rerouted), taken_ms, tell)
+    _write(building, made, partitions, cold_of, taken_ms, tell)
     profiles = sum(partition.status().profiles for partition in partitions.values())
     return Restored(made, profiles, total, _put_in_place(building, data))
 
@@ -198,27 +201,32 @@ def _replay(
 
 
 def _rerouted(
-    partitions: dict[PartitionId, Partition], cluster: ClusterFile, tell: Tell
+    partitions: dict[PartitionId, Partition],
+    cluster: ClusterFile,
+    cold_of: Callable[[frozenset[PartitionId]], DealtOut],
+    tell: Tell,
 ) -> dict[PartitionId, Partition]:
-    """The same contents in another number of partitions.
-
-    Message ids, and what retention left of dropped events, are left behind.
-    """
+    """The same contents in another number of partitions, but for the batch ids, of which a part may have been taken."""
     made, rules = _empty(list(range(cluster.partitions)), cluster), dict[str, int]()
+    ids = list[IdGeneration]()
     for number in sorted(partitions):
         tell(f"partition {number}: dealing its profiles out to {cluster.partitions} partitions")
         export = partitions.pop(number).export()
         rules.update(export.retention_days)
-        if export.view.summaries:
-            tell(f"partition {number}: what retention left of dropped events stays behind")
+        ids += export.ids
         for batch in batches_of(export.view):
             for target, (part, _) in split(batch, cluster.hash_key, cluster.partitions).items():
                 partition = made[PartitionId(target)]
                 partition.apply(part, SequenceNumber(partition.sequence + 1))
                 partition.maintain()
+        carry_summaries(export.view, made)
     for partition in made.values():
         if rules:
             partition.retain(Retention(rules, {}), SequenceNumber(partition.sequence + 1))
+    tell("dealing the message ids out")
+    left = carry_ids(ids, cold_of(frozenset(made)).tables(), made)
+    if left:
+        tell(f"{left:,} message ids without cold columns stay behind: their records would be taken again")
     return made
 
 

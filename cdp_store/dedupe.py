@@ -24,7 +24,7 @@ _BATCH_ID_BYTES = 200  # a key of 16 bytes, a number, and their place in the dic
 _ID_BITS = 128  # a keyed hash this wide stands for the id: no two ids of a cluster's life meet
 
 
-class _Generation:
+class IdSet:
     """One growing hash set of 128-bit ids; `started_ms` is when its first id was received."""
 
     def __init__(self, started_ms: int = 0) -> None:
@@ -33,6 +33,7 @@ class _Generation:
         self.count = 0
 
     def add(self, high: U64, low: U64) -> None:
+        """Put ids in that are not in yet."""
         wanted = (self.count + high.shape[0]) * 2
         if wanted > self.table.shape[0]:
             grown: U64 = np.zeros((max(_TABLE_ROWS_MIN, 1 << int(wanted - 1).bit_length()), 2), np.uint64)
@@ -40,6 +41,13 @@ class _Generation:
             tables.insert_ids(grown, np.ascontiguousarray(kept[:, 0]), np.ascontiguousarray(kept[:, 1]))
             self.table = grown
         self.count += tables.insert_ids(self.table, high, low)
+
+    def contains(self, high: U64, low: U64) -> Bools:
+        """Which of these ids are in."""
+        out: Bools = np.zeros(high.shape[0], np.bool_)
+        if self.count:
+            tables.contains_ids(self.table, high, low, out)
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class MessageIds:
     ) -> None:
         self._key = tuple(np.uint64(part) for part in key)
         self._capacity, self._window_ms = capacity, window_ms
-        self._older, self._newer = _Generation(), _Generation()
+        self._older, self._newer = IdSet(), IdSet()
 
     def hash(self, ids: Strings) -> tuple[U64, U64]:
         """128-bit keyed hash of each id as two uint64 arrays; the empty id gives (0, 0)."""
@@ -84,8 +92,7 @@ class MessageIds:
         if not low.any() and not high.any():
             return out
         for generation in (self._older, self._newer):
-            if generation.count:
-                tables.contains_ids(generation.table, high, low, out)
+            out |= generation.contains(high, low)
         tables.repeated_ids(high, low, out)
         return out
 
@@ -97,7 +104,7 @@ class MessageIds:
         is_full = self._newer.count + int(given.sum()) > self._capacity
         # One step at a time: a clock that jumps ahead makes us forget one generation, never both.
         if self._newer.count and (is_full or received_ms - self._newer.started_ms > self._window_ms):
-            self._older, self._newer = self._newer, _Generation(received_ms)
+            self._older, self._newer = self._newer, IdSet(received_ms)
         elif not self._newer.count:
             self._newer.started_ms = received_ms
         self._newer.add(high[given], low[given])
@@ -110,10 +117,10 @@ class MessageIds:
 
     def remember(self, generations: Sequence[IdGeneration]) -> None:
         """Take what `generations` gave, instead of what is remembered now."""
-        loaded = [_Generation(each.started_ms) for each in generations]
+        loaded = [IdSet(each.started_ms) for each in generations]
         for generation, ids in zip(loaded, generations, strict=True):
             generation.add(*ids.ids())
-        self._older, self._newer = [_Generation(), _Generation(), *loaded][-2:]
+        self._older, self._newer = [IdSet(), IdSet(), *loaded][-2:]
 
     @property
     def nbytes(self) -> int:

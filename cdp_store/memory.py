@@ -166,6 +166,12 @@ class PartitionMemory:
                 self._dropped += int(dropped.counts.sum())
         self.sequence = sequence
 
+    def add_summary(self, name: str, summary: Summary) -> None:
+        """Keep what is left of events that were dropped before they came here."""
+        number = self.schema.events.number(name)
+        known = self.summaries.get(number, nothing_before(summary.cutoff_ms))
+        self.summaries = {**self.summaries, number: known.merge(summary)}
+
     def overdue(self, now_ms: int) -> dict[str, int]:
         """By name, the instant before which the rules of retention want events dropped of which there are some."""
         default = self.retention_days.get(ALL_EVENTS, 0)
@@ -222,10 +228,12 @@ class PartitionMemory:
 
     def find(self, identifiers: list[bytes]) -> list[int | None]:
         """Row of each encoded identifier, or None."""
-        table = Strings.of(identifiers)
+        return [None if entry < 0 else int(entry) for entry in self.rows_of(Strings.of(identifiers))]
+
+    def rows_of(self, identifiers: Strings) -> I64:
+        """Row of each encoded identifier, or -1."""
         index: U32 = np.arange(len(identifiers), dtype=np.uint32)
-        entries = self._identifiers.find(index, table, hash_strings(self._key, table))
-        return [None if entry < 0 else int(entry) for entry in entries]
+        return self._identifiers.find(index, identifiers, hash_strings(self._key, identifiers))
 
     def identifier(self, row: int) -> bytes:
         """Encoded canonical identifier of a row."""

@@ -10,10 +10,11 @@ from typing import Final
 import numpy as np
 
 from cdp_store.arena import HashKey
-from cdp_store.arrays import Bools
+from cdp_store.arrays import I64, U64, Bools
 from cdp_store.controls import Retention
 from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds
 from cdp_store.events.layout import LAYOUT, Layout
+from cdp_store.events.retained import Summary
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.identity.changes import IdentityChange
 from cdp_store.identity.state import IdentityState
@@ -24,7 +25,7 @@ from cdp_store.kernels import names
 from cdp_store.limits import BUCKET_CHUNKS_MAX, CHUNKS_MERGED_MIN, DELTA_EVENTS_MAX
 from cdp_store.memory import MemoryParts, PartitionMemory
 from cdp_store.purging import purged
-from cdp_store.records import ATTRIBUTES, RecordBatch
+from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
 from cdp_store.validate import validate
 from cdp_store.view import PartitionView
 
@@ -250,6 +251,21 @@ class Partition:
         with self._lock:
             self.identity = from_tables(tables, self._key)
             self.identity.find_due(self._memory.find)
+
+    def remember_ids(self, high: U64, low: U64, received_ms: int) -> None:
+        """Take message ids, as hashed, for taken; for a partition that is made from others."""
+        with self._lock:
+            self._message_ids.add(high, low, received_ms)
+
+    def rows_of(self, identifiers: Strings) -> I64:
+        """The row of each encoded identifier, -1 where there is none."""
+        with self._lock:
+            return self._memory.rows_of(identifiers)
+
+    def add_summary(self, name: str, summary: Summary) -> None:
+        """Keep what is left of events of a name that were dropped; for a partition that is made from others."""
+        with self._lock:
+            self._memory.add_summary(name, summary)
 
     def locate(self, identifiers: Sequence[bytes]) -> tuple[PartitionView, list[int | None]]:
         """A stable reading, and in it the row of each encoded identifier, or None."""

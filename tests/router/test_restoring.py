@@ -11,12 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_router import restoring
-from cdp_router.partitioning import split
+from cdp_router.partitioning import partitions_of, split
 from cdp_router.restoring import Restored, Wanted, restore, verify_source
 from cdp_router.topology import ClusterDirectory
 from cdp_store.digest import Digest, digest
 from cdp_store.errors import DirectoryExists, DirectoryInUse, NothingToRestore
-from cdp_store.ids import PartitionId
+from cdp_store.events.retained import Summary
+from cdp_store.ids import PartitionId, encode_identifier
+from cdp_store.limits import DAY_MS
+from cdp_store.records import Strings
 from cdp_store.seams import OsFiles
 from cdp_store.snapshot.keeper import copy_snapshot
 from cdp_store.snapshot.places import place_at
@@ -137,6 +140,35 @@ def test_ids_are_remembered_when_the_partitions_stay(tmp_path: Path) -> None:
     restored(tmp_path / "source", tmp_path / "new", Wanted(shards=1))
     with opened(tmp_path / "new", 1) as data:
         assert data.deliver([record]) == 0
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 9])
+def test_ids_and_what_retention_left_come_along_into_other_partitions(tmp_path: Path, partitions: int) -> None:
+    known = [Event(user(f"u{n}"), "View", n * DAY_MS, {}, f"m{n}") for n in range(200)]
+    gone = Event(user("gone"), "View", 1, {}, "of the gone")
+    with opened(tmp_path / "source") as data:
+        data.deliver([*known[:100], gone], received_ms=1000)
+        number = int(partitions_of(Strings.of([encode_identifier(*gone.user)]), data.cluster.hash_key, 4)[0])
+        [home] = [store for store in data.stores if PartitionId(number) in store.partitions]
+        assert home.erase(PartitionId(number), [encode_identifier(*gone.user)])[1] == 1
+        for store in data.stores:
+            store.set_retention({"View": 100}, 250 * DAY_MS)
+        data.snapshot()
+        data.deliver(known[100:], received_ms=2000)
+        before = data.digest()
+        kept = 100
+        assert kept > 20
+    restored(tmp_path / "source", tmp_path / "new", Wanted(1, partitions))
+    with opened(tmp_path / "new", 1, partitions) as data:
+        assert data.digest() == before
+        assert sum(len(each.rows) for store in data.stores for each in summaries(store)) == kept
+        assert data.deliver([*known, gone]) == 0, "all were taken before"
+        assert data.deliver([Event(user("u1"), "View", 300 * DAY_MS, {}, "new")]) == 1
+        data.validate()
+
+
+def summaries(store: Store) -> list[Summary]:
+    return [each for partition in store.partitions.values() for each in partition.capture().summaries.values()]
 
 
 @pytest.mark.parametrize("snapshot_after", [None, 0, 2, 4])
