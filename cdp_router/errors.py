@@ -6,6 +6,7 @@ RouterError
 +-- SegmentNotFound       no segment, or no version of it, by this name   NOT_FOUND
 +-- SegmentInUse          other segments name it                        FAILED_PRECONDITION
 +-- SegmentsChanged       other routers changed segments all the time  ABORTED
++-- RestoreRefused        a running cluster is not restored over         FAILED_PRECONDITION
 +-- WrongCluster          routed under another cluster's identity        FAILED_PRECONDITION
 +-- WrongEpoch            the partition map has changed since         ABORTED
 +-- MoveRefused           a partition cannot be moved like that          FAILED_PRECONDITION
@@ -78,6 +79,19 @@ class SegmentInUse(RouterError):
         listed = ", ".join(map(repr, users))
         super().__init__(f"the segment {name!r} is named by {listed}; delete or change those first")
         self.name, self.users = name, tuple(users)
+
+
+class RestoreRefused(RouterError):
+    """A restore takes the place of everything there is: it needs a standstill."""
+
+    reason = "RESTORE_NEEDS_STANDSTILL"
+
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            "a running cluster is not restored over: what is acknowledged meanwhile would be lost. Restore beside it, "
+            f"with `cdp restore --from {source or 'SOURCE'} --data DIRECTORY`, stop this cluster, and start the new "
+            "one with `cdp up --data DIRECTORY`"
+        )
 
 
 class SegmentsChanged(RouterError):

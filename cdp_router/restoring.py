@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -138,7 +139,7 @@ def _loaded_shard(
     """
     log = None if "://" in source else log_path(Path(source).expanduser() / f"shard-{shard}")
     place = source_place(source, shard)
-    partitions, snapshot = _newest(place, cluster, numbers, until_ms, tell)
+    partitions, snapshot = _newest(place, cluster, numbers, until_ms, _named(tell, shard))
     log = log if log is not None and log.exists() else None
     if log is not None:
         others = {PartitionId(number) for number in range(cluster.partitions)} - set(partitions)
@@ -151,6 +152,15 @@ def _loaded_shard(
     return partitions, cold
 
 
+def _counted(tell: Tell, total: int) -> Callable[[PartitionId], None]:
+    done = count(1)
+    return lambda _: tell(f"{next(done)} of {total} partitions are loaded")
+
+
+def _named(tell: Tell, shard: int) -> Tell:
+    return lambda text: tell(f"shard {shard}: {text}")
+
+
 def _newest(
     place: SnapshotPlace, cluster: ClusterFile, numbers: list[int], until_ms: int | None, tell: Tell
 ) -> tuple[dict[PartitionId, Partition], Manifest | None]:
@@ -161,7 +171,7 @@ def _newest(
             received = [entry.received_ms for entry in manifest.partitions if entry.partition in numbers]
             if until_ms is not None and max(received, default=0) > until_ms:
                 continue
-            fill(partitions, place, manifest)
+            fill(partitions, place, manifest, _counted(tell, len(numbers)))
         except SnapshotDamaged as error:
             tell(f"{error}; trying an older one")
             continue

@@ -18,6 +18,7 @@ from cdp_router.errors import (
     Overloaded,
     ProfileNotFound,
     RequestInvalid,
+    RestoreRefused,
     RouterError,
     SegmentInUse,
     SegmentNotFound,
@@ -78,6 +79,8 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
         case SegmentsChanged():
             return _status(code_pb2.ABORTED, error, error.reason)
+        case RestoreRefused():
+            return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)
         case SegmentInUse() | WrongCluster() | MoveRefused():
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)
         case WrongEpoch(claims=claims):

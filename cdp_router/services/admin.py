@@ -12,6 +12,7 @@ from cdp.v1 import admin_pb2, admin_pb2_grpc, shard_pb2
 from cdp_query.bind import Names
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import erase_profile
+from cdp_router.errors import RestoreRefused
 from cdp_router.limits import LONG_SECONDS_MAX, QUERY_SECONDS_DEFAULT
 from cdp_router.moves.director import Director
 from cdp_router.partition_map import Claim
@@ -140,6 +141,12 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         for partition, shard in sorted(holders.items()):
             placement[shard].append(partition)
         return placement
+
+    async def RestoreCluster(
+        self, request: admin_pb2.RestoreClusterRequest, context: Context
+    ) -> admin_pb2.RestoreClusterResponse:
+        """Refuse, and say how a restore is done."""
+        raise RestoreRefused(request.source)
 
     async def VerifySnapshots(
         self, request: admin_pb2.VerifySnapshotsRequest, context: Context

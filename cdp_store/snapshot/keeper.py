@@ -182,8 +182,13 @@ class ShardSnapshots:
         return kept
 
 
-def fill(partitions: Partitions, place: SnapshotPlace, manifest: Manifest) -> None:
-    """Load the partitions, which are empty, from a snapshot that holds them all."""
+def fill(
+    partitions: Partitions,
+    place: SnapshotPlace,
+    manifest: Manifest,
+    done: Callable[[PartitionId], None] = lambda _: None,
+) -> None:
+    """Load the partitions, which are empty, from a snapshot that holds them all; `done` hears of each."""
     entries = {entry.partition: entry for entry in manifest.partitions}
     for number, partition in partitions.items():
         entry = entries.get(number)
@@ -192,6 +197,7 @@ def fill(partitions: Partitions, place: SnapshotPlace, manifest: Manifest) -> No
         reader = PartitionReader(place, manifest, entry)
         partition.load(reader.parts(), reader.ids(), reader.batches)
         partition.load_identity(reader.identity)
+        done(number)
 
 
 def positions(manifest: Manifest) -> dict[PartitionId, SequenceNumber]:

@@ -26,6 +26,7 @@ EXAMPLES: tuple[Exception, ...] = (
     errors.SegmentNotFound("vip"),
     errors.SegmentInUse("vip", ["gold"]),
     errors.SegmentsChanged(),
+    errors.RestoreRefused("s3://bucket/cdp"),
     errors.WrongEpoch([Claim(3, 7, 1)]),
     errors.MoveRefused("partition 3 lives on shard 1 already"),
     errors.ShardUnavailable(["shard 1 cannot be reached"], [1, 3]),

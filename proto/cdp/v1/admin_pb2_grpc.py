@@ -80,6 +80,11 @@ class AdminServiceStub:
                 request_serializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsResponse.FromString,
                 _registered_method=True)
+        self.RestoreCluster = channel.unary_unary(
+                '/cdp.v1.AdminService/RestoreCluster',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.RestoreClusterRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.RestoreClusterResponse.FromString,
+                _registered_method=True)
         self.MovePartition = channel.unary_unary(
                 '/cdp.v1.AdminService/MovePartition',
                 request_serializer=cdp_dot_v1_dot_admin__pb2.MovePartitionRequest.SerializeToString,
@@ -171,6 +176,14 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RestoreCluster(self, request, context):
+        """Always refused with RESTORE_NEEDS_STANDSTILL: a restore takes the place of everything, so it is done where no cluster
+        runs, with `cdp restore`. The message says how.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def MovePartition(self, request, context):
         """Has a shard take a partition over from the one that holds it; goes on in the background and through restarts.
         """
@@ -246,6 +259,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.VerifySnapshots,
                     request_deserializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_admin__pb2.VerifySnapshotsResponse.SerializeToString,
+            ),
+            'RestoreCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreCluster,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.RestoreClusterRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.RestoreClusterResponse.SerializeToString,
             ),
             'MovePartition': grpc.unary_unary_rpc_method_handler(
                     servicer.MovePartition,
@@ -512,6 +530,33 @@ class AdminService:
             '/cdp.v1.AdminService/VerifySnapshots',
             cdp_dot_v1_dot_admin__pb2.VerifySnapshotsRequest.SerializeToString,
             cdp_dot_v1_dot_admin__pb2.VerifySnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/RestoreCluster',
+            cdp_dot_v1_dot_admin__pb2.RestoreClusterRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.RestoreClusterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,10 @@ class AdminServiceStub:
     """Makes every shard write a snapshot now."""
     VerifySnapshots: _grpc.UnaryUnaryMultiCallable[_admin_pb2.VerifySnapshotsRequest, _admin_pb2.VerifySnapshotsResponse]
     """Reads every file of every snapshot and compares checksums, without loading anything."""
+    RestoreCluster: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RestoreClusterRequest, _admin_pb2.RestoreClusterResponse]
+    """Always refused with RESTORE_NEEDS_STANDSTILL: a restore takes the place of everything, so it is done where no cluster
+    runs, with `cdp restore`. The message says how.
+    """
     MovePartition: _grpc.UnaryUnaryMultiCallable[_admin_pb2.MovePartitionRequest, _admin_pb2.MovePartitionResponse]
     """Has a shard take a partition over from the one that holds it; goes on in the background and through restarts."""
     DrainShard: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DrainShardRequest, _admin_pb2.DrainShardResponse]
@@ -91,6 +95,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Makes every shard write a snapshot now."""
     VerifySnapshots: _aio.UnaryUnaryMultiCallable[_admin_pb2.VerifySnapshotsRequest, _admin_pb2.VerifySnapshotsResponse]  # type: ignore[assignment]
     """Reads every file of every snapshot and compares checksums, without loading anything."""
+    RestoreCluster: _aio.UnaryUnaryMultiCallable[_admin_pb2.RestoreClusterRequest, _admin_pb2.RestoreClusterResponse]  # type: ignore[assignment]
+    """Always refused with RESTORE_NEEDS_STANDSTILL: a restore takes the place of everything, so it is done where no cluster
+    runs, with `cdp restore`. The message says how.
+    """
     MovePartition: _aio.UnaryUnaryMultiCallable[_admin_pb2.MovePartitionRequest, _admin_pb2.MovePartitionResponse]  # type: ignore[assignment]
     """Has a shard take a partition over from the one that holds it; goes on in the background and through restarts."""
     DrainShard: _aio.UnaryUnaryMultiCallable[_admin_pb2.DrainShardRequest, _admin_pb2.DrainShardResponse]  # type: ignore[assignment]
@@ -178,6 +186,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.VerifySnapshotsResponse, _abc.Awaitable[_admin_pb2.VerifySnapshotsResponse]]:
         """Reads every file of every snapshot and compares checksums, without loading anything."""
+
+    @_abc_1.abstractmethod
+    def RestoreCluster(
+        self,
+        request: _admin_pb2.RestoreClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RestoreClusterResponse, _abc.Awaitable[_admin_pb2.RestoreClusterResponse]]:
+        """Always refused with RESTORE_NEEDS_STANDSTILL: a restore takes the place of everything, so it is done where no cluster
+        runs, with `cdp restore`. The message says how.
+        """
 
     @_abc_1.abstractmethod
     def MovePartition(
