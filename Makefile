@@ -7,7 +7,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast torture load bench bench-m bench-l bench-shapes check format proto warm clean
+.PHONY: help setup demo test test-fast torture load bench bench-m bench-l bench-engine bench-shapes check format proto warm clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench-m: $(BENCH_STAMP) warm ## The same at scale M: 2 M profiles, 50 M events (
 
 bench-l: $(BENCH_STAMP) warm ## The same at scale L: 10 M profiles, 200 M events (hours)
 	$(BIN)/python -m benchmarks.run --scale L
+
+bench-engine: $(STAMP) warm ## Milliseconds and bandwidth of the engine on one core with one partition, without sockets
+	$(BIN)/python -m benchmarks.engine_rates --scale $(or $(SCALE),S)
 
 bench-shapes: $(STAMP) warm ## Unusual shapes at full size (512 rare names, one user with 5 M events), rates of the store
 	$(BIN)/python -m benchmarks.shapes
