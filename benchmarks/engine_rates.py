@@ -56,12 +56,12 @@ def load(dataset: Dataset) -> Partition:
     return partition
 
 
-def question_rows(view: PartitionView) -> Iterator[tuple[str, float, int]]:
+def question_rows(view: PartitionView, rounds: int = _ROUNDS) -> Iterator[tuple[str, float, int]]:
     """(question, seconds, bytes read) of every question of the yardstick."""
     for name, query in QUERIES.items():
         context = Context(query.as_of_ms)
         question = pipeline.prepare(query.ours, query.by, context)
-        seconds = cpu_seconds(lambda asked=question, at=context: pipeline.evaluate(asked, view, Binder(at)), _ROUNDS)
+        seconds = cpu_seconds(lambda asked=question, at=context: pipeline.evaluate(asked, view, Binder(at)), rounds)
         read = total(pipeline.evaluate(question, view, Binder(context)).stats).bytes
         yield name, seconds, read
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.engine_rates import kernel_rows, load, question_rows
 from benchmarks.engines import answers
+from benchmarks.generate import generate
 from benchmarks.queries import QUERIES
 from benchmarks.results import OURS, save
 from benchmarks.run import run
@@ -20,3 +22,10 @@ def test_all_engines_agree_on_every_query(tmp_path: Path) -> None:
     path = tmp_path / "smoke.json"
     save(result, path)
     assert result.date in path.read_text()
+
+
+def test_the_engine_alone_is_measured_on_every_query(tmp_path: Path) -> None:
+    view = load(generate(SCALES["smoke"], DEFAULT_SEED, tmp_path)).capture()
+    rows = {name: (seconds, read) for name, seconds, read in (*question_rows(view, 1), *kernel_rows(view))}
+    assert set(QUERIES) < set(rows)
+    assert all(seconds > 0 and read > 0 for seconds, read in rows.values())
