@@ -104,9 +104,10 @@ class Partition:
         return self._memory.sequence
 
     @property
-    def erased_count(self) -> int:
-        """Erased profiles that left something in memory, which `purge` removes."""
-        return self._memory.erased_count
+    def awaits_purge(self) -> bool:
+        """Whether there is anything that `purge` would remove."""
+        with self._lock:
+            return self._memory.is_worth_purging(0)
 
     def known_batch(self, batch: RecordBatch) -> SequenceNumber | None:
         """Where the batch was logged before, if it was."""

@@ -300,8 +300,8 @@ class Store:
 
     @property
     def awaits_purge(self) -> bool:
-        """Whether erased profiles have left anything in memory."""
-        return any(partition.erased_count for partition in self.partitions.values())
+        """Whether there is anything that `purge` would remove."""
+        return any(partition.awaits_purge for partition in tuple(self.partitions.values()))
 
     def settle(self) -> bool:
         """Maintenance for idle times: few chunks for queries, nothing left free."""

@@ -47,23 +47,23 @@ def test_erased_profiles_leave_memory_at_once_or_when_the_pace_allows(
     store.recover(lambda *_: None)
     store.commit([Delivery(PartitionId(0), batch_of([Event(user(name), "View", 1) for name in "abc"]))])
 
-    async def erased(upkeep: Upkeep, name: str) -> int:
-        """Profiles that still wait when the upkeep after an erasure is done."""
+    async def erased(upkeep: Upkeep, name: str) -> bool:
+        """Whether the profile is still in memory when the upkeep after its erasure is done."""
         store.erase(PartitionId(0), [encode_identifier(*user(name))])
         upkeep.maintain_soon()
         assert upkeep._maintaining is not None
         await upkeep._maintaining
-        return store.partitions[PartitionId(0)].erased_count
+        return store.partitions[PartitionId(0)].awaits_purge
 
     async def test() -> None:
         commits = Commits(store, lambda error: None, lambda: None)
         upkeep = Upkeep(store, commits, SystemClock())
-        assert await erased(upkeep, "a") == 0
+        assert not await erased(upkeep, "a")
         assert upkeep._purging is None
-        assert await erased(upkeep, "b") == 1
+        assert await erased(upkeep, "b")
         assert upkeep._purging is not None, "it is taken up again by itself"
         upkeep._purge._due = 0.0
-        assert await erased(upkeep, "c") == 0
+        assert not await erased(upkeep, "c")
         await upkeep.close()
 
     asyncio.run(test())
