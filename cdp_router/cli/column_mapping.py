@@ -38,7 +38,9 @@ def columns_mappable(schema: pa.Schema, mapping: ColumnMapping) -> bool:
     if len(set(schema.names)) != len(schema.names):
         return False
     roles = _roles(schema, mapping)
-    if any(roles[role] is not None for role in ("properties", "attributes")):
+    if any(roles[role] is not None for role in ("properties", "attributes", "identifiers", "previous_id")):
+        return False
+    if any(name.startswith("identifiers.") for name in schema.names):
         return False
     texts = (schema.field(name).type for role, name in roles.items() if role in TEXTS and name is not None)
     time = None if roles["time"] is None else schema.field(roles["time"]).type

@@ -27,14 +27,18 @@ _GUESSES: Final = {
     "message_id": ("message_id", "messageId"),
     "properties": ("properties",),
     "attributes": ("attributes", "traits"),
+    "identifiers": ("identifiers",),
+    "previous_id": ("previous_id", "previousId"),
 }
+_IDENTIFIER: Final = "identifiers."  # begins the names of columns with identifiers of one kind
 
 TEXTS: Final = ("user_id", "anonymous_id", "event", "message_id")
 NO_EVENT: Final = "it has no event name and no attributes; map a column with --event, --event-name or --attributes"
 NO_TIME: Final = "it has no time; map a column with --time or give --default-time"
 
-# [name or None, user_id, anonymous_id, time ms, message_id, values]: the msgpack row of cdp.v1.
-WireRow = tuple[str | None, str | None, str | None, int, str | None, dict[str, Any]]
+# [name or None, user_id, anonymous_id, time ms, message_id, values, others]: the msgpack row of cdp.v1.
+PlainRow = tuple[str | None, str | None, str | None, int, str | None, dict[str, Any]]
+WireRow = PlainRow | tuple[str | None, str | None, str | None, int, str | None, dict[str, Any], dict[str, str]]
 
 
 class RowRejected(Exception):
@@ -59,6 +63,8 @@ class ColumnMapping:
     event_name: str | None = None
     default_time_ms: int | None = None
     time_unit: str = "ms"
+    identifiers: str | None = None
+    previous_id: str | None = None
 
     def column(self, role: str, record: Mapping[str, Any]) -> str | None:
         """The column of a role in this record, or None when there is none."""
@@ -88,6 +94,7 @@ class _Roles:
     nested: tuple[str | None, str | None]
     time: str | None
     has_attributes: bool
+    identifiers: tuple[str | None, str | None, tuple[str, ...]]
     rest: tuple[str, ...]
 
 
@@ -98,8 +105,10 @@ def _roles(mapping: ColumnMapping, names: tuple[str, ...]) -> _Roles:
     used = set(columns.values())
     texts = tuple((role, columns[role]) for role in TEXTS)
     nested = columns["properties"], columns["attributes"]
-    rest = tuple(name for name in names if name not in used)
-    return _Roles(texts, nested, columns["time"], columns["attributes"] is not None, rest)
+    rest = tuple(name for name in names if name not in used and not name.startswith(_IDENTIFIER))
+    kinds = tuple(name for name in names if name not in used and name.startswith(_IDENTIFIER))
+    identifiers = columns["identifiers"], columns["previous_id"], kinds
+    return _Roles(texts, nested, columns["time"], columns["attributes"] is not None, identifiers, rest)
 
 
 def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
@@ -115,9 +124,20 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
         if (value := record[name]) is not None:
             values[name] = value
     event = event or mapping.event_name
-    if event is None and not roles.has_attributes:
+    others = _others(record, written, roles)
+    if event is None and not roles.has_attributes and not others:
         raise RowRejected(NO_EVENT)
-    return event, user_id, anonymous_id, _time_ms(_value(record, roles.time), mapping), message_id, values
+    plain = event, user_id, anonymous_id, _time_ms(_value(record, roles.time), mapping), message_id, values
+    return (*plain, others) if others else plain
+
+
+def _others(record: Mapping[str, Any], written: Mapping[str, Any], roles: _Roles) -> dict[str, str]:
+    """Identifiers by kind besides user id and anonymous id; the previous one of an alias is an anonymous id."""
+    nested, previous, kinds = roles.identifiers
+    given = {str(kind): _text(str(kind), value) for kind, value in _nested(nested, _value(record, nested)).items()}
+    given |= {name.removeprefix(_IDENTIFIER): _text(name, written[name]) for name in kinds}
+    given.setdefault("anonymous_id", _text("previous_id", _value(written, previous)))
+    return {kind: value for kind, value in given.items() if value}
 
 
 def _value(record: Mapping[str, Any], column: str | None) -> Any:

@@ -246,3 +246,25 @@ def test_rows_of_a_file_are_taken_by_the_router(tmp_path: Path) -> None:
     assert found.errors == []
     assert found.batch.names == ("View", "5")
     assert found.batch.identities[1] == b"u7"
+
+
+def test_further_identifiers_and_the_previous_id_of_an_alias() -> None:
+    record = {
+        "user_id": "u",
+        "ts": 5,
+        "event": "View",
+        "identifiers": {"email": "a@x", "crm": 17},
+        "identifiers.tel": "1",
+    }
+    assert to_row(record, ColumnMapping()) == (
+        "View",
+        "u",
+        None,
+        5,
+        None,
+        {},
+        {"email": "a@x", "crm": "17", "tel": "1"},
+    )
+    alias = {"userId": "u", "previousId": "d", "ts": 5}
+    assert to_row(alias, ColumnMapping()) == (None, "u", None, 5, None, {}, {"anonymous_id": "d"})
+    assert to_row({"userId": "u", "previousId": None, "ts": 5, "event": "E"}, ColumnMapping())[-1] == {}
