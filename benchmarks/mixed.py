@@ -1,4 +1,4 @@
-"""Queries beside ingest, and a restart: what the cluster does when it is not alone with one question."""
+"""Queries beside ingest and snapshots, and a restart: a cluster that is not alone with one question."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from cdp_router.wire.values import to_timestamp
 EVENTS_PER_SECOND: Final = 20_000
 _BATCH_ROWS: Final = 500
 _ROUNDS: Final = 8
+_SENDING_SECONDS: Final = 60  # at most, both measurements together
 
 
 def measure_cluster(dataset: Dataset) -> dict[str, dict[str, Any]]:
@@ -83,27 +84,60 @@ def _events(client: Client) -> int:
 def _measure_mixed(client: Client, dataset: Dataset) -> dict[str, Any]:
     idle = _query_rounds(client)
     batches = [msgpack_batch(f"mixed {n}".encode(), rows) for n, rows in enumerate(_arriving(dataset))]
-    stop, acks_ms = threading.Event(), list[float]()
-    sender = threading.Thread(target=_send_steadily, args=(client, batches, stop, acks_ms))
-    sender.start()
-    began = time.perf_counter()
-    busy = _query_rounds(client)
-    stop.set()
-    sender.join()
-    seconds = time.perf_counter() - began
+    busy, acks_ms, rate, _ = _beside(client, batches, with_snapshots=False)
+    in_snapshot, later_acks_ms, later_rate, snapshots = _beside(
+        client, batches[len(acks_ms) + 1 :], with_snapshots=True
+    )
     return {
         "offered_events_per_second": EVENTS_PER_SECOND,
-        "taken_events_per_second": round(len(acks_ms) * _BATCH_ROWS / seconds),
+        "taken_events_per_second": rate,
         **_percentiles("query_idle", idle),
         **_percentiles("query_busy", busy),
         **_percentiles("ack", acks_ms),
-        "query_p99_ratio": round(float(np.percentile(busy, 99) / np.percentile(idle, 99)), 2),
+        "query_p99_ratio": _p99_ratio(busy, idle),
+        "snapshots_one_after_the_other": snapshots,
+        "taken_events_per_second_in_snapshots": later_rate,
+        **_percentiles("query_in_snapshots", in_snapshot),
+        **_percentiles("ack_in_snapshots", later_acks_ms),
+        "query_p99_ratio_in_snapshots": _p99_ratio(in_snapshot, idle),
     }
+
+
+def _beside(
+    client: Client, batches: Sequence[ingest_pb2.Batch], *, with_snapshots: bool
+) -> tuple[list[float], list[float], int, int]:
+    """Queries while events arrive, and snapshots are taken without a pause: (ms of each query, ms of each ack, events
+    taken per second, snapshots begun).
+    """
+    stop, acks_ms, begun = threading.Event(), list[float](), list[int]()
+    threads = [threading.Thread(target=_send_steadily, args=(client, batches, stop, acks_ms))]
+    if with_snapshots:
+        threads.append(threading.Thread(target=_take_snapshots, args=(client, stop, begun)))
+    for thread in threads:
+        thread.start()
+    began = time.perf_counter()
+    took = _query_rounds(client)
+    stop.set()
+    threads[0].join()
+    seconds = time.perf_counter() - began
+    for thread in threads:
+        thread.join()
+    return took, acks_ms, round(len(acks_ms) * _BATCH_ROWS / seconds), len(begun)
+
+
+def _take_snapshots(client: Client, stop: threading.Event, begun: list[int]) -> None:
+    while not stop.is_set():
+        begun.append(len(begun))
+        client.snapshot()
+
+
+def _p99_ratio(samples: Sequence[float], idle: Sequence[float]) -> float:
+    return round(float(np.percentile(samples, 99) / np.percentile(idle, 99)), 2)
 
 
 def _arriving(dataset: Dataset) -> list[list[dict[str, Any]]]:
     rows = event_rows(dataset)
-    return [list(islice(rows, _BATCH_ROWS)) for _ in range(40 * 30)]
+    return [list(islice(rows, _BATCH_ROWS)) for _ in range(EVENTS_PER_SECOND * _SENDING_SECONDS // _BATCH_ROWS)]
 
 
 def _send_steadily(
