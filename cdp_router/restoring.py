@@ -24,11 +24,14 @@ from cdp_store.controls import Retention
 from cdp_store.dedupe import IdGeneration
 from cdp_store.digest import Digest, digest
 from cdp_store.errors import DirectoryExists, NothingToRestore, PlaceUnusable, SnapshotDamaged
+from cdp_store.identity.rerouting import rerouted
+from cdp_store.identity.tables import IdentityTables
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.log.local import begin_after_snapshot
 from cdp_store.log.reader import BEHIND_ALL, read_records
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
+from cdp_store.records import Strings
 from cdp_store.rerouting import batches_of
 from cdp_store.seams import OsFiles
 from cdp_store.shard_directory import check_identity, lock_directory, log_path, snapshots_path
@@ -218,12 +221,13 @@ def _rerouted(
 ) -> dict[PartitionId, Partition]:
     """The same contents in another number of partitions, but for the batch ids, of which a part may have been taken."""
     made, rules = _empty(list(range(cluster.partitions)), cluster), dict[str, int]()
-    ids = list[IdGeneration]()
+    ids, identities = list[IdGeneration](), list[IdentityTables]()
     for number in sorted(partitions):
         tell(f"partition {number}: dealing its profiles out to {cluster.partitions} partitions")
         export = partitions.pop(number).export()
         rules.update(export.retention_days)
         ids += export.ids
+        identities.append(export.identity)
         for batch in batches_of(export.view):
             for target, (part, _) in split(batch, cluster.hash_key, cluster.partitions).items():
                 partition = made[PartitionId(target)]
@@ -233,11 +237,17 @@ def _rerouted(
     for partition in made.values():
         if rules:
             partition.retain(Retention(rules, {}), SequenceNumber(partition.sequence + 1))
+    for target, tables in rerouted(identities, cluster.hash_key, partial(_home, cluster)).items():
+        made[PartitionId(target)].load_identity(tables)
     tell("dealing the message ids out")
     left = carry_ids(ids, cold_of(frozenset(made)).tables(), made)
     if left:
         tell(f"{left:,} message ids without cold columns stay behind: their records would be taken again")
     return made
+
+
+def _home(cluster: ClusterFile, identifier: bytes) -> int:
+    return int(partitions_of(Strings.of([identifier]), cluster.hash_key, cluster.partitions)[0])
 
 
 def _cold(cluster: ClusterFile, old: list[OldPartition], is_rerouted: bool, own: frozenset[PartitionId]) -> DealtOut:

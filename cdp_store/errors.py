@@ -11,6 +11,7 @@ StoreError
 +-- PlaceUnusable        where snapshots are to be copied to or read from cannot be used
 +-- FilesNotRemoved      files that are not needed any more are still there; nothing else is touched by that
 +-- NothingToRestore     a source without any usable snapshot
++-- ProfilesUnderway     profiles are between two partitions, which cannot be cut anew
 +-- DirectoryExists      a directory that would be overwritten
 +-- DirectoryInUse       another process owns this data directory
 +-- DirectoryMismatch    the directory was made with other settings
@@ -126,6 +127,16 @@ class NothingToRestore(StoreError):
         which = " from before that instant" if is_limited else ""
         super().__init__(f"{source} holds no whole snapshot of shard {shard}{which}, and no log")
         self.source, self.shard = source, shard
+
+
+class ProfilesUnderway(StoreError):
+    """Profiles are between two partitions, so that the partitions cannot be cut anew."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "profiles were being moved to the persons they belong to when this was written; restore it into the same "
+            "number of partitions, start that for a moment, and restore from there"
+        )
 
 
 class DirectoryExists(StoreError):

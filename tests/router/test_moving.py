@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import msgpack
+import msgspec
 import pyarrow as pa
 import pytest
 from cdp.v1 import admin_pb2, identity_pb2, ingest_pb2, moving_pb2, query_pb2, shard_pb2
@@ -18,12 +19,16 @@ from cdp_router.erasing import erase_profile
 from cdp_router.errors import RequestInvalid
 from cdp_router.identities import Identities
 from cdp_router.moving import Mover
+from cdp_router.restoring import Wanted, restore
 from cdp_router.shard_client import ShardClient
+from cdp_router.topology import ClusterDirectory
 from cdp_store.digest import Digest, digest
+from cdp_store.errors import ProfilesUnderway
+from cdp_store.identity.changes import Recall
 from tests.identity_cluster import Link, Said, merged, never_linked
 from tests.raw_records import Change, Event, User, anonymous, user
 from tests.router.fake_shards import FailingShard, call_error
-from tests.router.local_cluster import NOW_MS, LocalCluster, far_deadline, local_cluster
+from tests.router.local_cluster import CLUSTER, NOW_MS, LocalCluster, far_deadline, local_cluster, open_store
 
 ANN, BOB = user("ann"), user("bob")
 DEVICES = [anonymous(f"d{number}") for number in range(3)]
@@ -317,3 +322,43 @@ def test_an_erasure_by_any_identifier_reaches_all_that_are_linked(tmp_path: Path
         assert cluster.profile(other=_named("anonymous_id", "d0")).identifiers[0].value == "cid"
     with local_cluster(tmp_path) as cluster:
         assert cluster.members("everyone")[0] == [("user_id", "bob"), ("user_id", "cid")]
+
+
+@pytest.mark.parametrize("left", [None, 1])
+def test_links_come_along_into_another_number_of_partitions(tmp_path: Path, left: int | None) -> None:
+    stopping = dict[int, StoppingShard]()
+
+    def wrap(number: int, client: ShardClient) -> ShardClient:
+        return stopping.setdefault(number, StoppingShard(client))
+
+    source = tmp_path / "source"
+    with local_cluster(source, wrap) as cluster:
+        cluster.ingest(rows(*(["View", None, f"d{n}", NOW_MS - 50, None, {"n": n}] for n in range(6)), batch_id=b"1"))
+        stopping[0].left = stopping[1].left = left
+        cluster.ingest(rows(*(["View", f"u{n}", f"d{n}", NOW_MS, f"m{n}", {}] for n in range(6)), batch_id=b"2"))
+        kept = _digest(cluster)
+    (source / "cluster.json").write_bytes(msgspec.json.encode(CLUSTER))
+    wanted = Wanted(shards=1, partitions=3)
+    if left is not None:
+        with pytest.raises(ProfilesUnderway):
+            restore(str(source), tmp_path / "new", wanted, lambda _: None, 0)
+        return
+    assert str(restore(str(source), tmp_path / "new", wanted, lambda _: None, 0).digest) == kept
+    made = ClusterDirectory(tmp_path / "new").load()
+    store = open_store(tmp_path / "new" / "shard-0", cluster=made)
+    apart = 0
+    for number, partition in store.partitions.items():
+        assert not partition.identity.is_due
+        known = [partition.identity.names.get(entry) for entry in range(len(partition.identity.names))]
+        for claim in [claim for name in known for claim in partition.identity.claims.about(name)]:
+            assert claim.holds and claim.message_id == b"m" + claim.lower[2:]
+        apart += sum(
+            store.change_identity(number, Recall(device, b"u" + b"u" + device[2:]))
+            for device in known
+            if device[:1] == b"a"
+        )
+        partition.validate()
+    views = [partition.capture() for partition in store.partitions.values()]
+    store.close()
+    assert apart == 6, "what came in under each device can still be told apart"
+    assert sum(int((~view.erased()).sum()) for view in views) == 12
