@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.blocking import Blocked
+from cdp_router.distinct_lists import distinct_lists
 from cdp_router.errors import RequestInvalid
 from cdp_router.identity_columns import PREFIX, GivenTogether, choose
 from cdp_router.linking import joined
@@ -295,17 +296,13 @@ def _string_column(name: str, given: pa.Array, records: Positions, checks: _Chec
 
 def _list_column(name: str, given: pa.Array, records: Positions, checks: _Checks) -> _Column:
     """Lists are few different ones in practice: each distinct one is checked and packed once."""
-    numbers: I64 = np.zeros(len(given), np.int64)
-    known = dict[str, int]()
+    numbers, firsts = distinct_lists(given)
     packed, sizes, problems = list[bytes](), list[int](), dict[int, RecordInvalid]()
-    for position, items in enumerate(_plain_lists(given).to_pylist()):
-        number = numbers[position] = known.setdefault(repr(items), len(known))
-        if number < len(packed):
-            continue
+    for number, items in enumerate(_plain_lists(given.take(pa.array(firsts))).to_pylist()):
         try:
             checked = check_value(name, items)
         except RecordInvalid as problem:
-            problems[int(number)], checked = problem, []
+            problems[number], checked = problem, []
         packed.append(pack_list(checked))
         sizes.append(value_size(checked))
     for wrong, error in problems.items():
