@@ -68,8 +68,18 @@ class AsyncClient:
             await asyncio.sleep(wait)
 
     async def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
-        """Ask a question given as a message."""
-        return await self._translated(lambda: self._query.Query(request, timeout=timeout_seconds))
+        """Ask a question given as a message; again while the cluster is busy, all within the time given."""
+        give_up_at = time.monotonic() + timeout_seconds
+        backoff = Backoff(time.monotonic(), timeout_seconds)
+        while True:
+            try:
+                return await self._query.Query(request, timeout=give_up_at - time.monotonic())
+            except grpc.aio.AioRpcError as error:
+                failure = failure_of(error, self.address)
+                wait = backoff.next_question(failure, time.monotonic())
+                if wait is None:
+                    raise failure from None
+            await asyncio.sleep(wait)
 
     async def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> Answer:
         """The typed answer to a question; `options` are fields of QueryRequest, such as tz, by, allow_partial."""

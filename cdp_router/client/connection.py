@@ -80,8 +80,18 @@ class Client:
         return call.result
 
     def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
-        """Ask a question."""
-        return self._translated(lambda: self._query.Query(request, timeout=timeout_seconds))
+        """Ask a question; again while the cluster is busy, all within the time given."""
+        give_up_at = time.monotonic() + timeout_seconds
+        backoff = Backoff(time.monotonic(), timeout_seconds)
+        while True:
+            try:
+                return self._query.Query(request, timeout=give_up_at - time.monotonic())
+            except grpc.RpcError as error:
+                failure = failure_of(error, self.address)
+                wait = backoff.next_question(failure, time.monotonic())
+                if wait is None:
+                    raise failure from None
+            time.sleep(wait)
 
     def ask(self, question: Asked, timeout_seconds: float = 30.0, **options: Any) -> query_pb2.QueryResponse:
         """Ask a question built with cdp_router.client.questions; `options` are fields of QueryRequest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any, Final
 
 import grpc
@@ -14,6 +15,7 @@ RETRYABLE: Final = (
 )
 BACKOFF_SECONDS_MIN: Final = 0.05
 BACKOFF_SECONDS_MAX: Final = 2.0
+_SPREAD: Final = 0.5  # of each wait, added by chance
 
 
 class RequestFailed(Exception):
@@ -78,9 +80,20 @@ class Backoff:
         self._give_up_at, self._wait = now + give_up_seconds, BACKOFF_SECONDS_MIN
 
     def next(self, code: grpc.StatusCode, failure: Failure, now: float) -> float | None:
-        """Seconds to wait after a failure; None where it is to be told."""
-        if code not in RETRYABLE or now + self._wait > self._give_up_at:
-            return None
-        asked = failure.retry_after_seconds if isinstance(failure, RequestFailed) else 0.0
-        wait, self._wait = max(self._wait, asked), min(self._wait * 2, BACKOFF_SECONDS_MAX)
-        return wait
+        """Seconds to wait after a batch has failed; None where that is to be told."""
+        return self._next(failure, now) if code in RETRYABLE else None
+
+    def next_question(self, failure: Failure, now: float) -> float | None:
+        """The same after a question: only a busy cluster is asked again, a missing shard is told at once."""
+        is_busy = isinstance(failure, RequestFailed) and failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        return self._next(failure, now) if is_busy and _asked(failure) else None
+
+    def _next(self, failure: Failure, now: float) -> float | None:
+        wait, self._wait = max(self._wait, _asked(failure)), min(self._wait * 2, BACKOFF_SECONDS_MAX)
+        # A thousand clients that were told the same moment must not all come back at it.
+        wait *= 1.0 + random.random() * _SPREAD
+        return wait if now + wait <= self._give_up_at else None
+
+
+def _asked(failure: Failure) -> float:
+    return failure.retry_after_seconds if isinstance(failure, RequestFailed) else 0.0
