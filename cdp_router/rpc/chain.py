@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -18,6 +19,9 @@ from cdp_router.rpc.gate import Gate, OpenGate
 from cdp_router.rpc.methods import Bounds, bounds_of
 from cdp_router.status import Context, abort, grpc_code, status_of
 
+_TELLING_SECONDS: Final = 0.05  # what it takes to tell a caller that its deadline is about to pass
+_TELLING_SHARE: Final = 0.1
+_FAR_SECONDS: Final = 1e8  # gRPC reports an enormous remaining time when the caller set none
 _STANDARD_SERVICES: Final = "/grpc."  # health and reflection bring their own manners
 
 
@@ -149,7 +153,7 @@ class Chain(grpc.aio.ServerInterceptor):
             async with self._translated(call, context):
                 self._check_open()
                 self._gate.admit(call, metadata)
-                async with _capped(method.bounds.seconds):
+                async with _capped(method.bounds.seconds, context.time_remaining()):
                     yield
         finally:
             self._leave()
@@ -187,12 +191,16 @@ class Chain(grpc.aio.ServerInterceptor):
 
 
 @asynccontextmanager
-async def _capped(seconds: float | None) -> AsyncIterator[None]:
-    """At most so long, whatever deadline the caller gave."""
+async def _capped(cap: float | None, remaining: float | None) -> AsyncIterator[None]:
+    """At most so long, and a moment less than the caller waits: gRPC would end the call there without a word."""
+    told = math.inf if remaining is None else remaining - min(_TELLING_SECONDS, remaining * _TELLING_SHARE)
+    seconds = min(cap or math.inf, told)
     try:
-        async with asyncio.timeout(seconds) as cap:
+        async with asyncio.timeout(seconds if seconds < _FAR_SECONDS else None) as timer:
             yield
     except TimeoutError:
-        if cap.expired():
-            raise DeadlineMissed(f"no call may take longer than {seconds:g} s; ask for less") from None
-        raise
+        if not timer.expired():
+            raise
+        if seconds == cap:
+            raise DeadlineMissed(f"no call may take longer than {cap:g} s; ask for less") from None
+        raise DeadlineMissed("the deadline passed before the answer was complete; allow more time") from None

@@ -28,7 +28,11 @@ ROUNDS, USERS = 4, 5
 PAST_MS = 1_700_000_000_000
 PATIENCE = 300.0  # no test waits so long unless something is wrong
 HUNG_SECONDS = 3.0 + CLIENTS / 50  # what is asked of a cluster with a shard that hangs; many clients keep it busy
-_TOO_LATE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+_TOO_LATE = (
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+)
 MEMBERS = 400_000
 READERS = 20
 # A connection costs the router buffers of some ten kilobytes; what a client asks is answered and gone.
@@ -197,7 +201,10 @@ def test_readers_that_do_not_read_cost_no_more_than_their_window_and_others_are_
     times = pa.array([PAST_MS] * MEMBERS, pa.timestamp("ms"))
     table = pa.table({"user_id": ids, "time": times, "event": pa.array(["load.member"] * MEMBERS)})
     with Client(loaded) as client:
-        assert client.ingest(arrow_batch(table.combine_chunks())).accepted == MEMBERS
+        taken = client.ingest(arrow_batch(table.combine_chunks()))
+        assert (
+            taken.accepted + taken.duplicates == MEMBERS
+        )  # a batch that had to be sent again was taken in part before
         assert client.count('did("load.member")') == MEMBERS
     before = _resident(data)
     asyncio.run(_stalled(loaded))

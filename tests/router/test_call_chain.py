@@ -232,6 +232,16 @@ def test_no_call_takes_longer_than_its_cap_however_slow_the_reader(monkeypatch: 
     serve(test)
 
 
+def test_a_deadline_that_passes_is_told_with_details_before_the_caller_stops_listening() -> None:
+    async def test(served: _Served) -> None:
+        served.service.may_leave.clear()
+        error, status = await _failure(served.queries.Query(query_pb2.QueryRequest(), timeout=0.4))
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert _info(status, error_details_pb2.ErrorInfo).reason == "DEADLINE_EXCEEDED"
+
+    serve(test)
+
+
 def test_the_cap_of_everything_is_the_one_of_the_limits() -> None:
     assert bounds_of("/cdp.v1.QueryService/Query").seconds == REQUEST_SECONDS_MAX
     assert bounds_of("/cdp.v1.IngestService/IngestStream").seconds is None
