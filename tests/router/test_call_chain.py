@@ -12,7 +12,7 @@ import pytest
 from cdp.v1 import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from cdp_router.errors import Overloaded
+from cdp_router.errors import DeadlineMissed, Overloaded
 from cdp_router.limits import REQUEST_BYTES_MAX, REQUEST_SECONDS_MAX
 from cdp_router.rpc import chain as chain_module
 from cdp_router.rpc.call import Call, current_request_id, outgoing_metadata
@@ -233,13 +233,18 @@ def test_no_call_takes_longer_than_its_cap_however_slow_the_reader(monkeypatch: 
 
 
 def test_a_deadline_that_passes_is_told_with_details_before_the_caller_stops_listening() -> None:
-    async def test(served: _Served) -> None:
-        served.service.may_leave.clear()
-        error, status = await _failure(served.queries.Query(query_pb2.QueryRequest(), timeout=0.4))
-        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert _info(status, error_details_pb2.ErrorInfo).reason == "DEADLINE_EXCEEDED"
+    async def test() -> None:
+        with pytest.raises(DeadlineMissed, match="allow more time"):
+            async with chain_module._capped(600.0, 0.0):
+                await asyncio.Event().wait()
+        with pytest.raises(DeadlineMissed, match=r"0\.01 s"):
+            async with chain_module._capped(0.01, 9.2e18):
+                await asyncio.Event().wait()
+        with pytest.raises(TimeoutError, match="not ours"):
+            async with chain_module._capped(600.0, None):
+                raise TimeoutError("not ours")
 
-    serve(test)
+    asyncio.run(test())
 
 
 def test_the_cap_of_everything_is_the_one_of_the_limits() -> None:
