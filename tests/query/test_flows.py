@@ -48,7 +48,7 @@ def _check(report: tree.Flow, records: list[Record], size: int, context: tree.Co
 
 
 @given(strategies.records(40), st.sampled_from((1, 3, 13)), strategies_reports.flows(), strategies.contexts())
-@settings(max_examples=80)
+@settings(max_examples=30)
 def test_flows_are_the_oracles_in_every_state(
     records: list[Record], size: int, report: tree.Flow, context: tree.Context
 ) -> None:
@@ -66,13 +66,13 @@ def _crowded(draw: st.DrawFn) -> tree.Flow:
 
 
 @given(strategies_attempts.crowded_events(), _crowded(), st.integers(-2, 6))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_crowded_flows_are_the_oracles(records: list[Record], report: tree.Flow, offset: int) -> None:
     _check(report, records, 4, tree.Context(strategies.BORDER_MS + offset))
 
 
 @given(strategies.records(60), strategies_reports.flows(), st.sampled_from((1, 2, 3, 5, 1000)))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_what_is_shown_hangs_together_and_adds_up(records: list[Record], report: tree.Flow, shown_max: int) -> None:
     shards = Shards(2)
     shards.apply(records)
@@ -102,7 +102,7 @@ def test_what_is_shown_hangs_together_and_adds_up(records: list[Record], report:
 
 
 @given(strategies.records(40), strategies_reports.flows())
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_parts_merge_in_any_order(records: list[Record], report: tree.Flow) -> None:
     shards = Shards(4)
     shards.apply(records)

@@ -269,7 +269,7 @@ def _numeric_tests(data_set: DataSet) -> st.SearchStrategy[tree.Node]:
 @pytest.mark.parametrize("data_set", DATA_SETS, ids=lambda data_set: data_set.name)
 def test_segments_are_what_their_sql_says(data_set: DataSet) -> None:
     @given(strategies.combined(_predicates(data_set), 1), st.sampled_from(data_set.instants))
-    @settings(max_examples=25, database=None)
+    @settings(max_examples=15, database=None)
     def check(segment: tree.Node, as_of: str) -> None:
         expected = _answer_of_sql(data_set, segment, as_of)
         event(f"some: {bool(expected)}")

@@ -132,7 +132,7 @@ def _sets_a_list(record: Record, attribute: str) -> bool:
 
 
 @given(strategies.records(), strategies.segments(3), strategies_reports.flows(), strategies.contexts(), st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_erasing_a_user_changes_no_answer_but_by_that_user(
     records: list[Record], segment: tree.Node, flow: tree.Flow, context: tree.Context, purged: bool
 ) -> None:

@@ -134,7 +134,7 @@ def test_a_report_whose_window_begins_behind_the_drop_is_not_flagged() -> None:
 
 
 @given(strategies.records(25), strategies_reports.reports(), strategies.contexts(), st.integers(-3, 3))
-@settings(max_examples=120)
+@settings(max_examples=50)
 def test_a_report_without_the_flag_is_that_of_the_full_history(
     records: list[Record], report: tree.Report, context: tree.Context, buckets: int
 ) -> None:

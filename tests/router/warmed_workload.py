@@ -143,6 +143,12 @@ def _questions() -> list[str]:
             for held in ("p", "mixed")
         ),
         f'sequence({ev} -> without "Buy" -> {ev}, within_each: 9d)', f'funnel({ev} -> "Buy", within: 9d, by: tags)',
+    ]  # fmt: skip
+    return [*questions, *_reports(ev)]
+
+
+def _reports(ev: str) -> list[str]:
+    return [
         "overlap(p = 1, n > 3)", 'diff(plan = "gold", from: 1970-01-01, to: 1970-01-01)', "distribution(everyone, n)",
         f"distribution(p = 1, count({ev}, last: 3d))",
         *(f"rfm({ev}.{name}, last: 60d)" for name in ("n", "p", "price")),
@@ -177,7 +183,6 @@ def _questions() -> list[str]:
         ),
         f'funnel({ev} -> "Buy" -> {ev}, within: 3d, last: 90d)', f'funnel({ev} -> "Buy", tie: strict)',
     ]  # fmt: skip
-    return questions
 
 
 def _records(seed: int, count: int) -> list[Sent]:
