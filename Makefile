@@ -7,7 +7,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast torture load bench bench-m bench-l bench-engine bench-shapes check format proto warm clean
+.PHONY: help setup demo test test-fast torture load bench bench-m bench-l bench-engine bench-move bench-shapes check format proto warm clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +38,9 @@ test: warm ## Run all tests (minutes)
 test-fast: warm ## Run the tests of store and query layers only
 	$(PYTEST) -n 2 --dist loadfile tests/store tests/query
 
-torture: warm ## Crash schedules, then kills of real processes, each with new seeds for SECONDS (default 600)
+torture: warm ## Crash schedules, lives of a cluster on a bad network, kills of real processes: new seeds, SECONDS each (default 600)
 	$(BIN)/python -m tests.simulation --seconds $(or $(SECONDS),600)
+	$(BIN)/python -m tests.cluster_simulation --seconds $(or $(SECONDS),600)
 	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),600)
 
 load: warm ## A thousand clients at once, with shards that hang and die (CLIENTS=n for others)
@@ -56,6 +57,9 @@ bench-l: $(BENCH_STAMP) warm ## The same at scale L: 10 M profiles, 200 M events
 
 bench-engine: $(STAMP) warm ## Milliseconds and bandwidth of the engine on one core with one partition, without sockets
 	$(BIN)/python -m benchmarks.engine_rates --scale $(or $(SCALE),S)
+
+bench-move: $(STAMP) warm ## Move partitions under SECONDS (default 30) of ingest and questions; failed and wrong ones must be none
+	$(BIN)/python -m benchmarks.moving --seconds $(or $(SECONDS),30)
 
 bench-shapes: $(STAMP) warm ## Unusual shapes at full size (512 rare names, one user with 5 M events), rates of the store
 	$(BIN)/python -m benchmarks.shapes

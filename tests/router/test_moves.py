@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from cdp.v1 import admin_pb2, query_pb2
+from cdp.v1 import admin_pb2, query_pb2, shard_pb2
 from cdp.v1 import partition_pb2 as pb
 
 from cdp_query.language import parse
@@ -31,8 +31,11 @@ from cdp_router.shared_segments import SharedSegments
 from cdp_store.digest import Digest, digest
 from cdp_store.holdings import HoldingState
 from cdp_store.ids import PartitionId, encode_identifier
+from cdp_store.records import encode_batch
+from tests.raw_records import Event, user
 from tests.router.encodings import DAY_MS, Sent, protobuf_batch
 from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock, far_deadline, members_of, open_store
+from tests.shards import batch_of
 
 Result = TypeVar("Result")
 PEOPLE = 40
@@ -196,6 +199,44 @@ def test_what_comes_while_a_partition_is_copied_comes_along(cluster: Cluster) ->
     cluster.restart(2)
     assert cluster.count('count("Late") = 1 and count("View") = 1') == PEOPLE
     assert cluster.ingest(*_people("Late"), batch_id=b"late") == (0, PEOPLE)
+
+
+def test_what_comes_right_before_the_release_comes_along(cluster: Cluster) -> None:
+    cluster.ingest(*_people())
+    giver = cluster.servers[0].moves.giver
+    release = giver.release
+
+    async def after_more(request: pb.ReleasePartitionRequest) -> pb.ReleasePartitionResponse:
+        await cluster.taking.take(protobuf_batch(_people("Late"), b"late"), far_deadline())
+        return await release(request)
+
+    giver.release = after_more  # type: ignore[method-assign]
+    cluster.move(2, 0, 2)
+    cluster.restart(2)
+    assert cluster.count('count("Late") = 1 and count("View") = 1') == PEOPLE
+
+
+def test_a_batch_that_waits_while_its_partition_is_released_is_refused(cluster: Cluster) -> None:
+    """It was let in under the right epoch, but its turn to be logged comes too late."""
+    cluster.ingest(*_people())
+    sequence = cluster.servers[0]._store.partitions[PartitionId(2)].sequence
+    part = shard_pb2.PartitionBatch(partition=2, batch=encode_batch(batch_of([Event(user("late"), "Late", NOW_MS)])))
+    part.epoch = 1
+    deliver = shard_pb2.DeliverRequest(cluster=CLUSTER.cluster, batches=[part])
+    release = pb.ReleasePartitionRequest(cluster=CLUSTER.cluster, partition=2, epoch=2, to_shard=2)
+
+    async def both() -> tuple[Any, Any]:
+        server = cluster.servers[0]
+        return await asyncio.gather(
+            server.deliver(deliver), server.moves.giver.release(release), return_exceptions=True
+        )
+
+    delivered, released = cluster.run(both())
+    assert isinstance(delivered, WrongEpoch)
+    assert released.sequence == sequence == cluster.servers[0]._store.partitions[PartitionId(2)].sequence
+    cluster.run(_director(cluster).resume())
+    cluster.settle(2)
+    assert cluster.state(2, 2) == (HoldingState.OWNED, 2)
 
 
 def test_rules_erasures_and_summaries_move_along(cluster: Cluster) -> None:
@@ -382,6 +423,8 @@ def test_a_move_that_is_killed_at_any_step_goes_on(cluster: Cluster, step: str, 
         cluster.settle(2)
     assert struck == [step]
     cluster.restart(0 if who == "giver" else 2)
+    if step == "release":
+        assert cluster.state(0, 2) == ((HoldingState.RELEASED, 2) if is_done else (HoldingState.OWNED, 1))
     if cluster.state(2, 2) is None:
         assert cluster.count("everyone") == PEOPLE, "nothing had begun"
         cluster.take(2, 0, 2)
