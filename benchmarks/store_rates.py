@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Final
 
 import numpy as np
@@ -20,15 +21,18 @@ from cdp_store.events.layout import Chunks
 from cdp_store.events.sealing import compact
 from cdp_store.events.tables import EventsReading, prepare_seal
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.limits import BUCKET_CHUNKS_MAX, DELTA_EVENTS_MAX
+from cdp_store.limits import BUCKET_CHUNKS_MAX, COLD_FILE_ROWS, DELTA_EVENTS_MAX
 from cdp_store.partition import Partition
-from cdp_store.records import Strings
+from cdp_store.records import Strings, encode_batch
+from cdp_store.snapshot.cold.tables import LoggedBatch, table_of
+from cdp_store.snapshot.tables import to_parquet
 
 _KEY: Final = (3, 4)
 _ROUNDS: Final = 5
 _NAMES: Final = 20
 _STRING_BYTES: Final = 10
 _STRINGS_PER_CALL: Final = 1 << 16
+_RECORDS_PER_PAYLOAD: Final = 64  # of one partition, in a batch of a thousand for sixteen
 
 
 def cpu_seconds(work: Callable[[], object], rounds: int = _ROUNDS) -> float:
@@ -105,6 +109,23 @@ def arena_nanoseconds(strings: int) -> tuple[float, float, float]:
     return spent[0] / strings * 1e9, spent[1] / strings * 1e9, arena.nbytes / strings
 
 
+def cold_cost(events: int) -> tuple[float, float]:
+    """(events a second from the log's payloads to a cold file, bytes of it an event), each with a random message id."""
+    random, payloads = np.random.default_rng(1), list[bytes]()
+    for batch in batches(shape_of(events), 1):
+        for first in range(0, len(batch), _RECORDS_PER_PAYLOAD):
+            part = batch.take(np.arange(first, min(first + _RECORDS_PER_PAYLOAD, len(batch))))
+            ids = Strings.of(random.bytes(16).hex().encode() for _ in range(len(part)))
+            payloads.append(encode_batch(replace(part, message_ids=ids)))
+    written = list[int]()
+
+    def work() -> None:
+        logged = [LoggedBatch.decode(SequenceNumber(number), payload) for number, payload in enumerate(payloads, 1)]
+        written.append(to_parquet(table_of(PartitionId(0), logged)).size)
+
+    return events / cpu_seconds(work, 3), written[0] / events
+
+
 def main(
     events: Annotated[int, typer.Option(help="Events to take in.")] = 2_000_000,
     strings: Annotated[int, typer.Option(help="Distinct strings of one dictionary.")] = 10_000_000,
@@ -114,6 +135,8 @@ def main(
     console.print(f"columns in, applied: {apply_rate(events) / 1e6:.2f} M events/s per core")
     console.print(f"sealing: {seal_rate() / 1e6:.2f} M events/s per core")
     console.print(f"compaction: {compaction_rate() / 1e6:.2f} M events/s per core")
+    rate, size = cold_cost(min(events, COLD_FILE_ROWS))
+    console.print(f"cold columns: {rate / 1e6:.2f} M events/s per core, {size:.1f} bytes an event")
     add, find, size = arena_nanoseconds(strings)
     console.print(
         f"{strings:,} distinct strings or identifiers of {_STRING_BYTES} bytes: "

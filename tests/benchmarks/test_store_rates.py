@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from benchmarks.store_rates import apply_rate, arena_nanoseconds, compaction_rate, distinct_strings, seal_rate
+from benchmarks.store_rates import (
+    apply_rate,
+    arena_nanoseconds,
+    cold_cost,
+    compaction_rate,
+    distinct_strings,
+    seal_rate,
+)
 
 
 def test_every_rate_is_measured() -> None:
     assert all(rate > 0 for rate in (apply_rate(2000), seal_rate(2000), compaction_rate(2000)))
+    rate, size = cold_cost(500)
+    assert rate > 0
+    assert 16 < size < 100, "at least the message ids, which are 16 random bytes"
     add, find, size = arena_nanoseconds(5000)
     assert add > 0 and find > 0
     assert 10 <= size < 100
