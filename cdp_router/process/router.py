@@ -28,6 +28,7 @@ from cdp.v1 import (
 )
 
 from cdp_router.address_book import AddressBook
+from cdp_router.blocking import Blocked
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
 from cdp_router.identities import Identities
@@ -84,7 +85,7 @@ async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_a
     )
     observing.start()
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
-        ingest = IngestService(Ingest(routing, clock, threads), observing.ingest)
+        ingest = IngestService(Ingest(routing, clock, threads, Blocked.of()), observing.ingest)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
         queries = Queries(routing, clock, segments)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries, observing.queries), serving.server)

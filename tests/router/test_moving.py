@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_router.agreement import compare
+from cdp_router.blocking import Blocked
 from cdp_router.erasing import erase_profile
 from cdp_router.errors import RequestInvalid
 from cdp_router.identities import Identities
@@ -73,6 +74,12 @@ def test_values_that_name_nobody_link_nobody(tmp_path: Path) -> None:
         ))  # fmt: skip
         assert [(error.index, error.code) for error in result.errors] == [(2, "IDENTIFIER_BLOCKED")]
         assert cluster.members("everyone")[0] == [("anonymous_id", "d0"), ("user_id", "ann"), ("user_id", "bob")]
+
+
+def test_which_values_are_blocked_can_be_told() -> None:
+    usual, own = Blocked.of({}), Blocked.of({"CDP_BLOCKED_IDENTIFIERS": "Test, nobody"})
+    assert [usual(value) for value in ("NULL", "test", "0-0", "007")] == [True, False, True, False]
+    assert [own(value) for value in ("null", "TEST", "nobody", "000")] == [False, True, True, True]
 
 
 def test_a_retry_after_a_link_changes_nothing(tmp_path: Path) -> None:
