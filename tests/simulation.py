@@ -1,8 +1,8 @@
 """Seeded crash schedules of one shard in this process; `python -m tests.simulation --seconds 600` tells what fails.
 
 A schedule is a life of several incarnations over one directory. Each sends batches (new ones, and again those whose
-fate is unknown), seals, takes snapshots, and ends by a planned fault, a kill or a power loss, which keeps any part of
-what was not synced. After each end the ledger of what was acknowledged is compared with what is there.
+fate is unknown), seals, takes snapshots, purges files, and ends by a planned fault, a kill or a power loss, which keeps
+any part of what was not synced. After each end the ledger of what was acknowledged is compared with what is there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from random import Random
 
 import numpy as np
 
-from cdp_store.errors import SnapshotFailed, StorageFull, StoreFailed
+from cdp_store.errors import FilesNotRemoved, SnapshotFailed, StorageFull, StoreFailed
 from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId
 from cdp_store.log.sync_mode import SyncMode
@@ -33,6 +33,7 @@ from tests.raw_records import Event, user
 from tests.shards import KEY, batch_of
 
 IDENTITY = ShardIdentity("simulated", 0, (0, 1))
+_CRASHES = 3  # of one schedule
 _OPERATIONS = ("any", "write", "sync", "update", "rename", "remove", "sync_directory", "truncate", "open")
 
 
@@ -65,7 +66,7 @@ class Life:
             written = self.chance.choice([0, 0, 1, 7, 30, 200])
             error = self.chance.choice([errno.EIO, errno.ENOSPC])
             files.plan(Fault(self.chance.choice(_OPERATIONS), self.chance.randint(1, 25), error, written))
-        with suppress(StoreFailed, SnapshotFailed, OSError):
+        with suppress(StoreFailed, SnapshotFailed, FilesNotRemoved, StorageFull):
             for _ in range(self.chance.randint(1, 12)):
                 self._step(store)
         files.plan()
@@ -87,8 +88,11 @@ class Life:
             self._send(store, self.chance.choice(list(self.sent)))
         elif what < 0.88:
             store.maintain(self.chance.choice([0, 3]), 2)
-        else:
+        elif what < 0.97:
             store.snapshot(0)
+        else:
+            store.start_log_anew()
+            store.purge_files(0)
 
     def _new_batch(self) -> int:
         batch, count = len(self.sent), self.chance.randint(1, 4)
@@ -134,7 +138,7 @@ def run(seed: int, root: Path) -> None:
     directory = root / str(seed)
     directory.mkdir()
     try:
-        Life(directory, seed).run(incarnations=3)
+        Life(directory, seed).run(_CRASHES)
     finally:
         shutil.rmtree(directory)
 
@@ -158,7 +162,8 @@ def main() -> int:
             if time.monotonic() - started > arguments.seconds:
                 break
     minutes = (time.monotonic() - started) / 60
-    print(f"{done} schedules from seed {first} on, {done / minutes:,.0f} a minute, {len(failed)} failed {failed}")
+    told = f"{done} schedules of {_CRASHES} crashes from seed {first} on, {done / minutes:,.0f} a minute"
+    print(f"{told}, {len(failed)} failed {failed}")
     return 1 if failed else 0
 
 

@@ -24,8 +24,12 @@ from tests.raw_records import Event, user
 from tests.shards import KEY, batch_of
 
 IDENTITY = ShardIdentity("process", 0, (0,))
-PER_BATCH = 5
 EXIT_FAILED = 75
+
+
+def numbers_of(batch: int) -> range:
+    """The records of a batch: many and one in turn, so that one may still fit where many did not."""
+    return range(batch * 50, batch * 50 + (50 if batch % 2 else 1))
 
 
 class KillingFiles(FaultyFiles):
@@ -92,6 +96,5 @@ def _serve(store: Store, orders: Sequence[str], said: TextIO) -> int:
 
 
 def _commit(store: Store, number: int) -> None:
-    numbers = range(number * PER_BATCH, (number + 1) * PER_BATCH)
-    events = [Event(user(f"u{n % 3}"), "Step", n, {"n": n, "s": f"text {n}"}, f"m{n}") for n in numbers]
+    events = [Event(user(f"u{n % 3}"), "Step", n, {"n": n, "s": f"text {n}"}, f"m{n}") for n in numbers_of(number)]
     store.commit([Delivery(PartitionId(0), batch_of(events))])
