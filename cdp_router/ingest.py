@@ -14,7 +14,7 @@ from cdp_router.blocking import Blocked
 from cdp_router.columnarise import Columnarised, columnarise
 from cdp_router.deadline import Deadline
 from cdp_router.errors import Overloaded, RouterError
-from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS
+from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS, MOVING_SECONDS
 from cdp_router.linking import split_links
 from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
@@ -76,7 +76,9 @@ class Ingest:
         """Have profiles move before the batch that links them is acked. What it says is durable already."""
         if due:
             try:
-                await self._mover.settle(due, deadline)
+                # A shard that hangs must not hold up the acks of all who link anybody.
+                seconds = min(deadline.remaining(), MOVING_SECONDS)
+                await self._mover.settle(due, Deadline.after(seconds, MOVING_SECONDS))
             except (RouterError, grpc.aio.AioRpcError) as error:
                 _LOG.warning("profiles wait for being moved: %s", error)
 
