@@ -28,6 +28,7 @@ EVENTS_PER_SECOND: Final = 20_000
 QUESTIONS_PER_SECOND: Final = 20
 _BATCH_ROWS: Final = 500
 _USERS: Final = 5_000
+_SENDERS: Final = 6  # that wait for their acks one by one
 _QUESTIONS: Final = (
     'count("Charged", last: 180d) >= 2',
     'plan = "gold" and not did("App Launched", last: 30d)',
@@ -65,6 +66,7 @@ class Load:
         self.sent, self.asked = Counted(), Counted()
         self._expected = dict[str, int]()
         self._begun = self._acked = 0  # batches of arriving events
+        self._counting = threading.Lock()
 
     def learn(self) -> None:
         """Ask each question once, while nothing moves and nothing arrives."""
@@ -73,7 +75,8 @@ class Load:
 
     def run(self, work: Callable[[Client], int]) -> int:
         """What `work` gives, done under load."""
-        threads = [threading.Thread(target=each) for each in (self._send, self._ask)]
+        threads = [threading.Thread(target=self._send, args=(number,)) for number in range(_SENDERS)]
+        threads.append(threading.Thread(target=self._ask))
         for thread in threads:
             thread.start()
         try:
@@ -84,11 +87,13 @@ class Load:
             for thread in threads:
                 thread.join()
 
-    def _send(self) -> None:
+    def _send(self, sender: int) -> None:
         with Client(self._address) as client:
-            for number in self._ticks(_BATCH_ROWS / EVENTS_PER_SECOND):
+            for tick in self._ticks(_SENDERS * _BATCH_ROWS / EVENTS_PER_SECOND):
+                number = tick * _SENDERS + sender
                 batch = _arriving(number)
-                self._begun = number + 1
+                with self._counting:
+                    self._begun += 1
                 began = time.perf_counter()
                 try:
                     result = client.ingest(batch)
@@ -98,7 +103,8 @@ class Load:
                 self.sent.milliseconds.append((time.perf_counter() - began) * 1e3)
                 if (result.accepted, result.duplicates) != (_BATCH_ROWS, 0):
                     self.sent.wrong.append(f"batch {number}: {result.accepted} taken, {result.duplicates} known")
-                self._acked = number + 1
+                with self._counting:
+                    self._acked += 1
 
     def _ask(self) -> None:
         texts = itertools.cycle((*_QUESTIONS, None))
