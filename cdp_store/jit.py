@@ -6,10 +6,6 @@ locator below keys it by the content of all kernel files a kernel may call, unde
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -17,29 +13,11 @@ from typing import Any, TypeVar, cast
 import numba
 from numba.core import caching, config
 
+from cdp_store.kernel_cache import cache_directory, content_stamp
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-CACHE_ENV = "CDP_CACHE_DIR"
-_STORE_KERNELS = Path(__file__).parent / "kernels"
 _PACKAGE_ROOT = Path(__file__).parent.parent
-
-
-def cache_directory() -> Path:
-    """Where compiled kernels are kept: $CDP_CACHE_DIR, else `cdp/kernels` in the user's cache directory."""
-    if override := os.environ.get(CACHE_ENV):
-        return Path(override)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "cdp" / "kernels"
-
-
-@functools.cache
-def _content_stamp(folder: Path) -> str:
-    digest = hashlib.sha256(f"{numba.__version__} {platform.python_version()}".encode())
-    # A kernel inlines what it calls, so its cache is stale when any kernel file it may call changes.
-    for source in sorted({*folder.glob("*.py"), *_STORE_KERNELS.glob("*.py")}):
-        digest.update(source.name.encode())
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:24]
 
 
 class KernelCacheLocator(caching._CacheLocator):
@@ -48,7 +26,7 @@ class KernelCacheLocator(caching._CacheLocator):
     def __init__(self, py_func: Any, py_file: str) -> None:
         source = Path(py_file).resolve()
         self._line = py_func.__code__.co_firstlineno
-        self._stamp = _content_stamp(source.parent)
+        self._stamp = content_stamp(source.parent)
         self._path = cache_directory() / f"{source.parent.parent.name}-{self._stamp}"
 
     def get_cache_path(self) -> str:

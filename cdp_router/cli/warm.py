@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+import cdp_query
+import cdp_router
 from cdp_router.cli.console import OUT
+from cdp_store.kernel_cache import cache_directory, content_stamp
 
 
 def warm() -> None:
@@ -15,10 +20,13 @@ def warm() -> None:
 
 
 def warm_with_progress() -> None:
-    """Compile or load all kernels under a visible progress line."""
+    """Compile all kernels under a visible progress line, unless the cache has them."""
+    mark = _mark()
+    if mark.exists():
+        OUT.print(f"kernels ready (cache: {cache_directory()})", soft_wrap=True)
+        return
     # Imported here: every other command would pay a second for loading the compiler.
     from cdp_router.warming import warm_kernels
-    from cdp_store.jit import cache_directory
 
     started = time.monotonic()
     columns = (TextColumn("compiling kernels"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -26,3 +34,10 @@ def warm_with_progress() -> None:
         task = progress.add_task("", total=None)
         warm_kernels(lambda done, total: progress.update(task, completed=done, total=total))
     OUT.print(f"kernels ready in {time.monotonic() - started:.1f} s (cache: {cache_directory()})", soft_wrap=True)
+    mark.touch()
+
+
+def _mark() -> Path:
+    """A file that exists once these kernels have been compiled for all that warming asks of them."""
+    asked = hashlib.sha256(Path(cdp_router.__file__).with_name("warming.py").read_bytes()).hexdigest()[:12]
+    return cache_directory() / f"warm-{content_stamp(Path(cdp_query.__file__).with_name('kernels'))}-{asked}"

@@ -1,0 +1,32 @@
+"""Where compiled kernels are kept and when they are stale; loads no compiler, so that asking is quick."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+CACHE_ENV = "CDP_CACHE_DIR"
+_STORE_KERNELS = Path(__file__).parent / "kernels"
+
+
+def cache_directory() -> Path:
+    """Where compiled kernels are kept: $CDP_CACHE_DIR, else `cdp/kernels` in the user's cache directory."""
+    if override := os.environ.get(CACHE_ENV):
+        return Path(override)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "cdp" / "kernels"
+
+
+@functools.cache
+def content_stamp(folder: Path) -> str:
+    """What changes when any kernel of a folder, or of the store's, does, or what compiles them."""
+    digest = hashlib.sha256(f"{version('numba')} {platform.python_version()}".encode())
+    # A kernel inlines what it calls, so its cache is stale when any kernel file it may call changes.
+    for source in sorted({*folder.glob("*.py"), *_STORE_KERNELS.glob("*.py")}):
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:24]
