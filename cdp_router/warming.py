@@ -6,8 +6,9 @@ type of array: so no query is the first to pay for a compilation. A test compare
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Final
 
@@ -63,6 +64,11 @@ _QUESTIONS: Final = (
 )
 
 Step = Callable[[], object]
+
+
+def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a process loads all kernels before it is ready; with CDP_WARM=0 the first calls that need one do."""
+    return environment.get("CDP_WARM", "1") != "0"
 
 
 def warm_kernels(progress: Callable[[int, int], None] | None = None) -> None:

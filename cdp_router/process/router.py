@@ -27,6 +27,7 @@ from cdp.v1 import (
     query_pb2_grpc,
 )
 
+from cdp_router import warming
 from cdp_router.address_book import AddressBook
 from cdp_router.blocking import Blocked
 from cdp_router.deadline import Deadline
@@ -52,7 +53,6 @@ from cdp_router.services.query import QueryService
 from cdp_router.services.segments import SegmentService
 from cdp_router.shared_segments import SharedSegments
 from cdp_router.topology import ClusterDirectory
-from cdp_router.warming import warm_routing
 from cdp_store.errors import StoreError
 from cdp_store.seams import SystemClock
 
@@ -60,7 +60,8 @@ _LOG = logging.getLogger(__name__)
 
 
 async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_alone: bool) -> None:
-    warm_routing()
+    if warming.is_wanted():
+        warming.warm_routing()
     cluster, clock = directory.load(), SystemClock()
     routing = Routing(cluster, {})
     book, director = AddressBook(directory, routing), Director(routing)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cdp.v1 import partition_pb2, partition_pb2_grpc, shard_pb2, shard_pb2_grpc
 
+from cdp_router import warming
 from cdp_router.errors import RouterError
 from cdp_router.memory_budget import MemoryBudget, default_bytes
 from cdp_router.observing.logs import start_logging
@@ -22,7 +23,6 @@ from cdp_router.services.partitions import PartitionService
 from cdp_router.services.shard import ShardService
 from cdp_router.shard_server import ShardServer
 from cdp_router.topology import ClusterDirectory
-from cdp_router.warming import warm_kernels
 from cdp_store.errors import StoreError, StoreFailed
 from cdp_store.limits import MIB
 from cdp_store.log.sync_mode import SyncMode
@@ -44,7 +44,8 @@ async def _serve(
     *,
     is_alone: bool,
 ) -> None:
-    warm_kernels()
+    if warming.is_wanted():
+        warming.warm_kernels()
     cluster = directory.load()
     store = Store(directory.shard_path(shard), cluster.shard_identity(shard), cluster.hash_key, OsFiles(), sync_mode)
     _recover(store, shard)

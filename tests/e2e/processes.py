@@ -16,7 +16,8 @@ from typing import TypeVar
 import psutil
 
 Found = TypeVar("Found")
-ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+# Most of a start is loading kernels; a test of a few records needs few of them, and test_warming is about all.
+ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "CDP_WARM": "0"}
 _POLL_SECONDS = 0.02
 
 
