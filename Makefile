@@ -33,7 +33,7 @@ demo: warm ## Start a cluster on real data, ask it twelve questions, stop it
 	@$(BIN)/python -m benchmarks.demo
 
 test: warm ## Run all tests (minutes)
-	$(PYTEST) -n 2 --dist loadfile
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: warm ## Run the tests of store and query layers only
 	$(PYTEST) -n 2 --dist loadfile tests/store tests/query
