@@ -7,7 +7,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast torture load bench bench-m bench-l bench-engine bench-move bench-shapes check format proto warm clean
+.PHONY: help setup demo test test-long test-fast torture load bench bench-m bench-l bench-engine bench-move bench-shapes check format proto warm clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ warm: $(STAMP) ## Compile the kernels into the user's cache (other targets do it
 demo: warm ## Start a cluster on real data, ask it twelve questions, stop it
 	@$(BIN)/python -m benchmarks.demo
 
-test: warm ## Run all tests (minutes)
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
+test: warm ## Run all tests but the longest (minutes)
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+
+test-long: warm ## Run the longest: clusters that are killed, moved, damaged, and loaded by many clients (minutes)
+	$(PYTEST) -n 2 --dist loadfile -m long
 
 test-fast: warm ## Run the tests of store and query layers only
 	$(PYTEST) -n 2 --dist loadfile tests/store tests/query

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from cdp_router.client import Client
 from tests.e2e.processes import ENVIRONMENT, cdp, eventually
 from tests.router.encodings import Sent, protobuf_batch
@@ -38,6 +40,7 @@ def _running(what: str, host: str, data: Path, *options: object) -> Iterator[str
     assert process.returncode == 0
 
 
+@pytest.mark.long
 def test_a_cluster_on_several_addresses(tmp_path: Path) -> None:
     machines = [tmp_path / name for name in ("one", "two", "three")]
     assert "cluster.json" in cdp("init", "--shards", 2, "--partitions", 4, "--data", machines[0]).stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from cdp_router.client import Client
 from tests.e2e.processes import (
     cdp,
@@ -23,6 +25,7 @@ def _holders(client: Client) -> set[int]:
     return {each.shard for each in client.placements().placements}
 
 
+@pytest.mark.long
 def test_a_cluster_grows_and_shrinks_while_it_serves(tmp_path: Path) -> None:
     data = tmp_path / "data"
     options = ("--data", data, "--shards", 2, "--partitions", 4, "--routers", 2, "--snapshot-every", 0)

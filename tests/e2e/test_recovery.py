@@ -231,6 +231,7 @@ def _taken_one_by_one(client: Client) -> int:
     return taken
 
 
+@pytest.mark.long
 def test_row_24_an_erasure_with_purge_leaves_no_byte_in_any_file_though_a_shard_is_killed_meanwhile(
     tmp_path: Path,
 ) -> None:
@@ -269,6 +270,7 @@ def test_row_24_an_erasure_with_purge_leaves_no_byte_in_any_file_though_a_shard_
         _check_exact(client, 1)
 
 
+@pytest.mark.long
 def test_row_03_a_damaged_log_is_refused_and_salvaged_when_told(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_cluster(data) as address, Client(address) as client:
@@ -309,6 +311,7 @@ def test_row_03_a_damaged_log_is_refused_and_salvaged_when_told(tmp_path: Path) 
             _check_exact(client, 4)
 
 
+@pytest.mark.long
 def test_row_01_and_05_a_cluster_starts_from_its_snapshots_and_says_when_one_is_damaged(tmp_path: Path) -> None:
     data, copy = tmp_path / "data", tmp_path / "copy"
     with running_cluster(data) as address, Client(address) as client:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.torture import Torture
 
 _KILLS = 2
 
 
+@pytest.mark.long
 def test_rows_01_12_15_kills_at_random_times_lose_and_double_nothing(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     try:

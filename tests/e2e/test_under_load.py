@@ -23,6 +23,8 @@ from cdp_router.client import Answer, AsyncClient, Client, ClusterUnreachable, R
 from tests.e2e.processes import eventually, kill, router_process, shard_process
 from tests.router.encodings import Sent, arrow_batch, msgpack_batch, msgpack_row
 
+pytestmark = pytest.mark.long
+
 CLIENTS = int(os.environ.get("CDP_LOAD_CLIENTS", "40"))
 ROUNDS, USERS = 4, 5
 PAST_MS = 1_700_000_000_000
