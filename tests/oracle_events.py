@@ -35,8 +35,8 @@ def number_of(expression: tree.Expression, done: Done, context: tree.Context) ->
 
 
 def _calculated(op: tree.ArithmeticOp, a: Number, b: Number) -> Number | None:
-    """Exact among integers while the result fits 64 bits, in float64 beyond; no finite number is no number."""
-    if op is not tree.ArithmeticOp.DIVIDE and isinstance(a, int) and isinstance(b, int):
+    """Exact among integers while they and the result fit 64 bits, in float64 beyond; no finite number is no number."""
+    if op is not tree.ArithmeticOp.DIVIDE and all(isinstance(side, int) and side in _INT64 for side in (a, b)):
         exact = {
             tree.ArithmeticOp.ADD: a + b,
             tree.ArithmeticOp.SUBTRACT: a - b,

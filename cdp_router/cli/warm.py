@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import cdp_query
 import cdp_router
 from cdp_router.cli.console import OUT
 from cdp_store.kernel_cache import cache_directory, content_stamp
@@ -40,4 +39,5 @@ def warm_with_progress() -> None:
 def _mark() -> Path:
     """A file that exists once these kernels have been compiled for all that warming asks of them."""
     asked = hashlib.sha256(Path(cdp_router.__file__).with_name("warming.py").read_bytes()).hexdigest()[:12]
-    return cache_directory() / f"warm-{content_stamp(Path(cdp_query.__file__).with_name('kernels'))}-{asked}"
+    kernels = Path(cdp_router.__file__).parents[1] / "cdp_query" / "kernels"  # by path: the client loads no engine
+    return cache_directory() / f"warm-{content_stamp(kernels)}-{asked}"

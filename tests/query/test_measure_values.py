@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
@@ -72,6 +72,7 @@ def test_each_measure_gives_the_oracles_number(
 
 
 @given(st.integers(0, 1 << 32), st.sampled_from(tree.ArithmeticOp), st.sampled_from(tree.ArithmeticOp))
+@example(1294, tree.ArithmeticOp.ADD, tree.ArithmeticOp.ADD)  # a sum beyond 64 bits that a number brings back
 @settings(max_examples=100, deadline=None)
 def test_what_is_calculated_is_the_oracles_number(
     seed: int, outer: tree.ArithmeticOp, inner: tree.ArithmeticOp
