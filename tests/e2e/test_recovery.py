@@ -128,6 +128,7 @@ def _answers(client: Client) -> list[tuple[int, int]]:
     return [(answer.count, answer.population) for answer in found]
 
 
+@pytest.mark.long
 def test_row_01_and_12_killed_shards_lose_and_double_nothing(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_cluster(data) as address, Client(address) as client:
@@ -150,6 +151,7 @@ def test_row_01_and_12_killed_shards_lose_and_double_nothing(tmp_path: Path) -> 
         assert client.ingest(_batch(0)).duplicates == PER_BATCH
 
 
+@pytest.mark.long
 def test_row_15_a_killed_router_loses_and_doubles_nothing(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_cluster(data) as address, Client(address) as client:

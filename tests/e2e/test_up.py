@@ -106,6 +106,7 @@ def test_an_address_nobody_can_listen_on_is_named(tmp_path: Path) -> None:
     assert "203.0.113.1" in _refused(tmp_path / "data", "--host", "203.0.113.1", "--shards", "1")
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_every_process_and_the_data_remember_their_shards(copied: Path) -> None:
     with starting_cluster("--data", copied) as process:
         said = read_until(process, "ready:")
@@ -128,6 +129,7 @@ def test_a_signal_during_the_start_stops_every_process(copied: Path) -> None:
         assert "ready:" not in rest
 
 
+@pytest.mark.long
 def test_a_shard_that_dies_is_announced_and_started_again_and_a_termination_stops_all(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with starting_cluster("--data", data, "--shards", "1") as process:
