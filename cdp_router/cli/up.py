@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,21 +77,9 @@ def up(
     from cdp_router.observing.settings import ACCESS_LOG, METRICS, SLOW_QUERY_MS
     from cdp_router.process.supervisor import ClusterFailed, Supervisor
     from cdp_router.topology import ClusterDirectory
-    from cdp_store.errors import DirectoryMismatch, StoreError
 
     directory = ClusterDirectory(data.resolve())
-    try:
-        count = shards or _shards_of(directory) or min(os.cpu_count() or 1, partitions)
-        if count > partitions:
-            fail(f"--shards {count} is more than the {partitions} partitions there are to share", 2)
-        directory.load_or_create(count, partitions)
-        members = directory.members()
-    except DirectoryMismatch as error:
-        fail(f"{error}. Use the same option, or another --data directory; shards are added with `cdp add-shard`")
-    except StoreError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"the data directory cannot be used: {error}")
+    members = _opened(directory, shards, partitions)
     if salvage:
         _salvage(directory, members)
     # What processes tell of themselves they read from the environment, however they are started.
@@ -110,6 +98,24 @@ def up(
     except ClusterFailed as error:
         fail(str(error))
     OUT.print("stopped")
+
+
+def _opened(directory: ClusterDirectory, shards: int | None, partitions: int) -> Sequence[int]:
+    """The shards of the directory, which is made where there is none; ends the command where that cannot be."""
+    from cdp_store.errors import DirectoryMismatch, StoreError
+
+    try:
+        count = shards or _shards_of(directory) or min(os.cpu_count() or 1, partitions)
+        if count > partitions:
+            fail(f"--shards {count} is more than the {partitions} partitions there are to share", 2)
+        directory.load_or_create(count, partitions)
+        return directory.members()
+    except DirectoryMismatch as error:
+        fail(f"{error}. Use the same option, or another --data directory; shards are added with `cdp add-shard`")
+    except StoreError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"the data directory cannot be used: {error}")
 
 
 def _shards_of(directory: ClusterDirectory) -> int | None:
