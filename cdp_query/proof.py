@@ -12,13 +12,14 @@ from dataclasses import dataclass, fields, is_dataclass
 import numpy as np
 
 from cdp_query import bound, tree
-from cdp_query.attempts import Candidate, find_attempt
+from cdp_query.attempts import find_attempt
 from cdp_query.attribute_history import changes_of
 from cdp_query.bind import Binder
 from cdp_query.bound_attempts import BoundAttempts
 from cdp_query.bound_events import BoundEvents
 from cdp_query.bound_profiles import BoundChanged, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.execute import Checkpoint, Execution
+from cdp_query.ruled_attempts import candidates_of
 from cdp_query.scan import scan
 from cdp_query.stats import Meter, NodeStats
 from cdp_query.user_windows import anchored
@@ -109,8 +110,8 @@ class _Prover:
         return Proof(node, holds, (), events, event_count, self._values(part))
 
     def _events(self, part: bound.BoundNode, holds: bool) -> tuple[tuple[FoundEvent, ...], int]:
-        if isinstance(part, bound.BoundSequence) and holds:
-            attempt = self._attempt(part)
+        if isinstance(part, bound.BoundSequence | BoundAttempts) and holds:
+            attempt = self._attempt(part if isinstance(part, BoundAttempts) else _under_plain_rules(part))
             if attempt:
                 return attempt, len(attempt)
         until_ms = self.execution.context.as_of_ms
@@ -136,22 +137,14 @@ class _Prover:
                 for index, time_ms in zip(inside.tolist(), times.tolist(), strict=True):
                     yield FoundEvent(time_ms, name, scanned.chunk, index)
 
-    def _attempt(self, part: bound.BoundSequence) -> tuple[FoundEvent, ...]:
+    def _attempt(self, part: BoundAttempts) -> tuple[FoundEvent, ...]:
         """The events of a completed attempt; empty when looking for one takes too long."""
-        events = dict[Candidate, FoundEvent]()
-        steps = list[list[Candidate]]()
-        numbers = dict[tuple[int, int], int]()
-        for number, step in enumerate(part.steps):
-            interval = Interval(TIME_MIN_MS, part.until_ms) if number else part.interval
-            candidates = list[Candidate]()
-            for event in self._matching(step, interval):
-                identity = numbers.setdefault((id(event.chunk), event.index), len(numbers))
-                candidate = Candidate(event.time_ms, identity)
-                events[candidate] = event
-                candidates.append(candidate)
-            steps.append(sorted(candidates))
-        attempt = find_attempt(steps, part.within_ms, strict_ties=part.strict_ties)
-        return tuple(events[candidate] for candidate in attempt)
+        for found in candidates_of(self.execution.view, part, self.row, NodeStats()):
+            attempt = find_attempt([candidate for candidate, _, _ in found], part)
+            if attempt:
+                places = {candidate: (source.name, source.chunk, index) for candidate, source, index in found}
+                return tuple(FoundEvent(event.time_ms, *places[event]) for event in attempt)
+        return ()
 
     def _values(self, part: bound.BoundNode) -> tuple[FoundValue, ...]:
         match part:
@@ -190,3 +183,20 @@ def _scopes(part: object, interval: Interval) -> Iterator[tuple[BoundEvents, Int
             own = interval  # what decides may lie outside
         for field in fields(part):
             yield from _scopes(getattr(part, field.name), own)
+
+
+def _under_plain_rules(sequence: bound.BoundSequence) -> BoundAttempts:
+    """A sequence without other rules as attempts."""
+    return BoundAttempts(
+        sequence.id,
+        sequence.steps,
+        sequence.interval,
+        sequence.until_ms,
+        sequence.within_ms,
+        -1,
+        sequence.strict_ties,
+        tree.StepOrder.ORDERED,
+        False,
+        None,
+        (),
+    )

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from cdp_query.attempts import Candidate
 from cdp_query.bound_attempts import BoundAttempts
 from cdp_query.bound_events import BoundEvents
 from cdp_query.dropped import note_dropped
@@ -32,8 +33,9 @@ _TOTALS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Events of one chunk that take part: positions i64[n] in it."""
+    """Events of one chunk of a name that take part: positions i64[n] in it."""
 
+    name: int
     chunk: EventChunk
     positions: I64
 
@@ -90,11 +92,58 @@ def attempts_mask(view: PartitionView, node: BoundAttempts, stats: NodeStats) ->
 
 def find_attempts(view: PartitionView, node: BoundAttempts, mode: AttemptMode, stats: NodeStats) -> Attempts:
     """The attempts of all rows that count in a mode, ordered by row."""
+    events, sources = _events(view, node, stats)
+    if events is None:
+        none: I64 = np.zeros(0, np.int64)
+        return Attempts(np.zeros(0, np.uint32), np.zeros(0, np.uint8), none, none, none, none, ())
+    return _run(node, mode, _sorted(events, holds=node.holds), sources)
+
+
+def candidates_of(
+    view: PartitionView, node: BoundAttempts, row: int, stats: NodeStats
+) -> Iterator[list[tuple[Candidate, Source, int]]]:
+    """What one row's attempts are made of, in order of time: (event, source, position), per value held."""
+    events, sources = _events(view, node, stats)
+    if events is None:
+        return
+    origins = np.repeat(np.arange(len(sources)), [source.positions.shape[0] for source in sources])
+    positions = np.concatenate([source.positions for source in sources])
+    own = np.flatnonzero(events.rows == row)
+    own = own[np.argsort(events.times[own], kind="stable")]
+    for value in np.unique(events.values[own][events.steps[own] != 0]):
+        # An event without a value fills no step, but ends attempts of every value.
+        held = own[(events.values[own] == value) | (events.values[own] < 0)]
+        yield [
+            (
+                Candidate(
+                    int(events.times[i]), int(events.steps[i]), int(events.kills[i]), bool(events.enters[i]), int(i)
+                ),
+                sources[origins[i]],
+                int(positions[i]),
+            )
+            for i in held
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """Parallel arrays over events; `arrival` i64 are their places in the order of the sources."""
+
+    rows: U32
+    values: I32
+    times: I64
+    steps: U32
+    kills: U32
+    enters: Bools
+    arrival: I64
+
+
+def _events(view: PartitionView, node: BoundAttempts, stats: NodeStats) -> tuple[_Events | None, tuple[Source, ...]]:
+    """All events that take part, one source after the other; None where there are none."""
     found = list(_matched(view, node, stats))
     sources = tuple(matched.source for matched in found)
     if not found:
-        none: I64 = np.zeros(0, np.int64)
-        return Attempts(np.zeros(0, np.uint32), np.zeros(0, np.uint8), none, none, none, none, ())
+        return None, ()
     rows = np.concatenate([source.chunk.full_rows()[source.positions] for source in sources])
     times = np.concatenate([matched.times for matched in found])
     steps = np.concatenate([matched.steps for matched in found])
@@ -108,28 +157,19 @@ def find_attempts(view: PartitionView, node: BoundAttempts, mode: AttemptMode, s
         kills = np.where(steps != 0, np.uint32(0xFFFFFFFF), kills)
     if node.order is not StepOrder.ANY:
         steps = np.where(enters, steps, steps & ~np.uint32(1))
-    return _run(node, mode, _sorted(rows, values, times, steps, kills, enters, holds=node.holds), sources)
+    return _Events(rows, values, times, steps, kills, enters, np.arange(rows.shape[0])), sources
 
 
-@dataclass(frozen=True, slots=True)
-class _Events:
-    """Parallel arrays over events sorted by (row, value, time); `arrival` i64 are their places before sorting."""
-
-    rows: U32
-    values: I32
-    times: I64
-    steps: U32
-    kills: U32
-    enters: Bools
-    arrival: I64
-
-
-def _sorted(rows: U32, values: I32, times: I64, steps: U32, kills: U32, enters: Bools, *, holds: bool) -> _Events:
-    chosen = np.flatnonzero((steps | kills) != 0)
-    rows, values, times = rows[chosen], values[chosen], times[chosen]
+def _sorted(events: _Events, *, holds: bool) -> _Events:
+    """By (row, value, time), without events that neither fill a step nor end an attempt."""
+    chosen = np.flatnonzero((events.steps | events.kills) != 0)
+    rows, values, times = events.rows[chosen], events.values[chosen], events.times[chosen]
     order: I64 = np.lexsort((times, values, rows)).astype(np.int64) if holds else order_by_row_time(rows, times)
     places = chosen[order]
-    return _Events(rows[order], values[order], times[order], steps[places], kills[places], enters[places], places)
+    return _Events(
+        rows[order], values[order], times[order], events.steps[places], events.kills[places], events.enters[places],
+        places,
+    )  # fmt: skip
 
 
 def _run(node: BoundAttempts, mode: AttemptMode, events: _Events, sources: tuple[Source, ...]) -> Attempts:
@@ -179,7 +219,7 @@ def _matched(view: PartitionView, node: BoundAttempts, stats: NodeStats) -> Iter
                 if own is not None:
                     enters &= event_time_mask(chunk, own, stats)[chosen]
                 yield _Matched(
-                    Source(chunk, chosen.astype(np.int64)), matched[0][chosen], matched[1][chosen], enters, times
+                    Source(name, chunk, chosen.astype(np.int64)), matched[0][chosen], matched[1][chosen], enters, times
                 )
 
 

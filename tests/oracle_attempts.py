@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from math import inf
 from typing import Any
 
@@ -86,6 +87,19 @@ def attempts(report: tree.Funnel | tree.SequenceTest, profile: oracle.Profile, c
     )
     latest = max(entries) if mode is tree.AttemptMode.DEEPEST else best.entry
     return [Attempt(best.depth, best.entry, best.end, best.event, latest)]
+
+
+def complete_attempts(
+    report: tree.SequenceTest, profile: oracle.Profile, context: tree.Context
+) -> set[tuple[int, ...]]:
+    """The times of the events of each attempt of one user that completes all steps."""
+    found = set[tuple[int, ...]]()
+    for value in _held(report, profile):
+        group = _Group(report, profile, context, value)
+        for start in {event.ts for event in group.entries}:
+            choices = group.fillings(start) if group.any_order else group._choices(start)
+            found |= {tuple(sorted(e.ts for e in choice)) for choice in choices if len(choice) == group.length}
+    return found
 
 
 def _held(report: tree.Funnel | tree.SequenceTest, profile: oracle.Profile) -> list[Any]:
@@ -199,6 +213,11 @@ class _Group:
         choices = list(self._choices(start))
         whole = [choice[-1].ts for choice in choices if len(choice) == self.length]
         return max(map(len, choices)), min(whole, default=None)
+
+    def fillings(self, start: int) -> Iterator[tuple[Event, ...]]:
+        """Every choice of different events, one a step whatever their order, that enters at an instant."""
+        inside = [[e for e in step if start <= e.ts <= start + self.within] for step in self.steps]
+        return (choice for choice in product(*inside) if len({id(event) for event in choice}) == self.length)
 
     def _is_over(self, start: int, now: int) -> bool:
         """Whether nothing that happens after `now` can carry an attempt from `start` on."""

@@ -10,13 +10,18 @@ from hypothesis import given, settings
 from cdp_query import pipeline, tree
 from cdp_query.attempts import Candidate, find_attempt
 from cdp_query.bind import Binder
+from cdp_query.bound_attempts import BoundAttempts
+from cdp_query.bound_events import BoundEvents
 from cdp_query.language import parse
 from cdp_query.proof import Proof, Verdict, prove
+from cdp_query.windows import Interval
 from cdp_store.ids import encode_identifier
 from cdp_store.values import Kind
 from tests import oracle, strategies
+from tests.oracle_attempts import complete_attempts
 from tests.raw_records import Change, Event, Record, User, anonymous, user
 from tests.shards import Shards
+from tests.strategies_attempts import crowded_events, funnels
 
 ANN = user("ann")
 DAY_MS = 86_400_000
@@ -138,29 +143,47 @@ def test_a_profile_that_is_left_out_is_no_member_whatever_holds() -> None:
         assert not verdict.in_population and not verdict.member
 
 
-def _steps(*times: list[tuple[int, int]]) -> list[list[Candidate]]:
-    return [sorted(Candidate(*candidate) for candidate in step) for step in times]
+@given(crowded_events(), funnels())
+@settings(max_examples=150)
+def test_an_attempt_under_all_rules_is_one_of_those_that_the_oracle_finds(
+    records: list[Record], report: tree.Funnel
+) -> None:
+    sequence = tree.SequenceTest(report.steps, report.window, report.within, report.strict_ties, report.rules)
+    context = tree.Context(strategies.BORDER_MS + 100)
+    shards = Shards()
+    shards.apply(records)
+    profiles = {profile.user: profile for profile in oracle.population(records, context)}
+    for who in strategies.USERS[:2]:
+        verdict = _verdict(shards, sequence, who, context)
+        if verdict is not None and verdict.proof.holds:
+            times = tuple(event.time_ms for event in verdict.proof.events)
+            assert times in complete_attempts(sequence, profiles[who], context)
+
+
+_MANY = 40
 
 
 @pytest.mark.parametrize(
-    ("steps", "within", "strict", "found"),
+    ("text", "events", "shown"),
     [
-        (_steps([(1, 0)], [(1, 0)]), -1, False, False),  # one event fills one step
-        (_steps([(1, 0)], [(1, 1)]), -1, False, True),
-        (_steps([(1, 0)], [(1, 1)]), -1, True, False),
-        (_steps([(1, 0)], [(5, 1)]), 3, False, False),
-        (_steps([(1, 0), (3, 2)], [(5, 1)]), 3, False, True),
-        # The event that both later steps want must be left to the one that has no other.
-        (_steps([(1, 0)], [(2, 1), (2, 2)], [(2, 1)]), -1, False, True),
-        (_steps([(1, 0)], []), -1, False, False),
+        ('sequence("A" -> "A")', "A1", []),  # one event fills one step
+        ('sequence("A" -> "A")', "A1 A1", [1, 1]),
+        ('sequence("A" -> "A" -> "B", within: 3ms)', "A1 A3 B5", []),
+        ('sequence("A" -> "B" -> "C", within_each: 3ms)', "A1 B2 B4 C7", [1, 4, 7]),
+        ('sequence("A" -> "B", within_each: 1ms)', "A1 B3 A4 B5", [4, 5]),
+        ('sequence("A" -> without "X" -> "B")', "A1 X2 B3 A4 B5", [4, 5]),
+        # The event that both steps want must be left to the one that has no other.
+        ('sequence(["A", "B"] -> "A", order: any)', "A1 B2 B9", [1, 2]),
     ],
 )
-def test_attempts(steps: list[list[Candidate]], within: int, strict: bool, found: bool) -> None:
-    attempt = find_attempt(steps, within, strict_ties=strict)
-    assert bool(attempt) is found
+def test_the_attempt_shown_keeps_the_rules(text: str, events: str, shown: list[int]) -> None:
+    proof = _proof(text, [Event(ANN, event[0], int(event[1:])) for event in events.split()])
+    assert ([event.time_ms for event in proof.events] if proof.holds else []) == shown
 
 
 def test_many_events_of_one_instant_end_the_search() -> None:
-    crowd = [Candidate(1, number) for number in range(40)]
-    steps = [crowd, *[crowd] * 8, [Candidate(0, 99)]]
-    assert find_attempt(steps, -1, strict_ties=False) == ()
+    """Forty events fill eight steps in more ways than can be tried before it shows that none is left for the ninth."""
+    crowd = [Candidate(1, 0b1_1111_1111, 0, True, number) for number in range(_MANY)]
+    steps = (BoundEvents((), None),) * 10
+    rules = BoundAttempts(0, steps, Interval(0, 9), 9, -1, -1, False, tree.StepOrder.ORDERED, False, None, ())
+    assert find_attempt(crowd, rules) == ()
