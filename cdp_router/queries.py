@@ -212,9 +212,8 @@ class Queries:
             return client.list_members(asked, deadline)
 
         async for response in self._routing.stream(ask, deadline, MEMBER_RESPONSES_AHEAD):
-            if response.HasField("position"):
-                coverage.answered.append(response.position)
-            else:
+            coverage.answered.extend(response.answered)
+            if response.arrow:
                 sink.write(response.arrow)
                 yield query_pb2.MembersResponse(arrow=sink.drain())
         yield query_pb2.MembersResponse(arrow=sink.finish())

@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
 import psutil
-import pyarrow as pa
 from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, query_pb2, segment_pb2, shard_pb2
 
 from cdp_query import pipeline
@@ -19,7 +17,8 @@ from cdp_query.tree import Context, Node
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongEpoch
 from cdp_router.held_views import Captured, HeldViews, capture_all, to_transfers
-from cdp_router.limits import CLAIMS_TOLD_MAX, MEMBERS_PER_MESSAGE, PROOF_SHOWN_MAX
+from cdp_router.limits import CLAIMS_TOLD_MAX, PROOF_SHOWN_MAX
+from cdp_router.member_pages import MemberPages, member_batches
 from cdp_router.memory_budget import MemoryBudget
 from cdp_router.moves.client import connect_by_grpc
 from cdp_router.moves.giver import Giver
@@ -52,7 +51,6 @@ from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
 from cdp_store.seams import Clock, SystemClock
 from cdp_store.store import Delivery, Outcome, Store
-from cdp_store.view import PartitionView
 
 Result = TypeVar("Result")
 
@@ -97,9 +95,8 @@ class ShardServer:
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
         """The merged contribution of the partitions asked for."""
         check_cluster(self._store, request.cluster)
-        views = self._views(request)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        work = partial(_evaluated, request.question, views, context)
+        work = partial(_evaluated, request.question, self._views(request), context)
         return await self._workers.run(work, deadline)
 
     async def list_members(
@@ -107,17 +104,16 @@ class ShardServer:
     ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
         """Identifiers of members, one partition after the other, all as of now."""
         check_cluster(self._store, request.cluster)
-        views = [(partition.partition, view) for partition, view, _ in self._views(request)]
+        take = self._views(request)
+        views = await self._workers.run(lambda _: take(), deadline)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        segment, binder = from_segment(request.segment), Binder(context)
-        for place, (number, view) in enumerate(views):
-            work = partial(pipeline.members, segment, view, binder)
-            rows = await self._workers.run(work, deadline, begun=place > 0)
-            position = ingest_pb2.PartitionPosition(partition=number, sequence=view.sequence)
-            for start in range(0, rows.shape[0], MEMBERS_PER_MESSAGE):
-                part = rows[start : start + MEMBERS_PER_MESSAGE].astype(np.int64)
-                yield shard_pb2.ListMembersResponse(arrow=_identifier_stream(view, part))
-            yield shard_pb2.ListMembersResponse(position=position)
+        segment, binder, pages = from_segment(request.segment), Binder(context), MemberPages()
+        for partition, view, _ in views:
+            batches = await self._workers.run(partial(member_batches, segment, view, binder), deadline, begun=True)
+            position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
+            for message in pages.add(batches, position):
+                yield message
+        yield pages.take()
 
     async def read_profile(self, request: shard_pb2.ReadProfileRequest) -> shard_pb2.ReadProfileResponse:
         """One profile with its latest events."""
@@ -262,12 +258,19 @@ class ShardServer:
         self._check_epochs([(number, epoch)])
         return self._store.partitions[PartitionId(number)]
 
-    def _views(self, request: shard_pb2.EvaluateRequest | shard_pb2.ListMembersRequest) -> Sequence[Captured]:
-        """The views a question is answered from, all as of about the same moment."""
+    def _views(
+        self, request: shard_pb2.EvaluateRequest | shard_pb2.ListMembersRequest
+    ) -> Callable[[], Sequence[Captured]]:
+        """What gives the views a question is answered from, all as of about the same moment, on a thread of its own.
+
+        A partition that moves away between this check and its capture keeps what it held when it was handed over,
+        which is all that was acknowledged before the question came.
+        """
         partitions = self._asked_for(request.partitions)
         if request.HasField("views"):
-            return self._held.take(request.views, partitions)
-        return capture_all(partitions)
+            held = self._held.take(request.views, partitions)
+            return lambda: held
+        return partial(capture_all, partitions)
 
     def _asked_for(self, asked: Iterable[partition_pb2.PartitionEpoch]) -> list[Partition]:
         """The partitions of a request, each at the epoch the shard holds it."""
@@ -296,9 +299,9 @@ def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:
 
 
 def _evaluated(
-    message: segment_pb2.Question, views: Sequence[Captured], context: Context, checkpoint: Checkpoint
+    message: segment_pb2.Question, take: Callable[[], Sequence[Captured]], context: Context, checkpoint: Checkpoint
 ) -> shard_pb2.EvaluateResponse:
-    started = monotonic_ms()
+    started, views = monotonic_ms(), take()
     question, binder = from_question(message), Binder(context)
     partials, positions = [], []
     for partition, view, _ in views:
@@ -359,15 +362,3 @@ def _to_outcome(delivery: Delivery, outcome: Outcome) -> shard_pb2.PartitionOutc
         duplicates=outcome.duplicates,
         errors=errors,
     )
-
-
-def _identifier_stream(view: PartitionView, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes:
-    offsets, data = view.gather_identifiers(rows)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    encoded = pa.Array.from_buffers(pa.large_binary(), rows.shape[0], buffers)
-    batch = pa.record_batch({"identifier": encoded})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    stream: bytes = sink.getvalue().to_pybytes()
-    return stream

@@ -92,9 +92,8 @@ async def listed(client: ShardClient, text: str) -> tuple[list[bytes], list[tupl
     )
     found, positions = list[bytes](), list[tuple[int, int]]()
     async for response in client.list_members(request, far_deadline()):
-        if response.HasField("position"):
-            positions.append((response.position.partition, response.position.sequence))
-        else:
+        positions.extend((position.partition, position.sequence) for position in response.answered)
+        if response.arrow:
             with pa.ipc.open_stream(response.arrow) as reader:
                 found.extend(reader.read_all().column("identifier").to_pylist())
     return found, positions
@@ -490,7 +489,7 @@ class ShardClientContract:
         self.run(tmp_path, test)
 
     def test_many_members_come_in_pieces_without_loss(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("cdp_router.shard_server.MEMBERS_PER_MESSAGE", 7)
+        monkeypatch.setattr("cdp_router.member_pages.MEMBERS_PER_MESSAGE", 7)
 
         async def test(shard: Shard) -> None:
             await shard.client.deliver(one([view(f"u{n}") for n in range(50)]), far_deadline())

@@ -373,20 +373,23 @@ Global___ListMembersRequest: _TypeAlias = ListMembersRequest  # noqa: Y015
 class ListMembersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    POSITION_FIELD_NUMBER: _builtins.int
     ARROW_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
+    """Some members' encoded identifiers as an Arrow stream; empty: none."""
     @_builtins.property
-    def position(self) -> _ingest_pb2.PartitionPosition: ...
+    def answered(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.PartitionPosition]:
+        """Partitions whose last members are in this message."""
+
     def __init__(
         self,
         *,
-        position: _ingest_pb2.PartitionPosition | None = ...,
         arrow: _builtins.bytes = ...,
+        answered: _abc.Iterable[_ingest_pb2.PartitionPosition] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "arrow", b"arrow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
