@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -104,11 +104,12 @@ def _pivot(events: EventColumns, order: I64) -> Iterator[WideColumn]:
 def _chunks(rows: U32, times: I64, columns: Sequence[WideColumn], cut: Cut) -> tuple[EventChunk, ...]:
     buckets = (int(times[part].min()) // BUCKET_MS for part in cut.parts)
     return tuple(
-        _chunk(bucket, rows[part], times[part], columns, part) for bucket, part in zip(buckets, cut.parts, strict=True)
+        _chunk(bucket, rows[part], times[part], dict(_narrowed(columns, part)))
+        for bucket, part in zip(buckets, cut.parts, strict=True)
     )
 
 
-def _chunk(bucket: int, rows: U32, times: I64, columns: Iterable[WideColumn], part: slice) -> EventChunk:
+def _chunk(bucket: int, rows: U32, times: I64, columns: Mapping[ColumnKey, EventColumn]) -> EventChunk:
     base, first_ms, last_ms = bucket * BUCKET_MS, int(times.min()), int(times.max())
     run_rows, run_starts, run_offsets = _runs(rows)
     since_base = times - base
@@ -121,7 +122,7 @@ def _chunk(bucket: int, rows: U32, times: I64, columns: Iterable[WideColumn], pa
         run_starts=run_starts,
         run_offsets=run_offsets,
         times=since_base.astype(np.uint32) if last_ms - base <= _U32_MAX else since_base,
-        columns=dict(_narrowed(columns, part)),
+        columns=columns,
     )
 
 
@@ -136,9 +137,9 @@ def _runs(rows: U32) -> tuple[U16, U32, I64]:
     return run_rows[:count].copy(), run_starts[: count + 1].copy(), run_offsets
 
 
-def chunk_in_order(rows: U32, times: I64, columns: Iterable[WideColumn]) -> EventChunk:
+def chunk_in_order(rows: U32, times: I64, columns: Mapping[ColumnKey, EventColumn]) -> EventChunk:
     """A chunk of events that are sorted by (row, time) already; rows u32[n], times i64[n]."""
-    return _chunk(int(times.min()) // BUCKET_MS, rows, times, columns, slice(0, rows.shape[0]))
+    return _chunk(int(times.min()) // BUCKET_MS, rows, times, columns)
 
 
 def _narrowed(columns: Iterable[WideColumn], part: slice) -> Iterator[tuple[ColumnKey, EventColumn]]:

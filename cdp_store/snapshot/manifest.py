@@ -9,7 +9,7 @@ import msgspec
 
 from cdp_store.errors import SnapshotDamaged, SnapshotUnsupported
 
-VERSION: Final = 2
+VERSION: Final = 3
 SUFFIX: Final = ".json"
 _PREFIX: Final = "snapshot-"
 
@@ -22,13 +22,28 @@ class FileEntry(msgspec.Struct, frozen=True):
     rows: int
 
 
+class ColumnEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A column of a chunk and how memory holds it: values of `width` bytes over a base, with bounds (EventColumn).
+
+    Width 0: that is found out from the values, for floats that are no decimals and in manifests before version 3.
+    """
+
+    property: int
+    kind: int
+    width: int = 0
+    base: int = 0
+    scale: int = 0
+    low: int = 0
+    high: int = 0
+
+
 class ChunkEntry(msgspec.Struct, frozen=True, array_like=True):
-    """A chunk: rows [start, start + rows) of a file, with these of its columns (numbers in `FileColumns`)."""
+    """A chunk: rows [start, start + rows) of a file, with these of its columns."""
 
     file: str
     start: int
     rows: int
-    columns: tuple[tuple[int, int], ...]  # (property, kind)
+    columns: tuple[ColumnEntry, ...]
 
 
 class Extent(msgspec.Struct, frozen=True, array_like=True):

@@ -15,10 +15,10 @@ from cdp_store.errors import SnapshotDamaged
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import Chunks
 from cdp_store.events.retained import Summary
-from cdp_store.events.sealing import chunk_in_order
 from cdp_store.ids import SequenceNumber
 from cdp_store.memory import MemoryParts
 from cdp_store.snapshot import tables
+from cdp_store.snapshot.chunk_tables import FileColumns
 from cdp_store.snapshot.manifest import (
     ChunkEntry,
     FileEntry,
@@ -131,16 +131,8 @@ class PartitionReader:
         return {name: tuple(chunk for chunk in chunks if chunk is not None) for name, chunks in found.items()}
 
     def _chunks_of_file(self, file: str, places: list[ChunkEntry], names: dict[int, str]) -> Iterator[EventChunk]:
-        keys = sorted({(key, Kind(kind)) for place in places for key, kind in place.columns})
-        columns = tables.read_chunk_table(self._table(file), keys, names)
-        for place in places:
-            part = slice(place.start, place.start + place.rows)
-            values = []
-            for key, kind in place.columns:
-                raws, present = columns.values[key, Kind(kind)]
-                inside = None if present is None or present[part].all() else present[part]
-                values.append(((key, Kind(kind)), raws[part], inside))
-            yield chunk_in_order(columns.rows[part], columns.times[part], values)
+        keys = sorted({(each.property, Kind(each.kind)) for place in places for each in place.columns})
+        return map(FileColumns.read(self._table(file), keys, names).chunk, places)
 
     def _table(self, file: str) -> pa.Table:
         entry = self._manifest.files.get(file)

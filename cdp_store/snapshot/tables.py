@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -15,111 +14,42 @@ from cdp_store.arrays import I64, U8, U64, AnyArray, Bools
 from cdp_store.errors import SnapshotDamaged
 from cdp_store.events.chunk import ColumnKey, EventChunk
 from cdp_store.limits import SNAPSHOT_ROW_GROUP_ROWS
-from cdp_store.values import Kind, float_bits
 
-_INSTANT: Final = pa.timestamp("ms", tz="UTC")
-_INT32: Final = np.iinfo(np.int32)
+INSTANT: Final = pa.timestamp("ms", tz="UTC")
 # (encoding, compression) by measurement on events of the yardstick, bytes and ns to write and to read a value: rows
 # 1.0 B, 9 and 3 ns (delta and zstd: 0.6 B, 13 and 6 ns); times 4.3 B, 10 and 3 ns (delta: 4.1 B, 14 and 3 ns);
 # codes and integers 0.6 to 1.0 B, 7 and 2 ns (delta and zstd: 0.5 to 0.9 B, 10 and 4 ns); decimals such as prices
 # 1.3 B, 14 and 2 ns as dictionaries (byte streams: 3.8 B); bools 0.1 B, 8 and 4 ns (runs and zstd: the same size, 17
-# and 5 ns); strings 4.9 B, 75 and 22 ns (lengths as deltas: the same size, 110 and 35 ns).
+# and 5 ns); strings 13 B, 47 and 12 ns (zstd: 7.5 B, 119 and 40 ns); codes of texts 3.0 B, 20 and 12 ns
+# (zstd: 2.4 B, 41 and 11 ns).
 _STREAMS: Final = ("BYTE_STREAM_SPLIT", "lz4")
-_BYTES: Final = ("PLAIN", "zstd")
+_BYTES: Final = ("PLAIN", "lz4")
 _DICTIONARY: Final = (None, "none")
-_CODES: Final = (None, "zstd")
+_CODES: Final = (None, "lz4")
 _DICTIONARY_BYTES_MAX: Final = 1 << 26  # far beyond what one file can need: a column of few texts stays one
+_VALUES_AT_ONCE: Final = 1 << 16  # a tenth quicker than the library's 1,024
+_PRUNED_BY: Final = ("row", "time")  # bounds of other columns would cost a tenth more, and few readers prune by them
 _PLAIN: Final = ("PLAIN", "none")
-_DECIMAL: Final = {b"decimal": b"1"}  # marks a float column of few digits, which repeats values
+DECIMAL: Final = {b"decimal": b"1"}  # marks a float column of few digits, which repeats values
 
 
-def column_name(owner: str, kind: Kind) -> str:
-    """Name of the column with the values of one property and kind."""
-    return f"{owner}:{kind.name.lower()}"
+def instants(ms: I64, absent: Bools | None = None) -> pa.Array:
+    """Instants, i64[n] in milliseconds, as Arrow has them; null where absent."""
+    return pa.array(ms, mask=absent).view(INSTANT)
 
 
-def chunk_table(chunks: Sequence[EventChunk], keys: Sequence[ColumnKey], names: Mapping[int, str]) -> pa.Table:
-    """Events of chunks, one behind the other: their rows, times and the given columns."""
-    columns: dict[str, pa.Array] = {
-        "row": pa.array(np.concatenate([chunk.full_rows() for chunk in chunks])),
-        "time": _instants(np.concatenate([chunk.full_times() for chunk in chunks]), None),
-    }
-    fields = [pa.field(name, column.type) for name, column in columns.items()]
-    for key in keys:
-        name = column_name(names[key[0]], key[1])
-        raws, present = _joined(chunks, key)
-        columns[name] = _typed(key[1], raws, present)
-        is_decimal = all(chunk.columns[key].is_decimal for chunk in chunks if key in chunk.columns)
-        fields.append(pa.field(name, columns[name].type, metadata=_DECIMAL if is_decimal else None))
-    return pa.table(columns, schema=pa.schema(fields))
+def values_of(column: pa.Array) -> AnyArray:
+    """The values of a column of fixed width, without copying where that can be; undefined where null."""
+    if pa.types.is_boolean(column.type):
+        bools: Bools = (column.fill_null(False) if column.null_count else column).to_numpy(zero_copy_only=False)
+        return bools
+    dtype = np.int64 if pa.types.is_timestamp(column.type) else column.type.to_pandas_dtype()
+    values: AnyArray = np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * np.dtype(dtype).itemsize)
+    return values
 
 
-def _joined(chunks: Sequence[EventChunk], key: ColumnKey) -> tuple[I64, Bools]:
-    count = sum(map(len, chunks))
-    raws: I64 = np.zeros(count, np.int64)
-    present: Bools = np.zeros(count, np.bool_)
-    start = 0
-    for chunk in chunks:
-        part = slice(start, start + len(chunk))
-        column = chunk.columns.get(key)
-        if column is not None:
-            presence = column.presence()
-            raws[part] = column.raws()
-            present[part] = True if presence is None else presence
-        start = part.stop
-    return raws, present
-
-
-def _typed(kind: Kind, raws: I64, present: Bools) -> pa.Array:
-    absent = None if present.all() else ~present
-    match kind:
-        case Kind.BOOL:
-            return pa.array(raws.astype(np.bool_), mask=absent)
-        case Kind.FLOAT:
-            return pa.array(float_bits(raws), mask=absent)
-        case Kind.TIME:
-            return _instants(raws, absent)
-        case Kind.STRING | Kind.LIST:
-            return pa.array(raws.astype(np.uint32), mask=absent)
-    given = raws[present]
-    small = int(given.min()) >= _INT32.min and int(given.max()) <= _INT32.max
-    return pa.array(raws.astype(np.int32) if small else raws, mask=absent)
-
-
-def _instants(ms: I64, absent: Bools | None) -> pa.Array:
-    return pa.array(ms, mask=absent).cast(_INSTANT)
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkColumns:
-    """A file of chunks in memory: rows u32[n], times i64[n], and by column (raw values i64[n], presence or None)."""
-
-    rows: npt.NDArray[np.uint32]
-    times: I64
-    values: Mapping[ColumnKey, tuple[I64, Bools | None]]
-
-
-def read_chunk_table(table: pa.Table, keys: Sequence[ColumnKey], names: Mapping[int, str]) -> ChunkColumns:
-    """The columns `chunk_table` wrote."""
-    values = {key: _raws(key[1], _column(table, column_name(names[key[0]], key[1]))) for key in keys}
-    rows = _column(table, "row").to_numpy()
-    return ChunkColumns(rows, _column(table, "time").cast(pa.int64()).to_numpy(), values)
-
-
-def _raws(kind: Kind, column: pa.Array) -> tuple[I64, Bools | None]:
-    present: Bools | None = None
-    if column.null_count:
-        present = column.is_valid().to_numpy(zero_copy_only=False)
-        column = column.fill_null(False if kind is Kind.BOOL else pa.scalar(0).cast(column.type))
-    if kind is Kind.FLOAT:
-        floats: npt.NDArray[np.float64] = column.to_numpy()
-        return floats.view(np.int64), present
-    if kind is Kind.TIME:
-        column = column.cast(pa.int64())
-    return column.to_numpy(zero_copy_only=False).astype(np.int64), present
-
-
-def _column(table: pa.Table, name: str) -> pa.Array:
+def column_of(table: pa.Table, name: str) -> pa.Array:
+    """A column in one piece."""
     column = table.column(name)
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
@@ -171,12 +101,12 @@ def strings_of(table: pa.Table, name: str, start: int, count: int) -> tuple[I64,
 
 def instant_table(name: str, ms: I64) -> pa.Table:
     """One column of instants."""
-    return pa.table({name: _instants(ms, None)})
+    return pa.table({name: instants(ms)})
 
 
 def instants_of(table: pa.Table, name: str) -> I64:
     """The column `instant_table` wrote, i64[n]."""
-    found: I64 = _column(table, name).cast(pa.int64()).to_numpy()
+    found: I64 = column_of(table, name).cast(pa.int64()).to_numpy()
     return found
 
 
@@ -187,18 +117,18 @@ def id_table(high: U64, low: U64) -> pa.Table:
 
 def ids_of(table: pa.Table) -> tuple[U64, U64]:
     """The columns `id_table` wrote."""
-    return _column(table, "high").to_numpy(), _column(table, "low").to_numpy()
+    return column_of(table, "high").to_numpy(), column_of(table, "low").to_numpy()
 
 
 def summary_table(rows: npt.NDArray[np.uint32], counts: I64, first_ms: I64, last_ms: I64) -> pa.Table:
     """What retention left of dropped events, by row."""
-    first, last = _instants(first_ms, None), _instants(last_ms, None)
+    first, last = instants(first_ms), instants(last_ms)
     return pa.table({"row": pa.array(rows), "count": pa.array(counts), "first": first, "last": last})
 
 
 def summary_of(table: pa.Table) -> tuple[npt.NDArray[np.uint32], I64, I64, I64]:
     """The columns `summary_table` wrote."""
-    rows, counts = _column(table, "row").to_numpy(), _column(table, "count").to_numpy()
+    rows, counts = column_of(table, "row").to_numpy(), column_of(table, "count").to_numpy()
     return rows, counts, instants_of(table, "first"), instants_of(table, "last")
 
 
@@ -216,6 +146,8 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
         table,
         sink,
         row_group_size=SNAPSHOT_ROW_GROUP_ROWS,
+        write_batch_size=_VALUES_AT_ONCE,
+        write_statistics=[name for name in table.schema.names if name in _PRUNED_BY],
         use_dictionary=dictionaries,
         dictionary_pagesize_limit=_DICTIONARY_BYTES_MAX,
         column_encoding=encodings,

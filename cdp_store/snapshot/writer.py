@@ -18,7 +18,7 @@ import pyarrow as pa
 from cdp_store.arrays import I64, U8, AnyArray
 from cdp_store.dedupe import IdGeneration
 from cdp_store.dictionary import scope_key
-from cdp_store.events.chunk import EventChunk
+from cdp_store.events.chunk import ColumnKey, EventChunk
 from cdp_store.events.layout import LAYOUT, Chunks
 from cdp_store.events.retained import Summary
 from cdp_store.ids import PartitionId, SequenceNumber
@@ -29,6 +29,7 @@ from cdp_store.limits import (
 )
 from cdp_store.partition import PartitionExport
 from cdp_store.snapshot import tables
+from cdp_store.snapshot.chunk_tables import chunk_table, column_entry
 from cdp_store.snapshot.cold.files import ColdFiles
 from cdp_store.snapshot.cold.logged import ColdReader
 from cdp_store.snapshot.manifest import (
@@ -237,10 +238,10 @@ class _PartitionWriter:
         fresh = [chunk for chunks in listed.values() for chunk in chunks if id(chunk) not in places]
         for group in _groups(fresh):
             keys = tables.union_of_keys(group)
-            file = self._files.add(self._partition, what, tables.chunk_table(group, keys, columns))
+            file = self._files.add(self._partition, what, chunk_table(group, keys, columns))
             start = 0
             for chunk in group:
-                own = tuple((key, int(kind)) for key, kind in sorted(chunk.columns))
+                own = tuple(column_entry(key, chunk.columns[key]) for key in sorted(chunk.columns))
                 places[id(chunk)] = ChunkEntry(file, start, len(chunk), own)
                 start += len(chunk)
         entries = {name: tuple(places[id(chunk)] for chunk in chunks) for name, chunks in listed.items()}
@@ -347,7 +348,22 @@ def _remember(known: _Known, placed: Iterable[tuple[EventChunk, ChunkEntry]]) ->
 
 
 def _groups(chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
-    """Chunks that share a file: neighbours, as long as their rows and columns together stay within bounds."""
+    """Chunks that share a file: those with the same columns, since a null costs as much as a value, unless they are
+    few; these stand together, as long as their rows and columns together stay within bounds."""
+    alike = dict[frozenset[ColumnKey], list[EventChunk]]()
+    for chunk in chunks:
+        alike.setdefault(frozenset(chunk.columns), []).append(chunk)
+    few = list[EventChunk]()
+    for group in alike.values():
+        if sum(map(len, group)) >= SNAPSHOT_SMALL_FILE_ROWS:
+            yield from _in_files(group)
+        else:
+            few += group
+    yield from _in_files(few)
+
+
+def _in_files(chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
+    """Neighbours, as long as their rows and columns together stay within bounds."""
     group, rows, keys = list[EventChunk](), 0, set[object]()
     for chunk in chunks:
         wider = keys | set(chunk.columns)
