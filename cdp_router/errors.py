@@ -3,6 +3,7 @@
 RouterError
 +-- RequestInvalid        a field of a request cannot be used            INVALID_ARGUMENT
 +-- ProfileNotFound       no profile has this identifier                 NOT_FOUND
++-- PersonChanged         a person's identifiers changed meanwhile      ABORTED
 +-- SegmentNotFound       no segment, or no version of it, by this name   NOT_FOUND
 +-- SegmentInUse          other segments name it                        FAILED_PRECONDITION
 +-- SegmentsChanged       other routers changed segments all the time  ABORTED
@@ -57,6 +58,15 @@ class ProfileNotFound(RouterError):
     def __init__(self, kind: str, value: str) -> None:
         super().__init__(f"no profile has {kind} {value!r}")
         self.kind, self.value = kind, value
+
+
+class PersonChanged(RouterError):
+    """Which identifiers belong to a person changed while everything about the person was being read."""
+
+    reason = "PERSON_CHANGED"
+
+    def __init__(self) -> None:
+        super().__init__("the person was linked, unlinked or erased meanwhile: what was read is not whole; ask again")
 
 
 class SegmentNotFound(RouterError):

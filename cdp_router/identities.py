@@ -30,7 +30,7 @@ class Identities:
     async def profile_of(self, identifier: Named, deadline: Deadline) -> Named:
         """The identifier of the profile that another one belongs to; itself where it belongs to nobody."""
         while identifier[0] != USER_ID:
-            known = await self._read(self._home(identifier), identifier, deadline)
+            known = await self._read(self.home(identifier), identifier, deadline)
             if not known.HasField("belongs_to"):
                 break
             identifier = known.belongs_to.kind, known.belongs_to.value
@@ -57,7 +57,7 @@ class Identities:
         found = await self._bindings({profile}, deadline)
         own = await self.identifiers_of(profile, deadline)
         told = {identifier for pair in found for identifier in pair}
-        return own, {self._home(identifier) for identifier in own | told}
+        return own, {self.home(identifier) for identifier in own | told}
 
     async def settle(self, deadline: Deadline) -> None:
         """Have everything moved that is to move; ShardUnavailable where that cannot be."""
@@ -72,7 +72,7 @@ class Identities:
             raise RequestInvalid(
                 "profile", f"a {lower[0]} never belongs to a {upper[0]}; name them the other way round"
             )
-        home = self._home(lower)
+        home = self.home(lower)
         links = Links.of([(encode_identifier(*lower), encode_identifier(*upper), 0, b"")], apart=True)
         response = await self._mover.change(home, links, deadline)
         await self._mover.settle_all(deadline)
@@ -109,7 +109,8 @@ class Identities:
 
         return await self._routing.one(partition, ask, deadline)
 
-    def _home(self, identifier: Named) -> int:
+    def home(self, identifier: Named) -> int:
+        """The partition where an identifier lives."""
         return self._mover.home(encode_identifier(*identifier))
 
 

@@ -30,6 +30,7 @@ from cdp_router.limits import (
 from cdp_router.member_stream import MemberStream
 from cdp_router.partition_map import Claim
 from cdp_router.partitioning import partitions_of
+from cdp_router.people import People
 from cdp_router.routing import Routing
 from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
@@ -65,6 +66,7 @@ class Queries:
         self._routing, self._cluster, self._clock = routing, routing.cluster, clock
         self._segments = segments or SharedSegments(routing)
         self._identities = Identities(routing)
+        self.people = People(routing, self._identities)
         # What a text says does not depend on anything else, and dashboards ask the same ones again and again.
         self._read = lru_cache(maxsize=QUESTIONS_REMEMBERED)(pipeline.read)
 
@@ -128,10 +130,11 @@ class Queries:
         events_max = request.events_max or PROFILE_EVENTS_DEFAULT
         if events_max > PROFILE_EVENTS_MAX:
             raise RequestInvalid("events_max", f"at most {PROFILE_EVENTS_MAX}")
-        wanted = shard_pb2.ReadProfileRequest(
-            identifier=identifier, partition=partition, events_max=events_max, with_origins=request.with_origins
-        )
-        return await self.read_profile(wanted, deadline)
+        wanted = shard_pb2.ReadProfileRequest(identifier=identifier, partition=partition, events_max=events_max)
+        profile = await self.read_profile(wanted, deadline)
+        if request.with_origins:
+            await self.people.add_origins(profile, deadline)
+        return profile
 
     async def read_profile(
         self, message: shard_pb2.ReadProfileRequest, deadline: Deadline

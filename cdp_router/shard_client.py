@@ -100,6 +100,16 @@ class ShardClient(Protocol):
     ) -> moving_pb2.ReadIdentityResponse:
         """Tell what is known of an identifier."""
 
+    async def read_records(
+        self, request: shard_pb2.ReadRecordsRequest, deadline: Deadline
+    ) -> shard_pb2.ReadRecordsResponse:
+        """Read some of everything that a profile holds."""
+
+    async def read_receipts(
+        self, request: shard_pb2.ReadReceiptsRequest, deadline: Deadline
+    ) -> shard_pb2.ReadReceiptsResponse:
+        """Read how records came in."""
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         """Check the files of all snapshots."""
 
@@ -192,6 +202,16 @@ class GrpcShardClient:
     ) -> moving_pb2.ReadIdentityResponse:
         return await self._stub.ReadIdentity(request, timeout=deadline.remaining())
 
+    async def read_records(
+        self, request: shard_pb2.ReadRecordsRequest, deadline: Deadline
+    ) -> shard_pb2.ReadRecordsResponse:
+        return await self._stub.ReadRecords(request, timeout=deadline.remaining())
+
+    async def read_receipts(
+        self, request: shard_pb2.ReadReceiptsRequest, deadline: Deadline
+    ) -> shard_pb2.ReadReceiptsResponse:
+        return await self._stub.ReadReceipts(request, timeout=deadline.remaining())
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         request = shard_pb2.ShardServiceVerifySnapshotsRequest()
         return await self._stub.VerifySnapshots(request, timeout=deadline.remaining())
@@ -282,6 +302,16 @@ class LocalShardClient:
         self, request: moving_pb2.ReadIdentityRequest, deadline: Deadline
     ) -> moving_pb2.ReadIdentityResponse:
         return await self._server.read_identity(request)
+
+    async def read_records(
+        self, request: shard_pb2.ReadRecordsRequest, deadline: Deadline
+    ) -> shard_pb2.ReadRecordsResponse:
+        return await self._server.people.read_records(request)
+
+    async def read_receipts(
+        self, request: shard_pb2.ReadReceiptsRequest, deadline: Deadline
+    ) -> shard_pb2.ReadReceiptsResponse:
+        return await self._server.people.read_receipts(request)
 
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         return await self._server.verify_snapshots()

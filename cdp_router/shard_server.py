@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 import psutil
-from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, query_pb2, segment_pb2, shard_pb2
+from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, segment_pb2, shard_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind import Binder, Names
@@ -25,7 +25,6 @@ from cdp_router.moves.giver import Giver
 from cdp_router.moves.shard import ShardMoves
 from cdp_router.moves.taker import Connect, Taker
 from cdp_router.partition_map import Claim, claim_of
-from cdp_router.profile_origins import add_origins
 from cdp_router.profile_reading import read_profile
 from cdp_router.proofs import to_response
 from cdp_router.query_workers import Checkpoint, QueryWorkers
@@ -33,6 +32,7 @@ from cdp_router.shard_checks import check_cluster
 from cdp_router.shard_commits import Commits
 from cdp_router.shard_documents import ShardDocuments
 from cdp_router.shard_identity import change_identity, read_identity
+from cdp_router.shard_people import ShardPeople, encoded
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.shard_upkeep import Upkeep
 from cdp_router.timelines import Page
@@ -46,7 +46,7 @@ from cdp_store.errors import StoreFailed
 from cdp_store.handover import Giving, Taking
 from cdp_store.holdings import HoldingState
 from cdp_store.identity.changes import Links, decode_identity_change
-from cdp_store.ids import PartitionId, encode_identifier, is_identifier_kind
+from cdp_store.ids import PartitionId
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
 from cdp_store.seams import Clock, SystemClock
@@ -73,6 +73,7 @@ class ShardServer:
         self.snapshots = Snapshots(store, self._clock)
         self._workers = QueryWorkers(query_threads)
         self.documents = ShardDocuments(store, self.commits, self._check_epochs)
+        self.people = ShardPeople(store, self._check_epochs, self._in_query_thread)
         giver = Giver(store, Giving(store, store.files), self.commits, self.snapshots, self._clock)
         taking = Taking(store, store.files)
         taker = Taker(store, taking, self.commits, self.snapshots, self._clock, connect, budget)
@@ -119,19 +120,16 @@ class ShardServer:
         """One profile with its latest events."""
         check_cluster(self._store, request.cluster)
         partition = self._owned(request.partition, request.epoch)
-        identifier = _encoded(request.identifier)
+        identifier = encoded(request.identifier)
         page = Page(request.events_max, set(request.event_names), *_given(request))
         profile = await self._in_query_thread(lambda: read_profile(partition, identifier, page))
-        if profile is not None and request.with_origins:
-            rows = partial(self._store.cold_rows, partition.partition, identifier)
-            add_origins(profile.events, await self._in_query_thread(rows))
         return shard_pb2.ReadProfileResponse(found=profile is not None, profile=profile)
 
     async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:
         """The verdict on one user, with what decided it."""
         check_cluster(self._store, request.cluster)
         partition = self._owned(request.partition, request.epoch)
-        identifier = _encoded(request.identifier)
+        identifier = encoded(request.identifier)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         segment = from_segment(request.segment)
         return await self._workers.run(partial(_proved, partition, identifier, segment, context), deadline)
@@ -139,7 +137,7 @@ class ShardServer:
     async def erase(self, request: shard_pb2.EraseProfilesRequest) -> shard_pb2.EraseProfilesResponse:
         """Forget profiles: logged and out of every answer when this returns, out of memory soon after."""
         check_cluster(self._store, request.cluster)
-        identifiers = [_encoded(identifier) for identifier in request.identifiers]
+        identifiers = [encoded(identifier) for identifier in request.identifiers]
 
         def erase() -> tuple[int, int]:
             partition = self._owned(request.partition, request.epoch).partition
@@ -219,7 +217,7 @@ class ShardServer:
     async def read_identity(self, request: moving_pb2.ReadIdentityRequest) -> moving_pb2.ReadIdentityResponse:
         """What a partition knows of an identifier."""
         check_cluster(self._store, request.cluster)
-        identifier = _encoded(request.identifier)
+        identifier = encoded(request.identifier)
         read = partial(read_identity, lambda: self._owned(request.partition, request.epoch), identifier)
         return await self.commits.between(read)
 
@@ -331,12 +329,6 @@ def _digests(partitions: Sequence[Partition]) -> shard_pb2.ReadDigestResponse:
         )
         digests.append(found)
     return shard_pb2.ReadDigestResponse(partitions=digests)
-
-
-def _encoded(identifier: query_pb2.Identifier) -> bytes:
-    if not is_identifier_kind(identifier.kind):
-        raise RequestInvalid("identifier.kind", f"{identifier.kind!r} is no name of a kind: a-z, 0-9, _")
-    return encode_identifier(identifier.kind, identifier.value)
 
 
 def _proved(

@@ -16,6 +16,7 @@ from cdp_router.errors import (
     DeadlineMissed,
     MoveRefused,
     Overloaded,
+    PersonChanged,
     ProfileNotFound,
     RequestInvalid,
     RestoreRefused,
@@ -77,7 +78,7 @@ def describe(error: Exception) -> status_pb2.Status:
         case SegmentNotFound(name=name):
             resource = error_details_pb2.ResourceInfo(resource_type="segment", resource_name=_cut(name))
             return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
-        case SegmentsChanged():
+        case SegmentsChanged() | PersonChanged():
             return _status(code_pb2.ABORTED, error, error.reason)
         case RestoreRefused():
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)

@@ -68,6 +68,11 @@ TAIL_BYTES_MAX: Final = 256 * MIB  # logged while a partition is copied; beyond,
 DOCUMENT_BYTES_MAX: Final = 64 * MIB  # of the cluster, kept with a partition: it travels in one message
 TAIL_PIECE_BYTES: Final = 4 * MIB  # of one answer, but for one larger record
 
+# Reading all of one person, page by page
+PAGE_RECORDS: Final = 4096
+PAGE_BYTES: Final = 8 * MIB  # of one answer, but for one larger record
+RECEIPT_ROWS: Final = 1 << 17  # read from files at once: those are read through anew each time
+
 # Snapshots.
 SNAPSHOTS_KEPT: Final = 2
 SNAPSHOT_FILE_CELLS_MAX: Final = 1 << 24  # rows x columns of one file: what writing one may cost in memory, x 9 bytes

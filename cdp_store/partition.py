@@ -17,6 +17,7 @@ from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.retained import Summary
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.identity.changes import IdentityChange
+from cdp_store.identity.origins import OriginsReading
 from cdp_store.identity.state import IdentityState
 from cdp_store.identity.tables import IdentityTables, from_tables, to_tables, without
 from cdp_store.identity.transfers import TransferReading
@@ -272,6 +273,12 @@ class Partition:
         """A stable reading, and in it the row of each encoded identifier, or None."""
         with self._lock:
             return self._memory.capture(), self._memory.find(list(identifiers))
+
+    def locate_person(self, identifier: bytes) -> tuple[PartitionView, int | None, OriginsReading | None]:
+        """A stable reading, in it the row of an encoded identifier, or None, and which records came under which one."""
+        with self._lock:
+            [row] = self._memory.find([identifier])
+            return self._memory.capture(), row, self.identity.origins.reading(identifier)
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
         """Seal a delta of more than `delta_max` events and merge runs of at least `chunks_max` chunks.

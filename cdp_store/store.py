@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-
 from cdp_store.arena import HashKey
 from cdp_store.controls import (
     Erasure,
@@ -32,6 +30,7 @@ from cdp_store.limits import (
     IDLE_DELTA_EVENTS_MAX,
     LOG_RECORD_BYTES_MAX,
     LOG_SEGMENT_BYTES,
+    TIME_MIN_MS,
 )
 from cdp_store.log.format import LogEntry, LogRecord, RecordKind
 from cdp_store.log.local import LocalLog
@@ -43,7 +42,7 @@ from cdp_store.records import RecordBatch, encode_batch
 from cdp_store.seams import Files
 from cdp_store.shard_directory import ShardIdentity, check_identity, lock_directory, log_path, snapshots_path
 from cdp_store.snapshot.cold.logged import logged_rows
-from cdp_store.snapshot.cold.reading import cold_rows
+from cdp_store.snapshot.cold.reading import Receipts, read_receipts
 from cdp_store.snapshot.keeper import Loaded, ShardSnapshots, Taken, Verification
 from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import LocalPlace
@@ -173,13 +172,19 @@ class Store:
         """Read every file of the snapshots, loading nothing; not beside `snapshot`."""
         return self._snapshots.verify()
 
-    def cold_rows(self, partition: PartitionId, identifier: bytes) -> pa.Table:
-        """All that came in under an encoded identifier, with cold columns (cold.tables.SCHEMA), in order of arrival.
+    def receipts(
+        self,
+        partition: PartitionId,
+        identifiers: Sequence[bytes],
+        from_ms: int = TIME_MIN_MS,
+        rows_max: int | None = None,
+    ) -> Receipts:
+        """How what came in under encoded identifiers did, for times from an instant on (see read_receipts).
 
         Reads files, beside everything else; SnapshotDamaged when one of them is not what it should be.
         """
-        held = self.partitions[partition]
-        return cold_rows(self._snapshots, self.snapshot_place, log_path(self.directory), held, identifier)
+        held, log = self.partitions[partition], log_path(self.directory)
+        return read_receipts(self._snapshots, self.snapshot_place, log, held, identifiers, from_ms, rows_max)
 
     def commit(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Log a group with one sync, then apply it; outcomes in the order of the deliveries.

@@ -137,7 +137,7 @@ class PartitionView:
         for number, chunk in enumerate(chunks):
             rows = np.flatnonzero(best_chunk == number)
             if rows.size:
-                kinds[rows], raws[rows] = _changed_to(chunk, best_index[rows])
+                kinds[rows], raws[rows] = changed_to(chunk, best_index[rows])
         return kinds, raws
 
     def strings(self, key: int, *, attribute: bool, is_list: bool = False) -> pa.ChunkedArray:
@@ -153,7 +153,7 @@ class PartitionView:
         return self.dictionary.lookup(scope_of(key, attribute=attribute, is_list=False), text.encode())
 
 
-def _changed_to(chunk: EventChunk, at: I64) -> tuple[U8, I64]:
+def changed_to(chunk: EventChunk, at: I64) -> tuple[U8, I64]:
     """(kinds u8[n], raws i64[n]) of the attribute changes at some positions of a chunk."""
     kinds: U8 = np.zeros(at.shape[0], np.uint8)
     raws: I64 = np.zeros(at.shape[0], np.int64)
@@ -168,5 +168,5 @@ def _changed_to(chunk: EventChunk, at: I64) -> tuple[U8, I64]:
 
 def changes_of(chunk: EventChunk) -> Versions:
     """The attribute changes of a chunk, in its order."""
-    kinds, raws = _changed_to(chunk, np.arange(len(chunk), dtype=np.int64))
+    kinds, raws = changed_to(chunk, np.arange(len(chunk), dtype=np.int64))
     return Versions(chunk.full_rows(), chunk.full_times(), kinds, raws)

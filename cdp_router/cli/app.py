@@ -11,6 +11,7 @@ from cdp_router.cli import (
     by_hand,
     erase,
     explain_user,
+    export_profile,
     identity,
     ingest,
     log,
@@ -57,6 +58,7 @@ app.command("ingest")(ingest.ingest)
 app.command("query")(query.query)
 app.command("explain-user")(explain_user.explain_user)
 app.command("profile")(profile.profile)
+app.command("export-profile")(export_profile.export_profile)
 app.command("identity")(identity.identity)
 app.command("unlink")(identity.unlink)
 app.command("erase")(erase.erase)

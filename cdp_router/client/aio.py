@@ -142,6 +142,17 @@ class AsyncClient:
                 return
             request.page_token = page.next_page_token
 
+    async def export_profile(
+        self, name: profile_pb2.ProfileName, timeout_seconds: float = 3600.0
+    ) -> AsyncIterator[profile_pb2.ExportProfileResponse]:
+        """Everything that is kept of a person, piece by piece."""
+        request = profile_pb2.ExportProfileRequest(name=name)
+        try:
+            async for response in self._profiles.ExportProfile(request, timeout=timeout_seconds):
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise failure_of(error, self.address) from None
+
     async def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
         """Read the cluster's status."""
         request = admin_pb2.GetStatusRequest()

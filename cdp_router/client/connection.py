@@ -155,6 +155,16 @@ class Client:
                 return
             request.page_token = page.next_page_token
 
+    def export_profile(
+        self, name: profile_pb2.ProfileName, timeout_seconds: float = 3600.0
+    ) -> Iterator[profile_pb2.ExportProfileResponse]:
+        """Everything that is kept of a person, piece by piece; cdp_router.client.exporting writes files of it."""
+        request = profile_pb2.ExportProfileRequest(name=name)
+        try:
+            yield from self._profiles.ExportProfile(request, timeout=timeout_seconds)
+        except grpc.RpcError as error:
+            raise failure_of(error, self.address) from None
+
     def profile(
         self, request: query_pb2.GetProfileRequest, timeout_seconds: float = 30.0
     ) -> query_pb2.GetProfileResponse:

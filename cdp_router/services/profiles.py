@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 
 import msgspec
 from cdp.v1 import profile_pb2, profile_pb2_grpc, query_pb2, shard_pb2
 
+from cdp_router import identifying
 from cdp_router.deadline import Deadline
-from cdp_router.errors import ProfileNotFound, RequestInvalid
+from cdp_router.errors import Overloaded, ProfileNotFound, RequestInvalid
 from cdp_router.limits import (
     EVENT_NAMES_PER_PAGE_MAX,
+    EXPORTS_MAX,
+    EXPORTS_RETRY_MS,
+    LONG_SECONDS_MAX,
     PROFILE_EVENTS_DEFAULT,
     PROFILE_EVENTS_MAX,
     PROFILES_PER_BATCH_MAX,
@@ -32,6 +37,23 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
+        self._exports = 0
+
+    async def ExportProfile(
+        self, request: profile_pb2.ExportProfileRequest, context: Context
+    ) -> AsyncIterator[profile_pb2.ExportProfileResponse]:
+        """Give everything that is kept of a person; Overloaded while too many others are being given."""
+        asked = identifying.named(request.name, "name.")
+        if self._exports >= EXPORTS_MAX:
+            raise Overloaded(f"{EXPORTS_MAX} persons are being exported", EXPORTS_RETRY_MS)
+        self._exports += 1
+        try:
+            deadline = Deadline.after(context.time_remaining(), LONG_SECONDS_MAX).for_shards()
+            async with aclosing(self._queries.people.export(asked, deadline)) as responses:
+                async for response in responses:
+                    yield response
+        finally:
+            self._exports -= 1
 
     async def BatchGetProfiles(
         self, request: profile_pb2.BatchGetProfilesRequest, context: Context
@@ -78,9 +100,11 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
     async def ListProfileIdentifiers(
         self, request: profile_pb2.ListProfileIdentifiersRequest, context: Context
     ) -> profile_pb2.ListProfileIdentifiersResponse:
-        """Give the identifiers of a profile."""
-        profile = await self._queries.read_profile(self._wanted(request.name, "name.", 0), _deadline(context))
-        return profile_pb2.ListProfileIdentifiersResponse(identifiers=profile.identifiers)
+        """Give the identifiers of a profile, that by which it is known first."""
+        deadline = _deadline(context)
+        profile = await self._queries.read_profile(self._wanted(request.name, "name.", 0), deadline)
+        own = await self._queries.people.identifiers_of(profile.identifiers[0], deadline)
+        return profile_pb2.ListProfileIdentifiersResponse(identifiers=own)
 
     def _wanted(self, name: profile_pb2.ProfileName, path: str, events_max: int) -> shard_pb2.ReadProfileRequest:
         identifier, partition = self._queries.located(name, path)

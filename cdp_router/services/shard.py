@@ -107,6 +107,18 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         """Tell what is known of an identifier."""
         return await self._server.read_identity(request)
 
+    async def ReadRecords(
+        self, request: shard_pb2.ReadRecordsRequest, context: Context
+    ) -> shard_pb2.ReadRecordsResponse:
+        """Read some of everything that a profile holds."""
+        return await self._server.people.read_records(request)
+
+    async def ReadReceipts(
+        self, request: shard_pb2.ReadReceiptsRequest, context: Context
+    ) -> shard_pb2.ReadReceiptsResponse:
+        """Read how records came in."""
+        return await self._server.people.read_receipts(request)
+
     async def VerifySnapshots(
         self, request: shard_pb2.ShardServiceVerifySnapshotsRequest, context: Context
     ) -> shard_pb2.ShardServiceVerifySnapshotsResponse:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cdp_store.arena import hash_strings
 from cdp_store.arrays import I64, U8, U32, U64, Bools
-from cdp_store.attributes import AttributeBlock, AttributeReading, Versions
+from cdp_store.attributes import AttributeBlock, Versions
 from cdp_store.digest import combine
 from cdp_store.events.chunk import ColumnKey, EventChunk
 from cdp_store.events.column import EventColumn
@@ -24,6 +24,8 @@ from cdp_store.values import Kind, is_text
 from cdp_store.view import CHANGE_VALUE, PartitionView, changes_of
 
 _FEW_ROWS: Final = 4  # up to these, their runs are searched for one by one
+_RECORD_BYTES: Final = 64  # without its values
+_TRIPLE_BYTES: Final = 48  # without its text
 _KEY: Final = (0, 0)  # hashes only tell records of one person apart
 _ATTRIBUTE: Final = np.uint64(1)
 
@@ -35,19 +37,16 @@ def contents_of(view: PartitionView, rows: Sequence[int]) -> RecordBatch:
     per version of an attribute. Equal times of a row keep their order of arrival."""
     wanted = np.array(sorted(rows), np.int64)
     parts = [_creations(view, wanted)]
-    names, properties = tuple(view.schema.events), tuple(view.schema.properties)
-    for name in range(len(names)):
+    for name in range(len(view.schema.events)):
         for chunk in view.event_chunks(name):
             where = _events_of(chunk, wanted, view.row_count)
             if where.shape[0]:
-                columns = {key: _taken(column, where) for key, column in chunk.columns.items()}
-                parts.append(_batch(view, _rows_at(chunk, where), chunk.times[where].astype(np.int64) + chunk.base_ms,
-                                    columns, name, names, properties))  # fmt: skip
+                parts.append(batch_of_events(view, name, chunk, where))
     for attribute in sorted(view.attributes):
         versions = _versions(view, attribute, wanted)
         if len(versions):
-            parts.append(_batch_of_versions(view, attribute, versions))
-    return _in_lower_case(_joined(parts))
+            parts.append(batch_of_versions(view, attribute, versions))
+    return in_lower_case(joined_batches(parts))
 
 
 def record_hashes(batch: RecordBatch) -> U64:
@@ -67,6 +66,17 @@ def record_hashes(batch: RecordBatch) -> U64:
     events = ~batch.is_attributes()
     what[events] = names[batch.record_names[events]]
     return combine(what, batch.record_times.view(np.uint64), values)
+
+
+def record_sizes(batch: RecordBatch) -> I64:
+    """About the bytes of each record in memory: i64[n]."""
+    counts = batch.property_counts()
+    texts: I64 = np.zeros(batch.triple_raws.shape[0], np.int64)
+    textual = is_text(batch.triple_kinds)
+    texts[textual] = np.diff(batch.strings.offsets)[batch.triple_raws[textual]]
+    sizes: I64 = counts * _TRIPLE_BYTES + _RECORD_BYTES
+    np.add.at(sizes, np.repeat(np.arange(len(batch)), counts), texts)
+    return sizes
 
 
 def is_creation(batch: RecordBatch) -> Bools:
@@ -99,21 +109,17 @@ def _taken(column: EventColumn, where: I64) -> Taken:
     return one.raws(), present
 
 
-def _batch(
-    view: PartitionView,
-    rows: U32,
-    times: I64,
-    columns: dict[ColumnKey, Taken],
-    name: int,
-    names: tuple[str, ...],
-    keys: tuple[str, ...],
-) -> RecordBatch:
-    given = {key: taken for key, taken in columns.items() if taken[1] is None or taken[1].any()}
+def batch_of_events(view: PartitionView, name: int, chunk: EventChunk, where: I64) -> RecordBatch:
+    """The events of a name that stand at some positions of a chunk, ascending, as records."""
+    taken = {key: _taken(column, where) for key, column in chunk.columns.items()}
+    given = {key: each for key, each in taken.items() if each[1] is None or each[1].any()}
+    rows, times = _rows_at(chunk, where), chunk.times[where].astype(np.int64) + chunk.base_ms
     values = values_of(view, given, slice(0, rows.shape[0]), None)
-    return batch_of_values(view, rows, times, name, values, names, keys)
+    return batch_of_values(view, rows, times, name, values, tuple(view.schema.events), tuple(view.schema.properties))
 
 
-def _batch_of_versions(view: PartitionView, attribute: int, versions: Versions) -> RecordBatch:
+def batch_of_versions(view: PartitionView, attribute: int, versions: Versions) -> RecordBatch:
+    """Versions of an attribute as records, one each."""
     columns = dict[ColumnKey, Taken]()
     for kind in map(Kind, np.unique(versions.kinds).tolist()):
         if kind is not Kind.UNSET:
@@ -144,13 +150,14 @@ def _versions(view: PartitionView, attribute: int, rows: I64) -> Versions:
         where = _events_of(chunk, rows, view.row_count)
         if where.shape[0]:
             parts.append(changes_of(chunk).take(where))
-    parts.append(_current(view, view.attributes[attribute], rows))
+    parts.append(current_of(view, attribute, rows))
     versions = Versions.join(parts)
     return versions.take(order_by_row_time(versions.rows, versions.times)) if len(versions) else versions
 
 
-def _current(view: PartitionView, reading: AttributeReading, rows: I64) -> Versions:
-    parts = list[Versions]()
+def current_of(view: PartitionView, attribute: int, rows: I64) -> Versions:
+    """The values of an attribute that rows have now, removals included."""
+    reading, parts = view.attributes[attribute], list[Versions]()
     for morsel, local, where in by_morsel(rows.astype(np.uint32)):
         block = reading.blocks[morsel] if morsel < len(reading.blocks) else None
         if block is not None:
@@ -179,7 +186,7 @@ def _current_of_block(block: AttributeBlock, rows: I64, local: I64, first_set_ms
     return Versions(rows.astype(np.uint32), times, kinds, raws).take(touched)
 
 
-def _joined(parts: list[RecordBatch]) -> RecordBatch:
+def joined_batches(parts: list[RecordBatch]) -> RecordBatch:
     """All batches as one, joined in pairs, so that no record is copied more often than there are doublings."""
     while len(parts) > 1:
         pairs: Iterator[list[RecordBatch]] = (parts[at : at + 2] for at in range(0, len(parts), 2))
@@ -205,7 +212,7 @@ def unified(batch: RecordBatch) -> RecordBatch:
     )
 
 
-def _in_lower_case(batch: RecordBatch) -> RecordBatch:
+def in_lower_case(batch: RecordBatch) -> RecordBatch:
     """Identifiers as they are without being in transit."""
     data = batch.identities.data.copy()
     data[batch.identities.offsets[:-1]] |= LOWER_CASE

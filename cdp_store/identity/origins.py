@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,28 @@ from cdp_store.identity.contents import is_creation, record_hashes, unified
 from cdp_store.identity.names import Names
 from cdp_store.profile_times import NOT_CREATED
 from cdp_store.records import ATTRIBUTES, RecordBatch, Strings, join_batches
+
+
+@dataclass(frozen=True, slots=True)
+class OriginsReading:
+    """What `Origins` knew at one moment of one profile's records: the entries that it is made of, ascending, with
+    their identifiers, and the hashes and sources of everybody's arrived records."""
+
+    tree: U32
+    identifiers: Strings
+    hashes: U64
+    sources: U32
+
+    def told_apart(self, batch: RecordBatch, number: int = 0) -> RecordBatch:
+        """The batch with the records of one of its identities given to those they came under."""
+        here = np.flatnonzero(np.isin(self.sources, self.tree))
+        own = np.flatnonzero((batch.record_identities == number) & ~is_creation(batch))
+        hashes, sources = self.hashes[here], self.sources[here]
+        matched = match_last(record_hashes(batch)[own], hashes)
+        owners = batch.record_identities.copy()
+        found = matched >= 0
+        owners[own[found]] = len(batch.identities) + np.searchsorted(self.tree, sources[matched[found]])
+        return replace(batch, identities=batch.identities.join(self.identifiers), record_identities=owners)
 
 
 class Origins:
@@ -45,20 +67,24 @@ class Origins:
                 batch = self._told_apart(batch, number, entry)
         return unified(batch)
 
+    def reading(self, identifier: bytes) -> OriginsReading | None:
+        """Which records of a profile came under which identifier, for later; None where all came under its own."""
+        top = self._names.entry(identifier)
+        if top is None or not self._names.is_tracked.filled()[top] or self._names.root(top) != top:
+            return None
+        return self._reading(top)
+
+    def _reading(self, top: int) -> OriginsReading:
+        tree = sorted(self._names.subtree(top))
+        named = Strings.of(self._names.get(entry) for entry in tree)
+        return OriginsReading(np.array(tree, np.uint32), named, self.hashes.filled(), self.sources.filled())
+
     def _told_apart(self, batch: RecordBatch, number: int, top: int) -> RecordBatch:
         """The records of one identity of a batch given to those they came under."""
-        tree = sorted(self._names.subtree(top))
-        here = np.flatnonzero(np.isin(self.sources.filled(), np.array(tree, np.uint32)))
-        own = np.flatnonzero((batch.record_identities == number) & ~is_creation(batch))
-        hashes, sources = self.hashes.filled()[here], self.sources.filled()[here]
-        matched = _match(record_hashes(batch)[own], hashes)
-        owners = batch.record_identities.copy()
-        found = matched >= 0
-        table = batch.identities.join(Strings.of(self._names.get(entry) for entry in tree))
-        owners[own[found]] = len(batch.identities) + np.searchsorted(tree, sources[matched[found]])
-        told = replace(batch, identities=table, record_identities=owners)
+        reading = self._reading(top)
+        told = reading.told_apart(batch, number)
         stays = np.flatnonzero(~(is_creation(batch) & (batch.record_identities == number)))
-        return join_batches(told.take(stays), self._created(tree))
+        return join_batches(told.take(stays), self._created(reading.tree.tolist()))
 
     def _created(self, tree: list[int]) -> RecordBatch:
         """A record for each entry whose own records created a profile."""
@@ -93,7 +119,7 @@ def creations(identifiers: list[bytes], times: I64) -> RecordBatch:
     )
 
 
-def _match(wanted: U64, offered: U64) -> I64:
+def match_last(wanted: U64, offered: U64) -> I64:
     """For each wanted hash an offered one that equals it, -1 where none is left; of equal ones the last are served."""
     last, theirs = _numbered(wanted[::-1])[::-1], _numbered(offered)
     order = np.argsort(theirs)

@@ -379,6 +379,16 @@ def test_a_profile_shows_how_its_events_came_in(people: str) -> None:
     assert [day for day, _ in rows] == ["3", "2"]
 
 
+def test_a_person_is_exported_as_a_document_and_as_tables(people: str, tmp_path: Path) -> None:
+    found = json.loads(cdp("export-profile", "cli-ann", "--address", people).stdout)
+    assert found["totals"]["events"] == len([each for each in found["records"] if "event" in each]) == 3
+    folder = tmp_path / "ann"
+    told = cdp("export-profile", "cli-ann", "--format", "parquet", "--to", str(folder), "--address", people).stdout
+    assert "3 events" in told and (folder / "events.parquet").exists()
+    _error("export-profile", "cli-ann", "--to", str(folder), "--address", people)
+    _error("export-profile", "nobody", "--address", people)
+
+
 def test_a_profile_as_json_and_by_anonymous_id(people: str) -> None:
     found = json.loads(cdp("profile", "cli-cy", "--json", "--address", people).stdout)
     assert found["identifiers"] == [{"kind": "user_id", "value": "cli-cy"}]

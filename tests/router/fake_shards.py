@@ -90,6 +90,18 @@ class FailingShard:
         self._fail()
         return await self.inner.purge_files(request, deadline)
 
+    async def read_records(
+        self, request: shard_pb2.ReadRecordsRequest, deadline: Deadline
+    ) -> shard_pb2.ReadRecordsResponse:
+        self._fail()
+        return await self.inner.read_records(request, deadline)
+
+    async def read_receipts(
+        self, request: shard_pb2.ReadReceiptsRequest, deadline: Deadline
+    ) -> shard_pb2.ReadReceiptsResponse:
+        self._fail()
+        return await self.inner.read_receipts(request, deadline)
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         self._fail()
         return await self.inner.verify_snapshots(deadline)

@@ -23,6 +23,7 @@ from cdp_router.shard_server import ShardServer
 from cdp_router.status import TRANSLATED, describe, retry_delay_ms
 from cdp_router.wire.questions import to_question
 from cdp_router.wire.segments import to_segment
+from cdp_router.wire.tables import from_stream
 from cdp_store.errors import StoreFailed
 from cdp_store.holdings import FIRST_EPOCH
 from cdp_store.records import RecordBatch, encode_batch
@@ -517,27 +518,29 @@ class ShardClientContract:
 
         self.run(tmp_path, test)
 
-    def test_a_profile_tells_how_its_events_came_in(self, tmp_path: Path) -> None:
+    def test_all_of_a_profile_is_read_with_how_it_came_in(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             for records in (
                 [Event(user("a"), "View", NOW_MS - 5, {"n": n}, f"m{n}") for n in range(3)],
                 [Event(user("a"), "Buy", NOW_MS - 5), Event(user("b"), "View", NOW_MS - 5, {}, "of b")],
-                [Event(user("a"), "View", NOW_MS - 9, {"n": 3}, "m3")],
+                [Event(user("a"), "View", NOW_MS - 9, {"n": 3}, "m3"), Change(user("a"), NOW_MS, {"plan": "x"}, "m4")],
             ):
                 await shard.client.deliver(one(list(records)), far_deadline())
+            asked = query_pb2.Identifier(kind="user_id", value="a")
             for _ in range(2):
-                request = _profile("a", 3)
-                plain = (await shard.client.read_profile(request, far_deadline())).profile
-                assert not any(event.HasField("origin") for event in plain.events)
-                for events_max, wanted in ((3, ["", "m2", "m1"]), (9, ["", "m2", "m1", "m0", "m3"])):
-                    request.with_origins, request.events_max = True, events_max
-                    found = (await shard.client.read_profile(request, far_deadline())).profile.events
-                    assert sorted(event.origin.message_id for event in found) == sorted(wanted)
-                    for event in found:
-                        number = "" if event.name == "Buy" else f"m{event.properties['n'].integer}"
-                        assert event.origin.message_id == number
-                        assert (event.origin.source.kind, event.origin.source.value) == ("user_id", "a")
-                        assert (event.origin.partition, event.origin.sequence) in ((0, 1), (0, 2), (0, 3))
+                request = shard_pb2.ReadRecordsRequest(cluster=CLUSTER.cluster, partition=0, epoch=1, identifier=asked)
+                page = await shard.client.read_records(request, far_deadline())
+                records = from_stream(page.arrow)
+                assert records.column("event").to_pylist() == ["View", "View", "View", "View", "Buy", None]
+                assert set(records.column("source").to_pylist()) == {"ua"}
+                assert page.found and not page.HasField("next")
+                wanted = shard_pb2.ReadReceiptsRequest(
+                    cluster=CLUSTER.cluster, partition=0, epoch=1, identifiers=[asked], from_ms=NOW_MS - 5
+                )
+                receipts = from_stream((await shard.client.read_receipts(wanted, far_deadline())).arrow)
+                assert receipts.column("message_id").to_pylist() == ["m0", "m1", "m2", None, "m4"]
+                request.identifier.value = "nobody"
+                assert not (await shard.client.read_records(request, far_deadline())).found
                 await shard.client.take_snapshot(shard_pb2.TakeSnapshotRequest(), far_deadline())
 
         self.run(tmp_path, test)

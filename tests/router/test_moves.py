@@ -301,11 +301,11 @@ def test_cold_columns_move_along(cluster: Cluster) -> None:
         for n in range(PEOPLE)
         if store.partitions[PartitionId(2)].locate([encode_identifier("user_id", f"u{n}")])[1] != [None]
     ]
-    before = store.cold_rows(PartitionId(2), encode_identifier("user_id", name)).to_pylist()
+    before = store.receipts(PartitionId(2), [encode_identifier("user_id", name)]).rows.to_pylist()
     assert len(before) == 2
     cluster.move(2, 0, 1)
     cluster.ingest(Sent("Last", name, NOW_MS, {}, message_id="last"))
-    found = cluster.servers[1]._store.cold_rows(PartitionId(2), encode_identifier("user_id", name)).to_pylist()
+    found = cluster.servers[1]._store.receipts(PartitionId(2), [encode_identifier("user_id", name)]).rows.to_pylist()
     assert found[:2] == before
     assert [row["message_id"] for row in found][2:] == ["last"]
 

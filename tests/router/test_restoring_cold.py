@@ -24,7 +24,7 @@ RECORDS: list[Record] = [Event(PEOPLE[n % 12], "View", n, {}, f"m{n}") for n in 
 def messages(data: Data, who: User) -> list[str]:
     """Message ids of one person in order of arrival."""
     store, partition = home(data, who)
-    return store.cold_rows(partition, encode_identifier(*who)).column("message_id").to_pylist()
+    return store.receipts(partition, [encode_identifier(*who)]).rows.column("message_id").to_pylist()
 
 
 def home(data: Data, who: User) -> tuple[Store, PartitionId]:

@@ -49,7 +49,7 @@ def deliver(store: Store, records: list[Record], received_ms: int = 0, partition
 
 def read(store: Store, who: User, partition: int = 0) -> list[Row]:
     """The cold rows of one person."""
-    rows = store.cold_rows(PartitionId(partition), encode_identifier(*who)).to_pylist()
+    rows = store.receipts(PartitionId(partition), [encode_identifier(*who)]).rows.to_pylist()
     assert {row["identifier"] for row in rows} <= {encode_identifier(*who).decode()}
     return [
         (

@@ -51,8 +51,10 @@ ColdReader = Callable[[Positions, Positions], AbstractContextManager[ColdSource]
 
 
 @contextmanager
-def logged_rows(directory: Path, start: Positions, end: Positions, wanted: bytes = b"") -> Iterator[LoggedRows]:
-    """What the log in a directory holds of the partitions in `end`, but for batches without the bytes `wanted`.
+def logged_rows(
+    directory: Path, start: Positions, end: Positions, wanted: Sequence[bytes] = (b"",)
+) -> Iterator[LoggedRows]:
+    """What the log in a directory holds of the partitions in `end`, but for batches without any of the bytes `wanted`.
 
     Nothing behind `end` is looked at: it may be half written. Segments stay readable until the end, even if removed.
     """
@@ -65,7 +67,7 @@ class LoggedRows:
     """A ColdSource over open segments."""
 
     def __init__(
-        self, files: Sequence[tuple[Path, IO[bytes]]], start: Positions, end: Positions, wanted: bytes
+        self, files: Sequence[tuple[Path, IO[bytes]]], start: Positions, end: Positions, wanted: Sequence[bytes]
     ) -> None:
         self._files, self._wanted = files, wanted
         self._versions = [read_header(path) or 1 for path, _ in files]
@@ -137,7 +139,7 @@ class LoggedRows:
         for at in range(0, len(places), 3):
             segment, offset, size = places[at : at + 3]
             record = self._record(segment, offset, size)
-            if record is None or self._wanted not in record.payload:
+            if record is None or not any(each in record.payload for each in self._wanted):
                 continue
             try:
                 yield LoggedBatch.decode(record.sequence, record.payload)

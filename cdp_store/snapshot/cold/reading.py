@@ -1,20 +1,24 @@
-"""Reading the cold columns of one person back, from files and from the log behind them."""
+"""Reading the cold columns of people back, from files and from the log behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdp_store.arrays import I64, Bools
 from cdp_store.errors import SnapshotDamaged, SnapshotFailed
 from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import TIME_MIN_MS
 from cdp_store.partition import Partition
 from cdp_store.snapshot.cold.logged import logged_rows
 from cdp_store.snapshot.cold.removals import Removals
-from cdp_store.snapshot.cold.tables import SCHEMA, chosen, encoded_text
+from cdp_store.snapshot.cold.tables import SCHEMA, chosen, encoded_text, joined
 from cdp_store.snapshot.manifest import FileEntry, Manifest, PartitionEntry
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import check_file
@@ -27,41 +31,97 @@ class NewestSnapshot(Protocol):
     newest: Manifest | None
 
 
-def cold_rows(
-    snapshots: NewestSnapshot, place: SnapshotPlace, log: Path, partition: Partition, identifier: bytes
-) -> pa.Table:
-    """All that came in under an encoded identifier, in order of arrival, while snapshots are taken and removed."""
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """How some records came in, in order of arrival, by cold.tables.SCHEMA: all of them before `until_ms` that were
+    asked for; None: all."""
+
+    rows: pa.Table
+    until_ms: int | None
+
+
+def read_receipts(
+    snapshots: NewestSnapshot,
+    place: SnapshotPlace,
+    log: Path,
+    partition: Partition,
+    identifiers: Sequence[bytes],
+    from_ms: int = TIME_MIN_MS,
+    rows_max: int | None = None,
+) -> Receipts:
+    """What came in under encoded identifiers for times from an instant on, the earliest `rows_max` of it or those of
+    one instant, while snapshots are taken and removed."""
     while True:
-        manifest = snapshots.newest
+        manifest, earliest = snapshots.newest, _Earliest(identifiers, from_ms, rows_max)
         try:
-            return _read(manifest, place, log, partition, identifier)
+            for table in _tables(manifest, place, log, partition, identifiers):
+                earliest.take(table)
         except (SnapshotDamaged, SnapshotFailed, FileNotFoundError):
             # Two snapshots taken meanwhile remove files that an older one named, and the log behind it.
             if snapshots.newest is manifest:
                 raise
+            continue
+        return earliest.finish()
 
 
-def _read(
-    manifest: Manifest | None, place: SnapshotPlace, log: Path, partition: Partition, identifier: bytes
-) -> pa.Table:
+class _Earliest:
+    """Keeps the rows of some people with the earliest times, never more than twice as many as are wanted, but for
+    those of one instant."""
+
+    def __init__(self, identifiers: Sequence[bytes], from_ms: int, rows_max: int | None) -> None:
+        self._identifiers = pa.array([each.decode() for each in identifiers], pa.string())
+        self._from_ms, self._rows_max = from_ms, rows_max
+        self._until_ms: int | None = None
+        self._kept, self._count = [SCHEMA.empty_table()], 0
+
+    def take(self, table: pa.Table) -> None:
+        """Take rows that arrived behind all taken before."""
+        texts, codes = encoded_text(table, "identifier")
+        wanted = np.append(pc.is_in(texts, value_set=self._identifiers).to_numpy(zero_copy_only=False), False)
+        keep: Bools = wanted.astype(np.bool_)[codes] & self._in_time(table)
+        if keep.any():
+            self._kept.append(chosen(table, keep))
+            self._count += int(keep.sum())
+        if self._rows_max is not None and self._count > 2 * self._rows_max:
+            self._cut(self._rows_max)
+
+    def finish(self) -> Receipts:
+        """What was kept."""
+        if self._rows_max is not None and self._count > self._rows_max:
+            self._cut(self._rows_max)
+        return Receipts(joined(self._kept), self._until_ms)
+
+    def _cut(self, rows_max: int) -> None:
+        whole = joined(self._kept)
+        ordered = np.sort(_times(whole))
+        self._until_ms = max(int(ordered[rows_max]), int(ordered[0]) + 1)
+        kept = chosen(whole, self._in_time(whole))
+        self._kept, self._count = [kept], kept.num_rows
+
+    def _in_time(self, table: pa.Table) -> Bools:
+        times = _times(table)
+        inside: Bools = times >= self._from_ms
+        return inside if self._until_ms is None else inside & (times < self._until_ms)
+
+
+def _times(table: pa.Table) -> I64:
+    times: I64 = table.column("time").cast(pa.int64()).to_numpy()
+    return times
+
+
+def _tables(
+    manifest: Manifest | None, place: SnapshotPlace, log: Path, partition: Partition, identifiers: Sequence[bytes]
+) -> Iterator[pa.Table]:
     entry, files = _entry(manifest, partition.partition)
     start = {partition.partition: SequenceNumber(entry.cold_sequence if entry is not None else 0)}
-    with logged_rows(log, start, {partition.partition: partition.sequence}, identifier) as tail:
+    with logged_rows(log, start, {partition.partition: partition.sequence}, identifiers) as tail:
         removals = tail.removals.get(partition.partition, Removals())
-        held = entry.cold if entry is not None else ()
-        older = [rows_of(_file(place, name, files[name]), identifier) for name in held]
-        newer = [rows_of(table, identifier) for _, table in tail.tables()]
+        for name in entry.cold if entry is not None else ():
+            yield removals.staying(_file(place, name, files[name]), is_older=True)
+        for _, table in tail.tables():
+            yield table
         if tail.problems:
             raise SnapshotFailed(str(log), "; ".join(tail.problems))
-    parts = [removals.staying(table, is_older=True) for table in older] + newer
-    return pa.concat_tables([SCHEMA.empty_table(), *parts]).unify_dictionaries().combine_chunks()
-
-
-def rows_of(table: pa.Table, identifier: bytes) -> pa.Table:
-    """The rows that came in under an encoded identifier."""
-    texts, codes = encoded_text(table, "identifier")
-    code = pc.index(texts, pa.scalar(identifier.decode(), texts.type)).as_py()
-    return chosen(table, codes == code) if code >= 0 else table.slice(0, 0)
 
 
 def _entry(manifest: Manifest | None, number: PartitionId) -> tuple[PartitionEntry | None, Mapping[str, FileEntry]]:

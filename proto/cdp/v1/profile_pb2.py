@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from cdp.v1 import identity_pb2 as cdp_dot_v1_dot_identity__pb2
 from cdp.v1 import query_pb2 as cdp_dot_v1_dot_query__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63\x64p/v1/profile.proto\x12\x06\x63\x64p.v1\x1a\x12\x63\x64p/v1/query.proto\"k\n\x0bProfileName\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x12#\n\x05other\x18( \x01(\x0b\x32\x12.cdp.v1.IdentifierH\x00\x42\x0c\n\nidentifier\"Q\n\x17\x42\x61tchGetProfilesRequest\x12\"\n\x05names\x18\x01 \x03(\x0b\x32\x13.cdp.v1.ProfileName\x12\x12\n\nevents_max\x18\x02 \x01(\r\"<\n\rProfileResult\x12+\n\x07profile\x18\x01 \x01(\x0b\x32\x1a.cdp.v1.GetProfileResponse\"B\n\x18\x42\x61tchGetProfilesResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.cdp.v1.ProfileResult\"y\n\x18ListProfileEventsRequest\x12!\n\x04name\x18\x01 \x01(\x0b\x32\x13.cdp.v1.ProfileName\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_names\x18\x04 \x03(\t\"o\n\x19ListProfileEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.cdp.v1.ProfileEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x03 \x01(\x04\"B\n\x1dListProfileIdentifiersRequest\x12!\n\x04name\x18\x01 \x01(\x0b\x32\x13.cdp.v1.ProfileName\"I\n\x1eListProfileIdentifiersResponse\x12\'\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x12.cdp.v1.Identifier2\xb9\x02\n\x0eProfileService\x12Z\n\x10\x42\x61tchGetProfiles\x12\x1f.cdp.v1.BatchGetProfilesRequest\x1a .cdp.v1.BatchGetProfilesResponse\"\x03\x90\x02\x01\x12]\n\x11ListProfileEvents\x12 .cdp.v1.ListProfileEventsRequest\x1a!.cdp.v1.ListProfileEventsResponse\"\x03\x90\x02\x01\x12l\n\x16ListProfileIdentifiers\x12%.cdp.v1.ListProfileIdentifiersRequest\x1a&.cdp.v1.ListProfileIdentifiersResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63\x64p/v1/profile.proto\x12\x06\x63\x64p.v1\x1a\x15\x63\x64p/v1/identity.proto\x1a\x12\x63\x64p/v1/query.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\x0bProfileName\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x61nonymous_id\x18\x02 \x01(\tH\x00\x12#\n\x05other\x18( \x01(\x0b\x32\x12.cdp.v1.IdentifierH\x00\x42\x0c\n\nidentifier\"Q\n\x17\x42\x61tchGetProfilesRequest\x12\"\n\x05names\x18\x01 \x03(\x0b\x32\x13.cdp.v1.ProfileName\x12\x12\n\nevents_max\x18\x02 \x01(\r\"<\n\rProfileResult\x12+\n\x07profile\x18\x01 \x01(\x0b\x32\x1a.cdp.v1.GetProfileResponse\"B\n\x18\x42\x61tchGetProfilesResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.cdp.v1.ProfileResult\"y\n\x18ListProfileEventsRequest\x12!\n\x04name\x18\x01 \x01(\x0b\x32\x13.cdp.v1.ProfileName\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_names\x18\x04 \x03(\t\"o\n\x19ListProfileEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.cdp.v1.ProfileEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x03 \x01(\x04\"B\n\x1dListProfileIdentifiersRequest\x12!\n\x04name\x18\x01 \x01(\x0b\x32\x13.cdp.v1.ProfileName\"I\n\x1eListProfileIdentifiersResponse\x12\'\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x12.cdp.v1.Identifier\"9\n\x14\x45xportProfileRequest\x12!\n\x04name\x18\x01 \x01(\x0b\x32\x13.cdp.v1.ProfileName\"\x89\x01\n\x0e\x45xportedPerson\x12#\n\x07profile\x18\x01 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12\'\n\x0bidentifiers\x18\x02 \x03(\x0b\x32\x12.cdp.v1.Identifier\x12)\n\x08\x62indings\x18\x03 \x03(\x0b\x32\x17.cdp.v1.IdentityBinding\"\x81\x01\n\rDroppedEvents\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12)\n\x05\x66irst\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04last\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb3\x01\n\x0f\x45xportedProfile\x12&\n\nidentifier\x18\x01 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpartition\x18\x03 \x01(\r\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12&\n\x07\x64ropped\x18\x05 \x03(\x0b\x32\x15.cdp.v1.DroppedEvents\",\n\tExportEnd\x12\x0e\n\x06\x65vents\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanges\x18\x02 \x01(\x04\"\xaa\x01\n\x15\x45xportProfileResponse\x12(\n\x06person\x18\x01 \x01(\x0b\x32\x16.cdp.v1.ExportedPersonH\x00\x12*\n\x07profile\x18\x02 \x01(\x0b\x32\x17.cdp.v1.ExportedProfileH\x00\x12\x11\n\x07records\x18\x03 \x01(\x0cH\x00\x12 \n\x03\x65nd\x18\x04 \x01(\x0b\x32\x11.cdp.v1.ExportEndH\x00\x42\x06\n\x04part2\x8e\x03\n\x0eProfileService\x12Z\n\x10\x42\x61tchGetProfiles\x12\x1f.cdp.v1.BatchGetProfilesRequest\x1a .cdp.v1.BatchGetProfilesResponse\"\x03\x90\x02\x01\x12]\n\x11ListProfileEvents\x12 .cdp.v1.ListProfileEventsRequest\x1a!.cdp.v1.ListProfileEventsResponse\"\x03\x90\x02\x01\x12S\n\rExportProfile\x12\x1c.cdp.v1.ExportProfileRequest\x1a\x1d.cdp.v1.ExportProfileResponse\"\x03\x90\x02\x01\x30\x01\x12l\n\x16ListProfileIdentifiers\x12%.cdp.v1.ListProfileIdentifiersRequest\x1a&.cdp.v1.ListProfileIdentifiersResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,24 +38,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROFILESERVICE'].methods_by_name['BatchGetProfiles']._serialized_options = b'\220\002\001'
   _globals['_PROFILESERVICE'].methods_by_name['ListProfileEvents']._loaded_options = None
   _globals['_PROFILESERVICE'].methods_by_name['ListProfileEvents']._serialized_options = b'\220\002\001'
+  _globals['_PROFILESERVICE'].methods_by_name['ExportProfile']._loaded_options = None
+  _globals['_PROFILESERVICE'].methods_by_name['ExportProfile']._serialized_options = b'\220\002\001'
   _globals['_PROFILESERVICE'].methods_by_name['ListProfileIdentifiers']._loaded_options = None
   _globals['_PROFILESERVICE'].methods_by_name['ListProfileIdentifiers']._serialized_options = b'\220\002\001'
-  _globals['_PROFILENAME']._serialized_start=52
-  _globals['_PROFILENAME']._serialized_end=159
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=161
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=242
-  _globals['_PROFILERESULT']._serialized_start=244
-  _globals['_PROFILERESULT']._serialized_end=304
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=306
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=372
-  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_start=374
-  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_end=495
-  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_start=497
-  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_end=608
-  _globals['_LISTPROFILEIDENTIFIERSREQUEST']._serialized_start=610
-  _globals['_LISTPROFILEIDENTIFIERSREQUEST']._serialized_end=676
-  _globals['_LISTPROFILEIDENTIFIERSRESPONSE']._serialized_start=678
-  _globals['_LISTPROFILEIDENTIFIERSRESPONSE']._serialized_end=751
-  _globals['_PROFILESERVICE']._serialized_start=754
-  _globals['_PROFILESERVICE']._serialized_end=1067
+  _globals['_PROFILENAME']._serialized_start=108
+  _globals['_PROFILENAME']._serialized_end=215
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=217
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=298
+  _globals['_PROFILERESULT']._serialized_start=300
+  _globals['_PROFILERESULT']._serialized_end=360
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=362
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=428
+  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_start=430
+  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_end=551
+  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_start=553
+  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_end=664
+  _globals['_LISTPROFILEIDENTIFIERSREQUEST']._serialized_start=666
+  _globals['_LISTPROFILEIDENTIFIERSREQUEST']._serialized_end=732
+  _globals['_LISTPROFILEIDENTIFIERSRESPONSE']._serialized_start=734
+  _globals['_LISTPROFILEIDENTIFIERSRESPONSE']._serialized_end=807
+  _globals['_EXPORTPROFILEREQUEST']._serialized_start=809
+  _globals['_EXPORTPROFILEREQUEST']._serialized_end=866
+  _globals['_EXPORTEDPERSON']._serialized_start=869
+  _globals['_EXPORTEDPERSON']._serialized_end=1006
+  _globals['_DROPPEDEVENTS']._serialized_start=1009
+  _globals['_DROPPEDEVENTS']._serialized_end=1138
+  _globals['_EXPORTEDPROFILE']._serialized_start=1141
+  _globals['_EXPORTEDPROFILE']._serialized_end=1320
+  _globals['_EXPORTEND']._serialized_start=1322
+  _globals['_EXPORTEND']._serialized_end=1366
+  _globals['_EXPORTPROFILERESPONSE']._serialized_start=1369
+  _globals['_EXPORTPROFILERESPONSE']._serialized_end=1539
+  _globals['_PROFILESERVICE']._serialized_start=1542
+  _globals['_PROFILESERVICE']._serialized_end=1940
 # @@protoc_insertion_point(module_scope)

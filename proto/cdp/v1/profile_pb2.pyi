@@ -3,10 +3,12 @@
 isort:skip_file
 Reading profiles, one or many, and paging through what they did."""
 
+from cdp.v1 import identity_pb2 as _identity_pb2
 from cdp.v1 import query_pb2 as _query_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -222,3 +224,196 @@ class ListProfileIdentifiersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListProfileIdentifiersResponse: _TypeAlias = ListProfileIdentifiersResponse  # noqa: Y015
+
+@_typing.final
+class ExportProfileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def name(self) -> Global___ProfileName: ...
+    def __init__(
+        self,
+        *,
+        name: Global___ProfileName | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportProfileRequest: _TypeAlias = ExportProfileRequest  # noqa: Y015
+
+@_typing.final
+class ExportedPerson(_message.Message):
+    """Who it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    BINDINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def profile(self) -> _query_pb2.Identifier:
+        """Names the profile."""
+
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Identifier]:
+        """All identifiers, that one included."""
+
+    @_builtins.property
+    def bindings(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.IdentityBinding]:
+        """What was ever said of them together, what lost or was taken apart included."""
+
+    def __init__(
+        self,
+        *,
+        profile: _query_pb2.Identifier | None = ...,
+        identifiers: _abc.Iterable[_query_pb2.Identifier] | None = ...,
+        bindings: _abc.Iterable[_identity_pb2.IdentityBinding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "identifiers", b"identifiers", "profile", b"profile"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportedPerson: _TypeAlias = ExportedPerson  # noqa: Y015
+
+@_typing.final
+class DroppedEvents(_message.Message):
+    """Events that retention has dropped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    count: _builtins.int
+    @_builtins.property
+    def first(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def last(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first: _timestamp_pb2.Timestamp | None = ...,
+        last: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first", "last", b"last", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DroppedEvents: _TypeAlias = DroppedEvents  # noqa: Y015
+
+@_typing.final
+class ExportedProfile(_message.Message):
+    """A profile that records are kept under: the person's, and for late records of a linked identifier that one's until they
+    have moved.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    partition: _builtins.int
+    sequence: _builtins.int
+    """Position in the partition's log that the first of its records were read at."""
+    @_builtins.property
+    def identifier(self) -> _query_pb2.Identifier: ...
+    @_builtins.property
+    def created(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedCompositeFieldContainer[Global___DroppedEvents]: ...
+    def __init__(
+        self,
+        *,
+        identifier: _query_pb2.Identifier | None = ...,
+        created: _timestamp_pb2.Timestamp | None = ...,
+        partition: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        dropped: _abc.Iterable[Global___DroppedEvents] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "identifier", b"identifier"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "dropped", b"dropped", "identifier", b"identifier", "partition", b"partition", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportedProfile: _TypeAlias = ExportedProfile  # noqa: Y015
+
+@_typing.final
+class ExportEnd(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    events: _builtins.int
+    changes: _builtins.int
+    """Values of attributes, removals included."""
+    def __init__(
+        self,
+        *,
+        events: _builtins.int = ...,
+        changes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEnd: _TypeAlias = ExportEnd  # noqa: Y015
+
+@_typing.final
+class ExportProfileResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    records: _builtins.bytes
+    """An Arrow stream of some records in order of time: time, event (null: a change of an attribute), values (a list of
+    name and one of boolean, integer, number, text, time, list as JSON; none of these: the attribute was removed),
+    source_kind, source_id, and how it came in where that is known: message_id, received, partition, sequence.
+    """
+    @_builtins.property
+    def person(self) -> Global___ExportedPerson:
+        """First."""
+
+    @_builtins.property
+    def profile(self) -> Global___ExportedProfile:
+        """Before its records."""
+
+    @_builtins.property
+    def end(self) -> Global___ExportEnd:
+        """Last."""
+
+    def __init__(
+        self,
+        *,
+        person: Global___ExportedPerson | None = ...,
+        profile: Global___ExportedProfile | None = ...,
+        records: _builtins.bytes = ...,
+        end: Global___ExportEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "part", b"part", "person", b"person", "profile", b"profile", "records", b"records"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "part", b"part", "person", b"person", "profile", b"profile", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["person", "profile", "records", "end"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ExportProfileResponse: _TypeAlias = ExportProfileResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class ProfileServiceStub:
                 request_serializer=cdp_dot_v1_dot_profile__pb2.ListProfileEventsRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_profile__pb2.ListProfileEventsResponse.FromString,
                 _registered_method=True)
+        self.ExportProfile = channel.unary_stream(
+                '/cdp.v1.ProfileService/ExportProfile',
+                request_serializer=cdp_dot_v1_dot_profile__pb2.ExportProfileRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_profile__pb2.ExportProfileResponse.FromString,
+                _registered_method=True)
         self.ListProfileIdentifiers = channel.unary_unary(
                 '/cdp.v1.ProfileService/ListProfileIdentifiers',
                 request_serializer=cdp_dot_v1_dot_profile__pb2.ListProfileIdentifiersRequest.SerializeToString,
@@ -70,6 +75,15 @@ class ProfileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportProfile(self, request, context):
+        """Gives everything that is kept of a person: identifiers and what bound them, attributes with their history, events
+        with properties and how they came in, and what retention left of dropped events. Whole only where the last response
+        has `end`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListProfileIdentifiers(self, request, context):
         """Gives all identifiers of a profile.
         """
@@ -89,6 +103,11 @@ def add_ProfileServiceServicer_to_server(servicer, server):
                     servicer.ListProfileEvents,
                     request_deserializer=cdp_dot_v1_dot_profile__pb2.ListProfileEventsRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_profile__pb2.ListProfileEventsResponse.SerializeToString,
+            ),
+            'ExportProfile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportProfile,
+                    request_deserializer=cdp_dot_v1_dot_profile__pb2.ExportProfileRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_profile__pb2.ExportProfileResponse.SerializeToString,
             ),
             'ListProfileIdentifiers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListProfileIdentifiers,
@@ -151,6 +170,33 @@ class ProfileService:
             '/cdp.v1.ProfileService/ListProfileEvents',
             cdp_dot_v1_dot_profile__pb2.ListProfileEventsRequest.SerializeToString,
             cdp_dot_v1_dot_profile__pb2.ListProfileEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cdp.v1.ProfileService/ExportProfile',
+            cdp_dot_v1_dot_profile__pb2.ExportProfileRequest.SerializeToString,
+            cdp_dot_v1_dot_profile__pb2.ExportProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

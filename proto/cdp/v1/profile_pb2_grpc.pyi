@@ -37,6 +37,11 @@ class ProfileServiceStub:
     """Gives several profiles at once, in the order asked for."""
     ListProfileEvents: _grpc.UnaryUnaryMultiCallable[_profile_pb2.ListProfileEventsRequest, _profile_pb2.ListProfileEventsResponse]
     """Gives a profile's events, latest first, page by page."""
+    ExportProfile: _grpc.UnaryStreamMultiCallable[_profile_pb2.ExportProfileRequest, _profile_pb2.ExportProfileResponse]
+    """Gives everything that is kept of a person: identifiers and what bound them, attributes with their history, events
+    with properties and how they came in, and what retention left of dropped events. Whole only where the last response
+    has `end`.
+    """
     ListProfileIdentifiers: _grpc.UnaryUnaryMultiCallable[_profile_pb2.ListProfileIdentifiersRequest, _profile_pb2.ListProfileIdentifiersResponse]
     """Gives all identifiers of a profile."""
 
@@ -49,6 +54,11 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     """Gives several profiles at once, in the order asked for."""
     ListProfileEvents: _aio.UnaryUnaryMultiCallable[_profile_pb2.ListProfileEventsRequest, _profile_pb2.ListProfileEventsResponse]  # type: ignore[assignment]
     """Gives a profile's events, latest first, page by page."""
+    ExportProfile: _aio.UnaryStreamMultiCallable[_profile_pb2.ExportProfileRequest, _profile_pb2.ExportProfileResponse]  # type: ignore[assignment]
+    """Gives everything that is kept of a person: identifiers and what bound them, attributes with their history, events
+    with properties and how they came in, and what retention left of dropped events. Whole only where the last response
+    has `end`.
+    """
     ListProfileIdentifiers: _aio.UnaryUnaryMultiCallable[_profile_pb2.ListProfileIdentifiersRequest, _profile_pb2.ListProfileIdentifiersResponse]  # type: ignore[assignment]
     """Gives all identifiers of a profile."""
 
@@ -70,6 +80,17 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_profile_pb2.ListProfileEventsResponse, _abc.Awaitable[_profile_pb2.ListProfileEventsResponse]]:
         """Gives a profile's events, latest first, page by page."""
+
+    @_abc_1.abstractmethod
+    def ExportProfile(
+        self,
+        request: _profile_pb2.ExportProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_profile_pb2.ExportProfileResponse], _abc.AsyncIterator[_profile_pb2.ExportProfileResponse]]:
+        """Gives everything that is kept of a person: identifiers and what bound them, attributes with their history, events
+        with properties and how they came in, and what retention left of dropped events. Whole only where the last response
+        has `end`.
+        """
 
     @_abc_1.abstractmethod
     def ListProfileIdentifiers(

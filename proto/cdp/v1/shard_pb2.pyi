@@ -7,6 +7,7 @@ from cdp.v1 import admin_pb2 as _admin_pb2
 from cdp.v1 import ingest_pb2 as _ingest_pb2
 from cdp.v1 import moving_pb2 as _moving_pb2
 from cdp.v1 import partition_pb2 as _partition_pb2
+from cdp.v1 import profile_pb2 as _profile_pb2
 from cdp.v1 import proof_pb2 as _proof_pb2
 from cdp.v1 import query_pb2 as _query_pb2
 from cdp.v1 import report_part_pb2 as _report_part_pb2
@@ -428,14 +429,12 @@ class ReadProfileRequest(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     IDENTIFIER_FIELD_NUMBER: _builtins.int
     EVENTS_MAX_FIELD_NUMBER: _builtins.int
-    WITH_ORIGINS_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     EVENT_NAMES_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     partition: _builtins.int
     events_max: _builtins.int
-    with_origins: _builtins.bool
     epoch: _builtins.int
     @_builtins.property
     def identifier(self) -> _query_pb2.Identifier: ...
@@ -454,14 +453,13 @@ class ReadProfileRequest(_message.Message):
         partition: _builtins.int = ...,
         identifier: _query_pb2.Identifier | None = ...,
         events_max: _builtins.int = ...,
-        with_origins: _builtins.bool = ...,
         after: Global___PageEnd | None = ...,
         event_names: _abc.Iterable[_builtins.str] | None = ...,
         epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "identifier", b"identifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cluster", b"cluster", "epoch", b"epoch", "event_names", b"event_names", "events_max", b"events_max", "identifier", b"identifier", "partition", b"partition", "with_origins", b"with_origins"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cluster", b"cluster", "epoch", b"epoch", "event_names", b"event_names", "events_max", b"events_max", "identifier", b"identifier", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1002,3 +1000,130 @@ class WriteDocumentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WriteDocumentResponse: _TypeAlias = WriteDocumentResponse  # noqa: Y015
+
+@_typing.final
+class ReadRecordsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    partition: _builtins.int
+    epoch: _builtins.int
+    @_builtins.property
+    def identifier(self) -> _query_pb2.Identifier: ...
+    @_builtins.property
+    def after(self) -> Global___PageEnd:
+        """Where the page before ended; absent: from the first record."""
+
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        identifier: _query_pb2.Identifier | None = ...,
+        after: Global___PageEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "identifier", b"identifier"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cluster", b"cluster", "epoch", b"epoch", "identifier", b"identifier", "partition", b"partition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRecordsRequest: _TypeAlias = ReadRecordsRequest  # noqa: Y015
+
+@_typing.final
+class ReadRecordsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    ARROW_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    found: _builtins.bool
+    arrow: _builtins.bytes
+    """An Arrow stream; `source` is the encoded identifier that a record came in under."""
+    @_builtins.property
+    def profile(self) -> _profile_pb2.ExportedProfile: ...
+    @_builtins.property
+    def next(self) -> Global___PageEnd:
+        """Where the next page begins; absent: this was the last."""
+
+    def __init__(
+        self,
+        *,
+        found: _builtins.bool = ...,
+        profile: _profile_pb2.ExportedProfile | None = ...,
+        arrow: _builtins.bytes = ...,
+        next: Global___PageEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "profile", b"profile"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "found", b"found", "next", b"next", "profile", b"profile"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRecordsResponse: _TypeAlias = ReadRecordsResponse  # noqa: Y015
+
+@_typing.final
+class ReadReceiptsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    FROM_MS_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    partition: _builtins.int
+    epoch: _builtins.int
+    from_ms: _builtins.int
+    """Only of records of this time and later."""
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Identifier]: ...
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        identifiers: _abc.Iterable[_query_pb2.Identifier] | None = ...,
+        from_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "from_ms", b"from_ms", "identifiers", b"identifiers", "partition", b"partition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadReceiptsRequest: _TypeAlias = ReadReceiptsRequest  # noqa: Y015
+
+@_typing.final
+class ReadReceiptsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARROW_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    arrow: _builtins.bytes
+    """An Arrow stream of receipts in order of arrival."""
+    until_ms: _builtins.int
+    """All before this time are there; absent: all."""
+    def __init__(
+        self,
+        *,
+        arrow: _builtins.bytes = ...,
+        until_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_until_ms", b"_until_ms", "until_ms", b"until_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_until_ms", b"_until_ms", "arrow", b"arrow", "until_ms", b"until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__until_ms: _TypeAlias = _typing.Literal["until_ms"]  # noqa: Y015
+    _WhichOneofArgType__until_ms: _TypeAlias = _typing.Literal["_until_ms", b"_until_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__until_ms) -> _WhichOneofReturnType__until_ms | None: ...
+
+Global___ReadReceiptsResponse: _TypeAlias = ReadReceiptsResponse  # noqa: Y015

@@ -111,6 +111,16 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
                 _registered_method=True)
+        self.ReadRecords = channel.unary_unary(
+                '/cdp.v1.ShardService/ReadRecords',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ReadRecordsRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ReadRecordsResponse.FromString,
+                _registered_method=True)
+        self.ReadReceipts = channel.unary_unary(
+                '/cdp.v1.ShardService/ReadReceipts',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ReadReceiptsRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ReadReceiptsResponse.FromString,
+                _registered_method=True)
         self.VerifySnapshots = channel.unary_unary(
                 '/cdp.v1.ShardService/VerifySnapshots',
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ShardServiceVerifySnapshotsRequest.SerializeToString,
@@ -237,6 +247,20 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadRecords(self, request, context):
+        """Reads some of everything that a profile holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadReceipts(self, request, context):
+        """Reads how records came in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifySnapshots(self, request, context):
         """Reads every file of the shard's snapshots.
         """
@@ -335,6 +359,16 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.ReadIdentity,
                     request_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.SerializeToString,
+            ),
+            'ReadRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadRecords,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ReadRecordsRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ReadRecordsResponse.SerializeToString,
+            ),
+            'ReadReceipts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadReceipts,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ReadReceiptsRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ReadReceiptsResponse.SerializeToString,
             ),
             'VerifySnapshots': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifySnapshots,
@@ -758,6 +792,60 @@ class ShardService:
             '/cdp.v1.ShardService/ReadIdentity',
             cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
             cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ReadRecords',
+            cdp_dot_v1_dot_shard__pb2.ReadRecordsRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ReadRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadReceipts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ReadReceipts',
+            cdp_dot_v1_dot_shard__pb2.ReadReceiptsRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ReadReceiptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

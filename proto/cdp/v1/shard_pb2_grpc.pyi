@@ -64,6 +64,10 @@ class ShardServiceStub:
     """Logs and does a change of identifiers, and says what is left to move."""
     ReadIdentity: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]
     """Says what a partition knows of an identifier."""
+    ReadRecords: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadRecordsRequest, _shard_pb2.ReadRecordsResponse]
+    """Reads some of everything that a profile holds."""
+    ReadReceipts: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadReceiptsRequest, _shard_pb2.ReadReceiptsResponse]
+    """Reads how records came in."""
     VerifySnapshots: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]
     """Reads every file of the shard's snapshots."""
     ReadDocument: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadDocumentRequest, _shard_pb2.ReadDocumentResponse]
@@ -106,6 +110,10 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Logs and does a change of identifiers, and says what is left to move."""
     ReadIdentity: _aio.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]  # type: ignore[assignment]
     """Says what a partition knows of an identifier."""
+    ReadRecords: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadRecordsRequest, _shard_pb2.ReadRecordsResponse]  # type: ignore[assignment]
+    """Reads some of everything that a profile holds."""
+    ReadReceipts: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadReceiptsRequest, _shard_pb2.ReadReceiptsResponse]  # type: ignore[assignment]
+    """Reads how records came in."""
     VerifySnapshots: _aio.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]  # type: ignore[assignment]
     """Reads every file of the shard's snapshots."""
     ReadDocument: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadDocumentRequest, _shard_pb2.ReadDocumentResponse]  # type: ignore[assignment]
@@ -235,6 +243,22 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.ReadIdentityResponse, _abc.Awaitable[_moving_pb2.ReadIdentityResponse]]:
         """Says what a partition knows of an identifier."""
+
+    @_abc_1.abstractmethod
+    def ReadRecords(
+        self,
+        request: _shard_pb2.ReadRecordsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ReadRecordsResponse, _abc.Awaitable[_shard_pb2.ReadRecordsResponse]]:
+        """Reads some of everything that a profile holds."""
+
+    @_abc_1.abstractmethod
+    def ReadReceipts(
+        self,
+        request: _shard_pb2.ReadReceiptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ReadReceiptsResponse, _abc.Awaitable[_shard_pb2.ReadReceiptsResponse]]:
+        """Reads how records came in."""
 
     @_abc_1.abstractmethod
     def VerifySnapshots(

@@ -1,0 +1,54 @@
+"""`cdp export-profile`: everything that is kept of one person."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cdp.v1 import profile_pb2, query_pb2
+
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
+from cdp_router.client.exporting import ExportIncomplete, write_json, write_json_file, write_parquet
+from cdp_store.ids import USER_ID
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+def export_profile(
+    identifier: Annotated[str, typer.Argument(help="The user id.", metavar="ID", show_default=False)],
+    kind: Annotated[str, typer.Option(help="Kind of ID, such as email.")] = USER_ID,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="File to write, or with parquet the folder to make; without it JSON is printed."),
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="One JSON document, or Parquet tables.")] = Format.JSON,
+    address: Address = DEFAULT_ADDRESS,
+) -> None:
+    """Write everything that is kept of a person, found by any identifier.
+
+    Identifiers and what bound them, attributes with all values they ever had, events with properties, and how each came
+    in: message id, source, receipt.
+    """
+    if output is Format.PARQUET and to is None:
+        fail("Parquet tables need a folder: --to FOLDER")
+    if to is not None and to.exists():
+        fail(f"{to} exists already; name another place")
+    name = profile_pb2.ProfileName(other=query_pb2.Identifier(kind=kind, value=identifier))
+    with connected(address) as client:
+        responses = client.export_profile(name)
+        try:
+            if to is None:
+                write_json(responses, sys.stdout)
+                return
+            end = write_parquet(responses, to) if output is Format.PARQUET else write_json_file(responses, to)
+        except (ExportIncomplete, OSError) as error:
+            fail(str(error))
+    OUT.print(f"{to}: {end.events:,} events, {end.changes:,} values of attributes", soft_wrap=True)

@@ -1,0 +1,110 @@
+"""All that a shard holds of one person, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
+from typing import Protocol, TypeVar
+
+import numpy as np
+from cdp.v1 import profile_pb2, query_pb2, shard_pb2
+
+from cdp_router.errors import RequestInvalid
+from cdp_router.record_tables import table_of
+from cdp_router.shard_checks import check_cluster
+from cdp_router.wire.tables import to_stream
+from cdp_router.wire.values import to_timestamp
+from cdp_store.identity.pages import Place, read_records
+from cdp_store.ids import PartitionId, encode_identifier, is_identifier_kind
+from cdp_store.limits import RECEIPT_ROWS, TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.partition import Partition
+from cdp_store.store import Store
+from cdp_store.view import PartitionView
+
+Result = TypeVar("Result")
+CheckEpochs = Callable[[Iterable[tuple[int, int]]], None]
+
+
+class InThread(Protocol):
+    """Runs work beside the event loop."""
+
+    def __call__(self, work: Callable[[], Result]) -> Awaitable[Result]: ...
+
+
+class ShardPeople:
+    """Reads records of profiles, and how they came in."""
+
+    def __init__(self, store: Store, check_epochs: CheckEpochs, in_thread: InThread) -> None:
+        self._store, self._check_epochs, self._in_thread = store, check_epochs, in_thread
+
+    async def read_records(self, request: shard_pb2.ReadRecordsRequest) -> shard_pb2.ReadRecordsResponse:
+        """A page of everything a profile holds."""
+        partition, identifier = self._owned(request), encoded(request.identifier)
+        return await self._in_thread(partial(_records, partition, identifier, _place(request)))
+
+    async def read_receipts(self, request: shard_pb2.ReadReceiptsRequest) -> shard_pb2.ReadReceiptsResponse:
+        """How records came in under identifiers."""
+        partition, identifiers = self._owned(request), [encoded(each) for each in request.identifiers]
+        if not identifiers:
+            raise RequestInvalid("identifiers", "none is given")
+        if not TIME_MIN_MS <= request.from_ms <= TIME_MAX_MS:
+            raise RequestInvalid("from_ms", "is not between the years 1 and 9999")
+        number = partition.partition
+        read = partial(self._store.receipts, number, identifiers, request.from_ms, RECEIPT_ROWS)
+        receipts = await self._in_thread(read)
+        return shard_pb2.ReadReceiptsResponse(arrow=to_stream(receipts.rows), until_ms=receipts.until_ms)
+
+    def _owned(self, request: shard_pb2.ReadRecordsRequest | shard_pb2.ReadReceiptsRequest) -> Partition:
+        check_cluster(self._store, request.cluster)
+        self._check_epochs([(request.partition, request.epoch)])
+        return self._store.partitions[PartitionId(request.partition)]
+
+
+def encoded(identifier: query_pb2.Identifier) -> bytes:
+    """The encoded form of an identifier; RequestInvalid where there is none of that kind."""
+    if not is_identifier_kind(identifier.kind):
+        raise RequestInvalid("identifier.kind", f"{identifier.kind!r} is no name of a kind: a-z, 0-9, _")
+    return encode_identifier(identifier.kind, identifier.value)
+
+
+def _place(request: shard_pb2.ReadRecordsRequest) -> Place | None:
+    if not request.HasField("after"):
+        return None
+    if not TIME_MIN_MS <= request.after.time_ms <= TIME_MAX_MS:
+        raise RequestInvalid("after.time_ms", "is not between the years 1 and 9999")
+    return Place(request.after.time_ms, request.after.given)
+
+
+def _records(partition: Partition, identifier: bytes, after: Place | None) -> shard_pb2.ReadRecordsResponse:
+    view, row, origins = partition.locate_person(identifier)
+    if row is None:
+        return shard_pb2.ReadRecordsResponse()
+    page = read_records(view, row, after)
+    records = page.records if origins is None or not len(page.records) else origins.told_apart(page.records)
+    response = shard_pb2.ReadRecordsResponse(
+        found=True,
+        profile=profile_pb2.ExportedProfile(
+            created=to_timestamp(view.times.created_ms_of(row)),
+            partition=partition.partition,
+            sequence=view.sequence,
+            dropped=_dropped(view, row),
+        ),
+        arrow=to_stream(table_of(records)),
+    )
+    if page.after is not None:
+        response.next.time_ms, response.next.given = page.after.time_ms, page.after.given
+    return response
+
+
+def _dropped(view: PartitionView, row: int) -> Iterator[profile_pb2.DroppedEvents]:
+    for name, number in view.schema.events.items():
+        summary = view.summaries.get(number)
+        at = -1 if summary is None else int(np.searchsorted(summary.rows, row))
+        if summary is None or at == summary.rows.shape[0] or summary.rows[at] != row:
+            continue
+        yield profile_pb2.DroppedEvents(
+            name=name,
+            count=int(summary.counts[at]),
+            first=to_timestamp(int(summary.first_ms[at])),
+            last=to_timestamp(int(summary.last_ms[at])),
+        )
