@@ -123,12 +123,16 @@ class WrongCluster(RouterError):
 
 
 class WrongEpoch(RouterError):
-    """Partitions were asked for under another epoch of the map than the shard's; `claims` say what it knows."""
+    """Partitions were asked for under another epoch of the map than the shard's; `claims` say what it knows.
+
+    Of `strange` ones it knows nothing: it never had to do with them.
+    """
 
     reason = "WRONG_EPOCH"
 
-    def __init__(self, claims: Sequence[Claim]) -> None:
-        listed = ", ".join(f"{each.partition} (epoch {each.epoch}, shard {each.shard})" for each in claims)
+    def __init__(self, claims: Sequence[Claim], strange: Sequence[int] = ()) -> None:
+        known = [f"{each.partition} (epoch {each.epoch}, shard {each.shard})" for each in claims]
+        listed = ", ".join([*known, *(f"{each} (never on this shard)" for each in strange)])
         super().__init__(f"the partition map has changed since: partitions {listed}")
         self.claims = tuple(claims)
 

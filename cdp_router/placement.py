@@ -40,6 +40,13 @@ def placement_in(source: str, cluster: ClusterFile) -> dict[int, list[int]]:
         raise SnapshotDamaged(f"{source}/{PLACEMENT_NAME}", str(error)) from error
 
 
+def newest_epoch(directory: Path) -> int:
+    """The newest epoch that any shard of a data directory knows of, 0 where there is none."""
+    known = (path for path in directory.glob(f"{_SHARD}*") if (path / "identity.json").exists())
+    holdings = (read_holdings(path, read_identity(path)).values() for path in known)
+    return max((held.epoch for each in holdings for held in each), default=0)
+
+
 def _of_directories(directory: Path, cluster: ClusterFile) -> dict[int, list[int]]:
     """By the shards' own word; of several that have a partition's data, the one of the newest epoch has all of it."""
     newest = dict[PartitionId, tuple[int, int]]()

@@ -7,7 +7,8 @@ moved there at the end: until then, what stood there stays as it was.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +18,16 @@ from pathlib import Path
 import msgspec
 
 from cdp_router.partitioning import partitions_of, split
-from cdp_router.placement import placement_in
+from cdp_router.placement import newest_epoch, placement_in
+from cdp_router.restored_documents import Kept, dealt_out, documents_in
 from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile
 from cdp_store.carried_over import carry_ids, carry_summaries
 from cdp_store.controls import Retention
 from cdp_store.dedupe import IdGeneration
 from cdp_store.digest import Digest, digest
+from cdp_store.documents import Documents
 from cdp_store.errors import DirectoryExists, NothingToRestore, PlaceUnusable, SnapshotDamaged
+from cdp_store.holdings import begin_holdings
 from cdp_store.identity.rerouting import rerouted
 from cdp_store.identity.tables import IdentityTables
 from cdp_store.ids import PartitionId, SequenceNumber
@@ -72,16 +76,20 @@ def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, 
     if data.exists() and any(data.iterdir()) and not overwrite:
         raise DirectoryExists(data)
     old = source_cluster(source)
-    made = ClusterFile(old.cluster, wanted.partitions or old.partitions, wanted.shards or old.shards, old.key)
+    is_rerouted = wanted.partitions not in (None, old.partitions)
+    # Who still deals records out to another number of partitions must not be taken for one of ours.
+    name = uuid.uuid4().hex if is_rerouted else old.cluster
+    made = ClusterFile(name, wanted.partitions or old.partitions, wanted.shards or old.shards, old.key)
+    kept = documents_in(source, placement_in(source, old), tell)
+    documents = dealt_out(kept, wanted.only, is_rerouted=is_rerouted)
     partitions, cold = _loaded(source, old, wanted, tell)
     total = sum((digest(partition.capture()) for partition in partitions.values()), Digest())
-    is_rerouted = made.partitions != old.partitions
     cold_of = partial(_cold, made, cold, is_rerouted)
     if is_rerouted:
         partitions = _rerouted(partitions, made, cold_of, tell)
     building = data.with_name(f"{data.name}.restoring")
     _remove_tree(building)
-    _write(building, made, partitions, cold_of, taken_ms, tell)
+    _write(building, New(made, partitions, documents, _first_epoch(source, data, taken_ms)), cold_of, taken_ms, tell)
     profiles = sum(partition.status().profiles for partition in partitions.values())
     return Restored(made, profiles, total, _put_in_place(building, data))
 
@@ -256,16 +264,34 @@ def _cold(cluster: ClusterFile, old: list[OldPartition], is_rerouted: bool, own:
     return DealtOut(old, own, route)
 
 
+@dataclass(frozen=True, slots=True)
+class New:
+    """What a data directory is made of; its partitions are owned from `epoch` on."""
+
+    cluster: ClusterFile
+    partitions: Mapping[PartitionId, Partition]
+    documents: Kept
+    epoch: int
+
+
+def _first_epoch(source: str, data: Path, now_ms: int) -> int:
+    """An epoch behind all that routers may know of: they learn what is here as they learn of moves.
+
+    A copy does not tell of epochs. No cluster makes a move each second, so that of this second is behind them all.
+    """
+    known = [newest_epoch(Path(each).expanduser()) for each in (source, str(data)) if "://" not in each]
+    return max(now_ms // 1000, *known) + 1
+
+
 def _write(
     directory: Path,
-    cluster: ClusterFile,
-    partitions: dict[PartitionId, Partition],
+    new: New,
     cold_of: Callable[[frozenset[PartitionId]], DealtOut],
     taken_ms: int,
     tell: Tell,
 ) -> None:
     """A data directory with a snapshot of each shard, the file that makes it one last."""
-    files = OsFiles()
+    files, cluster, partitions = OsFiles(), new.cluster, new.partitions
     for shard in range(cluster.shards):
         tell(f"shard {shard}: writing")
         path = ClusterDirectory(directory).shard_path(shard)
@@ -274,9 +300,13 @@ def _write(
         check_identity(path, cluster.shard_identity(shard), files)
         begin_after_snapshot(log_path(path), files)
         own = [PartitionId(number) for number in cluster.first_partitions_of_shard(shard)]
+        begin_holdings(path, own, new.epoch, files)
+        documents = Documents(path, files)
+        for number in own:
+            documents.replace(number, new.documents.get(number, {}))
         held = {number: partitions.get(number) or Partition(number, cluster.hash_key) for number in own}
         snapshots = ShardSnapshots(LocalPlace(snapshots_path(path), files), cluster.cluster)
-        for problem in snapshots.take(held, taken_ms, cold_of(frozenset(own)).read).problems:
+        for problem in snapshots.take(held, taken_ms, cold_of(frozenset(own)).read, documents.of).problems:
             tell(f"cold columns: {problem}")
         files.sync_directory(path)
     files.sync_directory(directory)

@@ -280,15 +280,15 @@ class ShardServer:
 
     def _check_epochs(self, asked: Iterable[tuple[int, int]]) -> None:
         """Raise WrongEpoch unless the shard owns all of the partitions at these epochs; called from any thread."""
-        own, claims = self._store.identity.shard, list[Claim]()
+        own, claims, strange = self._store.identity.shard, list[Claim](), list[int]()
         for number, epoch in asked:
             holding = self._store.holdings.get(PartitionId(number))
             if holding is None:
-                raise RequestInvalid("partition", f"{number} never lived on this shard")
-            if holding.state is not HoldingState.OWNED or holding.epoch != epoch:
+                strange.append(number)  # who asks may know the cluster as it was before a restore
+            elif holding.state is not HoldingState.OWNED or holding.epoch != epoch:
                 claims.append(claim_of(own, PartitionId(number), holding))
-        if claims:
-            raise WrongEpoch(claims[:CLAIMS_TOLD_MAX])
+        if claims or strange:
+            raise WrongEpoch(claims[:CLAIMS_TOLD_MAX], strange[:CLAIMS_TOLD_MAX])
 
 
 def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:

@@ -6,7 +6,7 @@ A router asks for what is new before it uses or shows any, and changes them only
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -31,7 +31,8 @@ class SharedSegments:
 
     def __init__(self, routing: Routing) -> None:
         self._routing, self._cluster = routing, routing.cluster.cluster
-        self._version, self._known = 0, NamedSegments()
+        # Versions count up as long as nobody restores the cluster; then, as after a move, the epoch is another.
+        self._epoch, self._version, self._known = 0, 0, NamedSegments()
         self._changing = asyncio.Lock()
 
     def lookup(self, name: str, version: int | None) -> Definition:
@@ -41,19 +42,20 @@ class SharedSegments:
     async def newest(self, deadline: Deadline) -> NamedSegments:
         """All segments as they are now."""
 
-        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ReadDocumentResponse]:
+        async def ask(client: ShardClient, claim: Claim) -> tuple[int, shard_pb2.ReadDocumentResponse]:
             request = shard_pb2.ReadDocumentRequest(
                 cluster=self._cluster,
                 partition=PARTITION,
                 name=DOCUMENT,
-                known_version=self._version,
+                known_version=self._version if claim.epoch == self._epoch else 0,
                 epoch=claim.epoch,
             )
-            return client.read_document(request, deadline)
+            return claim.epoch, await client.read_document(request, deadline)
 
-        found = await self._routing.one(PARTITION, ask, deadline)
-        if found.version > self._version:
-            self._version, self._known = found.version, NamedSegments.read(found.content, DOCUMENT)
+        epoch, found = await self._routing.one(PARTITION, ask, deadline)
+        if (epoch, found.version) > (self._epoch, self._version):
+            known = NamedSegments.read(found.content, DOCUMENT) if found.version else NamedSegments()
+            self._epoch, self._version, self._known = epoch, found.version, known
         return self._known
 
     async def change(self, work: Callable[[NamedSegments], tuple[Result, NamedSegments]], deadline: Deadline) -> Result:
@@ -74,9 +76,11 @@ class SharedSegments:
 
     async def _written(self, segments: NamedSegments, deadline: Deadline) -> bool:
         """Write them unless others were written since; whether they were."""
-        content, expected = segments.content(), self._version
+        content, expected, epoch = segments.content(), self._version, self._epoch
 
-        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.WriteDocumentResponse]:
+        async def ask(client: ShardClient, claim: Claim) -> shard_pb2.WriteDocumentResponse:
+            if claim.epoch != epoch:
+                return shard_pb2.WriteDocumentResponse()  # there may be other segments by now
             request = shard_pb2.WriteDocumentRequest(
                 cluster=self._cluster,
                 partition=PARTITION,
@@ -85,9 +89,9 @@ class SharedSegments:
                 content=content,
                 epoch=claim.epoch,
             )
-            return client.write_document(request, deadline)
+            return await client.write_document(request, deadline)
 
         response = await self._routing.one(PARTITION, ask, deadline)
-        if response.written:
+        if response.written and epoch == self._epoch:
             self._version, self._known = expected + 1, segments
         return response.written

@@ -44,7 +44,8 @@ class Documents:
     def of(self, partition: PartitionId) -> Mapping[str, Document]:
         """All of a partition, by name."""
         if partition not in self._known:
-            self._known[partition] = _read(self._path(partition))
+            # What another thread puts there meanwhile is newer than what is read here.
+            self._known.setdefault(partition, _read(self._path(partition)))
         return self._known[partition]
 
     def put(self, partition: PartitionId, name: str, expected: int, content: bytes) -> Document:

@@ -12,6 +12,7 @@ StoreError
 +-- FilesNotRemoved      files that are not needed any more are still there; nothing else is touched by that
 +-- NothingToRestore     a source without any usable snapshot
 +-- ProfilesUnderway     profiles are between two partitions, which cannot be cut anew
++-- DocumentsNotDealtOut documents of one partition, which cannot be cut anew with its profiles
 +-- DirectoryExists      a directory that would be overwritten
 +-- DirectoryInUse       another process owns this data directory
 +-- DirectoryMismatch    the directory was made with other settings
@@ -28,6 +29,7 @@ StoreError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -137,6 +139,17 @@ class ProfilesUnderway(StoreError):
             "profiles were being moved to the persons they belong to when this was written; restore it into the same "
             "number of partitions, start that for a moment, and restore from there"
         )
+
+
+class DocumentsNotDealtOut(StoreError):
+    """Documents of one partition cannot follow its profiles into another number of partitions."""
+
+    def __init__(self, partition: int, names: Sequence[str]) -> None:
+        super().__init__(
+            f"partition {partition} keeps {', '.join(names)}, which cannot be cut in another way; restore into the "
+            "same number of partitions"
+        )
+        self.partition, self.names = partition, names
 
 
 class DirectoryExists(StoreError):

@@ -9,7 +9,7 @@ gone      the taker has it
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -102,6 +102,12 @@ class Holdings:
                 raise StorageFull(self._path, str(error)) from error
             raise StoreFailed(f"{self._path} cannot be written: {error}") from error
         self._holdings = changed
+
+
+def begin_holdings(directory: Path, partitions: Iterable[PartitionId], epoch: int, files: Files) -> None:
+    """Let a new shard's directory own these partitions from an epoch on."""
+    owned = {int(number): Holding(HoldingState.OWNED, epoch) for number in partitions}
+    write_durably(directory / _NAME, msgspec.json.encode(_Stored(_FORMAT, owned)), files)
 
 
 def read_holdings(directory: Path, identity: ShardIdentity) -> dict[PartitionId, Holding]:

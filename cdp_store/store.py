@@ -146,7 +146,7 @@ class Store:
 
         Raises SnapshotFailed when it could not be written, FilesNotRemoved when what it replaces cannot go.
         """
-        taken = self._snapshots.take({**self._staged, **self.partitions}, taken_ms, self._logged)
+        taken = self._snapshots.take({**self._staged, **self.partitions}, taken_ms, self._logged, self.documents.of)
         return taken, self._trim(taken)
 
     def start_log_anew(self) -> None:
@@ -164,7 +164,8 @@ class Store:
         SnapshotFailed or SnapshotDamaged when the snapshot is not good (then nothing is removed), FilesNotRemoved when
         what it replaces cannot go.
         """
-        taken = self._snapshots.take({**self._staged, **self.partitions}, taken_ms, self._logged, alone=True)
+        held = {**self._staged, **self.partitions}
+        taken = self._snapshots.take(held, taken_ms, self._logged, self.documents.of, alone=True)
         removed = self._trim(taken)
         return PurgedFiles(taken, removed, tuple(self._log.quarantined()))
 

@@ -14,6 +14,7 @@ from cdp_store.arrays import I64, U32, AnyArray, Bools
 from cdp_store.events.chunk import ColumnKey, EventChunk
 from cdp_store.events.column import EventColumn, narrow
 from cdp_store.events.sealing import chunk_in_order
+from cdp_store.limits import SNAPSHOT_FILE_CELLS_MAX, SNAPSHOT_SMALL_FILE_ROWS
 from cdp_store.snapshot.manifest import ChunkEntry, ColumnEntry
 from cdp_store.snapshot.tables import DECIMAL, INSTANT, column_of, instants, values_of
 from cdp_store.values import Kind
@@ -33,6 +34,35 @@ def column_entry(key: ColumnKey, column: EventColumn) -> ColumnEntry:
         return ColumnEntry(key[0], int(key[1]))
     low, high, width = int(column.low), int(column.high), column.values.dtype.itemsize
     return ColumnEntry(key[0], int(key[1]), width, column.base, column.scale, low, high)
+
+
+def file_groups(chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
+    """Chunks that share a file: those with the same columns, since a null costs as much as a value, unless they are
+    few; these stand together, as long as their rows and columns together stay within bounds."""
+    alike = dict[frozenset[ColumnKey], list[EventChunk]]()
+    for chunk in chunks:
+        alike.setdefault(frozenset(chunk.columns), []).append(chunk)
+    few = list[EventChunk]()
+    for group in alike.values():
+        if sum(map(len, group)) >= SNAPSHOT_SMALL_FILE_ROWS:
+            yield from _in_files(group)
+        else:
+            few += group
+    yield from _in_files(few)
+
+
+def _in_files(chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
+    """Neighbours, as long as their rows and columns together stay within bounds."""
+    group, rows, keys = list[EventChunk](), 0, set[object]()
+    for chunk in chunks:
+        wider = keys | set(chunk.columns)
+        if group and (rows + len(chunk)) * (len(wider) + 2) > SNAPSHOT_FILE_CELLS_MAX:
+            yield group
+            group, rows, wider = [], 0, set(chunk.columns)
+        group.append(chunk)
+        rows, keys = rows + len(chunk), wider
+    if group:
+        yield group
 
 
 def chunk_table(chunks: Sequence[EventChunk], keys: Sequence[ColumnKey], names: Mapping[int, str]) -> pa.Table:

@@ -13,7 +13,7 @@ from cdp_store.snapshot.cold.logged import ColdReader
 from cdp_store.snapshot.manifest import SUFFIX, FileEntry, Manifest, encode_manifest, manifest_name
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import PartitionReader, check_file, read_manifest, snapshot_numbers
-from cdp_store.snapshot.writer import SnapshotWriter
+from cdp_store.snapshot.writer import ReadDocuments, SnapshotWriter
 
 Partitions = Mapping[PartitionId, Partition]
 
@@ -111,13 +111,21 @@ class ShardSnapshots:
         for name in (name for entry in manifest.partitions for name in entry.cold if name not in spared):
             check_file(self._place, name, manifest.files[name])
 
-    def take(self, partitions: Partitions, taken_ms: int, read_cold: ColdReader, *, alone: bool = False) -> Taken:
+    def take(
+        self,
+        partitions: Partitions,
+        taken_ms: int,
+        read_cold: ColdReader,
+        documents: ReadDocuments,
+        *,
+        alone: bool = False,
+    ) -> Taken:
         """Write and publish a snapshot, and remove what is older than the two newest; `alone`: all other snapshots.
 
         Before it removes all others the new one is read back, and SnapshotDamaged is raised unless it is whole.
         """
         captures = [(number, partition.export) for number, partition in partitions.items()]
-        written = self._writer.write(self._next, taken_ms, captures, read_cold)
+        written = self._writer.write(self._next, taken_ms, captures, read_cold, documents)
         manifest = written.manifest
         self._place.publish(manifest_name(self._next), encode_manifest(manifest))
         self._writer.finish()

@@ -70,6 +70,13 @@ class SummaryEntry(msgspec.Struct, frozen=True, array_like=True):
     cutoff_ms: int
 
 
+class DocumentEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A document at a version; its content is a whole file, as it is."""
+
+    file: str
+    version: int
+
+
 class PartitionEntry(msgspec.Struct, frozen=True):
     """What a snapshot keeps of one partition, at position `sequence` of its log."""
 
@@ -92,6 +99,7 @@ class PartitionEntry(msgspec.Struct, frozen=True):
     cold: tuple[str, ...] = ()  # whole files, in order of arrival
     cold_sequence: int = 0  # they hold what the log held up to here
     identity: dict[str, str] = {}  # files by table: links and transfers of identifiers, where there are any
+    documents: dict[str, DocumentEntry] = {}  # those kept with the partition, by name
 
 
 class Manifest(msgspec.Struct, frozen=True):

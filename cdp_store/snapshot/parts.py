@@ -7,10 +7,18 @@ from typing import TypeVar
 import msgspec
 
 from cdp_store.ids import PartitionId
-from cdp_store.snapshot.manifest import ChunkEntry, Extent, Generation, Manifest, PartitionEntry, SummaryEntry
+from cdp_store.snapshot.manifest import (
+    ChunkEntry,
+    DocumentEntry,
+    Extent,
+    Generation,
+    Manifest,
+    PartitionEntry,
+    SummaryEntry,
+)
 from cdp_store.snapshot.writer import files_of
 
-Placed = TypeVar("Placed", ChunkEntry, Extent, Generation, SummaryEntry)
+Placed = TypeVar("Placed", ChunkEntry, DocumentEntry, Extent, Generation, SummaryEntry)
 
 
 def only(manifest: Manifest, partition: PartitionId) -> Manifest:
@@ -42,5 +50,6 @@ def _renamed(entry: PartitionEntry, prefix: str) -> PartitionEntry:
         strings={scope: tuple(map(put, extents)) for scope, extents in entry.strings.items()},
         events={name: tuple(map(put, chunks)) for name, chunks in entry.events.items()},
         changes={name: tuple(map(put, chunks)) for name, chunks in entry.changes.items()},
+        documents={name: put(each) for name, each in entry.documents.items()},
         identity={table: prefix + name for table, name in entry.identity.items()},
     )

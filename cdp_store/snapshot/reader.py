@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cdp_store.arrays import U8, U64, AnyArray
 from cdp_store.dedupe import IdGeneration
+from cdp_store.documents import Document
 from cdp_store.errors import SnapshotDamaged
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import Chunks
@@ -102,6 +103,13 @@ class PartitionReader:
         """Links and transfers of identifiers, by name of the table."""
         return {name: self._table(file) for name, file in self.entry.identity.items()}
 
+    def documents(self) -> dict[str, Document]:
+        """The documents kept with the partition, by name."""
+        return {
+            name: Document(each.version, check_file(self._place, each.file, self._listed(each.file)).to_pybytes())
+            for name, each in self.entry.documents.items()
+        }
+
     def _summary(self, entry: SummaryEntry) -> Summary:
         return Summary(entry.cutoff_ms, *tables.summary_of(self._table(entry.file)))
 
@@ -135,10 +143,14 @@ class PartitionReader:
         return map(FileColumns.read(self._table(file), keys, names).chunk, places)
 
     def _table(self, file: str) -> pa.Table:
-        entry = self._manifest.files.get(file)
-        if entry is None:
-            raise SnapshotDamaged(manifest_name(self._manifest.number), f"it refers to {file} without listing it")
+        entry = self._listed(file)
         table = tables.from_parquet(file, check_file(self._place, file, entry))
         if table.num_rows != entry.rows:
             raise SnapshotDamaged(file, f"it has {table.num_rows} rows instead of {entry.rows}")
         return table
+
+    def _listed(self, file: str) -> FileEntry:
+        entry = self._manifest.files.get(file)
+        if entry is None:
+            raise SnapshotDamaged(manifest_name(self._manifest.number), f"it refers to {file} without listing it")
+        return entry

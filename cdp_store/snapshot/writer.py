@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import google_crc32c
@@ -18,22 +18,23 @@ import pyarrow as pa
 from cdp_store.arrays import I64, U8, AnyArray
 from cdp_store.dedupe import IdGeneration
 from cdp_store.dictionary import scope_key
-from cdp_store.events.chunk import ColumnKey, EventChunk
+from cdp_store.documents import Document
+from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import LAYOUT, Chunks
 from cdp_store.events.retained import Summary
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
-    SNAPSHOT_FILE_CELLS_MAX,
     SNAPSHOT_SMALL_FILE_ROWS,
     SNAPSHOT_SMALL_FILES_MAX,
 )
 from cdp_store.partition import PartitionExport
 from cdp_store.snapshot import tables
-from cdp_store.snapshot.chunk_tables import chunk_table, column_entry
+from cdp_store.snapshot.chunk_tables import chunk_table, column_entry, file_groups
 from cdp_store.snapshot.cold.files import ColdFiles
 from cdp_store.snapshot.cold.logged import ColdReader
 from cdp_store.snapshot.manifest import (
     ChunkEntry,
+    DocumentEntry,
     Extent,
     FileEntry,
     Generation,
@@ -45,6 +46,7 @@ from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.view import CHANGE_VALUE
 
 _CHANGE_NAMES = {CHANGE_VALUE: "value"}
+ReadDocuments = Callable[[PartitionId], Mapping[str, Document]]
 _Placed = tuple["weakref.ReferenceType[EventChunk]", ChunkEntry]
 
 
@@ -98,6 +100,7 @@ class SnapshotWriter:
         taken_ms: int,
         partitions: Iterable[tuple[PartitionId, Callable[[], PartitionExport]]],
         read_cold: ColdReader,
+        documents: ReadDocuments,
     ) -> Written:
         """Write all files of snapshot `number`, durably; `finish` makes later snapshots share them.
 
@@ -109,7 +112,7 @@ class SnapshotWriter:
             export = capture()
             before = self._known.get(partition, _Known())
             usable = before if before.lineage == export.lineage >= 0 else _Known()
-            pending = _PartitionWriter(files, partition, export, usable, self._files)
+            pending = _PartitionWriter(files, partition, export, usable, self._files, documents(partition))
             known[partition] = pending.write()
             entries.append(pending.entry())
             files.partition_done()
@@ -154,6 +157,7 @@ def files_of(entry: PartitionEntry) -> Iterator[str]:
     yield from (each.file for each in entry.ids)
     yield from (each.file for each in entry.summaries.values())
     yield from entry.identity.values()
+    yield from (each.file for each in entry.documents.values())
     yield from (each.file for extents in entry.strings.values() for each in extents)
     for group in (entry.events, entry.changes):
         yield from (each.file for chunks in group.values() for each in chunks)
@@ -168,11 +172,17 @@ class _NewFiles:
 
     def add(self, partition: PartitionId, what: str, table: pa.Table) -> str:
         """Write a table; the name of its file."""
-        name = f"{self._number:08d}-p{partition:04d}-{what}-{self._count:05d}.parquet"
+        return self._add(partition, f"{what}-{self._count:05d}.parquet", tables.to_parquet(table), table.num_rows)
+
+    def add_bytes(self, partition: PartitionId, what: str, content: bytes) -> str:
+        """Write bytes as they are; the name of their file."""
+        return self._add(partition, f"{what}-{self._count:05d}.bin", pa.py_buffer(content), 0)
+
+    def _add(self, partition: PartitionId, end: str, data: pa.Buffer, rows: int) -> str:
+        name = f"{self._number:08d}-p{partition:04d}-{end}"
         self._count += 1
-        data = tables.to_parquet(table)
         self._place.write(name, data)
-        self.entries[name] = FileEntry(data.size, google_crc32c.value(np.frombuffer(data, np.uint8)), table.num_rows)
+        self.entries[name] = FileEntry(data.size, google_crc32c.value(np.frombuffer(data, np.uint8)), rows)
         return name
 
     def partition_done(self) -> None:
@@ -190,9 +200,10 @@ class _PartitionWriter:
         export: PartitionExport,
         known: _Known,
         old_files: Mapping[str, FileEntry],
+        documents: Mapping[str, Document],
     ) -> None:
         self._files, self._partition, self._export = files, partition, export
-        self._known, self._old_files = known, old_files
+        self._known, self._old_files, self._documents = known, old_files, documents
         self._entry: PartitionEntry | None = None
 
     def write(self) -> _Known:
@@ -222,6 +233,7 @@ class _PartitionWriter:
             retention_days=dict(self._export.retention_days),
             summaries={name: self._write_summary(name, each) for name, each in view.summaries.items()},
             identity=self._write_identity(),
+            documents={name: self._write_document(name, each) for name, each in self._documents.items()},
         )
         return now
 
@@ -236,7 +248,7 @@ class _PartitionWriter:
         listed = {name: chunks for name, chunks in by_name.items() if chunks}
         places = self._shared_places(listed)
         fresh = [chunk for chunks in listed.values() for chunk in chunks if id(chunk) not in places]
-        for group in _groups(fresh):
+        for group in file_groups(fresh):
             keys = tables.union_of_keys(group)
             file = self._files.add(self._partition, what, chunk_table(group, keys, columns))
             start = 0
@@ -332,6 +344,14 @@ class _PartitionWriter:
         tables_ = self._export.identity.items()
         return {name: self._files.add(self._partition, f"identity-{name}", table) for name, table in tables_}
 
+    def _write_document(self, name: str, document: Document) -> DocumentEntry:
+        known = self._known.entry.documents.get(name) if self._known.entry is not None else None
+        if known is not None:
+            held, size = self._old_files[known.file], len(document.content)
+            if (held.bytes, held.crc32c) == (size, google_crc32c.value(document.content)):
+                return DocumentEntry(known.file, document.version)
+        return DocumentEntry(self._files.add_bytes(self._partition, "document", document.content), document.version)
+
     def _write_ids(self, generation: IdGeneration) -> Generation:
         high, low = generation.ids()
         for known in self._known.entry.ids if self._known.entry is not None else ():
@@ -345,35 +365,6 @@ class _PartitionWriter:
 def _remember(known: _Known, placed: Iterable[tuple[EventChunk, ChunkEntry]]) -> None:
     for chunk, place in placed:
         known.chunks[id(chunk)] = (weakref.ref(chunk), place)
-
-
-def _groups(chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
-    """Chunks that share a file: those with the same columns, since a null costs as much as a value, unless they are
-    few; these stand together, as long as their rows and columns together stay within bounds."""
-    alike = dict[frozenset[ColumnKey], list[EventChunk]]()
-    for chunk in chunks:
-        alike.setdefault(frozenset(chunk.columns), []).append(chunk)
-    few = list[EventChunk]()
-    for group in alike.values():
-        if sum(map(len, group)) >= SNAPSHOT_SMALL_FILE_ROWS:
-            yield from _in_files(group)
-        else:
-            few += group
-    yield from _in_files(few)
-
-
-def _in_files(chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
-    """Neighbours, as long as their rows and columns together stay within bounds."""
-    group, rows, keys = list[EventChunk](), 0, set[object]()
-    for chunk in chunks:
-        wider = keys | set(chunk.columns)
-        if group and (rows + len(chunk)) * (len(wider) + 2) > SNAPSHOT_FILE_CELLS_MAX:
-            yield group
-            group, rows, wider = [], 0, set(chunk.columns)
-        group.append(chunk)
-        rows, keys = rows + len(chunk), wider
-    if group:
-        yield group
 
 
 def _batch_table(export: PartitionExport) -> pa.Table:
