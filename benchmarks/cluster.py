@@ -23,6 +23,7 @@ class ClusterDidNotStart(Exception):
 def running_cluster(data: Path, shards: int = 2, *, echo: bool = False) -> Iterator[str]:
     """The router's address of a cluster that runs for the length of the block."""
     command = [sys.executable, "-m", "cdp_router", "up", "--data", str(data), "--shards", str(shards), "--port", "0"]
+    command.append("--no-gateway")
     # What it prints while it runs goes to a file: a pipe that nobody reads would stop it one day.
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(

@@ -39,6 +39,7 @@ LONG_SECONDS_MAX: Final = 3600.0  # of what reads or writes everything; the shar
 SLOW_QUERY_MS_DEFAULT: Final = 1000.0  # answers that took longer are logged
 SNAPSHOT_MINUTES_DEFAULT: Final = 15.0  # bounds the log a restart replays
 DEFAULT_PORT: Final = 7400
+GATEWAY_PORT: Final = 7480
 ROUTERS_MAX: Final = 64
 
 assert COLUMNS_BYTES_MAX < LOG_RECORD_BYTES_MAX, "a batch of columns must fit one log record"

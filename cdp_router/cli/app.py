@@ -9,6 +9,7 @@ import typer
 
 from cdp_router.cli import (
     by_hand,
+    dead_letters,
     erase,
     explain_user,
     export_profile,
@@ -76,6 +77,8 @@ app.command("remove-shard")(members.remove_shard)
 app.command("init")(by_hand.init)
 app.command("shard")(by_hand.shard)
 app.command("router")(by_hand.router)
+app.command("gateway")(by_hand.gateway)
 app.command("warm")(warm.warm)
+app.add_typer(dead_letters.dead_letters)
 app.add_typer(segment.segment)
 app.add_typer(log.log)

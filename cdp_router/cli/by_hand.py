@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cdp_router.cli.console import OUT, fail
-from cdp_router.limits import DEFAULT_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX, SNAPSHOT_MINUTES_DEFAULT
+from cdp_router.limits import DEFAULT_PORT, GATEWAY_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX, SNAPSHOT_MINUTES_DEFAULT
 from cdp_store.log.sync_mode import SyncMode
 
 Data = Annotated[Path, typer.Option(help="Directory with cluster.json; a shard's data goes there too.")]
@@ -79,14 +79,33 @@ def router(
     _become("cdp_router.process.router", data, address, [])
 
 
+def gateway(
+    routers: Annotated[
+        list[str] | None, typer.Option("--router", help="host:port of a router; may be given several times.")
+    ] = None,
+    address: Annotated[str, typer.Option(help="host:port to listen on.")] = f"127.0.0.1:{GATEWAY_PORT}",
+    data: Annotated[Path, typer.Option(help="Directory that dead letters are kept in.")] = Path("cdp-data"),
+    insecure: Insecure = False,
+) -> None:
+    """Run the HTTP gateway in the foreground until SIGTERM; it needs no more of the cluster than its routers."""
+    _check_address(address, insecure)
+    data.mkdir(parents=True, exist_ok=True)
+    told = [part for each in routers or [f"127.0.0.1:{DEFAULT_PORT}"] for part in ("--router", each)]
+    _become("cdp_router.process.gateway", data, address, told)
+
+
 def _check(data: Path, address: str, insecure: bool) -> None:
+    _check_address(address, insecure)
+    if not (data / "cluster.json").exists():
+        fail(f"{data} holds no cluster.json; make one with `cdp init`, or copy that of the cluster", 2)
+
+
+def _check_address(address: str, insecure: bool) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         fail(f"--address {address!r} must be host:port, such as 127.0.0.1:7401", 2)
     if not insecure and not _is_loopback(host.strip("[]")):
         fail(f"{host} can be reached by others, and nothing is encrypted; give --insecure if its network is private", 2)
-    if not (data / "cluster.json").exists():
-        fail(f"{data} holds no cluster.json; make one with `cdp init`, or copy that of the cluster", 2)
 
 
 def _is_loopback(host: str) -> bool:

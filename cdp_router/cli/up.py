@@ -14,6 +14,7 @@ from cdp_router.cli.console import OUT, fail
 from cdp_router.cli.warm import warm_with_progress
 from cdp_router.limits import (
     DEFAULT_PORT,
+    GATEWAY_PORT,
     PARTITIONS_DEFAULT,
     PARTITIONS_MAX,
     ROUTERS_MAX,
@@ -25,6 +26,8 @@ from cdp_store.log.sync_mode import SyncMode
 if TYPE_CHECKING:
     from cdp_router.process.supervisor import Supervisor
     from cdp_router.topology import ClusterDirectory
+
+_PORT_MAX = 65_535
 
 
 def up(
@@ -38,6 +41,13 @@ def up(
     routers: Annotated[
         int, typer.Option(min=1, max=ROUTERS_MAX, help="Router processes; each on the port after the one before.")
     ] = 1,
+    gateway: Annotated[bool, typer.Option(help="Also serve HTTP, for the SDKs of Segment and others.")] = True,
+    gateway_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port of the HTTP gateway. [default: 80 above the router's, 0 where that is]"
+        ),
+    ] = None,
     log_sync: Annotated[
         SyncMode,
         typer.Option(help="Sync the log before each ack, or on a timer: then a power loss may take acked data."),
@@ -92,12 +102,22 @@ def up(
     options = ["--log-sync", log_sync.value, "--snapshot-every", str(snapshot_minutes)]
     if memory_mib is not None:
         options += ["--memory-mib", str(memory_mib)]
-    supervisor = Supervisor(directory, host, port, lambda line: OUT.print(line, soft_wrap=True), options, routers)
+    serve_http = _gateway_port(gateway_port, port) if gateway else None
+    supervisor = Supervisor(
+        directory, host, port, lambda line: OUT.print(line, soft_wrap=True), options, routers, serve_http
+    )
     try:
         supervisor.run(lambda: _announce(supervisor, directory))
     except ClusterFailed as error:
         fail(str(error))
     OUT.print("stopped")
+
+
+def _gateway_port(given: int | None, router_port: int) -> int:
+    if given is not None:
+        return given
+    beside = router_port + GATEWAY_PORT - DEFAULT_PORT
+    return beside if router_port and beside <= _PORT_MAX else 0
 
 
 def _opened(directory: ClusterDirectory, shards: int | None, partitions: int) -> Sequence[int]:
@@ -154,5 +174,7 @@ def _announce(supervisor: Supervisor, directory: ClusterDirectory) -> None:
     OUT.print(table)
     OUT.print(f"data: {directory.path}", soft_wrap=True)
     OUT.print(f"ready: router at {supervisor.router_address}")
+    if supervisor.gateway_address:
+        OUT.print(f"send:  Segment, RudderStack, PostHog and CleverTap SDKs to http://{supervisor.gateway_address}")
     hint = f"ask:   cdp query 'everyone' --address {supervisor.router_address}    stop: Ctrl-C"
     OUT.print(hint, soft_wrap=True)

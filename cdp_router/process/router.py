@@ -40,8 +40,7 @@ from cdp_router.moving import Mover
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
-from cdp_router.process.serving import Report, Serving, report, run_process
-from cdp_router.process.shard import EXIT_REFUSED
+from cdp_router.process.serving import EXIT_REFUSED, Report, Serving, report, run_process
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.services.admin import AdminService

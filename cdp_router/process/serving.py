@@ -18,6 +18,7 @@ from cdp_router.process.open_files import allow_many_open_files
 from cdp_router.process.reflecting import enable_reflection
 from cdp_router.rpc.chain import Chain, Observer
 
+EXIT_REFUSED: Final = 78  # "configuration": starting again will not help
 STOP_GRACE_SECONDS: Final = 5.0
 _FLUSH_SECONDS: Final = 0.2  # for answers on their way out
 SERVER_OPTIONS: Final = (
@@ -71,7 +72,7 @@ class Serving:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop_soon)
-        watching = None if is_alone else await _watch_standard_input(self.stop_soon)
+        watching = None if is_alone else await watch_standard_input(self.stop_soon)
         report(Report("ready", port=port))
         await self._stopping.wait()
         if watching is not None:
@@ -82,7 +83,7 @@ class Serving:
         await self.server.stop(_FLUSH_SECONDS)
 
 
-async def _watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
+async def watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
     """Call `stop` when standard input ends: the supervisor holds its other end for as long as it lives."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()

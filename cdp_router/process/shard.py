@@ -18,7 +18,7 @@ from cdp_router.memory_budget import MemoryBudget, default_bytes
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
-from cdp_router.process.serving import Report, Serving, report, run_process
+from cdp_router.process.serving import EXIT_REFUSED, Report, Serving, report, run_process
 from cdp_router.services.partitions import PartitionService
 from cdp_router.services.shard import ShardService
 from cdp_router.shard_server import ShardServer
@@ -30,7 +30,6 @@ from cdp_store.seams import OsFiles
 from cdp_store.store import Store
 
 EXIT_STORE_FAILED = 75  # "temporary failure": starting again recovers from the log
-EXIT_REFUSED = 78  # "configuration": starting again will not help
 _LOG = logging.getLogger(__name__)
 
 

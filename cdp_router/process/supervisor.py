@@ -13,8 +13,7 @@ from typing import Final
 
 import msgspec
 
-from cdp_router.process.serving import Report
-from cdp_router.process.shard import EXIT_REFUSED
+from cdp_router.process.serving import EXIT_REFUSED, Report
 from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import DirectoryDamaged
 
@@ -106,6 +105,7 @@ class Supervisor:
         tell: Callable[[str], None],
         shard_options: Sequence[str] = (),
         routers: int = 1,
+        gateway_port: int | None = None,
     ) -> None:
         self._directory, self._tell = directory, tell
         data = ["--data", str(directory.path)]
@@ -113,6 +113,7 @@ class Supervisor:
         self._data, self._host, self._shard_options = data, host, shard_options
         self._shards = {number: self._shard(number) for number in directory.members()}
         self._routers = [self._router(number, port + number if port else 0) for number in range(routers)]
+        self._gateways, self._gateway_port = list[Child](), gateway_port
         self._keepers = dict[Child, asyncio.Task[None]]()
         self._stopping = asyncio.Event()
 
@@ -121,9 +122,14 @@ class Supervisor:
         """Where clients connect; there may be more routers."""
         return self._routers[0].address
 
+    @property
+    def gateway_address(self) -> str | None:
+        """Where HTTP clients send to, if they may."""
+        return self._gateways[0].address if self._gateways else None
+
     def addresses(self) -> Iterator[tuple[str, str, int]]:
         """(name, address, process id) of every process."""
-        for child in (*self._routers, *self._shards.values()):
+        for child in (*self._gateways, *self._routers, *self._shards.values()):
             yield child.name, child.address, child.pid
 
     def _shard(self, number: int) -> Child:
@@ -142,6 +148,12 @@ class Supervisor:
         arguments = [*self._data, "--number", str(number)]
         return Child(name, "cdp_router.process.router", arguments, self._host, port, log)
 
+    def _gateway(self, port: int) -> Child:
+        """The HTTP gateway, which has to be told where the routers are: their ports are known once they run."""
+        told = [part for router in self._routers for part in ("--router", router.address)]
+        log = self._directory.log_path("gateway")
+        return Child("gateway", "cdp_router.process.gateway", [*self._data, *told], self._host, port, log)
+
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run until SIGINT or SIGTERM; ClusterFailed when it cannot."""
         asyncio.run(self._run(on_ready))
@@ -155,6 +167,7 @@ class Supervisor:
                 on_ready()
                 await self._watch()
         finally:
+            await asyncio.gather(*(gateway.stop() for gateway in self._gateways))
             await asyncio.gather(*(router.stop() for router in self._routers))
             await asyncio.gather(*(shard.stop() for shard in self._shards.values()))
 
@@ -162,6 +175,9 @@ class Supervisor:
         await self._start_all(list(self._shards.values()))
         self._tell_addresses()
         await self._start_all(self._routers)
+        if self._gateway_port is not None:
+            self._gateways.append(self._gateway(self._gateway_port))
+            await self._start_all(self._gateways)
 
     async def _start_all(self, children: Sequence[Child]) -> None:
         started = await asyncio.gather(*(child.start(self._tell) for child in children))
@@ -181,7 +197,7 @@ class Supervisor:
         return True
 
     async def _watch(self) -> None:
-        for child in (*self._routers, *self._shards.values()):
+        for child in (*self._gateways, *self._routers, *self._shards.values()):
             self._keepers[child] = asyncio.create_task(self._keep(child))
         stopped = asyncio.create_task(self._stopping.wait())
         try:

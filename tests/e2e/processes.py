@@ -94,7 +94,7 @@ def cdp(
 @contextmanager
 def starting_cluster(*options: object) -> Iterator[subprocess.Popen[str]]:
     """`cdp up` on its way; ended at the end of the block, however far it came."""
-    command = [sys.executable, "-m", "cdp_router", "up", "--port", "0", *map(str, options)]
+    command = [sys.executable, "-m", "cdp_router", "up", "--no-gateway", "--port", "0", *map(str, options)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT)
     try:
         yield process

@@ -30,6 +30,10 @@ def test_neither_compiler_nor_server_is_loaded(module: str) -> None:
     )
 
 
+def test_the_gateway_is_a_client_of_the_cluster() -> None:
+    assert {name for name in _HEAVY if name in _loaded("cdp_router.process.gateway")} == set()
+
+
 def test_the_contract_loads_nothing_of_ours() -> None:
     loaded = _loaded("cdp.v1.query_pb2")
     assert not any(name.startswith(("cdp_store", "cdp_query", "cdp_router")) for name in loaded)

@@ -1,0 +1,85 @@
+"""`cdp dead-letters`: what the gateway could not take, why, and how to send it again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
+from cdp_router.gateway.dead_letters import DeadLetters, directory_name, files_of, read_letters, replace_letters
+from cdp_router.gateway.redriving import redrive
+
+dead_letters = typer.Typer(
+    name="dead-letters", help="Records that the gateway could not take, kept with the reason.", no_args_is_help=True
+)
+Data = Annotated[Path, typer.Option(help="Data directory of the gateway.")]
+Source = Annotated[str, typer.Argument(help="The source, as `cdp dead-letters list` names it.", show_default=False)]
+Code = Annotated[str | None, typer.Option(help="Only those with this code.", show_default=False)]
+
+
+@dead_letters.command("list")
+def list_(data: Data = Path("cdp-data")) -> None:
+    """Count them by source and reason, with an example of each."""
+    table, kept = Table(box=None, pad_edge=False), DeadLetters(data / "dead-letters")
+    for column in ("source", "code", "records", "example"):
+        table.add_column(column)
+    for directory in kept.sources():
+        counts, examples, names = Counter[str](), dict[str, str](), dict[str, str]()
+        for letter in kept.letters(directory):
+            counts[letter.code] += 1
+            examples.setdefault(letter.code, letter.message)
+            names.setdefault(letter.code, letter.source)
+        for code, count in counts.most_common():
+            table.add_row(names[code], code, str(count), examples[code])
+    if table.row_count:
+        OUT.print(table)
+    else:
+        OUT.print("none")
+
+
+@dead_letters.command("show")
+def show(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> None:
+    """Print the records of a source, one JSON object a line, with code and message."""
+    for letter in DeadLetters(data / "dead-letters").letters(_directory(data, source)):
+        if code in (None, letter.code):
+            typer.echo(msgspec.json.encode(letter))
+
+
+@dead_letters.command("redrive")
+def redrive_(
+    source: Source, data: Data = Path("cdp-data"), code: Code = None, address: Address = DEFAULT_ADDRESS
+) -> None:
+    """Send the records of a source again; those refused once more are kept. Nothing is taken twice."""
+    directory = _directory(data, source)
+    taken = kept = 0
+    with connected(address) as client:
+        for path in DeadLetters(data / "dead-letters").set_aside(directory):
+            letters = list(read_letters(path))
+            remaining = redrive(letters, client, code)
+            replace_letters(path, remaining)
+            taken, kept = taken + len(letters) - len(remaining), kept + len(remaining)
+    OUT.print(f"{taken} records were taken, {kept} are kept")
+
+
+@dead_letters.command("drop")
+def drop(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> None:
+    """Remove the records of a source for good."""
+    dropped = 0
+    for path in DeadLetters(data / "dead-letters").set_aside(_directory(data, source)):
+        letters = list(read_letters(path))
+        remaining = [letter for letter in letters if code not in (None, letter.code)]
+        replace_letters(path, remaining)
+        dropped += len(letters) - len(remaining)
+    OUT.print(f"{dropped} records were dropped")
+
+
+def _directory(data: Path, source: str) -> Path:
+    directory = data / "dead-letters" / directory_name(source)
+    if not directory.exists() or not files_of(directory):
+        fail(f"source {source!r} has no dead letters in {data}; `cdp dead-letters list` names those that have")
+    return directory

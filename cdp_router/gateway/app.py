@@ -1,0 +1,103 @@
+"""The routes of the gateway."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from cdp_router.gateway.browser_settings import SETTINGS_ROUTES
+from cdp_router.gateway.cors import CrossOrigin
+from cdp_router.gateway.dialects import SEGMENT, Dialect
+from cdp_router.gateway.intake import Intake, Sent
+from cdp_router.gateway.problems import Problem
+from cdp_router.gateway.reading import Bodies
+from cdp_router.gateway.segment import call_type
+
+_LOG = logging.getLogger(__name__)
+_SLASHES: Final = re.compile(r"/{2,}")
+_SEGMENT_BATCHES: Final = ("batch", "b", "import")
+_SEGMENT_CALLS: Final = ("track", "identify", "page", "screen", "group", "alias", "t", "i", "p", "s", "g", "a")
+_QUERY_SIDE: Final = ("/v1/segments", "/v1/reports", "/v1/profiles", "/openapi.json")
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def gateway_app(intake: Intake, bodies: Bodies) -> ASGIApp:
+    """The whole gateway as one ASGI application."""
+
+    def taking(dialect: Dialect, type_: str = "") -> Endpoint:
+        async def take(request: Request) -> Response:
+            async with bodies.read(request) as body:
+                sent = Sent(body, request.headers, request.query_params, type_)
+                return json_response(await intake.take(dialect, sent))
+
+        return take
+
+    routes = [
+        *(Route(f"/v1/{name}", taking(SEGMENT, "batch"), methods=["POST"]) for name in _SEGMENT_BATCHES),
+        *(Route(f"/v1/{name}", taking(SEGMENT, call_type(name)), methods=["POST"]) for name in _SEGMENT_CALLS),
+        Route("/v1/m", _discard, methods=["POST"]),
+        Route("/health", _healthy, methods=["GET"]),
+        *SETTINGS_ROUTES,
+    ]
+    handlers: dict[Any, Any] = {Problem: _on_problem, HTTPException: _on_http_error, Exception: _on_error}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # a redirected POST becomes a GET, and its events are lost
+    return CrossOrigin(_PlainPaths(app), _QUERY_SIDE)
+
+
+class _PlainPaths:
+    """Takes a path with a slash too many for the one without."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
+            scope = {**scope, "path": path}
+        await self._app(scope, receive, send)
+
+
+async def _discard(request: Request) -> Response:
+    """Numbers that a library sends about itself."""
+    return json_response({"success": True})
+
+
+async def _healthy(request: Request) -> Response:
+    return json_response({"status": "ok"})
+
+
+async def _on_problem(request: Request, error: Problem) -> Response:
+    # All four: each family of SDKs reads another one.
+    said = {"code": error.code, "message": error.message, "error": error.message, "detail": error.message}
+    response = json_response(said, error.status)
+    if error.retry_after_seconds:
+        response.headers["retry-after"] = str(error.retry_after_seconds)
+    return response
+
+
+async def _on_http_error(request: Request, error: HTTPException) -> Response:
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    message = f"nothing is served at {request.url.path}" if error.status_code == 404 else error.detail
+    return await _on_problem(request, Problem(error.status_code, codes.get(error.status_code, "invalid"), message))
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    _LOG.error("internal error", exc_info=error)
+    return await _on_problem(request, Problem(500, "internal", "internal error; the gateway's log has it"))

@@ -1,0 +1,102 @@
+"""A request's body: decompressed within a bound, and read as JSON even where it is not quite JSON.
+
+What clients say of their bodies is not reliable: gzip comes without its header, JSON under any content type, and
+Python clients write NaN. One such value must cost no other record of its batch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from cdp_router.gateway.problems import malformed, too_large
+
+_GZIP: Final = b"\x1f\x8b"
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+_TOO_LONG_INTEGER: Final = 1 << 64  # stands for one whose digits are too many to read; no record may hold it
+_DECODER: Final = msgspec.json.Decoder()
+
+
+def decompressed(body: bytes, encoding: str, bytes_max: int) -> bytes:
+    """The plain bytes of a body; Problem 413 where they are more than `bytes_max`, 400 where they cannot be had."""
+    if body.startswith(_GZIP):
+        return _inflated(body, _GZIP_WINDOW, bytes_max)
+    match encoding.strip().lower():
+        case "deflate":
+            # Both forms go by this name; the first byte of the zlib one says its method, 8.
+            is_zlib = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
+            return _inflated(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS, bytes_max)
+        case "zstd" | "br":
+            return _streamed(body, "zstd" if encoding.strip().lower() == "zstd" else "brotli", bytes_max)
+    return _checked(body, bytes_max)
+
+
+def _checked(body: bytes, bytes_max: int) -> bytes:
+    if len(body) > bytes_max:
+        raise too_large(f"the body has more than {bytes_max} bytes; send smaller batches")
+    return body
+
+
+def _inflated(body: bytes, window: int, bytes_max: int) -> bytes:
+    parts, size = list[bytes](), 0
+    try:
+        while body:
+            stream = zlib.decompressobj(window)
+            part = stream.decompress(body, bytes_max + 1 - size)
+            size += len(part)
+            parts.append(part)
+            if size > bytes_max:
+                raise too_large(f"the body has more than {bytes_max} bytes; send smaller batches")
+            if not stream.eof:
+                raise malformed("the compressed body ends too early")
+            body = stream.unused_data if window == _GZIP_WINDOW else b""
+    except zlib.error as error:
+        raise malformed(f"the body cannot be decompressed: {error}") from error
+    return b"".join(parts)
+
+
+def _streamed(body: bytes, codec: str, bytes_max: int) -> bytes:
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(body), codec) as stream:
+            plain: bytes = stream.read(bytes_max + 1)
+    except (OSError, pa.ArrowException) as error:
+        raise malformed(f"the body cannot be decompressed: {error}") from error
+    return _checked(plain, bytes_max)
+
+
+def read_json(body: bytes) -> Any:
+    """The value of a body; Problem 400 where it is no JSON in any reading."""
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        # Bytes that are no UTF-8 become characters that no record may hold: only the records they stand in are wrong.
+        text = body.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_integer)
+    except ValueError as error:
+        raise malformed(f"the body is no JSON: {str(error)[:200]}") from error
+    except RecursionError as error:
+        raise malformed("the body is nested too deeply") from error
+
+
+def _no_number(name: str) -> None:
+    """NaN and the infinities say that there is no value."""
+    return
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def _integer(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        return _TOO_LONG_INTEGER

@@ -1,0 +1,51 @@
+"""What browsers need to be told before and after a request from another site."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_AGE_SECONDS = "7200"
+
+
+class CrossOrigin:
+    """Lets pages of any site send events, and see errors as what they are; only below `prefixes` that take events."""
+
+    def __init__(self, app: ASGIApp, closed: tuple[str, ...]) -> None:
+        self._app, self._closed = app, closed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a preflight request, or add the headers to the answer of the app."""
+        origin = Headers(scope=scope).get("origin") if scope["type"] == "http" else None
+        if origin is None or scope["path"].startswith(self._closed):
+            await self._app(scope, receive, send)
+            return
+        allowed = _allowed(origin)
+        if scope["method"] == "OPTIONS":
+            await _preflight(Headers(scope=scope), allowed, send)
+            return
+
+        async def send_allowed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in allowed.items():
+                    headers[name] = value
+                headers["access-control-expose-headers"] = "Retry-After"
+            await send(message)
+
+        await self._app(scope, receive, send_allowed)
+
+
+def _allowed(origin: str) -> dict[str, str]:
+    # Beacons, sent while a page goes away, always come with credentials; we give none any meaning.
+    return {"access-control-allow-origin": origin, "access-control-allow-credentials": "true", "vary": "Origin"}
+
+
+async def _preflight(request: Headers, allowed: dict[str, str], send: Send) -> None:
+    answer = MutableHeaders(headers=allowed)
+    answer["access-control-allow-methods"] = "GET, POST, OPTIONS"
+    # What is asked for, whatever it is: libraries add headers of their own to retries.
+    answer["access-control-allow-headers"] = request.get("access-control-request-headers", "*")
+    answer["access-control-max-age"] = _AGE_SECONDS
+    await send({"type": "http.response.start", "status": 204, "headers": answer.raw})
+    await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,83 @@
+"""Who sends: the write key, from any of the places where SDKs put it, and the source it stands for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cdp_router.gateway.limits import KEY_BYTES_MAX
+from cdp_router.gateway.problems import key_unknown
+
+_KEY_FIELDS = ("writeKey", "api_key", "token")
+_ACCOUNT, _PASSCODE = "x-clevertap-account-id", "x-clevertap-passcode"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A sender that is let in; its name scopes message ids and names its dead letters."""
+
+    name: str
+
+
+class Sources(Protocol):
+    """Knows the write keys.
+
+    While a key cannot be checked, or may be too new to be known, it must raise `problems.busy` and not say that the key
+    is unknown: clients drop what is answered with 401, and some of them end their program.
+    """
+
+    def source_of(self, key: str, secret: str) -> Source:
+        """The source of a key, and of the secret beside it where the dialect has one; Problem 401 if there is none."""
+
+
+class AnySource:
+    """Takes every key for the name of a source: right only on the loopback address."""
+
+    def source_of(self, key: str, secret: str) -> Source:
+        """The source named like the key."""
+        if not key or len(key.encode(errors="replace")) > KEY_BYTES_MAX:
+            raise key_unknown()
+        return Source(key)
+
+
+def credentials(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> tuple[str, str]:
+    """(key, secret) as sent; empty where there is none."""
+    account = headers.get(_ACCOUNT)
+    if account:
+        return account, headers.get(_PASSCODE, "")
+    return next(_keys(headers, query, body), ""), ""
+
+
+def _keys(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> Iterator[str]:
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic" and (user := _basic_user(value)):
+        yield user
+    if scheme.lower() == "bearer" and value.strip():
+        yield value.strip()
+    if isinstance(body, dict):
+        yield from _texts(body)
+        properties = body.get("properties")
+        if isinstance(properties, dict):
+            yield from _texts(properties)
+        batch = body.get("batch")
+        if isinstance(batch, list) and batch and isinstance(batch[0], dict):
+            yield from _keys({}, {}, batch[0])
+    if isinstance(body, list) and body and isinstance(body[0], dict):
+        yield from _keys({}, {}, body[0])
+    yield from (query[name] for name in _KEY_FIELDS if query.get(name))
+
+
+def _texts(values: Mapping[str, Any]) -> Iterator[str]:
+    for name in _KEY_FIELDS:
+        if isinstance(value := values.get(name), str) and value:
+            yield value
+
+
+def _basic_user(encoded: str) -> str:
+    try:
+        return base64.b64decode(encoded, validate=True).decode().partition(":")[0]
+    except (binascii.Error, ValueError):
+        return ""

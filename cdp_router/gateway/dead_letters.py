@@ -1,0 +1,177 @@
+"""Records that could not be taken, kept with the reason until somebody looks: one directory per source.
+
+`current.ndjson` takes new ones. To send them again it is first renamed; what is refused once more replaces that file in
+one step. So a crash at any point leaves every letter in one of the files, and sending one twice changes nothing, since
+each has its message id.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import urllib.parse
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from cdp_store.seams import OsFiles
+from cdp_store.whole_files import write_durably
+
+_CURRENT: Final = "current.ndjson"
+_NAME_CHARACTERS_MAX: Final = 120
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """One line: what was sent, when and how, and why it was not taken."""
+
+    source: str
+    dialect: str
+    received_ms: int
+    sent_ms: int | None
+    code: str
+    message: str
+    record: Any
+
+
+_LETTER: Final = msgspec.json.Decoder(DeadLetter)
+
+
+def encode_letter(letter: DeadLetter) -> bytes:
+    """The line of a letter; texts that are no Unicode are written with escapes."""
+    try:
+        return msgspec.json.encode(letter) + b"\n"
+    except (UnicodeEncodeError, RecursionError, msgspec.MsgspecError, OverflowError):
+        return json.dumps(msgspec.structs.asdict(letter)).encode() + b"\n"
+
+
+def decode_letter(line: bytes) -> DeadLetter:
+    """The letter of a line; ValueError where it is none."""
+    try:
+        return _LETTER.decode(line)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(line), DeadLetter)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """The letters of all sources below one directory."""
+
+    path: Path
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep letters of one source durably; OSError where that fails."""
+        directory = self.path / directory_name(letters[0].source)
+        if not directory.exists():
+            directory.mkdir(parents=True, exist_ok=True)
+            for parent in (directory.parent, directory.parent.parent):
+                _sync_directory(parent)
+        lines = b"".join(map(encode_letter, letters))
+        while not _append(directory / _CURRENT, lines):
+            pass  # it was just renamed: the next one is another file
+
+    def sources(self) -> list[Path]:
+        """The directories of sources that have letters."""
+        if not self.path.exists():
+            return []
+        return sorted(each for each in self.path.iterdir() if each.is_dir() and any(each.glob("*.ndjson")))
+
+    def letters(self, directory: Path) -> Iterator[DeadLetter]:
+        """The letters of a source, oldest first."""
+        for path in files_of(directory):
+            yield from read_letters(path)
+
+    def set_aside(self, directory: Path) -> list[Path]:
+        """Files of a source that get no more letters, oldest first, with the current one among them."""
+        current = directory / _CURRENT
+        if current.exists():
+            aside = directory / f"{time.time_ns():020d}.ndjson"
+            current.rename(aside)
+            _sync_directory(directory)
+            with aside.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # whoever was writing has finished
+        return [path for path in files_of(directory) if path.name != _CURRENT]
+
+
+def replace_letters(path: Path, letters: Iterable[DeadLetter]) -> None:
+    """Leave only these letters in a file that was set aside; without any it is removed."""
+    lines = b"".join(map(encode_letter, letters))
+    if lines:
+        write_durably(path, lines, OsFiles())
+    else:
+        path.unlink()
+        _sync_directory(path.parent)
+
+
+def files_of(directory: Path) -> list[Path]:
+    """The files of a source, oldest first: names are times, and the current one sorts behind them."""
+    return sorted(directory.glob("*.ndjson"))
+
+
+def read_letters(path: Path) -> Iterator[DeadLetter]:
+    """The letters of a file; a line that was torn by a crash was never acknowledged, and is passed over."""
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                yield decode_letter(line)
+            except ValueError:
+                continue
+
+
+def directory_name(source: str) -> str:
+    """A name that is safe in any file system; no two sources share one."""
+    quoted = urllib.parse.quote(source.encode(errors="surrogatepass"), safe="").replace(".", "%2E")
+    if len(quoted) <= _NAME_CHARACTERS_MAX:
+        return quoted
+    return f"{quoted[:_NAME_CHARACTERS_MAX]}~{blake2b(quoted.encode(), digest_size=8).hexdigest()}"
+
+
+def _append(path: Path, lines: bytes) -> bool:
+    """Add whole lines; False where the file was renamed before they could be."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not _is_at(path, descriptor):
+            return False
+        start = os.fstat(descriptor).st_size
+        # A crash may have left a part of a line.
+        is_whole = not start or os.pread(descriptor, 1, start - 1) == b"\n"
+        try:
+            _write_all(descriptor, lines if is_whole else b"\n" + lines)
+        except OSError:
+            os.ftruncate(descriptor, start)
+            raise
+        os.fsync(descriptor)
+        if not start:
+            _sync_directory(path.parent)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _write_all(descriptor: int, lines: bytes) -> None:
+    view = memoryview(lines)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,122 @@
+"""A request's way in: body to items to rows, rows to the cluster, and what is refused to the dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cdp_router.gateway.bodies import decompressed, read_json
+from cdp_router.gateway.credentials import Sources, credentials
+from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
+from cdp_router.gateway.delivery import Delivery
+from cdp_router.gateway.dialects import Dialect, Rejected
+from cdp_router.gateway.limits import BODY_BYTES_MAX, ITEMS_PER_REQUEST_MAX, LARGE_BODY_BYTES
+from cdp_router.gateway.mapping import Envelope, WireRow, encode_row
+from cdp_router.gateway.problems import Problem, busy, too_large
+from cdp_router.validation import RecordInvalid
+from cdp_store.seams import Clock
+
+_LOG = logging.getLogger(__name__)
+_LARGE_AT_ONCE = 2  # a large body takes many times its bytes while it is decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request as it came in; names of headers are in lower case."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    call_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The rows of a request; owners[i] is the item that row i says something about."""
+
+    envelope: Envelope
+    items: list[Any]
+    rows: list[bytes]
+    owners: list[int]
+    rejected: list[Rejected]
+
+
+class Intake:
+    """Takes requests of every dialect."""
+
+    def __init__(self, sources: Sources, delivery: Delivery, dead_letters: DeadLetters, clock: Clock) -> None:
+        self._sources, self._delivery, self._clock = sources, delivery, clock
+        self._dead_letters = dead_letters
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+
+    async def take(self, dialect: Dialect, sent: Sent) -> dict[str, Any]:
+        """The answer to a request, once all of it is durable."""
+        prepared = await self._prepared(dialect, sent)
+        refused = await self._delivery.deliver(prepared.rows)
+        by_item = {each.index: each for each in prepared.rejected}
+        for each in refused:
+            index = prepared.owners[each.index]
+            by_item.setdefault(index, Rejected(index, each.code, each.message))
+        rejected = [by_item[index] for index in sorted(by_item)]
+        if rejected:
+            await self._keep(dialect, prepared, rejected)
+        return dialect.answer(prepared.items, rejected)
+
+    async def _prepared(self, dialect: Dialect, sent: Sent) -> Prepared:
+        received_ms = self._clock.now_ms()
+        if len(sent.body) <= LARGE_BODY_BYTES:
+            try:
+                return self._prepare(dialect, sent, received_ms, LARGE_BODY_BYTES)
+            except Problem as problem:
+                if problem.status != 413:
+                    raise
+        async with self._large:
+            return await asyncio.to_thread(self._prepare, dialect, sent, received_ms, BODY_BYTES_MAX)
+
+    def _prepare(self, dialect: Dialect, sent: Sent, received_ms: int, bytes_max: int) -> Prepared:
+        body = read_json(decompressed(sent.body, sent.headers.get("content-encoding", ""), bytes_max))
+        source = self._sources.source_of(*credentials(sent.headers, sent.query, body))
+        unpacked = dialect.unpack(body, sent.headers, sent.call_type)
+        if len(unpacked.items) > ITEMS_PER_REQUEST_MAX:
+            raise too_large(f"{len(unpacked.items)} records in one request; at most {ITEMS_PER_REQUEST_MAX} are taken")
+        envelope = Envelope(source.name, received_ms, unpacked.sent_ms)
+        prepared = Prepared(envelope, unpacked.items, [], [], [])
+        for index, item in enumerate(unpacked.items):
+            try:
+                rows = [encode_row(row) for row in map_item(dialect, item, envelope)]
+            except RecordInvalid as error:
+                prepared.rejected.append(Rejected(index, error.code, error.message))
+                continue
+            prepared.rows.extend(rows)
+            prepared.owners.extend([index] * len(rows))
+        return prepared
+
+    async def _keep(self, dialect: Dialect, prepared: Prepared, rejected: list[Rejected]) -> None:
+        envelope = prepared.envelope
+        letters = [
+            DeadLetter(
+                envelope.source,
+                dialect.name,
+                envelope.received_ms,
+                envelope.sent_ms,
+                each.code,
+                each.message,
+                prepared.items[each.index],
+            )
+            for each in rejected
+        ]
+        try:
+            await asyncio.to_thread(self._dead_letters.add, letters)
+        except OSError as error:
+            _LOG.error("dead letters cannot be kept: %s", error)
+            raise busy("records that are wrong cannot be kept now; send it again") from error
+
+
+def map_item(dialect: Dialect, item: Any, envelope: Envelope) -> list[WireRow]:
+    """The rows of one item; RecordInvalid says what is wrong with it."""
+    if not isinstance(item, dict):
+        raise RecordInvalid("RECORD_MALFORMED", f"a record must be an object, not {type(item).__name__}")
+    return dialect.map(item, envelope)

@@ -1,0 +1,30 @@
+"""Bounds of what comes in over HTTP, with their reasons."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cdp_router.limits import ROWS_BYTES_MAX
+from cdp_store.limits import MIB, NAMES_PER_BATCH_MAX, PROPERTIES_PER_RECORD_MAX
+
+# Clients drop what is answered with 413: it must be more than any of them builds.
+BODY_BYTES_MAX: Final = 20 * MIB  # after decompression, and before
+ITEMS_PER_REQUEST_MAX: Final = 5000
+BODIES_BYTES_MAX: Final = 256 * MIB  # of all requests at work: beyond, new ones are told to come later
+WAITING_BYTES_MAX: Final = 64 * MIB  # of rows on their way to the router
+LARGE_BODY_BYTES: Final = 256 * 1024  # decoded beside the event loop
+KEY_BYTES_MAX: Final = 256
+BATCH_ROWS_MAX: Final = 5000
+BATCH_BYTES_MAX: Final = ROWS_BYTES_MAX // 2
+BATCHES_AT_ONCE: Final = 8  # on their way to the router; while they are, what comes waits and becomes the next
+ROWS_ALONE_MAX: Final = 255  # of a batch that can never mention too many names, whatever its rows are
+DELIVERY_SECONDS: Final = 8.0  # clients give up on an answer after 10
+READ_SECONDS: Final = 30.0  # for a whole request to come in
+IDLE_SECONDS: Final = 75  # of a connection between two requests; load balancers in front mostly wait 60
+HEADER_BYTES_MAX: Final = 64 * 1024
+CONNECTIONS_MAX: Final = 10_000
+RETRY_AFTER_SECONDS: Final = 2
+QUERY_SECONDS: Final = 60.0
+
+assert ROWS_ALONE_MAX * PROPERTIES_PER_RECORD_MAX < NAMES_PER_BATCH_MAX
+assert BATCH_BYTES_MAX < WAITING_BYTES_MAX < BODIES_BYTES_MAX

@@ -1,0 +1,109 @@
+"""What all dialects share: from one thing a client sent to the rows of the cluster."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+
+from cdp_router.validation import RecordInvalid
+from cdp_store.ids import EMAIL, is_identifier_kind
+from cdp_store.limits import MESSAGE_ID_BYTES_MAX
+
+# [name or None, user_id, anonymous_id, time ms, message_id, values, others]: the msgpack row of cdp.v1.
+WireRow = tuple[str | None, str | None, str | None, int, str, dict[str, Any], dict[str, str]]
+_SOURCE_CHARACTERS_MAX: Final = 40
+_SUFFIX_BYTES: Final = 8  # room for what tells the rows of one message apart
+_NO_KIND_CHARACTER: Final = re.compile(r"[^a-z0-9_]+")
+_KIND_CHARACTERS_MAX: Final = 40
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+PROFILE_TYPE: Final = "profile_type"  # the attribute that tells groups from people
+GROUP: Final = "group"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is known of a request beside its records; times in epoch milliseconds."""
+
+    source: str
+    received_ms: int
+    sent_ms: int | None = None
+
+    def message_id(self, given: Any, part: str = "") -> str:
+        """An id that no other source can give: a message is taken once from each. Without one it is made up."""
+        source = self.source if len(self.source) <= _SOURCE_CHARACTERS_MAX else _short(self.source)
+        known = text_id("message id", given) or uuid.uuid4().hex
+        if len((source + known).encode(errors="replace")) + _SUFFIX_BYTES > MESSAGE_ID_BYTES_MAX:
+            source, known = _short(source), _short(known)
+        return f"{source}:{known}{part}"
+
+
+Mapper = Callable[[Mapping[str, Any], Envelope], list[WireRow]]
+
+
+def _short(text: str) -> str:
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def text_id(what: str, value: Any) -> str | None:
+    """An identifier as text; null, the empty text and absence are the same."""
+    match value:
+        case str():
+            return value or None
+        case None:
+            return None
+        case bool():
+            pass
+        case int():
+            return str(value)
+        case float() if value.is_integer():
+            return str(int(value))
+    raise RecordInvalid("IDENTIFIER_INVALID", f"{what} must be text, not {type(value).__name__}")
+
+
+def map_of(what: str, value: Any) -> dict[str, Any]:
+    """A map that may be missing."""
+    if value is None or value == "":
+        return {}
+    if not isinstance(value, dict):
+        raise RecordInvalid("PROPERTIES_INVALID", f"{what} must be a map of names to values")
+    return value
+
+
+def event_name(value: Any) -> str:
+    """The name of an event; what else is wrong with it, the cluster says."""
+    if not isinstance(value, str) or not value:
+        raise RecordInvalid("EVENT_NAME_INVALID", "an event needs a name, as text")
+    return value
+
+
+def identifier_kind(name: Any) -> str | None:
+    """A kind of identifiers from a name that clients chose, None where nothing of it is left."""
+    if not isinstance(name, str):
+        return None
+    kind = _NO_KIND_CHARACTER.sub("_", name.lower()).strip("_")[:_KIND_CHARACTERS_MAX]
+    return kind if is_identifier_kind(kind) else None
+
+
+def email_of(traits: Mapping[str, Any]) -> dict[str, str]:
+    """The e-mail address among traits, as an identifier."""
+    email = traits.get(EMAIL)
+    return {EMAIL: email} if isinstance(email, str) and "@" in email else {}
+
+
+def encode_row(row: WireRow) -> bytes:
+    """The bytes of a row; RecordInvalid where a value has no form on the wire."""
+    try:
+        return _ENCODER.encode(row if row[6] else row[:6])
+    except OverflowError as error:
+        raise RecordInvalid("INTEGER_OUT_OF_RANGE", "an integer does not fit 64 bits; send a string") from error
+    except UnicodeEncodeError as error:
+        raise RecordInvalid("STRING_INVALID", f"a text is no valid Unicode: {error.reason}") from error
+    except RecursionError as error:
+        raise RecordInvalid("NESTING_TOO_DEEP", "values are nested too deeply") from error

@@ -1,0 +1,49 @@
+"""The HTTP server of the gateway, and what it stands on."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from cdp_router.gateway.connections import BoundedConnection
+from cdp_router.gateway.limits import CONNECTIONS_MAX, IDLE_SECONDS
+
+_BACKLOG = 4096
+_STOP_SECONDS = 10  # for answers to requests that are being worked on
+
+
+class GatewayServer(uvicorn.Server):
+    """Serves an application on a socket; stops when `should_exit` is set, and leaves signals to its process."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        config = uvicorn.Config(
+            app,
+            http=BoundedConnection,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+            limit_concurrency=CONNECTIONS_MAX,
+        )
+        super().__init__(config)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: the process stops by its own rules."""
+        yield
+
+
+def listening_socket(address: str) -> socket.socket:
+    """A socket that listens at host:port; OSError where that cannot be."""
+    host, _, port = address.rpartition(":")
+    return socket.create_server(
+        (host.strip("[]"), int(port)), family=socket.AF_INET6 if "[" in host else socket.AF_INET, backlog=_BACKLOG
+    )

@@ -1,0 +1,129 @@
+"""A gateway on a loopback port in front of a cluster in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from cdp.v1 import ingest_pb2
+
+from cdp_router.errors import Overloaded
+from cdp_router.gateway.app import gateway_app
+from cdp_router.gateway.credentials import AnySource, Sources
+from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
+from cdp_router.gateway.delivery import Delivery
+from cdp_router.gateway.intake import Intake
+from cdp_router.gateway.problems import busy
+from cdp_router.gateway.reading import Bodies
+from cdp_router.gateway.server import GatewayServer, listening_socket
+from tests.router.local_cluster import LocalCluster, far_deadline
+
+Result = TypeVar("Result")
+
+
+class LoopThread:
+    """An event loop that runs in a thread of its own; `run` waits for a coroutine on it."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+@dataclass
+class Faults:
+    """What goes wrong between gateway and cluster: each batch takes the first and then it is gone."""
+
+    before: list[Exception] = field(default_factory=list)
+    after: list[Exception] = field(default_factory=list)
+
+
+class GatewayCluster:
+    """HTTP to the gateway, and questions to the cluster behind it."""
+
+    def __init__(self, cluster: LocalCluster, url: str, folder: Path, faults: Faults, runner: LoopThread) -> None:
+        self.cluster, self.url, self.folder, self.faults, self.runner = cluster, url, folder, faults, runner
+        self.batches: list[ingest_pb2.Batch] = []
+        self.http = requests.Session()
+        self.http.auth = ("web", "")
+
+    def post(self, path: str, body: Any = None, **options: Any) -> requests.Response:
+        """Send a body, as JSON unless it is bytes; redirects are not followed."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.http.post(self.url + path, data=data, allow_redirects=False, timeout=30, **options)
+
+    def count(self, text: str) -> int:
+        """How many profiles are in a segment."""
+        return self.cluster.query(text).count
+
+    def profile(self, **name: str) -> Any:
+        """A profile by one identifier."""
+        return self.cluster.profile(**name)
+
+    def letters(self) -> list[DeadLetter]:
+        """All dead letters."""
+        kept = DeadLetters(self.folder / "dead-letters")
+        return [letter for directory in kept.sources() for letter in kept.letters(directory)]
+
+
+@contextmanager
+def gateway_cluster(
+    folder: Path, sources: Sources | None = None, bodies: Bodies | None = None
+) -> Iterator[GatewayCluster]:
+    """A cluster and its gateway for the length of the block; the structures are validated at the end."""
+    runner, faults = LoopThread(), Faults()
+    with ThreadPoolExecutor(1) as threads:
+        made: LocalCluster = runner.run(_made(lambda: LocalCluster(folder, runner, threads, lambda _, client: client)))  # type: ignore[arg-type]
+        made.clock.now = time.time_ns() // 1_000_000
+        served = list[GatewayCluster]()
+
+        async def send(batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
+            served[0].batches.append(batch)
+            if faults.before:
+                raise faults.before.pop(0)
+            try:
+                result = await made.taking.take(batch, far_deadline())
+            except Overloaded as error:
+                raise busy(str(error)) from error
+            if faults.after:
+                raise faults.after.pop(0)
+            return result
+
+        delivery = Delivery(send)
+        intake = Intake(sources or AnySource(), delivery, DeadLetters(folder / "dead-letters"), made.clock)
+        listening = listening_socket("127.0.0.1:0")
+        server = GatewayServer(gateway_app(intake, bodies or Bodies()))
+        serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listening]), runner.loop)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        served.append(GatewayCluster(made, url, folder, faults, runner))
+        try:
+            yield served[0]
+            made.validate()
+        finally:
+            served[0].http.close()
+            server.should_exit = True
+            serving.result(60)
+            for shard in made.servers:
+                runner.run(shard.close())
+            runner.close()
+
+
+async def _made(make: Callable[[], Result]) -> Result:
+    return make()

@@ -1,0 +1,142 @@
+"""Rows of many requests in few batches: what one sender does costs no other sender anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from cdp.v1 import ingest_pb2
+
+from cdp_router.columnarise import columnarise
+from cdp_router.gateway.delivery import Delivery
+from cdp_router.gateway.limits import BATCH_BYTES_MAX, BATCHES_AT_ONCE, WAITING_BYTES_MAX
+from cdp_router.gateway.mapping import encode_row
+from cdp_router.gateway.problems import Problem, busy
+
+NOW_MS = 1_767_225_600_000
+
+
+def row(message: str, properties: dict[str, Any]) -> bytes:
+    return encode_row(("e", f"u-{message}", None, NOW_MS, message, properties, {}))
+
+
+class Cluster:
+    """Takes batches as a router reads them, once it is let go; remembers how many rows each had."""
+
+    def __init__(self) -> None:
+        self.go, self.sizes = asyncio.Event(), list[int]()
+        self.fail: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+    async def __call__(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
+        await self.go.wait()
+        read = columnarise(batch, NOW_MS)
+        self.sizes.append(len(read.batch) + len(read.errors))
+        if self.fail is not None:
+            await self.fail()
+        return ingest_pb2.BatchResult(accepted=len(read.batch), errors=read.errors)
+
+
+async def started(delivery: Delivery, *requests: list[bytes]) -> list[asyncio.Task[Any]]:
+    """Requests that come while every sender is at work already."""
+    for n in range(BATCHES_AT_ONCE):
+        asyncio.create_task(delivery.deliver([row(f"first-{n}", {})]))
+        await _settled()
+    tasks = [asyncio.create_task(delivery.deliver(rows)) for rows in requests]
+    await _settled()
+    return tasks
+
+
+async def _settled() -> None:
+    """Let every task go as far as it can."""
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+def test_requests_that_wait_go_in_one_batch_and_each_learns_of_its_own_rows() -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        delivery = Delivery(cluster)
+        good, bad = row("good", {"x": 1}), row("bad", {"x": float("nan")})
+        tasks = await started(delivery, [good, bad], [], [bad, good, good, bad], [good])
+        cluster.go.set()
+        refused = [[each.index for each in await task] for task in tasks]
+        assert refused == [[1], [], [0, 3], []]
+        assert sorted(cluster.sizes) == [1] * BATCHES_AT_ONCE + [7]
+        await delivery.close()
+
+    asyncio.run(run())
+
+
+def test_a_large_request_goes_in_several_batches_and_keeps_its_places() -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.go.set()
+        rows = [row(f"m-{n}", {"x": "y" * 8000 if n % 100 else float("inf")}) for n in range(600)]
+        refused = await Delivery(cluster).deliver(rows)
+        assert [each.index for each in refused] == [0, 100, 200, 300, 400, 500]
+        assert sum(cluster.sizes) == 600 and len(cluster.sizes) == -(-sum(map(len, rows)) // BATCH_BYTES_MAX)
+
+    asyncio.run(run())
+
+
+def test_names_of_one_sender_cost_another_nothing() -> None:
+    # One batch can mention 65,535 names, and both requests come to go in the same one.
+    async def run() -> None:
+        cluster = Cluster()
+        delivery = Delivery(cluster)
+        many = [row(f"many-{n}", {f"{n}.{k}": 1 for k in range(250)}) for n in range(270)]
+        few = [row(f"few-{n}", {f"few {n}": 1}) for n in range(3)]
+        tasks = await started(delivery, many, few)
+        cluster.go.set()
+        assert [await task for task in tasks] == [[], []]
+        assert 273 in cluster.sizes
+
+    asyncio.run(run())
+
+
+def test_a_batch_that_fails_fails_all_requests_in_it_and_no_other() -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        delivery = Delivery(cluster)
+
+        async def fail() -> None:
+            if cluster.sizes[-1] == 2:
+                raise busy("gone")
+
+        cluster.fail = fail
+        tasks = await started(delivery, [row("a", {})], [row("b", {})])
+        cluster.go.set()
+        for task in tasks:
+            with pytest.raises(Problem, match="gone"):
+                await task
+        assert await delivery.deliver([row("c", {})]) == []
+
+    asyncio.run(run())
+
+
+def test_who_hangs_up_takes_nothing_from_the_others_of_the_batch() -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        delivery = Delivery(cluster)
+        gone, stays = await started(delivery, [row("a", {})], [row("b", {"x": float("nan")})])
+        gone.cancel()
+        cluster.go.set()
+        assert [each.index for each in await stays] == [0]
+
+    asyncio.run(run())
+
+
+def test_what_waits_is_bounded() -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        delivery = Delivery(cluster)
+        large = [row(f"{n}", {"x": "y" * 8000}) for n in range(250)]
+        size = sum(map(len, large))
+        await started(delivery, *[large] * (WAITING_BYTES_MAX // size + 1))
+        with pytest.raises(Problem) as caught:
+            await delivery.deliver(large)
+        assert (caught.value.status, caught.value.retry_after_seconds) == (503, 2)
+
+    asyncio.run(run())
