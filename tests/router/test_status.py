@@ -58,6 +58,7 @@ NEVER_SENT: tuple[Exception, ...] = (
     store_errors.SnapshotUnsupported("snapshot-1.json", 2, 1),
     store_errors.NothingToRestore("s3://bucket", 0, False),
     store_errors.ProfilesUnderway(),
+    store_errors.DocumentsNotDealtOut(3, ["other"]),
     store_errors.DirectoryExists(Path("/data")),
     store_errors.StructureBroken("created", "a row without a record"),
     store_errors.RecordUnsupported(Path("/log"), 16, 9),
