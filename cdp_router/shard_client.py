@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-import grpc
 from cdp.v1 import moving_pb2, shard_pb2, shard_pb2_grpc
 
 from cdp_router.deadline import Deadline
-from cdp_router.limits import SHARD_CHANNEL_OPTIONS
 from cdp_router.moves.client import GrpcMoveClient, MoveClient
 from cdp_router.moves.local import LocalMoveClient
 from cdp_router.rpc.carrying import carrying
+from cdp_router.security.links import Link
 from cdp_router.shard_server import ShardServer
 
 
@@ -120,11 +119,12 @@ class ShardClient(Protocol):
 class GrpcShardClient:
     """A shard in another process."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, link: Link | None = None) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=SHARD_CHANNEL_OPTIONS)
-        self._stub = shard_pb2_grpc.ShardServiceStub(carrying(self._channel))
-        self.moves: MoveClient = GrpcMoveClient(self._channel)
+        link = link or Link()
+        self._channel = link.connect(address)
+        self._stub = shard_pb2_grpc.ShardServiceStub(carrying(self._channel, link.shown))
+        self.moves: MoveClient = GrpcMoveClient(self._channel, link.shown)
 
     async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
         return await self._stub.Deliver(request, timeout=deadline.remaining())

@@ -30,6 +30,7 @@ from cdp_router.errors import (
     WrongCluster,
     WrongEpoch,
 )
+from cdp_router.security.errors import RoleMissing, Unauthenticated
 from cdp_router.wire.claims import from_mismatch, to_mismatch
 from cdp_store.errors import (
     BatchMalformed,
@@ -64,6 +65,10 @@ def describe(error: Exception) -> status_pb2.Status:
     match error:
         case grpc.aio.AioRpcError():
             return _status_of_call(error)
+        case Unauthenticated():
+            return _status(code_pb2.UNAUTHENTICATED, error, error.reason)
+        case RoleMissing():
+            return _status(code_pb2.PERMISSION_DENIED, error, error.reason)
         case RequestInvalid(field=field, problem=problem):
             return _status(code_pb2.INVALID_ARGUMENT, error, error.reason, _violation(field, problem))
         case QuerySyntaxError(problem=problem):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from cdp_router.cli import (
     export_profile,
     identity,
     ingest,
+    keys,
     log,
     members,
     moves,
@@ -28,6 +30,8 @@ from cdp_router.cli import (
     up,
     warm,
 )
+from cdp_router.cli.console import TlsCa, TlsCert, TlsKey
+from cdp_router.client.credentials import API_KEY, TLS, TLS_CA, TLS_CERT, TLS_KEY
 
 app = typer.Typer(
     name="cdp",
@@ -50,8 +54,23 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar=API_KEY, help="The API key to call with; others may see it here, but not in the environment."
+        ),
+    ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", envvar=TLS, help="Encrypt, and believe well-known authorities.")
+    ] = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
 ) -> None:
     """An in-memory customer-profile store with an exact segment engine."""
+    # Clients read the environment, whoever makes them.
+    given = {API_KEY: api_key, TLS: "1" if tls else None, TLS_CERT: tls_cert, TLS_KEY: tls_key, TLS_CA: tls_ca}
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
 
 
 app.command("up")(up.up)
@@ -82,3 +101,4 @@ app.command("warm")(warm.warm)
 app.add_typer(dead_letters.dead_letters)
 app.add_typer(segment.segment)
 app.add_typer(log.log)
+app.add_typer(keys.keys)

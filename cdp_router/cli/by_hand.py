@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from cdp_router.cli.console import OUT, fail
+from cdp_router.cli.console import OUT, TlsCa, TlsCert, TlsKey, fail
+from cdp_router.cli.doors import AnyClient, Doors, Insecure, KeysFile
 from cdp_router.limits import DEFAULT_PORT, GATEWAY_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX, SNAPSHOT_MINUTES_DEFAULT
 from cdp_store.log.sync_mode import SyncMode
 
 Data = Annotated[Path, typer.Option(help="Directory with cluster.json; a shard's data goes there too.")]
-Insecure = Annotated[
-    bool,
-    typer.Option("--insecure", help="Listen on an address that others can reach, though nothing is encrypted."),
-]
 
 
 def init(
@@ -55,28 +52,41 @@ def shard(
     snapshot_minutes: Annotated[
         float, typer.Option("--snapshot-every", min=0, help="Minutes between snapshots; 0 takes none on its own.")
     ] = SNAPSHOT_MINUTES_DEFAULT,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
     insecure: Insecure = False,
 ) -> None:
     """Run one shard in the foreground until SIGTERM; for systemd and the like."""
-    _check(data, address, insecure)
+    doors = Doors(None, tls_cert, tls_key, tls_ca, False, insecure)
+    if tls_cert is not None and tls_ca is None:
+        fail("a shard knows its routers by their certificates: give --tls-ca too", 2)
+    _check(data, address, doors)
     options = ["--log-sync", log_sync.value, "--snapshot-every", str(snapshot_minutes)]
     if memory_mib is not None:
         options += ["--memory-mib", str(memory_mib)]
-    _become("cdp_router.process.shard", data, address, ["--shard", str(number), *options])
+    _become("cdp_router.process.shard", data, address, ["--shard", str(number), *options, *doors.shard_options()])
 
 
 def router(
     address: Annotated[str, typer.Option(help="host:port to listen on.")] = f"127.0.0.1:{DEFAULT_PORT}",
     data: Data = Path("cdp-data"),
+    keys: KeysFile = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    any_client: AnyClient = False,
     insecure: Insecure = False,
 ) -> None:
     """Run one router in the foreground until SIGTERM. Shards are where addresses.json in its directory says."""
-    _check(data, address, insecure)
+    doors = Doors(keys, tls_cert, tls_key, tls_ca, any_client, insecure)
+    _check(data, address, doors)
+    doors.check_keys(address, data)
     if not (data / "addresses.json").exists():
         fail(
             f'{data / "addresses.json"} is missing; write one such as {{"0": "10.0.0.1:7401", "1": "10.0.0.2:7401"}}', 2
         )
-    _become("cdp_router.process.router", data, address, [])
+    _become("cdp_router.process.router", data, address, doors.router_options())
 
 
 def gateway(
@@ -88,34 +98,26 @@ def gateway(
     insecure: Insecure = False,
 ) -> None:
     """Run the HTTP gateway in the foreground until SIGTERM; it needs no more of the cluster than its routers."""
-    _check_address(address, insecure)
+    _check_address(address, Doors(None, None, None, None, False, insecure))
     data.mkdir(parents=True, exist_ok=True)
     told = [part for each in routers or [f"127.0.0.1:{DEFAULT_PORT}"] for part in ("--router", each)]
     _become("cdp_router.process.gateway", data, address, told)
 
 
-def _check(data: Path, address: str, insecure: bool) -> None:
-    _check_address(address, insecure)
+def _check(data: Path, address: str, doors: Doors) -> None:
+    _check_address(address, doors)
     if not (data / "cluster.json").exists():
         fail(f"{data} holds no cluster.json; make one with `cdp init`, or copy that of the cluster", 2)
 
 
-def _check_address(address: str, insecure: bool) -> None:
+def _check_address(address: str, doors: Doors) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         fail(f"--address {address!r} must be host:port, such as 127.0.0.1:7401", 2)
-    if not insecure and not _is_loopback(host.strip("[]")):
-        fail(f"{host} can be reached by others, and nothing is encrypted; give --insecure if its network is private", 2)
+    doors.check_encrypted(address)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _become(module: str, data: Path, address: str, options: list[str]) -> NoReturn:
+def _become(module: str, data: Path, address: str, options: Sequence[str]) -> NoReturn:
     """Go on as the process itself, so that signals and exit codes are its own."""
     sys.stdout.flush()
     command = [sys.executable, "-m", module, "--data", str(data.resolve()), "--address", address, "--alone", *options]

@@ -6,13 +6,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
 
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
+from cdp_router.client.credentials import TLS_CA, TLS_CERT, TLS_KEY
 from cdp_router.limits import DEFAULT_PORT
+from cdp_router.security.unusable import CredentialsUnusable
 
 _PIPE_WIDTH: Final = 1000  # what goes into a pipe or file must not be cut to the width of a terminal
 # Names and values come from data and questions: none of their characters may be taken for markup.
@@ -23,6 +26,10 @@ Address = Annotated[
     str, typer.Option("--address", envvar="CDP_ADDRESS", help="Where the cluster's router listens.", show_default=True)
 ]
 DEFAULT_ADDRESS: Final = f"127.0.0.1:{DEFAULT_PORT}"
+_Pem = Path | None
+TlsCert = Annotated[_Pem, typer.Option("--tls-cert", envvar=TLS_CERT, help="PEM file: the certificate to show.")]
+TlsKey = Annotated[_Pem, typer.Option("--tls-key", envvar=TLS_KEY, help="PEM file: the key of --tls-cert.")]
+TlsCa = Annotated[_Pem, typer.Option("--tls-ca", envvar=TLS_CA, help="PEM file: the authorities to believe.")]
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -36,7 +43,7 @@ def connected(address: str) -> Iterator[Client]:
     """A client; whatever goes wrong with the cluster ends the command with one message."""
     if ":" not in address:
         fail(f"--address {address!r} must be host:port, such as {DEFAULT_ADDRESS}", 2)
-    with Client(address) as client:
+    with _client(address) as client:
         try:
             yield client
         except (ClusterUnreachable, RequestFailed) as error:
@@ -45,6 +52,14 @@ def connected(address: str) -> Iterator[Client]:
             # The reader of our output, such as `head`, has seen enough.
             sys.stderr.close()
             raise typer.Exit(0) from None
+
+
+def _client(address: str) -> Client:
+    """A client with the key and the certificates of the environment, where the options of `cdp` itself are too."""
+    try:
+        return Client(address)
+    except CredentialsUnusable as error:
+        fail(str(error), 2)
 
 
 def parse_instant(text: str, option: str) -> datetime:

@@ -233,7 +233,7 @@ def ingest(
     try:
         sources = [open_source(path, file_format) for path in files]
         with connected(address) as client:
-            client.status()
+            client.check()
             _load_all(client, mapping, sources)
     except SourceInvalid as error:
         fail(str(error))

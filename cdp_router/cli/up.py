@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cdp_router.cli.console import OUT, fail
+from cdp_router.cli.console import OUT, TlsCa, TlsCert, TlsKey, fail
+from cdp_router.cli.doors import AnyClient, Doors, Insecure, KeysFile
 from cdp_router.cli.warm import warm_with_progress
 from cdp_router.limits import (
     DEFAULT_PORT,
@@ -36,7 +37,9 @@ def up(
     partitions: Annotated[
         int, typer.Option(min=1, max=PARTITIONS_MAX, help="Partitions, fixed for the data's life.")
     ] = PARTITIONS_DEFAULT,
-    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address the router listens on; others than loopback ones only with API keys.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the router; 0 takes a free one.")] = DEFAULT_PORT,
     routers: Annotated[
         int, typer.Option(min=1, max=ROUTERS_MAX, help="Router processes; each on the port after the one before.")
@@ -78,6 +81,12 @@ def up(
     slow_query_ms: Annotated[
         float, typer.Option(min=0, help="Log answers that took longer, in milliseconds, by the hash of their plan.")
     ] = SLOW_QUERY_MS_DEFAULT,
+    keys: KeysFile = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    any_client: AnyClient = False,
+    insecure: Insecure = False,
     salvage: Annotated[
         bool, typer.Option("--salvage", help="First set aside what is damaged in the logs, and go on without it.")
     ] = False,
@@ -85,9 +94,11 @@ def up(
     """Start a router and its shards on this machine and keep them running until Ctrl-C."""
     # Imported here: other commands need neither the compiler nor the supervisor.
     from cdp_router.observing.settings import ACCESS_LOG, METRICS, SLOW_QUERY_MS
-    from cdp_router.process.supervisor import ClusterFailed, Supervisor
+    from cdp_router.process.supervisor import ChildOptions, ClusterFailed, Supervisor
     from cdp_router.topology import ClusterDirectory
 
+    doors = Doors(keys, tls_cert, tls_key, tls_ca, any_client, insecure)
+    doors.check(f"{host}:{port}", data)
     directory = ClusterDirectory(data.resolve())
     members = _opened(directory, shards, partitions)
     if salvage:
@@ -102,9 +113,10 @@ def up(
     options = ["--log-sync", log_sync.value, "--snapshot-every", str(snapshot_minutes)]
     if memory_mib is not None:
         options += ["--memory-mib", str(memory_mib)]
+    plan = ChildOptions([*options, *doors.shard_options()], doors.router_options())
     serve_http = _gateway_port(gateway_port, port) if gateway else None
     supervisor = Supervisor(
-        directory, host, port, lambda line: OUT.print(line, soft_wrap=True), options, routers, serve_http
+        directory, host, port, lambda line: OUT.print(line, soft_wrap=True), plan, routers, serve_http
     )
     try:
         supervisor.run(lambda: _announce(supervisor, directory))

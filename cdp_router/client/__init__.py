@@ -7,6 +7,7 @@ from cdp_router.client.connection import Client
 from cdp_router.client.failures import ClusterUnreachable, RequestFailed
 from cdp_router.client.results import Answer, Event, Members, Profile
 from cdp_router.client.writer import Writer
+from cdp_router.security.tls import Tls
 
 __all__ = [
     "Answer",
@@ -21,6 +22,7 @@ __all__ = [
     "QueueFull",
     "Rejected",
     "RequestFailed",
+    "Tls",
     "Writer",
     "WriterClosed",
 ]

@@ -22,22 +22,42 @@ from cdp.v1 import (
 
 from cdp_router.client.asking import Asked, members_request, profile_name, query_request
 from cdp_router.client.connection import OPTIONS
+from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import Backoff, failure_of
 from cdp_router.client.results import Answer, Event, Members, Profile
+from cdp_router.rpc.carrying import carrying
+from cdp_router.security.tls import Tls
 
 Response = TypeVar("Response")
 
 
-class AsyncClient:
-    """A client of one router for one event loop; `options` are gRPC's channel options beside ours."""
+def _connect(address: str, options: Sequence[tuple[str, Any]], tls: Tls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, tls.channel(), options=options)
 
-    def __init__(self, address: str, options: Sequence[tuple[str, Any]] = ()) -> None:
+
+class AsyncClient:
+    """A client of one router for one event loop; `options` are gRPC's channel options beside ours.
+
+    Without `api_key` and `tls` those of the environment are used: CDP_API_KEY; CDP_TLS_CA, CDP_TLS_CERT, CDP_TLS_KEY.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        options: Sequence[tuple[str, Any]] = (),
+        api_key: str | None = None,
+        tls: Tls | None = None,
+    ) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=(*OPTIONS, *options))
-        self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
-        self._query = query_pb2_grpc.QueryServiceStub(self._channel)
-        self._profiles = profile_pb2_grpc.ProfileServiceStub(self._channel)
-        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+        shown = authorization(api_key)
+        self._channel = _connect(address, (*OPTIONS, *options), tls or tls_of_environment())
+        channel = carrying(self._channel, shown)
+        self._ingest = ingest_pb2_grpc.IngestServiceStub(channel)
+        self._query = query_pb2_grpc.QueryServiceStub(channel)
+        self._profiles = profile_pb2_grpc.ProfileServiceStub(channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(channel)
 
     async def __aenter__(self) -> AsyncClient:
         return self

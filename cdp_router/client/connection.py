@@ -27,11 +27,15 @@ from cdp.v1 import (
 )
 
 from cdp_router.client.asking import Asked, members_request, profile_name, query_request
+from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import Backoff, failure_of
 from cdp_router.client.results import Answer, Event, Members, Profile
 from cdp_router.limits import MESSAGE_BYTES_MAX
+from cdp_router.rpc.carrying import carrying
+from cdp_router.security.tls import Tls
 
 Response = TypeVar("Response")
+_HEALTH: Final = "/grpc.health.v1.Health/Check"
 OPTIONS: Final = (
     ("grpc.service_config", (resources.files("cdp.v1") / "service_config.json").read_text()),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -44,19 +48,30 @@ OPTIONS: Final = (
 )
 
 
-class Client:
-    """A synchronous client of one router. Safe to use from several threads."""
+def _connect(address: str, tls: Tls | None) -> grpc.Channel:
+    if tls is None:
+        return grpc.insecure_channel(address, options=OPTIONS)
+    return grpc.secure_channel(address, tls.channel(), options=OPTIONS)
 
-    def __init__(self, address: str) -> None:
+
+class Client:
+    """A synchronous client of one router. Safe to use from several threads.
+
+    Without `api_key` and `tls` those of the environment are used: CDP_API_KEY; CDP_TLS_CA, CDP_TLS_CERT, CDP_TLS_KEY.
+    """
+
+    def __init__(self, address: str, api_key: str | None = None, tls: Tls | None = None) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
-        self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
-        self._query = query_pb2_grpc.QueryServiceStub(self._channel)
-        self._profiles = profile_pb2_grpc.ProfileServiceStub(self._channel)
-        self._proofs = proof_pb2_grpc.ProofServiceStub(self._channel)
-        self._segments = named_segment_pb2_grpc.SegmentServiceStub(self._channel)
-        self._identity = identity_pb2_grpc.IdentityServiceStub(self._channel)
-        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+        shown = authorization(api_key)
+        self._channel = _connect(address, tls or tls_of_environment())
+        channel = carrying(self._channel, shown)
+        self._ingest = ingest_pb2_grpc.IngestServiceStub(channel)
+        self._query = query_pb2_grpc.QueryServiceStub(channel)
+        self._profiles = profile_pb2_grpc.ProfileServiceStub(channel)
+        self._proofs = proof_pb2_grpc.ProofServiceStub(channel)
+        self._segments = named_segment_pb2_grpc.SegmentServiceStub(channel)
+        self._identity = identity_pb2_grpc.IdentityServiceStub(channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(channel)
 
     def __enter__(self) -> Client:
         return self
@@ -210,6 +225,11 @@ class Client:
         """Delete a named segment; the number of its versions."""
         request = named_segment_pb2.DeleteSegmentRequest(name=name)
         return self._translated(lambda: self._segments.DeleteSegment(request, timeout=timeout_seconds)).versions
+
+    def check(self, timeout_seconds: float = 10.0) -> None:
+        """Find out whether a router answers, which needs no key."""
+        ask: Any = self._channel.unary_unary(_HEALTH)
+        self._translated(lambda: ask(b"", timeout=timeout_seconds))
 
     def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
         """Read the cluster's status."""

@@ -9,7 +9,9 @@ from cdp.v1 import partition_pb2 as pb
 from cdp.v1 import partition_pb2_grpc as pb_grpc
 
 from cdp_router.deadline import Deadline
-from cdp_router.limits import SHARD_CHANNEL_OPTIONS
+from cdp_router.rpc.call import Metadata
+from cdp_router.rpc.carrying import carrying
+from cdp_router.security.links import Link
 
 
 class MoveClient(Protocol):
@@ -46,8 +48,8 @@ class MoveClient(Protocol):
 class GrpcMoveClient:
     """A shard in another process."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._channel, self._stub = channel, pb_grpc.PartitionServiceStub(channel)
+    def __init__(self, channel: grpc.aio.Channel, shown: Metadata = ()) -> None:
+        self._channel, self._stub = channel, pb_grpc.PartitionServiceStub(carrying(channel, shown))
 
     async def read_holdings(self, request: pb.ReadHoldingsRequest, deadline: Deadline) -> pb.ReadHoldingsResponse:
         return await self._stub.ReadHoldings(request, timeout=deadline.remaining())
@@ -77,6 +79,7 @@ class GrpcMoveClient:
         await self._channel.close()
 
 
-def connect_by_grpc(address: str) -> MoveClient:
+def connect_by_grpc(address: str, link: Link | None = None) -> MoveClient:
     """A client of the shard at an address, with a connection of its own."""
-    return GrpcMoveClient(grpc.aio.insecure_channel(address, options=SHARD_CHANNEL_OPTIONS))
+    link = link or Link()
+    return GrpcMoveClient(link.connect(address), link.shown)

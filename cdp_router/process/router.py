@@ -8,8 +8,11 @@ import logging
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import grpc
 from cdp.v1 import (
     admin_pb2,
     admin_pb2_grpc,
@@ -41,8 +44,15 @@ from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
 from cdp_router.process.serving import EXIT_REFUSED, Report, Serving, report, run_process
+from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
+from cdp_router.security.gates import KeyGate
+from cdp_router.security.key_file import KEYS_NAME, KeyFile
+from cdp_router.security.links import Link
+from cdp_router.security.listening import check_listening
+from cdp_router.security.tls import Tls
+from cdp_router.security.unusable import CredentialsUnusable
 from cdp_router.services.admin import AdminService
 from cdp_router.services.identity import IdentityService
 from cdp_router.services.ingest import IngestService
@@ -50,6 +60,7 @@ from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
 from cdp_router.services.segments import SegmentService
+from cdp_router.shard_client import GrpcShardClient
 from cdp_router.shared_segments import SharedSegments
 from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import StoreError
@@ -58,12 +69,31 @@ from cdp_store.seams import SystemClock
 _LOG = logging.getLogger(__name__)
 
 
-async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_alone: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Doors:
+    """Who is let in at a router, and where."""
+
+    address: str
+    keys: KeyFile
+    tls: Tls | None
+    clients_show_certificates: bool
+
+    def credentials(self) -> grpc.ServerCredentials | None:
+        """What the router listens with."""
+        if self.tls is None:
+            return None
+        return self.tls.server(clients_show_certificates=self.clients_show_certificates)
+
+
+async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_alone: bool) -> None:
+    credentials = doors.credentials()
+    check_listening(doors.address, has_keys=doors.keys.keys() is not None)
     if warming.is_wanted():
         warming.warm_routing()
     cluster, clock = directory.load(), SystemClock()
     routing = Routing(cluster, {})
-    book, director = AddressBook(directory, routing), Director(routing)
+    link = Link.of(cluster, doors.tls if doors.tls is not None and doors.tls.ca is not None else None)
+    book, director = AddressBook(directory, routing, partial(GrpcShardClient, link=link)), Director(routing)
     book.read()
     await director.look()
     segments, old_segments = SharedSegments(routing), directory.path / "segments.json"
@@ -82,6 +112,8 @@ async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_a
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
         ],
         observing.observers,
+        KeyGate(doors.keys, clock),
+        credentials,
     )
     observing.start()
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
@@ -96,12 +128,19 @@ async def _serve(directory: ClusterDirectory, address: str, number: int, *, is_a
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(identities, serving.server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), serving.server)
         keepers = [asyncio.create_task(work) for work in (book.keep(), director.keep(), Mover(routing).keep_settled())]
-        await serving.run(address, is_alone=is_alone)
+        await serving.run(doors.address, is_alone=is_alone)
     observing.close()
     for keeper in keepers:
         keeper.cancel()
     await asyncio.gather(*keepers, return_exceptions=True)
     await book.close()
+
+
+def _doors(arguments: argparse.Namespace) -> _Doors:
+    tls = tls_of(arguments)
+    asks = tls is not None and tls.ca is not None and not arguments.any_client
+    path = arguments.keys or arguments.data / KEYS_NAME
+    return _Doors(arguments.address, KeyFile(path, must_exist=arguments.keys is not None), tls, asks)
 
 
 def main() -> None:
@@ -111,12 +150,16 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="started by hand: standard input is no supervisor")
     parser.add_argument("--number", type=int, default=0, help="which of several routers on this machine this is")
     parser.add_argument("--address", default="127.0.0.1:0")
+    parser.add_argument("--keys", type=Path, help="the file of API keys; else keys.json in the data directory")
+    add_tls_arguments(parser)
+    parser.add_argument("--any-client", action="store_true", help="clients need show no certificate")
     arguments = parser.parse_args()
     start_logging()
     try:
         directory = ClusterDirectory(arguments.data)
-        run_process(lambda: _serve(directory, arguments.address, arguments.number, is_alone=arguments.alone))
-    except (StoreError, RouterError) as error:
+        doors = _doors(arguments)
+        run_process(lambda: _serve(directory, doors, arguments.number, is_alone=arguments.alone))
+    except (StoreError, RouterError, CredentialsUnusable) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))
         sys.exit(EXIT_REFUSED)

@@ -17,6 +17,7 @@ from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
 from cdp_router.process.open_files import allow_many_open_files
 from cdp_router.process.reflecting import enable_reflection
 from cdp_router.rpc.chain import Chain, Observer
+from cdp_router.rpc.gate import Gate
 
 EXIT_REFUSED: Final = 78  # "configuration": starting again will not help
 STOP_GRACE_SECONDS: Final = 5.0
@@ -50,8 +51,14 @@ def report(line: Report) -> None:
 class Serving:
     """A gRPC server that says it is ready and stops when asked, or when its supervisor is gone."""
 
-    def __init__(self, names: Sequence[str], observers: Sequence[Observer] = ()) -> None:
-        self._chain = Chain(observers=observers)
+    def __init__(
+        self,
+        names: Sequence[str],
+        observers: Sequence[Observer] = (),
+        gate: Gate | None = None,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
+        self._chain, self._credentials = Chain(gate, observers), credentials
         self.server = grpc.aio.server(interceptors=[self._chain], options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
@@ -65,7 +72,7 @@ class Serving:
 
     async def run(self, address: str, *, is_alone: bool = False) -> None:
         """Serve until told to stop by a signal, by `stop_soon`, or, unless alone, by the end of standard input."""
-        port = self.server.add_insecure_port(address)
+        port = self._listen(address)
         await self.server.start()
         for name in self._names:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -81,6 +88,11 @@ class Serving:
         await self._health.enter_graceful_shutdown()
         await self._chain.drain(STOP_GRACE_SECONDS)
         await self.server.stop(_FLUSH_SECONDS)
+
+    def _listen(self, address: str) -> int:
+        if self._credentials is None:
+            return self.server.add_insecure_port(address)
+        return self.server.add_secure_port(address, self._credentials)
 
 
 async def watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:

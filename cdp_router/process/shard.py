@@ -15,10 +15,17 @@ from cdp.v1 import partition_pb2, partition_pb2_grpc, shard_pb2, shard_pb2_grpc
 from cdp_router import warming
 from cdp_router.errors import RouterError
 from cdp_router.memory_budget import MemoryBudget, default_bytes
+from cdp_router.moves.client import connect_by_grpc
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
 from cdp_router.process.serving import EXIT_REFUSED, Report, Serving, report, run_process
+from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
+from cdp_router.security.cluster_secrets import call_secret
+from cdp_router.security.gates import ClusterGate
+from cdp_router.security.links import Link
+from cdp_router.security.tls import Tls
+from cdp_router.security.unusable import CredentialsUnusable
 from cdp_router.services.partitions import PartitionService
 from cdp_router.services.shard import ShardService
 from cdp_router.shard_server import ShardServer
@@ -37,6 +44,7 @@ async def _serve(
     directory: ClusterDirectory,
     shard: int,
     address: str,
+    tls: Tls | None,
     sync_mode: SyncMode,
     memory_mib: int | None,
     minutes: float,
@@ -55,7 +63,9 @@ async def _serve(
         shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name,
         partition_pb2.DESCRIPTOR.services_by_name["PartitionService"].full_name,
     ]
-    serving = Serving(names, observing.observers)
+    # Whoever has the secret may read and change everything, so certificates are asked for wherever there are any.
+    credentials = tls.server(clients_show_certificates=True) if tls is not None else None
+    serving = Serving(names, observing.observers, ClusterGate(call_secret(cluster)), credentials)
     observing.start()
     failures = list[StoreFailed]()
 
@@ -64,7 +74,8 @@ async def _serve(
         serving.stop_soon()
 
     budget = MemoryBudget(default_bytes(cluster.shards) if memory_mib is None else memory_mib * MIB)
-    server = ShardServer(store, fail, budget=budget)
+    link = Link.of(cluster, tls)
+    server = ShardServer(store, fail, budget=budget, connect=partial(connect_by_grpc, link=link))
     server.upkeep.settle_soon()
     server.upkeep.retain_hourly()
     snapshots = asyncio.create_task(server.snapshots.take_every(minutes * 60)) if minutes else None
@@ -107,14 +118,16 @@ def main() -> None:
     parser.add_argument("--log-sync", type=SyncMode, default=SyncMode.ALWAYS)
     parser.add_argument("--memory-mib", type=int, help="above nine tenths of it, new data is refused")
     parser.add_argument("--snapshot-every", type=float, default=0.0, help="minutes; 0 = never")
+    add_tls_arguments(parser)
     arguments = parser.parse_args()
     start_logging()
     try:
         directory = ClusterDirectory(arguments.data)
-        serving = partial(_serve, directory, arguments.shard, arguments.address, arguments.log_sync)
+        tls = tls_of(arguments)
+        serving = partial(_serve, directory, arguments.shard, arguments.address, tls, arguments.log_sync)
         memory_mib, minutes = arguments.memory_mib, arguments.snapshot_every
         run_process(lambda: serving(memory_mib, minutes, is_alone=arguments.alone))
-    except (StoreError, RouterError, OSError) as error:
+    except (StoreError, RouterError, CredentialsUnusable, OSError) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))
         sys.exit(EXIT_REFUSED)

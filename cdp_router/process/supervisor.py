@@ -8,12 +8,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from cdp_router.process.serving import EXIT_REFUSED, Report
+from cdp_router.security.loopback import is_loopback
 from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import DirectoryDamaged
 
@@ -26,6 +28,14 @@ _LOOK_SECONDS: Final = 1.0  # at who belongs to the cluster
 
 class ClusterFailed(Exception):
     """The cluster cannot run; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildOptions:
+    """What the processes are started with, beside where their data is."""
+
+    shard: Sequence[str] = ()
+    router: Sequence[str] = ()
 
 
 class Child:
@@ -103,14 +113,14 @@ class Supervisor:
         host: str,
         port: int,
         tell: Callable[[str], None],
-        shard_options: Sequence[str] = (),
+        options: ChildOptions | None = None,
         routers: int = 1,
         gateway_port: int | None = None,
     ) -> None:
         self._directory, self._tell = directory, tell
         data = ["--data", str(directory.path)]
         (directory.path / "logs").mkdir(exist_ok=True)
-        self._data, self._host, self._shard_options = data, host, shard_options
+        self._data, self._host, self._options = data, host, options or ChildOptions()
         self._shards = {number: self._shard(number) for number in directory.members()}
         self._routers = [self._router(number, port + number if port else 0) for number in range(routers)]
         self._gateways, self._gateway_port = list[Child](), gateway_port
@@ -136,8 +146,9 @@ class Supervisor:
         return Child(
             f"shard {number}",
             "cdp_router.process.shard",
-            [*self._data, "--shard", str(number), *self._shard_options],
-            self._host,
+            [*self._data, "--shard", str(number), *self._options.shard],
+            # The routers are on this machine: nobody else needs to reach a shard.
+            self._host if is_loopback(self._host) else "127.0.0.1",
             0,
             self._directory.log_path(f"shard-{number}"),
         )
@@ -145,7 +156,7 @@ class Supervisor:
     def _router(self, number: int, port: int) -> Child:
         name = f"router {number}" if number else "router"
         log = self._directory.log_path(name.replace(" ", "-"))
-        arguments = [*self._data, "--number", str(number)]
+        arguments = [*self._data, "--number", str(number), *self._options.router]
         return Child(name, "cdp_router.process.router", arguments, self._host, port, log)
 
     def _gateway(self, port: int) -> Child:

@@ -10,6 +10,8 @@ from typing import Final
 
 import grpc
 
+from cdp_router.security.principal import ANYBODY, Principal
+
 REQUEST_ID: Final = "x-request-id"
 ATTEMPTS: Final = "grpc-previous-rpc-attempts"
 _REQUEST_ID_CHARS_MAX: Final = 128
@@ -28,8 +30,14 @@ class Call:
     started: float  # monotonic seconds
     previous_attempts: int = 0
     code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
+    principal: Principal = ANYBODY
     passed_on: Metadata = ()  # what observers add to the calls this one makes
     span: object = None  # of the trace, where there is one
+
+    @property
+    def path(self) -> str:
+        """What gRPC calls the method."""
+        return f"/{self.service}/{self.method}"
 
 
 _CURRENT: Final = ContextVar[Call | None]("call", default=None)

@@ -1,41 +1,43 @@
-"""A channel whose calls carry on the request id and the trace of the call they are made for."""
+"""Channels whose calls carry something: request id and trace of the call they are made for, and who makes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 
-from cdp_router.rpc.call import outgoing_metadata
+from cdp_router.rpc.call import Metadata, outgoing_metadata
+
+Channel = TypeVar("Channel", grpc.Channel, grpc.aio.Channel)
 
 
-def carrying(channel: grpc.aio.Channel) -> grpc.aio.Channel:
-    """What a stub of such calls is made from."""
-    return cast("grpc.aio.Channel", _Carrying(channel))
+def carrying(channel: Channel, own: Metadata = ()) -> Channel:
+    """What a stub of such calls is made from; `own` goes with each of them."""
+    return cast("Channel", _Carrying(channel, own))
 
 
 class _Carrying:
     """As much of a channel as stubs use; an interceptor would cost a task and two objects a call."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._channel = channel
+    def __init__(self, channel: grpc.Channel | grpc.aio.Channel, own: Metadata) -> None:
+        self._channel, self._own = channel, own
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Any:
-        return _carrying(self._channel.unary_unary(*arguments, **options))
+        return _carrying(self._channel.unary_unary(*arguments, **options), self._own)
 
     def unary_stream(self, *arguments: Any, **options: Any) -> Any:
-        return _carrying(self._channel.unary_stream(*arguments, **options))
+        return _carrying(self._channel.unary_stream(*arguments, **options), self._own)
 
     def stream_unary(self, *arguments: Any, **options: Any) -> Any:
-        return _carrying(self._channel.stream_unary(*arguments, **options))
+        return _carrying(self._channel.stream_unary(*arguments, **options), self._own)
 
     def stream_stream(self, *arguments: Any, **options: Any) -> Any:
-        return _carrying(self._channel.stream_stream(*arguments, **options))
+        return _carrying(self._channel.stream_stream(*arguments, **options), self._own)
 
 
-def _carrying(call: Callable[..., Any]) -> Callable[..., Any]:
+def _carrying(call: Callable[..., Any], own: Metadata) -> Callable[..., Any]:
     def carry(request: Any, timeout: float | None = None) -> Any:
-        return call(request, timeout=timeout, metadata=outgoing_metadata())
+        return call(request, timeout=timeout, metadata=(*outgoing_metadata(), *own))
 
     return carry

@@ -115,15 +115,15 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _stream(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(raws: AsyncIterator[bytes], context: Context) -> None:
-            async with self._around(method, context):
-                requests = self._requests(method, raws)
+            async with self._around(method, context) as call:
+                requests = self._requests(method, raws, call)
                 async with aclosing(requests), aclosing(method.handler.stream_stream(requests, context)) as responses:
                     async for response in responses:
                         await context.write(response)
 
         return serve
 
-    async def _requests(self, method: _Method, raws: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
+    async def _requests(self, method: _Method, raws: AsyncIterator[bytes], call: Call) -> AsyncGenerator[Any, None]:
         """The requests of a stream, until it ends or the process wants to."""
         closing = asyncio.ensure_future(self._closing.wait())
         arriving: asyncio.Future[bytes | None] = closing  # type: ignore[assignment]
@@ -135,13 +135,14 @@ class Chain(grpc.aio.ServerInterceptor):
                     raise ShuttingDown
                 if (raw := arriving.result()) is None:
                     return
+                self._gate.renew(call)
                 yield method.read(raw)
         finally:
             closing.cancel()
             arriving.cancel()
 
     @asynccontextmanager
-    async def _around(self, method: _Method, context: Context) -> AsyncIterator[None]:
+    async def _around(self, method: _Method, context: Context) -> AsyncIterator[Call]:
         metadata = context.invocation_metadata() or grpc.aio.Metadata()
         started = time.monotonic()
         call = begin(method.service, method.name, metadata, started)
@@ -154,7 +155,7 @@ class Chain(grpc.aio.ServerInterceptor):
                 self._check_open()
                 self._gate.admit(call, metadata)
                 async with _capped(method.bounds.seconds, context.time_remaining()):
-                    yield
+                    yield call
         finally:
             self._leave()
             for observer in self._observers:

@@ -27,7 +27,7 @@ _USUAL: Final = Bounds(REQUEST_BYTES_MAX, REQUEST_SECONDS_MAX)
 _INTERNAL: Final = Bounds(SHARD_MESSAGE_BYTES_MAX, LONG_SECONDS_MAX)
 _LONG: Final = Bounds(REQUEST_BYTES_MAX, LONG_SECONDS_MAX)
 # Calls between processes of the cluster carry what was bounded where it came in.
-_INTERNAL_SERVICES: Final = ("cdp.v1.ShardService", "cdp.v1.PartitionService")
+INTERNAL_SERVICES: Final = ("cdp.v1.ShardService", "cdp.v1.PartitionService")
 _OTHERS: Final[Mapping[str, Bounds]] = {
     "/cdp.v1.IngestService/Ingest": Bounds(MESSAGE_BYTES_MAX, REQUEST_SECONDS_MAX),
     "/cdp.v1.IngestService/IngestStream": Bounds(MESSAGE_BYTES_MAX, None),
@@ -42,6 +42,6 @@ _OTHERS: Final[Mapping[str, Bounds]] = {
 
 def bounds_of(path: str) -> Bounds:
     """Bounds of a method given as /service/method."""
-    if path.split("/")[1] in _INTERNAL_SERVICES:
+    if path.split("/")[1] in INTERNAL_SERVICES:
         return _INTERNAL
     return _OTHERS.get(path, _USUAL)

@@ -29,6 +29,7 @@ from cdp_router.ingest import Ingest
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
+from cdp_router.rpc.gate import Gate
 from cdp_router.services.admin import AdminService
 from cdp_router.services.identity import IdentityService
 from cdp_router.services.ingest import IngestService
@@ -43,6 +44,7 @@ from cdp_router.shard_server import ShardServer
 from cdp_router.shared_segments import SharedSegments
 from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store
 
+Gates = tuple[Gate | None, Gate | None]
 OPTIONS = (("grpc.max_receive_message_length", 1 << 27), ("grpc.max_send_message_length", 1 << 27))
 
 
@@ -74,15 +76,15 @@ class Served:
 
 
 @asynccontextmanager
-async def served_cluster(folder: Path, *observers: Observer) -> AsyncIterator[Served]:
-    """Two shards and their router for the length of the block."""
+async def served_cluster(folder: Path, *observers: Observer, gates: Gates = (None, None)) -> AsyncIterator[Served]:
+    """Two shards and their router for the length of the block; `gates` are those of the router and of the shards."""
     servers = [ShardServer(open_store(folder / f"shard-{n}", n), lambda error: None) for n in range(CLUSTER.shards)]
     shards: dict[int, ShardClient] = {
         number: LocalShardClient(server, f"local:{number}") for number, server in enumerate(servers)
     }
     routing = Routing(CLUSTER, shards)
     clock, segments = FixedClock(), SharedSegments(routing)
-    router, shard = (grpc.aio.server(interceptors=[Chain(None, observers)], options=OPTIONS) for _ in range(2))
+    router, shard = (grpc.aio.server(interceptors=[Chain(gate, observers)], options=OPTIONS) for gate in gates)
     with ThreadPoolExecutor(1) as threads:
         taking, queries = Ingest(routing, clock, threads), Queries(routing, clock, segments)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(taking), router)

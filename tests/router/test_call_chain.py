@@ -68,16 +68,22 @@ class _Seen:
 
 
 class _Gate:
+    is_over = False
+
     def admit(self, call: Call, metadata: Any) -> None:
         if ("x-key", "wrong") in metadata:
             raise Overloaded("this key is used too much", 1000)
+
+    def renew(self, call: Call) -> None:
+        if self.is_over:
+            raise Overloaded("this key was taken back", 1000)
 
 
 class _Served:
     """A server inside the chain and a channel to it."""
 
-    def __init__(self, channel: grpc.aio.Channel, chain: Chain, seen: _Seen, service: _Queries) -> None:
-        self.channel, self.chain, self.seen, self.service = channel, chain, seen, service
+    def __init__(self, channel: grpc.aio.Channel, chain: Chain, seen: _Seen, service: _Queries, gate: _Gate) -> None:
+        self.channel, self.chain, self.seen, self.service, self.gate = channel, chain, seen, service, gate
         self.queries = query_pb2_grpc.QueryServiceStub(channel)
         self.ingests = ingest_pb2_grpc.IngestServiceStub(channel)
 
@@ -91,7 +97,8 @@ def serve(test: Callable[[_Served], Awaitable[None]]) -> None:
 
     async def run() -> None:
         seen, service = _Seen(), _Queries()
-        chain = Chain(_Gate(), (seen,))
+        gate = _Gate()
+        chain = Chain(gate, (seen,))
         server = grpc.aio.server(interceptors=[chain], options=(("grpc.max_receive_message_length", 1 << 28),))
         query_pb2_grpc.add_QueryServiceServicer_to_server(service, server)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(_Ingests(), server)
@@ -99,7 +106,7 @@ def serve(test: Callable[[_Served], Awaitable[None]]) -> None:
         await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                await test(_Served(channel, chain, seen, service))
+                await test(_Served(channel, chain, seen, service, gate))
         finally:
             await server.stop(0)
 
@@ -212,6 +219,20 @@ def test_a_bad_message_in_a_stream_ends_it_with_details() -> None:
         error, status = await _failure(stream)
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert _info(status, error_details_pb2.BadRequest).field_violations[0].field == "request"
+
+    serve(test)
+
+
+def test_a_stream_ends_with_the_key_it_was_opened_with() -> None:
+    async def test(served: _Served) -> None:
+        stream = served.ingests.IngestStream()
+        await stream.write(ingest_pb2.IngestStreamRequest(batch=ingest_pb2.Batch(batch_id=b"1")))
+        assert (await stream.read()).batch_id == b"1"
+        served.gate.is_over = True
+        await stream.write(ingest_pb2.IngestStreamRequest(batch=ingest_pb2.Batch(batch_id=b"2")))
+        error, status = await _failure(stream)
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "taken back" in status.message
 
     serve(test)
 

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdp_router.rpc.methods import bounds_of
+from tests.router.calls import call
 from tests.router.contract import broken, messages, methods, path_of
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS
@@ -30,7 +31,6 @@ _OF_THE_REQUEST = {
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.FAILED_PRECONDITION,
 }
-_TIMEOUT_SECONDS = 30.0
 
 
 class _Running:
@@ -41,23 +41,9 @@ class _Running:
 
     def call(self, method: MethodDescriptor, raw: bytes) -> tuple[grpc.StatusCode, status_pb2.Status | None]:
         """How a call with these bytes ends."""
-        return self._runner.run(self._call(method, raw))
-
-    async def _call(self, method: MethodDescriptor, raw: bytes) -> tuple[grpc.StatusCode, status_pb2.Status | None]:
-        channel, path = self.served.channel_of(method.containing_service.full_name), path_of(method)
-        try:
-            if method.client_streaming:
-                async for _ in channel.stream_stream(path)(iter([raw]), timeout=_TIMEOUT_SECONDS):
-                    pass
-            elif method.server_streaming:
-                async for _ in channel.unary_stream(path)(raw, timeout=_TIMEOUT_SECONDS):
-                    pass
-            else:
-                await channel.unary_unary(path)(raw, timeout=_TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            details = [value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin"]
-            return error.code(), status_pb2.Status.FromString(details[0]) if details else None
-        return grpc.StatusCode.OK, None
+        channel = self.served.channel_of(method.containing_service.full_name)
+        ending = self._runner.run(call(channel, method, raw))
+        return ending.code, ending.status
 
 
 @pytest.fixture(scope="module")

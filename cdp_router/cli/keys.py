@@ -1,0 +1,169 @@
+"""`cdp keys`: who may do what at a cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import typer
+from rich.table import Table
+
+from cdp_router.cli.console import ERR, OUT, fail, parse_instant
+from cdp_router.security.principal import Role
+from cdp_store.seams import SystemClock
+
+if TYPE_CHECKING:
+    from cdp_router.security.key_file import Keys
+    from cdp_router.security.key_list import KeyList
+
+keys = typer.Typer(name="keys", help="Make, list, replace and revoke API keys.", no_args_is_help=True)
+
+_UNITS_MS: Final = {"h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+Data = Annotated[Path, typer.Option(help="Directory of the cluster's data.")]
+File = Annotated[
+    Path | None,
+    typer.Option("--keys", envvar="CDP_KEYS", help="The file of keys. [default: keys.json in the data directory]"),
+]
+Expires = Annotated[
+    str | None, typer.Option("--expires", help="When the key ends: a date, a time, or a span such as 90d.")
+]
+Name = Annotated[str, typer.Argument(help="Who or what uses the key.", show_default=False)]
+DATA: Final = Path("cdp-data")
+Result = TypeVar("Result")
+
+
+@keys.command()
+def create(
+    name: Name,
+    role: Annotated[list[Role], typer.Option("--role", help="What it may do; give it again for more.")],
+    data: Data = DATA,
+    file: File = None,
+    expires: Expires = None,
+    calls_per_second: Annotated[float | None, typer.Option(min=0.001, help="Calls beyond wait. [default: any]")] = None,
+    events_per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Records beyond wait. [default: any]")
+    ] = None,
+) -> None:
+    """Make a key and print it: it is shown this once. From the first key on, routers ask for keys."""
+    now_ms = SystemClock().now_ms()
+    expires_ms = _instant_ms(expires, now_ms)
+    made = _changed(
+        data, file, lambda known: known.create(name, role, now_ms, expires_ms, calls_per_second, events_per_second)
+    )
+    _show(made)
+
+
+@keys.command("list")
+def list_keys(
+    data: Data = DATA,
+    file: File = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List keys, without their secrets."""
+    from cdp_router.security.key_list import listed
+
+    now_ms, found = SystemClock().now_ms(), _read(data, file)
+    if as_json:
+        OUT.print(listed(found, now_ms), soft_wrap=True)
+        return
+    table = Table("id", "name", "roles", "state", "created (UTC)", "expires (UTC)", "limits", box=None, pad_edge=False)
+    for key in found.values():
+        limits = [
+            f"{number:g} {what}/s"
+            for number, what in ((key.calls_per_second, "calls"), (key.events_per_second, "events"))
+            if number is not None
+        ]
+        roles = " ".join(key.roles)
+        table.add_row(
+            key.id, key.name, roles, key.state(now_ms), _shown(key.created_ms), _shown(key.expires_ms), " ".join(limits)
+        )
+    OUT.print(table)
+
+
+@keys.command()
+def revoke(
+    which: Annotated[str, typer.Argument(help="Id of the key, or a name that only one key in use has.", metavar="KEY")],
+    data: Data = DATA,
+    file: File = None,
+) -> None:
+    """End a key for good. Routers know with their next call."""
+    now_ms = SystemClock().now_ms()
+    key = _changed(data, file, lambda known: known.revoke(which, now_ms))
+    OUT.print(f"revoked {key.id} ({key.name})")
+
+
+@keys.command()
+def rotate(
+    name: Name,
+    data: Data = DATA,
+    file: File = None,
+    expires: Expires = None,
+    old_expires: Annotated[
+        str | None, typer.Option(help="When the old key ends by itself: a date, a time, or a span such as 7d.")
+    ] = None,
+) -> None:
+    """Make a second key with the name, roles and limits of the one in use. Both open until the old one is revoked."""
+    now_ms = SystemClock().now_ms()
+    ends = _instant_ms(expires, now_ms), _instant_ms(old_expires, now_ms)
+    made, old = _changed(data, file, lambda known: known.rotate(name, now_ms, *ends))
+    _show(made)
+    until = f"until {_shown(old.expires_ms)} UTC" if old.expires_ms is not None else f"until `cdp keys revoke {old.id}`"
+    ERR.print(f"the old key {old.id} goes on {until}", soft_wrap=True)
+
+
+def _show(made: str) -> None:
+    OUT.print(made, soft_wrap=True)
+    ERR.print("keep it: it is not shown again, and only a hash of it is stored. Use it as CDP_API_KEY", soft_wrap=True)
+
+
+def _path(data: Path, file: Path | None) -> Path:
+    from cdp_router.security.key_file import KEYS_NAME
+
+    if file is None and not (data / "cluster.json").exists():
+        fail(f"{data} holds no cluster; give the --data of `cdp up`, or the file with --keys", 2)
+    return file or data / KEYS_NAME
+
+
+def _read(data: Path, file: Path | None) -> Keys:
+    from cdp_router.security.key_file import read_keys
+    from cdp_store.errors import DirectoryDamaged
+
+    path = _path(data, file)
+    try:
+        return read_keys(path) if path.exists() else {}
+    except DirectoryDamaged as error:
+        fail(str(error))
+
+
+def _changed(data: Path, file: Path | None, work: Callable[[KeyList], Result]) -> Result:
+    from cdp_router.security.key_file import change_keys
+    from cdp_router.security.key_list import KeyList, KeyRefused
+    from cdp_store.errors import DirectoryDamaged
+
+    try:
+        return change_keys(_path(data, file), lambda known: KeyList(known).after(work))
+    except (DirectoryDamaged, KeyRefused) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"the keys cannot be written: {error}")
+
+
+def _instant_ms(text: str | None, now_ms: int) -> int | None:
+    if text is None:
+        return None
+    span = re.fullmatch(r"(\d{1,5})([hdw])", text)
+    if span:
+        return now_ms + int(span[1]) * _UNITS_MS[span[2]]
+    instant_ms = int(parse_instant(text, "--expires").timestamp() * 1000)
+    if instant_ms <= now_ms:
+        fail(f"{text} is over already", 2)
+    return instant_ms
+
+
+def _shown(instant_ms: int | None) -> str:
+    if instant_ms is None:
+        return "never"
+    return datetime.fromtimestamp(instant_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")

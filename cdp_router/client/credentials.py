@@ -1,0 +1,40 @@
+"""What a client shows of itself, and how it reaches the cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from cdp_router.rpc.call import Metadata
+from cdp_router.security.tls import Tls
+from cdp_router.security.unusable import CredentialsUnusable
+
+API_KEY: Final = "CDP_API_KEY"
+TLS: Final = "CDP_TLS"
+TLS_CERT: Final = "CDP_TLS_CERT"
+TLS_KEY: Final = "CDP_TLS_KEY"
+TLS_CA: Final = "CDP_TLS_CA"
+_KEY_CHARS_MAX: Final = 1024
+
+
+def authorization(api_key: str | None) -> Metadata:
+    """What calls carry for a key, or for the one in CDP_API_KEY where none is given; nothing where there is none.
+
+    CredentialsUnusable where it can be no key, such as one that was read from a file with its end of line.
+    """
+    key = os.environ.get(API_KEY, "") if api_key is None else api_key
+    if not key:
+        return ()
+    if not (key.isascii() and key.isprintable() and " " not in key) or len(key) > _KEY_CHARS_MAX:
+        raise CredentialsUnusable("this is no API key: those are one short word that begins with cdp_")
+    return (("authorization", f"Bearer {key}"),)
+
+
+def tls_of_environment() -> Tls | None:
+    """The certificates that CDP_TLS_CERT, CDP_TLS_KEY and CDP_TLS_CA name; CDP_TLS alone has connections encrypted."""
+    certificate, key, ca = (
+        Path(os.environ[name]) if os.environ.get(name) else None for name in (TLS_CERT, TLS_KEY, TLS_CA)
+    )
+    is_wanted = os.environ.get(TLS, "") not in ("", "0")
+    return Tls(certificate, key, ca) if certificate or key or ca or is_wanted else None

@@ -1,0 +1,20 @@
+"""How a process is told its certificates."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cdp_router.security.tls import Tls
+
+
+def add_tls_arguments(parser: argparse.ArgumentParser) -> None:
+    """Have a process take the files of its certificates."""
+    for name in ("cert", "key", "ca"):
+        parser.add_argument(f"--tls-{name}", type=Path)
+
+
+def tls_of(arguments: argparse.Namespace) -> Tls | None:
+    """The certificates that were given; CredentialsUnusable where some are missing."""
+    files = arguments.tls_cert, arguments.tls_key, arguments.tls_ca
+    return Tls(*files) if any(files) else None

@@ -1,0 +1,1 @@
+"""Who may do what: keys, roles, secrets between processes, certificates, the record of what was done."""

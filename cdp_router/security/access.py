@@ -1,0 +1,49 @@
+"""Which role each method of a router needs: the one table of it. What is not listed is served to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from cdp_router.security.principal import Role
+
+_BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
+    Role.INGEST: ("IngestService/Ingest", "IngestService/IngestStream"),
+    # Numbers about many: nothing that names or shows one person.
+    Role.QUERY: (
+        "AdminService/GetSchema",
+        "QueryService/Query",
+        "SegmentService/GetSegment",
+        "SegmentService/ListSegments",
+    ),
+    Role.PROFILE_READ: (
+        "IdentityService/ExplainIdentity",
+        "ProfileService/BatchGetProfiles",
+        "ProfileService/ExportProfile",
+        "ProfileService/ListProfileEvents",
+        "ProfileService/ListProfileIdentifiers",
+        "ProofService/ExplainUser",
+        "QueryService/GetProfile",
+        "QueryService/Members",
+    ),
+    Role.ADMIN: (
+        "AdminService/CreateSnapshot",
+        "AdminService/DrainShard",
+        "AdminService/GetDigest",
+        "AdminService/GetRetention",
+        "AdminService/GetStatus",
+        "AdminService/ListPlacements",
+        "AdminService/MovePartition",
+        "AdminService/RestoreCluster",
+        "AdminService/SetRetention",
+        "AdminService/StopMove",
+        "AdminService/VerifySnapshots",
+        "IdentityService/UnlinkIdentifier",
+        "SegmentService/CreateSegment",
+        "SegmentService/DeleteSegment",
+    ),
+    Role.ERASE: ("AdminService/EraseProfile", "AdminService/PurgeErased"),
+}
+NEEDED: Final[Mapping[str, Role]] = {
+    f"/cdp.v1.{method}": role for role, methods in _BY_ROLE.items() for method in methods
+}

@@ -1,0 +1,34 @@
+"""What a caller is told who is not let in, or not that far.
+
+RouterError
++-- Unauthenticated       no key, or none that holds                     UNAUTHENTICATED
++-- RoleMissing           the key has not the role the method needs      PERMISSION_DENIED
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cdp_router.errors import RouterError
+
+
+class Unauthenticated(RouterError):
+    """The call came without a key that holds; `reason` tells which it was."""
+
+    def __init__(self, reason: str, problem: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+
+
+class RoleMissing(RouterError):
+    """The key is good, but not for this."""
+
+    reason = "ROLE_MISSING"
+
+    def __init__(self, method: str, role: str, key: str) -> None:
+        super().__init__(f"{method} needs a key with the role {role}, which the key {key} has not got")
+        self.method, self.role, self.key = method, role, key
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"role": self.role, "method": self.method, "key": self.key}

@@ -1,0 +1,75 @@
+"""The gates of the call chain: a router's asks for API keys, a shard's for the cluster's secret."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+import grpc
+
+from cdp_router.rpc.call import Call
+from cdp_router.security.access import NEEDED
+from cdp_router.security.cluster_secrets import SECRET_HEADER
+from cdp_router.security.errors import RoleMissing, Unauthenticated
+from cdp_router.security.key_file import KeyFile
+from cdp_router.security.keys import authenticate
+from cdp_store.seams import Clock
+
+AUTHORIZATION: Final = "authorization"
+_SCHEME: Final = "bearer "
+
+
+class KeyGate:
+    """Lets in whose key has the role that the method needs; everybody as long as there is no file of keys."""
+
+    def __init__(self, file: KeyFile, clock: Clock) -> None:
+        self._file, self._clock = file, clock
+
+    def admit(self, call: Call, metadata: grpc.aio.Metadata) -> None:
+        """Know the key that was sent, and note whose it is in the call."""
+        keys = self._file.keys()
+        if keys is None:
+            return
+        key = authenticate(keys, _shown(metadata), self._clock.now_ms())
+        call.principal = key.principal()
+        role = NEEDED.get(call.path)
+        if role is None or role not in key.roles:
+            raise RoleMissing(f"{call.service}/{call.method}", role or "none: it is not served", key.id)
+
+    def renew(self, call: Call) -> None:
+        """Between two messages of a stream: the key must still hold."""
+        keys = self._file.keys()
+        if keys is None:
+            return
+        key = keys.get(call.principal.key)
+        if key is None or not key.is_active(self._clock.now_ms()):
+            raise Unauthenticated("KEY_REVOKED", f"the API key {call.principal.key} does not hold any more")
+
+
+class ClusterGate:
+    """Lets in processes of this cluster."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def admit(self, call: Call, metadata: grpc.aio.Metadata) -> None:
+        """Know the secret."""
+        shown = [value for key, value in metadata if key == SECRET_HEADER]
+        given = shown[0].encode() if len(shown) == 1 and isinstance(shown[0], str) else b""
+        if not hmac.compare_digest(given, self._secret):
+            raise Unauthenticated("CLUSTER_SECRET_MISSING", "shards answer their routers only; ask a router")
+
+    def renew(self, call: Call) -> None:
+        """The secret of a cluster is for life."""
+
+
+def _shown(metadata: grpc.aio.Metadata) -> str:
+    """The key that came with a call."""
+    shown = [value for key, value in metadata if key == AUTHORIZATION]
+    if not shown:
+        problem = "an API key is needed: send it as `authorization: Bearer KEY`, or set CDP_API_KEY for cdp and the SDK"
+        raise Unauthenticated("KEY_MISSING", problem)
+    value = shown[0]
+    if len(shown) > 1 or not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:
+        raise Unauthenticated("KEY_MALFORMED", "one header `authorization: Bearer KEY` is expected")
+    return value[len(_SCHEME) :]

@@ -1,0 +1,31 @@
+"""Who calls, as far as a process knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Role(StrEnum):
+    """What a key may be used for; none includes another."""
+
+    INGEST = "ingest"
+    QUERY = "query"
+    PROFILE_READ = "profile-read"
+    ADMIN = "admin"
+    ERASE = "erase"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The key a call came with; no id where no keys are asked for."""
+
+    key: str
+    name: str
+    roles: frozenset[Role]
+    calls_per_second: float | None = None
+    events_per_second: float | None = None
+
+
+ANYBODY: Final = Principal("", "", frozenset(Role))

@@ -1,0 +1,142 @@
+"""Every method of the contract with every kind of key: a typed error, and nothing changed, or it is served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cdp.v1 import admin_pb2
+from google.protobuf.descriptor import MethodDescriptor
+
+from cdp_router.rpc.methods import INTERNAL_SERVICES
+from cdp_router.security.access import NEEDED
+from cdp_router.security.cluster_secrets import SECRET_HEADER, call_secret
+from cdp_router.security.gates import ClusterGate, KeyGate
+from cdp_router.security.key_file import KeyFile, change_keys
+from cdp_router.security.keys import KEY_CHARS_MAX, StoredKey, mint
+from cdp_router.security.principal import Role
+from tests.router.calls import Ending, call
+from tests.router.contract import methods, path_of
+from tests.router.encodings import Sent, protobuf_batch
+from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock
+from tests.router.served_cluster import Served, served_cluster
+
+METHODS = list(methods())
+PUBLIC = [method for method in METHODS if method.containing_service.full_name not in INTERNAL_SERVICES]
+INTERNAL = [method for method in METHODS if method.containing_service.full_name in INTERNAL_SERVICES]
+_INTERNAL_REASON = "CLUSTER_SECRET_MISSING"
+
+
+def _name(method: MethodDescriptor) -> str:
+    return method.full_name.removeprefix("cdp.v1.")
+
+
+def _bearer(key: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {key}")]
+
+
+class _Guarded:
+    """A cluster that asks for keys, with some of them."""
+
+    def __init__(self, runner: asyncio.Runner, served: Served, path: Path) -> None:
+        self._runner, self.served, self._path = runner, served, path
+
+    def key(self, *roles: Role, **fields: Any) -> str:
+        """A new key."""
+        shown, stored = mint("test", roles, NOW_MS)
+        kept = StoredKey(**{name: getattr(stored, name) for name in stored.__struct_fields__} | fields)
+        change_keys(self._path, lambda known: (None, {**known, kept.id: kept}))
+        return shown
+
+    def call(self, method: MethodDescriptor, metadata: Any = (), raw: bytes = b"") -> Ending:
+        """The end of a call."""
+        channel = self.served.channel_of(method.containing_service.full_name)
+        return self._runner.run(call(channel, method, raw, metadata))
+
+    def digest(self) -> str:
+        """What all data amounts to."""
+        shown = _bearer(self.key(Role.ADMIN))
+        stub = self.served.router.unary_unary("/cdp.v1.AdminService/GetDigest")
+
+        async def ask() -> bytes:
+            return await stub(b"", metadata=shown)
+
+        return admin_pb2.GetDigestResponse.FromString(self._runner.run(ask())).digest
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    path = folder / "keys.json"
+    change_keys(path, lambda known: (None, known))
+    gates = KeyGate(KeyFile(path), FixedClock()), ClusterGate(call_secret(CLUSTER))
+    with asyncio.Runner() as runner:
+        manager = served_cluster(folder, gates=gates)
+        served = runner.run(manager.__aenter__())
+        runner.run(served.ingest(protobuf_batch([Sent("View", f"u{n}", NOW_MS - n, {"n": n}) for n in range(20)])))
+        yield _Guarded(runner, served, path)
+        runner.run(manager.__aexit__(None, None, None))
+
+
+def test_every_method_has_a_role_and_nothing_else_has() -> None:
+    assert {path_of(method) for method in PUBLIC} == set(NEEDED)
+
+
+@pytest.mark.parametrize("method", PUBLIC, ids=_name)
+def test_without_a_key_that_holds_nothing_is_done(guarded: _Guarded, method: MethodDescriptor) -> None:
+    role = NEEDED[path_of(method)]
+    good = guarded.key(role)
+    before = guarded.served.state()
+    wrong = {
+        "KEY_MISSING": [],
+        "KEY_MALFORMED": _bearer("x" * (KEY_CHARS_MAX + 1)),
+        "KEY_UNKNOWN": _bearer(good[:-1]),
+        "KEY_EXPIRED": _bearer(guarded.key(role, expires_ms=NOW_MS)),
+        "KEY_REVOKED": _bearer(guarded.key(role, revoked_ms=NOW_MS)),
+    }
+    for reason, shown in wrong.items():
+        ending = guarded.call(method, shown)
+        assert (ending.code, ending.reason) == (grpc.StatusCode.UNAUTHENTICATED, reason)
+        assert not ending.responses
+    assert guarded.call(method, [*_bearer(good), *_bearer(good)]).reason == "KEY_MALFORMED"
+    assert guarded.call(method, [("authorization", f"Basic {good}")]).reason == "KEY_MALFORMED"
+    others = guarded.key(*(each for each in Role if each is not role))
+    ending = guarded.call(method, _bearer(others))
+    assert (ending.code, ending.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
+    assert ending.info().metadata["role"] == role
+    assert guarded.served.state() == before
+
+
+@pytest.mark.parametrize("method", PUBLIC, ids=_name)
+def test_a_key_with_the_role_is_let_in(
+    guarded: _Guarded, method: MethodDescriptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ending = guarded.call(method, _bearer(guarded.key(NEEDED[path_of(method)])))
+    assert ending.code not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
+
+@pytest.mark.parametrize("method", INTERNAL, ids=_name)
+def test_shards_answer_no_strangers(guarded: _Guarded, method: MethodDescriptor) -> None:
+    before = guarded.served.state()
+    every_role = _bearer(guarded.key(*Role))
+    secret = call_secret(CLUSTER)
+    for shown in ([], every_role, [(SECRET_HEADER, secret[:-1])], [(SECRET_HEADER, "")], 2 * [(SECRET_HEADER, secret)]):
+        ending = guarded.call(method, shown)
+        assert (ending.code, ending.reason) == (grpc.StatusCode.UNAUTHENTICATED, _INTERNAL_REASON)
+    assert guarded.served.state() == before
+    assert guarded.call(method, [(SECRET_HEADER, secret)]).reason != _INTERNAL_REASON
+
+
+def test_all_of_that_has_left_the_data_as_it_was(guarded: _Guarded) -> None:
+    [erase] = [method for method in PUBLIC if method.name == "EraseProfile"]
+    raw = admin_pb2.EraseProfileRequest(user_id="u1").SerializeToString()
+    before = guarded.digest()
+    assert guarded.call(erase, _bearer(guarded.key(Role.ADMIN)), raw).reason == "ROLE_MISSING"
+    assert guarded.digest() == before
+    assert guarded.call(erase, _bearer(guarded.key(Role.ERASE)), raw).code is grpc.StatusCode.OK
+    assert guarded.digest() != before
