@@ -107,6 +107,7 @@ class Store:
         key: HashKey,
         files: Files,
         sync_mode: SyncMode = SyncMode.ALWAYS,
+        segment_bytes: int = LOG_SEGMENT_BYTES,
     ) -> None:
         self.identity, self.sync_mode, self.directory, self.files = identity, sync_mode, directory, files
         self._lock_descriptor = lock_directory(directory)
@@ -117,7 +118,7 @@ class Store:
             raise
         self._key = key
         self.holdings = Holdings(directory, identity, files)
-        self.partitions = self._empty_partitions()
+        self.partitions: Mapping[PartitionId, Partition] = {}  # until they are recovered
         self.tails = Tails()
         self.documents = Documents(directory, files)
         self._staged: Mapping[PartitionId, Partition] = {}  # on their way in: part of snapshots, not of answers
@@ -125,7 +126,7 @@ class Store:
         snapshots_path(directory).mkdir(exist_ok=True)
         files.sync_directory(directory)
         self._logged = partial(logged_rows, log_path(directory))
-        self._log = LocalLog(log_path(directory), files, LOG_SEGMENT_BYTES, sync_mode)
+        self._log = LocalLog(log_path(directory), files, segment_bytes, sync_mode)
         self.snapshot_place = LocalPlace(snapshots_path(directory), files)
         self._snapshots = ShardSnapshots(self.snapshot_place, identity.cluster)
 
@@ -265,6 +266,11 @@ class Store:
         """Log entries with one sync, and keep them for takers of their partitions; see LocalLog.append."""
         self._log.append(entries, essential=essential)
         self.tails.note(entries)
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes of the log's files."""
+        return self._log.nbytes
 
     @property
     def newest_snapshot(self) -> Manifest | None:

@@ -2,20 +2,27 @@
 
 A schedule is a life of several incarnations over one directory. Each sends batches (new ones, and again those whose
 fate is unknown), seals, takes snapshots, purges files, and ends by a planned fault, a kill or a power loss, which keeps
-any part of what was not synced. After each end the ledger of what was acknowledged is compared with what is there.
+any part of what was not synced; between two of them a bit of the newest snapshot may turn over. After each end the
+ledger of what was acknowledged is compared with what is there, and at the very end every rule of the structures is
+checked. Seeds are spread over the cores of the machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
+import multiprocessing
+import os
 import shutil
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -25,7 +32,11 @@ from cdp_store.errors import FilesNotRemoved, SnapshotFailed, StorageFull, Store
 from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId
 from cdp_store.log.sync_mode import SyncMode
-from cdp_store.shard_directory import ShardIdentity
+from cdp_store.seams import OsFiles
+from cdp_store.shard_directory import ShardIdentity, snapshots_path
+from cdp_store.snapshot.manifest import manifest_name
+from cdp_store.snapshot.places import LocalPlace
+from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
 from cdp_store.store import Delivery, Store
 from cdp_store.values import Kind
 from cdp_store.view import PartitionView
@@ -34,6 +45,8 @@ from tests.shards import KEY, batch_of
 
 IDENTITY = ShardIdentity("simulated", 0, (0, 1))
 _CRASHES = 3  # of one schedule
+_SEEDS_AT_ONCE = 20
+_SEGMENT_BYTES = 2_000  # some batches: segments are begun and trimmed all the time
 _OPERATIONS = ("any", "write", "sync", "update", "rename", "remove", "sync_directory", "truncate", "open")
 
 
@@ -56,9 +69,13 @@ class Life:
             self._send(store, batch)
         self._check(store)
         assert self.acked == set(self.sent)
+        for partition in store.partitions.values():
+            partition.validate()
         store.close()
 
     def _incarnation(self) -> None:
+        if self.chance.random() < 0.2:
+            self._damage_newest_snapshot()
         files = FaultyFiles()
         store = self._open(files)
         self._check(store)
@@ -75,8 +92,23 @@ class Life:
         if self.chance.random() < 0.7:
             files.crash(self.chance)
 
+    def _damage_newest_snapshot(self) -> None:
+        """Turn a bit over in what only the newest of two snapshots has: the older one must do."""
+        place = LocalPlace(snapshots_path(self.directory), OsFiles())
+        newest = snapshot_numbers(place)[:2]
+        if len(newest) < 2:
+            return
+        files, older = (read_manifest(place, number).files for number in newest)
+        path = snapshots_path(self.directory) / self.chance.choice(
+            [manifest_name(newest[0]), *(name for name in sorted(files) if name not in older)]
+        )
+        content = bytearray(path.read_bytes())
+        # Before that a manifest says its version: a newer one is refused, not passed over.
+        content[self.chance.randrange(len(b'{"version":3,'), len(content))] ^= 1 << self.chance.randrange(8)
+        path.write_bytes(content)
+
     def _open(self, files: FaultyFiles) -> Store:
-        store = Store(self.directory, IDENTITY, KEY, files, SyncMode.ALWAYS)
+        store = Store(self.directory, IDENTITY, KEY, files, SyncMode.ALWAYS, _SEGMENT_BYTES)
         store.recover(lambda *_: None)
         return store
 
@@ -102,8 +134,13 @@ class Life:
 
     def _send(self, store: Store, batch: int) -> None:
         partition, numbers = self.sent[batch]
-        events = [Event(user(f"u{n % 5}"), "Step", n, {"n": n, "s": f"text {n}"}, f"m{n}") for n in numbers]
         batch_id = b"b%d" % batch if batch % 2 else b""
+        # What is told from what came before by the id of its batch, or of each record, or of both.
+        ids = ["" if batch % 4 == 1 else f"m{n}" for n in numbers]
+        events = [
+            Event(user(f"u{n % 5}"), "Step", n, {"n": n, "s": f"text {n}"}, message_id)
+            for n, message_id in zip(numbers, ids, strict=True)
+        ]
         with suppress(StorageFull):
             [outcome] = store.commit([Delivery(PartitionId(partition), batch_of(events, batch_id))])
             expected = (0, len(numbers)) if batch in self.acked else (outcome.accepted, len(numbers) - outcome.accepted)
@@ -113,7 +150,6 @@ class Life:
     def _check(self, store: Store) -> None:
         """What is there: acknowledged batches once, others once or not at all, and none of them in part."""
         for number, partition in store.partitions.items():
-            partition.validate()
             found = Counter(numbers_in(partition.capture()))
             for batch, (home, numbers) in self.sent.items():
                 if home != number:
@@ -143,24 +179,48 @@ def run(seed: int, root: Path) -> None:
         shutil.rmtree(directory)
 
 
+def run_some(first: int) -> list[tuple[int, str]]:
+    """A few schedules from a seed on: those that failed, and how."""
+    failed = list[tuple[int, str]]()
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as root:
+        for seed in range(first, first + _SEEDS_AT_ONCE):
+            try:
+                run(seed, Path(root))
+            except Exception:  # noqa: BLE001 - whatever it is, it is told with its seed
+                failed.append((seed, traceback.format_exc()))
+    return failed
+
+
+def run_for(first: int, seconds: float, jobs: int) -> Iterator[list[tuple[int, str]]]:
+    """What `run_some` tells, lot after lot, until the time is over."""
+    started = time.monotonic()
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as workers:
+        firsts = (first + lot * _SEEDS_AT_ONCE for lot in count())
+        waiting = [workers.submit(run_some, next(firsts)) for _ in range(2 * jobs)]
+        while waiting:
+            yield waiting.pop(0).result()
+            if time.monotonic() - started < seconds:
+                waiting.append(workers.submit(run_some, next(firsts)))
+
+
 def main() -> int:
     """Run schedules for a time, or one seed."""
     parser = argparse.ArgumentParser(description="Crash schedules of one shard.")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that run schedules")
     parser.add_argument("--seed", type=int, help="run this one only")
     arguments = parser.parse_args()
-    first = int(time.time()) * 1000 if arguments.seed is None else arguments.seed
+    if arguments.seed is not None:
+        with tempfile.TemporaryDirectory() as root:
+            run(arguments.seed, Path(root))
+        return 0
+    first = int(time.time()) * 1000
     started, done, failed = time.monotonic(), 0, list[int]()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as root:
-        for seed in range(first, first + (1 if arguments.seed is not None else 1 << 40)):
-            try:
-                run(seed, Path(root))
-            except Exception:  # noqa: BLE001 - whatever it is, it is told with its seed
-                failed.append(seed)
-                print(f"seed {seed} failed:\n{traceback.format_exc()}")
-            done += 1
-            if time.monotonic() - started > arguments.seconds:
-                break
+    for lot in run_for(first, arguments.seconds, arguments.jobs):
+        for seed, trace in lot:
+            failed.append(seed)
+            print(f"seed {seed} failed:\n{trace}")
+        done += _SEEDS_AT_ONCE
     minutes = (time.monotonic() - started) / 60
     told = f"{done} schedules of {_CRASHES} crashes from seed {first} on, {done / minutes:,.0f} a minute"
     print(f"{told}, {len(failed)} failed {failed}")
