@@ -18,6 +18,7 @@ from cdp_store.shard_directory import ShardIdentity
 from cdp_store.whole_files import write_durably
 
 CLUSTER_NAME: Final = "cluster.json"
+_SHARD: Final = "shard-"
 
 
 class ClusterFile(msgspec.Struct, frozen=True):
@@ -100,7 +101,12 @@ class ClusterDirectory:
 
     def shard_path(self, shard: int) -> Path:
         """Directory of one shard."""
-        return self.path / f"shard-{shard}"
+        return self.path / f"{_SHARD}{shard}"
+
+    def shards_here(self) -> list[int]:
+        """The shards that have a directory here, those that were added later included."""
+        names = (path.name.removeprefix(_SHARD) for path in self.path.glob(f"{_SHARD}*") if path.is_dir())
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def log_path(self, name: str) -> Path:
         """Where a process writes what it has to say."""

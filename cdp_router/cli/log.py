@@ -36,10 +36,11 @@ def dump(
 
     directory = ClusterDirectory(data)
     try:
-        cluster = directory.load()
-        if shard is not None and shard >= cluster.shards:
-            fail(f"--shard {shard} is none of the {cluster.shards} shards in {data}", 2)
-        for number in range(cluster.shards) if shard is None else (shard,):
+        directory.load()
+        here = directory.shards_here()
+        if shard is not None and shard not in here:
+            fail(f"--shard {shard} is none of the shards in {data}: {', '.join(map(str, here))}", 2)
+        for number in here if shard is None else (shard,):
             for line in read_lines(directory.shard_path(number), number, with_records=records):
                 OUT.print(msgspec.json.encode(line).decode() if as_json else readable(line), soft_wrap=True)
     except FileNotFoundError as error:

@@ -11,12 +11,14 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from cdp_router.errors import RequestInvalid
 from cdp_router.observing.access_log import AccessLog
 from cdp_router.observing.call_metrics import CallMetrics
+from cdp_router.observing.durability_metrics import Kept, KeptMetrics, MeasuredFiles
 from cdp_router.observing.partition_metrics import PartitionMetrics
 from cdp_router.observing.settings import PORT_MAX, TRACES, Settings
 from cdp_router.observing.slow_queries import AnsweredQueries
 from cdp_router.observing.work_metrics import IngestMetrics, QueryMetrics
 from cdp_router.rpc.chain import Observer
 from cdp_store.partition import PartitionStatus
+from cdp_store.seams import Clock, Files
 
 if TYPE_CHECKING:
     from cdp_router.observing.traces import Traces
@@ -43,6 +45,14 @@ class Observing:
     def watch_partitions(self, read: Callable[[], Iterable[PartitionStatus]]) -> None:
         """Have the sizes of partitions among the metrics."""
         self._registry.register(PartitionMetrics(read))
+
+    def watch_files(self, read: Callable[[], Kept], clock: Clock) -> None:
+        """Have what a shard keeps in files among the metrics."""
+        self._registry.register(KeptMetrics(read, clock))
+
+    def files(self) -> Files:
+        """Files of the operating system, whose log is measured."""
+        return MeasuredFiles(self._registry)
 
     def start(self) -> None:
         """Serve the metrics, if they are wanted; OSError where the port is taken."""

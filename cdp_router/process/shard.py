@@ -16,6 +16,7 @@ from cdp_router import warming
 from cdp_router.errors import RouterError
 from cdp_router.memory_budget import MemoryBudget, default_bytes
 from cdp_router.moves.client import connect_by_grpc
+from cdp_router.observing.durability_metrics import Kept
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
@@ -33,7 +34,7 @@ from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import StoreError, StoreFailed
 from cdp_store.limits import MIB
 from cdp_store.log.sync_mode import SyncMode
-from cdp_store.seams import OsFiles
+from cdp_store.seams import SystemClock
 from cdp_store.store import Store
 
 EXIT_STORE_FAILED = 75  # "temporary failure": starting again recovers from the log
@@ -54,10 +55,12 @@ async def _serve(
     if warming.is_wanted():
         warming.warm_kernels()
     cluster = directory.load()
-    store = Store(directory.shard_path(shard), cluster.shard_identity(shard), cluster.hash_key, OsFiles(), sync_mode)
-    _recover(store, shard)
     settings = Settings.of()
     observing = Observing(f"shard-{shard}", settings, settings.metrics_of_shard(shard))
+    identity, files = cluster.shard_identity(shard), observing.files()
+    store = Store(directory.shard_path(shard), identity, cluster.hash_key, files, sync_mode)
+    _recover(store, shard)
+    observing.watch_files(lambda: Kept(store.log_bytes, store.newest_snapshot), SystemClock())
     observing.watch_partitions(lambda: [partition.status() for partition in store.partitions.values()])
     names = [
         shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -195,7 +196,11 @@ class LocalLog:
     @property
     def nbytes(self) -> int:
         """Bytes of all segments."""
-        return sum(segment.path.stat().st_size for segment in tuple(self._segments) if segment.path.exists())
+        size = 0
+        for segment in tuple(self._segments):
+            with suppress(FileNotFoundError):  # trimmed meanwhile
+                size += segment.path.stat().st_size
+        return size
 
     def close(self) -> None:
         """Close the files; what was not synced before may be lost with the machine."""
