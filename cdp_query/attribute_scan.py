@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from cdp_query.bound import BoundAttribute
 from cdp_query.decided import decisions
 from cdp_query.masks import Codes, column_mask
+from cdp_query.narrowed import asked_of
 from cdp_query.stats import NodeStats
-from cdp_store.arrays import U8, AnyArray, Bools
+from cdp_store.arrays import I64, U8, AnyArray, Bools
 from cdp_store.attributes import AttributeBlock
 from cdp_store.events.column import EventColumn
 from cdp_store.limits import MORSEL_BITS
@@ -52,14 +54,28 @@ def _plain(column: EventColumn) -> AnyArray:
 def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, stats: NodeStats) -> Bools:
     """Which rows satisfy the predicate: bool[row_count]."""
     mask: Bools = np.zeros(view.row_count, np.bool_)
-
-    codes = decisions(view, node.attribute, node.matcher, {}, attribute=True)
-    for first, block in blocks(view, node.attribute, instant_ms):
+    asked, found = asked_of(view), list(blocks(view, node.attribute, instant_ms))
+    few = None if asked is None else partial(_codes_of, found, asked)
+    codes = decisions(view, node.attribute, node.matcher, {}, attribute=True, asked=few)
+    for first, block in found:
+        if asked is not None and not asked[first : first + block.rows].any():
+            continue
         stats.chunks += 1
         stats.rows += block.rows
         for column in block.columns.values():
             _mark(node, column, codes, mask[first:], stats)
     return ~mask if node.matcher.negated else mask
+
+
+def _codes_of(found: Sequence[tuple[int, AttributeBlock]], asked: Bools, kind: Kind) -> I64:
+    """The codes that rows asked for may have."""
+    codes = [np.zeros(0, np.int64)]
+    for first, block in found:
+        column = block.columns.get(kind)
+        if column is not None:
+            held = asked[first : first + column.values.shape[0]]
+            codes.append(column.values[held].astype(np.int64) + column.base)
+    return np.concatenate(codes)
 
 
 def _mark(node: BoundAttribute, column: EventColumn, codes: Codes, mask: Bools, stats: NodeStats) -> None:

@@ -10,11 +10,15 @@ import numpy as np
 
 from cdp_query.kernels import substring
 from cdp_query.matcher import Matcher
-from cdp_store.arrays import AnyArray, Bools
+from cdp_store.arrays import I64, U8, AnyArray, Bools
+from cdp_store.dictionary import as_arrow
+from cdp_store.kernels import strings
 from cdp_store.values import Kind
 from cdp_store.view import PartitionView
 
 _FEW: Final = 2
+_WORTH_GATHERING: Final = 16  # strings are copied where there are so many times as many
+_WORTH_SEARCHING: Final = 128  # searching them all for bytes is faster than other tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +41,26 @@ class Decided:
 
 
 def decisions(
-    view: PartitionView, key: int | None, matcher: Matcher, known: dict[Kind, Decided], *, attribute: bool = False
+    view: PartitionView,
+    key: int | None,
+    matcher: Matcher,
+    known: dict[Kind, Decided],
+    *,
+    attribute: bool = False,
+    asked: Callable[[Kind], I64] | None = None,
 ) -> Callable[[Kind], Decided]:
-    """`decide_codes` by kind, each decided when it is first asked for and then kept in `known`."""
+    """`decide_codes` by kind, each decided when it is first asked for and then kept in `known`.
+
+    `asked` gives the codes of a kind that have to be decided, where not all have to.
+    """
 
     def decide(kind: Kind) -> Decided:
         if kind not in known:
             assert key is not None, "there are no values under a name nobody knows"
-            known[kind] = decide_codes(view, key, kind, matcher, attribute=attribute)
+            if asked is None or matcher.literals is not None:
+                known[kind] = decide_codes(view, key, kind, matcher, attribute=attribute)
+            else:
+                known[kind] = _decide_few(view, key, kind, matcher, asked(kind), attribute=attribute)
         return known[kind]
 
     return decide
@@ -63,11 +79,34 @@ def decide_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *,
         held[list(codes)] = True
         return Decided(held)
     if matcher.substring is not None:
-        offsets, data = view.string_arena(key, attribute=attribute)
-        table: Bools = np.zeros(offsets.shape[0] - 1, np.bool_)
-        substring.strings_containing(offsets, data, np.frombuffer(matcher.substring, np.uint8), table)
-        return Decided(table)
+        return Decided(_decide(matcher, kind, *view.string_arena(key, attribute=attribute)))
     return _compact(matcher.decide_strings(view.strings(key, attribute=attribute)))
+
+
+def _decide_few(view: PartitionView, key: int, kind: Kind, matcher: Matcher, codes: I64, *, attribute: bool) -> Decided:
+    """The same of some codes; the others count as not satisfying it."""
+    offsets, data = view.string_arena(key, attribute=attribute, is_list=kind is Kind.LIST)
+    codes = codes[codes < offsets.shape[0] - 1]  # rows without a value may hold anything
+    factor = _WORTH_GATHERING if matcher.substring is None else _WORTH_SEARCHING
+    if codes.shape[0] * factor > offsets.shape[0]:
+        return decide_codes(view, key, kind, matcher, attribute=attribute)
+    own: I64 = np.zeros(codes.shape[0] + 1, np.int64)
+    np.cumsum(offsets[codes + 1].astype(np.int64) - offsets[codes], out=own[1:])
+    gathered: U8 = np.empty(int(own[-1]), np.uint8)
+    strings.gather_bytes(offsets, data, codes, own, gathered)
+    table: Bools = np.zeros(offsets.shape[0] - 1, np.bool_)
+    table[codes] = _decide(matcher, kind, own.astype(offsets.dtype), gathered)
+    return Decided(table)
+
+
+def _decide(matcher: Matcher, kind: Kind, offsets: AnyArray, data: U8) -> Bools:
+    if kind is Kind.LIST:
+        return matcher.decide_lists(offsets, data)
+    if matcher.substring is not None:
+        found: Bools = np.zeros(offsets.shape[0] - 1, np.bool_)
+        substring.strings_containing(offsets, data, np.frombuffer(matcher.substring, np.uint8), found)
+        return found
+    return matcher.decide_strings(as_arrow(offsets, data))
 
 
 def _compact(table: Bools) -> Decided:

@@ -69,9 +69,7 @@ def _attribute_numbers(view: PartitionView, attribute: int | None, instant_ms: i
 
 def _property_numbers(chunk: EventChunk, key: int | None, stats: NodeStats) -> F64:
     numbers: F64 = np.full(len(chunk), np.nan)
-    for (own, kind), column in chunk.columns.items():
-        if own != key:
-            continue
+    for kind, column in chunk.variants(key):
         presence = column.presence()
         if kind not in _NUMERIC:
             stats.type_mismatch += len(chunk) if presence is None else int(presence.sum())

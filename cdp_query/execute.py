@@ -10,6 +10,7 @@ import numpy as np
 from cdp_query import bound
 from cdp_query.attribute_scan import attribute_mask
 from cdp_query.bound_attempts import BoundAttempts
+from cdp_query.bound_events import BoundEvents
 from cdp_query.bound_measures import BoundExpressionTest
 from cdp_query.bound_profiles import BoundBucket, BoundChanged, BoundDistance, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.buckets import bucket_mask
@@ -18,6 +19,7 @@ from cdp_query.event_leaves import event_leaf_mask
 from cdp_query.event_tests import aggregate_mask, count_mask, occurrence_mask
 from cdp_query.history_tests import history_mask
 from cdp_query.measures import expression_mask
+from cdp_query.narrowed import narrowed, whole_of
 from cdp_query.ruled_attempts import attempts_mask
 from cdp_query.sequences import sequence_depth
 from cdp_query.stats import Meter, NodeStats
@@ -48,7 +50,11 @@ class Execution:
         return mask if self.context.include_anonymous else mask & ~self.view.named_by(ANONYMOUS_ID)
 
     def mask(self, node: bound.BoundNode) -> Bools:
-        """Which rows satisfy a node: bool[row_count], rows outside of the population included."""
+        """Which rows satisfy a node: bool[row_count], rows outside of the population included.
+
+        Of a narrowed view only the rows it asks for mean anything: the parts of `and` and `or` are evaluated for the
+        rows that those before them have left undecided, and whatever they say of others changes nothing.
+        """
         self.checkpoint()
         with self.meter.timed(node.id) as stats:
             mask = self._evaluate(node, stats)
@@ -68,11 +74,12 @@ class Execution:
             case bound.BoundAttribute():
                 return attribute_mask(self.view, node, self.context.as_of_ms, stats)
             case bound.BoundCount():
-                return count_mask(self.view, replace(node, events=anchored(node.events, self.view, stats)), stats)
+                node = replace(node, events=anchored(node.events, self.view, stats))
+                return count_mask(self._read_by(node.events), node, stats)
             case bound.BoundAggregate():
                 return aggregate_mask(self.view, replace(node, events=anchored(node.events, self.view, stats)), stats)
             case bound.BoundOccurrence():
-                return occurrence_mask(self.view, node, stats)
+                return occurrence_mask(self._read_by(node.events), node, stats)
             case BoundDistance():
                 return distance_mask(self.view, node, self.context.as_of_ms, stats)
             case BoundBucket():
@@ -93,7 +100,7 @@ class Execution:
         for item in items:
             if not mask.any():
                 break
-            mask &= self.mask(item)
+            mask &= self._about(mask).mask(item)
         return mask
 
     def _any(self, items: tuple[bound.BoundNode, ...]) -> Bools:
@@ -101,5 +108,14 @@ class Execution:
         for item in items:
             if mask.all() and mask.size:
                 break
-            mask |= self.mask(item)
+            mask |= self._about(~mask).mask(item)
         return mask
+
+    def _about(self, undecided: Bools) -> Execution:
+        """The evaluation of what only has to be right for some rows."""
+        view = narrowed(self.view, undecided)
+        return self if view is self.view else replace(self, view=view)
+
+    def _read_by(self, events: BoundEvents) -> PartitionView:
+        """What to read events from; counting and marking all events of a name costs less than finding some rows'."""
+        return whole_of(self.view) if events.where is None else self.view

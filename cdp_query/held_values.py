@@ -35,9 +35,7 @@ def kinds_and_raws(chunk: EventChunk, positions: I64, prop: int | None) -> tuple
     """Kind u8[n] (UNSET where there is none) and 64-bit form i64[n] of a property of events of a chunk."""
     kinds: U8 = np.zeros(positions.shape[0], np.uint8)
     raws: I64 = np.zeros(positions.shape[0], np.int64)
-    for (key, kind), column in chunk.columns.items():
-        if key != prop:
-            continue
+    for kind, column in chunk.variants(prop):
         presence = column.presence()
         held: Bools = np.ones(positions.shape[0], np.bool_) if presence is None else presence[positions]
         kinds[held], raws[held] = kind, column.raws()[positions][held]

@@ -20,6 +20,7 @@ from cdp_query.windows import Interval
 from cdp_store.view import PartitionView
 
 _ATTRIBUTE_COST_PER_ROW = 1.0
+_TEXT_COST = 8.0
 _EVENT_COST = 2.0
 _MEASURE_COST = 4.0
 _SEQUENCE_COST = 20.0
@@ -51,7 +52,7 @@ def cost(node: bound.BoundNode, view: PartitionView) -> float:
         case bound.BoundNot(item=item):
             return cost(item, view)
         case bound.BoundAttribute():
-            return _ATTRIBUTE_COST_PER_ROW * view.row_count
+            return _ATTRIBUTE_COST_PER_ROW * view.row_count + _TEXT_COST * _texts(node, view)
         case BoundDistance() | BoundBucket():
             return _ATTRIBUTE_COST_PER_ROW * view.row_count * 4
         case BoundWas() | BoundChanged() | BoundUnchanged() | BoundValueAt():
@@ -66,6 +67,13 @@ def cost(node: bound.BoundNode, view: PartitionView) -> float:
         case bound.BoundEveryone():
             return 0.0
     return sum(_MEASURE_COST * _inside(node.events, interval, view) for interval in read_by(node)) + view.row_count
+
+
+def _texts(node: bound.BoundAttribute, view: PartitionView) -> int:
+    """How many different strings have to be looked at; literals are looked up."""
+    if node.attribute is None or node.matcher.text is None or node.matcher.literals is not None:
+        return 0
+    return len(view.string_arena(node.attribute, attribute=True)[0]) - 1
 
 
 def _changes(node: BoundHistory, view: PartitionView) -> int:

@@ -53,9 +53,7 @@ def property_columns(
 ) -> Iterator[Terms]:
     """The columns of a property in the chunks that are scanned."""
     for scanned in scan(view, events, interval, stats):
-        for (name, _), column in scanned.chunk.columns.items():
-            if name != key:
-                continue
+        for _, column in scanned.chunk.variants(key):
             stats.bytes += column.nbytes
             present = scanned.where(column.presence())
             if present.count():

@@ -16,6 +16,7 @@ from cdp_query.event_times import event_time_mask
 from cdp_query.held_values import held_values
 from cdp_query.kernels import attempts as kernels
 from cdp_query.kernels.attempts_any import attempts_in_any_order
+from cdp_query.narrowed import chunk_of
 from cdp_query.scan import filter_mask
 from cdp_query.stats import NodeStats
 from cdp_query.tree import AttemptMode, StepOrder
@@ -203,11 +204,12 @@ def _matched(view: PartitionView, node: BoundAttempts, stats: NodeStats) -> Iter
     for events in sets:
         note_dropped(view, events, Interval(first_ms, last_ms), stats)
     for name in dict.fromkeys(name for events in sets for name in events.names):
-        for chunk in view.event_chunks(name):
+        for whole in view.event_chunks(name):
             stats.chunks += 1
-            if chunk.last_ms < first_ms or chunk.first_ms > last_ms:
+            if whole.last_ms < first_ms or whole.first_ms > last_ms:
                 stats.chunks_pruned += 1
                 continue
+            chunk = chunk_of(view, whole)
             stats.events += len(chunk)
             stats.bytes += chunk.rows.nbytes + chunk.times.nbytes
             matched = _match_chunk(view, node, name, chunk, stats)

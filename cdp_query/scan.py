@@ -27,6 +27,7 @@ from cdp_query.dropped import note_dropped
 from cdp_query.event_times import event_time_mask
 from cdp_query.kernels import runs
 from cdp_query.masks import column_mask
+from cdp_query.narrowed import chunk_of
 from cdp_query.stats import NodeStats
 from cdp_query.windows import Interval
 from cdp_store.arrays import I64, U32, Bools
@@ -91,12 +92,14 @@ def overlapping(
             if not interval.overlaps(chunk.first_ms, chunk.last_ms):
                 stats.chunks_pruned += 1
                 continue
-            stats.events += len(chunk)
-            stats.bytes += chunk.index_nbytes
+            read = chunk_of(view, chunk)
+            stats.events += len(read)
+            stats.bytes += read.index_nbytes
             covered = interval.covers(chunk.first_ms, chunk.last_ms)
             if not covered:
-                stats.bytes += chunk.times.nbytes
-            yield chunk, covered
+                stats.bytes += read.times.nbytes
+            if len(read):
+                yield read, covered
 
 
 def scan(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Scanned]:
@@ -168,9 +171,7 @@ def filter_mask(view: PartitionView, chunk: EventChunk, where: BoundFilter, stat
 def _property_mask(view: PartitionView, chunk: EventChunk, test: BoundProperty, stats: NodeStats) -> Bools:
     codes = decisions(view, test.property, test.matcher, test.decided)
     mask: Bools | None = None
-    for (key, kind), column in chunk.columns.items():
-        if key != test.property:
-            continue
+    for kind, column in chunk.variants(test.property):
         presence = column.presence()
         if not test.matcher.decides(kind):
             stats.type_mismatch += len(chunk) if presence is None else int(presence.sum())

@@ -11,6 +11,7 @@ import numpy as np
 from cdp_query.bound import BoundSequence
 from cdp_query.dropped import note_dropped
 from cdp_query.kernels import sequence
+from cdp_query.narrowed import chunk_of
 from cdp_query.scan import filter_mask
 from cdp_query.stats import NodeStats
 from cdp_query.step_sources import depth_of_steps
@@ -41,11 +42,12 @@ def _sort_steps(view: PartitionView, node: BoundSequence, horizon: Interval, dep
     rows, times, matches = list[U32](), list[I64](), list[U32]()
     first_ms, last_ms = horizon.first_ms, horizon.last_ms
     for name in sorted({name for step in node.steps for name in step.names}):
-        for chunk in view.event_chunks(name):
+        for whole in view.event_chunks(name):
             stats.chunks += 1
-            if chunk.last_ms < first_ms or chunk.first_ms > last_ms:
+            if whole.last_ms < first_ms or whole.first_ms > last_ms:
                 stats.chunks_pruned += 1
                 continue
+            chunk = chunk_of(view, whole)
             matched, at = _steps_of_events(view, node, name, chunk, stats)
             chosen = np.flatnonzero((matched != 0) & (at >= first_ms) & (at <= last_ms))
             if chosen.size:

@@ -54,9 +54,7 @@ class Terms:
 def terms(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Iterator[Terms]:
     """Everything an aggregate is computed over, chunk by chunk."""
     for scanned in scan(view, node.events, node.interval, stats):
-        for (key, kind), column in scanned.chunk.columns.items():
-            if key != node.property:
-                continue
+        for kind, column in scanned.chunk.variants(node.property):
             present = scanned.where(column.presence())
             if kind not in _NUMERIC:
                 stats.type_mismatch += present.count()

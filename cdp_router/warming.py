@@ -18,6 +18,9 @@ from cdp.v1 import ingest_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind import Binder
+from cdp_query.execute import Execution
+from cdp_query.narrowed import chunk_of, narrowed
+from cdp_query.stats import Meter
 from cdp_query.tree import Context
 from cdp_router.columnarise import columnarise
 from cdp_router.partitioning import split
@@ -104,6 +107,7 @@ def _steps() -> Iterator[Step]:
         for as_of_ms in (8 * DAY_MS, 400 * DAY_MS):
             for text in _QUESTIONS:
                 yield partial(_ask, asked, text, as_of_ms)
+    yield partial(_ask_few, partition)
     yield lambda: partition.capture().gather_identifiers(np.arange(3, dtype=np.int64))
     yield partial(partition.locate, [b"u1"])
     yield _wide_offsets
@@ -127,6 +131,17 @@ def _ask(partition: Partition, text: str, as_of_ms: int, by: str | None = None) 
     context = Context(as_of_ms)
     question = pipeline.prepare(text, by, context)
     pipeline.evaluate(question, partition.capture(), Binder(context))
+
+
+def _ask_few(partition: Partition) -> None:
+    """What is done where hardly any row is undecided."""
+    view, context = partition.capture(), Context(8 * DAY_MS)
+    inside = narrowed(view, np.zeros(view.row_count, np.bool_))
+    for chunk in view.event_chunks(view.schema.events["A"]):
+        chunk_of(inside, chunk)
+    for text in ('plan contains "p"', 'plan matches "p%"', 'tags has "x"'):
+        segment = Binder(context).bind(pipeline.segment_of(pipeline.prepare(text, None, context)), view.schema)
+        Execution(inside, context, Meter(), lambda: None).mask(segment)
 
 
 def _batch(events: int, seed: int, days: int = 40) -> RecordBatch:

@@ -72,10 +72,7 @@ class StringDictionary:
 
     def values(self, scope: int) -> pa.ChunkedArray:
         """All strings of a scope in code order as one Arrow chunk over the same memory, binary or large_binary."""
-        offsets, data = self.filled(scope)
-        arrow_type = pa.large_binary() if offsets.dtype == np.int64 else pa.binary()
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-        return pa.chunked_array([pa.Array.from_buffers(arrow_type, offsets.shape[0] - 1, buffers)])
+        return as_arrow(*self.filled(scope))
 
     def fill(self, scope: int, offsets: AnyArray, data: U8) -> None:
         """Take strings known to be distinct behind those of a scope; offsets u32 or i64 [n + 1], from 0."""
@@ -168,3 +165,10 @@ def _by_scope(scopes: U32) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
     starts = np.flatnonzero(np.diff(scopes[order], prepend=_NO_SCOPE))
     for start, stop in pairwise((*starts.tolist(), order.shape[0])):
         yield int(scopes[order[start]]), order[start:stop]
+
+
+def as_arrow(offsets: AnyArray, data: U8) -> pa.ChunkedArray:
+    """Strings back to back, offsets u32 or i64 [n + 1], as one Arrow chunk over the same memory."""
+    arrow_type = pa.large_binary() if offsets.dtype == np.int64 else pa.binary()
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.chunked_array([pa.Array.from_buffers(arrow_type, offsets.shape[0] - 1, buffers)])

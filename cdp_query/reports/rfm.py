@@ -62,9 +62,7 @@ class _Money:
 
     def add(self, scanned: Scanned, rows: U32, prop: int | None, stats: NodeStats) -> None:
         """Add the numbers of a property; rows are those of the scanned events."""
-        for (key, kind), column in scanned.chunk.columns.items():
-            if key != prop:
-                continue
+        for kind, column in scanned.chunk.variants(prop):
             events, presence = scanned.events(), column.presence()
             held: Bools = np.ones(rows.shape[0], np.bool_)
             if presence is not None:

@@ -157,9 +157,7 @@ class _Totals:
 
     def add(self, scanned: Scanned, prop: int, stats: NodeStats) -> None:
         """Add the numbers that a property has on the events of a chunk."""
-        for (key, kind), column in scanned.chunk.columns.items():
-            if key != prop:
-                continue
+        for kind, column in scanned.chunk.variants(prop):
             presence, mask = column.presence(), scanned.mask_or_ones()
             mask = mask if presence is None else mask & presence
             stats.bytes += column.nbytes

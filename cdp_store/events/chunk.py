@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,6 +60,12 @@ class EventChunk:
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return self.index_nbytes + self.times.nbytes + sum(column.nbytes for column in self.columns.values())
+
+    def variants(self, prop: int | None) -> Iterator[tuple[Kind, EventColumn]]:
+        """(kind, column) for each type that a property came in."""
+        for key, kind in self.columns:
+            if key == prop:
+                yield kind, self.columns[key, kind]
 
     @property
     def rows(self) -> U16:
