@@ -7,6 +7,7 @@ RouterError
 +-- SegmentNotFound       no segment, or no version of it, by this name   NOT_FOUND
 +-- SegmentInUse          other segments name it                        FAILED_PRECONDITION
 +-- SegmentsChanged       other routers changed segments all the time  ABORTED
++-- ErasuresChanged       other routers began or ended erasures meanwhile  ABORTED
 +-- RestoreRefused        a running cluster is not restored over         FAILED_PRECONDITION
 +-- WrongCluster          routed under another cluster's identity        FAILED_PRECONDITION
 +-- WrongEpoch            the partition map has changed since         ABORTED
@@ -111,6 +112,15 @@ class SegmentsChanged(RouterError):
 
     def __init__(self) -> None:
         super().__init__("other changes of named segments came first each time; try again")
+
+
+class ErasuresChanged(RouterError):
+    """The list of erasures that have begun was changed by others again and again; nothing was erased."""
+
+    reason = "ERASURES_CHANGED"
+
+    def __init__(self) -> None:
+        super().__init__("other erasures came first each time; nothing was erased: try again")
 
 
 class WrongCluster(RouterError):

@@ -47,15 +47,13 @@ class Identities:
 
     async def identifiers_of(self, profile: Named, deadline: Deadline) -> set[Named]:
         """All identifiers that belong to a profile, its own included."""
-        found, own = await self._bindings({profile}, deadline), {profile}
+        return (await self.mentions({profile}, deadline))[0]
+
+    async def mentions(self, start: set[Named], deadline: Deadline) -> tuple[set[Named], set[int]]:
+        """Some identifiers with all that belong to them, and the partitions that know of any of these."""
+        found, own = await self._bindings(start, deadline), set(start)
         for _ in found:
             own |= {lower for lower, upper in found if upper in own and found[lower, upper].holds}
-        return own
-
-    async def mentions(self, profile: Named, deadline: Deadline) -> tuple[set[Named], set[int]]:
-        """All identifiers of a profile, and the partitions that know of any of them."""
-        found = await self._bindings({profile}, deadline)
-        own = await self.identifiers_of(profile, deadline)
         told = {identifier for pair in found for identifier in pair}
         return own, {self.home(identifier) for identifier in own | told}
 

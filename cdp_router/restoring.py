@@ -44,6 +44,7 @@ from cdp_store.snapshot.keeper import ShardSnapshots, fill
 from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import LocalPlace, SnapshotPlace, place_at
 from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
+from cdp_store.suppressions import Suppressions
 from cdp_store.whole_files import write_durably
 
 Tell = Callable[[str], None]
@@ -229,13 +230,14 @@ def _rerouted(
 ) -> dict[PartitionId, Partition]:
     """The same contents in another number of partitions, but for the batch ids, of which a part may have been taken."""
     made, rules = _empty(list(range(cluster.partitions)), cluster), dict[str, int]()
-    ids, identities = list[IdGeneration](), list[IdentityTables]()
+    ids, identities, suppressions = list[IdGeneration](), list[IdentityTables](), Suppressions(cluster.hash_key)
     for number in sorted(partitions):
         tell(f"partition {number}: dealing its profiles out to {cluster.partitions} partitions")
         export = partitions.pop(number).export()
         rules.update(export.retention_days)
         ids += export.ids
         identities.append(export.identity)
+        suppressions = suppressions.joined(export.suppressions)
         for batch in batches_of(export.view):
             for target, (part, _) in split(batch, cluster.hash_key, cluster.partitions).items():
                 partition = made[PartitionId(target)]
@@ -247,6 +249,8 @@ def _rerouted(
             partition.retain(Retention(rules, {}), SequenceNumber(partition.sequence + 1))
     for target, tables in rerouted(identities, cluster.hash_key, partial(_home, cluster)).items():
         made[PartitionId(target)].load_identity(tables)
+    for partition in made.values():
+        partition.suppressions = suppressions
     tell("dealing the message ids out")
     left = carry_ids(ids, cold_of(frozenset(made)).tables(), made)
     if left:

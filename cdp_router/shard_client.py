@@ -109,6 +109,16 @@ class ShardClient(Protocol):
     ) -> shard_pb2.ReadReceiptsResponse:
         """Read how records came in."""
 
+    async def change_suppressions(
+        self, request: shard_pb2.ChangeSuppressionsRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeSuppressionsResponse:
+        """Change and tell under which identifiers nothing is taken."""
+
+    async def scan_for_identifiers(
+        self, request: shard_pb2.ScanForIdentifiersRequest, deadline: Deadline
+    ) -> shard_pb2.ScanForIdentifiersResponse:
+        """Look for identifiers through everything."""
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         """Check the files of all snapshots."""
 
@@ -212,6 +222,16 @@ class GrpcShardClient:
     ) -> shard_pb2.ReadReceiptsResponse:
         return await self._stub.ReadReceipts(request, timeout=deadline.remaining())
 
+    async def change_suppressions(
+        self, request: shard_pb2.ChangeSuppressionsRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeSuppressionsResponse:
+        return await self._stub.ChangeSuppressions(request, timeout=deadline.remaining())
+
+    async def scan_for_identifiers(
+        self, request: shard_pb2.ScanForIdentifiersRequest, deadline: Deadline
+    ) -> shard_pb2.ScanForIdentifiersResponse:
+        return await self._stub.ScanForIdentifiers(request, timeout=deadline.remaining())
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         request = shard_pb2.ShardServiceVerifySnapshotsRequest()
         return await self._stub.VerifySnapshots(request, timeout=deadline.remaining())
@@ -256,7 +276,7 @@ class LocalShardClient:
     async def erase(
         self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline
     ) -> shard_pb2.EraseProfilesResponse:
-        return await self._server.erase(request)
+        return await self._server.erasing.erase(request)
 
     async def change_retention(
         self, request: shard_pb2.ChangeRetentionRequest, deadline: Deadline
@@ -312,6 +332,16 @@ class LocalShardClient:
         self, request: shard_pb2.ReadReceiptsRequest, deadline: Deadline
     ) -> shard_pb2.ReadReceiptsResponse:
         return await self._server.people.read_receipts(request)
+
+    async def change_suppressions(
+        self, request: shard_pb2.ChangeSuppressionsRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeSuppressionsResponse:
+        return await self._server.erasing.change_suppressions(request)
+
+    async def scan_for_identifiers(
+        self, request: shard_pb2.ScanForIdentifiersRequest, deadline: Deadline
+    ) -> shard_pb2.ScanForIdentifiersResponse:
+        return await self._server.erasing.scan(request)
 
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         return await self._server.verify_snapshots()

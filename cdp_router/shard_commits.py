@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from cdp_router.errors import RouterError
+from cdp_store.admission import Delivery, Outcome
 from cdp_store.errors import StoreFailed
 from cdp_store.limits import COMMIT_GROUP_BYTES_MAX, LOG_SYNC_INTERVAL_MS
 from cdp_store.log.sync_mode import SyncMode
-from cdp_store.store import Delivery, Outcome, Store
+from cdp_store.store import Store
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)

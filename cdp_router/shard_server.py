@@ -31,6 +31,7 @@ from cdp_router.query_workers import Checkpoint, QueryWorkers
 from cdp_router.shard_checks import check_cluster
 from cdp_router.shard_commits import Commits
 from cdp_router.shard_documents import ShardDocuments
+from cdp_router.shard_erasing import ShardErasing
 from cdp_router.shard_identity import change_identity, read_identity
 from cdp_router.shard_people import ShardPeople, encoded
 from cdp_router.shard_snapshots import Snapshots
@@ -40,6 +41,7 @@ from cdp_router.wire.partials import to_evaluation, to_names
 from cdp_router.wire.questions import from_question
 from cdp_router.wire.retention import latest, listed
 from cdp_router.wire.segments import from_segment
+from cdp_store.admission import Delivery, Outcome
 from cdp_store.builder import BatchBuilder
 from cdp_store.digest import digest
 from cdp_store.errors import StoreFailed
@@ -50,7 +52,7 @@ from cdp_store.ids import PartitionId
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
 from cdp_store.seams import Clock, SystemClock
-from cdp_store.store import Delivery, Outcome, Store
+from cdp_store.store import Store
 
 Result = TypeVar("Result")
 
@@ -73,6 +75,7 @@ class ShardServer:
         self.snapshots = Snapshots(store, self._clock)
         self._workers = QueryWorkers(query_threads)
         self.documents = ShardDocuments(store, self.commits, self._check_epochs)
+        self.erasing = ShardErasing(store, self.commits, self.upkeep, self.snapshots, self._clock, self._check_epochs)
         self.people = ShardPeople(store, self._check_epochs, self._in_query_thread)
         giver = Giver(store, Giving(store, store.files), self.commits, self.snapshots, self._clock)
         taking = Taking(store, store.files)
@@ -133,19 +136,6 @@ class ShardServer:
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         segment = from_segment(request.segment)
         return await self._workers.run(partial(_proved, partition, identifier, segment, context), deadline)
-
-    async def erase(self, request: shard_pb2.EraseProfilesRequest) -> shard_pb2.EraseProfilesResponse:
-        """Forget profiles: logged and out of every answer when this returns, out of memory soon after."""
-        check_cluster(self._store, request.cluster)
-        identifiers = [encoded(identifier) for identifier in request.identifiers]
-
-        def erase() -> tuple[int, int]:
-            partition = self._owned(request.partition, request.epoch).partition
-            return self._store.erase(partition, identifiers)
-
-        sequence, erased = await self.commits.between(erase)
-        self.upkeep.maintain_soon()
-        return shard_pb2.EraseProfilesResponse(sequence=sequence, erased=erased)
 
     async def change_retention(self, request: shard_pb2.ChangeRetentionRequest) -> shard_pb2.ChangeRetentionResponse:
         """Change rules of retention, drop what they want dropped, and say which rules there are."""

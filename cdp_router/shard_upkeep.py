@@ -45,6 +45,10 @@ class Upkeep:
         loop = asyncio.get_running_loop()
         self._settling = loop.call_later(_IDLE_SECONDS, self._start, self._store.settle)
 
+    async def purge_now(self) -> None:
+        """Remove from memory what erased profiles and retention left there."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.purge)
+
     def retain_hourly(self) -> None:
         """Drop events that have grown older than their rule of retention wants, now and every hour."""
         loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from cdp_query.errors import QueryCancelled, QueryError, QuerySyntaxError
 from cdp_router.errors import (
     DeadlineMissed,
+    ErasuresChanged,
     MoveRefused,
     Overloaded,
     PersonChanged,
@@ -83,7 +84,7 @@ def describe(error: Exception) -> status_pb2.Status:
         case SegmentNotFound(name=name):
             resource = error_details_pb2.ResourceInfo(resource_type="segment", resource_name=_cut(name))
             return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
-        case SegmentsChanged() | PersonChanged():
+        case SegmentsChanged() | ErasuresChanged() | PersonChanged():
             return _status(code_pb2.ABORTED, error, error.reason)
         case RestoreRefused():
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)

@@ -1,4 +1,4 @@
-"""Log records that are no batches of events: erasures of profiles, and retention (log/FORMAT.md has their bytes)."""
+"""Log records that are no batches of events: erasures, retention, suppressions (log/FORMAT.md has their bytes)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cdp_store.errors import BatchMalformed
 from cdp_store.ids import IDENTIFIER_TAGS
 from cdp_store.limits import RETENTION_DAYS_MAX, TIME_MAX_MS, TIME_MIN_MS
 
+FINGERPRINT_BYTES: Final = 16
 ALL_EVENTS: Final = ""  # the retention rule of events that have none of their own
 
 
@@ -28,6 +29,35 @@ class Retention:
 
     days: Mapping[str, int]
     cutoffs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """From now on nothing may come in under identifiers with some fingerprints, or again under others."""
+
+    since_ms: int
+    added: tuple[bytes, ...]
+    lifted: tuple[bytes, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.lifted)
+
+
+def encode_suppression(suppression: Suppression) -> bytes:
+    """Payload of a log record of kind SUPPRESSION."""
+    fields = {"since": suppression.since_ms, "added": suppression.added, "lifted": suppression.lifted}
+    payload: bytes = msgpack.packb(fields, use_bin_type=True)
+    return payload
+
+
+def decode_suppression(payload: bytes) -> Suppression:
+    """The suppression behind a payload; BatchMalformed says what does not fit."""
+    since_ms, added, lifted = (_unpacked(payload, field) for field in ("since", "added", "lifted"))
+    _require(type(since_ms) is int and TIME_MIN_MS <= since_ms <= TIME_MAX_MS, "a suppression has no time")
+    for part in (added, lifted):
+        good = isinstance(part, list) and all(type(each) is bytes and len(each) == FINGERPRINT_BYTES for each in part)
+        _require(good, "a suppression names something that is no fingerprint")
+    return Suppression(since_ms, tuple(added), tuple(lifted))
 
 
 def encode_erasure(erasure: Erasure) -> bytes:

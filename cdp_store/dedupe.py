@@ -63,28 +63,34 @@ class IdGeneration:
         return np.ascontiguousarray(kept[:, 0]), np.ascontiguousarray(kept[:, 1])
 
 
+def hash_ids(key: HashKey, ids: Strings) -> tuple[U64, U64]:
+    """128-bit keyed hash of each id as two uint64 arrays; the empty id gives (0, 0)."""
+    high: U64 = np.zeros(len(ids), np.uint64)
+    low: U64 = np.zeros(len(ids), np.uint64)
+    if not ids.data.shape[0]:
+        return high, low
+    first, second = np.uint64(key[0]), np.uint64(key[1])
+    hashing.hash_strings(first, second, ids.offsets, ids.data, high)
+    hashing.hash_strings(second, ~first, ids.offsets, ids.data, low)
+    empty = ids.offsets[1:] == ids.offsets[:-1]
+    high[empty] = 0
+    low[empty] = 0
+    return high, low
+
+
 class MessageIds:
     """The last one to two generations of message ids; the older one is dropped when the newer is full or old."""
 
     def __init__(
         self, key: HashKey, capacity: int = DEDUPE_IDS_PER_GENERATION, window_ms: int = DEDUPE_WINDOW_MS
     ) -> None:
-        self._key = tuple(np.uint64(part) for part in key)
+        self._key = key
         self._capacity, self._window_ms = capacity, window_ms
         self._older, self._newer = IdSet(), IdSet()
 
     def hash(self, ids: Strings) -> tuple[U64, U64]:
         """128-bit keyed hash of each id as two uint64 arrays; the empty id gives (0, 0)."""
-        high: U64 = np.zeros(len(ids), np.uint64)
-        low: U64 = np.zeros(len(ids), np.uint64)
-        if not ids.data.shape[0]:
-            return high, low
-        hashing.hash_strings(self._key[0], self._key[1], ids.offsets, ids.data, high)
-        hashing.hash_strings(self._key[1], ~self._key[0], ids.offsets, ids.data, low)
-        empty = ids.offsets[1:] == ids.offsets[:-1]
-        high[empty] = 0
-        low[empty] = 0
-        return high, low
+        return hash_ids(self._key, ids)
 
     def seen(self, high: U64, low: U64) -> Bools:
         """True for each id already added, or standing earlier in these arrays; the empty id is never seen."""

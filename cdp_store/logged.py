@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdp_store.controls import Erasure, Retention, decode_erasure, decode_retention
+from cdp_store.controls import Erasure, Retention, Suppression, decode_erasure, decode_retention, decode_suppression
 from cdp_store.identity.changes import IdentityChange, decode_identity_change
 from cdp_store.ids import SequenceNumber
 from cdp_store.log.format import LogRecord, RecordKind
@@ -17,7 +17,7 @@ class Logged:
     """A decoded record; `meaning` is None where numbers were lost."""
 
     sequence: SequenceNumber
-    meaning: RecordBatch | Erasure | Retention | IdentityChange | None
+    meaning: RecordBatch | Erasure | Retention | Suppression | IdentityChange | None
 
     @staticmethod
     def decode(record: LogRecord) -> Logged:
@@ -31,6 +31,8 @@ class Logged:
                 return Logged(record.sequence, decode_retention(record.payload))
             case RecordKind.IDENTITY:
                 return Logged(record.sequence, decode_identity_change(record.payload))
+            case RecordKind.SUPPRESSION:
+                return Logged(record.sequence, decode_suppression(record.payload))
             case RecordKind.LOST:
                 return Logged(record.sequence, None)
 
@@ -49,6 +51,8 @@ def apply_logged(partition: Partition, logged: Logged) -> None:
             partition.erase(identifiers, logged.sequence)
         case Retention() as retention:
             partition.retain(retention, logged.sequence)
+        case Suppression() as suppression:
+            partition.suppress(suppression, logged.sequence)
         case None:
             partition.pass_over(logged.sequence)
         case change:

@@ -172,6 +172,10 @@ class PartitionMemory:
         known = self.summaries.get(number, nothing_before(summary.cutoff_ms))
         self.summaries = {**self.summaries, number: known.merge(summary)}
 
+    def pass_over(self, sequence: SequenceNumber) -> None:
+        """Go on behind `sequence`: what was logged there changes nothing here."""
+        self.sequence = sequence
+
     def overdue(self, now_ms: int) -> dict[str, int]:
         """By name, the instant before which the rules of retention want events dropped of which there are some."""
         default = self.retention_days.get(ALL_EVENTS, 0)

@@ -10,36 +10,29 @@ from typing import Final
 import numpy as np
 
 from cdp_store.arena import HashKey
-from cdp_store.arrays import I64, U64, Bools
-from cdp_store.controls import Retention
+from cdp_store.arrays import I64, U8, U64, AnyArray, Bools
+from cdp_store.controls import Retention, Suppression
 from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.retained import Summary
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
-from cdp_store.identity.changes import IdentityChange
+from cdp_store.identity.changes import IdentityChange, Links
 from cdp_store.identity.origins import OriginsReading
 from cdp_store.identity.state import IdentityState
 from cdp_store.identity.tables import IdentityTables, from_tables, to_tables, without
 from cdp_store.identity.transfers import TransferReading
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.kernels import names
 from cdp_store.limits import BUCKET_CHUNKS_MAX, CHUNKS_MERGED_MIN, DELTA_EVENTS_MAX
 from cdp_store.memory import MemoryParts, PartitionMemory
+from cdp_store.name_limits import Rejection, name_overflow
 from cdp_store.purging import purged
 from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
+from cdp_store.suppressions import TABLE, Suppressions
 from cdp_store.validate import validate
 from cdp_store.view import PartitionView
 
+_SUPPRESSED: Final = "the person was erased, and nothing more is to be taken; `cdp suppressions lift` changes that"
 _LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before, it catches up beside them
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """One record that was not taken, with a code for machines and a message for people."""
-
-    record: int
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +42,14 @@ class Admission:
     batch: RecordBatch
     duplicates: int
     rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Texts as (offsets, bytes): encoded identifiers by structure, and the distinct strings and lists of each name."""
+
+    identifiers: Mapping[str, tuple[AnyArray, U8]]
+    values: tuple[tuple[AnyArray, U8], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class PartitionExport:
     lineage: int
     received_ms: int
     retention_days: Mapping[str, int]
+    suppressions: Suppressions
     ids: tuple[IdGeneration, ...]
     batches: tuple[tuple[bytes, SequenceNumber], ...]
     identity: IdentityTables
@@ -91,6 +93,7 @@ class Partition:
         self._key = key
         self._memory = PartitionMemory(key, layout)
         self.identity = IdentityState(key)
+        self.suppressions = Suppressions(key)
         self._message_ids = MessageIds(key)
         self._batch_ids = BatchIds()
         self._received_ms = 0
@@ -124,7 +127,8 @@ class Partition:
         with self._lock:
             seen = self._message_ids.seen(high, low) | pending.seen(high, low)
             kept = ~seen
-            rejections = self._name_overflow(batch, kept)
+            rejections = self._suppressed(batch, kept)
+            rejections += name_overflow(self._memory.schema, batch, kept)
         kept[[rejection.record for rejection in rejections]] = False
         pending.add(high[kept], low[kept])
         admitted = batch if kept.all() else batch.take(np.flatnonzero(kept))
@@ -141,6 +145,11 @@ class Partition:
             self._message_ids.add(high, low, batch.received_ms)
             self._batch_ids.add(batch.batch_id, sequence)
             self._received_ms = max(self._received_ms, batch.received_ms)
+
+    def fresh_links(self, links: Links) -> Links:
+        """Those that say something new, and name nobody who is suppressed."""
+        allowed = ~(self.suppressions.among(links.lower) | self.suppressions.among(links.upper))
+        return links.take(self.identity.claims.news(links) & allowed)
 
     def change_identity(self, change: IdentityChange, sequence: SequenceNumber) -> None:
         """Do what was logged about identifiers; one caller at a time, and none of `apply` meanwhile."""
@@ -161,7 +170,7 @@ class Partition:
     def pass_over(self, sequence: SequenceNumber) -> None:
         """Go on behind `sequence`, because what was logged up to it is lost."""
         with self._lock:
-            self._memory.sequence = sequence
+            self._memory.pass_over(sequence)
 
     def erase(self, identifiers: Sequence[bytes], sequence: SequenceNumber) -> int:
         """Take profiles out of every answer from now on; returns how many there were. `purge` removes their bytes."""
@@ -174,6 +183,14 @@ class Partition:
                 kept.find_due(self._memory.find)
                 self.identity = kept
             return erased
+
+    def suppress(self, change: Suppression, sequence: SequenceNumber) -> None:
+        """Take nothing any more under some identifiers, or again under others."""
+        with self._lock:
+            if self._meanwhile is not None:
+                self._meanwhile.append(lambda memory: memory.pass_over(sequence))
+            self.suppressions = self.suppressions.changed(change)
+            self._memory.pass_over(sequence)
 
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
         """Change rules of retention and drop events; views from before keep them."""
@@ -231,13 +248,15 @@ class Partition:
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, erased = memory.capture(), dict(memory.retention_days), memory.erased_count
             ids, batches = self._message_ids.generations(), tuple(self._batch_ids.items())
-            identity = to_tables(self.identity)
+            identity, suppressions = to_tables(self.identity), self.suppressions
             if memory.in_transit:
                 lineage = -1  # some identifiers are marked; other snapshots must not take them so
         if erased:
             # Rows get other numbers in the copy: nothing of it can be shared with any other snapshot.
             view, lineage = purged(view, rules, self._key, self._layout).capture(), -1
-        return PartitionExport(view, lineage, received_ms, rules, ids, batches, identity)
+        if len(suppressions):
+            identity[TABLE] = suppressions.to_table()
+        return PartitionExport(view, lineage, received_ms, rules, suppressions, ids, batches, identity)
 
     def load(self, parts: MemoryParts, ids: Sequence[IdGeneration], batches: Iterable[tuple[bytes, int]]) -> None:
         """Hold what a snapshot kept; for a partition that is empty."""
@@ -253,6 +272,8 @@ class Partition:
         with self._lock:
             self.identity = from_tables(tables, self._key)
             self.identity.find_due(self._memory.find)
+            if TABLE in tables:
+                self.suppressions = Suppressions.from_table(self._key, tables[TABLE])
 
     def remember_ids(self, high: U64, low: U64, received_ms: int) -> None:
         """Take message ids, as hashed, for taken; for a partition that is made from others."""
@@ -273,6 +294,15 @@ class Partition:
         """A stable reading, and in it the row of each encoded identifier, or None."""
         with self._lock:
             return self._memory.capture(), self._memory.find(list(identifiers))
+
+    def texts(self) -> Texts:
+        """Everything in memory that is text, as of now."""
+        with self._lock:
+            view, opened = self._memory.capture(), self.identity.transfers.open.items()
+            underway = {f"transfer to {to}": each.parcel.records.identities for to, each in opened}
+            named = {"identifiers": view.identifiers, "links": self.identity.names.arena.filled()}
+            named |= {name: (table.offsets, table.data) for name, table in underway.items()}
+            return Texts(named, tuple(view.dictionary.filled(scope) for scope in view.dictionary.sizes()))
 
     def locate_person(self, identifier: bytes) -> tuple[PartitionView, int | None, OriginsReading | None]:
         """A stable reading, in it the row of an encoded identifier, or None, and which records came under which one."""
@@ -345,50 +375,13 @@ class Partition:
             tables.note_nothing_due(reading, chunks_max)
         return worked
 
-    def _name_overflow(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:
-        """Registers the names of the kept records, but for those beyond a limit: the rejections of who has them."""
-        schema, rejections = self._memory.schema, dict[int, Rejection]()
-        of_events, properties, attributes = (np.zeros(len(known), np.bool_) for known in _names_thrice(batch))
-        names.mark_mentioned(
-            batch.record_names, batch.property_offsets, batch.triple_keys, kept, of_events, properties, attributes
-        )
-        for table, known, mentioned in (
-            (schema.events, batch.names, of_events),
-            (schema.properties, batch.keys, properties),
-            (schema.attributes, batch.keys, attributes),
-        ):
-            numbers = [number for number, is_used in enumerate(mentioned.tolist()) if is_used]
-            over, beyond = table.overflow([known[number] for number in numbers]), np.zeros(len(known), np.bool_)
-            for number in numbers:
-                if known[number] in over:
-                    beyond[number] = True
-                else:
-                    table.number(known[number])
-            if over:
-                code = f"{table.what}_names_limit".upper()
-                for record, number in _mentioning(batch, table.what, beyond, kept):
-                    message = f"{table.what} name {known[number]!r} is new, and {table.limit} names are known already"
-                    rejections.setdefault(record, Rejection(record, code, message))
-        return list(rejections.values())
-
-
-def _names_thrice(batch: RecordBatch) -> tuple[tuple[str, ...], ...]:
-    """The names that can be event names, property names and attribute names."""
-    return batch.names, batch.keys, batch.keys
-
-
-def _mentioning(batch: RecordBatch, what: str, beyond: Bools, kept: Bools) -> list[tuple[int, int]]:
-    """(record, number of the first such name it has) of the kept records with a name of these, bool by number."""
-    if what == "event":
-        is_event = kept & ~batch.is_attributes()
-        records = np.flatnonzero(is_event)
-        records = records[beyond[batch.record_names[records]]]
-        return list(zip(records.tolist(), batch.record_names[records].tolist(), strict=True))
-    owners = np.repeat(np.arange(len(batch)), batch.property_counts())
-    side = batch.is_attributes() if what == "attribute" else ~batch.is_attributes()
-    triples = np.flatnonzero(beyond[batch.triple_keys] & (kept & side)[owners])
-    records, first = np.unique(owners[triples], return_index=True)
-    return list(zip(records.tolist(), batch.triple_keys[triples[first]].tolist(), strict=True))
+    def _suppressed(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:
+        """The rejections of kept records that came under suppressed identifiers; they are kept no more."""
+        if not len(self.suppressions):
+            return []
+        refused = np.flatnonzero(kept & self.suppressions.among(batch.identities)[batch.record_identities])
+        kept[refused] = False
+        return [Rejection(record, "IDENTIFIER_SUPPRESSED", _SUPPRESSED) for record in refused.tolist()]
 
 
 def _apply_all(changes: Iterable[Change], memory: PartitionMemory) -> None:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cdp_store.admission import Delivery, Outcome, Pending, admit, log_entry
 from cdp_store.arena import HashKey
 from cdp_store.controls import (
     Erasure,
     Retention,
+    Suppression,
     encode_erasure,
     encode_retention,
+    encode_suppression,
 )
-from cdp_store.dedupe import MessageIds
 from cdp_store.documents import Documents
-from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StoreError
+from cdp_store.errors import FilesNotRemoved, LogCorrupt, StoreError
 from cdp_store.heap import release_free_memory
 from cdp_store.holdings import Holdings, HoldingState
-from cdp_store.identity.changes import Departure, IdentityChange, Links, encode_identity_change
+from cdp_store.identity.changes import Departure, IdentityChange, Links
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     BUCKET_CHUNKS_MAX,
@@ -28,7 +30,6 @@ from cdp_store.limits import (
     ERASED_ROWS_MAX,
     IDLE_BUCKET_CHUNKS_MAX,
     IDLE_DELTA_EVENTS_MAX,
-    LOG_RECORD_BYTES_MAX,
     LOG_SEGMENT_BYTES,
     TIME_MIN_MS,
 )
@@ -37,8 +38,7 @@ from cdp_store.log.local import LocalLog
 from cdp_store.log.reader import BEHIND_ALL, Positions
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.logged import Logged, apply_logged
-from cdp_store.partition import Partition, Rejection
-from cdp_store.records import RecordBatch, encode_batch
+from cdp_store.partition import Partition
 from cdp_store.seams import Files
 from cdp_store.shard_directory import ShardIdentity, check_identity, lock_directory, log_path, snapshots_path
 from cdp_store.snapshot.cold.logged import logged_rows
@@ -49,25 +49,6 @@ from cdp_store.snapshot.places import LocalPlace
 from cdp_store.tails import Tails
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A batch for one partition, and what it says of identifiers that live there."""
-
-    partition: PartitionId
-    batch: RecordBatch
-    links: Links | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a delivery; `sequence` is the partition's position that includes it."""
-
-    sequence: SequenceNumber
-    accepted: int
-    duplicates: int
-    rejections: tuple[Rejection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +66,6 @@ class PurgedFiles:
     taken: Taken
     segments_removed: int
     untouched: tuple[Path, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    partition: PartitionId
-    sequence: SequenceNumber
-    meaning: RecordBatch | IdentityChange
 
 
 class Store:
@@ -193,9 +167,9 @@ class Store:
 
         Raises StorageFull when nothing was kept, StoreFailed when the process must stop.
         """
-        outcomes, pending = self._admit(deliveries)
+        outcomes, pending = admit(self.partitions, deliveries)
         if pending:
-            self.append([_entry(entry) for entry in pending])
+            self.append([log_entry(entry) for entry in pending])
         for entry in pending:
             apply_logged(self.partitions[entry.partition], Logged(entry.sequence, entry.meaning))
         return outcomes
@@ -210,11 +184,11 @@ class Store:
             case Departure(to, moves):
                 change = Departure(to, target.identity.still_due(moves))
             case Links():
-                change = change.take(target.identity.claims.news(change))
+                change = target.fresh_links(change)
         if not target.identity.means_something(change):
             return False
         sequence = SequenceNumber(target.sequence + 1)
-        self.append([_entry(_Pending(partition, sequence, change))])
+        self.append([log_entry(Pending(partition, sequence, change))])
         target.change_identity(change, sequence)
         return True
 
@@ -231,6 +205,23 @@ class Store:
         payload = encode_erasure(Erasure(tuple(identifiers)))
         self.append([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True)
         return sequence, target.erase(identifiers, sequence)
+
+    def suppress(self, change: Suppression, partitions: Iterable[PartitionId]) -> None:
+        """Log for partitions that nothing may come in under some identifiers, or may again; what is so is not logged.
+
+        Runs like `commit`, never beside it; raises what `commit` raises.
+        """
+        changes = {number: self.partitions[number].suppressions.news(change) for number in partitions}
+        sequences = {number: SequenceNumber(self.partitions[number].sequence + 1) for number in changes}
+        entries = [
+            LogEntry(number, sequences[number], encode_suppression(news), RecordKind.SUPPRESSION)
+            for number, news in changes.items()
+            if news
+        ]
+        if entries:
+            self.append(entries, essential=True)
+        for entry in entries:
+            self.partitions[entry.partition].suppress(changes[entry.partition], entry.sequence)
 
     def set_retention(
         self, days: Mapping[str, int], now_ms: int, partitions: Iterable[PartitionId] | None = None
@@ -349,48 +340,7 @@ class Store:
     def _empty_partitions(self) -> dict[PartitionId, Partition]:
         return {number: Partition(number, self._key) for number in self.holdings.in_memory()}
 
-    def _admit(self, deliveries: Iterable[Delivery]) -> tuple[list[Outcome], list[_Pending]]:
-        outcomes, pending = list[Outcome](), list[_Pending]()
-        ids = dict[PartitionId, MessageIds]()
-        batches = dict[tuple[PartitionId, bytes], SequenceNumber]()
-        sequences = dict[PartitionId, SequenceNumber]()
-
-        def append(number: PartitionId, meaning: RecordBatch | Links) -> SequenceNumber:
-            sequences[number] = SequenceNumber(sequences.get(number, self.partitions[number].sequence) + 1)
-            pending.append(_Pending(number, sequences[number], meaning))
-            return sequences[number]
-
-        for delivery in deliveries:
-            partition = self.partitions[delivery.partition]
-            key = (delivery.partition, delivery.batch.batch_id)
-            known = partition.known_batch(delivery.batch) or (batches.get(key) if key[1] else None)
-            if known is not None:
-                outcome = Outcome(known, 0, len(delivery.batch))
-            else:
-                group_ids = ids.setdefault(delivery.partition, partition.pending_ids())
-                admission = partition.admit(delivery.batch, group_ids)
-                if len(admission.batch):
-                    batches[key] = append(delivery.partition, admission.batch)
-                sequence = sequences.get(delivery.partition, partition.sequence)
-                outcome = Outcome(sequence, len(admission.batch), admission.duplicates, admission.rejections)
-            if delivery.links is not None:
-                news = delivery.links.take(partition.identity.claims.news(delivery.links))
-                if len(news):
-                    outcome = replace(outcome, sequence=append(delivery.partition, news))
-            outcomes.append(outcome)
-        return outcomes, pending
-
     def _replay(self, record: LogRecord) -> None:
         partition = self.partitions[record.partition]
         apply_logged(partition, Logged.decode(record))
         partition.maintain()
-
-
-def _entry(pending: _Pending) -> LogEntry:
-    if isinstance(pending.meaning, RecordBatch):
-        payload, kind = encode_batch(pending.meaning), RecordKind.BATCH
-    else:
-        payload, kind = encode_identity_change(pending.meaning), RecordKind.IDENTITY
-    if len(payload) > LOG_RECORD_BYTES_MAX:
-        raise BatchTooLarge(len(payload), LOG_RECORD_BYTES_MAX)
-    return LogEntry(pending.partition, pending.sequence, payload, kind)

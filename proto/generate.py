@@ -19,7 +19,13 @@ _SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 _INIT = '"""The contract cdp.v1, generated from the .proto files here by proto/generate.py; never edited."""\n'
 SERVICE_CONFIG = PACKAGE / "service_config.json"
 _INTERNAL_SERVICES = ("ShardService", "PartitionService")
-_LONG_METHODS = ("GetDigest", "VerifySnapshots", "PurgeErased", "ExportProfile")  # they read or write everything
+_LONG_METHODS = (
+    "GetDigest",
+    "VerifySnapshots",
+    "PurgeErased",
+    "ExportProfile",
+    "EraseProfile",
+)  # they read or write everything
 _REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 _RETRIES = {
     "maxAttempts": 4,

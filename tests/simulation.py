@@ -28,6 +28,7 @@ from random import Random
 
 import numpy as np
 
+from cdp_store.admission import Delivery
 from cdp_store.errors import FilesNotRemoved, SnapshotFailed, StorageFull, StoreFailed
 from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId
@@ -37,7 +38,7 @@ from cdp_store.shard_directory import ShardIdentity, snapshots_path
 from cdp_store.snapshot.manifest import manifest_name
 from cdp_store.snapshot.places import LocalPlace
 from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
-from cdp_store.store import Delivery, Store
+from cdp_store.store import Store
 from cdp_store.values import Kind
 from cdp_store.view import PartitionView
 from tests.raw_records import Event, user

@@ -27,6 +27,7 @@ from cdp_router.cli import (
     segment,
     snapshots,
     status,
+    suppressions,
     up,
     warm,
 )
@@ -102,3 +103,4 @@ app.add_typer(dead_letters.dead_letters)
 app.add_typer(segment.segment)
 app.add_typer(log.log)
 app.add_typer(keys.keys)
+app.add_typer(suppressions.suppressions)

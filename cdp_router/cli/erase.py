@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from cdp.v1 import admin_pb2, query_pb2
+from google.protobuf import json_format
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
-from cdp_router.client import Client
 from cdp_store.ids import USER_ID
 
 
@@ -21,34 +22,54 @@ def erase(
         bool,
         typer.Option(
             "--purge",
-            help="Wait until no byte of it, or of any profile erased before, is in a log or snapshot of the cluster.",
+            help="Wait until no byte of it, or of any profile erased before, is in memory, log or snapshots.",
         ),
     ] = False,
+    suppress: Annotated[
+        bool, typer.Option("--suppress", help="Refuse whatever comes in later under the person's identifiers.")
+    ] = False,
+    receipt: Annotated[Path | None, typer.Option(help="File for the receipt, as JSON.", show_default=False)] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Forget a profile for good: identifier, attributes and events.
+    """Forget a person for good: identifiers, attributes and events.
 
-    Ends with code 1 when there is none; with --purge that is no error, since it may be repeated.
+    The receipt tells what was erased where, and that nothing is left. Ends with code 1 when there is no such person;
+    with --purge or --suppress that is no error, since they may be repeated.
     """
     kind = "anonymous_id" if anonymous else kind
+    if receipt is not None and receipt.exists():
+        fail(f"{receipt} exists already; name another file")
     if not yes and not typer.confirm(f"Forget {kind} {identifier} for good?"):
         raise typer.Exit(1)
+    named = query_pb2.Identifier(kind=kind, value=identifier)
     with connected(address) as client:
-        done = client.erase(admin_pb2.EraseProfileRequest(other=query_pb2.Identifier(kind=kind, value=identifier)))
-        if done.erased:
-            OUT.print(f"forgotten: {kind} {identifier} (partition {done.partition}, sequence {done.sequence})")
-        elif purge:
-            OUT.print(f"no profile has {kind} {identifier}; what it may have left in files is removed now")
-        else:
-            fail(f"no profile has {kind} {identifier!r}")
-        if purge:
-            _purge(client)
+        done = client.erase(admin_pb2.EraseProfileRequest(other=named, purge=purge, suppress=suppress))
+    if receipt is not None:
+        receipt.write_text(json_format.MessageToJson(done, preserving_proto_field_name=True) + "\n", encoding="utf-8")
+    _show(done, f"{kind} {identifier}")
+    found = [f"shard {scan.shard}: {place}" for scan in done.scans for place in scan.found]
+    if found:
+        fail(f"identifiers of the person still stand in {'; '.join(found)}: erase again")
+    if not (done.erased or purge or suppress):
+        fail(f"no profile has {kind} {identifier!r}")
 
 
-def _purge(client: Client) -> None:
-    for shard in client.purge().shards:
-        removed = f"{shard.snapshots_removed} snapshots and {shard.snapshot.log_segments_removed} log segments removed"
-        OUT.print(f"shard {shard.shard}: snapshot {shard.snapshot.number} written, {removed}", soft_wrap=True)
-        for path in shard.untouched:
-            OUT.print(f"shard {shard.shard}: set aside by a salvage and not touched: {path}", soft_wrap=True)
-    OUT.print("Copies made elsewhere (`cdp snapshot --to`, directories that a restore replaced) are yours to remove.")
+def _show(done: admin_pb2.EraseProfileResponse, named: str) -> None:
+    if done.erased:
+        OUT.print(f"forgotten: {named} (partition {done.partition}, sequence {done.sequence})")
+    elif done.purges or done.suppressed:
+        OUT.print(f"no profile has {named}")
+    for each in done.partitions:
+        what = f"{each.events:,} events, {each.changes:,} values of attributes, {each.bindings:,} links"
+        OUT.print(f"partition {each.partition}, sequence {each.sequence}: {what}", soft_wrap=True)
+    if done.suppressed:
+        OUT.print(f"{done.suppressed} identifiers are refused from now on")
+    for purge in done.purges:
+        removed = f"{purge.snapshots_removed} snapshots and {purge.snapshot.log_segments_removed} log segments removed"
+        OUT.print(f"shard {purge.shard}: snapshot {purge.snapshot.number} written, {removed}", soft_wrap=True)
+        for path in purge.untouched:
+            OUT.print(f"shard {purge.shard}: set aside by a salvage and not touched: {path}", soft_wrap=True)
+    if done.purges:
+        OUT.print(
+            "Copies made elsewhere (`cdp snapshot --to`, directories that a restore replaced) are yours to remove."
+        )

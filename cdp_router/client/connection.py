@@ -240,10 +240,22 @@ class Client:
         return self._translated(lambda: self._admin.GetSchema(admin_pb2.GetSchemaRequest(), timeout=timeout_seconds))
 
     def erase(
-        self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float = 30.0
+        self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float | None = None
     ) -> admin_pb2.EraseProfileResponse:
-        """Forget a profile for good; asking again for one that is gone changes nothing."""
-        return self._translated(lambda: self._admin.EraseProfile(request, timeout=timeout_seconds))
+        """Forget a person for good, with a receipt; asking again for one that is gone changes nothing. With `purge` it
+        may take as long as reading and writing everything does."""
+        seconds = timeout_seconds or (3600.0 if request.purge else 30.0)
+        return self._translated(lambda: self._admin.EraseProfile(request, timeout=seconds))
+
+    def suppressions(self, timeout_seconds: float = 30.0) -> list[admin_pb2.SuppressedIdentifier]:
+        """Identifiers of erased people under which nothing is taken, by their keyed hashes."""
+        request = admin_pb2.ListSuppressionsRequest()
+        found = self._translated(lambda: self._admin.ListSuppressions(request, timeout=timeout_seconds))
+        return list(found.suppressed)
+
+    def lift_suppression(self, request: admin_pb2.LiftSuppressionRequest, timeout_seconds: float = 30.0) -> bool:
+        """Let records come in again under an identifier; False where it was not suppressed."""
+        return self._translated(lambda: self._admin.LiftSuppression(request, timeout=timeout_seconds)).lifted
 
     def purge(self, timeout_seconds: float = 3600.0) -> admin_pb2.PurgeErasedResponse:
         """Remove what erased profiles have left in the files of every shard; wait for it."""

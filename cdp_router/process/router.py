@@ -34,6 +34,7 @@ from cdp_router import warming
 from cdp_router.address_book import AddressBook
 from cdp_router.blocking import Blocked
 from cdp_router.deadline import Deadline
+from cdp_router.erasing import Erasures
 from cdp_router.errors import RouterError
 from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
@@ -127,7 +128,8 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
         identities = IdentityService(Identities(routing))
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(identities, serving.server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), serving.server)
-        keepers = [asyncio.create_task(work) for work in (book.keep(), director.keep(), Mover(routing).keep_settled())]
+        kept = (book.keep(), director.keep(), Mover(routing).keep_settled(), Erasures(routing).keep_finished())
+        keepers = [asyncio.create_task(work) for work in kept]
         await serving.run(doors.address, is_alone=is_alone)
     observing.close()
     for keeper in keepers:

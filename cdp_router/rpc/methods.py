@@ -36,6 +36,7 @@ _OTHERS: Final[Mapping[str, Bounds]] = {
     "/cdp.v1.AdminService/CreateSnapshot": _LONG,
     "/cdp.v1.AdminService/VerifySnapshots": _LONG,
     "/cdp.v1.AdminService/PurgeErased": _LONG,
+    "/cdp.v1.AdminService/EraseProfile": _LONG,
     "/cdp.v1.ProfileService/ExportProfile": _LONG,
 }
 

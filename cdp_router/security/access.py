@@ -42,7 +42,12 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "SegmentService/CreateSegment",
         "SegmentService/DeleteSegment",
     ),
-    Role.ERASE: ("AdminService/EraseProfile", "AdminService/PurgeErased"),
+    Role.ERASE: (
+        "AdminService/EraseProfile",
+        "AdminService/LiftSuppression",
+        "AdminService/ListSuppressions",
+        "AdminService/PurgeErased",
+    ),
 }
 NEEDED: Final[Mapping[str, Role]] = {
     f"/cdp.v1.{method}": role for role, methods in _BY_ROLE.items() for method in methods

@@ -11,7 +11,7 @@ from cdp.v1 import admin_pb2, admin_pb2_grpc, shard_pb2
 
 from cdp_query.bind import Names
 from cdp_router.deadline import Deadline
-from cdp_router.erasing import erase_profile
+from cdp_router.erasing import Erasures, purge_files
 from cdp_router.errors import RestoreRefused
 from cdp_router.limits import LONG_SECONDS_MAX, QUERY_SECONDS_DEFAULT
 from cdp_router.moves.director import Director
@@ -23,6 +23,7 @@ from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
 from cdp_router.shard_snapshots import check_destination
 from cdp_router.status import Context
+from cdp_router.suppressing import lift, list_suppressions
 from cdp_router.topology import CLUSTER_NAME
 from cdp_router.wire.claims import to_epochs
 from cdp_router.wire.partials import from_names
@@ -38,6 +39,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     def __init__(self, routing: Routing) -> None:
         self._routing, self._cluster, self._director = routing, routing.cluster, Director(routing)
+        self._erasures = Erasures(routing)
 
     async def GetStatus(self, request: admin_pb2.GetStatusRequest, context: Context) -> admin_pb2.GetStatusResponse:
         """Say what the cluster holds; shards that do not answer are listed as unreachable."""
@@ -74,18 +76,29 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def EraseProfile(
         self, request: admin_pb2.EraseProfileRequest, context: Context
     ) -> admin_pb2.EraseProfileResponse:
-        """Forget a profile."""
+        """Forget a person, with a receipt."""
+        default = LONG_SECONDS_MAX if request.purge else QUERY_SECONDS_DEFAULT
+        deadline = Deadline.after(context.time_remaining(), default)
+        return await self._erasures.erase(request, deadline)
+
+    async def ListSuppressions(
+        self, request: admin_pb2.ListSuppressionsRequest, context: Context
+    ) -> admin_pb2.ListSuppressionsResponse:
+        """List the identifiers under which nothing is taken."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
-        return await erase_profile(request, self._routing, deadline)
+        return await list_suppressions(self._routing, deadline)
+
+    async def LiftSuppression(
+        self, request: admin_pb2.LiftSuppressionRequest, context: Context
+    ) -> admin_pb2.LiftSuppressionResponse:
+        """Let records come in again under an identifier."""
+        return await lift(request, self._routing, Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT))
 
     async def PurgeErased(
         self, request: admin_pb2.PurgeErasedRequest, context: Context
     ) -> admin_pb2.PurgeErasedResponse:
         """Have every shard remove what erased profiles have left in its files; all must answer."""
-        order = shard_pb2.PurgeFilesRequest(cluster=self._cluster.cluster)
-        gathered = await scatter(self._routing.shards, lambda _, shard: shard.purge_files(order, _long(context)))
-        answers = self._routing.whole(gathered)
-        return admin_pb2.PurgeErasedResponse(shards=[answers[number].purge for number in sorted(answers)])
+        return admin_pb2.PurgeErasedResponse(shards=await purge_files(self._routing, _long(context)))
 
     async def GetRetention(
         self, request: admin_pb2.GetRetentionRequest, context: Context

@@ -55,7 +55,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self, request: shard_pb2.EraseProfilesRequest, context: Context
     ) -> shard_pb2.EraseProfilesResponse:
         """Forget profiles."""
-        return await self._server.erase(request)
+        return await self._server.erasing.erase(request)
 
     async def ChangeRetention(
         self, request: shard_pb2.ChangeRetentionRequest, context: Context
@@ -106,6 +106,18 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
     ) -> moving_pb2.ReadIdentityResponse:
         """Tell what is known of an identifier."""
         return await self._server.read_identity(request)
+
+    async def ChangeSuppressions(
+        self, request: shard_pb2.ChangeSuppressionsRequest, context: Context
+    ) -> shard_pb2.ChangeSuppressionsResponse:
+        """Change and tell under which identifiers nothing is taken."""
+        return await self._server.erasing.change_suppressions(request)
+
+    async def ScanForIdentifiers(
+        self, request: shard_pb2.ScanForIdentifiersRequest, context: Context
+    ) -> shard_pb2.ScanForIdentifiersResponse:
+        """Look for identifiers through everything."""
+        return await self._server.erasing.scan(request)
 
     async def ReadRecords(
         self, request: shard_pb2.ReadRecordsRequest, context: Context

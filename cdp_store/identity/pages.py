@@ -133,6 +133,17 @@ def read_records(
     return _cut(batch, place, bytes_max, is_all=is_all)
 
 
+def count_records(view: PartitionView, row: int) -> tuple[int, int]:
+    """(events, values that attributes had) of a profile."""
+    events = changes = 0
+    for run in _runs(view, row):
+        if isinstance(run, _Stretch) and not run.is_attribute:
+            events += len(run)
+        else:
+            changes += len(run)
+    return events, changes
+
+
 def _rests(view: PartitionView, row: int, time_ms: int) -> list[_Rest]:
     rests = list[_Rest]()
     for run in _runs(view, row):

@@ -46,7 +46,7 @@ def to_tables(state: IdentityState) -> dict[str, pa.Table]:
 def from_tables(found: IdentityTables, key: HashKey) -> IdentityState:
     """What `to_tables` gave; BatchMalformed when an open transfer cannot be read."""
     state = IdentityState(key)
-    if not found:
+    if "names" not in found:
         return state
     names = found["names"]
     state.names.insert(_strings(names, "identifier"))

@@ -40,6 +40,7 @@ class RecordKind(enum.IntEnum):
     ERASE = 3
     RETENTION = 4
     IDENTITY = 5
+    SUPPRESSION = 6
 
 
 class LogEntry(NamedTuple):

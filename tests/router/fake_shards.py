@@ -102,6 +102,18 @@ class FailingShard:
         self._fail()
         return await self.inner.read_receipts(request, deadline)
 
+    async def change_suppressions(
+        self, request: shard_pb2.ChangeSuppressionsRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeSuppressionsResponse:
+        self._fail()
+        return await self.inner.change_suppressions(request, deadline)
+
+    async def scan_for_identifiers(
+        self, request: shard_pb2.ScanForIdentifiersRequest, deadline: Deadline
+    ) -> shard_pb2.ScanForIdentifiersResponse:
+        self._fail()
+        return await self.inner.scan_for_identifiers(request, deadline)
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         self._fail()
         return await self.inner.verify_snapshots(deadline)

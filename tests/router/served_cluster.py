@@ -72,7 +72,7 @@ class Served:
         """What changes when anything is changed: log positions, rules of retention, named segments."""
         partitions = [partition for shard in self.shards for partition in shard._store.partitions.values()]
         kept = [(partition.sequence, sorted(partition.retention_days().items())) for partition in partitions]
-        return (*kept, *((each.definition.name, each.definition.version) for each in self.segments._known.newest()))
+        return (*kept, *((each.definition.name, each.definition.version) for each in self.segments.known.newest()))
 
 
 @asynccontextmanager

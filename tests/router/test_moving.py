@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cdp_router.agreement import compare
 from cdp_router.blocking import Blocked
-from cdp_router.erasing import erase_profile
+from cdp_router.erasing import Erasures
 from cdp_router.errors import RequestInvalid
 from cdp_router.identities import Identities
 from cdp_router.moving import Mover
@@ -315,7 +315,7 @@ def test_an_erasure_by_any_identifier_reaches_all_that_are_linked(tmp_path: Path
         ))  # fmt: skip
         assert cluster.members("everyone")[0] == [("user_id", "ann"), ("user_id", "bob")]
         request = admin_pb2.EraseProfileRequest(other=_named("anonymous_id", "d2"))
-        assert cluster.run(erase_profile(request, cluster.routing, far_deadline())).erased
+        assert cluster.run(Erasures(cluster.routing).erase(request, far_deadline())).erased
         assert cluster.members("everyone")[0] == [("user_id", "bob")]
         for server in cluster.servers:
             for partition in server._store.partitions.values():
@@ -323,7 +323,7 @@ def test_an_erasure_by_any_identifier_reaches_all_that_are_linked(tmp_path: Path
                 held = {partition.identity.names.get(entry) for entry in range(len(partition.identity.names))}
                 assert held <= {b"ubob", b"ad5"}
         again = admin_pb2.EraseProfileRequest(other=_named("user_id", "ann"))
-        assert not cluster.run(erase_profile(again, cluster.routing, far_deadline())).erased
+        assert not cluster.run(Erasures(cluster.routing).erase(again, far_deadline())).erased
         assert cluster.profile(other=_named("anonymous_id", "d5")).event_count == 2
         cluster.ingest(rows(["View", "cid", "d0", NOW_MS, "m9", {}], batch_id=b"9"))
         assert cluster.profile(other=_named("anonymous_id", "d0")).identifiers[0].value == "cid"

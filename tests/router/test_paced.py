@@ -10,10 +10,11 @@ import pytest
 from cdp_router.paced import Paced
 from cdp_router.shard_commits import Commits
 from cdp_router.shard_upkeep import Upkeep
+from cdp_store.admission import Delivery
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.seams import OsFiles, SystemClock
 from cdp_store.shard_directory import ShardIdentity
-from cdp_store.store import Delivery, Store
+from cdp_store.store import Store
 from tests.raw_records import Event, user
 from tests.shards import KEY, batch_of
 

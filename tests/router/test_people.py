@@ -20,7 +20,7 @@ from cdp_router.client.exporting import (
     write_json_file,
     write_parquet,
 )
-from cdp_router.erasing import erase_profile
+from cdp_router.erasing import Erasures
 from cdp_router.errors import PersonChanged, ProfileNotFound
 from cdp_router.retention import set_retention
 from tests.router.local_cluster import NOW_MS, LocalCluster, far_deadline, local_cluster
@@ -172,7 +172,7 @@ def test_a_person_that_changes_while_being_exported_is_told(tmp_path: Path) -> N
                 seen += 1
                 if seen == 3:
                     request = admin_pb2.EraseProfileRequest(other=query_pb2.Identifier(kind="user_id", value="ann"))
-                    await erase_profile(request, cluster.routing, far_deadline())
+                    await Erasures(cluster.routing).erase(request, far_deadline())
             return seen
 
         with pytest.raises(PersonChanged):

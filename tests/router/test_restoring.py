@@ -14,6 +14,7 @@ from cdp_router import restoring
 from cdp_router.partitioning import partitions_of, split
 from cdp_router.restoring import Restored, Wanted, restore, verify_source
 from cdp_router.topology import ClusterDirectory
+from cdp_store.admission import Delivery
 from cdp_store.digest import Digest, digest
 from cdp_store.errors import DirectoryExists, DirectoryInUse, NothingToRestore
 from cdp_store.events.retained import Summary
@@ -23,7 +24,7 @@ from cdp_store.records import Strings
 from cdp_store.seams import OsFiles
 from cdp_store.snapshot.keeper import copy_snapshot
 from cdp_store.snapshot.places import place_at
-from cdp_store.store import Delivery, Store
+from cdp_store.store import Store
 from tests import strategies
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import batch_of

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TextIO
 
 from cdp_store import seams
+from cdp_store.admission import Delivery
 from cdp_store.errors import StorageFull, StoreError, StoreFailed
 from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId
 from cdp_store.shard_directory import ShardIdentity
-from cdp_store.store import Delivery, Store
+from cdp_store.store import Store
 from tests.raw_records import Event, user
 from tests.shards import KEY, batch_of
 

@@ -16,13 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdp_store.admission import Delivery
 from cdp_store.errors import SnapshotDamaged
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import BUCKET_MS, DAY_MS, SNAPSHOT_SMALL_FILES_MAX
 from cdp_store.seams import OsFiles
 from cdp_store.shard_directory import ShardIdentity, log_path, snapshots_path
 from cdp_store.snapshot.reader import read_manifest
-from cdp_store.store import Delivery, Store
+from cdp_store.store import Store
 from tests.raw_records import Change, Event, Record, User, anonymous, user
 from tests.shards import KEY, batch_of
 

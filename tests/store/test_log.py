@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cdp_store.admission
 import cdp_store.store
+from cdp_store.admission import Delivery, Outcome
 from cdp_store.errors import (
     BatchTooLarge,
     DirectoryInUse,
@@ -34,7 +36,7 @@ from cdp_store.log.sync_mode import SyncMode
 from cdp_store.salvaging import salvage_shard
 from cdp_store.seams import Files, OsFiles
 from cdp_store.shard_directory import ShardIdentity, log_path
-from cdp_store.store import Delivery, Outcome, Store
+from cdp_store.store import Store
 from tests import strategies
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import KEY, batch_of
@@ -336,7 +338,7 @@ def test_a_batch_over_the_record_limit_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(tmp_path) as store:
-        monkeypatch.setattr(cdp_store.store, "LOG_RECORD_BYTES_MAX", 1000)
+        monkeypatch.setattr(cdp_store.admission, "LOG_RECORD_BYTES_MAX", 1000)
         large = batch_of([Event(ANN, "View", 1, {"a": "x" * 2000}, "m1")], b"b1")
         small = batch_of([Event(ANN, "View", 2, {}, "m2")], b"b2")
         with pytest.raises(BatchTooLarge) as caught:

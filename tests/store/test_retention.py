@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cdp_store.admission import Delivery
 from cdp_store.controls import Erasure, Retention, decode_erasure, decode_retention, encode_erasure, encode_retention
 from cdp_store.errors import BatchMalformed
 from cdp_store.events.tables import prepare_compactions, prepare_seal
@@ -13,7 +14,7 @@ from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import BUCKET_MS, DAY_MS
 from cdp_store.memory import PartitionMemory
 from cdp_store.partition import Partition
-from cdp_store.store import Delivery, Store
+from cdp_store.store import Store
 from tests.raw_records import Change, Event, Record, user
 from tests.router.local_cluster import open_store
 from tests.shards import KEY, SMALL_LAYOUT, batch_of, filled

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdp_store.admission import Delivery
 from cdp_store.digest import Digest, digest
 from cdp_store.errors import LogCorrupt, SnapshotFailed
 from cdp_store.faulty_files import Fault, FaultyFiles
@@ -22,7 +23,7 @@ from cdp_store.shard_directory import ShardIdentity, log_path, snapshots_path
 from cdp_store.snapshot.keeper import Taken
 from cdp_store.snapshot.manifest import decode_manifest
 from cdp_store.snapshot.reader import read_manifest
-from cdp_store.store import Delivery, Store
+from cdp_store.store import Store
 from cdp_store.validate import validate
 from tests import strategies
 from tests.raw_records import Change, Event, Record, anonymous, user

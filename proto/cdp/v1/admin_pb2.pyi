@@ -213,8 +213,18 @@ class EraseProfileRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     ANONYMOUS_ID_FIELD_NUMBER: _builtins.int
     OTHER_FIELD_NUMBER: _builtins.int
+    SUPPRESS_FIELD_NUMBER: _builtins.int
+    PURGE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     anonymous_id: _builtins.str
+    suppress: _builtins.bool
+    """Take nothing any more that comes in under one of the person's identifiers: such records are refused with
+    IDENTIFIER_SUPPRESSED. Only keyed hashes of the identifiers are kept for that.
+    """
+    purge: _builtins.bool
+    """Also remove what this person, and all who were erased before, left in memory and files of every shard, and look
+    through them; returns when that is done.
+    """
     @_builtins.property
     def other(self) -> _query_pb2.Identifier:
         """Of any kind."""
@@ -225,10 +235,12 @@ class EraseProfileRequest(_message.Message):
         user_id: _builtins.str = ...,
         anonymous_id: _builtins.str = ...,
         other: _query_pb2.Identifier | None = ...,
+        suppress: _builtins.bool = ...,
+        purge: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "identifier", b"identifier", "other", b"other", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "identifier", b"identifier", "other", b"other", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_id", b"anonymous_id", "identifier", b"identifier", "other", b"other", "purge", b"purge", "suppress", b"suppress", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "anonymous_id", "other"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
@@ -237,31 +249,256 @@ class EraseProfileRequest(_message.Message):
 Global___EraseProfileRequest: _TypeAlias = EraseProfileRequest  # noqa: Y015
 
 @_typing.final
+class ErasedPartition(_message.Message):
+    """What an erasure took from one partition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    PROFILES_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    BINDINGS_FIELD_NUMBER: _builtins.int
+    partition: _builtins.int
+    sequence: _builtins.int
+    """Position in the partition's log that includes the erasure."""
+    profiles: _builtins.int
+    identifiers: _builtins.int
+    """Of the person, that were known here."""
+    events: _builtins.int
+    changes: _builtins.int
+    """Values that attributes had, removals included."""
+    bindings: _builtins.int
+    """Pairs of identifiers that were given together."""
+    def __init__(
+        self,
+        *,
+        partition: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        profiles: _builtins.int = ...,
+        identifiers: _builtins.int = ...,
+        events: _builtins.int = ...,
+        changes: _builtins.int = ...,
+        bindings: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "changes", b"changes", "events", b"events", "identifiers", b"identifiers", "partition", b"partition", "profiles", b"profiles", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasedPartition: _TypeAlias = ErasedPartition  # noqa: Y015
+
+@_typing.final
+class AbsenceScan(_message.Message):
+    """A look through everything a shard holds for the person's identifiers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    STRUCTURES_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    EQUAL_TEXTS_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    structures: _builtins.int
+    """Structures of texts in memory, and files, with their bytes."""
+    files: _builtins.int
+    bytes: _builtins.int
+    equal_texts: _builtins.int
+    """Values of attributes and properties that equal the value of an identifier: after a purge, others have them."""
+    @_builtins.property
+    def found(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where an identifier of the person still stands; empty: nowhere."""
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        structures: _builtins.int = ...,
+        files: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        found: _abc.Iterable[_builtins.str] | None = ...,
+        equal_texts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "equal_texts", b"equal_texts", "files", b"files", "found", b"found", "shard", b"shard", "structures", b"structures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbsenceScan: _TypeAlias = AbsenceScan  # noqa: Y015
+
+@_typing.final
 class EraseProfileResponse(_message.Message):
+    """A receipt: what there was of a person and is no more. It holds no data of the person but what was asked with."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ERASED_FIELD_NUMBER: _builtins.int
     PARTITION_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    SUPPRESSED_FIELD_NUMBER: _builtins.int
+    PURGES_FIELD_NUMBER: _builtins.int
+    SCANS_FIELD_NUMBER: _builtins.int
     erased: _builtins.bool
     """False when there was no such profile."""
     partition: _builtins.int
+    """Where the identifier asked with lives, and the position in its log that includes the erasure."""
     sequence: _builtins.int
-    """Position in the partition's log that includes the erasure."""
+    cluster: _builtins.str
+    identifiers: _builtins.int
+    """Of the person, the one asked with included."""
+    suppressed: _builtins.int
+    """Identifiers under which nothing is taken any more since this erasure or an earlier one."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def asked(self) -> _query_pb2.Identifier: ...
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasedPartition]: ...
+    @_builtins.property
+    def purges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardPurge]: ...
+    @_builtins.property
+    def scans(self) -> _containers.RepeatedCompositeFieldContainer[Global___AbsenceScan]:
+        """Of memory, and with `purge` also of files; one for each shard."""
+
     def __init__(
         self,
         *,
         erased: _builtins.bool = ...,
         partition: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        cluster: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        asked: _query_pb2.Identifier | None = ...,
+        identifiers: _builtins.int = ...,
+        partitions: _abc.Iterable[Global___ErasedPartition] | None = ...,
+        suppressed: _builtins.int = ...,
+        purges: _abc.Iterable[Global___ShardPurge] | None = ...,
+        scans: _abc.Iterable[Global___AbsenceScan] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "partition", b"partition", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "cluster", b"cluster", "erased", b"erased", "identifiers", b"identifiers", "partition", b"partition", "partitions", b"partitions", "purges", b"purges", "scans", b"scans", "sequence", b"sequence", "suppressed", b"suppressed", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EraseProfileResponse: _TypeAlias = EraseProfileResponse  # noqa: Y015
+
+@_typing.final
+class ListSuppressionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuppressionsRequest: _TypeAlias = ListSuppressionsRequest  # noqa: Y015
+
+@_typing.final
+class SuppressedIdentifier(_message.Message):
+    """An identifier under which nothing is taken, by the keyed hash that is kept of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    """Hexadecimal."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        fingerprint: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuppressedIdentifier: _TypeAlias = SuppressedIdentifier  # noqa: Y015
+
+@_typing.final
+class ListSuppressionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUPPRESSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def suppressed(self) -> _containers.RepeatedCompositeFieldContainer[Global___SuppressedIdentifier]: ...
+    def __init__(
+        self,
+        *,
+        suppressed: _abc.Iterable[Global___SuppressedIdentifier] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["suppressed", b"suppressed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuppressionsResponse: _TypeAlias = ListSuppressionsResponse  # noqa: Y015
+
+@_typing.final
+class LiftSuppressionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    @_builtins.property
+    def identifier(self) -> _query_pb2.Identifier: ...
+    def __init__(
+        self,
+        *,
+        identifier: _query_pb2.Identifier | None = ...,
+        fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "identifier", b"identifier", "which", b"which"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "identifier", b"identifier", "which", b"which"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_which: _TypeAlias = _typing.Literal["identifier", "fingerprint"]  # noqa: Y015
+    _WhichOneofArgType_which: _TypeAlias = _typing.Literal["which", b"which"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_which) -> _WhichOneofReturnType_which | None: ...
+
+Global___LiftSuppressionRequest: _TypeAlias = LiftSuppressionRequest  # noqa: Y015
+
+@_typing.final
+class LiftSuppressionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIFTED_FIELD_NUMBER: _builtins.int
+    lifted: _builtins.bool
+    """False: it was not suppressed."""
+    def __init__(
+        self,
+        *,
+        lifted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifted", b"lifted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftSuppressionResponse: _TypeAlias = LiftSuppressionResponse  # noqa: Y015
 
 @_typing.final
 class RetentionRule(_message.Message):

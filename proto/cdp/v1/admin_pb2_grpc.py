@@ -50,6 +50,16 @@ class AdminServiceStub:
                 request_serializer=cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.FromString,
                 _registered_method=True)
+        self.ListSuppressions = channel.unary_unary(
+                '/cdp.v1.AdminService/ListSuppressions',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.ListSuppressionsRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.ListSuppressionsResponse.FromString,
+                _registered_method=True)
+        self.LiftSuppression = channel.unary_unary(
+                '/cdp.v1.AdminService/LiftSuppression',
+                request_serializer=cdp_dot_v1_dot_admin__pb2.LiftSuppressionRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_admin__pb2.LiftSuppressionResponse.FromString,
+                _registered_method=True)
         self.PurgeErased = channel.unary_unary(
                 '/cdp.v1.AdminService/PurgeErased',
                 request_serializer=cdp_dot_v1_dot_admin__pb2.PurgeErasedRequest.SerializeToString,
@@ -127,6 +137,20 @@ class AdminServiceServicer:
 
     def EraseProfile(self, request, context):
         """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSuppressions(self, request, context):
+        """Lists the identifiers under which nothing is taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LiftSuppression(self, request, context):
+        """Lets records come in again under an identifier.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,6 +253,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.EraseProfile,
                     request_deserializer=cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.SerializeToString,
+            ),
+            'ListSuppressions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSuppressions,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.ListSuppressionsRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.ListSuppressionsResponse.SerializeToString,
+            ),
+            'LiftSuppression': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftSuppression,
+                    request_deserializer=cdp_dot_v1_dot_admin__pb2.LiftSuppressionRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_admin__pb2.LiftSuppressionResponse.SerializeToString,
             ),
             'PurgeErased': grpc.unary_unary_rpc_method_handler(
                     servicer.PurgeErased,
@@ -368,6 +402,60 @@ class AdminService:
             '/cdp.v1.AdminService/EraseProfile',
             cdp_dot_v1_dot_admin__pb2.EraseProfileRequest.SerializeToString,
             cdp_dot_v1_dot_admin__pb2.EraseProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSuppressions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/ListSuppressions',
+            cdp_dot_v1_dot_admin__pb2.ListSuppressionsRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.ListSuppressionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftSuppression(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.AdminService/LiftSuppression',
+            cdp_dot_v1_dot_admin__pb2.LiftSuppressionRequest.SerializeToString,
+            cdp_dot_v1_dot_admin__pb2.LiftSuppressionResponse.FromString,
             options,
             channel_credentials,
             insecure,

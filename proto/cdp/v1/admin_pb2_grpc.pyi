@@ -39,6 +39,10 @@ class AdminServiceStub:
     """Lists the event, property and attribute names seen."""
     EraseProfile: _grpc.UnaryUnaryMultiCallable[_admin_pb2.EraseProfileRequest, _admin_pb2.EraseProfileResponse]
     """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
+    ListSuppressions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSuppressionsRequest, _admin_pb2.ListSuppressionsResponse]
+    """Lists the identifiers under which nothing is taken."""
+    LiftSuppression: _grpc.UnaryUnaryMultiCallable[_admin_pb2.LiftSuppressionRequest, _admin_pb2.LiftSuppressionResponse]
+    """Lets records come in again under an identifier."""
     PurgeErased: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PurgeErasedRequest, _admin_pb2.PurgeErasedResponse]
     """Removes what profiles erased before this call have left in files: log and snapshots of every shard. When it
     returns, no byte of their identifiers and string values is in them; asking again does no harm.
@@ -79,6 +83,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Lists the event, property and attribute names seen."""
     EraseProfile: _aio.UnaryUnaryMultiCallable[_admin_pb2.EraseProfileRequest, _admin_pb2.EraseProfileResponse]  # type: ignore[assignment]
     """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
+    ListSuppressions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSuppressionsRequest, _admin_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
+    """Lists the identifiers under which nothing is taken."""
+    LiftSuppression: _aio.UnaryUnaryMultiCallable[_admin_pb2.LiftSuppressionRequest, _admin_pb2.LiftSuppressionResponse]  # type: ignore[assignment]
+    """Lets records come in again under an identifier."""
     PurgeErased: _aio.UnaryUnaryMultiCallable[_admin_pb2.PurgeErasedRequest, _admin_pb2.PurgeErasedResponse]  # type: ignore[assignment]
     """Removes what profiles erased before this call have left in files: log and snapshots of every shard. When it
     returns, no byte of their identifiers and string values is in them; asking again does no harm.
@@ -134,6 +142,22 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.EraseProfileResponse, _abc.Awaitable[_admin_pb2.EraseProfileResponse]]:
         """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone."""
+
+    @_abc_1.abstractmethod
+    def ListSuppressions(
+        self,
+        request: _admin_pb2.ListSuppressionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListSuppressionsResponse, _abc.Awaitable[_admin_pb2.ListSuppressionsResponse]]:
+        """Lists the identifiers under which nothing is taken."""
+
+    @_abc_1.abstractmethod
+    def LiftSuppression(
+        self,
+        request: _admin_pb2.LiftSuppressionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.LiftSuppressionResponse, _abc.Awaitable[_admin_pb2.LiftSuppressionResponse]]:
+        """Lets records come in again under an identifier."""
 
     @_abc_1.abstractmethod
     def PurgeErased(

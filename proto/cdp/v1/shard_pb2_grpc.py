@@ -111,6 +111,16 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
                 _registered_method=True)
+        self.ChangeSuppressions = channel.unary_unary(
+                '/cdp.v1.ShardService/ChangeSuppressions',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ChangeSuppressionsRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ChangeSuppressionsResponse.FromString,
+                _registered_method=True)
+        self.ScanForIdentifiers = channel.unary_unary(
+                '/cdp.v1.ShardService/ScanForIdentifiers',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ScanForIdentifiersRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ScanForIdentifiersResponse.FromString,
+                _registered_method=True)
         self.ReadRecords = channel.unary_unary(
                 '/cdp.v1.ShardService/ReadRecords',
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ReadRecordsRequest.SerializeToString,
@@ -247,6 +257,20 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeSuppressions(self, request, context):
+        """Changes, if asked to, under which identifiers nothing is taken, and says which those are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScanForIdentifiers(self, request, context):
+        """Looks for identifiers through everything the shard holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadRecords(self, request, context):
         """Reads some of everything that a profile holds.
         """
@@ -359,6 +383,16 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.ReadIdentity,
                     request_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.SerializeToString,
+            ),
+            'ChangeSuppressions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeSuppressions,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ChangeSuppressionsRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ChangeSuppressionsResponse.SerializeToString,
+            ),
+            'ScanForIdentifiers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScanForIdentifiers,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ScanForIdentifiersRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ScanForIdentifiersResponse.SerializeToString,
             ),
             'ReadRecords': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadRecords,
@@ -792,6 +826,60 @@ class ShardService:
             '/cdp.v1.ShardService/ReadIdentity',
             cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
             cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeSuppressions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ChangeSuppressions',
+            cdp_dot_v1_dot_shard__pb2.ChangeSuppressionsRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ChangeSuppressionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScanForIdentifiers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ScanForIdentifiers',
+            cdp_dot_v1_dot_shard__pb2.ScanForIdentifiersRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ScanForIdentifiersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,10 @@ class ShardServiceStub:
     """Logs and does a change of identifiers, and says what is left to move."""
     ReadIdentity: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]
     """Says what a partition knows of an identifier."""
+    ChangeSuppressions: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ChangeSuppressionsRequest, _shard_pb2.ChangeSuppressionsResponse]
+    """Changes, if asked to, under which identifiers nothing is taken, and says which those are."""
+    ScanForIdentifiers: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ScanForIdentifiersRequest, _shard_pb2.ScanForIdentifiersResponse]
+    """Looks for identifiers through everything the shard holds."""
     ReadRecords: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadRecordsRequest, _shard_pb2.ReadRecordsResponse]
     """Reads some of everything that a profile holds."""
     ReadReceipts: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadReceiptsRequest, _shard_pb2.ReadReceiptsResponse]
@@ -110,6 +114,10 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Logs and does a change of identifiers, and says what is left to move."""
     ReadIdentity: _aio.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]  # type: ignore[assignment]
     """Says what a partition knows of an identifier."""
+    ChangeSuppressions: _aio.UnaryUnaryMultiCallable[_shard_pb2.ChangeSuppressionsRequest, _shard_pb2.ChangeSuppressionsResponse]  # type: ignore[assignment]
+    """Changes, if asked to, under which identifiers nothing is taken, and says which those are."""
+    ScanForIdentifiers: _aio.UnaryUnaryMultiCallable[_shard_pb2.ScanForIdentifiersRequest, _shard_pb2.ScanForIdentifiersResponse]  # type: ignore[assignment]
+    """Looks for identifiers through everything the shard holds."""
     ReadRecords: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadRecordsRequest, _shard_pb2.ReadRecordsResponse]  # type: ignore[assignment]
     """Reads some of everything that a profile holds."""
     ReadReceipts: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadReceiptsRequest, _shard_pb2.ReadReceiptsResponse]  # type: ignore[assignment]
@@ -243,6 +251,22 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.ReadIdentityResponse, _abc.Awaitable[_moving_pb2.ReadIdentityResponse]]:
         """Says what a partition knows of an identifier."""
+
+    @_abc_1.abstractmethod
+    def ChangeSuppressions(
+        self,
+        request: _shard_pb2.ChangeSuppressionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ChangeSuppressionsResponse, _abc.Awaitable[_shard_pb2.ChangeSuppressionsResponse]]:
+        """Changes, if asked to, under which identifiers nothing is taken, and says which those are."""
+
+    @_abc_1.abstractmethod
+    def ScanForIdentifiers(
+        self,
+        request: _shard_pb2.ScanForIdentifiersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ScanForIdentifiersResponse, _abc.Awaitable[_shard_pb2.ScanForIdentifiersResponse]]:
+        """Looks for identifiers through everything the shard holds."""
 
     @_abc_1.abstractmethod
     def ReadRecords(
