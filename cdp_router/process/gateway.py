@@ -18,7 +18,7 @@ from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.routers import Routers
 from cdp_router.gateway.server import GatewayServer, listening_socket
 from cdp_router.observing.logs import start_logging
-from cdp_router.process.serving import EXIT_REFUSED, Report, report, run_process, watch_standard_input
+from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process, watch_standard_input
 from cdp_store.seams import SystemClock
 
 _LOG = logging.getLogger(__name__)

@@ -44,7 +44,8 @@ from cdp_router.moving import Mover
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
-from cdp_router.process.serving import EXIT_REFUSED, Report, Serving, report, run_process
+from cdp_router.process.serving import Serving
+from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import grpc
-import msgspec
-import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
-from cdp_router.process.open_files import allow_many_open_files
 from cdp_router.process.reflecting import enable_reflection
+from cdp_router.process.supervised import Report, report, watch_standard_input
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
 
-EXIT_REFUSED: Final = 78  # "configuration": starting again will not help
 STOP_GRACE_SECONDS: Final = 5.0
 _FLUSH_SECONDS: Final = 0.2  # for answers on their way out
 SERVER_OPTIONS: Final = (
@@ -32,20 +28,6 @@ SERVER_OPTIONS: Final = (
     ("grpc.max_connection_age_ms", 3_600_000),
     ("grpc.max_connection_age_grace_ms", 3_600_000),
 )
-
-
-class Report(msgspec.Struct, omit_defaults=True):
-    """One line a process writes to its standard output for its supervisor."""
-
-    event: str  # progress, ready or failed
-    message: str = ""
-    port: int = 0
-
-
-def report(line: Report) -> None:
-    """Write a line for the supervisor."""
-    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
-    sys.stdout.flush()
 
 
 class Serving:
@@ -93,29 +75,3 @@ class Serving:
         if self._credentials is None:
             return self.server.add_insecure_port(address)
         return self.server.add_secure_port(address, self._credentials)
-
-
-async def watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
-    """Call `stop` when standard input ends: the supervisor holds its other end for as long as it lives."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-
-    async def wait_for_end() -> None:
-        while await reader.read(4096):
-            pass
-        stop()
-
-    task = loop.create_task(wait_for_end())
-
-    def forget() -> None:
-        task.cancel()
-        transport.close()
-
-    return forget
-
-
-def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a process's coroutine on the fast event loop."""
-    allow_many_open_files()
-    uvloop.run(main())

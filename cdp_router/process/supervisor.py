@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from cdp_router.process.serving import EXIT_REFUSED, Report
+from cdp_router.process.supervised import EXIT_REFUSED, Report
 from cdp_router.security.loopback import is_loopback
 from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import DirectoryDamaged

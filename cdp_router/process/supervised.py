@@ -1,0 +1,55 @@
+"""What a process and its supervisor have to say to each other, and the loop that every process runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import msgspec
+import uvloop
+
+from cdp_router.process.open_files import allow_many_open_files
+
+EXIT_REFUSED: Final = 78  # "configuration": starting again will not help
+
+
+class Report(msgspec.Struct, omit_defaults=True):
+    """One line a process writes to its standard output for its supervisor."""
+
+    event: str  # progress, ready or failed
+    message: str = ""
+    port: int = 0
+
+
+def report(line: Report) -> None:
+    """Write a line for the supervisor."""
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+async def watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
+    """Call `stop` when standard input ends: the supervisor holds its other end for as long as it lives."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+
+    async def wait_for_end() -> None:
+        while await reader.read(4096):
+            pass
+        stop()
+
+    task = loop.create_task(wait_for_end())
+
+    def forget() -> None:
+        task.cancel()
+        transport.close()
+
+    return forget
+
+
+def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a process's coroutine on the fast event loop."""
+    allow_many_open_files()
+    uvloop.run(main())
