@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cdp_router.gateway.browser_settings import SETTINGS_ROUTES
 from cdp_router.gateway.cors import CrossOrigin
-from cdp_router.gateway.dialects import SEGMENT, Dialect
+from cdp_router.gateway.dialects import CLEVERTAP, POSTHOG, POSTHOG_V1, SEGMENT, Dialect
 from cdp_router.gateway.intake import Intake, Sent
 from cdp_router.gateway.problems import Problem
 from cdp_router.gateway.reading import Bodies
@@ -27,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 _SLASHES: Final = re.compile(r"/{2,}")
 _SEGMENT_BATCHES: Final = ("batch", "b", "import")
 _SEGMENT_CALLS: Final = ("track", "identify", "page", "screen", "group", "alias", "t", "i", "p", "s", "g", "a")
+_POSTHOG: Final = ("/batch", "/capture", "/e", "/i/v0/e")
 _QUERY_SIDE: Final = ("/v1/segments", "/v1/reports", "/v1/profiles", "/openapi.json")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -51,6 +52,9 @@ def gateway_app(intake: Intake, bodies: Bodies) -> ASGIApp:
     routes = [
         *(Route(f"/v1/{name}", taking(SEGMENT, "batch"), methods=["POST"]) for name in _SEGMENT_BATCHES),
         *(Route(f"/v1/{name}", taking(SEGMENT, call_type(name)), methods=["POST"]) for name in _SEGMENT_CALLS),
+        *(Route(path, taking(POSTHOG), methods=["POST"]) for path in _POSTHOG),
+        Route("/i/v1/analytics/events", taking(POSTHOG_V1), methods=["POST"]),
+        Route("/1/upload", taking(CLEVERTAP), methods=["POST"]),
         Route("/v1/m", _discard, methods=["POST"]),
         Route("/health", _healthy, methods=["GET"]),
         *SETTINGS_ROUTES,

@@ -1,13 +1,18 @@
-"""What a dialect is made of, and the one of Segment and RudderStack."""
+"""The dialects: how each family of SDKs packs what it sends, and what it wants to hear."""
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
+from cdp_router.gateway.clevertap import MESSAGE_ID, map_clevertap, upload_result
 from cdp_router.gateway.mapping import Mapper
+from cdp_router.gateway.posthog import is_personless, map_posthog
 from cdp_router.gateway.problems import malformed
 from cdp_router.gateway.segment import map_segment
 from cdp_router.gateway.times import lenient_ms
@@ -90,4 +95,83 @@ def _answer_segment(items: Sequence[Any], rejected: Sequence[Rejected]) -> dict[
 
 
 SEGMENT: Final = Dialect("segment", _unpack_segment, map_segment, _answer_segment)
-DIALECTS: Final = {each.name: each for each in (SEGMENT,)}
+
+
+def _unpack_posthog(body: Any, headers: Mapping[str, str], call_type: str) -> Unpacked:
+    given = {"batch": body} if isinstance(body, list) else object_body(body)
+    items = list_of(given, "batch") if "batch" in given else [given]
+    sent = headers.get("posthog-request-timestamp") or given.get("sent_at") or given.get("created_at")
+    library, _, version = headers.get("posthog-sdk-info", "").partition("/")
+    if library:
+        items = [_with_library(item, library, version) for item in items]
+    return Unpacked([_with_uuid(item) for item in items], lenient_ms(sent))
+
+
+def _with_library(item: Any, library: str, version: str) -> Any:
+    properties = item.get("properties", {}) if isinstance(item, dict) else None
+    if not isinstance(properties, dict):
+        return item
+    return {**item, "properties": {"$lib": library, "$lib_version": version, **properties}}
+
+
+def _with_uuid(item: Any) -> Any:
+    if isinstance(item, dict) and item.get("uuid") in (None, ""):
+        item["uuid"] = uuid.uuid4().hex
+    return item
+
+
+def _answer_posthog(items: Sequence[Any], rejected: Sequence[Rejected]) -> dict[str, Any]:
+    return {"status": 1}
+
+
+def _answer_posthog_v1(items: Sequence[Any], rejected: Sequence[Rejected]) -> dict[str, Any]:
+    """What became of each event, by its uuid; one that cannot be taken will not be by being sent again."""
+    results = dict[str, dict[str, str]]()
+    wrong = {each.index: each for each in rejected}
+    for index, item in enumerate(items):
+        known = item.get("uuid") if isinstance(item, dict) else None
+        if not isinstance(known, str):
+            continue
+        if index in wrong:
+            results[known] = {"result": "drop", "details": f"{wrong[index].code}: {wrong[index].message}"}
+        elif is_personless(item) and item.get("event") != "$groupidentify":
+            results[known] = {"result": "warning", "details": "events that make no profile are not kept"}
+        else:
+            results[known] = {"result": "ok"}
+    return {"results": results}
+
+
+def _unpack_clevertap(body: Any, headers: Mapping[str, str], call_type: str) -> Unpacked:
+    items, seen = list[Any](), Counter[bytes]()
+    for record in list_of(object_body(body), "d"):
+        if isinstance(record, dict):
+            items.append({**record, MESSAGE_ID: _made_id(record, seen)})
+        else:
+            items.append(record)
+    return Unpacked(items)
+
+
+def _made_id(record: Mapping[str, Any], seen: Counter[bytes]) -> str:
+    """An id by what a record says, so that the same call sent again is known; equal ones of one call are told apart.
+
+    Without a time, a record sent again cannot be told from a new one.
+    """
+    if record.get("ts") in (None, ""):
+        return uuid.uuid4().hex
+    content = blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=16).digest()
+    seen[content] += 1
+    return f"{content.hex()}.{seen[content]}"
+
+
+def _answer_clevertap(items: Sequence[Any], rejected: Sequence[Rejected]) -> dict[str, Any]:
+    return upload_result(len(items), [(_as_sent(items[each.index]), each.code, each.message) for each in rejected])
+
+
+def _as_sent(item: Any) -> Any:
+    return {key: value for key, value in item.items() if key != MESSAGE_ID} if isinstance(item, dict) else item
+
+
+POSTHOG: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog)
+POSTHOG_V1: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog_v1)
+CLEVERTAP: Final = Dialect("clevertap", _unpack_clevertap, map_clevertap, _answer_clevertap)
+DIALECTS: Final = {each.name: each for each in (SEGMENT, POSTHOG, CLEVERTAP)}

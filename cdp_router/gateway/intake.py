@@ -15,7 +15,7 @@ from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.dialects import Dialect, Rejected
 from cdp_router.gateway.limits import BODY_BYTES_MAX, ITEMS_PER_REQUEST_MAX, LARGE_BODY_BYTES
 from cdp_router.gateway.mapping import Envelope, WireRow, encode_row
-from cdp_router.gateway.problems import Problem, busy, too_large
+from cdp_router.gateway.problems import Problem, busy, malformed, too_large
 from cdp_router.validation import RecordInvalid
 from cdp_store.seams import Clock
 
@@ -79,7 +79,10 @@ class Intake:
     def _prepare(self, dialect: Dialect, sent: Sent, received_ms: int, bytes_max: int) -> Prepared:
         body = read_json(decompressed(sent.body, sent.headers.get("content-encoding", ""), bytes_max))
         source = self._sources.source_of(*credentials(sent.headers, sent.query, body))
-        unpacked = dialect.unpack(body, sent.headers, sent.call_type)
+        try:
+            unpacked = dialect.unpack(body, sent.headers, sent.call_type)
+        except RecursionError as error:
+            raise malformed("the body is nested too deeply") from error
         if len(unpacked.items) > ITEMS_PER_REQUEST_MAX:
             raise too_large(f"{len(unpacked.items)} records in one request; at most {ITEMS_PER_REQUEST_MAX} are taken")
         envelope = Envelope(source.name, received_ms, unpacked.sent_ms)

@@ -15,8 +15,10 @@ from cdp_router.validation import RecordInvalid
 from cdp_store.ids import EMAIL, is_identifier_kind
 from cdp_store.limits import MESSAGE_ID_BYTES_MAX
 
-# [name or None, user_id, anonymous_id, time ms, message_id, values, others]: the msgpack row of cdp.v1.
-WireRow = tuple[str | None, str | None, str | None, int, str, dict[str, Any], dict[str, str]]
+# By operation, what it is done with, by attribute.
+Operations = Mapping[str, Mapping[str, Any]]
+# [name or None, user_id, anonymous_id, time ms, message_id, values, others, operations]: the msgpack row of cdp.v1.
+WireRow = tuple[str | None, str | None, str | None, int, str, dict[str, Any], dict[str, str], Operations]
 _SOURCE_CHARACTERS_MAX: Final = 40
 _SUFFIX_BYTES: Final = 8  # room for what tells the rows of one message apart
 _NO_KIND_CHARACTER: Final = re.compile(r"[^a-z0-9_]+")
@@ -44,6 +46,7 @@ class Envelope:
         return f"{source}:{known}{part}"
 
 
+NO_OPERATIONS: Final[Operations] = {}
 Mapper = Callable[[Mapping[str, Any], Envelope], list[WireRow]]
 
 
@@ -100,7 +103,7 @@ def email_of(traits: Mapping[str, Any]) -> dict[str, str]:
 def encode_row(row: WireRow) -> bytes:
     """The bytes of a row; RecordInvalid where a value has no form on the wire."""
     try:
-        return _ENCODER.encode(row if row[6] else row[:6])
+        return _ENCODER.encode(row[:6] if not (row[6] or row[7]) else row if row[7] else row[:7])
     except OverflowError as error:
         raise RecordInvalid("INTEGER_OUT_OF_RANGE", "an integer does not fit 64 bits; send a string") from error
     except UnicodeEncodeError as error:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from cdp_router.gateway.mapping import (
     GROUP,
+    NO_OPERATIONS,
     PROFILE_TYPE,
     Envelope,
     WireRow,
@@ -60,7 +61,7 @@ def _row(
 ) -> WireRow:
     user, anonymous = text_id("userId", call.get("userId")), text_id("anonymousId", call.get("anonymousId"))
     message_id = envelope.message_id(call.get("messageId"))
-    return name, user, anonymous, _time_ms(call, envelope), message_id, values, others or {}
+    return name, user, anonymous, _time_ms(call, envelope), message_id, values, others or {}, NO_OPERATIONS
 
 
 def _track(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
@@ -108,7 +109,16 @@ def _group(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
 
 def group_row(kind: str, group: str, traits: Mapping[str, Any], member: WireRow) -> WireRow:
     """The change of a group's own profile, said by the same message as `member`."""
-    return None, None, None, member[3], f"{member[4]}/group", {**traits, PROFILE_TYPE: GROUP}, {kind: group}
+    return (
+        None,
+        None,
+        None,
+        member[3],
+        f"{member[4]}/group",
+        {**traits, PROFILE_TYPE: GROUP},
+        {kind: group},
+        NO_OPERATIONS,
+    )
 
 
 def _alias(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
@@ -119,7 +129,7 @@ def _alias(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
     previous = previous or text_id("anonymousId", call.get("anonymousId"))
     others = {ANONYMOUS_ID: previous} if previous and previous != user else {}
     message_id = envelope.message_id(call.get("messageId"))
-    return [(None, user, None, _time_ms(call, envelope), message_id, {}, others)]
+    return [(None, user, None, _time_ms(call, envelope), message_id, {}, others, NO_OPERATIONS)]
 
 
 _MAPPERS: Final = {

@@ -1,0 +1,93 @@
+"""CleverTap's upload call: a result for each record, and nothing taken twice though records have no ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cdp_router.wire.values import from_value
+from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
+
+HEADERS = {"X-CleverTap-Account-Id": "account", "X-CleverTap-Passcode": "secret"}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayCluster]:
+    """One gateway; each test uses event names and ids of its own."""
+    with gateway_cluster(tmp_path_factory.mktemp("gateway")) as found:
+        found.http.auth = None
+        yield found
+
+
+def upload(gateway: GatewayCluster, *records: Any) -> Any:
+    answer = gateway.post("/1/upload", {"d": list(records)}, headers=HEADERS)
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def event(name: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "event", "evtName": name, "evtData": {"x": 1}, "ts": 1767323045, **fields}
+
+
+def attributes(gateway: GatewayCluster, **name: Any) -> dict[str, Any]:
+    return {key: from_value(value) for key, value in gateway.profile(**name).attributes.items()}
+
+
+def test_events_and_profiles_are_taken_together(gateway: GatewayCluster) -> None:
+    profile = {"type": "profile", "identity": 70, "objectId": "device-70", "ts": 1767323045}
+    profile["profileData"] = {"Name": "N", "Email": "n@x.org", "Since": "$D_1767323045", "Odd": "$D_x", "Gone": None}
+    records = (
+        event("Charged", identity="70"),
+        profile,
+        event("Charged", objectId="device-70"),
+        event("Charged", FBID="f"),
+    )
+    assert upload(gateway, *records) == {"status": "success", "processed": 4, "unprocessed": []}
+    found = gateway.profile(user_id="70")
+    assert (found.event_count, found.events[0].time.ToMilliseconds()) == (2, 1767323045000)
+    known = attributes(gateway, other={"kind": "email", "value": "n@x.org"})
+    assert known["Since"].timestamp() == 1767323045 and known["Odd"] == "$D_x" and "Gone" not in known
+    assert gateway.profile(other={"kind": "fbid", "value": "f"}).event_count == 1
+
+
+def test_g15_a_record_that_fails_comes_back_with_its_code_and_is_kept(gateway: GatewayCluster) -> None:
+    bad = {
+        523: event("wrong"),
+        509: event("", identity="u"),
+        512: event("wrong", identity="u", evtData=5),
+        524: {"type": "other", "identity": "u"},
+        525: event("wrong", identity="u", ts="later"),
+        522: event("wrong", identity="u", evtData={f"p{n}": n for n in range(300)}),
+        555: event("wrong", identity="u", evtData={"x": "y" * 9000}),
+    }
+    result = upload(gateway, *bad.values(), event("right", identity="u"))
+    assert (result["status"], result["processed"]) == ("partial", 1)
+    assert [(each["code"], each["record"], each["status"]) for each in result["unprocessed"]] == [
+        (code, record, "fail") for code, record in bad.items()
+    ]
+    assert len([letter for letter in gateway.letters() if letter.dialect == "clevertap"]) >= len(bad)
+    assert gateway.letters()[0].source == "account"
+    assert upload(gateway, 7)["status"] == "fail"
+
+
+def test_g17_a_call_sent_again_is_known_and_equal_records_of_one_call_are_two(gateway: GatewayCluster) -> None:
+    same = event("twice", identity="g17")
+    for _ in range(3):
+        upload(gateway, same, same, event("twice", identity="g17", ts=1767323046))
+    assert gateway.profile(user_id="g17").event_count == 3
+
+
+def test_g12_an_answer_is_json_whatever_is_wrong(gateway: GatewayCluster) -> None:
+    for body, headers in ((b"{", HEADERS), (b'{"d":5}', HEADERS), (b'{"d":[]}', {})):
+        answer = gateway.post("/1/upload", body, headers=headers)
+        assert answer.status_code in (400, 401) and answer.json()["code"]
+
+
+def test_records_without_time_happen_now(gateway: GatewayCluster) -> None:
+    for _ in range(2):
+        upload(gateway, {"type": "event", "evtName": "now", "identity": "now-u"})
+    assert [each.time.ToMilliseconds() for each in gateway.profile(user_id="now-u").events] == [
+        gateway.cluster.clock.now
+    ] * 2

@@ -1,0 +1,229 @@
+"""PostHog's libraries over HTTP: captures of every shape they have, and what becomes of them."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cdp_router.wire.values import from_value
+from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
+
+UUID = "0192f3a4-5b6c-7d8e-9f00-{:012d}"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayCluster]:
+    """One gateway; each test uses event names and ids of its own."""
+    with gateway_cluster(tmp_path_factory.mktemp("gateway")) as found:
+        found.http.auth = None
+        yield found
+
+
+def capture(event: str, distinct_id: Any, **fields: Any) -> dict[str, Any]:
+    return {"event": event, "distinct_id": distinct_id, "properties": {}, **fields}
+
+
+def send(gateway: GatewayCluster, *items: Any, path: str = "/batch/", **fields: Any) -> Any:
+    answer = gateway.post(path, {"api_key": "ph", "batch": list(items), **fields})
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def attributes(gateway: GatewayCluster, **name: Any) -> dict[str, Any]:
+    return {key: from_value(value) for key, value in gateway.profile(**name).attributes.items()}
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("path", ["/batch", "/capture", "/e", "/i/v0/e", "/i/v1/analytics/events"])
+def test_g01_captures_are_taken_on_every_path(gateway: GatewayCluster, path: str, slash: str) -> None:
+    event = f"g01 {path}{slash}"
+    single = {"api_key": "ph", **capture(event, "g01-1")}
+    many = {"api_key": "ph", "batch": [capture(event, "g01-2"), capture(event, "g01-3")]}
+    listed = [capture(event, "", properties={"token": "ph", "distinct_id": "g01-4"})]
+    for body in (single, many, listed):
+        assert gateway.post(f"{path}{slash}?v=3&ip=1", body).status_code == 200
+    assert gateway.count(f'did("{event}")') == 4
+
+
+def test_g05_gzip_without_its_header(gateway: GatewayCluster) -> None:
+    body = gzip.compress(json.dumps({"api_key": "ph", "batch": [capture("g05", "g05")]}).encode())
+    assert gateway.post("/e/?compression=gzip-js", body, headers={"Content-Type": "text/plain"}).status_code == 200
+    assert gateway.profile(user_id="g05").event_count == 1
+
+
+def test_g09_the_key_is_in_the_body_or_a_bearer(gateway: GatewayCluster) -> None:
+    assert gateway.post("/batch/", {"batch": [capture("g09", "g09")]}).status_code == 401
+    headers = {"Authorization": "Bearer ph"}
+    assert (
+        gateway.post("/i/v1/analytics/events", {"batch": [capture("g09", "g09")]}, headers=headers).status_code == 200
+    )
+
+
+def test_g11_the_newer_form_tells_of_every_event(gateway: GatewayCluster) -> None:
+    good, bad = capture("g11", "g11", uuid=UUID.format(1)), capture("", "g11", uuid=UUID.format(2))
+    nobody = capture("g11", "g11", uuid=UUID.format(3), options={"process_person_profile": False})
+    results = send(gateway, good, bad, nobody, 5, path="/i/v1/analytics/events")["results"]
+    assert {uuid: result["result"] for uuid, result in results.items()} == {
+        UUID.format(1): "ok",
+        UUID.format(2): "drop",
+        UUID.format(3): "warning",
+    }
+    assert "EVENT_NAME_INVALID" in results[UUID.format(2)]["details"]
+    assert gateway.profile(user_id="g11").event_count == 1
+
+
+def test_g17_the_uuid_keeps_an_event_from_being_taken_twice(gateway: GatewayCluster) -> None:
+    item = capture("g17", "g17", uuid=UUID.format(17), properties={"$set": {"a": 1}})
+    for _ in range(3):
+        send(gateway, item)
+    assert gateway.profile(user_id="g17").event_count == 1
+    assert attributes(gateway, user_id="g17") == {"a": 1}
+
+
+def _calls(name: str) -> list[dict[str, Any]]:
+    """A visit, a login, and an alias as each library sends it."""
+    device, other, old = (UUID.format(int(name, 36) * 10 + n) for n in range(3))
+    python, node = {"$lib": "posthog-python"}, {"$lib": "posthog-node"}
+    return [
+        capture("seen", device, properties={"$device_id": device}, uuid=f"1{name}"),
+        capture(
+            "$identify",
+            f"u-{name}",
+            properties={"$anon_distinct_id": device},
+            **{"$set": {"plan": "gold"}},
+            uuid=f"2{name}",
+        ),
+        capture("seen", f"u-{name}", properties={"$device_id": device}, uuid=f"3{name}"),
+        capture("seen", other, uuid=f"4{name}"),
+        capture("$create_alias", other, properties={"alias": f"u-{name}", **python}, uuid=f"5{name}"),
+        capture("seen", old, uuid=f"6{name}"),
+        capture("$create_alias", f"u-{name}", properties={"alias": old, **node}, uuid=f"7{name}"),
+        capture("seen", f"anon-{name}", uuid=f"8{name}"),
+        capture("$create_alias", f"anon-{name}", properties={"alias": f"u-{name}", **python}, uuid=f"9{name}"),
+    ]
+
+
+@pytest.mark.parametrize("name", [f"g{number}" for number in range(4)])
+def test_g18_g19_people_become_one_in_any_order_and_direction(gateway: GatewayCluster, name: str) -> None:
+    calls = _calls(name)
+    orders = [calls, calls[::-1], calls[1::2] + calls[::2], calls[4:] + calls[:4]]
+    for each in orders[int(name[1])]:
+        send(gateway, each)
+    profile = gateway.profile(user_id=f"u-{name}")
+    assert (profile.event_count, attributes(gateway, user_id=f"u-{name}")) == (5, {"plan": "gold"})
+    people = gateway.cluster.members('did("seen")')[0]
+    assert [each for each in people if name in each[1]] == [("user_id", f"u-{name}")]
+
+
+def test_g19_a_user_whose_id_looks_made_up_is_still_one_person(gateway: GatewayCluster) -> None:
+    device, user = UUID.format(1901), UUID.format(1902)
+    calls = [
+        capture("g19", user, uuid="a19"),  # a server that knows the user by that id
+        capture("g19", device, properties={"$device_id": device}, uuid="b19"),
+        capture("$identify", user, properties={"$anon_distinct_id": device}, uuid="c19"),
+    ]
+    for each in calls:
+        send(gateway, each)
+    assert gateway.profile(user_id=user).event_count == 2
+    assert gateway.count('did("g19")') == 1
+
+
+def test_g20_no_profile_is_made_that_was_not_wanted(gateway: GatewayCluster) -> None:
+    before = gateway.count("everyone")
+    send(
+        gateway,
+        capture("g20", "g20-a", properties={"$process_person_profile": False}),
+        capture("g20", "g20-b", options={"process_person_profile": False}),
+        capture(
+            "$groupidentify",
+            UUID.format(20),
+            properties={"$group_type": "company", "$group_key": "acme", "$group_set": {"size": 7}},
+        ),
+    )
+    assert gateway.count("everyone") == before + 1
+    group = {"kind": "group_company", "value": "acme"}
+    assert attributes(gateway, other=group) == {"size": 7, "profile_type": "group", "group_type": "company"}
+
+
+def test_changes_of_people_come_at_either_place_and_with_events(gateway: GatewayCluster) -> None:
+    send(
+        gateway,
+        capture("$set", "set-u", timestamp="2026-01-01T00:00:00Z", **{"$set": {"a": 1, "b": 2, "email": "set@x.org"}}),
+        capture("$set", "set-u", timestamp="2026-01-02T00:00:00Z", properties={"$set": {"b": 3}, "$unset": ["a"]}),
+        capture("bought", "set-u", properties={"price": 2.5, "$set": {"c": 4}, "$lib": "x", "token": "t"}),
+    )
+    assert attributes(gateway, other={"kind": "email", "value": "set@x.org"}) == {"b": 3, "c": 4, "email": "set@x.org"}
+    (event,) = gateway.profile(user_id="set-u").events
+    assert {key: from_value(value) for key, value in event.properties.items()} == {"price": 2.5, "$lib": "x"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "envelope", "hours_ago"),
+    [
+        ({}, {}, 0),
+        ({"timestamp": 5}, {}, 5),
+        ({"timestamp": 5}, {"sent_at": 3}, 2),
+        ({"timestamp": 5, "properties": {"$ignore_sent_at": True}}, {"sent_at": 3}, 5),
+        ({"timestamp": 5, "options": {"disable_skew_correction": True}}, {"sent_at": 3}, 5),
+        ({"offset": 7_200_000}, {"sent_at": 3}, 2),
+    ],
+)
+def test_times_are_corrected_by_the_clock_of_the_sender(
+    gateway: GatewayCluster, fields: Any, envelope: Any, hours_ago: int, request: Any
+) -> None:
+    from cdp_store.values import to_datetime
+
+    now, user = gateway.cluster.clock.now, request.node.name
+    fields, envelope = (
+        {
+            key: to_datetime(now - value * 3_600_000).isoformat() if key in ("timestamp", "sent_at") else value
+            for key, value in each.items()
+        }
+        for each in (fields, envelope)
+    )
+    send(gateway, capture("times", user, **fields), **envelope)
+    assert gateway.profile(user_id=user).events[0].time.ToMilliseconds() == now - hours_ago * 3_600_000
+
+
+def test_the_time_of_a_browser_and_of_a_retried_request(gateway: GatewayCluster) -> None:
+    send(gateway, capture("time", "time-u", properties={"$time": 1767323045.5}))
+    assert gateway.profile(user_id="time-u").events[0].time.ToMilliseconds() == 1767323045500
+    headers = {"PostHog-Request-Timestamp": "2020-01-01T00:00:00Z", "PostHog-Sdk-Info": "posthog-node/5.1"}
+    body = {"api_key": "ph", "batch": [capture("time", "time-v", timestamp="2019-12-31T23:00:00Z")], "created_at": "1"}
+    assert gateway.post("/i/v1/analytics/events", body, headers=headers).status_code == 200
+    (event,) = gateway.profile(user_id="time-v").events
+    assert event.time.ToMilliseconds() == gateway.cluster.clock.now - 3_600_000
+    assert from_value(event.properties["$lib"]) == "posthog-node"
+
+
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        (capture("", "u"), "EVENT_NAME_INVALID"),
+        (capture("e", ""), "IDENTIFIER_MISSING"),
+        (capture("e", None), "IDENTIFIER_MISSING"),
+        (capture("e", {}), "IDENTIFIER_INVALID"),
+        (capture("e", "guest"), "IDENTIFIER_BLOCKED"),
+        (capture("e", "u", properties=[]), "PROPERTIES_INVALID"),
+        (capture("e", "u", timestamp="?"), "TIME_INVALID"),
+        (capture("$set", "u", **{"$set": 5}), "PROPERTIES_INVALID"),
+        (capture("$groupidentify", "u", properties={"$group_type": "??", "$group_key": ""}), "IDENTIFIER_MISSING"),
+        (None, "RECORD_MALFORMED"),
+    ],
+)
+def test_g15_what_is_wrong_is_kept_with_the_reason(gateway: GatewayCluster, item: Any, code: str) -> None:
+    before = len(gateway.letters())
+    send(gateway, item, capture("good", "g15-good"))
+    letters = gateway.letters()
+    assert [letter.code for letter in letters[before:]] == [code]
+    assert (letters[-1].dialect, letters[-1].source) == ("posthog", "ph")
+
+
+def test_ids_of_groups_and_numbers(gateway: GatewayCluster) -> None:
+    send(gateway, *itertools.repeat(capture("number", 12345678, uuid="n"), 2))
+    assert gateway.profile(user_id="12345678").event_count == 1
