@@ -14,6 +14,8 @@ from cdp.v1 import (
     admin_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
+    named_segment_pb2,
+    named_segment_pb2_grpc,
     profile_pb2,
     profile_pb2_grpc,
     query_pb2,
@@ -57,6 +59,7 @@ class AsyncClient:
         self._ingest = ingest_pb2_grpc.IngestServiceStub(channel)
         self._query = query_pb2_grpc.QueryServiceStub(channel)
         self._profiles = profile_pb2_grpc.ProfileServiceStub(channel)
+        self._segments = named_segment_pb2_grpc.SegmentServiceStub(channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(channel)
 
     async def __aenter__(self) -> AsyncClient:
@@ -177,6 +180,75 @@ class AsyncClient:
         """Read the cluster's status."""
         request = admin_pb2.GetStatusRequest()
         return await self._translated(lambda: self._admin.GetStatus(request, timeout=timeout_seconds))
+
+    async def create_segment(
+        self, request: named_segment_pb2.CreateSegmentRequest, timeout_seconds: float = 30.0
+    ) -> named_segment_pb2.NamedSegment:
+        """Create a named segment, or its next version."""
+        made = await self._translated(lambda: self._segments.CreateSegment(request, timeout=timeout_seconds))
+        return made.segment
+
+    async def segment(
+        self, name: str, version: int | None = None, timeout_seconds: float = 30.0
+    ) -> named_segment_pb2.NamedSegment:
+        """Read a version of a named segment, the newest where none is given."""
+        request = named_segment_pb2.GetSegmentRequest(name=name, version=version or 0)
+        return (await self._translated(lambda: self._segments.GetSegment(request, timeout=timeout_seconds))).segment
+
+    async def segments(self, timeout_seconds: float = 30.0) -> named_segment_pb2.ListSegmentsResponse:
+        """List named segments in their newest versions."""
+        request = named_segment_pb2.ListSegmentsRequest()
+        return await self._translated(lambda: self._segments.ListSegments(request, timeout=timeout_seconds))
+
+    async def delete_segment(self, name: str, timeout_seconds: float = 30.0) -> int:
+        """Delete a named segment; the number of its versions."""
+        request = named_segment_pb2.DeleteSegmentRequest(name=name)
+        return (await self._translated(lambda: self._segments.DeleteSegment(request, timeout=timeout_seconds))).versions
+
+    async def schema(self, timeout_seconds: float = 10.0) -> admin_pb2.GetSchemaResponse:
+        """Read the names the cluster has seen."""
+        request = admin_pb2.GetSchemaRequest()
+        return await self._translated(lambda: self._admin.GetSchema(request, timeout=timeout_seconds))
+
+    async def erase(
+        self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float = 30.0
+    ) -> admin_pb2.EraseProfileResponse:
+        """Forget a profile for good; asking again for one that is gone changes nothing."""
+        return await self._translated(lambda: self._admin.EraseProfile(request, timeout=timeout_seconds))
+
+    async def purge(self, timeout_seconds: float = 3600.0) -> admin_pb2.PurgeErasedResponse:
+        """Remove what erased profiles have left in the files of every shard; wait for it."""
+        request = admin_pb2.PurgeErasedRequest()
+        return await self._translated(lambda: self._admin.PurgeErased(request, timeout=timeout_seconds))
+
+    async def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
+        """Read how long events are kept."""
+        request = admin_pb2.GetRetentionRequest()
+        return await self._translated(lambda: self._admin.GetRetention(request, timeout=timeout_seconds))
+
+    async def set_retention(
+        self, rule: admin_pb2.RetentionRule, timeout_seconds: float = 60.0
+    ) -> admin_pb2.SetRetentionResponse:
+        """Change how long events are kept; older ones are dropped for good."""
+        request = admin_pb2.SetRetentionRequest(rule=rule)
+        return await self._translated(lambda: self._admin.SetRetention(request, timeout=timeout_seconds))
+
+    async def digest(self, timeout_seconds: float = 3600.0) -> admin_pb2.GetDigestResponse:
+        """Read the digest of all data."""
+        request = admin_pb2.GetDigestRequest()
+        return await self._translated(lambda: self._admin.GetDigest(request, timeout=timeout_seconds))
+
+    async def snapshot(
+        self, destination: str = "", timeout_seconds: float = 3600.0
+    ) -> admin_pb2.CreateSnapshotResponse:
+        """Have every shard write a snapshot, and copy it to a path or URI if one is given; wait for it."""
+        request = admin_pb2.CreateSnapshotRequest(destination=destination)
+        return await self._translated(lambda: self._admin.CreateSnapshot(request, timeout=timeout_seconds))
+
+    async def verify(self, timeout_seconds: float = 3600.0) -> admin_pb2.VerifySnapshotsResponse:
+        """Have every shard check the files of its snapshots."""
+        request = admin_pb2.VerifySnapshotsRequest()
+        return await self._translated(lambda: self._admin.VerifySnapshots(request, timeout=timeout_seconds))
 
     async def _translated(self, call: Callable[[], Awaitable[Response]]) -> Response:
         try:
