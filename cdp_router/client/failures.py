@@ -41,11 +41,22 @@ class RequestFailed(Exception):
 
 
 class ClusterUnreachable(Exception):
-    """Nothing answers at the address."""
+    """Nothing answers at the address, or nothing that is believed."""
 
-    def __init__(self, address: str) -> None:
-        super().__init__(f"no cluster answers at {address}. Start one with `cdp up`, or give --address")
+    def __init__(self, address: str, details: str = "") -> None:
+        super().__init__(_unreachable(address, details))
         self.address = address
+
+
+def _unreachable(address: str, details: str) -> str:
+    if "handshake failed" in details:
+        return f"{address} speaks no TLS, or shows a certificate that is not believed here; see --tls-ca"
+    if "Socket closed" in details:
+        return (
+            f"{address} ended the connection; where clients have to show certificates, give --tls-ca, --tls-cert and "
+            "--tls-key"
+        )
+    return f"no cluster answers at {address}. Start one with `cdp up`, or give --address"
 
 
 Failure = RequestFailed | ClusterUnreachable
@@ -63,7 +74,7 @@ def failure_of(error: Any, address: str) -> Failure:
         for message in (info, retry, bad, request):
             detail.Unpack(message)
     if error.code() is grpc.StatusCode.UNAVAILABLE and not info.reason:
-        return ClusterUnreachable(address)
+        return ClusterUnreachable(address, error.details() or "")
     return RequestFailed(
         error.code(),
         error.details() or error.code().name,

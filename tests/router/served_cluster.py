@@ -30,6 +30,7 @@ from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
+from cdp_router.security.tls import Tls
 from cdp_router.services.admin import AdminService
 from cdp_router.services.identity import IdentityService
 from cdp_router.services.ingest import IngestService
@@ -55,6 +56,7 @@ class Served:
     router: grpc.aio.Channel
     shard: grpc.aio.Channel
     address: str
+    shard_address: str
     services: frozenset[str]
     taking: Ingest
     shards: list[ShardServer]
@@ -76,8 +78,13 @@ class Served:
 
 
 @asynccontextmanager
-async def served_cluster(folder: Path, *observers: Observer, gates: Gates = (None, None)) -> AsyncIterator[Served]:
-    """Two shards and their router for the length of the block; `gates` are those of the router and of the shards."""
+async def served_cluster(
+    folder: Path, *observers: Observer, gates: Gates = (None, None), tls: Tls | None = None
+) -> AsyncIterator[Served]:
+    """Two shards and their router for the length of the block; `gates` are those of the router and of the shards.
+
+    With `tls` both ask for certificates; the channels of the result are none of theirs then.
+    """
     servers = [ShardServer(open_store(folder / f"shard-{n}", n), lambda error: None) for n in range(CLUSTER.shards)]
     shards: dict[int, ShardClient] = {
         number: LocalShardClient(server, f"local:{number}") for number, server in enumerate(servers)
@@ -96,16 +103,24 @@ async def served_cluster(folder: Path, *observers: Observer, gates: Gates = (Non
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), router)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(servers[0]), shard)
         partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(servers[0].moves), shard)
-        ports = [server.add_insecure_port("127.0.0.1:0") for server in (router, shard)]
+        ports = [_listen(server, tls) for server in (router, shard)]
         await asyncio.gather(router.start(), shard.start())
         to_router, to_shard = (grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) for port in ports)
         names = frozenset(f"cdp.v1.{name}Service" for name in _NAMES)
         try:
-            yield Served(to_router, to_shard, f"127.0.0.1:{ports[0]}", names, taking, servers, segments)
+            yield Served(
+                to_router, to_shard, f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", names, taking, servers, segments
+            )
         finally:
             await asyncio.gather(to_router.close(), to_shard.close())
             await asyncio.gather(router.stop(0), shard.stop(0))
             await asyncio.gather(*(server.close() for server in servers))
+
+
+def _listen(server: grpc.aio.Server, tls: Tls | None) -> int:
+    if tls is None:
+        return server.add_insecure_port("127.0.0.1:0")
+    return server.add_secure_port("127.0.0.1:0", tls.server(clients_show_certificates=True))
 
 
 _NAMES = ("Identity", "Ingest", "Query", "Profile", "Proof", "Segment", "Admin", "Shard", "Partition")
