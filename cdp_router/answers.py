@@ -73,7 +73,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         bytes_scanned=scanned.bytes,
         milliseconds=monotonic_ms() - parts.clock_ms,
         engine_milliseconds=parts.engine_ms,
-        plan_hash=_plan_hash(parts.question),
+        plan_hash=plan_hash(parts.question),
         rows_scanned=scanned.rows,
         question=to_question(parts.asked),
         used_segments=[segment_pb2.SegmentReference(name=name, version=version) for name, version in parts.used],
@@ -88,7 +88,8 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
     )
 
 
-def _plan_hash(question: tree.Question) -> str:
+def plan_hash(question: tree.Question) -> str:
+    """What identifies a question whatever its spelling."""
     canonical = to_question(question).SerializeToString(deterministic=True)
     return hashlib.blake2b(canonical, digest_size=8).hexdigest()
 

@@ -16,13 +16,14 @@ class MemberStream:
     """Turns the shards' encoded identifiers into the stream clients read, without a Python object per member."""
 
     def __init__(self) -> None:
-        self._parts = _Parts()
+        self._parts, self.count = _Parts(), 0
         self._writer = pa.ipc.new_stream(pa.PythonFile(self._parts, "w"), SCHEMA)
 
     def write(self, identifiers: bytes) -> None:
         """Add a shard's Arrow stream of encoded identifiers."""
         with pa.ipc.open_stream(identifiers) as reader:
             for encoded in reader.read_all().column("identifier").chunks:
+                self.count += len(encoded)
                 texts = encoded.view(pa.large_string())
                 is_user = pc.starts_with(texts, encode_identifier(USER_ID, "").decode())
                 kinds = pc.if_else(is_user, pa.scalar(USER_ID, pa.large_string()), ANONYMOUS_ID)

@@ -17,7 +17,7 @@ from cdp_query.named import Definition, Inliner, Lookup
 from cdp_query.partial import merge_all
 from cdp_router import identifying
 from cdp_router.agreement import agreeing_views, compare
-from cdp_router.answers import Answering, answer
+from cdp_router.answers import Answering, answer, plan_hash
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ProfileNotFound, RequestInvalid
 from cdp_router.identities import Identities
@@ -32,6 +32,7 @@ from cdp_router.partition_map import Claim
 from cdp_router.partitioning import partitions_of
 from cdp_router.people import People
 from cdp_router.routing import Routing
+from cdp_router.rpc.call import note
 from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
 from cdp_router.shared_segments import SharedSegments
@@ -119,6 +120,7 @@ class Queries:
         if request.strict:
             known = await self._schema(deadline)
             await self._unknown_names(segment, known, deadline, strict=True)
+        note(plan_hash=plan_hash(checked))
         # What has been streamed cannot be taken back: views must agree before the first member is told.
         message.views.CopyFrom(await agreeing_views(self._routing, deadline))
         async for response in self._stream_members(message, deadline):
@@ -218,6 +220,7 @@ class Queries:
             coverage.answered.extend(response.answered)
             if response.arrow:
                 sink.write(response.arrow)
+                note(count=sink.count)
                 yield query_pb2.MembersResponse(arrow=sink.drain())
         yield query_pb2.MembersResponse(arrow=sink.finish())
         coverage.answered.sort(key=lambda position: position.partition)

@@ -31,7 +31,7 @@ from cdp_router.errors import (
     WrongCluster,
     WrongEpoch,
 )
-from cdp_router.security.errors import RoleMissing, Unauthenticated
+from cdp_router.security.errors import AuditFailed, RoleMissing, Unauthenticated
 from cdp_router.wire.claims import from_mismatch, to_mismatch
 from cdp_store.errors import (
     BatchMalformed,
@@ -68,6 +68,8 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status_of_call(error)
         case Unauthenticated():
             return _status(code_pb2.UNAUTHENTICATED, error, error.reason)
+        case AuditFailed():
+            return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(_RETRY_STORAGE_MS))
         case RoleMissing():
             return _status(code_pb2.PERMISSION_DENIED, error, error.reason)
         case RequestInvalid(field=field, problem=problem):
@@ -188,6 +190,15 @@ def retry_delay_ms(status: status_pb2.Status) -> int:
 def grpc_code(status: status_pb2.Status) -> grpc.StatusCode:
     """The gRPC code of a google.rpc.Status."""
     return next(code for code in grpc.StatusCode if code.value[0] == status.code)
+
+
+def reason_of(error: Exception) -> str:
+    """The stable name behind an error."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in describe(error).details if isinstance(error, TRANSLATED) else ():
+        if detail.Unpack(info):
+            return str(info.reason)
+    return "INTERNAL"
 
 
 def status_of(error: Exception, request_id: str) -> status_pb2.Status:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cdp_router.cli import (
+    audit,
     by_hand,
     dead_letters,
     erase,
@@ -104,3 +105,4 @@ app.add_typer(segment.segment)
 app.add_typer(log.log)
 app.add_typer(keys.keys)
 app.add_typer(suppressions.suppressions)
+app.add_typer(audit.audit)

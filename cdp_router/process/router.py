@@ -49,6 +49,9 @@ from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_proc
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
+from cdp_router.security.audit import Audit
+from cdp_router.security.audit_files import FOLDER
+from cdp_router.security.cluster_secrets import AUDIT_CHAIN, AUDITED_PEOPLE, derived
 from cdp_router.security.gates import KeyGate
 from cdp_router.security.key_file import KEYS_NAME, KeyFile
 from cdp_router.security.links import Link
@@ -101,6 +104,7 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
     segments, old_segments = SharedSegments(routing), directory.path / "segments.json"
     if old_segments.exists():
         await segments.take_over(old_segments, Deadline.after(None, QUERY_SECONDS_DEFAULT))
+    audit = Audit(directory.path / FOLDER, derived(cluster, AUDIT_CHAIN), derived(cluster, AUDITED_PEOPLE), clock)
     settings = Settings.of()
     observing = Observing(f"router-{number}" if number else "router", settings, settings.metrics_of_router(number))
     serving = Serving(
@@ -116,6 +120,7 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
         observing.observers,
         KeyGate(doors.keys, clock),
         credentials,
+        audit,
     )
     observing.start()
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
@@ -133,6 +138,7 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
         keepers = [asyncio.create_task(work) for work in kept]
         await serving.run(doors.address, is_alone=is_alone)
     observing.close()
+    audit.close()
     for keeper in keepers:
         keeper.cancel()
     await asyncio.gather(*keepers, return_exceptions=True)

@@ -15,6 +15,7 @@ from cdp_router.process.reflecting import enable_reflection
 from cdp_router.process.supervised import Report, report, watch_standard_input
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
+from cdp_router.rpc.record import Record
 
 STOP_GRACE_SECONDS: Final = 5.0
 _FLUSH_SECONDS: Final = 0.2  # for answers on their way out
@@ -39,8 +40,9 @@ class Serving:
         observers: Sequence[Observer] = (),
         gate: Gate | None = None,
         credentials: grpc.ServerCredentials | None = None,
+        record: Record | None = None,
     ) -> None:
-        self._chain, self._credentials = Chain(gate, observers), credentials
+        self._chain, self._credentials = Chain(gate, observers, record), credentials
         self.server = grpc.aio.server(interceptors=[self._chain], options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)

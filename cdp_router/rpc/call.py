@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import grpc
+from google.protobuf.message import Message
 
 from cdp_router.security.principal import ANYBODY, Principal
 
@@ -31,6 +32,9 @@ class Call:
     previous_attempts: int = 0
     code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
     principal: Principal = ANYBODY
+    request: Message | None = None  # once it is read, and only where it is the only one
+    reason: str = "OK"  # of its end
+    facts: dict[str, str | int] = field(default_factory=dict)  # about the answer, for who keeps a record
     passed_on: Metadata = ()  # what observers add to the calls this one makes
     span: object = None  # of the trace, where there is one
 
@@ -59,6 +63,13 @@ def begin(service: str, method: str, metadata: Iterable[tuple[str, str | bytes]]
 def _is_usable(request_id: str) -> bool:
     """Whether an id from outside may stand in logs and headers."""
     return 0 < len(request_id) <= _REQUEST_ID_CHARS_MAX and request_id.isascii() and request_id.isprintable()
+
+
+def note(**facts: str | int) -> None:
+    """Add to what is kept of the current call; nothing about people."""
+    call = _CURRENT.get()
+    if call is not None:
+        call.facts.update(facts)
 
 
 def current_request_id() -> str:

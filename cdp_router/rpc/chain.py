@@ -1,4 +1,4 @@
-"""The chain every call passes: request id, observers, errors as statuses, gate, deadline cap, reading the request."""
+"""The chain every call passes: request id, observers, errors as statuses, record, gate, cap, reading the request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from cdp_router.errors import DeadlineMissed, RequestInvalid, ShuttingDown
 from cdp_router.rpc.call import REQUEST_ID, Call, begin
 from cdp_router.rpc.gate import Gate, OpenGate
 from cdp_router.rpc.methods import Bounds, bounds_of
-from cdp_router.status import Context, abort, grpc_code, status_of
+from cdp_router.rpc.record import NoRecord, Record
+from cdp_router.status import Context, abort, grpc_code, reason_of, status_of
 
 _TELLING_SECONDS: Final = 0.05  # what it takes to tell a caller that its deadline is about to pass
 _TELLING_SHARE: Final = 0.1
@@ -57,8 +58,10 @@ class _Method:
 class Chain(grpc.aio.ServerInterceptor):
     """Interceptor of all services of a process."""
 
-    def __init__(self, gate: Gate | None = None, observers: Sequence[Observer] = ()) -> None:
-        self._gate, self._observers = gate or OpenGate(), observers
+    def __init__(
+        self, gate: Gate | None = None, observers: Sequence[Observer] = (), record: Record | None = None
+    ) -> None:
+        self._gate, self._observers, self._record = gate or OpenGate(), observers, record or NoRecord()
         self._handlers = dict[str, Any]()
         self._running = 0
         self._closing, self._idle = asyncio.Event(), asyncio.Event()
@@ -96,20 +99,20 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _unary(self, method: _Method) -> Callable[[bytes, Context], Awaitable[Any]]:
         async def serve(raw: bytes, context: Context) -> Any:
-            async with self._around(method, context):
-                return await method.handler.unary_unary(method.read(raw), context)
+            async with self._around(method, context) as call:
+                request = await self._begun(method, raw, call)
+                return await method.handler.unary_unary(request, context)
 
         return serve
 
     def _responses(self, method: _Method) -> Callable[[bytes, Context], Awaitable[None]]:
         async def serve(raw: bytes, context: Context) -> None:
             # Writing in here, and not yielding, keeps a client that reads too slowly under the cap as well.
-            async with (
-                self._around(method, context),
-                aclosing(method.handler.unary_stream(method.read(raw), context)) as responses,
-            ):
-                async for response in responses:
-                    await context.write(response)
+            async with self._around(method, context) as call:
+                request = await self._begun(method, raw, call)
+                async with aclosing(method.handler.unary_stream(request, context)) as responses:
+                    async for response in responses:
+                        await context.write(response)
 
         return serve
 
@@ -122,6 +125,12 @@ class Chain(grpc.aio.ServerInterceptor):
                         await context.write(response)
 
         return serve
+
+    async def _begun(self, method: _Method, raw: bytes, call: Call) -> Any:
+        """The request of a call, once it is kept that it begins."""
+        call.request = method.read(raw)
+        await self._record.begun(call)
+        return call.request
 
     async def _requests(self, method: _Method, raws: AsyncIterator[bytes], call: Call) -> AsyncGenerator[Any, None]:
         """The requests of a stream, until it ends or the process wants to."""
@@ -151,7 +160,7 @@ class Chain(grpc.aio.ServerInterceptor):
             observer.began(call, metadata)
         self._enter()
         try:
-            async with self._translated(call, context):
+            async with self._translated(call, context), self._recorded(call):
                 self._check_open()
                 self._gate.admit(call, metadata)
                 async with _capped(method.bounds.seconds, context.time_remaining()):
@@ -176,6 +185,21 @@ class Chain(grpc.aio.ServerInterceptor):
             status = status_of(error, call.request_id)
             call.code = grpc_code(status)
             await abort(context, status, (REQUEST_ID, call.request_id))
+
+    @asynccontextmanager
+    async def _recorded(self, call: Call) -> AsyncIterator[None]:
+        """Have it kept how the call ends, before its caller is told."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            call.reason = "CANCELLED"
+            await self._record.ended(call)
+            raise
+        except Exception as error:
+            call.reason = reason_of(error)
+            await self._record.ended(call)
+            raise
+        await self._record.ended(call)
 
     def _check_open(self) -> None:
         if self._closing.is_set():

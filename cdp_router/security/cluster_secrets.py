@@ -9,6 +9,8 @@ from cdp_router.topology import ClusterFile
 
 SECRET_HEADER: Final = "x-cdp-cluster-secret"
 _BYTES: Final = 32
+AUDIT_CHAIN: Final = "chain of the audit"
+AUDITED_PEOPLE: Final = "people in the audit"
 
 
 def derived(cluster: ClusterFile, purpose: str) -> bytes:

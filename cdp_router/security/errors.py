@@ -3,13 +3,19 @@
 RouterError
 +-- Unauthenticated       no key, or none that holds                     UNAUTHENTICATED
 +-- RoleMissing           the key has not the role the method needs      PERMISSION_DENIED
++-- AuditFailed           what was done cannot be kept                   UNAVAILABLE
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from cdp_router.errors import RouterError
+
+REFUSALS: Final = frozenset(
+    ("KEY_MISSING", "KEY_MALFORMED", "KEY_UNKNOWN", "KEY_EXPIRED", "KEY_REVOKED", "ROLE_MISSING")
+)
 
 
 class Unauthenticated(RouterError):
@@ -32,3 +38,9 @@ class RoleMissing(RouterError):
     @property
     def facts(self) -> Mapping[str, str]:
         return {"role": self.role, "method": self.method, "key": self.key}
+
+
+class AuditFailed(RouterError):
+    """What must be kept of a call cannot be; a call that begins is refused, one that has ended is not answered."""
+
+    reason = "AUDIT_UNWRITABLE"

@@ -18,6 +18,7 @@ from cdp_router.limits import (
 from cdp_router.observing.slow_queries import AnsweredQueries
 from cdp_router.observing.work_metrics import QueryMetrics
 from cdp_router.queries import Queries
+from cdp_router.rpc.call import note
 from cdp_router.status import Context
 
 
@@ -33,6 +34,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         """Answer a question."""
         response = await self._queries.query(request, _deadline(context), monotonic_ms())
         self._answered.answered(response)
+        note(plan_hash=response.plan_hash, count=response.count)
         return response
 
     async def Members(

@@ -30,6 +30,7 @@ from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
+from cdp_router.rpc.record import Record
 from cdp_router.security.tls import Tls
 from cdp_router.services.admin import AdminService
 from cdp_router.services.identity import IdentityService
@@ -79,7 +80,11 @@ class Served:
 
 @asynccontextmanager
 async def served_cluster(
-    folder: Path, *observers: Observer, gates: Gates = (None, None), tls: Tls | None = None
+    folder: Path,
+    *observers: Observer,
+    gates: Gates = (None, None),
+    tls: Tls | None = None,
+    record: Record | None = None,
 ) -> AsyncIterator[Served]:
     """Two shards and their router for the length of the block; `gates` are those of the router and of the shards.
 
@@ -91,7 +96,10 @@ async def served_cluster(
     }
     routing = Routing(CLUSTER, shards)
     clock, segments = FixedClock(), SharedSegments(routing)
-    router, shard = (grpc.aio.server(interceptors=[Chain(gate, observers)], options=OPTIONS) for gate in gates)
+    router, shard = (
+        grpc.aio.server(interceptors=[Chain(gate, observers, kept)], options=OPTIONS)
+        for gate, kept in zip(gates, (record, None), strict=True)
+    )
     with ThreadPoolExecutor(1) as threads:
         taking, queries = Ingest(routing, clock, threads), Queries(routing, clock, segments)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(taking), router)

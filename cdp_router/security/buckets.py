@@ -1,0 +1,29 @@
+"""A rate that may be used in bursts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class TokenBucket:
+    """Fills at `rate` a second up to `burst`, 1 or more; what is taken beyond what is there is owed, and waited for."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rate, self._burst, self._clock = rate, burst, clock
+        self._tokens, self._filled_at = burst, clock()
+
+    def wait_seconds(self) -> float:
+        """How long until at least one is there; 0 now."""
+        self._fill()
+        return max(0.0, (1.0 - self._tokens) / self.rate)
+
+    def take(self, count: float) -> None:
+        """Take that many, whether they are there or not."""
+        self._fill()
+        self._tokens -= count
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self.rate)
+        self._filled_at = now

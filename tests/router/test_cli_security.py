@@ -1,0 +1,116 @@
+"""`cdp keys` and `cdp audit` as a person meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cdp_router.cli.app import app
+from cdp_router.security.audit_files import AuditFiles
+from cdp_router.security.audit_lines import Entry
+from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
+from cdp_router.security.key_file import read_keys
+from cdp_router.security.keys import authenticate
+from cdp_router.topology import ClusterDirectory
+from cdp_store.seams import OsFiles, SystemClock
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    ClusterDirectory(tmp_path).load_or_create(1, 2)
+    before = dict(os.environ)
+    yield tmp_path
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def _cdp(*words: object, code: int = 0) -> Result:
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == code, done.output
+    return done
+
+
+def test_a_key_is_made_listed_replaced_and_revoked(data: Path) -> None:
+    where = ("--data", data)
+    first = _cdp("keys", "create", "shop", "--role", "ingest", "--role", "query", "--expires", "90d", *where)
+    shown = first.stdout.split()[0]
+    stored = authenticate(read_keys(data / "keys.json"), shown, SystemClock().now_ms())
+    assert (stored.name, [*stored.roles]) == ("shop", ["ingest", "query"])
+    assert "in use" in _cdp("keys", "create", "shop", "--role", "query", *where, code=1).stderr
+    rotated = _cdp("keys", "rotate", "shop", "--old-expires", "7d", *where)
+    assert rotated.stdout.split()[0] != shown and stored.id in rotated.stderr
+    listed = json.loads(_cdp("keys", "list", "--json", *where).stdout)
+    assert [each["state"] for each in listed] == ["active", "active"]
+    assert "hash" not in listed[0]
+    assert stored.id in _cdp("keys", "revoke", stored.id, *where).stdout
+    assert "revoked" in _cdp("keys", "list", *where).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["create", "x", "--role", "king"], "king"),
+        (["create", "x"], "--role"),
+        (["create", "x", "--role", "query", "--expires", "2020-01-01"], "over already"),
+        (["create", "x", "--role", "query", "--expires", "soon"], "no date"),
+        (["revoke", "nobody"], "no key in use"),
+        (["rotate", "nobody"], "no key in use"),
+    ],
+)
+def test_what_cannot_be_done_with_keys_is_said(data: Path, words: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["keys", *words, "--data", str(data)])
+    assert done.exit_code in (1, 2)
+    assert said in done.stderr
+    assert not (data / "keys.json").exists() or not read_keys(data / "keys.json")
+
+
+def test_a_directory_without_a_cluster_gets_no_keys(tmp_path: Path) -> None:
+    assert "holds no cluster" in _cdp("keys", "create", "x", "--role", "query", "--data", tmp_path, code=2).stderr
+    file = tmp_path / "keys of a router"
+    _cdp("keys", "create", "x", "--role", "query", "--keys", file)
+    assert len(read_keys(file)) == 1
+
+
+def test_the_audit_is_shown_and_checked(data: Path) -> None:
+    where = ("--data", data)
+    assert "begins with the first call" in _cdp("audit", "verify", *where, code=1).stderr
+    folder = data / "audit" / "router"
+    folder.mkdir(parents=True)
+    files = AuditFiles(folder, derived(ClusterDirectory(data).load(), AUDIT_CHAIN), OsFiles())
+    for key in ("aa", "bb", "aa"):
+        files.append(Entry(0, "2026-01-01", "QueryService/Query", "OK", key, f"key {key}", facts={"count": 7}))
+    files.close()
+    assert "router: 3 entries, up to 3" in _cdp("audit", "verify", *where).stdout
+    said = _cdp("audit", "show", "--key", "key aa", *where).stdout.splitlines()
+    assert [line.split()[0] for line in said] == ["1", "3"]
+    assert "count=7" in said[0]
+    assert json.loads(_cdp("audit", "show", "--last", 1, "--json", *where).stdout)["number"] == 3
+    assert _cdp("audit", "show", "--method", "Erase", *where).stdout == ""
+    assert _cdp("audit", "show", "--about", "u1", *where).stdout == ""
+    path = folder / "000001.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"bb", b"aa"))
+    found = _cdp("audit", "verify", *where, code=1).stderr
+    assert "000001.jsonl:2 (entry 2) was changed" in found
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--host", "192.0.2.1"], "nothing is encrypted"),
+        (["--host", "192.0.2.1", "--insecure"], "without keys only loopback"),
+        (["--keys", "none.json"], "is not there"),
+        (["--tls-cert", "c.pem"], "go together"),
+        (["--tls-ca", "ca.pem"], "give --tls-cert and --tls-key as well"),
+    ],
+)
+def test_a_cluster_that_others_could_misuse_is_not_started(data: Path, options: list[str], said: str) -> None:
+    assert said in _cdp("up", "--data", data, *options, code=2).stderr.replace("\n", " ")
+
+
+def test_a_key_that_is_none_is_not_sent(data: Path) -> None:
+    assert "no API key" in _cdp("--api-key", "two words", "status", code=2).stderr
