@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -26,13 +26,13 @@ from cdp_store.controls import Retention
 from cdp_store.dedupe import IdGeneration
 from cdp_store.digest import Digest, digest
 from cdp_store.documents import Documents
-from cdp_store.errors import DirectoryExists, NothingToRestore, PlaceUnusable, SnapshotDamaged
+from cdp_store.errors import DirectoryExists, NothingToRestore, PartitionElsewhere, PlaceUnusable, SnapshotDamaged
 from cdp_store.holdings import begin_holdings
 from cdp_store.identity.rerouting import rerouted
 from cdp_store.identity.tables import IdentityTables
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.log.local import begin_after_snapshot
-from cdp_store.log.reader import BEHIND_ALL, read_records
+from cdp_store.log.reader import BEHIND_ALL, first_sequences, read_records
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
 from cdp_store.records import Strings
@@ -154,14 +154,43 @@ def _loaded_shard(
     partitions, snapshot = _newest(place, cluster, numbers, until_ms, _named(tell, shard))
     log = log if log is not None and log.exists() else None
     if log is not None:
+        if snapshot is None:
+            _check_first_records(source, shard, log, place, partitions)
         others = {PartitionId(number) for number in range(cluster.partitions)} - set(partitions)
-        _replay(log, partitions, others, until_ms, has_snapshot=snapshot is not None)
+        _replay(log, partitions, others, until_ms, _percentage(_named(tell, shard)))
     elif snapshot is None:
         raise NothingToRestore(source, shard, until_ms is not None)
     number = snapshot.number if snapshot is not None else "none"
     tell(f"shard {shard}: snapshot {number}{', and the log behind it' if log is not None else ''}")
     cold = [OldPartition(number, place, snapshot, log, each.sequence) for number, each in partitions.items()]
     return partitions, cold
+
+
+def _check_first_records(
+    source: str, shard: int, log: Path, place: SnapshotPlace, partitions: Iterable[PartitionId]
+) -> None:
+    """Raise PartitionElsewhere unless the log alone holds all of the partitions, which came from no other shard."""
+    first, later = first_sequences(log, partitions), list[Manifest]()
+    for number in snapshot_numbers(place):
+        with suppress(SnapshotDamaged):
+            later.append(read_manifest(place, number))
+    came_with = {PartitionId(entry.partition) for each in later for entry in each.partitions if entry.sequence}
+    for number in partitions:
+        if first.get(number, 1) > 1 or (number in came_with and number not in first):
+            raise PartitionElsewhere(source, shard, number)
+
+
+def _percentage(tell: Tell) -> Callable[[int, int], None]:
+    """Tells how much of a log is replayed, at every tenth."""
+    told = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if done * 10 // total > told:
+            told = done * 10 // total
+            tell(f"{told * 10} % of the log are replayed")
+
+    return progress
 
 
 def _counted(tell: Tell, total: int) -> Callable[[PartitionId], None]:
@@ -200,8 +229,7 @@ def _replay(
     partitions: dict[PartitionId, Partition],
     others: set[PartitionId],
     until_ms: int | None,
-    *,
-    has_snapshot: bool,
+    progress: Callable[[int, int], None],
 ) -> None:
     """Apply what the log holds behind the partitions' positions, each up to its first batch received too late.
 
@@ -210,7 +238,7 @@ def _replay(
     start = {number: partition.sequence for number, partition in partitions.items()}
     start |= dict.fromkeys(others, BEHIND_ALL)
     ended = set[PartitionId]()
-    for record in read_records(log, start if has_snapshot else None):
+    for record in read_records(log, start, progress):
         number = record.partition
         if number not in partitions or number in ended:
             continue

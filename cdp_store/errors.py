@@ -11,6 +11,7 @@ StoreError
 +-- PlaceUnusable        where snapshots are to be copied to or read from cannot be used
 +-- FilesNotRemoved      files that are not needed any more are still there; nothing else is touched by that
 +-- NothingToRestore     a source without any usable snapshot
++-- PartitionElsewhere   a partition that came to its shard later than the instant that is to be restored
 +-- ProfilesUnderway     profiles are between two partitions, which cannot be cut anew
 +-- DocumentsNotDealtOut documents of one partition, which cannot be cut anew with its profiles
 +-- DirectoryExists      a directory that would be overwritten
@@ -129,6 +130,17 @@ class NothingToRestore(StoreError):
         which = " from before that instant" if is_limited else ""
         super().__init__(f"{source} holds no whole snapshot of shard {shard}{which}, and no log")
         self.source, self.shard = source, shard
+
+
+class PartitionElsewhere(StoreError):
+    """A partition came to its shard later than the instant that is to be restored."""
+
+    def __init__(self, source: str, shard: int, partition: int) -> None:
+        super().__init__(
+            f"partition {partition} came to shard {shard} of {source} from another one later than that, and what it "
+            "held then is not there any more; choose a later instant, or name the other partitions with --partition"
+        )
+        self.source, self.shard, self.partition = source, shard, partition
 
 
 class ProfilesUnderway(StoreError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -122,17 +122,38 @@ def _records(
         raise LogCorrupt(path, offset, f"it ends here, but {durable} bytes were durable")
 
 
-def read_records(directory: Path, start: Positions | None) -> Iterator[LogRecord]:
-    """Every record of a log behind `start` (None: all), oldest first; changes nothing, a torn tail ends it."""
-    position, order = durable_position(directory), RecordOrder(start or {})
+def read_records(directory: Path, start: Positions, progress: Callable[[int, int], None]) -> Iterator[LogRecord]:
+    """Every record of a log behind `start`, oldest first; changes nothing, a torn tail ends it.
+
+    `progress(done, total)` is told bytes.
+    """
+    position, order = durable_position(directory), RecordOrder(start)
     paths = finished_segments(directory, position)
-    check_beginning(paths, start)
+    total, done = sum(path.stat().st_size for path in paths), 0
     for path in paths:
         offset = FILE_HEADER_BYTES
         for record in read_segment(path, last=path is paths[-1], position=position, held=start):
             if order.is_new(path, offset, record):
                 yield record
             offset = record.end
+            progress(done + offset, total)
+        done += path.stat().st_size
+
+
+def first_sequences(directory: Path, partitions: Iterable[PartitionId]) -> dict[PartitionId, SequenceNumber]:
+    """The first sequence number that a log holds of each partition that it holds anything of.
+
+    Raises LogCorrupt when what came before was trimmed away.
+    """
+    position = durable_position(directory)
+    paths, found = finished_segments(directory, position), dict[PartitionId, SequenceNumber]()
+    check_beginning(paths, None)
+    held = dict.fromkeys(partitions, BEHIND_ALL)  # payloads are of no interest
+    for path in paths:
+        for record in read_segment(path, last=path is paths[-1], position=position, held=held):
+            stands_for_all = record.kind == RecordKind.LOST
+            found.setdefault(record.partition, SequenceNumber(1) if stands_for_all else record.sequence)
+    return found
 
 
 class RecordOrder:

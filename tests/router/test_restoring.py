@@ -16,14 +16,17 @@ from cdp_router.restoring import Restored, Wanted, restore, verify_source
 from cdp_router.topology import ClusterDirectory
 from cdp_store.admission import Delivery
 from cdp_store.digest import Digest, digest
-from cdp_store.errors import DirectoryExists, DirectoryInUse, NothingToRestore
+from cdp_store.errors import DirectoryExists, DirectoryInUse, NothingToRestore, PartitionElsewhere
 from cdp_store.events.retained import Summary
+from cdp_store.holdings import Holding, HoldingState
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import DAY_MS
 from cdp_store.records import Strings
 from cdp_store.seams import OsFiles
-from cdp_store.snapshot.keeper import copy_snapshot
+from cdp_store.snapshot.keeper import copy_snapshot, fill
+from cdp_store.snapshot.parts import only, renamed
 from cdp_store.snapshot.places import place_at
+from cdp_store.snapshot.reader import check_file, read_manifest
 from cdp_store.store import Store
 from tests import strategies
 from tests.raw_records import Change, Event, Record, user
@@ -184,6 +187,47 @@ def test_a_point_in_time_is_everything_received_up_to_it(tmp_path: Path, snapsho
         made = restored(tmp_path / "source", tmp_path / f"new{number}", Wanted(until_ms=1000 + number))
         assert made.digest == wanted
     assert restored(tmp_path / "source", tmp_path / "none", Wanted(until_ms=999)).digest == Digest()
+
+
+@pytest.mark.parametrize("logged_after", [True, False])
+def test_an_instant_before_a_partition_came_to_its_shard_is_refused(tmp_path: Path, logged_after: bool) -> None:
+    """Partition 3 of shard 1 is taken over by shard 0, as step 3 of a move does it: with a snapshot."""
+    with opened(tmp_path / "source") as data:
+        data.deliver(RECORDS[:50], received_ms=1000)
+        giver, taker = data.stores[1], data.stores[0]
+        giver.snapshot(0)
+        manifest = renamed(only(read_manifest(giver.snapshot_place, 1), PartitionId(3)), "taken-")
+        for name, entry in manifest.files.items():
+            data_of = check_file(giver.snapshot_place, name.removeprefix("taken-"), entry)
+            taker.snapshot_place.write(name, data_of)
+        moved = taker.empty_partition(PartitionId(3))
+        fill({PartitionId(3): moved}, taker.snapshot_place, manifest)
+        taker.stage(moved, manifest)
+        taker.holdings.change(PartitionId(3), Holding(HoldingState.OWNED, 2))
+        giver.holdings.change(PartitionId(3), Holding(HoldingState.GONE, 2, 0))
+        taker.unstage(PartitionId(3), moved)
+        giver.drop(PartitionId(3))
+        before = data.digest()
+        taker.snapshot(0)
+        if logged_after:
+            taker.commit([Delivery(PartitionId(3), batch_of([Event(user("late"), "View", 1)]))])
+    refused = Wanted(until_ms=999)
+    with pytest.raises(PartitionElsewhere, match="partition 3 came to shard 0"):
+        restored(tmp_path / "source", tmp_path / "new", refused)
+    assert not (tmp_path / "new").exists()
+    others = Wanted(only=frozenset([0, 1, 2]), until_ms=999)
+    assert restored(tmp_path / "source", tmp_path / "others", others).digest == Digest()
+    assert logged_after or restored(tmp_path / "source", tmp_path / "all", Wanted(until_ms=1000)).digest == before
+
+
+def test_the_replay_of_a_log_tells_how_far_it_is(tmp_path: Path) -> None:
+    with opened(tmp_path / "source", 1, 1) as data:
+        for record in RECORDS[:40]:
+            data.deliver([record])
+    told = list[str]()
+    restore(str(tmp_path / "source"), tmp_path / "new", Wanted(), told.append, 7)
+    shares = [line for line in told if "% of the log" in line]
+    assert shares == [f"shard 0: {share} % of the log are replayed" for share in range(10, 101, 10)]
 
 
 def test_one_partition_alone(tmp_path: Path) -> None:

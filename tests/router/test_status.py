@@ -57,6 +57,7 @@ NEVER_SENT: tuple[Exception, ...] = (
     store_errors.LogUnsupported(Path("/log"), 9, 1),
     store_errors.SnapshotUnsupported("snapshot-1.json", 2, 1),
     store_errors.NothingToRestore("s3://bucket", 0, False),
+    store_errors.PartitionElsewhere("data", 1, 3),
     store_errors.ProfilesUnderway(),
     store_errors.DocumentsNotDealtOut(3, ["other"]),
     store_errors.DirectoryExists(Path("/data")),
