@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -20,6 +20,7 @@ from cdp_query.limits import SEQUENCE_STEPS_MAX
 from cdp_query.matcher import Matcher
 from cdp_query.matchers import compile_condition
 from cdp_query.ranges import range_of
+from cdp_query.twins import twins_of
 from cdp_query.windows import Interval, fixed_ms, resolve, zone
 from cdp_store.schema import SchemaReading
 
@@ -50,6 +51,15 @@ class Names:
 NO_NAMES = Names()
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The numbers of parts to come; of parts with twins the first one's id by their own, and what it is bound to."""
+
+    numbers: Iterator[int]
+    twins: Mapping[int, int]
+    bound: dict[int, bound.BoundNode] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Binder:
     """Binds one question for any number of partitions; what does not depend on a partition is done once."""
@@ -57,10 +67,17 @@ class Binder:
     context: tree.Context
     _matchers: dict[int, Matcher] = field(default_factory=dict)
     _intervals: dict[int, Interval] = field(default_factory=dict)
+    _twins: dict[int, Mapping[int, int]] = field(default_factory=dict)
 
     def bind(self, node: tree.Node, schema: SchemaReading, numbers: Iterator[int] | None = None) -> bound.BoundNode:
-        """The bound form of a segment; nodes are numbered in the order they are written, from 0 or as given."""
-        return self._node(node, schema, count() if numbers is None else numbers)
+        """The bound form of a segment; nodes are numbered in the order they are written, from 0 or as given.
+
+        Parts that are written alike are one bound node, with the number of the first.
+        """
+        twins = self._twins.get(id(node))
+        if twins is None:
+            twins = self._twins[id(node)] = twins_of(node)
+        return self._node(node, schema, _Written(count() if numbers is None else numbers, twins))
 
     def bind_sequence(self, report: tree.Funnel | tree.SequenceTest, schema: SchemaReading) -> bound.BoundSequence:
         """The bound form of a funnel's steps."""
@@ -113,15 +130,28 @@ class Binder:
             case _:
                 self.bind(question, NO_SCHEMA)
 
-    def _node(self, node: tree.Node, schema: SchemaReading, ids: Iterator[int]) -> bound.BoundNode:
-        own = next(ids)
+    def _node(self, node: tree.Node, schema: SchemaReading, written: _Written) -> bound.BoundNode:
+        own = next(written.numbers)
         match node:
             case tree.All(items):
-                return bound.BoundAll(own, tuple(self._node(item, schema, ids) for item in items))
+                return bound.BoundAll(own, tuple(self._node(item, schema, written) for item in items))
             case tree.Any(items):
-                return bound.BoundAny(own, tuple(self._node(item, schema, ids) for item in items))
+                return bound.BoundAny(own, tuple(self._node(item, schema, written) for item in items))
             case tree.Not(item):
-                return bound.BoundNot(own, self._node(item, schema, ids))
+                return bound.BoundNot(own, self._node(item, schema, written))
+            case _:
+                return self._twin(node, schema, written, own)
+
+    def _twin(self, node: tree.Leaf, schema: SchemaReading, written: _Written, own: int) -> bound.BoundNode:
+        first = written.twins.get(id(node))
+        if first is None:
+            return self._leaf(node, schema, own)
+        if first not in written.bound:
+            written.bound[first] = self._leaf(node, schema, own)
+        return written.bound[first]
+
+    def _leaf(self, node: tree.Leaf, schema: SchemaReading, own: int) -> bound.BoundNode:
+        match node:
             case tree.Everyone():
                 return bound.BoundEveryone(own)
             case tree.AttributeTest(name, condition):

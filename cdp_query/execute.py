@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,8 +24,9 @@ from cdp_query.ruled_attempts import attempts_mask
 from cdp_query.sequences import sequence_depth
 from cdp_query.stats import Meter, NodeStats
 from cdp_query.tree import Context
+from cdp_query.twins import repeated
 from cdp_query.user_windows import anchored
-from cdp_store.arrays import Bools
+from cdp_store.arrays import U8, Bools
 from cdp_store.ids import ANONYMOUS_ID
 from cdp_store.view import PartitionView
 
@@ -36,13 +37,19 @@ Checkpoint = Callable[[], None]
 class Execution:
     """One evaluation on one partition: what it reads, at which instant, and where it reports to.
 
-    `checkpoint` is called before every node and raises QueryCancelled to stop the evaluation.
+    `checkpoint` is called before every node and raises QueryCancelled to stop the evaluation. `kept` are the masks, as
+    bits, of the parts that stand in several places of a segment; None until they are evaluated.
     """
 
     view: PartitionView
     context: Context
     meter: Meter
     checkpoint: Checkpoint
+    kept: dict[int, U8 | None] = field(default_factory=dict)
+
+    def members(self, segment: bound.BoundNode) -> Bools:
+        """Which rows satisfy a segment: bool[row_count], rows outside of the population included."""
+        return replace(self, kept=dict.fromkeys(repeated(segment))).mask(segment)
 
     def population(self) -> Bools:
         """U of segments.md: bool[row_count]."""
@@ -56,6 +63,18 @@ class Execution:
         rows that those before them have left undecided, and whatever they say of others changes nothing.
         """
         self.checkpoint()
+        if node.id in self.kept:
+            return self._kept(node)
+        return self._mask(node)
+
+    def _kept(self, node: bound.BoundNode) -> Bools:
+        """The mask of a part that stands in several places, evaluated for all rows the first time."""
+        bits = self.kept[node.id]
+        if bits is None:
+            bits = self.kept[node.id] = np.packbits(replace(self, view=whole_of(self.view))._mask(node))
+        return np.unpackbits(bits, count=self.view.row_count).view(np.bool_)
+
+    def _mask(self, node: bound.BoundNode) -> Bools:
         with self.meter.timed(node.id) as stats:
             mask = self._evaluate(node, stats)
             stats.rows_true += int(np.count_nonzero(mask))

@@ -86,7 +86,7 @@ def members(
 def _members(segment: tree.Node, execution: Execution, binder: Binder) -> Bools:
     planned = plan(binder.bind(segment, execution.view.schema), execution.view)
     check_needs(planned, execution.view)
-    return execution.mask(planned)
+    return execution.members(planned)
 
 
 def broken_down(question: tree.Question, by: str | None) -> tree.Question:

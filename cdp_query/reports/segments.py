@@ -120,4 +120,4 @@ def _behind_report() -> Iterator[int]:
 def _members(segment: tree.Node, execution: Execution, binder: Binder, numbers: Iterator[int]) -> Bools:
     planned = plan(binder.bind(segment, execution.view.schema, numbers), execution.view)
     check_needs(planned, execution.view)
-    return execution.mask(planned)
+    return execution.members(planned)

@@ -159,11 +159,8 @@ class InSegment:
     version: int | None = None
 
 
-Node = (
-    All
-    | Any
-    | Not
-    | Everyone
+Leaf = (
+    Everyone
     | AttributeTest
     | PropertyTest
     | Did
@@ -179,3 +176,4 @@ Node = (
     | HistoryTest
     | InSegment
 )
+Node = All | Any | Not | Leaf
