@@ -22,8 +22,10 @@ RouterError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from cdp_router.partition_map import Claim
+if TYPE_CHECKING:
+    from cdp_router.partition_map import Claim
 
 
 class RouterError(Exception):

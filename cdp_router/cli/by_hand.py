@@ -95,13 +95,19 @@ def gateway(
     ] = None,
     address: Annotated[str, typer.Option(help="host:port to listen on.")] = f"127.0.0.1:{GATEWAY_PORT}",
     data: Annotated[Path, typer.Option(help="Directory that dead letters are kept in.")] = Path("cdp-data"),
+    keys: KeysFile = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
     insecure: Insecure = False,
 ) -> None:
     """Run the HTTP gateway in the foreground until SIGTERM; it needs no more of the cluster than its routers."""
-    _check_address(address, Doors(None, None, None, None, False, insecure))
+    doors = Doors(keys, tls_cert, tls_key, tls_ca, False, insecure)
+    _check_address(address, doors)
+    doors.check_keys(address, data)
     data.mkdir(parents=True, exist_ok=True)
     told = [part for each in routers or [f"127.0.0.1:{DEFAULT_PORT}"] for part in ("--router", each)]
-    _become("cdp_router.process.gateway", data, address, told)
+    _become("cdp_router.process.gateway", data, address, [*told, *doors.router_options()])
 
 
 def _check(data: Path, address: str, doors: Doors) -> None:

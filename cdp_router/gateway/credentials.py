@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cdp_router.gateway.limits import KEY_BYTES_MAX
-from cdp_router.gateway.problems import key_unknown
+from cdp_router.gateway.problems import Problem, key_unknown
+from cdp_router.security.errors import Unauthenticated
+from cdp_router.security.key_file import KeyFile
+from cdp_router.security.keys import authenticate
+from cdp_router.security.principal import Role
+from cdp_store.seams import Clock
 
 _KEY_FIELDS = ("writeKey", "api_key", "token")
 _ACCOUNT, _PASSCODE = "x-clevertap-account-id", "x-clevertap-passcode"
@@ -17,9 +22,13 @@ _ACCOUNT, _PASSCODE = "x-clevertap-account-id", "x-clevertap-passcode"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A sender that is let in; its name scopes message ids and names its dead letters."""
+    """A sender that is let in; its name scopes message ids and names its dead letters.
+
+    `api_key` is what the sender's batches are sent to routers with, which ask for it again.
+    """
 
     name: str
+    api_key: str = ""
 
 
 class Sources(Protocol):
@@ -41,6 +50,28 @@ class AnySource:
         if not key or len(key.encode(errors="replace")) > KEY_BYTES_MAX:
             raise key_unknown()
         return Source(key)
+
+
+class KeySources:
+    """Write keys are API keys with the role ingest, from the file that routers read; any key where there is no file."""
+
+    def __init__(self, file: KeyFile, clock: Clock) -> None:
+        self._file, self._clock, self._any = file, clock, AnySource()
+
+    def source_of(self, key: str, secret: str) -> Source:
+        """The source named like the API key, so that a key that replaces another one goes on with its messages."""
+        keys = self._file.keys()
+        if keys is None:
+            return self._any.source_of(key, secret)
+        # CleverTap's account is no secret; the passcode beside it is.
+        shown = secret or key
+        try:
+            found = authenticate(keys, shown, self._clock.now_ms())
+        except Unauthenticated as error:
+            raise key_unknown() from error
+        if Role.INGEST not in found.roles:
+            raise Problem(403, "role_missing", f"the key {found.id} has not got the role ingest")
+        return Source(found.name, shown)
 
 
 def credentials(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> tuple[str, str]:

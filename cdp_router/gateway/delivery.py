@@ -20,7 +20,7 @@ from cdp_router.gateway.limits import (
 )
 from cdp_router.gateway.problems import Problem, busy
 
-Send = Callable[[ingest_pb2.Batch], Awaitable[ingest_pb2.BatchResult]]
+Send = Callable[[ingest_pb2.Batch, str], Awaitable[ingest_pb2.BatchResult]]  # with an API key, or none
 _ARRAY_HEAD: Final = b"\xdd"  # of a msgpack array with a length of 32 bits
 _TOO_MANY_NAMES: Final = "TOO_MANY_NAMES"
 
@@ -36,9 +36,10 @@ class Refused:
 
 @dataclass(slots=True)
 class _Piece:
-    """Rows of one request that go in one batch; `refused` counts from the first row of the piece."""
+    """Rows of one request that go in one batch, under the API key they came with."""
 
     rows: Sequence[bytes]
+    api_key: str
     size: int
     is_alone: bool
     done: asyncio.Future[list[Refused]]
@@ -53,14 +54,14 @@ class Delivery:
         self._waiting_bytes = 0
         self._senders = set[asyncio.Task[None]]()
 
-    async def deliver(self, rows: Sequence[bytes]) -> list[Refused]:
+    async def deliver(self, rows: Sequence[bytes], api_key: str = "") -> list[Refused]:
         """Make rows durable; those refused. Raises Problem 503 where that is not known: they may be sent again."""
-        refused = await self._deliver(rows, BATCH_ROWS_MAX, is_alone=False)
+        refused = await self._deliver(rows, api_key, BATCH_ROWS_MAX, is_alone=False)
         # Rows of others may have used up the names that one batch can mention.
         crowded = [each.index for each in refused if each.code == _TOO_MANY_NAMES]
         if not crowded:
             return refused
-        again = await self._deliver([rows[index] for index in crowded], ROWS_ALONE_MAX, is_alone=True)
+        again = await self._deliver([rows[index] for index in crowded], api_key, ROWS_ALONE_MAX, is_alone=True)
         kept = [each for each in refused if each.code != _TOO_MANY_NAMES]
         return kept + [Refused(crowded[each.index], each.code, each.message) for each in again]
 
@@ -69,12 +70,15 @@ class Delivery:
         while self._senders:
             await asyncio.gather(*self._senders)
 
-    async def _deliver(self, rows: Sequence[bytes], rows_max: int, *, is_alone: bool) -> list[Refused]:
+    async def _deliver(self, rows: Sequence[bytes], api_key: str, rows_max: int, *, is_alone: bool) -> list[Refused]:
         size = sum(map(len, rows))
         if self._waiting and self._waiting_bytes + size > WAITING_BYTES_MAX:
             raise busy("more is coming in than the cluster takes; send it again a little later")
         loop = asyncio.get_running_loop()
-        pieces = [_Piece(part, sum(map(len, part)), is_alone, loop.create_future()) for part in _parts(rows, rows_max)]
+        pieces = [
+            _Piece(part, api_key, sum(map(len, part)), is_alone, loop.create_future())
+            for part in _parts(rows, rows_max)
+        ]
         self._waiting.extend(pieces)
         self._waiting_bytes += size
         # Those at work may be at it for long; one too many finds nothing to do.
@@ -98,7 +102,8 @@ class Delivery:
             rows = [row for piece in pieces for row in piece.rows]
             packed = b"".join((_ARRAY_HEAD, len(rows).to_bytes(4, "big"), *rows))
             try:
-                result = await self._send(ingest_pb2.Batch(batch_id=uuid.uuid4().bytes, msgpack_rows=packed))
+                batch = ingest_pb2.Batch(batch_id=uuid.uuid4().bytes, msgpack_rows=packed)
+                result = await self._send(batch, pieces[0].api_key)
             except Problem as problem:
                 for piece in pieces:
                     _fail(piece, problem)
@@ -112,7 +117,9 @@ class Delivery:
         while self._waiting and not taken[0].is_alone:
             following = self._waiting[0]
             count, size = count + len(following.rows), size + following.size
-            if following.is_alone or count > BATCH_ROWS_MAX or size > BATCH_BYTES_MAX:
+            if following.api_key != taken[0].api_key or following.is_alone:
+                break
+            if count > BATCH_ROWS_MAX or size > BATCH_BYTES_MAX:
                 break
             taken.append(self._waiting.popleft())
         self._waiting_bytes -= sum(piece.size for piece in taken)

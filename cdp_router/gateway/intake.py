@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdp_router.gateway.bodies import decompressed, read_json
-from cdp_router.gateway.credentials import Sources, credentials
+from cdp_router.gateway.credentials import Source, Sources, credentials
 from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.dialects import Dialect, Rejected
@@ -37,6 +37,7 @@ class Sent:
 class Prepared:
     """The rows of a request; owners[i] is the item that row i says something about."""
 
+    source: Source
     envelope: Envelope
     items: list[Any]
     rows: list[bytes]
@@ -55,7 +56,7 @@ class Intake:
     async def take(self, dialect: Dialect, sent: Sent) -> dict[str, Any]:
         """The answer to a request, once all of it is durable."""
         prepared = await self._prepared(dialect, sent)
-        refused = await self._delivery.deliver(prepared.rows)
+        refused = await self._delivery.deliver(prepared.rows, prepared.source.api_key)
         by_item = {each.index: each for each in prepared.rejected}
         for each in refused:
             index = prepared.owners[each.index]
@@ -86,7 +87,7 @@ class Intake:
         if len(unpacked.items) > ITEMS_PER_REQUEST_MAX:
             raise too_large(f"{len(unpacked.items)} records in one request; at most {ITEMS_PER_REQUEST_MAX} are taken")
         envelope = Envelope(source.name, received_ms, unpacked.sent_ms)
-        prepared = Prepared(envelope, unpacked.items, [], [], [])
+        prepared = Prepared(source, envelope, unpacked.items, [], [], [])
         for index, item in enumerate(unpacked.items):
             try:
                 rows = [encode_row(row) for row in map_item(dialect, item, envelope)]

@@ -9,17 +9,18 @@ import grpc
 from cdp.v1 import ingest_pb2, ingest_pb2_grpc
 
 from cdp_router.client.connection import OPTIONS
+from cdp_router.client.credentials import authorization
 from cdp_router.client.failures import RETRYABLE, ClusterUnreachable, RequestFailed, failure_of
 from cdp_router.gateway.limits import DELIVERY_SECONDS
-from cdp_router.gateway.problems import Problem, busy
+from cdp_router.gateway.problems import Problem, busy, key_unknown
 
 
 class Routers:
     """Any of several routers: the next one is asked where one is not there."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(self, addresses: Sequence[str], credentials: grpc.ChannelCredentials | None = None) -> None:
         self._addresses = list(addresses)
-        self.channels = [grpc.aio.insecure_channel(address, options=OPTIONS) for address in addresses]
+        self.channels = [_channel(address, credentials) for address in addresses]
         self._ingest = [ingest_pb2_grpc.IngestServiceStub(channel) for channel in self.channels]
         self._next = 0
 
@@ -27,18 +28,27 @@ class Routers:
         """Let go of all connections."""
         await asyncio.gather(*(channel.close() for channel in self.channels))
 
-    async def ingest(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
+    async def ingest(self, batch: ingest_pb2.Batch, api_key: str = "") -> ingest_pb2.BatchResult:
         """The result of a batch; Problem 503 where it may not have been taken by every shard."""
-        request, wait = ingest_pb2.IngestRequest(batch=batch), 0.0
+        request, wait, shown = ingest_pb2.IngestRequest(batch=batch), 0.0, authorization(api_key)
         for _ in self._ingest:
             number = self._next = (self._next + 1) % len(self._ingest)
             try:
-                return (await self._ingest[number].Ingest(request, timeout=DELIVERY_SECONDS)).result
+                call = self._ingest[number].Ingest(request, timeout=DELIVERY_SECONDS, metadata=shown)
+                return (await call).result
             except grpc.aio.AioRpcError as error:
                 failure = failure_of(error, self._addresses[number])
+                if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                    raise key_unknown() from error
                 if error.code() not in RETRYABLE:
                     raise Problem(500, "internal", f"the cluster refused a batch of the gateway: {failure}") from error
                 wait = failure.retry_after_seconds if isinstance(failure, RequestFailed) else 0.0
                 if not isinstance(failure, ClusterUnreachable):
                     break
         raise busy("the cluster cannot take it now; send it again", wait)
+
+
+def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=OPTIONS)
+    return grpc.aio.secure_channel(address, credentials, options=OPTIONS)

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from cdp_router.gateway.connections import BoundedConnection
 from cdp_router.gateway.limits import CONNECTIONS_MAX, IDLE_SECONDS
+from cdp_router.security.tls import Tls
 
 _BACKLOG = 4096
 _STOP_SECONDS = 10  # for answers to requests that are being worked on
@@ -19,7 +20,7 @@ _STOP_SECONDS = 10  # for answers to requests that are being worked on
 class GatewayServer(uvicorn.Server):
     """Serves an application on a socket; stops when `should_exit` is set, and leaves signals to its process."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tls: Tls | None = None) -> None:
         config = uvicorn.Config(
             app,
             http=BoundedConnection,
@@ -32,6 +33,8 @@ class GatewayServer(uvicorn.Server):
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=_STOP_SECONDS,
             limit_concurrency=CONNECTIONS_MAX,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         )
         super().__init__(config)
 

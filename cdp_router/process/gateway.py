@@ -9,8 +9,11 @@ import signal
 import sys
 from pathlib import Path
 
+import grpc
+
+from cdp_router.errors import RouterError
 from cdp_router.gateway.app import gateway_app
-from cdp_router.gateway.credentials import AnySource
+from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.dead_letters import DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.intake import Intake
@@ -19,17 +22,26 @@ from cdp_router.gateway.routers import Routers
 from cdp_router.gateway.server import GatewayServer, listening_socket
 from cdp_router.observing.logs import start_logging
 from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process, watch_standard_input
+from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
+from cdp_router.security.key_file import KEYS_NAME, KeyFile
+from cdp_router.security.listening import check_listening
+from cdp_router.security.tls import Tls
+from cdp_router.security.unusable import CredentialsUnusable
+from cdp_store.errors import StoreError
 from cdp_store.seams import SystemClock
 
 _LOG = logging.getLogger(__name__)
 
 
-async def _serve(data: Path, routers: list[str], address: str, *, is_alone: bool) -> None:
-    listening = listening_socket(address)
-    connected = Routers(routers)
+async def _serve(
+    data: Path, routers: list[str], address: str, keys: KeyFile, tls: Tls | None, *, is_alone: bool
+) -> None:
+    check_listening(address, has_keys=keys.keys() is not None)
+    listening, clock = listening_socket(address), SystemClock()
+    connected = Routers(routers, _to_routers(tls))
     delivery = Delivery(connected.ingest)
-    intake = Intake(AnySource(), delivery, DeadLetters(data / "dead-letters"), SystemClock())
-    server = GatewayServer(gateway_app(intake, Bodies()))
+    intake = Intake(KeySources(keys, clock), delivery, DeadLetters(data / "dead-letters"), clock)
+    server = GatewayServer(gateway_app(intake, Bodies()), tls if tls is not None and tls.certificate else None)
 
     def stop() -> None:
         server.should_exit = True
@@ -46,6 +58,11 @@ async def _serve(data: Path, routers: list[str], address: str, *, is_alone: bool
     await connected.close()
 
 
+def _to_routers(tls: Tls | None) -> grpc.ChannelCredentials | None:
+    """How routers are known: by the authority given, else by the certificate that is shown here as well as there."""
+    return None if tls is None else Tls(tls.certificate, tls.key, tls.ca or tls.certificate).channel()
+
+
 def main() -> None:
     """Parse arguments and serve."""
     parser = argparse.ArgumentParser(description="Serve the HTTP gateway of a cluster.")
@@ -53,10 +70,19 @@ def main() -> None:
     parser.add_argument("--router", action="append", required=True, help="host:port of a router; may be repeated")
     parser.add_argument("--alone", action="store_true", help="started by hand: standard input is no supervisor")
     parser.add_argument("--address", default="127.0.0.1:0")
+    parser.add_argument("--keys", type=Path, help="the file of API keys; else keys.json in the data directory")
+    parser.add_argument("--any-client", action="store_true", help="of routers; HTTP clients never show a certificate")
+    add_tls_arguments(parser)
     arguments = parser.parse_args()
     start_logging()
     try:
-        run_process(lambda: _serve(arguments.data, arguments.router, arguments.address, is_alone=arguments.alone))
+        keys = KeyFile(arguments.keys or arguments.data / KEYS_NAME, must_exist=arguments.keys is not None)
+        place, tls = (arguments.data, arguments.router, arguments.address), tls_of(arguments)
+        run_process(lambda: _serve(*place, keys, tls, is_alone=arguments.alone))
+    except (StoreError, RouterError, CredentialsUnusable) as error:
+        _LOG.error("%s", error)
+        report(Report("failed", str(error)))
+        sys.exit(EXIT_REFUSED)
     except OSError as error:
         _LOG.error("%s", error)
         report(Report("failed", f"cannot serve on {arguments.address}: {error}"))

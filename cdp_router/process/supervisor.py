@@ -163,7 +163,9 @@ class Supervisor:
         """The HTTP gateway, which has to be told where the routers are: their ports are known once they run."""
         told = [part for router in self._routers for part in ("--router", router.address)]
         log = self._directory.log_path("gateway")
-        return Child("gateway", "cdp_router.process.gateway", [*self._data, *told], self._host, port, log)
+        return Child(
+            "gateway", "cdp_router.process.gateway", [*self._data, *told, *self._options.router], self._host, port, log
+        )
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run until SIGINT or SIGTERM; ClusterFailed when it cannot."""

@@ -61,6 +61,7 @@ class GatewayCluster:
     def __init__(self, cluster: LocalCluster, url: str, folder: Path, faults: Faults, runner: LoopThread) -> None:
         self.cluster, self.url, self.folder, self.faults, self.runner = cluster, url, folder, faults, runner
         self.batches: list[ingest_pb2.Batch] = []
+        self.api_keys = set[str]()
         self.http = requests.Session()
         self.http.auth = ("web", "")
 
@@ -94,8 +95,9 @@ def gateway_cluster(
         made.clock.now = time.time_ns() // 1_000_000
         served = list[GatewayCluster]()
 
-        async def send(batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
+        async def send(batch: ingest_pb2.Batch, api_key: str) -> ingest_pb2.BatchResult:
             served[0].batches.append(batch)
+            served[0].api_keys.add(api_key)
             if faults.before:
                 raise faults.before.pop(0)
             try:

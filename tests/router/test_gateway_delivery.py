@@ -12,14 +12,14 @@ from cdp.v1 import ingest_pb2
 from cdp_router.columnarise import columnarise
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.limits import BATCH_BYTES_MAX, BATCHES_AT_ONCE, WAITING_BYTES_MAX
-from cdp_router.gateway.mapping import encode_row
+from cdp_router.gateway.mapping import NO_OPERATIONS, encode_row
 from cdp_router.gateway.problems import Problem, busy
 
 NOW_MS = 1_767_225_600_000
 
 
 def row(message: str, properties: dict[str, Any]) -> bytes:
-    return encode_row(("e", f"u-{message}", None, NOW_MS, message, properties, {}))
+    return encode_row(("e", f"u-{message}", None, NOW_MS, message, properties, {}, NO_OPERATIONS))
 
 
 class Cluster:
@@ -27,11 +27,13 @@ class Cluster:
 
     def __init__(self) -> None:
         self.go, self.sizes = asyncio.Event(), list[int]()
+        self.api_keys = list[str]()
         self.fail: Callable[[], Coroutine[Any, Any, None]] | None = None
 
-    async def __call__(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
+    async def __call__(self, batch: ingest_pb2.Batch, api_key: str) -> ingest_pb2.BatchResult:
         await self.go.wait()
         read = columnarise(batch, NOW_MS)
+        self.api_keys.append(api_key)
         self.sizes.append(len(read.batch) + len(read.errors))
         if self.fail is not None:
             await self.fail()
@@ -138,5 +140,20 @@ def test_what_waits_is_bounded() -> None:
         with pytest.raises(Problem) as caught:
             await delivery.deliver(large)
         assert (caught.value.status, caught.value.retry_after_seconds) == (503, 2)
+
+    asyncio.run(run())
+
+
+def test_rows_go_to_the_router_under_the_key_they_came_with() -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        delivery = Delivery(cluster)
+        await started(delivery)
+        rows = [[row(f"{n}", {})] for n in range(4)]
+        tasks = [asyncio.create_task(delivery.deliver(each, key)) for each, key in zip(rows, "aabb", strict=True)]
+        await _settled()
+        cluster.go.set()
+        await asyncio.gather(*tasks)
+        assert sorted(zip(cluster.api_keys, cluster.sizes, strict=True))[BATCHES_AT_ONCE:] == [("a", 2), ("b", 2)]
 
     asyncio.run(run())
