@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
 import grpc
@@ -35,8 +35,10 @@ class Ingest:
         self._mover, self._blocked = Mover(routing), blocked or Blocked()
         self._bytes_in_flight = 0
 
-    async def take(self, batch: ingest_pb2.Batch, deadline: Deadline) -> ingest_pb2.BatchResult:
-        """Make a batch durable on all shards it concerns.
+    async def take(
+        self, batch: ingest_pb2.Batch, deadline: Deadline, admit: Callable[[int], None] | None = None
+    ) -> ingest_pb2.BatchResult:
+        """Make a batch durable on all shards it concerns; `admit` may refuse it once its records are counted.
 
         Raises ShardUnavailable when a shard did not acknowledge: the batch may then be sent again, and what was
         taken is not taken twice.
@@ -46,13 +48,17 @@ class Ingest:
             raise Overloaded(f"{self._bytes_in_flight} bytes of batches are in flight", INGEST_RETRY_AFTER_MS)
         self._bytes_in_flight += size
         try:
-            return await self._take(batch, deadline)
+            return await self._take(batch, deadline, admit)
         finally:
             self._bytes_in_flight -= size
 
-    async def _take(self, batch: ingest_pb2.Batch, deadline: Deadline) -> ingest_pb2.BatchResult:
+    async def _take(
+        self, batch: ingest_pb2.Batch, deadline: Deadline, admit: Callable[[int], None] | None
+    ) -> ingest_pb2.BatchResult:
         loop = asyncio.get_running_loop()
         columnarised, parts, encoded = await loop.run_in_executor(self._threads, self._prepare, batch)
+        if admit is not None:
+            admit(len(columnarised.batch))
         links = split_links(columnarised.links, self._cluster.hash_key, self._cluster.partitions)
 
         def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.DeliverResponse]:

@@ -31,7 +31,7 @@ from cdp_router.errors import (
     WrongCluster,
     WrongEpoch,
 )
-from cdp_router.security.errors import AuditFailed, RoleMissing, Unauthenticated
+from cdp_router.security.errors import AuditFailed, RateLimited, RoleMissing, Unauthenticated
 from cdp_router.wire.claims import from_mismatch, to_mismatch
 from cdp_store.errors import (
     BatchMalformed,
@@ -68,6 +68,10 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status_of_call(error)
         case Unauthenticated():
             return _status(code_pb2.UNAUTHENTICATED, error, error.reason)
+        case RateLimited(key=key, limit=limit, retry_after_ms=retry_after_ms):
+            violation = error_details_pb2.QuotaFailure.Violation(subject=f"key:{key}", description=limit)
+            quota = error_details_pb2.QuotaFailure(violations=[violation])
+            return _status(code_pb2.RESOURCE_EXHAUSTED, error, error.reason, _retry(retry_after_ms), quota)
         case AuditFailed():
             return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(_RETRY_STORAGE_MS))
         case RoleMissing():

@@ -56,6 +56,7 @@ from cdp_router.security.gates import KeyGate
 from cdp_router.security.key_file import KEYS_NAME, KeyFile
 from cdp_router.security.links import Link
 from cdp_router.security.listening import check_listening
+from cdp_router.security.rates import Rates
 from cdp_router.security.tls import Tls
 from cdp_router.security.unusable import CredentialsUnusable
 from cdp_router.services.admin import AdminService
@@ -105,7 +106,7 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
     if old_segments.exists():
         await segments.take_over(old_segments, Deadline.after(None, QUERY_SECONDS_DEFAULT))
     audit = Audit(directory.path / FOLDER, derived(cluster, AUDIT_CHAIN), derived(cluster, AUDITED_PEOPLE), clock)
-    settings = Settings.of()
+    rates, settings = Rates(), Settings.of()
     observing = Observing(f"router-{number}" if number else "router", settings, settings.metrics_of_router(number))
     serving = Serving(
         [
@@ -118,13 +119,13 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
         ],
         observing.observers,
-        KeyGate(doors.keys, clock),
+        KeyGate(doors.keys, clock, rates),
         credentials,
         audit,
     )
     observing.start()
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
-        ingest = IngestService(Ingest(routing, clock, threads, Blocked.of()), observing.ingest)
+        ingest = IngestService(Ingest(routing, clock, threads, Blocked.of()), observing.ingest, rates)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
         queries = Queries(routing, clock, segments)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries, observing.queries), serving.server)

@@ -161,7 +161,8 @@ class Supervisor:
 
     def _gateway(self, port: int) -> Child:
         """The HTTP gateway, which has to be told where the routers are: their ports are known once they run."""
-        told = [part for router in self._routers for part in ("--router", router.address)]
+        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host  # who listens everywhere is reached there
+        told = [part for router in self._routers for part in ("--router", f"{host}:{router.port}")]
         log = self._directory.log_path("gateway")
         return Child(
             "gateway", "cdp_router.process.gateway", [*self._data, *told, *self._options.router], self._host, port, log

@@ -65,6 +65,12 @@ def _is_usable(request_id: str) -> bool:
     return 0 < len(request_id) <= _REQUEST_ID_CHARS_MAX and request_id.isascii() and request_id.isprintable()
 
 
+def current_principal() -> Principal:
+    """Who called this task."""
+    call = _CURRENT.get()
+    return call.principal if call is not None else ANYBODY
+
+
 def note(**facts: str | int) -> None:
     """Add to what is kept of the current call; nothing about people."""
     call = _CURRENT.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -12,16 +13,19 @@ class TokenBucket:
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate, self._burst, self._clock = rate, burst, clock
         self._tokens, self._filled_at = burst, clock()
+        self._lock = threading.Lock()
 
     def wait_seconds(self) -> float:
         """How long until at least one is there; 0 now."""
-        self._fill()
-        return max(0.0, (1.0 - self._tokens) / self.rate)
+        with self._lock:
+            self._fill()
+            return max(0.0, (1.0 - self._tokens) / self.rate)
 
     def take(self, count: float) -> None:
         """Take that many, whether they are there or not."""
-        self._fill()
-        self._tokens -= count
+        with self._lock:
+            self._fill()
+            self._tokens -= count
 
     def _fill(self) -> None:
         now = self._clock()

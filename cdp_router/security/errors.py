@@ -3,6 +3,7 @@
 RouterError
 +-- Unauthenticated       no key, or none that holds                     UNAUTHENTICATED
 +-- RoleMissing           the key has not the role the method needs      PERMISSION_DENIED
++-- RateLimited           the key is used more than it may be            RESOURCE_EXHAUSTED
 +-- AuditFailed           what was done cannot be kept                   UNAVAILABLE
 """
 
@@ -14,7 +15,7 @@ from typing import Final
 from cdp_router.errors import RouterError
 
 REFUSALS: Final = frozenset(
-    ("KEY_MISSING", "KEY_MALFORMED", "KEY_UNKNOWN", "KEY_EXPIRED", "KEY_REVOKED", "ROLE_MISSING")
+    ("KEY_MISSING", "KEY_MALFORMED", "KEY_UNKNOWN", "KEY_EXPIRED", "KEY_REVOKED", "ROLE_MISSING", "RATE_LIMITED")
 )
 
 
@@ -44,3 +45,17 @@ class AuditFailed(RouterError):
     """What must be kept of a call cannot be; a call that begins is refused, one that has ended is not answered."""
 
     reason = "AUDIT_UNWRITABLE"
+
+
+class RateLimited(RouterError):
+    """The key is used more than it may be; nothing was done, and after `retry_after_ms` it may be used again."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, key: str, limit: str, retry_after_ms: int) -> None:
+        super().__init__(f"the key {key} may be used for {limit}; send again after {retry_after_ms} ms")
+        self.key, self.limit, self.retry_after_ms = key, limit, retry_after_ms
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"key": self.key, "limit": self.limit, "retry_after_ms": str(self.retry_after_ms)}

@@ -13,6 +13,7 @@ from cdp_router.security.cluster_secrets import SECRET_HEADER
 from cdp_router.security.errors import RoleMissing, Unauthenticated
 from cdp_router.security.key_file import KeyFile
 from cdp_router.security.keys import authenticate
+from cdp_router.security.rates import Rates
 from cdp_store.seams import Clock
 
 AUTHORIZATION: Final = "authorization"
@@ -22,8 +23,8 @@ _SCHEME: Final = "bearer "
 class KeyGate:
     """Lets in whose key has the role that the method needs; everybody as long as there is no file of keys."""
 
-    def __init__(self, file: KeyFile, clock: Clock) -> None:
-        self._file, self._clock = file, clock
+    def __init__(self, file: KeyFile, clock: Clock, rates: Rates | None = None) -> None:
+        self._file, self._clock, self._rates = file, clock, rates or Rates()
 
     def admit(self, call: Call, metadata: grpc.aio.Metadata) -> None:
         """Know the key that was sent, and note whose it is in the call."""
@@ -35,6 +36,7 @@ class KeyGate:
         role = NEEDED.get(call.path)
         if role is None or role not in key.roles:
             raise RoleMissing(f"{call.service}/{call.method}", role or "none: it is not served", key.id)
+        self._rates.admit_call(call.principal)
 
     def renew(self, call: Call) -> None:
         """Between two messages of a stream: the key must still hold."""

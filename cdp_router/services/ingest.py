@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from cdp.v1 import ingest_pb2, ingest_pb2_grpc
 from google.rpc import status_pb2
@@ -12,6 +13,8 @@ from cdp_router.deadline import Deadline
 from cdp_router.ingest import Ingest
 from cdp_router.limits import INGEST_SECONDS_DEFAULT
 from cdp_router.observing.work_metrics import IngestMetrics
+from cdp_router.rpc.call import current_principal
+from cdp_router.security.rates import Rates
 from cdp_router.status import TRANSLATED, Context, describe, retry_delay_ms
 
 _STREAM_BATCHES_IN_FLIGHT = 8
@@ -20,15 +23,13 @@ _STREAM_BATCHES_IN_FLIGHT = 8
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     """Takes batches."""
 
-    def __init__(self, ingest: Ingest, metrics: IngestMetrics | None = None) -> None:
-        self._ingest, self._metrics = ingest, metrics or IngestMetrics()
+    def __init__(self, ingest: Ingest, metrics: IngestMetrics | None = None, rates: Rates | None = None) -> None:
+        self._ingest, self._metrics, self._rates = ingest, metrics or IngestMetrics(), rates or Rates()
 
     async def Ingest(self, request: ingest_pb2.IngestRequest, context: Context) -> ingest_pb2.IngestResponse:
         """Take one batch."""
         deadline = Deadline.after(context.time_remaining(), INGEST_SECONDS_DEFAULT)
-        result = await self._ingest.take(request.batch, deadline)
-        self._metrics.took(request.batch, result)
-        return ingest_pb2.IngestResponse(result=result)
+        return ingest_pb2.IngestResponse(result=await self._taken(request.batch, deadline))
 
     async def IngestStream(
         self, request_iterator: AsyncIterator[ingest_pb2.IngestStreamRequest], context: Context
@@ -55,13 +56,20 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
+    async def _taken(self, batch: ingest_pb2.Batch, deadline: Deadline) -> ingest_pb2.BatchResult:
+        """The result of a batch; RateLimited where its key has sent too much."""
+        principal = current_principal()
+        self._rates.admit_events(principal)  # before any work; and again once others have been counted
+        result = await self._ingest.take(batch, deadline, partial(self._rates.admit_batch, principal))
+        self._metrics.took(batch, result)
+        return result
+
     async def _take(self, batch: ingest_pb2.Batch) -> ingest_pb2.IngestStreamResponse:
         try:
-            result = await self._ingest.take(batch, Deadline.after(None, INGEST_SECONDS_DEFAULT))
+            result = await self._taken(batch, Deadline.after(None, INGEST_SECONDS_DEFAULT))
         except TRANSLATED as error:
             failure = _failure(describe(error))
             return ingest_pb2.IngestStreamResponse(batch_id=batch.batch_id, failure=failure)
-        self._metrics.took(batch, result)
         return ingest_pb2.IngestStreamResponse(batch_id=batch.batch_id, result=result)
 
 

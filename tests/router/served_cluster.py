@@ -31,6 +31,7 @@ from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
 from cdp_router.rpc.record import Record
+from cdp_router.security.rates import Rates
 from cdp_router.security.tls import Tls
 from cdp_router.services.admin import AdminService
 from cdp_router.services.identity import IdentityService
@@ -85,6 +86,7 @@ async def served_cluster(
     gates: Gates = (None, None),
     tls: Tls | None = None,
     record: Record | None = None,
+    rates: Rates | None = None,
 ) -> AsyncIterator[Served]:
     """Two shards and their router for the length of the block; `gates` are those of the router and of the shards.
 
@@ -102,7 +104,7 @@ async def served_cluster(
     )
     with ThreadPoolExecutor(1) as threads:
         taking, queries = Ingest(routing, clock, threads), Queries(routing, clock, segments)
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(taking), router)
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(taking, rates=rates), router)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries), router)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), router)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), router)
