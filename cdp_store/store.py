@@ -81,7 +81,7 @@ class Store:
         key: HashKey,
         files: Files,
         sync_mode: SyncMode = SyncMode.ALWAYS,
-        segment_bytes: int = LOG_SEGMENT_BYTES,
+        segment_bytes: int | None = None,
     ) -> None:
         self.identity, self.sync_mode, self.directory, self.files = identity, sync_mode, directory, files
         self._lock_descriptor = lock_directory(directory)
@@ -100,7 +100,7 @@ class Store:
         snapshots_path(directory).mkdir(exist_ok=True)
         files.sync_directory(directory)
         self._logged = partial(logged_rows, log_path(directory))
-        self._log = LocalLog(log_path(directory), files, segment_bytes, sync_mode)
+        self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode)
         self.snapshot_place = LocalPlace(snapshots_path(directory), files)
         self._snapshots = ShardSnapshots(self.snapshot_place, identity.cluster)
 

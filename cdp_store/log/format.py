@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import google_crc32c
-import numpy as np
 
+from cdp_store.checksums import crc32c_of
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_RECORD_BYTES_MAX
 
@@ -124,7 +124,7 @@ def decode_record(
     end = offset + RECORD_HEADER_BYTES + length
     if mark != _MARKS[version] or not 0 < kind < _KINDS_MAX or length > LOG_RECORD_BYTES_MAX or end > len(data):
         return None
-    if google_crc32c.value(np.frombuffer(data, np.uint8, end - offset - _CRC_END, offset + _CRC_END)) != crc:
+    if crc32c_of(data, offset + _CRC_END, end) != crc:
         return None
     is_held = sequence <= held.get(PartitionId(partition), -1)
     payload = b"" if is_held else data[offset + RECORD_HEADER_BYTES : end]

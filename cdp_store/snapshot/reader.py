@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
-import google_crc32c
 import numpy as np
 import pyarrow as pa
 
 from cdp_store.arrays import U8, U64, AnyArray
+from cdp_store.checksums import crc32c_of
 from cdp_store.dedupe import IdGeneration
 from cdp_store.documents import Document
 from cdp_store.errors import SnapshotDamaged
@@ -54,7 +54,7 @@ def check_file(place: SnapshotPlace, name: str, entry: FileEntry) -> pa.Buffer:
     data = place.read(name)
     if data.size != entry.bytes:
         raise SnapshotDamaged(name, f"it has {data.size} bytes instead of {entry.bytes}")
-    if google_crc32c.value(np.frombuffer(data, np.uint8)) != entry.crc32c:
+    if crc32c_of(data) != entry.crc32c:
         raise SnapshotDamaged(name, "it does not fit its checksum")
     return data
 

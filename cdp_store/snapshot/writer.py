@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import google_crc32c
 import msgspec
 import numpy as np
 import pyarrow as pa
 
 from cdp_store.arrays import I64, U8, AnyArray
+from cdp_store.checksums import crc32c_of
 from cdp_store.dedupe import IdGeneration
 from cdp_store.dictionary import scope_key
 from cdp_store.documents import Document
@@ -182,7 +182,7 @@ class _NewFiles:
         name = f"{self._number:08d}-p{partition:04d}-{end}"
         self._count += 1
         self._place.write(name, data)
-        self.entries[name] = FileEntry(data.size, google_crc32c.value(np.frombuffer(data, np.uint8)), rows)
+        self.entries[name] = FileEntry(data.size, crc32c_of(data), rows)
         return name
 
     def partition_done(self) -> None:
@@ -348,7 +348,7 @@ class _PartitionWriter:
         known = self._known.entry.documents.get(name) if self._known.entry is not None else None
         if known is not None:
             held, size = self._old_files[known.file], len(document.content)
-            if (held.bytes, held.crc32c) == (size, google_crc32c.value(document.content)):
+            if (held.bytes, held.crc32c) == (size, crc32c_of(document.content)):
                 return DocumentEntry(known.file, document.version)
         return DocumentEntry(self._files.add_bytes(self._partition, "document", document.content), document.version)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import msgpack
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -30,39 +30,46 @@ SCHEMA: Final = pa.schema(
 )
 
 
+class _Payload(msgspec.Struct, frozen=True):
+    """What is read of a batch; the bytes of its columns are not copied."""
+
+    received_ms: int
+    names: list[str]
+    record_names: memoryview
+    record_times: memoryview
+    record_identities: memoryview
+    identities: tuple[memoryview, memoryview]  # offsets, data
+    message_ids: tuple[memoryview, memoryview]
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(_Payload)
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedBatch:
     """The cold part of a logged batch, as its bytes: read without looking at properties."""
 
     sequence: SequenceNumber
-    received_ms: int
-    names: list[str]
-    record_names: bytes
-    record_times: bytes
-    record_identities: bytes
-    identities: tuple[bytes, bytes]  # offsets, data
-    message_ids: tuple[bytes, bytes]
+    columns: _Payload
 
     def __len__(self) -> int:
-        return len(self.record_times) // 8
+        return len(self.columns.record_times) // 8
 
     @staticmethod
     def decode(sequence: SequenceNumber, payload: bytes) -> LoggedBatch:
         """The cold part behind a payload of kind BATCH, which was checked before it was logged."""
         try:
-            packed = msgpack.unpackb(payload, raw=False, max_bin_len=1 << 30)
-            fields: list[Any] = [packed[name] for name in LoggedBatch.__slots__ if name != "sequence"]
-        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            return LoggedBatch(sequence, _DECODER.decode(payload))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BatchMalformed(f"{type(error).__name__}: {error}") from error
-        return LoggedBatch(sequence, *fields)
 
 
 def table_of(partition: PartitionId, batches: Sequence[LoggedBatch]) -> pa.Table:
     """The records of batches, in order."""
     counts: I64 = np.array([len(batch) for batch in batches], np.int64)
     sequences: I64 = np.array([batch.sequence for batch in batches], np.int64)
-    received: I64 = np.array([batch.received_ms for batch in batches], np.int64)
-    times: I64 = np.frombuffer(b"".join([batch.record_times for batch in batches]), np.int64)
+    received: I64 = np.array([batch.columns.received_ms for batch in batches], np.int64)
+    times: I64 = np.frombuffer(b"".join([batch.columns.record_times for batch in batches]), np.int64)
     columns = [
         pa.array(np.repeat(sequences, counts)),
         pa.array(np.full(times.shape[0], partition, np.uint16)),
@@ -108,9 +115,9 @@ def encoded_text(table: pa.Table, name: str) -> tuple[pa.Array, I64]:
 
 
 def _names(batches: Sequence[LoggedBatch], counts: I64) -> pa.Array:
-    numbers: U16 = np.frombuffer(b"".join([batch.record_names for batch in batches]), np.uint16)
-    texts = pa.array([name for batch in batches for name in batch.names], pa.string()).dictionary_encode()
-    bases = _bases([len(batch.names) for batch in batches])
+    numbers: U16 = np.frombuffer(b"".join([batch.columns.record_names for batch in batches]), np.uint16)
+    texts = pa.array([name for batch in batches for name in batch.columns.names], pa.string()).dictionary_encode()
+    bases = _bases([len(batch.columns.names) for batch in batches])
     none: Bools = numbers == ATTRIBUTES
     places = np.where(none, 0, numbers) + np.repeat(bases, counts)
     if not len(texts):
@@ -120,16 +127,16 @@ def _names(batches: Sequence[LoggedBatch], counts: I64) -> pa.Array:
 
 
 def _identifiers(batches: Sequence[LoggedBatch], counts: I64) -> pa.Array:
-    owners: U32 = np.frombuffer(b"".join([batch.record_identities for batch in batches]), np.uint32)
-    offsets, data = _strings([batch.identities for batch in batches])
+    owners: U32 = np.frombuffer(b"".join([batch.columns.record_identities for batch in batches]), np.uint32)
+    offsets, data = _strings([batch.columns.identities for batch in batches])
     texts = _large_strings(offsets, data, None).dictionary_encode()
-    bases = _bases([len(batch.identities[0]) // 4 - 1 for batch in batches])
+    bases = _bases([len(batch.columns.identities[0]) // 4 - 1 for batch in batches])
     codes = texts.indices.to_numpy()[owners + np.repeat(bases, counts)]
     return pa.DictionaryArray.from_arrays(pa.array(codes), texts.dictionary.cast(pa.string()))
 
 
 def _message_ids(batches: Sequence[LoggedBatch]) -> pa.Array:
-    offsets, data = _strings([batch.message_ids for batch in batches])
+    offsets, data = _strings([batch.columns.message_ids for batch in batches])
     return _large_strings(offsets, data, np.diff(offsets) > 0)
 
 
@@ -138,7 +145,7 @@ def _bases(sizes: Sequence[int]) -> I64:
     return ends - np.array(sizes, np.int64)
 
 
-def _strings(tables: Sequence[tuple[bytes, bytes]]) -> tuple[I64, U8]:
+def _strings(tables: Sequence[tuple[memoryview, memoryview]]) -> tuple[I64, U8]:
     """(offsets i64[n + 1], bytes) of all strings of tables of our form, u32 offsets from 0 each."""
     every: U32 = np.frombuffer(b"".join([offsets for offsets, _ in tables]), np.uint32)
     firsts = _bases([len(offsets) // 4 for offsets, _ in tables])
