@@ -8,6 +8,7 @@ RouterError
 +-- SegmentInUse          other segments name it                        FAILED_PRECONDITION
 +-- SegmentsChanged       other routers changed segments all the time  ABORTED
 +-- ErasuresChanged       other routers began or ended erasures meanwhile  ABORTED
++-- SchemaChanged         other routers changed the rules meanwhile     ABORTED
 +-- RestoreRefused        a running cluster is not restored over         FAILED_PRECONDITION
 +-- WrongCluster          routed under another cluster's identity        FAILED_PRECONDITION
 +-- WrongEpoch            the partition map has changed since         ABORTED
@@ -123,6 +124,15 @@ class ErasuresChanged(RouterError):
 
     def __init__(self) -> None:
         super().__init__("other erasures came first each time; nothing was erased: try again")
+
+
+class SchemaChanged(RouterError):
+    """The rules of the schema were changed by others again and again; nothing was changed here."""
+
+    reason = "SCHEMA_CHANGED"
+
+    def __init__(self) -> None:
+        super().__init__("other changes of the schema came first each time; try again")
 
 
 class WrongCluster(RouterError):

@@ -11,7 +11,7 @@ import grpc
 from cdp.v1 import ingest_pb2, shard_pb2
 
 from cdp_router.blocking import Blocked
-from cdp_router.columnarise import Columnarised, columnarise
+from cdp_router.columnarise import columnarise
 from cdp_router.deadline import Deadline
 from cdp_router.errors import Overloaded, RouterError
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS, MOVING_SECONDS
@@ -20,6 +20,8 @@ from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
 from cdp_router.partitioning import Parts, split
 from cdp_router.routing import Routing
+from cdp_router.schema_gate import Passed, SchemaGate
+from cdp_router.schema_rules import Rules
 from cdp_router.shard_client import ShardClient
 from cdp_store.records import encode_batch
 from cdp_store.seams import Clock
@@ -30,9 +32,17 @@ _LOG = logging.getLogger(__name__)
 class Ingest:
     """Takes batches from any number of callers at once."""
 
-    def __init__(self, routing: Routing, clock: Clock, threads: Executor, blocked: Blocked | None = None) -> None:
+    def __init__(
+        self,
+        routing: Routing,
+        clock: Clock,
+        threads: Executor,
+        blocked: Blocked | None = None,
+        schema: SchemaGate | None = None,
+    ) -> None:
         self._routing, self._cluster, self._clock, self._threads = routing, routing.cluster, clock, threads
         self._mover, self._blocked = Mover(routing), blocked or Blocked()
+        self._schema = schema
         self._bytes_in_flight = 0
 
     async def take(
@@ -56,7 +66,9 @@ class Ingest:
         self, batch: ingest_pb2.Batch, deadline: Deadline, admit: Callable[[int], None] | None
     ) -> ingest_pb2.BatchResult:
         loop = asyncio.get_running_loop()
-        columnarised, parts, encoded = await loop.run_in_executor(self._threads, self._prepare, batch)
+        rules = Rules() if self._schema is None else await self._schema.rules(deadline)
+        passed, parts, encoded = await loop.run_in_executor(self._threads, self._prepare, batch, rules)
+        columnarised = passed.columnarised
         if admit is not None:
             admit(len(columnarised.batch))
         links = split_links(columnarised.links, self._cluster.hash_key, self._cluster.partitions)
@@ -76,7 +88,7 @@ class Ingest:
         answers = await self._routing.complete({*encoded, *links}, ask, deadline)
         await self._move({number for answer in answers for number in answer.due}, deadline)
         outcomes = [outcome for answer in answers for outcome in answer.outcomes]
-        return _result(columnarised, parts, outcomes)
+        return _result(passed, parts, outcomes)
 
     async def _move(self, due: Collection[int], deadline: Deadline) -> None:
         """Have profiles move before the batch that links them is acked. What it says is durable already."""
@@ -88,16 +100,16 @@ class Ingest:
             except (RouterError, grpc.aio.AioRpcError) as error:
                 _LOG.warning("profiles wait for being moved: %s", error)
 
-    def _prepare(self, batch: ingest_pb2.Batch) -> tuple[Columnarised, Parts, Mapping[int, bytes]]:
+    def _prepare(self, batch: ingest_pb2.Batch, rules: Rules) -> tuple[Passed, Parts, Mapping[int, bytes]]:
         columnarised = columnarise(batch, self._clock.now_ms(), self._blocked)
-        parts = split(columnarised.batch, self._cluster.hash_key, self._cluster.partitions)
-        return columnarised, parts, {partition: encode_batch(part) for partition, (part, _) in parts.items()}
+        passed = Passed(columnarised, []) if self._schema is None else self._schema.check(columnarised, rules)
+        parts = split(passed.columnarised.batch, self._cluster.hash_key, self._cluster.partitions)
+        return passed, parts, {partition: encode_batch(part) for partition, (part, _) in parts.items()}
 
 
-def _result(
-    columnarised: Columnarised, parts: Parts, outcomes: Iterable[shard_pb2.PartitionOutcome]
-) -> ingest_pb2.BatchResult:
-    result = ingest_pb2.BatchResult(errors=columnarised.errors)
+def _result(passed: Passed, parts: Parts, outcomes: Iterable[shard_pb2.PartitionOutcome]) -> ingest_pb2.BatchResult:
+    columnarised = passed.columnarised
+    result = ingest_pb2.BatchResult(errors=columnarised.errors, warnings=passed.warnings)
     for outcome in outcomes:
         result.accepted += outcome.accepted
         result.duplicates += outcome.duplicates

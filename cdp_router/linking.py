@@ -10,11 +10,12 @@ import numpy as np
 from cdp_router.blocking import Blocked
 from cdp_router.partitioning import partitions_of
 from cdp_store.arena import HashKey, hash_strings
-from cdp_store.arrays import Bools
+from cdp_store.arrays import U64, Bools
 from cdp_store.digest import combine
 from cdp_store.identity.changes import Links, encode_identity_change
-from cdp_store.records import Strings
+from cdp_store.records import RecordBatch, Strings
 
+_KEY: Final = (0, 0)  # hashes only tell what one batch says apart
 NO_LINKS: Final = Links.of([])
 
 
@@ -34,6 +35,20 @@ def earliest(links: Links, key: HashKey) -> Links:
     order = np.lexsort((links.times, pairs))
     is_first = np.append(True, pairs[order[1:]] != pairs[order[:-1]])[: order.shape[0]]
     return links.take(order[is_first])
+
+
+def without_records(links: Links, batch: RecordBatch, gone: Bools) -> Links:
+    """The links that records of a batch say which are not gone: told apart by profile, time and message id."""
+    if not len(links):
+        return links
+    owners, ids = _hashed(batch.identities)[batch.record_identities], _hashed(batch.message_ids)
+    said = combine(owners, batch.record_times.view(np.uint64), ids)
+    own = combine(_hashed(links.upper), links.times.view(np.uint64), _hashed(links.message_ids))
+    return links.take(~np.isin(own, said[gone]) | np.isin(own, said[~gone]))
+
+
+def _hashed(table: Strings) -> U64:
+    return hash_strings(_KEY, table)
 
 
 def joined(parts: Iterable[Links]) -> Links:

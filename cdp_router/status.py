@@ -22,6 +22,7 @@ from cdp_router.errors import (
     RequestInvalid,
     RestoreRefused,
     RouterError,
+    SchemaChanged,
     SegmentInUse,
     SegmentNotFound,
     SegmentsChanged,
@@ -90,7 +91,7 @@ def describe(error: Exception) -> status_pb2.Status:
         case SegmentNotFound(name=name):
             resource = error_details_pb2.ResourceInfo(resource_type="segment", resource_name=_cut(name))
             return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
-        case SegmentsChanged() | ErasuresChanged() | PersonChanged():
+        case SegmentsChanged() | ErasuresChanged() | SchemaChanged() | PersonChanged():
             return _status(code_pb2.ABORTED, error, error.reason)
         case RestoreRefused():
             return _status(code_pb2.FAILED_PRECONDITION, error, error.reason)

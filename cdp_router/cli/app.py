@@ -25,6 +25,7 @@ from cdp_router.cli import (
     query,
     restore,
     retention,
+    schema,
     segment,
     snapshots,
     status,
@@ -102,6 +103,7 @@ app.command("gateway")(by_hand.gateway)
 app.command("warm")(warm.warm)
 app.add_typer(dead_letters.dead_letters)
 app.add_typer(segment.segment)
+app.add_typer(schema.schema)
 app.add_typer(log.log)
 app.add_typer(keys.keys)
 app.add_typer(suppressions.suppressions)

@@ -24,6 +24,8 @@ from cdp.v1 import (
     proof_pb2_grpc,
     query_pb2,
     query_pb2_grpc,
+    schema_pb2,
+    schema_pb2_grpc,
 )
 
 from cdp_router.client.asking import Asked, members_request, profile_name, query_request
@@ -72,6 +74,7 @@ class Client:
         self._segments = named_segment_pb2_grpc.SegmentServiceStub(channel)
         self._identity = identity_pb2_grpc.IdentityServiceStub(channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(channel)
+        self._schema = schema_pb2_grpc.SchemaServiceStub(channel)
 
     def __enter__(self) -> Client:
         return self
@@ -238,6 +241,16 @@ class Client:
     def schema(self, timeout_seconds: float = 10.0) -> admin_pb2.GetSchemaResponse:
         """Read the names the cluster has seen."""
         return self._translated(lambda: self._admin.GetSchema(admin_pb2.GetSchemaRequest(), timeout=timeout_seconds))
+
+    def schema_rules(self, timeout_seconds: float = 30.0) -> schema_pb2.SchemaRules:
+        """Read the rules that records are checked by."""
+        request = schema_pb2.GetSchemaRulesRequest()
+        return self._translated(lambda: self._schema.GetSchemaRules(request, timeout=timeout_seconds)).rules
+
+    def set_schema_rules(self, rules: schema_pb2.SchemaRules, timeout_seconds: float = 30.0) -> schema_pb2.SchemaRules:
+        """Replace the rules that records are checked by."""
+        request = schema_pb2.SetSchemaRulesRequest(rules=rules)
+        return self._translated(lambda: self._schema.SetSchemaRules(request, timeout=timeout_seconds)).rules
 
     def erase(
         self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float | None = None

@@ -8,6 +8,7 @@ from cdp.v1 import ingest_pb2, query_pb2
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from cdp_router.observing.call_metrics import SECONDS
+from cdp_router.violation_counts import Counts
 
 _OUTCOMES: Final = ("accepted", "duplicate", "rejected")
 
@@ -21,6 +22,8 @@ class IngestMetrics:
         self._bytes = Counter("cdp_ingest_bytes", "Bytes of batches answered.", registry=given)
         records = Counter("cdp_ingest_records", "Records by what became of them.", ("outcome",), registry=given)
         self._records = {outcome: records.labels(outcome) for outcome in _OUTCOMES}
+        labels = ("event", "property", "rule", "mode")
+        self._violations = Counter("cdp_schema_violations", "Records that broke a rule.", labels, registry=given)
 
     def took(self, batch: ingest_pb2.Batch, result: ingest_pb2.BatchResult) -> None:
         """A batch was taken."""
@@ -28,6 +31,11 @@ class IngestMetrics:
         self._bytes.inc(batch.ByteSize())
         for outcome, count in zip(_OUTCOMES, (result.accepted, result.duplicates, len(result.errors)), strict=True):
             self._records[outcome].inc(count)
+
+    def violated(self, counts: Counts) -> None:
+        """Records broke rules, (event, property, what) by mode."""
+        for (rule, mode), count in counts.items():
+            self._violations.labels(*rule, mode.name.lower()).inc(count)
 
 
 class QueryMetrics:

@@ -28,6 +28,8 @@ from cdp.v1 import (
     proof_pb2_grpc,
     query_pb2,
     query_pb2_grpc,
+    schema_pb2,
+    schema_pb2_grpc,
 )
 
 from cdp_router import warming
@@ -49,6 +51,7 @@ from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_proc
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
+from cdp_router.schema_gate import SchemaGate
 from cdp_router.security.audit import Audit
 from cdp_router.security.audit_files import FOLDER
 from cdp_router.security.cluster_secrets import AUDIT_CHAIN, AUDITED_PEOPLE, derived
@@ -65,6 +68,7 @@ from cdp_router.services.ingest import IngestService
 from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
+from cdp_router.services.schema import SchemaService
 from cdp_router.services.segments import SegmentService
 from cdp_router.shard_client import GrpcShardClient
 from cdp_router.shared_segments import SharedSegments
@@ -116,6 +120,7 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
             profile_pb2.DESCRIPTOR.services_by_name["ProfileService"].full_name,
             named_segment_pb2.DESCRIPTOR.services_by_name["SegmentService"].full_name,
             identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name,
+            schema_pb2.DESCRIPTOR.services_by_name["SchemaService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
         ],
         observing.observers,
@@ -125,7 +130,9 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
     )
     observing.start()
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
-        ingest = IngestService(Ingest(routing, clock, threads, Blocked.of()), observing.ingest, rates)
+        schema = SchemaGate(routing, observing.ingest.violated)
+        taking = Ingest(routing, clock, threads, Blocked.of(), schema)
+        ingest = IngestService(taking, observing.ingest, rates)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
         queries = Queries(routing, clock, segments)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries, observing.queries), serving.server)
@@ -134,8 +141,10 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)
         identities = IdentityService(Identities(routing))
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(identities, serving.server)
+        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(schema), serving.server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), serving.server)
-        kept = (book.keep(), director.keep(), Mover(routing).keep_settled(), Erasures(routing).keep_finished())
+        settling = (Mover(routing).keep_settled(), Erasures(routing).keep_finished())
+        kept = (book.keep(), director.keep(), schema.keep_known(), *settling)
         keepers = [asyncio.create_task(work) for work in kept]
         await serving.run(doors.address, is_alone=is_alone)
     observing.close()

@@ -13,6 +13,7 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
     Role.QUERY: (
         "AdminService/GetSchema",
         "QueryService/Query",
+        "SchemaService/GetSchemaRules",
         "SegmentService/GetSegment",
         "SegmentService/ListSegments",
     ),
@@ -39,6 +40,7 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "AdminService/StopMove",
         "AdminService/VerifySnapshots",
         "IdentityService/UnlinkIdentifier",
+        "SchemaService/SetSchemaRules",
         "SegmentService/CreateSegment",
         "SegmentService/DeleteSegment",
     ),

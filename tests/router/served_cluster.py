@@ -21,6 +21,7 @@ from cdp.v1 import (
     profile_pb2_grpc,
     proof_pb2_grpc,
     query_pb2_grpc,
+    schema_pb2_grpc,
     shard_pb2_grpc,
 )
 
@@ -31,6 +32,7 @@ from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
 from cdp_router.rpc.record import Record
+from cdp_router.schema_gate import SchemaGate
 from cdp_router.security.rates import Rates
 from cdp_router.security.tls import Tls
 from cdp_router.services.admin import AdminService
@@ -40,6 +42,7 @@ from cdp_router.services.partitions import PartitionService
 from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
+from cdp_router.services.schema import SchemaService
 from cdp_router.services.segments import SegmentService
 from cdp_router.services.shard import ShardService
 from cdp_router.shard_client import LocalShardClient, ShardClient
@@ -103,12 +106,15 @@ async def served_cluster(
         for gate, kept in zip(gates, (record, None), strict=True)
     )
     with ThreadPoolExecutor(1) as threads:
-        taking, queries = Ingest(routing, clock, threads), Queries(routing, clock, segments)
+        schema = SchemaGate(routing)
+        taking = Ingest(routing, clock, threads, schema=schema)
+        queries = Queries(routing, clock, segments)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(taking, rates=rates), router)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries), router)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), router)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), router)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), router)
+        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(schema), router)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), router)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), router)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(servers[0]), shard)
@@ -133,4 +139,4 @@ def _listen(server: grpc.aio.Server, tls: Tls | None) -> int:
     return server.add_secure_port("127.0.0.1:0", tls.server(clients_show_certificates=True))
 
 
-_NAMES = ("Identity", "Ingest", "Query", "Profile", "Proof", "Segment", "Admin", "Shard", "Partition")
+_NAMES = ("Identity", "Ingest", "Query", "Profile", "Proof", "Segment", "Schema", "Admin", "Shard", "Partition")

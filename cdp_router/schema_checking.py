@@ -1,0 +1,115 @@
+"""Which records of a batch break a rule, and how: column by column, whatever the number of records."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cdp_router.schema_rules import Allowed, PropertyCheck, RecordCheck, Rules
+from cdp_router.violation_counts import Counts, Mode, Rule
+from cdp_store.arrays import I64, Bools
+from cdp_store.records import ATTRIBUTES, RecordBatch
+from cdp_store.values import Kind, float_bits
+
+
+@dataclass(slots=True)
+class Violations:
+    """By record what it breaks, with the mode of its rule; how often each rule was broken."""
+
+    reasons: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    modes: dict[int, Mode] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counter)
+
+    def of_mode(self, mode: Mode) -> list[int]:
+        """The records whose rule has a mode, ascending."""
+        return sorted(record for record, own in self.modes.items() if own is mode)
+
+    def told(self, record: int) -> str:
+        """What is wrong with a record, in words."""
+        return "; ".join(self.reasons[record])
+
+    def note(self, rule: Rule, mode: Mode, records: I64, reason: str) -> None:
+        """Take records that break a rule; those that are allowed to are only counted."""
+        if records.size:
+            self.counts[rule, mode] += int(records.size)
+        for record in records.tolist() if mode is not Mode.ALLOW else ():
+            self.modes[record] = mode
+            self.reasons[record].append(reason)
+
+
+def check(batch: RecordBatch, rules: Rules) -> Violations:
+    """What of a batch breaks the rules."""
+    found = Violations()
+    if rules.is_empty or not len(batch):
+        return found
+    columns = _Columns(batch)
+    present = np.unique(batch.record_names)
+    for number in present.tolist():
+        name = "" if number == ATTRIBUTES else batch.names[number]
+        records: Bools = batch.record_names == number
+        if name in rules.checks:
+            _check_records(columns, name, records, rules.checks[name], found)
+        elif number != ATTRIBUTES:
+            reason = f"events named {name!r} are in no rule"
+            found.note((name, "", "unlisted"), rules.unlisted, np.flatnonzero(records), reason)
+    return found
+
+
+class _Columns:
+    """A batch with the owner of each value."""
+
+    def __init__(self, batch: RecordBatch) -> None:
+        self.batch = batch
+        self.owners: I64 = np.repeat(np.arange(len(batch)), batch.property_counts())
+        self.number = {key: number for number, key in enumerate(batch.keys)}
+
+    def values_of(self, key: str, records: Bools) -> I64:
+        """Where the values of a property of some records stand; removals are none."""
+        number = self.number.get(key)
+        if number is None:
+            return np.zeros(0, np.int64)
+        is_own = (self.batch.triple_keys == number) & (self.batch.triple_kinds != Kind.UNSET)
+        return np.flatnonzero(is_own & records[self.owners])
+
+
+def _check_records(columns: _Columns, name: str, records: Bools, check: RecordCheck, found: Violations) -> None:
+    for each in check.properties:
+        at = columns.values_of(each.name, records)
+        for what, broken, reason in _broken(columns, each, at, records):
+            found.note((name, each.name, what), check.mode, np.unique(broken), reason)
+    if check.only_these is None:
+        return
+    for key, number in columns.number.items():
+        if key not in check.only_these:
+            broken = columns.owners[(columns.batch.triple_keys == number) & records[columns.owners]]
+            found.note((name, key, "unlisted"), check.mode, np.unique(broken), f"{key!r} is in no rule")
+
+
+def _broken(columns: _Columns, check: PropertyCheck, at: I64, records: Bools) -> Iterator[tuple[str, I64, str]]:
+    """(what is wrong, records, reason) of one property, given where its values stand."""
+    kinds = columns.batch.triple_kinds[at]
+    if check.required:
+        missing = records.copy()
+        missing[columns.owners[at]] = False
+        yield "required", np.flatnonzero(missing), f"{check.name!r} is required"
+    fits: Bools = np.ones(at.shape[0], np.bool_) if check.kinds is None else np.isin(kinds, check.kinds)
+    yield "type", columns.owners[at[~fits]], f"{check.name!r} must be of type {check.type_name}"
+    if check.allowed is not None:
+        others = at[fits & ~_is_allowed(columns.batch, at, check.allowed)]
+        yield "allowed", columns.owners[others], f"{check.name!r} must be one of {check.allowed.shown}"
+
+
+def _is_allowed(batch: RecordBatch, at: I64, allowed: Allowed) -> Bools:
+    kinds, raws = batch.triple_kinds[at], batch.triple_raws[at]
+    good: Bools = np.zeros(at.shape[0], np.bool_)
+    good |= (kinds == Kind.BOOL) & np.isin(raws, allowed.booleans)
+    good |= (kinds == Kind.INT) & np.isin(raws, allowed.integers)
+    good |= (kinds == Kind.FLOAT) & np.isin(float_bits(raws), allowed.floats)
+    is_text = kinds == Kind.STRING
+    distinct = np.unique(raws[is_text])
+    listed = [int(number) for number in distinct if batch.strings[int(number)] in allowed.texts]
+    good |= is_text & np.isin(raws, np.array(listed, np.int64))
+    return good

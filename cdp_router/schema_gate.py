@@ -1,0 +1,111 @@
+"""Where records are held against the cluster's rules, a document that all routers share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import grpc
+import numpy as np
+from cdp.v1 import ingest_pb2, schema_pb2
+from google.protobuf.message import DecodeError
+
+from cdp_router.columnarise import Columnarised
+from cdp_router.deadline import Deadline
+from cdp_router.errors import RouterError, SchemaChanged
+from cdp_router.limits import SCHEMA_LOOK_SECONDS
+from cdp_router.linking import without_records
+from cdp_router.routing import Routing
+from cdp_router.schema_checking import check
+from cdp_router.schema_rules import Rules
+from cdp_router.shared_document import SharedDocument
+from cdp_router.violation_counts import Counts, Mode
+from cdp_store.errors import DirectoryDamaged
+
+_LOG = logging.getLogger(__name__)
+DOCUMENT: Final = "schema"
+VIOLATION: Final = "SCHEMA_VIOLATION"
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What of a batch may be taken, and the violations that its sender is told of."""
+
+    columnarised: Columnarised
+    warnings: list[ingest_pb2.RecordError]
+
+
+class SchemaGate:
+    """Checks batches by the newest rules this router knows of."""
+
+    def __init__(self, routing: Routing, count: Callable[[Counts], None] = lambda _: None) -> None:
+        self._count, self._is_known = count, False
+        self._document = SharedDocument(
+            routing, DOCUMENT, Rules(), _read, lambda rules: rules.message.SerializeToString(), SchemaChanged
+        )
+
+    async def rules(self, deadline: Deadline) -> Rules:
+        """Those known last; only the first time they are asked for."""
+        return self._document.known if self._is_known else await self.newest(deadline)
+
+    async def newest(self, deadline: Deadline) -> Rules:
+        """Those of the cluster now."""
+        rules = await self._document.newest(deadline)
+        self._is_known = True
+        return rules
+
+    async def set(self, message: schema_pb2.SchemaRules, deadline: Deadline) -> Rules:
+        """Replace all rules; RequestInvalid for what makes no sense."""
+        rules = Rules.of(message)
+        await self._document.change(lambda known: (None, known if known.message == message else rules), deadline)
+        return await self.newest(deadline)
+
+    async def keep_known(self) -> None:
+        """Look for newer rules all the time; runs until cancelled."""
+        while True:
+            try:
+                await self.newest(Deadline.after(None, SCHEMA_LOOK_SECONDS))
+            except (RouterError, grpc.aio.AioRpcError) as error:
+                _LOG.warning("the rules of the schema cannot be read: %s", error)
+            await asyncio.sleep(SCHEMA_LOOK_SECONDS)
+
+    def check(self, columnarised: Columnarised, rules: Rules) -> Passed:
+        """Take out what rules refuse, with its links; counts what breaks any."""
+        found = check(columnarised.batch, rules)
+        if not found.counts:
+            return Passed(columnarised, [])
+        self._count(found.counts)
+
+        def told(records: list[int]) -> list[ingest_pb2.RecordError]:
+            places = columnarised.positions
+            return [
+                ingest_pb2.RecordError(index=int(places[each]), code=VIOLATION, message=found.told(each))
+                for each in records
+            ]
+
+        refused = found.of_mode(Mode.REJECT)
+        warnings = told(found.of_mode(Mode.WARN))
+        if not refused:
+            return Passed(columnarised, warnings)
+        stays = np.ones(len(columnarised.batch), np.bool_)
+        stays[refused] = False
+        kept = np.flatnonzero(stays)
+        passed = replace(
+            columnarised,
+            batch=columnarised.batch.take(kept),
+            positions=columnarised.positions[kept],
+            errors=[*columnarised.errors, *told(refused)],
+            links=without_records(columnarised.links, columnarised.batch, ~stays),
+        )
+        return Passed(passed, warnings)
+
+
+def _read(content: bytes) -> Rules:
+    try:
+        return Rules.of(schema_pb2.SchemaRules.FromString(content))
+    except (DecodeError, RouterError) as error:
+        raise DirectoryDamaged(Path(DOCUMENT), str(error)) from error

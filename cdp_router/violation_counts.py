@@ -1,0 +1,20 @@
+"""How often which rule of the schema was broken."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+
+from cdp.v1 import schema_pb2
+
+
+class Mode(enum.IntEnum):
+    """What is done with a record that breaks a rule, numbered as in the contract."""
+
+    ALLOW = schema_pb2.VIOLATION_MODE_ALLOW
+    WARN = schema_pb2.VIOLATION_MODE_WARN
+    REJECT = schema_pb2.VIOLATION_MODE_REJECT
+
+
+Rule = tuple[str, str, str]  # event ("": attributes), property ("": the record), what is wrong
+Counts = Counter[tuple[Rule, Mode]]
