@@ -22,7 +22,9 @@ _CONTEXT = tree.Context(1000)
 
 def _shards() -> Shards:
     shards = Shards()
-    records: list[Record] = [Event(user(f"u{number % 40}"), "AB"[number % 2], number) for number in range(300)]
+    records: list[Record] = [
+        Event(user(f"u{number % 40}"), "AB"[number % 2], number, {"x": number}) for number in range(300)
+    ]
     shards.apply([*records, *(Change(user(f"u{number}"), 0, {"n": number, "flag": True}) for number in range(40))])
     return shards
 
@@ -68,6 +70,14 @@ def test_segments_of_few_different_parts_answer_like_the_oracle(
     shards.apply(records)
     with patch.multiple("cdp_query.narrowed", FEW=0, _FEWER=0, WORTH_NARROWING=0):
         assert shards.members(segment, context) == oracle.members(segment, records, context)
+
+
+def test_what_is_kept_is_right_for_rows_that_were_decided_when_it_was_evaluated() -> None:
+    shards = _shards()
+    text = '(n < 5 and (count("A", x >= 0) > 3 or n = 9)) or (n > 30 and flag = true and count("A", x >= 0) > 3)'
+    expected = shards.ask(parse(text), _CONTEXT).count
+    with patch.multiple("cdp_query.narrowed", FEW=0, _FEWER=0, WORTH_NARROWING=0):
+        assert shards.ask(parse(text), _CONTEXT).count == expected > 3
 
 
 def test_segments_of_one_report_do_not_share_numbers() -> None:
