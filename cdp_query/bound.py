@@ -106,11 +106,8 @@ class BoundSequence:
     strict_ties: bool
 
 
-BoundNode = (
-    BoundAll
-    | BoundAny
-    | BoundNot
-    | BoundEveryone
+BoundLeaf = (
+    BoundEveryone
     | BoundAttribute
     | BoundCount
     | BoundAggregate
@@ -121,3 +118,4 @@ BoundNode = (
     | BoundAttempts
     | BoundProfile
 )
+BoundNode = BoundAll | BoundAny | BoundNot | BoundLeaf

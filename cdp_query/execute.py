@@ -76,6 +76,9 @@ class Execution:
 
     def _mask(self, node: bound.BoundNode) -> Bools:
         with self.meter.timed(node.id) as stats:
+            if isinstance(node, bound.BoundCount | bound.BoundAggregate):
+                events = anchored(node.events, self.view, stats)
+                node = node if events is node.events else replace(node, events=events)
             mask = self._evaluate(node, stats)
             stats.rows_true += int(np.count_nonzero(mask))
         return mask
@@ -93,10 +96,9 @@ class Execution:
             case bound.BoundAttribute():
                 return attribute_mask(self.view, node, self.context.as_of_ms, stats)
             case bound.BoundCount():
-                node = replace(node, events=anchored(node.events, self.view, stats))
                 return count_mask(self._read_by(node.events), node, stats)
             case bound.BoundAggregate():
-                return aggregate_mask(self.view, replace(node, events=anchored(node.events, self.view, stats)), stats)
+                return aggregate_mask(self.view, node, stats)
             case bound.BoundOccurrence():
                 return occurrence_mask(self._read_by(node.events), node, stats)
             case BoundDistance():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind import Binder, names_of
+from cdp_query.bind import Binder
 from cdp_query.breakdown import breakdown
 from cdp_query.errors import QueryInvalid
 from cdp_query.execute import Checkpoint, Execution
@@ -57,7 +57,7 @@ def evaluate(
     execution = Execution(view, binder.context, Meter(), checkpoint)
     population = execution.population()
     size = int(np.count_nonzero(population))
-    known = names_of(question).known_to(view.schema)
+    known = binder.names(question).known_to(view.schema)
     if isinstance(question, tree.Funnel):
         funnel = evaluate_funnel(question, execution, binder, population)
         steps = funnel.whole.steps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cdp_query import bound
 from cdp_query.bound_attempts import BoundAttempts
 from cdp_query.bound_event_tests import read_by
@@ -29,28 +31,27 @@ _HISTORY_COST = 20.0
 
 def plan(node: bound.BoundNode, view: PartitionView) -> bound.BoundNode:
     """The same question with the items of every `and` and `or` ordered by estimated cost; ties keep their order."""
+    return _planned(node, view)[1]
+
+
+def _planned(node: bound.BoundNode, view: PartitionView) -> tuple[float, bound.BoundNode]:
+    """(estimated work in units of one row compared, node with its items in order)."""
+    if isinstance(node, bound.BoundAll | bound.BoundAny):
+        work, ordered = _ordered(node.items, view)
+        return work, replace(node, items=ordered)
+    if isinstance(node, bound.BoundNot):
+        work, inner = _planned(node.item, view)
+        return work, replace(node, item=inner)
+    return _cost(node, view), node
+
+
+def _ordered(items: tuple[bound.BoundNode, ...], view: PartitionView) -> tuple[float, tuple[bound.BoundNode, ...]]:
+    planned = sorted((_planned(item, view) for item in items), key=lambda pair: pair[0])
+    return sum(work for work, _ in planned), tuple(item for _, item in planned)
+
+
+def _cost(node: bound.BoundLeaf, view: PartitionView) -> float:
     match node:
-        case bound.BoundAll(own, items):
-            return bound.BoundAll(own, _ordered(items, view))
-        case bound.BoundAny(own, items):
-            return bound.BoundAny(own, _ordered(items, view))
-        case bound.BoundNot(own, item):
-            return bound.BoundNot(own, plan(item, view))
-    return node
-
-
-def _ordered(items: tuple[bound.BoundNode, ...], view: PartitionView) -> tuple[bound.BoundNode, ...]:
-    planned = [plan(item, view) for item in items]
-    return tuple(sorted(planned, key=lambda item: cost(item, view)))
-
-
-def cost(node: bound.BoundNode, view: PartitionView) -> float:
-    """Estimated work of a node, in units of one row compared."""
-    match node:
-        case bound.BoundAll(items=items) | bound.BoundAny(items=items):
-            return sum(cost(item, view) for item in items)
-        case bound.BoundNot(item=item):
-            return cost(item, view)
         case bound.BoundAttribute():
             return _ATTRIBUTE_COST_PER_ROW * view.row_count + _TEXT_COST * _texts(node, view)
         case BoundDistance() | BoundBucket():

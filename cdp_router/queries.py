@@ -10,10 +10,10 @@ from typing import TypeVar
 from cdp.v1 import proof_pb2, query_pb2, shard_pb2
 
 from cdp_query import pipeline, tree
-from cdp_query.bind import Names, names_of
 from cdp_query.cql import read_cql
 from cdp_query.language.suggest import nearest
 from cdp_query.named import Definition, Inliner, Lookup
+from cdp_query.names import Names, names_of
 from cdp_query.partial import merge_all
 from cdp_router import identifying
 from cdp_router.agreement import agreeing_views, compare

@@ -10,7 +10,8 @@ import psutil
 from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, segment_pb2, shard_pb2
 
 from cdp_query import pipeline
-from cdp_query.bind import Binder, Names
+from cdp_query.bind import Binder
+from cdp_query.names import Names
 from cdp_query.partial import merge_all
 from cdp_query.proof import prove
 from cdp_query.tree import Context, Node

@@ -55,7 +55,7 @@ class StringDictionary:
 
     def lookup(self, scope: int, text: bytes) -> int | None:
         """Code of one string, or None when the scope has never held it; touches nothing but that string."""
-        table = Strings.of([text])
+        table = Strings(np.array((0, len(text)), np.uint32), np.frombuffer(text, np.uint8))
         hashes = hash_strings(self._key, table)
         with self._lock:
             arena = self._arenas.get(scope)

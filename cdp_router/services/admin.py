@@ -9,7 +9,7 @@ from importlib import metadata
 import msgspec
 from cdp.v1 import admin_pb2, admin_pb2_grpc, shard_pb2
 
-from cdp_query.bind import Names
+from cdp_query.names import Names
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import Erasures, purge_files
 from cdp_router.errors import RestoreRefused

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from cdp.v1 import ingest_pb2, query_pb2, shard_pb2
 
-from cdp_query.bind import Names
+from cdp_query.names import Names
 from cdp_query.partial import Partial
 from cdp_query.stats import NodeStats
 from cdp_router.wire.key_values import from_key_value, to_key_value

@@ -8,8 +8,8 @@ import pytest
 from cdp.v1 import ingest_pb2, query_pb2
 
 from cdp_query import tree
-from cdp_query.bind import Names
 from cdp_query.language import parse
+from cdp_query.names import Names
 from cdp_query.partial import Partial, merge_all
 from cdp_query.stats import NodeStats
 from cdp_query.value_keys import NONE_KEY
