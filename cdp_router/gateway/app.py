@@ -19,7 +19,9 @@ from cdp_router.gateway.browser_settings import SETTINGS_ROUTES
 from cdp_router.gateway.cors import CrossOrigin
 from cdp_router.gateway.dialects import CLEVERTAP, POSTHOG, POSTHOG_V1, SEGMENT, Dialect
 from cdp_router.gateway.intake import Intake, Sent
+from cdp_router.gateway.openapi import document
 from cdp_router.gateway.problems import Problem
+from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.segment import call_type
 
@@ -38,7 +40,7 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def gateway_app(intake: Intake, bodies: Bodies) -> ASGIApp:
+def gateway_app(intake: Intake, bodies: Bodies, query_side: QuerySide) -> ASGIApp:
     """The whole gateway as one ASGI application."""
 
     def taking(dialect: Dialect, type_: str = "") -> Endpoint:
@@ -57,7 +59,9 @@ def gateway_app(intake: Intake, bodies: Bodies) -> ASGIApp:
         Route("/1/upload", taking(CLEVERTAP), methods=["POST"]),
         Route("/v1/m", _discard, methods=["POST"]),
         Route("/health", _healthy, methods=["GET"]),
+        Route("/openapi.json", _openapi, methods=["GET"]),
         *SETTINGS_ROUTES,
+        *query_side.routes(),
     ]
     handlers: dict[Any, Any] = {Problem: _on_problem, HTTPException: _on_http_error, Exception: _on_error}
     app = Starlette(routes=routes, exception_handlers=handlers)
@@ -81,6 +85,10 @@ class _PlainPaths:
 async def _discard(request: Request) -> Response:
     """Numbers that a library sends about itself."""
     return json_response({"success": True})
+
+
+async def _openapi(request: Request) -> Response:
+    return json_response(document())
 
 
 async def _healthy(request: Request) -> Response:

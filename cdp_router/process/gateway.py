@@ -17,6 +17,7 @@ from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.dead_letters import DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.intake import Intake
+from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.routers import Routers
 from cdp_router.gateway.server import GatewayServer, listening_socket
@@ -39,9 +40,10 @@ async def _serve(
     check_listening(address, has_keys=keys.keys() is not None)
     listening, clock = listening_socket(address), SystemClock()
     connected = Routers(routers, _to_routers(tls))
-    delivery = Delivery(connected.ingest)
+    delivery, bodies = Delivery(connected.ingest), Bodies()
     intake = Intake(KeySources(keys, clock), delivery, DeadLetters(data / "dead-letters"), clock)
-    server = GatewayServer(gateway_app(intake, Bodies()), tls if tls is not None and tls.certificate else None)
+    app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
+    server = GatewayServer(app, tls if tls is not None and tls.certificate else None)
 
     def stop() -> None:
         server.should_exit = True

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import grpc
 import requests
-from cdp.v1 import ingest_pb2
+from cdp.v1 import ingest_pb2, profile_pb2_grpc, proof_pb2_grpc, query_pb2_grpc
 
 from cdp_router.errors import Overloaded
 from cdp_router.gateway.app import gateway_app
@@ -23,8 +24,14 @@ from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.intake import Intake
 from cdp_router.gateway.problems import busy
+from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.server import GatewayServer, listening_socket
+from cdp_router.rpc.chain import Chain
+from cdp_router.rpc.gate import Gate, OpenGate
+from cdp_router.services.profiles import ProfileService
+from cdp_router.services.proofs import ProofService
+from cdp_router.services.query import QueryService
 from tests.router.local_cluster import LocalCluster, far_deadline
 
 Result = TypeVar("Result")
@@ -86,7 +93,7 @@ class GatewayCluster:
 
 @contextmanager
 def gateway_cluster(
-    folder: Path, sources: Sources | None = None, bodies: Bodies | None = None
+    folder: Path, sources: Sources | None = None, bodies: Bodies | None = None, gate: Gate | None = None
 ) -> Iterator[GatewayCluster]:
     """A cluster and its gateway for the length of the block; the structures are validated at the end."""
     runner, faults = LoopThread(), Faults()
@@ -111,7 +118,9 @@ def gateway_cluster(
         delivery = Delivery(send)
         intake = Intake(sources or AnySource(), delivery, DeadLetters(folder / "dead-letters"), made.clock)
         listening = listening_socket("127.0.0.1:0")
-        server = GatewayServer(gateway_app(intake, bodies or Bodies()))
+        router, channel = runner.run(_router(made, gate or OpenGate()))
+        held = bodies or Bodies()
+        server = GatewayServer(gateway_app(intake, held, QuerySide([channel], held)))
         serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listening]), runner.loop)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         served.append(GatewayCluster(made, url, folder, faults, runner))
@@ -122,6 +131,7 @@ def gateway_cluster(
             served[0].http.close()
             server.should_exit = True
             serving.result(60)
+            runner.run(_stopped(router, channel))
             for shard in made.servers:
                 runner.run(shard.close())
             runner.close()
@@ -129,3 +139,19 @@ def gateway_cluster(
 
 async def _made(make: Callable[[], Result]) -> Result:
     return make()
+
+
+async def _router(made: LocalCluster, gate: Gate) -> tuple[grpc.aio.Server, grpc.aio.Channel]:
+    """The services that answer questions, behind a socket, and a channel to them."""
+    router = grpc.aio.server(interceptors=[Chain(gate)])
+    query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(made.asking), router)
+    profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(made.asking), router)
+    proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(made.asking), router)
+    port = router.add_insecure_port("127.0.0.1:0")
+    await router.start()
+    return router, grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+
+
+async def _stopped(router: grpc.aio.Server, channel: grpc.aio.Channel) -> None:
+    await channel.close()
+    await router.stop(0)

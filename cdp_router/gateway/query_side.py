@@ -1,0 +1,230 @@
+"""Questions over HTTP: the messages of the contract as JSON, carried to a router under the caller's own key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import msgspec
+import pyarrow as pa
+from cdp.v1 import profile_pb2, proof_pb2, query_pb2
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from cdp_router.client.failures import RequestFailed, failure_of
+from cdp_router.gateway.limits import QUERY_SECONDS
+from cdp_router.gateway.problems import Problem, busy, malformed, too_large
+from cdp_router.gateway.reading import Bodies
+from cdp_router.limits import REQUEST_BYTES_MAX
+
+ARROW: Final = "application/vnd.apache.arrow.stream"
+NDJSON: Final = "application/x-ndjson"
+_DEPTH_MAX: Final = 100
+_LINES: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A method of the contract at a path; `response` is that of each message where it streams."""
+
+    path: str
+    method: str
+    request: type[Message]
+    response: type[Message]
+    summary: str
+
+
+COUNT: Final = Served(
+    "/v1/segments:count",
+    "/cdp.v1.QueryService/Query",
+    query_pb2.QueryRequest,
+    query_pb2.QueryResponse,
+    "How many profiles are in a segment, and how many by an attribute.",
+)
+MEMBERS: Final = Served(
+    "/v1/segments:members",
+    "/cdp.v1.QueryService/Members",
+    query_pb2.MembersRequest,
+    query_pb2.MembersResponse,
+    f"The members of a segment: a line each, and a last one that says what they cover; or `Accept: {ARROW}`.",
+)
+UNARY: Final = (
+    COUNT,
+    Served(
+        "/v1/reports:run",
+        "/cdp.v1.QueryService/Query",
+        query_pb2.QueryRequest,
+        query_pb2.QueryResponse,
+        "A funnel, trend, retention or another report.",
+    ),
+    Served(
+        "/v1/segments:explainUser",
+        "/cdp.v1.ProofService/ExplainUser",
+        proof_pb2.ExplainUserRequest,
+        proof_pb2.ExplainUserResponse,
+        "Which parts of a segment hold for one user, and the events that decide.",
+    ),
+    Served(
+        "/v1/profiles:get",
+        "/cdp.v1.QueryService/GetProfile",
+        query_pb2.GetProfileRequest,
+        query_pb2.GetProfileResponse,
+        "One profile with its latest events.",
+    ),
+    Served(
+        "/v1/profiles:batchGet",
+        "/cdp.v1.ProfileService/BatchGetProfiles",
+        profile_pb2.BatchGetProfilesRequest,
+        profile_pb2.BatchGetProfilesResponse,
+        "Up to 100 profiles, in the order asked for.",
+    ),
+    Served(
+        "/v1/profiles:listEvents",
+        "/cdp.v1.ProfileService/ListProfileEvents",
+        profile_pb2.ListProfileEventsRequest,
+        profile_pb2.ListProfileEventsResponse,
+        "A profile's events, latest first, page by page.",
+    ),
+)
+
+_STATUSES: Final = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    grpc.StatusCode.CANCELLED: 504,
+}
+STATUSES: Final = (*sorted({*_STATUSES.values(), 413, 500}),)
+
+
+class QuerySide:
+    """Routes that ask the routers behind some channels."""
+
+    def __init__(self, channels: Sequence[grpc.aio.Channel], bodies: Bodies) -> None:
+        self._channels, self._bodies, self._next = channels, bodies, 0
+
+    def routes(self) -> list[Route]:
+        """All paths."""
+        unary = [Route(served.path, self._asking(served), methods=["POST"]) for served in UNARY]
+        return [*unary, Route(MEMBERS.path, self._members, methods=["POST"])]
+
+    def _asking(self, served: Served) -> Any:
+        async def ask(request: Request) -> Response:
+            message = await self._message(request, served)
+            call = self._channel().unary_unary(
+                served.method,
+                request_serializer=served.request.SerializeToString,
+                response_deserializer=served.response.FromString,
+            )
+            try:
+                answer = await call(message, timeout=QUERY_SECONDS, metadata=_carried(request))
+            except grpc.aio.AioRpcError as error:
+                raise _problem(error) from error
+            return Response(json_format.MessageToJson(answer, indent=None), media_type="application/json")
+
+        return ask
+
+    async def _members(self, request: Request) -> Response:
+        message = await self._message(request, MEMBERS)
+        call = self._channel().unary_stream(
+            MEMBERS.method,
+            request_serializer=MEMBERS.request.SerializeToString,
+            response_deserializer=MEMBERS.response.FromString,
+        )(message, metadata=_carried(request))
+        try:
+            # What is wrong with the question must become a status, which is sent before the first member.
+            first = await call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _problem(error) from error
+        wants_arrow = ARROW in request.headers.get("accept", "")
+        parts = _arrow_parts(first, call) if wants_arrow else _lines(first, call)
+        return StreamingResponse(parts, media_type=ARROW if wants_arrow else NDJSON)
+
+    async def _message(self, request: Request, served: Served) -> Message:
+        async with self._bodies.read(request) as body:
+            if len(body) > REQUEST_BYTES_MAX:
+                raise too_large(f"a question has at most {REQUEST_BYTES_MAX} bytes")
+            return parsed(body, served.request)
+
+    def _channel(self) -> grpc.aio.Channel:
+        self._next = (self._next + 1) % len(self._channels)
+        return self._channels[self._next]
+
+
+def parsed(body: bytes, of: type[Message]) -> Message:
+    """The message in a JSON body; Problem 400 says what does not fit."""
+    try:
+        return json_format.Parse(body or b"{}", of(), max_recursion_depth=_DEPTH_MAX)
+    except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise malformed(f"the body is no {of.DESCRIPTOR.name}: {str(error)[:500]}") from error
+    except (ValueError, TypeError, OverflowError, AttributeError, RecursionError) as error:
+        # The library lets these through for values of a type that the field has not got.
+        raise malformed(f"the body is no {of.DESCRIPTOR.name}: {type(error).__name__}") from error
+
+
+def _carried(request: Request) -> tuple[tuple[str, str], ...]:
+    """What goes on to the router: the caller's key, and the id under which the call is found in its logs."""
+    shown = request.headers.get("authorization", "")
+    found = (("authorization", shown),) if shown.lower().startswith("bearer ") and shown.isascii() else ()
+    request_id = request.headers.get("x-request-id", "")
+    is_id = request_id and request_id.isascii() and request_id.isprintable()
+    return (*found, ("x-request-id", request_id)) if is_id else found
+
+
+def _problem(error: grpc.aio.AioRpcError) -> Problem:
+    failure = failure_of(error, "the gateway's router")
+    if not isinstance(failure, RequestFailed):
+        return busy("no router of the cluster can be reached; ask again a little later")
+    where = f" ({failure.field})" if failure.field and failure.field not in failure.message else ""
+    code = (failure.reason or failure.code.name).lower()
+    seconds = max(1, round(failure.retry_after_seconds)) if failure.retry_after_seconds else 0
+    return Problem(_STATUSES.get(failure.code, 500), code, failure.message + where, seconds)
+
+
+async def _arrow_parts(first: Any, call: Any) -> AsyncIterator[bytes]:
+    """The Arrow stream; one that fails half-way has no end, and every reader says so."""
+    async for response in _responses(first, call):
+        if response.arrow:
+            yield response.arrow
+
+
+async def _lines(first: Any, call: Any) -> AsyncIterator[bytes]:
+    """A line per member; the last line is the coverage, or what went wrong: without it the list is not whole."""
+    schema: pa.Schema | None = None
+    try:
+        async for response in _responses(first, call):
+            if response.arrow:
+                for message in pa.ipc.MessageReader.open_stream(pa.BufferReader(response.arrow)):
+                    if schema is None:
+                        schema = pa.ipc.read_schema(message)
+                    else:
+                        yield _LINES.encode_lines(pa.ipc.read_record_batch(message, schema).to_pylist())
+            if response.HasField("coverage"):
+                coverage = json_format.MessageToDict(response.coverage)
+                yield _LINES.encode_lines([{"coverage": coverage}])
+    except grpc.aio.AioRpcError as error:
+        problem = _problem(error)
+        yield _LINES.encode_lines([{"error": {"code": problem.code, "message": problem.message}}])
+
+
+async def _responses(first: Any, call: Any) -> AsyncIterator[Any]:
+    response = first
+    try:
+        while response is not grpc.aio.EOF:
+            yield response
+            response = await call.read()
+    finally:
+        call.cancel()  # whoever hung up reads no more
