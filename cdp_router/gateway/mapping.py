@@ -41,7 +41,10 @@ class Envelope:
         """An id that no other source can give: a message is taken once from each. Without one it is made up."""
         source = self.source if len(self.source) <= _SOURCE_CHARACTERS_MAX else _short(self.source)
         known = text_id("message id", given) or uuid.uuid4().hex
-        if len((source + known).encode(errors="replace")) + _SUFFIX_BYTES > MESSAGE_ID_BYTES_MAX:
+        # No character has more than four bytes.
+        if (len(source) + len(known)) * 4 + _SUFFIX_BYTES > MESSAGE_ID_BYTES_MAX and (
+            len((source + known).encode(errors="replace")) + _SUFFIX_BYTES > MESSAGE_ID_BYTES_MAX
+        ):
             source, known = _short(source), _short(known)
         return f"{source}:{known}{part}"
 
@@ -56,11 +59,11 @@ def _short(text: str) -> str:
 
 def text_id(what: str, value: Any) -> str | None:
     """An identifier as text; null, the empty text and absence are the same."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return value or None
     match value:
-        case str():
-            return value or None
-        case None:
-            return None
         case bool():
             pass
         case int():

@@ -17,9 +17,9 @@ _TEXT_MAX: Final = 40
 
 def instant_ms(value: Any) -> int | None:
     """Epoch milliseconds of an ISO time or a count of seconds or milliseconds; None where nothing is given."""
+    if value is None or value == "":
+        return None
     match value:
-        case None | "":
-            return None
         case str() if len(value) <= _TEXT_MAX:
             return _parsed(value)
         case int() | float() if not isinstance(value, bool) and math.isfinite(value):
