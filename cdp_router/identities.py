@@ -39,7 +39,7 @@ class Identities:
     async def explain(self, identifier: Named, deadline: Deadline) -> identity_pb2.ExplainIdentityResponse:
         """Whom an identifier belongs to, and how all identifiers of that person were bound."""
         profile = await self.profile_of(identifier, deadline)
-        found = await self._bindings({profile, identifier}, deadline)
+        found, _ = await self._bindings({profile, identifier}, deadline)
         ordered = sorted(
             found.values(), key=lambda each: (each.identifier.kind, each.identifier.value, each.time.ToNanoseconds())
         )
@@ -51,11 +51,11 @@ class Identities:
 
     async def mentions(self, start: set[Named], deadline: Deadline) -> tuple[set[Named], set[int]]:
         """Some identifiers with all that belong to them, and the partitions that know of any of these."""
-        found, own = await self._bindings(start, deadline), set(start)
+        (found, partitions), own = await self._bindings(start, deadline), set(start)
         for _ in found:
             own |= {lower for lower, upper in found if upper in own and found[lower, upper].holds}
         told = {identifier for pair in found for identifier in pair}
-        return own, {self.home(identifier) for identifier in own | told}
+        return own, partitions | {self.home(identifier) for identifier in own | told}
 
     async def settle(self, deadline: Deadline) -> None:
         """Have everything moved that is to move; ShardUnavailable where that cannot be."""
@@ -78,22 +78,22 @@ class Identities:
 
     async def _bindings(
         self, start: set[Named], deadline: Deadline
-    ) -> Mapping[tuple[Named, Named], identity_pb2.IdentityBinding]:
-        """All pairs with one of these identifiers, or with one that belongs to them."""
-        asked, waiting = set[Named](), set(start)
+    ) -> tuple[Mapping[tuple[Named, Named], identity_pb2.IdentityBinding], set[int]]:
+        """All pairs with one of these identifiers, or with one that belongs to them; and the partitions with records in
+        quarantine that name any of these."""
+        asked, waiting, partitions = set[Named](), set(start), set[int]()
         found = dict[tuple[Named, Named], identity_pb2.IdentityBinding]()
         while waiting:
             asked |= waiting
             # A pair is kept where its lower identifier lives, which the upper one does not tell.
-            reads = [
-                self._read(number, identifier, deadline)
-                for identifier in sorted(waiting)
-                for number in self._routing.map.partitions
-            ]
-            bindings = [binding for known in await asyncio.gather(*reads) for binding in known.bindings]
+            numbers = [*self._routing.map.partitions]
+            reads = [self._read(number, identifier, deadline) for identifier in sorted(waiting) for number in numbers]
+            answers = await asyncio.gather(*reads)
+            partitions |= {numbers[at % len(numbers)] for at, known in enumerate(answers) if known.quarantined}
+            bindings = [binding for known in answers for binding in known.bindings]
             found |= {(_named(each.identifier), _named(each.claimed_for)): each for each in bindings}
             waiting = {_named(each.identifier) for each in bindings if each.holds} - asked
-        return found
+        return found, partitions
 
     async def _read(self, partition: int, identifier: Named, deadline: Deadline) -> pb.ReadIdentityResponse:
         def ask(client: ShardClient, claim: Claim) -> Awaitable[pb.ReadIdentityResponse]:

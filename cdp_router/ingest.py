@@ -19,6 +19,7 @@ from cdp_router.linking import split_links
 from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
 from cdp_router.partitioning import Parts, split
+from cdp_router.quarantining import keep_apart
 from cdp_router.routing import Routing
 from cdp_router.schema_gate import Passed, SchemaGate
 from cdp_router.schema_rules import Rules
@@ -88,7 +89,10 @@ class Ingest:
         answers = await self._routing.complete({*encoded, *links}, ask, deadline)
         await self._move({number for answer in answers for number in answer.due}, deadline)
         outcomes = [outcome for answer in answers for outcome in answer.outcomes]
-        return _result(passed, parts, outcomes)
+        result = _result(passed, parts, outcomes)
+        if passed.apart is not None:
+            await keep_apart(passed.apart, self._routing, deadline, result)
+        return result
 
     async def _move(self, due: Collection[int], deadline: Deadline) -> None:
         """Have profiles move before the batch that links them is acked. What it says is durable already."""
@@ -102,7 +106,7 @@ class Ingest:
 
     def _prepare(self, batch: ingest_pb2.Batch, rules: Rules) -> tuple[Passed, Parts, Mapping[int, bytes]]:
         columnarised = columnarise(batch, self._clock.now_ms(), self._blocked)
-        passed = Passed(columnarised, []) if self._schema is None else self._schema.check(columnarised, rules)
+        passed = Passed(columnarised) if self._schema is None else self._schema.check(columnarised, rules)
         parts = split(passed.columnarised.batch, self._cluster.hash_key, self._cluster.partitions)
         return passed, parts, {partition: encode_batch(part) for partition, (part, _) in parts.items()}
 

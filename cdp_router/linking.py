@@ -39,7 +39,7 @@ def earliest(links: Links, key: HashKey) -> Links:
 
 def without_records(links: Links, batch: RecordBatch, gone: Bools) -> Links:
     """The links that records of a batch say which are not gone: told apart by profile, time and message id."""
-    if not len(links):
+    if not len(links) or not gone.any():
         return links
     owners, ids = _hashed(batch.identities)[batch.record_identities], _hashed(batch.message_ids)
     said = combine(owners, batch.record_times.view(np.uint64), ids)

@@ -35,6 +35,7 @@ from cdp_store.log.local import begin_after_snapshot
 from cdp_store.log.reader import BEHIND_ALL, first_sequences, read_records
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
+from cdp_store.quarantine import Quarantine, Quarantined
 from cdp_store.records import Strings
 from cdp_store.rerouting import batches_of
 from cdp_store.seams import OsFiles
@@ -266,6 +267,7 @@ def _rerouted(
         ids += export.ids
         identities.append(export.identity)
         suppressions = suppressions.joined(export.suppressions)
+        _reroute_quarantine(export.quarantine, cluster, made)
         for batch in batches_of(export.view):
             for target, (part, _) in split(batch, cluster.hash_key, cluster.partitions).items():
                 partition = made[PartitionId(target)]
@@ -284,6 +286,15 @@ def _rerouted(
     if left:
         tell(f"{left:,} message ids without cold columns stay behind: their records would be taken again")
     return made
+
+
+def _reroute_quarantine(old: Quarantine, cluster: ClusterFile, made: dict[PartitionId, Partition]) -> None:
+    """Quarantined records where their profiles would live now; links go with every part, they can be said twice."""
+    for entry in old.entries.values():
+        for target, (part, records) in split(entry.batch, cluster.hash_key, cluster.partitions).items():
+            partition = made[PartitionId(target)]
+            moved = Quarantined.of(part, [entry.reasons[int(record)] for record in records], entry.links)
+            partition.quarantine_records(moved, SequenceNumber(partition.sequence + 1))
 
 
 def _home(cluster: ClusterFile, identifier: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +20,13 @@ from cdp_router.errors import RouterError, SchemaChanged
 from cdp_router.limits import SCHEMA_LOOK_SECONDS
 from cdp_router.linking import without_records
 from cdp_router.routing import Routing
-from cdp_router.schema_checking import check
+from cdp_router.schema_checking import Violations, check
 from cdp_router.schema_rules import Rules
 from cdp_router.shared_document import SharedDocument
 from cdp_router.violation_counts import Counts, Mode
 from cdp_store.errors import DirectoryDamaged
+from cdp_store.identity.changes import Links
+from cdp_store.records import RecordBatch
 
 _LOG = logging.getLogger(__name__)
 DOCUMENT: Final = "schema"
@@ -32,11 +34,22 @@ VIOLATION: Final = "SCHEMA_VIOLATION"
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """Records for the quarantine, with why and where they stood in the request, and the links they say."""
+
+    batch: RecordBatch
+    reasons: list[str]
+    positions: list[int]
+    links: Links
+
+
+@dataclass(frozen=True, slots=True)
 class Passed:
     """What of a batch may be taken, and the violations that its sender is told of."""
 
     columnarised: Columnarised
-    warnings: list[ingest_pb2.RecordError]
+    warnings: list[ingest_pb2.RecordError] = field(default_factory=list)
+    apart: Apart | None = None
 
 
 class SchemaGate:
@@ -77,7 +90,7 @@ class SchemaGate:
         """Take out what rules refuse, with its links; counts what breaks any."""
         found = check(columnarised.batch, rules)
         if not found.counts:
-            return Passed(columnarised, [])
+            return Passed(columnarised)
         self._count(found.counts)
 
         def told(records: list[int]) -> list[ingest_pb2.RecordError]:
@@ -87,21 +100,29 @@ class SchemaGate:
                 for each in records
             ]
 
-        refused = found.of_mode(Mode.REJECT)
-        warnings = told(found.of_mode(Mode.WARN))
-        if not refused:
-            return Passed(columnarised, warnings)
-        stays = np.ones(len(columnarised.batch), np.bool_)
-        stays[refused] = False
-        kept = np.flatnonzero(stays)
+        refused, apart = found.of_mode(Mode.REJECT), found.of_mode(Mode.QUARANTINE)
+        gone = np.zeros(len(columnarised.batch), np.bool_)
+        gone[[*refused, *apart]] = True
+        kept = np.flatnonzero(~gone)
         passed = replace(
             columnarised,
-            batch=columnarised.batch.take(kept),
+            batch=columnarised.batch.take(kept) if gone.any() else columnarised.batch,
             positions=columnarised.positions[kept],
             errors=[*columnarised.errors, *told(refused)],
-            links=without_records(columnarised.links, columnarised.batch, ~stays),
+            links=without_records(columnarised.links, columnarised.batch, gone),
         )
-        return Passed(passed, warnings)
+        return Passed(passed, told(found.of_mode(Mode.WARN)), _apart(columnarised, apart, found) if apart else None)
+
+
+def _apart(columnarised: Columnarised, records: list[int], found: Violations) -> Apart:
+    batch, others = columnarised.batch, np.ones(len(columnarised.batch), np.bool_)
+    others[records] = False
+    return Apart(
+        batch.take(np.array(records, np.intp)),
+        [found.told(record) for record in records],
+        [int(columnarised.positions[record]) for record in records],
+        without_records(columnarised.links, batch, others),
+    )
 
 
 def _read(content: bytes) -> Rules:

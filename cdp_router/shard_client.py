@@ -119,6 +119,16 @@ class ShardClient(Protocol):
     ) -> shard_pb2.ScanForIdentifiersResponse:
         """Look for identifiers through everything."""
 
+    async def change_quarantine(
+        self, request: shard_pb2.ChangeQuarantineRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeQuarantineResponse:
+        """Put records into quarantine, or let some go."""
+
+    async def read_quarantine(
+        self, request: shard_pb2.ReadQuarantineRequest, deadline: Deadline
+    ) -> shard_pb2.ReadQuarantineResponse:
+        """Read an entry of the quarantine."""
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         """Check the files of all snapshots."""
 
@@ -232,6 +242,16 @@ class GrpcShardClient:
     ) -> shard_pb2.ScanForIdentifiersResponse:
         return await self._stub.ScanForIdentifiers(request, timeout=deadline.remaining())
 
+    async def change_quarantine(
+        self, request: shard_pb2.ChangeQuarantineRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeQuarantineResponse:
+        return await self._stub.ChangeQuarantine(request, timeout=deadline.remaining())
+
+    async def read_quarantine(
+        self, request: shard_pb2.ReadQuarantineRequest, deadline: Deadline
+    ) -> shard_pb2.ReadQuarantineResponse:
+        return await self._stub.ReadQuarantine(request, timeout=deadline.remaining())
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         request = shard_pb2.ShardServiceVerifySnapshotsRequest()
         return await self._stub.VerifySnapshots(request, timeout=deadline.remaining())
@@ -342,6 +362,16 @@ class LocalShardClient:
         self, request: shard_pb2.ScanForIdentifiersRequest, deadline: Deadline
     ) -> shard_pb2.ScanForIdentifiersResponse:
         return await self._server.erasing.scan(request)
+
+    async def change_quarantine(
+        self, request: shard_pb2.ChangeQuarantineRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeQuarantineResponse:
+        return await self._server.quarantine.change(request)
+
+    async def read_quarantine(
+        self, request: shard_pb2.ReadQuarantineRequest, deadline: Deadline
+    ) -> shard_pb2.ReadQuarantineResponse:
+        return await self._server.quarantine.read(request)
 
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         return await self._server.verify_snapshots()

@@ -46,7 +46,9 @@ def _left_to_move(partition: Partition, done: bool, place_of: bytes) -> moving_p
 
 def read_identity(owned: Owned, identifier: bytes) -> moving_pb2.ReadIdentityResponse:
     """Whom an identifier belongs to, as far as this partition knows, and whom it was seen with."""
-    response, identity = moving_pb2.ReadIdentityResponse(), owned().identity
+    partition = owned()
+    identity = partition.identity
+    response = moving_pb2.ReadIdentityResponse(quarantined=partition.quarantine.names(identifier))
     entry = identity.names.entry(identifier)
     if entry is None:
         return response

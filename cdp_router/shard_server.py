@@ -35,6 +35,7 @@ from cdp_router.shard_documents import ShardDocuments
 from cdp_router.shard_erasing import ShardErasing
 from cdp_router.shard_identity import change_identity, read_identity
 from cdp_router.shard_people import ShardPeople, encoded
+from cdp_router.shard_quarantine import ShardQuarantine
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.shard_upkeep import Upkeep
 from cdp_router.timelines import Page
@@ -77,6 +78,7 @@ class ShardServer:
         self._workers = QueryWorkers(query_threads)
         self.documents = ShardDocuments(store, self.commits, self._check_epochs)
         self.erasing = ShardErasing(store, self.commits, self.upkeep, self.snapshots, self._clock, self._check_epochs)
+        self.quarantine = ShardQuarantine(store, self.commits, self._check_epochs)
         self.people = ShardPeople(store, self._check_epochs, self._in_query_thread)
         giver = Giver(store, Giving(store, store.files), self.commits, self.snapshots, self._clock)
         taking = Taking(store, store.files)

@@ -13,6 +13,7 @@ class Mode(enum.IntEnum):
 
     ALLOW = schema_pb2.VIOLATION_MODE_ALLOW
     WARN = schema_pb2.VIOLATION_MODE_WARN
+    QUARANTINE = schema_pb2.VIOLATION_MODE_QUARANTINE
     REJECT = schema_pb2.VIOLATION_MODE_REJECT
 
 

@@ -20,6 +20,7 @@ from cdp_store.ids import LOWER_CASE, decode_identifier
 from cdp_store.log.format import FILE_HEADER_BYTES, SEGMENT_SUFFIX, decode_file_header, decode_record
 from cdp_store.logged import Logged
 from cdp_store.partition import Partition
+from cdp_store.quarantine import Quarantined
 from cdp_store.records import RecordBatch, Strings
 
 _PARQUET: Final = ".parquet"
@@ -130,6 +131,8 @@ def _named_by(logged: Logged) -> frozenset[bytes]:
             return frozenset(each for pair in pairs for each in pair)
         case Arrival(parcel=parcel):
             return _all_of(parcel.records.identities) | {each for pair in parcel.parents for each in pair}
+        case Quarantined(batch=batch, links=links):
+            return _all_of(batch.identities) | _all_of(links.lower) | _all_of(links.upper)
         case Recall(identifier=identifier, parent=parent):
             return frozenset((identifier, parent))
     return frozenset()

@@ -27,6 +27,7 @@ def held_of(partition: Partition, identifiers: Sequence[bytes]) -> Held:
     names, claims = partition.identity.names, partition.identity.claims
     known = {each for each, row in zip(identifiers, found, strict=True) if row is not None}
     linked = {each for each in identifiers if names.entry(each) is not None}
+    linked |= {each for each in identifiers if partition.quarantine.names(each)}
     pairs = {(claim.lower, claim.upper) for each in linked for claim in claims.about(each)}
     counts = [count_records(view, row) for row in found if row is not None]
     events, changes = (sum(count[side] for count in counts) for side in range(2))

@@ -81,6 +81,8 @@ SNAPSHOT_SMALL_FILE_ROWS: Final = 1 << 16
 COLD_FILE_ROWS: Final = 1 << 18  # about 70 bytes each in memory while a file is written, for each partition of a shard
 SNAPSHOT_SMALL_FILES_MAX: Final = 8  # per partition and kind; more are written anew as one
 
+QUARANTINE_BYTES_MAX: Final = 64 * MIB  # of one partition, in memory; beyond, what breaks a rule is refused
+
 # Message ids remembered per partition: two generations of this many, or of this time where fewer come.
 DEDUPE_IDS_PER_GENERATION: Final = 1 << 20
 DEDUPE_WINDOW_MS: Final = 7 * DAY_MS  # phones that were offline send late

@@ -9,6 +9,7 @@ from cdp_store.identity.changes import IdentityChange, decode_identity_change
 from cdp_store.ids import SequenceNumber
 from cdp_store.log.format import LogRecord, RecordKind
 from cdp_store.partition import Partition
+from cdp_store.quarantine import QuarantineChange, Quarantined, Released, decode_quarantine_change
 from cdp_store.records import RecordBatch, decode_batch
 
 
@@ -17,7 +18,7 @@ class Logged:
     """A decoded record; `meaning` is None where numbers were lost."""
 
     sequence: SequenceNumber
-    meaning: RecordBatch | Erasure | Retention | Suppression | IdentityChange | None
+    meaning: RecordBatch | Erasure | Retention | Suppression | QuarantineChange | IdentityChange | None
 
     @staticmethod
     def decode(record: LogRecord) -> Logged:
@@ -33,6 +34,8 @@ class Logged:
                 return Logged(record.sequence, decode_identity_change(record.payload))
             case RecordKind.SUPPRESSION:
                 return Logged(record.sequence, decode_suppression(record.payload))
+            case RecordKind.QUARANTINE:
+                return Logged(record.sequence, decode_quarantine_change(record.payload))
             case RecordKind.LOST:
                 return Logged(record.sequence, None)
 
@@ -53,7 +56,9 @@ def apply_logged(partition: Partition, logged: Logged) -> None:
             partition.retain(retention, logged.sequence)
         case Suppression() as suppression:
             partition.suppress(suppression, logged.sequence)
+        case Quarantined() | Released() as change:
+            partition.quarantine_records(change, logged.sequence)
         case None:
             partition.pass_over(logged.sequence)
-        case change:
-            partition.change_identity(change, logged.sequence)
+        case identity_change:
+            partition.change_identity(identity_change, logged.sequence)

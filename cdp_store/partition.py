@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from cdp_store import quarantine, suppressions
 from cdp_store.arena import HashKey
-from cdp_store.arrays import I64, U8, U64, AnyArray, Bools
+from cdp_store.arrays import I64, U64, Bools
 from cdp_store.controls import Retention, Suppression
 from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds
 from cdp_store.events.layout import LAYOUT, Layout
@@ -25,9 +26,11 @@ from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, CHUNKS_MERGED_MIN, DELTA_EVENTS_MAX
 from cdp_store.memory import MemoryParts, PartitionMemory
 from cdp_store.name_limits import Rejection, name_overflow
+from cdp_store.partition_readings import PartitionExport, PartitionStatus, Texts
 from cdp_store.purging import purged
+from cdp_store.quarantine import Quarantine, QuarantineChange, Quarantined
 from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
-from cdp_store.suppressions import TABLE, Suppressions
+from cdp_store.suppressions import Suppressions
 from cdp_store.validate import validate
 from cdp_store.view import PartitionView
 
@@ -44,45 +47,7 @@ class Admission:
     rejections: tuple[Rejection, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """Texts as (offsets, bytes): encoded identifiers by structure, and the distinct strings and lists of each name."""
-
-    identifiers: Mapping[str, tuple[AnyArray, U8]]
-    values: tuple[tuple[AnyArray, U8], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionStatus:
-    """Sizes of one partition."""
-
-    partition: PartitionId
-    sequence: SequenceNumber
-    profiles: int
-    events: int
-    unsealed: int
-    memory: dict[str, int]
-
-
 Change = Callable[[PartitionMemory], object]
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionExport:
-    """A partition at one position of the log, as a snapshot keeps it.
-
-    As long as `lineage` is the same and not negative, rows, names and codes mean what they meant before, and only new
-    ones came.
-    """
-
-    view: PartitionView
-    lineage: int
-    received_ms: int
-    retention_days: Mapping[str, int]
-    suppressions: Suppressions
-    ids: tuple[IdGeneration, ...]
-    batches: tuple[tuple[bytes, SequenceNumber], ...]
-    identity: IdentityTables
 
 
 class Partition:
@@ -94,6 +59,7 @@ class Partition:
         self._memory = PartitionMemory(key, layout)
         self.identity = IdentityState(key)
         self.suppressions = Suppressions(key)
+        self.quarantine = Quarantine()
         self._message_ids = MessageIds(key)
         self._batch_ids = BatchIds()
         self._received_ms = 0
@@ -178,6 +144,7 @@ class Partition:
             if self._meanwhile is not None:
                 self._meanwhile.append(lambda memory: memory.erase(list(identifiers), sequence))
             erased = self._memory.erase(list(identifiers), sequence)
+            self.quarantine = self.quarantine.without(identifiers)
             kept = without(self.identity, identifiers, self._key)
             if kept is not self.identity:
                 kept.find_due(self._memory.find)
@@ -190,6 +157,16 @@ class Partition:
             if self._meanwhile is not None:
                 self._meanwhile.append(lambda memory: memory.pass_over(sequence))
             self.suppressions = self.suppressions.changed(change)
+            self._memory.pass_over(sequence)
+
+    def quarantine_records(self, change: QuarantineChange, sequence: SequenceNumber) -> None:
+        """Keep records that broke a rule, apart from all others, or let some go."""
+        with self._lock:
+            if self._meanwhile is not None:
+                self._meanwhile.append(lambda memory: memory.pass_over(sequence))
+            self.quarantine = self.quarantine.changed(change, sequence)
+            if isinstance(change, Quarantined):
+                self._batch_ids.add(change.batch.batch_id, sequence)
             self._memory.pass_over(sequence)
 
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
@@ -248,15 +225,17 @@ class Partition:
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, erased = memory.capture(), dict(memory.retention_days), memory.erased_count
             ids, batches = self._message_ids.generations(), tuple(self._batch_ids.items())
-            identity, suppressions = to_tables(self.identity), self.suppressions
+            identity, suppressed, kept_apart = to_tables(self.identity), self.suppressions, self.quarantine
             if memory.in_transit:
                 lineage = -1  # some identifiers are marked; other snapshots must not take them so
         if erased:
             # Rows get other numbers in the copy: nothing of it can be shared with any other snapshot.
             view, lineage = purged(view, rules, self._key, self._layout).capture(), -1
-        if len(suppressions):
-            identity[TABLE] = suppressions.to_table()
-        return PartitionExport(view, lineage, received_ms, rules, suppressions, ids, batches, identity)
+        if len(suppressed):
+            identity[suppressions.TABLE] = suppressed.to_table()
+        if len(kept_apart):
+            identity[quarantine.TABLE] = kept_apart.to_table()
+        return PartitionExport(view, lineage, received_ms, rules, suppressed, kept_apart, ids, batches, identity)
 
     def load(self, parts: MemoryParts, ids: Sequence[IdGeneration], batches: Iterable[tuple[bytes, int]]) -> None:
         """Hold what a snapshot kept; for a partition that is empty."""
@@ -272,8 +251,10 @@ class Partition:
         with self._lock:
             self.identity = from_tables(tables, self._key)
             self.identity.find_due(self._memory.find)
-            if TABLE in tables:
-                self.suppressions = Suppressions.from_table(self._key, tables[TABLE])
+            if suppressions.TABLE in tables:
+                self.suppressions = Suppressions.from_table(self._key, tables[suppressions.TABLE])
+            if quarantine.TABLE in tables:
+                self.quarantine = Quarantine.from_table(tables[quarantine.TABLE])
 
     def remember_ids(self, high: U64, low: U64, received_ms: int) -> None:
         """Take message ids, as hashed, for taken; for a partition that is made from others."""
@@ -301,6 +282,7 @@ class Partition:
             view, opened = self._memory.capture(), self.identity.transfers.open.items()
             underway = {f"transfer to {to}": each.parcel.records.identities for to, each in opened}
             named = {"identifiers": view.identifiers, "links": self.identity.names.arena.filled()}
+            underway["quarantine"] = self.quarantine.identifiers()
             named |= {name: (table.offsets, table.data) for name, table in underway.items()}
             return Texts(named, tuple(view.dictionary.filled(scope) for scope in view.dictionary.sizes()))
 
@@ -327,7 +309,9 @@ class Partition:
         with self._lock:
             memory = self._memory
             ids = {"message_ids": self._message_ids.nbytes, "batch_ids": self._batch_ids.nbytes}
-            report = memory.memory_report() | ids | {"identity": self.identity.nbytes}
+            report = (
+                memory.memory_report() | ids | {"identity": self.identity.nbytes, "quarantine": self.quarantine.nbytes}
+            )
             return PartitionStatus(
                 self.partition,
                 memory.sequence,

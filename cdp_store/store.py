@@ -31,6 +31,7 @@ from cdp_store.limits import (
     IDLE_BUCKET_CHUNKS_MAX,
     IDLE_DELTA_EVENTS_MAX,
     LOG_SEGMENT_BYTES,
+    QUARANTINE_BYTES_MAX,
     TIME_MIN_MS,
 )
 from cdp_store.log.format import LogEntry, LogRecord, RecordKind
@@ -39,6 +40,7 @@ from cdp_store.log.reader import BEHIND_ALL, Positions
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
+from cdp_store.quarantine import QuarantineChange, Released, encode_quarantine_change
 from cdp_store.seams import Files
 from cdp_store.shard_directory import ShardIdentity, check_identity, lock_directory, log_path, snapshots_path
 from cdp_store.snapshot.cold.logged import logged_rows
@@ -199,7 +201,8 @@ class Store:
         """
         target = self.partitions[partition]
         known = [row for row in target.locate(identifiers)[1] if row is not None]
-        if not known and not any(target.identity.names.entry(each) is not None for each in identifiers):
+        is_linked = any(target.identity.names.entry(each) is not None for each in identifiers)
+        if not known and not is_linked and not any(map(target.quarantine.names, identifiers)):
             return target.sequence, 0
         sequence = SequenceNumber(target.sequence + 1)
         payload = encode_erasure(Erasure(tuple(identifiers)))
@@ -222,6 +225,27 @@ class Store:
             self.append(entries, essential=True)
         for entry in entries:
             self.partitions[entry.partition].suppress(changes[entry.partition], entry.sequence)
+
+    def quarantine(self, partition: PartitionId, change: QuarantineChange) -> bool:
+        """Log and keep records that broke a rule, or let some go; False where there is no room for them. What was done
+        already is not done again.
+
+        Runs like `commit`, never beside it; raises what `commit` raises.
+        """
+        target = self.partitions[partition]
+        if isinstance(change, Released):
+            change = target.quarantine.news(change)
+            if not change.records:
+                return True
+        elif target.known_batch(change.batch) is not None:
+            return True
+        elif target.quarantine.nbytes + change.nbytes > QUARANTINE_BYTES_MAX:
+            return False
+        sequence = SequenceNumber(target.sequence + 1)
+        entry = LogEntry(partition, sequence, encode_quarantine_change(change), RecordKind.QUARANTINE)
+        self.append([entry], essential=isinstance(change, Released))
+        target.quarantine_records(change, sequence)
+        return True
 
     def set_retention(
         self, days: Mapping[str, int], now_ms: int, partitions: Iterable[PartitionId] | None = None

@@ -22,6 +22,7 @@ from cdp_router.cli import (
     members,
     moves,
     profile,
+    quarantine,
     query,
     restore,
     retention,
@@ -104,6 +105,7 @@ app.command("warm")(warm.warm)
 app.add_typer(dead_letters.dead_letters)
 app.add_typer(segment.segment)
 app.add_typer(schema.schema)
+app.add_typer(quarantine.quarantine)
 app.add_typer(log.log)
 app.add_typer(keys.keys)
 app.add_typer(suppressions.suppressions)

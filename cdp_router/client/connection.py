@@ -252,6 +252,30 @@ class Client:
         request = schema_pb2.SetSchemaRulesRequest(rules=rules)
         return self._translated(lambda: self._schema.SetSchemaRules(request, timeout=timeout_seconds)).rules
 
+    def quarantined(
+        self, page_size: int = 0, timeout_seconds: float = 30.0
+    ) -> Iterator[schema_pb2.ListQuarantinedResponse]:
+        """Records in quarantine, page by page."""
+        request = schema_pb2.ListQuarantinedRequest(page_size=page_size)
+        while True:
+            page = self._translated(lambda: self._schema.ListQuarantined(request, timeout=timeout_seconds))
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def redrive_quarantined(
+        self, event: str | None = None, timeout_seconds: float = 3600.0
+    ) -> schema_pb2.RedriveQuarantinedResponse:
+        """Take the records in quarantine that break no rule any more; with a name only events of it."""
+        request = schema_pb2.RedriveQuarantinedRequest(event=event)
+        return self._translated(lambda: self._schema.RedriveQuarantined(request, timeout=timeout_seconds))
+
+    def drop_quarantined(self, event: str | None = None, timeout_seconds: float = 3600.0) -> int:
+        """Throw records in quarantine away, with a name only events of it; how many there were."""
+        request = schema_pb2.DropQuarantinedRequest(event=event)
+        return self._translated(lambda: self._schema.DropQuarantined(request, timeout=timeout_seconds)).dropped
+
     def erase(
         self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float | None = None
     ) -> admin_pb2.EraseProfileResponse:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from cdp_router.observing.call_metrics import SECONDS
 from cdp_router.violation_counts import Counts
 
-_OUTCOMES: Final = ("accepted", "duplicate", "rejected")
+_OUTCOMES: Final = ("accepted", "duplicate", "rejected", "quarantined")
 
 
 class IngestMetrics:
@@ -29,7 +29,8 @@ class IngestMetrics:
         """A batch was taken."""
         self._batches.labels(batch.WhichOneof("records")).inc()
         self._bytes.inc(batch.ByteSize())
-        for outcome, count in zip(_OUTCOMES, (result.accepted, result.duplicates, len(result.errors)), strict=True):
+        counts = (result.accepted, result.duplicates, len(result.errors), result.quarantined)
+        for outcome, count in zip(_OUTCOMES, counts, strict=True):
             self._records[outcome].inc(count)
 
     def violated(self, counts: Counts) -> None:

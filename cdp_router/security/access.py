@@ -25,6 +25,7 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "ProfileService/ListProfileIdentifiers",
         "ProofService/ExplainUser",
         "QueryService/GetProfile",
+        "SchemaService/ListQuarantined",
         "QueryService/Members",
     ),
     Role.ADMIN: (
@@ -40,6 +41,8 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "AdminService/StopMove",
         "AdminService/VerifySnapshots",
         "IdentityService/UnlinkIdentifier",
+        "SchemaService/DropQuarantined",
+        "SchemaService/RedriveQuarantined",
         "SchemaService/SetSchemaRules",
         "SegmentService/CreateSegment",
         "SegmentService/DeleteSegment",

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
+import msgspec
 from cdp.v1 import schema_pb2, schema_pb2_grpc
 
 from cdp_router.deadline import Deadline
-from cdp_router.limits import QUERY_SECONDS_DEFAULT
+from cdp_router.errors import RequestInvalid
+from cdp_router.limits import LONG_SECONDS_MAX, QUARANTINED_DEFAULT, QUARANTINED_MAX, QUERY_SECONDS_DEFAULT
+from cdp_router.quarantining import Quarantine
 from cdp_router.schema_gate import SchemaGate
 from cdp_router.status import Context
+from cdp_router.wire.quarantined import to_quarantined
 
 
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
     """Keeps the rules that records are checked by."""
 
-    def __init__(self, gate: SchemaGate) -> None:
-        self._gate = gate
+    def __init__(self, gate: SchemaGate, quarantine: Quarantine) -> None:
+        self._gate, self._quarantine = gate, quarantine
+
+    async def ListQuarantined(
+        self, request: schema_pb2.ListQuarantinedRequest, context: Context
+    ) -> schema_pb2.ListQuarantinedResponse:
+        """List records in quarantine."""
+        if request.page_size > QUARANTINED_MAX:
+            raise RequestInvalid("page_size", f"at most {QUARANTINED_MAX}")
+        start = _read_token(request.page_token) if request.page_token else (0, 0, 0)
+        deadline = _deadline(context)
+        found, following = await self._quarantine.page(start, request.page_size or QUARANTINED_DEFAULT, deadline)
+        return schema_pb2.ListQuarantinedResponse(
+            records=[to_quarantined(entry, at) for entry, at in found],
+            next_page_token=_token(following) if following else "",
+            total=await self._quarantine.total(deadline),
+        )
+
+    async def RedriveQuarantined(
+        self, request: schema_pb2.RedriveQuarantinedRequest, context: Context
+    ) -> schema_pb2.RedriveQuarantinedResponse:
+        """Take what breaks no rule any more."""
+        event = request.event if request.HasField("event") else None
+        return await self._quarantine.redrive(event, _deadline(context, LONG_SECONDS_MAX))
+
+    async def DropQuarantined(
+        self, request: schema_pb2.DropQuarantinedRequest, context: Context
+    ) -> schema_pb2.DropQuarantinedResponse:
+        """Throw records away."""
+        event = request.event if request.HasField("event") else None
+        dropped = await self._quarantine.drop(event, _deadline(context, LONG_SECONDS_MAX))
+        return schema_pb2.DropQuarantinedResponse(dropped=dropped)
 
     async def GetSchemaRules(
         self, request: schema_pb2.GetSchemaRulesRequest, context: Context
@@ -31,5 +68,19 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
         return schema_pb2.SetSchemaRulesResponse(rules=rules.message)
 
 
-def _deadline(context: Context) -> Deadline:
-    return Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
+def _token(place: tuple[int, int, int]) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(place)).decode()
+
+
+def _read_token(token: str) -> tuple[int, int, int]:
+    try:
+        found = msgspec.msgpack.decode(base64.urlsafe_b64decode(token), type=tuple[int, int, int])
+    except (msgspec.DecodeError, binascii.Error, ValueError) as error:
+        raise RequestInvalid("page_token", "is none that a page before has given") from error
+    if not all(0 <= part < 1 << 62 for part in found):
+        raise RequestInvalid("page_token", "is none that a page before has given")
+    return found
+
+
+def _deadline(context: Context, default: float = QUERY_SECONDS_DEFAULT) -> Deadline:
+    return Deadline.after(context.time_remaining(), default)

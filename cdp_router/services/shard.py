@@ -119,6 +119,18 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         """Look for identifiers through everything."""
         return await self._server.erasing.scan(request)
 
+    async def ChangeQuarantine(
+        self, request: shard_pb2.ChangeQuarantineRequest, context: Context
+    ) -> shard_pb2.ChangeQuarantineResponse:
+        """Put records into quarantine, or let some go."""
+        return await self._server.quarantine.change(request)
+
+    async def ReadQuarantine(
+        self, request: shard_pb2.ReadQuarantineRequest, context: Context
+    ) -> shard_pb2.ReadQuarantineResponse:
+        """Read an entry of the quarantine."""
+        return await self._server.quarantine.read(request)
+
     async def ReadRecords(
         self, request: shard_pb2.ReadRecordsRequest, context: Context
     ) -> shard_pb2.ReadRecordsResponse:

@@ -41,6 +41,7 @@ class RecordKind(enum.IntEnum):
     RETENTION = 4
     IDENTITY = 5
     SUPPRESSION = 6
+    QUARANTINE = 7
 
 
 class LogEntry(NamedTuple):

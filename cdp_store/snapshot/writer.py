@@ -27,7 +27,7 @@ from cdp_store.limits import (
     SNAPSHOT_SMALL_FILE_ROWS,
     SNAPSHOT_SMALL_FILES_MAX,
 )
-from cdp_store.partition import PartitionExport
+from cdp_store.partition_readings import PartitionExport
 from cdp_store.snapshot import tables
 from cdp_store.snapshot.chunk_tables import chunk_table, column_entry, file_groups
 from cdp_store.snapshot.cold.files import ColdFiles

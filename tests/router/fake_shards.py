@@ -114,6 +114,18 @@ class FailingShard:
         self._fail()
         return await self.inner.scan_for_identifiers(request, deadline)
 
+    async def change_quarantine(
+        self, request: shard_pb2.ChangeQuarantineRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeQuarantineResponse:
+        self._fail()
+        return await self.inner.change_quarantine(request, deadline)
+
+    async def read_quarantine(
+        self, request: shard_pb2.ReadQuarantineRequest, deadline: Deadline
+    ) -> shard_pb2.ReadQuarantineResponse:
+        self._fail()
+        return await self.inner.read_quarantine(request, deadline)
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         self._fail()
         return await self.inner.verify_snapshots(deadline)

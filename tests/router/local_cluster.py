@@ -124,12 +124,13 @@ def members_of(responses: Sequence[query_pb2.MembersResponse]) -> tuple[list[tup
     return sorted(rows), responses[-1].coverage
 
 
-def _plain(_: int, client: ShardClient) -> ShardClient:
+def plain(_: int, client: ShardClient) -> ShardClient:
+    """Nothing stands between."""
     return client
 
 
 @contextmanager
-def local_cluster(folder: Path, wrap: Wrap = _plain) -> Iterator[LocalCluster]:
+def local_cluster(folder: Path, wrap: Wrap = plain) -> Iterator[LocalCluster]:
     """A cluster for the length of the block, validated at the end; `wrap` may stand between router and shard."""
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as threads:
         cluster = LocalCluster(folder, runner, threads, wrap)

@@ -35,7 +35,7 @@ from cdp_router.observing.work_metrics import IngestMetrics, QueryMetrics
 from cdp_router.rpc.call import begin
 from cdp_router.rpc.chain import Chain
 from cdp_router.shard_client import GrpcShardClient
-from cdp_store.partition import PartitionStatus
+from cdp_store.partition_readings import PartitionStatus
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS
 from tests.router.served_cluster import served_cluster

@@ -22,7 +22,7 @@ from cdp_router.schema_gate import SchemaGate
 from cdp_router.schema_rules import Rules
 from cdp_router.violation_counts import Counts, Mode
 from tests.raw_records import Change, Event, Record, user
-from tests.router.local_cluster import NOW_MS, LocalCluster, far_deadline, local_cluster
+from tests.router.local_cluster import NOW_MS, LocalCluster, Wrap, far_deadline, local_cluster, plain
 from tests.router.test_moving import rows
 from tests.shards import batch_of
 
@@ -68,9 +68,9 @@ class Schema:
 
 
 @contextmanager
-def checked_cluster(folder: Path) -> Iterator[Schema]:
+def checked_cluster(folder: Path, wrap: Wrap = plain) -> Iterator[Schema]:
     """A cluster with rules."""
-    with local_cluster(folder) as cluster, ThreadPoolExecutor(1) as threads:
+    with local_cluster(folder, wrap) as cluster, ThreadPoolExecutor(1) as threads:
         yield Schema(cluster, threads)
 
 

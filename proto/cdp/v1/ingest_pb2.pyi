@@ -444,16 +444,21 @@ class BatchResult(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     POSITIONS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
     accepted: _builtins.int
     duplicates: _builtins.int
     """Records taken before, by batch_id or message_id."""
+    quarantined: _builtins.int
+    """Records put into quarantine."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordError]: ...
     @_builtins.property
     def positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionPosition]: ...
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordError]:
-        """Records that were taken although they break a rule of the schema."""
+        """Records that break a rule of the schema and were taken all the same (SCHEMA_VIOLATION), or put into quarantine
+        (SCHEMA_QUARANTINED).
+        """
 
     def __init__(
         self,
@@ -463,10 +468,11 @@ class BatchResult(_message.Message):
         errors: _abc.Iterable[Global___RecordError] | None = ...,
         positions: _abc.Iterable[Global___PartitionPosition] | None = ...,
         warnings: _abc.Iterable[Global___RecordError] | None = ...,
+        quarantined: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "errors", b"errors", "positions", b"positions", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "errors", b"errors", "positions", b"positions", "quarantined", b"quarantined", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

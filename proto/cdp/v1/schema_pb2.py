@@ -23,37 +23,63 @@ _sym_db = _symbol_database.Default()
 
 
 from cdp.v1 import ingest_pb2 as cdp_dot_v1_dot_ingest__pb2
+from cdp.v1 import query_pb2 as cdp_dot_v1_dot_query__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63\x64p/v1/schema.proto\x12\x06\x63\x64p.v1\x1a\x13\x63\x64p/v1/ingest.proto\"o\n\x0cPropertyRule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x04type\x18\x02 \x01(\x0e\x32\x11.cdp.v1.ValueType\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x1e\n\x07\x61llowed\x18\x04 \x03(\x0b\x32\r.cdp.v1.Value\"~\n\nSchemaRule\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12#\n\x04mode\x18\x02 \x01(\x0e\x32\x15.cdp.v1.ViolationMode\x12(\n\nproperties\x18\x03 \x03(\x0b\x32\x14.cdp.v1.PropertyRule\x12\x12\n\nonly_these\x18\x04 \x01(\x08\"Y\n\x0bSchemaRules\x12!\n\x05rules\x18\x01 \x03(\x0b\x32\x12.cdp.v1.SchemaRule\x12\'\n\x08unlisted\x18\x02 \x01(\x0e\x32\x15.cdp.v1.ViolationMode\"\x17\n\x15GetSchemaRulesRequest\"<\n\x16GetSchemaRulesResponse\x12\"\n\x05rules\x18\x01 \x01(\x0b\x32\x13.cdp.v1.SchemaRules\";\n\x15SetSchemaRulesRequest\x12\"\n\x05rules\x18\x01 \x01(\x0b\x32\x13.cdp.v1.SchemaRules\"<\n\x16SetSchemaRulesResponse\x12\"\n\x05rules\x18\x01 \x01(\x0b\x32\x13.cdp.v1.SchemaRules*}\n\rViolationMode\x12\x1e\n\x1aVIOLATION_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14VIOLATION_MODE_ALLOW\x10\x01\x12\x17\n\x13VIOLATION_MODE_WARN\x10\x02\x12\x19\n\x15VIOLATION_MODE_REJECT\x10\x04*\xad\x01\n\tValueType\x12\x1a\n\x16VALUE_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12VALUE_TYPE_BOOLEAN\x10\x01\x12\x16\n\x12VALUE_TYPE_INTEGER\x10\x02\x12\x15\n\x11VALUE_TYPE_NUMBER\x10\x03\x12\x13\n\x0fVALUE_TYPE_TEXT\x10\x04\x12\x13\n\x0fVALUE_TYPE_TIME\x10\x05\x12\x13\n\x0fVALUE_TYPE_LIST\x10\x06\x32\xbb\x01\n\rSchemaService\x12T\n\x0eGetSchemaRules\x12\x1d.cdp.v1.GetSchemaRulesRequest\x1a\x1e.cdp.v1.GetSchemaRulesResponse\"\x03\x90\x02\x01\x12T\n\x0eSetSchemaRules\x12\x1d.cdp.v1.SetSchemaRulesRequest\x1a\x1e.cdp.v1.SetSchemaRulesResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63\x64p/v1/schema.proto\x12\x06\x63\x64p.v1\x1a\x13\x63\x64p/v1/ingest.proto\x1a\x12\x63\x64p/v1/query.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"o\n\x0cPropertyRule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x04type\x18\x02 \x01(\x0e\x32\x11.cdp.v1.ValueType\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x1e\n\x07\x61llowed\x18\x04 \x03(\x0b\x32\r.cdp.v1.Value\"~\n\nSchemaRule\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12#\n\x04mode\x18\x02 \x01(\x0e\x32\x15.cdp.v1.ViolationMode\x12(\n\nproperties\x18\x03 \x03(\x0b\x32\x14.cdp.v1.PropertyRule\x12\x12\n\nonly_these\x18\x04 \x01(\x08\"Y\n\x0bSchemaRules\x12!\n\x05rules\x18\x01 \x03(\x0b\x32\x12.cdp.v1.SchemaRule\x12\'\n\x08unlisted\x18\x02 \x01(\x0e\x32\x15.cdp.v1.ViolationMode\"\x17\n\x15GetSchemaRulesRequest\"<\n\x16GetSchemaRulesResponse\x12\"\n\x05rules\x18\x01 \x01(\x0b\x32\x13.cdp.v1.SchemaRules\";\n\x15SetSchemaRulesRequest\x12\"\n\x05rules\x18\x01 \x01(\x0b\x32\x13.cdp.v1.SchemaRules\"<\n\x16SetSchemaRulesResponse\x12\"\n\x05rules\x18\x01 \x01(\x0b\x32\x13.cdp.v1.SchemaRules\"?\n\x16ListQuarantinedRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xf0\x02\n\x11QuarantinedRecord\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0e\n\x06number\x18\x03 \x01(\r\x12&\n\nidentifier\x18\x04 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65vent\x18\x06 \x01(\t\x12\x35\n\x06values\x18\x07 \x03(\x0b\x32%.cdp.v1.QuarantinedRecord.ValuesEntry\x12\x12\n\nmessage_id\x18\x08 \x01(\t\x12,\n\x08received\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\n \x01(\t\x1a<\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.cdp.v1.Value:\x02\x38\x01\"m\n\x17ListQuarantinedResponse\x12*\n\x07records\x18\x01 \x03(\x0b\x32\x19.cdp.v1.QuarantinedRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x04\"9\n\x19RedriveQuarantinedRequest\x12\x12\n\x05\x65vent\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_event\"M\n\x1aRedriveQuarantinedResponse\x12\r\n\x05taken\x18\x01 \x01(\x04\x12\x12\n\nduplicates\x18\x02 \x01(\x04\x12\x0c\n\x04kept\x18\x03 \x01(\x04\"6\n\x16\x44ropQuarantinedRequest\x12\x12\n\x05\x65vent\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_event\"*\n\x17\x44ropQuarantinedResponse\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x04*\x9c\x01\n\rViolationMode\x12\x1e\n\x1aVIOLATION_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14VIOLATION_MODE_ALLOW\x10\x01\x12\x17\n\x13VIOLATION_MODE_WARN\x10\x02\x12\x1d\n\x19VIOLATION_MODE_QUARANTINE\x10\x03\x12\x19\n\x15VIOLATION_MODE_REJECT\x10\x04*\xad\x01\n\tValueType\x12\x1a\n\x16VALUE_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12VALUE_TYPE_BOOLEAN\x10\x01\x12\x16\n\x12VALUE_TYPE_INTEGER\x10\x02\x12\x15\n\x11VALUE_TYPE_NUMBER\x10\x03\x12\x13\n\x0fVALUE_TYPE_TEXT\x10\x04\x12\x13\n\x0fVALUE_TYPE_TIME\x10\x05\x12\x13\n\x0fVALUE_TYPE_LIST\x10\x06\x32\xcf\x03\n\rSchemaService\x12T\n\x0eGetSchemaRules\x12\x1d.cdp.v1.GetSchemaRulesRequest\x1a\x1e.cdp.v1.GetSchemaRulesResponse\"\x03\x90\x02\x01\x12T\n\x0eSetSchemaRules\x12\x1d.cdp.v1.SetSchemaRulesRequest\x1a\x1e.cdp.v1.SetSchemaRulesResponse\"\x03\x90\x02\x02\x12W\n\x0fListQuarantined\x12\x1e.cdp.v1.ListQuarantinedRequest\x1a\x1f.cdp.v1.ListQuarantinedResponse\"\x03\x90\x02\x01\x12`\n\x12RedriveQuarantined\x12!.cdp.v1.RedriveQuarantinedRequest\x1a\".cdp.v1.RedriveQuarantinedResponse\"\x03\x90\x02\x02\x12W\n\x0f\x44ropQuarantined\x12\x1e.cdp.v1.DropQuarantinedRequest\x1a\x1f.cdp.v1.DropQuarantinedResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cdp.v1.schema_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_QUARANTINEDRECORD_VALUESENTRY']._loaded_options = None
+  _globals['_QUARANTINEDRECORD_VALUESENTRY']._serialized_options = b'8\001'
   _globals['_SCHEMASERVICE'].methods_by_name['GetSchemaRules']._loaded_options = None
   _globals['_SCHEMASERVICE'].methods_by_name['GetSchemaRules']._serialized_options = b'\220\002\001'
   _globals['_SCHEMASERVICE'].methods_by_name['SetSchemaRules']._loaded_options = None
   _globals['_SCHEMASERVICE'].methods_by_name['SetSchemaRules']._serialized_options = b'\220\002\002'
-  _globals['_VIOLATIONMODE']._serialized_start=594
-  _globals['_VIOLATIONMODE']._serialized_end=719
-  _globals['_VALUETYPE']._serialized_start=722
-  _globals['_VALUETYPE']._serialized_end=895
-  _globals['_PROPERTYRULE']._serialized_start=52
-  _globals['_PROPERTYRULE']._serialized_end=163
-  _globals['_SCHEMARULE']._serialized_start=165
-  _globals['_SCHEMARULE']._serialized_end=291
-  _globals['_SCHEMARULES']._serialized_start=293
-  _globals['_SCHEMARULES']._serialized_end=382
-  _globals['_GETSCHEMARULESREQUEST']._serialized_start=384
-  _globals['_GETSCHEMARULESREQUEST']._serialized_end=407
-  _globals['_GETSCHEMARULESRESPONSE']._serialized_start=409
-  _globals['_GETSCHEMARULESRESPONSE']._serialized_end=469
-  _globals['_SETSCHEMARULESREQUEST']._serialized_start=471
-  _globals['_SETSCHEMARULESREQUEST']._serialized_end=530
-  _globals['_SETSCHEMARULESRESPONSE']._serialized_start=532
-  _globals['_SETSCHEMARULESRESPONSE']._serialized_end=592
-  _globals['_SCHEMASERVICE']._serialized_start=898
-  _globals['_SCHEMASERVICE']._serialized_end=1085
+  _globals['_SCHEMASERVICE'].methods_by_name['ListQuarantined']._loaded_options = None
+  _globals['_SCHEMASERVICE'].methods_by_name['ListQuarantined']._serialized_options = b'\220\002\001'
+  _globals['_SCHEMASERVICE'].methods_by_name['RedriveQuarantined']._loaded_options = None
+  _globals['_SCHEMASERVICE'].methods_by_name['RedriveQuarantined']._serialized_options = b'\220\002\002'
+  _globals['_SCHEMASERVICE'].methods_by_name['DropQuarantined']._loaded_options = None
+  _globals['_SCHEMASERVICE'].methods_by_name['DropQuarantined']._serialized_options = b'\220\002\002'
+  _globals['_VIOLATIONMODE']._serialized_start=1433
+  _globals['_VIOLATIONMODE']._serialized_end=1589
+  _globals['_VALUETYPE']._serialized_start=1592
+  _globals['_VALUETYPE']._serialized_end=1765
+  _globals['_PROPERTYRULE']._serialized_start=105
+  _globals['_PROPERTYRULE']._serialized_end=216
+  _globals['_SCHEMARULE']._serialized_start=218
+  _globals['_SCHEMARULE']._serialized_end=344
+  _globals['_SCHEMARULES']._serialized_start=346
+  _globals['_SCHEMARULES']._serialized_end=435
+  _globals['_GETSCHEMARULESREQUEST']._serialized_start=437
+  _globals['_GETSCHEMARULESREQUEST']._serialized_end=460
+  _globals['_GETSCHEMARULESRESPONSE']._serialized_start=462
+  _globals['_GETSCHEMARULESRESPONSE']._serialized_end=522
+  _globals['_SETSCHEMARULESREQUEST']._serialized_start=524
+  _globals['_SETSCHEMARULESREQUEST']._serialized_end=583
+  _globals['_SETSCHEMARULESRESPONSE']._serialized_start=585
+  _globals['_SETSCHEMARULESRESPONSE']._serialized_end=645
+  _globals['_LISTQUARANTINEDREQUEST']._serialized_start=647
+  _globals['_LISTQUARANTINEDREQUEST']._serialized_end=710
+  _globals['_QUARANTINEDRECORD']._serialized_start=713
+  _globals['_QUARANTINEDRECORD']._serialized_end=1081
+  _globals['_QUARANTINEDRECORD_VALUESENTRY']._serialized_start=1021
+  _globals['_QUARANTINEDRECORD_VALUESENTRY']._serialized_end=1081
+  _globals['_LISTQUARANTINEDRESPONSE']._serialized_start=1083
+  _globals['_LISTQUARANTINEDRESPONSE']._serialized_end=1192
+  _globals['_REDRIVEQUARANTINEDREQUEST']._serialized_start=1194
+  _globals['_REDRIVEQUARANTINEDREQUEST']._serialized_end=1251
+  _globals['_REDRIVEQUARANTINEDRESPONSE']._serialized_start=1253
+  _globals['_REDRIVEQUARANTINEDRESPONSE']._serialized_end=1330
+  _globals['_DROPQUARANTINEDREQUEST']._serialized_start=1332
+  _globals['_DROPQUARANTINEDREQUEST']._serialized_end=1386
+  _globals['_DROPQUARANTINEDRESPONSE']._serialized_start=1388
+  _globals['_DROPQUARANTINEDRESPONSE']._serialized_end=1430
+  _globals['_SCHEMASERVICE']._serialized_start=1768
+  _globals['_SCHEMASERVICE']._serialized_end=2231
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,21 @@ class SchemaServiceStub:
                 request_serializer=cdp_dot_v1_dot_schema__pb2.SetSchemaRulesRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_schema__pb2.SetSchemaRulesResponse.FromString,
                 _registered_method=True)
+        self.ListQuarantined = channel.unary_unary(
+                '/cdp.v1.SchemaService/ListQuarantined',
+                request_serializer=cdp_dot_v1_dot_schema__pb2.ListQuarantinedRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_schema__pb2.ListQuarantinedResponse.FromString,
+                _registered_method=True)
+        self.RedriveQuarantined = channel.unary_unary(
+                '/cdp.v1.SchemaService/RedriveQuarantined',
+                request_serializer=cdp_dot_v1_dot_schema__pb2.RedriveQuarantinedRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_schema__pb2.RedriveQuarantinedResponse.FromString,
+                _registered_method=True)
+        self.DropQuarantined = channel.unary_unary(
+                '/cdp.v1.SchemaService/DropQuarantined',
+                request_serializer=cdp_dot_v1_dot_schema__pb2.DropQuarantinedRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_schema__pb2.DropQuarantinedResponse.FromString,
+                _registered_method=True)
 
 
 class SchemaServiceServicer:
@@ -66,6 +81,28 @@ class SchemaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListQuarantined(self, request, context):
+        """Lists records in quarantine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveQuarantined(self, request, context):
+        """Holds records in quarantine against the rules as they are now, and takes those that break none any more: each is taken
+        once, whatever stops this in between.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropQuarantined(self, request, context):
+        """Throws records in quarantine away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SchemaServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +115,21 @@ def add_SchemaServiceServicer_to_server(servicer, server):
                     servicer.SetSchemaRules,
                     request_deserializer=cdp_dot_v1_dot_schema__pb2.SetSchemaRulesRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_schema__pb2.SetSchemaRulesResponse.SerializeToString,
+            ),
+            'ListQuarantined': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuarantined,
+                    request_deserializer=cdp_dot_v1_dot_schema__pb2.ListQuarantinedRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_schema__pb2.ListQuarantinedResponse.SerializeToString,
+            ),
+            'RedriveQuarantined': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveQuarantined,
+                    request_deserializer=cdp_dot_v1_dot_schema__pb2.RedriveQuarantinedRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_schema__pb2.RedriveQuarantinedResponse.SerializeToString,
+            ),
+            'DropQuarantined': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropQuarantined,
+                    request_deserializer=cdp_dot_v1_dot_schema__pb2.DropQuarantinedRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_schema__pb2.DropQuarantinedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +187,87 @@ class SchemaService:
             '/cdp.v1.SchemaService/SetSchemaRules',
             cdp_dot_v1_dot_schema__pb2.SetSchemaRulesRequest.SerializeToString,
             cdp_dot_v1_dot_schema__pb2.SetSchemaRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuarantined(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.SchemaService/ListQuarantined',
+            cdp_dot_v1_dot_schema__pb2.ListQuarantinedRequest.SerializeToString,
+            cdp_dot_v1_dot_schema__pb2.ListQuarantinedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveQuarantined(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.SchemaService/RedriveQuarantined',
+            cdp_dot_v1_dot_schema__pb2.RedriveQuarantinedRequest.SerializeToString,
+            cdp_dot_v1_dot_schema__pb2.RedriveQuarantinedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropQuarantined(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.SchemaService/DropQuarantined',
+            cdp_dot_v1_dot_schema__pb2.DropQuarantinedRequest.SerializeToString,
+            cdp_dot_v1_dot_schema__pb2.DropQuarantinedResponse.FromString,
             options,
             channel_credentials,
             insecure,

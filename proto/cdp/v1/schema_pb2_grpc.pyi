@@ -39,6 +39,14 @@ class SchemaServiceStub:
     """Replaces all rules. This router follows them at once, others within a second or two; records taken before are not looked at
     again.
     """
+    ListQuarantined: _grpc.UnaryUnaryMultiCallable[_schema_pb2.ListQuarantinedRequest, _schema_pb2.ListQuarantinedResponse]
+    """Lists records in quarantine."""
+    RedriveQuarantined: _grpc.UnaryUnaryMultiCallable[_schema_pb2.RedriveQuarantinedRequest, _schema_pb2.RedriveQuarantinedResponse]
+    """Holds records in quarantine against the rules as they are now, and takes those that break none any more: each is taken
+    once, whatever stops this in between.
+    """
+    DropQuarantined: _grpc.UnaryUnaryMultiCallable[_schema_pb2.DropQuarantinedRequest, _schema_pb2.DropQuarantinedResponse]
+    """Throws records in quarantine away."""
 
 @_typing.type_check_only
 class SchemaServiceAsyncStub(SchemaServiceStub):
@@ -51,6 +59,14 @@ class SchemaServiceAsyncStub(SchemaServiceStub):
     """Replaces all rules. This router follows them at once, others within a second or two; records taken before are not looked at
     again.
     """
+    ListQuarantined: _aio.UnaryUnaryMultiCallable[_schema_pb2.ListQuarantinedRequest, _schema_pb2.ListQuarantinedResponse]  # type: ignore[assignment]
+    """Lists records in quarantine."""
+    RedriveQuarantined: _aio.UnaryUnaryMultiCallable[_schema_pb2.RedriveQuarantinedRequest, _schema_pb2.RedriveQuarantinedResponse]  # type: ignore[assignment]
+    """Holds records in quarantine against the rules as they are now, and takes those that break none any more: each is taken
+    once, whatever stops this in between.
+    """
+    DropQuarantined: _aio.UnaryUnaryMultiCallable[_schema_pb2.DropQuarantinedRequest, _schema_pb2.DropQuarantinedResponse]  # type: ignore[assignment]
+    """Throws records in quarantine away."""
 
 class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps the rules that records are checked by."""
@@ -72,5 +88,31 @@ class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
         """Replaces all rules. This router follows them at once, others within a second or two; records taken before are not looked at
         again.
         """
+
+    @_abc_1.abstractmethod
+    def ListQuarantined(
+        self,
+        request: _schema_pb2.ListQuarantinedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schema_pb2.ListQuarantinedResponse, _abc.Awaitable[_schema_pb2.ListQuarantinedResponse]]:
+        """Lists records in quarantine."""
+
+    @_abc_1.abstractmethod
+    def RedriveQuarantined(
+        self,
+        request: _schema_pb2.RedriveQuarantinedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schema_pb2.RedriveQuarantinedResponse, _abc.Awaitable[_schema_pb2.RedriveQuarantinedResponse]]:
+        """Holds records in quarantine against the rules as they are now, and takes those that break none any more: each is taken
+        once, whatever stops this in between.
+        """
+
+    @_abc_1.abstractmethod
+    def DropQuarantined(
+        self,
+        request: _schema_pb2.DropQuarantinedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schema_pb2.DropQuarantinedResponse, _abc.Awaitable[_schema_pb2.DropQuarantinedResponse]]:
+        """Throws records in quarantine away."""
 
 def add_SchemaServiceServicer_to_server(servicer: SchemaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -111,6 +111,16 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
                 _registered_method=True)
+        self.ChangeQuarantine = channel.unary_unary(
+                '/cdp.v1.ShardService/ChangeQuarantine',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ChangeQuarantineRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ChangeQuarantineResponse.FromString,
+                _registered_method=True)
+        self.ReadQuarantine = channel.unary_unary(
+                '/cdp.v1.ShardService/ReadQuarantine',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ReadQuarantineRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ReadQuarantineResponse.FromString,
+                _registered_method=True)
         self.ChangeSuppressions = channel.unary_unary(
                 '/cdp.v1.ShardService/ChangeSuppressions',
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ChangeSuppressionsRequest.SerializeToString,
@@ -257,6 +267,20 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeQuarantine(self, request, context):
+        """Puts records into quarantine, or lets some go.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadQuarantine(self, request, context):
+        """Reads an entry of the quarantine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ChangeSuppressions(self, request, context):
         """Changes, if asked to, under which identifiers nothing is taken, and says which those are.
         """
@@ -383,6 +407,16 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.ReadIdentity,
                     request_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.SerializeToString,
+            ),
+            'ChangeQuarantine': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeQuarantine,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ChangeQuarantineRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ChangeQuarantineResponse.SerializeToString,
+            ),
+            'ReadQuarantine': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadQuarantine,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ReadQuarantineRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ReadQuarantineResponse.SerializeToString,
             ),
             'ChangeSuppressions': grpc.unary_unary_rpc_method_handler(
                     servicer.ChangeSuppressions,
@@ -826,6 +860,60 @@ class ShardService:
             '/cdp.v1.ShardService/ReadIdentity',
             cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
             cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeQuarantine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ChangeQuarantine',
+            cdp_dot_v1_dot_shard__pb2.ChangeQuarantineRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ChangeQuarantineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadQuarantine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ReadQuarantine',
+            cdp_dot_v1_dot_shard__pb2.ReadQuarantineRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ReadQuarantineResponse.FromString,
             options,
             channel_credentials,
             insecure,

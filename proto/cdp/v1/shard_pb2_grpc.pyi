@@ -64,6 +64,10 @@ class ShardServiceStub:
     """Logs and does a change of identifiers, and says what is left to move."""
     ReadIdentity: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]
     """Says what a partition knows of an identifier."""
+    ChangeQuarantine: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ChangeQuarantineRequest, _shard_pb2.ChangeQuarantineResponse]
+    """Puts records into quarantine, or lets some go."""
+    ReadQuarantine: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadQuarantineRequest, _shard_pb2.ReadQuarantineResponse]
+    """Reads an entry of the quarantine."""
     ChangeSuppressions: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ChangeSuppressionsRequest, _shard_pb2.ChangeSuppressionsResponse]
     """Changes, if asked to, under which identifiers nothing is taken, and says which those are."""
     ScanForIdentifiers: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ScanForIdentifiersRequest, _shard_pb2.ScanForIdentifiersResponse]
@@ -114,6 +118,10 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Logs and does a change of identifiers, and says what is left to move."""
     ReadIdentity: _aio.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]  # type: ignore[assignment]
     """Says what a partition knows of an identifier."""
+    ChangeQuarantine: _aio.UnaryUnaryMultiCallable[_shard_pb2.ChangeQuarantineRequest, _shard_pb2.ChangeQuarantineResponse]  # type: ignore[assignment]
+    """Puts records into quarantine, or lets some go."""
+    ReadQuarantine: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadQuarantineRequest, _shard_pb2.ReadQuarantineResponse]  # type: ignore[assignment]
+    """Reads an entry of the quarantine."""
     ChangeSuppressions: _aio.UnaryUnaryMultiCallable[_shard_pb2.ChangeSuppressionsRequest, _shard_pb2.ChangeSuppressionsResponse]  # type: ignore[assignment]
     """Changes, if asked to, under which identifiers nothing is taken, and says which those are."""
     ScanForIdentifiers: _aio.UnaryUnaryMultiCallable[_shard_pb2.ScanForIdentifiersRequest, _shard_pb2.ScanForIdentifiersResponse]  # type: ignore[assignment]
@@ -251,6 +259,22 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.ReadIdentityResponse, _abc.Awaitable[_moving_pb2.ReadIdentityResponse]]:
         """Says what a partition knows of an identifier."""
+
+    @_abc_1.abstractmethod
+    def ChangeQuarantine(
+        self,
+        request: _shard_pb2.ChangeQuarantineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ChangeQuarantineResponse, _abc.Awaitable[_shard_pb2.ChangeQuarantineResponse]]:
+        """Puts records into quarantine, or lets some go."""
+
+    @_abc_1.abstractmethod
+    def ReadQuarantine(
+        self,
+        request: _shard_pb2.ReadQuarantineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ReadQuarantineResponse, _abc.Awaitable[_shard_pb2.ReadQuarantineResponse]]:
+        """Reads an entry of the quarantine."""
 
     @_abc_1.abstractmethod
     def ChangeSuppressions(

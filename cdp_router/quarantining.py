@@ -1,0 +1,210 @@
+"""Records that broke a rule: into the quarantine of the partitions their profiles live in, and out of it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from cdp.v1 import ingest_pb2, schema_pb2, shard_pb2
+
+from cdp_router.deadline import Deadline
+from cdp_router.linking import split_links, without_records
+from cdp_router.moving import Mover
+from cdp_router.partition_map import Claim
+from cdp_router.partitioning import partitions_of, split
+from cdp_router.routing import Routing
+from cdp_router.schema_checking import check
+from cdp_router.schema_gate import Apart, SchemaGate
+from cdp_router.schema_rules import Rules
+from cdp_router.shard_client import ShardClient
+from cdp_router.violation_counts import Mode
+from cdp_store.arrays import Bools
+from cdp_store.ids import SequenceNumber
+from cdp_store.quarantine import (
+    QuarantineChange,
+    Quarantined,
+    Released,
+    decode_quarantine_change,
+    encode_quarantine_change,
+)
+from cdp_store.records import ATTRIBUTES, RecordBatch, Strings, encode_batch
+
+QUARANTINED: Final = "SCHEMA_QUARANTINED"
+FULL: Final = "QUARANTINE_FULL"
+_BATCH_PREFIX: Final = b"quarantine:"  # what is kept apart of a batch has an id of its own: it is remembered too
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Records that came together, where they are kept."""
+
+    partition: int
+    sequence: SequenceNumber
+    records: Quarantined
+
+
+async def keep_apart(apart: Apart, routing: Routing, deadline: Deadline, result: ingest_pb2.BatchResult) -> None:
+    """Keep records durably, and tell of each in the result of its batch."""
+    cluster = routing.cluster
+    named = _with_message_ids(apart)
+    for partition, (part, records) in split(named, cluster.hash_key, cluster.partitions).items():
+        homes = partitions_of(apart.links.upper, cluster.hash_key, cluster.partitions)
+        reasons = [apart.reasons[int(record)] for record in records]
+        own = Quarantined.of(part, reasons, apart.links.take(homes == partition))
+        done = await _change(own, partition, routing, deadline)
+        for record, reason in zip(records.tolist(), reasons, strict=True):
+            index = apart.positions[record]
+            if done:
+                result.warnings.add(index=index, code=QUARANTINED, message=reason)
+                result.quarantined += 1
+            else:
+                problem = f"{reason}; and the quarantine is full: redrive or drop what is there"
+                result.errors.add(index=index, code=FULL, message=problem)
+    result.errors.sort(key=lambda error: error.index)
+    result.warnings.sort(key=lambda warning: warning.index)
+
+
+class Quarantine:
+    """The quarantine of a cluster."""
+
+    def __init__(self, routing: Routing, gate: SchemaGate) -> None:
+        self._routing, self._gate, self._mover = routing, gate, Mover(routing)
+
+    async def page(
+        self, start: tuple[int, int, int], count: int, deadline: Deadline
+    ) -> tuple[list[tuple[Entry, int]], tuple[int, int, int] | None]:
+        """Some records, as an entry and a place in it, from (partition, position, number) on; where the next page
+        begins."""
+        found = list[tuple[Entry, int]]()
+        async for entry in self._entries(deadline, start[0], start[1]):
+            for at, number in enumerate(entry.records.numbers.tolist()):
+                place = entry.partition, int(entry.sequence), number
+                if place < start:
+                    continue
+                if len(found) == count:
+                    return found, place
+                found.append((entry, at))
+        return found, None
+
+    async def total(self, deadline: Deadline) -> int:
+        """How many records there are."""
+        reads = [await self._read(number, 1 << 62, deadline) for number in self._routing.map.partitions]
+        return sum(each.total for each in reads)
+
+    async def redrive(self, event: str | None, deadline: Deadline) -> schema_pb2.RedriveQuarantinedResponse:
+        """Take what breaks no rule any more. Records are let go after they were taken, and taken once by message id."""
+        rules, told = await self._gate.newest(deadline), schema_pb2.RedriveQuarantinedResponse()
+        async for entry in self._entries(deadline):
+            wanted = _of_event(entry.records.batch, event)
+            passing = wanted & ~_broken(entry.records.batch, rules)
+            told.kept += int((wanted & ~passing).sum())
+            if passing.any():
+                await self._take(entry, passing, deadline, told)
+        return told
+
+    async def drop(self, event: str | None, deadline: Deadline) -> int:
+        """Throw records away; how many there were."""
+        dropped = 0
+        async for entry in self._entries(deadline):
+            wanted = _of_event(entry.records.batch, event)
+            if wanted.any():
+                dropped += int(wanted.sum())
+                await self._release(entry, wanted, deadline)
+        return dropped
+
+    async def _take(
+        self, entry: Entry, passing: Bools, deadline: Deadline, told: schema_pb2.RedriveQuarantinedResponse
+    ) -> None:
+        cluster, records = self._routing.cluster, entry.records.take(passing)
+        batch = replace(records.batch, batch_id=b"")  # message ids alone tell what was taken: rules may let others pass
+        links = without_records(entry.records.links, entry.records.batch, ~passing)
+        parts = split_links(links, cluster.hash_key, cluster.partitions)
+
+        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.DeliverResponse]:
+            batches = [
+                shard_pb2.PartitionBatch(
+                    partition=claim.partition,
+                    batch=encode_batch(batch) if claim.partition == entry.partition else b"",
+                    epoch=claim.epoch,
+                    links=parts.get(claim.partition, b""),
+                )
+                for claim in claims
+            ]
+            return client.deliver(shard_pb2.DeliverRequest(cluster=cluster.cluster, batches=batches), deadline)
+
+        answers = await self._routing.complete({entry.partition, *parts}, ask, deadline)
+        outcomes = [outcome for answer in answers for outcome in answer.outcomes]
+        await self._mover.settle({number for answer in answers for number in answer.due}, deadline)
+        refused = [error.index for outcome in outcomes for error in outcome.errors]
+        gone = passing.copy()
+        gone[np.flatnonzero(passing)[refused]] = False
+        told.taken += sum(outcome.accepted for outcome in outcomes)
+        told.duplicates += sum(outcome.duplicates for outcome in outcomes)
+        told.kept += len(refused)
+        await self._release(entry, gone, deadline)
+
+    async def _release(self, entry: Entry, gone: Bools, deadline: Deadline) -> None:
+        numbers = tuple(entry.records.numbers[gone].tolist())
+        await _change(Released({entry.sequence: numbers}), entry.partition, self._routing, deadline)
+
+    async def _entries(self, deadline: Deadline, partition: int = 0, position: int = 0) -> AsyncIterator[Entry]:
+        """All entries from a position of a partition on."""
+        for number in sorted(self._routing.map.partitions):
+            at = position if number == partition else 0
+            while number >= partition:
+                found = await self._read(number, at, deadline)
+                if not found.sequence:
+                    break
+                records = decode_quarantine_change(found.entry)
+                assert isinstance(records, Quarantined), "a shard gives entries"
+                yield Entry(number, SequenceNumber(found.sequence), records)
+                at = found.sequence + 1
+
+    async def _read(self, partition: int, position: int, deadline: Deadline) -> shard_pb2.ReadQuarantineResponse:
+        request = shard_pb2.ReadQuarantineRequest(
+            cluster=self._routing.cluster.cluster, partition=partition, from_sequence=position
+        )
+
+        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ReadQuarantineResponse]:
+            request.epoch = claim.epoch
+            return client.read_quarantine(request, deadline)
+
+        return await self._routing.one(partition, ask, deadline)
+
+
+async def _change(change: QuarantineChange, partition: int, routing: Routing, deadline: Deadline) -> bool:
+    request = shard_pb2.ChangeQuarantineRequest(
+        cluster=routing.cluster.cluster, partition=partition, change=encode_quarantine_change(change)
+    )
+
+    def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ChangeQuarantineResponse]:
+        request.epoch = claim.epoch
+        return client.change_quarantine(request, deadline)
+
+    return (await routing.one(partition, ask, deadline)).done
+
+
+def _with_message_ids(apart: Apart) -> RecordBatch:
+    """The records, each with an id; who came without gets the same one whenever its batch is sent again."""
+    batch = apart.batch
+    known = hashlib.blake2b(batch.batch_id, digest_size=12).hexdigest()
+    places = enumerate(apart.positions)
+    ids = [batch.message_ids[at] or f"quarantine-{known}-{place}".encode() for at, place in places]
+    return replace(batch, batch_id=_BATCH_PREFIX + batch.batch_id, message_ids=Strings.of(ids))
+
+
+def _of_event(batch: RecordBatch, event: str | None) -> Bools:
+    if event is None:
+        return np.ones(len(batch), np.bool_)
+    numbers = [number for number, name in enumerate(batch.names) if name == event] if event else [ATTRIBUTES]
+    return np.isin(batch.record_names, numbers)
+
+
+def _broken(batch: RecordBatch, rules: Rules) -> Bools:
+    broken = np.zeros(len(batch), np.bool_)
+    found = check(batch, rules)
+    broken[[*found.of_mode(Mode.QUARANTINE), *found.of_mode(Mode.REJECT)]] = True
+    return broken

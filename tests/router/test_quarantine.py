@@ -1,0 +1,178 @@
+"""Records that broke a rule: kept apart whatever happens, seen by no question, and taken once when the rules allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import msgspec
+import pytest
+from cdp.v1 import admin_pb2, query_pb2, schema_pb2, shard_pb2
+
+import cdp_store.store
+from cdp_router.deadline import Deadline
+from cdp_router.erasing import Erasures
+from cdp_router.errors import ShardUnavailable
+from cdp_router.quarantining import Quarantine
+from cdp_router.restoring import Wanted, restore
+from cdp_router.topology import ClusterDirectory
+from cdp_router.wire.quarantined import to_quarantined
+from cdp_store.quarantine import Quarantined
+from tests.router.fake_shards import FailingShard, call_error
+from tests.router.local_cluster import CLUSTER, NOW_MS, far_deadline, open_store
+from tests.router.test_schema import Schema, charged, checked_cluster
+
+BAD = ["Charged", "ann", "d1", NOW_MS - 9, "m1", {"amount": "12"}]
+BAD_WITHOUT_ID = ["Charged", "ann", None, NOW_MS - 8, None, {"amount": "13", "tags": ["a", 1]}]
+GOOD = ["Charged", "bob", None, NOW_MS - 7, "m3", {"amount": 14}]
+
+
+def listed(schema: Schema, page_size: int = 100) -> list[schema_pb2.QuarantinedRecord]:
+    """All records in quarantine."""
+    quarantine, start, found = Quarantine(schema.cluster.routing, schema.gate), (0, 0, 0), []
+    while True:
+        page, following = schema.cluster.run(quarantine.page(start, page_size, far_deadline()))
+        found += [to_quarantined(entry, at) for entry, at in page]
+        if following is None:
+            return found
+        assert len(page) == page_size
+        start = following
+
+
+def redrive(schema: Schema, event: str | None = None) -> tuple[int, int, int]:
+    """Take what can be taken: (taken, duplicates, kept)."""
+    told = schema.cluster.run(Quarantine(schema.cluster.routing, schema.gate).redrive(event, far_deadline()))
+    return told.taken, told.duplicates, told.kept
+
+
+def total(schema: Schema) -> int:
+    """How many records there are."""
+    return schema.cluster.run(Quarantine(schema.cluster.routing, schema.gate).total(far_deadline()))
+
+
+def _nothing(folder: Path) -> None:
+    pass
+
+
+def _from_snapshots(folder: Path) -> None:
+    for _ in range(2):
+        with checked_cluster(folder) as schema:
+            for server in schema.cluster.servers:
+                schema.cluster.run(server.take_snapshot(shard_pb2.TakeSnapshotRequest()))
+
+
+@pytest.mark.parametrize("meanwhile", [_nothing, _from_snapshots])
+def test_kept_apart_until_the_rules_allow_and_then_taken_once(
+    tmp_path: Path, meanwhile: Callable[[Path], None]
+) -> None:
+    with checked_cluster(tmp_path) as schema:
+        schema.set(charged("QUARANTINE"))
+        for _ in range(2):  # a batch that is sent again changes nothing
+            result = schema.take(BAD, GOOD, BAD_WITHOUT_ID)
+            assert result.quarantined == 2 and not result.errors
+            assert [(each.index, each.code) for each in result.warnings] == [
+                (0, "SCHEMA_QUARANTINED"), (2, "SCHEMA_QUARANTINED"),
+            ]  # fmt: skip
+    meanwhile(tmp_path)
+    with checked_cluster(tmp_path) as schema:
+        assert schema.cluster.members("everyone")[0] == [("user_id", "bob")]
+        found = listed(schema)
+        assert listed(schema, 1) == found
+        assert [(each.identifier.value, each.event, each.reason) for each in found] == [
+            ("ann", "Charged", "'amount' must be of type number")
+        ] * 2
+        assert found[0].message_id == "m1" and found[1].message_id.startswith("quarantine-")
+        assert found[1].values["tags"].list.items[0].text == "a"
+        assert redrive(schema) == (0, 0, 2)
+        schema.set(charged("QUARANTINE") | {"properties": [{"name": "amount", "required": True}]})
+        assert redrive(schema, "Other") == (0, 0, 0)
+        assert redrive(schema, "Charged") == (2, 0, 0)
+        assert (total(schema), listed(schema)) == (0, [])
+        assert schema.cluster.query('count("Charged") = 2').count == 1
+        profile = schema.cluster.profile(anonymous_id="d1")
+        assert profile.identifiers[0].value == "ann", "its links are taken with it"
+    meanwhile(tmp_path)
+    with checked_cluster(tmp_path) as schema:
+        assert (redrive(schema), total(schema)) == ((0, 0, 0), 0)
+        assert schema.cluster.query('count("Charged") = 2').count == 1
+
+
+class ReleaseFails(FailingShard):
+    """Lets no records go while `fails`."""
+
+    fails = False
+
+    async def change_quarantine(
+        self, request: shard_pb2.ChangeQuarantineRequest, deadline: Deadline
+    ) -> shard_pb2.ChangeQuarantineResponse:
+        if ReleaseFails.fails:
+            raise call_error(grpc.StatusCode.UNAVAILABLE)
+        return await self.inner.change_quarantine(request, deadline)
+
+
+def test_a_redrive_that_stops_before_it_lets_go_takes_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with checked_cluster(tmp_path, lambda _, client: ReleaseFails(client)) as schema:
+        schema.set(charged("QUARANTINE"))
+        schema.take(BAD, BAD_WITHOUT_ID)
+        schema.set()
+        monkeypatch.setattr(ReleaseFails, "fails", True)
+        with pytest.raises(ShardUnavailable):
+            redrive(schema)
+        monkeypatch.setattr(ReleaseFails, "fails", False)
+    with checked_cluster(tmp_path) as schema:
+        assert redrive(schema) == (0, 2, 0)
+        assert total(schema) == 0
+        assert schema.cluster.query('count("Charged") = 2').count == 1
+
+
+def test_an_erasure_reaches_the_quarantine_by_records_and_by_links(tmp_path: Path) -> None:
+    with checked_cluster(tmp_path) as schema:
+        schema.set(charged("QUARANTINE"))
+        schema.take(BAD, ["Charged", "bob", "d9", NOW_MS, "m4", {}], GOOD)
+        named = query_pb2.Identifier(kind="user_id", value="ann")
+        request = admin_pb2.EraseProfileRequest(other=named, purge=True)
+        receipt = schema.cluster.run(Erasures(schema.cluster.routing).erase(request, far_deadline()))
+        assert not any(scan.found for scan in receipt.scans)
+        assert [each.identifier.value for each in listed(schema)] == ["bob"]
+        device = query_pb2.Identifier(kind="anonymous_id", value="d9")
+        request = admin_pb2.EraseProfileRequest(other=device, purge=True)
+        receipt = schema.cluster.run(Erasures(schema.cluster.routing).erase(request, far_deadline()))
+        assert not any(scan.found for scan in receipt.scans), "not even in what a record in quarantine says"
+        schema.set()
+        assert redrive(schema) == (1, 0, 0)
+        assert schema.cluster.members("everyone")[0] == [("user_id", "bob")]
+
+
+def test_a_full_quarantine_refuses_and_what_is_dropped_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with checked_cluster(tmp_path) as schema:
+        schema.set(charged("QUARANTINE"), {"event": "", "mode": "QUARANTINE", "properties": [], "only_these": True})
+        assert schema.take(BAD, [None, "ann", None, NOW_MS, None, {"plan": "x"}]).quarantined == 2
+        monkeypatch.setattr(cdp_store.store, "QUARANTINE_BYTES_MAX", 0)
+        full = schema.take(BAD_WITHOUT_ID, GOOD, batch_id=b"2")
+        assert [(error.index, error.code) for error in full.errors] == [(0, "QUARANTINE_FULL")]
+        assert (full.accepted, full.quarantined) == (1, 0)
+        quarantine = Quarantine(schema.cluster.routing, schema.gate)
+        assert schema.cluster.run(quarantine.drop("", far_deadline())) == 1
+        assert [each.event for each in listed(schema)] == ["Charged"]
+        assert schema.cluster.run(quarantine.drop(None, far_deadline())) == 1
+        assert total(schema) == 0
+
+
+def test_the_quarantine_comes_along_into_another_number_of_partitions(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    with checked_cluster(source) as schema:
+        schema.set(charged("QUARANTINE"))
+        schema.take(BAD, BAD_WITHOUT_ID, ["Charged", "bob", None, NOW_MS, "m4", {}], GOOD)
+    (source / "cluster.json").write_bytes(msgspec.json.encode(CLUSTER))
+    restore(str(source), tmp_path / "new", Wanted(shards=1, partitions=3), lambda _: None, 0)
+    store = open_store(tmp_path / "new" / "shard-0", cluster=ClusterDirectory(tmp_path / "new").load())
+    entries: list[Any] = [each for held in store.partitions.values() for each in held.quarantine.entries.values()]
+    store.close()
+    assert all(isinstance(each, Quarantined) for each in entries)
+    assert sorted(reason for each in entries for reason in each.reasons) == [
+        "'amount' is required", "'amount' must be of type number", "'amount' must be of type number",
+    ]  # fmt: skip
