@@ -23,6 +23,8 @@ _LONG_METHODS = (
     "GetDigest",
     "VerifySnapshots",
     "PurgeErased",
+    "RedriveQuarantined",
+    "DropQuarantined",
     "ExportProfile",
     "EraseProfile",
 )  # they read or write everything
