@@ -58,4 +58,5 @@ def capped(values: Mapping[ValueKey, int]) -> tuple[dict[ValueKey, int], int]:
 
 def merge_all(partials: Iterable[Partial]) -> Partial:
     """The contribution of all."""
-    return reduce(merge, partials, Partial())
+    given = iter(partials)
+    return reduce(merge, given, next(given, Partial()))

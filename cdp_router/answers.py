@@ -24,11 +24,12 @@ from cdp_router.wire.values import to_timestamp
 class Answering:
     """All an answer is made of: the question as asked and as evaluated, with the named segments written out.
 
-    `clock_ms` is the monotonic clock when the question came in.
+    `plan` is the message of what was evaluated; `clock_ms` is the monotonic clock when the question came in.
     """
 
     asked: tree.Question
     question: tree.Question
+    plan: segment_pb2.Question
     context: tree.Context
     used: Sequence[tuple[str, int]]
     partial: Partial
@@ -73,7 +74,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         bytes_scanned=scanned.bytes,
         milliseconds=monotonic_ms() - parts.clock_ms,
         engine_milliseconds=parts.engine_ms,
-        plan_hash=plan_hash(parts.question),
+        plan_hash=plan_hash(parts.plan),
         rows_scanned=scanned.rows,
         question=to_question(parts.asked),
         used_segments=[segment_pb2.SegmentReference(name=name, version=version) for name, version in parts.used],
@@ -88,10 +89,9 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
     )
 
 
-def plan_hash(question: tree.Question) -> str:
-    """What identifies a question whatever its spelling."""
-    canonical = to_question(question).SerializeToString(deterministic=True)
-    return hashlib.blake2b(canonical, digest_size=8).hexdigest()
+def plan_hash(plan: segment_pb2.Question) -> str:
+    """What identifies an evaluated question whatever its spelling."""
+    return hashlib.blake2b(plan.SerializeToString(deterministic=True), digest_size=8).hexdigest()
 
 
 def _breakdown(partial: Partial) -> list[query_pb2.BreakdownRow]:

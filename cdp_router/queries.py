@@ -76,9 +76,10 @@ class Queries:
     ) -> query_pb2.QueryResponse:
         """The answer to a question; fails when a partition is missing, unless allow_partial."""
         asked = await self._with_named(lambda lookup: self._prepare(request, lookup), deadline)
+        plan = to_question(asked.question)
         message = shard_pb2.EvaluateRequest(
             cluster=self._cluster.cluster,
-            question=to_question(asked.question),
+            question=plan,
             as_of_ms=asked.context.as_of_ms,
             tz=asked.context.tz,
             exclude_anonymous=not asked.context.include_anonymous,
@@ -90,6 +91,7 @@ class Queries:
             Answering(
                 asked.asked,
                 asked.question,
+                plan,
                 asked.context,
                 asked.used,
                 partial,
@@ -120,7 +122,7 @@ class Queries:
         if request.strict:
             known = await self._schema(deadline)
             await self._unknown_names(segment, known, deadline, strict=True)
-        note(plan_hash=plan_hash(checked))
+        note(plan_hash=plan_hash(to_question(checked)))
         # What has been streamed cannot be taken back: views must agree before the first member is told.
         message.views.CopyFrom(await agreeing_views(self._routing, deadline))
         async for response in self._stream_members(message, deadline):

@@ -16,6 +16,7 @@ from cdp_query.value_keys import NONE_KEY
 from cdp_router.answers import Answering, answer
 from cdp_router.deadline import monotonic_ms
 from cdp_router.wire.partials import from_evaluation, to_evaluation
+from cdp_router.wire.questions import to_question
 from cdp_router.wire.values import from_value
 from cdp_store.values import Kind
 from tests.raw_records import Change, Event, user
@@ -35,6 +36,7 @@ def _answer(partial: Partial, text: str = TEXT, **changed: Any) -> query_pb2.Que
     given: dict[str, Any] = {
         "asked": question,
         "question": question,
+        "plan": to_question(question),
         "used": [],
         "context": tree.Context(NOW_MS, "Europe/Berlin"),
         "partial": partial,
