@@ -15,6 +15,7 @@ from cdp_store.events.column import EventColumn
 from cdp_store.events.sealing import order_by_row_time
 from cdp_store.limits import MORSEL_BITS, MORSEL_ROWS, TIME_MIN_MS
 from cdp_store.morsels import by_morsel
+from cdp_store.profile_parts import BlockParts
 from cdp_store.value_block import ValueBlock
 from cdp_store.values import Kind, float_bits
 
@@ -54,7 +55,7 @@ class Versions:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class AttributeBlock:
     """The values of one morsel: a column per kind, like an event chunk's, its entry i the value of the morsel's row i.
 
@@ -155,9 +156,15 @@ class _Morsel:
 class AttributeColumn:
     """The current value of one attribute for all rows, with the time it was set."""
 
-    def __init__(self) -> None:
+    def __init__(self, latest_ms: int = _NEVER) -> None:
         self._morsels = list[_Morsel | None]()
-        self._latest_ms = _NEVER
+        self._latest_ms = latest_ms
+
+    def load(self, number: int, parts: BlockParts) -> None:
+        """Hold the values of a morsel that holds none yet."""
+        morsel = self._reach(number)
+        morsel.columns = {column.kind: ValueBlock.of(column) for column in parts.columns}
+        morsel.changed.put(parts.changed_rows, parts.changed_times)
 
     def apply(self, changes: Versions, first_set_ms: I64) -> Versions:
         """Take changes in order of arrival: the latest time wins, ties go to the later arrival.

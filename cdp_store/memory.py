@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from cdp_store.events.tables import EventTables
 from cdp_store.ids import LOWER_CASE, SequenceNumber
 from cdp_store.limits import ATTRIBUTE_NAMES_MAX, BUCKET_MS, DAY_MS, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, TIME_MIN_MS
 from cdp_store.people import resolve, take_times
+from cdp_store.profile_parts import MorselParts
 from cdp_store.profile_times import NOT_CREATED, ProfileTimes
 from cdp_store.records import RecordBatch, Strings
 from cdp_store.schema import Schema
@@ -40,12 +42,16 @@ class Parts:
     retention_days: Mapping[str, int]
 
 
+NO_TIMES: Final[I64] = np.zeros(0, np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryParts:
-    """What a partition's memory is made of again: row-ordered identifiers and creation times, strings by scope in
-    code order, and chunks by name, each name's in the order of `EventsReading.chunks`.
+    """What a partition's memory is made of again: row-ordered identifiers, strings by scope in code order, chunks by
+    name, each name's in the order of `EventsReading.chunks`, and profiles by morsel.
 
-    Strings come as (offsets from 0 u32 or i64 [n + 1], bytes); created i64[rows]; names in order of their numbers.
+    Strings come as (offsets from 0 u32 or i64 [n + 1], bytes); names in order of their numbers. Without morsels (None)
+    `created` i64[rows] are the times of creation, and `changes` are all versions of the attributes, else only history.
     """
 
     sequence: SequenceNumber
@@ -60,6 +66,8 @@ class MemoryParts:
     changes: Mapping[int, Chunks]
     summaries: Mapping[int, Summary]
     retention_days: Mapping[str, int]
+    morsels: Iterable[MorselParts] | None
+    latest_changes_ms: Mapping[int, int]
 
 
 class PartitionMemory:
@@ -200,7 +208,11 @@ class PartitionMemory:
         for scope, offsets, data in parts.strings:
             self._dictionary.fill(scope, offsets, data)
         self.events.load(parts.events)
-        self._restore_changes(parts.changes, parts.created)
+        if parts.morsels is None:
+            self._restore_changes(parts.changes, parts.created)
+        else:
+            self.changes.load(parts.changes)
+            self._load_morsels(parts.morsels, parts.latest_changes_ms)
         self.summaries, self.retention_days = dict(parts.summaries), dict(parts.retention_days)
         self.sequence = parts.sequence
 
@@ -268,6 +280,13 @@ class PartitionMemory:
         for row in np.flatnonzero((tags & LOWER_CASE == 0) & (tags != 0)).tolist():
             found = self._identifiers.get(row)
             self.in_transit[bytes([found[0] | LOWER_CASE]) + found[1:]] = row
+
+    def _load_morsels(self, morsels: Iterable[MorselParts], latest_ms: Mapping[int, int]) -> None:
+        self._attributes = {attribute: AttributeColumn(latest) for attribute, latest in latest_ms.items()}
+        for number, morsel in enumerate(morsels):
+            self._times.load(number, morsel)
+            for attribute, block in morsel.blocks.items():
+                self._attributes[attribute].load(number, block)
 
     def _restore_changes(self, changes: Mapping[int, Chunks], created_ms: I64) -> None:
         """Apply every version of the attributes of rows that were created then: `view.attribute_chunks`, by row."""

@@ -16,6 +16,7 @@ from cdp_store.change_times import ChangeTimes, TimesReading
 from cdp_store.events.column import EventColumn
 from cdp_store.limits import MORSEL_ROWS, TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.morsels import by_morsel
+from cdp_store.profile_parts import MorselParts
 from cdp_store.value_block import ValueBlock
 from cdp_store.values import Kind
 
@@ -92,6 +93,14 @@ class ProfileTimes:
             first[where] = self._take_first(self._first[morsel], local, first_set_ms[where])
             self._lower_created(morsel, local, first[where], earliest_ms[where])
         return first
+
+    def load(self, number: int, parts: MorselParts) -> None:
+        """Hold the times of a morsel that holds none yet."""
+        self._reach(number)
+        if parts.first_set is not None:
+            self._first[number] = ValueBlock.of(parts.first_set)
+        self._created[number].put(parts.created_rows, parts.created_times)
+        self._latest_created[number] = parts.latest_created_ms
 
     def forget(self, rows: U32) -> None:
         """Let rows, each named once, be created at no instant."""

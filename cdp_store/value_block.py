@@ -29,6 +29,19 @@ class ValueBlock:
         self._high: int | float = 0
         self._shared = False
 
+    @classmethod
+    def of(cls, column: EventColumn) -> ValueBlock:
+        """A block of the values of a column, entry i for row i."""
+        block, rows, presence = cls(column.kind), column.values.shape[0], column.presence()
+        capacity = max(BLOCK_ROWS_MIN, 1 << (rows - 1).bit_length())
+        block._values = zeroed(capacity, column.values.dtype)
+        block._values[:rows] = column.values
+        held: Bools = np.zeros(capacity, np.bool_)
+        held[:rows] = True if presence is None else presence
+        block._present, block._count = np.packbits(held, bitorder="little"), int(np.count_nonzero(held))
+        block._base, block._scale, block._low, block._high = column.base, column.scale, column.low, column.high
+        return block
+
     def __len__(self) -> int:
         """How many rows have a value."""
         return self._count

@@ -122,6 +122,18 @@ def _file_dtype(kind: Kind, columns: Sequence[EventColumn]) -> npt.DTypeLike:
     return np.int64
 
 
+def column_array(column: EventColumn, count: int) -> pa.Array:
+    """A column as one of a file with `count` rows: null behind its end, and where it has nothing."""
+    values: AnyArray = np.zeros(count, _file_dtype(column.kind, [column]))
+    covered, presence = column.values.shape[0], column.presence()
+    _lay_out(column, values[:covered])
+    absent: Bools | None = None
+    if covered < count or presence is not None:
+        absent = np.ones(count, np.bool_)
+        absent[:covered] = False if presence is None else ~presence
+    return instants(values, absent) if column.kind is Kind.TIME else pa.array(values, mask=absent)
+
+
 def _lay_out(column: EventColumn, out: AnyArray) -> None:
     """The values a column stands for, into an array that can hold them all."""
     if column.kind is Kind.FLOAT:
@@ -155,7 +167,7 @@ class FileColumns:
             key = (each.property, Kind(each.kind))
             values, present = self.values[key]
             inside = None if present is None or present[part].all() else present[part]
-            columns[key] = _encoded(each, values[part], inside)
+            columns[key] = encoded(each, values[part], inside)
         return chunk_in_order(self.rows[part], self.times[part], columns)
 
 
@@ -164,7 +176,7 @@ def _values(column: pa.Array) -> tuple[AnyArray, Bools | None]:
     return values_of(column), present
 
 
-def _encoded(entry: ColumnEntry, values: AnyArray, present: Bools | None) -> EventColumn:
+def encoded(entry: ColumnEntry, values: AnyArray, present: Bools | None) -> EventColumn:
     """A column as it was held when it was written."""
     kind = Kind(entry.kind)
     if not entry.width:

@@ -70,6 +70,25 @@ class SummaryEntry(msgspec.Struct, frozen=True, array_like=True):
     cutoff_ms: int
 
 
+class BlockEntry(msgspec.Struct, frozen=True, array_like=True):
+    """The current values of an attribute in a morsel: columns of a file, and whether there are times of changes."""
+
+    file: str
+    attribute: int
+    columns: tuple[ColumnEntry, ...]
+    changed: bool
+
+
+class MorselEntry(msgspec.Struct, frozen=True, array_like=True):
+    """Profiles of a morsel: whole files, the first of them with `created` and `first_set`."""
+
+    file: str
+    rows: int
+    first_set: ColumnEntry | None
+    latest_created_ms: int
+    blocks: tuple[BlockEntry, ...]
+
+
 class DocumentEntry(msgspec.Struct, frozen=True, array_like=True):
     """A document at a version; its content is a whole file, as it is."""
 
@@ -88,7 +107,7 @@ class PartitionEntry(msgspec.Struct, frozen=True):
     property_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
     identifiers: tuple[Extent, ...]
-    created: str
+    created: str  # empty where `morsels` tell, that is since version 3
     strings: dict[int, tuple[Extent, ...]]
     events: dict[int, tuple[ChunkEntry, ...]]
     changes: dict[int, tuple[ChunkEntry, ...]]
@@ -99,6 +118,8 @@ class PartitionEntry(msgspec.Struct, frozen=True):
     cold: tuple[str, ...] = ()  # whole files, in order of arrival
     cold_sequence: int = 0  # they hold what the log held up to here
     identity: dict[str, str] = {}  # files by table: links and transfers of identifiers, where there are any
+    morsels: tuple[MorselEntry, ...] = ()
+    latest_changes_ms: dict[int, int] = {}  # by attribute, in history or morsels; all attributes with any value
     documents: dict[str, DocumentEntry] = {}  # those kept with the partition, by name
 
 

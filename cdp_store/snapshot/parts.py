@@ -8,17 +8,19 @@ import msgspec
 
 from cdp_store.ids import PartitionId
 from cdp_store.snapshot.manifest import (
+    BlockEntry,
     ChunkEntry,
     DocumentEntry,
     Extent,
     Generation,
     Manifest,
+    MorselEntry,
     PartitionEntry,
     SummaryEntry,
 )
 from cdp_store.snapshot.writer import files_of
 
-Placed = TypeVar("Placed", ChunkEntry, DocumentEntry, Extent, Generation, SummaryEntry)
+Placed = TypeVar("Placed", BlockEntry, ChunkEntry, DocumentEntry, Extent, Generation, MorselEntry, SummaryEntry)
 
 
 def only(manifest: Manifest, partition: PartitionId) -> Manifest:
@@ -41,7 +43,7 @@ def _renamed(entry: PartitionEntry, prefix: str) -> PartitionEntry:
 
     return msgspec.structs.replace(
         entry,
-        created=prefix + entry.created,
+        created=prefix + entry.created if entry.created else "",
         batches=prefix + entry.batches,
         cold=tuple(prefix + name for name in entry.cold),
         identifiers=tuple(map(put, entry.identifiers)),
@@ -51,5 +53,8 @@ def _renamed(entry: PartitionEntry, prefix: str) -> PartitionEntry:
         events={name: tuple(map(put, chunks)) for name, chunks in entry.events.items()},
         changes={name: tuple(map(put, chunks)) for name, chunks in entry.changes.items()},
         documents={name: put(each) for name, each in entry.documents.items()},
+        morsels=tuple(
+            msgspec.structs.replace(put(each), blocks=tuple(map(put, each.blocks))) for each in entry.morsels
+        ),
         identity={table: prefix + name for table, name in entry.identity.items()},
     )

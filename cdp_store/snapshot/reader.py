@@ -17,7 +17,8 @@ from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import Chunks
 from cdp_store.events.retained import Summary
 from cdp_store.ids import SequenceNumber
-from cdp_store.memory import MemoryParts
+from cdp_store.memory import NO_TIMES, MemoryParts
+from cdp_store.profile_parts import MorselParts
 from cdp_store.snapshot import tables
 from cdp_store.snapshot.chunk_tables import FileColumns
 from cdp_store.snapshot.manifest import (
@@ -31,6 +32,7 @@ from cdp_store.snapshot.manifest import (
     number_in,
 )
 from cdp_store.snapshot.places import SnapshotPlace
+from cdp_store.snapshot.profile_tables import read_morsel
 from cdp_store.values import Kind
 from cdp_store.view import CHANGE_VALUE
 
@@ -75,13 +77,19 @@ class PartitionReader:
             property_names=entry.property_names,
             attribute_names=entry.attribute_names,
             identifiers=self._identifiers(),
-            created=tables.instants_of(self._table(entry.created), "created"),
+            created=tables.instants_of(self._table(entry.created), "created") if entry.created else NO_TIMES,
             strings=self._strings(),
             events=self._chunks(entry.events, properties),
             changes=self._chunks(entry.changes, {CHANGE_VALUE: "value"}),
             summaries={name: self._summary(each) for name, each in entry.summaries.items()},
             retention_days=entry.retention_days,
+            morsels=None if entry.created else self._morsels(),
+            latest_changes_ms=entry.latest_changes_ms,
         )
+
+    def _morsels(self) -> Iterator[MorselParts]:
+        for morsel in self.entry.morsels:
+            yield read_morsel(morsel, self.entry.attribute_names, self._table)
 
     def ids(self) -> list[IdGeneration]:
         """The message ids."""

@@ -9,6 +9,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -20,7 +21,7 @@ from cdp_store.dedupe import IdGeneration
 from cdp_store.dictionary import scope_key
 from cdp_store.documents import Document
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.layout import LAYOUT, Chunks
+from cdp_store.events.layout import Chunks
 from cdp_store.events.retained import Summary
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
@@ -39,10 +40,12 @@ from cdp_store.snapshot.manifest import (
     FileEntry,
     Generation,
     Manifest,
+    MorselEntry,
     PartitionEntry,
     SummaryEntry,
 )
 from cdp_store.snapshot.places import SnapshotPlace
+from cdp_store.snapshot.profile_tables import KnownMorsel, morsels_of, write_morsel
 from cdp_store.view import CHANGE_VALUE
 
 _CHANGE_NAMES = {CHANGE_VALUE: "value"}
@@ -56,6 +59,7 @@ class _Known:
 
     lineage: int = -1
     chunks: dict[int, _Placed] = field(default_factory=dict)  # by id of the chunk, which may have been reused
+    morsels: list[KnownMorsel] = field(default_factory=list)
     entry: PartitionEntry | None = None
 
     def place_of(self, chunk: EventChunk) -> ChunkEntry | None:
@@ -92,6 +96,10 @@ class SnapshotWriter:
             known = _Known(export.lineage, entry=entry)
             for name, places in entry.events.items():
                 _remember(known, zip(export.view.event_chunks(name), places, strict=True))
+            if not entry.created:
+                for name, places in entry.changes.items():
+                    _remember(known, zip(export.view.changes.chunks(name), places, strict=True))
+                known.morsels = list(map(KnownMorsel.of, morsels_of(export.view), entry.morsels))
             self._known[PartitionId(entry.partition)] = known
 
     def write(
@@ -150,7 +158,10 @@ class SnapshotWriter:
 
 def files_of(entry: PartitionEntry) -> Iterator[str]:
     """Names of all files a partition's entry refers to, some more than once."""
-    yield entry.created
+    if entry.created:
+        yield entry.created
+    yield from (each.file for each in entry.morsels)
+    yield from (block.file for each in entry.morsels for block in each.blocks)
     yield entry.batches
     yield from entry.cold
     yield from (each.file for each in entry.identifiers)
@@ -213,8 +224,8 @@ class _PartitionWriter:
         property_names = {number: name for name, number in schema.properties.items()}
         chunks = {number: view.event_chunks(number) for number in range(len(schema.events))}
         events = self._write_chunks("events", chunks, property_names, now)
-        versions = {number: view.attribute_chunks(number, LAYOUT) for number in sorted(view.attributes)}
-        changes = self._write_chunks("changes", versions, _CHANGE_NAMES, now)
+        history = {number: view.changes.chunks(number) for number in sorted(view.attributes)}
+        changes = self._write_chunks("changes", history, _CHANGE_NAMES, now)
         self._entry = now.entry = PartitionEntry(
             partition=self._partition,
             sequence=view.sequence,
@@ -224,7 +235,7 @@ class _PartitionWriter:
             property_names=tuple(schema.properties),
             attribute_names=tuple(schema.attributes),
             identifiers=self._write_identifiers(),
-            created=self._write_created(),
+            created="",
             strings=self._write_strings(),
             events=events,
             changes=changes,
@@ -233,6 +244,8 @@ class _PartitionWriter:
             retention_days=dict(self._export.retention_days),
             summaries={name: self._write_summary(name, each) for name, each in view.summaries.items()},
             identity=self._write_identity(),
+            morsels=self._write_morsels(now),
+            latest_changes_ms={number: reading.latest_ms for number, reading in view.attributes.items()},
             documents={name: self._write_document(name, each) for name, each in self._documents.items()},
         )
         return now
@@ -282,12 +295,15 @@ class _PartitionWriter:
         entry = self._known.entry
         return entry if entry is not None and entry.sequence == self._export.view.sequence else None
 
-    def _write_created(self) -> str:
-        same = self._unchanged()
-        if same is not None:
-            return same.created
-        view = self._export.view
-        return self._files.add(self._partition, "created", tables.instant_table("created", view.times.created_ms()))
+    def _write_morsels(self, now: _Known) -> tuple[MorselEntry, ...]:
+        names = {number: name for name, number in self._export.view.schema.attributes.items()}
+        write = partial(self._files.add, self._partition, "profiles")
+        before = self._known.morsels
+        for number, morsel in enumerate(morsels_of(self._export.view)):
+            same = number < len(before) and before[number].is_still(morsel)
+            known = before[number] if same else KnownMorsel.of(morsel, write_morsel(morsel, names, write))
+            now.morsels.append(known)
+        return tuple(each.entry for each in now.morsels)
 
     def _write_batches(self) -> str:
         same = self._unchanged()

@@ -368,5 +368,13 @@ def test_any_tool_reads_the_files(tmp_path: Path) -> None:
         ("p2", 33, sum(range(2, 100, 3)) / 4, "uu11"),
     ]
     assert answer[0][4] == 1_700_000_000_099
-    [changes] = entry.changes[entry.attribute_names.index("city")]
-    assert duckdb.sql(f"""SELECT count(DISTINCT "value:string") FROM '{place / changes.file}'""").fetchall() == [(7,)]
+    [morsel] = entry.morsels
+    cities = place / entry.strings[entry.attribute_names.index("city") << 2 | 2][0].file
+    answer = duckdb.sql(
+        f"""
+        SELECT s.text, count(*), epoch_ms(max(a.created)) FROM '{place / morsel.file}' a
+        JOIN '{cities}' s ON s.scope = {entry.attribute_names.index("city") << 2 | 2} AND s.code = a."city:string"
+        GROUP BY 1 ORDER BY 1
+        """
+    ).fetchall()
+    assert answer == [(f"c{n}", len(range(n, 100, 7)), 5) for n in range(7)]
