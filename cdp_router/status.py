@@ -32,7 +32,14 @@ from cdp_router.errors import (
     WrongCluster,
     WrongEpoch,
 )
-from cdp_router.security.errors import AuditFailed, RateLimited, RoleMissing, Unauthenticated
+from cdp_router.security.errors import (
+    AuditFailed,
+    PersonalData,
+    PrivacyChanged,
+    RateLimited,
+    RoleMissing,
+    Unauthenticated,
+)
 from cdp_router.wire.claims import from_mismatch, to_mismatch
 from cdp_store.errors import (
     BatchMalformed,
@@ -75,7 +82,9 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.RESOURCE_EXHAUSTED, error, error.reason, _retry(retry_after_ms), quota)
         case AuditFailed():
             return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(_RETRY_STORAGE_MS))
-        case RoleMissing():
+        case PrivacyChanged():
+            return _status(code_pb2.ABORTED, error, error.reason)
+        case RoleMissing() | PersonalData():
             return _status(code_pb2.PERMISSION_DENIED, error, error.reason)
         case RequestInvalid(field=field, problem=problem):
             return _status(code_pb2.INVALID_ARGUMENT, error, error.reason, _violation(field, problem))

@@ -21,6 +21,7 @@ from cdp_router.cli import (
     log,
     members,
     moves,
+    privacy,
     profile,
     quarantine,
     query,
@@ -110,3 +111,4 @@ app.add_typer(log.log)
 app.add_typer(keys.keys)
 app.add_typer(suppressions.suppressions)
 app.add_typer(audit.audit)
+app.add_typer(privacy.privacy)

@@ -19,6 +19,7 @@ from cdp_router.client import Client
 from cdp_router.wire.values import from_value, to_timestamp
 from cdp_store.values import to_ms
 
+WITHHELD = "WITHHELD"
 _ROWS_SHOWN = 25
 
 
@@ -110,6 +111,8 @@ def _print_answer(answer: query_pb2.QueryResponse) -> None:
         OUT.print(_funnel_table(answer))
         for part in funnel_tables(answer):
             OUT.print(part)
+    elif WITHHELD in answer.flags and not answer.count and answer.WhichOneof("report") is None:
+        OUT.print(f"withheld: fewer than {answer.withheld_below} of {answer.population:,} users, or all but so few")
     else:
         members = answer.count / answer.population if answer.population else 0.0
         OUT.print(f"{answer.count:,} of {answer.population:,} users ({members:.2%})")
@@ -119,6 +122,10 @@ def _print_answer(answer: query_pb2.QueryResponse) -> None:
     if table is not None:
         OUT.print(table)
     covered = f"{len(answer.coverage.answered)}/{answer.coverage.total} partitions"
+    if WITHHELD in answer.flags:
+        OUT.print(
+            f"rows and numbers below {answer.withheld_below} are withheld; a key with the role profile-read sees them"
+        )
     flags = f"   flags: {', '.join(answer.flags)}" if answer.flags else ""
     OUT.print(
         f"as of {answer.as_of.ToDatetime().isoformat()}Z   {covered}   {answer.milliseconds:.1f} ms"

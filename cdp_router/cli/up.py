@@ -119,7 +119,7 @@ def up(
         directory, host, port, lambda line: OUT.print(line, soft_wrap=True), plan, routers, serve_http
     )
     try:
-        supervisor.run(lambda: _announce(supervisor, directory))
+        supervisor.run(lambda: _announce(supervisor, directory, "http" if tls_cert is None else "https"))
     except ClusterFailed as error:
         fail(str(error))
     OUT.print("stopped")
@@ -177,7 +177,7 @@ def _salvage(directory: ClusterDirectory, shards: Iterable[int]) -> None:
             OUT.print(f"shard {shard}: nothing to salvage")
 
 
-def _announce(supervisor: Supervisor, directory: ClusterDirectory) -> None:
+def _announce(supervisor: Supervisor, directory: ClusterDirectory, scheme: str) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("process", "address", "pid"):
         table.add_column(column)
@@ -187,6 +187,6 @@ def _announce(supervisor: Supervisor, directory: ClusterDirectory) -> None:
     OUT.print(f"data: {directory.path}", soft_wrap=True)
     OUT.print(f"ready: router at {supervisor.router_address}")
     if supervisor.gateway_address:
-        OUT.print(f"send:  Segment, RudderStack, PostHog and CleverTap SDKs to http://{supervisor.gateway_address}")
+        OUT.print(f"send:  Segment, RudderStack, PostHog and CleverTap SDKs to {scheme}://{supervisor.gateway_address}")
     hint = f"ask:   cdp query 'everyone' --address {supervisor.router_address}    stop: Ctrl-C"
     OUT.print(hint, soft_wrap=True)

@@ -25,7 +25,7 @@ from cdp.v1 import (
 from cdp_router.client.asking import Asked, members_request, profile_name, query_request
 from cdp_router.client.connection import OPTIONS
 from cdp_router.client.credentials import authorization, tls_of_environment
-from cdp_router.client.failures import Backoff, failure_of
+from cdp_router.client.failures import Backoff, failure_of, told_count
 from cdp_router.client.results import Answer, Event, Members, Profile
 from cdp_router.rpc.carrying import carrying
 from cdp_router.security.tls import Tls
@@ -109,8 +109,8 @@ class AsyncClient:
         return Answer.of(await self.query(query_request(question, **options), timeout_seconds))
 
     async def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> int:
-        """How many profiles are in a segment."""
-        return (await self.answer(segment, timeout_seconds, **options)).count
+        """How many profiles are in a segment; RequestFailed where the key may not know, since there are too few."""
+        return told_count(await self.answer(segment, timeout_seconds, **options))
 
     async def members(
         self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0

@@ -18,6 +18,8 @@ from cdp.v1 import (
     ingest_pb2_grpc,
     named_segment_pb2,
     named_segment_pb2_grpc,
+    privacy_pb2,
+    privacy_pb2_grpc,
     profile_pb2,
     profile_pb2_grpc,
     proof_pb2,
@@ -30,7 +32,7 @@ from cdp.v1 import (
 
 from cdp_router.client.asking import Asked, members_request, profile_name, query_request
 from cdp_router.client.credentials import authorization, tls_of_environment
-from cdp_router.client.failures import Backoff, failure_of
+from cdp_router.client.failures import Backoff, failure_of, told_count
 from cdp_router.client.results import Answer, Event, Members, Profile
 from cdp_router.limits import MESSAGE_BYTES_MAX
 from cdp_router.rpc.carrying import carrying
@@ -73,6 +75,7 @@ class Client:
         self._proofs = proof_pb2_grpc.ProofServiceStub(channel)
         self._segments = named_segment_pb2_grpc.SegmentServiceStub(channel)
         self._identity = identity_pb2_grpc.IdentityServiceStub(channel)
+        self._privacy = privacy_pb2_grpc.PrivacyServiceStub(channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(channel)
         self._schema = schema_pb2_grpc.SchemaServiceStub(channel)
 
@@ -129,8 +132,8 @@ class Client:
         return Answer.of(self.query(query_request(question, **options), timeout_seconds))
 
     def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> int:
-        """How many profiles are in a segment."""
-        return self.answer(segment, timeout_seconds, **options).count
+        """How many profiles are in a segment; RequestFailed where the key may not know, since there are too few."""
+        return told_count(self.answer(segment, timeout_seconds, **options))
 
     def list_members(self, segment: str | Asked, timeout_seconds: float = 300.0, **options: Any) -> Members:
         """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest."""
@@ -299,6 +302,17 @@ class Client:
         return self._translated(
             lambda: self._admin.PurgeErased(admin_pb2.PurgeErasedRequest(), timeout=timeout_seconds)
         )
+
+    def privacy(self, timeout_seconds: float = 30.0) -> privacy_pb2.Privacy:
+        """What is withheld from keys without profile-read."""
+        request = privacy_pb2.GetPrivacyRequest()
+        return self._translated(lambda: self._privacy.GetPrivacy(request, timeout=timeout_seconds)).privacy
+
+    def change_privacy(
+        self, request: privacy_pb2.ChangePrivacyRequest, timeout_seconds: float = 30.0
+    ) -> privacy_pb2.Privacy:
+        """Change what is withheld from keys without profile-read."""
+        return self._translated(lambda: self._privacy.ChangePrivacy(request, timeout=timeout_seconds)).privacy
 
     def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
         """Read how long events are kept."""

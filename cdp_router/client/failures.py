@@ -8,6 +8,8 @@ from typing import Any, Final
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
+from cdp_router.client.results import Answer
+
 RETRYABLE: Final = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -83,6 +85,19 @@ def failure_of(error: Any, address: str) -> Failure:
         bad.field_violations[0].field if bad.field_violations else "",
         request.request_id,
     )
+
+
+def told_count(answer: Answer) -> int:
+    """The count of an answer; RequestFailed where it is withheld, since a number alone could not say so."""
+    if "WITHHELD" in answer.flags and not answer.count:
+        raise RequestFailed(
+            grpc.StatusCode.PERMISSION_DENIED,
+            f"the number is withheld: fewer than {answer.withheld_below} users, or all but so few; a key with the role "
+            "profile-read sees it",
+            "COUNT_WITHHELD",
+            0.0,
+        )
+    return answer.count
 
 
 class Backoff:

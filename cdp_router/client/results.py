@@ -53,6 +53,7 @@ class Answer(_Tabular):
     plan_hash: str
     milliseconds: float
     message: query_pb2.QueryResponse
+    withheld_below: int  # with the flag WITHHELD: a 0 may stand for a number below this, and rows with one are missing
 
     @staticmethod
     def of(response: query_pb2.QueryResponse) -> Answer:
@@ -70,6 +71,7 @@ class Answer(_Tabular):
             response.plan_hash,
             response.milliseconds,
             response,
+            response.withheld_below,
         )
 
     def to_arrow(self) -> pa.Table:

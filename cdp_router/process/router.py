@@ -22,6 +22,8 @@ from cdp.v1 import (
     ingest_pb2_grpc,
     named_segment_pb2,
     named_segment_pb2_grpc,
+    privacy_pb2,
+    privacy_pb2_grpc,
     profile_pb2,
     profile_pb2_grpc,
     proof_pb2,
@@ -56,16 +58,19 @@ from cdp_router.schema_gate import SchemaGate
 from cdp_router.security.audit import Audit
 from cdp_router.security.audit_files import FOLDER
 from cdp_router.security.cluster_secrets import AUDIT_CHAIN, AUDITED_PEOPLE, derived
+from cdp_router.security.discretion import Discretion
 from cdp_router.security.gates import KeyGate
 from cdp_router.security.key_file import KEYS_NAME, KeyFile
 from cdp_router.security.links import Link
 from cdp_router.security.listening import check_listening
+from cdp_router.security.privacy import SharedPrivacy
 from cdp_router.security.rates import Rates
 from cdp_router.security.tls import Tls
 from cdp_router.security.unusable import CredentialsUnusable
 from cdp_router.services.admin import AdminService
 from cdp_router.services.identity import IdentityService
 from cdp_router.services.ingest import IngestService
+from cdp_router.services.privacy import PrivacyService
 from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
@@ -122,6 +127,7 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
             named_segment_pb2.DESCRIPTOR.services_by_name["SegmentService"].full_name,
             identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name,
             schema_pb2.DESCRIPTOR.services_by_name["SchemaService"].full_name,
+            privacy_pb2.DESCRIPTOR.services_by_name["PrivacyService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
         ],
         observing.observers,
@@ -135,8 +141,12 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
         taking = Ingest(routing, clock, threads, Blocked.of(), schema)
         ingest = IngestService(taking, observing.ingest, rates)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
+        privacy = SharedPrivacy(routing)
+        privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(PrivacyService(privacy), serving.server)
         queries = Queries(routing, clock, segments)
-        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries, observing.queries), serving.server)
+        query_pb2_grpc.add_QueryServiceServicer_to_server(
+            QueryService(queries, Discretion(privacy), observing.queries), serving.server
+        )
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), serving.server)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), serving.server)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)

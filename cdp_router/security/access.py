@@ -12,6 +12,7 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
     # Numbers about many: nothing that names or shows one person.
     Role.QUERY: (
         "AdminService/GetSchema",
+        "PrivacyService/GetPrivacy",
         "QueryService/Query",
         "SchemaService/GetSchemaRules",
         "SegmentService/GetSegment",
@@ -43,6 +44,7 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "IdentityService/UnlinkIdentifier",
         "SchemaService/DropQuarantined",
         "SchemaService/RedriveQuarantined",
+        "PrivacyService/ChangePrivacy",
         "SchemaService/SetSchemaRules",
         "SegmentService/CreateSegment",
         "SegmentService/DeleteSegment",

@@ -4,6 +4,8 @@ RouterError
 +-- Unauthenticated       no key, or none that holds                     UNAUTHENTICATED
 +-- RoleMissing           the key has not the role the method needs      PERMISSION_DENIED
 +-- RateLimited           the key is used more than it may be            RESOURCE_EXHAUSTED
++-- PersonalData          a question tests what its key may not see      PERMISSION_DENIED
++-- PrivacyChanged        other routers changed it all the time          ABORTED
 +-- AuditFailed           what was done cannot be kept                   UNAVAILABLE
 """
 
@@ -59,3 +61,29 @@ class RateLimited(RouterError):
     @property
     def facts(self) -> Mapping[str, str]:
         return {"key": self.key, "limit": self.limit, "retry_after_ms": str(self.retry_after_ms)}
+
+
+class PersonalData(RouterError):
+    """A question tests a value that is personal, and its key may not see one person."""
+
+    reason = "PERSONAL_DATA"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the values of {name!r} are personal: testing them needs a key with the role profile-read; whether one is "
+            f"there may be asked, with exists({name})"
+        )
+        self.name = name
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"name": self.name, "role": "profile-read"}
+
+
+class PrivacyChanged(RouterError):
+    """What is withheld was changed by others again and again; nothing was changed here."""
+
+    reason = "PRIVACY_CHANGED"
+
+    def __init__(self) -> None:
+        super().__init__("other changes of what is withheld came first each time; try again")

@@ -18,23 +18,23 @@ from cdp_router.limits import (
 from cdp_router.observing.slow_queries import AnsweredQueries
 from cdp_router.observing.work_metrics import QueryMetrics
 from cdp_router.queries import Queries
-from cdp_router.rpc.call import note
+from cdp_router.security.discretion import Discretion
 from cdp_router.status import Context
 
 
 class QueryService(query_pb2_grpc.QueryServiceServicer):
     """Answers questions."""
 
-    def __init__(self, queries: Queries, answered: AnsweredQueries | None = None) -> None:
-        self._queries = queries
+    def __init__(self, queries: Queries, discretion: Discretion, answered: AnsweredQueries | None = None) -> None:
+        self._queries, self._discretion = queries, discretion
         self._member_streams = 0
         self._answered = answered or AnsweredQueries(QueryMetrics(), SLOW_QUERY_MS_DEFAULT)
 
     async def Query(self, request: query_pb2.QueryRequest, context: Context) -> query_pb2.QueryResponse:
         """Answer a question."""
-        response = await self._queries.query(request, _deadline(context), monotonic_ms())
+        deadline = _deadline(context)
+        response = await self._discretion.answer(self._queries.query(request, deadline, monotonic_ms()), deadline)
         self._answered.answered(response)
-        note(plan_hash=response.plan_hash, count=response.count)
         return response
 
     async def Members(

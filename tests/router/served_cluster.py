@@ -18,6 +18,7 @@ from cdp.v1 import (
     ingest_pb2_grpc,
     named_segment_pb2_grpc,
     partition_pb2_grpc,
+    privacy_pb2_grpc,
     profile_pb2_grpc,
     proof_pb2_grpc,
     query_pb2_grpc,
@@ -34,12 +35,15 @@ from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
 from cdp_router.rpc.record import Record
 from cdp_router.schema_gate import SchemaGate
+from cdp_router.security.discretion import Discretion
+from cdp_router.security.privacy import SharedPrivacy
 from cdp_router.security.rates import Rates
 from cdp_router.security.tls import Tls
 from cdp_router.services.admin import AdminService
 from cdp_router.services.identity import IdentityService
 from cdp_router.services.ingest import IngestService
 from cdp_router.services.partitions import PartitionService
+from cdp_router.services.privacy import PrivacyService
 from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
@@ -111,7 +115,9 @@ async def served_cluster(
         taking = Ingest(routing, clock, threads, schema=schema)
         queries = Queries(routing, clock, segments)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(taking, rates=rates), router)
-        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries), router)
+        privacy = SharedPrivacy(routing)
+        privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(PrivacyService(privacy), router)
+        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries, Discretion(privacy)), router)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), router)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), router)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), router)
@@ -140,4 +146,16 @@ def _listen(server: grpc.aio.Server, tls: Tls | None) -> int:
     return server.add_secure_port("127.0.0.1:0", tls.server(clients_show_certificates=True))
 
 
-_NAMES = ("Identity", "Ingest", "Query", "Profile", "Proof", "Segment", "Schema", "Admin", "Shard", "Partition")
+_NAMES = (
+    "Identity",
+    "Ingest",
+    "Privacy",
+    "Query",
+    "Profile",
+    "Proof",
+    "Segment",
+    "Schema",
+    "Admin",
+    "Shard",
+    "Partition",
+)

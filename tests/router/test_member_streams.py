@@ -33,7 +33,7 @@ def test_one_list_too_many_is_refused_until_another_has_ended(monkeypatch: pytes
     monkeypatch.setattr(query_module, "MEMBER_STREAMS_MAX", 2)
 
     async def test() -> None:
-        service: Any = QueryService(_Endless())  # type: ignore[arg-type]
+        service: Any = QueryService(_Endless(), None)  # type: ignore[arg-type]
         lists = [service.Members(REQUEST, _Context()) for _ in range(3)]
         for each in lists[:2]:
             await anext(each)

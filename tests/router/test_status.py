@@ -15,6 +15,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError, QueryTooLarge
 from cdp_router import errors
 from cdp_router.partition_map import Claim
+from cdp_router.security import errors as security_errors
 from cdp_router.status import DOMAIN, abort, describe, grpc_code, retry_delay_ms, status_of
 from cdp_store import errors as store_errors
 from tests.router.fake_shards import call_error
@@ -34,6 +35,12 @@ EXAMPLES: tuple[Exception, ...] = (
     errors.ShuttingDown(),
     errors.DeadlineMissed("shard 1 did not answer in time"),
     errors.Overloaded("much is in flight", 250),
+    security_errors.Unauthenticated("KEY_MISSING", "an API key is needed"),
+    security_errors.RoleMissing("QueryService/Query", "query", "0951ffb3958c"),
+    security_errors.RateLimited("0951ffb3958c", "5 calls a second", 200),
+    security_errors.PersonalData("email"),
+    security_errors.PrivacyChanged(),
+    security_errors.AuditFailed("the audit cannot be written: EIO"),
     QuerySyntaxError("a = ", 1, 5, "the question ends too early", "expected a number"),
     QueryInvalid("the window ends before it starts"),
     QueryCancelled("the deadline passed"),

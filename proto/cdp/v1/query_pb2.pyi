@@ -234,6 +234,7 @@ class QueryResponse(_message.Message):
     QUESTION_FIELD_NUMBER: _builtins.int
     USED_SEGMENTS_FIELD_NUMBER: _builtins.int
     BREAKDOWN_REST_FIELD_NUMBER: _builtins.int
+    WITHHELD_BELOW_FIELD_NUMBER: _builtins.int
     TREND_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
     FUNNEL_REPORT_FIELD_NUMBER: _builtins.int
@@ -261,6 +262,10 @@ class QueryResponse(_message.Message):
     """Profiles whose attributes were read, once for each time they were; events are in events_scanned."""
     breakdown_rest: _builtins.int
     """Members with values beyond the 100,000 smallest, which are not listed in breakdown."""
+    withheld_below: _builtins.int
+    """For a key without profile-read: numbers of users below this are withheld. Where the flag WITHHELD is set, a 0 may
+    stand for one of them, and rows with them are missing.
+    """
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -271,7 +276,9 @@ class QueryResponse(_message.Message):
     def coverage(self) -> Global___Coverage: ...
     @_builtins.property
     def flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Stable names: INCOMPLETE, PARTIAL, TYPE_MISMATCH, TRUNCATED_BY_RETENTION, UNKNOWN_NAME."""
+        """Stable names: INCOMPLETE, PARTIAL, TYPE_MISMATCH, TRUNCATED_BY_RETENTION, UNKNOWN_NAME,
+        WITHHELD.
+        """
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
@@ -325,6 +332,7 @@ class QueryResponse(_message.Message):
         question: _segment_pb2.Question | None = ...,
         used_segments: _abc.Iterable[_segment_pb2.SegmentReference] | None = ...,
         breakdown_rest: _builtins.int = ...,
+        withheld_below: _builtins.int = ...,
         trend: _report_pb2.TrendReport | None = ...,
         retention: _report_pb2.RetentionReport | None = ...,
         funnel_report: _report_pb2.FunnelReport | None = ...,
@@ -336,7 +344,7 @@ class QueryResponse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "funnel_report", b"funnel_report", "overlap", b"overlap", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "breakdown_rest", b"breakdown_rest", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "flow", b"flow", "funnel", b"funnel", "funnel_report", b"funnel_report", "milliseconds", b"milliseconds", "overlap", b"overlap", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "rows_scanned", b"rows_scanned", "text", b"text", "trend", b"trend", "tz", b"tz", "used_segments", b"used_segments", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "breakdown_rest", b"breakdown_rest", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "flow", b"flow", "funnel", b"funnel", "funnel_report", b"funnel_report", "milliseconds", b"milliseconds", "overlap", b"overlap", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "rows_scanned", b"rows_scanned", "text", b"text", "trend", b"trend", "tz", b"tz", "used_segments", b"used_segments", "warnings", b"warnings", "withheld_below", b"withheld_below"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["trend", "retention", "funnel_report", "overlap", "diff", "distribution", "rfm", "flow"]  # noqa: Y015
     _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015

@@ -1,0 +1,84 @@
+"""What is withheld from keys without profile-read, as all routers of a cluster share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from cdp_router.deadline import Deadline
+from cdp_router.errors import RequestInvalid
+from cdp_router.routing import Routing
+from cdp_router.security.errors import PrivacyChanged
+from cdp_router.shared_document import SharedDocument
+from cdp_store.errors import SnapshotDamaged
+from cdp_store.limits import NAME_BYTES_MAX
+
+DOCUMENT: Final = "privacy"
+SMALLEST_COUNT_DEFAULT: Final = 10
+_SMALLEST_COUNT_MAX: Final = 1_000_000
+_NAMES_MAX: Final = 10_000
+_FORMAT: Final = 1
+
+
+class Privacy(msgspec.Struct, frozen=True):
+    """Names whose values are personal, and the smallest number of users that is told."""
+
+    personal: tuple[str, ...] = ()
+    smallest_count: int = SMALLEST_COUNT_DEFAULT
+    format: int = _FORMAT
+
+    def is_personal(self, name: str) -> bool:
+        """Whether a name, or one that it is nested in, is marked."""
+        parts = name.split(".")
+        return any(".".join(parts[:depth]) in self.personal for depth in range(1, len(parts) + 1))
+
+    def changed(self, mark: Iterable[str], unmark: Iterable[str], smallest_count: int | None) -> Privacy:
+        """With other marks; RequestInvalid says what makes no sense."""
+        added, taken = set(mark), set(unmark)
+        for field, names in (("mark", added), ("unmark", taken)):
+            if not all(0 < len(name.encode()) <= NAME_BYTES_MAX for name in names):
+                raise RequestInvalid(field, f"names have 1 to {NAME_BYTES_MAX} bytes")
+        if added & taken:
+            raise RequestInvalid("unmark", f"{min(added & taken)!r} is to be marked too")
+        personal = tuple(sorted((set(self.personal) | added) - taken))
+        if len(personal) > _NAMES_MAX:
+            raise RequestInvalid("mark", f"{len(personal)} names; at most {_NAMES_MAX}")
+        count = self.smallest_count if smallest_count is None else smallest_count
+        if count > _SMALLEST_COUNT_MAX:
+            raise RequestInvalid("smallest_count", f"at most {_SMALLEST_COUNT_MAX}")
+        after = Privacy(personal, count)
+        return self if after == self else after
+
+
+class SharedPrivacy:
+    """What this router knows of it."""
+
+    def __init__(self, routing: Routing) -> None:
+        self._document = SharedDocument(routing, DOCUMENT, Privacy(), _read, msgspec.json.encode, PrivacyChanged)
+
+    async def newest(self, deadline: Deadline) -> Privacy:
+        """What is withheld now."""
+        return await self._document.newest(deadline)
+
+    async def change(
+        self, mark: Iterable[str], unmark: Iterable[str], smallest_count: int | None, deadline: Deadline
+    ) -> Privacy:
+        """Change it, durably."""
+
+        def work(known: Privacy) -> tuple[Privacy, Privacy]:
+            after = known.changed(mark, unmark, smallest_count)
+            return after, after
+
+        return await self._document.change(work, deadline)
+
+
+def _read(content: bytes) -> Privacy:
+    try:
+        found = msgspec.json.decode(content, type=Privacy)
+    except msgspec.DecodeError as error:
+        raise SnapshotDamaged(DOCUMENT, str(error)) from error
+    if found.format != _FORMAT:
+        raise SnapshotDamaged(DOCUMENT, f"format {found.format} is not known; this program writes format {_FORMAT}")
+    return found
