@@ -129,6 +129,11 @@ class ShardClient(Protocol):
     ) -> shard_pb2.ReadQuarantineResponse:
         """Read an entry of the quarantine."""
 
+    async def discover(
+        self, request: shard_pb2.DiscoverNamesRequest, deadline: Deadline
+    ) -> shard_pb2.DiscoverNamesResponse:
+        """Say what partitions have seen."""
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         """Check the files of all snapshots."""
 
@@ -252,6 +257,11 @@ class GrpcShardClient:
     ) -> shard_pb2.ReadQuarantineResponse:
         return await self._stub.ReadQuarantine(request, timeout=deadline.remaining())
 
+    async def discover(
+        self, request: shard_pb2.DiscoverNamesRequest, deadline: Deadline
+    ) -> shard_pb2.DiscoverNamesResponse:
+        return await self._stub.DiscoverNames(request, timeout=deadline.remaining())
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         request = shard_pb2.ShardServiceVerifySnapshotsRequest()
         return await self._stub.VerifySnapshots(request, timeout=deadline.remaining())
@@ -372,6 +382,11 @@ class LocalShardClient:
         self, request: shard_pb2.ReadQuarantineRequest, deadline: Deadline
     ) -> shard_pb2.ReadQuarantineResponse:
         return await self._server.quarantine.read(request)
+
+    async def discover(
+        self, request: shard_pb2.DiscoverNamesRequest, deadline: Deadline
+    ) -> shard_pb2.DiscoverNamesResponse:
+        return await self._server.discover(request)
 
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         return await self._server.verify_snapshots()

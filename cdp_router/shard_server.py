@@ -31,6 +31,7 @@ from cdp_router.proofs import to_response
 from cdp_router.query_workers import Checkpoint, QueryWorkers
 from cdp_router.shard_checks import check_cluster
 from cdp_router.shard_commits import Commits
+from cdp_router.shard_discovery import met_by
 from cdp_router.shard_documents import ShardDocuments
 from cdp_router.shard_erasing import ShardErasing
 from cdp_router.shard_identity import change_identity, read_identity
@@ -185,6 +186,14 @@ class ShardServer:
             own = Names(frozenset(schema.events), frozenset(schema.properties), frozenset(schema.attributes))
             whole = whole.merge(own)
         return shard_pb2.ReadSchemaResponse(names=to_names(whole))
+
+    async def discover(self, request: shard_pb2.DiscoverNamesRequest) -> shard_pb2.DiscoverNamesResponse:
+        """What partitions have seen, one after the other."""
+        check_cluster(self._store, request.cluster)
+        found = shard_pb2.DiscoverNamesResponse()
+        for partition in self._asked_for(request.partitions):
+            found.MergeFrom(await self._in_query_thread(partial(met_by, partition)))
+        return found
 
     async def read_digest(self, request: shard_pb2.ReadDigestRequest) -> shard_pb2.ReadDigestResponse:
         """Digest of each partition asked for."""

@@ -55,7 +55,7 @@ class Partition:
 
     def __init__(self, partition: PartitionId, key: HashKey, layout: Layout = LAYOUT) -> None:
         self.partition = partition
-        self._key = key
+        self.key = key
         self._memory = PartitionMemory(key, layout)
         self.identity = IdentityState(key)
         self.suppressions = Suppressions(key)
@@ -85,7 +85,7 @@ class Partition:
 
     def pending_ids(self) -> MessageIds:
         """An empty set for the ids of batches that are admitted but not yet logged."""
-        return MessageIds(self._key)
+        return MessageIds(self.key)
 
     def admit(self, batch: RecordBatch, pending: MessageIds) -> Admission:
         """Take out repeated message ids and records with names beyond the limits; registers the remaining names."""
@@ -145,7 +145,7 @@ class Partition:
                 self._meanwhile.append(lambda memory: memory.erase(list(identifiers), sequence))
             erased = self._memory.erase(list(identifiers), sequence)
             self.quarantine = self.quarantine.without(identifiers)
-            kept = without(self.identity, identifiers, self._key)
+            kept = without(self.identity, identifiers, self.key)
             if kept is not self.identity:
                 kept.find_due(self._memory.find)
                 self.identity = kept
@@ -203,7 +203,7 @@ class Partition:
             view, rules = self._memory.capture(), self._memory.retention_days
             self._meanwhile = list[Change]()
         try:
-            memory = purged(view, rules, self._key, self._layout)
+            memory = purged(view, rules, self.key, self._layout)
             while len(late := self._take_meanwhile()) > _LATE_CHANGES_MAX:
                 _apply_all(late, memory)
             with self._lock:
@@ -230,7 +230,7 @@ class Partition:
                 lineage = -1  # some identifiers are marked; other snapshots must not take them so
         if erased:
             # Rows get other numbers in the copy: nothing of it can be shared with any other snapshot.
-            view, lineage = purged(view, rules, self._key, self._layout).capture(), -1
+            view, lineage = purged(view, rules, self.key, self._layout).capture(), -1
         if len(suppressed):
             identity[suppressions.TABLE] = suppressed.to_table()
         if len(kept_apart):
@@ -249,10 +249,10 @@ class Partition:
     def load_identity(self, tables: IdentityTables) -> None:
         """Hold what a snapshot kept of identifiers; after `load`."""
         with self._lock:
-            self.identity = from_tables(tables, self._key)
+            self.identity = from_tables(tables, self.key)
             self.identity.find_due(self._memory.find)
             if suppressions.TABLE in tables:
-                self.suppressions = Suppressions.from_table(self._key, tables[suppressions.TABLE])
+                self.suppressions = Suppressions.from_table(self.key, tables[suppressions.TABLE])
             if quarantine.TABLE in tables:
                 self.quarantine = Quarantine.from_table(tables[quarantine.TABLE])
 

@@ -23,6 +23,7 @@ _LONG_METHODS = (
     "GetDigest",
     "VerifySnapshots",
     "PurgeErased",
+    "DiscoverSchema",
     "RedriveQuarantined",
     "DropQuarantined",
     "ExportProfile",

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from cdp.v1 import schema_pb2
 from google.protobuf import json_format
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
 
@@ -35,3 +37,45 @@ def show(address: Address = DEFAULT_ADDRESS) -> None:
     with connected(address) as client:
         found = client.schema_rules()
     OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+
+
+@schema.command()
+def discover(
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Say what has been seen: names, types, how often and when, and how many different texts."""
+    with connected(address) as client:
+        found = client.discover_schema()
+    if as_json:
+        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+        return
+    table = Table(
+        "event", "property", "values", "different texts", "first (UTC)", "last (UTC)", box=None, pad_edge=False
+    )
+    for event in found.events:
+        table.add_row(event.name, "", f"{event.count:,}", "", _shown(event.first), _shown(event.last))
+        for each in event.properties:
+            table.add_row("", each.name, _types(each), _distinct(each))
+    for each in found.attributes:
+        table.add_row("(attribute)", each.name, _types(each), _distinct(each), _shown(each.first), _shown(each.last))
+    OUT.print(table)
+
+
+def _types(seen: schema_pb2.SeenProperty) -> str:
+    names = [
+        (schema_pb2.ValueType.Name(each.type).removeprefix("VALUE_TYPE_").lower(), each.count) for each in seen.types
+    ]
+    return ", ".join(f"{name} {count:,}" for name, count in names)
+
+
+def _distinct(seen: schema_pb2.SeenProperty) -> str:
+    if seen.distinct_at_most == 0:
+        return ""
+    if seen.distinct_at_least == seen.distinct_at_most:
+        return f"{seen.distinct_at_least:,}"
+    return f"{seen.distinct_at_least:,} to {seen.distinct_at_most:,}"
+
+
+def _shown(time: Timestamp) -> str:
+    return time.ToDatetime().isoformat(sep=" ", timespec="seconds")

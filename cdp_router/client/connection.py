@@ -255,6 +255,11 @@ class Client:
         request = schema_pb2.SetSchemaRulesRequest(rules=rules)
         return self._translated(lambda: self._schema.SetSchemaRules(request, timeout=timeout_seconds)).rules
 
+    def discover_schema(self, timeout_seconds: float = 3600.0) -> schema_pb2.DiscoverSchemaResponse:
+        """What the cluster has seen: names, types, counts, times."""
+        request = schema_pb2.DiscoverSchemaRequest()
+        return self._translated(lambda: self._schema.DiscoverSchema(request, timeout=timeout_seconds))
+
     def quarantined(
         self, page_size: int = 0, timeout_seconds: float = 30.0
     ) -> Iterator[schema_pb2.ListQuarantinedResponse]:

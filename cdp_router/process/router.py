@@ -51,7 +51,6 @@ from cdp_router.observing.settings import Settings
 from cdp_router.process.serving import Serving
 from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
-from cdp_router.quarantining import Quarantine
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.schema_gate import SchemaGate
@@ -152,9 +151,7 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)
         identities = IdentityService(Identities(routing))
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(identities, serving.server)
-        schema_pb2_grpc.add_SchemaServiceServicer_to_server(
-            SchemaService(schema, Quarantine(routing, schema)), serving.server
-        )
+        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema), serving.server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), serving.server)
         settling = (Mover(routing).keep_settled(), Erasures(routing).keep_finished())
         kept = (book.keep(), director.keep(), schema.keep_known(), *settling)

@@ -14,6 +14,7 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "AdminService/GetSchema",
         "PrivacyService/GetPrivacy",
         "QueryService/Query",
+        "SchemaService/DiscoverSchema",
         "SchemaService/GetSchemaRules",
         "SegmentService/GetSegment",
         "SegmentService/ListSegments",

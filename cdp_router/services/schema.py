@@ -9,9 +9,11 @@ import msgspec
 from cdp.v1 import schema_pb2, schema_pb2_grpc
 
 from cdp_router.deadline import Deadline
+from cdp_router.discovering import discover
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import LONG_SECONDS_MAX, QUARANTINED_DEFAULT, QUARANTINED_MAX, QUERY_SECONDS_DEFAULT
 from cdp_router.quarantining import Quarantine
+from cdp_router.routing import Routing
 from cdp_router.schema_gate import SchemaGate
 from cdp_router.status import Context
 from cdp_router.wire.quarantined import to_quarantined
@@ -20,8 +22,14 @@ from cdp_router.wire.quarantined import to_quarantined
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
     """Keeps the rules that records are checked by."""
 
-    def __init__(self, gate: SchemaGate, quarantine: Quarantine) -> None:
-        self._gate, self._quarantine = gate, quarantine
+    def __init__(self, routing: Routing, gate: SchemaGate) -> None:
+        self._routing, self._gate, self._quarantine = routing, gate, Quarantine(routing, gate)
+
+    async def DiscoverSchema(
+        self, request: schema_pb2.DiscoverSchemaRequest, context: Context
+    ) -> schema_pb2.DiscoverSchemaResponse:
+        """Say what has been seen."""
+        return await discover(self._routing, _deadline(context, LONG_SECONDS_MAX))
 
     async def ListQuarantined(
         self, request: schema_pb2.ListQuarantinedRequest, context: Context

@@ -119,6 +119,12 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         """Look for identifiers through everything."""
         return await self._server.erasing.scan(request)
 
+    async def DiscoverNames(
+        self, request: shard_pb2.DiscoverNamesRequest, context: Context
+    ) -> shard_pb2.DiscoverNamesResponse:
+        """Say what partitions have seen."""
+        return await self._server.discover(request)
+
     async def ChangeQuarantine(
         self, request: shard_pb2.ChangeQuarantineRequest, context: Context
     ) -> shard_pb2.ChangeQuarantineResponse:

@@ -126,6 +126,12 @@ class FailingShard:
         self._fail()
         return await self.inner.read_quarantine(request, deadline)
 
+    async def discover(
+        self, request: shard_pb2.DiscoverNamesRequest, deadline: Deadline
+    ) -> shard_pb2.DiscoverNamesResponse:
+        self._fail()
+        return await self.inner.discover(request, deadline)
+
     async def verify_snapshots(self, deadline: Deadline) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
         self._fail()
         return await self.inner.verify_snapshots(deadline)

@@ -28,7 +28,6 @@ from cdp.v1 import (
 
 from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
-from cdp_router.quarantining import Quarantine
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
@@ -121,7 +120,7 @@ async def served_cluster(
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), router)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), router)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), router)
-        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(schema, Quarantine(routing, schema)), router)
+        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema), router)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), router)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), router)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(servers[0]), shard)

@@ -467,3 +467,143 @@ class DropQuarantinedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DropQuarantinedResponse: _TypeAlias = DropQuarantinedResponse  # noqa: Y015
+
+@_typing.final
+class DiscoverSchemaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscoverSchemaRequest: _TypeAlias = DiscoverSchemaRequest  # noqa: Y015
+
+@_typing.final
+class SeenType(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    type: Global___ValueType.ValueType
+    count: _builtins.int
+    """Values of it."""
+    def __init__(
+        self,
+        *,
+        type: Global___ValueType.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeenType: _TypeAlias = SeenType  # noqa: Y015
+
+@_typing.final
+class SeenProperty(_message.Message):
+    """A property of events of one name, or an attribute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    DISTINCT_AT_LEAST_FIELD_NUMBER: _builtins.int
+    DISTINCT_AT_MOST_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    distinct_at_least: _builtins.int
+    """Different texts and lists: exactly so many where both are the same."""
+    distinct_at_most: _builtins.int
+    @_builtins.property
+    def types(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenType]:
+        """A number that came as an integer and as one with a fraction has two."""
+
+    @_builtins.property
+    def first(self) -> _timestamp_pb2.Timestamp:
+        """Of an attribute: its first and its last change."""
+
+    @_builtins.property
+    def last(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        types: _abc.Iterable[Global___SeenType] | None = ...,
+        distinct_at_least: _builtins.int = ...,
+        distinct_at_most: _builtins.int = ...,
+        first: _timestamp_pb2.Timestamp | None = ...,
+        last: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distinct_at_least", b"distinct_at_least", "distinct_at_most", b"distinct_at_most", "first", b"first", "last", b"last", "name", b"name", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeenProperty: _TypeAlias = SeenProperty  # noqa: Y015
+
+@_typing.final
+class SeenEvents(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    PROPERTIES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    count: _builtins.int
+    @_builtins.property
+    def first(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def last(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def properties(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenProperty]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first: _timestamp_pb2.Timestamp | None = ...,
+        last: _timestamp_pb2.Timestamp | None = ...,
+        properties: _abc.Iterable[Global___SeenProperty] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first", "last", b"last", "name", b"name", "properties", b"properties"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeenEvents: _TypeAlias = SeenEvents  # noqa: Y015
+
+@_typing.final
+class DiscoverSchemaResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenEvents]: ...
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenProperty]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___SeenEvents] | None = ...,
+        attributes: _abc.Iterable[Global___SeenProperty] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscoverSchemaResponse: _TypeAlias = DiscoverSchemaResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class SchemaServiceStub:
                 request_serializer=cdp_dot_v1_dot_schema__pb2.SetSchemaRulesRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_schema__pb2.SetSchemaRulesResponse.FromString,
                 _registered_method=True)
+        self.DiscoverSchema = channel.unary_unary(
+                '/cdp.v1.SchemaService/DiscoverSchema',
+                request_serializer=cdp_dot_v1_dot_schema__pb2.DiscoverSchemaRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_schema__pb2.DiscoverSchemaResponse.FromString,
+                _registered_method=True)
         self.ListQuarantined = channel.unary_unary(
                 '/cdp.v1.SchemaService/ListQuarantined',
                 request_serializer=cdp_dot_v1_dot_schema__pb2.ListQuarantinedRequest.SerializeToString,
@@ -76,6 +81,13 @@ class SchemaServiceServicer:
     def SetSchemaRules(self, request, context):
         """Replaces all rules. This router follows them at once, others within a second or two; records taken before are not looked at
         again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscoverSchema(self, request, context):
+        """Says what has been seen: names, types, how often and when, and how many different texts. Reads everything once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +127,11 @@ def add_SchemaServiceServicer_to_server(servicer, server):
                     servicer.SetSchemaRules,
                     request_deserializer=cdp_dot_v1_dot_schema__pb2.SetSchemaRulesRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_schema__pb2.SetSchemaRulesResponse.SerializeToString,
+            ),
+            'DiscoverSchema': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscoverSchema,
+                    request_deserializer=cdp_dot_v1_dot_schema__pb2.DiscoverSchemaRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_schema__pb2.DiscoverSchemaResponse.SerializeToString,
             ),
             'ListQuarantined': grpc.unary_unary_rpc_method_handler(
                     servicer.ListQuarantined,
@@ -187,6 +204,33 @@ class SchemaService:
             '/cdp.v1.SchemaService/SetSchemaRules',
             cdp_dot_v1_dot_schema__pb2.SetSchemaRulesRequest.SerializeToString,
             cdp_dot_v1_dot_schema__pb2.SetSchemaRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscoverSchema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.SchemaService/DiscoverSchema',
+            cdp_dot_v1_dot_schema__pb2.DiscoverSchemaRequest.SerializeToString,
+            cdp_dot_v1_dot_schema__pb2.DiscoverSchemaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class SchemaServiceStub:
     """Replaces all rules. This router follows them at once, others within a second or two; records taken before are not looked at
     again.
     """
+    DiscoverSchema: _grpc.UnaryUnaryMultiCallable[_schema_pb2.DiscoverSchemaRequest, _schema_pb2.DiscoverSchemaResponse]
+    """Says what has been seen: names, types, how often and when, and how many different texts. Reads everything once."""
     ListQuarantined: _grpc.UnaryUnaryMultiCallable[_schema_pb2.ListQuarantinedRequest, _schema_pb2.ListQuarantinedResponse]
     """Lists records in quarantine."""
     RedriveQuarantined: _grpc.UnaryUnaryMultiCallable[_schema_pb2.RedriveQuarantinedRequest, _schema_pb2.RedriveQuarantinedResponse]
@@ -59,6 +61,8 @@ class SchemaServiceAsyncStub(SchemaServiceStub):
     """Replaces all rules. This router follows them at once, others within a second or two; records taken before are not looked at
     again.
     """
+    DiscoverSchema: _aio.UnaryUnaryMultiCallable[_schema_pb2.DiscoverSchemaRequest, _schema_pb2.DiscoverSchemaResponse]  # type: ignore[assignment]
+    """Says what has been seen: names, types, how often and when, and how many different texts. Reads everything once."""
     ListQuarantined: _aio.UnaryUnaryMultiCallable[_schema_pb2.ListQuarantinedRequest, _schema_pb2.ListQuarantinedResponse]  # type: ignore[assignment]
     """Lists records in quarantine."""
     RedriveQuarantined: _aio.UnaryUnaryMultiCallable[_schema_pb2.RedriveQuarantinedRequest, _schema_pb2.RedriveQuarantinedResponse]  # type: ignore[assignment]
@@ -88,6 +92,14 @@ class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
         """Replaces all rules. This router follows them at once, others within a second or two; records taken before are not looked at
         again.
         """
+
+    @_abc_1.abstractmethod
+    def DiscoverSchema(
+        self,
+        request: _schema_pb2.DiscoverSchemaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schema_pb2.DiscoverSchemaResponse, _abc.Awaitable[_schema_pb2.DiscoverSchemaResponse]]:
+        """Says what has been seen: names, types, how often and when, and how many different texts. Reads everything once."""
 
     @_abc_1.abstractmethod
     def ListQuarantined(

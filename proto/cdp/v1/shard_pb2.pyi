@@ -1365,3 +1365,144 @@ class ReadQuarantineResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadQuarantineResponse: _TypeAlias = ReadQuarantineResponse  # noqa: Y015
+
+@_typing.final
+class DiscoverNamesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]: ...
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "partitions", b"partitions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscoverNamesRequest: _TypeAlias = DiscoverNamesRequest  # noqa: Y015
+
+@_typing.final
+class MetProperty(_message.Message):
+    """A property of events, or an attribute, in one partition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class KindsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    DISTINCT_FIELD_NUMBER: _builtins.int
+    HASHES_FIELD_NUMBER: _builtins.int
+    FIRST_MS_FIELD_NUMBER: _builtins.int
+    LAST_MS_FIELD_NUMBER: _builtins.int
+    event: _builtins.str
+    """Empty: an attribute."""
+    name: _builtins.str
+    distinct: _builtins.int
+    first_ms: _builtins.int
+    last_ms: _builtins.int
+    @_builtins.property
+    def kinds(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
+        """Values by kind, as they are stored."""
+
+    @_builtins.property
+    def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Keyed hashes of the distinct texts; none though there are some: they are too many."""
+
+    def __init__(
+        self,
+        *,
+        event: _builtins.str = ...,
+        name: _builtins.str = ...,
+        kinds: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
+        distinct: _builtins.int = ...,
+        hashes: _abc.Iterable[_builtins.int] | None = ...,
+        first_ms: _builtins.int = ...,
+        last_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distinct", b"distinct", "event", b"event", "first_ms", b"first_ms", "hashes", b"hashes", "kinds", b"kinds", "last_ms", b"last_ms", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetProperty: _TypeAlias = MetProperty  # noqa: Y015
+
+@_typing.final
+class MetEvents(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_MS_FIELD_NUMBER: _builtins.int
+    LAST_MS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    count: _builtins.int
+    first_ms: _builtins.int
+    last_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first_ms: _builtins.int = ...,
+        last_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first_ms", b"first_ms", "last_ms", b"last_ms", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetEvents: _TypeAlias = MetEvents  # noqa: Y015
+
+@_typing.final
+class DiscoverNamesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    PROPERTIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetEvents]: ...
+    @_builtins.property
+    def properties(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetProperty]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___MetEvents] | None = ...,
+        properties: _abc.Iterable[Global___MetProperty] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "properties", b"properties"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscoverNamesResponse: _TypeAlias = DiscoverNamesResponse  # noqa: Y015

@@ -111,6 +111,11 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
                 _registered_method=True)
+        self.DiscoverNames = channel.unary_unary(
+                '/cdp.v1.ShardService/DiscoverNames',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.DiscoverNamesRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.DiscoverNamesResponse.FromString,
+                _registered_method=True)
         self.ChangeQuarantine = channel.unary_unary(
                 '/cdp.v1.ShardService/ChangeQuarantine',
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ChangeQuarantineRequest.SerializeToString,
@@ -267,6 +272,13 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiscoverNames(self, request, context):
+        """Says what partitions have seen.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ChangeQuarantine(self, request, context):
         """Puts records into quarantine, or lets some go.
         """
@@ -407,6 +419,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.ReadIdentity,
                     request_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.SerializeToString,
+            ),
+            'DiscoverNames': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscoverNames,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.DiscoverNamesRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.DiscoverNamesResponse.SerializeToString,
             ),
             'ChangeQuarantine': grpc.unary_unary_rpc_method_handler(
                     servicer.ChangeQuarantine,
@@ -860,6 +877,33 @@ class ShardService:
             '/cdp.v1.ShardService/ReadIdentity',
             cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
             cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscoverNames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/DiscoverNames',
+            cdp_dot_v1_dot_shard__pb2.DiscoverNamesRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.DiscoverNamesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,8 @@ class ShardServiceStub:
     """Logs and does a change of identifiers, and says what is left to move."""
     ReadIdentity: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]
     """Says what a partition knows of an identifier."""
+    DiscoverNames: _grpc.UnaryUnaryMultiCallable[_shard_pb2.DiscoverNamesRequest, _shard_pb2.DiscoverNamesResponse]
+    """Says what partitions have seen."""
     ChangeQuarantine: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ChangeQuarantineRequest, _shard_pb2.ChangeQuarantineResponse]
     """Puts records into quarantine, or lets some go."""
     ReadQuarantine: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadQuarantineRequest, _shard_pb2.ReadQuarantineResponse]
@@ -118,6 +120,8 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Logs and does a change of identifiers, and says what is left to move."""
     ReadIdentity: _aio.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]  # type: ignore[assignment]
     """Says what a partition knows of an identifier."""
+    DiscoverNames: _aio.UnaryUnaryMultiCallable[_shard_pb2.DiscoverNamesRequest, _shard_pb2.DiscoverNamesResponse]  # type: ignore[assignment]
+    """Says what partitions have seen."""
     ChangeQuarantine: _aio.UnaryUnaryMultiCallable[_shard_pb2.ChangeQuarantineRequest, _shard_pb2.ChangeQuarantineResponse]  # type: ignore[assignment]
     """Puts records into quarantine, or lets some go."""
     ReadQuarantine: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadQuarantineRequest, _shard_pb2.ReadQuarantineResponse]  # type: ignore[assignment]
@@ -259,6 +263,14 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.ReadIdentityResponse, _abc.Awaitable[_moving_pb2.ReadIdentityResponse]]:
         """Says what a partition knows of an identifier."""
+
+    @_abc_1.abstractmethod
+    def DiscoverNames(
+        self,
+        request: _shard_pb2.DiscoverNamesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.DiscoverNamesResponse, _abc.Awaitable[_shard_pb2.DiscoverNamesResponse]]:
+        """Says what partitions have seen."""
 
     @_abc_1.abstractmethod
     def ChangeQuarantine(
