@@ -56,7 +56,7 @@ def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, s
     mask: Bools = np.zeros(view.row_count, np.bool_)
     asked, found = asked_of(view), list(blocks(view, node.attribute, instant_ms))
     few = None if asked is None else partial(_codes_of, found, asked)
-    codes = decisions(view, node.attribute, node.matcher, {}, attribute=True, asked=few)
+    codes = decisions(view, node.attribute, node.matcher, {}, stats, attribute=True, asked=few)
     for first, block in found:
         if asked is not None and not asked[first : first + block.rows].any():
             continue

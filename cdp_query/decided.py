@@ -10,6 +10,7 @@ import numpy as np
 
 from cdp_query.kernels import substring
 from cdp_query.matcher import Matcher
+from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, U8, AnyArray, Bools
 from cdp_store.dictionary import as_arrow
 from cdp_store.kernels import strings
@@ -23,10 +24,14 @@ _WORTH_SEARCHING: Final = 128  # searching them all for bytes is faster than oth
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One bool per dictionary code, or, where only a few satisfy the condition, those codes."""
+    """One bool per dictionary code, or, where only a few satisfy the condition, those codes.
+
+    `read` are the bytes of strings and lists that were looked at to decide.
+    """
 
     table: Bools | None
     few: tuple[int, ...] = ()
+    read: int = 0
 
     def mask(self, codes: AnyArray, base: int = 0) -> Bools:
         """Which of the values, base + codes[i], satisfy the condition: bool[n]."""
@@ -45,6 +50,7 @@ def decisions(
     key: int | None,
     matcher: Matcher,
     known: dict[Kind, Decided],
+    stats: NodeStats,
     *,
     attribute: bool = False,
     asked: Callable[[Kind], I64] | None = None,
@@ -61,6 +67,7 @@ def decisions(
                 known[kind] = decide_codes(view, key, kind, matcher, attribute=attribute)
             else:
                 known[kind] = _decide_few(view, key, kind, matcher, asked(kind), attribute=attribute)
+            stats.bytes += known[kind].read
         return known[kind]
 
     return decide
@@ -68,9 +75,7 @@ def decisions(
 
 def decide_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *, attribute: bool) -> Decided:
     """What a matcher's positive condition says of the strings or lists of a property or attribute."""
-    if kind is Kind.LIST:
-        return _compact(matcher.decide_lists(*view.string_arena(key, attribute=attribute, is_list=True)))
-    if matcher.literals is not None:
+    if kind is Kind.STRING and matcher.literals is not None:
         known = (view.string_code(key, literal, attribute=attribute) for literal in matcher.literals)
         codes = tuple(code for code in known if code is not None)
         if len(codes) <= _FEW:
@@ -78,9 +83,8 @@ def decide_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *,
         held: Bools = np.zeros(view.string_arena(key, attribute=attribute)[0].shape[0] - 1, np.bool_)
         held[list(codes)] = True
         return Decided(held)
-    if matcher.substring is not None:
-        return Decided(_decide(matcher, kind, *view.string_arena(key, attribute=attribute)))
-    return _compact(matcher.decide_strings(view.strings(key, attribute=attribute)))
+    offsets, data = view.string_arena(key, attribute=attribute, is_list=kind is Kind.LIST)
+    return _compact(_decide(matcher, kind, offsets, data), offsets.nbytes + data.nbytes)
 
 
 def _decide_few(view: PartitionView, key: int, kind: Kind, matcher: Matcher, codes: I64, *, attribute: bool) -> Decided:
@@ -96,7 +100,7 @@ def _decide_few(view: PartitionView, key: int, kind: Kind, matcher: Matcher, cod
     strings.gather_bytes(offsets, data, codes, own, gathered)
     table: Bools = np.zeros(offsets.shape[0] - 1, np.bool_)
     table[codes] = _decide(matcher, kind, own.astype(offsets.dtype), gathered)
-    return Decided(table)
+    return _compact(table, gathered.nbytes + own.nbytes)
 
 
 def _decide(matcher: Matcher, kind: Kind, offsets: AnyArray, data: U8) -> Bools:
@@ -109,7 +113,7 @@ def _decide(matcher: Matcher, kind: Kind, offsets: AnyArray, data: U8) -> Bools:
     return matcher.decide_strings(as_arrow(offsets, data))
 
 
-def _compact(table: Bools) -> Decided:
+def _compact(table: Bools, read: int) -> Decided:
     if np.count_nonzero(table) > _FEW:
-        return Decided(table)
-    return Decided(None, tuple(np.flatnonzero(table).tolist()))
+        return Decided(table, (), read)
+    return Decided(None, tuple(np.flatnonzero(table).tolist()), read)

@@ -25,7 +25,7 @@ def mostly_mask(view: PartitionView, node: BoundMostly, stats: NodeStats) -> Boo
     """Rows of which a most frequent value satisfies the matcher."""
     most: I64 = np.zeros(view.row_count, np.int64)
     runs = list[tuple[U32, I64, Bools]]()
-    codes = decisions(view, node.property, node.matcher, {})
+    codes = decisions(view, node.property, node.matcher, {}, stats)
     columns = list(property_columns(view, node.events, node.interval, node.property, stats))
     for alike, values in sorted_values(columns):
         starts = values.starts()
@@ -43,7 +43,7 @@ def share_mask(view: PartitionView, node: BoundShare, stats: NodeStats) -> Bools
     """Rows whose exact share compares with the wanted one; without any value, none."""
     satisfied: U32 = np.zeros(view.row_count, np.uint32)
     valued: U32 = np.zeros(view.row_count, np.uint32)
-    codes = decisions(view, node.property, node.matcher, {})
+    codes = decisions(view, node.property, node.matcher, {}, stats)
     for part in property_columns(view, node.events, node.interval, node.property, stats):
         rows = part.rows()
         aggregate.count_rows(rows, valued)

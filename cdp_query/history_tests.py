@@ -124,7 +124,7 @@ def _satisfied(
     view: PartitionView, attribute: int | None, kinds: U8, raws: I64, matcher: Matcher, stats: NodeStats
 ) -> Bools:
     """Which values satisfy the matcher, negated ones only among values of the type asked for: bool[n]."""
-    codes = decisions(view, attribute, matcher, {}, attribute=True)
+    codes = decisions(view, attribute, matcher, {}, stats, attribute=True)
     held: Bools = kinds == Kind.UNSET if _wants_unset(matcher) else np.zeros(kinds.shape[0], np.bool_)
     for number in np.flatnonzero(np.bincount(kinds)):
         kind = Kind(int(number))

@@ -169,7 +169,7 @@ def filter_mask(view: PartitionView, chunk: EventChunk, where: BoundFilter, stat
 
 
 def _property_mask(view: PartitionView, chunk: EventChunk, test: BoundProperty, stats: NodeStats) -> Bools:
-    codes = decisions(view, test.property, test.matcher, test.decided)
+    codes = decisions(view, test.property, test.matcher, test.decided, stats)
     mask: Bools | None = None
     for kind, column in chunk.variants(test.property):
         presence = column.presence()

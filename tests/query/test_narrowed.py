@@ -91,3 +91,19 @@ def test_a_narrowed_chunk_is_a_whole_one_of_fewer_rows() -> None:
         for key, column in own.columns.items():
             assert column.raws().tolist() == chunk.columns[key].raws()[kept].tolist()
         assert chunk_of(inside, chunk) is own
+
+
+@pytest.mark.parametrize("condition", ['contains "9"', 'matches "u.9"'])
+def test_strings_that_are_looked_at_count_as_read(condition: str) -> None:
+    shards = Shards()
+    _crowd(shards)
+    [view] = shards.capture()
+    context = tree.Context(91 * DAY_MS)
+    written = sum(len(f"u{number}@example.org") for number in range(400))
+
+    def read(text: str) -> int:
+        stats = pipeline.evaluate(pipeline.check(parse(text), context), view, Binder(context)).stats
+        return sum(each.bytes for each in stats.values())
+
+    assert read(f"mail {condition}") > written
+    assert read(f"n = 7 and mail {condition}") < read(f"mail {condition}") / 2
