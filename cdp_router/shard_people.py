@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import Protocol, TypeVar
 
-import numpy as np
 from cdp.v1 import profile_pb2, query_pb2, shard_pb2
 
 from cdp_router.errors import RequestInvalid
@@ -14,6 +13,7 @@ from cdp_router.record_tables import table_of
 from cdp_router.shard_checks import check_cluster
 from cdp_router.wire.tables import to_stream
 from cdp_router.wire.values import to_timestamp
+from cdp_store.identity.dropped import dropped_of
 from cdp_store.identity.pages import Place, read_records
 from cdp_store.ids import PartitionId, encode_identifier, is_identifier_kind
 from cdp_store.limits import RECEIPT_ROWS, TIME_MAX_MS, TIME_MIN_MS
@@ -97,14 +97,6 @@ def _records(partition: Partition, identifier: bytes, after: Place | None) -> sh
 
 
 def _dropped(view: PartitionView, row: int) -> Iterator[profile_pb2.DroppedEvents]:
-    for name, number in view.schema.events.items():
-        summary = view.summaries.get(number)
-        at = -1 if summary is None else int(np.searchsorted(summary.rows, row))
-        if summary is None or at == summary.rows.shape[0] or summary.rows[at] != row:
-            continue
-        yield profile_pb2.DroppedEvents(
-            name=name,
-            count=int(summary.counts[at]),
-            first=to_timestamp(int(summary.first_ms[at])),
-            last=to_timestamp(int(summary.last_ms[at])),
-        )
+    for each in dropped_of(view, row, b""):
+        first, last = to_timestamp(each.first_ms), to_timestamp(each.last_ms)
+        yield profile_pb2.DroppedEvents(name=each.name, count=each.count, first=first, last=last)

@@ -10,6 +10,7 @@ import numpy as np
 
 from cdp_store.arrays import I64
 from cdp_store.errors import BatchMalformed
+from cdp_store.identity.dropped import Dropped, decode_dropped, encode_dropped
 from cdp_store.ids import IDENTIFIER_TAGS, PartitionId, SequenceNumber
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.records import RecordBatch, Strings, decode_batch, encode_batch
@@ -53,11 +54,12 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What a transfer carries: records under the identifiers they came under, and by identifier the one its records
-    stand under where they arrive (itself: a profile of its own)."""
+    """What a transfer carries: records under the identifiers they came under, by identifier the one its records stand
+    under where they arrive (itself: a profile of its own), and what is left of the profiles' dropped events."""
 
     records: RecordBatch
     parents: tuple[tuple[bytes, bytes], ...]
+    dropped: tuple[Dropped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +107,13 @@ def decode_identity_change(payload: bytes) -> IdentityChange:
 
 def encode_parcel(parcel: Parcel) -> dict[str, Any]:
     """The parcel as msgpack takes it."""
-    return {"records": encode_batch(parcel.records), "parents": parcel.parents}
+    packed = {"records": encode_batch(parcel.records), "parents": parcel.parents}
+    return {**packed, "dropped": encode_dropped(parcel.dropped)} if parcel.dropped else packed
 
 
 def decode_parcel(packed: dict[str, Any]) -> Parcel:
     """The parcel behind its packed form; BatchMalformed says what does not fit."""
-    return Parcel(decode_batch(packed["records"]), _pairs(packed["parents"]))
+    return Parcel(decode_batch(packed["records"]), _pairs(packed["parents"]), decode_dropped(packed.get("dropped", [])))
 
 
 def _fields(change: IdentityChange) -> dict[str, Any]:

@@ -5,7 +5,7 @@ ARCHITECTURE.md ("Identity") tells the protocol. Changes come from the log in it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -16,6 +16,7 @@ from cdp_store.arrays import I64, Bools
 from cdp_store.identity.changes import Arrival, Departure, Farewell, IdentityChange, Links, Parcel, Recall
 from cdp_store.identity.claims import Claims
 from cdp_store.identity.contents import contents_of, is_creation, record_hashes, unified
+from cdp_store.identity.dropped import Dropped, dropped_of, take_dropped
 from cdp_store.identity.names import NOBODY, Names
 from cdp_store.identity.origins import Origins
 from cdp_store.identity.transfers import OpenTransfer, Sent, TransferReading, Transfers
@@ -206,7 +207,9 @@ class IdentityState:
             self.names.let_go(entry)
             self.names.untrack(entry)
         self.origins.forget(gone)
-        self.transfers.open[change.to] = OpenTransfer(sequence, Parcel(records, tuple(parents)), tuple(leaving))
+        dropped = self._dropped(view, find, leaving)
+        parcel = Parcel(records, tuple(parents), tuple(dropped))
+        self.transfers.open[change.to] = OpenTransfer(sequence, parcel, tuple(leaving))
         return [lambda memory: memory.detach(leaving, sequence)]
 
     def _arrive(self, change: Arrival, sequence: SequenceNumber, view: PartitionView, find: Find) -> list[MemoryChange]:
@@ -230,7 +233,17 @@ class IdentityState:
             self.origins.add(record_hashes(records)[arrived], owners[arrived].astype(np.uint32))
         self._note_due(roots)
         batch = _renamed(records, [names.get(int(root)) for root in roots])
-        return [lambda memory: memory.apply(batch, sequence)]
+        dropped = [self._at_root(each) for each in change.parcel.dropped]
+        return [lambda memory: memory.apply(batch, sequence), lambda memory: take_dropped(memory, dropped)]
+
+    def _at_root(self, dropped: Dropped) -> Dropped:
+        """Under the identifier whose profile stands here."""
+        return replace(dropped, identifier=self.names.get(self.names.root(self.names.add(dropped.identifier))))
+
+    def _dropped(self, view: PartitionView, find: Find, leaving: list[bytes]) -> Iterator[Dropped]:
+        for identifier, row in zip(leaving, find(leaving), strict=True):
+            if row is not None:
+                yield from dropped_of(view, row, identifier)
 
     def _welcome_home(self, entry: int) -> None:
         """Records are back under the identifier they came under."""
@@ -273,7 +286,11 @@ class IdentityState:
         self._note_due(np.array([entry, root], np.int64))
         changes: list[MemoryChange] = [lambda memory: memory.erase([owner], sequence)] if at is not None else []
         parts = [part for part in (rest, ours) if len(part)]
-        return [*changes, *(_applying(part, sequence) for part in parts)]
+        changes += [_applying(part, sequence) for part in parts]
+        # Dropped events cannot be told apart any more: they stay with the profile, as long as that has anything else.
+        holder = owner if len(rest) else change.identifier
+        dropped = [] if at is None else list(dropped_of(view, at, holder))
+        return [*changes, lambda memory: take_dropped(memory, dropped)]
 
 
 def _applying(batch: RecordBatch, sequence: SequenceNumber) -> MemoryChange:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from cdp.v1 import admin_pb2, profile_pb2, query_pb2, shard_pb2
+from cdp.v1 import admin_pb2, identity_pb2, profile_pb2, query_pb2, shard_pb2
 
 from cdp_router.client.exporting import (
     CHANGES_FILE,
@@ -22,6 +22,7 @@ from cdp_router.client.exporting import (
 )
 from cdp_router.erasing import Erasures
 from cdp_router.errors import PersonChanged, ProfileNotFound
+from cdp_router.identities import Identities
 from cdp_router.retention import set_retention
 from tests.router.local_cluster import NOW_MS, LocalCluster, far_deadline, local_cluster
 from tests.router.test_moving import rows
@@ -160,6 +161,30 @@ def test_what_retention_left_is_told_and_nobody_is_an_error(tmp_path: Path) -> N
         assert (dropped["name"], dropped["count"]) == ("View", "3")
         with pytest.raises(ProfileNotFound):
             export(cluster, "user_id", "nobody")
+
+
+def test_what_retention_left_goes_with_a_profile_wherever_it_moves(tmp_path: Path) -> None:
+    old = NOW_MS - 400 * DAY_MS
+    with local_cluster(tmp_path) as cluster:
+        for number in range(6):
+            events = (["View", None, f"d{number}", old + n, None, {}] for n in range(3))
+            cluster.ingest(rows(*events, batch_id=b"%d" % number))
+        rule = admin_pb2.RetentionRule(event="View", days=30)
+        cluster.run(set_retention(rule, cluster.routing, far_deadline()))
+        links = [["Buy", f"u{n % 3}", f"d{n}", NOW_MS - n, None, {}] for n in range(6)]
+        cluster.ingest(rows(*links, batch_id=b"links"))
+        assert cluster.query('count("View") = 6').count == cluster.query("everyone").count == 3
+    with local_cluster(tmp_path) as cluster:
+        assert cluster.query('count("View") = 6').count == 3
+        [profile] = document(export(cluster, "anonymous_id", "d4"))["profiles"]
+        assert [(each["name"], each["count"]) for each in profile["dropped"]] == [("View", "6")]
+        request = identity_pb2.UnlinkIdentifierRequest(
+            identifier=query_pb2.Identifier(kind="anonymous_id", value="d4"),
+            profile=query_pb2.Identifier(kind="user_id", value="u1"),
+        )
+        assert cluster.run(Identities(cluster.routing).unlink(request, far_deadline())).changed
+        assert cluster.query('count("View") = 6').count == 3
+        assert cluster.query("everyone").count == 4, "the device was there, but what was dropped stays"
 
 
 def test_a_person_that_changes_while_being_exported_is_told(tmp_path: Path) -> None:
