@@ -16,6 +16,8 @@ from cdp.v1 import (
     ingest_pb2_grpc,
     named_segment_pb2,
     named_segment_pb2_grpc,
+    privacy_pb2,
+    privacy_pb2_grpc,
     profile_pb2,
     profile_pb2_grpc,
     query_pb2,
@@ -23,7 +25,7 @@ from cdp.v1 import (
 )
 
 from cdp_router.client.asking import Asked, members_request, profile_name, query_request
-from cdp_router.client.connection import OPTIONS
+from cdp_router.client.connection import HEALTH, OPTIONS
 from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import Backoff, failure_of, told_count
 from cdp_router.client.results import Answer, Event, Members, Profile
@@ -60,6 +62,7 @@ class AsyncClient:
         self._query = query_pb2_grpc.QueryServiceStub(channel)
         self._profiles = profile_pb2_grpc.ProfileServiceStub(channel)
         self._segments = named_segment_pb2_grpc.SegmentServiceStub(channel)
+        self._privacy = privacy_pb2_grpc.PrivacyServiceStub(channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(channel)
 
     async def __aenter__(self) -> AsyncClient:
@@ -220,6 +223,22 @@ class AsyncClient:
         """Remove what erased profiles have left in the files of every shard; wait for it."""
         request = admin_pb2.PurgeErasedRequest()
         return await self._translated(lambda: self._admin.PurgeErased(request, timeout=timeout_seconds))
+
+    async def check(self, timeout_seconds: float = 10.0) -> None:
+        """Find out whether a router answers, which needs no key."""
+        ask: Any = self._channel.unary_unary(HEALTH)
+        await self._translated(lambda: ask(b"", timeout=timeout_seconds))
+
+    async def privacy(self, timeout_seconds: float = 30.0) -> privacy_pb2.Privacy:
+        """What is withheld from keys without profile-read."""
+        request = privacy_pb2.GetPrivacyRequest()
+        return (await self._translated(lambda: self._privacy.GetPrivacy(request, timeout=timeout_seconds))).privacy
+
+    async def change_privacy(
+        self, request: privacy_pb2.ChangePrivacyRequest, timeout_seconds: float = 30.0
+    ) -> privacy_pb2.Privacy:
+        """Change what is withheld from keys without profile-read."""
+        return (await self._translated(lambda: self._privacy.ChangePrivacy(request, timeout=timeout_seconds))).privacy
 
     async def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
         """Read how long events are kept."""

@@ -39,7 +39,7 @@ from cdp_router.rpc.carrying import carrying
 from cdp_router.security.tls import Tls
 
 Response = TypeVar("Response")
-_HEALTH: Final = "/grpc.health.v1.Health/Check"
+HEALTH: Final = "/grpc.health.v1.Health/Check"
 OPTIONS: Final = (
     ("grpc.service_config", (resources.files("cdp.v1") / "service_config.json").read_text()),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -234,7 +234,7 @@ class Client:
 
     def check(self, timeout_seconds: float = 10.0) -> None:
         """Find out whether a router answers, which needs no key."""
-        ask: Any = self._channel.unary_unary(_HEALTH)
+        ask: Any = self._channel.unary_unary(HEALTH)
         self._translated(lambda: ask(b"", timeout=timeout_seconds))
 
     def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:

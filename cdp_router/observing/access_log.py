@@ -41,6 +41,8 @@ class AccessLog:
             "milliseconds": round(seconds * 1000, 3),
             "request_id": call.request_id,
         }
+        if call.principal.key:
+            extra["key"] = call.principal.key
         if call.previous_attempts:
             extra["previous_attempts"] = call.previous_attempts
         _LOG.log(logging.WARNING if is_fault else logging.INFO, "call", extra=extra)

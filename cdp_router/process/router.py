@@ -148,7 +148,9 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
         )
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), serving.server)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), serving.server)
-        named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), serving.server)
+        named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(
+            SegmentService(segments, clock, Discretion(privacy)), serving.server
+        )
         identities = IdentityService(Identities(routing))
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(identities, serving.server)
         schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema), serving.server)

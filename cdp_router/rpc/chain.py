@@ -112,6 +112,7 @@ class Chain(grpc.aio.ServerInterceptor):
                 request = await self._begun(method, raw, call)
                 async with aclosing(method.handler.unary_stream(request, context)) as responses:
                     async for response in responses:
+                        self._gate.renew(call)
                         await context.write(response)
 
         return serve

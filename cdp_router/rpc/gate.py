@@ -16,7 +16,7 @@ class Gate(Protocol):
         """Decide by the method and what the caller sent with it, and note in the call who that is."""
 
     def renew(self, call: Call) -> None:
-        """Decide again, for the next message of a stream."""
+        """Decide again, for the next message of a stream, whichever way it goes."""
 
 
 class OpenGate:

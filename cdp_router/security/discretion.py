@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
-from cdp.v1 import query_pb2
+from cdp.v1 import named_segment_pb2, query_pb2
 
 from cdp_router.deadline import Deadline
 from cdp_router.rpc.call import current_principal, note
-from cdp_router.security.personal_data import check_conditions
+from cdp_router.security.personal_data import check_conditions, is_personal
 from cdp_router.security.principal import Role
 from cdp_router.security.privacy import SharedPrivacy
 from cdp_router.security.withholding import withhold
 from cdp_router.wire.questions import from_question
+from cdp_router.wire.segments import from_segment
 
 
 class Discretion:
@@ -20,6 +21,18 @@ class Discretion:
 
     def __init__(self, privacy: SharedPrivacy) -> None:
         self._privacy = privacy
+
+    async def segments(
+        self, segments: Sequence[named_segment_pb2.NamedSegment], deadline: Deadline
+    ) -> Sequence[named_segment_pb2.NamedSegment]:
+        """Named segments, without the definitions of those that test what is personal."""
+        if Role.PROFILE_READ not in current_principal().roles:
+            privacy = await self._privacy.newest(deadline)
+            for each in segments:
+                if is_personal(from_segment(each.segment), privacy):
+                    each.ClearField("segment")
+                    each.text = "(personal)"
+        return segments
 
     async def answer(self, asked: Awaitable[query_pb2.QueryResponse], deadline: Deadline) -> query_pb2.QueryResponse:
         """The answer, without what its key may not see; PersonalData where the question itself goes too far."""

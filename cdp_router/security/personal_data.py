@@ -22,6 +22,15 @@ def check_conditions(question: tree.Question, privacy: Privacy) -> None:
             raise PersonalData(name)
 
 
+def is_personal(segment: tree.Node, privacy: Privacy) -> bool:
+    """Whether a segment tests a value that is personal."""
+    try:
+        check_conditions(segment, privacy)
+    except PersonalData:
+        return True
+    return False
+
+
 def _conditions(question: tree.Question) -> tree.Question:
     """The question without what it only groups by, adds up or asks to be there."""
     match question:

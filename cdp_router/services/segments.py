@@ -12,6 +12,7 @@ from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
 from cdp_router.named_segments import Version
+from cdp_router.security.discretion import Discretion
 from cdp_router.shared_segments import SharedSegments
 from cdp_router.status import Context
 from cdp_router.wire.segments import from_segment, to_segment
@@ -22,8 +23,8 @@ from cdp_store.seams import Clock
 class SegmentService(pb_grpc.SegmentServiceServicer):
     """Keeps named segments."""
 
-    def __init__(self, segments: SharedSegments, clock: Clock) -> None:
-        self._segments, self._clock = segments, clock
+    def __init__(self, segments: SharedSegments, clock: Clock, discretion: Discretion) -> None:
+        self._segments, self._clock, self._discretion = segments, clock, discretion
 
     async def CreateSegment(self, request: pb.CreateSegmentRequest, context: Context) -> pb.CreateSegmentResponse:
         """Create a segment or a version of one."""
@@ -36,13 +37,15 @@ class SegmentService(pb_grpc.SegmentServiceServicer):
 
     async def GetSegment(self, request: pb.GetSegmentRequest, context: Context) -> pb.GetSegmentResponse:
         """Give one version."""
-        known = await self._segments.newest(_deadline(context))
-        return pb.GetSegmentResponse(segment=_to_message(known.get(request.name, request.version or None)))
+        deadline = _deadline(context)
+        found = (await self._segments.newest(deadline)).get(request.name, request.version or None)
+        return pb.GetSegmentResponse(segment=(await self._discretion.segments([_to_message(found)], deadline))[0])
 
     async def ListSegments(self, request: pb.ListSegmentsRequest, context: Context) -> pb.ListSegmentsResponse:
         """List the newest versions."""
-        known = await self._segments.newest(_deadline(context))
-        return pb.ListSegmentsResponse(segments=map(_to_message, known.newest()))
+        deadline = _deadline(context)
+        found = [_to_message(version) for version in (await self._segments.newest(deadline)).newest()]
+        return pb.ListSegmentsResponse(segments=await self._discretion.segments(found, deadline))
 
     async def DeleteSegment(self, request: pb.DeleteSegmentRequest, context: Context) -> pb.DeleteSegmentResponse:
         """Delete a segment."""

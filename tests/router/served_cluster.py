@@ -119,7 +119,9 @@ async def served_cluster(
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries, Discretion(privacy)), router)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), router)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), router)
-        named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(segments, clock), router)
+        named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(
+            SegmentService(segments, clock, Discretion(privacy)), router
+        )
         schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema), router)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), router)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), router)

@@ -132,6 +132,13 @@ def test_shards_answer_no_strangers(guarded: _Guarded, method: MethodDescriptor)
     assert guarded.call(method, [(SECRET_HEADER, secret)]).reason != _INTERNAL_REASON
 
 
+def test_a_key_beyond_what_metadata_may_hold_is_refused_by_the_server_itself(guarded: _Guarded) -> None:
+    before = guarded.served.state()
+    ending = guarded.call(PUBLIC[0], _bearer("x" * (1 << 17)))
+    assert ending.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert guarded.served.state() == before
+
+
 def test_all_of_that_has_left_the_data_as_it_was(guarded: _Guarded) -> None:
     [erase] = [method for method in PUBLIC if method.name == "EraseProfile"]
     raw = admin_pb2.EraseProfileRequest(user_id="u1").SerializeToString()

@@ -237,6 +237,18 @@ def test_a_stream_ends_with_the_key_it_was_opened_with() -> None:
     serve(test)
 
 
+def test_answers_end_with_the_key_they_were_asked_for_with() -> None:
+    async def test(served: _Served) -> None:
+        stream = served.queries.Members(query_pb2.MembersRequest())
+        assert (await stream.read()).arrow == b"first"
+        served.gate.is_over = True
+        error, _ = await _failure(stream)
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await served.service.left.wait()
+
+    serve(test)
+
+
 def test_no_call_takes_longer_than_its_cap_however_slow_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain_module, "bounds_of", lambda path: replace(bounds_of(path), seconds=0.05))
 

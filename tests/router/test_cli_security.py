@@ -11,11 +11,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cdp_router.cli.app import app
+from cdp_router.errors import RequestInvalid
 from cdp_router.security.audit_files import AuditFiles
 from cdp_router.security.audit_lines import Entry
 from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
 from cdp_router.security.key_file import read_keys
 from cdp_router.security.keys import authenticate
+from cdp_router.security.listening import check_listening
 from cdp_router.topology import ClusterDirectory
 from cdp_store.seams import OsFiles, SystemClock
 
@@ -110,6 +112,18 @@ def test_the_audit_is_shown_and_checked(data: Path) -> None:
 )
 def test_a_cluster_that_others_could_misuse_is_not_started(data: Path, options: list[str], said: str) -> None:
     assert said in _cdp("up", "--data", data, *options, code=2).stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "localhost:1"])
+def test_loopback_needs_no_keys(address: str) -> None:
+    check_listening(address, has_keys=False)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "db.internal:1", ":1"])
+def test_what_others_reach_is_not_served_without_keys(address: str) -> None:
+    with pytest.raises(RequestInvalid, match="without keys only loopback"):
+        check_listening(address, has_keys=False)
+    check_listening(address, has_keys=True)
 
 
 def test_a_key_that_is_none_is_not_sent(data: Path) -> None:
