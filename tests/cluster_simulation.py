@@ -1,8 +1,9 @@
 """Seeded lives of a whole cluster in this process; `python -m tests.cluster_simulation --seconds 600` tells what fails.
 
 Shards, two routers and clients run on virtual time over a network that delays, drops, repeats and reorders messages.
-Partitions move, shards are killed and lose what they had not synced. In the end the history is checked: no acknowledged
-record is lost or doubled, and every answer was the oracle's at its sequence numbers.
+Partitions move, shards are killed and lose what they had not synced, people are erased and devices become somebody's
+(`simulated_people`). In the end the history is checked: no acknowledged record is lost or doubled, and every answer was
+the oracle's at its sequence numbers.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from cdp_store.records import Strings
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.fake_shards import call_error
 from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock, far_deadline, open_store
+from tests.simulated_people import People
 from tests.virtual_time import Inline, VirtualLoop
 
 SHARDS, ROUTERS, USERS = 3, 2, 23
@@ -156,6 +158,7 @@ class Life:
         self.ingests = [Ingest(routing, clock, Inline()) for routing in self.routings]
         self.queries = [Queries(routing, clock) for routing in self.routings]
         self.directors = [Director(routing) for routing in self.routings]
+        self.people = People(self.chance, self.routings, self.ingests, self.queries)
         self.batches = list[Batch]()
         self.answers = list[tuple[int, query_pb2.QueryResponse]]()
         self.counts = Counter[str]()
@@ -171,9 +174,9 @@ class Life:
         """Everything at once; then the network heals, and the history must hold."""
         for number in range(SHARDS):
             self._start(number)
-        clients = [asyncio.create_task(self._client(n)) for n in range(3)]
-        others = [asyncio.create_task(work()) for work in (self._asker, self._mover, self._killer)]
-        await asyncio.gather(*clients)
+        clients = [self._client(n) for n in range(3)]
+        others = [asyncio.create_task(work()) for work in (self._asker, self._mover, self._killer, self.people.watch)]
+        await asyncio.gather(*clients, *self.people.clients())
         for other in others:
             other.cancel()
         for ended in await asyncio.gather(*others, return_exceptions=True):
@@ -181,6 +184,8 @@ class Life:
                 raise AssertionError("what should go on for ever has ended") from ended
         await self._heal()
         await self._check()
+        await self.people.check()
+        self.counts.update(self.people.counts)
         for server in self.network.servers.values():
             await server.close()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.cluster_simulation import run
 
-_LIVES = 5
+_LIVES = 3
 
 
 def test_a_cluster_on_a_bad_network_keeps_every_promise_while_partitions_move(tmp_path: Path) -> None:
