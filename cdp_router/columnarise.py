@@ -107,7 +107,15 @@ def columnarise_rows(
         except RecordInvalid as error:
             errors.append(_error(index, error))
             continue
-        builder.add(checked.kind, checked.identifier, checked.name, checked.time_ms, checked.values, checked.message_id)
+        builder.add(
+            checked.kind,
+            checked.identifier,
+            checked.name,
+            checked.time_ms,
+            checked.values,
+            checked.message_id,
+            checked.operations,
+        )
         positions.append(index)
         upper = encode_identifier(checked.kind, checked.identifier)
         for kind, value in checked.others:
@@ -133,11 +141,22 @@ def _protobuf_rows(records: Iterable[ingest_pb2.Record]) -> Iterator[Row | Recor
         try:
             time_ms = from_timestamp_ms(record.time) if record.HasField("time") else None
             decoded = {key: from_value(value) for key, value in values.items()}
+            operations = _protobuf_operations(record.attributes)
         except RecordInvalid as error:
             yield error
             continue
         name = record.event.name if body == "event" else None
-        yield Row(name, record.user_id, record.anonymous_id, time_ms, record.message_id, decoded, others)
+        yield Row(name, record.user_id, record.anonymous_id, time_ms, record.message_id, decoded, others, operations)
+
+
+def _protobuf_operations(record: ingest_pb2.AttributesRecord) -> dict[str, dict[str, Any]]:
+    given = {
+        "set_once": record.set_once,
+        "increment": record.increment,
+        "append": record.append,
+        "remove": record.remove,
+    }
+    return {name: {key: from_value(value) for key, value in each.items()} for name, each in given.items() if each}
 
 
 def msgpack_rows(packed: bytes) -> Iterator[Row | RecordInvalid]:
@@ -149,7 +168,7 @@ def msgpack_rows(packed: bytes) -> Iterator[Row | RecordInvalid]:
     if not isinstance(rows, list):
         raise RequestInvalid("batch.msgpack_rows", "must be an array of records")
     for row in rows:
-        if isinstance(row, list) and len(row) in (_ROW_FIELDS, _ROW_FIELDS + 1):
+        if isinstance(row, list) and _ROW_FIELDS <= len(row) <= _ROW_FIELDS + 2:
             yield Row(*row)
         else:
-            yield RecordInvalid("RECORD_MALFORMED", f"a record is an array of {_ROW_FIELDS} fields, or one more")
+            yield RecordInvalid("RECORD_MALFORMED", f"a record is an array of {_ROW_FIELDS} fields, or one or two more")

@@ -71,7 +71,7 @@ class _Columns:
         number = self.number.get(key)
         if number is None:
             return np.zeros(0, np.int64)
-        is_own = (self.batch.triple_keys == number) & (self.batch.triple_kinds != Kind.UNSET)
+        is_own = (self.batch.triple_keys == number) & (self.batch.plain_kinds() != Kind.UNSET)
         return np.flatnonzero(is_own & records[self.owners])
 
 
@@ -90,7 +90,7 @@ def _check_records(columns: _Columns, name: str, records: Bools, check: RecordCh
 
 def _broken(columns: _Columns, check: PropertyCheck, at: I64, records: Bools) -> Iterator[tuple[str, I64, str]]:
     """(what is wrong, records, reason) of one property, given where its values stand."""
-    kinds = columns.batch.triple_kinds[at]
+    kinds = columns.batch.plain_kinds()[at]
     if check.required:
         missing = records.copy()
         missing[columns.owners[at]] = False
@@ -103,7 +103,7 @@ def _broken(columns: _Columns, check: PropertyCheck, at: I64, records: Bools) ->
 
 
 def _is_allowed(batch: RecordBatch, at: I64, allowed: Allowed) -> Bools:
-    kinds, raws = batch.triple_kinds[at], batch.triple_raws[at]
+    kinds, raws = batch.plain_kinds()[at], batch.triple_raws[at]
     good: Bools = np.zeros(at.shape[0], np.bool_)
     good |= (kinds == Kind.BOOL) & np.isin(raws, allowed.booleans)
     good |= (kinds == Kind.INT) & np.isin(raws, allowed.integers)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from cdp_router.blocking import Blocked
 from cdp_store.ids import ANONYMOUS_ID, USER_ID, is_identifier_kind, rank_of_kind
@@ -23,9 +23,10 @@ from cdp_store.limits import (
     TIME_MAX_MS,
     TIME_MIN_MS,
 )
-from cdp_store.values import Value, to_datetime, to_ms
+from cdp_store.values import Operation, Value, to_datetime, to_ms
 
 _USUALLY_BLOCKED = Blocked()
+_OPERATIONS: Final = {each.name.lower(): each for each in Operation if each is not Operation.SET}
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 
@@ -48,6 +49,7 @@ class Row:
     message_id: Any
     values: Any
     identifiers: Any = None  # further ones by kind
+    operations: Any = None  # by name, what each does to which attributes; only where there is no event name
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class CheckedRow:
     message_id: str
     values: Mapping[str, Value | None]
     others: tuple[tuple[str, str], ...] = ()  # (kind, value) of identifiers that belong to the one above
+    operations: Mapping[str, Operation] = field(default_factory=dict)  # of attributes whose value is no plain one
 
 
 def check_row(row: Row, now_ms: int, is_blocked: Callable[[str], bool] = _USUALLY_BLOCKED) -> CheckedRow:
@@ -74,14 +77,46 @@ def check_row(row: Row, now_ms: int, is_blocked: Callable[[str], bool] = _USUALL
         check_text("message_id", message_id, MESSAGE_ID_BYTES_MAX, "MESSAGE_ID_INVALID")
     if not isinstance(row.values, dict):
         raise RecordInvalid("PROPERTIES_INVALID", "properties must be a map of names to values")
-    values = dict(_flatten(row.values, "", 1))
+    values = dict(flattened(row.values))
+    operations = _operations(row, values) if row.operations else {}
     if len(values) > PROPERTIES_PER_RECORD_MAX:
         problem = f"{len(values)} properties; a record may have {PROPERTIES_PER_RECORD_MAX}"
         raise RecordInvalid("TOO_MANY_PROPERTIES", problem)
     size = sum(len(key.encode()) + value_size(value) for key, value in values.items())
     if size > RECORD_BYTES_MAX:
         raise RecordInvalid("RECORD_TOO_LARGE", f"about {size} bytes; a record may have {RECORD_BYTES_MAX}")
-    return CheckedRow(kind, identifier, row.name, time_ms, message_id, values, tuple(others))
+    return CheckedRow(kind, identifier, row.name, time_ms, message_id, values, tuple(others), operations)
+
+
+def _operations(row: Row, values: dict[str, Value | None]) -> Mapping[str, Operation]:
+    """The operation on each attribute that has one; what it is done with goes among the values."""
+    if row.name is not None or not isinstance(row.operations, dict):
+        raise RecordInvalid("OPERATION_INVALID", "operations are a map, in a record that changes attributes")
+    found = dict[str, Operation]()
+    for name, given in row.operations.items():
+        operation = _OPERATIONS.get(name) if isinstance(name, str) else None
+        if operation is None or not isinstance(given, dict):
+            raise RecordInvalid("OPERATION_INVALID", f"{name!r:.60} is none of {', '.join(_OPERATIONS)}, with a map")
+        for attribute, operand in flattened(given):
+            if attribute in found:
+                raise RecordInvalid("OPERATION_INVALID", f"{attribute!r} has two operations in one record")
+            if attribute not in values:
+                found[attribute] = _checked_operation(operation, attribute, operand)
+                values[attribute] = operand
+            elif operation is not Operation.SET_ONCE:
+                raise RecordInvalid("OPERATION_INVALID", f"{attribute!r} is set as well; send that in a record before")
+    return found
+
+
+def _checked_operation(operation: Operation, attribute: str, operand: Any) -> Operation:
+    is_number = isinstance(operand, int | float) and not isinstance(operand, bool)
+    if operation is Operation.INCREMENT and not is_number:
+        raise RecordInvalid("OPERATION_INVALID", f"{attribute!r} can only be incremented by a number")
+    if operation in (Operation.APPEND, Operation.REMOVE) and not isinstance(operand, list):
+        raise RecordInvalid("OPERATION_INVALID", f"{operation.name.lower()} needs a list for {attribute!r}")
+    if operand is None:
+        raise RecordInvalid("OPERATION_INVALID", f"{attribute!r} cannot be set once to nothing")
+    return operation
 
 
 def check_text(what: str, text: Any, bytes_max: int, code: str) -> None:
@@ -135,7 +170,7 @@ def _time(time_ms: Any, now_ms: int) -> int:
     return time_ms
 
 
-def _flatten(values: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Value | None]]:
+def flattened(values: Mapping[Any, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Value | None]]:
     for key, value in values.items():
         check_text("property name", key, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")
         name = f"{prefix}{key}"
@@ -143,7 +178,7 @@ def _flatten(values: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tup
             if depth == NESTING_DEPTH_MAX:
                 problem = f"{name!r} is nested deeper than {NESTING_DEPTH_MAX} levels"
                 raise RecordInvalid("NESTING_TOO_DEEP", problem)
-            yield from _flatten(value, f"{name}.", depth + 1)
+            yield from flattened(value, f"{name}.", depth + 1)
         else:
             if prefix:
                 check_text("property name", name, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")

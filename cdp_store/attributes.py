@@ -205,6 +205,17 @@ class AttributeColumn:
             morsel.put(local[wins], won.times, won.kinds, won.raws, kinds[wins], usual)
         return loses
 
+    def current(self, rows: U32, first_set_ms: I64) -> Versions:
+        """What rows have, and since when; the time is before all times where the attribute was never touched."""
+        times: I64 = np.full(rows.shape[0], _NEVER, np.int64)
+        kinds: U8 = np.zeros(rows.shape[0], np.uint8)
+        raws: I64 = np.zeros(rows.shape[0], np.int64)
+        for number, local, where in by_morsel(rows):
+            morsel = self._morsels[number] if number < len(self._morsels) else None
+            if morsel is not None:
+                times[where], kinds[where], raws[where] = morsel.current(local, first_set_ms[where])
+        return Versions(rows, times, kinds, raws)
+
     def capture(self, row_count: int) -> AttributeReading:
         """A reading that later changes leave alone."""
         starts = range(0, row_count, MORSEL_ROWS)

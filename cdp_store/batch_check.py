@@ -18,7 +18,7 @@ from cdp_store.errors import BatchMalformed
 from cdp_store.ids import IDENTIFIER_TAGS
 from cdp_store.kernels import batch_checks as kernels
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
-from cdp_store.values import Kind, float_bits, is_text, unpack_list
+from cdp_store.values import KIND_MASK, OPERATION_SHIFT, Kind, Operation, float_bits, is_text, unpack_list
 
 if TYPE_CHECKING:
     from cdp_store.records import RecordBatch, Strings
@@ -89,14 +89,25 @@ def _check_indexes(batch: RecordBatch) -> None:
     _check_below("record_identities", batch.record_identities, len(batch.identities))
     _check_below("record_names", batch.record_names[~batch.is_attributes()], len(batch.names))
     _check_below("triple_keys", batch.triple_keys, len(batch.keys))
-    _check_below("triple_kinds", batch.triple_kinds, len(Kind))
+    _check_below("triple_kinds", batch.triple_kinds & np.uint8(KIND_MASK), len(Kind))
+    _check_operations(batch)
     textual = batch.triple_raws[is_text(batch.triple_kinds)]
     _require(not textual.size or int(textual.min()) >= 0, "triple_raws holds a negative string number")
     _check_below("triple_raws", textual, len(batch.strings))
 
 
+def _check_operations(batch: RecordBatch) -> None:
+    operations, kinds = batch.triple_kinds >> OPERATION_SHIFT, batch.triple_kinds & np.uint8(KIND_MASK)
+    _check_below("the operations of triple_kinds", operations, len(Operation))
+    of_events = np.repeat(~batch.is_attributes(), batch.property_counts())
+    _require(not np.any(of_events & (operations != Operation.SET)), "an event has an operation")
+    wrong = (operations == Operation.INCREMENT) & (kinds != Kind.INT) & (kinds != Kind.FLOAT)
+    wrong |= (operations > Operation.INCREMENT) & (kinds != Kind.LIST)
+    _require(not np.any(wrong), "an operation has a value of another kind than it takes")
+
+
 def _check_values(batch: RecordBatch) -> None:
-    kinds, raws = batch.triple_kinds, batch.triple_raws
+    kinds, raws = batch.triple_kinds & np.uint8(KIND_MASK), batch.triple_raws
     _check_times("record_times", batch.record_times)
     _check_times("a time value", raws[kinds == Kind.TIME])
     flags = raws[kinds == Kind.BOOL]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 import numpy as np
 
 from cdp_store.ids import encode_identifier
 from cdp_store.limits import NAMES_PER_BATCH_MAX
 from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
-from cdp_store.values import Kind, Value, pack_list, to_ms
+from cdp_store.values import KIND_MASK, OPERATION_SHIFT, Kind, Operation, Value, pack_list, to_ms
 
 
 class BatchBuilder:
@@ -51,8 +52,10 @@ class BatchBuilder:
         time_ms: int,
         values: Mapping[str, Value | None],
         message_id: str = "",
+        operations: Mapping[str, Operation] = MappingProxyType({}),
     ) -> None:
-        """Add an event, or with name None an attribute change; None as a value unsets an attribute.
+        """Add an event, or with name None an attribute change; None as a value unsets an attribute;
+        with an operation on it, the value is what that is done with.
 
         The values have passed validation: scalars, times or lists of scalars, integers of 64 bits.
         """
@@ -65,7 +68,7 @@ class BatchBuilder:
         self._message_ids.append(message_id.encode())
         for key, value in values.items():
             if value is not None or not is_event:
-                self._add_value(key, value)
+                self._add_value(key, value, operations.get(key, Operation.SET))
         self._property_ends.append(len(self._triple_keys))
 
     def finish(self, batch_id: bytes = b"", received_ms: int = 0) -> RecordBatch:
@@ -88,10 +91,10 @@ class BatchBuilder:
             tuple(self._keys),
         )
 
-    def _add_value(self, key: str, value: Value | None) -> None:
+    def _add_value(self, key: str, value: Value | None, operation: Operation) -> None:
         kind, raw = self._raw(value)
         self._triple_keys.append(self._keys.setdefault(key, len(self._keys)))
-        self._triple_kinds.append(kind)
+        self._triple_kinds.append(operation << OPERATION_SHIFT | kind)
         self._triple_raws.append(raw)
 
     def _raw(self, value: Value | None) -> tuple[Kind, int | float]:
@@ -118,8 +121,8 @@ def _raws(
     kinds: np.ndarray[tuple[int], np.dtype[np.uint8]], values: list[int | float]
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     raws = np.zeros(len(values), np.int64)
-    floats = np.flatnonzero(kinds == Kind.FLOAT)
-    others = np.flatnonzero(kinds != Kind.FLOAT)
+    is_float = kinds & np.uint8(KIND_MASK) == Kind.FLOAT
+    floats, others = np.flatnonzero(is_float), np.flatnonzero(~is_float)
     raws[others] = np.array([values[i] for i in others], np.int64)
     raws[floats] = np.array([values[i] for i in floats], np.float64).view(np.int64)
     return raws

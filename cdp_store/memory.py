@@ -14,7 +14,7 @@ from cdp_store.arrivals import code_strings, number_names, tell_apart
 from cdp_store.attributes import AttributeColumn, Versions
 from cdp_store.buckets import BucketNumbers
 from cdp_store.controls import ALL_EVENTS, Retention
-from cdp_store.dictionary import StringDictionary
+from cdp_store.dictionary import StringDictionary, scope_of
 from cdp_store.events.delta import ArrivedEvents
 from cdp_store.events.layout import LAYOUT, Chunks, Layout
 from cdp_store.events.retained import Summary, nothing_before
@@ -250,6 +250,18 @@ class PartitionMemory:
         """Row of each encoded identifier, or -1."""
         index: U32 = np.arange(len(identifiers), dtype=np.uint32)
         return self._identifiers.find(index, identifiers, hash_strings(self._key, identifiers))
+
+    def current(self, attribute: str, rows: U32) -> Versions:
+        """What rows have of an attribute, and since when."""
+        number = self.schema.attributes.get(attribute)
+        column = self._attributes.get(number) if number is not None else None
+        return (column or AttributeColumn()).current(rows, self._times.first_set_ms(rows))
+
+    def list_value(self, attribute: str, code: int) -> bytes:
+        """The bytes of a list that an attribute has."""
+        number = self.schema.attributes.get(attribute)
+        assert number is not None, "an attribute with values has a number"
+        return self._dictionary.get(scope_of(number, attribute=True, is_list=True), code)
 
     def identifier(self, row: int) -> bytes:
         """Encoded canonical identifier of a row."""

@@ -26,6 +26,7 @@ from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, CHUNKS_MERGED_MIN, DELTA_EVENTS_MAX
 from cdp_store.memory import MemoryParts, PartitionMemory
 from cdp_store.name_limits import Rejection, name_overflow
+from cdp_store.operations import records_elsewhere, resolved
 from cdp_store.partition_readings import PartitionExport, PartitionStatus, Texts
 from cdp_store.purging import purged
 from cdp_store.quarantine import Quarantine, QuarantineChange, Quarantined
@@ -35,6 +36,7 @@ from cdp_store.validate import validate
 from cdp_store.view import PartitionView
 
 _SUPPRESSED: Final = "the person was erased, and nothing more is to be taken; `cdp suppressions lift` changes that"
+_ELSEWHERE: Final = "the identifier belongs to a profile that has another one; operations need that: its user id"
 _LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before, it catches up beside them
 
 
@@ -93,7 +95,7 @@ class Partition:
         with self._lock:
             seen = self._message_ids.seen(high, low) | pending.seen(high, low)
             kept = ~seen
-            rejections = self._suppressed(batch, kept)
+            rejections = self._suppressed(batch, kept) + self._elsewhere(batch, kept)
             rejections += name_overflow(self._memory.schema, batch, kept)
         kept[[rejection.record for rejection in rejections]] = False
         pending.add(high[kept], low[kept])
@@ -104,10 +106,11 @@ class Partition:
         """Make a logged batch visible and remember its ids."""
         high, low = self._message_ids.hash(batch.message_ids)
         with self._lock:
+            plain = resolved(batch, self._memory)
             if self._meanwhile is not None:
-                self._meanwhile.append(lambda memory: memory.apply(batch, sequence))
-            self._memory.apply(batch, sequence)
-            self.identity.take_records(batch)
+                self._meanwhile.append(lambda memory: memory.apply(plain, sequence))
+            self._memory.apply(plain, sequence)
+            self.identity.take_records(plain)
             self._message_ids.add(high, low, batch.received_ms)
             self._batch_ids.add(batch.batch_id, sequence)
             self._received_ms = max(self._received_ms, batch.received_ms)
@@ -358,6 +361,12 @@ class Partition:
         if not worked:
             tables.note_nothing_due(reading, chunks_max)
         return worked
+
+    def _elsewhere(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:
+        """The rejections of kept operations on values that are not here; they are kept no more."""
+        refused = records_elsewhere(batch, kept, self.identity)
+        kept[refused] = False
+        return [Rejection(record, "OPERATION_ON_LINKED_IDENTIFIER", _ELSEWHERE) for record in refused]
 
     def _suppressed(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:
         """The rejections of kept records that came under suppressed identifiers; they are kept no more."""

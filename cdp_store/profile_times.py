@@ -102,6 +102,14 @@ class ProfileTimes:
         self._created[number].put(parts.created_rows, parts.created_times)
         self._latest_created[number] = parts.latest_created_ms
 
+    def first_set_ms(self, rows: U32) -> I64:
+        """When the attributes of rows were first set, NOT_CREATED where never: i64[n]."""
+        first: I64 = np.full(rows.shape[0], NOT_CREATED, np.int64)
+        for morsel, local, where in by_morsel(rows):
+            if morsel < len(self._first):
+                first[where] = self._take_first(self._first[morsel], local, first[where])
+        return first
+
     def forget(self, rows: U32) -> None:
         """Let rows, each named once, be created at no instant."""
         for morsel, local, _ in by_morsel(rows):

@@ -24,7 +24,7 @@ from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.batch_check import check_batch
 from cdp_store.errors import BatchMalformed
 from cdp_store.kernels import strings as string_kernels
-from cdp_store.values import is_text
+from cdp_store.values import KIND_MASK, is_text
 
 ATTRIBUTES: Final = 0xFFFF  # the record_names entry of a record that changes attributes
 
@@ -100,6 +100,10 @@ class RecordBatch:
         """Number of triples of each record."""
         offsets = self.property_offsets.astype(np.int64)
         return offsets[1:] - offsets[:-1]
+
+    def plain_kinds(self) -> U8:
+        """Kind of each value, without the operation that may be on it: u8[triples]."""
+        return self.triple_kinds & np.uint8(KIND_MASK)
 
     def is_attributes(self) -> Bools:
         """True for each record that changes attributes instead of adding an event."""

@@ -37,6 +37,19 @@ class Kind(enum.IntEnum):
     LIST = 6
 
 
+class Operation(enum.IntEnum):
+    """What a change of an attribute does with its value; stands above the kind in a batch's byte for it, never in
+    memory."""
+
+    SET = 0
+    SET_ONCE = 1  # unless there is a value
+    INCREMENT = 2  # INT or FLOAT; what is no number counts as 0
+    APPEND = 3  # LIST: those items that are not there yet
+    REMOVE = 4  # LIST
+
+
+KIND_MASK: Final = 0x0F
+OPERATION_SHIFT: Final = 4
 TEXT_KINDS: Final = (Kind.STRING, Kind.LIST)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,7 +96,8 @@ def decode_value(kind: int, raw: int, text: bytes | None = None) -> Value | None
 
 def is_text(kinds: U8) -> Bools:
     """True for each kind whose raw value is the number of a string."""
-    mask: Bools = (kinds == Kind.STRING) | (kinds == Kind.LIST)
+    plain = kinds & np.uint8(KIND_MASK)
+    mask: Bools = (plain == Kind.STRING) | (plain == Kind.LIST)
     return mask
 
 

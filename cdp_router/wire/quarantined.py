@@ -8,7 +8,7 @@ from cdp_router.quarantining import Entry
 from cdp_router.wire.values import to_timestamp, to_value
 from cdp_store.ids import decode_identifier
 from cdp_store.records import ATTRIBUTES
-from cdp_store.values import TEXT_KINDS, Kind, decode_value
+from cdp_store.values import KIND_MASK, TEXT_KINDS, Kind, decode_value
 
 
 def to_quarantined(entry: Entry, at: int) -> schema_pb2.QuarantinedRecord:
@@ -27,7 +27,7 @@ def to_quarantined(entry: Entry, at: int) -> schema_pb2.QuarantinedRecord:
         reason=entry.records.reasons[at],
     )
     for triple in range(int(batch.property_offsets[at]), int(batch.property_offsets[at + 1])):
-        of_kind, raw = Kind(int(batch.triple_kinds[triple])), int(batch.triple_raws[triple])
+        of_kind, raw = Kind(int(batch.triple_kinds[triple]) & KIND_MASK), int(batch.triple_raws[triple])
         text = batch.strings[raw] if of_kind in TEXT_KINDS else None
         found = decode_value(of_kind, raw, text)
         message.values[batch.keys[int(batch.triple_keys[triple])]].CopyFrom(to_value(found))

@@ -72,6 +72,15 @@ class IdentityState:
         given = owners >= 0
         self.names.lower_created(owners[given], batch.record_times[given])
 
+    def is_linked(self, identifiers: Strings) -> Bools:
+        """Which identifiers belong to the profile of another one: bool[n]."""
+        linked: Bools = np.zeros(len(identifiers), np.bool_)
+        if len(self.names):
+            entries = self.names.find(identifiers)
+            known = entries >= 0
+            linked[known] = self.names.target.filled()[entries[known]] != NOBODY
+        return linked
+
     def means_something(self, change: IdentityChange) -> bool:
         """Whether a change has anything left to change here; only such are logged."""
         match change:

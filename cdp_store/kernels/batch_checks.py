@@ -19,10 +19,13 @@ from cdp_store.kernels.msgpack_tokens import (
 )
 from cdp_store.kernels.utf8 import is_utf8
 from cdp_store.limits import NAMES_PER_BATCH_MAX, TIME_MAX_MS, TIME_MIN_MS
-from cdp_store.values import Kind
+from cdp_store.values import KIND_MASK, OPERATION_SHIFT, Kind, Operation
 
 _UNSET, _BOOL, _FLOAT, _TIME = int(Kind.UNSET), int(Kind.BOOL), int(Kind.FLOAT), int(Kind.TIME)
 _STRING, _LIST = int(Kind.STRING), int(Kind.LIST)
+_INT, _INCREMENT = int(Kind.INT), int(Operation.INCREMENT)
+_KIND_MASK, _OPERATION_SHIFT = KIND_MASK, OPERATION_SHIFT
+_LAST_OPERATION = max(int(operation) for operation in Operation)
 _LAST_KIND = max(int(kind) for kind in Kind)
 _LIST_BYTES_MAX = 1024  # of a list that is looked at here; longer ones are few
 _ATTRIBUTES = NAMES_PER_BATCH_MAX
@@ -69,8 +72,14 @@ def triples_fit(
         return False
     for record in range(names.shape[0]):
         for i in range(np.int64(property_offsets[record]), np.int64(property_offsets[record + 1])):
-            kind, raw = kinds[i], raws[i]
-            if keys[i] >= key_count or kind > _LAST_KIND:
+            operation, kind, raw = kinds[i] >> _OPERATION_SHIFT, kinds[i] & _KIND_MASK, raws[i]
+            if keys[i] >= key_count or kind > _LAST_KIND or operation > _LAST_OPERATION:
+                return False
+            if operation != 0 and names[record] != _ATTRIBUTES:
+                return False
+            if operation == _INCREMENT and kind != _INT and kind != _FLOAT:
+                return False
+            if operation > _INCREMENT and kind != _LIST:
                 return False
             if kind == _STRING or kind == _LIST:
                 if raw < 0 or raw >= is_string.shape[0]:

@@ -6,9 +6,10 @@ import numpy as np
 
 from cdp_store.arrays import I64, U8, U16, U32
 from cdp_store.jit import kernel
-from cdp_store.values import Kind
+from cdp_store.values import KIND_MASK, Kind
 
 _STRING, _LIST = int(Kind.STRING), int(Kind.LIST)
+_KIND_MASK = KIND_MASK
 
 
 @kernel
@@ -88,7 +89,8 @@ def split_text(kinds: U8, raws: I64, triple_starts: I64, table_size: int) -> tup
     for part in range(part_count):
         kept_starts[part] = filled
         for triple in range(triple_starts[part], triple_starts[part + 1]):
-            if kinds[triple] == _STRING or kinds[triple] == _LIST:
+            kind = kinds[triple] & _KIND_MASK
+            if kind == _STRING or kind == _LIST:
                 old = raws[triple]
                 if last_part[old] != part:
                     last_part[old] = part

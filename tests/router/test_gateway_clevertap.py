@@ -91,3 +91,17 @@ def test_records_without_time_happen_now(gateway: GatewayCluster) -> None:
     assert [each.time.ToMilliseconds() for each in gateway.profile(user_id="now-u").events] == [
         gateway.cluster.clock.now
     ] * 2
+
+
+def test_values_of_a_profile_are_counted_and_listed_once(gateway: GatewayCluster) -> None:
+    def change(ts: int, **data: Any) -> dict[str, Any]:
+        return {"type": "profile", "identity": "ops-u", "ts": ts, "profileData": data}
+
+    first = change(1767323045, score={"$incr": 5}, tags={"$add": ["a", "b"]}, name={"$set": "N"}, old=1)
+    second = change(1767323046, score={"$decr": 2}, tags={"$add": ["b", "c"]}, old={"$delete": 1})
+    third = change(1767323047, tags={"$remove": ["a"]}, plain={"nested": 1})
+    for record in (first, second, third, first, second):
+        assert upload(gateway, record)["status"] == "success"
+    assert attributes(gateway, user_id="ops-u") == {"score": 3, "tags": ["b", "c"], "name": "N", "plain.nested": 1}
+    wrong = upload(gateway, change(1767323048, score={"$incr": "x"}), change(1767323049, score={"$twice": 1}))
+    assert [each["code"] for each in wrong["unprocessed"]] == [555, 555]

@@ -227,3 +227,14 @@ def test_g15_what_is_wrong_is_kept_with_the_reason(gateway: GatewayCluster, item
 def test_ids_of_groups_and_numbers(gateway: GatewayCluster) -> None:
     send(gateway, *itertools.repeat(capture("number", 12345678, uuid="n"), 2))
     assert gateway.profile(user_id="12345678").event_count == 1
+
+
+def test_what_is_set_once_stays(gateway: GatewayCluster) -> None:
+    first = capture(
+        "seen", "once-u", uuid="once-1", **{"$set_once": {"from": "ad", "plan": "free"}, "$set": {"plan": "gold"}}
+    )
+    second = capture("seen", "once-u", uuid="once-2", properties={"$set_once": {"from": "mail"}})
+    for each in (first, second, first):
+        send(gateway, each)
+    assert attributes(gateway, user_id="once-u") == {"from": "ad", "plan": "gold"}
+    assert gateway.profile(user_id="once-u").event_count == 2

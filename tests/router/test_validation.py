@@ -121,6 +121,10 @@ LIMITS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "time as a value", _values(datetime(1, 1, 1, tzinfo=UTC)),
         _values(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))), "TIME_INVALID",
     ),
+    (
+        "operation", {"name": None, "identifiers": {}, "operations": {"increment": {"n": 1}}},
+        {"name": None, "identifiers": {}, "operations": {"increment": {"n": "1"}}}, "OPERATION_INVALID",
+    ),
 ]  # fmt: skip
 
 
@@ -193,7 +197,7 @@ def test_one_bad_record_never_affects_the_others(beyond: dict[str, Any], code: s
     assert found.batch.record_times.tolist() == [NOW_MS - 1, NOW_MS - 2, NOW_MS - 3]
 
 
-@pytest.mark.parametrize("row", [5, "x", None, {}, [], ["View", "u"], [*_good(1), {}, 7]], ids=repr)
+@pytest.mark.parametrize("row", [5, "x", None, {}, [], ["View", "u"], [*_good(1), {}, {}, 7]], ids=repr)
 def test_a_row_of_another_shape_is_refused_alone(row: Any) -> None:
     found = columnarise(msgpack_batch([_good(1), row, _good(2)]), NOW_MS)
     assert [(error.index, error.code) for error in found.errors] == [(1, "RECORD_MALFORMED")]

@@ -1,0 +1,164 @@
+"""Operations on attributes, against a model: exact under retries, in any encoding, live, recovered and moved."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cdp.v1 import ingest_pb2
+
+from cdp_router.wire.values import from_value, to_timestamp, to_value
+from tests.router.local_cluster import NOW_MS, LocalCluster, local_cluster
+
+Row = tuple[Any, ...]
+
+
+def change(user: str, time_ms: int, message: str, values: dict[str, Any] | None = None, **operations: Any) -> Row:
+    return (None, user, None, time_ms, message, values or {}, {}, operations)
+
+
+def packed(rows: list[Row], batch: str) -> ingest_pb2.Batch:
+    return ingest_pb2.Batch(batch_id=batch.encode(), msgpack_rows=msgspec.msgpack.encode(rows))
+
+
+def protobuf(rows: list[Row], batch: str) -> ingest_pb2.Batch:
+    made = ingest_pb2.Batch(batch_id=batch.encode())
+    for _, user, _, time_ms, message, values, _, operations in rows:
+        record = made.rows.records.add(user_id=user, time=to_timestamp(time_ms), message_id=message)
+        record.attributes.SetInParent()
+        for name, given in (("attributes", values), *operations.items()):
+            for key, value in given.items():
+                getattr(record.attributes, name)[key].CopyFrom(to_value(value))
+    return made
+
+
+def attributes(cluster: LocalCluster, user: str) -> dict[str, Any]:
+    return {key: from_value(value) for key, value in cluster.profile(user_id=user).attributes.items()}
+
+
+class Model:
+    """What operations mean, one person's attribute at a time: (value, since when)."""
+
+    def __init__(self) -> None:
+        self.known = dict[tuple[str, str], tuple[Any, int]]()
+
+    def take(self, row: Row) -> None:
+        _, user, _, time_ms, _, values, _, operations = row
+        changed = dict[str, Any](values)
+        for name, given in operations.items():
+            for key, operand in given.items():
+                value, _ = self.known.get((user, key), (None, -1))
+                after = self.done(name, value, operand)
+                if after is not None and after != value:
+                    changed[key] = after
+        if operations:
+            time_ms = max([time_ms, *(self.known[user, key][1] for key in changed if (user, key) in self.known)])
+        for key, value in changed.items():
+            if time_ms >= self.known.get((user, key), (None, -1))[1]:
+                self.known[user, key] = value, time_ms
+
+    @staticmethod
+    def done(name: str, value: Any, operand: Any) -> Any:
+        match name:
+            case "set_once":
+                return operand if value is None else None
+            case "increment":
+                return (value if isinstance(value, int | float) else 0) + operand
+            case "append":
+                items = value if isinstance(value, list) else []
+                return [*items, *(item for item in dict.fromkeys(operand) if item not in items)][-100:]
+        return [item for item in value if item not in operand] if isinstance(value, list) else None
+
+    def of(self, user: str) -> dict[str, Any]:
+        return {key: value for (who, key), (value, _) in self.known.items() if who == user and value is not None}
+
+
+def workload(seed: int, count: int) -> list[Row]:
+    chance = random.Random(seed)
+    rows = list[Row]()
+    for number in range(count):
+        user, time_ms = f"u-{chance.randrange(4)}", NOW_MS - chance.randrange(1_000)
+        key = f"a{chance.randrange(3)}"
+        kind = chance.choice(["set", "unset", "set_once", "increment", "increment", "append", "append", "remove"])
+        items = [chance.choice(["x", "y", 1, 2.5]) for _ in range(chance.randrange(3))]
+        number_ = chance.choice([1, -3, 0.5, 1 << 62])
+        operand = {"set_once": chance.choice([7, "seven", ["x"]]), "increment": number_}.get(kind, items)
+        if kind in ("set", "unset"):
+            value = chance.choice([5, 1.5, ["x", "z"], "text"]) if kind == "set" else None
+            rows.append(change(user, time_ms, f"m-{number}", {key: value}))
+        else:
+            rows.append(change(user, time_ms, f"m-{number}", **{kind: {key: operand}}))
+    return rows
+
+
+@pytest.mark.parametrize("encode", [packed, protobuf])
+@pytest.mark.parametrize("seed", range(3))
+def test_operations_are_what_the_model_says(tmp_path: Path, seed: int, encode: Any) -> None:
+    rows, model = workload(seed, 200), Model()
+    with local_cluster(tmp_path) as cluster:
+        for start in range(0, len(rows), 23):
+            part = rows[start : start + 23]
+            for attempt in range(2):  # a batch, and its records in another one
+                result = cluster.ingest(encode(part, f"{start} {attempt}"))
+                assert list(result.errors) == []
+                assert (result.accepted, result.duplicates) == ((len(part), 0) if attempt == 0 else (0, len(part)))
+            for row in part:
+                model.take(row)
+            if start % 2:
+                cluster.seal()
+        live = {f"u-{n}": attributes(cluster, f"u-{n}") for n in range(4)}
+    assert live == {user: model.of(user) for user in live}
+    with local_cluster(tmp_path) as cluster:  # from the log
+        assert {user: attributes(cluster, user) for user in live} == live
+
+
+def test_history_has_every_value_at_its_time(tmp_path: Path) -> None:
+    with local_cluster(tmp_path) as cluster:
+        hour = 3_600_000
+        for number in range(3):
+            cluster.ingest(
+                packed([change("u", NOW_MS - (3 - number) * hour, f"{number}", increment={"n": 1})], f"{number}")
+            )
+        late = change("u", NOW_MS - 9 * hour, "late", increment={"n": 10})
+        cluster.ingest(packed([late], "late"))
+        assert attributes(cluster, "u") == {"n": 13}
+        counts = [cluster.query(f"n = {n}", as_of_ms=NOW_MS - ago * hour).count for n, ago in ((1, 3), (2, 2), (13, 1))]
+        assert counts == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("event", "u", None, NOW_MS, "m", {}, {}, {"increment": {"n": 1}}),
+        change("u", NOW_MS, "m", multiply={"n": 1}),
+        change("u", NOW_MS, "m", increment={"n": "1"}),
+        change("u", NOW_MS, "m", increment={"n": True}),
+        change("u", NOW_MS, "m", append={"n": "x"}),
+        change("u", NOW_MS, "m", remove={"n": {"x": 1}}),
+        change("u", NOW_MS, "m", set_once={"n": None}),
+        change("u", NOW_MS, "m", {"n": 1}, increment={"n": 1}),
+        change("u", NOW_MS, "m", append={"n": []}, increment={"n": 1}),
+        change("u", NOW_MS, "m", increment=5),
+        (None, "u", None, NOW_MS, "m", {}, {}, 5),
+    ],
+)
+def test_what_is_no_operation_is_an_error(tmp_path: Path, row: Row) -> None:
+    with local_cluster(tmp_path) as cluster:
+        result = cluster.ingest(packed([row, change("u", NOW_MS, "good", increment={"n": 2})], "b"))
+        assert [error.code for error in result.errors] == ["OPERATION_INVALID"]
+        assert attributes(cluster, "u") == {"n": 2}
+
+
+def test_an_operation_under_an_identifier_of_somebody_else_is_refused_and_not_wrong(tmp_path: Path) -> None:
+    def under(device: str, message: str) -> Row:
+        return (None, None, device, NOW_MS, message, {}, {}, {"increment": {"n": 1}})
+
+    with local_cluster(tmp_path) as cluster:
+        cluster.ingest(packed([change("u", NOW_MS, "1", increment={"n": 5}), under("d", "2")], "b"))
+        cluster.ingest(packed([(None, "u", "other", NOW_MS, "3", {}, {}, {})], "link"))
+        result = cluster.ingest(packed([under("other", "4"), under("d", "5")], "c"))
+        assert [(error.index, error.code) for error in result.errors] == [(0, "OPERATION_ON_LINKED_IDENTIFIER")]
+        assert attributes(cluster, "u") == {"n": 5}
