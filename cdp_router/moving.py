@@ -79,11 +79,22 @@ class Mover:
     async def _finish(self, partition: int, opened: Iterable[pb.OpenTransfer], deadline: Deadline) -> set[int]:
         touched = set[int]()
         for transfer in opened:
-            await self._encoded_change(transfer.to, transfer.arrival, b"", deadline)
+            if not await self._arrived(partition, transfer, deadline):
+                continue  # its source has started again since: the next look sends it anew
             farewell = Farewell(PartitionId(transfer.to), SequenceNumber(transfer.number))
             await self.change(partition, farewell, deadline)
             touched.add(transfer.to)
         return touched
+
+    async def _arrived(self, partition: int, transfer: pb.OpenTransfer, deadline: Deadline) -> bool:
+        """Send a transfer piece by piece; whether all of it has arrived then."""
+        response = await self._encoded_change(transfer.to, transfer.arrival, b"", deadline)
+        for piece in range(1, transfer.pieces):
+            state = await self._encoded_change(partition, b"", b"", deadline, piece)
+            for each in state.open:
+                if (each.to, each.number) == (transfer.to, transfer.number):
+                    response = await self._encoded_change(transfer.to, each.arrival, b"", deadline)
+        return response.arrived
 
     async def _recall(self, wanted: pb.IdentifierPair, deadline: Deadline) -> set[int]:
         """Have records leave the profile they stand in, wherever that has gone since."""
@@ -106,7 +117,7 @@ class Mover:
         return await self._encoded_change(partition, encoded, b"", deadline)
 
     async def _encoded_change(
-        self, partition: int, change: bytes, place_of: bytes, deadline: Deadline
+        self, partition: int, change: bytes, place_of: bytes, deadline: Deadline, piece: int = 0
     ) -> pb.ChangeIdentityResponse:
         def ask(client: ShardClient, claim: Claim) -> Awaitable[pb.ChangeIdentityResponse]:
             request = pb.ChangeIdentityRequest(
@@ -115,6 +126,7 @@ class Mover:
                 epoch=claim.epoch,
                 change=change,
                 place_of=place_of,
+                piece=piece,
             )
             return client.change_identity(request, deadline)
 

@@ -11,6 +11,7 @@ from cdp_router.wire.values import to_timestamp
 from cdp_store.identity.changes import Arrival, decode_identity_change, encode_identity_change
 from cdp_store.identity.names import NOBODY
 from cdp_store.ids import decode_identifier
+from cdp_store.limits import PARCELS_TOLD_BYTES
 from cdp_store.partition import Partition
 from cdp_store.store import Store
 
@@ -22,23 +23,32 @@ def change_identity(
 ) -> moving_pb2.ChangeIdentityResponse:
     """Log and do a change, and say what is left to move. A change that was done already changes nothing."""
     partition = owned()
-    done = False
+    done = arrived = False
     if request.change:
-        done = store.change_identity(partition.partition, decode_identity_change(request.change))
-    return _left_to_move(partition, done, request.place_of)
+        change = decode_identity_change(request.change)
+        done = store.change_identity(partition.partition, change)
+        if isinstance(change, Arrival):
+            arrived = partition.identity.transfers.has_received(change.source, change.transfer)
+    response = _left_to_move(partition, request)
+    response.done, response.arrived = done, arrived
+    return response
 
 
-def _left_to_move(partition: Partition, done: bool, place_of: bytes) -> moving_pb2.ChangeIdentityResponse:
-    identity, response = partition.identity, moving_pb2.ChangeIdentityResponse(done=done)
+def _left_to_move(partition: Partition, request: moving_pb2.ChangeIdentityRequest) -> moving_pb2.ChangeIdentityResponse:
+    identity, response, size = partition.identity, moving_pb2.ChangeIdentityResponse(), 0
     for to, opened in identity.transfers.open.items():
-        arrival = encode_identity_change(Arrival(partition.partition, opened.number, opened.parcel))
-        response.open.add(to=to, number=opened.number, arrival=arrival)
+        pieces = identity.pieces_of(opened)
+        if request.piece >= len(pieces.starts) or size > PARCELS_TOLD_BYTES:
+            continue  # what is not told now is told when others are gone
+        arrival = encode_identity_change(pieces.arrival(partition.partition, opened, request.piece))
+        response.open.add(to=to, number=opened.number, arrival=arrival, pieces=len(pieces.starts))
+        size += len(arrival)
     due = identity.due_moves(MOVES_TOLD_MAX)
     for identifier, belongs_to in due.departures:
         response.departures.add(identifier=identifier, belongs_to=belongs_to)
     for identifier, belongs_to in due.recalls:
         response.recalls.add(identifier=identifier, belongs_to=belongs_to)
-    entry = identity.names.entry(place_of) if place_of else None
+    entry = identity.names.entry(request.place_of) if request.place_of else None
     if entry is not None and identity.names.place.filled()[entry] != NOBODY:
         response.place = identity.names.get(int(identity.names.place.filled()[entry]))
     return response

@@ -68,6 +68,12 @@ TAIL_BYTES_MAX: Final = 256 * MIB  # logged while a partition is copied; beyond,
 DOCUMENT_BYTES_MAX: Final = 64 * MIB  # of the cluster, kept with a partition: it travels in one message
 TAIL_PIECE_BYTES: Final = 4 * MIB  # of one answer, but for one larger record
 
+# Profiles on their way to another partition
+PARCEL_PIECE_BYTES: Final = (
+    16 * MIB
+)  # of one log record and message, but for one larger record; some may be told at once
+PARCELS_TOLD_BYTES: Final = 48 * MIB
+
 # Reading all of one person, page by page
 PAGE_RECORDS: Final = 4096
 PAGE_BYTES: Final = 8 * MIB  # of one answer, but for one larger record

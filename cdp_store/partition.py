@@ -285,6 +285,9 @@ class Partition:
             view, opened = self._memory.capture(), self.identity.transfers.open.items()
             underway = {f"transfer to {to}": each.parcel.records.identities for to, each in opened}
             named = {"identifiers": view.identifiers, "links": self.identity.names.arena.filled()}
+            for source, staged in self.identity.transfers.arriving.items():
+                pieces = {f"piece {n} from {source}": piece.identities for n, piece in enumerate(staged.pieces)}
+                underway |= pieces
             underway["quarantine"] = self.quarantine.identifiers()
             named |= {name: (table.offsets, table.data) for name, table in underway.items()}
             return Texts(named, tuple(view.dictionary.filled(scope) for scope in view.dictionary.sizes()))

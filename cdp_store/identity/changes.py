@@ -64,11 +64,15 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A transfer arrives: its number at the partition it comes from, and the parcel."""
+    """A transfer arrives: its number at the partition it comes from, and the parcel; or a piece of it, of so many, with
+    the checksum of all records."""
 
     source: PartitionId
     transfer: SequenceNumber
     parcel: Parcel
+    piece: int = 0
+    pieces: int = 1
+    checksum: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,8 @@ def _fields(change: IdentityChange) -> dict[str, Any]:
             return {"what": "departure", "to": change.to, "moves": change.moves}
         case Arrival():
             parcel = encode_parcel(change.parcel)
+            if change.pieces > 1:
+                parcel |= {"piece": change.piece, "pieces": change.pieces, "checksum": change.checksum}
             return {"what": "arrival", "source": change.source, "transfer": change.transfer, **parcel}
         case Farewell():
             return {"what": "farewell", "to": change.to, "transfer": change.transfer}
@@ -139,7 +145,9 @@ def _change(packed: dict[str, Any]) -> IdentityChange:
         case "departure":
             return Departure(_partition(packed["to"]), _pairs(packed["moves"]))
         case "arrival":
-            return Arrival(_partition(packed["source"]), _number(packed["transfer"]), decode_parcel(packed))
+            return Arrival(
+                _partition(packed["source"]), _number(packed["transfer"]), decode_parcel(packed), *_piece(packed)
+            )
         case "farewell":
             return Farewell(_partition(packed["to"]), _number(packed["transfer"]))
         case "recall":
@@ -166,6 +174,13 @@ def _links(packed: dict[str, Any]) -> Links:
 def _partition(number: Any) -> PartitionId:
     _require(type(number) is int and number >= 0, "it names no partition")
     return PartitionId(number)
+
+
+def _piece(packed: dict[str, Any]) -> tuple[int, int, int]:
+    piece, pieces, checksum = packed.get("piece", 0), packed.get("pieces", 1), packed.get("checksum", 0)
+    _require(type(piece) is type(pieces) is type(checksum) is int, "it is no piece of a transfer")
+    _require(0 <= piece < pieces, "it is no piece of a transfer")
+    return piece, pieces, checksum
 
 
 def _number(number: Any) -> SequenceNumber:

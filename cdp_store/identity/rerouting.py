@@ -25,7 +25,7 @@ def rerouted(found: Iterable[IdentityTables], key: HashKey, home: Home) -> dict[
 
     for tables in found:
         old = from_tables(tables, key)
-        if old.transfers.open or old.guests:
+        if old.transfers.open or old.transfers.arriving or old.guests:
             raise ProfilesUnderway
         _links(old, state_of)
         _places(old, state_of)

@@ -19,6 +19,7 @@ from cdp_store.identity.contents import contents_of, is_creation, record_hashes,
 from cdp_store.identity.dropped import Dropped, dropped_of, take_dropped
 from cdp_store.identity.names import NOBODY, Names
 from cdp_store.identity.origins import Origins
+from cdp_store.identity.pieces import Pieces, next_piece, staged_with, whole
 from cdp_store.identity.transfers import OpenTransfer, Sent, TransferReading, Transfers
 from cdp_store.ids import SequenceNumber
 from cdp_store.memory import PartitionMemory
@@ -53,6 +54,7 @@ class IdentityState:
         self.transfers = Transfers()
         self.guests = set[int]()  # entries of profiles here that belong to another partition
         self.due, self._astray = set[int](), set[int]()
+        self._pieces = dict[SequenceNumber, Pieces]()  # of the transfer asked for last
 
     @property
     def is_empty(self) -> bool:
@@ -89,7 +91,9 @@ class IdentityState:
             case Departure():
                 return change.to not in self.transfers.open and len(change.moves) > 0
             case Arrival():
-                return not self.transfers.has_received(change.source, change.transfer)
+                if self.transfers.has_received(change.source, change.transfer):
+                    return False
+                return change.piece == next_piece(self.transfers.arriving.get(change.source), change)
             case Farewell():
                 opened = self.transfers.open.get(change.to)
                 return opened is not None and opened.number == change.transfer
@@ -140,6 +144,13 @@ class IdentityState:
                 self.transfers.released[change.to] = opened.number
                 return [lambda memory: memory.release(list(opened.leaving), sequence)]
         return self._recall(change, sequence, view, find)
+
+    def pieces_of(self, opened: OpenTransfer) -> Pieces:
+        """How an open transfer is cut."""
+        known = self._pieces.get(opened.number)
+        if known is None:
+            self._pieces = {opened.number: (known := Pieces.of(opened.parcel))}
+        return known
 
     def reading(self, in_transit: Mapping[bytes, int]) -> TransferReading:
         """Where transfers stand, with the rows of profiles that are leaving."""
@@ -222,9 +233,14 @@ class IdentityState:
         return [lambda memory: memory.detach(leaving, sequence)]
 
     def _arrive(self, change: Arrival, sequence: SequenceNumber, view: PartitionView, find: Find) -> list[MemoryChange]:
-        names, records = self.names, change.parcel.records
+        staged = self.transfers.arriving.pop(change.source, None)
+        if change.piece + 1 < change.pieces:
+            self.transfers.arriving[change.source] = staged_with(staged, change)
+            return []
+        parcel = whole(staged, change)
+        names, records = self.names, parcel.records
         self.transfers.received[change.source] = change.transfer
-        for child, parent in change.parcel.parents:
+        for child, parent in parcel.parents:
             entry = names.add(child)
             if child == parent:
                 self._welcome_home(entry)
@@ -242,7 +258,7 @@ class IdentityState:
             self.origins.add(record_hashes(records)[arrived], owners[arrived].astype(np.uint32))
         self._note_due(roots)
         batch = _renamed(records, [names.get(int(root)) for root in roots])
-        dropped = [self._at_root(each) for each in change.parcel.dropped]
+        dropped = [self._at_root(each) for each in parcel.dropped]
         return [lambda memory: memory.apply(batch, sequence), lambda memory: take_dropped(memory, dropped)]
 
     def _at_root(self, dropped: Dropped) -> Dropped:

@@ -15,14 +15,15 @@ from cdp_store.errors import BatchMalformed
 from cdp_store.identity.changes import Links, decode_parcel, encode_parcel
 from cdp_store.identity.names import NOBODY
 from cdp_store.identity.state import IdentityState
-from cdp_store.identity.transfers import OpenTransfer
+from cdp_store.identity.transfers import Arriving, OpenTransfer
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.records import Strings
+from cdp_store.records import Strings, decode_batch, encode_batch
 
 _TRACKED: Final = 1
 _PARENT: Final = 2
 _GUEST: Final = 4
 _ENDS: Final = ("released", "received")
+_ARRIVING: Final = "arriving"
 IdentityTables = Mapping[str, pa.Table]
 
 
@@ -138,6 +139,9 @@ def _transfers(state: IdentityState) -> pa.Table:
     for partition, opened in state.transfers.open.items():
         packed = msgpack.packb({**encode_parcel(opened.parcel), "leaving": opened.leaving}, use_bin_type=True)
         rows.append(("open", partition, opened.number, packed))
+    for partition, arriving in state.transfers.arriving.items():
+        fields = {"checksum": arriving.checksum, "pieces": [encode_batch(piece) for piece in arriving.pieces]}
+        rows.append((_ARRIVING, partition, arriving.transfer, msgpack.packb(fields, use_bin_type=True)))
     ends, partitions, numbers_, parcels = zip(*rows, strict=True) if rows else ((), (), (), ())
     return pa.table(
         {
@@ -154,6 +158,8 @@ def _load_transfers(state: IdentityState, table: pa.Table) -> None:
         partition, number = PartitionId(row["partition"]), SequenceNumber(row["number"])
         if row["end"] in _ENDS:
             getattr(state.transfers, row["end"])[partition] = number
+        elif row["end"] == _ARRIVING:
+            state.transfers.arriving[partition] = _arriving(number, row["parcel"])
         else:
             state.transfers.open[partition] = _opened(number, row["parcel"])
 
@@ -164,6 +170,14 @@ def _opened(number: SequenceNumber, packed: bytes) -> OpenTransfer:
         return OpenTransfer(number, decode_parcel(fields), tuple(fields["leaving"]))
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise BatchMalformed(f"an open transfer: {type(error).__name__}: {error}") from error
+
+
+def _arriving(number: SequenceNumber, packed: bytes) -> Arriving:
+    try:
+        fields: dict[str, Any] = msgpack.unpackb(packed, raw=False, max_bin_len=1 << 30)
+        return Arriving(number, int(fields["checksum"]), tuple(map(decode_batch, fields["pieces"])))
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise BatchMalformed(f"a transfer that arrives: {type(error).__name__}: {error}") from error
 
 
 def _texts(offsets: AnyArray, data: AnyArray) -> pa.Array:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from cdp_store.arrays import I64
 from cdp_store.identity.changes import Parcel
 from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.records import RecordBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,16 @@ class OpenTransfer:
     number: SequenceNumber
     parcel: Parcel
     leaving: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A transfer of which some pieces have arrived: its number, the checksum of all its records, and those here, which
+    show nowhere yet."""
+
+    transfer: SequenceNumber
+    checksum: int
+    pieces: tuple[RecordBatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,7 @@ class Transfers:
 
     def __init__(self) -> None:
         self.open = dict[PartitionId, OpenTransfer]()
+        self.arriving = dict[PartitionId, Arriving]()
         self.released = dict[PartitionId, SequenceNumber]()
         self.received = dict[PartitionId, SequenceNumber]()
 
@@ -60,4 +72,4 @@ class Transfers:
     @property
     def is_empty(self) -> bool:
         """Whether there never was one."""
-        return not (self.open or self.released or self.received)
+        return not (self.open or self.arriving or self.released or self.received)

@@ -14,6 +14,7 @@ from cdp.v1 import admin_pb2, identity_pb2, ingest_pb2, moving_pb2, query_pb2, s
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cdp_store.identity.pieces
 from cdp_router.agreement import compare
 from cdp_router.blocking import Blocked
 from cdp_router.erasing import Erasures
@@ -130,6 +131,51 @@ def test_a_profile_under_way_counts_once(tmp_path: Path, steps: int) -> None:
             shard.left = None
         cluster.run(Mover(cluster.routing).settle_all(far_deadline()))
         assert cluster.query('count("View") = 2').count == cluster.query("everyone").count == 8
+
+
+@pytest.mark.parametrize("with_snapshot", [False, True])
+def test_a_large_profile_moves_in_pieces_whatever_stops_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_snapshot: bool
+) -> None:
+    monkeypatch.setattr(cdp_store.identity.pieces, "PARCEL_PIECE_BYTES", 500)
+    events = [["View", None, "d0", NOW_MS - n % 7, f"m{n}", {"n": n, "text": "x" * 50}] for n in range(20)]
+    steps, stopped = 0, True
+    while stopped:
+        folder, stopping = tmp_path / str(steps), dict[int, StoppingShard]()
+
+        def wrap(number: int, client: ShardClient, known: dict[int, StoppingShard] = stopping) -> ShardClient:
+            return known.setdefault(number, StoppingShard(client))
+
+        with local_cluster(folder, wrap) as cluster:
+            cluster.ingest(rows(*events, batch_id=b"1"))
+            for shard in stopping.values():
+                shard.left = steps
+            cluster.ingest(rows(["Buy", "ann", "d0", NOW_MS, "m", {}], batch_id=b"2"))
+            _one_of_each(cluster)
+            if with_snapshot:
+                cluster.seal()
+                for server in cluster.servers:
+                    cluster.run(server.take_snapshot(shard_pb2.TakeSnapshotRequest()))
+        with local_cluster(folder) as cluster:
+            stopped = any(
+                partition.identity.is_due
+                for server in cluster.servers
+                for partition in server._store.partitions.values()
+            )
+            _one_of_each(cluster)
+            cluster.run(Mover(cluster.routing).settle_all(far_deadline()))
+            assert cluster.query('count("View") = 20 and did("Buy")').count == cluster.query("everyone").count == 1
+            found = cluster.profile(user_id="ann", with_origins=True)
+            assert {event.origin.message_id for event in found.events} == {"m", *(f"m{n}" for n in range(20))}
+        steps += 1
+    assert steps > 4, "it was no more than one piece"
+
+
+def _one_of_each(cluster: LocalCluster) -> None:
+    assert cluster.query('count("View") = 20').count == 1
+    assert cluster.query('did("View")').count == cluster.query('did("Buy") or did("View")').count - 1 or (
+        cluster.query('did("View") and did("Buy")').count == cluster.query("everyone").count == 1
+    )
 
 
 def test_views_agree_when_each_transfer_shows_once() -> None:

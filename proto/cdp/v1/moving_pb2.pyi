@@ -231,19 +231,24 @@ class OpenTransfer(_message.Message):
     TO_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     ARRIVAL_FIELD_NUMBER: _builtins.int
+    PIECES_FIELD_NUMBER: _builtins.int
     to: _builtins.int
     number: _builtins.int
     arrival: _builtins.bytes
+    """The piece asked for."""
+    pieces: _builtins.int
+    """How many pieces there are."""
     def __init__(
         self,
         *,
         to: _builtins.int = ...,
         number: _builtins.int = ...,
         arrival: _builtins.bytes = ...,
+        pieces: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrival", b"arrival", "number", b"number", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrival", b"arrival", "number", b"number", "pieces", b"pieces", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,6 +263,7 @@ class ChangeIdentityRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
     PLACE_OF_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     partition: _builtins.int
     epoch: _builtins.int
@@ -265,6 +271,8 @@ class ChangeIdentityRequest(_message.Message):
     """Payload of a log record of kind IDENTITY; empty: nothing changes."""
     place_of: _builtins.bytes
     """Also says under which identifier the records of this one went away."""
+    piece: _builtins.int
+    """Which piece of open transfers is wanted, counted from 0; of one that has fewer nothing is told."""
     def __init__(
         self,
         *,
@@ -273,10 +281,11 @@ class ChangeIdentityRequest(_message.Message):
         epoch: _builtins.int = ...,
         change: _builtins.bytes = ...,
         place_of: _builtins.bytes = ...,
+        piece: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "cluster", b"cluster", "epoch", b"epoch", "partition", b"partition", "place_of", b"place_of"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "cluster", b"cluster", "epoch", b"epoch", "partition", b"partition", "piece", b"piece", "place_of", b"place_of"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -291,10 +300,13 @@ class ChangeIdentityResponse(_message.Message):
     DEPARTURES_FIELD_NUMBER: _builtins.int
     RECALLS_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
+    ARRIVED_FIELD_NUMBER: _builtins.int
     done: _builtins.bool
     """Whether there was anything left to do of the change."""
     place: _builtins.bytes
     """Empty: they did not."""
+    arrived: _builtins.bool
+    """Of an arrival: all of its transfer has arrived."""
     @_builtins.property
     def open(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenTransfer]: ...
     @_builtins.property
@@ -311,10 +323,11 @@ class ChangeIdentityResponse(_message.Message):
         departures: _abc.Iterable[Global___IdentifierPair] | None = ...,
         recalls: _abc.Iterable[Global___IdentifierPair] | None = ...,
         place: _builtins.bytes = ...,
+        arrived: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["departures", b"departures", "done", b"done", "open", b"open", "place", b"place", "recalls", b"recalls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "departures", b"departures", "done", b"done", "open", b"open", "place", b"place", "recalls", b"recalls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,70 @@
+"""A parcel in pieces that each fit a log record and a message: all are taken in before any record shows.
+
+Where records are cut depends on how they stand at the source. One that starts again may have them in another order: the
+checksum of the whole tells, and the pieces are sent anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import google_crc32c
+import numpy as np
+
+from cdp_store.identity.changes import Arrival, Parcel
+from cdp_store.identity.contents import joined_batches, record_hashes, record_sizes
+from cdp_store.identity.transfers import Arriving, OpenTransfer
+from cdp_store.ids import PartitionId
+from cdp_store.limits import PARCEL_PIECE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Where the records of a parcel are cut: the first record of each piece; and a checksum of them in their order."""
+
+    starts: tuple[int, ...]
+    checksum: int
+
+    @staticmethod
+    def of(parcel: Parcel) -> Pieces:
+        """As many as are needed; one record at least is in each, but for a parcel without any."""
+        ends = np.cumsum(record_sizes(parcel.records))
+        starts, given = [0], 0
+        while (following := int(np.searchsorted(ends, given + PARCEL_PIECE_BYTES, "right"))) < len(parcel.records):
+            starts.append(max(following, starts[-1] + 1))
+            given = int(ends[starts[-1] - 1])
+        if len(starts) == 1:
+            return Pieces((0,), 0)
+        records = parcel.records
+        said = np.stack((record_hashes(records), records.record_identities.astype(np.uint64))).tobytes()
+        return Pieces(tuple(starts), int(google_crc32c.extend(google_crc32c.value(said), records.identities.data)))
+
+    def arrival(self, source: PartitionId, opened: OpenTransfer, piece: int) -> Arrival:
+        """One piece of a transfer as it is logged where it arrives; the last one brings what is no record."""
+        count, parcel = len(self.starts), opened.parcel
+        if count == 1:
+            return Arrival(source, opened.number, parcel)
+        stop = self.starts[piece + 1] if piece + 1 < count else len(parcel.records)
+        records = parcel.records.take(np.arange(self.starts[piece], stop))
+        part = replace(parcel, records=records) if piece + 1 == count else Parcel(records, ())
+        return Arrival(source, opened.number, part, piece, count, self.checksum)
+
+
+def next_piece(staged: Arriving | None, arrival: Arrival) -> int:
+    """Which piece of an arrival's transfer is wanted."""
+    if staged is None or (staged.transfer, staged.checksum) != (arrival.transfer, arrival.checksum):
+        return 0
+    return len(staged.pieces)
+
+
+def staged_with(staged: Arriving | None, arrival: Arrival) -> Arriving:
+    """What has arrived of a transfer, with the piece that was wanted."""
+    before = staged.pieces if staged is not None and arrival.piece else ()
+    return Arriving(arrival.transfer, arrival.checksum, (*before, arrival.parcel.records))
+
+
+def whole(staged: Arriving | None, arrival: Arrival) -> Parcel:
+    """The parcel, once its last piece is here."""
+    if staged is None or arrival.pieces == 1:
+        return arrival.parcel
+    return replace(arrival.parcel, records=joined_batches([*staged.pieces, arrival.parcel.records]))
