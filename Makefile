@@ -7,7 +7,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-fast torture load bench bench-m bench-l bench-engine bench-move bench-shapes check format proto warm clean
+.PHONY: help setup demo test test-long test-clients test-fast torture load bench bench-m bench-l bench-engine bench-move bench-gateway bench-shapes check format proto warm clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ test: warm ## Run all tests but the longest (minutes)
 test-long: warm ## Run the longest: clusters that are killed, moved, damaged, and loaded by many clients (minutes)
 	$(PYTEST) -n 2 --dist loadfile -m long
 
+test-clients: warm ## Install the Node libraries of Segment, RudderStack, PostHog and CleverTap (npm) and run them against the gateway
+	@command -v npm >/dev/null || { echo "npm is needed for these libraries; Node 18 or newer brings it"; exit 1; }
+	cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
+	$(PYTEST) tests/clients
+
 test-fast: warm ## Run the tests of store and query layers only
 	$(PYTEST) -n 2 --dist loadfile tests/store tests/query
 
@@ -63,6 +68,9 @@ bench-engine: $(STAMP) warm ## Milliseconds and bandwidth of the engine on one c
 
 bench-move: $(STAMP) warm ## Move partitions under SECONDS (default 30) of ingest and questions; failed and wrong ones must be none
 	$(BIN)/python -m benchmarks.moving --seconds $(or $(SECONDS),30)
+
+bench-gateway: $(STAMP) warm ## Events per second through the HTTP gateway, and the delay of its answers
+	$(BIN)/python -m benchmarks.gateway_load
 
 bench-shapes: $(STAMP) warm ## Unusual shapes at full size (512 rare names, one user with 5 M events), rates of the store
 	$(BIN)/python -m benchmarks.shapes

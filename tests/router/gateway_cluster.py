@@ -29,6 +29,8 @@ from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.server import GatewayServer, listening_socket
 from cdp_router.rpc.chain import Chain
 from cdp_router.rpc.gate import Gate, OpenGate
+from cdp_router.security.discretion import Discretion
+from cdp_router.security.privacy import SharedPrivacy
 from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
@@ -131,6 +133,7 @@ def gateway_cluster(
             served[0].http.close()
             server.should_exit = True
             serving.result(60)
+            listening.close()
             runner.run(_stopped(router, channel))
             for shard in made.servers:
                 runner.run(shard.close())
@@ -144,7 +147,9 @@ async def _made(make: Callable[[], Result]) -> Result:
 async def _router(made: LocalCluster, gate: Gate) -> tuple[grpc.aio.Server, grpc.aio.Channel]:
     """The services that answer questions, behind a socket, and a channel to them."""
     router = grpc.aio.server(interceptors=[Chain(gate)])
-    query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(made.asking), router)
+    query_pb2_grpc.add_QueryServiceServicer_to_server(
+        QueryService(made.asking, Discretion(SharedPrivacy(made.routing))), router
+    )
     profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(made.asking), router)
     proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(made.asking), router)
     port = router.add_insecure_port("127.0.0.1:0")

@@ -1,0 +1,1 @@
+"""Libraries of other languages against the gateway; `make test-clients` installs and runs them."""
