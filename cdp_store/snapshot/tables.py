@@ -99,13 +99,8 @@ def strings_of(table: pa.Table, name: str, start: int, count: int) -> tuple[I64,
     return offsets - offsets[0], data
 
 
-def instant_table(name: str, ms: I64) -> pa.Table:
-    """One column of instants."""
-    return pa.table({name: instants(ms)})
-
-
 def instants_of(table: pa.Table, name: str) -> I64:
-    """The column `instant_table` wrote, i64[n]."""
+    """A column of instants in milliseconds, i64[n]."""
     found: I64 = column_of(table, name).cast(pa.int64()).to_numpy()
     return found
 
