@@ -239,27 +239,29 @@ class AttributeColumn:
         return morsel
 
 
-def block_at(block: AttributeBlock, first_set_ms: I64, instant_ms: int, kinds: U8, raws: I64) -> AttributeBlock:
+def block_at(block: AttributeBlock, set_after: Bools, instant_ms: int, kinds: U8, raws: I64) -> AttributeBlock:
     """A block as it stood at an instant; kinds u8[rows] and raws i64[rows] are what its rows had before their present.
 
-    A present value is never older than the history of its row.
+    `set_after` bool[rows] are rows whose attributes were first set after the instant, or never. A present value is
+    never older than the history of its row.
     """
-    newer: Bools = first_set_ms > instant_ms
+    newer = set_after.copy()
     if block.changed is not None:
         rows, times = block.changed.given()
         newer[rows] = times > instant_ms
-    if not newer.any():
+    later = np.flatnonzero(newer)
+    if not later.size:
         return block
     columns = dict[Kind, EventColumn]()
-    before = np.where(newer, kinds, np.uint8(Kind.UNSET))
+    before = kinds[later]
     for kind in {*block.columns, *(Kind(kind) for kind in np.flatnonzero(np.bincount(before)).tolist() if kind)}:
-        given = np.flatnonzero(before == kind)
+        given = later[before == kind]
         held: Bools = np.zeros(block.rows, np.bool_)
         present = block.columns.get(kind)
         if present is not None:
             presence = present.presence()
             held[: present.values.shape[0]] = True if presence is None else presence
-            held &= ~newer
+            held[later] = False
         held[given] = True
         if held.any():
             columns[kind] = _with_values(kind, present, held, given, raws[given])

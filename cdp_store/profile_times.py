@@ -41,6 +41,27 @@ class MorselTimes:
             covered[:] = given if presence is None else np.where(presence, given, NOT_CREATED)
         return times
 
+    def set_after(self, instant_ms: int) -> Bools:
+        """Whether the attributes of each row were first set after an instant, or never: bool[rows]."""
+        after: Bools = np.ones(self.rows, np.bool_)
+        if self.first_set is not None:
+            values, presence = self.first_set.values, self.first_set.presence()
+            bounds, limit = np.iinfo(values.dtype), instant_ms - self.first_set.base
+            if limit >= bounds.min:
+                later: Bools = values > min(limit, int(bounds.max))
+                after[: values.shape[0]] = later if presence is None else later | ~presence
+        return after
+
+    def created_by(self, instant_ms: int) -> Bools:
+        """Whether each row was created at or before an instant: bool[rows]."""
+        if self.latest_created_ms <= instant_ms:
+            return np.ones(self.rows, np.bool_)
+        created = ~self.set_after(instant_ms)
+        if self.created is not None:
+            rows, differing = self.created.given()
+            created[rows] = differing <= instant_ms
+        return created
+
     def created_ms(self) -> I64:
         """When each row was created: i64[rows]."""
         times = self.first_set_ms()
@@ -66,11 +87,7 @@ class ProfileTimesReading:
 
     def created_by(self, instant_ms: int) -> Bools:
         """Which rows were created at or before an instant: bool[rows]. Reads only morsels that are not wholly older."""
-        parts: list[Bools] = [np.zeros(0, np.bool_)]
-        for morsel in self.morsels:
-            whole = morsel.latest_created_ms <= instant_ms
-            parts.append(np.ones(morsel.rows, np.bool_) if whole else morsel.created_ms() <= instant_ms)
-        return np.concatenate(parts)
+        return np.concatenate([np.zeros(0, np.bool_), *(morsel.created_by(instant_ms) for morsel in self.morsels)])
 
 
 class ProfileTimes:

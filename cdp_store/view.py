@@ -84,8 +84,8 @@ class PartitionView:
         blocks = list[AttributeBlock | None]()
         for number, (block, morsel) in enumerate(zip(current.blocks, self.times.morsels, strict=False)):
             part = slice(number * MORSEL_ROWS, (number + 1) * MORSEL_ROWS)
-            first_set_ms = morsel.first_set_ms()
-            blocks.append(block and block_at(block, first_set_ms, instant_ms, kinds[part], raws[part]))
+            then = block and block_at(block, morsel.set_after(instant_ms), instant_ms, kinds[part], raws[part])
+            blocks.append(then)
         return AttributeReading(tuple(blocks), instant_ms)
 
     def attribute_versions(self, attribute: int) -> Versions:
