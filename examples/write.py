@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 
-from cdp_router.client import Client, Lost, Rejected, Writer
+from cdp_router.client import Client, Lost, Rejected, Warned, Writer
 
 ADDRESS = os.environ.get("CDP_ADDRESS", "127.0.0.1:7400")
 MONDAY = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -13,7 +13,7 @@ MONDAY = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
 def main() -> None:
     """Track a shop's visitors; what cannot be taken is printed."""
-    problems = list[Rejected | Lost]()
+    problems = list[Rejected | Lost | Warned]()
     with Client(ADDRESS) as client, Writer(client, on_problem=problems.append) as writer:
         for number in range(200):
             user, visit = f"example-{number}", MONDAY + timedelta(minutes=number)

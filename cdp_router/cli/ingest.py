@@ -36,7 +36,7 @@ _EXAMPLES: Final = 3
 
 @dataclass(slots=True)
 class _Rejections:
-    """Why records were not taken: counts per reason with the first few places."""
+    """What is wrong with records: counts per reason with the first few places."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -76,6 +76,8 @@ class _Loading:
     threads: ThreadPoolExecutor
     progress: Progress
     rejections: _Rejections = field(default_factory=_Rejections)
+    warnings: _Rejections = field(default_factory=_Rejections)
+    quarantined: int = 0
     in_flight: deque[_Sent] = field(default_factory=deque)
     accepted: int = 0
     duplicates: int = 0
@@ -159,9 +161,10 @@ class _Loading:
         result = sent.result.result()
         self.accepted += result.accepted
         self.duplicates += result.duplicates
-        for error in result.errors:
-            place = _place(sent.source, int(sent.piece.lines[error.index]))
-            self.rejections.add(error.code, place, error.message)
+        self.quarantined += result.quarantined
+        for told, records in ((self.rejections, result.errors), (self.warnings, result.warnings)):
+            for each in records:
+                told.add(each.code, _place(sent.source, int(sent.piece.lines[each.index])), each.message)
 
 
 def _place(source: Source, line: int) -> str:
@@ -262,9 +265,17 @@ def _summarise(loading: _Loading, seconds: float) -> None:
         f"{loading.accepted:,} records taken, {loading.duplicates:,} known already, {rejected:,} rejected"
         f" in {seconds:.1f} s ({rate:,.0f} records/s, durable)"
     )
+    if loading.quarantined:
+        OUT.print(f"{loading.quarantined:,} records are in quarantine (`cdp quarantine list`)")
+    for told in (loading.warnings, loading.rejections):
+        if told.counts:
+            OUT.print(_told(told))
     if rejected:
-        table = Table("reason", "records", "for example", box=None, pad_edge=False)
-        for code, count in sorted(loading.rejections.counts.items(), key=lambda entry: -entry[1]):
-            table.add_row(code, f"{count:,}", "\n".join(loading.rejections.examples[code]))
-        OUT.print(table)
         raise typer.Exit(1)
+
+
+def _told(told: _Rejections) -> Table:
+    table = Table("reason", "records", "for example", box=None, pad_edge=False)
+    for code, count in sorted(told.counts.items(), key=lambda entry: -entry[1]):
+        table.add_row(code, f"{count:,}", "\n".join(told.examples[code]))
+    return table

@@ -2,7 +2,7 @@
 
 from cdp_router.client.aio import AsyncClient
 from cdp_router.client.aio_writer import AsyncWriter
-from cdp_router.client.batching import Lost, QueueFull, Rejected, WriterClosed
+from cdp_router.client.batching import Lost, QueueFull, Rejected, Warned, WriterClosed
 from cdp_router.client.connection import Client
 from cdp_router.client.failures import ClusterUnreachable, RequestFailed
 from cdp_router.client.results import Answer, Event, Members, Profile
@@ -23,6 +23,7 @@ __all__ = [
     "Rejected",
     "RequestFailed",
     "Tls",
+    "Warned",
     "Writer",
     "WriterClosed",
 ]

@@ -144,5 +144,6 @@ class AsyncWriter:
         self.tally.accepted += result.accepted
         self.tally.duplicates += result.duplicates
         self.tally.rejected += len(result.errors)
-        for rejected in sending.rejected(result):
-            self._on_problem(rejected)
+        self.tally.quarantined += result.quarantined
+        for problem in sending.problems(result):
+            self._on_problem(problem)

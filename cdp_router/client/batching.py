@@ -55,7 +55,17 @@ class Lost:
     error: Exception
 
 
-Problem = Rejected | Lost
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A record that breaks a rule of the schema: it was taken all the same, or put into quarantine (the code
+    SCHEMA_QUARANTINED)."""
+
+    message_id: str
+    code: str
+    message: str
+
+
+Problem = Rejected | Lost | Warned
 
 
 @dataclass(slots=True)
@@ -66,6 +76,7 @@ class Tally:
     duplicates: int = 0
     rejected: int = 0
     lost: int = 0
+    quarantined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +87,11 @@ class Sending:
     message_ids: Sequence[str]
     size: int
 
-    def rejected(self, result: ingest_pb2.BatchResult) -> list[Rejected]:
-        """The records that were not taken, by their message ids."""
-        return [Rejected(self.message_ids[error.index], error.code, error.message) for error in result.errors]
+    def problems(self, result: ingest_pb2.BatchResult) -> list[Problem]:
+        """The records that were not taken, and those that break a rule, by their message ids."""
+        ids = self.message_ids
+        rejected = [Rejected(ids[each.index], each.code, each.message) for each in result.errors]
+        return [*rejected, *(Warned(ids[each.index], each.code, each.message) for each in result.warnings)]
 
 
 def encode(

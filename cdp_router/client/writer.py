@@ -22,6 +22,7 @@ from cdp_router.client.batching import (
     Outgoing,
     Problem,
     QueueFull,
+    Rejected,
     Sending,
     Tally,
     Waiting,
@@ -41,11 +42,12 @@ class Ingesting(Protocol):
 
 
 def log_problem(problem: Problem) -> None:
-    """Log a record that was rejected, or records that were lost."""
+    """Log a record that was rejected or breaks a rule, or records that were lost."""
     if isinstance(problem, Lost):
         _LOG.error("%d records were lost: %s", len(problem.message_ids), problem.error)
     else:
-        _LOG.warning("record %s was rejected: %s: %s", problem.message_id, problem.code, problem.message)
+        what = "was rejected" if isinstance(problem, Rejected) else "breaks a rule"
+        _LOG.warning("record %s %s: %s: %s", problem.message_id, what, problem.code, problem.message)
 
 
 class Writer:
@@ -168,5 +170,6 @@ class Writer:
         self.tally.accepted += result.accepted
         self.tally.duplicates += result.duplicates
         self.tally.rejected += len(result.errors)
-        for rejected in sending.rejected(result):
-            self._on_problem(rejected)
+        self.tally.quarantined += result.quarantined
+        for problem in sending.problems(result):
+            self._on_problem(problem)

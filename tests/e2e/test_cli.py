@@ -488,6 +488,52 @@ def test_erase_forgets_a_profile_once(address: str, write: Write) -> None:
         assert "no profile has user_id 'cli-gone'" in cdp(*command, "--address", address, code=1).stderr
 
 
+@pytest.mark.long
+def test_an_erased_person_is_suppressed_with_a_receipt_and_let_in_again(
+    address: str, write: Write, tmp_path: Path
+) -> None:
+    line = {"user_id": "cli-never", "event": "cli.never", "time": "2024-03-01"}
+    path, receipt = write("never.ndjson", json.dumps(line)), tmp_path / "receipt.json"
+    cdp("ingest", path, "--address", address)
+    cdp("erase", "cli-never", "--suppress", "--receipt", receipt, "--yes", "--address", address)
+    told = json.loads(receipt.read_text())
+    assert told["erased"] and told["suppressed"] == 1 and len(told["scans"]) == 2
+    path = write("late.ndjson", json.dumps({**line, "message_id": "late"}))
+    assert "IDENTIFIER_SUPPRESSED" in cdp("ingest", path, "--address", address, code=1).stdout
+    assert re.search(r"^[0-9a-f]{32} +20", cdp("suppressions", "list", "--address", address).stdout, re.MULTILINE)
+    assert cdp("suppressions", "lift", "cli-never", "--address", address).stdout == "lifted\n"
+    assert "is not suppressed" in cdp("suppressions", "lift", "cli-never", "--address", address, code=1).stderr
+
+
+@pytest.mark.long
+def test_rules_are_set_and_what_breaks_them_waits_in_quarantine(address: str, write: Write) -> None:
+    rule = {"event": "cli.ruled", "mode": "VIOLATION_MODE_QUARANTINE"}
+    number = {"name": "n", "type": "VALUE_TYPE_INTEGER", "required": True}
+    cdp(
+        "schema",
+        "set",
+        write("rules.json", json.dumps({"rules": [{**rule, "properties": [number]}]})),
+        "--address",
+        address,
+    )
+    shown = json.loads(cdp("schema", "show", "--address", address).stdout)
+    assert shown["rules"][0]["properties"] == [number]
+    line = {"user_id": "cli-ruled", "event": "cli.ruled", "time": "2024-03-01", "properties": {"n": "one"}}
+    loaded = cdp("ingest", write("ruled.ndjson", json.dumps(line)), "--address", address).stdout
+    assert "1 records are in quarantine" in loaded and "'n' must be of type integer" in loaded
+    assert "n=one" in cdp("quarantine", "list", "--address", address).stdout
+    assert "0 taken, 0 had been taken before, 1 stay" in cdp("quarantine", "redrive", "--address", address).stdout
+    cdp("schema", "set", write("none.json", "{}"), "--address", address)
+    assert "1 taken" in cdp("quarantine", "redrive", "--address", address).stdout
+    assert "the quarantine is empty" in cdp("quarantine", "list", "--address", address).stdout
+    assert "0 dropped" in cdp("quarantine", "drop", "--yes", "--address", address).stdout
+    assert re.search(
+        r"^cli\.ruled .*\n +n +text 1 +1 ", cdp("schema", "discover", "--address", address).stdout, re.MULTILINE
+    )
+    wrong = write("wrong.json", '{"rules": [{"mode": "NO_MODE"}]}')
+    assert "wrong.json" in cdp("schema", "set", wrong, "--address", address, code=1).stderr
+
+
 def test_retention_shows_and_changes_how_long_events_are_kept(address: str, write: Write) -> None:
     lines = [
         {"user_id": "cli-kept", "event": "cli.kept", "time": when, "message_id": when} for when in ("2001-01-01", PAST)

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from cdp.v1 import ingest_pb2
 
-from cdp_router.client import AsyncWriter, Lost, QueueFull, Rejected, RequestFailed, Writer, WriterClosed
-from cdp_router.client.batching import BATCH_BYTES_MAX, Problem
+from cdp_router.client import AsyncWriter, Lost, QueueFull, Rejected, RequestFailed, Warned, Writer, WriterClosed
+from cdp_router.client.batching import BATCH_BYTES_MAX, Problem, Sending
 from cdp_router.client.failures import BACKOFF_SECONDS_MAX, Backoff, ClusterUnreachable
 
 FAR = 3600.0
@@ -152,6 +152,24 @@ def test_rejected_records_are_told_by_their_ids_and_the_others_count() -> None:
             writer.track(name, "ann", message_id=f"m-{name}")
     assert problems == [Rejected("m-", "NAME_INVALID", "no name")]
     assert (writer.tally.accepted, writer.tally.rejected) == (2, 1)
+
+
+def test_what_breaks_a_rule_and_was_not_refused_is_told_too() -> None:
+    result = ingest_pb2.BatchResult(accepted=1, quarantined=1)
+    result.warnings.add(index=1, code="SCHEMA_QUARANTINED", message="why")
+    sending = Sending(ingest_pb2.Batch(), ["m0", "m1"], 0)
+    assert sending.problems(result) == [Warned("m1", "SCHEMA_QUARANTINED", "why")]
+
+    class Answering(_Cluster):
+        def ingest(self, batch: ingest_pb2.Batch, *, give_up_seconds: float) -> ingest_pb2.BatchResult:
+            return result
+
+    problems = list[Problem]()
+    with Writer(Answering(), on_problem=problems.append) as writer:
+        for number in range(2):
+            writer.track("A", "ann", message_id=f"m{number}")
+    assert problems == [Warned("m1", "SCHEMA_QUARANTINED", "why")]
+    assert (writer.tally.accepted, writer.tally.rejected, writer.tally.quarantined) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("error", [FAILED, ClusterUnreachable("here:1"), ValueError("Cannot invoke RPC: closed")])
