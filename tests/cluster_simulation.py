@@ -183,6 +183,9 @@ class Life:
             if not isinstance(ended, asyncio.CancelledError):
                 raise AssertionError("what should go on for ever has ended") from ended
         await self._heal()
+        for number in range(SHARDS):  # what is checked is what recovers
+            await self._kill(number)
+            self._start(number)
         await self._check()
         await self.people.check()
         self.counts.update(self.people.counts)
