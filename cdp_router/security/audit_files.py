@@ -97,10 +97,13 @@ class AuditFiles:
             raise AuditFailed(f"the audit cannot be written: {error}") from error
 
     def sync(self) -> None:
-        """Make what was written durable."""
+        """Make what was written durable; in a thread of its own, while others append."""
+        file = self._file
         try:
-            self._file.sync()
+            file.sync()
         except OSError as error:
+            if file is not self._file:
+                return  # closed meanwhile, and synced before, since the next file was begun
             raise AuditFailed(f"the audit cannot be written: {error}") from error
 
     def close(self) -> None:
