@@ -16,6 +16,7 @@ from cdp_router.gateway.dialects import Dialect, Rejected
 from cdp_router.gateway.limits import BODY_BYTES_MAX, ITEMS_PER_REQUEST_MAX, LARGE_BODY_BYTES
 from cdp_router.gateway.mapping import Envelope, WireRow, encode_row
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
+from cdp_router.observing.gateway_metrics import GatewayMetrics
 from cdp_router.validation import RecordInvalid
 from cdp_store.seams import Clock
 
@@ -48,9 +49,17 @@ class Prepared:
 class Intake:
     """Takes requests of every dialect."""
 
-    def __init__(self, sources: Sources, delivery: Delivery, dead_letters: DeadLetters, clock: Clock) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        delivery: Delivery,
+        dead_letters: DeadLetters,
+        clock: Clock,
+        metrics: GatewayMetrics | None = None,
+    ) -> None:
         self._sources, self._delivery, self._clock = sources, delivery, clock
         self._dead_letters = dead_letters
+        self._metrics = metrics or GatewayMetrics()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def take(self, dialect: Dialect, sent: Sent) -> dict[str, Any]:
@@ -64,6 +73,10 @@ class Intake:
         rejected = [by_item[index] for index in sorted(by_item)]
         if rejected:
             await self._keep(dialect, prepared, rejected)
+        meant = len(set(prepared.owners) | set(by_item))
+        self._metrics.took(
+            dialect.name, len(sent.body), meant - len(rejected), len(rejected), len(prepared.items) - meant
+        )
         return dialect.answer(prepared.items, rejected)
 
     async def _prepared(self, dialect: Dialect, sent: Sent) -> Prepared:

@@ -40,6 +40,8 @@ class Routers:
                 failure = failure_of(error, self._addresses[number])
                 if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                     raise key_unknown() from error
+                if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                    raise Problem(403, "role_missing", str(failure)) from error
                 if error.code() not in RETRYABLE:
                     raise Problem(500, "internal", f"the cluster refused a batch of the gateway: {failure}") from error
                 wait = failure.retry_after_seconds if isinstance(failure, RequestFailed) else 0.0

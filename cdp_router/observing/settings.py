@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cdp_router.errors import RequestInvalid
-from cdp_router.limits import SLOW_QUERY_MS_DEFAULT
+from cdp_router.limits import DEFAULT_PORT, GATEWAY_PORT, SLOW_QUERY_MS_DEFAULT
 
 METRICS: Final = "CDP_METRICS"
 ACCESS_LOG: Final = "CDP_ACCESS_LOG"
@@ -42,6 +42,13 @@ class Settings:
             return None
         host, port = self.metrics
         return host, max(1, port - number) if port else 0
+
+    def metrics_of_gateway(self) -> tuple[str, int] | None:
+        """Where the gateway serves its metrics: as far above the router's as it listens above the router."""
+        if self.metrics is None:
+            return None
+        host, port = self.metrics
+        return host, min(PORT_MAX, port + GATEWAY_PORT - DEFAULT_PORT) if port else 0
 
     def metrics_of_shard(self, shard: int) -> tuple[str, int] | None:
         """Where a shard serves its metrics."""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import grpc
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from cdp_router.errors import RouterError
 from cdp_router.gateway.app import gateway_app
@@ -21,7 +22,9 @@ from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.routers import Routers
 from cdp_router.gateway.server import GatewayServer, listening_socket
+from cdp_router.observing.gateway_metrics import GatewayMetrics, MeasuredApp, serve_metrics
 from cdp_router.observing.logs import start_logging
+from cdp_router.observing.settings import Settings
 from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process, watch_standard_input
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.security.key_file import KEYS_NAME, KeyFile
@@ -39,11 +42,13 @@ async def _serve(
 ) -> None:
     check_listening(address, has_keys=keys.keys() is not None)
     listening, clock = listening_socket(address), SystemClock()
-    connected = Routers(routers, _to_routers(tls))
+    connected, registry = Routers(routers, _to_routers(tls)), CollectorRegistry()
+    metrics, settings = GatewayMetrics(registry), Settings.of()
+    ProcessCollector(registry=registry)
     delivery, bodies = Delivery(connected.ingest), Bodies()
-    intake = Intake(KeySources(keys, clock), delivery, DeadLetters(data / "dead-letters"), clock)
+    intake = Intake(KeySources(keys, clock), delivery, DeadLetters(data / "dead-letters"), clock, metrics)
     app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
-    server = GatewayServer(app, tls if tls is not None and tls.certificate else None)
+    server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
 
     def stop() -> None:
         server.should_exit = True
@@ -52,12 +57,14 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     forget = None if is_alone else await watch_standard_input(stop)
+    stop_metrics = serve_metrics(registry, settings.metrics_of_gateway())
     report(Report("ready", port=listening.getsockname()[1]))
     await server.serve(sockets=[listening])
     if forget is not None:
         forget()
     await delivery.close()
     await connected.close()
+    stop_metrics()
 
 
 def _to_routers(tls: Tls | None) -> grpc.ChannelCredentials | None:

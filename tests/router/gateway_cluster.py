@@ -27,6 +27,7 @@ from cdp_router.gateway.problems import busy
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.server import GatewayServer, listening_socket
+from cdp_router.observing.gateway_metrics import GatewayMetrics, MeasuredApp
 from cdp_router.rpc.chain import Chain
 from cdp_router.rpc.gate import Gate, OpenGate
 from cdp_router.security.discretion import Discretion
@@ -95,7 +96,11 @@ class GatewayCluster:
 
 @contextmanager
 def gateway_cluster(
-    folder: Path, sources: Sources | None = None, bodies: Bodies | None = None, gate: Gate | None = None
+    folder: Path,
+    sources: Sources | None = None,
+    bodies: Bodies | None = None,
+    gate: Gate | None = None,
+    metrics: GatewayMetrics | None = None,
 ) -> Iterator[GatewayCluster]:
     """A cluster and its gateway for the length of the block; the structures are validated at the end."""
     runner, faults = LoopThread(), Faults()
@@ -117,12 +122,12 @@ def gateway_cluster(
                 raise faults.after.pop(0)
             return result
 
-        delivery = Delivery(send)
-        intake = Intake(sources or AnySource(), delivery, DeadLetters(folder / "dead-letters"), made.clock)
+        delivery, counted = Delivery(send), metrics or GatewayMetrics()
+        intake = Intake(sources or AnySource(), delivery, DeadLetters(folder / "dead-letters"), made.clock, counted)
         listening = listening_socket("127.0.0.1:0")
         router, channel = runner.run(_router(made, gate or OpenGate()))
         held = bodies or Bodies()
-        server = GatewayServer(gateway_app(intake, held, QuerySide([channel], held)))
+        server = GatewayServer(MeasuredApp(gateway_app(intake, held, QuerySide([channel], held)), counted))
         serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listening]), runner.loop)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         served.append(GatewayCluster(made, url, folder, faults, runner))

@@ -151,3 +151,27 @@ def test_letters_are_sent_again_after_a_fix_and_none_is_taken_twice(
 def test_a_source_without_letters_is_an_error_that_says_so(tmp_path: Path) -> None:
     done = CliRunner().invoke(command.dead_letters, ["redrive", "nobody", "--data", str(tmp_path)])
     assert done.exit_code == 1
+
+
+def test_what_became_of_records_is_counted(tmp_path: Path) -> None:
+    from prometheus_client import CollectorRegistry
+
+    from cdp_router.observing.gateway_metrics import GatewayMetrics
+
+    registry = CollectorRegistry()
+    with gateway_cluster(tmp_path, metrics=GatewayMetrics(registry)) as gateway:
+        good, bad = {"type": "group", "userId": "u", "groupId": "g", "traits": {"a": 1}}, {"type": "?"}
+        gateway.post("/v1/batch", {"batch": [good, bad, bad]})
+        nobody = {"event": "e", "distinct_id": "d", "properties": {"$process_person_profile": False}}
+        gateway.post("/batch/", {"api_key": "k", "batch": [nobody]})
+        assert gateway.post("/v1/batch", b"{").status_code == 400
+
+    def count(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    outcomes = [
+        count("cdp_gateway_records_total", dialect="segment", outcome=each) for each in ("taken", "dead_letter")
+    ]
+    assert outcomes == [1, 2]
+    assert count("cdp_gateway_records_total", dialect="posthog", outcome="unwanted") == 1
+    assert [count("cdp_gateway_requests_total", status=each) for each in ("200", "400")] == [2, 1]
