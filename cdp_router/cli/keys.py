@@ -18,6 +18,7 @@ from cdp_store.seams import SystemClock
 if TYPE_CHECKING:
     from cdp_router.security.key_file import Keys
     from cdp_router.security.key_list import KeyList
+    from cdp_router.security.keys import StoredKey
 
 keys = typer.Typer(name="keys", help="Make, list, replace and revoke API keys.", no_args_is_help=True)
 
@@ -30,6 +31,9 @@ File = Annotated[
 Expires = Annotated[
     str | None, typer.Option("--expires", help="When the key ends: a date, a time, or a span such as 90d.")
 ]
+Calls = Annotated[float | None, typer.Option(min=0.001, help="Calls beyond are refused. [default: any number]")]
+Events = Annotated[float | None, typer.Option(min=0.001, help="Records beyond are refused. [default: any number]")]
+Which = Annotated[str, typer.Argument(help="Id of the key, or a name that only one key in use has.", metavar="KEY")]
 Name = Annotated[str, typer.Argument(help="Who or what uses the key.", show_default=False)]
 DATA: Final = Path("cdp-data")
 Result = TypeVar("Result")
@@ -42,10 +46,8 @@ def create(
     data: Data = DATA,
     file: File = None,
     expires: Expires = None,
-    calls_per_second: Annotated[float | None, typer.Option(min=0.001, help="Calls beyond wait. [default: any]")] = None,
-    events_per_second: Annotated[
-        float | None, typer.Option(min=0.001, help="Records beyond wait. [default: any]")
-    ] = None,
+    calls_per_second: Calls = None,
+    events_per_second: Events = None,
 ) -> None:
     """Make a key and print it: it is shown this once. From the first key on, routers ask for keys."""
     now_ms = SystemClock().now_ms()
@@ -71,21 +73,16 @@ def list_keys(
         return
     table = Table("id", "name", "roles", "state", "created (UTC)", "expires (UTC)", "limits", box=None, pad_edge=False)
     for key in found.values():
-        limits = [
-            f"{number:g} {what}/s"
-            for number, what in ((key.calls_per_second, "calls"), (key.events_per_second, "events"))
-            if number is not None
-        ]
         roles = " ".join(key.roles)
         table.add_row(
-            key.id, key.name, roles, key.state(now_ms), _shown(key.created_ms), _shown(key.expires_ms), " ".join(limits)
+            key.id, key.name, roles, key.state(now_ms), _shown(key.created_ms), _shown(key.expires_ms), _limits(key)
         )
     OUT.print(table)
 
 
 @keys.command()
 def revoke(
-    which: Annotated[str, typer.Argument(help="Id of the key, or a name that only one key in use has.", metavar="KEY")],
+    which: Which,
     data: Data = DATA,
     file: File = None,
 ) -> None:
@@ -93,6 +90,20 @@ def revoke(
     now_ms = SystemClock().now_ms()
     key = _changed(data, file, lambda known: known.revoke(which, now_ms))
     OUT.print(f"revoked {key.id} ({key.name})")
+
+
+@keys.command()
+def limit(
+    which: Which,
+    data: Data = DATA,
+    file: File = None,
+    calls_per_second: Calls = None,
+    events_per_second: Events = None,
+) -> None:
+    """Change how much a key may be used, from its next call on; what is not given is any number."""
+    now_ms = SystemClock().now_ms()
+    key = _changed(data, file, lambda known: known.limit(which, now_ms, calls_per_second, events_per_second))
+    OUT.print(f"{key.id} ({key.name}): {_limits(key) or 'any number of calls and records'}")
 
 
 @keys.command()
@@ -112,6 +123,11 @@ def rotate(
     _show(made)
     until = f"until {_shown(old.expires_ms)} UTC" if old.expires_ms is not None else f"until `cdp keys revoke {old.id}`"
     ERR.print(f"the old key {old.id} goes on {until}", soft_wrap=True)
+
+
+def _limits(key: StoredKey) -> str:
+    numbers = ((key.calls_per_second, "calls"), (key.events_per_second, "records"))
+    return ", ".join(f"{number:g} {what}/s" for number, what in numbers if number is not None)
 
 
 def _show(made: str) -> None:

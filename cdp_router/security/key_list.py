@@ -55,6 +55,15 @@ class KeyList:
         self._keys[found.id] = revoked = msgspec.structs.replace(found, revoked_ms=now_ms)
         return revoked
 
+    def limit(
+        self, which: str, now_ms: int, calls_per_second: float | None, events_per_second: float | None
+    ) -> StoredKey:
+        """Change how much a key may be used, given by its id or by a name that one key in use has."""
+        found = self._keys.get(which) or self._one(which, now_ms)
+        limited = msgspec.structs.replace(found, calls_per_second=calls_per_second, events_per_second=events_per_second)
+        self._keys[found.id] = limited
+        return limited
+
     def rotate(
         self, name: str, now_ms: int, expires_ms: int | None, old_expires_ms: int | None
     ) -> tuple[str, StoredKey]:

@@ -49,6 +49,9 @@ def test_a_key_is_made_listed_replaced_and_revoked(data: Path) -> None:
     listed = json.loads(_cdp("keys", "list", "--json", *where).stdout)
     assert [each["state"] for each in listed] == ["active", "active"]
     assert "hash" not in listed[0]
+    assert "5 records/s" in _cdp("keys", "limit", stored.id, "--events-per-second", 5, *where).stdout
+    assert read_keys(data / "keys.json")[stored.id].events_per_second == 5
+    assert "any number" in _cdp("keys", "limit", stored.id, *where).stdout
     assert stored.id in _cdp("keys", "revoke", stored.id, *where).stdout
     assert "revoked" in _cdp("keys", "list", *where).stdout
 
