@@ -7,9 +7,11 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_store.ids import ANONYMOUS_ID, USER_ID, encode_identifier
+from cdp_store.ids import TAGGED_KINDS, encode_identifier
 
 SCHEMA: Final = pa.schema([("kind", pa.large_string()), ("id", pa.large_string())])
+
+_CUSTOM: Final = r"(?s)^c(?P<kind>[a-z0-9_]+):(?P<id>.*)$"
 
 
 class MemberStream:
@@ -24,11 +26,8 @@ class MemberStream:
         with pa.ipc.open_stream(identifiers) as reader:
             for encoded in reader.read_all().column("identifier").chunks:
                 self.count += len(encoded)
-                texts = encoded.view(pa.large_string())
-                is_user = pc.starts_with(texts, encode_identifier(USER_ID, "").decode())
-                kinds = pc.if_else(is_user, pa.scalar(USER_ID, pa.large_string()), ANONYMOUS_ID)
-                ids = pc.utf8_slice_codeunits(texts, 1)
-                self._writer.write_batch(pa.record_batch([kinds, ids], schema=SCHEMA))
+                columns = _kinds_and_ids(encoded.view(pa.large_string()))
+                self._writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
 
     def drain(self) -> bytes:
         """What was written since the last call."""
@@ -38,6 +37,21 @@ class MemberStream:
         """The end of the stream."""
         self._writer.close()
         return self.drain()
+
+
+def _kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
+    """The kind and the value of encoded identifiers, as `cdp_store.ids` encodes them."""
+    kinds: pa.Array = pa.scalar(None, pa.large_string())
+    ids = pc.utf8_slice_codeunits(texts, 1)
+    for kind in TAGGED_KINDS:
+        is_own = pc.starts_with(texts, encode_identifier(kind, "").decode())
+        kinds = pc.if_else(is_own, pa.scalar(kind, pa.large_string()), kinds)
+    if kinds.null_count:
+        # Kinds without a tag of their own stand before the value.
+        custom = pc.extract_regex(texts, _CUSTOM)
+        ids = pc.if_else(pc.is_valid(kinds), ids, custom.field("id"))
+        kinds = pc.coalesce(kinds, custom.field("kind"))
+    return [kinds, ids]
 
 
 class _Parts:

@@ -13,6 +13,7 @@ USER_ID: Final = "user_id"
 ANONYMOUS_ID: Final = "anonymous_id"
 EMAIL: Final = "email"
 _TAG_OF_KIND: Final = {USER_ID: b"u", ANONYMOUS_ID: b"a", EMAIL: b"e"}
+TAGGED_KINDS: Final = tuple(_TAG_OF_KIND)
 _CUSTOM_TAG: Final = b"c"
 _AFTER_KIND: Final = ":"  # no kind holds it: what stands behind the first one is the value
 IDENTIFIER_TAGS: Final = (*_TAG_OF_KIND.values(), _CUSTOM_TAG)

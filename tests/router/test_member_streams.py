@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from cdp.v1 import query_pb2
 
 from cdp_router.errors import Overloaded
+from cdp_router.member_stream import MemberStream
 from cdp_router.services import query as query_module
 from cdp_router.services.query import QueryService
+from cdp_store.ids import encode_identifier
 
 REQUEST = query_pb2.MembersRequest(text="everyone")
 
@@ -47,3 +50,24 @@ def test_one_list_too_many_is_refused_until_another_has_ended(monkeypatch: pytes
         assert service._member_streams == 0
 
     asyncio.run(test())
+
+
+def test_members_have_the_kind_and_the_value_of_their_identifier() -> None:
+    known = [
+        ("user_id", "u:1"),
+        ("anonymous_id", "c"),
+        ("email", "a@x.org"),
+        ("crm_id", "7"),
+        ("group_id", "two\nlines: and more"),
+        ("user_id", "crm:9"),
+        ("anonymous_id", "Ünï"),
+    ]
+    encoded = pa.array([encode_identifier(*each) for each in known], pa.large_binary())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema([("identifier", pa.large_binary())])) as writer:
+        writer.write_batch(pa.record_batch([encoded], names=["identifier"]))
+    stream = MemberStream()
+    stream.write(sink.getvalue().to_pybytes())
+    with pa.ipc.open_stream(stream.finish()) as reader:
+        table = reader.read_all()
+    assert list(zip(table.column("kind").to_pylist(), table.column("id").to_pylist(), strict=True)) == known
