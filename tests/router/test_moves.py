@@ -28,10 +28,14 @@ from cdp_router.routing import Routing
 from cdp_router.shard_client import LocalShardClient, ShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.shared_segments import SharedSegments
+from cdp_store.controls import Suppression
 from cdp_store.digest import Digest, digest
 from cdp_store.holdings import HoldingState
+from cdp_store.identity.changes import Links
 from cdp_store.ids import PartitionId, encode_identifier
-from cdp_store.records import encode_batch
+from cdp_store.quarantine import Quarantined
+from cdp_store.records import Strings, encode_batch
+from cdp_store.suppressions import fingerprints
 from tests.raw_records import Event, user
 from tests.router.encodings import DAY_MS, Sent, protobuf_batch
 from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock, far_deadline, members_of, open_store
@@ -260,6 +264,38 @@ def test_rules_erasures_and_summaries_move_along(cluster: Cluster) -> None:
         assert cluster.count('count("View") >= 2') == expected == PEOPLE - 1, "what retention left still counts"
         assert names[0] not in cluster.members("everyone")
         cluster.restart(1)
+
+
+@pytest.mark.parametrize("in_the_tail", [False, True])
+def test_suppressions_and_the_quarantine_move_along(cluster: Cluster, in_the_tail: bool) -> None:
+    cluster.ingest(*_people())
+    store, key = cluster.servers[0]._store, cluster.routing.cluster.hash_key
+    gone = Suppression(NOW_MS, tuple(fingerprints(key, Strings.of([b"uzed"]))))
+    broken = Quarantined.of(batch_of([Event(user("zoe"), "Odd", NOW_MS)]), ["why"], Links.of([]))
+
+    def change() -> None:
+        store.suppress(gone, [PartitionId(2)])
+        store.quarantine(PartitionId(2), broken)
+
+    giver = cluster.servers[0].moves.giver
+    release = giver.release
+
+    async def after_changes(request: pb.ReleasePartitionRequest) -> pb.ReleasePartitionResponse:
+        await cluster.servers[0].commits.between(change)
+        return await release(request)
+
+    if in_the_tail:
+        giver.release = after_changes  # type: ignore[method-assign]
+    else:
+        change()
+    cluster.move(2, 0, 1)
+    for _ in range(2):
+        moved = cluster.servers[1]._store.partitions[PartitionId(2)]
+        assert moved.suppressions.among(Strings.of([b"uzed", b"uzoe"])).tolist() == [True, False]
+        assert [entry.reasons for entry in moved.quarantine.entries.values()] == [("why",)]
+        cluster.servers[1]._store.snapshot(0)
+        cluster.restart(1)
+    assert cluster.count("everyone") == PEOPLE
 
 
 def test_a_partition_moves_on_and_comes_back(cluster: Cluster) -> None:
