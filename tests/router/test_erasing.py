@@ -165,7 +165,9 @@ class EraseStopsAt(FailingShard):
         return await self.inner.erase(request, deadline)
 
 
-@pytest.mark.parametrize("by", ["asking again", "by another identifier", "by itself"])
+@pytest.mark.parametrize(
+    "by", [pytest.param("asking again", marks=pytest.mark.long), "by another identifier", "by itself"]
+)
 def test_an_erasure_stopped_between_any_two_parts_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:

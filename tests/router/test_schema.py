@@ -158,7 +158,7 @@ LISTED: list[dict[str, Any]] = [{"integer": 1}, {"number": 2.5}, {"text": "a"}, 
     st.lists(st.tuples(st.sampled_from(["A", "B", None]), st.dictionaries(st.sampled_from("pqr"), VALUES)), max_size=8),
     st.sampled_from([None, *TYPES]), st.booleans(), st.booleans(), st.booleans(),
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_columns_are_checked_as_single_records_would_be(
     said: list[tuple[str | None, dict[str, Any]]], type_name: str | None, required: bool, listed: bool, only_these: bool
 ) -> None:

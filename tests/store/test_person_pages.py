@@ -39,7 +39,7 @@ def _hashes(batch: RecordBatch) -> list[int]:
 
 
 @given(lives(), st.integers(1, 7), st.sampled_from([1, 300, 1 << 20]), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_pages_of_any_size_hold_all_that_there_is(
     records: list[Record], records_max: int, bytes_max: int, sealed: bool
 ) -> None:
