@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from cdp_router.topology import ClusterFile
-from cdp_store.errors import SnapshotDamaged
+from cdp_store.errors import DirectoryDamaged, SnapshotDamaged
 from cdp_store.holdings import read_holdings
 from cdp_store.ids import PartitionId
 from cdp_store.shard_directory import read_identity
@@ -41,10 +42,13 @@ def placement_in(source: str, cluster: ClusterFile) -> dict[int, list[int]]:
 
 
 def newest_epoch(directory: Path) -> int:
-    """The newest epoch that any shard of a data directory knows of, 0 where there is none."""
-    known = (path for path in directory.glob(f"{_SHARD}*") if (path / "identity.json").exists())
-    holdings = (read_holdings(path, read_identity(path)).values() for path in known)
-    return max((held.epoch for each in holdings for held in each), default=0)
+    """The newest epoch that any shard of a data directory knows of, 0 where none can be read: it may be damaged."""
+    epochs = [0]
+    for path in directory.glob(f"{_SHARD}*"):
+        if (path / "identity.json").exists():
+            with suppress(DirectoryDamaged):
+                epochs += [held.epoch for held in read_holdings(path, read_identity(path)).values()]
+    return max(epochs)
 
 
 def _of_directories(directory: Path, cluster: ClusterFile) -> dict[int, list[int]]:

@@ -11,6 +11,7 @@ from cdp_query.language import parse
 from cdp_query.pipeline import segment_of
 from cdp_router.errors import RouterError
 from cdp_router.moves.director import Director
+from cdp_router.placement import newest_epoch
 from cdp_router.restoring import Restored, Wanted, restore
 from cdp_router.routing import Routing
 from cdp_router.shard_client import LocalShardClient
@@ -144,6 +145,20 @@ def test_a_router_goes_on_with_a_restored_cluster(tmp_path: Path, shards: int) -
         assert cluster.query('did("View")').count == 21
         change(cluster, segments, "a = 4")
         assert texts(cluster, fresh) == texts(cluster, segments) and texts(cluster, fresh)[0][0] == 2
+
+
+@pytest.mark.parametrize("damaged", ["holdings.json", "identity.json"])
+def test_epochs_go_on_behind_those_of_what_is_replaced_unless_that_is_damaged(tmp_path: Path, damaged: str) -> None:
+    with local_cluster(tmp_path / "source") as cluster:
+        fill(cluster, tmp_path / "source")
+    restored(tmp_path / "source", tmp_path / "data")
+    first = newest_epoch(tmp_path / "data")
+    assert first > 1
+    again = restore(str(tmp_path / "source"), tmp_path / "data", Wanted(), lambda line: None, 0, overwrite=True)
+    assert again.replaced is not None and newest_epoch(tmp_path / "data") == first + 1, "the clock stood at 1970"
+    (tmp_path / "data" / "shard-0" / damaged).write_bytes(b"{")
+    last = restore(str(tmp_path / "source"), tmp_path / "data", Wanted(), lambda line: None, 0, overwrite=True)
+    assert last.replaced is not None and newest_epoch(tmp_path / "data") == first + 2
 
 
 def test_a_router_of_before_does_not_deal_records_out_to_another_number_of_partitions(tmp_path: Path) -> None:
