@@ -1,4 +1,5 @@
-"""Rates of the store's own work on one core: taking columns in, sealing, compaction, string dictionaries, identifiers.
+"""Rates of the store's own work on one core: taking columns in, sealing, compaction, snapshots, loading them, string
+dictionaries, identifiers.
 
 CPU time of the one thread that works, best of some rounds. Run by `make bench-shapes`.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Final
 
 import numpy as np
@@ -24,7 +27,11 @@ from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, COLD_FILE_ROWS, DELTA_EVENTS_MAX
 from cdp_store.partition import Partition
 from cdp_store.records import Strings, encode_batch
+from cdp_store.seams import OsFiles
+from cdp_store.snapshot.cold.carrying import DealtOut
 from cdp_store.snapshot.cold.tables import LoggedBatch, table_of
+from cdp_store.snapshot.keeper import ShardSnapshots
+from cdp_store.snapshot.places import LocalPlace
 from cdp_store.snapshot.tables import to_parquet
 
 _KEY: Final = (3, 4)
@@ -126,6 +133,28 @@ def cold_cost(events: int) -> tuple[float, float]:
     return events / cpu_seconds(work, 3), written[0] / events
 
 
+def snapshot_rates(events: int) -> tuple[float, float, float]:
+    """(bytes of memory a second written to a first snapshot, events a second loaded from it, bytes of files an event),
+    cold columns apart."""
+    number, nothing = PartitionId(0), DealtOut([], frozenset(), None)
+    partition = Partition(number, _KEY)
+    for sequence, batch in enumerate(batches(shape_of(events), 1), 1):
+        partition.apply(batch, SequenceNumber(sequence))
+    partition.maintain(0)
+    size, written = sum(partition.status().memory.values()), list[int]()
+    with TemporaryDirectory() as folder:
+        place = LocalPlace(Path(folder), OsFiles())
+
+        def write() -> None:
+            taken = ShardSnapshots(place, "rates").take({number: partition}, 0, nothing.read, lambda _: {})
+            written.append(taken.bytes_written)
+
+        def load() -> None:
+            assert ShardSnapshots(place, "rates").load(lambda: {number: Partition(number, _KEY)}).snapshot == 1
+
+        return size / cpu_seconds(write, 3), events / cpu_seconds(load, 3), written[0] / events
+
+
 def main(
     events: Annotated[int, typer.Option(help="Events to take in.")] = 2_000_000,
     strings: Annotated[int, typer.Option(help="Distinct strings of one dictionary.")] = 10_000_000,
@@ -137,6 +166,11 @@ def main(
     console.print(f"compaction: {compaction_rate() / 1e6:.2f} M events/s per core")
     rate, size = cold_cost(min(events, COLD_FILE_ROWS))
     console.print(f"cold columns: {rate / 1e6:.2f} M events/s per core, {size:.1f} bytes an event")
+    rate, loaded, size = snapshot_rates(events)
+    console.print(
+        f"snapshots: {rate / 1e6:.0f} MB of memory/s per core, {size:.1f} bytes an event; "
+        f"loaded at {loaded / 1e6:.2f} M events/s per core"
+    )
     add, find, size = arena_nanoseconds(strings)
     console.print(
         f"{strings:,} distinct strings or identifiers of {_STRING_BYTES} bytes: "

@@ -9,6 +9,7 @@ from benchmarks.store_rates import (
     compaction_rate,
     distinct_strings,
     seal_rate,
+    snapshot_rates,
 )
 
 
@@ -17,6 +18,8 @@ def test_every_rate_is_measured() -> None:
     rate, size = cold_cost(500)
     assert rate > 0
     assert 16 < size < 100, "at least the message ids, which are 16 random bytes"
+    written, loaded, size = snapshot_rates(2000)
+    assert written > 0 and loaded > 0 and size > 4, "at least the times"
     add, find, size = arena_nanoseconds(5000)
     assert add > 0 and find > 0
     assert 10 <= size < 100
