@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -11,6 +12,9 @@ from cdp_store.ids import TAGGED_KINDS, encode_identifier
 
 SCHEMA: Final = pa.schema([("kind", pa.large_string()), ("id", pa.large_string())])
 
+_KINDS: Final = pa.array([*TAGGED_KINDS, None], pa.large_string())
+_NUMBER_OF_TAG: Final = np.full(256, len(TAGGED_KINDS), np.uint8)
+_NUMBER_OF_TAG[[encode_identifier(kind, "")[0] for kind in TAGGED_KINDS]] = np.arange(len(TAGGED_KINDS))
 _CUSTOM: Final = r"(?s)^c(?P<kind>[a-z0-9_]+):(?P<id>.*)$"
 
 
@@ -41,12 +45,15 @@ class MemberStream:
 
 def _kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
     """The kind and the value of encoded identifiers, as `cdp_store.ids` encodes them."""
-    kinds: pa.Array = pa.scalar(None, pa.large_string())
     ids = pc.utf8_slice_codeunits(texts, 1)
-    for kind in TAGGED_KINDS:
-        is_own = pc.starts_with(texts, encode_identifier(kind, "").decode())
-        kinds = pc.if_else(is_own, pa.scalar(kind, pa.large_string()), kinds)
-    if kinds.null_count:
+    if not len(texts):
+        return [ids, ids]
+    _, offsets, data = texts.buffers()
+    starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts)]
+    numbers = _NUMBER_OF_TAG[np.frombuffer(data, np.uint8)[starts]]
+    is_one = (numbers == numbers[0]).all()
+    kinds = pa.repeat(_KINDS[int(numbers[0])], len(texts)) if is_one else _KINDS.take(pa.array(numbers))
+    if (numbers == len(TAGGED_KINDS)).any():
         # Kinds without a tag of their own stand before the value.
         custom = pc.extract_regex(texts, _CUSTOM)
         ids = pc.if_else(pc.is_valid(kinds), ids, custom.field("id"))
