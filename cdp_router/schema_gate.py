@@ -79,11 +79,15 @@ class SchemaGate:
 
     async def keep_known(self) -> None:
         """Look for newer rules all the time; runs until cancelled."""
+        was_read = True
         while True:
             try:
                 await self.newest(Deadline.after(None, SCHEMA_LOOK_SECONDS))
+                was_read = True
             except (RouterError, grpc.aio.AioRpcError) as error:
-                _LOG.warning("the rules of the schema cannot be read: %s", error)
+                if was_read:  # else it has been said
+                    _LOG.warning("the rules of the schema cannot be read; the last ones known hold: %s", error)
+                was_read = False
             await asyncio.sleep(SCHEMA_LOOK_SECONDS)
 
     def check(self, columnarised: Columnarised, rules: Rules) -> Passed:
