@@ -39,6 +39,8 @@ SERVICES = (
     "cdp.v1.ProofService",
     "cdp.v1.SegmentService",
     "cdp.v1.AdminService",
+    "cdp.v1.PrivacyService",
+    "cdp.v1.SchemaService",
     "cdp.v1.IdentityService",
 )
 PAST_MS = 1_700_000_000_000
