@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from cdp.v1 import ingest_pb2
 from typer.testing import CliRunner
 
 from cdp_router.cli import dead_letters as command
+from cdp_router.gateway import dead_letters
 from cdp_router.gateway.dead_letters import (
     DeadLetter,
     DeadLetters,
@@ -70,6 +72,31 @@ def test_what_comes_while_letters_are_set_aside_is_lost_nowhere(tmp_path: Path) 
             replace_letters(path, [])
     seen += [each.record for each in kept.letters(tmp_path / "web")]
     assert sorted(seen) == [[n, k] for n in range(3) for k in range(40)]
+
+
+def test_setting_letters_aside_waits_for_who_is_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, begun, asked = DeadLetters(tmp_path), threading.Event(), threading.Event()
+    write, lock = dead_letters._write_all, fcntl.flock
+
+    def late(descriptor: int, lines: bytes) -> None:
+        begun.set()
+        asked.wait(5)  # for the file, which has another name by then
+        write(descriptor, lines)
+
+    def noted(file: Any, how: int) -> None:
+        if begun.is_set():
+            asked.set()
+        lock(file, how)
+
+    monkeypatch.setattr(dead_letters, "_write_all", late)
+    monkeypatch.setattr(dead_letters.fcntl, "flock", noted)
+    writer = threading.Thread(target=lambda: kept.add([letter(record=1)]))
+    writer.start()
+    begun.wait()
+    (aside,) = kept.set_aside(tmp_path / "web")
+    found = [each.record for each in read_letters(aside)]
+    writer.join()
+    assert found == [1]
 
 
 def test_a_failed_write_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
