@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,6 +12,7 @@ from cdp.v1 import ingest_pb2, schema_pb2
 
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import SCHEMA_ALLOWED_MAX, SCHEMA_RULES_MAX
+from cdp_router.validation import RecordInvalid
 from cdp_router.violation_counts import Mode
 from cdp_router.wire.values import from_value
 from cdp_store.arrays import I64, U8
@@ -25,6 +27,9 @@ _KINDS: Final[Mapping[int, tuple[Kind, ...]]] = {
     schema_pb2.VALUE_TYPE_TIME: (Kind.TIME,),
     schema_pb2.VALUE_TYPE_LIST: (Kind.LIST,),
 }
+
+
+_INT64: Final = np.iinfo(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +116,18 @@ def _property(rule: schema_pb2.PropertyRule, path: str) -> PropertyCheck:
 
 
 def _allowed(values: Iterable[ingest_pb2.Value], path: str) -> Allowed:
-    found = [from_value(value) for value in values]
+    try:
+        found = [from_value(value) for value in values]
+    except RecordInvalid as error:
+        raise RequestInvalid(path, error.message) from error
     if len(found) > SCHEMA_ALLOWED_MAX:
         raise RequestInvalid(path, f"{len(found)} values; at most {SCHEMA_ALLOWED_MAX}")
     if not all(isinstance(value, bool | int | float | str) for value in found):
         raise RequestInvalid(path, "only booleans, numbers and texts can be listed")
     numbers = [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
-    integers = [int(value) for value in numbers if value == int(value)]
+    if not all(math.isfinite(value) for value in numbers):
+        raise RequestInvalid(path, "only finite numbers can be listed")
+    integers = [int(value) for value in numbers if value == int(value) and _INT64.min <= value <= _INT64.max]
     return Allowed(
         np.array([value for value in found if isinstance(value, bool)], np.int64),
         np.array(integers, np.int64),

@@ -136,11 +136,31 @@ def test_rules_are_kept_and_another_router_follows_them(tmp_path: Path) -> None:
         ([{"event": "A", "mode": "WARN", "properties": [{"name": "p"}, {"name": "p"}]}], "twice"),
         ([{"event": "A", "mode": "WARN", "properties": [{"name": ""}]}], "1 to 120 bytes"),
         ([{"event": "A", "mode": "WARN", "properties": [{"name": "p", "allowed": [{"list": {}}]}]}], "can be listed"),
+        ([{"event": "A", "mode": "WARN", "properties": [{"name": "p", "allowed": [{"number": "NaN"}]}]}], "finite"),
+        (
+            [
+                {
+                    "event": "A",
+                    "mode": "WARN",
+                    "properties": [{"name": "p", "allowed": [{"time": "0001-01-01T00:00:00Z"}]}],
+                }
+            ],
+            "can be listed",
+        ),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(rules: list[dict[str, Any]], problem: str) -> None:
     with pytest.raises(RequestInvalid, match=problem):
         Rules.of(rules_of(*rules))
+
+
+def test_numbers_beyond_64_bits_can_be_listed() -> None:
+    listed = [{"number": 1e300}, {"number": float(1 << 63)}, {"integer": str((1 << 63) - 1)}]
+    rule = {"event": "A", "mode": "WARN", "properties": [{"name": "p", "allowed": listed}]}
+    [check] = Rules.of(rules_of(rule)).checks.values()
+    allowed = check.properties[0].allowed
+    assert allowed is not None and allowed.integers.tolist() == [(1 << 63) - 1]
+    assert allowed.floats.tolist() == [1e300, float(1 << 63)]
 
 
 VALUES = st.sampled_from([True, 1, 2, 1.0, 2.5, "a", "b", ["a"], None])
