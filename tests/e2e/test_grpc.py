@@ -42,8 +42,6 @@ SERVICES = (
     "cdp.v1.PrivacyService",
     "cdp.v1.SchemaService",
     "cdp.v1.IdentityService",
-    "cdp.v1.SchemaService",
-    "cdp.v1.PrivacyService",
 )
 PAST_MS = 1_700_000_000_000
 
