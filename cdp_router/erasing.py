@@ -17,6 +17,7 @@ from cdp.v1 import admin_pb2, query_pb2, shard_pb2
 from cdp_router.begun_erasures import Begun, shared_erasures
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
+from cdp_router.gateway.dead_letters import DeadLetters
 from cdp_router.identifying import named
 from cdp_router.identities import Identities, Named
 from cdp_router.partition_map import Claim
@@ -35,8 +36,8 @@ Receipt = admin_pb2.EraseProfileResponse
 class Erasures:
     """Erases people, and finishes what stopped half-way."""
 
-    def __init__(self, routing: Routing, clock: Clock | None = None) -> None:
-        self._routing, self._clock = routing, clock or SystemClock()
+    def __init__(self, routing: Routing, clock: Clock | None = None, letters: DeadLetters | None = None) -> None:
+        self._routing, self._clock, self._letters = routing, clock or SystemClock(), letters
         self._identities, self._begun = Identities(routing), shared_erasures(routing)
 
     async def erase(self, request: admin_pb2.EraseProfileRequest, deadline: Deadline) -> Receipt:
@@ -100,6 +101,8 @@ class Erasures:
             await self._identities.settle(deadline)
         for partition in sorted(partitions):
             await self._erase(own, partition, deadline, receipt)
+        if self._letters is not None:
+            receipt.dead_letters = await asyncio.to_thread(self._letters.forget, {value for _, value in own})
         if number:
             await self._begun.change(lambda known: known.end(number), deadline)
         return own

@@ -11,7 +11,15 @@ import typer
 from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
-from cdp_router.gateway.dead_letters import DeadLetters, directory_name, files_of, read_letters, replace_letters
+from cdp_router.gateway.dead_letters import (
+    FOLDER,
+    DeadLetters,
+    directory_name,
+    files_of,
+    handling,
+    read_letters,
+    replace_letters,
+)
 from cdp_router.gateway.redriving import redrive
 
 dead_letters = typer.Typer(
@@ -25,7 +33,7 @@ Code = Annotated[str | None, typer.Option(help="Only those with this code.", sho
 @dead_letters.command("list")
 def list_(data: Data = Path("cdp-data")) -> None:
     """Count them by source and reason, with an example of each."""
-    table, kept = Table(box=None, pad_edge=False), DeadLetters(data / "dead-letters")
+    table, kept = Table(box=None, pad_edge=False), DeadLetters(data / FOLDER)
     for column in ("source", "code", "records", "example"):
         table.add_column(column)
     for directory in kept.sources():
@@ -45,7 +53,7 @@ def list_(data: Data = Path("cdp-data")) -> None:
 @dead_letters.command("show")
 def show(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> None:
     """Print the records of a source, one JSON object a line, with code and message."""
-    for letter in DeadLetters(data / "dead-letters").letters(_directory(data, source)):
+    for letter in DeadLetters(data / FOLDER).letters(_directory(data, source)):
         if code in (None, letter.code):
             typer.echo(msgspec.json.encode(letter))
 
@@ -57,8 +65,8 @@ def redrive_(
     """Send the records of a source again; those refused once more are kept. Nothing is taken twice."""
     directory = _directory(data, source)
     taken = kept = 0
-    with connected(address) as client:
-        for path in DeadLetters(data / "dead-letters").set_aside(directory):
+    with connected(address) as client, handling(directory):
+        for path in DeadLetters(data / FOLDER).set_aside(directory):
             letters = list(read_letters(path))
             remaining = redrive(letters, client, code)
             replace_letters(path, remaining)
@@ -69,17 +77,27 @@ def redrive_(
 @dead_letters.command("drop")
 def drop(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> None:
     """Remove the records of a source for good."""
-    dropped = 0
-    for path in DeadLetters(data / "dead-letters").set_aside(_directory(data, source)):
-        letters = list(read_letters(path))
-        remaining = [letter for letter in letters if code not in (None, letter.code)]
-        replace_letters(path, remaining)
-        dropped += len(letters) - len(remaining)
+    dropped, directory = 0, _directory(data, source)
+    with handling(directory):
+        for path in DeadLetters(data / FOLDER).set_aside(directory):
+            letters = list(read_letters(path))
+            remaining = [letter for letter in letters if code not in (None, letter.code)]
+            replace_letters(path, remaining)
+            dropped += len(letters) - len(remaining)
     OUT.print(f"{dropped} records were dropped")
 
 
+@dead_letters.command("forget")
+def forget(
+    identifiers: Annotated[list[str], typer.Argument(help="Identifiers of a person.", show_default=False)],
+    data: Data = Path("cdp-data"),
+) -> None:
+    """Remove records of a person here; `cdp erase` does so in the data directory of its router."""
+    OUT.print(f"{DeadLetters(data / FOLDER).forget(identifiers)} records were removed")
+
+
 def _directory(data: Path, source: str) -> Path:
-    directory = data / "dead-letters" / directory_name(source)
+    directory = data / FOLDER / directory_name(source)
     if not directory.exists() or not files_of(directory):
         fail(f"source {source!r} has no dead letters in {data}; `cdp dead-letters list` names those that have")
     return directory

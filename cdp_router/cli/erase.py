@@ -64,6 +64,8 @@ def _show(done: admin_pb2.EraseProfileResponse, named: str) -> None:
         OUT.print(f"partition {each.partition}, sequence {each.sequence}: {what}", soft_wrap=True)
     if done.suppressed:
         OUT.print(f"{done.suppressed} identifiers are refused from now on")
+    if done.dead_letters:
+        OUT.print(f"{done.dead_letters} dead letters removed")
     for purge in done.purges:
         removed = f"{purge.snapshots_removed} snapshots and {purge.snapshot.log_segments_removed} log segments removed"
         OUT.print(f"shard {purge.shard}: snapshot {purge.snapshot.number} written, {removed}", soft_wrap=True)

@@ -12,7 +12,8 @@ import json
 import os
 import time
 import urllib.parse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -23,6 +24,8 @@ import msgspec
 from cdp_store.seams import OsFiles
 from cdp_store.whole_files import write_durably
 
+FOLDER: Final = "dead-letters"
+_TELLING_CHARACTERS: Final = 6
 _CURRENT: Final = "current.ndjson"
 _NAME_CHARACTERS_MAX: Final = 120
 
@@ -88,6 +91,20 @@ class DeadLetters:
         for path in files_of(directory):
             yield from read_letters(path)
 
+    def forget(self, identifiers: Collection[str]) -> int:
+        """Remove the letters that name a person by any of these identifiers; how many there were."""
+        forgotten = 0
+        for directory in self.sources():
+            with handling(directory):
+                if not any(_names(letter.record, identifiers) for letter in self.letters(directory)):
+                    continue
+                for path in self.set_aside(directory):
+                    letters = list(read_letters(path))
+                    left = [letter for letter in letters if not _names(letter.record, identifiers)]
+                    replace_letters(path, left)
+                    forgotten += len(letters) - len(left)
+        return forgotten
+
     def set_aside(self, directory: Path) -> list[Path]:
         """Files of a source that get no more letters, oldest first, with the current one among them."""
         current = directory / _CURRENT
@@ -98,6 +115,42 @@ class DeadLetters:
             with aside.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # whoever was writing has finished
         return [path for path in files_of(directory) if path.name != _CURRENT]
+
+
+@contextmanager
+def handling(directory: Path) -> Iterator[None]:
+    """Be the only one who sets files of a source aside and replaces them; new letters come in meanwhile."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _names(record: Any, identifiers: Collection[str]) -> bool:
+    """Whether a record names a person by one of the identifiers.
+
+    Long ones count wherever they stand, also in a text that was no record; short ones, such as 7, would be found in
+    anybody's properties, and count where identifiers stand.
+    """
+    long = {each for each in identifiers if len(each) >= _TELLING_CHARACTERS}
+    if isinstance(record, str):
+        return any(identifier in record for identifier in long)
+    waiting = [("", record)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting.extend(value.items())
+        elif isinstance(value, list):
+            waiting.extend((key, item) for item in value)
+        elif str(value) in (identifiers if _ends_like_identifier(key) else long):
+            return True
+    return False
+
+
+def _ends_like_identifier(key: object) -> bool:
+    return str(key).lower().endswith(("id", "identity", "email", "alias"))
 
 
 def replace_letters(path: Path, letters: Iterable[DeadLetter]) -> None:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from cdp_router.errors import RouterError
 from cdp_router.gateway.app import gateway_app
 from cdp_router.gateway.credentials import KeySources
-from cdp_router.gateway.dead_letters import DeadLetters
+from cdp_router.gateway.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.intake import Intake
 from cdp_router.gateway.query_side import QuerySide
@@ -46,7 +46,7 @@ async def _serve(
     metrics, settings = GatewayMetrics(registry), Settings.of()
     ProcessCollector(registry=registry)
     delivery, bodies = Delivery(connected.ingest), Bodies()
-    intake = Intake(KeySources(keys, clock), delivery, DeadLetters(data / "dead-letters"), clock, metrics)
+    intake = Intake(KeySources(keys, clock), delivery, DeadLetters(data / FOLDER), clock, metrics)
     app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
 

@@ -40,6 +40,8 @@ from cdp_router.blocking import Blocked
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import Erasures
 from cdp_router.errors import RouterError
+from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
+from cdp_router.gateway.dead_letters import DeadLetters
 from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
@@ -151,11 +153,12 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(
             SegmentService(segments, clock, Discretion(privacy)), serving.server
         )
+        erasures = Erasures(routing, clock, DeadLetters(directory.path / FOLDER_OF_LETTERS))
         identities = IdentityService(Identities(routing))
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(identities, serving.server)
         schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema), serving.server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), serving.server)
-        settling = (Mover(routing).keep_settled(), Erasures(routing).keep_finished())
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing, erasures), serving.server)
+        settling = (Mover(routing).keep_settled(), erasures.keep_finished())
         kept = (book.keep(), director.keep(), schema.keep_known(), *settling)
         keepers = [asyncio.create_task(work) for work in kept]
         await serving.run(doors.address, is_alone=is_alone)

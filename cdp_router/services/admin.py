@@ -37,9 +37,9 @@ _STATUS_SECONDS = 5.0  # a status must come back soon, above all when a shard ha
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
     """Looks after the cluster."""
 
-    def __init__(self, routing: Routing) -> None:
+    def __init__(self, routing: Routing, erasures: Erasures) -> None:
         self._routing, self._cluster, self._director = routing, routing.cluster, Director(routing)
-        self._erasures = Erasures(routing)
+        self._erasures = erasures
 
     async def GetStatus(self, request: admin_pb2.GetStatusRequest, context: Context) -> admin_pb2.GetStatusResponse:
         """Say what the cluster holds; shards that do not answer are listed as unreachable."""

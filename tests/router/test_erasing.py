@@ -15,6 +15,7 @@ from cdp_router.begun_erasures import DOCUMENT
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import Erasures
 from cdp_router.errors import RequestInvalid, ShardUnavailable
+from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.restoring import Wanted, restore
 from cdp_router.suppressing import lift, list_suppressions
 from cdp_router.topology import ClusterDirectory
@@ -43,6 +44,18 @@ def erase(
     """Erase somebody."""
     request = admin_pb2.EraseProfileRequest(other=query_pb2.Identifier(kind=kind, value=value), **options)
     return cluster.run(Erasures(cluster.routing, FixedClock()).erase(request, far_deadline()))
+
+
+def test_what_the_gateway_could_not_take_is_forgotten_too(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path / "dead-letters")
+    sent = [{"userId": "ann-4711"}, {"anonymousId": "secret-device-0"}, {"userId": "bob"}]
+    letters.add([DeadLetter("web", "segment", NOW_MS, None, "WRONG", "it is wrong", record) for record in sent])
+    with local_cluster(tmp_path) as cluster:
+        one_person_and_others(cluster)
+        request = admin_pb2.EraseProfileRequest(other=query_pb2.Identifier(kind="user_id", value="ann-4711"))
+        receipt = cluster.run(Erasures(cluster.routing, FixedClock(), letters).erase(request, far_deadline()))
+    assert receipt.dead_letters == 2
+    assert [each.record for each in letters.letters(tmp_path / "dead-letters" / "web")] == [{"userId": "bob"}]
 
 
 def one_person_and_others(cluster: LocalCluster) -> None:

@@ -202,3 +202,28 @@ def test_what_became_of_records_is_counted(tmp_path: Path) -> None:
     assert outcomes == [1, 2]
     assert count("cdp_gateway_records_total", dialect="posthog", outcome="unwanted") == 1
     assert [count("cdp_gateway_requests_total", status=each) for each in ("200", "400")] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("record", "goes"),
+    [
+        ({"userId": "ann-4711"}, True),
+        ({"context": {"traits": [{"email": "ann@x.org"}]}}, True),
+        ({"properties": {"friend": "ann-4711"}}, True),
+        ("not json, ann-4711", True),
+        ({"userId": 7}, True),
+        ({"properties": {"quantity": 7}}, False),
+        ({"userId": "ann-47110"}, False),
+        ({"ann-4711": "x"}, False),
+        ("7", False),
+    ],
+)
+def test_letters_of_a_person_are_forgotten_and_no_others(tmp_path: Path, record: Any, goes: bool) -> None:
+    kept, other = DeadLetters(tmp_path), letter(record={"userId": "bob"})
+    kept.add([other, letter(record=record)])
+    kept.add([letter("shop", {"userId": "bob"})])
+    assert kept.forget({"ann-4711", "ann@x.org", "7"}) == goes
+    kept.add([letter(record={"userId": "eve"})])
+    left = [each.record for each in kept.letters(tmp_path / "web")]
+    assert left == [{"userId": "bob"}, *([] if goes else [record]), {"userId": "eve"}]
+    assert [each.record for each in kept.letters(tmp_path / "shop")] == [{"userId": "bob"}]

@@ -349,6 +349,7 @@ class EraseProfileResponse(_message.Message):
     SUPPRESSED_FIELD_NUMBER: _builtins.int
     PURGES_FIELD_NUMBER: _builtins.int
     SCANS_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     erased: _builtins.bool
     """False when there was no such profile."""
     partition: _builtins.int
@@ -359,6 +360,8 @@ class EraseProfileResponse(_message.Message):
     """Of the person, the one asked with included."""
     suppressed: _builtins.int
     """Identifiers under which nothing is taken any more since this erasure or an earlier one."""
+    dead_letters: _builtins.int
+    """Records of the person that the gateway could not take, removed from the data directory of the router."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -385,10 +388,11 @@ class EraseProfileResponse(_message.Message):
         suppressed: _builtins.int = ...,
         purges: _abc.Iterable[Global___ShardPurge] | None = ...,
         scans: _abc.Iterable[Global___AbsenceScan] | None = ...,
+        dead_letters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "cluster", b"cluster", "erased", b"erased", "identifiers", b"identifiers", "partition", b"partition", "partitions", b"partitions", "purges", b"purges", "scans", b"scans", "sequence", b"sequence", "suppressed", b"suppressed", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "cluster", b"cluster", "dead_letters", b"dead_letters", "erased", b"erased", "identifiers", b"identifiers", "partition", b"partition", "partitions", b"partitions", "purges", b"purges", "scans", b"scans", "sequence", b"sequence", "suppressed", b"suppressed", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
