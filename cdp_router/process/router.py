@@ -7,10 +7,12 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
 import grpc
 from cdp.v1 import (
@@ -81,7 +83,7 @@ from cdp_router.shard_client import GrpcShardClient
 from cdp_router.shared_segments import SharedSegments
 from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import StoreError
-from cdp_store.seams import SystemClock
+from cdp_store.seams import Clock, SystemClock
 
 _LOG = logging.getLogger(__name__)
 
@@ -113,53 +115,15 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
     book, director = AddressBook(directory, routing, partial(GrpcShardClient, link=link)), Director(routing)
     book.read()
     await director.look()
-    segments, old_segments = SharedSegments(routing), directory.path / "segments.json"
-    if old_segments.exists():
-        await segments.take_over(old_segments, Deadline.after(None, QUERY_SECONDS_DEFAULT))
     audit = Audit(directory.path / FOLDER, derived(cluster, AUDIT_CHAIN), derived(cluster, AUDITED_PEOPLE), clock)
     rates, settings = Rates(), Settings.of()
     observing = Observing(f"router-{number}" if number else "router", settings, settings.metrics_of_router(number))
-    serving = Serving(
-        [
-            ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
-            query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name,
-            proof_pb2.DESCRIPTOR.services_by_name["ProofService"].full_name,
-            profile_pb2.DESCRIPTOR.services_by_name["ProfileService"].full_name,
-            named_segment_pb2.DESCRIPTOR.services_by_name["SegmentService"].full_name,
-            identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name,
-            schema_pb2.DESCRIPTOR.services_by_name["SchemaService"].full_name,
-            privacy_pb2.DESCRIPTOR.services_by_name["PrivacyService"].full_name,
-            admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
-        ],
-        observing.observers,
-        KeyGate(doors.keys, clock, rates),
-        credentials,
-        audit,
-    )
+    gate = KeyGate(doors.keys, clock, rates)
+    serving = Serving(_SERVICES, observing.observers, gate, credentials, audit)
     observing.start()
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
-        schema = SchemaGate(routing, observing.ingest.violated)
-        taking = Ingest(routing, clock, threads, Blocked.of(), schema)
-        ingest = IngestService(taking, observing.ingest, rates)
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, serving.server)
-        privacy = SharedPrivacy(routing)
-        privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(PrivacyService(privacy), serving.server)
-        queries = Queries(routing, clock, segments)
-        query_pb2_grpc.add_QueryServiceServicer_to_server(
-            QueryService(queries, Discretion(privacy), observing.queries), serving.server
-        )
-        profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), serving.server)
-        proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), serving.server)
-        named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(
-            SegmentService(segments, clock, Discretion(privacy)), serving.server
-        )
-        erasures = Erasures(routing, clock, DeadLetters(directory.path / FOLDER_OF_LETTERS))
-        identities = IdentityService(Identities(routing))
-        identity_pb2_grpc.add_IdentityServiceServicer_to_server(identities, serving.server)
-        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema), serving.server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing, erasures), serving.server)
-        settling = (Mover(routing).keep_settled(), erasures.keep_finished())
-        kept = (book.keep(), director.keep(), schema.keep_known(), *settling)
+        router = _Router(directory.path, routing, clock, observing, rates, threads)
+        kept = (book.keep(), director.keep(), *await router.serve(serving.server))
         keepers = [asyncio.create_task(work) for work in kept]
         await serving.run(doors.address, is_alone=is_alone)
     observing.close()
@@ -168,6 +132,61 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
         keeper.cancel()
     await asyncio.gather(*keepers, return_exceptions=True)
     await book.close()
+
+
+_SERVICES: Final = [
+    file.services_by_name[name].full_name
+    for file, name in (
+        (ingest_pb2.DESCRIPTOR, "IngestService"),
+        (query_pb2.DESCRIPTOR, "QueryService"),
+        (proof_pb2.DESCRIPTOR, "ProofService"),
+        (profile_pb2.DESCRIPTOR, "ProfileService"),
+        (named_segment_pb2.DESCRIPTOR, "SegmentService"),
+        (identity_pb2.DESCRIPTOR, "IdentityService"),
+        (schema_pb2.DESCRIPTOR, "SchemaService"),
+        (privacy_pb2.DESCRIPTOR, "PrivacyService"),
+        (admin_pb2.DESCRIPTOR, "AdminService"),
+    )
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Router:
+    """What the services of a router share."""
+
+    data: Path
+    routing: Routing
+    clock: Clock
+    observing: Observing
+    rates: Rates
+    threads: ThreadPoolExecutor
+
+    async def serve(self, server: grpc.aio.Server) -> Sequence[Coroutine[Any, Any, None]]:
+        """Add all services to a server; what is to run beside it."""
+        routing = self.routing
+        schema = SchemaGate(routing, self.observing.ingest.violated)
+        taking = Ingest(routing, self.clock, self.threads, Blocked.of(), schema)
+        ingest = IngestService(taking, self.observing.ingest, self.rates)
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
+        await self._serve_questions(server)
+        erasures = Erasures(routing, self.clock, DeadLetters(self.data / FOLDER_OF_LETTERS))
+        identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), server)
+        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema), server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing, erasures), server)
+        return schema.keep_known(), Mover(routing).keep_settled(), erasures.keep_finished()
+
+    async def _serve_questions(self, server: grpc.aio.Server) -> None:
+        segments, old_segments = SharedSegments(self.routing), self.data / "segments.json"
+        if old_segments.exists():
+            await segments.take_over(old_segments, Deadline.after(None, QUERY_SECONDS_DEFAULT))
+        privacy, queries = SharedPrivacy(self.routing), Queries(self.routing, self.clock, segments)
+        asking = QueryService(queries, Discretion(privacy), self.observing.queries)
+        named = SegmentService(segments, self.clock, Discretion(privacy))
+        query_pb2_grpc.add_QueryServiceServicer_to_server(asking, server)
+        profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), server)
+        proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), server)
+        named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(named, server)
+        privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(PrivacyService(privacy), server)
 
 
 def _doors(arguments: argparse.Namespace) -> _Doors:
