@@ -41,9 +41,12 @@ def test_router_and_shards_serve_their_metrics(cluster_data: Path, client: Clien
 
 def test_the_live_view_goes_on_until_it_is_stopped(address: str) -> None:
     command = [sys.executable, "-m", "cdp_router", "status", "--watch", "--every", "0.1", "--address", address]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT
-    ) as live:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit to ignore it
+    try:
+        live = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with live:
         for _ in range(3):
             assert "serving" in read_until(live, "serving")
         live.send_signal(signal.SIGINT)
