@@ -54,8 +54,7 @@ def measure_cluster(dataset: Dataset) -> dict[str, dict[str, Any]]:
             "restart_events_per_second": round(events / restart_seconds),
             "restart_from": "snapshot",
             "disk_bytes_per_event": round(disk_bytes / events, 1),
-            "write_seconds": round(write_seconds, 2),
-            "write_mb_per_second": round(held_bytes / write_seconds / 1e6, 1),
+            "later_write_seconds": round(write_seconds, 2),
             "read_mb_per_second": round(held_bytes / restart_seconds / 1e6, 1),
         },
     }
@@ -95,7 +94,10 @@ def _measure_mixed(client: Client, dataset: Dataset) -> dict[str, Any]:
         **_percentiles("query_busy", busy),
         **_percentiles("ack", acks_ms),
         "query_p99_ratio": _p99_ratio(busy, idle),
-        "snapshots_one_after_the_other": snapshots,
+        "snapshots_one_after_the_other": len(snapshots),
+        # The first one writes everything that is held, the later ones what has changed.
+        "first_snapshot_seconds": round(snapshots[0], 2),
+        "first_snapshot_mb_per_second": round(memory_bytes(client) / snapshots[0] / 1e6, 1),
         "taken_events_per_second_in_snapshots": later_rate,
         **_percentiles("query_in_snapshots", in_snapshot),
         **_percentiles("ack_in_snapshots", later_acks_ms),
@@ -105,14 +107,14 @@ def _measure_mixed(client: Client, dataset: Dataset) -> dict[str, Any]:
 
 def _beside(
     client: Client, batches: Sequence[ingest_pb2.Batch], *, with_snapshots: bool
-) -> tuple[list[float], list[float], int, int]:
+) -> tuple[list[float], list[float], int, list[float]]:
     """Queries while events arrive, and snapshots are taken without a pause: (ms of each query, ms of each ack, events
-    taken per second, snapshots begun).
+    taken per second, seconds of each snapshot).
     """
-    stop, acks_ms, begun = threading.Event(), list[float](), list[int]()
+    stop, acks_ms, snapshots = threading.Event(), list[float](), list[float]()
     threads = [threading.Thread(target=_send_steadily, args=(client, batches, stop, acks_ms))]
     if with_snapshots:
-        threads.append(threading.Thread(target=_take_snapshots, args=(client, stop, begun)))
+        threads.append(threading.Thread(target=_take_snapshots, args=(client, stop, snapshots)))
     for thread in threads:
         thread.start()
     began = time.perf_counter()
@@ -122,13 +124,14 @@ def _beside(
     seconds = time.perf_counter() - began
     for thread in threads:
         thread.join()
-    return took, acks_ms, round(len(acks_ms) * _BATCH_ROWS / seconds), len(begun)
+    return took, acks_ms, round(len(acks_ms) * _BATCH_ROWS / seconds), snapshots
 
 
-def _take_snapshots(client: Client, stop: threading.Event, begun: list[int]) -> None:
+def _take_snapshots(client: Client, stop: threading.Event, seconds: list[float]) -> None:
     while not stop.is_set():
-        begun.append(len(begun))
+        began = time.perf_counter()
         client.snapshot()
+        seconds.append(time.perf_counter() - began)
 
 
 def _p99_ratio(samples: Sequence[float], idle: Sequence[float]) -> float:
