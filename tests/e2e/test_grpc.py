@@ -136,6 +136,7 @@ def test_the_request_id_comes_back_with_answers_and_errors(queries: query_pb2_gr
     assert _detail(status, error_details_pb2.RequestInfo).request_id == "mine-1"
 
 
+@pytest.mark.long
 def test_a_router_that_stops_says_so_to_who_watches_and_finishes_what_runs(tmp_path: Path) -> None:
     with running_cluster(tmp_path / "data", 1) as address, grpc.insecure_channel(address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)

@@ -26,6 +26,7 @@ from cdp.v1 import (
     shard_pb2_grpc,
 )
 
+from cdp_router.erasing import Erasures
 from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
 from cdp_router.queries import Queries
@@ -123,7 +124,7 @@ async def served_cluster(
             SegmentService(segments, clock, Discretion(privacy)), router
         )
         schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema), router)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing), router)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing, Erasures(routing)), router)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), router)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(servers[0]), shard)
         partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(servers[0].moves), shard)

@@ -25,10 +25,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_a_varied_workload_compiles_nothing_after_warming(report: dict[str, Any]) -> None:
     assert report["late"] == {}
 
 
+@pytest.mark.long
 def test_the_workload_is_looked_at_through_the_kernels_there_are(report: dict[str, Any]) -> None:
     assert report["kernels"] > 20
     assert report["warmed"] >= report["kernels"] // 2
