@@ -11,6 +11,8 @@ from benchmarks.cluster import running_cluster
 from cdp_router.client import Client
 from tests.e2e.raw_sql import RawSql, ask, breakdown_of, load, member_ids
 
+pytestmark = pytest.mark.long
+
 PROFILES_AT = {"cdnow": "1997-01-01", "online_retail": "2010-12-01"}
 END, SPRING, RETAIL_END = "1998-07-01", "1997-04-15", "2011-12-10"
 
