@@ -78,3 +78,13 @@ def plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return str(value)
+
+
+def text_of(path: Path, named: str) -> str:
+    """The text of a file that an argument or option names; ends the command where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        fail(f"{named} {path}: {error.strerror}", 2)
+    except UnicodeDecodeError as error:
+        fail(f"{named} {path}: {error}", 2)

@@ -10,7 +10,7 @@ import typer
 from cdp.v1 import segment_pb2
 from google.protobuf import json_format
 
-from cdp_router.cli.console import fail
+from cdp_router.cli.console import fail, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ def question_of(text: str, tree: Path | None, cql: Path | None) -> str | segment
     if (text != "") + (tree is not None) + (cql is not None) != 1:
         fail("give one question: a text, --tree FILE or --cql FILE", 2)
     if cql is not None:
-        return Cql(_content(cql, "--cql"))
+        return Cql(text_of(cql, "--cql"))
     if tree is None:
         return text
     try:
-        return json_format.Parse(_content(tree, "--tree"), segment_pb2.Question())
+        return json_format.Parse(text_of(tree, "--tree"), segment_pb2.Question())
     except json_format.ParseError as error:
         fail(f"--tree {tree}: {error}", 2)
 
@@ -48,10 +48,3 @@ def segment_of(question: segment_pb2.Question) -> segment_pb2.Segment:
     if question.WhichOneof("form") != "segment":
         fail("a segment is asked for here, and this question is a report", 2)
     return question.segment
-
-
-def _content(path: Path, option: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        fail(f"{option} {path}: {error}", 2)

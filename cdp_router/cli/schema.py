@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, text_of
 
 schema = typer.Typer(name="schema", help="What records may look like, and what they do.", no_args_is_help=True)
 
@@ -23,8 +23,8 @@ def set_(
 ) -> None:
     """Replace all rules."""
     try:
-        message = json_format.Parse(rules.read_text(encoding="utf-8"), schema_pb2.SchemaRules())
-    except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
+        message = json_format.Parse(text_of(rules, "RULES"), schema_pb2.SchemaRules())
+    except json_format.ParseError as error:
         fail(f"{rules}: {error}")
     with connected(address) as client:
         made = client.set_schema_rules(message)
