@@ -46,16 +46,16 @@ def main() -> None:
 _NEXT = """To keep one running and ask your own:
   .venv/bin/cdp up                                                   (data in ./cdp-data; stop with Ctrl-C)
 and in another terminal:
-  .venv/bin/cdp ingest benchmarks/data/online_retail_lines.profiles.parquet --default-time 2010-12-01
-  .venv/bin/cdp ingest benchmarks/data/online_retail_lines.events.parquet
+  .venv/bin/cdp import benchmarks/data/online_retail_lines.profiles.parquet --default-time 2010-12-01
+  .venv/bin/cdp import benchmarks/data/online_retail_lines.events.parquet
   .venv/bin/cdp query 'count("purchase_line", quantity >= 12) >= 20 and country = "France"' --as-of 2011-12-10
   .venv/bin/cdp query 'did("return_line")' --as-of 2011-12-10 --by country
   .venv/bin/cdp profile 12347"""
 
 
 def load(address: str, file: str, *options: str) -> None:
-    """Load one file with `cdp ingest`."""
-    command = [sys.executable, "-m", "cdp_router", "ingest", "--address", address, str(DATA / file), *options]
+    """Load one file with `cdp import`."""
+    command = [sys.executable, "-m", "cdp_router", "import", "--address", address, str(DATA / file), *options]
     subprocess.run(command, check=True)
 
 

@@ -133,7 +133,7 @@ def _file_import(dataset: Dataset) -> dict[str, float]:
         pq.write_table(pq.ParquetFile(dataset.event_parts[0]).read().slice(0, ROW_EVENTS_MAX), path)
         events = pq.ParquetFile(path).metadata.num_rows
         with running_cluster(Path(folder) / "data", THREADS) as address:
-            command = [sys.executable, "-m", "cdp_router", "ingest", "--address", address, str(path)]
+            command = [sys.executable, "-m", "cdp_router", "import", "--address", address, str(path)]
             began = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             seconds = time.perf_counter() - began

@@ -8,7 +8,7 @@ against others, so that it would show in neither, are captured anew. ARCHITECTUR
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cdp.v1 import moving_pb2 as pb
@@ -55,26 +55,48 @@ def compare(transfers: Iterable[pb.PartitionTransfers]) -> Disagreement:
     return Disagreement(frozenset(arrived), frozenset(too_old))
 
 
-async def agreeing_views(routing: Routing, deadline: Deadline) -> pb.HeldViews:
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Attributes to look for in views, as of an instant."""
+
+    names: Sequence[str]
+    as_of_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """Views that agree, and what was met of the attributes looked for, in each of them."""
+
+    views: pb.HeldViews
+    attributes: Sequence[pb.AttributeKinds]
+
+
+async def agreeing_views(routing: Routing, deadline: Deadline, attributes: Attributes | None = None) -> Agreed:
     """Have the shards hold views of all partitions that agree; DeadlineMissed when they never did."""
-    token, ends = secrets.token_bytes(_TOKEN_BYTES), dict[int, pb.PartitionTransfers]()
+    ends, met = dict[int, pb.PartitionTransfers](), list[pb.AttributeKinds]()
+    request = pb.CaptureViewsRequest(cluster=routing.cluster.cluster, token=secrets.token_bytes(_TOKEN_BYTES))
+    if attributes is not None:
+        request.attributes.extend(attributes.names)
+        request.as_of_ms = attributes.as_of_ms
     wanted: Iterable[int] = routing.map.partitions
     while deadline.remaining():
-        ends |= await _captured(routing, token, wanted, deadline)
+        for response in await _captured(routing, request, wanted, deadline):
+            ends |= {each.partition: each for each in response.transfers}
+            met += response.attributes
         found = compare(ends.values())
         if not found.too_old:
             arrived = [pb.ArrivedTransfer(partition=number, to=to) for number, to in sorted(found.arrived)]
-            return pb.HeldViews(token=token, arrived=arrived)
+            return Agreed(pb.HeldViews(token=request.token, arrived=arrived), met)
         wanted = found.too_old
     raise DeadlineMissed("profiles moved between partitions all the time; allow more time")
 
 
 async def _captured(
-    routing: Routing, token: bytes, partitions: Iterable[int], deadline: Deadline
-) -> Mapping[int, pb.PartitionTransfers]:
+    routing: Routing, request: pb.CaptureViewsRequest, partitions: Iterable[int], deadline: Deadline
+) -> Sequence[pb.CaptureViewsResponse]:
     def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[pb.CaptureViewsResponse]:
-        request = pb.CaptureViewsRequest(cluster=routing.cluster.cluster, token=token, partitions=to_epochs(claims))
-        return client.capture_views(request, deadline)
+        asked = pb.CaptureViewsRequest(partitions=to_epochs(claims))
+        asked.MergeFrom(request)
+        return client.capture_views(asked, deadline)
 
-    responses = await routing.complete(partitions, ask, deadline)
-    return {each.partition: each for response in responses for each in response.transfers}
+    return await routing.complete(partitions, ask, deadline)

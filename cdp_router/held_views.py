@@ -24,8 +24,8 @@ class HeldViews:
     def __init__(self) -> None:
         self._held = dict[bytes, dict[int, Captured]]()
 
-    def hold(self, token: bytes, partitions: Iterable[Partition]) -> list[pb.PartitionTransfers]:
-        """Capture partitions, anew where they were captured under this token; how far transfers had come."""
+    def hold(self, token: bytes, partitions: Iterable[Partition]) -> list[Captured]:
+        """Capture partitions, anew where they were captured under this token."""
         if token not in self._held:
             if len(self._held) >= HELD_VIEWS_MAX:
                 self._held.pop(next(iter(self._held)))
@@ -33,7 +33,7 @@ class HeldViews:
         captured = capture_all(partitions)
         held = self._held.setdefault(token, {})
         held.update({each[0].partition: each for each in captured})
-        return [to_transfers(*each) for each in captured]
+        return captured
 
     def take(self, views: pb.HeldViews, partitions: Sequence[Partition]) -> list[Captured]:
         """The views of partitions, without what has arrived elsewhere; ViewsLost when they are not here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,22 +12,49 @@ from cdp.v1 import ingest_pb2, shard_pb2
 from cdp_query import pipeline
 from cdp_query.bind import Binder
 from cdp_query.tree import Node
-from cdp_router.limits import MEMBERS_PER_MESSAGE
+from cdp_router.attribute_columns import AttributeColumns
+from cdp_router.limits import MEMBER_MESSAGE_BYTES, MEMBERS_PER_MESSAGE
 from cdp_router.query_workers import Checkpoint
+from cdp_store.arrays import I64
 from cdp_store.view import PartitionView
 
 
-def member_batches(segment: Node, view: PartitionView, binder: Binder, checkpoint: Checkpoint) -> list[pa.RecordBatch]:
-    """The encoded identifiers of a segment's members in one partition, so many at a time as fit a message."""
-    rows = pipeline.members(segment, view, binder, checkpoint).astype(np.int64)
-    starts = range(0, rows.shape[0], MEMBERS_PER_MESSAGE)
-    return [_identifiers(view, rows[start : start + MEMBERS_PER_MESSAGE]) for start in starts]
+@dataclass(frozen=True, slots=True)
+class MembersOf:
+    """The members of a segment in one partition, and what reads their attributes."""
+
+    view: PartitionView
+    rows: I64
+    columns: AttributeColumns
+
+    @staticmethod
+    def found(
+        segment: Node,
+        view: PartitionView,
+        binder: Binder,
+        wanted: Sequence[shard_pb2.AttributeColumn],
+        checkpoint: Checkpoint,
+    ) -> MembersOf:
+        """Evaluate the segment on a view."""
+        rows = pipeline.members(segment, view, binder, checkpoint).astype(np.int64)
+        return MembersOf(view, rows, AttributeColumns.of(view, wanted, binder.context.as_of_ms))
+
+    @property
+    def starts(self) -> range:
+        """Where pages of members begin."""
+        return range(0, self.rows.shape[0], MEMBERS_PER_MESSAGE)
+
+    def page(self, start: int) -> list[pa.RecordBatch]:
+        """The encoded identifiers and the attributes of the members of a page, so many at a time as fit a message."""
+        rows = self.rows[start : start + MEMBERS_PER_MESSAGE]
+        return [_batch(self.view, some, columns) for some, columns in self.columns.pieces(rows)]
 
 
-def _identifiers(view: PartitionView, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.RecordBatch:
+def _batch(view: PartitionView, rows: I64, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
     offsets, data = view.gather_identifiers(rows)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.record_batch({"identifier": pa.Array.from_buffers(pa.large_binary(), rows.shape[0], buffers)})
+    identifiers = pa.Array.from_buffers(pa.large_binary(), rows.shape[0], buffers)
+    return pa.record_batch([identifiers, *columns.values()], names=["identifier", *columns])
 
 
 @dataclass(slots=True)
@@ -37,22 +64,26 @@ class MemberPages:
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _positions: list[ingest_pb2.PartitionPosition] = field(default_factory=list)
     _members: int = 0
+    _bytes: int = 0
 
-    def add(
-        self, batches: list[pa.RecordBatch], position: ingest_pb2.PartitionPosition
-    ) -> Iterator[shard_pb2.ListMembersResponse]:
-        """Take all members of a partition; the messages that are full before they fit."""
+    def add(self, batches: Iterable[pa.RecordBatch]) -> Iterator[shard_pb2.ListMembersResponse]:
+        """Take some members of a partition; the messages that are full before they fit."""
         for batch in batches:
-            if self._members + batch.num_rows > MEMBERS_PER_MESSAGE:
+            is_full = self._members + batch.num_rows > MEMBERS_PER_MESSAGE
+            if self._batches and (is_full or self._bytes + batch.nbytes > MEMBER_MESSAGE_BYTES):
                 yield self.take()
             self._batches.append(batch)
             self._members += batch.num_rows
+            self._bytes += batch.nbytes
+
+    def end(self, position: ingest_pb2.PartitionPosition) -> None:
+        """All members of a partition were added."""
         self._positions.append(position)
 
     def take(self) -> shard_pb2.ListMembersResponse:
         """All that waits, as a message."""
         message = shard_pb2.ListMembersResponse(arrow=_stream(self._batches), answered=self._positions)
-        self._batches, self._positions, self._members = [], [], 0
+        self._batches, self._positions, self._members, self._bytes = [], [], 0, 0
         return message
 
 

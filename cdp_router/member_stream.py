@@ -1,16 +1,19 @@
-"""Members as one Arrow IPC stream with the columns kind and id, written piece by piece."""
+"""Members as one Arrow IPC stream with the columns kind and id, and those of attributes, written piece by piece."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from cdp.v1 import shard_pb2
 
+from cdp_router.attribute_columns import ARROW_TYPES
 from cdp_store.ids import TAGGED_KINDS, encode_identifier
 
-SCHEMA: Final = pa.schema([("kind", pa.large_string()), ("id", pa.large_string())])
+_IDENTIFIER: Final = [("kind", pa.large_string()), ("id", pa.large_string())]
 
 _KINDS: Final = pa.array([*TAGGED_KINDS, None], pa.large_string())
 _NUMBER_OF_TAG: Final = np.full(256, len(TAGGED_KINDS), np.uint8)
@@ -21,17 +24,19 @@ _CUSTOM: Final = r"(?s)^c(?P<kind>[a-z0-9_]+):(?P<id>.*)$"
 class MemberStream:
     """Turns the shards' encoded identifiers into the stream clients read, without a Python object per member."""
 
-    def __init__(self) -> None:
+    def __init__(self, attributes: Iterable[shard_pb2.AttributeColumn] = ()) -> None:
+        columns = [(each.column, ARROW_TYPES[each.type]) for each in attributes]
+        self._schema = pa.schema([*_IDENTIFIER, *columns])
         self._parts, self.count = _Parts(), 0
-        self._writer = pa.ipc.new_stream(pa.PythonFile(self._parts, "w"), SCHEMA)
+        self._writer = pa.ipc.new_stream(pa.PythonFile(self._parts, "w"), self._schema)
 
     def write(self, identifiers: bytes) -> None:
-        """Add a shard's Arrow stream of encoded identifiers."""
+        """Add a shard's Arrow stream of encoded identifiers, with the columns of attributes."""
         with pa.ipc.open_stream(identifiers) as reader:
-            for encoded in reader.read_all().column("identifier").chunks:
-                self.count += len(encoded)
-                columns = _kinds_and_ids(encoded.view(pa.large_string()))
-                self._writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+            for batch in reader:
+                self.count += len(batch)
+                own = kinds_and_ids(batch.column(0).view(pa.large_string()))
+                self._writer.write_batch(pa.record_batch([*own, *batch.columns[1:]], schema=self._schema))
 
     def drain(self) -> bytes:
         """What was written since the last call."""
@@ -43,7 +48,7 @@ class MemberStream:
         return self.drain()
 
 
-def _kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
+def kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
     """The kind and the value of encoded identifiers, as `cdp_store.ids` encodes them."""
     ids = pc.utf8_slice_codeunits(texts, 1)
     if not len(texts):

@@ -16,8 +16,9 @@ from cdp_query.named import Definition, Inliner, Lookup
 from cdp_query.names import Names, names_of
 from cdp_query.partial import merge_all
 from cdp_router import identifying
-from cdp_router.agreement import agreeing_views, compare
+from cdp_router.agreement import Attributes, agreeing_views, compare
 from cdp_router.answers import Answering, answer, plan_hash
+from cdp_router.attribute_columns import check_names, columns_of
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ProfileNotFound, RequestInvalid
 from cdp_router.identities import Identities
@@ -108,6 +109,7 @@ class Queries:
     ) -> AsyncGenerator[query_pb2.MembersResponse, None]:
         """Members' identifiers as one Arrow stream, then the coverage."""
         context = self._context(request)
+        check_names(request.attributes)
         question = _segment_asked(request)
         written = await self._with_named(lambda lookup: Inliner(lookup).question(question), deadline)
         checked = pipeline.check(written, context)
@@ -124,7 +126,13 @@ class Queries:
             await self._unknown_names(segment, known, deadline, strict=True)
         note(plan_hash=plan_hash(to_question(checked)))
         # What has been streamed cannot be taken back: views must agree before the first member is told.
-        message.views.CopyFrom(await agreeing_views(self._routing, deadline))
+        agreed = await agreeing_views(self._routing, deadline, Attributes(request.attributes, context.as_of_ms))
+        message.views.CopyFrom(agreed.views)
+        columns, unknown = columns_of(request.attributes, agreed.attributes)
+        if unknown:
+            missing = Names(attributes=frozenset(unknown))
+            raise RequestInvalid("attributes", "; ".join(await self._told_unknown(missing, deadline)))
+        message.attributes.extend(columns)
         async for response in self._stream_members(message, deadline):
             yield response
 
@@ -209,7 +217,7 @@ class Queries:
     async def _stream_members(
         self, message: shard_pb2.ListMembersRequest, deadline: Deadline
     ) -> AsyncIterator[query_pb2.MembersResponse]:
-        sink = MemberStream()
+        sink = MemberStream(message.attributes)
         coverage = query_pb2.Coverage(total=self._cluster.partitions)
         yield query_pb2.MembersResponse(arrow=sink.drain())
 
@@ -267,23 +275,23 @@ class Queries:
         self, question: tree.Question, known: Names, deadline: Deadline, *, strict: bool
     ) -> list[str]:
         asked = names_of(question)
-        missing = [
-            (what, name)
-            for what, names, have in (
-                ("event", asked.events, known.events),
-                ("property", asked.properties, known.properties),
-                ("attribute", asked.attributes, known.attributes),
-            )
-            for name in sorted(names - have)
-        ]
-        if not missing:
-            return []
-        schema = await self._schema(deadline)
-        candidates = {"event": schema.events, "property": schema.properties, "attribute": schema.attributes}
-        warnings = [_unknown(what, name, sorted(candidates[what])) for what, name in missing]
-        if strict:
+        missing = Names(
+            asked.events - known.events, asked.properties - known.properties, asked.attributes - known.attributes
+        )
+        warnings = await self._told_unknown(missing, deadline) if missing != Names() else []
+        if strict and warnings:
             raise RequestInvalid("question", "; ".join(warnings))
         return warnings
+
+    async def _told_unknown(self, missing: Names, deadline: Deadline) -> list[str]:
+        """A line for each name that was never seen, with those it may have been meant for."""
+        schema = await self._schema(deadline)
+        names = (
+            ("event", missing.events, schema.events),
+            ("property", missing.properties, schema.properties),
+            ("attribute", missing.attributes, schema.attributes),
+        )
+        return [_unknown(what, name, sorted(have)) for what, own, have in names for name in sorted(own)]
 
     async def _schema(self, deadline: Deadline) -> Names:
         gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline))
@@ -298,7 +306,7 @@ class Queries:
         """What shards contribute, each for other partitions; profiles that move meanwhile count once."""
         evaluations = await self._evaluated_once(message, deadline, allow_partial=allow_partial)
         if compare(each for evaluation in evaluations for each in evaluation.transfers):
-            message.views.CopyFrom(await agreeing_views(self._routing, deadline))
+            message.views.CopyFrom((await agreeing_views(self._routing, deadline)).views)
             evaluations = await self._evaluated_once(message, deadline, allow_partial=allow_partial)
         return evaluations
 

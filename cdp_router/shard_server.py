@@ -15,11 +15,12 @@ from cdp_query.names import Names
 from cdp_query.partial import merge_all
 from cdp_query.proof import prove
 from cdp_query.tree import Context, Node
+from cdp_router.attribute_columns import kinds_met
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongEpoch
 from cdp_router.held_views import Captured, HeldViews, capture_all, to_transfers
 from cdp_router.limits import CLAIMS_TOLD_MAX, PROOF_SHOWN_MAX
-from cdp_router.member_pages import MemberPages, member_batches
+from cdp_router.member_pages import MemberPages, MembersOf
 from cdp_router.memory_budget import MemoryBudget
 from cdp_router.moves.client import connect_by_grpc
 from cdp_router.moves.giver import Giver
@@ -117,10 +118,13 @@ class ShardServer:
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         segment, binder, pages = from_segment(request.segment), Binder(context), MemberPages()
         for partition, view, _ in views:
-            batches = await self._workers.run(partial(member_batches, segment, view, binder), deadline, begun=True)
-            position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
-            for message in pages.add(batches, position):
-                yield message
+            find = partial(MembersOf.found, segment, view, binder, request.attributes)
+            members = await self._workers.run(find, deadline, begun=True)
+            for start in members.starts:
+                batches = await self._in_query_thread(partial(members.page, start), begun=True)
+                for message in pages.add(batches):
+                    yield message
+            pages.end(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
         yield pages.take()
 
     async def read_profile(self, request: shard_pb2.ReadProfileRequest) -> shard_pb2.ReadProfileResponse:
@@ -205,7 +209,12 @@ class ShardServer:
         """Hold views of partitions for a question, and say how far transfers had come in them."""
         check_cluster(self._store, request.cluster)
         partitions = self._asked_for(request.partitions)
-        return moving_pb2.CaptureViewsResponse(transfers=self._held.hold(request.token, partitions))
+        captured = self._held.hold(request.token, partitions)
+        response = moving_pb2.CaptureViewsResponse(transfers=[to_transfers(*each) for each in captured])
+        for _, view, _ in captured if request.attributes else ():
+            met = partial(kinds_met, view, request.attributes, request.as_of_ms)
+            response.attributes.extend(await self._in_query_thread(met, begun=True))
+        return response
 
     async def change_identity(self, request: moving_pb2.ChangeIdentityRequest) -> moving_pb2.ChangeIdentityResponse:
         """Log and do a change of identifiers, and say what is left to move."""
@@ -250,8 +259,8 @@ class ShardServer:
     def _maintain_soon(self) -> None:
         self.upkeep.maintain_soon()
 
-    async def _in_query_thread(self, work: Callable[[], Result]) -> Result:
-        return await self._workers.run(lambda _: work())
+    async def _in_query_thread(self, work: Callable[[], Result], *, begun: bool = False) -> Result:
+        return await self._workers.run(lambda _: work(), begun=begun)
 
     def _owned(self, number: int, epoch: int) -> Partition:
         """A partition that the shard answers for at this epoch; WrongEpoch, or RequestInvalid where it never did."""

@@ -79,6 +79,18 @@ class AttributeBlock:
                 covered[presence] = kind
         return kinds
 
+    def at(self, local: I64) -> tuple[U8, I64]:
+        """Kinds u8[n], UNSET where there is no value, and raws i64[n] of some rows of the morsel."""
+        kinds: U8 = np.zeros(local.shape[0], np.uint8)
+        raws: I64 = np.zeros(local.shape[0], np.int64)
+        for kind, column in self.columns.items():
+            covered = np.flatnonzero(local < column.values.shape[0])
+            taken = column.take(local[covered])
+            presence = taken.presence()
+            given = slice(None) if presence is None else presence
+            kinds[covered[given]], raws[covered[given]] = kind, taken.raws()[given]
+        return kinds, raws
+
 
 @dataclass(frozen=True, slots=True)
 class AttributeReading:
@@ -89,6 +101,16 @@ class AttributeReading:
 
     blocks: tuple[AttributeBlock | None, ...]
     latest_ms: int
+
+    def values(self, rows: U32) -> tuple[U8, I64]:
+        """Kinds u8[n], UNSET where there is no value, and raws i64[n] of some rows."""
+        kinds: U8 = np.zeros(rows.shape[0], np.uint8)
+        raws: I64 = np.zeros(rows.shape[0], np.int64)
+        for morsel, local, where in by_morsel(rows):
+            block = self.blocks[morsel] if morsel < len(self.blocks) else None
+            if block is not None:
+                kinds[where], raws[where] = block.at(local.astype(np.int64))
+        return kinds, raws
 
     def raw(self, row: int) -> tuple[Kind, int]:
         """Kind and 64-bit form of one row's value."""

@@ -14,9 +14,9 @@ from cdp_router.cli import (
     dead_letters,
     erase,
     explain_user,
-    export_profile,
+    export,
     identity,
-    ingest,
+    importing,
     keys,
     log,
     members,
@@ -79,11 +79,10 @@ def _main(
 
 
 app.command("up")(up.up)
-app.command("ingest")(ingest.ingest)
+app.command("import")(importing.import_files)
 app.command("query")(query.query)
 app.command("explain-user")(explain_user.explain_user)
 app.command("profile")(profile.profile)
-app.command("export-profile")(export_profile.export_profile)
 app.command("identity")(identity.identity)
 app.command("unlink")(identity.unlink)
 app.command("erase")(erase.erase)
@@ -103,6 +102,7 @@ app.command("shard")(by_hand.shard)
 app.command("router")(by_hand.router)
 app.command("gateway")(by_hand.gateway)
 app.command("warm")(warm.warm)
+app.add_typer(export.export)
 app.add_typer(dead_letters.dead_letters)
 app.add_typer(segment.segment)
 app.add_typer(schema.schema)

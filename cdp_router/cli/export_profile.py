@@ -1,4 +1,4 @@
-"""`cdp export-profile`: everything that is kept of one person."""
+"""`cdp export profile`: everything that is kept of one person."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class RowRejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Which column holds what; None = take the usual names. See `cdp ingest --help` for each."""
+    """Which column holds what; None = take the usual names. See `cdp import --help` for each."""
 
     user_id: str | None = None
     anonymous_id: str | None = None

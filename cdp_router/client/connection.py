@@ -33,7 +33,7 @@ from cdp.v1 import (
 from cdp_router.client.asking import Asked, members_request, profile_name, query_request
 from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import Backoff, failure_of, told_count
-from cdp_router.client.results import Answer, Event, Members, Profile
+from cdp_router.client.results import Answer, Event, MemberBatches, Members, Profile
 from cdp_router.limits import MESSAGE_BYTES_MAX
 from cdp_router.rpc.carrying import carrying
 from cdp_router.security.tls import Tls
@@ -136,8 +136,13 @@ class Client:
         return told_count(self.answer(segment, timeout_seconds, **options))
 
     def list_members(self, segment: str | Asked, timeout_seconds: float = 300.0, **options: Any) -> Members:
-        """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest."""
+        """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest, such as as_of
+        and attributes, which makes columns of them."""
         return Members.of(self.members(members_request(segment, **options), timeout_seconds))
+
+    def stream_members(self, segment: str | Asked, timeout_seconds: float = 3600.0, **options: Any) -> MemberBatches:
+        """The members of a segment batch by batch, for lists too long to hold; `options` as for list_members."""
+        return MemberBatches(self.members(members_request(segment, **options), timeout_seconds))
 
     def find_profile(
         self,

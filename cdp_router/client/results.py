@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -115,6 +115,53 @@ class Members(_Tabular):
         """The ids alone."""
         found: list[str] = self.to_arrow().column("id").to_pylist()
         return found
+
+
+class MembersIncomplete(Exception):
+    """A list of members ended before its end."""
+
+    def __init__(self) -> None:
+        super().__init__("the list of members broke off: what came is not all there is; ask again")
+
+
+class MemberBatches:
+    """The members of a segment as Arrow batches with the columns of `schema`, to be read once, however many there are;
+    MembersIncomplete where they broke off."""
+
+    def __init__(self, responses: Iterable[query_pb2.MembersResponse]) -> None:
+        import pyarrow as pa
+
+        self._responses = iter(responses)
+        self._coverage: query_pb2.Coverage | None = None
+        self._waiting = self._messages()
+        first = next(self._waiting, None)
+        if first is None:
+            raise MembersIncomplete
+        self.schema: pa.Schema = pa.ipc.read_schema(first)
+
+    @property
+    def coverage(self) -> query_pb2.Coverage:
+        """Which partitions the list covers; known when all of it was read."""
+        if self._coverage is None:
+            raise MembersIncomplete
+        return self._coverage
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        for message in self._waiting:
+            yield pa.ipc.read_record_batch(message, self.schema)
+        if self._coverage is None:
+            raise MembersIncomplete
+
+    def _messages(self) -> Iterator[pa.ipc.Message]:
+        import pyarrow as pa
+
+        for response in self._responses:
+            if response.HasField("coverage"):
+                self._coverage = response.coverage
+            if response.arrow:
+                yield from pa.ipc.MessageReader.open_stream(pa.BufferReader(response.arrow))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from cdp_store.arena import hash_strings
-from cdp_store.arrays import I64, U8, U32, U64, Bools
+from cdp_store.arrays import I64, U32, U64, Bools
 from cdp_store.attributes import AttributeBlock, Versions
 from cdp_store.digest import combine
 from cdp_store.events.chunk import ColumnKey, EventChunk
@@ -169,13 +169,7 @@ def current_of(view: PartitionView, attribute: int, rows: I64) -> Versions:
 
 
 def _current_of_block(block: AttributeBlock, rows: I64, local: I64, first_set_ms: I64) -> Versions:
-    kinds: U8 = np.zeros(local.shape[0], np.uint8)
-    raws: I64 = np.zeros(local.shape[0], np.int64)
-    for kind, column in block.columns.items():
-        covered = np.flatnonzero(local < column.values.shape[0])
-        values, present = _taken(column, local[covered])
-        chosen = slice(None) if present is None else present
-        kinds[covered[chosen]], raws[covered[chosen]] = kind, values[chosen]
+    kinds, raws = block.at(local)
     times, touched = first_set_ms[local], kinds != Kind.UNSET
     if block.changed is not None:
         differing, theirs = block.changed.given()

@@ -78,10 +78,10 @@ class RawSql:
 
 
 def load(address: str, name: str, profiles_at: str) -> None:
-    """Load one data set with `cdp ingest`."""
+    """Load one data set with `cdp import`."""
     profiles, events = (DATA / f"{name}.{part}.parquet" for part in ("profiles", "events"))
-    cdp("ingest", profiles, "--address", address, "--default-time", profiles_at)
-    cdp("ingest", events, "--address", address, timeout=120.0)
+    cdp("import", profiles, "--address", address, "--default-time", profiles_at)
+    cdp("import", events, "--address", address, timeout=120.0)
 
 
 def ask(client: Client, text: str, as_of: str, **options: Any) -> query_pb2.QueryResponse:

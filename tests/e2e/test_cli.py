@@ -37,7 +37,7 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture(scope="module")
 def people(address: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Four people in the shared cluster, loaded with `cdp ingest`; the address."""
+    """Four people in the shared cluster, loaded with `cdp import`; the address."""
     folder = tmp_path_factory.mktemp("people")
     events = [
         {"user_id": f"cli-{who}", "event": "cli.seen", "time": f"2024-03-0{day}T23:30:00Z", "properties": {"n": day}}
@@ -55,7 +55,7 @@ def people(address: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     path = folder / "people.ndjson"
     path.write_text("\n".join(map(json.dumps, [*events, *attributes])))
-    done = cdp("ingest", path, "--address", address)
+    done = cdp("import", path, "--address", address)
     assert "9 records taken, 0 known already, 0 rejected" in done.stdout
     return address
 
@@ -80,7 +80,7 @@ def _error(*arguments: object, code: int = 1) -> str:
         (["up", "--shards", "two"], "--shards"),
         (["up", "--port", "70000"], "--port"),
         (["profile", "x", "--events", "0"], "--events"),
-        (["ingest"], "files"),
+        (["import"], "files"),
     ],
 )
 def test_an_option_or_argument_that_cannot_be_is_named(arguments: list[str], named: str) -> None:
@@ -92,8 +92,8 @@ def test_an_option_or_argument_that_cannot_be_is_named(arguments: list[str], nam
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["ingest", "x.csv", "--format", "xml"], "xml"), (["ingest", "x.csv", "--time-unit", "h"], "'h'"),
-        (["ingest", "x.csv", "--default-time", "soon"], "soon"), (["query", "everyone", "--as-of", "soon"], "soon"),
+        (["import", "x.csv", "--format", "xml"], "xml"), (["import", "x.csv", "--time-unit", "h"], "'h'"),
+        (["import", "x.csv", "--default-time", "soon"], "soon"), (["query", "everyone", "--as-of", "soon"], "soon"),
         (["query", "everyone", "--ids", "--by", "plan"], "--by"), (["query", "everyone", "--address", "here"], "here"),
         (["up", "--shards", "3", "--partitions", "2"], "--shards 3"),
     ],
@@ -105,7 +105,7 @@ def test_a_value_that_cannot_be_used_is_named(arguments: list[str], named: str) 
 def test_help_and_version_are_printed() -> None:
     assert re.match(r"cdp \d+\.\d+\.\d+", cdp("--version").stdout)
     overview = cdp("--help").stdout
-    for command in ("up", "ingest", "query", "profile", "status", "warm"):
+    for command in ("up", "import", "query", "profile", "status", "warm"):
         assert command in overview
         assert "--help" in cdp(command, "--help").stdout
 
@@ -129,7 +129,7 @@ def test_without_a_cluster_it_says_how_to_start_one(command: list[str]) -> None:
 
 def test_loading_without_a_cluster_says_so_at_once(write: Write) -> None:
     path = write("a.ndjson", '{"user_id": "x", "event": "E", "time": 5}')
-    assert "cdp up" in _error("ingest", path, "--address", f"127.0.0.1:{_free_port()}")
+    assert "cdp up" in _error("import", path, "--address", f"127.0.0.1:{_free_port()}")
 
 
 def test_a_syntax_error_shows_the_place_and_what_was_expected(people: str) -> None:
@@ -167,14 +167,14 @@ def test_an_unknown_name_is_a_warning_and_in_strict_mode_an_error(people: str) -
 
 @pytest.mark.parametrize("name", ["nowhere.ndjson", "nowhere.csv", "nowhere.parquet"])
 def test_a_file_that_is_not_there_is_named(address: str, tmp_path: Path, name: str) -> None:
-    assert name in _error("ingest", tmp_path / name, "--address", address)
+    assert name in _error("import", tmp_path / name, "--address", address)
 
 
 def test_a_missing_file_among_others_stops_before_anything_is_loaded(
     address: str, write: Write, tmp_path: Path
 ) -> None:
     path = write("some.ndjson", '{"user_id": "cli-not-loaded", "event": "E", "time": 5}')
-    assert "nowhere" in _error("ingest", path, tmp_path / "nowhere.csv", "--address", address)
+    assert "nowhere" in _error("import", path, tmp_path / "nowhere.csv", "--address", address)
     _error("profile", "cli-not-loaded", "--address", address)
 
 
@@ -196,7 +196,7 @@ def test_good_lines_are_taken_and_each_bad_one_is_listed_with_its_line_and_reaso
         '{"user_id": "x", "event": "[/red]", "time": "[/red]"}',
         good % (12, 12),
     ]
-    done = cdp("ingest", write("lines.ndjson", "\n".join(lines)), "--address", address, code=1)
+    done = cdp("import", write("lines.ndjson", "\n".join(lines)), "--address", address, code=1)
     assert "4 records taken, 0 known already, 8 rejected" in done.stdout
     for number in (2, 4, 6, 8):
         assert re.search(rf"lines\.ndjson line {number}\b", done.stdout) or number > 6
@@ -220,21 +220,21 @@ def _ids(responses: list[Any]) -> list[str]:
 
 def test_a_second_run_of_the_same_file_changes_nothing(address: str, write: Write) -> None:
     path = write("twice.csv", "user_id,event,time\ncli-007,cli.twice,5\n007,cli.twice,6\n")
-    assert "2 records taken, 0 known already, 0 rejected" in cdp("ingest", path, "--address", address).stdout
-    assert "0 records taken, 2 known already, 0 rejected" in cdp("ingest", path, "--address", address).stdout
+    assert "2 records taken, 0 known already, 0 rejected" in cdp("import", path, "--address", address).stdout
+    assert "0 records taken, 2 known already, 0 rejected" in cdp("import", path, "--address", address).stdout
     assert "user_id 007" in cdp("profile", "007", "--address", address).stdout
 
 
 def test_equal_lines_of_one_file_are_different_records_however_long_its_name(address: str, write: Write) -> None:
     path = write("n" * 80 + ".ndjson", '{"user_id": "cli-equal", "event": "cli.equal", "time": 5}\n' * 8001)
-    assert "8,001 records taken, 0 known already" in cdp("ingest", path, "--address", address).stdout
+    assert "8,001 records taken, 0 known already" in cdp("import", path, "--address", address).stdout
     assert "8,001 events" in cdp("profile", "cli-equal", "--address", address).stdout
 
 
 def test_columns_are_mapped_by_options(address: str, write: Write) -> None:
     path = write("mapped.csv", "who,when,price\ncli-map,1709985600,12.5\n")
     options = ["--user-id", "who", "--time", "when", "--time-unit", "s", "--event-name", "cli.mapped"]
-    cdp("ingest", path, *options, "--address", address)
+    cdp("import", path, *options, "--address", address)
     shown = cdp("profile", "cli-map", "--address", address).stdout
     assert re.search(r"2024-03-09 12:00:00\s+cli\.mapped\s+price=12\.5", shown)
 
@@ -245,7 +245,7 @@ def test_several_files_of_several_formats_are_loaded_at_once(address: str, write
         write("a.ndjson", '{"user_id": "cli-mix", "event": "cli.mix", "time": 5}'),
         write("b.csv", "user_id,event,time\ncli-mix,cli.mix,6\n"), tmp_path / "c.parquet",
     ]  # fmt: skip
-    assert "3 records taken" in cdp("ingest", *files, "--address", address).stdout
+    assert "3 records taken" in cdp("import", *files, "--address", address).stdout
     assert "3 events" in cdp("profile", "cli-mix", "--address", address).stdout
 
 
@@ -259,7 +259,7 @@ def test_several_files_of_several_formats_are_loaded_at_once(address: str, write
 def test_a_file_that_cannot_be_read_is_named(address: str, tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    assert name in _error("ingest", path, "--address", address)
+    assert name in _error("import", path, "--address", address)
 
 
 def test_a_damaged_parquet_file_is_named(address: str, tmp_path: Path) -> None:
@@ -269,14 +269,14 @@ def test_a_damaged_parquet_file_is_named(address: str, tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[1000:60_000] = b"\xff" * 59_000
     path.write_bytes(data)
-    assert "damaged.parquet" in _error("ingest", path, "--address", address)
+    assert "damaged.parquet" in _error("import", path, "--address", address)
 
 
 def test_numbers_that_are_no_time_in_a_parquet_file_are_rejected_one_by_one(address: str, tmp_path: Path) -> None:
     path = tmp_path / "nan.parquet"
     times = pa.array([5.0, float("nan"), float("inf"), 6.0])
     pq.write_table(pa.table({"user_id": ["cli-nan"] * 4, "event": ["cli.nan"] * 4, "time": times}), path)
-    done = cdp("ingest", path, "--address", address, code=1)
+    done = cdp("import", path, "--address", address, code=1)
     assert "2 records taken, 0 known already, 2 rejected" in done.stdout
     assert "nan.parquet row 2" in done.stdout
 
@@ -380,13 +380,30 @@ def test_a_profile_shows_how_its_events_came_in(people: str) -> None:
 
 
 def test_a_person_is_exported_as_a_document_and_as_tables(people: str, tmp_path: Path) -> None:
-    found = json.loads(cdp("export-profile", "cli-ann", "--address", people).stdout)
+    found = json.loads(cdp("export", "profile", "cli-ann", "--address", people).stdout)
     assert found["totals"]["events"] == len([each for each in found["records"] if "event" in each]) == 3
     folder = tmp_path / "ann"
-    told = cdp("export-profile", "cli-ann", "--format", "parquet", "--to", str(folder), "--address", people).stdout
+    told = cdp("export", "profile", "cli-ann", "--format", "parquet", "--to", str(folder), "--address", people).stdout
     assert "3 events" in told and (folder / "events.parquet").exists()
-    _error("export-profile", "cli-ann", "--to", str(folder), "--address", people)
-    _error("export-profile", "nobody", "--address", people)
+    _error("export", "profile", "cli-ann", "--to", str(folder), "--address", people)
+    _error("export", "profile", "nobody", "--address", people)
+
+
+def test_members_are_exported_with_attributes(people: str, tmp_path: Path) -> None:
+    path = tmp_path / "gold.csv"
+    asked = ("export", "members", 'did("cli.seen")', "--attributes", "cli_plan,cli_tags", "--address", people)
+    assert "3 members" in cdp(*asked, "--to", path).stdout
+    lines = path.read_text().splitlines()
+    assert lines[0] == '"kind","id","cli_plan","cli_tags"'
+    assert sorted(lines[1:]) == [
+        '"user_id","cli-ann","gold",',
+        '"user_id","cli-bob","[/x]",',
+        '"user_id","cli-cy",,"[""a"",""b""]"',
+    ]
+    assert "gold.csv exists already" in _error(*asked, "--to", path)
+    assert "--format" in _error(*asked, "--to", tmp_path / "gold.xls", code=2)
+    assert "cli_plan" in _error(*asked[:4], "cli_plam", "--to", tmp_path / "x.parquet", "--address", people)
+    assert [each.name for each in tmp_path.iterdir()] == ["gold.csv"]
 
 
 def test_a_profile_as_json_and_by_anonymous_id(people: str) -> None:
@@ -479,7 +496,7 @@ def test_the_proof_for_one_person(people: str, write: Write) -> None:
 
 def test_erase_forgets_a_profile_once(address: str, write: Write) -> None:
     line = {"user_id": "cli-gone", "event": "cli.erased", "time": "2024-03-01", "properties": {"n": 1}}
-    cdp("ingest", write("gone.ndjson", json.dumps(line)), "--address", address)
+    cdp("import", write("gone.ndjson", json.dumps(line)), "--address", address)
     assert "cli.erased" in cdp("profile", "cli-gone", "--address", address).stdout
     kept = cdp("erase", "cli-gone", "--address", address, typed="n\n", code=1)
     assert "Forget user_id cli-gone for good?" in kept.stdout
@@ -494,12 +511,12 @@ def test_an_erased_person_is_suppressed_with_a_receipt_and_let_in_again(
 ) -> None:
     line = {"user_id": "cli-never", "event": "cli.never", "time": "2024-03-01"}
     path, receipt = write("never.ndjson", json.dumps(line)), tmp_path / "receipt.json"
-    cdp("ingest", path, "--address", address)
+    cdp("import", path, "--address", address)
     cdp("erase", "cli-never", "--suppress", "--receipt", receipt, "--yes", "--address", address)
     told = json.loads(receipt.read_text())
     assert told["erased"] and told["suppressed"] == 1 and len(told["scans"]) == 2
     path = write("late.ndjson", json.dumps({**line, "message_id": "late"}))
-    assert "IDENTIFIER_SUPPRESSED" in cdp("ingest", path, "--address", address, code=1).stdout
+    assert "IDENTIFIER_SUPPRESSED" in cdp("import", path, "--address", address, code=1).stdout
     assert re.search(r"^[0-9a-f]{32} +20", cdp("suppressions", "list", "--address", address).stdout, re.MULTILINE)
     assert cdp("suppressions", "lift", "cli-never", "--address", address).stdout == "lifted\n"
     assert "is not suppressed" in cdp("suppressions", "lift", "cli-never", "--address", address, code=1).stderr
@@ -519,7 +536,7 @@ def test_rules_are_set_and_what_breaks_them_waits_in_quarantine(address: str, wr
     shown = json.loads(cdp("schema", "show", "--address", address).stdout)
     assert shown["rules"][0]["properties"] == [number]
     line = {"user_id": "cli-ruled", "event": "cli.ruled", "time": "2024-03-01", "properties": {"n": "one"}}
-    loaded = cdp("ingest", write("ruled.ndjson", json.dumps(line)), "--address", address).stdout
+    loaded = cdp("import", write("ruled.ndjson", json.dumps(line)), "--address", address).stdout
     assert "1 records are in quarantine" in loaded and "'n' must be of type integer" in loaded
     assert "n=one" in cdp("quarantine", "list", "--address", address).stdout
     assert "0 taken, 0 had been taken before, 1 stay" in cdp("quarantine", "redrive", "--address", address).stdout
@@ -538,7 +555,7 @@ def test_retention_shows_and_changes_how_long_events_are_kept(address: str, writ
     lines = [
         {"user_id": "cli-kept", "event": "cli.kept", "time": when, "message_id": when} for when in ("2001-01-01", PAST)
     ]
-    cdp("ingest", write("kept.ndjson", "\n".join(map(json.dumps, lines))), "--address", address)
+    cdp("import", write("kept.ndjson", "\n".join(map(json.dumps, lines))), "--address", address)
     assert "(all others)  for ever" in cdp("retention", "--address", address).stdout
     asked = cdp("retention", "cli.kept", "--days", "8000", "--address", address, typed="n\n", code=1)
     assert "Drop 'cli.kept' older than 8000 days for good?" in asked.stdout

@@ -27,7 +27,7 @@ from cdp.v1 import partition_pb2 as cdp_dot_v1_dot_partition__pb2
 from cdp.v1 import query_pb2 as cdp_dot_v1_dot_query__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63\x64p/v1/moving.proto\x12\x06\x63\x64p.v1\x1a\x15\x63\x64p/v1/identity.proto\x1a\x16\x63\x64p/v1/partition.proto\x1a\x12\x63\x64p/v1/query.proto\";\n\rSentTransfers\x12\n\n\x02to\x18\x01 \x01(\r\x12\x10\n\x08released\x18\x02 \x01(\x04\x12\x0c\n\x04open\x18\x03 \x01(\x04\"1\n\x11ReceivedTransfers\x12\x0e\n\x06source\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\x04\"y\n\x12PartitionTransfers\x12\x11\n\tpartition\x18\x01 \x01(\r\x12#\n\x04sent\x18\x02 \x03(\x0b\x32\x15.cdp.v1.SentTransfers\x12+\n\x08received\x18\x03 \x03(\x0b\x32\x19.cdp.v1.ReceivedTransfers\"0\n\x0f\x41rrivedTransfer\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\n\n\x02to\x18\x02 \x01(\r\"D\n\tHeldViews\x12\r\n\x05token\x18\x01 \x01(\x0c\x12(\n\x07\x61rrived\x18\x02 \x03(\x0b\x32\x17.cdp.v1.ArrivedTransfer\"a\n\x13\x43\x61ptureViewsRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\x0c\x12*\n\npartitions\x18\x03 \x03(\x0b\x32\x16.cdp.v1.PartitionEpoch\"E\n\x14\x43\x61ptureViewsResponse\x12-\n\ttransfers\x18\x01 \x03(\x0b\x32\x1a.cdp.v1.PartitionTransfers\"8\n\x0eIdentifierPair\x12\x12\n\nidentifier\x18\x01 \x01(\x0c\x12\x12\n\nbelongs_to\x18\x02 \x01(\x0c\"K\n\x0cOpenTransfer\x12\n\n\x02to\x18\x01 \x01(\r\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0f\n\x07\x61rrival\x18\x03 \x01(\x0c\x12\x0e\n\x06pieces\x18\x04 \x01(\r\"{\n\x15\x43hangeIdentityRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0e\n\x06\x63hange\x18\x04 \x01(\x0c\x12\x10\n\x08place_of\x18\x05 \x01(\x0c\x12\r\n\x05piece\x18\x06 \x01(\r\"\xbf\x01\n\x16\x43hangeIdentityResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\x12\"\n\x04open\x18\x02 \x03(\x0b\x32\x14.cdp.v1.OpenTransfer\x12*\n\ndepartures\x18\x03 \x03(\x0b\x32\x16.cdp.v1.IdentifierPair\x12\'\n\x07recalls\x18\x04 \x03(\x0b\x32\x16.cdp.v1.IdentifierPair\x12\r\n\x05place\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61rrived\x18\x06 \x01(\x08\"p\n\x13ReadIdentityRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12&\n\nidentifier\x18\x04 \x01(\x0b\x32\x12.cdp.v1.Identifier\"~\n\x14ReadIdentityResponse\x12&\n\nbelongs_to\x18\x01 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12)\n\x08\x62indings\x18\x02 \x03(\x0b\x32\x17.cdp.v1.IdentityBinding\x12\x13\n\x0bquarantined\x18\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63\x64p/v1/moving.proto\x12\x06\x63\x64p.v1\x1a\x15\x63\x64p/v1/identity.proto\x1a\x16\x63\x64p/v1/partition.proto\x1a\x12\x63\x64p/v1/query.proto\";\n\rSentTransfers\x12\n\n\x02to\x18\x01 \x01(\r\x12\x10\n\x08released\x18\x02 \x01(\x04\x12\x0c\n\x04open\x18\x03 \x01(\x04\"1\n\x11ReceivedTransfers\x12\x0e\n\x06source\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\x04\"y\n\x12PartitionTransfers\x12\x11\n\tpartition\x18\x01 \x01(\r\x12#\n\x04sent\x18\x02 \x03(\x0b\x32\x15.cdp.v1.SentTransfers\x12+\n\x08received\x18\x03 \x03(\x0b\x32\x19.cdp.v1.ReceivedTransfers\"0\n\x0f\x41rrivedTransfer\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\n\n\x02to\x18\x02 \x01(\r\"D\n\tHeldViews\x12\r\n\x05token\x18\x01 \x01(\x0c\x12(\n\x07\x61rrived\x18\x02 \x03(\x0b\x32\x17.cdp.v1.ArrivedTransfer\"\x87\x01\n\x13\x43\x61ptureViewsRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\x0c\x12*\n\npartitions\x18\x03 \x03(\x0b\x32\x16.cdp.v1.PartitionEpoch\x12\x12\n\nattributes\x18( \x03(\t\x12\x10\n\x08\x61s_of_ms\x18) \x01(\x03\"H\n\x0e\x41ttributeKinds\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\r\x12\x19\n\x11has_wide_integers\x18\x03 \x01(\x08\"q\n\x14\x43\x61ptureViewsResponse\x12-\n\ttransfers\x18\x01 \x03(\x0b\x32\x1a.cdp.v1.PartitionTransfers\x12*\n\nattributes\x18( \x03(\x0b\x32\x16.cdp.v1.AttributeKinds\"8\n\x0eIdentifierPair\x12\x12\n\nidentifier\x18\x01 \x01(\x0c\x12\x12\n\nbelongs_to\x18\x02 \x01(\x0c\"K\n\x0cOpenTransfer\x12\n\n\x02to\x18\x01 \x01(\r\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0f\n\x07\x61rrival\x18\x03 \x01(\x0c\x12\x0e\n\x06pieces\x18\x04 \x01(\r\"{\n\x15\x43hangeIdentityRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0e\n\x06\x63hange\x18\x04 \x01(\x0c\x12\x10\n\x08place_of\x18\x05 \x01(\x0c\x12\r\n\x05piece\x18\x06 \x01(\r\"\xbf\x01\n\x16\x43hangeIdentityResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\x12\"\n\x04open\x18\x02 \x03(\x0b\x32\x14.cdp.v1.OpenTransfer\x12*\n\ndepartures\x18\x03 \x03(\x0b\x32\x16.cdp.v1.IdentifierPair\x12\'\n\x07recalls\x18\x04 \x03(\x0b\x32\x16.cdp.v1.IdentifierPair\x12\r\n\x05place\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61rrived\x18\x06 \x01(\x08\"p\n\x13ReadIdentityRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12&\n\nidentifier\x18\x04 \x01(\x0b\x32\x12.cdp.v1.Identifier\"~\n\x14ReadIdentityResponse\x12&\n\nbelongs_to\x18\x01 \x01(\x0b\x32\x12.cdp.v1.Identifier\x12)\n\x08\x62indings\x18\x02 \x03(\x0b\x32\x17.cdp.v1.IdentityBinding\x12\x13\n\x0bquarantined\x18\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,20 +44,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARRIVEDTRANSFER']._serialized_end=381
   _globals['_HELDVIEWS']._serialized_start=383
   _globals['_HELDVIEWS']._serialized_end=451
-  _globals['_CAPTUREVIEWSREQUEST']._serialized_start=453
-  _globals['_CAPTUREVIEWSREQUEST']._serialized_end=550
-  _globals['_CAPTUREVIEWSRESPONSE']._serialized_start=552
-  _globals['_CAPTUREVIEWSRESPONSE']._serialized_end=621
-  _globals['_IDENTIFIERPAIR']._serialized_start=623
-  _globals['_IDENTIFIERPAIR']._serialized_end=679
-  _globals['_OPENTRANSFER']._serialized_start=681
-  _globals['_OPENTRANSFER']._serialized_end=756
-  _globals['_CHANGEIDENTITYREQUEST']._serialized_start=758
-  _globals['_CHANGEIDENTITYREQUEST']._serialized_end=881
-  _globals['_CHANGEIDENTITYRESPONSE']._serialized_start=884
-  _globals['_CHANGEIDENTITYRESPONSE']._serialized_end=1075
-  _globals['_READIDENTITYREQUEST']._serialized_start=1077
-  _globals['_READIDENTITYREQUEST']._serialized_end=1189
-  _globals['_READIDENTITYRESPONSE']._serialized_start=1191
-  _globals['_READIDENTITYRESPONSE']._serialized_end=1317
+  _globals['_CAPTUREVIEWSREQUEST']._serialized_start=454
+  _globals['_CAPTUREVIEWSREQUEST']._serialized_end=589
+  _globals['_ATTRIBUTEKINDS']._serialized_start=591
+  _globals['_ATTRIBUTEKINDS']._serialized_end=663
+  _globals['_CAPTUREVIEWSRESPONSE']._serialized_start=665
+  _globals['_CAPTUREVIEWSRESPONSE']._serialized_end=778
+  _globals['_IDENTIFIERPAIR']._serialized_start=780
+  _globals['_IDENTIFIERPAIR']._serialized_end=836
+  _globals['_OPENTRANSFER']._serialized_start=838
+  _globals['_OPENTRANSFER']._serialized_end=913
+  _globals['_CHANGEIDENTITYREQUEST']._serialized_start=915
+  _globals['_CHANGEIDENTITYREQUEST']._serialized_end=1038
+  _globals['_CHANGEIDENTITYRESPONSE']._serialized_start=1041
+  _globals['_CHANGEIDENTITYRESPONSE']._serialized_end=1232
+  _globals['_READIDENTITYREQUEST']._serialized_start=1234
+  _globals['_READIDENTITYREQUEST']._serialized_end=1346
+  _globals['_READIDENTITYRESPONSE']._serialized_start=1348
+  _globals['_READIDENTITYRESPONSE']._serialized_end=1474
 # @@protoc_insertion_point(module_scope)

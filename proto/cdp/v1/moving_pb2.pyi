@@ -159,40 +159,84 @@ class CaptureViewsRequest(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    AS_OF_MS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     token: _builtins.bytes
+    as_of_ms: _builtins.int
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]: ...
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Attributes whose values, as of an instant, are wanted too."""
+
     def __init__(
         self,
         *,
         cluster: _builtins.str = ...,
         token: _builtins.bytes = ...,
         partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
+        attributes: _abc.Iterable[_builtins.str] | None = ...,
+        as_of_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "partitions", b"partitions", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "attributes", b"attributes", "cluster", b"cluster", "partitions", b"partitions", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CaptureViewsRequest: _TypeAlias = CaptureViewsRequest  # noqa: Y015
 
 @_typing.final
+class AttributeKinds(_message.Message):
+    """Of what kinds the values of an attribute are in some views."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    HAS_WIDE_INTEGERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    has_wide_integers: _builtins.bool
+    """Whether any is an integer that float64 does not hold."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kinds: _abc.Iterable[_builtins.int] | None = ...,
+        has_wide_integers: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_wide_integers", b"has_wide_integers", "kinds", b"kinds", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttributeKinds: _TypeAlias = AttributeKinds  # noqa: Y015
+
+@_typing.final
 class CaptureViewsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSFERS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionTransfers]: ...
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeKinds]:
+        """Those of the attributes asked for that are known."""
+
     def __init__(
         self,
         *,
         transfers: _abc.Iterable[Global___PartitionTransfers] | None = ...,
+        attributes: _abc.Iterable[Global___AttributeKinds] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfers", b"transfers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "transfers", b"transfers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

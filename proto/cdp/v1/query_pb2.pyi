@@ -363,6 +363,7 @@ class MembersRequest(_message.Message):
     TZ_FIELD_NUMBER: _builtins.int
     EXCLUDE_ANONYMOUS_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     cql: _builtins.str
     """CleverTap's query language: JSON."""
@@ -373,6 +374,10 @@ class MembersRequest(_message.Message):
     def segment(self) -> _segment_pb2.Segment: ...
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Attributes to give with each member, as they stood at as_of; at most 256. One that was never seen is an error."""
+
     def __init__(
         self,
         *,
@@ -383,10 +388,11 @@ class MembersRequest(_message.Message):
         tz: _builtins.str = ...,
         exclude_anonymous: _builtins.bool = ...,
         strict: _builtins.bool = ...,
+        attributes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cql", b"cql", "question", b"question", "segment", b"segment", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cql", b"cql", "exclude_anonymous", b"exclude_anonymous", "question", b"question", "segment", b"segment", "strict", b"strict", "text", b"text", "tz", b"tz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "attributes", b"attributes", "cql", b"cql", "exclude_anonymous", b"exclude_anonymous", "question", b"question", "segment", b"segment", "strict", b"strict", "text", b"text", "tz", b"tz"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_question: _TypeAlias = _typing.Literal["text", "segment", "cql"]  # noqa: Y015
     _WhichOneofArgType_question: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015
@@ -396,7 +402,11 @@ Global___MembersRequest: _TypeAlias = MembersRequest  # noqa: Y015
 
 @_typing.final
 class MembersResponse(_message.Message):
-    """An Arrow IPC stream with the columns kind and id, both strings; the last message carries the coverage instead."""
+    """An Arrow IPC stream with the columns kind and id, both strings, and a column for each attribute asked for; the last
+    message carries the coverage instead. A column has the type of its values: boolean, integer, number, time or text;
+    integers and numbers together are numbers, other mixtures text, and so are lists, as JSON. An attribute named kind or
+    id stands in the column attributes.kind or attributes.id.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -16,6 +16,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -26,6 +27,29 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ColumnType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ColumnTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ColumnType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COLUMN_TYPE_UNSPECIFIED: _ColumnType.ValueType  # 0
+    COLUMN_TYPE_BOOLEAN: _ColumnType.ValueType  # 1
+    COLUMN_TYPE_INTEGER: _ColumnType.ValueType  # 2
+    COLUMN_TYPE_NUMBER: _ColumnType.ValueType  # 3
+    COLUMN_TYPE_TIME: _ColumnType.ValueType  # 4
+    COLUMN_TYPE_TEXT: _ColumnType.ValueType  # 5
+
+class ColumnType(_ColumnType, metaclass=_ColumnTypeEnumTypeWrapper): ...
+
+COLUMN_TYPE_UNSPECIFIED: ColumnType.ValueType  # 0
+COLUMN_TYPE_BOOLEAN: ColumnType.ValueType  # 1
+COLUMN_TYPE_INTEGER: ColumnType.ValueType  # 2
+COLUMN_TYPE_NUMBER: ColumnType.ValueType  # 3
+COLUMN_TYPE_TIME: ColumnType.ValueType  # 4
+COLUMN_TYPE_TEXT: ColumnType.ValueType  # 5
+Global___ColumnType: _TypeAlias = ColumnType  # noqa: Y015
 
 @_typing.final
 class PartitionBatch(_message.Message):
@@ -337,6 +361,7 @@ class ListMembersRequest(_message.Message):
     EXCLUDE_ANONYMOUS_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
     VIEWS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     as_of_ms: _builtins.int
     tz: _builtins.str
@@ -351,6 +376,8 @@ class ListMembersRequest(_message.Message):
     def views(self) -> _moving_pb2.HeldViews:
         """From these views; absent: from new ones."""
 
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeColumn]: ...
     def __init__(
         self,
         *,
@@ -361,14 +388,42 @@ class ListMembersRequest(_message.Message):
         exclude_anonymous: _builtins.bool = ...,
         partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
         views: _moving_pb2.HeldViews | None = ...,
+        attributes: _abc.Iterable[Global___AttributeColumn] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment", "views", b"views"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "partitions", b"partitions", "segment", b"segment", "tz", b"tz", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "attributes", b"attributes", "cluster", b"cluster", "exclude_anonymous", b"exclude_anonymous", "partitions", b"partitions", "segment", b"segment", "tz", b"tz", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMembersRequest: _TypeAlias = ListMembersRequest  # noqa: Y015
+
+@_typing.final
+class AttributeColumn(_message.Message):
+    """An attribute as a column of the list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    column: _builtins.str
+    type: Global___ColumnType.ValueType
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        column: _builtins.str = ...,
+        type: Global___ColumnType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "column", b"column", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttributeColumn: _TypeAlias = AttributeColumn  # noqa: Y015
 
 @_typing.final
 class ListMembersResponse(_message.Message):
@@ -377,7 +432,7 @@ class ListMembersResponse(_message.Message):
     ARROW_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
-    """Some members' encoded identifiers as an Arrow stream; empty: none."""
+    """Some members' encoded identifiers, and the columns asked for, as an Arrow stream; empty: none."""
     @_builtins.property
     def answered(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.PartitionPosition]:
         """Partitions whose last members are in this message."""

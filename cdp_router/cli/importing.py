@@ -1,4 +1,4 @@
-"""`cdp ingest`: files into a cluster."""
+"""`cdp import`: files into a cluster."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class _Sent:
 
 @dataclass(slots=True)
 class _Loading:
-    """One run of `cdp ingest` over its files."""
+    """One run of `cdp import` over its files."""
 
     client: Client
     mapping: ColumnMapping
@@ -198,7 +198,7 @@ def _arrow_stream(batch: pa.RecordBatch) -> bytes:
     return stream
 
 
-def ingest(
+def import_files(
     files: Annotated[list[Path], typer.Argument(help="NDJSON, CSV or Parquet files.", show_default=False)],
     address: Address = DEFAULT_ADDRESS,
     file_format: Annotated[

@@ -1,0 +1,130 @@
+"""Tables as files of Parquet, CSV or NDJSON, written piece by piece; a file gets its name when it is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Protocol
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+_PART: Final = ".part"  # of the name of what is not whole yet
+_GROUP_ROWS: Final = 1 << 17
+_GROUP_BYTES: Final = 1 << 26
+
+
+class FileFormat(StrEnum):
+    """What tables are written as."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+    NDJSON = "ndjson"
+
+
+FORMATS_BY_SUFFIX: Final = {
+    ".ndjson": FileFormat.NDJSON,
+    ".jsonl": FileFormat.NDJSON,
+    ".json": FileFormat.NDJSON,
+    ".csv": FileFormat.CSV,
+    ".parquet": FileFormat.PARQUET,
+    ".pq": FileFormat.PARQUET,
+}
+
+
+class TableSink(Protocol):
+    """Takes batches of one schema."""
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+
+    def close(self) -> None:
+        """Write what waits, and the end of the file."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write a file in the block; after it the file is at `path`, and on disk, or nowhere where that failed."""
+    part = path.with_name(f"{path.name}{_PART}")
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.rename(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+class TableFile:
+    """One table, open for writing at a path."""
+
+    def __init__(self, path: Path, file_format: FileFormat, schema: pa.Schema) -> None:
+        self.rows = 0
+        match file_format:
+            case FileFormat.PARQUET:
+                self._sink: TableSink = _Parquet(path, schema)
+            case FileFormat.CSV:
+                self._sink = pa.csv.CSVWriter(path, schema)
+            case FileFormat.NDJSON:
+                self._sink = _Lines(path.open("wb"))
+
+    def __enter__(self) -> TableFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sink.close()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+        self._sink.write_batch(batch)
+        self.rows += batch.num_rows
+
+
+class _Parquet:
+    """Gathers batches into row groups of a size that readers like."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._waiting, self._rows, self._bytes = list[pa.RecordBatch](), 0, 0
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting))
+            self._waiting, self._rows, self._bytes = [], 0, 0
+
+
+class _Lines:
+    """A JSON object a line; what has no value is left out."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._encoder = file, msgspec.json.Encoder()
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        self._file.write(self._encoder.encode_lines(_given(row) for row in batch.to_pylist()))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _given(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
