@@ -252,12 +252,13 @@ class ShardServer:
         await self.moves.taker.close()
         await self.commits.close()
         await self.upkeep.close()
-        self.snapshots.close()
+        await self.snapshots.close()
         self._workers.close()
         self._store.close()
 
     def _maintain_soon(self) -> None:
         self.upkeep.maintain_soon()
+        self.snapshots.write_cold_soon()
 
     async def _in_query_thread(self, work: Callable[[], Result], *, begun: bool = False) -> Result:
         return await self._workers.run(lambda _: work(), begun=begun)

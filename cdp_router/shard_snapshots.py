@@ -17,6 +17,7 @@ from cdp.v1 import admin_pb2, shard_pb2
 from cdp_router.deadline import monotonic_ms
 from cdp_router.errors import RequestInvalid
 from cdp_store.errors import StoreError
+from cdp_store.limits import COLD_LOG_BYTES, COLD_LOG_BYTES_IDLE
 from cdp_store.seams import Clock
 from cdp_store.snapshot.keeper import Taken, copy_snapshot
 from cdp_store.snapshot.places import place_at
@@ -25,6 +26,7 @@ from cdp_store.store import Store
 Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
 _NICENESS: Final = 10  # a tenth of the share of a thread that is not nice
+_IDLE_SECONDS: Final = 1.0
 _DESTINATION_BYTES_MAX: Final = 4096  # the longest path a system takes
 
 
@@ -34,6 +36,8 @@ class Snapshots:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._thread = ThreadPoolExecutor(1, "snapshot", initializer=_step_back)
+        self._writing_cold: asyncio.Task[None] | None = None
+        self._idle: asyncio.TimerHandle | None = None
 
     async def take(self, destination: str = "") -> admin_pb2.ShardSnapshot:
         """Write a snapshot, and copy it if a destination is given."""
@@ -69,6 +73,14 @@ class Snapshots:
             except StoreError as error:
                 _LOG.error("%s; trying again in %g s", error, seconds)
 
+    def write_cold_soon(self) -> None:
+        """Take cold columns out of the log ahead of the next snapshot: now where much was logged since the last time,
+        and what remains when nothing has arrived for a while."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._write_cold, COLD_LOG_BYTES_IDLE)
+        self._write_cold(COLD_LOG_BYTES)
+
     async def purge_files(self) -> admin_pb2.ShardPurge:
         """The second step of a purge of the shard's files; the first is `Store.start_log_anew`, between commits."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._purge_files)
@@ -77,9 +89,30 @@ class Snapshots:
         """Do something that must not run beside a snapshot."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Wait for what is being written."""
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._writing_cold is not None:
+            await self._writing_cold
         self._thread.shutdown(wait=True)
+
+    def _write_cold(self, bytes_min: int) -> None:
+        is_due = self._store.cold_backlog_bytes >= bytes_min
+        if is_due and (self._writing_cold is None or self._writing_cold.done()):
+            self._writing_cold = asyncio.create_task(self._run_cold(bytes_min))
+
+    async def _run_cold(self, bytes_min: int) -> None:
+        def work() -> tuple[str, ...]:
+            # A snapshot that was under way may have done it.
+            return self._store.write_cold() if self._store.cold_backlog_bytes >= bytes_min else ()
+
+        try:
+            problems = await self.run(work)
+        except StoreError as error:
+            problems = (str(error),)
+        if problems:
+            _LOG.error("cold columns wait for the next snapshot: %s", "; ".join(problems))
 
     def _take(self, destination: str) -> admin_pb2.ShardSnapshot:
         started, owned = monotonic_ms(), self._store.holdings.owned()

@@ -85,6 +85,8 @@ SNAPSHOT_FILE_CELLS_MAX: Final = 1 << 24  # rows x columns of one file: what wri
 SNAPSHOT_ROW_GROUP_ROWS: Final = 1 << 20
 SNAPSHOT_SMALL_FILE_ROWS: Final = 1 << 16
 COLD_FILE_ROWS: Final = 1 << 18  # about 70 bytes each in memory while a file is written, for each partition of a shard
+COLD_LOG_BYTES: Final = 64 * MIB  # logged before its cold columns go to files: about a million records
+COLD_LOG_BYTES_IDLE: Final = 8 * MIB  # the same when nothing arrives; less would make files that are small
 SNAPSHOT_SMALL_FILES_MAX: Final = 8  # per partition and kind; more are written anew as one
 
 QUARANTINE_BYTES_MAX: Final = 64 * MIB  # of one partition, in memory; beyond, what breaks a rule is refused

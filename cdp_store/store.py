@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from cdp_store.admission import Delivery, Outcome, Pending, admit, log_entry
@@ -43,7 +42,7 @@ from cdp_store.partition import Partition
 from cdp_store.quarantine import QuarantineChange, Released, encode_quarantine_change
 from cdp_store.seams import Files
 from cdp_store.shard_directory import ShardIdentity, check_identity, lock_directory, log_path, snapshots_path
-from cdp_store.snapshot.cold.logged import logged_rows
+from cdp_store.snapshot.cold.log_reading import LogReading
 from cdp_store.snapshot.cold.reading import Receipts, read_receipts
 from cdp_store.snapshot.keeper import Loaded, ShardSnapshots, Taken, Verification
 from cdp_store.snapshot.manifest import Manifest
@@ -101,7 +100,8 @@ class Store:
         log_path(directory).mkdir(exist_ok=True)
         snapshots_path(directory).mkdir(exist_ok=True)
         files.sync_directory(directory)
-        self._logged = partial(logged_rows, log_path(directory))
+        self._logged = LogReading(log_path(directory))
+        self._cold_upto = 0  # of the bytes that the log has taken since the start
         self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode)
         self.snapshot_place = LocalPlace(snapshots_path(directory), files)
         self._snapshots = ShardSnapshots(self.snapshot_place, identity.cluster)
@@ -123,8 +123,24 @@ class Store:
 
         Raises SnapshotFailed when it could not be written, FilesNotRemoved when what it replaces cannot go.
         """
-        taken = self._snapshots.take({**self._staged, **self.partitions}, taken_ms, self._logged, self.documents.of)
+        self._cold_upto = self._log.appended_bytes
+        held = {**self._staged, **self.partitions}
+        taken = self._snapshots.take(held, taken_ms, self._logged.rows, self.documents.of)
         return taken, self._trim(taken)
+
+    @property
+    def cold_backlog_bytes(self) -> int:
+        """Bytes logged since cold columns went from the log to files."""
+        return self._log.appended_bytes - self._cold_upto
+
+    def write_cold(self) -> tuple[str, ...]:
+        """Write cold columns of what was logged ahead of the next snapshot; problems, with which nothing was kept.
+
+        Runs like `snapshot`. Raises SnapshotFailed when files could not be written.
+        """
+        self._cold_upto = self._log.appended_bytes
+        held = {**self._staged, **self.partitions}
+        return self._snapshots.write_cold({number: each.sequence for number, each in held.items()}, self._logged.rows)
 
     def start_log_anew(self) -> None:
         """First step of `purge_files`: what is logged from here on stands apart from what was logged before.
@@ -142,7 +158,7 @@ class Store:
         what it replaces cannot go.
         """
         held = {**self._staged, **self.partitions}
-        taken = self._snapshots.take(held, taken_ms, self._logged, self.documents.of, alone=True)
+        taken = self._snapshots.take(held, taken_ms, self._logged.rows, self.documents.of, alone=True)
         removed = self._trim(taken)
         return PurgedFiles(taken, removed, tuple(self._log.quarantined()))
 

@@ -1,10 +1,10 @@
 """Seeded crash schedules of one shard in this process; `python -m tests.simulation --seconds 600` tells what fails.
 
 A schedule is a life of several incarnations over one directory. Each sends batches (new ones, and again those whose
-fate is unknown), seals, takes snapshots, purges files, and ends by a planned fault, a kill or a power loss, which keeps
-any part of what was not synced; between two of them a bit of the newest snapshot may turn over. After each end the
-ledger of what was acknowledged is compared with what is there, and at the very end every rule of the structures is
-checked. Seeds are spread over the cores of the machine.
+fate is unknown), seals, writes cold columns ahead, takes snapshots, purges files, and ends by a planned fault, a kill
+or a power loss, which keeps any part of what was not synced; between two of them a bit of the newest snapshot may turn
+over. After each end the ledger of what was acknowledged is compared with what is there, and at the very end every rule
+of the structures is checked. Seeds are spread over the cores of the machine.
 """
 
 from __future__ import annotations
@@ -121,6 +121,8 @@ class Life:
             self._send(store, self.chance.choice(list(self.sent)))
         elif what < 0.88:
             store.maintain(self.chance.choice([0, 3]), 2)
+        elif what < 0.92:
+            store.write_cold()
         elif what < 0.97:
             store.snapshot(0)
         else:

@@ -75,6 +75,7 @@ class LocalLog:
         self._position: PositionFile | None = None
         self._segments = list[_Segment]()  # the last one is being written
         self._size = self._synced = 0
+        self.appended_bytes = 0  # since the start
         self._failure: str | None = None
 
     def replay(
@@ -228,6 +229,7 @@ class LocalLog:
         except OSError as error:
             raise self._undo_write(error) from error
         self._size += size
+        self.appended_bytes += size
 
     def _undo_write(self, error: OSError) -> StorageFull | StoreFailed:
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cdp_store.errors import PlaceUnusable, SnapshotDamaged
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import SNAPSHOTS_KEPT
+from cdp_store.log.reader import Positions
 from cdp_store.partition import Partition
 from cdp_store.snapshot.cold.logged import ColdReader
 from cdp_store.snapshot.manifest import SUFFIX, FileEntry, Manifest, encode_manifest, manifest_name
@@ -149,6 +150,14 @@ class ShardSnapshots:
             tuple(partitions),
             written.problems,
         )
+
+    def write_cold(self, end: Positions, read_cold: ColdReader) -> tuple[str, ...]:
+        """Write the cold columns of what was logged up to `end` ahead of the next snapshot; problems, with which
+        nothing was kept.
+
+        No manifest names the files before that snapshot's: killed at any point, it is as if they had never been.
+        """
+        return self._writer.write_cold(self._next, end, read_cold)
 
     def verify(self) -> Verification:
         """Read every file of every snapshot once and compare it with its checksum."""

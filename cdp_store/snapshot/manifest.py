@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import google_crc32c
@@ -137,6 +138,24 @@ class _Envelope(msgspec.Struct, frozen=True):
     version: int
     crc32c: int
     snapshot: msgspec.Raw
+
+
+def files_of(entry: PartitionEntry) -> Iterator[str]:
+    """Names of all files a partition's entry refers to, some more than once."""
+    if entry.created:
+        yield entry.created
+    yield from (each.file for each in entry.morsels)
+    yield from (block.file for each in entry.morsels for block in each.blocks)
+    yield entry.batches
+    yield from entry.cold
+    yield from (each.file for each in entry.identifiers)
+    yield from (each.file for each in entry.ids)
+    yield from (each.file for each in entry.summaries.values())
+    yield from entry.identity.values()
+    yield from (each.file for each in entry.documents.values())
+    yield from (each.file for extents in entry.strings.values() for each in extents)
+    for group in (entry.events, entry.changes):
+        yield from (each.file for chunks in group.values() for each in chunks)
 
 
 def manifest_name(number: int) -> str:

@@ -17,8 +17,8 @@ from cdp_store.snapshot.manifest import (
     MorselEntry,
     PartitionEntry,
     SummaryEntry,
+    files_of,
 )
-from cdp_store.snapshot.writer import files_of
 
 Placed = TypeVar("Placed", BlockEntry, ChunkEntry, DocumentEntry, Extent, Generation, MorselEntry, SummaryEntry)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,6 +28,7 @@ from cdp_store.limits import (
     SNAPSHOT_SMALL_FILE_ROWS,
     SNAPSHOT_SMALL_FILES_MAX,
 )
+from cdp_store.log.reader import Positions
 from cdp_store.partition_readings import PartitionExport
 from cdp_store.snapshot import tables
 from cdp_store.snapshot.chunk_tables import chunk_table, column_entry, file_groups
@@ -43,7 +44,9 @@ from cdp_store.snapshot.manifest import (
     MorselEntry,
     PartitionEntry,
     SummaryEntry,
+    files_of,
 )
+from cdp_store.snapshot.new_files import NewFiles
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.profile_tables import KnownMorsel, morsels_of, write_morsel
 from cdp_store.view import CHANGE_VALUE
@@ -69,6 +72,25 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
+class _Cold:
+    """Cold files of a partition, and up to where they hold what was logged."""
+
+    files: tuple[str, ...]
+    upto: SequenceNumber
+
+
+_NO_COLD = _Cold((), SequenceNumber(0))
+
+
+def _cold_of(entry: PartitionEntry) -> _Cold:
+    return _Cold(entry.cold, SequenceNumber(entry.cold_sequence))
+
+
+def _with_cold(entry: PartitionEntry, cold: _Cold) -> PartitionEntry:
+    return msgspec.structs.replace(entry, cold=cold.files, cold_sequence=cold.upto)
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """A snapshot that is not published yet."""
 
@@ -85,6 +107,8 @@ class SnapshotWriter:
         self._place, self._cluster = place, cluster
         self._known = dict[PartitionId, _Known]()
         self._files = dict[str, FileEntry]()
+        self._cold = dict[PartitionId, _Cold]()
+        self._ahead = (0, 0)  # number of the next snapshot, and of files that were written ahead of it
 
     def adopt(self, manifest: Manifest, loaded: Mapping[PartitionId, PartitionExport]) -> None:
         """Share the files of a snapshot that these partitions were just loaded from."""
@@ -94,6 +118,7 @@ class SnapshotWriter:
             if export is None:
                 continue  # it went to another shard since
             known = _Known(export.lineage, entry=entry)
+            self._cold[PartitionId(entry.partition)] = _cold_of(entry)
             for name, places in entry.events.items():
                 _remember(known, zip(export.view.event_chunks(name), places, strict=True))
             if not entry.created:
@@ -114,7 +139,7 @@ class SnapshotWriter:
 
         Each partition is captured when its turn comes.
         """
-        files = _NewFiles(self._place, number)
+        files = self._new_files(number)
         entries, known = list[PartitionEntry](), dict[PartitionId, _Known]()
         for partition, capture in partitions:
             export = capture()
@@ -124,7 +149,9 @@ class SnapshotWriter:
             known[partition] = pending.write()
             entries.append(pending.entry())
             files.partition_done()
-        entries, problems = self._with_cold(files, entries, read_cold)
+        end = {PartitionId(entry.partition): SequenceNumber(entry.sequence) for entry in entries}
+        cold, problems = self._advanced(files, end, read_cold)
+        entries = [_with_cold(entry, cold[PartitionId(entry.partition)]) for entry in entries]
         for entry in entries:
             known[PartitionId(entry.partition)].entry = entry
         self._place.settle()
@@ -135,70 +162,40 @@ class SnapshotWriter:
         size = sum(entry.bytes for entry in files.entries.values())
         return Written(manifest, len(files.entries), size, problems)
 
-    def _with_cold(
-        self, files: _NewFiles, entries: Iterable[PartitionEntry], read: ColdReader
-    ) -> tuple[list[PartitionEntry], tuple[str, ...]]:
-        """The entries with their cold files: what came since those of the last snapshot is written."""
-        before = {number: known.entry for number, known in self._known.items() if known.entry is not None}
-        end = {PartitionId(entry.partition): SequenceNumber(entry.sequence) for entry in entries}
-        start = {number: SequenceNumber(entry.cold_sequence) for number, entry in before.items()}
-        cold = ColdFiles(files.add, self._place, {**self._files, **files.entries})
-        with read(start, end) as source:
-            written = cold.write(source, {number: before[number].cold if number in before else () for number in end})
-            problems = (*source.problems, *cold.problems)
-        return [
-            msgspec.structs.replace(entry, cold=written[PartitionId(entry.partition)], cold_sequence=entry.sequence)
-            for entry in entries
-        ], problems
+    def write_cold(self, number: int, end: Positions, read_cold: ColdReader) -> tuple[str, ...]:
+        """Write the cold columns of what was logged up to `end` ahead of snapshot `number`, which will name the files.
+
+        Where anything could not be read, nothing is kept: the snapshot will tell.
+        """
+        files = self._new_files(number)
+        cold, problems = self._advanced(files, end, read_cold)
+        files.partition_done()
+        if not problems:
+            self._cold = cold
+            self._files = {**self._files, **files.entries}
+            self._ahead = (number, files.count)
+        return problems
 
     def finish(self) -> None:
         """The last written snapshot was published: from now on share its files."""
         self._known, self._files = self._pending
+        entries = (known.entry for known in self._known.values())
+        self._cold = {PartitionId(entry.partition): _cold_of(entry) for entry in entries if entry is not None}
 
+    def _new_files(self, number: int) -> NewFiles:
+        """New files of a snapshot, behind those written ahead of it; others that failed attempts left are replaced."""
+        return NewFiles(self._place, number, self._ahead[1] if self._ahead[0] == number else 0)
 
-def files_of(entry: PartitionEntry) -> Iterator[str]:
-    """Names of all files a partition's entry refers to, some more than once."""
-    if entry.created:
-        yield entry.created
-    yield from (each.file for each in entry.morsels)
-    yield from (block.file for each in entry.morsels for block in each.blocks)
-    yield entry.batches
-    yield from entry.cold
-    yield from (each.file for each in entry.identifiers)
-    yield from (each.file for each in entry.ids)
-    yield from (each.file for each in entry.summaries.values())
-    yield from entry.identity.values()
-    yield from (each.file for each in entry.documents.values())
-    yield from (each.file for extents in entry.strings.values() for each in extents)
-    for group in (entry.events, entry.changes):
-        yield from (each.file for chunks in group.values() for each in chunks)
-
-
-class _NewFiles:
-    """Encodes tables and writes them under new names."""
-
-    def __init__(self, place: SnapshotPlace, number: int) -> None:
-        self._place, self._number, self._count = place, number, 0
-        self.entries = dict[str, FileEntry]()
-
-    def add(self, partition: PartitionId, what: str, table: pa.Table) -> str:
-        """Write a table; the name of its file."""
-        return self._add(partition, f"{what}-{self._count:05d}.parquet", tables.to_parquet(table), table.num_rows)
-
-    def add_bytes(self, partition: PartitionId, what: str, content: bytes) -> str:
-        """Write bytes as they are; the name of their file."""
-        return self._add(partition, f"{what}-{self._count:05d}.bin", pa.py_buffer(content), 0)
-
-    def _add(self, partition: PartitionId, end: str, data: pa.Buffer, rows: int) -> str:
-        name = f"{self._number:08d}-p{partition:04d}-{end}"
-        self._count += 1
-        self._place.write(name, data)
-        self.entries[name] = FileEntry(data.size, crc32c_of(data), rows)
-        return name
-
-    def partition_done(self) -> None:
-        """Give memory of encoded files back."""
-        pa.default_memory_pool().release_unused()
+    def _advanced(
+        self, files: NewFiles, end: Positions, read: ColdReader
+    ) -> tuple[dict[PartitionId, _Cold], tuple[str, ...]]:
+        """The cold files there are for what was logged up to `end`, new ones written; and problems."""
+        held = {number: self._cold.get(number, _NO_COLD) for number in end}
+        cold = ColdFiles(files.add, self._place, {**self._files, **files.entries})
+        with read({number: each.upto for number, each in held.items()}, end) as source:
+            written = cold.write(source, {number: each.files for number, each in held.items()})
+            problems = (*source.problems, *cold.problems)
+        return {number: _Cold(written[number], end[number]) for number in end}, problems
 
 
 class _PartitionWriter:
@@ -206,7 +203,7 @@ class _PartitionWriter:
 
     def __init__(
         self,
-        files: _NewFiles,
+        files: NewFiles,
         partition: PartitionId,
         export: PartitionExport,
         known: _Known,

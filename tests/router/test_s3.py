@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import logging
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def copied(data: Data, destination: str) -> None:
     for store in data.stores:
         snapshots = Snapshots(store, FixedClock())
         snapshots._take(destination)
-        snapshots.close()
+        asyncio.run(snapshots.close())
     cluster = data.directory.cluster_path.read_bytes()
     place_at(destination).publish("cluster.json", cluster)
 

@@ -119,7 +119,7 @@ def _records() -> st.SearchStrategy[list[Record]]:
 
 
 _STEPS = st.tuples(
-    st.sampled_from(["deliver", "again", "snapshot", "restart", "erase", "retain", "settle"]),
+    st.sampled_from(["deliver", "again", "snapshot", "ahead", "restart", "erase", "retain", "settle"]),
     _records(),
     st.sampled_from(PEOPLE),
     st.integers(0, 1),
@@ -147,6 +147,8 @@ def test_every_record_keeps_its_cold_columns_whatever_happens(
                         model.deliver([r for r in records if r.message_id], received_ms)
                 case "snapshot":
                     assert store.snapshot(0)[0].problems == ()
+                case "ahead":
+                    assert store.write_cold() == ()
                 case "restart":
                     store.close()
                     store = Store(directory, IDENTITY, KEY, OsFiles())

@@ -48,7 +48,8 @@ def deliver(store: Store, records: list[Record]) -> int:
 
 
 def filled_and_erased(directory: Path, files: Files | None = None) -> Store:
-    """A store with every place a profile can leave bytes in: log, two snapshots, and an erasure that names it."""
+    """A store with every place a profile can leave bytes in: log, two snapshots, cold columns written ahead of
+    the next one, and an erasure that names it."""
     store = opened(directory, files)
     deliver(store, OF_ZEBRA[:1])
     deliver(store, OF_OTHERS)
@@ -56,6 +57,8 @@ def filled_and_erased(directory: Path, files: Files | None = None) -> Store:
     store.snapshot(0)
     deliver(store, OF_ZEBRA[1:])
     store.snapshot(0)
+    deliver(store, [Event(ZEBRA, "View", 7, {"page": "zebra-late"}, "late-stripes")])
+    assert store.write_cold() == ()
     assert store.erase(PartitionId(0), [encode_identifier(*ZEBRA)])[1] == 1
     return store
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -50,24 +51,44 @@ class ColdSource(Protocol):
 ColdReader = Callable[[Positions, Positions], AbstractContextManager[ColdSource]]
 
 
+@dataclass(frozen=True, slots=True)
+class LogPlace:
+    """Where a record begins."""
+
+    segment: Path
+    offset: int
+
+
 @contextmanager
 def logged_rows(
-    directory: Path, start: Positions, end: Positions, wanted: Sequence[bytes] = (b"",)
+    directory: Path,
+    start: Positions,
+    end: Positions,
+    wanted: Sequence[bytes] = (b"",),
+    first: LogPlace | None = None,
 ) -> Iterator[LoggedRows]:
     """What the log in a directory holds of the partitions in `end`, but for batches without any of the bytes `wanted`.
 
-    Nothing behind `end` is looked at: it may be half written. Segments stay readable until the end, even if removed.
+    Nothing before `first` is looked at: who gives it knows that nothing behind `start` stands there. Nor is what lies
+    behind `end`: it may be half written. Segments stay readable until the end, even if removed.
     """
+    paths = segments(directory)
+    begin = paths.index(first.segment) if first is not None and first.segment in paths else 0
     with ExitStack() as stack:
-        files = [(path, stack.enter_context(path.open("rb", buffering=0))) for path in segments(directory)]
-        yield LoggedRows(files, start, end, wanted)
+        files = [(path, stack.enter_context(path.open("rb", buffering=0))) for path in paths[begin:]]
+        yield LoggedRows(files, start, end, wanted, first)
 
 
 class LoggedRows:
     """A ColdSource over open segments."""
 
     def __init__(
-        self, files: Sequence[tuple[Path, IO[bytes]]], start: Positions, end: Positions, wanted: Sequence[bytes]
+        self,
+        files: Sequence[tuple[Path, IO[bytes]]],
+        start: Positions,
+        end: Positions,
+        wanted: Sequence[bytes],
+        first: LogPlace | None,
     ) -> None:
         self._files, self._wanted = files, wanted
         self._versions = [read_header(path) or 1 for path, _ in files]
@@ -75,6 +96,7 @@ class LoggedRows:
         self._batches: dict[PartitionId, array[int]] = {}
         self.removals = dict[PartitionId, Removals]()
         self.problems = list[str]()
+        self.rest = first  # nothing behind `end` stands before it; None: nobody knows
         self._look_through(start, end)
 
     def tables(self) -> Iterator[tuple[PartitionId, pa.Table]]:
@@ -93,8 +115,11 @@ class LoggedRows:
     def _look_through(self, start: Positions, end: Positions) -> None:
         reached = {partition: start.get(partition, 0) for partition in end}
         unread = {partition for partition, position in end.items() if reached[partition] < position}
-        for segment, offset, header in self._headers() if unread else ():
+        later: LogPlace | None = None
+        for segment, offset, header in self._headers(self.rest) if unread else ():
             partition = header.partition
+            if later is None and header.sequence > end.get(partition, header.sequence):
+                later = LogPlace(self._files[segment][0], offset)
             if partition not in unread or header.sequence <= reached[partition]:
                 continue
             self._take(segment, offset, header)
@@ -102,6 +127,8 @@ class LoggedRows:
             if header.sequence >= end[partition]:
                 unread.discard(partition)
             if not unread:
+                behind = offset + RECORD_HEADER_BYTES + header.length
+                self.rest = later or LogPlace(self._files[segment][0], behind)
                 return
         for partition in sorted(unread):
             # From before cold columns were kept there may be nothing left.
@@ -109,10 +136,10 @@ class LoggedRows:
                 problem = f"partition {partition}: the log ends at {reached[partition]} instead of {end[partition]}"
                 self.problems.append(problem)
 
-    def _headers(self) -> Iterator[tuple[int, int, RecordHeader]]:
-        """(segment, offset, header) of every record, oldest first."""
+    def _headers(self, first: LogPlace | None) -> Iterator[tuple[int, int, RecordHeader]]:
+        """(segment, offset, header) of every record, oldest first; of the segment `first` lies in, from there on."""
         for segment, (path, _) in enumerate(self._files):
-            offset = FILE_HEADER_BYTES
+            offset = first.offset if first is not None and path == first.segment else FILE_HEADER_BYTES
             while data := self._read(segment, offset, RECORD_HEADER_BYTES):
                 header = decode_header(data, self._versions[segment])
                 if header is not None:

@@ -1,0 +1,27 @@
+"""Reading a log's cold columns stretch by stretch, without looking at what was read before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cdp_store.log.reader import Positions
+from cdp_store.snapshot.cold.logged import LoggedRows, LogPlace, logged_rows
+
+
+class LogReading:
+    """Goes on in a log where its last reading of the same partitions ended; one reading at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._place: LogPlace | None = None
+        self._read: Positions = {}
+
+    @contextmanager
+    def rows(self, start: Positions, end: Positions) -> Iterator[LoggedRows]:
+        """What the log holds behind `start` up to `end`: a ColdReader."""
+        goes_on = all(number in self._read and start.get(number, 0) >= self._read[number] for number in end)
+        with logged_rows(self._directory, start, end, first=self._place if goes_on else None) as source:
+            yield source
+        self._place, self._read = source.rest, dict(end)
