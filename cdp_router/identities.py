@@ -16,6 +16,7 @@ from cdp_router.partition_map import Claim
 from cdp_router.routing import Routing
 from cdp_router.shard_client import ShardClient
 from cdp_store.identity.changes import Links
+from cdp_store.identity.seats import seating_of
 from cdp_store.ids import USER_ID, encode_identifier, rank_of_kind
 
 Named = tuple[str, str]  # (kind, value)
@@ -73,6 +74,8 @@ class Identities:
         home = self.home(lower)
         links = Links.of([(encode_identifier(*lower), encode_identifier(*upper), 0, b"")], apart=True)
         response = await self._mover.change(home, links, deadline)
+        # Killed before this, the seat is kept until the two are taken apart once more.
+        await self._mover.change(self.home(upper), seating_of(links, self._routing.cluster.hash_key), deadline)
         await self._mover.settle_all(deadline)
         return identity_pb2.UnlinkIdentifierResponse(changed=response.done)
 
@@ -80,7 +83,7 @@ class Identities:
         self, start: set[Named], deadline: Deadline
     ) -> tuple[Mapping[tuple[Named, Named], identity_pb2.IdentityBinding], set[int]]:
         """All pairs with one of these identifiers, or with one that belongs to them; and the partitions with records in
-        quarantine that name any of these."""
+        quarantine, or seats, that name any of these."""
         asked, waiting, partitions = set[Named](), set(start), set[int]()
         found = dict[tuple[Named, Named], identity_pb2.IdentityBinding]()
         while waiting:
@@ -89,7 +92,9 @@ class Identities:
             numbers = [*self._routing.map.partitions]
             reads = [self._read(number, identifier, deadline) for identifier in sorted(waiting) for number in numbers]
             answers = await asyncio.gather(*reads)
-            partitions |= {numbers[at % len(numbers)] for at, known in enumerate(answers) if known.quarantined}
+            partitions |= {
+                numbers[at % len(numbers)] for at, each in enumerate(answers) if each.quarantined or each.seated
+            }
             bindings = [binding for known in answers for binding in known.bindings]
             found |= {(_named(each.identifier), _named(each.claimed_for)): each for each in bindings}
             waiting = {_named(each.identifier) for each in bindings if each.holds} - asked

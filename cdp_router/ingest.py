@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 
 import grpc
@@ -13,17 +13,16 @@ from cdp.v1 import ingest_pb2, shard_pb2
 from cdp_router.blocking import Blocked
 from cdp_router.columnarise import columnarise
 from cdp_router.deadline import Deadline
+from cdp_router.delivering import deliver, tell_refused
 from cdp_router.errors import Overloaded, RouterError
+from cdp_router.identifier_limits import IdentifierLimits
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS, MOVING_SECONDS
-from cdp_router.linking import split_links
 from cdp_router.moving import Mover
-from cdp_router.partition_map import Claim
 from cdp_router.partitioning import Parts, split
 from cdp_router.quarantining import keep_apart
 from cdp_router.routing import Routing
 from cdp_router.schema_gate import Passed, SchemaGate
 from cdp_router.schema_rules import Rules
-from cdp_router.shard_client import ShardClient
 from cdp_store.records import encode_batch
 from cdp_store.seams import Clock
 
@@ -40,10 +39,11 @@ class Ingest:
         threads: Executor,
         blocked: Blocked | None = None,
         schema: SchemaGate | None = None,
+        limits: IdentifierLimits | None = None,
     ) -> None:
         self._routing, self._cluster, self._clock, self._threads = routing, routing.cluster, clock, threads
         self._mover, self._blocked = Mover(routing), blocked or Blocked()
-        self._schema = schema
+        self._schema, self._limits = schema, limits or IdentifierLimits()
         self._bytes_in_flight = 0
 
     async def take(
@@ -72,24 +72,14 @@ class Ingest:
         columnarised = passed.columnarised
         if admit is not None:
             admit(len(columnarised.batch))
-        links = split_links(columnarised.links, self._cluster.hash_key, self._cluster.partitions)
-
-        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.DeliverResponse]:
-            batches = [
-                shard_pb2.PartitionBatch(
-                    partition=claim.partition,
-                    batch=encoded.get(claim.partition, b""),
-                    epoch=claim.epoch,
-                    links=links.get(claim.partition, b""),
-                )
-                for claim in claims
-            ]
-            return client.deliver(shard_pb2.DeliverRequest(cluster=self._cluster.cluster, batches=batches), deadline)
-
-        answers = await self._routing.complete({*encoded, *links}, ask, deadline)
-        await self._move({number for answer in answers for number in answer.due}, deadline)
-        outcomes = [outcome for answer in answers for outcome in answer.outcomes]
-        result = _result(passed, parts, outcomes)
+        said = columnarised.links
+        delivered = await deliver(encoded, said, self._limits, self._routing, deadline)
+        await self._move(delivered.due, deadline)
+        result = _result(passed, parts, delivered.outcomes)
+        for record, warning in tell_refused(delivered.refused, said, columnarised.batch, self._limits):
+            warning.index = int(columnarised.positions[record])
+            result.warnings.append(warning)
+        result.warnings.sort(key=lambda warning: warning.index)
         if passed.apart is not None:
             await keep_apart(passed.apart, self._routing, deadline, result)
         return result

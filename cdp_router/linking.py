@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -10,9 +11,9 @@ import numpy as np
 from cdp_router.blocking import Blocked
 from cdp_router.partitioning import partitions_of
 from cdp_store.arena import HashKey, hash_strings
-from cdp_store.arrays import U64, Bools
+from cdp_store.arrays import I64, U64, Bools
 from cdp_store.digest import combine
-from cdp_store.identity.changes import Links, encode_identity_change
+from cdp_store.identity.changes import Links
 from cdp_store.records import RecordBatch, Strings
 
 _KEY: Final = (0, 0)  # hashes only tell what one batch says apart
@@ -30,25 +31,21 @@ def any_blocked(identities: Strings, blocked: Blocked) -> bool:
 
 
 def earliest(links: Links, key: HashKey) -> Links:
-    """Each pair once, with the earliest of its times; pairs are told apart by keyed hashes of 64 bits."""
+    """Each pair once, at the earliest of its times, and in order of these; pairs are told apart by keyed hashes of 64
+    bits."""
     pairs = combine(hash_strings(key, links.lower), hash_strings(key, links.upper))
     order = np.lexsort((links.times, pairs))
     is_first = np.append(True, pairs[order[1:]] != pairs[order[:-1]])[: order.shape[0]]
-    return links.take(order[is_first])
+    first = order[is_first]
+    return links.take(first[np.argsort(links.times[first], kind="stable")])
 
 
 def without_records(links: Links, batch: RecordBatch, gone: Bools) -> Links:
     """The links that records of a batch say which are not gone: told apart by profile, time and message id."""
     if not len(links) or not gone.any():
         return links
-    owners, ids = _hashed(batch.identities)[batch.record_identities], _hashed(batch.message_ids)
-    said = combine(owners, batch.record_times.view(np.uint64), ids)
-    own = combine(_hashed(links.upper), links.times.view(np.uint64), _hashed(links.message_ids))
+    said, own = _of_records(batch), _sayings(links)
     return links.take(~np.isin(own, said[gone]) | np.isin(own, said[~gone]))
-
-
-def _hashed(table: Strings) -> U64:
-    return hash_strings(_KEY, table)
 
 
 def joined(parts: Iterable[Links]) -> Links:
@@ -65,12 +62,51 @@ def joined(parts: Iterable[Links]) -> Links:
     return whole
 
 
-def split_links(links: Links, key: HashKey, partition_count: int) -> Mapping[int, bytes]:
-    """The links as payloads of log records, by the partition where the lower identifiers live."""
+@dataclass(frozen=True, slots=True)
+class LinkParts:
+    """Links, each pair once; by partition the numbers of those whose lower, or upper, identifiers live there."""
+
+    links: Links
+    at_lower: Mapping[int, I64]
+    at_upper: Mapping[int, I64]
+
+
+def parted(links: Links, key: HashKey, partition_count: int) -> LinkParts:
+    """The links of a batch by the partitions that have to do with them."""
     if not len(links):
-        return {}
+        return LinkParts(links, {}, {})
     pairs = earliest(links, key)
-    homes = partitions_of(pairs.lower, key, partition_count)
-    return {
-        int(number): encode_identity_change(pairs.take(np.flatnonzero(homes == number))) for number in np.unique(homes)
-    }
+    homes = (partitions_of(side, key, partition_count) for side in (pairs.lower, pairs.upper))
+    lower, upper = ({int(number): np.flatnonzero(home == number) for number in np.unique(home)} for home in homes)
+    return LinkParts(pairs, lower, upper)
+
+
+def records_saying(some: Links, said: Links, batch: RecordBatch) -> list[tuple[int, int]]:
+    """The records of a batch that say one of some pairs, each with the number of the first such link in `said`."""
+    if not len(some):
+        return []
+    at = np.flatnonzero(np.isin(_pairs(said), _pairs(some)))
+    own, first = np.unique(_sayings(said)[at], return_index=True)
+    records = _of_records(batch)
+    places = np.minimum(np.searchsorted(own, records), own.shape[0] - 1)
+    hits = np.flatnonzero(own[places] == records)
+    return list(zip(hits.tolist(), at[first[places[hits]]].tolist(), strict=True))
+
+
+def _of_records(batch: RecordBatch) -> U64:
+    """What tells the records of a batch apart, as links know them: profile, time and message id."""
+    owners = _hashed(batch.identities)[batch.record_identities]
+    return combine(owners, batch.record_times.view(np.uint64), _hashed(batch.message_ids))
+
+
+def _sayings(links: Links) -> U64:
+    """The same of the records that said some links."""
+    return combine(_hashed(links.upper), links.times.view(np.uint64), _hashed(links.message_ids))
+
+
+def _pairs(links: Links) -> U64:
+    return combine(_hashed(links.lower), _hashed(links.upper))
+
+
+def _hashed(table: Strings) -> U64:
+    return hash_strings(_KEY, table)

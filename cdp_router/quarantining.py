@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,7 +11,9 @@ import numpy as np
 from cdp.v1 import ingest_pb2, schema_pb2, shard_pb2
 
 from cdp_router.deadline import Deadline
-from cdp_router.linking import split_links, without_records
+from cdp_router.delivering import deliver
+from cdp_router.identifier_limits import IdentifierLimits
+from cdp_router.linking import without_records
 from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
 from cdp_router.partitioning import partitions_of, split
@@ -70,8 +72,9 @@ async def keep_apart(apart: Apart, routing: Routing, deadline: Deadline, result:
 class Quarantine:
     """The quarantine of a cluster."""
 
-    def __init__(self, routing: Routing, gate: SchemaGate) -> None:
+    def __init__(self, routing: Routing, gate: SchemaGate, limits: IdentifierLimits | None = None) -> None:
         self._routing, self._gate, self._mover = routing, gate, Mover(routing)
+        self._limits = limits or IdentifierLimits()
 
     async def page(
         self, start: tuple[int, int, int], count: int, deadline: Deadline
@@ -118,26 +121,14 @@ class Quarantine:
     async def _take(
         self, entry: Entry, passing: Bools, deadline: Deadline, told: schema_pb2.RedriveQuarantinedResponse
     ) -> None:
-        cluster, records = self._routing.cluster, entry.records.take(passing)
+        records = entry.records.take(passing)
         batch = replace(records.batch, batch_id=b"")  # message ids alone tell what was taken: rules may let others pass
         links = without_records(entry.records.links, entry.records.batch, ~passing)
-        parts = split_links(links, cluster.hash_key, cluster.partitions)
-
-        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.DeliverResponse]:
-            batches = [
-                shard_pb2.PartitionBatch(
-                    partition=claim.partition,
-                    batch=encode_batch(batch) if claim.partition == entry.partition else b"",
-                    epoch=claim.epoch,
-                    links=parts.get(claim.partition, b""),
-                )
-                for claim in claims
-            ]
-            return client.deliver(shard_pb2.DeliverRequest(cluster=cluster.cluster, batches=batches), deadline)
-
-        answers = await self._routing.complete({entry.partition, *parts}, ask, deadline)
-        outcomes = [outcome for answer in answers for outcome in answer.outcomes]
-        await self._mover.settle({number for answer in answers for number in answer.due}, deadline)
+        encoded = {entry.partition: encode_batch(batch)}
+        delivered = await deliver(encoded, links, self._limits, self._routing, deadline)
+        await self._mover.settle(delivered.due, deadline)
+        outcomes = delivered.outcomes
+        told.links_refused += len(delivered.refused)
         refused = [error.index for outcome in outcomes for error in outcome.errors]
         gone = passing.copy()
         gone[np.flatnonzero(passing)[refused]] = False

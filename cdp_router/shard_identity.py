@@ -58,7 +58,9 @@ def read_identity(owned: Owned, identifier: bytes) -> moving_pb2.ReadIdentityRes
     """Whom an identifier belongs to, as far as this partition knows, and whom it was seen with."""
     partition = owned()
     identity = partition.identity
-    response = moving_pb2.ReadIdentityResponse(quarantined=partition.quarantine.names(identifier))
+    response = moving_pb2.ReadIdentityResponse(
+        quarantined=partition.quarantine.names(identifier), seated=identity.seats.names(identifier)
+    )
     entry = identity.names.entry(identifier)
     if entry is None:
         return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -52,6 +52,7 @@ from cdp_store.errors import StoreFailed
 from cdp_store.handover import Giving, Taking
 from cdp_store.holdings import HoldingState
 from cdp_store.identity.changes import Links, decode_identity_change
+from cdp_store.identity.seats import OTHERS, Wanted
 from cdp_store.ids import PartitionId
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
@@ -96,7 +97,7 @@ class ShardServer:
             self._budget.admit(size + self.commits.waiting_bytes)
         asked = [(item.partition, item.epoch) for item in request.batches]
         self._check_epochs(asked)
-        deliveries = [_delivery(item) for item in request.batches]
+        deliveries = [_delivery(item, request.limits) for item in request.batches]
         outcomes = await self.commits.commit(deliveries, size, partial(self._check_epochs, asked))
         due = [each.partition for each in deliveries if self._store.partitions[each.partition].identity.is_due]
         return shard_pb2.DeliverResponse(outcomes=map(_to_outcome, deliveries, outcomes), due=due)
@@ -324,12 +325,22 @@ def _evaluated(
     return response
 
 
-def _delivery(item: shard_pb2.PartitionBatch) -> Delivery:
-    batch = decode_batch(item.batch) if item.batch or not item.links else BatchBuilder().finish()
-    links = decode_identity_change(item.links) if item.links else None
+def _delivery(item: shard_pb2.PartitionBatch, limits: Mapping[str, int]) -> Delivery:
+    links, asked, seats = (_links(item, field) for field in ("links", "asked_links", "seats"))
+    only_links = not item.batch and any(each is not None for each in (links, asked, seats))
+    batch = BatchBuilder().finish() if only_links else decode_batch(item.batch)
+    if seats is not None and OTHERS not in limits:
+        raise RequestInvalid("limits", "say nothing of other kinds")
+    wanted = None if seats is None else Wanted(seats, limits)
+    return Delivery(PartitionId(item.partition), batch, links, asked, wanted)
+
+
+def _links(item: shard_pb2.PartitionBatch, field: str) -> Links | None:
+    payload: bytes = getattr(item, field)
+    links = decode_identity_change(payload) if payload else None
     if links is not None and not isinstance(links, Links):
-        raise RequestInvalid("batches.links", "hold another change of identifiers")
-    return Delivery(PartitionId(item.partition), batch, links)
+        raise RequestInvalid(f"batches.{field}", "hold another change of identifiers")
+    return links
 
 
 def _digests(partitions: Sequence[Partition]) -> shard_pb2.ReadDigestResponse:
@@ -365,4 +376,6 @@ def _to_outcome(delivery: Delivery, outcome: Outcome) -> shard_pb2.PartitionOutc
         accepted=outcome.accepted,
         duplicates=outcome.duplicates,
         errors=errors,
+        news=outcome.news,
+        refused=outcome.refused,
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from cdp_store.arrays import Bools
 from cdp_store.dedupe import MessageIds
 from cdp_store.errors import BatchTooLarge
-from cdp_store.identity.changes import IdentityChange, Links, encode_identity_change
+from cdp_store.identity.changes import IdentityChange, Links, Seating, encode_identity_change
+from cdp_store.identity.seats import Wanted
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_RECORD_BYTES_MAX
 from cdp_store.log.format import LogEntry, RecordKind
@@ -18,21 +23,27 @@ from cdp_store.records import RecordBatch, encode_batch
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A batch for one partition, and what it says of identifiers that live there."""
+    """A batch for one partition, and what it says of identifiers: `links` of those that live there, which are logged;
+    `asked` of the same, of which is only told what would be news; `wanted` of those whose upper ones live there."""
 
     partition: PartitionId
     batch: RecordBatch
     links: Links | None = None
+    asked: Links | None = None
+    wanted: Wanted | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a delivery; `sequence` is the partition's position that includes it."""
+    """What became of a delivery; `sequence` is the partition's position that includes it, `news` numbers those of the
+    asked links that say something new, `refused` those of the wanted ones for which there is no seat."""
 
     sequence: SequenceNumber
     accepted: int
     duplicates: int
     rejections: tuple[Rejection, ...] = ()
+    news: tuple[int, ...] = ()
+    refused: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +63,9 @@ def admit(
     ids = dict[PartitionId, MessageIds]()
     batches = dict[tuple[PartitionId, bytes], SequenceNumber]()
     sequences = dict[PartitionId, SequenceNumber]()
+    seatings = defaultdict[PartitionId, list[Seating]](list)  # of this group, about to be taken
 
-    def append(number: PartitionId, meaning: RecordBatch | Links) -> SequenceNumber:
+    def append(number: PartitionId, meaning: RecordBatch | Links | Seating) -> SequenceNumber:
         sequences[number] = SequenceNumber(sequences.get(number, partitions[number].sequence) + 1)
         pending.append(Pending(number, sequences[number], meaning))
         return sequences[number]
@@ -75,8 +87,31 @@ def admit(
             news = partition.fresh_links(delivery.links)
             if len(news):
                 outcome = replace(outcome, sequence=append(delivery.partition, news))
+        if delivery.asked is not None:
+            outcome = replace(outcome, news=_numbers(partition.new_links(delivery.asked)))
+        if delivery.wanted is not None:
+            before = seatings[delivery.partition]
+            granted, seating = _seated(partition, delivery.wanted, before)
+            outcome = replace(outcome, refused=_numbers(~granted))
+            if len(seating):
+                before.append(seating)
+                outcome = replace(outcome, sequence=append(delivery.partition, seating))
         outcomes.append(outcome)
     return outcomes, pending
+
+
+def _numbers(flags: Bools) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(flags).tolist())
+
+
+def _seated(partition: Partition, wanted: Wanted, before: Sequence[Seating]) -> tuple[Bools, Seating]:
+    """Which of some links have a seat, or may take one beside those who are about to: bool[n]; and who takes one."""
+    seats, suppressions = partition.identity.seats, partition.suppressions
+    seating = seats.seating_of(wanted.links)
+    granted = seats.granted(seating, wanted.limits, before)
+    suppressed = suppressions.among(wanted.links.lower) | suppressions.among(wanted.links.upper)
+    # Seats that others of the group take too are in the log twice, which changes nothing.
+    return granted, seats.news(seating.take(np.flatnonzero(granted & ~suppressed)))
 
 
 def log_entry(pending: Pending) -> LogEntry:

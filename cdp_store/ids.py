@@ -14,9 +14,9 @@ ANONYMOUS_ID: Final = "anonymous_id"
 EMAIL: Final = "email"
 _TAG_OF_KIND: Final = {USER_ID: b"u", ANONYMOUS_ID: b"a", EMAIL: b"e"}
 TAGGED_KINDS: Final = tuple(_TAG_OF_KIND)
-_CUSTOM_TAG: Final = b"c"
-_AFTER_KIND: Final = ":"  # no kind holds it: what stands behind the first one is the value
-IDENTIFIER_TAGS: Final = (*_TAG_OF_KIND.values(), _CUSTOM_TAG)
+CUSTOM_TAG: Final = b"c"
+KIND_END: Final = ":"  # no kind holds it: what stands behind the first one is the value
+IDENTIFIER_TAGS: Final = (*_TAG_OF_KIND.values(), CUSTOM_TAG)
 _KIND_OF_TAG: Final = {tag: kind for kind, tag in _TAG_OF_KIND.items()}
 _KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
@@ -34,14 +34,14 @@ def encode_identifier(kind: str, value: str) -> bytes:
     """Bytes under which an identifier is hashed, logged and indexed: one tag byte, then the value as UTF-8; a kind
     without a tag of its own stands before the value."""
     tag = _TAG_OF_KIND.get(kind)
-    return tag + value.encode() if tag else _CUSTOM_TAG + f"{kind}{_AFTER_KIND}{value}".encode()
+    return tag + value.encode() if tag else CUSTOM_TAG + f"{kind}{KIND_END}{value}".encode()
 
 
 def decode_identifier(encoded: bytes) -> tuple[str, str]:
     """(kind, value) of an identifier's stored bytes."""
     tag, rest = bytes([encoded[0] | LOWER_CASE]), encoded[1:].decode()
-    if tag == _CUSTOM_TAG:
-        kind, _, value = rest.partition(_AFTER_KIND)
+    if tag == CUSTOM_TAG:
+        kind, _, value = rest.partition(KIND_END)
         return kind, value
     return _KIND_OF_TAG[tag], rest
 

@@ -117,8 +117,12 @@ class Partition:
 
     def fresh_links(self, links: Links) -> Links:
         """Those that say something new, and name nobody who is suppressed."""
-        allowed = ~(self.suppressions.among(links.lower) | self.suppressions.among(links.upper))
-        return links.take(self.identity.claims.news(links) & allowed)
+        return links.take(self.new_links(links))
+
+    def new_links(self, links: Links) -> Bools:
+        """Which say something new, and name nobody who is suppressed: bool[n]."""
+        suppressed = self.suppressions.among(links.lower) | self.suppressions.among(links.upper)
+        return self.identity.claims.news(links) & ~suppressed
 
     def change_identity(self, change: IdentityChange, sequence: SequenceNumber) -> None:
         """Do what was logged about identifiers; one caller at a time, and none of `apply` meanwhile."""

@@ -21,7 +21,7 @@ from cdp_store.documents import Documents
 from cdp_store.errors import FilesNotRemoved, LogCorrupt, StoreError
 from cdp_store.heap import release_free_memory
 from cdp_store.holdings import Holdings, HoldingState
-from cdp_store.identity.changes import Departure, IdentityChange, Links
+from cdp_store.identity.changes import Departure, IdentityChange, Links, Seating
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     BUCKET_CHUNKS_MAX,
@@ -203,6 +203,8 @@ class Store:
                 change = Departure(to, target.identity.still_due(moves))
             case Links():
                 change = target.fresh_links(change)
+            case Seating():
+                change = target.identity.seats.news(change)
         if not target.identity.means_something(change):
             return False
         sequence = SequenceNumber(target.sequence + 1)
@@ -217,7 +219,7 @@ class Store:
         """
         target = self.partitions[partition]
         known = [row for row in target.locate(identifiers)[1] if row is not None]
-        is_linked = any(target.identity.names.entry(each) is not None for each in identifiers)
+        is_linked = any(map(target.identity.knows, identifiers))
         if not known and not is_linked and not any(map(target.quarantine.names, identifiers)):
             return target.sequence, 0
         sequence = SequenceNumber(target.sequence + 1)

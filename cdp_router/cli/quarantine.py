@@ -49,6 +49,8 @@ def redrive(event: _Event = None, address: Address = DEFAULT_ADDRESS) -> None:
     with connected(address) as client:
         told = client.redrive_quarantined(event)
     OUT.print(f"{told.taken:,} taken, {told.duplicates:,} had been taken before, {told.kept:,} stay")
+    if told.links_refused:
+        OUT.print(f"{told.links_refused:,} links were refused: too many identifiers of their kind belong to one person")
 
 
 @quarantine.command()

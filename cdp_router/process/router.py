@@ -44,6 +44,7 @@ from cdp_router.erasing import Erasures
 from cdp_router.errors import RouterError
 from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.dead_letters import DeadLetters
+from cdp_router.identifier_limits import IdentifierLimits
 from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
@@ -165,13 +166,14 @@ class _Router:
         """Add all services to a server; what is to run beside it."""
         routing = self.routing
         schema = SchemaGate(routing, self.observing.ingest.violated)
-        taking = Ingest(routing, self.clock, self.threads, Blocked.of(), schema)
+        limits = IdentifierLimits.of()
+        taking = Ingest(routing, self.clock, self.threads, Blocked.of(), schema, limits)
         ingest = IngestService(taking, self.observing.ingest, self.rates)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
         await self._serve_questions(server)
         erasures = Erasures(routing, self.clock, DeadLetters(self.data / FOLDER_OF_LETTERS))
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), server)
-        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema), server)
+        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema, limits), server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing, erasures), server)
         return schema.keep_known(), Mover(routing).keep_settled(), erasures.keep_finished()
 

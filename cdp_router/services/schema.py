@@ -11,6 +11,7 @@ from cdp.v1 import schema_pb2, schema_pb2_grpc
 from cdp_router.deadline import Deadline
 from cdp_router.discovering import discover
 from cdp_router.errors import RequestInvalid
+from cdp_router.identifier_limits import IdentifierLimits
 from cdp_router.limits import LONG_SECONDS_MAX, QUARANTINED_DEFAULT, QUARANTINED_MAX, QUERY_SECONDS_DEFAULT
 from cdp_router.quarantining import Quarantine
 from cdp_router.routing import Routing
@@ -22,8 +23,8 @@ from cdp_router.wire.quarantined import to_quarantined
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
     """Keeps the rules that records are checked by."""
 
-    def __init__(self, routing: Routing, gate: SchemaGate) -> None:
-        self._routing, self._gate, self._quarantine = routing, gate, Quarantine(routing, gate)
+    def __init__(self, routing: Routing, gate: SchemaGate, limits: IdentifierLimits | None = None) -> None:
+        self._routing, self._gate, self._quarantine = routing, gate, Quarantine(routing, gate, limits)
 
     async def DiscoverSchema(
         self, request: schema_pb2.DiscoverSchemaRequest, context: Context

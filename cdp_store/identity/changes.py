@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
 import numpy as np
 
-from cdp_store.arrays import I64
+from cdp_store.arrays import I64, U16, U64
 from cdp_store.errors import BatchMalformed
 from cdp_store.identity.dropped import Dropped, decode_dropped, encode_dropped
-from cdp_store.ids import IDENTIFIER_TAGS, PartitionId, SequenceNumber
+from cdp_store.ids import IDENTIFIER_TAGS, PartitionId, SequenceNumber, is_identifier_kind
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.records import RecordBatch, Strings, decode_batch, encode_batch
 
@@ -91,7 +91,26 @@ class Recall:
     parent: bytes
 
 
-IdentityChange = Links | Departure | Arrival | Farewell | Recall
+@dataclass(frozen=True, slots=True)
+class Seating:
+    """Identifiers take a seat each among those that may belong to another, all known by keyed hashes: lowers[i] of kind
+    kind_names[kinds[i]] with uppers[i]; or, `apart`, leave it for good."""
+
+    uppers: U64
+    lowers: U64
+    kinds: U16
+    kind_names: tuple[str, ...]
+    apart: bool = False
+
+    def __len__(self) -> int:
+        return int(self.uppers.shape[0])
+
+    def take(self, chosen: np.ndarray[Any, Any]) -> Seating:
+        """Some of them."""
+        return replace(self, uppers=self.uppers[chosen], lowers=self.lowers[chosen], kinds=self.kinds[chosen])
+
+
+IdentityChange = Links | Departure | Arrival | Farewell | Recall | Seating
 
 
 def encode_identity_change(change: IdentityChange) -> bytes:
@@ -135,6 +154,9 @@ def _fields(change: IdentityChange) -> dict[str, Any]:
             return {"what": "arrival", "source": change.source, "transfer": change.transfer, **parcel}
         case Farewell():
             return {"what": "farewell", "to": change.to, "transfer": change.transfer}
+        case Seating():
+            columns = [column.tobytes() for column in (change.uppers, change.lowers, change.kinds)]
+            return {"what": "seating", "columns": columns, "kinds": change.kind_names, "apart": change.apart}
     return {"what": "recall", "identifier": change.identifier, "parent": change.parent}
 
 
@@ -152,6 +174,8 @@ def _change(packed: dict[str, Any]) -> IdentityChange:
             return Farewell(_partition(packed["to"]), _number(packed["transfer"]))
         case "recall":
             return Recall(_identifier(packed["identifier"]), _identifier(packed["parent"]))
+        case "seating":
+            return _seating(packed)
     raise ValueError(f"{packed['what']!r} is no change of identifiers")
 
 
@@ -169,6 +193,16 @@ def _links(packed: dict[str, Any]) -> Links:
     inside = not len(links) or TIME_MIN_MS <= int(links.times.min()) <= int(links.times.max()) <= TIME_MAX_MS
     _require(inside, "a time of it lies outside of the years 1 to 9999")
     return links
+
+
+def _seating(packed: dict[str, Any]) -> Seating:
+    columns, names = packed["columns"], tuple(packed["kinds"])
+    _require(all(isinstance(name, str) and is_identifier_kind(name) for name in names), "it names no kind")
+    uppers, lowers = (np.frombuffer(column, np.uint64) for column in columns[:2])
+    seating = Seating(uppers, lowers, np.frombuffer(columns[2], np.uint16), names, packed["apart"] is True)
+    same = seating.uppers.shape == seating.lowers.shape == seating.kinds.shape
+    _require(same and (not len(seating) or int(seating.kinds.max()) < len(names)), "its columns differ")
+    return seating
 
 
 def _partition(number: Any) -> PartitionId:

@@ -34,15 +34,17 @@ def rerouted(found: Iterable[IdentityTables], key: HashKey, home: Home) -> dict[
 
 
 def _links(old: IdentityState, state_of: Callable[[bytes], IdentityState]) -> None:
-    """Each pair where its lower identifier lives; weighing them anew gives the same targets."""
+    """Each pair where its lower identifier lives, with a seat where the upper one does; weighing them anew gives the
+    same targets."""
     lower, upper, times, ids, apart = old.claims.all()
     offsets, data = ids
     for at in range(len(old.claims)):
         message_id = data[offsets[at] : offsets[at + 1]].tobytes()
         pair = old.names.get(int(lower[at])), old.names.get(int(upper[at])), int(times[at]), message_id
-        state_of(pair[0]).claims.take(Links.of([pair]))
-        if apart[at]:
-            state_of(pair[0]).claims.take(Links.of([pair], apart=True))
+        for links in (Links.of([pair]), Links.of([pair], apart=True))[: 1 + int(apart[at])]:
+            state_of(pair[0]).claims.take(links)
+            seats = state_of(pair[1]).seats
+            seats.take(seats.seating_of(links))
 
 
 def _places(old: IdentityState, state_of: Callable[[bytes], IdentityState]) -> None:

@@ -13,13 +13,14 @@ import numpy as np
 
 from cdp_store.arena import HashKey
 from cdp_store.arrays import I64, Bools
-from cdp_store.identity.changes import Arrival, Departure, Farewell, IdentityChange, Links, Parcel, Recall
+from cdp_store.identity.changes import Arrival, Departure, Farewell, IdentityChange, Links, Parcel, Recall, Seating
 from cdp_store.identity.claims import Claims
 from cdp_store.identity.contents import contents_of, is_creation, record_hashes, unified
 from cdp_store.identity.dropped import Dropped, dropped_of, take_dropped
 from cdp_store.identity.names import NOBODY, Names
 from cdp_store.identity.origins import Origins
 from cdp_store.identity.pieces import Pieces, next_piece, staged_with, whole
+from cdp_store.identity.seats import Seats
 from cdp_store.identity.transfers import OpenTransfer, Sent, TransferReading, Transfers
 from cdp_store.ids import SequenceNumber
 from cdp_store.memory import PartitionMemory
@@ -52,6 +53,7 @@ class IdentityState:
         self.claims = Claims(key, self.names)
         self.origins = Origins(self.names)
         self.transfers = Transfers()
+        self.seats = Seats(key)
         self.guests = set[int]()  # entries of profiles here that belong to another partition
         self.due, self._astray = set[int](), set[int]()
         self._pieces = dict[SequenceNumber, Pieces]()  # of the transfer asked for last
@@ -59,7 +61,11 @@ class IdentityState:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was ever linked."""
-        return len(self.names) == 0 and self.transfers.is_empty
+        return len(self.names) == len(self.seats) == 0 and self.transfers.is_empty
+
+    def knows(self, identifier: bytes) -> bool:
+        """Whether an identifier was given together with others, as far as this partition was told."""
+        return self.names.entry(identifier) is not None or self.seats.names(identifier)
 
     def take_records(self, batch: RecordBatch) -> None:
         """Note what an applied batch brings for identifiers that are linked, or that others' records joined."""
@@ -97,6 +103,8 @@ class IdentityState:
             case Farewell():
                 opened = self.transfers.open.get(change.to)
                 return opened is not None and opened.number == change.transfer
+            case Seating():
+                return len(change) > 0
         return self._recallable(change) is not None
 
     def still_due(self, moves: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
@@ -143,6 +151,9 @@ class IdentityState:
                 opened = self.transfers.open.pop(change.to)
                 self.transfers.released[change.to] = opened.number
                 return [lambda memory: memory.release(list(opened.leaving), sequence)]
+            case Seating():
+                self.seats.take(change)
+                return []
         return self._recall(change, sequence, view, find)
 
     def pieces_of(self, opened: OpenTransfer) -> Pieces:
@@ -179,11 +190,12 @@ class IdentityState:
         require(self.names.target.count == self.names.parent.count == count, "identity", "columns differ in length")
         self.names.check_parents()
         require(len(self.claims) == self.claims.times.count, "identity", "the pairs differ in length")
+        self.seats.validate()
 
     @property
     def nbytes(self) -> int:
         """Memory occupied."""
-        return self.names.nbytes + self.claims.nbytes + self.origins.nbytes
+        return self.names.nbytes + self.claims.nbytes + self.origins.nbytes + self.seats.nbytes
 
     def _note_due(self, entries: I64) -> None:
         linked = entries[self.names.target.filled()[entries] != NOBODY]

@@ -14,6 +14,7 @@ from cdp_store.arrays import U32, AnyArray, Bools
 from cdp_store.errors import BatchMalformed
 from cdp_store.identity.changes import Links, decode_parcel, encode_parcel
 from cdp_store.identity.names import NOBODY
+from cdp_store.identity.seats import Seats
 from cdp_store.identity.state import IdentityState
 from cdp_store.identity.transfers import Arriving, OpenTransfer
 from cdp_store.ids import PartitionId, SequenceNumber
@@ -41,6 +42,7 @@ def to_tables(state: IdentityState) -> dict[str, pa.Table]:
             }
         ),
         "transfers": _transfers(state),
+        "seats": state.seats.to_table(),
     }
 
 
@@ -62,13 +64,16 @@ def from_tables(found: IdentityTables, key: HashKey) -> IdentityState:
     origins = found["origins"]
     state.origins.add(origins.column("hash").to_numpy(), origins.column("source").to_numpy())
     _load_transfers(state, found["transfers"])
+    if "seats" in found:
+        state.seats = Seats.from_table(key, found["seats"])
     return state
 
 
 def without(state: IdentityState, identifiers: Sequence[bytes], key: HashKey) -> IdentityState:
     """The state without some identifiers: nothing of them stays, nor of who was given together with them."""
     doomed = {entry for each in identifiers if (entry := state.names.entry(each)) is not None}
-    if not doomed:
+    seats = state.seats.without(identifiers)
+    if not doomed and seats is state.seats:
         return state
     keep: Bools = np.ones(len(state.names), np.bool_)
     keep[sorted(doomed)] = False
@@ -90,7 +95,8 @@ def without(state: IdentityState, identifiers: Sequence[bytes], key: HashKey) ->
         claims = claims.set_column(claims.schema.get_field_index(name), name, renumbered(claims.column(name)))
     origins = origins.filter(pa.array(keep[origins.column("source").to_numpy()]))
     origins = origins.set_column(1, "source", renumbered(origins.column("source")))
-    return from_tables({"names": names, "claims": claims, "origins": origins, "transfers": found["transfers"]}, key)
+    left = {"names": names, "claims": claims, "origins": origins, "transfers": found["transfers"]}
+    return from_tables({**left, "seats": seats.to_table()}, key)
 
 
 def _names(state: IdentityState) -> pa.Table:

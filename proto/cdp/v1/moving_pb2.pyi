@@ -413,8 +413,11 @@ class ReadIdentityResponse(_message.Message):
     BELONGS_TO_FIELD_NUMBER: _builtins.int
     BINDINGS_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
+    SEATED_FIELD_NUMBER: _builtins.int
     quarantined: _builtins.bool
     """Records in quarantine here name the identifier."""
+    seated: _builtins.bool
+    """It has a seat here, or others have one with it."""
     @_builtins.property
     def belongs_to(self) -> _query_pb2.Identifier:
         """Whom the identifier belongs to; absent: itself, or nobody has told this partition."""
@@ -429,10 +432,11 @@ class ReadIdentityResponse(_message.Message):
         belongs_to: _query_pb2.Identifier | None = ...,
         bindings: _abc.Iterable[_identity_pb2.IdentityBinding] | None = ...,
         quarantined: _builtins.bool = ...,
+        seated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["belongs_to", b"belongs_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["belongs_to", b"belongs_to", "bindings", b"bindings", "quarantined", b"quarantined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["belongs_to", b"belongs_to", "bindings", b"bindings", "quarantined", b"quarantined", "seated", b"seated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -407,21 +407,25 @@ class RedriveQuarantinedResponse(_message.Message):
     TAKEN_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
+    LINKS_REFUSED_FIELD_NUMBER: _builtins.int
     taken: _builtins.int
     duplicates: _builtins.int
     """Had been taken before, by message id."""
     kept: _builtins.int
     """Still break a rule, or cannot be taken for another reason; they stay."""
+    links_refused: _builtins.int
+    """Links of the taken records that were refused, since no more identifiers of their kind may belong to the person."""
     def __init__(
         self,
         *,
         taken: _builtins.int = ...,
         duplicates: _builtins.int = ...,
         kept: _builtins.int = ...,
+        links_refused: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "kept", b"kept", "taken", b"taken"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "kept", b"kept", "links_refused", b"links_refused", "taken", b"taken"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,12 +61,18 @@ class PartitionBatch(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
+    ASKED_LINKS_FIELD_NUMBER: _builtins.int
+    SEATS_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     batch: _builtins.bytes
     epoch: _builtins.int
     """Of the sender's map; another one is refused with the newer claim."""
     links: _builtins.bytes
     """Identifiers that live in the partition and were seen with others, as payload of a log record; empty: none."""
+    asked_links: _builtins.bytes
+    """The same, of which only is told what would be news; nothing is logged of it."""
+    seats: _builtins.bytes
+    """The same of identifiers seen with ones that live in the partition: each takes a seat there, if there is one left."""
     def __init__(
         self,
         *,
@@ -74,10 +80,12 @@ class PartitionBatch(_message.Message):
         batch: _builtins.bytes = ...,
         epoch: _builtins.int = ...,
         links: _builtins.bytes = ...,
+        asked_links: _builtins.bytes = ...,
+        seats: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "epoch", b"epoch", "links", b"links", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_links", b"asked_links", "batch", b"batch", "epoch", b"epoch", "links", b"links", "partition", b"partition", "seats", b"seats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -87,21 +95,47 @@ Global___PartitionBatch: _TypeAlias = PartitionBatch  # noqa: Y015
 class DeliverRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LimitsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CLUSTER_FIELD_NUMBER: _builtins.int
     BATCHES_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Routing was decided under this cluster identity; another cluster's shard refuses."""
     @_builtins.property
     def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionBatch]: ...
+    @_builtins.property
+    def limits(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many identifiers of a kind may belong to one; of kind "": of any other kind."""
+
     def __init__(
         self,
         *,
         cluster: _builtins.str = ...,
         batches: _abc.Iterable[Global___PartitionBatch] | None = ...,
+        limits: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "cluster", b"cluster"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "cluster", b"cluster", "limits", b"limits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,6 +150,8 @@ class PartitionOutcome(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    NEWS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     sequence: _builtins.int
     accepted: _builtins.int
@@ -123,6 +159,14 @@ class PartitionOutcome(_message.Message):
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.RecordError]:
         """Indexes count the records of the partition's batch."""
+
+    @_builtins.property
+    def news(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of the links asked about those that say something new, counted from 0."""
+
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of the seats those that there are not."""
 
     def __init__(
         self,
@@ -132,10 +176,12 @@ class PartitionOutcome(_message.Message):
         accepted: _builtins.int = ...,
         duplicates: _builtins.int = ...,
         errors: _abc.Iterable[_ingest_pb2.RecordError] | None = ...,
+        news: _abc.Iterable[_builtins.int] | None = ...,
+        refused: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "errors", b"errors", "partition", b"partition", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "errors", b"errors", "news", b"news", "partition", b"partition", "refused", b"refused", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,47 @@
+"""How many identifiers of a kind may belong to one person's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from cdp_router.errors import RequestInvalid
+from cdp_store.identity.seats import OTHERS
+from cdp_store.ids import ANONYMOUS_ID, is_identifier_kind
+
+IDENTIFIERS_MAX: Final = "CDP_IDENTIFIERS_MAX"
+_REST: Final = "others"  # how all kinds without a limit of their own are written
+_LIMIT_MAX: Final = (1 << 32) - 1  # as many as the contract can say
+# Browsers forget their anonymous id in a week or two: a person has had hundreds of them after some years. Of other
+# kinds a hundred are more than anybody has: who has more is a machine, a shared account or a mistake.
+_USUAL: Final[Mapping[str, int]] = MappingProxyType({ANONYMOUS_ID: 1000, OTHERS: 100})
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifierLimits:
+    """By kind of identifier how many may belong to one of a higher kind; OTHERS stands for kinds that are not named."""
+
+    by_kind: Mapping[str, int] = field(default_factory=lambda: _USUAL)
+
+    @staticmethod
+    def of(environment: Mapping[str, str] = os.environ) -> IdentifierLimits:
+        """The usual ones, but for what the environment says: `email=5,anonymous_id=200,others=20`.
+
+        RequestInvalid says what makes no sense.
+        """
+        said = dict[str, int]()
+        for part in filter(None, map(str.strip, environment.get(IDENTIFIERS_MAX, "").split(","))):
+            kind, _, number = map(str.strip, part.partition("="))
+            if not (kind == _REST or is_identifier_kind(kind)) or not number.isascii() or not number.isdigit():
+                raise RequestInvalid(IDENTIFIERS_MAX, f"{part!r} must be written kind=number, or {_REST}=number")
+            if not 1 <= int(number) <= _LIMIT_MAX:
+                raise RequestInvalid(IDENTIFIERS_MAX, f"{part!r}: numbers go from 1 to {_LIMIT_MAX}")
+            said[OTHERS if kind == _REST else kind] = int(number)
+        return IdentifierLimits(MappingProxyType({**_USUAL, **said}))
+
+    def of_kind(self, kind: str) -> int:
+        """How many of one kind."""
+        return self.by_kind.get(kind, self.by_kind[OTHERS])

@@ -1,0 +1,243 @@
+"""How many identifiers of a kind may belong to one: a seat each, kept where the one they belong to lives.
+
+A seat is known by keyed hashes alone. Who has one keeps it, whatever comes later, until the two are taken apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from cdp_store.arena import HashKey, StringArena, hash_strings
+from cdp_store.arrays import I64, U8, U16, U32, U64, AnyArray, Bools
+from cdp_store.digest import combine
+from cdp_store.growable import Growable
+from cdp_store.identity.changes import Links, Seating
+from cdp_store.ids import CUSTOM_TAG, KIND_END, decode_identifier
+from cdp_store.records import Strings
+from cdp_store.validate_chunk import require
+
+OTHERS: Final = ""  # in a mapping of limits: all kinds without one of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Links that want seats, and how many of a kind there may be; OTHERS must be among the kinds."""
+
+    links: Links
+    limits: Mapping[str, int]
+
+
+class Seats:
+    """The seats given.
+
+    An entry per pair: hashes of the upper and of the lower identifier, the lower one's kind, and whether the two were
+    taken apart, which needs no seat. A tally per upper identifier and kind.
+    """
+
+    def __init__(self, key: HashKey) -> None:
+        self._key = key
+        self._pairs, self._groups = StringArena(key), StringArena(key)
+        self._kinds, self._apart = Growable(np.uint16), Growable(np.bool_)
+        self._tallies = Growable(np.uint32)
+        self._names = dict[str, int]()
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def seating_of(self, links: Links) -> Seating:
+        """The seats that some links want."""
+        return seating_of(links, self._key)
+
+    def granted(self, wanted: Seating, limits: Mapping[str, int], before: Sequence[Seating] = ()) -> Bools:
+        """Who of some may sit, beside all who do and those `before`, who are about to: bool[n]."""
+        whole = joined([*before, wanted])
+        pairs = combine(whole.uppers, whole.lowers)
+        fresh = self._find(whole) < 0
+        fresh &= _is_first(pairs)
+        groups = combine(whole.uppers, self._kind_hashes(whole.kind_names)[whole.kinds])
+        tallies = self._tallies_of(groups)
+        most: I64 = np.array([limits.get(name, limits[OTHERS]) for name in whole.kind_names], np.int64)
+        at = np.flatnonzero(fresh)
+        sits: Bools = np.ones(len(whole), np.bool_)
+        sits[at] = tallies[at] + _places(groups[at]) < most[whole.kinds[at]]
+        own = len(whole) - len(wanted)
+        refused = np.isin(pairs[own:], pairs[own:][~sits[own:]])
+        return ~refused
+
+    def news(self, seating: Seating) -> Seating:
+        """What of it is not so already."""
+        entries = self._find(seating)
+        if not seating.apart:
+            return seating.take(np.flatnonzero((entries < 0) & _is_first(combine(seating.uppers, seating.lowers))))
+        known = entries >= 0
+        news: Bools = ~known
+        news[known] = ~self._apart.filled()[entries[known]]
+        return seating.take(np.flatnonzero(news & _is_first(combine(seating.uppers, seating.lowers))))
+
+    def take(self, seating: Seating) -> None:
+        """Give seats, or, where it says that pairs were taken apart, take them."""
+        before = self._find(seating)
+        was_seated: Bools = before >= 0
+        was_seated[was_seated] = ~self._apart.filled()[before[was_seated]]
+        codes: U16 = np.array([self._code(name) for name in seating.kind_names], np.uint16)
+        entries = self._pairs.insert(*_texts(self._key, np.stack((seating.uppers, seating.lowers), axis=1)))
+        new = len(self._pairs) - self._kinds.count
+        self._kinds.extend(np.zeros(new, np.uint16))
+        self._apart.extend(np.zeros(new, np.bool_))
+        fresh = (before < 0) & _is_first(combine(seating.uppers, seating.lowers))
+        self._kinds.filled()[entries[fresh]] = codes[seating.kinds[fresh]]
+        if seating.apart:
+            self._apart.filled()[entries] = True
+            self._tally(seating, was_seated & _is_first(combine(seating.uppers, seating.lowers)), -1)
+        else:
+            self._tally(seating, fresh, 1)
+
+    def names(self, identifier: bytes) -> bool:
+        """Whether an encoded identifier stands in any pair."""
+        if not len(self):
+            return False
+        uppers, lowers = self._hashes()
+        own = hash_strings(self._key, Strings.of([identifier]))[0]
+        return bool(np.any(uppers == own) or np.any(lowers == own))
+
+    def without(self, identifiers: Iterable[bytes]) -> Seats:
+        """The seats without pairs of some encoded identifiers; itself where there are none."""
+        if not len(self):
+            return self
+        doomed = hash_strings(self._key, Strings.of(identifiers))
+        uppers, lowers = self._hashes()
+        keep: Bools = ~(np.isin(uppers, doomed) | np.isin(lowers, doomed))
+        return self if keep.all() else Seats.from_table(self._key, self.to_table().filter(pa.array(keep)))
+
+    def to_table(self) -> pa.Table:
+        """As a snapshot keeps them."""
+        uppers, lowers = self._hashes()
+        names = pa.array(list(self._names), pa.string())
+        kinds = pa.DictionaryArray.from_arrays(pa.array(self._kinds.filled().astype(np.int32)), names)
+        columns = {"upper": uppers.copy(), "lower": lowers.copy(), "kind": kinds, "apart": self._apart.filled().copy()}
+        return pa.table({name: pa.array(column) for name, column in columns.items()})
+
+    @staticmethod
+    def from_table(key: HashKey, table: pa.Table) -> Seats:
+        """What `to_table` gave."""
+        seats, kinds = Seats(key), table.column("kind").combine_chunks().dictionary_encode()
+        kinds = kinds.chunk(0) if isinstance(kinds, pa.ChunkedArray) and kinds.num_chunks else kinds
+        names = tuple(kinds.dictionary.to_pylist()) if len(table) else ()
+        uppers, lowers = (table.column(name).to_numpy() for name in ("upper", "lower"))
+        codes = kinds.indices.to_numpy(zero_copy_only=False).astype(np.uint16) if names else np.zeros(0, np.uint16)
+        apart = table.column("apart").to_numpy(zero_copy_only=False).astype(np.bool_)
+        whole = Seating(uppers, lowers, codes, names)
+        seats.take(whole)
+        seats.take(Seating(uppers[apart], lowers[apart], codes[apart], names, apart=True))
+        return seats
+
+    def validate(self) -> None:
+        """Raise StructureBroken unless the tallies are those of the pairs."""
+        uppers, _ = self._hashes()
+        kinds = self._kind_hashes(tuple(self._names))[self._kinds.filled()] if len(self) else np.zeros(0, np.uint64)
+        groups, counts = np.unique(combine(uppers, kinds)[~self._apart.filled()], return_counts=True)
+        require(bool(np.all(self._tallies_of(groups) == counts)), "seats", "a tally is not the number of its pairs")
+        require(int(self._tallies.filled().sum()) == int(counts.sum()), "seats", "a tally counts who has no seat")
+
+    @property
+    def nbytes(self) -> int:
+        """Memory occupied."""
+        columns = (self._kinds, self._apart, self._tallies)
+        return self._pairs.nbytes + self._groups.nbytes + sum(column.nbytes for column in columns)
+
+    def _tally(self, seating: Seating, chosen: Bools, step: int) -> None:
+        hashes = self._kind_hashes(seating.kind_names)[seating.kinds[chosen]] if len(seating.kind_names) else _NOTHING
+        groups = combine(seating.uppers[chosen], hashes)
+        entries = self._groups.insert(*_texts(self._key, groups.reshape(-1, 1)))
+        self._tallies.extend(np.zeros(len(self._groups) - self._tallies.count, np.uint32))
+        np.add.at(self._tallies.filled(), entries, np.uint32(step & 0xFFFFFFFF))
+
+    def _tallies_of(self, groups: U64) -> I64:
+        entries = self._groups.find(*_texts(self._key, groups.reshape(-1, 1)))
+        tallies: I64 = np.zeros(groups.shape[0], np.int64)
+        tallies[entries >= 0] = self._tallies.filled()[entries[entries >= 0]]
+        return tallies
+
+    def _find(self, seating: Seating) -> I64:
+        return self._pairs.find(*_texts(self._key, np.stack((seating.uppers, seating.lowers), axis=1)))
+
+    def _hashes(self) -> tuple[U64, U64]:
+        _, data = self._pairs.filled()
+        both = data[: 16 * len(self._pairs)].view(np.uint64).reshape(-1, 2)
+        return both[:, 0], both[:, 1]
+
+    def _kind_hashes(self, names: tuple[str, ...]) -> U64:
+        return hash_strings(self._key, Strings.of([name.encode() for name in names]))
+
+    def _code(self, name: str) -> int:
+        return self._names.setdefault(name, len(self._names))
+
+
+_NOTHING: Final[U64] = np.zeros(0, np.uint64)
+
+
+def seating_of(links: Links, key: HashKey) -> Seating:
+    """The seats that links take, or, of pairs taken apart, leave."""
+    kinds, names = _kinds_of(links.lower)
+    return Seating(hash_strings(key, links.upper), hash_strings(key, links.lower), kinds, names, links.apart)
+
+
+def joined(parts: Sequence[Seating]) -> Seating:
+    """Several together."""
+    if len(parts) == 1:
+        return parts[0]
+    codes = dict[str, int]()
+    for part in parts:
+        for name in part.kind_names:
+            codes.setdefault(name, len(codes))
+    recoded = [np.array([codes[name] for name in part.kind_names], np.uint16)[part.kinds] for part in parts]
+    uppers, lowers = (np.concatenate([getattr(part, side) for part in parts]) for side in ("uppers", "lowers"))
+    return Seating(uppers, lowers, np.concatenate(recoded), tuple(codes))
+
+
+def _kinds_of(identifiers: Strings) -> tuple[U16, tuple[str, ...]]:
+    """The kind of each encoded identifier: a number u16[n], and the names of the numbers."""
+    starts, ends = identifiers.offsets[:-1].astype(np.int64), identifiers.offsets[1:].astype(np.int64)
+    data = identifiers.data
+    stops: I64 = starts + 1
+    custom = np.flatnonzero(data[starts] == CUSTOM_TAG[0]) if len(identifiers) else starts
+    marks = np.flatnonzero(data == ord(KIND_END))
+    if custom.size:
+        stops[custom] = marks[np.minimum(np.searchsorted(marks, starts[custom]), marks.shape[0] - 1)]
+    sizes = np.minimum(stops, ends) - starts
+    offsets: U32 = np.zeros(sizes.shape[0] + 1, np.uint32)
+    np.cumsum(sizes, out=offsets[1:])
+    at = np.repeat(starts - offsets[:-1], sizes) + np.arange(int(offsets[-1]))
+    tags = hash_strings((0, 0), Strings(offsets, data[at]))
+    _, first, kinds = np.unique(tags, return_index=True, return_inverse=True)
+    return kinds.astype(np.uint16), tuple(decode_identifier(identifiers[int(one)])[0] for one in first)
+
+
+def _is_first(hashes: U64) -> Bools:
+    """Which hashes do not stand before."""
+    first: Bools = np.zeros(hashes.shape[0], np.bool_)
+    first[np.unique(hashes, return_index=True)[1]] = True
+    return first
+
+
+def _places(groups: U64) -> I64:
+    """How many of its group stand before each."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    starts = np.append(True, ordered[1:] != ordered[:-1])[: ordered.shape[0]]
+    places: I64 = np.empty(groups.shape[0], np.int64)
+    places[order] = np.arange(ordered.shape[0]) - np.flatnonzero(starts)[np.cumsum(starts) - 1]
+    return places
+
+
+def _texts(key: HashKey, rows: AnyArray) -> tuple[U32, Strings, U64]:
+    """Rows of hashes as strings of as many bytes, and what an arena wants beside them."""
+    count, size = rows.shape[0], 8 * rows.shape[1]
+    data: U8 = np.ascontiguousarray(rows, np.uint64).reshape(-1).view(np.uint8)
+    table = Strings(np.arange(0, size * count + 1, size, dtype=np.uint32), data)
+    return np.arange(count, dtype=np.uint32), table, hash_strings(key, table)
