@@ -25,7 +25,14 @@ from cdp_router.gateway.server import GatewayServer, listening_socket
 from cdp_router.observing.gateway_metrics import GatewayMetrics, MeasuredApp, serve_metrics
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.settings import Settings
-from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process, watch_standard_input
+from cdp_router.process.supervised import (
+    EXIT_REFUSED,
+    Report,
+    report,
+    report_ready,
+    run_process,
+    watch_standard_input,
+)
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.security.key_file import KEYS_NAME, KeyFile
 from cdp_router.security.listening import check_listening
@@ -58,7 +65,7 @@ async def _serve(
         loop.add_signal_handler(number, stop)
     forget = None if is_alone else await watch_standard_input(stop)
     stop_metrics = serve_metrics(registry, settings.metrics_of_gateway())
-    report(Report("ready", port=listening.getsockname()[1]))
+    report_ready(listening.getsockname()[1])
     await server.serve(sockets=[listening])
     if forget is not None:
         forget()

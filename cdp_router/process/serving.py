@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
 from cdp_router.process.reflecting import enable_reflection
-from cdp_router.process.supervised import Report, report, watch_standard_input
+from cdp_router.process.supervised import report_ready, watch_standard_input
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
 from cdp_router.rpc.record import Record
@@ -64,7 +64,7 @@ class Serving:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop_soon)
         watching = None if is_alone else await watch_standard_input(self.stop_soon)
-        report(Report("ready", port=port))
+        report_ready(port)
         await self._stopping.wait()
         if watching is not None:
             watching()
