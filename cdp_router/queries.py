@@ -166,14 +166,18 @@ class Queries:
         return response.profile
 
     async def explain_user(
-        self, request: proof_pb2.ExplainUserRequest, deadline: Deadline
+        self,
+        request: proof_pb2.ExplainUserRequest,
+        deadline: Deadline,
+        check: Callable[[tree.Question], None] = lambda _: None,
     ) -> proof_pb2.ExplainUserResponse:
-        """Why one user is in a segment, or is not."""
+        """Why one user is in a segment, or is not; `check` may refuse the question, named segments written out."""
         context = self._context(request)
         identifier, partition = self.located(request)
         question = _segment_asked(request)
         written = await self._with_named(lambda lookup: Inliner(lookup).question(question), deadline)
         segment = pipeline.segment_of(written)
+        check(segment)
         pipeline.check(segment, context)
         identifier, partition = await self._belonging(identifier, partition, deadline)
         message = shard_pb2.ProveUserRequest(

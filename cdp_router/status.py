@@ -34,6 +34,7 @@ from cdp_router.errors import (
 )
 from cdp_router.security.errors import (
     AuditFailed,
+    NothingMarked,
     PersonalData,
     PrivacyChanged,
     RateLimited,
@@ -84,7 +85,7 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.UNAVAILABLE, error, error.reason, _retry(_RETRY_STORAGE_MS))
         case PrivacyChanged():
             return _status(code_pb2.ABORTED, error, error.reason)
-        case RoleMissing() | PersonalData():
+        case RoleMissing() | PersonalData() | NothingMarked():
             return _status(code_pb2.PERMISSION_DENIED, error, error.reason)
         case RequestInvalid(field=field, problem=problem):
             return _status(code_pb2.INVALID_ARGUMENT, error, error.reason, _violation(field, problem))

@@ -182,11 +182,12 @@ class _Router:
         if old_segments.exists():
             await segments.take_over(old_segments, Deadline.after(None, QUERY_SECONDS_DEFAULT))
         privacy, queries = SharedPrivacy(self.routing), Queries(self.routing, self.clock, segments)
-        asking = QueryService(queries, Discretion(privacy), self.observing.queries)
-        named = SegmentService(segments, self.clock, Discretion(privacy))
+        discretion = Discretion(privacy)
+        asking = QueryService(queries, discretion, self.observing.queries)
+        named = SegmentService(segments, self.clock, discretion)
         query_pb2_grpc.add_QueryServiceServicer_to_server(asking, server)
-        profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), server)
-        proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), server)
+        profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries, discretion), server)
+        proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries, discretion), server)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(named, server)
         privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(PrivacyService(privacy), server)
 

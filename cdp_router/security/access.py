@@ -7,6 +7,15 @@ from typing import Final
 
 from cdp_router.security.principal import Role
 
+# One person that the caller can name: keys with the role query alone get it with personal values masked
+# (`discretion.py`).
+_MASKED: Final = (
+    "ProfileService/BatchGetProfiles",
+    "ProfileService/ListProfileEvents",
+    "ProfileService/ListProfileIdentifiers",
+    "ProofService/ExplainUser",
+    "QueryService/GetProfile",
+)
 _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
     Role.INGEST: ("IngestService/Ingest", "IngestService/IngestStream"),
     # Numbers about many: nothing that names or shows one person.
@@ -19,14 +28,10 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "SegmentService/GetSegment",
         "SegmentService/ListSegments",
     ),
+    # All of a person, or the names of many.
     Role.PROFILE_READ: (
         "IdentityService/ExplainIdentity",
-        "ProfileService/BatchGetProfiles",
         "ProfileService/ExportProfile",
-        "ProfileService/ListProfileEvents",
-        "ProfileService/ListProfileIdentifiers",
-        "ProofService/ExplainUser",
-        "QueryService/GetProfile",
         "SchemaService/ListQuarantined",
         "QueryService/Members",
     ),
@@ -57,6 +62,13 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "AdminService/PurgeErased",
     ),
 }
+# The role that gives all of a method's answer.
 NEEDED: Final[Mapping[str, Role]] = {
-    f"/cdp.v1.{method}": role for role, methods in _BY_ROLE.items() for method in methods
+    **{f"/cdp.v1.{method}": role for role, methods in _BY_ROLE.items() for method in methods},
+    **{f"/cdp.v1.{method}": Role.PROFILE_READ for method in _MASKED},
+}
+# The roles that are let in: any of them is enough.
+LET_IN: Final[Mapping[str, frozenset[Role]]] = {
+    **{path: frozenset({role}) for path, role in NEEDED.items()},
+    **{f"/cdp.v1.{method}": frozenset({Role.PROFILE_READ, Role.QUERY}) for method in _MASKED},
 }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 from cdp.v1 import named_segment_pb2, query_pb2
 
 from cdp_router.deadline import Deadline
 from cdp_router.rpc.call import current_principal, note
+from cdp_router.security.errors import NothingMarked, PersonalData
+from cdp_router.security.masking import mask_profile
 from cdp_router.security.personal_data import check_conditions, is_personal
 from cdp_router.security.principal import Role
-from cdp_router.security.privacy import SharedPrivacy
+from cdp_router.security.privacy import Privacy, SharedPrivacy
 from cdp_router.security.withholding import withhold
 from cdp_router.wire.questions import from_question
 from cdp_router.wire.segments import from_segment
@@ -33,6 +35,30 @@ class Discretion:
                     each.ClearField("segment")
                     each.text = "(personal)"
         return segments
+
+    async def about_one(self, kinds: Iterable[str], deadline: Deadline) -> Privacy | None:
+        """What is to be masked of a person who is named by identifiers of some kinds; None: this key sees everything.
+
+        NothingMarked where nothing could be; PersonalData where a kind is personal, since whoever is found has it.
+        """
+        if Role.PROFILE_READ in current_principal().roles:
+            return None
+        privacy = await self._privacy.newest(deadline)
+        if not privacy.personal:
+            raise NothingMarked
+        for kind in kinds:
+            if privacy.is_personal(kind):
+                raise PersonalData(kind)
+        return privacy
+
+    async def masked(
+        self, profiles: Iterable[query_pb2.GetProfileResponse], privacy: Privacy | None, deadline: Deadline
+    ) -> None:
+        """Mask profiles where `about_one` gave anything; a mark that was set meanwhile counts."""
+        if privacy is not None:
+            privacy = await self._privacy.newest(deadline)
+            for profile in profiles:
+                mask_profile(profile, privacy)
 
     async def answer(self, asked: Awaitable[query_pb2.QueryResponse], deadline: Deadline) -> query_pb2.QueryResponse:
         """The answer, without what its key may not see; PersonalData where the question itself goes too far."""

@@ -4,6 +4,7 @@ RouterError
 +-- Unauthenticated       no key, or none that holds                     UNAUTHENTICATED
 +-- RoleMissing           the key has not the role the method needs      PERMISSION_DENIED
 +-- RateLimited           the key is used more than it may be            RESOURCE_EXHAUSTED
++-- NothingMarked         one person is asked for, and no name is marked  PERMISSION_DENIED
 +-- PersonalData          a question tests what its key may not see      PERMISSION_DENIED
 +-- PrivacyChanged        other routers changed it all the time          ABORTED
 +-- AuditFailed           what was done cannot be kept                   UNAVAILABLE
@@ -78,6 +79,22 @@ class PersonalData(RouterError):
     @property
     def facts(self) -> Mapping[str, str]:
         return {"name": self.name, "role": "profile-read"}
+
+
+class NothingMarked(RouterError):
+    """A key without profile-read asks for a person, and nobody has said yet which values are personal."""
+
+    reason = "NOTHING_MARKED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no names are marked as personal, so that nothing of a profile could be masked: `cdp privacy mark` does "
+            "that; a key with the role profile-read sees profiles as they are"
+        )
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"role": "profile-read"}
 
 
 class PrivacyChanged(RouterError):

@@ -8,7 +8,7 @@ from typing import Final
 import grpc
 
 from cdp_router.rpc.call import Call
-from cdp_router.security.access import NEEDED
+from cdp_router.security.access import LET_IN, NEEDED
 from cdp_router.security.cluster_secrets import SECRET_HEADER
 from cdp_router.security.errors import RoleMissing, Unauthenticated
 from cdp_router.security.key_file import KeyFile
@@ -34,7 +34,7 @@ class KeyGate:
         key = authenticate(keys, _shown(metadata), self._clock.now_ms())
         call.principal = key.principal()
         role = NEEDED.get(call.path)
-        if role is None or role not in key.roles:
+        if role is None or LET_IN[call.path].isdisjoint(key.roles):
             raise RoleMissing(f"{call.service}/{call.method}", role or "none: it is not served", key.id)
         self._rates.admit_call(call.principal)
 

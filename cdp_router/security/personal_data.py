@@ -16,9 +16,15 @@ def check_conditions(question: tree.Question, privacy: Privacy) -> None:
     Whether a value is there may be asked. What a report groups by or adds up is masked in its answer instead, and what
     stands in a named segment was put there by who may.
     """
-    names = names_of(_conditions(question))
+    check_mentions(_conditions(question), privacy)
+
+
+def check_mentions(question: tree.Question, privacy: Privacy) -> None:
+    """PersonalData where a question mentions anything personal at all, as none may that is asked about one user: its
+    proof would show the value."""
+    names = names_of(question)
     for name in sorted(names.attributes | names.properties):
-        if privacy.is_personal(name):
+        if privacy.holds_personal(name):
             raise PersonalData(name)
 
 

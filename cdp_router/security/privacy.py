@@ -34,6 +34,10 @@ class Privacy(msgspec.Struct, frozen=True):
         parts = name.split(".")
         return any(".".join(parts[:depth]) in self.personal for depth in range(1, len(parts) + 1))
 
+    def holds_personal(self, name: str) -> bool:
+        """Whether values of a name may say what is personal: it is marked, or something inside of them is."""
+        return self.is_personal(name) or any(marked.startswith(f"{name}.") for marked in self.personal)
+
     def changed(self, mark: Iterable[str], unmark: Iterable[str], smallest_count: int | None) -> Privacy:
         """With other marks; RequestInvalid says what makes no sense."""
         added, taken = set(mark), set(unmark)

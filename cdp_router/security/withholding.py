@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cdp.v1 import ingest_pb2, query_pb2, report_pb2
+from cdp.v1 import query_pb2, report_pb2
 
 from cdp_query import tree
 from cdp_query.names import names_of
+from cdp_router.security.masking import MASKED
 from cdp_router.security.privacy import Privacy
 
 WITHHELD: Final = "WITHHELD"
-MASKED: Final = ingest_pb2.Value(text="(personal)")
 _SHARES: Final[Mapping[str, float]] = {"median": 0.5, "p10": 0.1, "p25": 0.25, "p75": 0.75, "p90": 0.9, "p95": 0.95}
 
 
@@ -56,7 +56,7 @@ class _Cells:
 
 def _mask(response: query_pb2.QueryResponse, question: tree.Question, privacy: Privacy) -> None:
     match question:
-        case tree.Breakdown(attribute=name) if privacy.is_personal(name):
+        case tree.Breakdown(attribute=name) if privacy.holds_personal(name):
             valued = [row.count for row in response.breakdown if row.value.WhichOneof("kind")]
             others = [row for row in response.breakdown if not row.value.WhichOneof("kind")]
             del response.breakdown[:]
@@ -65,7 +65,7 @@ def _mask(response: query_pb2.QueryResponse, question: tree.Question, privacy: P
             response.breakdown.extend(others)
             response.breakdown_rest = 0
         case tree.Funnel(by_attribute=attribute, by_entry=entry):
-            if any(name is not None and privacy.is_personal(name) for name in (attribute, entry)):
+            if any(name is not None and privacy.holds_personal(name) for name in (attribute, entry)):
                 for group in response.funnel_report.groups:
                     if group.value.WhichOneof("kind"):
                         group.value.CopyFrom(MASKED)

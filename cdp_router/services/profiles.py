@@ -26,6 +26,8 @@ from cdp_router.limits import (
     QUERY_SECONDS_DEFAULT,
 )
 from cdp_router.queries import Queries
+from cdp_router.security.discretion import Discretion
+from cdp_router.security.masking import mask_identifiers
 from cdp_router.status import Context
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 
@@ -35,8 +37,8 @@ _GIVEN_MAX = 2**32 - 1
 class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
     """Reads profiles."""
 
-    def __init__(self, queries: Queries) -> None:
-        self._queries = queries
+    def __init__(self, queries: Queries, discretion: Discretion) -> None:
+        self._queries, self._discretion = queries, discretion
         self._exports = 0
 
     async def ExportProfile(
@@ -67,6 +69,7 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
             self._wanted(name, f"names[{number}].", request.events_max) for number, name in enumerate(request.names)
         ]
         room, deadline = asyncio.Semaphore(PROFILES_READ_AT_ONCE), _deadline(context)
+        masking = await self._discretion.about_one([each.identifier.kind for each in wanted], deadline)
 
         async def read(each: shard_pb2.ReadProfileRequest) -> profile_pb2.ProfileResult:
             async with room:
@@ -75,7 +78,10 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
                 except ProfileNotFound:
                     return profile_pb2.ProfileResult()
 
-        return profile_pb2.BatchGetProfilesResponse(results=await asyncio.gather(*map(read, wanted)))
+        results = await asyncio.gather(*map(read, wanted))
+        found = [result.profile for result in results if result.HasField("profile")]
+        await self._discretion.masked(found, masking, deadline)
+        return profile_pb2.BatchGetProfilesResponse(results=results)
 
     async def ListProfileEvents(
         self, request: profile_pb2.ListProfileEventsRequest, context: Context
@@ -90,7 +96,10 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
         wanted.event_names.extend(request.event_names)
         if request.page_token:
             wanted.after.CopyFrom(_read_token(request.page_token))
-        profile = await self._queries.read_profile(wanted, _deadline(context))
+        deadline = _deadline(context)
+        masking = await self._discretion.about_one([wanted.identifier.kind], deadline)
+        profile = await self._queries.read_profile(wanted, deadline)
+        await self._discretion.masked([profile], masking, deadline)
         events = profile.events[:size]
         token = _token(events, wanted.after) if len(profile.events) > size else ""
         return profile_pb2.ListProfileEventsResponse(
@@ -102,8 +111,12 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
     ) -> profile_pb2.ListProfileIdentifiersResponse:
         """Give the identifiers of a profile, that by which it is known first."""
         deadline = _deadline(context)
-        profile = await self._queries.read_profile(self._wanted(request.name, "name.", 0), deadline)
+        wanted = self._wanted(request.name, "name.", 0)
+        masking = await self._discretion.about_one([wanted.identifier.kind], deadline)
+        profile = await self._queries.read_profile(wanted, deadline)
         own = await self._queries.people.identifiers_of(profile.identifiers[0], deadline)
+        if masking is not None:
+            mask_identifiers(own, masking)
         return profile_pb2.ListProfileIdentifiersResponse(identifiers=own)
 
     def _wanted(self, name: profile_pb2.ProfileName, path: str, events_max: int) -> shard_pb2.ReadProfileRequest:

@@ -5,20 +5,29 @@ from __future__ import annotations
 from cdp.v1 import proof_pb2, proof_pb2_grpc
 
 from cdp_router.deadline import Deadline
+from cdp_router.identifying import named
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
 from cdp_router.queries import Queries
+from cdp_router.security.discretion import Discretion
+from cdp_router.security.masking import mask_proof
+from cdp_router.security.personal_data import check_mentions
 from cdp_router.status import Context
 
 
 class ProofService(proof_pb2_grpc.ProofServiceServicer):
     """Explains verdicts."""
 
-    def __init__(self, queries: Queries) -> None:
-        self._queries = queries
+    def __init__(self, queries: Queries, discretion: Discretion) -> None:
+        self._queries, self._discretion = queries, discretion
 
     async def ExplainUser(
         self, request: proof_pb2.ExplainUserRequest, context: Context
     ) -> proof_pb2.ExplainUserResponse:
         """Show what decided about one user."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT).for_shards()
-        return await self._queries.explain_user(request, deadline)
+        masking = await self._discretion.about_one([named(request)[0]], deadline)
+        if masking is None:
+            return await self._queries.explain_user(request, deadline)
+        response = await self._queries.explain_user(request, deadline, lambda asked: check_mentions(asked, masking))
+        mask_proof(response.proof, masking)
+        return response

@@ -9,6 +9,7 @@ from cdp.v1 import query_pb2, query_pb2_grpc
 
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import Overloaded
+from cdp_router.identifying import named
 from cdp_router.limits import (
     MEMBER_STREAMS_MAX,
     MEMBER_STREAMS_RETRY_MS,
@@ -53,7 +54,11 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
 
     async def GetProfile(self, request: query_pb2.GetProfileRequest, context: Context) -> query_pb2.GetProfileResponse:
         """Give one profile."""
-        return await self._queries.profile(request, _deadline(context))
+        deadline = _deadline(context)
+        masking = await self._discretion.about_one([named(request)[0]], deadline)
+        profile = await self._queries.profile(request, deadline)
+        await self._discretion.masked([profile], masking, deadline)
+        return profile
 
 
 def _deadline(context: Context) -> Deadline:

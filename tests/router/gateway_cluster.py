@@ -152,11 +152,10 @@ async def _made(make: Callable[[], Result]) -> Result:
 async def _router(made: LocalCluster, gate: Gate) -> tuple[grpc.aio.Server, grpc.aio.Channel]:
     """The services that answer questions, behind a socket, and a channel to them."""
     router = grpc.aio.server(interceptors=[Chain(gate)])
-    query_pb2_grpc.add_QueryServiceServicer_to_server(
-        QueryService(made.asking, Discretion(SharedPrivacy(made.routing))), router
-    )
-    profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(made.asking), router)
-    proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(made.asking), router)
+    discretion = Discretion(SharedPrivacy(made.routing))
+    query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(made.asking, discretion), router)
+    profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(made.asking, discretion), router)
+    proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(made.asking, discretion), router)
     port = router.add_insecure_port("127.0.0.1:0")
     await router.start()
     return router, grpc.aio.insecure_channel(f"127.0.0.1:{port}")

@@ -118,8 +118,8 @@ async def served_cluster(
         privacy = SharedPrivacy(routing)
         privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(PrivacyService(privacy), router)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries, Discretion(privacy)), router)
-        profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries), router)
-        proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries), router)
+        profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries, Discretion(privacy)), router)
+        proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries, Discretion(privacy)), router)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(
             SegmentService(segments, clock, Discretion(privacy)), router
         )

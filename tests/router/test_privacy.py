@@ -21,17 +21,18 @@ from cdp_router.security.errors import PersonalData
 from cdp_router.security.gates import ClusterGate, KeyGate
 from cdp_router.security.key_file import KeyFile, change_keys
 from cdp_router.security.keys import mint
+from cdp_router.security.masking import MASKED
 from cdp_router.security.personal_data import check_conditions
 from cdp_router.security.principal import Role
 from cdp_router.security.privacy import Privacy
-from cdp_router.security.withholding import MASKED, withhold
+from cdp_router.security.withholding import withhold
 from cdp_router.wire.questions import from_question
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS, FixedClock, LocalCluster, local_cluster
 from tests.router.served_cluster import served_cluster
 
 DAY, PEOPLE, K = 86_400_000, 40, 10
-PRIVACY = Privacy(("email", "address"), K)
+PRIVACY = Privacy(("email", "address", "cart.receiver"), K)
 
 
 def _sent() -> list[Sent]:
@@ -43,6 +44,7 @@ def _sent() -> list[Sent]:
             "email": f"{n}@x.org",
             "age": n,
             "address.city": "Paris",
+            "cart": [{"receiver": f"{n}@x.org"}],
             **({"vip": True} if n < 7 else {}),
         }
         sent.append(Sent(None, f"u{n}", NOW_MS - 9 * DAY, values))
@@ -181,6 +183,8 @@ def test_values_of_personal_names_are_masked(cluster: LocalCluster) -> None:
     assert [(row.value, row.count) for row in left.breakdown] == [(MASKED, PEOPLE)]
     whole, left = _asked(cluster, "everyone", by="address.city")
     assert [(row.value, row.count) for row in left.breakdown] == [(MASKED, PEOPLE)]
+    whole, left = _asked(cluster, "everyone", by="cart")
+    assert len(whole.breakdown) == PEOPLE and [row.value for row in left.breakdown] == [MASKED]
     secret = Privacy(("n", "age"), K)
     for text in (
         'trend("View".n, unit: day, last: 10d)',
@@ -206,6 +210,7 @@ REFUSED = [
     'overlap(everyone, email = "x")',
     'distribution(email = "x", age)',
     'diff(email = "x", from: 2025-12-25, to: 2025-12-31)',
+    'any(cart, receiver = "x")',
 ]
 ALLOWED = ["exists(email)", 'not missing(email) and plan = "gold"', *REPORTS, 'in_segment("with an address")']
 
