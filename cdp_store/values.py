@@ -52,6 +52,7 @@ KIND_MASK: Final = 0x0F
 OPERATION_SHIFT: Final = 4
 TEXT_KINDS: Final = (Kind.STRING, Kind.LIST)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def to_datetime(ms: int) -> datetime:
@@ -61,7 +62,7 @@ def to_datetime(ms: int) -> datetime:
 
 def to_ms(instant: datetime) -> int:
     """Epoch milliseconds of an aware instant, rounded down."""
-    return (instant - EPOCH) // timedelta(milliseconds=1)
+    return (instant - EPOCH) // _MILLISECOND
 
 
 def pack_list(items: list[Any]) -> bytes:

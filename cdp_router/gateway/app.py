@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cdp_router.gateway.browser_settings import SETTINGS_ROUTES
 from cdp_router.gateway.cors import CrossOrigin
-from cdp_router.gateway.dialects import CLEVERTAP, POSTHOG, POSTHOG_V1, SEGMENT, Dialect
+from cdp_router.gateway.dialects import BATCH, CLEVERTAP, POSTHOG, POSTHOG_V1, SEGMENT, Dialect
 from cdp_router.gateway.intake import Intake, Sent
 from cdp_router.gateway.openapi import document
 from cdp_router.gateway.problems import Problem
@@ -52,7 +52,7 @@ def gateway_app(intake: Intake, bodies: Bodies, query_side: QuerySide) -> ASGIAp
         return take
 
     routes = [
-        *(Route(f"/v1/{name}", taking(SEGMENT, "batch"), methods=["POST"]) for name in _SEGMENT_BATCHES),
+        *(Route(f"/v1/{name}", taking(SEGMENT, BATCH), methods=["POST"]) for name in _SEGMENT_BATCHES),
         *(Route(f"/v1/{name}", taking(SEGMENT, call_type(name)), methods=["POST"]) for name in _SEGMENT_CALLS),
         *(Route(path, taking(POSTHOG), methods=["POST"]) for path in _POSTHOG),
         Route("/i/v1/analytics/events", taking(POSTHOG_V1), methods=["POST"]),

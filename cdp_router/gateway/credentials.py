@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from cdp_router.gateway.limits import KEY_BYTES_MAX
 from cdp_router.gateway.problems import Problem, key_unknown
@@ -17,6 +17,7 @@ from cdp_router.security.principal import Role
 from cdp_store.seams import Clock
 
 _KEY_FIELDS = ("writeKey", "api_key", "token")
+NO_CREDENTIALS: Final = ("", "")
 _ACCOUNT, _PASSCODE = "x-clevertap-account-id", "x-clevertap-passcode"
 
 

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cdp.v1 import ingest_pb2
@@ -14,14 +14,16 @@ from cdp.v1 import ingest_pb2
 from cdp_router.gateway.limits import (
     BATCH_BYTES_MAX,
     BATCH_ROWS_MAX,
-    BATCHES_AT_ONCE,
+    CALLS_AT_ONCE,
+    PATIENCE_SECONDS,
     ROWS_ALONE_MAX,
     WAITING_BYTES_MAX,
+    WAITING_SECONDS_MAX,
 )
 from cdp_router.gateway.problems import Problem, busy
+from cdp_router.gateway.rows import Rows, as_array
 
 Send = Callable[[ingest_pb2.Batch, str], Awaitable[ingest_pb2.BatchResult]]  # with an API key, or none
-_ARRAY_HEAD: Final = b"\xdd"  # of a msgpack array with a length of 32 bits
 _TOO_MANY_NAMES: Final = "TOO_MANY_NAMES"
 
 
@@ -34,58 +36,98 @@ class Refused:
     message: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Piece:
-    """Rows of one request that go in one batch, under the API key they came with."""
+    """Rows of one request that go in one batch; `since` is the loop's time at which they began to wait."""
 
-    rows: Sequence[bytes]
-    api_key: str
-    size: int
+    rows: Rows
     is_alone: bool
+    since: float
     done: asyncio.Future[list[Refused]]
 
 
+@dataclass(slots=True)
+class _Lane:
+    """What waits to go under one API key, in the order it came, and how many calls are under way with it."""
+
+    waiting: deque[_Piece] = field(default_factory=deque)
+    rows: int = 0
+    size: int = 0
+    calls: int = 0
+
+    def add(self, piece: _Piece) -> None:
+        """Have a piece wait."""
+        self.waiting.append(piece)
+        self.rows, self.size = self.rows + piece.rows.count, self.size + len(piece.rows.packed)
+
+    def take(self) -> list[_Piece]:
+        """The pieces of the next batch."""
+        taken, count, size = list[_Piece](), 0, 0
+        while self.waiting:
+            piece = self.waiting[0]
+            count, size = count + piece.rows.count, size + len(piece.rows.packed)
+            is_apart = any(each.is_alone for each in (piece, *taken[:1]))
+            if taken and (is_apart or count > BATCH_ROWS_MAX or size > BATCH_BYTES_MAX):
+                break
+            taken.append(self.waiting.popleft())
+        self.rows -= sum(piece.rows.count for piece in taken)
+        self.size -= sum(len(piece.rows.packed) for piece in taken)
+        return taken
+
+    def is_due(self, now: float) -> bool:
+        """Whether a call should begin: none is under way, there is enough for a full one, or it has waited long."""
+        if not self.waiting:
+            return False
+        is_full = self.rows >= BATCH_ROWS_MAX or self.size >= BATCH_BYTES_MAX
+        return not self.calls or is_full or now - self.waiting[0].since >= PATIENCE_SECONDS
+
+
 class Delivery:
-    """Puts rows of requests that come together into one batch, so that many small requests cost few batches."""
+    """Puts rows of requests that come together into one batch: while one is on its way, what comes waits for the next.
+
+    A batch costs the cluster about as much for few rows as for many, so the fewer calls, the more rows a second. What
+    would fill a batch does not wait, nor does anything for long when a call hangs.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._waiting = deque[_Piece]()
+        self._lanes = dict[str, _Lane]()
         self._waiting_bytes = 0
-        self._senders = set[asyncio.Task[None]]()
+        self._calls = set[asyncio.Task[None]]()
+        self._look: asyncio.TimerHandle | None = None
 
-    async def deliver(self, rows: Sequence[bytes], api_key: str = "") -> list[Refused]:
+    async def deliver(self, rows: Rows, api_key: str = "") -> list[Refused]:
         """Make rows durable; those refused. Raises Problem 503 where that is not known: they may be sent again."""
         refused = await self._deliver(rows, api_key, BATCH_ROWS_MAX, is_alone=False)
         # Rows of others may have used up the names that one batch can mention.
         crowded = [each.index for each in refused if each.code == _TOO_MANY_NAMES]
         if not crowded:
             return refused
-        again = await self._deliver([rows[index] for index in crowded], api_key, ROWS_ALONE_MAX, is_alone=True)
+        each_row = rows.each()
+        alone = Rows.of([each_row[index] for index in crowded])
+        again = await self._deliver(alone, api_key, ROWS_ALONE_MAX, is_alone=True)
         kept = [each for each in refused if each.code != _TOO_MANY_NAMES]
         return kept + [Refused(crowded[each.index], each.code, each.message) for each in again]
 
     async def close(self) -> None:
         """Wait for what is on its way."""
-        while self._senders:
-            await asyncio.gather(*self._senders)
+        while self._calls:
+            await asyncio.gather(*self._calls)
+        if self._look is not None:
+            self._look.cancel()
 
-    async def _deliver(self, rows: Sequence[bytes], api_key: str, rows_max: int, *, is_alone: bool) -> list[Refused]:
-        size = sum(map(len, rows))
-        if self._waiting and self._waiting_bytes + size > WAITING_BYTES_MAX:
+    async def _deliver(self, rows: Rows, api_key: str, rows_max: int, *, is_alone: bool) -> list[Refused]:
+        if not rows.count:
+            return []
+        if self._waiting_bytes and self._waiting_bytes + len(rows.packed) > WAITING_BYTES_MAX:
             raise busy("more is coming in than the cluster takes; send it again a little later")
         loop = asyncio.get_running_loop()
-        pieces = [
-            _Piece(part, api_key, sum(map(len, part)), is_alone, loop.create_future())
-            for part in _parts(rows, rows_max)
-        ]
-        self._waiting.extend(pieces)
-        self._waiting_bytes += size
-        # Those at work may be at it for long; one too many finds nothing to do.
-        for _ in range(min(BATCHES_AT_ONCE - len(self._senders), len(pieces))):
-            sender = loop.create_task(self._send_all())
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
+        pieces = [_Piece(part, is_alone, loop.time(), loop.create_future()) for part in _parts(rows, rows_max)]
+        lane = self._lanes.setdefault(api_key, _Lane())
+        for piece in pieces:
+            lane.add(piece)
+        self._waiting_bytes += len(rows.packed)
+        self._begin_due()
         # Every piece is waited for, so that none is left behind when another one fails.
         answers = await asyncio.gather(*(piece.done for piece in pieces), return_exceptions=True)
         refused, start = list[Refused](), 0
@@ -93,48 +135,76 @@ class Delivery:
             if isinstance(answer, BaseException):
                 raise answer
             refused += [Refused(start + each.index, each.code, each.message) for each in answer]
-            start += len(piece.rows)
+            start += piece.rows.count
         return refused
 
-    async def _send_all(self) -> None:
-        while self._waiting:
-            pieces = self._take()
-            rows = [row for piece in pieces for row in piece.rows]
-            packed = b"".join((_ARRAY_HEAD, len(rows).to_bytes(4, "big"), *rows))
-            try:
-                batch = ingest_pb2.Batch(batch_id=uuid.uuid4().bytes, msgpack_rows=packed)
-                result = await self._send(batch, pieces[0].api_key)
-            except Problem as problem:
-                for piece in pieces:
-                    _fail(piece, problem)
-                continue
-            _settle(pieces, result)
+    def _begin_due(self) -> None:
+        """Begin the calls that are due, and look again later where something still waits."""
+        loop = asyncio.get_running_loop()
+        while len(self._calls) < CALLS_AT_ONCE and (found := self._longest_due(loop.time())) is not None:
+            api_key, lane = found
+            pieces = lane.take()
+            self._waiting_bytes -= sum(len(piece.rows.packed) for piece in pieces)
+            lane.calls += 1
+            call = loop.create_task(self._call(api_key, lane, pieces))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        if self._look is None and any(lane.waiting for lane in self._lanes.values()):
+            self._look = loop.call_later(PATIENCE_SECONDS, self._look_again)
 
-    def _take(self) -> list[_Piece]:
-        """The pieces of the next batch."""
-        taken = [self._waiting.popleft()]
-        count, size = len(taken[0].rows), taken[0].size
-        while self._waiting and not taken[0].is_alone:
-            following = self._waiting[0]
-            count, size = count + len(following.rows), size + following.size
-            if following.api_key != taken[0].api_key or following.is_alone:
-                break
-            if count > BATCH_ROWS_MAX or size > BATCH_BYTES_MAX:
-                break
-            taken.append(self._waiting.popleft())
-        self._waiting_bytes -= sum(piece.size for piece in taken)
-        return taken
+    def _look_again(self) -> None:
+        self._look = None
+        self._begin_due()
+
+    def _longest_due(self, now: float) -> tuple[str, _Lane] | None:
+        """Of the lanes that are due, the one whose first piece has waited longest."""
+        due = ((api_key, lane) for api_key, lane in self._lanes.items() if lane.is_due(now))
+        return min(due, key=lambda each: each[1].waiting[0].since, default=None)
+
+    async def _call(self, api_key: str, lane: _Lane, pieces: Sequence[_Piece]) -> None:
+        try:
+            await self._send_pieces(api_key, pieces)
+        finally:
+            for piece in pieces:  # whatever happened, nobody may wait for ever
+                _fail(piece, busy("the batch did not reach the cluster; send it again"))
+            lane.calls -= 1
+            if not lane.calls and not lane.waiting:
+                del self._lanes[api_key]
+            self._calls.discard(asyncio.current_task())
+        self._begin_due()
+
+    async def _send_pieces(self, api_key: str, pieces: Sequence[_Piece]) -> None:
+        """Send those pieces of a batch whose senders still wait for an answer."""
+        now, wanted = asyncio.get_running_loop().time(), list[_Piece]()
+        for piece in pieces:
+            if now - piece.since > WAITING_SECONDS_MAX:
+                _fail(piece, busy("more is coming in than the cluster takes; send it again a little later"))
+            else:
+                wanted.append(piece)
+        if not wanted:
+            return
+        packed = as_array(piece.rows for piece in wanted)
+        try:
+            result = await self._send(ingest_pb2.Batch(batch_id=uuid.uuid4().bytes, msgpack_rows=packed), api_key)
+        except Problem as problem:
+            for piece in wanted:
+                _fail(piece, problem)
+            return
+        _settle(wanted, result)
 
 
-def _parts(rows: Sequence[bytes], rows_max: int) -> Iterator[Sequence[bytes]]:
-    start = size = 0
-    for index, row in enumerate(rows):
+def _parts(rows: Rows, rows_max: int) -> Iterator[Rows]:
+    """The rows in parts that fit one batch each."""
+    if rows.count <= rows_max and len(rows.packed) <= BATCH_BYTES_MAX:
+        yield rows
+        return
+    each_row, start, size = rows.each(), 0, 0
+    for index, row in enumerate(each_row):
         if index > start and (index - start == rows_max or size + len(row) > BATCH_BYTES_MAX):
-            yield rows[start:index]
+            yield Rows.of(each_row[start:index])
             start, size = index, 0
         size += len(row)
-    if start < len(rows):
-        yield rows[start:]
+    yield Rows.of(each_row[start:])
 
 
 def _fail(piece: _Piece, problem: Problem) -> None:
@@ -145,7 +215,7 @@ def _fail(piece: _Piece, problem: Problem) -> None:
 def _settle(pieces: Sequence[_Piece], result: ingest_pb2.BatchResult) -> None:
     errors, start, at = result.errors, 0, 0
     for piece in pieces:
-        stop, refused = start + len(piece.rows), list[Refused]()
+        stop, refused = start + piece.rows.count, list[Refused]()
         while at < len(errors) and errors[at].index < stop:
             refused.append(Refused(errors[at].index - start, errors[at].code, errors[at].message))
             at += 1

@@ -11,20 +11,12 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from cdp_router.gateway.clevertap import MESSAGE_ID, map_clevertap, upload_result
+from cdp_router.gateway.mapped import Rejected
 from cdp_router.gateway.mapping import Mapper
 from cdp_router.gateway.posthog import is_personless, map_posthog
 from cdp_router.gateway.problems import malformed
 from cdp_router.gateway.segment import map_segment
 from cdp_router.gateway.times import lenient_ms
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """An item that was not taken, by its place in the request."""
-
-    index: int
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +28,9 @@ class Unpacked:
 
 
 Unpack = Callable[[Any, Mapping[str, str], str], Unpacked]
-Answer = Callable[[Sequence[Any], Sequence[Rejected]], dict[str, Any]]
+Items = Callable[[], Sequence[Any]]
+Answer = Callable[[Items, Sequence[Rejected]], dict[str, Any]]
+BATCH: Final = "batch"  # the type of calls of a path that takes many
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +60,19 @@ def list_of(body: Mapping[str, Any], name: str) -> list[Any]:
 
 def _unpack_segment(body: Any, headers: Mapping[str, str], call_type: str) -> Unpacked:
     given = object_body(body)
-    sent = lenient_ms(given.get("sentAt") or headers.get("sentat"))
-    if call_type != "batch":
+    sent = segment_sent_ms(given.get("sentAt"), headers)
+    if call_type != BATCH:
         return Unpacked([_with_id({**given, "type": call_type})], sent)
     context = given.get("context")
     items = list_of(given, "batch")
     if isinstance(context, dict) and context:
         items = [_with_context(item, context) for item in items]
     return Unpacked([_with_id(item) for item in items], sent)
+
+
+def segment_sent_ms(given: Any, headers: Mapping[str, str]) -> int | None:
+    """When the client says that it sent a request, from its body or else its headers."""
+    return lenient_ms(given or headers.get("sentat"))
 
 
 def _with_context(item: Any, context: Mapping[str, Any]) -> Any:
@@ -90,7 +89,7 @@ def _with_id(item: Any) -> Any:
     return item
 
 
-def _answer_segment(items: Sequence[Any], rejected: Sequence[Rejected]) -> dict[str, Any]:
+def _answer_segment(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any]:
     return {"success": True}
 
 
@@ -120,15 +119,15 @@ def _with_uuid(item: Any) -> Any:
     return item
 
 
-def _answer_posthog(items: Sequence[Any], rejected: Sequence[Rejected]) -> dict[str, Any]:
+def _answer_posthog(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any]:
     return {"status": 1}
 
 
-def _answer_posthog_v1(items: Sequence[Any], rejected: Sequence[Rejected]) -> dict[str, Any]:
+def _answer_posthog_v1(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any]:
     """What became of each event, by its uuid; one that cannot be taken will not be by being sent again."""
     results = dict[str, dict[str, str]]()
     wrong = {each.index: each for each in rejected}
-    for index, item in enumerate(items):
+    for index, item in enumerate(items()):
         known = item.get("uuid") if isinstance(item, dict) else None
         if not isinstance(known, str):
             continue
@@ -163,8 +162,9 @@ def _made_id(record: Mapping[str, Any], seen: Counter[bytes]) -> str:
     return f"{content.hex()}.{seen[content]}"
 
 
-def _answer_clevertap(items: Sequence[Any], rejected: Sequence[Rejected]) -> dict[str, Any]:
-    return upload_result(len(items), [(_as_sent(items[each.index]), each.code, each.message) for each in rejected])
+def _answer_clevertap(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any]:
+    given = items()
+    return upload_result(len(given), [(_as_sent(given[each.index]), each.code, each.message) for each in rejected])
 
 
 def _as_sent(item: Any) -> Any:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cdp_router.gateway.bodies import decompressed, read_json
-from cdp_router.gateway.credentials import Source, Sources, credentials
+from cdp_router.gateway.credentials import NO_CREDENTIALS, Source, Sources, credentials
 from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
-from cdp_router.gateway.dialects import Dialect, Rejected
+from cdp_router.gateway.dialects import BATCH, SEGMENT, Dialect, Unpacked, segment_sent_ms
 from cdp_router.gateway.limits import BODY_BYTES_MAX, ITEMS_PER_REQUEST_MAX, LARGE_BODY_BYTES
-from cdp_router.gateway.mapping import Envelope, WireRow, encode_row
+from cdp_router.gateway.mapped import Mapped, Rejected, mapped
+from cdp_router.gateway.mapping import Envelope, WireRow
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
+from cdp_router.gateway.segment_calls import UsualBatch, usual_batch
+from cdp_router.gateway.segment_rows import usual_rows
 from cdp_router.observing.gateway_metrics import GatewayMetrics
 from cdp_router.validation import RecordInvalid
 from cdp_store.seams import Clock
@@ -36,14 +39,13 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The rows of a request; owners[i] is the item that row i says something about."""
+    """The rows of a request; `items` gives what its body holds, which is needed only of what is wrong or answered."""
 
     source: Source
     envelope: Envelope
-    items: list[Any]
-    rows: list[bytes]
-    owners: list[int]
-    rejected: list[Rejected]
+    count: int
+    items: Callable[[], Sequence[Any]]
+    mapped: Mapped
 
 
 class Intake:
@@ -65,18 +67,16 @@ class Intake:
     async def take(self, dialect: Dialect, sent: Sent) -> dict[str, Any]:
         """The answer to a request, once all of it is durable."""
         prepared = await self._prepared(dialect, sent)
-        refused = await self._delivery.deliver(prepared.rows, prepared.source.api_key)
-        by_item = {each.index: each for each in prepared.rejected}
+        rows, owners = prepared.mapped.rows, prepared.mapped.owners
+        refused = await self._delivery.deliver(rows, prepared.source.api_key)
+        by_item = {each.index: each for each in prepared.mapped.rejected}
         for each in refused:
-            index = prepared.owners[each.index]
-            by_item.setdefault(index, Rejected(index, each.code, each.message))
+            by_item.setdefault(owners[each.index], Rejected(owners[each.index], each.code, each.message))
         rejected = [by_item[index] for index in sorted(by_item)]
         if rejected:
             await self._keep(dialect, prepared, rejected)
-        meant = len(set(prepared.owners) | set(by_item))
-        self._metrics.took(
-            dialect.name, len(sent.body), meant - len(rejected), len(rejected), len(prepared.items) - meant
-        )
+        meant = len(by_item.keys() | owners)
+        self._metrics.took(dialect.name, len(sent.body), meant - len(rejected), len(rejected), prepared.count - meant)
         return dialect.answer(prepared.items, rejected)
 
     async def _prepared(self, dialect: Dialect, sent: Sent) -> Prepared:
@@ -91,28 +91,31 @@ class Intake:
             return await asyncio.to_thread(self._prepare, dialect, sent, received_ms, BODY_BYTES_MAX)
 
     def _prepare(self, dialect: Dialect, sent: Sent, received_ms: int, bytes_max: int) -> Prepared:
-        body = read_json(decompressed(sent.body, sent.headers.get("content-encoding", ""), bytes_max))
+        plain = decompressed(sent.body, sent.headers.get("content-encoding", ""), bytes_max)
+        if dialect is SEGMENT and sent.call_type == BATCH and (batch := usual_batch(plain)) is not None:
+            shown = credentials(sent.headers, {}, batch.shown())
+            if shown != NO_CREDENTIALS:
+                return self._prepare_usual(sent, received_ms, plain, batch, self._sources.source_of(*shown))
+        body = read_json(plain)
         source = self._sources.source_of(*credentials(sent.headers, sent.query, body))
-        try:
-            unpacked = dialect.unpack(body, sent.headers, sent.call_type)
-        except RecursionError as error:
-            raise malformed("the body is nested too deeply") from error
-        if len(unpacked.items) > ITEMS_PER_REQUEST_MAX:
-            raise too_large(f"{len(unpacked.items)} records in one request; at most {ITEMS_PER_REQUEST_MAX} are taken")
+        unpacked = _unpacked(dialect, sent, body)
+        _check_count(len(unpacked.items))
         envelope = Envelope(source.name, received_ms, unpacked.sent_ms)
-        prepared = Prepared(source, envelope, unpacked.items, [], [], [])
-        for index, item in enumerate(unpacked.items):
-            try:
-                rows = [encode_row(row) for row in map_item(dialect, item, envelope)]
-            except RecordInvalid as error:
-                prepared.rejected.append(Rejected(index, error.code, error.message))
-                continue
-            prepared.rows.extend(rows)
-            prepared.owners.extend([index] * len(rows))
-        return prepared
+        made = mapped(unpacked.items, lambda item: map_item(dialect, item, envelope))
+        return Prepared(source, envelope, len(unpacked.items), lambda: unpacked.items, made)
+
+    def _prepare_usual(self, sent: Sent, received_ms: int, plain: bytes, batch: UsualBatch, source: Source) -> Prepared:
+        _check_count(len(batch.batch))
+        envelope = Envelope(source.name, received_ms, segment_sent_ms(batch.sent_at, sent.headers))
+        made = mapped(batch.batch, usual_rows(envelope))
+        # Each has an id of its own, so what is read again is the same.
+        return Prepared(
+            source, envelope, len(batch.batch), lambda: _unpacked(SEGMENT, sent, read_json(plain)).items, made
+        )
 
     async def _keep(self, dialect: Dialect, prepared: Prepared, rejected: list[Rejected]) -> None:
         envelope = prepared.envelope
+        items = prepared.items()
         letters = [
             DeadLetter(
                 envelope.source,
@@ -121,7 +124,7 @@ class Intake:
                 envelope.sent_ms,
                 each.code,
                 each.message,
-                prepared.items[each.index],
+                items[each.index],
             )
             for each in rejected
         ]
@@ -130,6 +133,18 @@ class Intake:
         except OSError as error:
             _LOG.error("dead letters cannot be kept: %s", error)
             raise busy("records that are wrong cannot be kept now; send it again") from error
+
+
+def _unpacked(dialect: Dialect, sent: Sent, body: Any) -> Unpacked:
+    try:
+        return dialect.unpack(body, sent.headers, sent.call_type)
+    except RecursionError as error:
+        raise malformed("the body is nested too deeply") from error
+
+
+def _check_count(count: int) -> None:
+    if count > ITEMS_PER_REQUEST_MAX:
+        raise too_large(f"{count} records in one request; at most {ITEMS_PER_REQUEST_MAX} are taken")
 
 
 def map_item(dialect: Dialect, item: Any, envelope: Envelope) -> list[WireRow]:

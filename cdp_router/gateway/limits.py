@@ -16,9 +16,11 @@ LARGE_BODY_BYTES: Final = 256 * 1024  # decoded beside the event loop
 KEY_BYTES_MAX: Final = 256
 BATCH_ROWS_MAX: Final = 5000
 BATCH_BYTES_MAX: Final = ROWS_BYTES_MAX // 2
-BATCHES_AT_ONCE: Final = 2  # on their way to the router; what comes meanwhile is the next: large ones cost less
+CALLS_AT_ONCE: Final = 4  # to routers; beside one call under the same key only full ones, or what has waited long
+PATIENCE_SECONDS: Final = 0.25  # what waits so long goes, although a call is under way: that one may hang
 ROWS_ALONE_MAX: Final = 255  # of a batch that can never mention too many names, whatever its rows are
 DELIVERY_SECONDS: Final = 8.0  # clients give up on an answer after 10
+WAITING_SECONDS_MAX: Final = 4.0  # for a call to begin: who waits longer is told to come again, before he gives up
 READ_SECONDS: Final = 30.0  # for a whole request to come in
 IDLE_SECONDS: Final = 75  # of a connection between two requests; load balancers in front mostly wait 60
 HEADER_BYTES_MAX: Final = 64 * 1024
@@ -27,4 +29,5 @@ RETRY_AFTER_SECONDS: Final = 2
 QUERY_SECONDS: Final = 60.0
 
 assert ROWS_ALONE_MAX * PROPERTIES_PER_RECORD_MAX < NAMES_PER_BATCH_MAX
+assert PATIENCE_SECONDS < WAITING_SECONDS_MAX
 assert BATCH_BYTES_MAX < WAITING_BYTES_MAX < BODIES_BYTES_MAX

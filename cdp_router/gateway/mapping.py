@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
 
+from cdp_router.gateway.rows import Rows
 from cdp_router.validation import RecordInvalid
 from cdp_store.ids import EMAIL, is_identifier_kind
 from cdp_store.limits import MESSAGE_ID_BYTES_MAX
@@ -19,6 +20,10 @@ from cdp_store.limits import MESSAGE_ID_BYTES_MAX
 Operations = Mapping[str, Mapping[str, Any]]
 # [name or None, user_id, anonymous_id, time ms, message_id, values, others, operations]: the msgpack row of cdp.v1.
 WireRow = tuple[str | None, str | None, str | None, int, str, dict[str, Any], dict[str, str], Operations]
+# The same without identifiers and operations.
+UsualRow = tuple[str | None, str | None, str | None, int, str, dict[str, Any]]
+_USUAL_FIELDS: Final = 6
+_SHORT_ARRAY, _MIDDLE_ARRAY = 15, 65_535  # rows whose array has a head of one byte, of three
 _SOURCE_CHARACTERS_MAX: Final = 40
 _SUFFIX_BYTES: Final = 8  # room for what tells the rows of one message apart
 _NO_KIND_CHARACTER: Final = re.compile(r"[^a-z0-9_]+")
@@ -39,14 +44,16 @@ class Envelope:
 
     def message_id(self, given: Any, part: str = "") -> str:
         """An id that no other source can give: a message is taken once from each. Without one it is made up."""
-        source = self.source if len(self.source) <= _SOURCE_CHARACTERS_MAX else _short(self.source)
+        prefix, room = self.message_id_prefix()
         known = text_id("message id", given) or uuid.uuid4().hex
-        # No character has more than four bytes.
-        if (len(source) + len(known)) * 4 + _SUFFIX_BYTES > MESSAGE_ID_BYTES_MAX and (
-            len((source + known).encode(errors="replace")) + _SUFFIX_BYTES > MESSAGE_ID_BYTES_MAX
-        ):
-            source, known = _short(source), _short(known)
-        return f"{source}:{known}{part}"
+        if len(known.encode(errors="replace")) > room:
+            prefix, known = f"{_short(prefix[:-1])}:", _short(known)
+        return f"{prefix}{known}{part}"
+
+    def message_id_prefix(self) -> tuple[str, int]:
+        """What stands before the ids of this source, and for how many bytes of an id there is room behind it."""
+        source = self.source if len(self.source) <= _SOURCE_CHARACTERS_MAX else _short(self.source)
+        return f"{source}:", MESSAGE_ID_BYTES_MAX - _SUFFIX_BYTES - len(source.encode(errors="replace"))
 
 
 NO_OPERATIONS: Final[Operations] = {}
@@ -103,13 +110,29 @@ def email_of(traits: Mapping[str, Any]) -> dict[str, str]:
     return {EMAIL: email} if isinstance(email, str) and "@" in email else {}
 
 
-def encode_row(row: WireRow) -> bytes:
+def encode_row(row: WireRow | UsualRow) -> bytes:
     """The bytes of a row; RecordInvalid where a value has no form on the wire."""
     try:
-        return _ENCODER.encode(row[:6] if not (row[6] or row[7]) else row if row[7] else row[:7])
+        return _ENCODER.encode(_needed(row))
     except OverflowError as error:
         raise RecordInvalid("INTEGER_OUT_OF_RANGE", "an integer does not fit 64 bits; send a string") from error
     except UnicodeEncodeError as error:
         raise RecordInvalid("STRING_INVALID", f"a text is no valid Unicode: {error.reason}") from error
     except RecursionError as error:
         raise RecordInvalid("NESTING_TOO_DEEP", "values are nested too deeply") from error
+
+
+def encode_rows(rows: Sequence[WireRow | UsualRow]) -> Rows | None:
+    """All rows at once; None where one of them has no form on the wire, and `encode_row` says which."""
+    try:
+        packed = _ENCODER.encode([_needed(row) for row in rows])
+    except (OverflowError, UnicodeEncodeError, RecursionError):
+        return None
+    head = 1 if len(rows) <= _SHORT_ARRAY else 3 if len(rows) <= _MIDDLE_ARRAY else 5
+    return Rows(packed[head:], len(rows))
+
+
+def _needed(row: WireRow | UsualRow) -> tuple[Any, ...]:
+    if len(row) == _USUAL_FIELDS:
+        return row
+    return row[:6] if not (row[6] or row[7]) else row if row[7] else row[:7]

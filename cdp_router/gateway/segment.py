@@ -17,6 +17,7 @@ from cdp_router.gateway.mapping import (
     map_of,
     text_id,
 )
+from cdp_router.gateway.segment_calls import Call, CallContext
 from cdp_router.gateway.times import corrected_ms, instant_ms, lenient_ms
 from cdp_router.validation import RecordInvalid
 from cdp_store.ids import ANONYMOUS_ID
@@ -32,61 +33,72 @@ def call_type(name: str) -> str:
 
 def map_segment(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
     """The rows of one call; RecordInvalid says what is wrong with it."""
-    type_ = call.get("type")
-    make = _MAPPERS.get(type_) if isinstance(type_, str) else None
+    return map_call(Call.of(call), envelope)
+
+
+def map_call(call: Call, envelope: Envelope) -> list[WireRow]:
+    """The same for a call whose fields have been told apart."""
+    make = _MAPPERS.get(call.type) if isinstance(call.type, str) else None
     if make is None:
         known = ", ".join(_MAPPERS)
-        raise RecordInvalid("TYPE_UNKNOWN", f"type {str(type_)[:40]!r} is none of {known}")
+        raise RecordInvalid("TYPE_UNKNOWN", f"type {str(call.type)[:40]!r} is none of {known}")
     return make(call, envelope)
 
 
-def _time_ms(call: Mapping[str, Any], envelope: Envelope) -> int:
-    """When the call was made, by our clock."""
-    given, original = instant_ms(call.get("timestamp")), instant_ms(call.get("originalTimestamp"))
+def call_time_ms(call: Call, envelope: Envelope) -> int:
+    """When a call was made, by our clock."""
+    given, original = instant_ms(call.timestamp), instant_ms(call.original_timestamp)
     if given is not None and original is not None:
         return given  # whoever sends both means the first, and has it from the caller
     instant = original if given is None else given
     if instant is None:
         return envelope.received_ms
-    sent = lenient_ms(call.get("sentAt"))
+    sent = lenient_ms(call.sent_at)
     return corrected_ms(instant, envelope.sent_ms if sent is None else sent, envelope.received_ms)
 
 
 def _row(
-    call: Mapping[str, Any],
+    call: Call,
     envelope: Envelope,
     name: str | None,
     values: dict[str, Any],
     others: dict[str, str] | None = None,
 ) -> WireRow:
-    user, anonymous = text_id("userId", call.get("userId")), text_id("anonymousId", call.get("anonymousId"))
-    message_id = envelope.message_id(call.get("messageId"))
-    return name, user, anonymous, _time_ms(call, envelope), message_id, values, others or {}, NO_OPERATIONS
+    user, anonymous = text_id("userId", call.user_id), text_id("anonymousId", call.anonymous_id)
+    message_id = envelope.message_id(call.message_id)
+    return name, user, anonymous, call_time_ms(call, envelope), message_id, values, others or {}, NO_OPERATIONS
 
 
-def _track(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
-    values = map_of("properties", call.get("properties"))
-    return [_row(call, envelope, event_name(call.get("event")), values)]
+def _track(call: Call, envelope: Envelope) -> list[WireRow]:
+    values = map_of("properties", call.properties)
+    return [_row(call, envelope, event_name(call.event), values)]
 
 
-def _seen(name: str) -> Callable[[Mapping[str, Any], Envelope], list[WireRow]]:
+def _seen(name: str) -> Callable[[Call, Envelope], list[WireRow]]:
     """Pages and screens are events of one name each; what was seen is among their properties."""
 
-    def make(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
-        given = {key: call[key] for key in ("name", "category") if call.get(key) not in (None, "")}
-        return [_row(call, envelope, name, given | map_of("properties", call.get("properties")))]
+    def make(call: Call, envelope: Envelope) -> list[WireRow]:
+        seen = (("name", call.name), ("category", call.category))
+        given = {key: value for key, value in seen if value not in (None, "")}
+        return [_row(call, envelope, name, given | map_of("properties", call.properties))]
 
     return make
 
 
-def _identify(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
-    context = map_of("context", call.get("context"))
-    traits = map_of("context.traits", context.get("traits")) | map_of("traits", call.get("traits"))
-    return [_row(call, envelope, None, traits, email_of(traits) | _external_ids(context))]
+def _identify(call: Call, envelope: Envelope) -> list[WireRow]:
+    context = _context(call.context)
+    traits = map_of("context.traits", context.traits) | map_of("traits", call.traits)
+    return [_row(call, envelope, None, traits, email_of(traits) | _external_ids(context.external_ids))]
 
 
-def _external_ids(context: Mapping[str, Any]) -> dict[str, str]:
-    given = context.get("externalIds")
+def _context(given: Any) -> CallContext:
+    if isinstance(given, CallContext):
+        return given
+    context = map_of("context", given)
+    return CallContext(context.get("traits"), context.get("externalIds"))
+
+
+def _external_ids(given: Any) -> dict[str, str]:
     found = dict[str, str]()
     for each in given if isinstance(given, list) else ():
         if isinstance(each, dict) and (kind := identifier_kind(each.get("type"))):
@@ -96,12 +108,12 @@ def _external_ids(context: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _group(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
-    group = text_id("groupId", call.get("groupId"))
+def _group(call: Call, envelope: Envelope) -> list[WireRow]:
+    group = text_id("groupId", call.group_id)
     if group is None:
         raise RecordInvalid("IDENTIFIER_MISSING", "a group call needs a groupId")
     member = _row(call, envelope, None, {GROUP_ID: group})
-    traits = map_of("traits", call.get("traits"))
+    traits = map_of("traits", call.traits)
     if not traits:
         return [member]
     return [member, group_row(GROUP_ID, group, traits, member)]
@@ -121,15 +133,15 @@ def group_row(kind: str, group: str, traits: Mapping[str, Any], member: WireRow)
     )
 
 
-def _alias(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
-    user, previous = text_id("userId", call.get("userId")), text_id("previousId", call.get("previousId"))
+def _alias(call: Call, envelope: Envelope) -> list[WireRow]:
+    user, previous = text_id("userId", call.user_id), text_id("previousId", call.previous_id)
     if user is None:
         raise RecordInvalid("IDENTIFIER_MISSING", "an alias call needs a userId")
     # Without a previous id, or with itself as such, it says nothing new.
-    previous = previous or text_id("anonymousId", call.get("anonymousId"))
+    previous = previous or text_id("anonymousId", call.anonymous_id)
     others = {ANONYMOUS_ID: previous} if previous and previous != user else {}
-    message_id = envelope.message_id(call.get("messageId"))
-    return [(None, user, None, _time_ms(call, envelope), message_id, {}, others, NO_OPERATIONS)]
+    message_id = envelope.message_id(call.message_id)
+    return [(None, user, None, call_time_ms(call, envelope), message_id, {}, others, NO_OPERATIONS)]
 
 
 _MAPPERS: Final = {

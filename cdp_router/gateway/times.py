@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from cdp_router.validation import RecordInvalid
@@ -13,6 +14,7 @@ from cdp_store.values import to_ms
 SKEW_MS_MIN: Final = 60_000
 _SECONDS_BELOW: Final = 100_000_000_000  # as seconds the year 5138, as milliseconds 1973
 _TEXT_MAX: Final = 40
+_REMEMBERED: Final = 4096
 
 
 def instant_ms(value: Any) -> int | None:
@@ -27,6 +29,7 @@ def instant_ms(value: Any) -> int | None:
     raise _invalid(value)
 
 
+@lru_cache(_REMEMBERED)  # the events of a request share some of their times
 def _parsed(text: str) -> int:
     try:
         instant = datetime.fromisoformat(text)

@@ -11,9 +11,16 @@ from cdp.v1 import ingest_pb2
 
 from cdp_router.columnarise import columnarise
 from cdp_router.gateway.delivery import Delivery
-from cdp_router.gateway.limits import BATCH_BYTES_MAX, BATCHES_AT_ONCE, WAITING_BYTES_MAX
+from cdp_router.gateway.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_ROWS_MAX,
+    CALLS_AT_ONCE,
+    PATIENCE_SECONDS,
+    WAITING_BYTES_MAX,
+)
 from cdp_router.gateway.mapping import NO_OPERATIONS, encode_row
 from cdp_router.gateway.problems import Problem, busy
+from cdp_router.gateway.rows import Rows
 
 NOW_MS = 1_767_225_600_000
 
@@ -26,11 +33,12 @@ class Cluster:
     """Takes batches as a router reads them, once it is let go; remembers how many rows each had."""
 
     def __init__(self) -> None:
-        self.go, self.sizes = asyncio.Event(), list[int]()
+        self.go, self.sizes, self.calls = asyncio.Event(), list[int](), 0
         self.api_keys = list[str]()
         self.fail: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     async def __call__(self, batch: ingest_pb2.Batch, api_key: str) -> ingest_pb2.BatchResult:
+        self.calls += 1
         await self.go.wait()
         read = columnarise(batch, NOW_MS)
         self.api_keys.append(api_key)
@@ -41,11 +49,10 @@ class Cluster:
 
 
 async def started(delivery: Delivery, *requests: list[bytes]) -> list[asyncio.Task[Any]]:
-    """Requests that come while every sender is at work already."""
-    for n in range(BATCHES_AT_ONCE):
-        asyncio.create_task(delivery.deliver([row(f"first-{n}", {})]))
-        await _settled()
-    tasks = [asyncio.create_task(delivery.deliver(rows)) for rows in requests]
+    """Requests that come while a call is under way already."""
+    asyncio.create_task(delivery.deliver(Rows.of([row("first", {})])))
+    await _settled()
+    tasks = [asyncio.create_task(delivery.deliver(Rows.of(rows))) for rows in requests]
     await _settled()
     return tasks
 
@@ -65,7 +72,7 @@ def test_requests_that_wait_go_in_one_batch_and_each_learns_of_its_own_rows() ->
         cluster.go.set()
         refused = [[each.index for each in await task] for task in tasks]
         assert refused == [[1], [], [0, 3], []]
-        assert sorted(cluster.sizes) == [1] * BATCHES_AT_ONCE + [7]
+        assert cluster.sizes == [1, 7]
         await delivery.close()
 
     asyncio.run(run())
@@ -76,7 +83,7 @@ def test_a_large_request_goes_in_several_batches_and_keeps_its_places() -> None:
         cluster = Cluster()
         cluster.go.set()
         rows = [row(f"m-{n}", {"x": "y" * 8000 if n % 100 else float("inf")}) for n in range(600)]
-        refused = await Delivery(cluster).deliver(rows)
+        refused = await Delivery(cluster).deliver(Rows.of(rows))
         assert [each.index for each in refused] == [0, 100, 200, 300, 400, 500]
         assert sum(cluster.sizes) == 600 and len(cluster.sizes) == -(-sum(map(len, rows)) // BATCH_BYTES_MAX)
 
@@ -113,7 +120,7 @@ def test_a_batch_that_fails_fails_all_requests_in_it_and_no_other() -> None:
         for task in tasks:
             with pytest.raises(Problem, match="gone"):
                 await task
-        assert await delivery.deliver([row("c", {})]) == []
+        assert await delivery.deliver(Rows.of([row("c", {})])) == []
 
     asyncio.run(run())
 
@@ -136,9 +143,9 @@ def test_what_waits_is_bounded() -> None:
         delivery = Delivery(cluster)
         large = [row(f"{n}", {"x": "y" * 8000}) for n in range(250)]
         size = sum(map(len, large))
-        await started(delivery, *[large] * (WAITING_BYTES_MAX // size + 1))
+        await started(delivery, *[large] * (WAITING_BYTES_MAX // size + CALLS_AT_ONCE))
         with pytest.raises(Problem) as caught:
-            await delivery.deliver(large)
+            await delivery.deliver(Rows.of(large))
         assert (caught.value.status, caught.value.retry_after_seconds) == (503, 2)
 
     asyncio.run(run())
@@ -148,12 +155,62 @@ def test_rows_go_to_the_router_under_the_key_they_came_with() -> None:
     async def run() -> None:
         cluster = Cluster()
         delivery = Delivery(cluster)
-        await started(delivery)
-        rows = [[row(f"{n}", {})] for n in range(4)]
-        tasks = [asyncio.create_task(delivery.deliver(each, key)) for each, key in zip(rows, "aabb", strict=True)]
+        for key in "ab":
+            asyncio.create_task(delivery.deliver(Rows.of([row(f"first-{key}", {})]), key))
+        await _settled()
+        rows = [Rows.of([row(f"{n}", {})]) for n in range(4)]
+        tasks = [asyncio.create_task(delivery.deliver(each, key)) for each, key in zip(rows, "abab", strict=True)]
         await _settled()
         cluster.go.set()
         await asyncio.gather(*tasks)
-        assert sorted(zip(cluster.api_keys, cluster.sizes, strict=True))[BATCHES_AT_ONCE:] == [("a", 2), ("b", 2)]
+        assert list(zip(cluster.api_keys, cluster.sizes, strict=True)) == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+
+    asyncio.run(run())
+
+
+def test_what_fills_a_batch_does_not_wait_for_a_call_and_calls_are_bounded() -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        delivery = Delivery(cluster)
+        full = [row(f"{n}", {}) for n in range(BATCH_ROWS_MAX)]
+        tasks = await started(delivery, *[full] * (CALLS_AT_ONCE + 1))
+        assert cluster.calls == CALLS_AT_ONCE
+        cluster.go.set()
+        await asyncio.gather(*tasks)
+        assert cluster.sizes == [1] + [BATCH_ROWS_MAX] * (CALLS_AT_ONCE + 1)
+
+    asyncio.run(run())
+
+
+def test_what_has_waited_long_goes_although_a_call_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        delivery = Delivery(cluster)
+        await started(delivery, [row("a", {})])
+        assert cluster.calls == 1
+        while cluster.calls == 1:
+            await asyncio.sleep(PATIENCE_SECONDS / 50)
+        cluster.go.set()
+        await delivery.close()
+
+    monkeypatch.setattr("cdp_router.gateway.delivery.PATIENCE_SECONDS", 0.05)
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_what_has_waited_longer_than_its_sender_is_not_sent_but_told_to_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        delivery = Delivery(cluster)
+        tasks = await started(delivery, [row("late", {})], [row("later", {})])
+        monkeypatch.setattr("cdp_router.gateway.delivery.WAITING_SECONDS_MAX", -1.0)
+        cluster.go.set()
+        for task in tasks:
+            with pytest.raises(Problem) as caught:
+                await task
+            assert (caught.value.status, caught.value.retry_after_seconds) == (503, 2)
+        await delivery.close()
+        assert cluster.sizes == [1]
 
     asyncio.run(run())

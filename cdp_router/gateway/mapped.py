@@ -1,0 +1,61 @@
+"""Items of a request as rows: which item each row says something about, and which items have none that can be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cdp_router.gateway.mapping import UsualRow, WireRow, encode_row, encode_rows
+from cdp_router.gateway.rows import Rows
+from cdp_router.validation import RecordInvalid
+
+Item = TypeVar("Item")
+MappedRow = WireRow | UsualRow
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An item that was not taken, by its place in the request."""
+
+    index: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """The rows of a request's items; owners[i] is the item that row i says something about."""
+
+    rows: Rows
+    owners: Sequence[int]
+    rejected: Sequence[Rejected]
+
+
+def mapped(items: Iterable[Item], rows_of: Callable[[Item], Sequence[MappedRow]]) -> Mapped:
+    """The rows of all items, packed; an item none of whose rows can be made, or not all, is rejected."""
+    rows, owners, rejected = list[MappedRow](), list[int](), list[Rejected]()
+    for index, item in enumerate(items):
+        try:
+            made = rows_of(item)
+        except RecordInvalid as error:
+            rejected.append(Rejected(index, error.code, error.message))
+            continue
+        rows += made
+        owners += [index] * len(made)
+    packed = encode_rows(rows)
+    return Mapped(packed, owners, rejected) if packed is not None else _one_by_one(rows, owners, rejected)
+
+
+def _one_by_one(rows: Sequence[MappedRow], owners: Sequence[int], rejected: Sequence[Rejected]) -> Mapped:
+    """The same where a row has no form on the wire: its item has none of its rows taken."""
+    packed, wrong = list[bytes](), dict[int, Rejected]()
+    for row, owner in zip(rows, owners, strict=True):
+        try:
+            packed.append(encode_row(row))
+        except RecordInvalid as error:
+            packed.append(b"")
+            wrong.setdefault(owner, Rejected(owner, error.code, error.message))
+    kept = [place for place, owner in enumerate(owners) if owner not in wrong]
+    all_rejected = sorted([*rejected, *wrong.values()], key=lambda each: each.index)
+    return Mapped(Rows.of([packed[place] for place in kept]), [owners[place] for place in kept], all_rejected)
