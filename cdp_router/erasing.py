@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Collection
+from dataclasses import dataclass, field
 from typing import Final
 
 import grpc
@@ -26,11 +27,27 @@ from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
 from cdp_router.suppressing import suppress
 from cdp_router.wire.values import to_timestamp
+from cdp_store.limits import ERASED_VALUES_MAX
 from cdp_store.seams import Clock, SystemClock
 
 _LOG = logging.getLogger(__name__)
 _FINISH_SECONDS: Final = 30.0  # between looks for erasures that a router did not finish
 Receipt = admin_pb2.EraseProfileResponse
+
+
+@dataclass(slots=True)
+class _Texts:
+    """What the records of a person said, by keyed hashes, as far as it is looked for; how many texts that were."""
+
+    is_wanted: bool
+    hashes: set[int] = field(default_factory=set)
+    count: int = 0
+
+    def take(self, told: shard_pb2.EraseProfilesResponse) -> None:
+        """Take those of one partition."""
+        fresh = [value for value in told.values if value not in self.hashes]
+        self.hashes.update(fresh[: ERASED_VALUES_MAX - len(self.hashes)])
+        self.count += len(fresh) + told.value_count - len(told.values)
 
 
 class Erasures:
@@ -53,13 +70,14 @@ class Erasures:
             asked=query_pb2.Identifier(kind=asked[0], value=asked[1]),
             partition=self._identities.home(asked),
         )
-        start = {asked, await self._identities.profile_of(asked, deadline)}
-        own = await self._forget(Begun(frozenset(start), request.suppress), deadline, receipt)
+        start, texts = {asked, await self._identities.profile_of(asked, deadline)}, _Texts(request.purge)
+        own = await self._forget(Begun(frozenset(start), request.suppress), deadline, receipt, texts)
+        receipt.values, receipt.values_searched = texts.count, len(texts.hashes)
         receipt.identifiers = len(own)
         receipt.suppressed = len(own) if request.suppress else 0
         if request.purge:
             receipt.purges.extend(await purge_files(self._routing, deadline))
-        await self._prove(own, deadline, receipt, with_files=request.purge)
+        await self._prove(own, texts, deadline, receipt)
         return receipt
 
     async def finish(self, deadline: Deadline, known: Collection[int] | None = None) -> set[int]:
@@ -67,7 +85,7 @@ class Erasures:
         begun = (await self._begun.newest(deadline)).erasures
         for number, each in begun.items():
             if known is None or number in known:
-                await self._forget(each, deadline, Receipt())
+                await self._forget(each, deadline, Receipt(), _Texts(is_wanted=False))
         return set(begun)
 
     async def keep_finished(self) -> None:
@@ -81,7 +99,7 @@ class Erasures:
                 _LOG.warning("erasures wait for being finished: %s", error)
             await asyncio.sleep(_FINISH_SECONDS)
 
-    async def _forget(self, wanted: Begun, deadline: Deadline, receipt: Receipt) -> set[Named]:
+    async def _forget(self, wanted: Begun, deadline: Deadline, receipt: Receipt, texts: _Texts) -> set[Named]:
         """Erase people with some identifiers, and those whose erasure has begun; all of their identifiers."""
         others = (await self._begun.newest(deadline)).about(wanted.identifiers)
         start = set(wanted.identifiers).union(*(each.identifiers for each in others.values()))
@@ -100,16 +118,21 @@ class Erasures:
         if len(own) > 1:
             await self._identities.settle(deadline)
         for partition in sorted(partitions):
-            await self._erase(own, partition, deadline, receipt)
+            texts.take(await self._erase(own, partition, deadline, receipt, with_values=texts.is_wanted))
         if self._letters is not None:
             receipt.dead_letters = await asyncio.to_thread(self._letters.forget, {value for _, value in own})
         if number:
             await self._begun.change(lambda known: known.end(number), deadline)
         return own
 
-    async def _erase(self, own: Collection[Named], partition: int, deadline: Deadline, receipt: Receipt) -> None:
+    async def _erase(
+        self, own: Collection[Named], partition: int, deadline: Deadline, receipt: Receipt, *, with_values: bool
+    ) -> shard_pb2.EraseProfilesResponse:
         message = shard_pb2.EraseProfilesRequest(
-            cluster=self._routing.cluster.cluster, identifiers=_messages(own), partition=partition
+            cluster=self._routing.cluster.cluster,
+            identifiers=_messages(own),
+            partition=partition,
+            with_values=with_values,
         )
 
         def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.EraseProfilesResponse]:
@@ -122,10 +145,14 @@ class Erasures:
             receipt.partitions.append(response.partition)
         if partition == receipt.partition:
             receipt.sequence = response.sequence
+        return response
 
-    async def _prove(self, own: Collection[Named], deadline: Deadline, receipt: Receipt, *, with_files: bool) -> None:
+    async def _prove(self, own: Collection[Named], texts: _Texts, deadline: Deadline, receipt: Receipt) -> None:
         order = shard_pb2.ScanForIdentifiersRequest(
-            cluster=self._routing.cluster.cluster, identifiers=_messages(own), with_files=with_files
+            cluster=self._routing.cluster.cluster,
+            identifiers=_messages(own),
+            with_files=texts.is_wanted,
+            values=sorted(texts.hashes),
         )
         scans = await scatter(self._routing.shards, lambda _, shard: shard.scan_for_identifiers(order, deadline))
         answers = self._routing.whole(scans)

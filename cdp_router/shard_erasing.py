@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
+import numpy as np
 from cdp.v1 import admin_pb2, shard_pb2
 
 from cdp_router.errors import RequestInvalid
@@ -14,12 +15,16 @@ from cdp_router.shard_people import encoded
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.shard_upkeep import Upkeep
 from cdp_store.absence import Scan, scan_files, scan_memory
+from cdp_store.arrays import U64
 from cdp_store.controls import FINGERPRINT_BYTES, Suppression
 from cdp_store.held import Held, held_of
 from cdp_store.ids import PartitionId
+from cdp_store.limits import ERASED_VALUES_MAX
+from cdp_store.person_values import text_hashes
 from cdp_store.seams import Clock
 from cdp_store.store import Store
 from cdp_store.suppressions import Suppressions
+from cdp_store.value_absence import ValueScan, scan_values
 
 CheckEpochs = Callable[[Iterable[tuple[int, int]]], None]
 
@@ -47,12 +52,14 @@ class ShardErasing:
             PartitionId(request.partition),
         )
 
-        def erase() -> tuple[Held, int, int]:
+        def erase() -> tuple[Held, U64, int, int]:
             self._check_epochs([(request.partition, request.epoch)])
-            held = held_of(self._store.partitions[number], identifiers)
-            return held, *self._store.erase(number, identifiers)
+            partition = self._store.partitions[number]
+            held = held_of(partition, identifiers)
+            values = text_hashes(partition, identifiers) if request.with_values else np.zeros(0, np.uint64)
+            return held, values, *self._store.erase(number, identifiers)
 
-        held, sequence, erased = await self._commits.between(erase)
+        held, values, sequence, erased = await self._commits.between(erase)
         self._upkeep.maintain_soon()
         told = admin_pb2.ErasedPartition(
             partition=number,
@@ -63,7 +70,13 @@ class ShardErasing:
             changes=held.changes,
             bindings=held.bindings,
         )
-        return shard_pb2.EraseProfilesResponse(sequence=sequence, erased=erased, partition=told)
+        return shard_pb2.EraseProfilesResponse(
+            sequence=sequence,
+            erased=erased,
+            partition=told,
+            values=values[:ERASED_VALUES_MAX].tolist(),
+            value_count=values.shape[0],
+        )
 
     async def change_suppressions(
         self, request: shard_pb2.ChangeSuppressionsRequest
@@ -88,7 +101,8 @@ class ShardErasing:
         identifiers = [encoded(each) for each in request.identifiers]
         if request.with_files:
             await self._upkeep.purge_now()
-        scan = await self._snapshots.run(partial(self._scanned, identifiers, with_files=request.with_files))
+        values = np.array(request.values, np.uint64)
+        scan, shared = await self._snapshots.run(partial(self._scanned, identifiers, values, request.with_files))
         return shard_pb2.ScanForIdentifiersResponse(
             scan=admin_pb2.AbsenceScan(
                 shard=self._store.identity.shard,
@@ -97,6 +111,7 @@ class ShardErasing:
                 bytes=scan.bytes,
                 found=scan.found,
                 equal_texts=scan.equal_texts,
+                shared_values=shared,
             )
         )
 
@@ -109,11 +124,15 @@ class ShardErasing:
             self._store.suppress(change, numbers)
         return is_news, max(held, key=len)
 
-    def _scanned(self, identifiers: list[bytes], *, with_files: bool) -> Scan:
-        scan = scan_memory(tuple(self._store.partitions.values()), identifiers)
+    def _scanned(self, identifiers: list[bytes], values: U64, with_files: bool) -> tuple[Scan, int]:
+        """What stands where, and how many of some values others have."""
+        partitions = tuple(self._store.partitions.values())
+        scan = scan_memory(partitions, identifiers)
         if with_files:
             files = scan_files(self._store.directory, identifiers)
             scan.files, scan.bytes = files.files, scan.bytes + files.bytes
             scan.found += files.found
             scan.equal_texts += files.equal_texts
-        return scan
+        texts = scan_values(partitions, self._store.directory, values) if with_files else ValueScan()
+        scan.found += [each for each in texts.found if each not in scan.found]
+        return scan, texts.shared.shape[0]

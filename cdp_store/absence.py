@@ -17,7 +17,7 @@ from cdp_store.arrays import U8, AnyArray
 from cdp_store.controls import Erasure
 from cdp_store.identity.changes import Arrival, Departure, Links, Recall
 from cdp_store.ids import LOWER_CASE, decode_identifier
-from cdp_store.log.format import FILE_HEADER_BYTES, SEGMENT_SUFFIX, decode_file_header, decode_record
+from cdp_store.log.format import FILE_HEADER_BYTES, SEGMENT_SUFFIX, LogRecord, decode_file_header, decode_record
 from cdp_store.logged import Logged
 from cdp_store.partition import Partition
 from cdp_store.quarantine import Quarantined
@@ -105,8 +105,8 @@ def _texts(column: pa.Array) -> pa.Array | None:
     return column.cast(pa.large_binary()) if pa.types.is_binary(held) or pa.types.is_large_binary(held) else None
 
 
-def _named_in_log(path: Path, identifiers: Sequence[bytes]) -> Iterator[frozenset[bytes]]:
-    """The identifiers that each record of a segment names, of records with the bytes of one of these."""
+def log_records(path: Path) -> Iterator[LogRecord]:
+    """The good records of a segment of the log from its beginning on."""
     with path.open("rb") as file:
         if path.stat().st_size <= FILE_HEADER_BYTES:
             return
@@ -114,9 +114,15 @@ def _named_in_log(path: Path, identifiers: Sequence[bytes]) -> Iterator[frozense
             version = decode_file_header(data[:FILE_HEADER_BYTES])
             record = None if version is None else decode_record(data, FILE_HEADER_BYTES, version)
             while version is not None and record is not None:
-                if any(each in record.payload for each in identifiers):
-                    yield _named_by(Logged.decode(record))
+                yield record
                 record = decode_record(data, record.end, version) if record.end < len(data) else None
+
+
+def _named_in_log(path: Path, identifiers: Sequence[bytes]) -> Iterator[frozenset[bytes]]:
+    """The identifiers that each record of a segment names, of records with the bytes of one of these."""
+    for record in log_records(path):
+        if any(each in record.payload for each in identifiers):
+            yield _named_by(Logged.decode(record))
 
 
 def _named_by(logged: Logged) -> frozenset[bytes]:

@@ -89,6 +89,7 @@ COLD_LOG_BYTES: Final = 64 * MIB  # logged before its cold columns go to files: 
 COLD_LOG_BYTES_IDLE: Final = 8 * MIB  # the same when nothing arrives; less would make files that are small
 SNAPSHOT_SMALL_FILES_MAX: Final = 8  # per partition and kind; more are written anew as one
 
+ERASED_VALUES_MAX: Final = 1 << 20  # different texts of one person that an erasure looks for: 8 MiB of hashes
 QUARANTINE_BYTES_MAX: Final = 64 * MIB  # of one partition, in memory; beyond, what breaks a rule is refused
 
 # Message ids remembered per partition: two generations of this many, or of this time where fewer come.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -120,6 +120,13 @@ class Quarantine:
     def without(self, identifiers: Collection[bytes]) -> Quarantine:
         """Without records and links of some people."""
         return self._with(lambda _, entry: entry.without(identifiers) if entry.names(identifiers) else entry)
+
+    def batches_of(self, identifiers: Collection[bytes]) -> Iterator[RecordBatch]:
+        """The records under some identifiers."""
+        for entry in self.entries.values():
+            own = _among(entry.batch.identities, identifiers)[entry.batch.record_identities]
+            if own.any():
+                yield entry.batch.take(np.flatnonzero(own))
 
     def names(self, identifier: bytes) -> bool:
         """Whether anything here names an identifier."""

@@ -49,7 +49,7 @@ def erase(
     _show(done, f"{kind} {identifier}")
     found = [f"shard {scan.shard}: {place}" for scan in done.scans for place in scan.found]
     if found:
-        fail(f"identifiers of the person still stand in {'; '.join(found)}: erase again")
+        fail(f"identifiers or texts of the person still stand in {'; '.join(found)}: erase again")
     if not (done.erased or purge or suppress):
         fail(f"no profile has {kind} {identifier!r}")
 
@@ -66,6 +66,12 @@ def _show(done: admin_pb2.EraseProfileResponse, named: str) -> None:
         OUT.print(f"{done.suppressed} identifiers are refused from now on")
     if done.dead_letters:
         OUT.print(f"{done.dead_letters} dead letters removed")
+    if done.purges:
+        shared = max((scan.shared_values for scan in done.scans), default=0)
+        OUT.print(
+            f"{done.values_searched:,} of the person's {done.values:,} different texts were looked for; others have "
+            f"up to {shared:,} of them on one shard, where they stay"
+        )
     for purge in done.purges:
         removed = f"{purge.snapshots_removed} snapshots and {purge.snapshot.log_segments_removed} log segments removed"
         OUT.print(f"shard {purge.shard}: snapshot {purge.snapshot.number} written, {removed}", soft_wrap=True)

@@ -39,7 +39,7 @@ def contents_of(view: PartitionView, rows: Sequence[int]) -> RecordBatch:
     parts = [_creations(view, wanted)]
     for name in range(len(view.schema.events)):
         for chunk in view.event_chunks(name):
-            where = _events_of(chunk, wanted, view.row_count)
+            where = events_of(chunk, wanted, view.row_count)
             if where.shape[0]:
                 parts.append(batch_of_events(view, name, chunk, where))
     for attribute in sorted(view.attributes):
@@ -85,7 +85,7 @@ def is_creation(batch: RecordBatch) -> Bools:
     return said
 
 
-def _events_of(chunk: EventChunk, rows: I64, row_count: int) -> I64:
+def events_of(chunk: EventChunk, rows: I64, row_count: int) -> I64:
     """Where the events of rows stand in a chunk, ascending."""
     if rows.shape[0] <= _FEW_ROWS:
         slices = (chunk.events_of_row(int(row)) for row in rows)
@@ -147,7 +147,7 @@ def _versions(view: PartitionView, attribute: int, rows: I64) -> Versions:
     """Every value an attribute of rows ever had, by (row, time), as it arrived."""
     parts = list[Versions]()
     for chunk in view.changes.chunks(attribute):
-        where = _events_of(chunk, rows, view.row_count)
+        where = events_of(chunk, rows, view.row_count)
         if where.shape[0]:
             parts.append(changes_of(chunk).take(where))
     parts.append(current_of(view, attribute, rows))

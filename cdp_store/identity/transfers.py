@@ -69,6 +69,11 @@ class Transfers:
         """Whether a transfer has arrived."""
         return self.received.get(source, 0) >= number
 
+    def records(self) -> list[RecordBatch]:
+        """All records that are under way from here, or have come in part."""
+        leaving = [each.parcel.records for each in self.open.values()]
+        return [*leaving, *(piece for each in self.arriving.values() for piece in each.pieces)]
+
     @property
     def is_empty(self) -> bool:
         """Whether there never was one."""

@@ -303,6 +303,7 @@ class AbsenceScan(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     FOUND_FIELD_NUMBER: _builtins.int
     EQUAL_TEXTS_FIELD_NUMBER: _builtins.int
+    SHARED_VALUES_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     structures: _builtins.int
     """Structures of texts in memory, and files, with their bytes."""
@@ -310,9 +311,11 @@ class AbsenceScan(_message.Message):
     bytes: _builtins.int
     equal_texts: _builtins.int
     """Values of attributes and properties that equal the value of an identifier: after a purge, others have them."""
+    shared_values: _builtins.int
+    """With `purge`: of the person's texts those that others have as well, and that therefore stay."""
     @_builtins.property
     def found(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Where an identifier of the person still stands; empty: nowhere."""
+        """Where an identifier of the person still stands, or a text that nobody else has; empty: nowhere."""
 
     def __init__(
         self,
@@ -323,10 +326,11 @@ class AbsenceScan(_message.Message):
         bytes: _builtins.int = ...,
         found: _abc.Iterable[_builtins.str] | None = ...,
         equal_texts: _builtins.int = ...,
+        shared_values: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "equal_texts", b"equal_texts", "files", b"files", "found", b"found", "shard", b"shard", "structures", b"structures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "equal_texts", b"equal_texts", "files", b"files", "found", b"found", "shard", b"shard", "shared_values", b"shared_values", "structures", b"structures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -350,6 +354,8 @@ class EraseProfileResponse(_message.Message):
     PURGES_FIELD_NUMBER: _builtins.int
     SCANS_FIELD_NUMBER: _builtins.int
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    VALUES_SEARCHED_FIELD_NUMBER: _builtins.int
     erased: _builtins.bool
     """False when there was no such profile."""
     partition: _builtins.int
@@ -362,6 +368,11 @@ class EraseProfileResponse(_message.Message):
     """Identifiers under which nothing is taken any more since this erasure or an earlier one."""
     dead_letters: _builtins.int
     """Records of the person that the gateway could not take, removed from the data directory of the router."""
+    values: _builtins.int
+    """With `purge`: how many different texts and lists the person's records said, as far as they were there when this
+    erasure began, and how many of these were looked for.
+    """
+    values_searched: _builtins.int
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -389,10 +400,12 @@ class EraseProfileResponse(_message.Message):
         purges: _abc.Iterable[Global___ShardPurge] | None = ...,
         scans: _abc.Iterable[Global___AbsenceScan] | None = ...,
         dead_letters: _builtins.int = ...,
+        values: _builtins.int = ...,
+        values_searched: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "cluster", b"cluster", "dead_letters", b"dead_letters", "erased", b"erased", "identifiers", b"identifiers", "partition", b"partition", "partitions", b"partitions", "purges", b"purges", "scans", b"scans", "sequence", b"sequence", "suppressed", b"suppressed", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "cluster", b"cluster", "dead_letters", b"dead_letters", "erased", b"erased", "identifiers", b"identifiers", "partition", b"partition", "partitions", b"partitions", "purges", b"purges", "scans", b"scans", "sequence", b"sequence", "suppressed", b"suppressed", "time", b"time", "values", b"values", "values_searched", b"values_searched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

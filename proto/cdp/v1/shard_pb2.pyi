@@ -737,9 +737,12 @@ class EraseProfilesRequest(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     PARTITION_FIELD_NUMBER: _builtins.int
     IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    WITH_VALUES_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     partition: _builtins.int
+    with_values: _builtins.bool
+    """Also say what to look for afterwards."""
     epoch: _builtins.int
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Identifier]: ...
@@ -749,11 +752,12 @@ class EraseProfilesRequest(_message.Message):
         cluster: _builtins.str = ...,
         partition: _builtins.int = ...,
         identifiers: _abc.Iterable[_query_pb2.Identifier] | None = ...,
+        with_values: _builtins.bool = ...,
         epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "identifiers", b"identifiers", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "identifiers", b"identifiers", "partition", b"partition", "with_values", b"with_values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -766,21 +770,30 @@ class EraseProfilesResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
     PARTITION_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    VALUE_COUNT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     erased: _builtins.int
     """Profiles there were."""
+    value_count: _builtins.int
     @_builtins.property
     def partition(self) -> _admin_pb2.ErasedPartition: ...
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Keyed hashes of all different texts and lists there were, at most 1,048,576; and how many there were."""
+
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         erased: _builtins.int = ...,
         partition: _admin_pb2.ErasedPartition | None = ...,
+        values: _abc.Iterable[_builtins.int] | None = ...,
+        value_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "partition", b"partition", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "partition", b"partition", "sequence", b"sequence", "value_count", b"value_count", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -874,21 +887,27 @@ class ScanForIdentifiersRequest(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     IDENTIFIERS_FIELD_NUMBER: _builtins.int
     WITH_FILES_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     with_files: _builtins.bool
     """Also through files; what waits for being removed from memory is removed first."""
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Identifier]: ...
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Keyed hashes of texts to look for as well, in memory and files; only together with files."""
+
     def __init__(
         self,
         *,
         cluster: _builtins.str = ...,
         identifiers: _abc.Iterable[_query_pb2.Identifier] | None = ...,
         with_files: _builtins.bool = ...,
+        values: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "identifiers", b"identifiers", "with_files", b"with_files"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "identifiers", b"identifiers", "values", b"values", "with_files", b"with_files"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
