@@ -123,7 +123,9 @@ def _change(capture: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[
         once |= map_of("$set_once", given.get("$set_once"))
         unset = given.get("$unset")
         values |= dict.fromkeys(each for each in unset if isinstance(each, str)) if isinstance(unset, list) else {}
-    return values, {"set_once": once} if once else NO_OPERATIONS
+    # The browser library names what it knows no value of, such as campaigns, with null.
+    known = {name: value for name, value in once.items() if value is not None}
+    return values, {"set_once": known} if known else NO_OPERATIONS
 
 
 def _linked(
