@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cdp_router.gateway.dialects import BATCH, SEGMENT
@@ -23,23 +23,23 @@ VALUES = st.sampled_from([1, -1, 1 << 63, 1 << 70, 0.5, True, None, "text", "", 
 TRAITS = st.none() | st.dictionaries(
     st.sampled_from(["email", "plan", "größe"]), VALUES | st.just("a@x.de"), max_size=2
 )
-FIELDS = st.fixed_dictionaries(
-    {
-        "type": st.sampled_from(["track", "track", "track", "identify", "page", "screen", "group", "alias", "other"]),
-        "messageId": st.sampled_from(["m-1", "m-2", "größe", "x" * 40, "x" * 130]),
-    },
-    optional={
-        "event": st.sampled_from(["Order", "", "Ünï"]) | st.none(),
-        **{name: st.none() | TEXTS for name in ("userId", "anonymousId", "timestamp", "originalTimestamp", "sentAt")},
-        **{name: st.none() | TEXTS | VALUES for name in ("groupId", "previousId", "name", "category")},
-        "properties": TRAITS,
-        "traits": TRAITS | VALUES,
-        "context": st.fixed_dictionaries(
-            {"library": st.just({"name": "x"})},
-            optional={"traits": TRAITS | VALUES, "externalIds": st.just([{"type": "Phone", "id": 7}, 3]) | VALUES},
-        ),
-        "integrations": st.just({"All": False}),
-    },
+BY_NAME: dict[str, st.SearchStrategy[Any]] = {
+    "type": st.sampled_from(["identify", "page", "screen", "group", "alias", "other"]),
+    "messageId": st.sampled_from(["m-2", "größe", "ö" * 100, "x" * 40, "x" * 130]),
+    "event": st.sampled_from(["", "Ünï"]) | st.none(),
+    **{name: st.none() | TEXTS for name in ("userId", "anonymousId", "timestamp", "originalTimestamp", "sentAt")},
+    **{name: st.none() | TEXTS | VALUES for name in ("groupId", "previousId", "name", "category")},
+    "properties": TRAITS,
+    "traits": TRAITS | VALUES,
+    "context": st.fixed_dictionaries(
+        {"library": st.just({"name": "x"})},
+        optional={"traits": TRAITS | VALUES, "externalIds": st.just([{"type": "Phone", "id": 7}, 3]) | VALUES},
+    ),
+    "integrations": st.just({"All": False}),
+}
+USUAL = {"type": "track", "event": "Order", "messageId": "m-1", "userId": "u-1"}
+CALLS = st.lists(st.one_of([st.tuples(st.just(name), each) for name, each in BY_NAME.items()]), max_size=4).map(
+    lambda changes: USUAL | dict(changes)
 )
 
 
@@ -49,7 +49,13 @@ def shown(made: Mapped) -> tuple[Any, ...]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(FIELDS, max_size=5), st.sampled_from([None, NOW_MS - 500_000]), st.sampled_from(["web", "q" * 50]))
+@given(
+    st.lists(CALLS, min_size=1, max_size=5),
+    st.sampled_from([None, NOW_MS - 500_000]),
+    st.sampled_from(["web", "q" * 50]),
+)
+@example([USUAL | {"userId": "", "anonymousId": "a"}, USUAL | {"messageId": "ö" * 100}], None, "web")
+@example([USUAL | {"properties": {"x": 1 << 70}}, USUAL | {"type": "identify", "traits": []}, USUAL], None, "web")
 def test_the_short_road_says_what_the_long_one_says(calls: list[Any], sent_ms: int | None, source: str) -> None:
     body = json.dumps({"batch": calls, "writeKey": "web"}).encode()
     batch, envelope = usual_batch(body), Envelope(source, NOW_MS, sent_ms)
