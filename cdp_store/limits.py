@@ -37,8 +37,8 @@ IDLE_BUCKET_CHUNKS_MAX: Final = 2
 
 # What one record may hold (design: Limits).
 NAME_BYTES_MAX: Final = 120
-STRING_BYTES_MAX: Final = 8 * KIB
-RECORD_BYTES_MAX: Final = 32 * KIB
+STRING_BYTES_MAX: Final = MIB - 4 * KIB  # what a record has room for beside names
+RECORD_BYTES_MAX: Final = MIB  # libraries promise 32 KB and send what they are given
 IDENTIFIER_BYTES_MAX: Final = 512
 MESSAGE_ID_BYTES_MAX: Final = 128
 PROPERTIES_PER_RECORD_MAX: Final = 256

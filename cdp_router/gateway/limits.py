@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cdp_router.limits import ROWS_BYTES_MAX
-from cdp_store.limits import MIB, NAMES_PER_BATCH_MAX, PROPERTIES_PER_RECORD_MAX
+from cdp_store.limits import MIB, NAMES_PER_BATCH_MAX, PROPERTIES_PER_RECORD_MAX, RECORD_BYTES_MAX
 
 # Clients drop what is answered with 413: it must be more than any of them builds.
 BODY_BYTES_MAX: Final = 20 * MIB  # after decompression, and before
@@ -30,4 +30,5 @@ QUERY_SECONDS: Final = 60.0
 
 assert ROWS_ALONE_MAX * PROPERTIES_PER_RECORD_MAX < NAMES_PER_BATCH_MAX
 assert PATIENCE_SECONDS < WAITING_SECONDS_MAX
+assert 3 * RECORD_BYTES_MAX // 2 < BATCH_BYTES_MAX, "a record that may be taken fits a batch as msgpack"
 assert BATCH_BYTES_MAX < WAITING_BYTES_MAX < BODIES_BYTES_MAX

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from cdp_router.gateway.limits import BATCH_BYTES_MAX
 from cdp_router.gateway.mapping import UsualRow, WireRow, encode_row, encode_rows
 from cdp_router.gateway.rows import Rows
 from cdp_router.validation import RecordInvalid
+from cdp_store.limits import RECORD_BYTES_MAX
 
 Item = TypeVar("Item")
 MappedRow = WireRow | UsualRow
@@ -33,7 +35,7 @@ class Mapped:
 
 
 def mapped(items: Iterable[Item], rows_of: Callable[[Item], Sequence[MappedRow]]) -> Mapped:
-    """The rows of all items, packed; an item none of whose rows can be made, or not all, is rejected."""
+    """The rows of all items, packed; an item is rejected as soon as one of its rows cannot be made."""
     rows, owners, rejected = list[MappedRow](), list[int](), list[Rejected]()
     for index, item in enumerate(items):
         try:
@@ -44,15 +46,24 @@ def mapped(items: Iterable[Item], rows_of: Callable[[Item], Sequence[MappedRow]]
         rows += made
         owners += [index] * len(made)
     packed = encode_rows(rows)
-    return Mapped(packed, owners, rejected) if packed is not None else _one_by_one(rows, owners, rejected)
+    if packed is None or len(packed.packed) > BATCH_BYTES_MAX:
+        return _one_by_one(rows, owners, rejected)
+    return Mapped(packed, owners, rejected)
+
+
+def _small_enough(packed: bytes) -> bytes:
+    """A row that a batch has room for; one beyond is far from what the cluster takes."""
+    if len(packed) > BATCH_BYTES_MAX:
+        raise RecordInvalid("RECORD_TOO_LARGE", f"about {len(packed)} bytes; a record may have {RECORD_BYTES_MAX}")
+    return packed
 
 
 def _one_by_one(rows: Sequence[MappedRow], owners: Sequence[int], rejected: Sequence[Rejected]) -> Mapped:
-    """The same where a row has no form on the wire: its item has none of its rows taken."""
+    """The same where a row has no form on the wire, or is too large: its item has none of its rows taken."""
     packed, wrong = list[bytes](), dict[int, Rejected]()
     for row, owner in zip(rows, owners, strict=True):
         try:
-            packed.append(encode_row(row))
+            packed.append(_small_enough(encode_row(row)))
         except RecordInvalid as error:
             packed.append(b"")
             wrong.setdefault(owner, Rejected(owner, error.code, error.message))

@@ -20,6 +20,7 @@ from cdp_router.cli.column_mapping import columns_mappable, map_columns
 from cdp_router.cli.mapping import ColumnMapping, RowRejected, to_row
 from cdp_router.cli.sources import open_source
 from cdp_router.columnarise import columnarise
+from cdp_store.limits import STRING_BYTES_MAX
 from tests.router.batch_contents import contents
 from tests.router.encodings import DAY_MS, arrow_batch, fresh_batch_id
 from tests.router.local_cluster import NOW_MS
@@ -71,7 +72,7 @@ def _written(folder: Path, table: pa.Table) -> Path:
 
 
 # Types with values of each, good and bad.
-_TEXT = (pa.string(), ("a", "b", "größe", "", None, "x" * 8193))
+_TEXT = (pa.string(), ("a", "b", "größe", "", None, "x" * (STRING_BYTES_MAX + 1)))
 _PROPERTIES: tuple[tuple[pa.DataType, tuple[Any, ...]], ...] = (
     _TEXT, (pa.large_string(), ("a", None)), (pa.int64(), (0, -1, (1 << 63) - 1, None)), (pa.uint8(), (0, 255)),
     (pa.uint64(), (0, 1 << 62, None)), (pa.float64(), (0.5, -0.0, None, float("nan"), float("inf"))),

@@ -27,6 +27,7 @@ from cdp_router.profile_reading import read_profile
 from cdp_router.timelines import Page
 from cdp_router.wire.values import from_value
 from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import STRING_BYTES_MAX as TEXT_MAX
 from cdp_store.partition import Partition
 from cdp_store.records import RecordBatch, check_batch, decode_batch, encode_batch
 from tests.router.encodings import (
@@ -279,9 +280,12 @@ ARROW_LIMITS: list[tuple[str, dict[str, Any], str]] = [
     ("number not a number", {"p": pa.array([float("nan"), 1.0])}, "NUMBER_NOT_FINITE"),
     ("number infinite", {"p": pa.array([float("-inf"), 1.0])}, "NUMBER_NOT_FINITE"),
     ("number in a list", {"p": pa.array([[float("nan")], [1.0]])}, "NUMBER_NOT_FINITE"),
-    ("string", {"p": pa.array(["s" * 8193, "s" * 8192])}, "STRING_TOO_LONG"),
-    ("string in letters of two bytes", {"p": pa.array(["é" * 4097, "é" * 4096])}, "STRING_TOO_LONG"),
-    ("string in a list", {"p": pa.array([["s" * 8193], ["s" * 8192]])}, "STRING_TOO_LONG"),
+    ("string", {"p": pa.array(["s" * (TEXT_MAX + 1), "s" * TEXT_MAX])}, "STRING_TOO_LONG"),
+    (
+        "string in letters of two bytes", {"p": pa.array(["é" * (TEXT_MAX // 2 + 1), "é" * (TEXT_MAX // 2)])},
+        "STRING_TOO_LONG",
+    ),
+    ("string in a list", {"p": pa.array([["s" * (TEXT_MAX + 1)], ["s" * TEXT_MAX]])}, "STRING_TOO_LONG"),
     ("list", {"p": pa.array([[1] * 101, [1] * 100])}, "LIST_TOO_LONG"),
     ("integer in a list", {"p": pa.array([[1 << 63], [1]], pa.list_(pa.uint64()))}, "INTEGER_OUT_OF_RANGE"),
     ("time as a value", {"p": pa.array([LAST_MS + 1, LAST_MS], pa.timestamp("ms"))}, "TIME_INVALID"),
@@ -301,7 +305,7 @@ ARROW_LIMITS: list[tuple[str, dict[str, Any], str]] = [
         "TOO_MANY_PROPERTIES",
     ),
     (
-        "record", {f"s{number}": pa.array(["s" * 8000, None if number == 4 else "s" * 8000]) for number in range(5)},
+        "record", {f"s{n}": pa.array(["s" * 250_000, None if n == 4 else "s" * 250_000]) for n in range(5)},
         "RECORD_TOO_LARGE",
     ),
 ]  # fmt: skip

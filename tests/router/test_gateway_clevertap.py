@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cdp_router.wire.values import from_value
+from cdp_store.limits import STRING_BYTES_MAX
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 
 HEADERS = {"X-CleverTap-Account-Id": "account", "X-CleverTap-Passcode": "secret"}
@@ -60,7 +61,7 @@ def test_g15_a_record_that_fails_comes_back_with_its_code_and_is_kept(gateway: G
         524: {"type": "other", "identity": "u"},
         525: event("wrong", identity="u", ts="later"),
         522: event("wrong", identity="u", evtData={f"p{n}": n for n in range(300)}),
-        555: event("wrong", identity="u", evtData={"x": "y" * 9000}),
+        555: event("wrong", identity="u", evtData={"x": "y" * (STRING_BYTES_MAX + 1)}),
     }
     result = upload(gateway, *bad.values(), event("right", identity="u"))
     assert (result["status"], result["processed"]) == ("partial", 1)

@@ -300,7 +300,7 @@ def test_g15_bad_events_cost_no_good_ones_and_are_kept_with_the_reason(gateway: 
         "PROPERTIES_INVALID": {"type": "track", "event": "g15", "userId": "u", "properties": [1]},
         "TIME_INVALID": {"type": "track", "event": "g15", "userId": "u", "timestamp": "yesterday"},
         "TIME_IN_FUTURE": {"type": "track", "event": "g15", "userId": "u", "timestamp": "2150-01-01"},
-        "STRING_TOO_LONG": {"type": "track", "event": "g15", "userId": "u", "properties": {"x": "y" * 9000}},
+        "STRING_TOO_LONG": {"type": "track", "event": "g15", "userId": "u", "properties": {"x": "y" * 1_100_000}},
         "TOO_MANY_PROPERTIES": {
             "type": "track",
             "event": "g15",
@@ -313,6 +313,7 @@ def test_g15_bad_events_cost_no_good_ones_and_are_kept_with_the_reason(gateway: 
             "userId": "u",
             "properties": {"a": {"b": {"c": {"d": 1}}}},
         },
+        "RECORD_TOO_LARGE": {"type": "track", "event": "g15", "userId": "u", "properties": {"x": "y" * 5_000_000}},
         "RECORD_MALFORMED": "g15",
     }
     items = list[Any]()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from cdp_router.columnarise import Columnarised, columnarise, columnarise_rows, msgpack_rows
 from cdp_router.errors import RequestInvalid
 from cdp_router.msgpack_rows import read_msgpack_rows
-from cdp_store.limits import NAMES_PER_BATCH_MAX
+from cdp_store.limits import NAMES_PER_BATCH_MAX, STRING_BYTES_MAX
 from cdp_store.records import RecordBatch, check_batch
 from tests.router.batch_contents import contents
 from tests.router.encodings import DAY_MS
@@ -116,8 +116,8 @@ def _written(chance: random.Random, value: Any) -> bytes:
 _INTEGERS = (0, 1, 127, 128, 255, 256, 65_535, 65_536, (1 << 32) - 1, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1,
              -1, -32, -33, -128, -129, -32_768, -32_769, -(1 << 31), -(1 << 31) - 1, -(1 << 63))  # fmt: skip
 _FLOATS = (0.0, -0.0, 0.5, 12.95, 1e300, 5e-324, 1e-40, 3.0e38, math.inf, -math.inf, math.nan)
-_TEXTS = ("", "a", "x" * 31, "x" * 32, "x" * 255, "x" * 256, "größe", "日本", "\U0001f600", "\ufffd", "s" * 8192,
-          "s" * 8193, "é" * 4097)  # fmt: skip
+_TEXTS = ("", "a", "x" * 31, "x" * 32, "x" * 255, "x" * 256, "größe", "日本", "\U0001f600", "\ufffd",
+          "s" * STRING_BYTES_MAX, "s" * (STRING_BYTES_MAX + 1), "é" * (STRING_BYTES_MAX // 2 + 1))  # fmt: skip
 _MOMENTS = tuple(
     Written(data) for data in (
         msgspec.msgpack.encode(datetime(2026, 1, 1, 12, 0, 0, 123_456, UTC)), b"\xd6\xff" + b"\x00" * 4,

@@ -13,6 +13,8 @@ import pytest
 from cdp_router import validation
 from cdp_router.columnarise import columnarise
 from cdp_router.validation import CheckedRow, RecordInvalid, Row, check_row
+from cdp_store.limits import RECORD_BYTES_MAX as SIZE_MAX
+from cdp_store.limits import STRING_BYTES_MAX as TEXT_MAX
 from tests.router.encodings import DAY_MS, msgpack_batch
 from tests.router.local_cluster import NOW_MS
 
@@ -50,7 +52,7 @@ def _record_of(size: int) -> dict[str, Any]:
     """Properties of `size` bytes together: names of one byte, strings of at most 8 KB."""
     values, number = dict[str, Any](), 0
     while size > 0:
-        taken = min(size, 8000)
+        taken = min(size, 250_000)
         values[chr(ord("a") + number)] = "x" * (taken - 1)
         size, number = size - taken, number + 1
     return values
@@ -101,14 +103,14 @@ LIMITS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("nesting of lists", _values(_nested_list(3)), _values(_nested_list(4)), "NESTING_TOO_DEEP"),
     ("nesting of maps in a list", _values([_nested(2)]), _values([_nested(5)]), "NESTING_TOO_DEEP"),
     ("list items", _values([1] * 100), _values([1] * 101), "LIST_TOO_LONG"),
-    ("string bytes", _values("s" * 8192), _values("s" * 8193), "STRING_TOO_LONG"),
-    ("string bytes, not letters", _values("é" * 4096), _values("é" * 4097), "STRING_TOO_LONG"),
-    ("string in a list", _values(["s" * 8192]), _values(["s" * 8193]), "STRING_TOO_LONG"),
+    ("string bytes", _values("s" * TEXT_MAX), _values("s" * (TEXT_MAX + 1)), "STRING_TOO_LONG"),
+    ("string bytes, no letters", _values("é" * (TEXT_MAX // 2)), _values("é" * (TEXT_MAX // 2 + 1)), "STRING_TOO_LONG"),
+    ("string in a list", _values(["s" * TEXT_MAX]), _values(["s" * (TEXT_MAX + 1)]), "STRING_TOO_LONG"),
     ("string text", _values("\U0001f600"), _values("\ud83d"), "STRING_INVALID"),
-    ("record bytes", {"values": _record_of(32 * 1024)}, {"values": _record_of(32 * 1024 + 1)}, "RECORD_TOO_LARGE"),
+    ("record bytes", {"values": _record_of(SIZE_MAX)}, {"values": _record_of(SIZE_MAX + 1)}, "RECORD_TOO_LARGE"),
     (
-        "record bytes, not letters", {"values": {f"{n}": "é" * 4000 for n in range(4)}},
-        {"values": {f"{n}": "é" * 4000 for n in range(5)}}, "RECORD_TOO_LARGE",
+        "record bytes, not letters", {"values": {f"{n}": "é" * 130_000 for n in range(4)}},
+        {"values": {f"{n}": "é" * 130_000 for n in range(5)}}, "RECORD_TOO_LARGE",
     ),
     ("integer high", _values((1 << 63) - 1), _values(1 << 63), "INTEGER_OUT_OF_RANGE"),
     ("integer low", _values(-(1 << 63)), _values(-(1 << 63) - 1), "INTEGER_OUT_OF_RANGE"),
