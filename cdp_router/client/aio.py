@@ -30,6 +30,7 @@ from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import Backoff, failure_of, told_count
 from cdp_router.client.results import Answer, Event, Members, Profile
 from cdp_router.rpc.carrying import carrying
+from cdp_router.security.renewing import renewing
 from cdp_router.security.tls import Tls
 
 Response = TypeVar("Response")
@@ -38,7 +39,7 @@ Response = TypeVar("Response")
 def _connect(address: str, options: Sequence[tuple[str, Any]], tls: Tls | None) -> grpc.aio.Channel:
     if tls is None:
         return grpc.aio.insecure_channel(address, options=options)
-    return grpc.aio.secure_channel(address, tls.channel(), options=options)
+    return renewing(lambda: grpc.aio.secure_channel(address, tls.channel(), options=options), tls)
 
 
 class AsyncClient:

@@ -36,6 +36,7 @@ from cdp_router.client.failures import Backoff, failure_of, told_count
 from cdp_router.client.results import Answer, Event, MemberBatches, Members, Profile
 from cdp_router.limits import MESSAGE_BYTES_MAX
 from cdp_router.rpc.carrying import carrying
+from cdp_router.security.renewing import renewing_blocking
 from cdp_router.security.tls import Tls
 
 Response = TypeVar("Response")
@@ -55,7 +56,7 @@ OPTIONS: Final = (
 def _connect(address: str, tls: Tls | None) -> grpc.Channel:
     if tls is None:
         return grpc.insecure_channel(address, options=OPTIONS)
-    return grpc.secure_channel(address, tls.channel(), options=OPTIONS)
+    return renewing_blocking(lambda: grpc.secure_channel(address, tls.channel(), options=OPTIONS), tls)
 
 
 class Client:

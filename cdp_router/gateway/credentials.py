@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -56,8 +56,9 @@ class AnySource:
 class KeySources:
     """Write keys are API keys with the role ingest, from the file that routers read; any key where there is no file."""
 
-    def __init__(self, file: KeyFile, clock: Clock) -> None:
-        self._file, self._clock, self._any = file, clock, AnySource()
+    def __init__(self, file: KeyFile, clock: Clock, refused: Callable[[str], None] = lambda _: None) -> None:
+        """`refused` is told each key that is not taken, in any thread."""
+        self._file, self._clock, self._any, self._refused = file, clock, AnySource(), refused
 
     def source_of(self, key: str, secret: str) -> Source:
         """The source named like the API key, so that a key that replaces another one goes on with its messages."""
@@ -69,8 +70,10 @@ class KeySources:
         try:
             found = authenticate(keys, shown, self._clock.now_ms())
         except Unauthenticated as error:
+            self._refused(shown)
             raise key_unknown() from error
         if Role.INGEST not in found.roles:
+            self._refused(shown)
             raise Problem(403, "role_missing", f"the key {found.id} has not got the role ingest")
         return Source(found.name, shown)
 

@@ -13,14 +13,16 @@ from cdp_router.client.credentials import authorization
 from cdp_router.client.failures import RETRYABLE, ClusterUnreachable, RequestFailed, failure_of
 from cdp_router.gateway.limits import DELIVERY_SECONDS
 from cdp_router.gateway.problems import Problem, busy, key_unknown
+from cdp_router.security.renewing import renewing
+from cdp_router.security.tls import Tls
 
 
 class Routers:
     """Any of several routers: the next one is asked where one is not there."""
 
-    def __init__(self, addresses: Sequence[str], credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(self, addresses: Sequence[str], tls: Tls | None = None) -> None:
         self._addresses = list(addresses)
-        self.channels = [_channel(address, credentials) for address in addresses]
+        self.channels = [_channel(address, tls) for address in addresses]
         self._ingest = [ingest_pb2_grpc.IngestServiceStub(channel) for channel in self.channels]
         self._next = 0
 
@@ -50,7 +52,7 @@ class Routers:
         raise busy("the cluster cannot take it now; send it again", wait)
 
 
-def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    if credentials is None:
+def _channel(address: str, tls: Tls | None) -> grpc.aio.Channel:
+    if tls is None:
         return grpc.aio.insecure_channel(address, options=OPTIONS)
-    return grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+    return renewing(lambda: grpc.aio.secure_channel(address, tls.channel(), options=OPTIONS), tls)

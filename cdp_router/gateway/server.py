@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from starlette.types import ASGIApp
 
 from cdp_router.gateway.connections import BoundedConnection
 from cdp_router.gateway.limits import CONNECTIONS_MAX, IDLE_SECONDS
+from cdp_router.security.certificate_files import CertificateFiles
+from cdp_router.security.renewing import LOOK_SECONDS
 from cdp_router.security.tls import Tls
 
 _BACKLOG = 4096
@@ -37,6 +40,19 @@ class GatewayServer(uvicorn.Server):
             ssl_keyfile=tls.key if tls else None,
         )
         super().__init__(config)
+        self._tls = tls
+
+    async def keep_renewed(self) -> None:
+        """Show certificates that have been replaced to whoever connects from then on; runs until cancelled."""
+        files = None if self._tls is None else CertificateFiles(self._tls)
+        while files is not None:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.renew(files)
+
+    def renew(self, files: CertificateFiles) -> None:
+        """Read the certificates again if they have changed."""
+        if self._tls is not None and self._tls.certificate and self.config.ssl and files.have_changed():
+            self.config.ssl.load_cert_chain(self._tls.certificate, self._tls.key)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -9,7 +9,6 @@ import signal
 import sys
 from pathlib import Path
 
-import grpc
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from cdp_router.errors import RouterError
@@ -20,6 +19,7 @@ from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.intake import Intake
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
+from cdp_router.gateway.refusals import Refusals
 from cdp_router.gateway.routers import Routers
 from cdp_router.gateway.server import GatewayServer, listening_socket
 from cdp_router.observing.gateway_metrics import GatewayMetrics, MeasuredApp, serve_metrics
@@ -53,7 +53,8 @@ async def _serve(
     metrics, settings = GatewayMetrics(registry), Settings.of()
     ProcessCollector(registry=registry)
     delivery, bodies = Delivery(connected.ingest), Bodies()
-    intake = Intake(KeySources(keys, clock), delivery, DeadLetters(data / FOLDER), clock, metrics)
+    sources = KeySources(keys, clock, Refusals(connected.channels).note)
+    intake = Intake(sources, delivery, DeadLetters(data / FOLDER), clock, metrics)
     app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
 
@@ -66,7 +67,9 @@ async def _serve(
     forget = None if is_alone else await watch_standard_input(stop)
     stop_metrics = serve_metrics(registry, settings.metrics_of_gateway())
     report_ready(listening.getsockname()[1])
+    renewal = asyncio.create_task(server.keep_renewed())
     await server.serve(sockets=[listening])
+    renewal.cancel()
     if forget is not None:
         forget()
     await delivery.close()
@@ -74,9 +77,9 @@ async def _serve(
     stop_metrics()
 
 
-def _to_routers(tls: Tls | None) -> grpc.ChannelCredentials | None:
+def _to_routers(tls: Tls | None) -> Tls | None:
     """How routers are known: by the authority given, else by the certificate that is shown here as well as there."""
-    return None if tls is None else Tls(tls.certificate, tls.key, tls.ca or tls.certificate).channel()
+    return None if tls is None else Tls(tls.certificate, tls.key, tls.ca or tls.certificate)
 
 
 def main() -> None:

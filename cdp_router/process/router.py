@@ -66,7 +66,7 @@ from cdp_router.security.discretion import Discretion
 from cdp_router.security.gates import KeyGate
 from cdp_router.security.key_file import KEYS_NAME, KeyFile
 from cdp_router.security.links import Link
-from cdp_router.security.listening import check_listening
+from cdp_router.security.listening import check_listening, server_credentials
 from cdp_router.security.privacy import SharedPrivacy
 from cdp_router.security.rates import Rates
 from cdp_router.security.tls import Tls
@@ -102,7 +102,7 @@ class _Doors:
         """What the router listens with."""
         if self.tls is None:
             return None
-        return self.tls.server(clients_show_certificates=self.clients_show_certificates)
+        return server_credentials(self.tls, clients_show_certificates=self.clients_show_certificates)
 
 
 async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_alone: bool) -> None:

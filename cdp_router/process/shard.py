@@ -26,6 +26,7 @@ from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.security.cluster_secrets import call_secret
 from cdp_router.security.gates import ClusterGate
 from cdp_router.security.links import Link
+from cdp_router.security.listening import server_credentials
 from cdp_router.security.tls import Tls
 from cdp_router.security.unusable import CredentialsUnusable
 from cdp_router.services.partitions import PartitionService
@@ -68,7 +69,7 @@ async def _serve(
         partition_pb2.DESCRIPTOR.services_by_name["PartitionService"].full_name,
     ]
     # Whoever has the secret may read and change everything, so certificates are asked for wherever there are any.
-    credentials = tls.server(clients_show_certificates=True) if tls is not None else None
+    credentials = server_credentials(tls, clients_show_certificates=True) if tls is not None else None
     serving = Serving(names, observing.observers, ClusterGate(call_secret(cluster)), credentials)
     observing.start()
     failures = list[StoreFailed]()

@@ -9,6 +9,7 @@ import grpc
 from cdp_router.limits import SHARD_CHANNEL_OPTIONS
 from cdp_router.rpc.call import Metadata
 from cdp_router.security.cluster_secrets import SECRET_HEADER, call_secret
+from cdp_router.security.renewing import renewing
 from cdp_router.security.tls import Tls
 from cdp_router.topology import ClusterFile
 
@@ -29,4 +30,5 @@ class Link:
         """A connection to a shard."""
         if self.tls is None:
             return grpc.aio.insecure_channel(address, options=SHARD_CHANNEL_OPTIONS)
-        return grpc.aio.secure_channel(address, self.tls.channel(), options=SHARD_CHANNEL_OPTIONS)
+        tls = self.tls
+        return renewing(lambda: grpc.aio.secure_channel(address, tls.channel(), options=SHARD_CHANNEL_OPTIONS), tls)

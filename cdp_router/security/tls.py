@@ -25,23 +25,21 @@ class Tls:
         if (self.certificate is None) != (self.key is None):
             raise CredentialsUnusable("a certificate and its key go together: --tls-cert and --tls-key")
 
-    def server(self, *, clients_show_certificates: bool) -> grpc.ServerCredentials:
-        """What a server listens with; CredentialsUnusable where files are missing or no PEM."""
+    def check_server(self, *, clients_show_certificates: bool) -> None:
+        """CredentialsUnusable where a server is not told what it needs."""
         if self.certificate is None or self.key is None:
             raise CredentialsUnusable("a server needs a certificate and its key: --tls-cert and --tls-key")
         if clients_show_certificates and self.ca is None:
             raise CredentialsUnusable("certificates of clients are believed by an authority: give --tls-ca")
-        pairs = [(_pem(self.key), _pem(self.certificate))]
-        ca = _pem(self.ca) if self.ca is not None and clients_show_certificates else None
-        return grpc.ssl_server_credentials(pairs, ca, clients_show_certificates)
 
     def channel(self) -> grpc.ChannelCredentials:
         """What a client connects with; CredentialsUnusable where files are missing or no PEM."""
-        shown = (_pem(self.key), _pem(self.certificate)) if self.certificate and self.key else (None, None)
-        return grpc.ssl_channel_credentials(_pem(self.ca) if self.ca is not None else None, *shown)
+        shown = (pem(self.key), pem(self.certificate)) if self.certificate and self.key else (None, None)
+        return grpc.ssl_channel_credentials(pem(self.ca) if self.ca is not None else None, *shown)
 
 
-def _pem(path: Path) -> bytes:
+def pem(path: Path) -> bytes:
+    """The content of a PEM file; CredentialsUnusable where it is none."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -36,6 +36,7 @@ from cdp_router.rpc.gate import Gate
 from cdp_router.rpc.record import Record
 from cdp_router.schema_gate import SchemaGate
 from cdp_router.security.discretion import Discretion
+from cdp_router.security.listening import server_credentials
 from cdp_router.security.privacy import SharedPrivacy
 from cdp_router.security.rates import Rates
 from cdp_router.security.tls import Tls
@@ -145,7 +146,7 @@ async def served_cluster(
 def _listen(server: grpc.aio.Server, tls: Tls | None) -> int:
     if tls is None:
         return server.add_insecure_port("127.0.0.1:0")
-    return server.add_secure_port("127.0.0.1:0", tls.server(clients_show_certificates=True))
+    return server.add_secure_port("127.0.0.1:0", server_credentials(tls, clients_show_certificates=True))
 
 
 _NAMES = (

@@ -16,6 +16,7 @@ from cdp_router.deadline import Deadline
 from cdp_router.moves.client import connect_by_grpc
 from cdp_router.security.gates import ClusterGate
 from cdp_router.security.links import Link
+from cdp_router.security.listening import server_credentials
 from cdp_router.security.tls import Tls
 from cdp_router.security.unusable import CredentialsUnusable
 from cdp_router.shard_client import GrpcShardClient
@@ -109,8 +110,8 @@ def test_what_cannot_be_used_is_told_before_anything_is_served(tmp_path: Path) -
         Tls(tmp_path / "none", right.key, right.ca).channel()
     (tmp_path / "binary").write_bytes(b"\x30\x82")
     with pytest.raises(CredentialsUnusable, match="no PEM"):
-        Tls(tmp_path / "binary", right.key, right.ca).server(clients_show_certificates=True)
+        server_credentials(Tls(tmp_path / "binary", right.key, right.ca), clients_show_certificates=True)
     with pytest.raises(CredentialsUnusable, match="--tls-cert"):
-        Tls(ca=right.ca).server(clients_show_certificates=False)
+        server_credentials(Tls(ca=right.ca), clients_show_certificates=False)
     with pytest.raises(CredentialsUnusable, match="--tls-ca"):
-        Tls(right.certificate, right.key).server(clients_show_certificates=True)
+        server_credentials(Tls(right.certificate, right.key), clients_show_certificates=True)
