@@ -18,6 +18,11 @@ class Bodies:
     def __init__(self, bytes_max: int = BODIES_BYTES_MAX, read_seconds: float = READ_SECONDS) -> None:
         self._bytes_max, self._read_seconds, self._held = bytes_max, read_seconds, 0
 
+    @property
+    def held_bytes(self) -> int:
+        """Of all requests at work."""
+        return self._held
+
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
         """The body, counted as held until the block ends."""
