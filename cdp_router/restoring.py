@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 import msgspec
 
+from cdp_router.late_erasures import LateErasures
 from cdp_router.partitioning import partitions_of, split
 from cdp_router.placement import newest_epoch, placement_in
 from cdp_router.restored_documents import Kept, dealt_out, documents_in
+from cdp_router.restoring_progress import Tell, counted, named, percentage
 from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile
 from cdp_store.carried_over import carry_ids, carry_summaries
 from cdp_store.controls import Retention
@@ -47,8 +48,6 @@ from cdp_store.snapshot.places import LocalPlace, SnapshotPlace, place_at
 from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
 from cdp_store.suppressions import Suppressions
 from cdp_store.whole_files import write_durably
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,10 @@ def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, 
     made = ClusterFile(name, wanted.partitions or old.partitions, wanted.shards or old.shards, old.key)
     kept = documents_in(source, placement_in(source, old), tell)
     documents = dealt_out(kept, wanted.only, is_rerouted=is_rerouted)
-    partitions, cold = _loaded(source, old, wanted, tell)
+    partitions, cold, late = _loaded(source, old, wanted, tell)
+    documents = late.documents(documents, partitions.values())
+    if erased := late.hold(partitions):
+        tell(f"{erased} profiles were there then and have been erased since: they stay erased")
     total = sum((digest(partition.capture()) for partition in partitions.values()), Digest())
     cold_of = partial(_cold, made, cold, is_rerouted)
     if is_rerouted:
@@ -128,16 +130,16 @@ def verify_source(source: str) -> tuple[int, int, int, list[str]]:
 
 def _loaded(
     source: str, cluster: ClusterFile, wanted: Wanted, tell: Tell
-) -> tuple[dict[PartitionId, Partition], list[OldPartition]]:
-    found, cold = dict[PartitionId, Partition](), list[OldPartition]()
+) -> tuple[dict[PartitionId, Partition], list[OldPartition], LateErasures]:
+    found, cold, late = dict[PartitionId, Partition](), list[OldPartition](), LateErasures()
     for shard, held in sorted(placement_in(source, cluster).items()):
         tell(f"shard {shard}: reading")
         numbers = [number for number in held if _is_wanted(wanted, number)]
         if numbers:
-            partitions, own = _loaded_shard(source, cluster, shard, numbers, wanted.until_ms, tell)
+            partitions, own = _loaded_shard(source, cluster, shard, numbers, wanted.until_ms, late, tell)
             found.update(partitions)
             cold += own
-    return found, cold
+    return found, cold, late
 
 
 def _is_wanted(wanted: Wanted, partition: int) -> bool:
@@ -145,25 +147,34 @@ def _is_wanted(wanted: Wanted, partition: int) -> bool:
 
 
 def _loaded_shard(
-    source: str, cluster: ClusterFile, shard: int, numbers: list[int], until_ms: int | None, tell: Tell
+    source: str,
+    cluster: ClusterFile,
+    shard: int,
+    numbers: list[int],
+    until_ms: int | None,
+    late: LateErasures,
+    tell: Tell,
 ) -> tuple[dict[PartitionId, Partition], list[OldPartition]]:
     """The partitions from the newest usable snapshot that is not too new, and the log behind it where there is one;
     and where their cold rows lie.
     """
     log = None if "://" in source else log_path(Path(source).expanduser() / f"shard-{shard}")
     place = source_place(source, shard)
-    partitions, snapshot = _newest(place, cluster, numbers, until_ms, _named(tell, shard))
+    partitions, snapshot = _newest(place, cluster, numbers, until_ms, named(tell, shard))
     log = log if log is not None and log.exists() else None
     if log is not None:
         if snapshot is None:
             _check_first_records(source, shard, log, place, partitions)
         others = {PartitionId(number) for number in range(cluster.partitions)} - set(partitions)
-        _replay(log, partitions, others, until_ms, _percentage(_named(tell, shard)))
+        _replay(log, partitions, others, until_ms, late, percentage(named(tell, shard)))
     elif snapshot is None:
         raise NothingToRestore(source, shard, until_ms is not None)
     number = snapshot.number if snapshot is not None else "none"
     tell(f"shard {shard}: snapshot {number}{', and the log behind it' if log is not None else ''}")
-    cold = [OldPartition(number, place, snapshot, log, each.sequence) for number, each in partitions.items()]
+    cold = [
+        OldPartition(number, place, snapshot, log, each.sequence, late.removals(number))
+        for number, each in partitions.items()
+    ]
     return partitions, cold
 
 
@@ -181,28 +192,6 @@ def _check_first_records(
             raise PartitionElsewhere(source, shard, number)
 
 
-def _percentage(tell: Tell) -> Callable[[int, int], None]:
-    """Tells how much of a log is replayed, at every tenth."""
-    told = 0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal told
-        if done * 10 // total > told:
-            told = done * 10 // total
-            tell(f"{told * 10} % of the log are replayed")
-
-    return progress
-
-
-def _counted(tell: Tell, total: int) -> Callable[[PartitionId], None]:
-    done = count(1)
-    return lambda _: tell(f"{next(done)} of {total} partitions are loaded")
-
-
-def _named(tell: Tell, shard: int) -> Tell:
-    return lambda text: tell(f"shard {shard}: {text}")
-
-
 def _newest(
     place: SnapshotPlace, cluster: ClusterFile, numbers: list[int], until_ms: int | None, tell: Tell
 ) -> tuple[dict[PartitionId, Partition], Manifest | None]:
@@ -213,7 +202,7 @@ def _newest(
             received = [entry.received_ms for entry in manifest.partitions if entry.partition in numbers]
             if until_ms is not None and max(received, default=0) > until_ms:
                 continue
-            fill(partitions, place, manifest, _counted(tell, len(numbers)))
+            fill(partitions, place, manifest, counted(tell, len(numbers)))
         except SnapshotDamaged as error:
             tell(f"{error}; trying an older one")
             continue
@@ -230,22 +219,21 @@ def _replay(
     partitions: dict[PartitionId, Partition],
     others: set[PartitionId],
     until_ms: int | None,
+    late: LateErasures,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Apply what the log holds behind the partitions' positions, each up to its first batch received too late.
-
-    What it holds of `others` is passed over: they may have been here for a while only.
+    """Apply what the log holds behind the partitions' positions, each up to its first batch received too late; what
+    follows then is only noted. What it holds of `others` is passed over: they may have been here for a while only.
     """
     start = {number: partition.sequence for number, partition in partitions.items()}
     start |= dict.fromkeys(others, BEHIND_ALL)
-    ended = set[PartitionId]()
     for record in read_records(log, start, progress):
         number = record.partition
-        if number not in partitions or number in ended:
+        if number not in partitions:
             continue
         logged = Logged.decode(record)
-        if until_ms is not None and logged.received_ms > until_ms:
-            ended.add(number)
+        if number in late.ended or (until_ms is not None and logged.received_ms > until_ms):
+            late.note(number, logged)
             continue
         apply_logged(partitions[number], logged)
         partitions[number].maintain()

@@ -27,16 +27,21 @@ Route = Callable[[Strings], U32]  # the new partition of each encoded identifier
 
 @dataclass(frozen=True, slots=True)
 class OldPartition:
-    """Where the cold rows of a partition lie: files of a snapshot, and the log behind it up to `end`."""
+    """Where the cold rows of a partition lie: files of a snapshot, and the log behind it up to `end`, but for those
+    that `later` removals took."""
 
     partition: PartitionId
     place: SnapshotPlace
     snapshot: Manifest | None
     log: Path | None
     end: SequenceNumber
+    later: Removals = field(default_factory=Removals)
 
     def tables(self, problems: list[str]) -> Iterator[pa.Table]:
         """The rows that are not removed, in order of arrival; adds what could not be read to `problems`."""
+        return (self.later.staying(table, is_older=True) for table in self._tables(problems))
+
+    def _tables(self, problems: list[str]) -> Iterator[pa.Table]:
         entries = () if self.snapshot is None else self.snapshot.partitions
         entry = next((each for each in entries if each.partition == self.partition), None)
         start = SequenceNumber(entry.cold_sequence if entry is not None else 0)

@@ -1,0 +1,34 @@
+"""How a restore tells how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from cdp_store.ids import PartitionId
+
+Tell = Callable[[str], None]
+
+
+def percentage(tell: Tell) -> Callable[[int, int], None]:
+    """Tells how much of a log is replayed, at every tenth."""
+    told = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if done * 10 // total > told:
+            told = done * 10 // total
+            tell(f"{told * 10} % of the log are replayed")
+
+    return progress
+
+
+def counted(tell: Tell, total: int) -> Callable[[PartitionId], None]:
+    """Tells how many of all partitions are loaded."""
+    done = count(1)
+    return lambda _: tell(f"{next(done)} of {total} partitions are loaded")
+
+
+def named(tell: Tell, shard: int) -> Tell:
+    """Tells of one shard."""
+    return lambda text: tell(f"shard {shard}: {text}")
