@@ -99,6 +99,8 @@ class FaultyFiles:
                 path.unlink()
                 continue
             before = self._overwritten.get(path)
+            if before is None and path.stat().st_size == size:
+                continue
             content = path.read_bytes() if before is None or survives() else before
             path.write_bytes(content[:size] + _remains(content[size:], chance))
         for path, content in self._hidden.items():
@@ -110,7 +112,7 @@ class FaultyFiles:
 
     def _know(self, path: Path) -> None:
         """A file that was there before us is durable as it is."""
-        if path.exists() and path not in self._durable:
+        if path not in self._durable and path.exists():
             self._durable[path] = path.stat().st_size
             self._listed.add(path)
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from itertools import count
@@ -29,10 +29,11 @@ from random import Random
 import numpy as np
 
 from cdp_store.admission import Delivery
-from cdp_store.errors import FilesNotRemoved, SnapshotFailed, StorageFull, StoreFailed
+from cdp_store.errors import FilesNotRemoved, SnapshotDamaged, SnapshotFailed, StorageFull, StoreFailed
 from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId
 from cdp_store.log.sync_mode import SyncMode
+from cdp_store.records import RecordBatch
 from cdp_store.seams import OsFiles
 from cdp_store.shard_directory import ShardIdentity, snapshots_path
 from cdp_store.snapshot.manifest import manifest_name
@@ -48,6 +49,10 @@ IDENTITY = ShardIdentity("simulated", 0, (0, 1))
 _CRASHES = 3  # of one schedule
 _SEEDS_AT_ONCE = 20
 _SEGMENT_BYTES = 2_000  # some batches: segments are begun and trimmed all the time
+_STEPS_MAX = 12  # of one incarnation
+# How often; each life goes without some of them, so that what is rare together is not rare in all.
+_STEPS = {"new": 50, "again": 15, "seal": 15, "cold": 8, "snapshot": 20, "purge": 6}
+_LEFT_OUT = 0.4
 _OPERATIONS = ("any", "write", "sync", "update", "rename", "remove", "sync_directory", "truncate", "open")
 
 
@@ -56,9 +61,11 @@ class Life:
 
     def __init__(self, directory: Path, seed: int) -> None:
         self.directory, self.chance = directory, Random(seed)
-        self.sent = dict[int, tuple[int, list[int]]]()  # batch -> (partition, records)
+        self.sent = dict[int, tuple[int, range, RecordBatch]]()  # by batch: partition, numbers of the records, they
         self.acked = set[int]()
         self.records = 0
+        left_out = {what for what in _STEPS if self.chance.random() < _LEFT_OUT} - {"new"}
+        self.steps = {what: often for what, often in _STEPS.items() if what not in left_out}
 
     def run(self, incarnations: int) -> None:
         """Live so many times, then once more without faults."""
@@ -75,7 +82,7 @@ class Life:
         store.close()
 
     def _incarnation(self) -> None:
-        if self.chance.random() < 0.2:
+        if self.chance.random() < 0.4:
             self._damage_newest_snapshot()
         files = FaultyFiles()
         store = self._open(files)
@@ -85,7 +92,7 @@ class Life:
             error = self.chance.choice([errno.EIO, errno.ENOSPC])
             files.plan(Fault(self.chance.choice(_OPERATIONS), self.chance.randint(1, 25), error, written))
         with suppress(StoreFailed, SnapshotFailed, FilesNotRemoved, StorageFull):
-            for _ in range(self.chance.randint(1, 12)):
+            for _ in range(self.chance.randint(1, _STEPS_MAX)):
                 self._step(store)
         files.plan()
         with suppress(OSError):
@@ -99,7 +106,10 @@ class Life:
         newest = snapshot_numbers(place)[:2]
         if len(newest) < 2:
             return
-        files, older = (read_manifest(place, number).files for number in newest)
+        try:
+            files, older = (read_manifest(place, number).files for number in newest)
+        except SnapshotDamaged:
+            return  # it was damaged before, and no other has taken its place yet
         path = snapshots_path(self.directory) / self.chance.choice(
             [manifest_name(newest[0]), *(name for name in sorted(files) if name not in older)]
         )
@@ -114,38 +124,33 @@ class Life:
         return store
 
     def _step(self, store: Store) -> None:
-        what = self.chance.random()
-        if what < 0.6:
-            self._send(store, self._new_batch())
-        elif what < 0.75 and self.sent:
-            self._send(store, self.chance.choice(list(self.sent)))
-        elif what < 0.88:
-            store.maintain(self.chance.choice([0, 3]), 2)
-        elif what < 0.92:
-            store.write_cold()
-        elif what < 0.97:
-            store.snapshot(0)
-        else:
-            store.start_log_anew()
-            store.purge_files(0)
+        [what] = self.chance.choices(tuple(self.steps), tuple(self.steps.values()))
+        match what:
+            case "again" if self.sent:
+                self._send(store, self.chance.choice(list(self.sent)))
+            case "new" | "again":
+                self._send(store, self._new_batch())
+            case "seal":
+                store.maintain(self.chance.choice([0, 3]), 2)
+            case "cold":
+                store.write_cold()
+            case "snapshot":
+                store.snapshot(0)
+            case "purge":
+                store.start_log_anew()
+                store.purge_files(0)
 
     def _new_batch(self) -> int:
         batch, count = len(self.sent), self.chance.randint(1, 4)
-        self.sent[batch] = (self.chance.randint(0, 1), list(range(self.records, self.records + count)))
+        numbers = range(self.records, self.records + count)
+        self.sent[batch] = (self.chance.randint(0, 1), numbers, _records(batch, numbers))
         self.records += count
         return batch
 
     def _send(self, store: Store, batch: int) -> None:
-        partition, numbers = self.sent[batch]
-        batch_id = b"b%d" % batch if batch % 2 else b""
-        # What is told from what came before by the id of its batch, or of each record, or of both.
-        ids = ["" if batch % 4 == 1 else f"m{n}" for n in numbers]
-        events = [
-            Event(user(f"u{n % 5}"), "Step", n, {"n": n, "s": f"text {n}"}, message_id)
-            for n, message_id in zip(numbers, ids, strict=True)
-        ]
+        partition, numbers, records = self.sent[batch]
         with suppress(StorageFull):
-            [outcome] = store.commit([Delivery(PartitionId(partition), batch_of(events, batch_id))])
+            [outcome] = store.commit([Delivery(PartitionId(partition), records)])
             expected = (0, len(numbers)) if batch in self.acked else (outcome.accepted, len(numbers) - outcome.accepted)
             assert (outcome.accepted, outcome.duplicates) == expected, f"batch {batch} was taken twice"
             self.acked.add(batch)
@@ -154,12 +159,22 @@ class Life:
         """What is there: acknowledged batches once, others once or not at all, and none of them in part."""
         for number, partition in store.partitions.items():
             found = Counter(numbers_in(partition.capture()))
-            for batch, (home, numbers) in self.sent.items():
+            for batch, (home, numbers, _) in self.sent.items():
                 if home != number:
                     continue
                 counts = {found.pop(n, 0) for n in numbers}
                 assert counts == {1} or (counts == {0} and batch not in self.acked), f"batch {batch}: {counts}"
             assert not found, f"records nobody sent: {found}"
+
+
+def _records(batch: int, numbers: Sequence[int]) -> RecordBatch:
+    """What a batch brings: told from what came before by the id of the batch, or of each record, or of both."""
+    ids = ["" if batch % 4 == 1 else f"m{n}" for n in numbers]
+    events = [
+        Event(user(f"u{n % 5}"), "Step", n, {"n": n, "s": f"text {n}"}, message_id)
+        for n, message_id in zip(numbers, ids, strict=True)
+    ]
+    return batch_of(events, b"b%d" % batch if batch % 2 else b"")
 
 
 def numbers_in(view: PartitionView) -> list[int]:

@@ -28,6 +28,7 @@ FOLDER: Final = "dead-letters"
 _TELLING_CHARACTERS: Final = 6
 _CURRENT: Final = "current.ndjson"
 _NAME_CHARACTERS_MAX: Final = 120
+_READ_BYTES: Final = 1 << 16
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -96,6 +97,8 @@ class DeadLetters:
         forgotten = 0
         for directory in self.sources():
             with handling(directory):
+                for path in files_of(directory):
+                    _mend(path)  # what is left of a line may name the person too
                 if not any(_names(letter.record, identifiers) for letter in self.letters(directory)):
                     continue
                 for path in self.set_aside(directory):
@@ -112,8 +115,7 @@ class DeadLetters:
             aside = directory / f"{time.time_ns():020d}.ndjson"
             current.rename(aside)
             _sync_directory(directory)
-            with aside.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # whoever was writing has finished
+            _mend(aside)  # whoever was writing has finished
         return [path for path in files_of(directory) if path.name != _CURRENT]
 
 
@@ -169,7 +171,7 @@ def files_of(directory: Path) -> list[Path]:
 
 
 def read_letters(path: Path) -> Iterator[DeadLetter]:
-    """The letters of a file; a line that was torn by a crash was never acknowledged, and is passed over."""
+    """The letters of a file; a line that was torn by a crash was never acknowledged, and is passed over until cut."""
     with path.open("rb") as file:
         for line in file:
             try:
@@ -193,11 +195,9 @@ def _append(path: Path, lines: bytes) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if not _is_at(path, descriptor):
             return False
-        start = os.fstat(descriptor).st_size
-        # A crash may have left a part of a line.
-        is_whole = not start or os.pread(descriptor, 1, start - 1) == b"\n"
+        start = _cut_torn_line(descriptor)
         try:
-            _write_all(descriptor, lines if is_whole else b"\n" + lines)
+            _write_all(descriptor, lines)
         except OSError:
             os.ftruncate(descriptor, start)
             raise
@@ -207,6 +207,33 @@ def _append(path: Path, lines: bytes) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+def _mend(path: Path) -> None:
+    """Cut off what a crash left of a line; waits for whoever is writing."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        before = os.fstat(descriptor).st_size
+        if _cut_torn_line(descriptor) < before:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cut_torn_line(descriptor: int) -> int:
+    """Shorten a locked file to its last whole line; its size then. A line without an end was never acknowledged."""
+    size = whole = os.fstat(descriptor).st_size
+    while whole:
+        begin = max(whole - _READ_BYTES, 0)
+        end = os.pread(descriptor, whole - begin, begin).rfind(b"\n")
+        if end >= 0:
+            whole = begin + end + 1
+            break
+        whole = begin
+    if whole < size:
+        os.ftruncate(descriptor, whole)
+    return whole
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

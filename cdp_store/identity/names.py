@@ -107,6 +107,8 @@ class Names:
         above = parent.copy()
         for _ in range(_LEVELS_MAX):
             held = above != NOBODY
+            if not held.any():
+                break
             above[held] = parent[above[held]]
         require(bool(np.all(above == NOBODY)), "identity", "identifiers stand under each other in a circle")
         known = self.has_children.filled()[parent[parent != NOBODY]]

@@ -77,6 +77,7 @@ class ShardSnapshots:
         self._place = place
         self._writer = SnapshotWriter(place, cluster)
         self._next = 1
+        self._damaged = set[int]()  # snapshots that a start passed over
         self.newest: Manifest | None = None  # which was taken or loaded; its files stay until two more are taken
 
     def load(self, make: Callable[[], dict[PartitionId, Partition]]) -> Loaded:
@@ -91,6 +92,7 @@ class ShardSnapshots:
                 self._check_own_cold(manifest, [each for each in numbers if each < number_found])
             except SnapshotDamaged as error:
                 problems.append(str(error))
+                self._damaged.add(number_found)
                 continue
             self._writer.adopt(manifest, {number: partition.export() for number, partition in partitions.items()})
             self.newest = manifest
@@ -181,9 +183,9 @@ class ShardSnapshots:
         return found
 
     def _prune(self, wanted: int) -> list[Manifest]:
-        """Remove what so many of the newest readable snapshots do not need; gives those, newest first."""
+        """Remove what so many of the newest whole snapshots do not need; gives those, newest first."""
         kept, names = list[Manifest](), self._place.names()
-        for number in snapshot_numbers(self._place):
+        for number in (each for each in snapshot_numbers(self._place) if each not in self._damaged):
             try:
                 manifest = read_manifest(self._place, number)
             except SnapshotDamaged:

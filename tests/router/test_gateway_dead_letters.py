@@ -49,14 +49,37 @@ def test_no_source_gets_out_of_its_directory_or_into_that_of_another(tmp_path: P
     assert len(DeadLetters(tmp_path / "dead").sources()) == len(sources)
 
 
-def test_a_line_torn_by_a_crash_costs_no_other(tmp_path: Path) -> None:
-    kept = DeadLetters(tmp_path)
-    kept.add([letter(record=1)])
-    current = tmp_path / "web" / "current.ndjson"
+def torn(current: Path, what: bytes = b'{"source":"web","record":{"userId":"ann-4711') -> None:
+    """Leave in a file what a crash leaves of a line."""
     with current.open("ab") as file:
-        file.write(encode_letter(letter(record=2))[:20])
+        file.write(what)
+
+
+@pytest.mark.parametrize("bytes_read", [1, 7, 1 << 16])
+@pytest.mark.parametrize("before", [[], [1]])
+def test_a_line_torn_by_a_crash_costs_no_other_and_is_gone_with_the_next(
+    tmp_path: Path, before: list[int], bytes_read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "_READ_BYTES", bytes_read)
+    kept, current = DeadLetters(tmp_path), tmp_path / "web" / "current.ndjson"
+    current.parent.mkdir()
+    if before:
+        kept.add([letter(record=each) for each in before])
+    torn(current)
+    assert [each.record for each in kept.letters(tmp_path / "web")] == before
     kept.add([letter(record=3)])
-    assert [each.record for each in kept.letters(tmp_path / "web")] == [1, 3]
+    assert [decode_letter(line).record for line in current.read_bytes().splitlines()] == [*before, 3]
+
+
+def test_a_torn_line_goes_when_letters_are_set_aside_or_a_person_is_forgotten(tmp_path: Path) -> None:
+    kept = DeadLetters(tmp_path)
+    for source in ("web", "shop"):
+        kept.add([letter(source, {"userId": "bob"})])
+        torn(tmp_path / source / "current.ndjson")
+    [aside] = kept.set_aside(tmp_path / "web")
+    assert aside.read_bytes() == encode_letter(letter(record={"userId": "bob"}))
+    assert kept.forget({"ann-4711"}) == 0, "what was torn was never acknowledged"
+    assert not any(b"ann-4711" in path.read_bytes() for path in tmp_path.rglob("*.ndjson"))
 
 
 def test_what_comes_while_letters_are_set_aside_is_lost_nowhere(tmp_path: Path) -> None:

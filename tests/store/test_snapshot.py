@@ -22,7 +22,7 @@ from cdp_store.seams import Files, OsFiles
 from cdp_store.shard_directory import ShardIdentity, log_path, snapshots_path
 from cdp_store.snapshot.keeper import Taken
 from cdp_store.snapshot.manifest import decode_manifest
-from cdp_store.snapshot.reader import read_manifest
+from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
 from cdp_store.store import Store
 from cdp_store.validate import validate
 from tests import strategies
@@ -285,6 +285,33 @@ def test_row_05_any_damaged_file_of_the_newest_snapshot_falls_back_to_the_other_
         (place / name).write_bytes(whole)
     with opened(tmp_path) as store:
         assert store.verify_snapshots().problems == []
+
+
+def test_row_05_a_snapshot_that_was_found_damaged_is_none_of_the_two_that_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdp_store.store.LOG_SEGMENT_BYTES", 400)
+    filled_twice(tmp_path)
+    damage_newest(tmp_path)
+    with opened(tmp_path) as store:
+        deliver(store, [Event(user("late"), "View", 5, {}, "late")])
+        snapshot(store)
+        before = digests(store)
+        assert snapshot_numbers(store.snapshot_place) == [3, 1]
+    damage_newest(tmp_path)
+    with opened(tmp_path) as store:
+        assert digests(store) == before
+
+
+def damage_newest(directory: Path) -> None:
+    """Turn a bit over in a file that only the newest snapshot has."""
+    place = snapshots_path(directory)
+    newest, older = sorted(place.glob("*.json"), reverse=True)
+    own = set(decode_manifest("", newest.read_bytes()).files) - set(decode_manifest("", older.read_bytes()).files)
+    path = place / min(own)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 8
+    path.write_bytes(damaged)
 
 
 def test_row_05_without_any_whole_snapshot_an_untrimmed_log_is_enough(tmp_path: Path) -> None:
