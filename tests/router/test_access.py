@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,24 @@ import pytest
 from cdp.v1 import admin_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
+from cdp_router.observing.observing import Observing
+from cdp_router.observing.settings import Settings
+from cdp_router.process.router import _SERVICES, _Router
 from cdp_router.rpc.methods import INTERNAL_SERVICES
 from cdp_router.security.access import LET_IN, NEEDED
+from cdp_router.security.audit import Audit
+from cdp_router.security.audit_check import check, read_lines
 from cdp_router.security.cluster_secrets import SECRET_HEADER, call_secret
+from cdp_router.security.errors import REFUSALS
 from cdp_router.security.gates import ClusterGate, KeyGate
 from cdp_router.security.key_file import KeyFile, change_keys
 from cdp_router.security.keys import KEY_CHARS_MAX, StoredKey, mint
 from cdp_router.security.principal import Role
+from cdp_router.security.rates import Rates
 from tests.router.calls import Ending, call
 from tests.router.contract import methods, path_of
 from tests.router.encodings import Sent, protobuf_batch
-from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock
+from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock, local_cluster
 from tests.router.served_cluster import Served, served_cluster
 
 METHODS = list(methods())
@@ -42,8 +50,8 @@ def _bearer(key: str) -> list[tuple[str, str]]:
 class _Guarded:
     """A cluster that asks for keys, with some of them."""
 
-    def __init__(self, runner: asyncio.Runner, served: Served, path: Path) -> None:
-        self._runner, self.served, self._path = runner, served, path
+    def __init__(self, runner: asyncio.Runner, served: Served, path: Path, audit: Path) -> None:
+        self._runner, self.served, self._path, self._audit = runner, served, path, audit
 
     def key(self, *roles: Role, **fields: Any) -> str:
         """A new key."""
@@ -56,6 +64,12 @@ class _Guarded:
         """The end of a call."""
         channel = self.served.channel_of(method.containing_service.full_name)
         return self._runner.run(call(channel, method, raw, metadata))
+
+    def refused(self, method: MethodDescriptor) -> list[str]:
+        """Why calls of a method were refused, as the audit has it."""
+        name = path_of(method).removeprefix("/cdp.v1.")
+        lines = (line for _, _, line in read_lines(self._audit / "router") if line is not None)
+        return [line.entry.outcome for line in lines if line.entry.method == name and line.entry.outcome in REFUSALS]
 
     def digest(self) -> str:
         """What all data amounts to."""
@@ -74,16 +88,43 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Guarded]:
     path = folder / "keys.json"
     change_keys(path, lambda known: (None, known))
     gates = KeyGate(KeyFile(path), FixedClock()), ClusterGate(call_secret(CLUSTER))
+    audit = Audit(folder / "audit", b"chain", b"people", FixedClock())
     with asyncio.Runner() as runner:
-        manager = served_cluster(folder, gates=gates)
+        manager = served_cluster(folder, gates=gates, record=audit)
         served = runner.run(manager.__aenter__())
         runner.run(served.ingest(protobuf_batch([Sent("View", f"u{n}", NOW_MS - n, {"n": n}) for n in range(20)])))
-        yield _Guarded(runner, served, path)
+        yield _Guarded(runner, served, path, folder / "audit")
         runner.run(manager.__aexit__(None, None, None))
+    audit.close()
+    assert not check(folder / "audit" / "router", b"chain").problems
 
 
 def test_every_method_has_a_role_and_nothing_else_has() -> None:
     assert {path_of(method) for method in PUBLIC} == set(NEEDED) == set(LET_IN)
+
+
+class _Registry:
+    """What services are added to, instead of a server."""
+
+    def __init__(self) -> None:
+        self.paths = set[str]()
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Those are the same as the registered ones."""
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        self.paths |= {f"/{service}/{name}" for name in handlers}
+
+
+def test_a_router_process_serves_what_is_tried_here_and_nothing_else(tmp_path: Path) -> None:
+    registry: Any = _Registry()
+    with local_cluster(tmp_path) as cluster, ThreadPoolExecutor(1) as threads:
+        observing = Observing("router", Settings(), None)
+        made = _Router(tmp_path, cluster.routing, FixedClock(), observing, Rates(), threads)
+        for kept in cluster.run(made.serve(registry)):
+            kept.close()
+    assert registry.paths == {path_of(method) for method in PUBLIC}
+    assert set(_SERVICES) == {method.containing_service.full_name for method in PUBLIC}
 
 
 @pytest.mark.parametrize("method", PUBLIC, ids=_name)
@@ -109,6 +150,7 @@ def test_without_a_key_that_holds_nothing_is_done(guarded: _Guarded, method: Met
     assert (ending.code, ending.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
     assert ending.info().metadata["role"] == role
     assert guarded.served.state() == before
+    assert guarded.refused(method) == [*wrong, "KEY_MALFORMED", "KEY_MALFORMED", "ROLE_MISSING"]
 
 
 @pytest.mark.parametrize("method", PUBLIC, ids=_name)
@@ -134,9 +176,14 @@ def test_shards_answer_no_strangers(guarded: _Guarded, method: MethodDescriptor)
     assert guarded.call(method, [(SECRET_HEADER, secret)]).reason != _INTERNAL_REASON
 
 
-def test_a_key_beyond_what_metadata_may_hold_is_refused_by_the_server_itself(guarded: _Guarded) -> None:
+@pytest.mark.parametrize(
+    "method", [PUBLIC[0], next(each for each in PUBLIC if each.server_streaming), INTERNAL[0]], ids=_name
+)
+def test_a_key_beyond_what_metadata_may_hold_is_refused_by_the_server_itself(
+    guarded: _Guarded, method: MethodDescriptor
+) -> None:
     before = guarded.served.state()
-    ending = guarded.call(PUBLIC[0], _bearer("x" * (1 << 17)))
+    ending = guarded.call(method, _bearer("x" * (1 << 17)))
     assert ending.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert guarded.served.state() == before
 
