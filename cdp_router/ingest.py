@@ -17,6 +17,7 @@ from cdp_router.delivering import deliver, tell_refused
 from cdp_router.errors import Overloaded, RouterError
 from cdp_router.identifier_limits import IdentifierLimits
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS, MOVING_SECONDS
+from cdp_router.linked_operations import send_on
 from cdp_router.moving import Mover
 from cdp_router.partitioning import Parts, split
 from cdp_router.quarantining import keep_apart
@@ -76,6 +77,7 @@ class Ingest:
         delivered = await deliver(encoded, said, self._limits, self._routing, deadline)
         await self._move(delivered.due, deadline)
         result = _result(passed, parts, delivered.outcomes)
+        await send_on(result, columnarised, self._routing, self._limits, deadline)
         for record, warning in tell_refused(delivered.refused, said, columnarised.batch, self._limits):
             warning.index = int(columnarised.positions[record])
             result.warnings.append(warning)

@@ -75,7 +75,9 @@ def admit(
         key = (delivery.partition, delivery.batch.batch_id)
         known = partition.known_batch(delivery.batch) or (batches.get(key) if key[1] else None)
         if known is not None:
-            outcome = Outcome(known, 0, len(delivery.batch))
+            group_ids = ids.get(delivery.partition) or partition.pending_ids()
+            refused = partition.refused_again(delivery.batch, group_ids)
+            outcome = Outcome(known, 0, len(delivery.batch) - len(refused), refused)
         else:
             group_ids = ids.setdefault(delivery.partition, partition.pending_ids())
             admission = partition.admit(delivery.batch, group_ids)

@@ -26,7 +26,7 @@ from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, CHUNKS_MERGED_MIN, DELTA_EVENTS_MAX
 from cdp_store.memory import MemoryParts, PartitionMemory
 from cdp_store.name_limits import Rejection, name_overflow
-from cdp_store.operations import records_elsewhere, resolved
+from cdp_store.operations import has_operations, records_elsewhere, resolved
 from cdp_store.partition_readings import PartitionExport, PartitionStatus, Texts
 from cdp_store.purging import purged
 from cdp_store.quarantine import Quarantine, QuarantineChange, Quarantined
@@ -36,7 +36,10 @@ from cdp_store.validate import validate
 from cdp_store.view import PartitionView
 
 _SUPPRESSED: Final = "the person was erased, and nothing more is to be taken; `cdp suppressions lift` changes that"
-_ELSEWHERE: Final = "the identifier belongs to a profile that has another one; operations need that: its user id"
+OPERATION_ELSEWHERE: Final = "OPERATION_ON_LINKED_IDENTIFIER"
+_ELSEWHERE: Final = (
+    "the values are those of another identifier, and without a message id it cannot be done there once: give it one"
+)
 _LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before, it catches up beside them
 
 
@@ -101,6 +104,18 @@ class Partition:
         pending.add(high[kept], low[kept])
         admitted = batch if kept.all() else batch.take(np.flatnonzero(kept))
         return Admission(admitted, int(seen.sum()), tuple(rejections))
+
+    def refused_again(self, batch: RecordBatch, pending: MessageIds) -> tuple[Rejection, ...]:
+        """Of a batch that was taken before, what was left out of it because its values are elsewhere.
+
+        Only message ids tell what was taken: of a record without one nothing is said.
+        """
+        if not has_operations(batch):
+            return ()
+        high, low = self._message_ids.hash(batch.message_ids)
+        with self._lock:
+            kept = ((high != 0) | (low != 0)) & ~self._message_ids.seen(high, low) & ~pending.seen(high, low)
+            return tuple(self._elsewhere(batch, kept))
 
     def apply(self, batch: RecordBatch, sequence: SequenceNumber) -> None:
         """Make a logged batch visible and remember its ids."""
@@ -373,7 +388,7 @@ class Partition:
         """The rejections of kept operations on values that are not here; they are kept no more."""
         refused = records_elsewhere(batch, kept, self.identity)
         kept[refused] = False
-        return [Rejection(record, "OPERATION_ON_LINKED_IDENTIFIER", _ELSEWHERE) for record in refused]
+        return [Rejection(record, OPERATION_ELSEWHERE, _ELSEWHERE) for record in refused]
 
     def _suppressed(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:
         """The rejections of kept records that came under suppressed identifiers; they are kept no more."""

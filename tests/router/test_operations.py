@@ -6,11 +6,15 @@ import random
 from pathlib import Path
 from typing import Any
 
+import grpc
 import msgspec
 import pytest
 from cdp.v1 import ingest_pb2
 
+from cdp_router.errors import ShardUnavailable
+from cdp_router.shard_client import ShardClient
 from cdp_router.wire.values import from_value, to_timestamp, to_value
+from tests.router.fake_shards import FailingShard, call_error
 from tests.router.local_cluster import NOW_MS, LocalCluster, local_cluster
 
 Row = tuple[Any, ...]
@@ -152,13 +156,82 @@ def test_what_is_no_operation_is_an_error(tmp_path: Path, row: Row) -> None:
         assert attributes(cluster, "u") == {"n": 2}
 
 
-def test_an_operation_under_an_identifier_of_somebody_else_is_refused_and_not_wrong(tmp_path: Path) -> None:
-    def under(device: str, message: str) -> Row:
-        return (None, None, device, NOW_MS, message, {}, {}, {"increment": {"n": 1}})
+def under(device: str, message: str, **operations: Any) -> Row:
+    return (None, None, device, NOW_MS, message, {}, {}, operations or {"increment": {"n": 1}})
 
+
+def linked(cluster: LocalCluster) -> None:
+    """A device that belongs to an address, and that to a user, who has n = 5."""
+    cluster.ingest(packed([change("u", NOW_MS, "1", increment={"n": 5})], "value"))
+    cluster.ingest(packed([(None, None, "d", NOW_MS, "2", {}, {"email": "u@x.de"}, {})], "device"))
+    cluster.ingest(packed([(None, "u", None, NOW_MS, "3", {}, {"email": "u@x.de"}, {})], "user"))
+
+
+@pytest.mark.parametrize("again", ["same", "other"])
+def test_an_operation_under_an_identifier_of_somebody_else_is_done_on_his_values_once(
+    tmp_path: Path, again: str
+) -> None:
+    rows = [
+        under("d", "4"),
+        change("v", NOW_MS, "5", increment={"n": 2}),
+        under("d", "6", set_once={"n": 100, "first": "web"}),
+        under("nobody", "7"),
+        under("d", "8", append={"seen": ["a"]}),
+    ]
     with local_cluster(tmp_path) as cluster:
-        cluster.ingest(packed([change("u", NOW_MS, "1", increment={"n": 5}), under("d", "2")], "b"))
-        cluster.ingest(packed([(None, "u", "other", NOW_MS, "3", {}, {}, {})], "link"))
-        result = cluster.ingest(packed([under("other", "4"), under("d", "5")], "c"))
+        linked(cluster)
+        result = cluster.ingest(packed(rows, "same"))
+        assert (result.accepted, result.duplicates, list(result.errors)) == (5, 0, [])
+        repeated = cluster.ingest(packed(rows, again))
+        assert (repeated.accepted, repeated.duplicates, list(repeated.errors)) == (0, 5, [])
+        assert attributes(cluster, "u") == {"n": 6, "first": "web", "seen": ["a"]}
+        assert attributes(cluster, "v") == {"n": 2}
+
+
+def test_an_operation_that_was_refused_before_a_crash_is_done_when_its_batch_comes_again(tmp_path: Path) -> None:
+    shards = dict[int, FailingShard]()
+
+    def failing(number: int, client: ShardClient) -> ShardClient:
+        shards[number] = FailingShard(client)
+        return shards[number]
+
+    rows = [under("d", "4"), *(change(f"v{n}", NOW_MS, f"v{n}", increment={"n": 2}) for n in range(9))]
+    with local_cluster(tmp_path, failing) as cluster:
+        linked(cluster)
+        for shard in shards.values():
+            shard.error, shard.before, shard.calls = call_error(grpc.StatusCode.UNAVAILABLE), 1, 0
+        with pytest.raises(ShardUnavailable):
+            cluster.ingest(packed(rows, "same"))
+        assert attributes_once_well(cluster, shards) == {"n": 5}, "what is elsewhere must not have been done yet"
+        result = cluster.ingest(packed(rows, "same"))
+        assert (result.accepted, result.duplicates, list(result.errors)) == (1, 9, [])
+        assert attributes(cluster, "u") == {"n": 6}
+
+
+def attributes_once_well(cluster: LocalCluster, shards: dict[int, FailingShard]) -> dict[str, Any]:
+    for shard in shards.values():
+        shard.error = None
+    return attributes(cluster, "u")
+
+
+def test_an_operation_that_cannot_be_told_from_its_repetition_is_refused_where_it_would_be_sent_on(
+    tmp_path: Path,
+) -> None:
+    with local_cluster(tmp_path) as cluster:
+        linked(cluster)
+        result = cluster.ingest(packed([under("d", ""), under("nobody", "")], "c"))
         assert [(error.index, error.code) for error in result.errors] == [(0, "OPERATION_ON_LINKED_IDENTIFIER")]
+        assert "message id" in result.errors[0].message
         assert attributes(cluster, "u") == {"n": 5}
+
+
+def test_what_was_done_before_it_was_linked_is_not_done_again_elsewhere(tmp_path: Path) -> None:
+    early = packed([under("d", "0")], "early")
+    with local_cluster(tmp_path) as cluster:
+        assert cluster.ingest(early).accepted == 1
+        linked(cluster)
+        before = attributes(cluster, "u")
+        for batch in (early, packed([under("d", "0")], "another")):
+            result = cluster.ingest(batch)
+            assert (result.accepted, result.duplicates, list(result.errors)) == (0, 1, [])
+        assert attributes(cluster, "u") == before

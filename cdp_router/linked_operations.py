@@ -1,0 +1,77 @@
+"""Operations under an identifier that belongs to somebody else's profile: sent on to where the values are.
+
+The partition of the identifier refuses them, and says so again when a batch is repeated, as long as it has not taken
+the message. The partition of the profile takes them, under the profile's own identifier, and knows the message from
+then on: so each is done once, whatever is sent again after a crash. A record without a message id would not be known
+again; it stays refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from cdp.v1 import ingest_pb2
+
+from cdp_router.columnarise import Columnarised
+from cdp_router.deadline import Deadline
+from cdp_router.delivering import deliver
+from cdp_router.identifier_limits import IdentifierLimits
+from cdp_router.identities import Identities
+from cdp_router.linking import NO_LINKS
+from cdp_router.partitioning import split
+from cdp_router.routing import Routing
+from cdp_store.ids import decode_identifier, encode_identifier
+from cdp_store.partition import OPERATION_ELSEWHERE
+from cdp_store.records import RecordBatch, Strings, encode_batch
+
+_TRIES: Final = 3  # the profile may come to belong to another one meanwhile
+
+
+async def send_on(
+    result: ingest_pb2.BatchResult,
+    sent: Columnarised,
+    routing: Routing,
+    limits: IdentifierLimits,
+    deadline: Deadline,
+) -> None:
+    """Take what was refused for being elsewhere there, and put into the result what becomes of it."""
+    for _ in range(_TRIES):
+        refused = [error.index for error in result.errors if error.code == OPERATION_ELSEWHERE]
+        if not refused:
+            return
+        records = np.flatnonzero(np.isin(sent.positions, refused) & _with_message_id(sent.batch))
+        if not records.size:
+            return
+        own = await _under_profiles(sent.batch.take(records), routing, deadline)
+        cluster, positions = routing.cluster, sent.positions[records]
+        parts = split(own, cluster.hash_key, cluster.partitions)
+        encoded = {partition: encode_batch(part) for partition, (part, _) in parts.items()}
+        delivered = await deliver(encoded, NO_LINKS, limits, routing, deadline)
+        gone = set(positions.tolist())
+        kept = [error for error in result.errors if error.index not in gone]
+        for outcome in delivered.outcomes:
+            result.accepted += outcome.accepted
+            result.duplicates += outcome.duplicates
+            result.positions.add(partition=outcome.partition, sequence=outcome.sequence)
+            for error in outcome.errors:
+                index = int(positions[parts[outcome.partition][1][error.index]])
+                kept.append(ingest_pb2.RecordError(index=index, code=error.code, message=error.message))
+        del result.errors[:]
+        result.errors.extend(sorted(kept, key=lambda error: error.index))
+
+
+def _with_message_id(batch: RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return np.diff(batch.message_ids.offsets.astype(np.int64)) > 0
+
+
+async def _under_profiles(batch: RecordBatch, routing: Routing, deadline: Deadline) -> RecordBatch:
+    """The same records under the identifiers of the profiles they belong to; message ids tell them, no batch id."""
+    known = Identities(routing)
+    named = [decode_identifier(batch.identities[number]) for number in range(len(batch.identities))]
+    owners = await asyncio.gather(*(known.profile_of(each, deadline) for each in named))
+    identities = Strings.of(encode_identifier(*owner) for owner in owners)
+    return replace(batch, batch_id=uuid.uuid4().bytes, identities=identities)
