@@ -75,7 +75,7 @@ bench-engine: $(STAMP) warm ## Milliseconds and bandwidth of the engine on one c
 bench-move: $(STAMP) warm ## Move partitions under SECONDS (default 30) of ingest and questions; failed and wrong ones must be none
 	$(BIN)/python -m benchmarks.moving --seconds $(or $(SECONDS),30)
 
-bench-gateway: $(STAMP) warm ## Events per second through the HTTP gateway, and the delay of its answers
+bench-gateway: $(STAMP) warm ## Events per second through the HTTP gateway, and the delay of its answers; with wrk, where it is installed
 	$(BIN)/python -m benchmarks.gateway_load
 
 bench-shapes: $(STAMP) warm ## Unusual shapes at full size (512 rare names, one user with 5 M events), rates of the store

@@ -1,7 +1,7 @@
 """Events per second through the HTTP gateway, and how long answers take: `python -m benchmarks.gateway_load`.
 
-Client, gateway, router and shards share this machine. Requests are made beforehand, so that the client costs little
-more than its sockets; every event has a message id of its own.
+Client, gateway, router and shards share this machine. The client is wrk, if it is installed, else one of ours, whose
+requests are made beforehand; every event has a message id of its own.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from benchmarks.wrk_load import MARK, USER_MARK, has_wrk, run_wrk
 from cdp_router.client import Client
 
 _SEND = re.compile(r"SDKs to http://([^:\s]+):(\d+)")
 _READY = re.compile(r"router at (\S+)")
 _USERS = 10_000
+_WARM_UP = "warm-up"
 
 
 @contextmanager
@@ -52,26 +55,36 @@ def _cluster(data: Path) -> Iterator[tuple[str, int, str]]:
         process.communicate()
 
 
-def requests(count: int, batch: int, first: int) -> list[bytes]:
-    """So many requests as Segment's library sends them."""
+def body_of(batch: int, users: Callable[[int], str], prefix: str) -> str:
+    """The body of a request as Segment's library sends it: `users` tells whose each event is, and `prefix` makes the
+    message ids its own."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    events = [
+        {
+            "type": "track",
+            "event": "Order Completed" if event % 10 == 0 else "Product Viewed",
+            "userId": users(event),
+            "anonymousId": None,
+            "timestamp": now,
+            "integrations": {},
+            "properties": {"price": event + 0.25, "sku": f"sku-{event}", "position": event, "currency": "EUR"},
+            "context": {"library": {"name": "analytics-python", "version": "2.4.0"}},
+            "messageId": f"{prefix}-{event}",
+        }
+        for event in range(batch)
+    ]
+    return json.dumps({"batch": events, "sentAt": now, "writeKey": "load"})
+
+
+def _user(start: int, event: int) -> str:
+    return f"u-{(start + event) * 7919 % _USERS}"
+
+
+def requests(count: int, batch: int, first: int) -> list[bytes]:
+    """So many requests, each with messages of its own."""
     made = list[bytes]()
     for number in range(count):
-        events = [
-            {
-                "type": "track",
-                "event": "Order Completed" if event % 10 == 0 else "Product Viewed",
-                "userId": f"u-{(first + number * batch + event) * 7919 % _USERS}",
-                "anonymousId": None,
-                "timestamp": now,
-                "integrations": {},
-                "properties": {"price": event + 0.25, "sku": f"sku-{event}", "position": event, "currency": "EUR"},
-                "context": {"library": {"name": "analytics-python", "version": "2.4.0"}},
-                "messageId": f"{first}-{number}-{event}",
-            }
-            for event in range(batch)
-        ]
-        body = json.dumps({"batch": events, "sentAt": now, "writeKey": "load"}).encode()
+        body = body_of(batch, partial(_user, first + number * batch), f"{first}-{number}").encode()
         head = f"POST /v1/batch HTTP/1.1\r\nHost: gateway\r\nContent-Length: {len(body)}\r\n\r\n"
         made.append(head.encode() + body)
     return made
@@ -127,28 +140,66 @@ def _processor_seconds(data: Path) -> dict[str, float]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is said of one run, whoever the client was."""
+
+    events: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+
+
+def _run_ours(host: str, port: int, name: str, given: argparse.Namespace, rate: float | None) -> Run:
+    count = given.events // given.batch // (10 if name == _WARM_UP else 1)
+    made = requests(count, given.batch, len(name))
+    done = asyncio.run(send_all(host, port, made, given.connections, rate))
+    return Run(
+        count * given.batch, done.seconds, statistics.median(done.answers_ms), done.percentile(0.99), done.failed
+    )
+
+
+def _run_wrk(host: str, port: int, name: str, given: argparse.Namespace, rate: float | None) -> Run:
+    body = body_of(given.batch, lambda event: f"u-{event}-{USER_MARK}", MARK)
+    seconds = max(1, given.seconds // (5 if name == _WARM_UP else 1))
+    prefix = name.replace(" ", "-")
+    done = run_wrk(host, port, body, prefix, given.connections, seconds, rate)
+    return Run(done.requests * given.batch, done.seconds, done.p50_ms, done.p99_ms, done.failed)
+
+
 def main() -> None:
     """Measure the most there is, then the delay of answers at half of the rate that is promised."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--events", type=int, default=400_000)
+    parser.add_argument("--events", type=int, default=400_000, help="of a run with our own client")
+    parser.add_argument("--seconds", type=int, default=15, help="of a run with wrk")
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--half-rate", type=int, default=20_000, help="events per second of the second run")
+    parser.add_argument("--half-rate", type=int, default=20_000, help="events per second of the last run")
+    parser.add_argument(
+        "--client",
+        choices=("wrk", "ours"),
+        default="wrk" if has_wrk() else "ours",
+        help="wrk, if it is installed; ours counts what is late from when it was due",
+    )
     given = parser.parse_args()
-    count = given.events // given.batch
+    run = _run_wrk if given.client == "wrk" else _run_ours
+    print(f"client: {given.client}, {given.connections} connections, batches of {given.batch}")
     with tempfile.TemporaryDirectory() as folder, _cluster(Path(folder)) as (host, port, router):
-        for name, rate in (("warm-up", None), ("as fast as it goes", None), ("at half", given.half_rate / given.batch)):
-            size = count // 10 if name == "warm-up" else count
-            made, before = requests(size, given.batch, len(name)), _processor_seconds(Path(folder))
-            done = asyncio.run(send_all(host, port, made, given.connections, rate))
+        for name, rate in (
+            (_WARM_UP, None),
+            ("as fast as it goes", None),
+            ("at half", given.half_rate / given.batch),
+        ):
+            before = _processor_seconds(Path(folder))
+            done = run(host, port, name, given, rate)
             print(
-                f"{name:20} {size * given.batch / done.seconds:10,.0f} events/s"
-                f"   answers p50 {statistics.median(done.answers_ms):6.1f} ms, p99 {done.percentile(0.99):6.1f} ms"
-                f"   failed {done.failed}",
+                f"{name:20} {done.events / done.seconds:10,.0f} events/s"
+                f"   answers p50 {done.p50_ms:6.1f} ms, p99 {done.p99_ms:6.1f} ms   failed {done.failed}",
                 flush=True,
             )
             spent = _processor_seconds(Path(folder))
-            each = {what: (spent[what] - before[what]) / (size * given.batch) * 1e6 for what in sorted(spent)}
+            each = {what: (spent[what] - before[what]) / done.events * 1e6 for what in sorted(spent)}
             print(
                 "    processor us/event: " + ", ".join(f"{what} {used:.1f}" for what, used in each.items() if used > 0)
             )
