@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from cdp.v1 import ingest_pb2, shard_pb2
 
 from cdp_router.deadline import Deadline
-from cdp_router.identifier_limits import IDENTIFIERS_MAX, IdentifierLimits
+from cdp_router.identifier_limits import IDENTIFIERS_MAX, LINK_REFUSED, IdentifierLimits
 from cdp_router.linking import LinkParts, parted, records_saying
 from cdp_router.partition_map import Claim
 from cdp_router.routing import Routing
@@ -23,8 +22,6 @@ from cdp_store.arrays import I64, Bools
 from cdp_store.identity.changes import Links, encode_identity_change
 from cdp_store.ids import decode_identifier
 from cdp_store.records import RecordBatch
-
-REFUSED: Final = "IDENTIFIER_LIMIT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ def tell_refused(
             f"{lower} {value!r} was not linked to {upper} {owner!r}, which has {limits.of_kind(lower)} of this kind "
             f"already; the record is taken all the same. Unlink some, or raise {IDENTIFIERS_MAX}"
         )
-        told.append((record, ingest_pb2.RecordError(code=REFUSED, message=problem)))
+        told.append((record, ingest_pb2.RecordError(code=LINK_REFUSED, message=problem)))
     return told
 
 

@@ -13,6 +13,7 @@ from cdp_store.identity.seats import OTHERS
 from cdp_store.ids import ANONYMOUS_ID, is_identifier_kind
 
 IDENTIFIERS_MAX: Final = "CDP_IDENTIFIERS_MAX"
+LINK_REFUSED: Final = "IDENTIFIER_LIMIT"  # what a record is told whose link is beyond a limit
 _REST: Final = "others"  # how all kinds without a limit of their own are written
 _LIMIT_MAX: Final = (1 << 32) - 1  # as many as the contract can say
 # Browsers forget their anonymous id in a week or two: a person has had hundreds of them after some years. Of other

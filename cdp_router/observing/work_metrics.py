@@ -7,6 +7,7 @@ from typing import Final
 from cdp.v1 import ingest_pb2, query_pb2
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from cdp_router.identifier_limits import LINK_REFUSED
 from cdp_router.observing.call_metrics import SECONDS
 from cdp_router.violation_counts import Counts
 
@@ -22,6 +23,8 @@ class IngestMetrics:
         self._bytes = Counter("cdp_ingest_bytes", "Bytes of batches answered.", registry=given)
         records = Counter("cdp_ingest_records", "Records by what became of them.", ("outcome",), registry=given)
         self._records = {outcome: records.labels(outcome) for outcome in _OUTCOMES}
+        what = "Records whose identifiers were not linked, since too many belong to one person."
+        self._links_refused = Counter("cdp_ingest_links_refused", what, registry=given)
         labels = ("event", "property", "rule", "mode")
         self._violations = Counter("cdp_schema_violations", "Records that broke a rule.", labels, registry=given)
 
@@ -32,6 +35,7 @@ class IngestMetrics:
         counts = (result.accepted, result.duplicates, len(result.errors), result.quarantined)
         for outcome, count in zip(_OUTCOMES, counts, strict=True):
             self._records[outcome].inc(count)
+        self._links_refused.inc(sum(warning.code == LINK_REFUSED for warning in result.warnings))
 
     def violated(self, counts: Counts) -> None:
         """Records broke rules, (event, property, what) by mode."""

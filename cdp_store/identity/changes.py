@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 import numpy as np
@@ -14,6 +14,8 @@ from cdp_store.identity.dropped import Dropped, decode_dropped, encode_dropped
 from cdp_store.ids import IDENTIFIER_TAGS, PartitionId, SequenceNumber, is_identifier_kind
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.records import RecordBatch, Strings, decode_batch, encode_batch
+
+_IS_TAG: Final = np.isin(np.arange(256), np.frombuffer(b"".join(IDENTIFIER_TAGS), np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ def _links(packed: dict[str, Any]) -> Links:
         _require(len(table) == len(links) and ends[0] == 0 and ends[-1] == table.data.shape[0], "its tables differ")
         _require(bool(np.all(ends[1:] >= ends[:-1])), "a table of it is out of order")
     for table in (lower, upper):
-        _require(all(map(_is_identifier, (table[at] for at in range(len(table))))), "it names no identifier")
+        _require(_are_identifiers(table), "it names no identifier")
     inside = not len(links) or TIME_MIN_MS <= int(links.times.min()) <= int(links.times.max()) <= TIME_MAX_MS
     _require(inside, "a time of it lies outside of the years 1 to 9999")
     return links
@@ -234,6 +236,11 @@ def _identifier(item: Any) -> bytes:
 
 def _is_identifier(item: object) -> bool:
     return type(item) is bytes and item[:1] in IDENTIFIER_TAGS
+
+
+def _are_identifiers(table: Strings) -> bool:
+    starts = table.offsets[:-1]
+    return bool(np.all(table.offsets[1:] > starts) and _IS_TAG[table.data[starts]].all())
 
 
 def _require(holds: bool, problem: str) -> None:

@@ -15,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_router.deadline import Deadline
-from cdp_router.delivering import REFUSED
 from cdp_router.erasing import Erasures
 from cdp_router.errors import RequestInvalid, ShardUnavailable
-from cdp_router.identifier_limits import IdentifierLimits
+from cdp_router.identifier_limits import LINK_REFUSED, IdentifierLimits
 from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
 from cdp_router.moving import Mover
@@ -66,7 +65,7 @@ def limited_cluster(folder: Path, shards: dict[int, BreakingShard] | None = None
 
 def refused(result: ingest_pb2.BatchResult) -> list[int]:
     """Where records stood whose links were refused."""
-    assert {each.code for each in result.warnings} <= {REFUSED}
+    assert {each.code for each in result.warnings} <= {LINK_REFUSED}
     return [each.index for each in result.warnings]
 
 

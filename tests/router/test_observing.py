@@ -74,10 +74,12 @@ def test_calls_are_counted_by_method_and_code_and_nothing_names_a_user(tmp_path:
 def test_records_and_questions_are_counted_as_answered() -> None:
     registry = CollectorRegistry()
     batch = protobuf_batch([Sent("View", "a", NOW_MS, {})])
-    result = ingest_pb2.BatchResult(accepted=5, duplicates=2, errors=[ingest_pb2.RecordError()])
+    warnings = [ingest_pb2.RecordError(code=code) for code in ("IDENTIFIER_LIMIT", "SCHEMA_VIOLATION")]
+    result = ingest_pb2.BatchResult(accepted=5, duplicates=2, errors=[ingest_pb2.RecordError()], warnings=warnings)
     IngestMetrics(registry).took(batch, result)
     for outcome, count in (("accepted", 5), ("duplicate", 2), ("rejected", 1)):
         assert _value(registry, "cdp_ingest_records_total", outcome=outcome) == count
+    assert _value(registry, "cdp_ingest_links_refused_total") == 1
     assert _value(registry, "cdp_ingest_bytes_total") == batch.ByteSize()
     assert _value(registry, "cdp_ingest_batches_total", encoding="rows") == 1
     metrics = QueryMetrics(registry)
