@@ -87,7 +87,7 @@ def columnarise_msgpack(packed: bytes, batch_id: bytes, now_ms: int, blocked: Bl
         error.index = int(places[error.index])
     positions = np.concatenate((read.positions, places[rest.positions]))
     order = np.argsort(positions)
-    whole = join_batches(read.batch, rest.batch).take(order)
+    whole = join_batches((read.batch, rest.batch)).take(order)
     return Columnarised(whole, positions[order], rest.errors, joined((read.links, rest.links)))
 
 

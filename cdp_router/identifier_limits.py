@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from cdp.v1 import ingest_pb2
+
 from cdp_router.errors import RequestInvalid
+from cdp_router.linking import records_saying
+from cdp_store.identity.changes import Links
 from cdp_store.identity.seats import OTHERS
-from cdp_store.ids import ANONYMOUS_ID, is_identifier_kind
+from cdp_store.ids import ANONYMOUS_ID, decode_identifier, is_identifier_kind
+from cdp_store.records import RecordBatch
 
 IDENTIFIERS_MAX: Final = "CDP_IDENTIFIERS_MAX"
 LINK_REFUSED: Final = "IDENTIFIER_LIMIT"  # what a record is told whose link is beyond a limit
@@ -46,3 +51,18 @@ class IdentifierLimits:
     def of_kind(self, kind: str) -> int:
         """How many of one kind."""
         return self.by_kind.get(kind, self.by_kind[OTHERS])
+
+
+def tell_refused(
+    refused: Links, said: Links, batch: RecordBatch, limits: IdentifierLimits
+) -> list[tuple[int, ingest_pb2.RecordError]]:
+    """By record of a batch that says a refused link: what its sender is told. `said` are all links of the batch."""
+    told = list[tuple[int, ingest_pb2.RecordError]]()
+    for record, at in records_saying(refused, said, batch):
+        (lower, value), (upper, owner) = decode_identifier(said.lower[at]), decode_identifier(said.upper[at])
+        problem = (
+            f"{lower} {value!r} was not linked to {upper} {owner!r}, which has {limits.of_kind(lower)} of this kind "
+            f"already; the record is taken all the same. Unlink some, or raise {IDENTIFIERS_MAX}"
+        )
+        told.append((record, ingest_pb2.RecordError(code=LINK_REFUSED, message=problem)))
+    return told

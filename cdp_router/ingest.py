@@ -1,33 +1,27 @@
-"""A batch's way through the router: columns, split by partition, delivered to shards, results put together."""
+"""A batch's way through the router: read, held against the schema, brought to the shards, its result put together."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 
-import grpc
-from cdp.v1 import ingest_pb2, shard_pb2
+from cdp.v1 import ingest_pb2
 
 from cdp_router.blocking import Blocked
 from cdp_router.columnarise import columnarise
 from cdp_router.deadline import Deadline
-from cdp_router.delivering import deliver, tell_refused
-from cdp_router.errors import Overloaded, RouterError
-from cdp_router.identifier_limits import IdentifierLimits
-from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS, MOVING_SECONDS
+from cdp_router.errors import Overloaded
+from cdp_router.flights import Flights
+from cdp_router.identifier_limits import IdentifierLimits, tell_refused
+from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS
 from cdp_router.linked_operations import send_on
-from cdp_router.moving import Mover
-from cdp_router.partitioning import Parts, split
+from cdp_router.loads import Taken
 from cdp_router.quarantining import keep_apart
 from cdp_router.routing import Routing
 from cdp_router.schema_gate import Passed, SchemaGate
 from cdp_router.schema_rules import Rules
-from cdp_store.records import encode_batch
 from cdp_store.seams import Clock
-
-_LOG = logging.getLogger(__name__)
 
 
 class Ingest:
@@ -42,9 +36,10 @@ class Ingest:
         schema: SchemaGate | None = None,
         limits: IdentifierLimits | None = None,
     ) -> None:
-        self._routing, self._cluster, self._clock, self._threads = routing, routing.cluster, clock, threads
-        self._mover, self._blocked = Mover(routing), blocked or Blocked()
-        self._schema, self._limits = schema, limits or IdentifierLimits()
+        self._routing, self._clock, self._threads = routing, clock, threads
+        self._blocked, self._schema = blocked or Blocked(), schema
+        self._limits = limits or IdentifierLimits()
+        self._flights = Flights(routing, threads, self._limits)
         self._bytes_in_flight = 0
 
     async def take(
@@ -69,16 +64,14 @@ class Ingest:
     ) -> ingest_pb2.BatchResult:
         loop = asyncio.get_running_loop()
         rules = Rules() if self._schema is None else await self._schema.rules(deadline)
-        passed, parts, encoded = await loop.run_in_executor(self._threads, self._prepare, batch, rules)
+        passed = await loop.run_in_executor(self._threads, self._read, batch, rules)
         columnarised = passed.columnarised
         if admit is not None:
             admit(len(columnarised.batch))
-        said = columnarised.links
-        delivered = await deliver(encoded, said, self._limits, self._routing, deadline)
-        await self._move(delivered.due, deadline)
-        result = _result(passed, parts, delivered.outcomes)
-        await send_on(result, columnarised, self._routing, self._limits, deadline)
-        for record, warning in tell_refused(delivered.refused, said, columnarised.batch, self._limits):
+        taken = await self._flights.take(columnarised.batch, columnarised.links, deadline)
+        result = _result(passed, taken)
+        await send_on(result, columnarised, self._flights, self._routing, deadline)
+        for record, warning in tell_refused(taken.refused, columnarised.links, columnarised.batch, self._limits):
             warning.index = int(columnarised.positions[record])
             result.warnings.append(warning)
         result.warnings.sort(key=lambda warning: warning.index)
@@ -86,32 +79,22 @@ class Ingest:
             await keep_apart(passed.apart, self._routing, deadline, result)
         return result
 
-    async def _move(self, due: Collection[int], deadline: Deadline) -> None:
-        """Have profiles move before the batch that links them is acked. What it says is durable already."""
-        if due:
-            try:
-                # A shard that hangs must not hold up the acks of all who link anybody.
-                seconds = min(deadline.remaining(), MOVING_SECONDS)
-                await self._mover.settle(due, Deadline.after(seconds, MOVING_SECONDS))
-            except (RouterError, grpc.aio.AioRpcError) as error:
-                _LOG.warning("profiles wait for being moved: %s", error)
-
-    def _prepare(self, batch: ingest_pb2.Batch, rules: Rules) -> tuple[Passed, Parts, Mapping[int, bytes]]:
+    def _read(self, batch: ingest_pb2.Batch, rules: Rules) -> Passed:
         columnarised = columnarise(batch, self._clock.now_ms(), self._blocked)
-        passed = Passed(columnarised) if self._schema is None else self._schema.check(columnarised, rules)
-        parts = split(passed.columnarised.batch, self._cluster.hash_key, self._cluster.partitions)
-        return passed, parts, {partition: encode_batch(part) for partition, (part, _) in parts.items()}
+        return Passed(columnarised) if self._schema is None else self._schema.check(columnarised, rules)
 
 
-def _result(passed: Passed, parts: Parts, outcomes: Iterable[shard_pb2.PartitionOutcome]) -> ingest_pb2.BatchResult:
-    columnarised = passed.columnarised
-    result = ingest_pb2.BatchResult(errors=columnarised.errors, warnings=passed.warnings)
-    for outcome in outcomes:
-        result.accepted += outcome.accepted
-        result.duplicates += outcome.duplicates
-        result.positions.add(partition=outcome.partition, sequence=outcome.sequence)
-        for error in outcome.errors:
-            index = int(columnarised.positions[parts[outcome.partition][1][error.index]])
-            result.errors.add(index=index, code=error.code, message=error.message)
+def _result(passed: Passed, taken: Taken) -> ingest_pb2.BatchResult:
+    positions = passed.columnarised.positions
+    result = ingest_pb2.BatchResult(
+        accepted=taken.accepted,
+        duplicates=taken.duplicates,
+        errors=passed.columnarised.errors,
+        warnings=passed.warnings,
+    )
+    for partition, sequence in taken.positions.items():
+        result.positions.add(partition=partition, sequence=sequence)
+    for record, code, message in taken.errors:
+        result.errors.add(index=int(positions[record]), code=code, message=message)
     result.errors.sort(key=lambda error: error.index)
     return result

@@ -14,6 +14,11 @@ REQUEST_BYTES_MAX: Final = MIB  # of everything that carries no batch: texts and
 BATCH_ID_BYTES_MAX: Final = 64
 INGEST_BYTES_IN_FLIGHT_MAX: Final = 256 * MIB
 INGEST_RETRY_AFTER_MS: Final = 250
+# Batches that go to the shards together, and how many such flights are under way: more would carry less each.
+FLIGHT_RECORDS_MAX: Final = 16_384
+FLIGHT_BYTES_MAX: Final = 8 * MIB
+FLIGHTS_MAX: Final = 2
+FLIGHT_SECONDS: Final = 0.05  # after which the next one waits no longer for a flight that has not ended
 # Of the machine's memory, what its shards may take together: the rest is for the router, the system and its caches.
 MEMORY_SHARE_OF_SHARDS: Final = 0.8
 MEMORY_HIGH_WATER: Final = 0.9  # of a shard's budget: above, new data is refused; what remains is for queries

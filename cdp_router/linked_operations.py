@@ -18,15 +18,13 @@ from cdp.v1 import ingest_pb2
 
 from cdp_router.columnarise import Columnarised
 from cdp_router.deadline import Deadline
-from cdp_router.delivering import deliver
-from cdp_router.identifier_limits import IdentifierLimits
+from cdp_router.flights import Flights
 from cdp_router.identities import Identities
 from cdp_router.linking import NO_LINKS
-from cdp_router.partitioning import split
 from cdp_router.routing import Routing
 from cdp_store.ids import decode_identifier, encode_identifier
 from cdp_store.partition import OPERATION_ELSEWHERE
-from cdp_store.records import RecordBatch, Strings, encode_batch
+from cdp_store.records import RecordBatch, Strings
 
 _TRIES: Final = 3  # the profile may come to belong to another one meanwhile
 
@@ -34,8 +32,8 @@ _TRIES: Final = 3  # the profile may come to belong to another one meanwhile
 async def send_on(
     result: ingest_pb2.BatchResult,
     sent: Columnarised,
+    flights: Flights,
     routing: Routing,
-    limits: IdentifierLimits,
     deadline: Deadline,
 ) -> None:
     """Take what was refused for being elsewhere there, and put into the result what becomes of it."""
@@ -47,19 +45,15 @@ async def send_on(
         if not records.size:
             return
         own = await _under_profiles(sent.batch.take(records), routing, deadline)
-        cluster, positions = routing.cluster, sent.positions[records]
-        parts = split(own, cluster.hash_key, cluster.partitions)
-        encoded = {partition: encode_batch(part) for partition, (part, _) in parts.items()}
-        delivered = await deliver(encoded, NO_LINKS, limits, routing, deadline)
+        taken, positions = await flights.take(own, NO_LINKS, deadline), sent.positions[records]
         gone = set(positions.tolist())
         kept = [error for error in result.errors if error.index not in gone]
-        for outcome in delivered.outcomes:
-            result.accepted += outcome.accepted
-            result.duplicates += outcome.duplicates
-            result.positions.add(partition=outcome.partition, sequence=outcome.sequence)
-            for error in outcome.errors:
-                index = int(positions[parts[outcome.partition][1][error.index]])
-                kept.append(ingest_pb2.RecordError(index=index, code=error.code, message=error.message))
+        result.accepted += taken.accepted
+        result.duplicates += taken.duplicates
+        for partition, sequence in taken.positions.items():
+            result.positions.add(partition=partition, sequence=sequence)
+        for record, code, message in taken.errors:
+            kept.append(ingest_pb2.RecordError(index=int(positions[record]), code=code, message=message))
         del result.errors[:]
         result.errors.extend(sorted(kept, key=lambda error: error.index))
 

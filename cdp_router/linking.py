@@ -50,21 +50,20 @@ def without_records(links: Links, batch: RecordBatch, gone: Bools) -> Links:
 
 def joined(parts: Iterable[Links]) -> Links:
     """Links of several parts together."""
-    whole = NO_LINKS
-    for part in parts:
-        if len(part):
-            whole = Links(
-                whole.lower.join(part.lower),
-                whole.upper.join(part.upper),
-                np.concatenate((whole.times, part.times)),
-                whole.message_ids.join(part.message_ids),
-            )
-    return whole
+    full = [part for part in parts if len(part)]
+    if not full:
+        return NO_LINKS
+    return Links(
+        Strings.joined([part.lower for part in full]),
+        Strings.joined([part.upper for part in full]),
+        np.concatenate([part.times for part in full]),
+        Strings.joined([part.message_ids for part in full]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class LinkParts:
-    """Links, each pair once; by partition the numbers of those whose lower, or upper, identifiers live there."""
+    """Links; by partition the numbers of those whose lower, or upper, identifiers live there, ascending."""
 
     links: Links
     at_lower: Mapping[int, I64]
@@ -72,13 +71,12 @@ class LinkParts:
 
 
 def parted(links: Links, key: HashKey, partition_count: int) -> LinkParts:
-    """The links of a batch by the partitions that have to do with them."""
+    """Links by the partitions that have to do with them."""
     if not len(links):
         return LinkParts(links, {}, {})
-    pairs = earliest(links, key)
-    homes = (partitions_of(side, key, partition_count) for side in (pairs.lower, pairs.upper))
+    homes = (partitions_of(side, key, partition_count) for side in (links.lower, links.upper))
     lower, upper = ({int(number): np.flatnonzero(home == number) for number in np.unique(home)} for home in homes)
-    return LinkParts(pairs, lower, upper)
+    return LinkParts(links, lower, upper)
 
 
 def records_saying(some: Links, said: Links, batch: RecordBatch) -> list[tuple[int, int]]:

@@ -11,10 +11,9 @@ import numpy as np
 from cdp.v1 import ingest_pb2, schema_pb2, shard_pb2
 
 from cdp_router.deadline import Deadline
-from cdp_router.delivering import deliver
+from cdp_router.flights import Flights
 from cdp_router.identifier_limits import IdentifierLimits
 from cdp_router.linking import without_records
-from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
 from cdp_router.partitioning import partitions_of, split
 from cdp_router.routing import Routing
@@ -32,7 +31,7 @@ from cdp_store.quarantine import (
     decode_quarantine_change,
     encode_quarantine_change,
 )
-from cdp_store.records import ATTRIBUTES, RecordBatch, Strings, encode_batch
+from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
 
 QUARANTINED: Final = "SCHEMA_QUARANTINED"
 FULL: Final = "QUARANTINE_FULL"
@@ -73,8 +72,8 @@ class Quarantine:
     """The quarantine of a cluster."""
 
     def __init__(self, routing: Routing, gate: SchemaGate, limits: IdentifierLimits | None = None) -> None:
-        self._routing, self._gate, self._mover = routing, gate, Mover(routing)
-        self._limits = limits or IdentifierLimits()
+        self._routing, self._gate = routing, gate
+        self._flights = Flights(routing, None, limits or IdentifierLimits())
 
     async def page(
         self, start: tuple[int, int, int], count: int, deadline: Deadline
@@ -124,16 +123,13 @@ class Quarantine:
         records = entry.records.take(passing)
         batch = replace(records.batch, batch_id=b"")  # message ids alone tell what was taken: rules may let others pass
         links = without_records(entry.records.links, entry.records.batch, ~passing)
-        encoded = {entry.partition: encode_batch(batch)}
-        delivered = await deliver(encoded, links, self._limits, self._routing, deadline)
-        await self._mover.settle(delivered.due, deadline)
-        outcomes = delivered.outcomes
-        told.links_refused += len(delivered.refused)
-        refused = [error.index for outcome in outcomes for error in outcome.errors]
+        taken = await self._flights.take(batch, links, deadline)
+        refused = [record for record, _, _ in taken.errors]
         gone = passing.copy()
         gone[np.flatnonzero(passing)[refused]] = False
-        told.taken += sum(outcome.accepted for outcome in outcomes)
-        told.duplicates += sum(outcome.duplicates for outcome in outcomes)
+        told.links_refused += len(taken.refused)
+        told.taken += taken.accepted
+        told.duplicates += taken.duplicates
         told.kept += len(refused)
         await self._release(entry, gone, deadline)
 

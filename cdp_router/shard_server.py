@@ -375,6 +375,7 @@ def _to_outcome(delivery: Delivery, outcome: Outcome) -> shard_pb2.PartitionOutc
         sequence=outcome.sequence,
         accepted=outcome.accepted,
         duplicates=outcome.duplicates,
+        duplicate_records=outcome.known.tolist() if outcome.duplicates < len(delivery.batch) else (),
         errors=errors,
         news=outcome.news,
         refused=outcome.refused,

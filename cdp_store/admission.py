@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cdp_store.arrays import Bools
+from cdp_store.arrays import I64, Bools
 from cdp_store.dedupe import MessageIds
 from cdp_store.errors import BatchTooLarge
 from cdp_store.identity.changes import IdentityChange, Links, Seating, encode_identity_change
@@ -35,15 +35,21 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a delivery; `sequence` is the partition's position that includes it, `news` numbers those of the
-    asked links that say something new, `refused` those of the wanted ones for which there is no seat."""
+    """What became of a delivery; `sequence` is the partition's position that includes it, `known` are the records that
+    had been taken before, `news` numbers those of the asked links that say something new, `refused` those of the wanted
+    ones for which there is no seat."""
 
     sequence: SequenceNumber
     accepted: int
-    duplicates: int
+    known: I64
     rejections: tuple[Rejection, ...] = ()
     news: tuple[int, ...] = ()
     refused: tuple[int, ...] = ()
+
+    @property
+    def duplicates(self) -> int:
+        """How many records had been taken before."""
+        return int(self.known.shape[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +83,15 @@ def admit(
         if known is not None:
             group_ids = ids.get(delivery.partition) or partition.pending_ids()
             refused = partition.refused_again(delivery.batch, group_ids)
-            outcome = Outcome(known, 0, len(delivery.batch) - len(refused), refused)
+            others = np.delete(np.arange(len(delivery.batch)), [each.record for each in refused])
+            outcome = Outcome(known, 0, others, refused)
         else:
             group_ids = ids.setdefault(delivery.partition, partition.pending_ids())
             admission = partition.admit(delivery.batch, group_ids)
             if len(admission.batch):
                 batches[key] = append(delivery.partition, admission.batch)
             sequence = sequences.get(delivery.partition, partition.sequence)
-            outcome = Outcome(sequence, len(admission.batch), admission.duplicates, admission.rejections)
+            outcome = Outcome(sequence, len(admission.batch), admission.known, admission.rejections)
         if delivery.links is not None:
             news = partition.fresh_links(delivery.links)
             if len(news):

@@ -78,6 +78,14 @@ def hash_ids(key: HashKey, ids: Strings) -> tuple[U64, U64]:
     return high, low
 
 
+def repeated(high: U64, low: U64) -> Bools:
+    """True for each id that stands earlier in these arrays; never for the empty one."""
+    out: Bools = np.zeros(high.shape[0], np.bool_)
+    if low.any() or high.any():
+        tables.repeated_ids(high, low, out)
+    return out
+
+
 class MessageIds:
     """The last one to two generations of message ids; the older one is dropped when the newer is full or old."""
 
@@ -93,13 +101,10 @@ class MessageIds:
         return hash_ids(self._key, ids)
 
     def seen(self, high: U64, low: U64) -> Bools:
-        """True for each id already added, or standing earlier in these arrays; the empty id is never seen."""
+        """True for each id already added; the empty id is never seen."""
         out: Bools = np.zeros(high.shape[0], np.bool_)
-        if not low.any() and not high.any():
-            return out
         for generation in (self._older, self._newer):
             out |= generation.contains(high, low)
-        tables.repeated_ids(high, low, out)
         return out
 
     def add(self, high: U64, low: U64, received_ms: int = 0) -> None:

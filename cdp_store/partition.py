@@ -13,7 +13,7 @@ from cdp_store import quarantine, suppressions
 from cdp_store.arena import HashKey
 from cdp_store.arrays import I64, U64, Bools
 from cdp_store.controls import Retention, Suppression
-from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds
+from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds, repeated
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.retained import Summary
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
@@ -45,11 +45,16 @@ _LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What of a batch may be logged."""
+    """What of a batch may be logged, and which of its records had been taken before."""
 
     batch: RecordBatch
-    duplicates: int
+    known: I64
     rejections: tuple[Rejection, ...]
+
+    @property
+    def duplicates(self) -> int:
+        """How many records had been taken before."""
+        return int(self.known.shape[0])
 
 
 Change = Callable[[PartitionMemory], object]
@@ -101,9 +106,12 @@ class Partition:
             rejections = self._suppressed(batch, kept) + self._elsewhere(batch, kept)
             rejections += name_overflow(self._memory.schema, batch, kept)
         kept[[rejection.record for rejection in rejections]] = False
+        # Only now: what repeats a rejected record is rejected too, not known.
+        seen[kept] = repeated(high[kept], low[kept])
+        kept &= ~seen
         pending.add(high[kept], low[kept])
         admitted = batch if kept.all() else batch.take(np.flatnonzero(kept))
-        return Admission(admitted, int(seen.sum()), tuple(rejections))
+        return Admission(admitted, np.flatnonzero(seen), tuple(rejections))
 
     def refused_again(self, batch: RecordBatch, pending: MessageIds) -> tuple[Rejection, ...]:
         """Of a batch that was taken before, what was left out of it because its values are elsewhere.

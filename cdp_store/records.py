@@ -12,8 +12,9 @@ Encoded form: a msgpack map of the field names to little-endian array bytes; see
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import accumulate, chain
 from typing import Any, Final
 
 import msgpack
@@ -24,6 +25,7 @@ from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.batch_check import check_batch
 from cdp_store.errors import BatchMalformed
 from cdp_store.kernels import strings as string_kernels
+from cdp_store.limits import NAMES_PER_BATCH_MAX
 from cdp_store.values import KIND_MASK, is_text
 
 ATTRIBUTES: Final = 0xFFFF  # the record_names entry of a record that changes attributes
@@ -57,8 +59,15 @@ class Strings:
 
     def join(self, other: Strings) -> Strings:
         """These strings, then the others."""
-        offsets = np.concatenate((self.offsets, other.offsets[1:] + self.offsets[-1]))
-        return Strings(offsets, np.concatenate((self.data, other.data)))
+        return Strings.joined((self, other))
+
+    @staticmethod
+    def joined(tables: Sequence[Strings]) -> Strings:
+        """The strings of one or more tables, in that order."""
+        starts = _starts(int(table.offsets[-1]) for table in tables)
+        ends = [table.offsets[1:] + np.uint32(at) for table, at in zip(tables, starts, strict=False)]
+        offsets: U32 = np.concatenate([np.zeros(1, np.uint32), *ends])
+        return Strings(offsets, np.concatenate([table.data for table in tables]))
 
     @staticmethod
     def of(items: Iterable[bytes]) -> Strings:
@@ -95,6 +104,13 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return int(self.record_times.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        tables = (self.identities, self.message_ids, self.strings)
+        own: int = sum(getattr(self, name).nbytes for name in _ARRAYS)
+        return own + sum(table.offsets.nbytes + table.data.nbytes for table in tables)
 
     def property_counts(self) -> I64:
         """Number of triples of each record."""
@@ -140,39 +156,52 @@ class RecordBatch:
         )
 
 
-def join_batches(first: RecordBatch, second: RecordBatch) -> RecordBatch:
-    """The records of both, `first`'s before `second`'s, under the first one's batch id; strings may come twice."""
-    names, name_numbers = _joined_names(first.names, second.names)
-    keys, key_numbers = _joined_names(first.keys, second.keys)
-    second_names = second.record_names.copy()
-    events = ~second.is_attributes()
-    second_names[events] = name_numbers[second_names[events]]
-    second_raws = second.triple_raws.copy()
-    second_raws[is_text(second.triple_kinds)] += len(first.strings)
-    ends = second.property_offsets[1:] + first.property_offsets[-1]
+def join_batches(batches: Sequence[RecordBatch]) -> RecordBatch:
+    """The records of one or more batches, in that order, under the first one's batch id, received when the last one
+    was; strings and identities may come twice. ValueError for more names than a batch can number."""
+    names, name_numbers = _joined_names([batch.names for batch in batches])
+    keys, key_numbers = _joined_names([batch.keys for batch in batches])
+    if max(len(names), len(keys)) > NAMES_PER_BATCH_MAX:
+        raise ValueError(f"{len(names)} event names and {len(keys)} keys are more than one batch can number")
+    identity_starts = _starts(len(batch.identities) for batch in batches)
+    string_starts = _starts(len(batch.strings) for batch in batches)
+    triple_starts = _starts(int(batch.property_offsets[-1]) for batch in batches)
+    record_names, raws = list[U16](), list[I64]()
+    for batch, numbers, first in zip(batches, name_numbers, string_starts, strict=False):
+        events = ~batch.is_attributes()
+        record_names.append(batch.record_names.copy())
+        record_names[-1][events] = numbers[batch.record_names[events]]
+        raws.append(batch.triple_raws.copy())
+        raws[-1][is_text(batch.triple_kinds)] += first
+    owners = [batch.record_identities + np.uint32(at) for batch, at in zip(batches, identity_starts, strict=False)]
+    ends = [batch.property_offsets[1:] + np.uint32(at) for batch, at in zip(batches, triple_starts, strict=False)]
     return RecordBatch(
-        first.batch_id,
-        first.received_ms,
-        first.identities.join(second.identities),
-        np.concatenate((first.record_identities, second.record_identities + np.uint32(len(first.identities)))),
-        np.concatenate((first.record_names, second_names)),
-        np.concatenate((first.record_times, second.record_times)),
-        np.concatenate((first.property_offsets, ends)),
-        first.message_ids.join(second.message_ids),
-        np.concatenate((first.triple_keys, key_numbers[second.triple_keys])),
-        np.concatenate((first.triple_kinds, second.triple_kinds)),
-        np.concatenate((first.triple_raws, second_raws)),
-        first.strings.join(second.strings),
+        batches[0].batch_id,
+        max(batch.received_ms for batch in batches),
+        Strings.joined([batch.identities for batch in batches]),
+        np.concatenate(owners),
+        np.concatenate(record_names),
+        np.concatenate([batch.record_times for batch in batches]),
+        np.concatenate([np.zeros(1, np.uint32), *ends]),
+        Strings.joined([batch.message_ids for batch in batches]),
+        np.concatenate([numbers[batch.triple_keys] for batch, numbers in zip(batches, key_numbers, strict=True)]),
+        np.concatenate([batch.triple_kinds for batch in batches]),
+        np.concatenate(raws),
+        Strings.joined([batch.strings for batch in batches]),
         names,
         keys,
     )
 
 
-def _joined_names(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[tuple[str, ...], U16]:
-    """(names of both, number in them of each of `second`)."""
-    joined = dict.fromkeys((*first, *second))
-    number = {name: index for index, name in enumerate(joined)}
-    return tuple(joined), np.array([number[name] for name in second], np.uint16)
+def _joined_names(tables: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[U16]]:
+    """(names of all, by table the number in them of each of its own)."""
+    number = {name: index for index, name in enumerate(dict.fromkeys(chain.from_iterable(tables)))}
+    # A number beyond u16 is refused before it is used.
+    return tuple(number), [np.array([number[name] & 0xFFFF for name in table], np.uint16) for table in tables]
+
+
+def _starts(sizes: Iterable[int]) -> list[int]:
+    return list(accumulate(sizes, initial=0))
 
 
 def subset(index: U32, table: Strings) -> tuple[U32, Strings]:

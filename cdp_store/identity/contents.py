@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -181,11 +181,8 @@ def _current_of_block(block: AttributeBlock, rows: I64, local: I64, first_set_ms
 
 
 def joined_batches(parts: list[RecordBatch]) -> RecordBatch:
-    """All batches as one, joined in pairs, so that no record is copied more often than there are doublings."""
-    while len(parts) > 1:
-        pairs: Iterator[list[RecordBatch]] = (parts[at : at + 2] for at in range(0, len(parts), 2))
-        parts = [join_batches(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
-    return unified(parts[0])
+    """All batches as one, with each identity once."""
+    return unified(join_batches(parts))
 
 
 def unified(batch: RecordBatch) -> RecordBatch:

@@ -84,7 +84,7 @@ class Origins:
         reading = self._reading(top)
         told = reading.told_apart(batch, number)
         stays = np.flatnonzero(~(is_creation(batch) & (batch.record_identities == number)))
-        return join_batches(told.take(stays), self._created(reading.tree.tolist()))
+        return join_batches((told.take(stays), self._created(reading.tree.tolist())))
 
     def _created(self, tree: list[int]) -> RecordBatch:
         """A record for each entry whose own records created a profile."""

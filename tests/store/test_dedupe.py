@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.dedupe import BatchIds, MessageIds
+from cdp_store.dedupe import BatchIds, MessageIds, repeated
 from cdp_store.ids import SequenceNumber
 from cdp_store.records import Strings
 from tests.raw_records import Event, user
@@ -15,7 +15,8 @@ ANN = user("ann")
 
 
 def seen(ids: MessageIds, texts: list[bytes]) -> list[bool]:
-    return ids.seen(*ids.hash(Strings.of(texts))).tolist()
+    hashed = ids.hash(Strings.of(texts))
+    return (ids.seen(*hashed) | repeated(*hashed)).tolist()
 
 
 def add(ids: MessageIds, texts: list[bytes], received_ms: int = 0) -> None:

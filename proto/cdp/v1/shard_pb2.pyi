@@ -150,6 +150,7 @@ class PartitionOutcome(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    DUPLICATE_RECORDS_FIELD_NUMBER: _builtins.int
     NEWS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
@@ -159,6 +160,10 @@ class PartitionOutcome(_message.Message):
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.RecordError]:
         """Indexes count the records of the partition's batch."""
+
+    @_builtins.property
+    def duplicate_records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which records of the batch the duplicates are; empty where none of them is one, or all are."""
 
     @_builtins.property
     def news(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -176,12 +181,13 @@ class PartitionOutcome(_message.Message):
         accepted: _builtins.int = ...,
         duplicates: _builtins.int = ...,
         errors: _abc.Iterable[_ingest_pb2.RecordError] | None = ...,
+        duplicate_records: _abc.Iterable[_builtins.int] | None = ...,
         news: _abc.Iterable[_builtins.int] | None = ...,
         refused: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "errors", b"errors", "news", b"news", "partition", b"partition", "refused", b"refused", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicate_records", b"duplicate_records", "duplicates", b"duplicates", "errors", b"errors", "news", b"news", "partition", b"partition", "refused", b"refused", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
