@@ -5,7 +5,8 @@ callers that go together are pieces of a useful size; each caller is told of its
 shards that they concern alone.
 
 Links take two steps (ARCHITECTURE.md, "Identity"): with the records goes the question which of them would be news where
-the lower identifier lives, and a seat is taken where the upper one does. Then new links are logged, if there was one.
+the lower identifier lives, and a seat is taken where the upper one does. Then new links go with the next flight, if
+there was one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import grpc
 from cdp.v1 import shard_pb2
@@ -23,17 +25,19 @@ from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
 from cdp_router.identifier_limits import IdentifierLimits
 from cdp_router.limits import FLIGHT_BYTES_MAX, FLIGHT_RECORDS_MAX, FLIGHT_SECONDS, FLIGHTS_MAX, MOVING_SECONDS
-from cdp_router.loads import Load, Taken, links_to_log, load
+from cdp_router.loads import Load, Said, Taken, load
 from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
 from cdp_router.routing import Answers, Routing
 from cdp_router.scatter import Failure
 from cdp_router.shard_client import ShardClient
+from cdp_store.builder import BatchBuilder
 from cdp_store.identity.changes import Links
 from cdp_store.limits import NAMES_PER_BATCH_MAX
 from cdp_store.records import RecordBatch
 
 _LOG = logging.getLogger(__name__)
+_NO_RECORDS: Final = BatchBuilder().finish()
 Delivered = Answers[shard_pb2.DeliverResponse]
 
 
@@ -48,18 +52,11 @@ class _Flight:
 
 @dataclass(frozen=True, slots=True)
 class _Passenger:
-    """A batch that waits for a flight: (its number in it, the flight once it is loaded)."""
+    """What a sender has, waiting for a flight: (its number in it, the flight once it is loaded)."""
 
-    batch: RecordBatch
-    links: Links
+    said: Said
     deadline: Deadline
     boarded: asyncio.Future[tuple[int, asyncio.Task[_Flight]]]
-
-    @property
-    def may_share(self) -> bool:
-        """Whether every record has an id: then nothing is taken twice, whatever it travels with."""
-        ids = self.batch.message_ids.offsets
-        return bool((ids[1:] > ids[:-1]).all())
 
 
 class Flights:
@@ -77,8 +74,15 @@ class Flights:
 
         Raises what tells of those that did not acknowledge it.
         """
-        passenger = _Passenger(batch, links, deadline, asyncio.get_running_loop().create_future())
-        if passenger.may_share:
+        taken = await self._travelled(Said(batch, links), deadline)
+        if not len(taken.new_links):
+            return taken
+        later = await self._travelled(Said(_NO_RECORDS, new_links=taken.new_links), deadline)
+        return replace(taken, positions={**taken.positions, **later.positions})
+
+    async def _travelled(self, said: Said, deadline: Deadline) -> Taken:
+        passenger = _Passenger(said, deadline, asyncio.get_running_loop().create_future())
+        if said.may_share:
             self._waiting.append(passenger)
             self._depart()
         else:
@@ -103,9 +107,8 @@ class Flights:
 
     async def _begun(self, group: Sequence[_Passenger]) -> _Flight:
         deadline = Deadline(max(passenger.deadline.at for passenger in group))
-        batches, links = [each.batch for each in group], [each.links for each in group]
-        work = asyncio.get_running_loop().run_in_executor
-        loaded = await work(self._threads, load, batches, links, self._routing.cluster)
+        said, work = [passenger.said for passenger in group], asyncio.get_running_loop().run_in_executor
+        loaded = await work(self._threads, load, said, self._routing.cluster)
         calls = dict[int, asyncio.Task[Delivered]]()
         for claims in self._routing.map.by_shard(sorted(loaded.partitions)).values():
             partitions = [claim.partition for claim in claims]
@@ -125,20 +128,6 @@ class Flights:
         found = await self._routing.gather(partitions, ask, deadline)
         await self._move(found.answers, deadline)
         return found
-
-    async def _log_links(self, links: Links, deadline: Deadline) -> dict[int, int]:
-        """Log new links; the sequence numbers of their partitions."""
-        payloads = links_to_log(links, self._routing.cluster)
-
-        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.DeliverResponse]:
-            request = shard_pb2.DeliverRequest(cluster=self._routing.cluster.cluster)
-            for claim in claims:
-                request.batches.add(partition=claim.partition, epoch=claim.epoch, links=payloads[claim.partition])
-            return client.deliver(request, deadline)
-
-        answers = await self._routing.complete(payloads, ask, deadline)
-        await self._move(answers, deadline)
-        return {outcome.partition: outcome.sequence for answer in answers for outcome in answer.outcomes}
 
     async def _move(self, answers: Iterable[shard_pb2.DeliverResponse], deadline: Deadline) -> None:
         """Have profiles move before the batch that links them is acked. What it says is durable already."""
@@ -170,11 +159,7 @@ class Flights:
         if failures:
             raise self._routing.error(Answers((), failures, missing))
         outcomes = [outcome for each in found for answer in each.answers for outcome in answer.outcomes]
-        own = [outcome for outcome in outcomes if outcome.partition in concerned]
-        taken = flight.load.taken(number, own)
-        if len(links := flight.load.new_links(number, own)):
-            taken.positions.update(await self._log_links(links, deadline))
-        return taken
+        return flight.load.taken(number, [outcome for outcome in outcomes if outcome.partition in concerned])
 
     async def _make_room_after(self, boarding: asyncio.Task[_Flight]) -> None:
         """Let the next flight go when one has ended, or is under way for long: a shard that hangs holds up its own."""
@@ -195,8 +180,9 @@ def _group(waiting: list[_Passenger]) -> list[_Passenger]:
     """As many as may go together, the first at least; they wait no more."""
     count, records, size, names, keys = 0, 0, 0, 0, 0
     for each in waiting:
-        records, size = records + len(each.batch), size + each.batch.nbytes
-        names, keys = names + len(each.batch.names), keys + len(each.batch.keys)
+        batch = each.said.batch
+        records, size = records + len(batch), size + batch.nbytes
+        names, keys = names + len(batch.names), keys + len(batch.keys)
         fits = records <= FLIGHT_RECORDS_MAX and size <= FLIGHT_BYTES_MAX and max(names, keys) <= NAMES_PER_BATCH_MAX
         if count and not fits:
             break

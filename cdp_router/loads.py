@@ -1,30 +1,46 @@
-"""Several batches as one load for the shards, and what became of each of them."""
+"""What several senders have as one load for the shards, and what became of each one's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from cdp.v1 import shard_pb2
 
-from cdp_router.linking import LinkParts, earliest, joined, parted
+from cdp_router.linking import NO_LINKS, LinkParts, earliest, joined, parted
 from cdp_router.partitioning import split
 from cdp_router.topology import ClusterFile
-from cdp_store.arrays import I64, Bools
+from cdp_store.arrays import I64
 from cdp_store.identity.changes import Links, encode_identity_change
 from cdp_store.records import RecordBatch, encode_batch, join_batches
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a sender has for the shards: records, links that these say, and links that are known to be news."""
+
+    batch: RecordBatch
+    links: Links = NO_LINKS
+    new_links: Links = NO_LINKS
+
+    @property
+    def may_share(self) -> bool:
+        """Whether every record has an id: then nothing is taken twice, whatever it travels with."""
+        ids = self.batch.message_ids.offsets
+        return bool((ids[1:] > ids[:-1]).all())
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a batch: the sequence number of each partition, errors as (record, code, message), and the links
-    for which there was no seat."""
+    """What became of it: the sequence number of each partition, errors as (record, code, message), links that say
+    something new and are to be logged, and those for which there was no seat."""
 
     accepted: int
     duplicates: int
-    positions: dict[int, int]
+    positions: Mapping[int, int]
     errors: Sequence[tuple[int, str, str]]
+    new_links: Links
     refused: Links
 
 
@@ -38,40 +54,63 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
+class _Links:
+    """The links of several senders, by partition; those of sender i begin at starts[i]."""
+
+    starts: I64
+    parts: LinkParts
+
+    @staticmethod
+    def of(links: Sequence[Links], cluster: ClusterFile) -> _Links:
+        pairs = [earliest(each, cluster.hash_key) if len(each) else each for each in links]
+        at_home = parted(joined(pairs), cluster.hash_key, cluster.partitions)
+        return _Links(np.cumsum([0, *map(len, pairs)]), at_home)
+
+    def homes(self, number: int, at: Mapping[int, I64]) -> set[int]:
+        """The partitions of one side that a sender's links concern."""
+        first, stop = self.starts[number : number + 2]
+        return {home for home, links in at.items() if np.any((links >= first) & (links < stop))}
+
+    def encoded(self, chosen: I64 | None) -> bytes:
+        """Some of them as payload of a log record."""
+        return b"" if chosen is None else encode_identity_change(self.parts.links.take(chosen))
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
-    """Batches as one, split by partition; batch i has the records from starts[i] on, and links from link_starts[i]."""
+    """What several senders have, as one, split by partition; the records of sender i begin at starts[i]."""
 
     starts: I64
     parts: Mapping[int, _Part]
-    link_starts: I64
-    links: LinkParts
+    links: _Links
+    new_links: _Links
 
     @property
     def partitions(self) -> set[int]:
         """Those that are told anything."""
-        return {*self.parts, *self.links.at_lower, *self.links.at_upper}
+        asked, logged = self.links.parts, self.new_links.parts
+        return {*self.parts, *asked.at_lower, *asked.at_upper, *logged.at_lower}
 
     def message(self, partition: int, epoch: int) -> shard_pb2.PartitionBatch:
-        """What a partition is told: records to log, links it is asked about, links that want seats there."""
-        part = self.parts.get(partition)
+        """What a partition is told: records and links to log, links it is asked about, links that want seats there."""
+        part, links, new_links = self.parts.get(partition), self.links, self.new_links
         return shard_pb2.PartitionBatch(
             partition=partition,
             batch=part.encoded if part else b"",
             epoch=epoch,
-            asked_links=self._encoded(self.links.at_lower.get(partition)),
-            seats=self._encoded(self.links.at_upper.get(partition)),
+            links=new_links.encoded(new_links.parts.at_lower.get(partition)),
+            asked_links=links.encoded(links.parts.at_lower.get(partition)),
+            seats=links.encoded(links.parts.at_upper.get(partition)),
         )
 
     def concerned(self, number: int) -> set[int]:
-        """The partitions that one of the batches tells anything."""
+        """The partitions that one of the senders tells anything."""
         own = {partition for partition, part in self.parts.items() if part.bounds[number] < part.bounds[number + 1]}
-        first, stop = self.link_starts[number : number + 2]
-        for homes in (self.links.at_lower, self.links.at_upper):
-            own |= {home for home, links in homes.items() if np.any((links >= first) & (links < stop))}
-        return own
+        own |= self.links.homes(number, self.links.parts.at_lower) | self.links.homes(number, self.links.parts.at_upper)
+        return own | self.new_links.homes(number, self.new_links.parts.at_lower)
 
-    def taken(self, number: int, outcomes: Iterable[shard_pb2.PartitionOutcome]) -> Taken:
-        """What became of one of the batches, from the outcomes of the partitions that it concerns."""
+    def taken(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> Taken:
+        """What became of what one of the senders has, from the outcomes of the partitions that it concerns."""
         accepted, duplicates = 0, 0
         positions, errors = dict[int, int](), list[tuple[int, str, str]]()
         for outcome in outcomes:
@@ -85,50 +124,35 @@ class Load:
             accepted, duplicates = accepted + len(own) - known - len(refused), duplicates + known
             first = int(self.starts[number])
             errors += [(int(part.records[error.index]) - first, error.code, error.message) for error in refused]
-        links, news, seatless = self._told(number, outcomes)
-        return Taken(accepted, duplicates, positions, errors, links.take(news & seatless))
+        return Taken(accepted, duplicates, positions, errors, *self._new_and_refused(number, outcomes))
 
-    def new_links(self, number: int, outcomes: Iterable[shard_pb2.PartitionOutcome]) -> Links:
-        """The links of one of the batches that say something new, and have seats: they are to be logged."""
-        links, news, seatless = self._told(number, outcomes)
-        return links.take(news & ~seatless)
-
-    def _told(self, number: int, outcomes: Iterable[shard_pb2.PartitionOutcome]) -> tuple[Links, Bools, Bools]:
-        """A batch's links; which of them are news, and which have no seat: bool[n] each."""
-        count = len(self.links.links)
-        news, seatless = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    def _new_and_refused(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> tuple[Links, Links]:
+        """Of a sender's links those that are news and have seats, and those that are news and have none."""
+        parts, own = self.links.parts, np.arange(*self.links.starts[number : number + 2])
+        news, seatless = np.zeros((2, len(parts.links)), np.bool_)
         for outcome in outcomes:
             if outcome.news:
-                news[self.links.at_lower[outcome.partition][list(outcome.news)]] = True
+                news[parts.at_lower[outcome.partition][list(outcome.news)]] = True
             if outcome.refused:
-                seatless[self.links.at_upper[outcome.partition][list(outcome.refused)]] = True
-        own = np.arange(*self.link_starts[number : number + 2])
-        return self.links.links.take(own), news[own], seatless[own]
-
-    def _encoded(self, chosen: I64 | None) -> bytes:
-        return b"" if chosen is None else encode_identity_change(self.links.links.take(chosen))
+                seatless[parts.at_upper[outcome.partition][list(outcome.refused)]] = True
+        new, refused = own[news[own] & ~seatless[own]], own[news[own] & seatless[own]]
+        return parts.links.take(new), parts.links.take(refused)
 
 
-def load(batches: Sequence[RecordBatch], links: Sequence[Links], cluster: ClusterFile) -> Load:
-    """Batches, and what each says of identifiers, ready for the shards.
+def load(said: Sequence[Said], cluster: ClusterFile) -> Load:
+    """What senders have, ready for the shards.
 
     Only a batch that goes alone keeps its id: of several, every record must have one.
     """
+    batches = [each.batch for each in said]
     whole = batches[0] if len(batches) == 1 else replace(join_batches(batches), batch_id=b"")
     starts = np.cumsum([0, *map(len, batches)])
     parts = {
         partition: _Part(encode_batch(part), records, np.searchsorted(records, starts))
         for partition, (part, records) in split(whole, cluster.hash_key, cluster.partitions).items()
     }
-    pairs = [earliest(each, cluster.hash_key) if len(each) else each for each in links]
-    at_home = parted(joined(pairs), cluster.hash_key, cluster.partitions)
-    return Load(starts, parts, np.cumsum([0, *map(len, pairs)]), at_home)
-
-
-def links_to_log(links: Links, cluster: ClusterFile) -> Mapping[int, bytes]:
-    """New links, each once, as payloads of log records, by the partition where the lower identifiers live."""
-    parts = parted(links, cluster.hash_key, cluster.partitions)
-    return {number: encode_identity_change(links.take(chosen)) for number, chosen in parts.at_lower.items()}
+    asked, logged = [each.links for each in said], [each.new_links for each in said]
+    return Load(starts, parts, _Links.of(asked, cluster), _Links.of(logged, cluster))
 
 
 def _known(outcome: shard_pb2.PartitionOutcome, part: _Part, own: range) -> int:
