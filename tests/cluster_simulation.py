@@ -44,7 +44,7 @@ from cdp_store.records import Strings
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.fake_shards import call_error
 from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock, far_deadline, open_store
-from tests.simulated_people import People
+from tests.simulated_people import LIMITS, People
 from tests.virtual_time import Inline, VirtualLoop
 
 SHARDS, ROUTERS, USERS = 3, 2, 23
@@ -155,7 +155,7 @@ class Life:
         self.files = {number: FaultyFiles() for number in range(SHARDS)}
         self.routings = [Routing(CLUSTER, self._links()) for _ in range(ROUTERS)]
         clock = FixedClock()
-        self.ingests = [Ingest(routing, clock, Inline()) for routing in self.routings]
+        self.ingests = [Ingest(routing, clock, Inline(), limits=LIMITS) for routing in self.routings]
         self.queries = [Queries(routing, clock) for routing in self.routings]
         self.directors = [Director(routing) for routing in self.routings]
         self.people = People(self.chance, self.routings, self.ingests, self.queries)

@@ -19,15 +19,18 @@ from cdp.v1 import admin_pb2, ingest_pb2, query_pb2
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import Erasures
 from cdp_router.errors import RouterError
+from cdp_router.identifier_limits import IdentifierLimits
 from cdp_router.ingest import Ingest
 from cdp_router.moving import Mover
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_store.errors import StoreError
+from cdp_store.identity.seats import OTHERS
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS, FixedClock, far_deadline
 
 LEAVING, DEVICES, PERSONS = 5, 4, 2
+LIMITS = IdentifierLimits({OTHERS: DEVICES // PERSONS})
 _FAILURES = (RouterError, StoreError, grpc.aio.AioRpcError)
 
 
@@ -116,6 +119,7 @@ class People:
     async def _send(self, records: Sequence[Sent]) -> None:
         result = await self._take(records)
         assert result.accepted + result.duplicates == len(records), result
+        assert not result.warnings, "as many devices as there are may be linked, and none takes two seats"
 
     async def _take(self, records: Sequence[Sent]) -> ingest_pb2.BatchResult:
         return await self._chance.choice(self._ingests).take(protobuf_batch(records), Deadline.after(5.0, 5.0))
