@@ -1,7 +1,8 @@
 """A shard's store in a process of its own, whose files can fail.
 
-It is told batch numbers, or `s` for a snapshot, and writes a line for each into a file: what was acknowledged, or the
-error. How it ends is how a shard ends: 75 when the store failed, killed in the middle otherwise.
+It is told batch numbers, `s` for a snapshot, `c` for cold columns ahead of one, or `power loss`, and writes a line for
+each into a file: what was acknowledged, or the error. How it ends is how a shard ends: 75 when the store failed, killed
+in the middle otherwise.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ def numbers_of(batch: int) -> range:
     return range(batch * 50, batch * 50 + (50 if batch % 2 else 1))
 
 
+def lose_power(files: FaultyFiles) -> None:
+    """Forget what was not synced, and end this process at once."""
+    files.crash()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class KillingFiles(FaultyFiles):
     """Files that let the machine lose power at the n-th operation: what was not synced is forgotten, then `kill -9`."""
 
@@ -43,8 +50,7 @@ class KillingFiles(FaultyFiles):
     def strike(self, operation: str) -> int:
         found = super().strike(operation)
         if self.counts[self._at[0]] == self._at[1]:
-            self.crash()
-            os.kill(os.getpid(), signal.SIGKILL)
+            lose_power(self)
         return found
 
 
@@ -71,19 +77,23 @@ def serve(directory: Path, orders: Sequence[str], answers: Path, trouble: Troubl
         files.plan(trouble.fail)
     with answers.open("w", buffering=1) as said:
         try:
-            code = _serve(Store(directory, IDENTITY, KEY, files), orders, said)
+            code = _serve(Store(directory, IDENTITY, KEY, files), files, orders, said)
         except StoreError as error:
             print(f"refused: {error}", file=said)
             code = 1
     os._exit(code)
 
 
-def _serve(store: Store, orders: Sequence[str], said: TextIO) -> int:
+def _serve(store: Store, files: FaultyFiles, orders: Sequence[str], said: TextIO) -> int:
     store.recover(lambda *_: None)
     for order in orders:
         try:
             if order == "s":
                 store.snapshot(0)
+            elif order == "c":
+                store.write_cold()
+            elif order == "power loss":
+                lose_power(files)
             else:
                 _commit(store, int(order))
         except StorageFull as error:

@@ -16,7 +16,9 @@ from cdp_store.faulty_files import Fault
 from cdp_store.log.format import RECORD_HEADER_BYTES
 from cdp_store.log.position import read_position
 from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import log_path
+from cdp_store.shard_directory import log_path, snapshots_path
+from cdp_store.snapshot.places import LocalPlace
+from cdp_store.snapshot.reader import snapshot_numbers
 from cdp_store.store import Store
 from tests.shards import KEY
 from tests.simulation import numbers_in
@@ -49,14 +51,14 @@ def check(directory: Path, said: list[str], sent: int) -> None:
     partition.validate()
     found = Counter(numbers_in(partition.capture()))
     store.close()
-    acked = {int(line.split()[1]) for line in said if line.startswith("ok ") and line != "ok s"}
+    acked = {int(line.split()[1]) for line in said if line.startswith("ok ") and line[3:].isdigit()}
     for batch in range(sent):
         counts = {found.pop(n, 0) for n in numbers_of(batch)}
         assert counts == {1} or (counts == {0} and batch not in acked), (batch, said)
     assert not found
 
 
-LINES = ["0", "1", "s", "2", "3", "s", "4", "5"]
+LINES = ["0", "1", "s", "2", "c", "3", "s", "4", "5"]
 
 
 def test_rows_01_02_09_24_power_lost_at_any_operation_of_a_process_loses_nothing_acknowledged(tmp_path: Path) -> None:
@@ -69,9 +71,19 @@ def test_rows_01_02_09_24_power_lost_at_any_operation_of_a_process_loses_nothing
     check(tmp_path, answers, 6)
 
 
-def test_row_09_a_rename_that_was_not_made_durable_takes_back_no_snapshot_that_was_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("snapshots", [1, 2])
+def test_row_09_a_power_loss_takes_back_no_snapshot_that_was_reported(tmp_path: Path, snapshots: int) -> None:
+    code, said = fed(tmp_path, ["0", *["s", "1"] * (snapshots - 1), "s", "power loss"])
+    assert code == -signal.SIGKILL and said == ["ok 0", *["ok s", "ok 1"] * (snapshots - 1), "ok s"]
+    numbers = snapshot_numbers(LocalPlace(snapshots_path(tmp_path), OsFiles()))
+    assert numbers == list(range(snapshots, 0, -1))
+    check(tmp_path, said, 2)
+
+
+def test_row_09_a_snapshot_whose_name_was_not_made_durable_is_as_if_it_had_never_been(tmp_path: Path) -> None:
     code, said = fed(tmp_path, ["0", "s", "1", "s", "2"], Trouble(kill=("rename", 4)))
     assert code == -signal.SIGKILL and said == ["ok 0", "ok s", "ok 1"]
+    assert snapshot_numbers(LocalPlace(snapshots_path(tmp_path), OsFiles())) == [1]
     check(tmp_path, said, 3)
 
 

@@ -29,7 +29,7 @@ from cdp_store.errors import (
 from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_RESERVE_BYTES
-from cdp_store.log.format import LogEntry
+from cdp_store.log.format import LogEntry, RecordKind
 from cdp_store.log.local import LocalLog
 from cdp_store.log.position import Position, reset_position
 from cdp_store.log.sync_mode import SyncMode
@@ -406,14 +406,17 @@ def test_a_damaged_identity_file_is_an_error_of_the_store(tmp_path: Path, damage
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x80", b"no batch"])
-def test_a_logged_batch_that_cannot_be_read_names_its_file_and_offset(tmp_path: Path, payload: bytes) -> None:
+@pytest.mark.parametrize("kind", sorted(set(RecordKind) - {RecordKind.LOST}))
+def test_row_16_a_logged_record_that_cannot_be_read_names_its_file_and_is_never_passed_over(
+    tmp_path: Path, payload: bytes, kind: RecordKind
+) -> None:
     """Its checksum fits, so it is no torn tail; whoever starts the shard must learn where it lies."""
     with opened(tmp_path) as store:
         deliver(store, [Event(ANN, "View", 1)])
     (path,) = (tmp_path / "log").glob("*.cdplog")
     log = LocalLog(tmp_path / "log", OsFiles())
     log.replay(lambda record: None, lambda *_: None)
-    log.append([entry(0, 2, payload)])
+    log.append([LogEntry(PartitionId(0), SequenceNumber(2), payload, kind)])
     log.close()
     with pytest.raises(StoreError) as caught, opened(tmp_path):
         pass

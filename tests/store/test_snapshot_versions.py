@@ -5,7 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from cdp_store.digest import digest
+from cdp_store.errors import SnapshotUnsupported
 from cdp_store.ids import PartitionId
 from cdp_store.limits import DAY_MS
 from cdp_store.shard_directory import snapshots_path
@@ -54,3 +57,18 @@ def test_row_22_a_snapshot_of_version_2_is_read_and_its_files_are_shared(tmp_pat
         check(store)
         manifest = read_manifest(store.snapshot_place, 2)
     assert VERSION == 3 and any(name.startswith("00000001-") for name in manifest.files)
+
+
+def test_row_22_a_snapshot_of_a_newer_version_is_refused_and_not_passed_over_for_an_older_one(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        for number in range(2):
+            deliver(store, [Event(ANN, "View", number)])
+            snapshot(store)
+    newest = snapshots_path(tmp_path) / "snapshot-00000002.json"
+    written = newest.read_bytes()
+    newest.write_bytes(written.replace(b'{"version":%d' % VERSION, b'{"version":%d' % (VERSION + 1), 1))
+    with pytest.raises(SnapshotUnsupported, match=rf"{newest.name}.*{VERSION + 1}.*{VERSION}"), opened(tmp_path):
+        pass
+    newest.write_bytes(written)
+    with opened(tmp_path) as store:
+        assert store.newest_snapshot is not None and store.newest_snapshot.number == 2
