@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,7 +17,9 @@ from cdp_router.distinct_lists import distinct_lists
 from cdp_router.errors import RequestInvalid
 from cdp_router.identity_columns import PREFIX, GivenTogether, choose
 from cdp_router.linking import joined
+from cdp_router.named_values import named_values
 from cdp_router.validation import RecordInvalid, check_text, check_value, value_size
+from cdp_router.wire.tables import VALUES, is_values
 from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.identity.changes import Links
 from cdp_store.ids import ANONYMOUS_ID, USER_ID, is_identifier_kind, rank_of_kind
@@ -38,6 +41,7 @@ _FIELD: Final = "batch.arrow_columns"
 _PER_MILLISECOND: Final = {"ms": 1, "us": 1000, "ns": 1_000_000}
 _EMPTY: Final = pa.scalar("", pa.large_string())
 _SCALAR_BYTES: Final = 8
+_NO_LIST: Final = object()
 _RESERVED: Final = (USER_ID, ANONYMOUS_ID, "time", "event", "message_id")
 
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
@@ -94,9 +98,11 @@ def columnarise_arrow(stream: bytes, batch_id: bytes, now_ms: int, blocked: Bloc
     columns = [
         (name, column)
         for name in table.column_names
-        if name not in _RESERVED and not name.startswith(PREFIX)
+        if name not in _RESERVED and not name.startswith(PREFIX) and not is_values(table.schema.field(name))
         for column in _columns(name, table.column(name).combine_chunks(), checks)
     ]
+    if VALUES in table.column_names and is_values(table.schema.field(VALUES)):
+        columns += _named_columns(_combined(table.column(VALUES)), record_names == ATTRIBUTES, checks)
     _check_sizes(columns, checks)
     keys = tuple(dict.fromkeys(name for name, _ in columns))
     offsets, triple_keys, kinds, raws, strings = _triples(columns, keys, table.num_rows)
@@ -262,6 +268,27 @@ def _columns(name: str, column: pa.Array | pa.ChunkedArray, checks: _Checks) -> 
         raise RequestInvalid(_FIELD, f"column {name!r} of type {column.type} cannot be used: {error}") from error
 
 
+def _named_columns(column: pa.Array, is_attributes: Bools, checks: _Checks) -> Iterator[tuple[str, _Column]]:
+    """The values of a column of named ones; an event has none where it says that one is removed."""
+    found = named_values(column)
+    _reject_at(checks, found.ambiguous, "PROPERTY_NAME_INVALID", "a property is there twice")
+    for each in found.columns:
+        try:
+            check_text("property name", each.name, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")
+        except RecordInvalid as error:
+            _reject_at(checks, each.records, error.code, error.message)
+            continue
+        if each.values is None:
+            records = each.records[is_attributes[each.records]]
+            nothing: I64 = np.zeros(records.shape[0], np.int64)
+            yield each.name, _Column(records, Kind.UNSET, nothing, None, nothing)
+        elif each.is_list:
+            yield each.name, _json_lists(each.name, each.values, each.records, checks)
+        else:
+            kind = _kind_of(each.name, each.values.type)
+            yield each.name, _typed_column(each.name, kind, each.values, each.records, checks)
+
+
 def _typed_column(name: str, kind: Kind, given: pa.Array, records: Positions, checks: _Checks) -> _Column:
     sizes: I64 = np.full(len(given), _SCALAR_BYTES, np.int64)
     match kind:
@@ -297,9 +324,29 @@ def _string_column(name: str, given: pa.Array, records: Positions, checks: _Chec
 def _list_column(name: str, given: pa.Array, records: Positions, checks: _Checks) -> _Column:
     """Lists are few different ones in practice: each distinct one is checked and packed once."""
     numbers, firsts = distinct_lists(given)
-    packed, sizes, problems = list[bytes](), list[int](), dict[int, RecordInvalid]()
-    for number, items in enumerate(_plain_lists(given.take(pa.array(firsts))).to_pylist()):
+    distinct = _plain_lists(given.take(pa.array(firsts))).to_pylist()
+    return _packed_lists(name, distinct, numbers, records, checks)
+
+
+def _json_lists(name: str, given: pa.Array, records: Positions, checks: _Checks) -> _Column:
+    """Lists as JSON; what is no JSON list is rejected."""
+    encoded = given.dictionary_encode()
+    distinct = list[Any]()
+    for text in encoded.dictionary.to_pylist():
         try:
+            distinct.append(msgspec.json.decode(text, type=list))
+        except (msgspec.DecodeError, RecursionError):
+            distinct.append(_NO_LIST)
+    numbers: I64 = encoded.indices.to_numpy().astype(np.int64)
+    return _packed_lists(name, distinct, numbers, records, checks)
+
+
+def _packed_lists(name: str, distinct: list[Any], numbers: I64, records: Positions, checks: _Checks) -> _Column:
+    packed, sizes, problems = list[bytes](), list[int](), dict[int, RecordInvalid]()
+    for number, items in enumerate(distinct):
+        try:
+            if items is _NO_LIST:
+                raise RecordInvalid("VALUE_UNUSABLE", f"{name!r} holds no JSON list")
             checked = check_value(name, items)
         except RecordInvalid as problem:
             problems[number], checked = problem, []

@@ -35,6 +35,7 @@ MEMBER_STREAMS_MAX: Final = 64  # of one router at a time
 MEMBER_STREAMS_RETRY_MS: Final = 1000
 EXPORTS_MAX: Final = 8  # of persons, of one router at a time: each holds some megabytes and reads files
 EXPORTS_RETRY_MS: Final = 1000
+EXPORTS_OF_ALL_MAX: Final = 2  # of one router at a time: each reads all that shards hold
 SCHEMA_RULES_MAX: Final = 4096
 SCHEMA_ALLOWED_MAX: Final = 1000  # values of one property
 QUARANTINED_DEFAULT: Final = 100  # records of a page

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from cdp_router.wire.tables import INSTANT, VALUE
 from cdp_store.arena import hash_strings
 from cdp_store.arrays import I64, U8, U64, Bools
 from cdp_store.digest import combine
@@ -17,18 +18,6 @@ from cdp_store.snapshot.cold.tables import encoded_text
 from cdp_store.snapshot.tables import strings_of
 from cdp_store.values import Kind, unpack_list
 
-_INSTANT: Final = pa.timestamp("ms", tz="UTC")
-VALUE: Final = pa.struct(
-    [
-        ("name", pa.string()),
-        ("boolean", pa.bool_()),
-        ("integer", pa.int64()),
-        ("number", pa.float64()),
-        ("text", pa.string()),
-        ("time", _INSTANT),
-        ("list", pa.string()),
-    ]
-)
 _RECEIVED: Final = ("message_id", "received", "partition", "sequence")
 _KEY: Final = (0, 0)  # hashes only tell records of one person apart
 _CHANGE: Final = "\0"  # stands for the name of what is no event
@@ -40,7 +29,7 @@ def table_of(batch: RecordBatch) -> pa.Table:
     numbers = batch.record_names.astype(np.int32)
     return pa.table(
         {
-            "time": pa.array(batch.record_times).cast(_INSTANT),
+            "time": pa.array(batch.record_times).cast(INSTANT),
             "event": names.take(pa.array(numbers, mask=batch.record_names == ATTRIBUTES)),
             "values": _values(batch),
             "source": _texts(batch.identities).take(pa.array(batch.record_identities)),
@@ -100,7 +89,7 @@ def _values(batch: RecordBatch) -> pa.Array:
         pa.array(raws, mask=kinds != Kind.INT),
         pa.array(raws.view(np.float64), mask=kinds != Kind.FLOAT),
         _of_kind(_texts(batch.strings), kinds, raws, Kind.STRING),
-        pa.array(raws, mask=kinds != Kind.TIME).cast(_INSTANT),
+        pa.array(raws, mask=kinds != Kind.TIME).cast(INSTANT),
         _lists(batch, kinds, raws),
     ]
     values = pa.StructArray.from_arrays(children, fields=list(VALUE))

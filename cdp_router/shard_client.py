@@ -104,6 +104,11 @@ class ShardClient(Protocol):
     ) -> shard_pb2.ReadRecordsResponse:
         """Read some of everything that a profile holds."""
 
+    def read_all(
+        self, request: shard_pb2.ReadAllRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
+        """Stream everything that partitions hold."""
+
     async def read_receipts(
         self, request: shard_pb2.ReadReceiptsRequest, deadline: Deadline
     ) -> shard_pb2.ReadReceiptsResponse:
@@ -232,6 +237,12 @@ class GrpcShardClient:
     ) -> shard_pb2.ReadRecordsResponse:
         return await self._stub.ReadRecords(request, timeout=deadline.remaining())
 
+    async def read_all(
+        self, request: shard_pb2.ReadAllRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
+        async for response in self._stub.ReadAll(request, timeout=deadline.remaining()):
+            yield response
+
     async def read_receipts(
         self, request: shard_pb2.ReadReceiptsRequest, deadline: Deadline
     ) -> shard_pb2.ReadReceiptsResponse:
@@ -357,6 +368,11 @@ class LocalShardClient:
         self, request: shard_pb2.ReadRecordsRequest, deadline: Deadline
     ) -> shard_pb2.ReadRecordsResponse:
         return await self._server.people.read_records(request)
+
+    def read_all(
+        self, request: shard_pb2.ReadAllRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
+        return self._server.read_all(request, deadline)
 
     async def read_receipts(
         self, request: shard_pb2.ReadReceiptsRequest, deadline: Deadline

@@ -35,6 +35,7 @@ from cdp_router.shard_commits import Commits
 from cdp_router.shard_discovery import met_by
 from cdp_router.shard_documents import ShardDocuments
 from cdp_router.shard_erasing import ShardErasing
+from cdp_router.shard_exporting import ShardExporting
 from cdp_router.shard_identity import change_identity, read_identity
 from cdp_router.shard_people import ShardPeople, encoded
 from cdp_router.shard_quarantine import ShardQuarantine
@@ -79,6 +80,7 @@ class ShardServer:
         self.upkeep = Upkeep(store, self.commits, self._clock)
         self.snapshots = Snapshots(store, self._clock)
         self._workers = QueryWorkers(query_threads)
+        self._exporting = ShardExporting(self._workers)
         self.documents = ShardDocuments(store, self.commits, self._check_epochs)
         self.erasing = ShardErasing(store, self.commits, self.upkeep, self.snapshots, self._clock, self._check_epochs)
         self.quarantine = ShardQuarantine(store, self.commits, self._check_epochs)
@@ -127,6 +129,14 @@ class ShardServer:
                     yield message
             pages.end(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
         yield pages.take()
+
+    async def read_all(
+        self, request: shard_pb2.ReadAllRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
+        """Everything that partitions hold, one after the other."""
+        check_cluster(self._store, request.cluster)
+        async for response in self._exporting.read_all(self._views(request), deadline):
+            yield response
 
     async def read_profile(self, request: shard_pb2.ReadProfileRequest) -> shard_pb2.ReadProfileResponse:
         """One profile with its latest events."""
@@ -270,7 +280,7 @@ class ShardServer:
         return self._store.partitions[PartitionId(number)]
 
     def _views(
-        self, request: shard_pb2.EvaluateRequest | shard_pb2.ListMembersRequest
+        self, request: shard_pb2.EvaluateRequest | shard_pb2.ListMembersRequest | shard_pb2.ReadAllRequest
     ) -> Callable[[], Sequence[Captured]]:
         """What gives the views a question is answered from, all as of about the same moment, on a thread of its own.
 

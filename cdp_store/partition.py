@@ -18,6 +18,7 @@ from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.retained import Summary
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.identity.changes import IdentityChange, Links
+from cdp_store.identity.claims import KeptClaims
 from cdp_store.identity.origins import OriginsReading
 from cdp_store.identity.state import IdentityState
 from cdp_store.identity.tables import IdentityTables, from_tables, to_tables, without
@@ -162,6 +163,11 @@ class Partition:
         """A stable reading, and how far the transfers of profiles had come then."""
         with self._lock:
             return self._memory.capture(), self.identity.reading(self._memory.in_transit)
+
+    def kept_claims(self) -> KeptClaims:
+        """Which identifiers that live here were said to belong to others, and are not taken apart."""
+        with self._lock:
+            return self.identity.claims.kept()
 
     def pass_over(self, sequence: SequenceNumber) -> None:
         """Go on behind `sequence`, because what was logged up to it is lost."""

@@ -27,6 +27,8 @@ _LONG_METHODS = (
     "RedriveQuarantined",
     "DropQuarantined",
     "ExportProfile",
+    "ExportRecords",
+    "Members",
     "EraseProfile",
 )  # they read or write everything
 _REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)

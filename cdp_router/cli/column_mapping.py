@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -16,10 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.cli.mapping import NO_EVENT, NO_TIME, TEXTS, ColumnMapping
+from cdp_router.identity_columns import PREFIX
+from cdp_router.wire.tables import is_values
 from cdp_store.arrays import Bools
 from cdp_store.ids import ANONYMOUS_ID, USER_ID
 from cdp_store.limits import NAME_BYTES_MAX
 
+_ROWS_ONLY: Final = ("properties", "attributes", "identifiers", "previous_id", "time_properties")
+_EXPORTED: Final = (("profile_kind", "profile_id"), ("linked_kind", "linked_id"))
+_TEXTS: Final = (*TEXTS, *chain.from_iterable(_EXPORTED))
 _RESERVED: Final = (USER_ID, ANONYMOUS_ID, "time", "event", "message_id")
 _INT64_MAX: Final = (1 << 63) - 1
 
@@ -38,16 +44,19 @@ def columns_mappable(schema: pa.Schema, mapping: ColumnMapping) -> bool:
     if len(set(schema.names)) != len(schema.names):
         return False
     roles = _roles(schema, mapping)
-    if any(roles[role] is not None for role in ("properties", "attributes", "identifiers", "previous_id")):
+    if any(roles[role] is not None for role in _ROWS_ONLY):
         return False
+    for kind, name in _EXPORTED:
+        if (roles[kind] is None) != (roles[name] is None):
+            return False
     if any(name.startswith("identifiers.") for name in schema.names):
         return False
-    texts = (schema.field(name).type for role, name in roles.items() if role in TEXTS and name is not None)
+    texts = (schema.field(name).type for role, name in roles.items() if role in _TEXTS and name is not None)
     time = None if roles["time"] is None else schema.field(roles["time"]).type
     return (
         all(map(_is_text_or_integer, texts))
         and (time is None or pa.types.is_timestamp(time) or pa.types.is_date(time) or pa.types.is_integer(time))
-        and all(_is_property(field) for field in _rest(schema, roles))
+        and all(is_values(field) or _is_property(field) for field in _rest(schema, roles))
     )
 
 
@@ -69,11 +78,27 @@ def _mapped(batch: pa.RecordBatch, mapping: ColumnMapping) -> MappedColumns:
         columns["event"] = pc.fill_null(columns["event"], mapping.event_name)
     columns["time"] = _times(batch, roles["time"], mapping)
     nameless, timeless = _nulls(columns["event"]), _nulls(columns["time"])
+    for kind, name in _EXPORTED:
+        if roles[name] is not None:
+            # What an export holds is an event or a change of attributes.
+            nameless[:] = False
+            for column, given in _identifiers(_text(batch, roles[kind]), _text(batch, roles[name])).items():
+                # A record that is linked to another identifier of its own kind keeps its profile's.
+                columns[column] = pc.coalesce(columns[column], given) if column in columns else given
     rows = np.flatnonzero(~(nameless | timeless))
     columns |= {field.name: batch.column(field.name) for field in _rest(batch.schema, roles)}
     whole = pa.record_batch(columns)
     rejected = [(int(row), NO_EVENT if nameless[row] else NO_TIME) for row in np.flatnonzero(nameless | timeless)]
     return MappedColumns(whole.take(pa.array(rows)) if rejected else whole, rows, rejected)
+
+
+def _identifiers(kinds: pa.Array, values: pa.Array) -> dict[str, pa.Array]:
+    """Identifiers of several kinds as a column for each kind."""
+    return {
+        kind if kind in (USER_ID, ANONYMOUS_ID) else f"{PREFIX}{kind}": pc.if_else(pc.equal(kinds, kind), values, None)
+        for kind in pc.unique(kinds).to_pylist()
+        if kind is not None
+    }
 
 
 def _roles(schema: pa.Schema, mapping: ColumnMapping) -> dict[str, str | None]:
@@ -138,5 +163,5 @@ def _times(batch: pa.RecordBatch, name: str | None, mapping: ColumnMapping) -> p
 
 
 def _nulls(column: pa.Array) -> Bools:
-    nulls: Bools = pc.is_null(column).to_numpy(zero_copy_only=False)
+    nulls: Bools = pc.is_null(column).to_numpy(zero_copy_only=False).copy()
     return nulls

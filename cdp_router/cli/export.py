@@ -12,6 +12,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, parse_instant
 from cdp_router.cli.export_profile import export_profile
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
+from cdp_router.client.export_files import RecordsIncomplete, write_records
 from cdp_router.client.results import MemberBatches, MembersIncomplete
 from cdp_router.client.table_files import FORMATS_BY_SUFFIX, FileFormat, TableFile, whole_file
 from cdp_router.wire.values import to_timestamp
@@ -73,6 +74,33 @@ def members(
         except (MembersIncomplete, OSError) as error:
             fail(str(error))
     OUT.print(f"{to}: {written:,} members", soft_wrap=True)
+
+
+@export.command("all")
+def everything(
+    to: Annotated[Path, typer.Option(help="Folder to make.", metavar="FOLDER", show_default=False)],
+    file_format: Annotated[FileFormat, typer.Option("--format", help="What to write.")] = FileFormat.PARQUET,
+    address: Address = DEFAULT_ADDRESS,
+) -> None:
+    """Write everything: profiles, values of attributes with their history, events, links between identifiers.
+
+    A file each, which `cdp import FOLDER/*` takes back. The folder gets its name when all are whole. For backups use
+    `cdp snapshot`, which also keeps message ids, rules and named segments, and is quicker.
+    """
+    part = to.with_name(f"{to.name}.part")
+    for path in (to, part):
+        if path.exists():
+            fail(f"{path} exists already; name another place")
+    columns = TextColumn("{task.description}", markup=False), TextColumn("{task.completed:,} records")
+    with connected(address) as client, Progress(*columns, TimeElapsedColumn(), console=OUT) as progress:
+        task = progress.add_task(to.name, total=None)
+        try:
+            done = write_records(client.export_records(), to, file_format, lambda rows: progress.advance(task, rows))
+        except (RecordsIncomplete, OSError) as error:
+            fail(str(error))
+    OUT.print(f"{to}: {', '.join(f'{rows:,} {name}' for name, rows in done.records.items())}", soft_wrap=True)
+    if done.dropped_events:
+        OUT.print(f"of {done.dropped_events:,} more events retention has left only counts, which are not in it")
 
 
 def _write(batches: MemberBatches, to: Path, file_format: FileFormat) -> int:

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from cdp_router.cli.column_mapping import columns_mappable, map_columns
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, parse_instant
-from cdp_router.cli.mapping import ColumnMapping, RowRejected, to_row
+from cdp_router.cli.mapping import EXPORTED, ColumnMapping, RowRejected, to_row
 from cdp_router.cli.sources import Found, Source, SourceInvalid, found_rows, open_source
 from cdp_router.client import Client
 from cdp_router.limits import COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
@@ -79,11 +79,13 @@ class _Loading:
     warnings: _Rejections = field(default_factory=_Rejections)
     quarantined: int = 0
     in_flight: deque[_Sent] = field(default_factory=deque)
+    in_order: bool = False  # one batch after the other, as what was exported arrived
     accepted: int = 0
     duplicates: int = 0
 
     def load(self, source: Source, task: TaskID) -> None:
         """Send a file; returns when all of it is acknowledged."""
+        self.in_order = False
         in_columns = source.columns is not None and columns_mappable(source.columns.schema, self.mapping)
         pieces = self._pieces_of_columns(source) if in_columns else self._pieces_of_rows(source, source.read())
         # The same file sent again gives the same ids, so that an interrupted run can simply be repeated.
@@ -91,7 +93,7 @@ class _Loading:
         for number, piece in enumerate(pieces):
             self._send(source, number, piece, content)
             self.progress.update(task, completed=piece.done, rows=self.accepted + self.duplicates)
-            while len(self.in_flight) >= _BATCHES_IN_FLIGHT:
+            while len(self.in_flight) >= (1 if self.in_order else _BATCHES_IN_FLIGHT):
                 self._settle()
         while self.in_flight:
             self._settle()
@@ -99,7 +101,7 @@ class _Loading:
 
     def _pieces_of_columns(self, source: Source) -> Iterator[_Piece]:
         assert source.columns is not None
-        before = 0
+        before, self.in_order = 0, EXPORTED in source.columns.schema.names
         for batch in source.columns.read():
             for part in _within_limit(batch):
                 mapped = map_columns(part, self.mapping)
@@ -120,6 +122,7 @@ class _Loading:
             if found.record is None:
                 self.rejections.add("RECORD_MALFORMED", _place(source, found.line), found.problem)
                 continue
+            self.in_order = self.in_order or EXPORTED in found.record
             row = self._encoded(found.record, source, found.line)
             if row is None:
                 continue

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from cdp_store.values import to_ms
+from cdp_router.wire.tables import VALUES
+from cdp_store.values import to_datetime, to_ms
 
 _PER_MS: Final = {"us": 1000, "ns": 1_000_000}
 _MS_PER: Final = {"s": 1000, "ms": 1}
@@ -29,9 +30,16 @@ _GUESSES: Final = {
     "attributes": ("attributes", "traits"),
     "identifiers": ("identifiers",),
     "previous_id": ("previous_id", "previousId"),
+    # What `cdp export all` writes.
+    "profile_kind": ("profile_kind",),
+    "profile_id": ("profile_id",),
+    "linked_kind": ("linked_kind",),
+    "linked_id": ("linked_id",),
+    "time_properties": ("time_properties",),
 }
 _IDENTIFIER: Final = "identifiers."  # begins the names of columns with identifiers of one kind
 
+EXPORTED: Final = "profile_id"  # the column that tells what `cdp export all` has written
 TEXTS: Final = ("user_id", "anonymous_id", "event", "message_id")
 NO_EVENT: Final = "it has no event name and no attributes; map a column with --event, --event-name or --attributes"
 NO_TIME: Final = "it has no time; map a column with --time or give --default-time"
@@ -65,6 +73,11 @@ class ColumnMapping:
     time_unit: str = "ms"
     identifiers: str | None = None
     previous_id: str | None = None
+    profile_kind: str | None = None
+    profile_id: str | None = None
+    linked_kind: str | None = None
+    linked_id: str | None = None
+    time_properties: str | None = None
 
     def column(self, role: str, record: Mapping[str, Any]) -> str | None:
         """The column of a role in this record, or None when there is none."""
@@ -95,6 +108,8 @@ class _Roles:
     time: str | None
     has_attributes: bool
     identifiers: tuple[str | None, str | None, tuple[str, ...]]
+    exported: tuple[tuple[str, str], ...]
+    times: str | None
     rest: tuple[str, ...]
 
 
@@ -108,7 +123,12 @@ def _roles(mapping: ColumnMapping, names: tuple[str, ...]) -> _Roles:
     rest = tuple(name for name in names if name not in used and not name.startswith(_IDENTIFIER))
     kinds = tuple(name for name in names if name not in used and name.startswith(_IDENTIFIER))
     identifiers = columns["identifiers"], columns["previous_id"], kinds
-    return _Roles(texts, nested, columns["time"], columns["attributes"] is not None, identifiers, rest)
+    pairs = ((columns[f"{whose}_kind"], columns[f"{whose}_id"]) for whose in ("profile", "linked"))
+    exported = tuple((kind, name) for kind, name in pairs if kind is not None and name is not None)
+    has_attributes = columns["attributes"] is not None or bool(exported)
+    return _Roles(
+        texts, nested, columns["time"], has_attributes, identifiers, exported, columns["time_properties"], rest
+    )
 
 
 def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
@@ -122,7 +142,9 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
         values |= _nested(column, _value(record, column))
     for name in roles.rest:
         if (value := record[name]) is not None:
-            values[name] = value
+            values |= _named(value) if roles.exported and name == VALUES else {name: value}
+    for name in _names(_value(record, roles.times)):
+        values[name] = to_datetime(_time_ms(values.get(name), mapping))
     event = event or mapping.event_name
     others = _others(record, written, roles)
     if event is None and not roles.has_attributes and not others:
@@ -136,6 +158,8 @@ def _others(record: Mapping[str, Any], written: Mapping[str, Any], roles: _Roles
     nested, previous, kinds = roles.identifiers
     given = {str(kind): _text(str(kind), value) for kind, value in _nested(nested, _value(record, nested)).items()}
     given |= {name.removeprefix(_IDENTIFIER): _text(name, written[name]) for name in kinds}
+    for kind, name in roles.exported:
+        given.setdefault(str(written[kind]), _text(name, written[name]))
     given.setdefault("anonymous_id", _text("previous_id", _value(written, previous)))
     return {kind: value for kind, value in given.items() if value}
 
@@ -155,6 +179,24 @@ def _nested(column: str | None, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RowRejected(f"column {column!r} must hold a map of names to values")
     return value
+
+
+def _named(values: Any) -> dict[str, Any]:
+    """Named values as Parquet holds them: of each the name and what is not null; nothing: removed."""
+    return {each["name"]: _only(each) for each in values}
+
+
+def _only(value: Mapping[str, Any]) -> Any:
+    found = next(((kind, each) for kind, each in value.items() if kind != "name" and each is not None), None)
+    return None if found is None else msgspec.json.decode(found[1]) if found[0] == "list" else found[1]
+
+
+def _names(value: Any) -> list[str]:
+    """Names of properties, as a list or JSON."""
+    names = msgspec.json.decode(value) if isinstance(value, str) and value else value or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RowRejected("time_properties must be a list of names")
+    return names
 
 
 def _text(role: str, value: Any) -> str | None:

@@ -19,7 +19,7 @@ from cdp_router.cli.mapping import WrittenRecord
 
 _ROWS_PER_READ: Final = 16_384
 _ROWS_PER_COLUMN_READ: Final = 50_000  # below what a batch of columns may have of different event names
-_CSV_FIELD_CHARACTERS_MAX: Final = 1 << 20
+_CSV_FIELD_CHARACTERS_MAX: Final = 1 << 23  # JSON of a record as large as one may be
 _NUMBER_STARTS: Final = "-0123456789"
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,30}")
 _FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")

@@ -12,6 +12,8 @@ import grpc
 from cdp.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    export_pb2,
+    export_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
     named_segment_pb2,
@@ -61,6 +63,7 @@ class AsyncClient:
         channel = carrying(self._channel, shown)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(channel)
         self._query = query_pb2_grpc.QueryServiceStub(channel)
+        self._export = export_pb2_grpc.ExportServiceStub(channel)
         self._profiles = profile_pb2_grpc.ProfileServiceStub(channel)
         self._segments = named_segment_pb2_grpc.SegmentServiceStub(channel)
         self._privacy = privacy_pb2_grpc.PrivacyServiceStub(channel)
@@ -176,6 +179,16 @@ class AsyncClient:
         request = profile_pb2.ExportProfileRequest(name=name)
         try:
             async for response in self._profiles.ExportProfile(request, timeout=timeout_seconds):
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise failure_of(error, self.address) from None
+
+    async def export_records(self, timeout_seconds: float = 3600.0) -> AsyncIterator[export_pb2.ExportRecordsResponse]:
+        """Everything the cluster holds, piece by piece."""
+        try:
+            async for response in self._export.ExportRecords(
+                export_pb2.ExportRecordsRequest(), timeout=timeout_seconds
+            ):
                 yield response
         except grpc.aio.AioRpcError as error:
             raise failure_of(error, self.address) from None

@@ -12,6 +12,8 @@ import grpc
 from cdp.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    export_pb2,
+    export_pb2_grpc,
     identity_pb2,
     identity_pb2_grpc,
     ingest_pb2,
@@ -73,6 +75,7 @@ class Client:
         self._ingest = ingest_pb2_grpc.IngestServiceStub(channel)
         self._query = query_pb2_grpc.QueryServiceStub(channel)
         self._profiles = profile_pb2_grpc.ProfileServiceStub(channel)
+        self._export = export_pb2_grpc.ExportServiceStub(channel)
         self._proofs = proof_pb2_grpc.ProofServiceStub(channel)
         self._segments = named_segment_pb2_grpc.SegmentServiceStub(channel)
         self._identity = identity_pb2_grpc.IdentityServiceStub(channel)
@@ -189,6 +192,13 @@ class Client:
         request = profile_pb2.ExportProfileRequest(name=name)
         try:
             yield from self._profiles.ExportProfile(request, timeout=timeout_seconds)
+        except grpc.RpcError as error:
+            raise failure_of(error, self.address) from None
+
+    def export_records(self, timeout_seconds: float = 3600.0) -> Iterator[export_pb2.ExportRecordsResponse]:
+        """Everything the cluster holds; cdp_router.client.export_files writes files of it."""
+        try:
+            yield from self._export.ExportRecords(export_pb2.ExportRecordsRequest(), timeout=timeout_seconds)
         except grpc.RpcError as error:
             raise failure_of(error, self.address) from None
 

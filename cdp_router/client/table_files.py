@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -54,12 +55,37 @@ def whole_file(path: Path) -> Iterator[Path]:
     part = path.with_name(f"{path.name}{_PART}")
     try:
         yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
+        _sync(part)
         part.rename(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    _sync(path.parent)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder of files."""
+    part = path.with_name(f"{path.name}{_PART}")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for file in part.iterdir():
+            _sync(file)
+        _sync(part)
+        part.rename(path)
+    except BaseException:
+        shutil.rmtree(part)
+        raise
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 class TableFile:

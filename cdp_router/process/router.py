@@ -18,6 +18,8 @@ import grpc
 from cdp.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    export_pb2,
+    export_pb2_grpc,
     identity_pb2,
     identity_pb2_grpc,
     ingest_pb2,
@@ -72,6 +74,7 @@ from cdp_router.security.rates import Rates
 from cdp_router.security.tls import Tls
 from cdp_router.security.unusable import CredentialsUnusable
 from cdp_router.services.admin import AdminService
+from cdp_router.services.export import ExportService
 from cdp_router.services.identity import IdentityService
 from cdp_router.services.ingest import IngestService
 from cdp_router.services.privacy import PrivacyService
@@ -142,6 +145,7 @@ _SERVICES: Final = [
         (query_pb2.DESCRIPTOR, "QueryService"),
         (proof_pb2.DESCRIPTOR, "ProofService"),
         (profile_pb2.DESCRIPTOR, "ProfileService"),
+        (export_pb2.DESCRIPTOR, "ExportService"),
         (named_segment_pb2.DESCRIPTOR, "SegmentService"),
         (identity_pb2.DESCRIPTOR, "IdentityService"),
         (schema_pb2.DESCRIPTOR, "SchemaService"),
@@ -187,6 +191,7 @@ class _Router:
         named = SegmentService(segments, self.clock, discretion)
         query_pb2_grpc.add_QueryServiceServicer_to_server(asking, server)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries, discretion), server)
+        export_pb2_grpc.add_ExportServiceServicer_to_server(ExportService(self.routing), server)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries, discretion), server)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(named, server)
         privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(PrivacyService(privacy), server)

@@ -37,6 +37,7 @@ _OTHERS: Final[Mapping[str, Bounds]] = {
     "/cdp.v1.AdminService/VerifySnapshots": _LONG,
     "/cdp.v1.AdminService/PurgeErased": _LONG,
     "/cdp.v1.AdminService/EraseProfile": _LONG,
+    "/cdp.v1.ExportService/ExportRecords": _LONG,
     "/cdp.v1.ProfileService/ExportProfile": _LONG,
     "/cdp.v1.QueryService/Members": _LONG,
     "/cdp.v1.SchemaService/DiscoverSchema": _LONG,

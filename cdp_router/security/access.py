@@ -30,6 +30,7 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
     ),
     # All of a person, or the names of many.
     Role.PROFILE_READ: (
+        "ExportService/ExportRecords",
         "IdentityService/ExplainIdentity",
         "ProfileService/ExportProfile",
         "SchemaService/ListQuarantined",

@@ -143,6 +143,13 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         """Read some of everything that a profile holds."""
         return await self._server.people.read_records(request)
 
+    async def ReadAll(
+        self, request: shard_pb2.ReadAllRequest, context: Context
+    ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
+        """Stream everything that partitions hold."""
+        async for response in self._server.read_all(request, _deadline(context)):
+            yield response
+
     async def ReadReceipts(
         self, request: shard_pb2.ReadReceiptsRequest, context: Context
     ) -> shard_pb2.ReadReceiptsResponse:

@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pyarrow as pa
+
+INSTANT: Final = pa.timestamp("ms", tz="UTC")
+# A value with its name; all but the name null: removed.
+VALUE: Final = pa.struct(
+    [
+        ("name", pa.string()),
+        ("boolean", pa.bool_()),
+        ("integer", pa.int64()),
+        ("number", pa.float64()),
+        ("text", pa.string()),
+        ("time", INSTANT),
+        ("list", pa.string()),
+    ]
+)
+VALUES: Final = "values"  # the column of such
+
+
+def is_values(field: pa.Field) -> bool:
+    """Whether a column holds named values of records."""
+    kind = field.type
+    if field.name != VALUES or not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    return bool(pa.types.is_struct(kind.value_type)) and kind.value_type.names == VALUE.names
 
 
 def to_stream(table: pa.Table) -> bytes:

@@ -36,6 +36,19 @@ class Claim:
     holds: bool
 
 
+@dataclass(frozen=True, slots=True)
+class KeptClaims:
+    """Pairs of identifiers, each with the earliest time it was said: (offsets i64[n + 1], bytes) of lower and upper
+    ones, encoded; times i64[n]."""
+
+    lower: tuple[I64, U8]
+    upper: tuple[I64, U8]
+    times: I64
+
+    def __len__(self) -> int:
+        return int(self.times.shape[0])
+
+
 class Claims:
     """The pairs seen, and what follows from them."""
 
@@ -111,6 +124,13 @@ class Claims:
         lower, upper = self._columns()
         ids = self._messages.gather(self.messages.filled().astype(np.int64))
         return lower, upper, self.times.filled(), ids, self.apart.filled()
+
+    def kept(self) -> KeptClaims:
+        """The pairs that were said and not taken apart."""
+        lower, upper, times, _, apart = self.all()
+        chosen = np.flatnonzero(~apart & (times != _NEVER))
+        gather = self._names.arena.gather
+        return KeptClaims(gather(lower[chosen].astype(np.int64)), gather(upper[chosen].astype(np.int64)), times[chosen])
 
     def load(self, links: Links, apart: Bools) -> None:
         """Hold the pairs that `all` gave, each named once; targets are not weighed."""

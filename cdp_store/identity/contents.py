@@ -36,7 +36,7 @@ def contents_of(view: PartitionView, rows: Sequence[int]) -> RecordBatch:
     """All records of rows: for each a record without values at its creation, events by (name, row, time), one record
     per version of an attribute. Equal times of a row keep their order of arrival."""
     wanted = np.array(sorted(rows), np.int64)
-    parts = [_creations(view, wanted)]
+    parts = [creations_of(view, wanted)]
     for name in range(len(view.schema.events)):
         for chunk in view.event_chunks(name):
             where = events_of(chunk, wanted, view.row_count)
@@ -129,7 +129,8 @@ def batch_of_versions(view: PartitionView, attribute: int, versions: Versions) -
     return batch_of_values(view, versions.rows, versions.times, ATTRIBUTES, values, (), keys)
 
 
-def _creations(view: PartitionView, rows: I64) -> RecordBatch:
+def creations_of(view: PartitionView, rows: I64) -> RecordBatch:
+    """A record without values for each row, at the time its profile exists since."""
     created = _by_row(view, rows)
     exists = created != NOT_CREATED
     values = values_of(view, {}, slice(0, 0), None)

@@ -406,6 +406,18 @@ def test_members_are_exported_with_attributes(people: str, tmp_path: Path) -> No
     assert [each.name for each in tmp_path.iterdir()] == ["gold.csv"]
 
 
+def test_everything_is_exported_and_imported_again(people: str, tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    asked = ("export", "all", "--to", folder, "--format", "ndjson", "--address", people)
+    assert "events" in cdp(*asked).stdout
+    events = [json.loads(line) for line in (folder / "events.ndjson").read_text().splitlines()]
+    own = [each for each in events if each["profile_id"] == "cli-ann"]
+    assert {"event": "cli.seen", "properties": {"n": 1}, "time": "2024-03-01T23:30:00Z"}.items() <= own[0].items()
+    assert "all exists already" in _error(*asked)
+    paths = [folder / f"{name}.ndjson" for name in ("profiles", "links")]
+    assert " 0 rejected" in cdp("import", *paths, "--address", people).stdout
+
+
 def test_a_profile_as_json_and_by_anonymous_id(people: str) -> None:
     found = json.loads(cdp("profile", "cli-cy", "--json", "--address", people).stdout)
     assert found["identifiers"] == [{"kind": "user_id", "value": "cli-cy"}]

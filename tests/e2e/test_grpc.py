@@ -36,6 +36,7 @@ SERVICES = (
     "cdp.v1.IngestService",
     "cdp.v1.QueryService",
     "cdp.v1.ProfileService",
+    "cdp.v1.ExportService",
     "cdp.v1.ProofService",
     "cdp.v1.SegmentService",
     "cdp.v1.AdminService",

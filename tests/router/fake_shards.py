@@ -50,6 +50,13 @@ class FailingShard:
             self._fail()
             yield response
 
+    async def read_all(
+        self, request: shard_pb2.ReadAllRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
+        async for response in self.inner.read_all(request, deadline):
+            self._fail()
+            yield response
+
     async def read_profile(
         self, request: shard_pb2.ReadProfileRequest, deadline: Deadline
     ) -> shard_pb2.ReadProfileResponse:

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from cdp.v1 import (
     admin_pb2_grpc,
+    export_pb2_grpc,
     identity_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
@@ -41,6 +42,7 @@ from cdp_router.security.privacy import SharedPrivacy
 from cdp_router.security.rates import Rates
 from cdp_router.security.tls import Tls
 from cdp_router.services.admin import AdminService
+from cdp_router.services.export import ExportService
 from cdp_router.services.identity import IdentityService
 from cdp_router.services.ingest import IngestService
 from cdp_router.services.partitions import PartitionService
@@ -120,6 +122,7 @@ async def served_cluster(
         privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(PrivacyService(privacy), router)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(queries, Discretion(privacy)), router)
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries, Discretion(privacy)), router)
+        export_pb2_grpc.add_ExportServiceServicer_to_server(ExportService(routing), router)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries, Discretion(privacy)), router)
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(
             SegmentService(segments, clock, Discretion(privacy)), router
@@ -150,6 +153,7 @@ def _listen(server: grpc.aio.Server, tls: Tls | None) -> int:
 
 
 _NAMES = (
+    "Export",
     "Identity",
     "Ingest",
     "Privacy",

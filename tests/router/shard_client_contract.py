@@ -284,6 +284,7 @@ class ShardClientContract:
                 shard.client.evaluate(evaluation("everyone", cluster="theirs"), far_deadline()),
                 shard.client.read_profile(shard_pb2.ReadProfileRequest(cluster="theirs"), far_deadline()),
                 anext(shard.client.list_members(shard_pb2.ListMembersRequest(cluster="theirs"), far_deadline())),
+                anext(shard.client.read_all(shard_pb2.ReadAllRequest(cluster="theirs"), far_deadline())),
             ]
             for call in calls:
                 status = await refused(call)
@@ -319,11 +320,13 @@ class ShardClientContract:
                 cluster=CLUSTER.cluster, rules=[admin_pb2.RetentionRule(event="View", days=60)], partitions=asked
             )
             digests = shard_pb2.ReadDigestRequest(cluster=CLUSTER.cluster, partitions=asked)
+            everything = shard_pb2.ReadAllRequest(cluster=CLUSTER.cluster, partitions=asked)
             client, deadline = shard.client, far_deadline()
             for call in (
                 client.deliver(deliver, deadline),
                 client.evaluate(evaluation("everyone", partitions=asked), deadline),
                 anext(client.list_members(members, deadline)),
+                anext(client.read_all(everything, deadline)),
                 client.read_profile(profile, deadline),
                 client.prove_user(proof, deadline),
                 client.erase(erasure, deadline),

@@ -20,6 +20,7 @@ from cdp_router.cli.column_mapping import columns_mappable, map_columns
 from cdp_router.cli.mapping import ColumnMapping, RowRejected, to_row
 from cdp_router.cli.sources import open_source
 from cdp_router.columnarise import columnarise
+from cdp_router.wire.tables import VALUE
 from cdp_store.limits import STRING_BYTES_MAX
 from tests.router.batch_contents import contents
 from tests.router.encodings import DAY_MS, arrow_batch, fresh_batch_id
@@ -168,3 +169,28 @@ def test_integers_beyond_64_bits_are_left_to_rows(tmp_path: Path) -> None:
     path = _written(tmp_path, _event(p=pa.array([1 << 63], pa.uint64())))
     assert _by_columns(path, USUAL) is None
     assert _by_rows(path, USUAL) == ([], [(0, "INTEGER_OUT_OF_RANGE")])
+
+
+def test_what_is_exported_means_the_same_as_columns_and_as_rows(tmp_path: Path) -> None:
+    values: list[list[dict[str, Any]] | None] = [
+        [{"name": "n", "integer": 1}, {"name": "a.b", "number": 2.0}, {"name": "t", "text": "007"}],
+        [{"name": "at", "time": NOON}, {"name": "l", "list": '["x",1,{"k":2.0}]'}, {"name": "f", "boolean": False}],
+        [{"name": "gone"}],
+        [],
+    ]
+    table = pa.table(
+        {
+            "profile_kind": ["user_id", "anonymous_id", "user_id", "email"],
+            "profile_id": ["7", "d-1", "u", "a@x.org"],
+            "linked_kind": ["email", None, "anonymous_id", "anonymous_id"],
+            "linked_id": ["b@x.org", None, "d-2", "d-3"],
+            "time": [NOON] * 4,
+            "event": ["View", "View", None, None],
+            "values": pa.array(values, pa.list_(VALUE)),
+        }
+    )
+    path = tmp_path / "exported.parquet"
+    pq.write_table(table, path)
+    by_columns = _by_columns(path, USUAL)
+    assert by_columns is not None and len(by_columns[0]) == 4
+    assert by_columns == _by_rows(path, USUAL)

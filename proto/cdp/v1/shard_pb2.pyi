@@ -4,6 +4,7 @@ isort:skip_file
 Between router and shards; not for clients."""
 
 from cdp.v1 import admin_pb2 as _admin_pb2
+from cdp.v1 import export_pb2 as _export_pb2
 from cdp.v1 import ingest_pb2 as _ingest_pb2
 from cdp.v1 import moving_pb2 as _moving_pb2
 from cdp.v1 import partition_pb2 as _partition_pb2
@@ -1326,6 +1327,62 @@ class ReadRecordsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadRecordsResponse: _TypeAlias = ReadRecordsResponse  # noqa: Y015
+
+@_typing.final
+class ReadAllRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]: ...
+    @_builtins.property
+    def views(self) -> _moving_pb2.HeldViews: ...
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
+        views: _moving_pb2.HeldViews | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["views", b"views"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "partitions", b"partitions", "views", b"views"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadAllRequest: _TypeAlias = ReadAllRequest  # noqa: Y015
+
+@_typing.final
+class ReadAllResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    DROPPED_EVENTS_FIELD_NUMBER: _builtins.int
+    dropped_events: _builtins.int
+    @_builtins.property
+    def table(self) -> _export_pb2.RecordTable: ...
+    @_builtins.property
+    def answered(self) -> _ingest_pb2.PartitionPosition:
+        """The partition that ends with this response."""
+
+    def __init__(
+        self,
+        *,
+        table: _export_pb2.RecordTable | None = ...,
+        answered: _ingest_pb2.PartitionPosition | None = ...,
+        dropped_events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "table", b"table"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "dropped_events", b"dropped_events", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadAllResponse: _TypeAlias = ReadAllResponse  # noqa: Y015
 
 @_typing.final
 class ReadReceiptsRequest(_message.Message):

@@ -141,6 +141,11 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ReadRecordsRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_shard__pb2.ReadRecordsResponse.FromString,
                 _registered_method=True)
+        self.ReadAll = channel.unary_stream(
+                '/cdp.v1.ShardService/ReadAll',
+                request_serializer=cdp_dot_v1_dot_shard__pb2.ReadAllRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_shard__pb2.ReadAllResponse.FromString,
+                _registered_method=True)
         self.ReadReceipts = channel.unary_unary(
                 '/cdp.v1.ShardService/ReadReceipts',
                 request_serializer=cdp_dot_v1_dot_shard__pb2.ReadReceiptsRequest.SerializeToString,
@@ -314,6 +319,13 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadAll(self, request, context):
+        """Streams everything that partitions hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadReceipts(self, request, context):
         """Reads how records came in.
         """
@@ -449,6 +461,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.ReadRecords,
                     request_deserializer=cdp_dot_v1_dot_shard__pb2.ReadRecordsRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_shard__pb2.ReadRecordsResponse.SerializeToString,
+            ),
+            'ReadAll': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadAll,
+                    request_deserializer=cdp_dot_v1_dot_shard__pb2.ReadAllRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_shard__pb2.ReadAllResponse.SerializeToString,
             ),
             'ReadReceipts': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadReceipts,
@@ -1039,6 +1056,33 @@ class ShardService:
             '/cdp.v1.ShardService/ReadRecords',
             cdp_dot_v1_dot_shard__pb2.ReadRecordsRequest.SerializeToString,
             cdp_dot_v1_dot_shard__pb2.ReadRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadAll(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cdp.v1.ShardService/ReadAll',
+            cdp_dot_v1_dot_shard__pb2.ReadAllRequest.SerializeToString,
+            cdp_dot_v1_dot_shard__pb2.ReadAllResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -76,6 +76,8 @@ class ShardServiceStub:
     """Looks for identifiers through everything the shard holds."""
     ReadRecords: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadRecordsRequest, _shard_pb2.ReadRecordsResponse]
     """Reads some of everything that a profile holds."""
+    ReadAll: _grpc.UnaryStreamMultiCallable[_shard_pb2.ReadAllRequest, _shard_pb2.ReadAllResponse]
+    """Streams everything that partitions hold."""
     ReadReceipts: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadReceiptsRequest, _shard_pb2.ReadReceiptsResponse]
     """Reads how records came in."""
     VerifySnapshots: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]
@@ -132,6 +134,8 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Looks for identifiers through everything the shard holds."""
     ReadRecords: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadRecordsRequest, _shard_pb2.ReadRecordsResponse]  # type: ignore[assignment]
     """Reads some of everything that a profile holds."""
+    ReadAll: _aio.UnaryStreamMultiCallable[_shard_pb2.ReadAllRequest, _shard_pb2.ReadAllResponse]  # type: ignore[assignment]
+    """Streams everything that partitions hold."""
     ReadReceipts: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadReceiptsRequest, _shard_pb2.ReadReceiptsResponse]  # type: ignore[assignment]
     """Reads how records came in."""
     VerifySnapshots: _aio.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]  # type: ignore[assignment]
@@ -311,6 +315,14 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.ReadRecordsResponse, _abc.Awaitable[_shard_pb2.ReadRecordsResponse]]:
         """Reads some of everything that a profile holds."""
+
+    @_abc_1.abstractmethod
+    def ReadAll(
+        self,
+        request: _shard_pb2.ReadAllRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_shard_pb2.ReadAllResponse], _abc.AsyncIterator[_shard_pb2.ReadAllResponse]]:
+        """Streams everything that partitions hold."""
 
     @_abc_1.abstractmethod
     def ReadReceipts(

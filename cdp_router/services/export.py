@@ -1,0 +1,37 @@
+"""ExportService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from cdp.v1 import export_pb2, export_pb2_grpc
+
+from cdp_router.deadline import Deadline
+from cdp_router.errors import Overloaded
+from cdp_router.exports import Exports
+from cdp_router.limits import EXPORTS_OF_ALL_MAX, EXPORTS_RETRY_MS, LONG_SECONDS_MAX
+from cdp_router.routing import Routing
+from cdp_router.status import Context
+
+
+class ExportService(export_pb2_grpc.ExportServiceServicer):
+    """Gives everything."""
+
+    def __init__(self, routing: Routing) -> None:
+        self._exports, self._running = Exports(routing), 0
+
+    async def ExportRecords(
+        self, request: export_pb2.ExportRecordsRequest, context: Context
+    ) -> AsyncIterator[export_pb2.ExportRecordsResponse]:
+        """Give everything there is; Overloaded while it is being given to too many others."""
+        if self._running >= EXPORTS_OF_ALL_MAX:
+            raise Overloaded(f"{EXPORTS_OF_ALL_MAX} exports of everything are on their way", EXPORTS_RETRY_MS)
+        self._running += 1
+        try:
+            deadline = Deadline.after(context.time_remaining(), LONG_SECONDS_MAX).for_shards()
+            async with aclosing(self._exports.export(deadline)) as responses:
+                async for response in responses:
+                    yield response
+        finally:
+            self._running -= 1

@@ -1,0 +1,35 @@
+"""Everything that partitions of a shard hold, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+from cdp.v1 import export_pb2, ingest_pb2, shard_pb2
+
+from cdp_router.deadline import Deadline
+from cdp_router.exported_tables import tables_of
+from cdp_router.held_views import Captured
+from cdp_router.query_workers import Checkpoint, QueryWorkers
+from cdp_store.everything import dropped_of
+
+
+class ShardExporting:
+    """Streams tables from views, a page at a time on the threads of questions, which go on between pages."""
+
+    def __init__(self, workers: QueryWorkers) -> None:
+        self._workers = workers
+
+    async def read_all(
+        self, take: Callable[[], Sequence[Captured]], deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
+        """The tables of each partition, and where it stood then; claims are those of the moment it begins."""
+        for partition, view, _ in await self._workers.run(lambda _: take(), deadline):
+            tables = tables_of(view, partition.kept_claims())
+            while (table := await self._workers.run(_next(tables), deadline, begun=True)) is not None:
+                yield shard_pb2.ReadAllResponse(table=table)
+            position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
+            yield shard_pb2.ReadAllResponse(answered=position, dropped_events=dropped_of(view))
+
+
+def _next(tables: Iterator[export_pb2.RecordTable]) -> Callable[[Checkpoint], export_pb2.RecordTable | None]:
+    return lambda _: next(tables, None)
