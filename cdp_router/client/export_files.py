@@ -12,13 +12,14 @@ import msgspec
 import pyarrow as pa
 from cdp.v1 import export_pb2
 
-from cdp_router.client.table_files import FileFormat, TableFile, whole_folder
+from cdp_router.client.table_files import JSON, FileFormat, TableFile, whole_folder
 from cdp_router.wire.tables import INSTANT, VALUE, VALUES, from_stream
 
 _OWNER: Final = [("profile_kind", pa.large_string()), ("profile_id", pa.large_string())]
 _TIME: Final = ("time", INSTANT)
 _VALUES: Final = (VALUES, pa.list_(VALUE))
 _LINKED: Final = [("linked_kind", pa.large_string()), ("linked_id", pa.large_string())]
+_TIMES: Final = "time_properties"
 _EVENT: Final = ("event", pa.string())
 
 
@@ -35,7 +36,7 @@ class _Kind:
         if not self.values:
             return self.schema
         rest = [each for each in self.schema if each.name != VALUES]
-        return pa.schema([*rest, (self.values, pa.string()), ("time_properties", pa.string())])
+        return pa.schema([*rest, *(pa.field(name, pa.string(), metadata=JSON) for name in (self.values, _TIMES))])
 
 
 _KINDS: Final[Mapping[int, _Kind]] = {

@@ -17,6 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 _PART: Final = ".part"  # of the name of what is not whole yet
+JSON: Final = {"json": "1"}  # metadata of a column whose texts are JSON: NDJSON has them as what they are
 _GROUP_ROWS: Final = 1 << 17
 _GROUP_BYTES: Final = 1 << 26
 
@@ -99,7 +100,7 @@ class TableFile:
             case FileFormat.CSV:
                 self._sink = pa.csv.CSVWriter(path, schema)
             case FileFormat.NDJSON:
-                self._sink = _Lines(path.open("wb"))
+                self._sink = _Lines(path.open("wb"), schema)
 
     def __enter__(self) -> TableFile:
         return self
@@ -142,15 +143,19 @@ class _Parquet:
 class _Lines:
     """A JSON object a line; what has no value is left out."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
         self._file, self._encoder = file, msgspec.json.Encoder()
+        self._json = frozenset(field.name for field in schema if b"json" in (field.metadata or {}))
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        self._file.write(self._encoder.encode_lines(_given(row) for row in batch.to_pylist()))
+        self._file.write(self._encoder.encode_lines(map(self._given, batch.to_pylist())))
 
     def close(self) -> None:
         self._file.close()
 
-
-def _given(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if value is not None}
+    def _given(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: msgspec.Raw(value.encode()) if name in self._json else value
+            for name, value in row.items()
+            if value is not None
+        }

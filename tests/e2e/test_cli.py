@@ -253,7 +253,7 @@ def test_several_files_of_several_formats_are_loaded_at_once(address: str, write
     ("name", "content"),
     [
         ("empty.csv", b""), ("twice.csv", b"a,a\n1,2\n"), ("no.parquet", b"garbage"), ("what.txt", b"x"),
-        ("wide.csv", b"x" * (1 << 21) + b",b\n1,2\n"),
+        ("wide.csv", b"x" * (9 << 20) + b",b\n1,2\n"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_is_named(address: str, tmp_path: Path, name: str, content: bytes) -> None:

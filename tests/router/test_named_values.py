@@ -10,6 +10,7 @@ import pytest
 from cdp_router.columnarise import columnarise
 from cdp_router.errors import RequestInvalid
 from cdp_router.wire.tables import VALUE
+from cdp_store.limits import STRING_BYTES_MAX
 from cdp_store.values import Kind
 from tests.router.encodings import arrow_batch
 from tests.router.local_cluster import NOW_MS
@@ -65,7 +66,7 @@ def test_each_value_has_its_name_and_type() -> None:
         ([{"name": "l", "list": "{}"}], "VALUE_UNUSABLE"),
         ([{"name": "l", "list": "[1"}], "VALUE_UNUSABLE"),
         ([{"name": "n", "number": float("nan")}], "NUMBER_NOT_FINITE"),
-        ([{"name": "t", "text": "x" * 8193}], "STRING_TOO_LONG"),
+        ([{"name": "t", "text": "x" * (STRING_BYTES_MAX + 1)}], "STRING_TOO_LONG"),
     ],
 )
 def test_what_is_wrong_costs_its_record_alone(values: list[dict[str, Any]], code: str) -> None:
