@@ -42,6 +42,7 @@ EXAMPLES: tuple[Exception, ...] = (
     security_errors.RoleMissing("QueryService/Query", "query", "0951ffb3958c"),
     security_errors.RateLimited("0951ffb3958c", "5 calls a second", 200),
     security_errors.PersonalData("email"),
+    security_errors.NothingMarked(),
     security_errors.PrivacyChanged(),
     security_errors.AuditFailed("the audit cannot be written: EIO"),
     QuerySyntaxError("a = ", 1, 5, "the question ends too early", "expected a number"),
