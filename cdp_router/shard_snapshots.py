@@ -36,6 +36,7 @@ class Snapshots:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._thread = ThreadPoolExecutor(1, "snapshot", initializer=_step_back)
+        self._is_regular = False  # whether another one will come without being asked for
         self._writing_cold: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
 
@@ -61,7 +62,7 @@ class Snapshots:
 
     async def take_every(self, seconds: float) -> None:
         """Take a snapshot at intervals, whenever anything was logged since the last; runs until cancelled."""
-        taken = -1
+        taken, self._is_regular = -1, True
         while True:
             await asyncio.sleep(seconds)
             logged = sum(partition.sequence for partition in self._store.partitions.values())
@@ -75,7 +76,10 @@ class Snapshots:
 
     def write_cold_soon(self) -> None:
         """Take cold columns out of the log ahead of the next snapshot: now where much was logged since the last time,
-        and what remains when nothing has arrived for a while."""
+        and what remains when nothing has arrived for a while. Where snapshots are taken on demand only there may never
+        be one that names the files."""
+        if not self._is_regular:
+            return
         if self._idle is not None:
             self._idle.cancel()
         self._idle = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._write_cold, COLD_LOG_BYTES_IDLE)

@@ -22,16 +22,25 @@ _FAR = 1 << 40
 
 
 def after_a_delivery(
-    folder: Path, files: FaultyFiles, until: Callable[[ShardServer], Coroutine[None, None, None]]
+    folder: Path,
+    files: FaultyFiles,
+    until: Callable[[ShardServer], Coroutine[None, None, None]],
+    *,
+    is_regular: bool = True,
 ) -> list[str]:
-    """The cold files a shard has written when it has taken a batch, and then closed."""
+    """The cold files that a shard has written when it has taken a batch, and was then closed."""
 
     async def whole() -> None:
         failures = list[StoreFailed]()
         server = ShardServer(open_store(folder, 0, files), failures.append, clock=FixedClock())
+        regular = asyncio.create_task(server.snapshots.take_every(_FAR))
+        if not is_regular:
+            regular.cancel()
+        await asyncio.sleep(0)  # it has begun, or has been cancelled before
         response = await LocalShardClient(server).deliver(one([view("a", message_id="m1")]), far_deadline())
         assert response.outcomes[0].accepted == 1
         await until(server)
+        regular.cancel()
         await server.close()
         assert failures == []
 
@@ -64,6 +73,11 @@ def test_when_much_was_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_when_nothing_arrives_and_less_was_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limits(monkeypatch, busy=_FAR, idle=1)
     assert len(after_a_delivery(tmp_path, FaultyFiles(), when_idle)) == 1
+
+
+def test_not_where_snapshots_are_taken_on_demand_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits(monkeypatch, busy=1, idle=_FAR)
+    assert after_a_delivery(tmp_path, FaultyFiles(), at_once, is_regular=False) == []
 
 
 def test_not_for_a_few_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
