@@ -48,17 +48,22 @@ class Entry:
 
 
 async def keep_apart(apart: Apart, routing: Routing, deadline: Deadline, result: ingest_pb2.BatchResult) -> None:
-    """Keep records durably, and tell of each in the result of its batch."""
+    """Keep records durably, and tell of each in the result of their batch, which has all that became of the others."""
+    # A batch of which anything is new was not taken before as a whole.
+    sent_before = b"" if result.accepted else apart.batch.batch_id
     cluster = routing.cluster
     named = _with_message_ids(apart)
     for partition, (part, records) in split(named, cluster.hash_key, cluster.partitions).items():
         homes = partitions_of(apart.links.upper, cluster.hash_key, cluster.partitions)
         reasons = [apart.reasons[int(record)] for record in records]
         own = Quarantined.of(part, reasons, apart.links.take(homes == partition))
-        done = await _change(own, partition, routing, deadline)
-        for record, reason in zip(records.tolist(), reasons, strict=True):
+        told = await _change(own, partition, routing, deadline, sent_before)
+        taken = set(told.taken)
+        for number, (record, reason) in enumerate(zip(records.tolist(), reasons, strict=True)):
             index = apart.positions[record]
-            if done:
+            if number in taken:
+                result.duplicates += 1
+            elif told.done:
                 result.warnings.add(index=index, code=QUARANTINED, message=reason)
                 result.quarantined += 1
             else:
@@ -162,16 +167,21 @@ class Quarantine:
         return await self._routing.one(partition, ask, deadline)
 
 
-async def _change(change: QuarantineChange, partition: int, routing: Routing, deadline: Deadline) -> bool:
+async def _change(
+    change: QuarantineChange, partition: int, routing: Routing, deadline: Deadline, batch_id: bytes = b""
+) -> shard_pb2.ChangeQuarantineResponse:
     request = shard_pb2.ChangeQuarantineRequest(
-        cluster=routing.cluster.cluster, partition=partition, change=encode_quarantine_change(change)
+        cluster=routing.cluster.cluster,
+        partition=partition,
+        change=encode_quarantine_change(change),
+        batch_id=batch_id,
     )
 
     def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ChangeQuarantineResponse]:
         request.epoch = claim.epoch
         return client.change_quarantine(request, deadline)
 
-    return (await routing.one(partition, ask, deadline)).done
+    return await routing.one(partition, ask, deadline)
 
 
 def _with_message_ids(apart: Apart) -> RecordBatch:

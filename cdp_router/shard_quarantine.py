@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
+import numpy as np
 from cdp.v1 import shard_pb2
 
 from cdp_router.shard_checks import check_cluster
 from cdp_router.shard_commits import Commits
+from cdp_store.arrays import Bools
 from cdp_store.ids import PartitionId
-from cdp_store.quarantine import decode_quarantine_change, encode_quarantine_change
+from cdp_store.quarantine import (
+    QuarantineChange,
+    Quarantined,
+    decode_quarantine_change,
+    encode_quarantine_change,
+)
 from cdp_store.store import Store
+from cdp_store.taken_before import taken_before
 
 CheckEpochs = Callable[[Iterable[tuple[int, int]]], None]
 
@@ -26,11 +35,28 @@ class ShardQuarantine:
         check_cluster(self._store, request.cluster)
         change = decode_quarantine_change(request.change)
 
-        def work() -> bool:
+        def work() -> tuple[bool, list[int]]:
             self._check_epochs([(request.partition, request.epoch)])
-            return self._store.quarantine(PartitionId(request.partition), change)
+            taken = self._taken(request, change)
+            if not taken.any():
+                return self._store.quarantine(PartitionId(request.partition), change), []
+            assert isinstance(change, Quarantined), "what is let go was never taken"
+            left = change.take(~taken)
+            done = not len(left) or self._store.quarantine(PartitionId(request.partition), left)
+            return done, np.flatnonzero(taken).tolist()
 
-        return shard_pb2.ChangeQuarantineResponse(done=await self._commits.between(work))
+        done, taken = await self._commits.between(work)
+        return shard_pb2.ChangeQuarantineResponse(done=done, taken=taken)
+
+    def _taken(self, request: shard_pb2.ChangeQuarantineRequest, change: QuarantineChange) -> Bools:
+        """Which records to keep apart were taken when their batch was sent first: bool[n]."""
+        nothing: Bools = np.zeros(0, np.bool_)
+        if not isinstance(change, Quarantined) or not request.batch_id:
+            return nothing
+        partition = self._store.partitions[PartitionId(request.partition)]
+        if partition.known_batch(replace(change.batch, batch_id=request.batch_id)) is None:
+            return nothing
+        return taken_before(partition, change.batch)
 
     async def read(self, request: shard_pb2.ReadQuarantineRequest) -> shard_pb2.ReadQuarantineResponse:
         """The first entry from a position on."""

@@ -67,11 +67,7 @@ def _show(done: admin_pb2.EraseProfileResponse, named: str) -> None:
     if done.dead_letters:
         OUT.print(f"{done.dead_letters} dead letters removed")
     if done.purges:
-        shared = max((scan.shared_values for scan in done.scans), default=0)
-        OUT.print(
-            f"{done.values_searched:,} of the person's {done.values:,} different texts were looked for; others have "
-            f"up to {shared:,} of them on one shard, where they stay"
-        )
+        OUT.print(_texts_told(done), soft_wrap=True)
     for purge in done.purges:
         removed = f"{purge.snapshots_removed} snapshots and {purge.snapshot.log_segments_removed} log segments removed"
         OUT.print(f"shard {purge.shard}: snapshot {purge.snapshot.number} written, {removed}", soft_wrap=True)
@@ -81,3 +77,9 @@ def _show(done: admin_pb2.EraseProfileResponse, named: str) -> None:
         OUT.print(
             "Copies made elsewhere (`cdp snapshot --to`, directories that a restore replaced) are yours to remove."
         )
+
+
+def _texts_told(done: admin_pb2.EraseProfileResponse) -> str:
+    shared = max((scan.shared_values for scan in done.scans), default=0)
+    searched = f"{done.values_searched:,} of the person's {done.values:,} different texts were looked for"
+    return f"{searched}; {shared:,} or more of them are others' as well, and stay" if shared else searched

@@ -176,3 +176,22 @@ def test_the_quarantine_comes_along_into_another_number_of_partitions(tmp_path: 
     assert sorted(reason for each in entries for reason in each.reasons) == [
         "'amount' is required", "'amount' must be of type number", "'amount' must be of type number",
     ]  # fmt: skip
+
+
+def test_what_was_taken_before_a_rule_came_is_not_kept_apart_when_its_batch_is_sent_again(tmp_path: Path) -> None:
+    other = ["Charged", "ann", None, NOW_MS - 8, None, {"amount": "14", "tags": ["a", 1]}]
+    with checked_cluster(tmp_path) as schema:
+        assert schema.take(BAD_WITHOUT_ID, GOOD, batch_id=b"first").accepted == 2
+        schema.set(charged("QUARANTINE"))
+        again = schema.take(BAD_WITHOUT_ID, GOOD, batch_id=b"first")
+        assert (again.duplicates, again.quarantined, again.accepted) == (2, 0, 0)
+        assert not again.warnings and total(schema) == 0
+        mixed = schema.take(BAD_WITHOUT_ID, other, GOOD, batch_id=b"first")
+        assert (mixed.duplicates, mixed.quarantined) == (2, 1)
+        assert [warning.index for warning in mixed.warnings] == [1]
+        passing = ["Other", "ann", None, NOW_MS - 8, None, {}]
+        fresh = schema.take(BAD_WITHOUT_ID, passing, batch_id=b"another")
+        assert (fresh.duplicates, fresh.quarantined, fresh.accepted) == (0, 1, 1), "another batch says it again"
+        schema.set()
+        assert redrive(schema) == (2, 0, 0)
+        assert schema.cluster.query('count("Charged") = 3').count == 1, "and once more for what another batch said"

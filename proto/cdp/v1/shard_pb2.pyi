@@ -1451,11 +1451,14 @@ class ChangeQuarantineRequest(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     partition: _builtins.int
     epoch: _builtins.int
     change: _builtins.bytes
     """Payload of a log record of kind QUARANTINE."""
+    batch_id: _builtins.bytes
+    """Of records to keep: the id of the batch they came with. What was taken under it, before a rule changed, is not kept."""
     def __init__(
         self,
         *,
@@ -1463,10 +1466,11 @@ class ChangeQuarantineRequest(_message.Message):
         partition: _builtins.int = ...,
         epoch: _builtins.int = ...,
         change: _builtins.bytes = ...,
+        batch_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "cluster", b"cluster", "epoch", b"epoch", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "change", b"change", "cluster", b"cluster", "epoch", b"epoch", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1477,16 +1481,22 @@ class ChangeQuarantineResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DONE_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
     done: _builtins.bool
     """False: there is no room for more."""
+    @_builtins.property
+    def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of records to keep, counted from 0: those that were taken before."""
+
     def __init__(
         self,
         *,
         done: _builtins.bool = ...,
+        taken: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "taken", b"taken"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
