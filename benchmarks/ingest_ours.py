@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
@@ -26,10 +26,12 @@ from cdp_router.client import Client
 from cdp_router.wire.values import to_timestamp, to_values
 
 ROWS_PER_BATCH: Final = 2_000
+SMALL_BATCH_ROWS: Final = 100  # as SDKs send them, whose records have message ids
 COLUMN_ROWS_PER_BATCH: Final = 100_000
 ROW_EVENTS_MAX: Final = 200_000
 COLUMN_EVENTS_MAX: Final = 2_000_000
 _IN_FLIGHT: Final = 4
+_SMALL_IN_FLIGHT: Final = 64
 
 
 def measure_our_ingest(dataset: Dataset) -> dict[str, dict[str, float]]:
@@ -39,18 +41,23 @@ def measure_our_ingest(dataset: Dataset) -> dict[str, dict[str, float]]:
     column_rows = min(COLUMN_ROWS_PER_BATCH, manifest.event_count // 8)
     return {
         "rows_msgpack": _measured(dataset, list(_row_batches(dataset, msgpack_batch)), ROWS_PER_BATCH),
+        "rows_msgpack_small": _measured(
+            dataset, list(_row_batches(dataset, sdk_batch, SMALL_BATCH_ROWS)), SMALL_BATCH_ROWS, _SMALL_IN_FLIGHT
+        ),
         "rows_protobuf": _measured(dataset, list(_row_batches(dataset, protobuf_batch)), ROWS_PER_BATCH),
         "columns_arrow": _measured(dataset, list(_column_batches(dataset, column_rows)), column_rows),
         "file_import": _file_import(dataset),
     }
 
 
-def _measured(dataset: Dataset, batches: list[ingest_pb2.Batch], batch_rows: int) -> dict[str, float]:
+def _measured(
+    dataset: Dataset, batches: list[ingest_pb2.Batch], batch_rows: int, in_flight: int = _IN_FLIGHT
+) -> dict[str, float]:
     with (
         tempfile.TemporaryDirectory(prefix="ingest-", dir=dataset.directory.parent) as folder,
         running_cluster(Path(folder), THREADS) as address,
         Client(address) as client,
-        ThreadPoolExecutor(_IN_FLIGHT) as threads,
+        ThreadPoolExecutor(in_flight) as threads,
     ):
         client.ingest(batches[0])
         began = time.perf_counter()
@@ -84,19 +91,33 @@ def event_rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 
 def _row_batches(
-    dataset: Dataset, encode: Callable[[bytes, list[dict[str, Any]]], ingest_pb2.Batch]
+    dataset: Dataset,
+    encode: Callable[[bytes, list[dict[str, Any]]], ingest_pb2.Batch],
+    batch_rows: int = ROWS_PER_BATCH,
 ) -> Iterator[ingest_pb2.Batch]:
     rows = islice(event_rows(dataset), ROW_EVENTS_MAX)
     number = 0
-    while len(part := list(islice(rows, ROWS_PER_BATCH))) == ROWS_PER_BATCH:
+    while len(part := list(islice(rows, batch_rows))) == batch_rows:
         yield encode(str(number).encode(), part)
         number += 1
 
 
 def msgpack_batch(batch_id: bytes, rows: list[dict[str, Any]]) -> ingest_pb2.Batch:
-    """Rows as the arrays of `msgpack_rows`."""
+    """Rows as the arrays of `msgpack_rows`; what tells repeats is the batch's id."""
+    return _packed(batch_id, rows, [None] * len(rows))
+
+
+def sdk_batch(batch_id: bytes, rows: list[dict[str, Any]]) -> ingest_pb2.Batch:
+    """The same as SDKs send them: every record has a message id."""
+    return _packed(batch_id, rows, [f"{batch_id.hex()}-{number}" for number in range(len(rows))])
+
+
+def _packed(batch_id: bytes, rows: list[dict[str, Any]], message_ids: Sequence[str | None]) -> ingest_pb2.Batch:
     packed = msgspec.msgpack.encode(
-        [(row.pop("event"), row.pop("user_id"), None, _milliseconds(row.pop("ts")), None, row) for row in rows]
+        [
+            (row.pop("event"), row.pop("user_id"), None, _milliseconds(row.pop("ts")), message_id, row)
+            for row, message_id in zip(rows, message_ids, strict=True)
+        ]
     )
     return ingest_pb2.Batch(batch_id=batch_id, msgpack_rows=packed)
 

@@ -16,7 +16,7 @@ from cdp.v1 import ingest_pb2, query_pb2
 from benchmarks.cluster import running_cluster
 from benchmarks.dataset import Dataset
 from benchmarks.engines import THREADS, answers
-from benchmarks.ingest_ours import event_rows, msgpack_batch
+from benchmarks.ingest_ours import event_rows, sdk_batch
 from benchmarks.ours import attribute_batches, event_batches, memory_bytes, send_all
 from benchmarks.queries import QUERIES
 from cdp_router.client import Client
@@ -24,6 +24,7 @@ from cdp_router.wire.values import to_timestamp
 
 EVENTS_PER_SECOND: Final = 20_000
 _BATCH_ROWS: Final = 500
+_SENDERS: Final = 8  # one alone would wait for the ack of a batch before it offers the next
 _ROUNDS: Final = 8
 _SENDING_SECONDS: Final = 60  # at most, both measurements together
 
@@ -82,10 +83,10 @@ def _events(client: Client) -> int:
 
 def _measure_mixed(client: Client, dataset: Dataset) -> dict[str, Any]:
     idle = _query_rounds(client)
-    batches = [msgpack_batch(f"mixed {n}".encode(), rows) for n, rows in enumerate(_arriving(dataset))]
+    batches = [sdk_batch(f"mixed {n}".encode(), rows) for n, rows in enumerate(_arriving(dataset))]
     busy, acks_ms, rate, _ = _beside(client, batches, with_snapshots=False)
     in_snapshot, later_acks_ms, later_rate, snapshots = _beside(
-        client, batches[len(acks_ms) + 1 :], with_snapshots=True
+        client, batches[len(acks_ms) + _SENDERS :], with_snapshots=True
     )
     return {
         "offered_events_per_second": EVENTS_PER_SECOND,
@@ -146,15 +147,29 @@ def _arriving(dataset: Dataset) -> list[list[dict[str, Any]]]:
 def _send_steadily(
     client: Client, batches: Sequence[ingest_pb2.Batch], stop: threading.Event, acks_ms: list[float]
 ) -> None:
-    """Send batches at their times, never ahead; when the cluster lags, as fast as it takes them."""
-    began = time.perf_counter()
-    for number, batch in enumerate(batches):
-        wait = began + number * _BATCH_ROWS / EVENTS_PER_SECOND - time.perf_counter()
-        if stop.wait(max(wait, 0.0)):
-            return
-        sent = time.perf_counter()
-        client.ingest(batch)
-        acks_ms.append((time.perf_counter() - sent) * 1e3)
+    """Send batches at their times, never ahead; when the cluster lags, as fast as it takes them from its senders."""
+    began, numbered = time.perf_counter(), iter(enumerate(batches))
+
+    def send() -> None:
+        while not stop.is_set():
+            with taking:
+                following = next(numbered, None)
+            if following is None:
+                return
+            number, batch = following
+            due = began + number * _BATCH_ROWS / EVENTS_PER_SECOND
+            if stop.wait(max(due - time.perf_counter(), 0.0)):
+                return
+            sent = time.perf_counter()
+            client.ingest(batch)
+            acks_ms.append((time.perf_counter() - sent) * 1e3)
+
+    taking = threading.Lock()
+    senders = [threading.Thread(target=send) for _ in range(_SENDERS)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
 
 
 def _query_rounds(client: Client) -> list[float]:
