@@ -8,6 +8,7 @@ from benchmarks.store_rates import (
     cold_cost,
     compaction_rate,
     distinct_strings,
+    first_snapshot_rates,
     seal_rate,
     snapshot_rates,
 )
@@ -20,6 +21,7 @@ def test_every_rate_is_measured() -> None:
     assert 16 < size < 100, "at least the message ids, which are 16 random bytes"
     written, loaded, size = snapshot_rates(2000)
     assert written > 0 and loaded > 0 and size > 4, "at least the times"
+    assert all(rate > 0 for rate in first_snapshot_rates(2000, 1))
     add, find, size = arena_nanoseconds(5000)
     assert add > 0 and find > 0
     assert 10 <= size < 100
