@@ -169,7 +169,7 @@ def sayings(draw: st.DrawFn) -> list[Said]:
 
 
 @given(sayings(), st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=7, deadline=None)
 def test_whatever_breaks_the_profiles_are_those_of_the_links_that_were_not_refused(
     tmp_path_factory: Any, said: list[Said], data: st.DataObject
 ) -> None:

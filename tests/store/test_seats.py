@@ -57,7 +57,7 @@ class PlainSeats:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.lists(PAIRS, max_size=8)), max_size=12))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_seats_are_those_of_a_plain_reading(steps: list[tuple[int, list[Pair]]]) -> None:
     seats, plain = Seats(KEY), PlainSeats()
     for what, pairs in steps:
