@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ import pytest
 from cdp.v1 import admin_pb2, export_pb2, ingest_pb2
 from rich.progress import Progress
 
-from cdp_router.cli.importing import _Loading
+from cdp_router.cli import importing
 from cdp_router.cli.mapping import ColumnMapping
 from cdp_router.cli.sources import open_source
 from cdp_router.client.export_files import RecordsIncomplete, write_records
@@ -74,9 +75,9 @@ class _Loaded:
         return self.results[-1]
 
 
-def load(cluster: LocalCluster, paths: Sequence[Path]) -> _Loading:
+def load(cluster: LocalCluster, paths: Sequence[Path]) -> importing._Loading:
     with Progress(disable=True) as progress, ThreadPoolExecutor(1) as threads:
-        loading = _Loading(_Loaded(cluster), ColumnMapping(), threads, progress)  # type: ignore[arg-type]
+        loading = importing._Loading(_Loaded(cluster), ColumnMapping(), threads, progress)  # type: ignore[arg-type]
         for path in paths:
             loading.load(open_source(path, None), progress.add_task("", rows=0))
     return loading
@@ -209,3 +210,32 @@ def test_pages_end_by_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with local_cluster(tmp_path / "again") as again:
             load(again, sorted((tmp_path / "out").iterdir()))
             assert contents(again) == contents(cluster)
+
+
+class _Sent:
+    """Takes batches and notes how many of them were on their way at once."""
+
+    def __init__(self) -> None:
+        self.waiting = self.at_once = 0
+
+    def submit(self, *_: Any) -> _Sent:
+        self.waiting += 1
+        self.at_once = max(self.at_once, self.waiting)
+        return self
+
+    def result(self) -> ingest_pb2.BatchResult:
+        self.waiting -= 1
+        return ingest_pb2.BatchResult()
+
+
+@pytest.mark.parametrize(("column", "at_once"), [("user_id", 4), ("profile_id", 1)])
+def test_batches_of_an_export_go_one_after_the_other(
+    column: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "_ROWS_PER_BATCH", 1)
+    path, sent, client = tmp_path / "rows.csv", _Sent(), SimpleNamespace(ingest=None)
+    path.write_text(f"{column},profile_kind,time,event\n" + "u,user_id,2025-01-01,E\n" * 8)
+    with Progress(disable=True) as progress:
+        loading = importing._Loading(client, ColumnMapping(), sent, progress)  # type: ignore[arg-type]
+        loading.load(open_source(path, None), progress.add_task("", rows=0))
+    assert (sent.at_once, sent.waiting) == (at_once, 0)
