@@ -86,6 +86,14 @@ def test_members_come_as_lines_with_what_they_cover_at_the_end(gateway: GatewayC
     assert {line["kind"] for line in lines} == {"user_id"} and len(last["coverage"]["answered"]) == 4
 
 
+def test_members_come_with_attributes(gateway: GatewayCluster) -> None:
+    answer = gateway.post("/v1/segments:members", {"text": 'plan = "b"', "attributes": ["plan"]})
+    *lines, _ = [json.loads(line) for line in answer.text.splitlines()]
+    assert len(lines) == 10 and {line["plan"] for line in lines} == {"b"}
+    wrong = gateway.post("/v1/segments:members", {"text": "everyone", "attributes": ["plam"]})
+    assert (wrong.status_code, "did you mean 'plan'" in wrong.json()["message"]) == (400, True)
+
+
 def test_members_come_as_an_arrow_stream(gateway: GatewayCluster) -> None:
     answer = gateway.post("/v1/segments:members", {"text": "everyone"}, headers={"Accept": ARROW})
     assert answer.headers["Content-Type"] == ARROW
