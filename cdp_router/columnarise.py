@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -14,16 +14,17 @@ from cdp.v1 import ingest_pb2
 from cdp_router.blocking import Blocked
 from cdp_router.columns import columnarise_arrow
 from cdp_router.errors import RequestInvalid
-from cdp_router.limits import BATCH_ID_BYTES_MAX, COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
+from cdp_router.limits import BATCH_ID_BYTES_MAX, COLUMNS_BYTES_MAX, ENVELOPE_BYTES_MAX, ROWS_BYTES_MAX
 from cdp_router.linking import NO_LINKS, any_blocked, joined
 from cdp_router.msgpack_rows import read_msgpack_rows
 from cdp_router.validation import RecordInvalid, Row, check_row
 from cdp_router.wire.values import from_timestamp_ms, from_value
+from cdp_store.arrays import U32
 from cdp_store.builder import BatchBuilder
 from cdp_store.identity.changes import Links
 from cdp_store.ids import ANONYMOUS_ID, encode_identifier, rank_of_kind
 from cdp_store.limits import NAMES_PER_BATCH_MAX
-from cdp_store.records import RecordBatch, join_batches
+from cdp_store.records import RecordBatch, Strings, join_batches
 
 _ROW_FIELDS = 6
 _ARRAY_HEAD = b"\xdd"  # of a msgpack array with a length of 32 bits
@@ -42,7 +43,11 @@ class Columnarised:
 
 def columnarise(batch: ingest_pb2.Batch, now_ms: int, blocked: Blocked | None = None) -> Columnarised:
     """The columns of a request's batch; RequestInvalid when nothing of it can be read."""
-    blocked = blocked or Blocked()
+    found = _columnarise(batch, now_ms, blocked or Blocked())
+    return with_envelopes(found, batch.envelopes) if batch.envelopes.texts else found
+
+
+def _columnarise(batch: ingest_pb2.Batch, now_ms: int, blocked: Blocked) -> Columnarised:
     if not 1 <= len(batch.batch_id) <= BATCH_ID_BYTES_MAX:
         raise RequestInvalid("batch.batch_id", f"must have 1 to {BATCH_ID_BYTES_MAX} bytes, chosen by the sender")
     match batch.WhichOneof("records"):
@@ -61,6 +66,21 @@ def columnarise(batch: ingest_pb2.Batch, now_ms: int, blocked: Blocked | None = 
             errors = [_error(index, error) for index, error in arrow.invalid]
             return Columnarised(arrow.batch, arrow.positions, errors, arrow.links)
     raise RequestInvalid("batch.records", "one of rows, msgpack_rows and arrow_columns must be given")
+
+
+def with_envelopes(columnarised: Columnarised, given: ingest_pb2.Envelopes) -> Columnarised:
+    """The same with what its records came wrapped in; RequestInvalid where that is not what it should be."""
+    texts, numbers = [text.encode() for text in given.texts], np.array(given.records, np.uint32)
+    if max(map(len, texts)) > ENVELOPE_BYTES_MAX:
+        raise RequestInvalid("batch.envelopes.texts", f"one has more than {ENVELOPE_BYTES_MAX} bytes")
+    if numbers.size and int(numbers.max()) > len(texts):
+        raise RequestInvalid("batch.envelopes.records", f"there are {len(texts)} texts, and a record has a later one")
+    positions = columnarised.positions
+    own: U32 = np.zeros(positions.shape[0], np.uint32)
+    told = positions < numbers.shape[0]
+    own[told] = numbers[positions[told]]
+    batch = replace(columnarised.batch, envelopes=Strings.of([b"", *texts]), record_envelopes=own)
+    return replace(columnarised, batch=batch)
 
 
 def _check_size(field: str, size: int, limit: int) -> None:

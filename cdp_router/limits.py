@@ -12,6 +12,7 @@ MESSAGE_BYTES_MAX: Final = COLUMNS_BYTES_MAX + MIB
 SHARD_MESSAGE_BYTES_MAX: Final = 2 * MESSAGE_BYTES_MAX  # long form may be wider than the columns it came from
 REQUEST_BYTES_MAX: Final = MIB  # of everything that carries no batch: texts and trees are far below
 BATCH_ID_BYTES_MAX: Final = 64
+ENVELOPE_BYTES_MAX: Final = 2048  # of what a record came wrapped in
 INGEST_BYTES_IN_FLIGHT_MAX: Final = 256 * MIB
 INGEST_RETRY_AFTER_MS: Final = 250
 # Batches that go to the shards together, and how many such flights are under way: more would carry less each.

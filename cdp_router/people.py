@@ -202,6 +202,7 @@ def _origin(row: dict[str, Any]) -> query_pb2.EventOrigin | None:
         received=to_timestamp(to_ms(row["received"])),
         partition=row["partition"],
         sequence=row["sequence"],
+        envelope=row["envelope"] or "",
     )
 
 

@@ -18,7 +18,7 @@ from cdp_store.snapshot.cold.tables import encoded_text
 from cdp_store.snapshot.tables import strings_of
 from cdp_store.values import Kind, unpack_list
 
-_RECEIVED: Final = ("message_id", "received", "partition", "sequence")
+_RECEIVED: Final = ("message_id", "received", "partition", "sequence", "envelope")
 _KEY: Final = (0, 0)  # hashes only tell records of one person apart
 _CHANGE: Final = "\0"  # stands for the name of what is no event
 
@@ -38,7 +38,7 @@ def table_of(batch: RecordBatch) -> pa.Table:
 
 
 def with_receipts(records: pa.Table, receipts: pa.Table) -> pa.Table:
-    """The records with how each came in: message_id, received, partition, sequence; null where that is not known.
+    """The records with how each came in: message_id, received, partition, sequence, envelope; null where not known.
 
     Both are in order of arrival among those of one time. A change of an attribute has a receipt only where it is the
     only one that came in for its instant: which of several brought it, nobody has written down.
@@ -52,7 +52,9 @@ def with_receipts(records: pa.Table, receipts: pa.Table) -> pa.Table:
     at[is_change] = _only_one(wanted[is_change], offered)
     taken = receipts.take(pa.array(at, mask=at < 0))
     for name in _RECEIVED:
-        records = records.append_column(name, taken.column(name))
+        column = taken.column(name)
+        is_encoded = pa.types.is_dictionary(column.type)
+        records = records.append_column(name, column.cast(pa.string()) if is_encoded else column)
     return records
 
 

@@ -29,6 +29,7 @@ _TAGS: Final = np.frombuffer(b"".join(IDENTIFIER_TAGS), np.uint8)
 def check_batch(batch: RecordBatch) -> None:
     """Raise BatchMalformed unless all parts of the batch fit together and every value can be held."""
     _check_scalars(batch)
+    _check_envelopes(batch)
     lists = lists_of_fitting(batch)
     if lists is None:
         say_what_does_not_fit(batch)
@@ -70,6 +71,15 @@ def _check_scalars(batch: RecordBatch) -> None:
     for what, names in (("names", batch.names), ("keys", batch.keys)):
         _require(all(type(name) is str for name in names), f"{what} are no strings")
         _require(len(set(names)) == len(names), f"{what} holds a name twice")
+
+
+def _check_envelopes(batch: RecordBatch) -> None:
+    numbers, texts = batch.record_envelopes, batch.envelopes
+    if numbers.shape[0] or len(texts):
+        _require(numbers.shape[0] == len(batch), "record_envelopes does not cover the records")
+        _check_offsets("envelopes", texts.offsets, texts.data.shape[0])
+        _check_below("record_envelopes", numbers, len(texts))
+        _check_text("envelopes", texts, None)
 
 
 def _check_lengths(batch: RecordBatch) -> None:

@@ -4,7 +4,8 @@ A batch holds events and attribute changes in long form, so that its number of a
 many names and properties it mentions:
 
     records   identity u32 (into identities), name u16 (into names, or ATTRIBUTES), time_ms i64,
-              property_offsets u32[n + 1], message ids as strings ("" = none)
+              property_offsets u32[n + 1], message ids as strings ("" = none); where any record came in an envelope,
+              the number of each one's among the envelopes, u32
     triples   key u16 (into keys), kind u8 (values.Kind), raw i64 (values.py; strings: into strings)
 
 Encoded form: a msgpack map of the field names to little-endian array bytes; see log/FORMAT.md.
@@ -13,7 +14,7 @@ Encoded form: a msgpack map of the field names to little-endian array bytes; see
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import Any, Final
 
@@ -78,6 +79,14 @@ class Strings:
         return Strings(offsets, np.frombuffer(b"".join(parts), np.uint8))
 
 
+def _nothing() -> Strings:
+    return Strings.of(())
+
+
+def _no_numbers() -> U32:
+    return np.zeros(0, np.uint32)
+
+
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
     """A batch for one partition (or, before splitting, for several). The arrays become read-only."""
@@ -96,10 +105,12 @@ class RecordBatch:
     strings: Strings
     names: tuple[str, ...]
     keys: tuple[str, ...]
+    envelopes: Strings = field(default_factory=_nothing)  # what records came wrapped in; an empty one is none
+    record_envelopes: U32 = field(default_factory=_no_numbers)  # of each record, or of no record at all
 
     def __post_init__(self) -> None:
         # As for Strings: kernels meet one state of the arrays.
-        for name in _ARRAYS:
+        for name in (*_ARRAYS, _ENVELOPES):
             getattr(self, name).flags.writeable = False
 
     def __len__(self) -> int:
@@ -153,7 +164,15 @@ class RecordBatch:
             kept_strings,
             self.names,
             self.keys,
+            *self.envelopes_of(records),
         )
+
+    def envelopes_of(self, records: npt.NDArray[np.intp]) -> tuple[Strings, U32]:
+        """(texts, the number of each of the given records' text), in that order."""
+        if not self.record_envelopes.shape[0]:
+            return self.envelopes, self.record_envelopes
+        numbers, texts = subset(self.record_envelopes[records], self.envelopes)
+        return texts, numbers
 
 
 def join_batches(batches: Sequence[RecordBatch]) -> RecordBatch:
@@ -190,6 +209,7 @@ def join_batches(batches: Sequence[RecordBatch]) -> RecordBatch:
         Strings.joined([batch.strings for batch in batches]),
         names,
         keys,
+        *_joined_envelopes(batches),
     )
 
 
@@ -198,6 +218,20 @@ def _joined_names(tables: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], l
     number = {name: index for index, name in enumerate(dict.fromkeys(chain.from_iterable(tables)))}
     # A number beyond u16 is refused before it is used.
     return tuple(number), [np.array([number[name] & 0xFFFF for name in table], np.uint16) for table in tables]
+
+
+def _joined_envelopes(batches: Sequence[RecordBatch]) -> tuple[Strings, U32]:
+    if not any(batch.record_envelopes.shape[0] for batch in batches):
+        return batches[0].envelopes, batches[0].record_envelopes
+    whole = [
+        (batch.envelopes, batch.record_envelopes)
+        if batch.record_envelopes.shape[0]
+        else (Strings.of([b""]), np.zeros(len(batch), np.uint32))
+        for batch in batches
+    ]
+    starts = _starts(len(texts) for texts, _ in whole)
+    numbers = [own + np.uint32(at) for (_, own), at in zip(whole, starts, strict=False)]
+    return Strings.joined([texts for texts, _ in whole]), np.concatenate(numbers)
 
 
 def _starts(sizes: Iterable[int]) -> list[int]:
@@ -222,6 +256,7 @@ _ARRAYS: Final[dict[str, type[np.generic]]] = {
     "triple_kinds": np.uint8,
     "triple_raws": np.int64,
 }
+_ENVELOPES: Final = "record_envelopes"
 _STRINGS: Final = ("identities", "message_ids", "strings")
 
 
@@ -238,6 +273,9 @@ def encode_batch(batch: RecordBatch) -> bytes:
     for name in _STRINGS:
         table: Strings = getattr(batch, name)
         packed[name] = (table.offsets.tobytes(), table.data.tobytes())
+    if batch.record_envelopes.shape[0]:
+        packed[_ENVELOPES] = batch.record_envelopes.tobytes()
+        packed["envelopes"] = (batch.envelopes.offsets.tobytes(), batch.envelopes.data.tobytes())
     encoded: bytes = msgpack.packb(packed, use_bin_type=True)
     return encoded
 
@@ -259,7 +297,11 @@ def decode_batch(encoded: bytes) -> RecordBatch:
         for name in _STRINGS:
             offsets, data = packed[name]
             parts[name] = Strings(np.frombuffer(offsets, np.uint32), np.frombuffer(data, np.uint8))
-        batch = RecordBatch(**{field.name: parts[field.name] for field in fields(RecordBatch)})
+        if _ENVELOPES in packed or "envelopes" in packed:
+            offsets, data = packed["envelopes"]
+            parts["envelopes"] = Strings(np.frombuffer(offsets, np.uint32), np.frombuffer(data, np.uint8))
+            parts[_ENVELOPES] = np.frombuffer(packed[_ENVELOPES], np.uint32)
+        batch = RecordBatch(**parts)
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise BatchMalformed(f"{type(error).__name__}: {error}") from error
     check_batch(batch)

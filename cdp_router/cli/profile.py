@@ -58,7 +58,9 @@ def _timeline(found: query_pb2.GetProfileResponse) -> Table:
 
 
 def _origins(found: query_pb2.GetProfileResponse) -> Table:
-    table = Table("time (UTC)", "event", "received (UTC)", "message id", "source", "log", box=None, pad_edge=False)
+    table = Table(
+        "time (UTC)", "event", "received (UTC)", "message id", "source", "log", "envelope", box=None, pad_edge=False
+    )
     for event in found.events:
         came = event.origin
         known = event.HasField("origin")
@@ -69,5 +71,6 @@ def _origins(found: query_pb2.GetProfileResponse) -> Table:
             came.message_id,
             f"{came.source.kind} {came.source.value}" if known else "",
             f"{came.partition}:{came.sequence}" if known else "",
+            came.envelope,
         )
     return table

@@ -20,7 +20,7 @@ CHANGES_FILE: Final = "attributes.parquet"
 PERSON_FILE: Final = "person.json"
 _PART: Final = ".part"  # of the name of what is not whole yet
 _VALUE_KINDS: Final = ("boolean", "integer", "number", "text", "time", "list")
-_CAME_IN: Final = ("source_kind", "source_id", "message_id", "received", "partition", "sequence")
+_CAME_IN: Final = ("source_kind", "source_id", "message_id", "received", "partition", "sequence", "envelope")
 
 
 class ExportIncomplete(Exception):

@@ -21,7 +21,7 @@ from cdp_router.gateway.limits import (
     WAITING_SECONDS_MAX,
 )
 from cdp_router.gateway.problems import Problem, busy
-from cdp_router.gateway.rows import Rows, as_array
+from cdp_router.gateway.rows import Rows, batch_of
 
 Send = Callable[[ingest_pb2.Batch, str], Awaitable[ingest_pb2.BatchResult]]  # with an API key, or none
 _TOO_MANY_NAMES: Final = "TOO_MANY_NAMES"
@@ -104,7 +104,7 @@ class Delivery:
         if not crowded:
             return refused
         each_row = rows.each()
-        alone = Rows.of([each_row[index] for index in crowded])
+        alone = rows.some(each_row, crowded)
         again = await self._deliver(alone, api_key, ROWS_ALONE_MAX, is_alone=True)
         kept = [each for each in refused if each.code != _TOO_MANY_NAMES]
         return kept + [Refused(crowded[each.index], each.code, each.message) for each in again]
@@ -183,9 +183,9 @@ class Delivery:
                 wanted.append(piece)
         if not wanted:
             return
-        packed = as_array(piece.rows for piece in wanted)
+        batch = batch_of(uuid.uuid4().bytes, (piece.rows for piece in wanted))
         try:
-            result = await self._send(ingest_pb2.Batch(batch_id=uuid.uuid4().bytes, msgpack_rows=packed), api_key)
+            result = await self._send(batch, api_key)
         except Problem as problem:
             for piece in wanted:
                 _fail(piece, problem)
@@ -201,10 +201,10 @@ def _parts(rows: Rows, rows_max: int) -> Iterator[Rows]:
     each_row, start, size = rows.each(), 0, 0
     for index, row in enumerate(each_row):
         if index > start and (index - start == rows_max or size + len(row) > BATCH_BYTES_MAX):
-            yield Rows.of(each_row[start:index])
+            yield rows.some(each_row, range(start, index))
             start, size = index, 0
         size += len(row)
-    yield Rows.of(each_row[start:])
+    yield rows.some(each_row, range(start, len(each_row)))
 
 
 def _fail(piece: _Piece, problem: Problem) -> None:

@@ -17,6 +17,7 @@ from cdp_router.gateway.posthog import is_personless, map_posthog
 from cdp_router.gateway.problems import malformed
 from cdp_router.gateway.segment import map_segment
 from cdp_router.gateway.times import lenient_ms
+from cdp_router.gateway.wrapping import Wrap, wrap_clevertap, wrap_posthog, wrap_segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Dialect:
     unpack: Unpack
     map: Mapper
     answer: Answer
+    wrap: Wrap
 
 
 def object_body(body: Any) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def _answer_segment(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any
     return {"success": True}
 
 
-SEGMENT: Final = Dialect("segment", _unpack_segment, map_segment, _answer_segment)
+SEGMENT: Final = Dialect("segment", _unpack_segment, map_segment, _answer_segment, wrap_segment)
 
 
 def _unpack_posthog(body: Any, headers: Mapping[str, str], call_type: str) -> Unpacked:
@@ -171,7 +173,7 @@ def _as_sent(item: Any) -> Any:
     return {key: value for key, value in item.items() if key != MESSAGE_ID} if isinstance(item, dict) else item
 
 
-POSTHOG: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog)
-POSTHOG_V1: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog_v1)
-CLEVERTAP: Final = Dialect("clevertap", _unpack_clevertap, map_clevertap, _answer_clevertap)
+POSTHOG: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog, wrap_posthog)
+POSTHOG_V1: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog_v1, wrap_posthog)
+CLEVERTAP: Final = Dialect("clevertap", _unpack_clevertap, map_clevertap, _answer_clevertap, wrap_clevertap)
 DIALECTS: Final = {each.name: each for each in (SEGMENT, POSTHOG, CLEVERTAP)}

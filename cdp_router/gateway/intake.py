@@ -19,6 +19,7 @@ from cdp_router.gateway.mapping import Envelope, WireRow
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
 from cdp_router.gateway.segment_calls import UsualBatch, usual_batch
 from cdp_router.gateway.segment_rows import usual_rows
+from cdp_router.gateway.wrapping import usual_wrap
 from cdp_router.observing.gateway_metrics import GatewayMetrics
 from cdp_router.validation import RecordInvalid
 from cdp_store.seams import Clock
@@ -101,13 +102,15 @@ class Intake:
         unpacked = _unpacked(dialect, sent, body)
         _check_count(len(unpacked.items))
         envelope = Envelope(source.name, received_ms, unpacked.sent_ms)
-        made = mapped(unpacked.items, lambda item: map_item(dialect, item, envelope))
+        made = mapped(
+            unpacked.items, lambda item: map_item(dialect, item, envelope), lambda item: dialect.wrap(item, envelope)
+        )
         return Prepared(source, envelope, len(unpacked.items), lambda: unpacked.items, made)
 
     def _prepare_usual(self, sent: Sent, received_ms: int, plain: bytes, batch: UsualBatch, source: Source) -> Prepared:
         _check_count(len(batch.batch))
         envelope = Envelope(source.name, received_ms, segment_sent_ms(batch.sent_at, sent.headers))
-        made = mapped(batch.batch, usual_rows(envelope))
+        made = mapped(batch.batch, usual_rows(envelope), usual_wrap(envelope))
         # Each has an id of its own, so what is read again is the same.
         return Prepared(
             source, envelope, len(batch.batch), lambda: _unpacked(SEGMENT, sent, read_json(plain)).items, made

@@ -34,21 +34,30 @@ class Mapped:
     rejected: Sequence[Rejected]
 
 
-def mapped(items: Iterable[Item], rows_of: Callable[[Item], Sequence[MappedRow]]) -> Mapped:
+def _unwrapped(item: object) -> str:
+    return ""
+
+
+def mapped(
+    items: Iterable[Item], rows_of: Callable[[Item], Sequence[MappedRow]], wrap: Callable[[Item], str] = _unwrapped
+) -> Mapped:
     """The rows of all items, packed; an item is rejected as soon as one of its rows cannot be made."""
-    rows, owners, rejected = list[MappedRow](), list[int](), list[Rejected]()
+    rows, owners, rejected, wrapped = list[MappedRow](), list[int](), list[Rejected](), list[int]()
+    envelopes = dict[str, int]()
     for index, item in enumerate(items):
         try:
             made = rows_of(item)
         except RecordInvalid as error:
             rejected.append(Rejected(index, error.code, error.message))
             continue
+        number = envelopes.setdefault(wrap(item), len(envelopes) + 1)
         rows += made
         owners += [index] * len(made)
-    packed = encode_rows(rows)
-    if packed is None or len(packed.packed) > BATCH_BYTES_MAX:
-        return _one_by_one(rows, owners, rejected)
-    return Mapped(packed, owners, rejected)
+        wrapped += [number] * len(made)
+    packed, texts = encode_rows(rows), tuple(envelopes)
+    if packed is None or len(packed) > BATCH_BYTES_MAX:
+        return _one_by_one(rows, owners, rejected, texts, wrapped)
+    return Mapped(Rows(packed, len(rows), texts, wrapped), owners, rejected)
 
 
 def _small_enough(packed: bytes) -> bytes:
@@ -58,7 +67,13 @@ def _small_enough(packed: bytes) -> bytes:
     return packed
 
 
-def _one_by_one(rows: Sequence[MappedRow], owners: Sequence[int], rejected: Sequence[Rejected]) -> Mapped:
+def _one_by_one(
+    rows: Sequence[MappedRow],
+    owners: Sequence[int],
+    rejected: Sequence[Rejected],
+    texts: tuple[str, ...],
+    wrapped: Sequence[int],
+) -> Mapped:
     """The same where a row has no form on the wire, or is too large: its item has none of its rows taken."""
     packed, wrong = list[bytes](), dict[int, Rejected]()
     for row, owner in zip(rows, owners, strict=True):
@@ -69,4 +84,6 @@ def _one_by_one(rows: Sequence[MappedRow], owners: Sequence[int], rejected: Sequ
             wrong.setdefault(owner, Rejected(owner, error.code, error.message))
     kept = [place for place, owner in enumerate(owners) if owner not in wrong]
     all_rejected = sorted([*rejected, *wrong.values()], key=lambda each: each.index)
-    return Mapped(Rows.of([packed[place] for place in kept]), [owners[place] for place in kept], all_rejected)
+    return Mapped(
+        Rows(envelopes=texts, wrapped=wrapped).some(packed, kept), [owners[place] for place in kept], all_rejected
+    )

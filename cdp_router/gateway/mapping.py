@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import msgspec
 
-from cdp_router.gateway.rows import Rows
 from cdp_router.validation import RecordInvalid
 from cdp_store.ids import EMAIL, is_identifier_kind
 from cdp_store.limits import MESSAGE_ID_BYTES_MAX
@@ -122,14 +121,14 @@ def encode_row(row: WireRow | UsualRow) -> bytes:
         raise RecordInvalid("NESTING_TOO_DEEP", "values are nested too deeply") from error
 
 
-def encode_rows(rows: Sequence[WireRow | UsualRow]) -> Rows | None:
+def encode_rows(rows: Sequence[WireRow | UsualRow]) -> bytes | None:
     """All rows at once; None where one of them has no form on the wire, and `encode_row` says which."""
     try:
         packed = _ENCODER.encode([_needed(row) for row in rows])
     except (OverflowError, UnicodeEncodeError, RecursionError):
         return None
     head = 1 if len(rows) <= _SHORT_ARRAY else 3 if len(rows) <= _MIDDLE_ARRAY else 5
-    return Rows(packed[head:], len(rows))
+    return packed[head:]
 
 
 def _needed(row: WireRow | UsualRow) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 from cdp.v1 import ingest_pb2
@@ -14,9 +14,8 @@ from cdp_router.gateway.dialects import DIALECTS
 from cdp_router.gateway.intake import map_item
 from cdp_router.gateway.limits import BATCH_BYTES_MAX, ROWS_ALONE_MAX
 from cdp_router.gateway.mapping import Envelope, encode_row
+from cdp_router.gateway.rows import Rows, batch_of
 from cdp_router.validation import RecordInvalid
-
-_ARRAY_HEAD: Final = b"\xdd"
 
 
 class Ingesting(Protocol):
@@ -31,44 +30,44 @@ def redrive(letters: Sequence[DeadLetter], client: Ingesting, code: str | None) 
 
     A file's letters stay where they are until all have been sent: a message id keeps each from being taken twice.
     """
-    left, rows, owners, size = dict[int, DeadLetter](), list[bytes](), list[int](), 0
+    left, parts, owners, size = dict[int, DeadLetter](), list[Rows](), list[int](), 0
     for index, letter in enumerate(letters):
         if code not in (None, letter.code):
             left[index] = letter
             continue
         try:
-            packed = _rows(letter)
+            rows = _rows(letter)
         except RecordInvalid as error:
             left[index] = msgspec.structs.replace(letter, code=error.code, message=error.message)
             continue
-        if rows and (len(rows) + len(packed) > ROWS_ALONE_MAX or size + sum(map(len, packed)) > BATCH_BYTES_MAX):
-            _send(rows, owners, client, letters, left)
-            rows, owners, size = [], [], 0
-        rows += packed
-        owners += [index] * len(packed)
-        size += sum(map(len, packed))
-    if rows:
-        _send(rows, owners, client, letters, left)
+        if parts and (len(owners) + rows.count > ROWS_ALONE_MAX or size + len(rows.packed) > BATCH_BYTES_MAX):
+            _send(parts, owners, client, letters, left)
+            parts, owners, size = [], [], 0
+        parts.append(rows)
+        owners += [index] * rows.count
+        size += len(rows.packed)
+    if parts:
+        _send(parts, owners, client, letters, left)
     return [left[index] for index in sorted(left)]
 
 
-def _rows(letter: DeadLetter) -> list[bytes]:
+def _rows(letter: DeadLetter) -> Rows:
     dialect = DIALECTS.get(letter.dialect)
     if dialect is None:
         raise RecordInvalid("DIALECT_UNKNOWN", f"no dialect is called {letter.dialect!r}")
     envelope = Envelope(letter.source, letter.received_ms, letter.sent_ms)
-    return [encode_row(row) for row in map_item(dialect, letter.record, envelope)]
+    packed = [encode_row(row) for row in map_item(dialect, letter.record, envelope)]
+    return Rows.of(packed, (dialect.wrap(letter.record, envelope),), [1] * len(packed))
 
 
 def _send(
-    rows: Sequence[bytes],
+    parts: Sequence[Rows],
     owners: Sequence[int],
     client: Ingesting,
     letters: Sequence[DeadLetter],
     left: dict[int, DeadLetter],
 ) -> None:
-    packed = b"".join((_ARRAY_HEAD, len(rows).to_bytes(4, "big"), *rows))
-    result = client.ingest(ingest_pb2.Batch(batch_id=uuid.uuid4().bytes, msgpack_rows=packed))
+    result = client.ingest(batch_of(uuid.uuid4().bytes, parts))
     for error in result.errors:
         owner = owners[error.index]
         left[owner] = msgspec.structs.replace(letters[owner], code=error.code, message=error.message)

@@ -8,11 +8,19 @@ from typing import Annotated, Any, Final
 import msgspec
 
 
+class Library(msgspec.Struct, gc=False):
+    """What a client says it is."""
+
+    name: str | None = None
+    version: str | None = None
+
+
 class CallContext(msgspec.Struct, rename="camel", gc=False):
     """What is used of a call's context."""
 
     traits: Any = None
     external_ids: Any = None
+    library: Library | None = None
 
 
 class Call(msgspec.Struct, rename="camel", gc=False, kw_only=True):
@@ -53,6 +61,7 @@ class UsualCall(Call, rename="camel", gc=False, kw_only=True):
     anonymous_id: str | None = None
     timestamp: str | None = None
     original_timestamp: str | None = None
+    sent_at: str | int | float | None = None
     properties: dict[str, Any] | None = None
     context: CallContext | None = None
 

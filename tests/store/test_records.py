@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import msgpack
@@ -24,13 +24,17 @@ from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards, batch_of
 from tests.store.contents import raws_of
 
-SAMPLE = batch_of(
-    [
-        Event(user("ann"), "View", 5, {"a": 1, "b": "text", "c": 2.5}, "m1"),
-        Change(user("bob"), 6, {"a": None, "t": [1, "x"]}),
-        Event(user("ann"), "Buy", 7, {"f": True, "at": strategies.MOMENT_VALUES[0]}, "m2"),
-    ],
-    b"batch 1",
+SAMPLE = replace(
+    batch_of(
+        [
+            Event(user("ann"), "View", 5, {"a": 1, "b": "text", "c": 2.5}, "m1"),
+            Change(user("bob"), 6, {"a": None, "t": [1, "x"]}),
+            Event(user("ann"), "Buy", 7, {"f": True, "at": strategies.MOMENT_VALUES[0]}, "m2"),
+        ],
+        b"batch 1",
+    ),
+    envelopes=Strings.of([b"", b'{"library":"web"}']),
+    record_envelopes=np.array([1, 0, 1], np.uint32),
 )
 ENCODED = encode_batch(SAMPLE)
 
@@ -135,6 +139,7 @@ ARRAYS = {
     "triple_keys": np.uint16,
     "triple_kinds": np.uint8,
     "triple_raws": np.int64,
+    "record_envelopes": np.uint32,
 }
 
 
@@ -172,15 +177,17 @@ def _with(name: str, at: int, value: int) -> bytes:
         _with("triple_raws", 1, 2),
         _with("triple_raws", 1, -1),
         _with("triple_raws", 4, 2**40),
+        _with("record_envelopes", 0, 2),
+        _with("record_envelopes", 1, 2**32 - 1),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_an_index_that_points_outside_is_refused(encoded: bytes) -> None:
     with pytest.raises(BatchMalformed):
         decode_batch(encoded)
 
 
-@pytest.mark.parametrize("name", ["identities", "message_ids", "strings"])
+@pytest.mark.parametrize("name", ["identities", "message_ids", "strings", "envelopes"])
 @pytest.mark.parametrize("offsets", [[], [0], [1, 2], [0, 5, 3, 6], [0, 2**32 - 1], [0, 1, 2]])
 def test_string_offsets_that_do_not_cover_their_bytes_are_refused(name: str, offsets: list[int]) -> None:
     table: Strings = getattr(SAMPLE, name)

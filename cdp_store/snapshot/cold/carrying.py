@@ -16,7 +16,7 @@ from cdp_store.log.reader import Positions
 from cdp_store.records import Strings
 from cdp_store.snapshot.cold.logged import ColdSource, logged_rows
 from cdp_store.snapshot.cold.removals import Removals
-from cdp_store.snapshot.cold.tables import chosen, encoded_text
+from cdp_store.snapshot.cold.tables import chosen, completed, encoded_text
 from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import check_file
@@ -50,7 +50,7 @@ class OldPartition:
             if self.snapshot is not None and entry is not None:
                 for name in entry.cold:
                     data = check_file(self.place, name, self.snapshot.files[name])
-                    yield removals.staying(from_parquet(name, data), is_older=True)
+                    yield removals.staying(completed(from_parquet(name, data)), is_older=True)
             if tail is not None:
                 yield from (table for _, table in tail.tables())
                 problems.extend(tail.problems)

@@ -12,7 +12,7 @@ from cdp_store.ids import PartitionId
 from cdp_store.limits import COLD_FILE_ROWS, SNAPSHOT_SMALL_FILE_ROWS, SNAPSHOT_SMALL_FILES_MAX
 from cdp_store.snapshot.cold.logged import ColdSource
 from cdp_store.snapshot.cold.removals import Removals
-from cdp_store.snapshot.cold.tables import joined
+from cdp_store.snapshot.cold.tables import completed, joined
 from cdp_store.snapshot.manifest import FileEntry
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import check_file
@@ -78,7 +78,7 @@ class ColdFiles:
         try:
             entry = self._known.get(name)
             data = self._place.read(name) if entry is None else check_file(self._place, name, entry)
-            return from_parquet(name, data)
+            return completed(from_parquet(name, data))
         except SnapshotDamaged as error:
             self.problems.append(str(error))
             return None

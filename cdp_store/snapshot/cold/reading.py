@@ -18,7 +18,7 @@ from cdp_store.limits import TIME_MIN_MS
 from cdp_store.partition import Partition
 from cdp_store.snapshot.cold.logged import logged_rows
 from cdp_store.snapshot.cold.removals import Removals
-from cdp_store.snapshot.cold.tables import SCHEMA, chosen, encoded_text, joined
+from cdp_store.snapshot.cold.tables import SCHEMA, chosen, completed, encoded_text, joined
 from cdp_store.snapshot.manifest import FileEntry, Manifest, PartitionEntry
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import check_file
@@ -131,4 +131,4 @@ def _entry(manifest: Manifest | None, number: PartitionId) -> tuple[PartitionEnt
 
 
 def _file(place: SnapshotPlace, name: str, entry: FileEntry) -> pa.Table:
-    return from_parquet(name, check_file(place, name, entry))
+    return completed(from_parquet(name, check_file(place, name, entry)))

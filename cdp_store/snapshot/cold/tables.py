@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.errors import BatchMalformed
@@ -26,8 +27,10 @@ SCHEMA: Final = pa.schema(
         ("name", _TEXT),
         ("identifier", _TEXT),
         ("message_id", pa.large_string()),
+        ("envelope", _TEXT),
     ]
 )
+_NO_ENVELOPES: Final = (memoryview(bytes(8)), memoryview(b""))  # a table of one empty text
 
 
 class _Payload(msgspec.Struct, frozen=True):
@@ -40,6 +43,8 @@ class _Payload(msgspec.Struct, frozen=True):
     record_identities: memoryview
     identities: tuple[memoryview, memoryview]  # offsets, data
     message_ids: tuple[memoryview, memoryview]
+    envelopes: tuple[memoryview, memoryview] | None = None
+    record_envelopes: memoryview | None = None
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Payload)
@@ -78,8 +83,17 @@ def table_of(partition: PartitionId, batches: Sequence[LoggedBatch]) -> pa.Table
         _names(batches, counts),
         _identifiers(batches, counts),
         _message_ids(batches),
+        _envelopes(batches, counts),
     ]
     return pa.table(columns, schema=SCHEMA)
+
+
+def completed(table: pa.Table) -> pa.Table:
+    """A table from a file that may be older than some of the columns."""
+    for field in SCHEMA:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def joined(tables: Sequence[pa.Table]) -> pa.Table:
@@ -138,6 +152,18 @@ def _identifiers(batches: Sequence[LoggedBatch], counts: I64) -> pa.Array:
 def _message_ids(batches: Sequence[LoggedBatch]) -> pa.Array:
     offsets, data = _strings([batch.columns.message_ids for batch in batches])
     return _large_strings(offsets, data, np.diff(offsets) > 0)
+
+
+def _envelopes(batches: Sequence[LoggedBatch], counts: I64) -> pa.Array:
+    if all(batch.columns.record_envelopes is None for batch in batches):
+        return pa.nulls(int(counts.sum()), _TEXT)
+    tables = [batch.columns.envelopes or _NO_ENVELOPES for batch in batches]
+    given = [batch.columns.record_envelopes or bytes(4 * len(batch)) for batch in batches]
+    numbers: U32 = np.frombuffer(b"".join(given), np.uint32)
+    texts = _large_strings(*_strings(tables), None).dictionary_encode()
+    codes = texts.indices.to_numpy()[numbers + np.repeat(_bases([len(each[0]) // 4 - 1 for each in tables]), counts)]
+    none = np.asarray(pc.equal(texts.dictionary, "").to_numpy(zero_copy_only=False))[codes]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=none), texts.dictionary.cast(pa.string()))
 
 
 def _bases(sizes: Sequence[int]) -> I64:

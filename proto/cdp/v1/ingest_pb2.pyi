@@ -455,6 +455,7 @@ class Batch(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     MSGPACK_ROWS_FIELD_NUMBER: _builtins.int
     ARROW_COLUMNS_FIELD_NUMBER: _builtins.int
+    ENVELOPES_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.bytes
     """Chosen by the sender, the same on every retry; 1 to 64 bytes."""
     msgpack_rows: _builtins.bytes
@@ -470,6 +471,10 @@ class Batch(_message.Message):
     """
     @_builtins.property
     def rows(self) -> Global___RecordRows: ...
+    @_builtins.property
+    def envelopes(self) -> Global___Envelopes:
+        """What the records came wrapped in; changes nothing of them."""
+
     def __init__(
         self,
         *,
@@ -477,16 +482,47 @@ class Batch(_message.Message):
         rows: Global___RecordRows | None = ...,
         msgpack_rows: _builtins.bytes = ...,
         arrow_columns: _builtins.bytes = ...,
+        envelopes: Global___Envelopes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_columns", b"arrow_columns", "msgpack_rows", b"msgpack_rows", "records", b"records", "rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_columns", b"arrow_columns", "envelopes", b"envelopes", "msgpack_rows", b"msgpack_rows", "records", b"records", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_columns", b"arrow_columns", "batch_id", b"batch_id", "msgpack_rows", b"msgpack_rows", "records", b"records", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_columns", b"arrow_columns", "batch_id", b"batch_id", "envelopes", b"envelopes", "msgpack_rows", b"msgpack_rows", "records", b"records", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_records: _TypeAlias = _typing.Literal["rows", "msgpack_rows", "arrow_columns"]  # noqa: Y015
     _WhichOneofArgType_records: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_records) -> _WhichOneofReturnType_records | None: ...
 
 Global___Batch: _TypeAlias = Batch  # noqa: Y015
+
+@_typing.final
+class Envelopes(_message.Message):
+    """What records came wrapped in, such as the library that sent them: kept in files, and shown beside how they came in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXTS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """JSON objects, of at most 2 KiB each."""
+
+    @_builtins.property
+    def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """By position in the batch, the number of a record's text, counted from 1. 0, or behind the last: it has none."""
+
+    def __init__(
+        self,
+        *,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        records: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Envelopes: _TypeAlias = Envelopes  # noqa: Y015
 
 @_typing.final
 class RecordError(_message.Message):

@@ -386,7 +386,8 @@ class ExportProfileResponse(_message.Message):
     records: _builtins.bytes
     """An Arrow stream of some records in order of time: time, event (null: a change of an attribute), values (a list of
     name and one of boolean, integer, number, text, time, list as JSON; none of these: the attribute was removed),
-    source_kind, source_id, and how it came in where that is known: message_id, received, partition, sequence.
+    source_kind, source_id, and how it came in where that is known: message_id, received, partition, sequence,
+    envelope.
     """
     @_builtins.property
     def person(self) -> Global___ExportedPerson:

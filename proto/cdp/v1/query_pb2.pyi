@@ -554,11 +554,14 @@ class EventOrigin(_message.Message):
     RECEIVED_FIELD_NUMBER: _builtins.int
     PARTITION_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    ENVELOPE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """Empty: it had none."""
     partition: _builtins.int
     """Position in the log of the partition that took it."""
     sequence: _builtins.int
+    envelope: _builtins.str
+    """A JSON object; empty: it had none. See Envelopes."""
     @_builtins.property
     def source(self) -> Global___Identifier:
         """Under which it came; the profile may be known by another one now."""
@@ -573,10 +576,11 @@ class EventOrigin(_message.Message):
         received: _timestamp_pb2.Timestamp | None = ...,
         partition: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        envelope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["received", b"received", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "partition", b"partition", "received", b"received", "sequence", b"sequence", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "message_id", b"message_id", "partition", b"partition", "received", b"received", "sequence", b"sequence", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
