@@ -46,9 +46,6 @@ def columns_mappable(schema: pa.Schema, mapping: ColumnMapping) -> bool:
     roles = _roles(schema, mapping)
     if any(roles[role] is not None for role in _ROWS_ONLY):
         return False
-    for kind, name in _EXPORTED:
-        if (roles[kind] is None) != (roles[name] is None):
-            return False
     if any(name.startswith("identifiers.") for name in schema.names):
         return False
     texts = (schema.field(name).type for role, name in roles.items() if role in _TEXTS and name is not None)

@@ -87,10 +87,10 @@ def everything(
     A file each, which `cdp import FOLDER/*` takes back. The folder gets its name when all are whole. For backups use
     `cdp snapshot`, which also keeps message ids, rules and named segments, and is quicker.
     """
-    part = to.with_name(f"{to.name}.part")
-    for path in (to, part):
-        if path.exists():
-            fail(f"{path} exists already; name another place")
+    if to.exists():
+        fail(f"{to} exists already; name another place")
+    if (part := to.with_name(f"{to.name}.part")).exists():
+        fail(f"{part} is what another export to this place writes, or has left when it was killed: remove it then")
     columns = TextColumn("{task.description}", markup=False), TextColumn("{task.completed:,} records")
     with connected(address) as client, Progress(*columns, TimeElapsedColumn(), console=OUT) as progress:
         task = progress.add_task(to.name, total=None)

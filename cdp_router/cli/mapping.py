@@ -37,6 +37,7 @@ _GUESSES: Final = {
     "linked_id": ("linked_id",),
     "time_properties": ("time_properties",),
 }
+_OF_EXPORTS: Final = ("profile_kind", "profile_id", "linked_kind", "linked_id", "time_properties")
 _IDENTIFIER: Final = "identifiers."  # begins the names of columns with identifiers of one kind
 
 EXPORTED: Final = "profile_id"  # the column that tells what `cdp export all` has written
@@ -87,8 +88,13 @@ class ColumnMapping:
         return next((name for name in _GUESSES[role] if name in record), None)
 
     def columns(self, record: Mapping[str, Any]) -> dict[str, str | None]:
-        """The column of each role in this record."""
-        return {role: self.column(role, record) for role in _GUESSES}
+        """The column of each role in this record; what an export has counts only where all of it is there."""
+        found = {role: self.column(role, record) for role in _GUESSES}
+        if found["linked_kind"] is None or found["linked_id"] is None:
+            found |= dict.fromkeys(("linked_kind", "linked_id"))
+        if found["profile_kind"] is None or found["profile_id"] is None:
+            found |= dict.fromkeys(_OF_EXPORTS)
+        return found
 
 
 class WrittenRecord(dict[str, Any]):
@@ -172,31 +178,39 @@ def _nested(column: str | None, value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     if isinstance(value, str):
-        try:
-            value = msgspec.json.decode(value)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise RowRejected(f"column {column!r} holds no JSON: {error}") from error
+        value = _decoded(str(column), value)
     if not isinstance(value, dict):
         raise RowRejected(f"column {column!r} must hold a map of names to values")
     return value
 
 
 def _named(values: Any) -> dict[str, Any]:
-    """Named values as Parquet holds them: of each the name and what is not null; nothing: removed."""
+    """Named values as an export to Parquet holds them: of each the name and what is not null; nothing: removed."""
+    if not isinstance(values, list) or not all(isinstance(each, dict) and "name" in each for each in values):
+        raise RowRejected(f"column {VALUES!r} of an export holds something else")
     return {each["name"]: _only(each) for each in values}
 
 
 def _only(value: Mapping[str, Any]) -> Any:
     found = next(((kind, each) for kind, each in value.items() if kind != "name" and each is not None), None)
-    return None if found is None else msgspec.json.decode(found[1]) if found[0] == "list" else found[1]
+    if found is None:
+        return None
+    return _decoded(VALUES, found[1]) if found[0] == "list" else found[1]
 
 
 def _names(value: Any) -> list[str]:
     """Names of properties, as a list or JSON."""
-    names = msgspec.json.decode(value) if isinstance(value, str) and value else value or []
+    names = _decoded("time_properties", value) if isinstance(value, str) and value else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RowRejected("time_properties must be a list of names")
     return names
+
+
+def _decoded(column: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RowRejected(f"column {column!r} holds no JSON: {error}") from error
 
 
 def _text(role: str, value: Any) -> str | None:

@@ -401,8 +401,6 @@ def test_members_are_exported_with_attributes(people: str, tmp_path: Path) -> No
         '"user_id","cli-cy",,"[""a"",""b""]"',
     ]
     assert "gold.csv exists already" in _error(*asked, "--to", path)
-    assert "--format" in _error(*asked, "--to", tmp_path / "gold.xls", code=2)
-    assert "cli_plan" in _error(*asked[:4], "cli_plam", "--to", tmp_path / "x.parquet", "--address", people)
     assert [each.name for each in tmp_path.iterdir()] == ["gold.csv"]
 
 
@@ -413,9 +411,6 @@ def test_everything_is_exported_and_imported_again(people: str, tmp_path: Path) 
     events = [json.loads(line) for line in (folder / "events.ndjson").read_text().splitlines()]
     own = [each for each in events if each["profile_id"] == "cli-ann"]
     assert {"event": "cli.seen", "properties": {"n": 1}, "time": "2024-03-01T23:30:00Z"}.items() <= own[0].items()
-    assert "all exists already" in _error(*asked)
-    paths = [folder / f"{name}.ndjson" for name in ("profiles", "links")]
-    assert " 0 rejected" in cdp("import", *paths, "--address", people).stdout
 
 
 def test_a_profile_as_json_and_by_anonymous_id(people: str) -> None:

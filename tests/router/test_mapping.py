@@ -78,6 +78,27 @@ def test_a_record_that_is_neither_event_nor_attributes_says_what_to_map() -> Non
         to_row({"user_id": "ann", "time": 1, "page": 5}, USUAL)
 
 
+def test_columns_of_an_export_are_those_of_one_only_together() -> None:
+    own = {"profile_id": "p-7", "linked_kind": "x", "time_properties": "t", "values": [1]}
+    assert to_row(_record(**own), USUAL)[5] == own
+    mine = {"profile_kind": "email", "profile_id": "a@x.org", "time": NOON_MS}
+    assert to_row(mine, USUAL)[0] is None and to_row(mine, USUAL)[6:] == ({"email": "a@x.org"},)
+    given = {"properties": {"at": "2026-01-01T12:00:00Z", "t": "2026-01-01"}, "time_properties": ["at"], "linked_id": 7}
+    assert to_row({**mine, "event": "E", **given}, USUAL)[5:] == (
+        {"at": NOON, "t": "2026-01-01", "linked_id": 7}, {"email": "a@x.org"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"values": [1]}, {"values": "x"}, {"values": [{"name": "l", "list": "["}]}, {"time_properties": "["},
+     {"time_properties": [1]}, {"time_properties": ["at"], "properties": {"at": "soon"}}],
+)  # fmt: skip
+def test_what_is_wrong_with_an_export_costs_its_record(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RowRejected):
+        to_row({"profile_kind": "email", "profile_id": "a@x.org", "time": NOON_MS, "event": "E", **wrong}, USUAL)
+
+
 def test_columns_without_value_are_left_out() -> None:
     assert to_row(_record(page=None, n=0), USUAL)[5] == {"n": 0}
 
