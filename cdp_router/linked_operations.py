@@ -23,8 +23,8 @@ from cdp_router.identities import Identities
 from cdp_router.linking import NO_LINKS
 from cdp_router.routing import Routing
 from cdp_store.ids import decode_identifier, encode_identifier
-from cdp_store.partition import OPERATION_ELSEWHERE
 from cdp_store.records import RecordBatch, Strings
+from cdp_store.refusals import OPERATION_ELSEWHERE
 
 _TRIES: Final = 3  # the profile may come to belong to another one meanwhile
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +14,9 @@ from cdp_store.errors import BatchTooLarge
 from cdp_store.identity.changes import IdentityChange, Links, Seating, encode_identity_change
 from cdp_store.identity.seats import Wanted
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.limits import LOG_RECORD_BYTES_MAX
+from cdp_store.limits import APPLIED_RECORDS_MAX, LOG_RECORD_BYTES_MAX, NAMES_PER_BATCH_MAX
 from cdp_store.log.format import LogEntry, RecordKind
+from cdp_store.logged import Logged, apply_logged
 from cdp_store.name_limits import Rejection
 from cdp_store.partition import Partition
 from cdp_store.records import RecordBatch, encode_batch
@@ -107,6 +108,42 @@ def admit(
                 outcome = replace(outcome, sequence=append(delivery.partition, seating))
         outcomes.append(outcome)
     return outcomes, pending
+
+
+def apply_pending(partitions: Mapping[PartitionId, Partition], pending: Iterable[Pending]) -> None:
+    """Make what was logged visible; small batches that stand one behind the other in one go, as a piece costs much
+    beside its records."""
+    by_partition = defaultdict[PartitionId, list[Pending]](list)
+    for each in pending:
+        by_partition[each.partition].append(each)
+    for number, entries in by_partition.items():
+        for run in _runs(entries):
+            batches = [each.meaning for each in run if isinstance(each.meaning, RecordBatch)]
+            if batches:
+                partitions[number].apply_all(batches, run[-1].sequence)
+            else:
+                apply_logged(partitions[number], Logged(run[0].sequence, run[0].meaning))
+
+
+def _runs(entries: Iterable[Pending]) -> Iterator[list[Pending]]:
+    """What may be applied together: batches, as long as one may hold their records and name what they name."""
+    run, records, names, keys = list[Pending](), 0, 0, 0
+    for entry in entries:
+        batch = entry.meaning
+        if isinstance(batch, RecordBatch):
+            records, names, keys = records + len(batch), names + len(batch.names), keys + len(batch.keys)
+            if records <= APPLIED_RECORDS_MAX and max(names, keys) <= NAMES_PER_BATCH_MAX:
+                run.append(entry)
+                continue
+        if run:
+            yield run
+        run, records, names, keys = [], 0, 0, 0
+        if isinstance(batch, RecordBatch):
+            run, records, names, keys = [entry], len(batch), len(batch.names), len(batch.keys)
+        else:
+            yield [entry]
+    if run:
+        yield run
 
 
 def _numbers(flags: Bools) -> tuple[int, ...]:

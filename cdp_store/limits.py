@@ -84,6 +84,7 @@ SNAPSHOTS_KEPT: Final = 2
 SNAPSHOT_FILE_CELLS_MAX: Final = 1 << 24  # rows x columns of one file: what writing one may cost in memory, x 9 bytes
 SNAPSHOT_ROW_GROUP_ROWS: Final = 1 << 20
 SNAPSHOT_SMALL_FILE_ROWS: Final = 1 << 16
+APPLIED_RECORDS_MAX: Final = 1 << 14  # of batches of one group that are applied together: beyond, nothing is saved
 COLD_FILE_ROWS: Final = 1 << 18  # about 70 bytes each in memory while a file is written, for each partition of a shard
 COLD_LOG_BYTES: Final = 64 * MIB  # logged before its cold columns go to files: about a million records
 COLD_LOG_BYTES_IDLE: Final = 8 * MIB  # the same when nothing arrives; less would make files that are small

@@ -27,20 +27,16 @@ from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, CHUNKS_MERGED_MIN, DELTA_EVENTS_MAX
 from cdp_store.memory import MemoryParts, PartitionMemory
 from cdp_store.name_limits import Rejection, name_overflow
-from cdp_store.operations import has_operations, records_elsewhere, resolved
-from cdp_store.partition_readings import PartitionExport, PartitionStatus, Texts
+from cdp_store.operations import has_operations, resolved
+from cdp_store.partition_readings import PartitionExport, PartitionStatus, Texts, texts_of
 from cdp_store.purging import purged
 from cdp_store.quarantine import Quarantine, QuarantineChange, Quarantined
-from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
+from cdp_store.records import RecordBatch, Strings, join_batches
+from cdp_store.refusals import elsewhere, suppressed
 from cdp_store.suppressions import Suppressions
 from cdp_store.validate import validate
 from cdp_store.view import PartitionView
 
-_SUPPRESSED: Final = "the person was erased, and nothing more is to be taken; `cdp suppressions lift` changes that"
-OPERATION_ELSEWHERE: Final = "OPERATION_ON_LINKED_IDENTIFIER"
-_ELSEWHERE: Final = (
-    "the values are those of another identifier, and without a message id it cannot be done there once: give it one"
-)
 _LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before, it catches up beside them
 
 
@@ -104,7 +100,7 @@ class Partition:
         with self._lock:
             seen = self._message_ids.seen(high, low) | pending.seen(high, low)
             kept = ~seen
-            rejections = self._suppressed(batch, kept) + self._elsewhere(batch, kept)
+            rejections = suppressed(batch, kept, self.suppressions) + elsewhere(batch, kept, self.identity)
             rejections += name_overflow(self._memory.schema, batch, kept)
         kept[[rejection.record for rejection in rejections]] = False
         # Only now: what repeats a rejected record is rejected too, not known.
@@ -124,20 +120,28 @@ class Partition:
         high, low = self._message_ids.hash(batch.message_ids)
         with self._lock:
             kept = ((high != 0) | (low != 0)) & ~self._message_ids.seen(high, low) & ~pending.seen(high, low)
-            return tuple(self._elsewhere(batch, kept))
+            return tuple(elsewhere(batch, kept, self.identity))
 
     def apply(self, batch: RecordBatch, sequence: SequenceNumber) -> None:
         """Make a logged batch visible and remember its ids."""
-        high, low = self._message_ids.hash(batch.message_ids)
+        self.apply_all([batch], sequence)
+
+    def apply_all(self, batches: Sequence[RecordBatch], last: SequenceNumber) -> None:
+        """The same for batches that were logged one behind the other, up to sequence number `last`, in one go."""
+        whole = batches[0] if len(batches) == 1 else join_batches(batches)
+        high, low = self._message_ids.hash(whole.message_ids)
         with self._lock:
-            plain = resolved(batch, self._memory)
+            plain = resolved(whole, self._memory)
             if self._meanwhile is not None:
-                self._meanwhile.append(lambda memory: memory.apply(plain, sequence))
-            self._memory.apply(plain, sequence)
+                self._meanwhile.append(lambda memory: memory.apply(plain, last))
+            self._memory.apply(plain, last)
             self.identity.take_records(plain)
-            self._message_ids.add(high, low, batch.received_ms)
-            self._batch_ids.add(batch.batch_id, sequence)
-            self._received_ms = max(self._received_ms, batch.received_ms)
+            start = 0
+            for sequence, batch in enumerate(batches, last - len(batches) + 1):
+                own = slice(start, start := start + len(batch))
+                self._message_ids.add(high[own], low[own], batch.received_ms)
+                self._batch_ids.add(batch.batch_id, SequenceNumber(sequence))
+                self._received_ms = max(self._received_ms, batch.received_ms)
 
     def fresh_links(self, links: Links) -> Links:
         """Those that say something new, and name nobody who is suppressed."""
@@ -315,15 +319,7 @@ class Partition:
     def texts(self) -> Texts:
         """Everything in memory that is text, as of now."""
         with self._lock:
-            view, opened = self._memory.capture(), self.identity.transfers.open.items()
-            underway = {f"transfer to {to}": each.parcel.records.identities for to, each in opened}
-            named = {"identifiers": view.identifiers, "links": self.identity.names.arena.filled()}
-            for source, staged in self.identity.transfers.arriving.items():
-                pieces = {f"piece {n} from {source}": piece.identities for n, piece in enumerate(staged.pieces)}
-                underway |= pieces
-            underway["quarantine"] = self.quarantine.identifiers()
-            named |= {name: (table.offsets, table.data) for name, table in underway.items()}
-            return Texts(named, tuple(view.dictionary.filled(scope) for scope in view.dictionary.sizes()))
+            return texts_of(self._memory.capture(), self.identity, self.quarantine)
 
     def locate_person(self, identifier: bytes) -> tuple[PartitionView, int | None, OriginsReading | None]:
         """A stable reading, in it the row of an encoded identifier, or None, and which records came under which one."""
@@ -398,24 +394,7 @@ class Partition:
             tables.note_nothing_due(reading, chunks_max)
         return worked
 
-    def _elsewhere(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:
-        """The rejections of kept operations on values that are not here; they are kept no more."""
-        refused = records_elsewhere(batch, kept, self.identity)
-        kept[refused] = False
-        return [Rejection(record, OPERATION_ELSEWHERE, _ELSEWHERE) for record in refused]
-
-    def _suppressed(self, batch: RecordBatch, kept: Bools) -> list[Rejection]:
-        """The rejections of kept records that came under suppressed identifiers; they are kept no more."""
-        if not len(self.suppressions):
-            return []
-        refused = np.flatnonzero(kept & self.suppressions.among(batch.identities)[batch.record_identities])
-        kept[refused] = False
-        return [Rejection(record, "IDENTIFIER_SUPPRESSED", _SUPPRESSED) for record in refused.tolist()]
-
 
 def _apply_all(changes: Iterable[Change], memory: PartitionMemory) -> None:
     for change in changes:
         change(memory)
-
-
-assert ATTRIBUTES == 0xFFFF, "name numbers of events must stay below the mark of attribute records"

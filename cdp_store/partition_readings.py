@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cdp_store.arrays import U8, AnyArray
 from cdp_store.dedupe import IdGeneration
+from cdp_store.identity.state import IdentityState
 from cdp_store.identity.tables import IdentityTables
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.quarantine import Quarantine
@@ -20,6 +21,18 @@ class Texts:
 
     identifiers: Mapping[str, tuple[AnyArray, U8]]
     values: tuple[tuple[AnyArray, U8], ...]
+
+
+def texts_of(view: PartitionView, identity: IdentityState, quarantine: Quarantine) -> Texts:
+    """Everything in a partition's memory that is text."""
+    opened = identity.transfers.open.items()
+    underway = {f"transfer to {to}": each.parcel.records.identities for to, each in opened}
+    for source, staged in identity.transfers.arriving.items():
+        underway |= {f"piece {n} from {source}": piece.identities for n, piece in enumerate(staged.pieces)}
+    underway["quarantine"] = quarantine.identifiers()
+    named = {"identifiers": view.identifiers, "links": identity.names.arena.filled()}
+    named |= {name: (table.offsets, table.data) for name, table in underway.items()}
+    return Texts(named, tuple(view.dictionary.filled(scope) for scope in view.dictionary.sizes()))
 
 
 @dataclass(frozen=True, slots=True)

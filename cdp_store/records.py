@@ -31,6 +31,8 @@ from cdp_store.values import KIND_MASK, is_text
 
 ATTRIBUTES: Final = 0xFFFF  # the record_names entry of a record that changes attributes
 
+assert ATTRIBUTES == NAMES_PER_BATCH_MAX, "name numbers of events must stay below the mark of attribute records"
+
 
 @dataclass(frozen=True, slots=True)
 class Strings:

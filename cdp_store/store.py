@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdp_store.admission import Delivery, Outcome, Pending, admit, log_entry
+from cdp_store.admission import Delivery, Outcome, Pending, admit, apply_pending, log_entry
 from cdp_store.arena import HashKey
 from cdp_store.controls import (
     Erasure,
@@ -188,8 +188,7 @@ class Store:
         outcomes, pending = admit(self.partitions, deliveries)
         if pending:
             self.append([log_entry(entry) for entry in pending])
-        for entry in pending:
-            apply_logged(self.partitions[entry.partition], Logged(entry.sequence, entry.meaning))
+        apply_pending(self.partitions, pending)
         return outcomes
 
     def change_identity(self, partition: PartitionId, change: IdentityChange) -> bool:

@@ -11,11 +11,15 @@ import msgspec
 import pytest
 from cdp.v1 import ingest_pb2
 
+from cdp_router.columnarise import columnarise
 from cdp_router.errors import ShardUnavailable
 from cdp_router.shard_client import ShardClient
 from cdp_router.wire.values import from_value, to_timestamp, to_value
+from cdp_store.digest import digest
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.partition import Partition
 from tests.router.fake_shards import FailingShard, call_error
-from tests.router.local_cluster import NOW_MS, LocalCluster, local_cluster
+from tests.router.local_cluster import CLUSTER, NOW_MS, LocalCluster, local_cluster
 
 Row = tuple[Any, ...]
 
@@ -96,6 +100,19 @@ def workload(seed: int, count: int) -> list[Row]:
         else:
             rows.append(change(user, time_ms, f"m-{number}", **{kind: {key: operand}}))
     return rows
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_batches_applied_together_mean_what_they_do_one_by_one(seed: int) -> None:
+    rows = workload(seed, 60)
+    batches = [columnarise(packed(rows[at : at + 7], str(at)), NOW_MS).batch for at in range(0, 60, 7)]
+    alone, together = (Partition(PartitionId(0), CLUSTER.hash_key) for _ in range(2))
+    for number, batch in enumerate(batches, 1):
+        alone.apply(batch, SequenceNumber(number))
+    together.apply_all(batches, SequenceNumber(len(batches)))
+    assert digest(together.capture()) == digest(alone.capture())
+    known = [[held.known_batch(batch) for batch in batches] for held in (alone, together)]
+    assert known[0] == known[1] == list(range(1, len(batches) + 1))
 
 
 @pytest.mark.parametrize("encode", [packed, protobuf])

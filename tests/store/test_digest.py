@@ -41,6 +41,11 @@ def test_layout_and_partitioning_do_not_show(records: list[Record], portion: int
     assert digest_of(records, 3, seal=True) == whole
 
 
+def _told(records: list[Record]) -> list[str]:
+    """What records say, in no order; a change of nothing only says that there is somebody."""
+    return sorted(repr(record) for record in records if isinstance(record, Event) or record.attributes)
+
+
 @given(strategies.records(12), strategies.records(12))
 @settings(max_examples=100)
 def test_different_contents_differ(one: list[Record], other: list[Record]) -> None:
@@ -48,7 +53,7 @@ def test_different_contents_differ(one: list[Record], other: list[Record]) -> No
     if expected_contents(one) != expected_contents(other):
         assert not same
     if same:
-        assert sorted(map(repr, one)) == sorted(map(repr, other))
+        assert _told(one) == _told(other)
 
 
 def test_each_part_of_a_record_counts() -> None:
@@ -94,19 +99,19 @@ def test_nothing_has_the_neutral_digest() -> None:
     assert str(Digest(1, 2)) == "00000000000000010000000000000002"
 
 
-@given(st.lists(st.tuples(strategies.records(10), st.integers(0, 1)), max_size=5), st.booleans())
+@given(st.lists(st.lists(st.tuples(strategies.records(10), st.integers(0, 1)), max_size=4), max_size=4), st.booleans())
 @settings(max_examples=25)
 def test_a_recovered_store_has_the_digest_of_the_live_one(
-    batches: list[tuple[list[Record], int]], maintain: bool
+    groups: list[list[tuple[list[Record], int]]], maintain: bool
 ) -> None:
     identity = ShardIdentity("test", 0, (0, 1))
     found = list[list[Digest]]()
     with tempfile.TemporaryDirectory() as directory:
-        for todo in (batches, []):
+        for todo in (groups, []):
             store = Store(Path(directory), identity, KEY, OsFiles())
             store.recover(lambda *_: None)
-            for batch, partition in todo:
-                store.commit([Delivery(PartitionId(partition), batch_of(batch))])
+            for group in todo:
+                store.commit([Delivery(PartitionId(partition), batch_of(batch)) for batch, partition in group])
                 if maintain:
                     store.maintain(0)
             found.append([digest(partition.capture()) for partition in store.partitions.values()])
