@@ -504,7 +504,7 @@ class Envelopes(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """JSON objects, of at most 2 KiB each."""
+        """Of at most 2 KiB each; those of the HTTP gateway are JSON objects."""
 
     @_builtins.property
     def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

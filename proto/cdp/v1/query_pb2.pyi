@@ -561,7 +561,7 @@ class EventOrigin(_message.Message):
     """Position in the log of the partition that took it."""
     sequence: _builtins.int
     envelope: _builtins.str
-    """A JSON object; empty: it had none. See Envelopes."""
+    """What it came wrapped in, a JSON object where the HTTP gateway took it; empty: nothing. See Envelopes."""
     @_builtins.property
     def source(self) -> Global___Identifier:
         """Under which it came; the profile may be known by another one now."""
