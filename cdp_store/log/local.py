@@ -177,10 +177,11 @@ class LocalLog:
             if any(upto.get(partition, 0) < sequence for partition, sequence in oldest.last.items()):
                 break
             self._files.remove(oldest.path)
+            # One at a time, or a power loss might take a later one and leave this one: a log with a hole.
+            self._files.sync_directory(self._directory)
             del self._segments[0]
             removed += 1
         if removed:
-            self._files.sync_directory(self._directory)
             self._reserve.fill()
         return removed
 
@@ -283,8 +284,9 @@ class LocalLog:
         self._file = self._files.open_append(path)
         if good < size:
             self._file.truncate(good)
-        # What a killed process wrote but did not sync is only in memory still, and counts as logged from here on.
+        # What a killed process wrote, or removed, but did not sync is only in memory still, and counts from here on.
         self._file.sync()
+        self._files.sync_directory(self._directory)
         self._size = self._synced = good
         return size - good
 

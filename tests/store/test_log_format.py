@@ -28,6 +28,7 @@ from cdp_store.log.format import (
 )
 from cdp_store.log.local import LocalLog
 from cdp_store.log.position import Position, decode_slot, encode_slot, reset_position
+from cdp_store.log.reader import Positions
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.seams import OsFiles
 
@@ -52,12 +53,12 @@ def write_segment(
     return path
 
 
-def replayed(directory: Path) -> list[LogEntry]:
-    """What a log gives back; it is opened and closed."""
+def replayed(directory: Path, start: Positions | None = None) -> list[LogEntry]:
+    """What a log gives back behind a start; it is opened and closed."""
     found = list[LogEntry]()
     log = LocalLog(directory, OsFiles())
     try:
-        log.replay(lambda r: found.append(LogEntry(r.partition, r.sequence, r.payload, r.kind)), lambda *_: None)
+        log.replay(lambda r: found.append(LogEntry(r.partition, r.sequence, r.payload, r.kind)), lambda *_: None, start)
     finally:
         log.close()
     return found
