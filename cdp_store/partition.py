@@ -157,11 +157,11 @@ class Partition:
         view = self.capture()
         with self._lock:
             changes = self.identity.apply(change, sequence, view, self._memory.find)
+            # Some change no memory; what a purge makes meanwhile must know their positions all the same.
+            changes.append(lambda memory: memory.pass_over(sequence))
             if self._meanwhile is not None:
                 self._meanwhile.extend(changes)
-            for each in changes:
-                each(self._memory)
-            self._memory.sequence = sequence
+            _apply_all(changes, self._memory)
 
     def capture_moving(self) -> tuple[PartitionView, TransferReading]:
         """A stable reading, and how far the transfers of profiles had come then."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.ids import EMAIL
+import cdp_store.partition
+from cdp_store.identity.changes import Links
+from cdp_store.ids import EMAIL, PartitionId, SequenceNumber, encode_identifier
+from cdp_store.memory import PartitionMemory
+from cdp_store.partition import Partition
+from cdp_store.purging import purged
 from tests.identity_cluster import Apart, Link, Partitions, Said, merged, never_linked, people_of
 from tests.raw_records import Change, Event, User, anonymous, user
+from tests.shards import KEY, SMALL_LAYOUT, batch_of
 
 USERS = [user("ann"), user("bob"), user("cid")]
 DEVICES = [anonymous(f"device-{number}") for number in range(4)]
@@ -82,6 +91,25 @@ def test_an_address_that_two_users_share_does_not_make_them_one() -> None:
         partitions = settled(order)
         check(partitions, said)
         assert people_of(partitions) == [ann, bob]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_link_that_is_logged_while_a_purge_runs_keeps_its_position(
+    monkeypatch: pytest.MonkeyPatch, apart: bool
+) -> None:
+    partition = Partition(PartitionId(0), KEY, SMALL_LAYOUT)
+    partition.apply(batch_of([Event(DEVICES[0], "View", 1), Event(USERS[1], "View", 2)]), SequenceNumber(1))
+    partition.erase([encode_identifier(*USERS[1])], SequenceNumber(2))
+    pair = [(encode_identifier(*DEVICES[1]), encode_identifier(*USERS[0]), 3, b"")]
+
+    def purged_beside_a_link(*arguments: Any) -> PartitionMemory:
+        partition.change_identity(Links.of(pair, apart=apart), SequenceNumber(3))
+        return purged(*arguments)
+
+    monkeypatch.setattr(cdp_store.partition, "purged", purged_beside_a_link)
+    assert partition.purge()
+    assert partition.sequence == 3, "or the next record would be logged at a position that is taken"
+    partition.validate()
 
 
 @st.composite
