@@ -194,10 +194,14 @@ class ShardSnapshots:
                 kept.append(manifest)
         needed = {manifest_name(manifest.number) for manifest in kept}
         needed.update(name for manifest in kept for name in manifest.files)
-        # Manifests go first: one that is there has all its files.
-        for name in sorted(set(names) - needed, key=lambda name: not name.endswith(SUFFIX)):
-            self._place.remove(name)
-        self._place.settle()
+        superfluous = sorted(set(names) - needed)
+        # Manifests go first, durably: one that is there has all its files.
+        for is_manifest in (True, False):
+            going = [name for name in superfluous if name.endswith(SUFFIX) is is_manifest]
+            for name in going:
+                self._place.remove(name)
+            if going or not is_manifest:
+                self._place.settle()
         return kept
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 
 import duckdb
 import pytest
@@ -346,6 +348,26 @@ def test_row_24_a_snapshot_that_fails_or_is_killed_anywhere_leaves_the_last_good
     assert number > 1
     with opened(tmp_path) as store:
         assert digests(store) == before
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_row_09_no_power_loss_leaves_a_snapshot_without_its_files(tmp_path: Path, seed: int) -> None:
+    filled_twice(tmp_path / "0")
+    number, finished = 0, False
+    while not finished:
+        number += 1
+        directory, files = tmp_path / str(number), FaultyFiles()
+        shutil.copytree(tmp_path / "0", directory)
+        with opened(directory, files) as store:
+            files.plan(Fault("any", number, 5))
+            with suppress(SnapshotFailed):
+                store._snapshots._prune(1)
+            finished = not files.struck
+            files.plan()
+        files.crash(Random(seed))
+        with opened(directory) as store:
+            assert store.verify_snapshots().problems == []
+    assert number > 3, "a manifest and files were removed"
 
 
 def test_a_crash_right_after_a_snapshot_keeps_it(tmp_path: Path) -> None:
