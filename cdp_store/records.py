@@ -121,7 +121,7 @@ class RecordBatch:
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
-        tables = (self.identities, self.message_ids, self.strings)
+        tables = (self.identities, self.message_ids, self.strings, self.envelopes)
         own: int = sum(getattr(self, name).nbytes for name in _ARRAYS)
         return own + sum(table.offsets.nbytes + table.data.nbytes for table in tables)
 
