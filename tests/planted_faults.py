@@ -148,17 +148,6 @@ def _older_snapshot_loses_its_files() -> Planted:
     return _replaced(ShardSnapshots, "_prune", prune)
 
 
-def _damaged_snapshot_counts_as_kept() -> Planted:
-    def prune(real: Callable[..., Any]) -> Callable[..., Any]:
-        def forgetful(self: ShardSnapshots, wanted: int) -> Any:
-            self._damaged.clear()
-            return real(self, wanted)
-
-        return forgetful
-
-    return _replaced(ShardSnapshots, "_prune", prune)
-
-
 def _checksums_of_snapshots_are_not_looked_at() -> Planted:
     def check(_: object) -> Callable[..., Any]:
         return lambda place, name, entry: place.read(name)
