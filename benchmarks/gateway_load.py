@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--events", type=int, default=400_000, help="of a run with our own client")
     parser.add_argument("--seconds", type=int, default=15, help="of a run with wrk")
-    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--half-rate", type=int, default=20_000, help="events per second of the last run")
     parser.add_argument(
         "--client",
