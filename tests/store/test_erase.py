@@ -49,6 +49,10 @@ def without(user: Any, records: list[Record]) -> list[Record]:
     return [record for record in records if record.user != user]
 
 
+def _slots(thing: object) -> list[str]:
+    return [name for name in getattr(type(thing), "__slots__", ()) if name != "__weakref__"]
+
+
 def bytes_in_memory(root: object) -> bytes:
     """Every array, string and buffer reachable from an object, unused room of arrays included."""
     seen, waiting, found = set[int](), [root], list[bytes]()
@@ -70,7 +74,7 @@ def bytes_in_memory(root: object) -> bytes:
             found.append(thing.to_bytes(32, "little", signed=True))
         else:
             waiting.extend(gc.get_referents(thing))
-            waiting.extend(getattr(thing, name, None) for name in getattr(type(thing), "__slots__", ()))
+            waiting.extend(getattr(thing, name, None) for name in _slots(thing))
     return b"|".join(found)
 
 
