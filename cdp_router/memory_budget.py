@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,11 @@ _CGROUP_LIMITS: Final = (
 
 def resident_bytes() -> int:
     """Memory this process occupies."""
-    return int(psutil.Process().memory_info().rss)
+    return _resident_of(psutil.Process())
+
+
+def _resident_of(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
 
 
 def machine_bytes(cgroup_limits: Iterable[Path] = _CGROUP_LIMITS) -> int:
@@ -42,8 +47,9 @@ def default_bytes(shards: int) -> int:
 class MemoryBudget:
     """Admission by the memory the process occupies: what the system counts, and what it would kill the process for."""
 
-    def __init__(self, bytes_max: int, resident: Callable[[], int] = resident_bytes) -> None:
-        self._bytes_max, self._resident = bytes_max, resident
+    def __init__(self, bytes_max: int, resident: Callable[[], int] | None = None) -> None:
+        # Looking a process up costs several times what reading its memory does, and this is asked for every batch.
+        self._bytes_max, self._resident = bytes_max, resident or partial(_resident_of, psutil.Process())
 
     def admit(self, arriving_bytes: int) -> None:
         """Raise Overloaded when data that arrive, or arrived and wait, would take memory above the high-water mark."""

@@ -118,8 +118,10 @@ class PartitionMemory:
     def is_worth_purging(self, erased_max: int) -> bool:
         """Whether more rows than that are erased, a fifth of all rows was left by profiles that moved away, or a fifth
         of the events was dropped since the last purge."""
-        is_hollow = self._moved * 5 > len(self) or self._dropped * 4 > self.events.counts()[0]
-        return self._erased - self._moved > erased_max or is_hollow
+        if self._erased - self._moved > erased_max or self._moved * 5 > len(self):
+            return True
+        # Asked after every commit, and counting goes through all chunks.
+        return self._dropped > 0 and self._dropped * 4 > self.events.counts()[0]
 
     def erase(self, identifiers: list[bytes], sequence: SequenceNumber) -> int:
         """Let profiles exist at no instant and their identifiers lead nowhere; returns how many there were.

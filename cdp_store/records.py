@@ -81,12 +81,8 @@ class Strings:
         return Strings(offsets, np.frombuffer(b"".join(parts), np.uint8))
 
 
-def _nothing() -> Strings:
-    return Strings.of(())
-
-
-def _no_numbers() -> U32:
-    return np.zeros(0, np.uint32)
+_NO_STRINGS: Final = Strings(np.zeros(1, np.uint32), np.zeros(0, np.uint8))
+_NO_NUMBERS: Final[U32] = np.zeros(0, np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +103,10 @@ class RecordBatch:
     strings: Strings
     names: tuple[str, ...]
     keys: tuple[str, ...]
-    envelopes: Strings = field(default_factory=_nothing)  # what records came wrapped in; an empty one is none
-    record_envelopes: U32 = field(default_factory=_no_numbers)  # of each record, or of no record at all
+    envelopes: Strings = field(
+        default_factory=lambda: _NO_STRINGS
+    )  # what records came wrapped in; an empty one is none
+    record_envelopes: U32 = field(default_factory=lambda: _NO_NUMBERS)  # of each record, or of no record at all
 
     def __post_init__(self) -> None:
         # As for Strings: kernels meet one state of the arrays.
