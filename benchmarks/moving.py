@@ -29,6 +29,7 @@ QUESTIONS_PER_SECOND: Final = 20
 _BATCH_ROWS: Final = 500
 _USERS: Final = 5_000
 _SENDERS: Final = 6  # that wait for their acks one by one
+_ASKERS: Final = 4  # likewise for their answers
 _QUESTIONS: Final = (
     'count("Charged", last: 180d) >= 2',
     'plan = "gold" and not did("App Launched", last: 30d)',
@@ -76,7 +77,7 @@ class Load:
     def run(self, work: Callable[[Client], int]) -> int:
         """What `work` gives, done under load."""
         threads = [threading.Thread(target=self._send, args=(number,)) for number in range(_SENDERS)]
-        threads.append(threading.Thread(target=self._ask))
+        threads += [threading.Thread(target=self._ask, args=(number,)) for number in range(_ASKERS)]
         for thread in threads:
             thread.start()
         try:
@@ -106,11 +107,11 @@ class Load:
                 with self._counting:
                     self._acked += 1
 
-    def _ask(self) -> None:
-        texts = itertools.cycle((*_QUESTIONS, None))
+    def _ask(self, asker: int) -> None:
+        texts = (*_QUESTIONS, None)
         with Client(self._address) as client:
-            for _ in self._ticks(1 / QUESTIONS_PER_SECOND):
-                text, acked, began = next(texts), self._acked, time.perf_counter()
+            for tick in self._ticks(_ASKERS / QUESTIONS_PER_SECOND):
+                text, acked, began = texts[(tick + asker) % len(texts)], self._acked, time.perf_counter()
                 try:
                     answer = client.query(_request(text or 'trend("Arriving", unit: month)'))
                 except (ClusterUnreachable, RequestFailed) as error:
