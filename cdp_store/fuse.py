@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
 
 from cdp_store.errors import StoreFailed
 
@@ -30,18 +30,29 @@ class Fuse:
             self._cause = cause
         return StoreFailed(self._cause)
 
-    @contextmanager
-    def whole(self, what: str, *, harmless: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
-        """Run a block that must be done entirely or not be begun: whatever it raises blows the fuse.
+    def whole(self, what: str, *, harmless: tuple[type[BaseException], ...] = ()) -> Whole:
+        """A block that must be done entirely or not be begun: whatever it raises blows the fuse.
 
         Raises StoreFailed for everything but `harmless` errors, which say that the block has changed nothing.
         """
-        self.check()
-        try:
-            yield
-        except harmless:
-            raise
-        except StoreFailed as error:
-            raise self.blow(error.cause) from error
-        except BaseException as error:
-            raise self.blow(f"{what}: {type(error).__name__}: {error}") from error
+        return Whole(self, what, harmless)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A block guarded by a fuse; see `Fuse.whole`."""
+
+    fuse: Fuse
+    what: str
+    harmless: tuple[type[BaseException], ...]
+
+    def __enter__(self) -> None:
+        self.fuse.check()
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if error is None or isinstance(error, self.harmless):
+            return
+        cause = error.cause if isinstance(error, StoreFailed) else f"{self.what}: {type(error).__name__}: {error}"
+        failed = self.fuse.blow(cause)
+        if not isinstance(error, GeneratorExit):  # whoever left a generator behind raises something else already
+            raise failed from error

@@ -12,22 +12,36 @@ import numpy as np
 import pytest
 
 import cdp_store.memory
-from cdp_store.controls import Retention, Suppression
-from cdp_store.identity.changes import Arrival, Departure, Farewell, IdentityChange, Links, Recall, Seating
-from cdp_store.identity.tables import to_tables
+from cdp_store.identity.changes import Arrival, Farewell, IdentityChange
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.partition import Partition
-from cdp_store.quarantine import Quarantined
-from cdp_store.records import encode_batch
 from cdp_store.view import PartitionView
-from tests.identity_cluster import Link, Partitions
-from tests.raw_records import Change, Event, User, anonymous, user
+from tests.identity_cluster import Partitions
+from tests.raw_records import Event
 from tests.shards import KEY, SMALL_LAYOUT, batch_of
 from tests.stepping import Choose, Interleaving, SteppedPartition, every_change_over, whole_in_between
 from tests.store.contents import read_contents
+from tests.store.linked_pair import (
+    DAY,
+    DEPARTURE,
+    DEVICE,
+    GIVER,
+    GONE,
+    LINK,
+    LINKS,
+    OWNER,
+    QUARANTINED,
+    RECALL,
+    RECORDS,
+    RETENTION,
+    SEATING,
+    STAYING,
+    SUPPRESSION,
+    TAKER,
+    first_records,
+)
+from tests.store.partition_state import plain, state_of
 
-DAY = 86_400_000
-GIVER, TAKER = 0, 1
 Work = Callable[[Partition], Any]
 Schedules = Callable[[Callable[[Choose], None]], Iterator[None]]
 
@@ -39,26 +53,13 @@ class Cluster(Partitions):
         return SteppedPartition(PartitionId(number), KEY, SMALL_LAYOUT)
 
 
-def _living(make: Callable[[str], User], home: int) -> User:
-    """Somebody who lives in a partition."""
-    return next(
-        made for n in range(100) if Partitions(2).home(encode_identifier(*(made := make(f"{home}{n}")))) == home
-    )
-
-
-DEVICE, OWNER = _living(anonymous, GIVER), _living(user, TAKER)
-GONE, STAYING = [[_living(lambda n, w=w: user(w + n), home) for home in (0, 1)] for w in ("gone", "staying")]
-
-
 def cluster(*, moved: bool = False, steps: int = 0) -> Cluster:
     """Two partitions, each with a profile to purge in the first row and one that stays; a device of one belongs to a
     user of the other, and has `moved` or gone so many steps of the way."""
     made = Cluster(2)
-    own = [Event(DEVICE, "View", 2, {"whose": "device"}), Change(DEVICE, 2, {"plan": "gold"})]
-    for home, records in enumerate((own, [Event(OWNER, "View", 3, {"whose": "owner"})])):
-        gone, staying = (Event(GONE[home], "View", 1), Event(STAYING[home], "View", 4 + 40 * DAY, {"whose": "staying"}))
-        made.partitions[home].apply(batch_of([gone, *records, staying]), SequenceNumber(1))
-    made.say(Link(DEVICE, OWNER, 5, "link"))
+    for home in (0, 1):
+        made.partitions[home].apply(batch_of(first_records(home)), SequenceNumber(1))
+    made.change(GIVER, LINK)
     for _ in range(4 if moved else steps):
         next(made.steps(), None)
     for home in (0, 1):
@@ -131,17 +132,8 @@ def _moving(partition: Partition) -> object:
 
 def _exported(partition: Partition) -> object:
     exported = partition.export()
-    return _plain(read_contents(exported.view)), exported.view.sequence
+    return plain(read_contents(exported.view)), exported.view.sequence
 
-
-LINKS = Links.of([(encode_identifier(*DEVICE), encode_identifier(*STAYING[1]), 1, b"earlier")])
-SEATING = Seating(np.array([1], np.uint64), np.array([2], np.uint64), np.array([0], np.uint16), ("anonymous_id",))
-DEPARTURE = Departure(PartitionId(TAKER), ((encode_identifier(*DEVICE), encode_identifier(*OWNER)),))
-RECALL = Recall(encode_identifier(*DEVICE), encode_identifier(*OWNER))
-RECORDS = batch_of(
-    [Event(STAYING[0], "Buy", 9, {"sum": 1.5}, "m1"), Change(GONE[0], 9, {"plan": "new"}, "m2")], b"batch"
-)
-QUARANTINED = Quarantined.of(RECORDS, ["why", "why"], Links.of([]))
 
 STEPS = [
     Step("a batch", GIVER, lambda p: p.apply(RECORDS, _next(p))),
@@ -152,9 +144,9 @@ STEPS = [
     Step("a recall", TAKER, _change(RECALL), moved=True),
     Step("a seating", GIVER, _change(SEATING)),
     Step("an erasure", GIVER, lambda p: p.erase([encode_identifier(*DEVICE)], _next(p))),
-    Step("a suppression", GIVER, lambda p: p.suppress(Suppression(1, (b"f" * 16,), ()), _next(p))),
+    Step("a suppression", GIVER, lambda p: p.suppress(SUPPRESSION, _next(p))),
     Step("a quarantine", GIVER, lambda p: p.quarantine_records(QUARANTINED, _next(p))),
-    Step("a rule of retention", GIVER, lambda p: p.retain(Retention({}, {"View": 30 * DAY}), _next(p))),
+    Step("a rule of retention", GIVER, lambda p: p.retain(RETENTION, _next(p))),
     Step("a loss", GIVER, lambda p: p.pass_over(_next(p))),
     # What is read:
     Step("rows of identifiers", GIVER, _located),
@@ -164,24 +156,6 @@ STEPS = [
     Step("overdue events", GIVER, lambda p: p.overdue(100 * DAY)),
     Step("texts", GIVER, lambda p: sorted(p.texts().identifiers)),
 ]
-
-
-def _plain(contents: Any) -> object:
-    return contents.created, contents.attributes, contents.events
-
-
-def _state(partition: Partition) -> object:
-    """Everything that must not depend on when a purge ran."""
-    partition.validate()
-    tables = {name: sorted(map(repr, table.to_pylist())) for name, table in to_tables(partition.identity).items()}
-    parcels = [
-        [encode_batch(opened.parcel.records), opened.parcel.parents, opened.leaving]
-        for opened in partition.identity.transfers.open.values()
-    ]
-    names = {name: set(getattr(partition.capture().schema, name)) for name in ("events", "properties", "attributes")}
-    kept_apart = [encode_batch(each.batch) for each in partition.quarantine.entries.values()]
-    rules = (len(partition.suppressions), dict(partition.cutoffs()), names, kept_apart)
-    return partition.sequence, _plain(read_contents(partition.capture())), tables, parcels, rules
 
 
 def _copied(partition: Partition) -> Partition:
@@ -197,10 +171,10 @@ def _check(step: Step, schedules: Schedules) -> None:
         partition = _copied(start)
         result, worked = Interleaving(choose).run(lambda: step.work(partition), partition.purge)
         assert worked, "there was something to purge"
-        assert (result, _state(partition)) == expected
+        assert (result, state_of(partition)) == expected
 
     alone = _copied(start)
-    expected = (step.work(alone), _state(alone))
+    expected = (step.work(alone), state_of(alone))
     assert sum(1 for _ in schedules(run)) > 5
 
 
