@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from cdp_store.errors import DirectoryDamaged, DocumentChanged, DocumentTooLarge, StorageFull, StoreFailed
+from cdp_store.fuse import Fuse
 from cdp_store.ids import PartitionId
 from cdp_store.limits import DOCUMENT_BYTES_MAX
 from cdp_store.log.local import NO_ROOM
@@ -37,8 +38,8 @@ class _Stored(msgspec.Struct, frozen=True):
 class Documents:
     """The documents of all partitions that a shard holds; changed by one caller at a time, read by any."""
 
-    def __init__(self, directory: Path, files: Files) -> None:
-        self._directory, self._files = directory / FOLDER, files
+    def __init__(self, directory: Path, files: Files, fuse: Fuse | None = None) -> None:
+        self._directory, self._files, self._fuse = directory / FOLDER, files, fuse or Fuse()
         self._known = dict[PartitionId, Mapping[str, Document]]()
 
     def of(self, partition: PartitionId) -> Mapping[str, Document]:
@@ -68,15 +69,16 @@ class Documents:
         if documents == self.of(partition):
             return
         path = self._path(partition)
-        try:
-            path.parent.mkdir(exist_ok=True)
-            self._files.sync_directory(path.parent.parent)
-            write_durably(path, msgspec.msgpack.encode(_Stored(_FORMAT, dict(documents))), self._files)
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                raise StorageFull(path, str(error)) from error
-            raise StoreFailed(f"{path} cannot be written: {error}") from error
-        self._known[partition] = dict(documents)
+        with self._fuse.whole(f"writing {path}", harmless=(StorageFull,)):
+            try:
+                path.parent.mkdir(exist_ok=True)
+                self._files.sync_directory(path.parent.parent)
+                write_durably(path, msgspec.msgpack.encode(_Stored(_FORMAT, dict(documents))), self._files)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    raise StorageFull(path, str(error)) from error
+                raise StoreFailed(f"{path} cannot be written: {error}") from error
+            self._known[partition] = dict(documents)
 
     def _path(self, partition: PartitionId) -> Path:
         return self._directory / f"p{partition:04d}"

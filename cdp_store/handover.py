@@ -141,9 +141,9 @@ class Taking:
         entries = [LogEntry(partition.partition, each.sequence, each.payload, each.kind) for each in new]
         meanings = [Logged.decode(record) for record in new]
         if entries:
-            self._store.append(entries, essential=True)
-        for logged in meanings:
-            apply_logged(partition, logged)
+            with self._store.logged(entries, essential=True):
+                for logged in meanings:
+                    apply_logged(partition, logged)
 
     def own(self, partition: Partition, epoch: int, documents: Mapping[str, Document]) -> None:
         """Answer for the partition from now on; the store has all that its giver acknowledged."""

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from cdp_store.errors import DirectoryDamaged, StorageFull, StoreFailed
+from cdp_store.fuse import Fuse
 from cdp_store.ids import PartitionId
 from cdp_store.log.local import NO_ROOM
 from cdp_store.seams import Files
@@ -66,8 +67,8 @@ class _Stored(msgspec.Struct, frozen=True):
 class Holdings:
     """The holdings of one shard; changed by one caller at a time, read by any."""
 
-    def __init__(self, directory: Path, identity: ShardIdentity, files: Files) -> None:
-        self._path, self._files = directory / _NAME, files
+    def __init__(self, directory: Path, identity: ShardIdentity, files: Files, fuse: Fuse | None = None) -> None:
+        self._path, self._files, self._fuse = directory / _NAME, files, fuse or Fuse()
         self._holdings: Mapping[PartitionId, Holding] = read_holdings(directory, identity)
 
     def all(self) -> Mapping[PartitionId, Holding]:
@@ -95,13 +96,14 @@ class Holdings:
         if holding is not None:
             changed[partition] = holding
         stored = _Stored(_FORMAT, {int(number): changed[number] for number in sorted(changed)})
-        try:
-            write_durably(self._path, msgspec.json.encode(stored), self._files)
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                raise StorageFull(self._path, str(error)) from error
-            raise StoreFailed(f"{self._path} cannot be written: {error}") from error
-        self._holdings = changed
+        with self._fuse.whole(f"writing {self._path}", harmless=(StorageFull,)):
+            try:
+                write_durably(self._path, msgspec.json.encode(stored), self._files)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    raise StorageFull(self._path, str(error)) from error
+                raise StoreFailed(f"{self._path} cannot be written: {error}") from error
+            self._holdings = changed
 
 
 def begin_holdings(directory: Path, partitions: Iterable[PartitionId], epoch: int, files: Files) -> None:

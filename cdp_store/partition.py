@@ -1,11 +1,16 @@
-"""The one door to a partition: admit, apply, capture, maintain; each safe to call beside the others."""
+"""The one door to a partition: admit, apply, capture, maintain; each safe to call beside the others.
+
+What is captured, found or compared belongs to one state of memory, so all of it happens under one hold of the lock:
+between two, a purge may give rows other numbers. A change that fails halfway blows the partition's fuse.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -15,8 +20,9 @@ from cdp_store.arrays import I64, U64, Bools
 from cdp_store.controls import Retention, Suppression
 from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds, repeated
 from cdp_store.events.layout import LAYOUT, Layout
+from cdp_store.events.maintaining import maintain
 from cdp_store.events.retained import Summary
-from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
+from cdp_store.fuse import Fuse
 from cdp_store.identity.changes import IdentityChange, Links
 from cdp_store.identity.claims import KeptClaims
 from cdp_store.identity.origins import OriginsReading
@@ -55,6 +61,7 @@ class Admission:
 
 
 Change = Callable[[PartitionMemory], object]
+Result = TypeVar("Result")
 
 
 class Partition:
@@ -71,7 +78,7 @@ class Partition:
         self._batch_ids = BatchIds()
         self._received_ms = 0
         self._lineage = 0  # raised when rows, codes or strings get other numbers
-        self._lock = threading.Lock()
+        self._lock, self._fuse = threading.Lock(), Fuse()
         self._layout = layout
         self._meanwhile: list[Change] | None = None  # what is applied while a purge runs, for its result
 
@@ -83,7 +90,7 @@ class Partition:
     @property
     def awaits_purge(self) -> bool:
         """Whether there is anything that `purge` would remove."""
-        with self._lock:
+        with self._held():
             return self._memory.is_worth_purging(0)
 
     def known_batch(self, batch: RecordBatch) -> SequenceNumber | None:
@@ -97,7 +104,7 @@ class Partition:
     def admit(self, batch: RecordBatch, pending: MessageIds) -> Admission:
         """Take out repeated message ids and records with names beyond the limits; registers the remaining names."""
         high, low = self._message_ids.hash(batch.message_ids)
-        with self._lock:
+        with self._held():
             seen = self._message_ids.seen(high, low) | pending.seen(high, low)
             kept = ~seen
             rejections = suppressed(batch, kept, self.suppressions) + elsewhere(batch, kept, self.identity)
@@ -118,7 +125,7 @@ class Partition:
         if not has_operations(batch):
             return ()
         high, low = self._message_ids.hash(batch.message_ids)
-        with self._lock:
+        with self._held():
             kept = ((high != 0) | (low != 0)) & ~self._message_ids.seen(high, low) & ~pending.seen(high, low)
             return tuple(elsewhere(batch, kept, self.identity))
 
@@ -130,11 +137,9 @@ class Partition:
         """The same for batches that were logged one behind the other, up to sequence number `last`, in one go."""
         whole = batches[0] if len(batches) == 1 else join_batches(batches)
         high, low = self._message_ids.hash(whole.message_ids)
-        with self._lock:
+        with self._changing():
             plain = resolved(whole, self._memory)
-            if self._meanwhile is not None:
-                self._meanwhile.append(lambda memory: memory.apply(plain, last))
-            self._memory.apply(plain, last)
+            self._do(lambda memory: memory.apply(plain, last))
             self.identity.take_records(plain)
             start = 0
             for sequence, batch in enumerate(batches, last - len(batches) + 1):
@@ -154,36 +159,32 @@ class Partition:
 
     def change_identity(self, change: IdentityChange, sequence: SequenceNumber) -> None:
         """Do what was logged about identifiers; one caller at a time, and none of `apply` meanwhile."""
-        view = self.capture()
-        with self._lock:
-            changes = self.identity.apply(change, sequence, view, self._memory.find)
+        with self._changing():
+            # Rows that are found belong to the view only if no purge comes between the two.
+            changes = self.identity.apply(change, sequence, self._memory.capture(), self._memory.find)
             # Some change no memory; what a purge makes meanwhile must know their positions all the same.
-            changes.append(lambda memory: memory.pass_over(sequence))
-            if self._meanwhile is not None:
-                self._meanwhile.extend(changes)
-            _apply_all(changes, self._memory)
+            for each in (*changes, lambda memory: memory.pass_over(sequence)):
+                self._do(each)
 
     def capture_moving(self) -> tuple[PartitionView, TransferReading]:
         """A stable reading, and how far the transfers of profiles had come then."""
-        with self._lock:
+        with self._held():
             return self._memory.capture(), self.identity.reading(self._memory.in_transit)
 
     def kept_claims(self) -> KeptClaims:
         """Which identifiers that live here were said to belong to others, and are not taken apart."""
-        with self._lock:
+        with self._held():
             return self.identity.claims.kept()
 
     def pass_over(self, sequence: SequenceNumber) -> None:
         """Go on behind `sequence`, because what was logged up to it is lost."""
-        with self._lock:
-            self._memory.pass_over(sequence)
+        with self._changing():
+            self._do(lambda memory: memory.pass_over(sequence))
 
     def erase(self, identifiers: Sequence[bytes], sequence: SequenceNumber) -> int:
         """Take profiles out of every answer from now on; returns how many there were. `purge` removes their bytes."""
-        with self._lock:
-            if self._meanwhile is not None:
-                self._meanwhile.append(lambda memory: memory.erase(list(identifiers), sequence))
-            erased = self._memory.erase(list(identifiers), sequence)
+        with self._changing():
+            erased = self._do(lambda memory: memory.erase(list(identifiers), sequence))
             self.quarantine = self.quarantine.without(identifiers)
             kept = without(self.identity, identifiers, self.key)
             if kept is not self.identity:
@@ -193,37 +194,31 @@ class Partition:
 
     def suppress(self, change: Suppression, sequence: SequenceNumber) -> None:
         """Take nothing any more under some identifiers, or again under others."""
-        with self._lock:
-            if self._meanwhile is not None:
-                self._meanwhile.append(lambda memory: memory.pass_over(sequence))
+        with self._changing():
             self.suppressions = self.suppressions.changed(change)
-            self._memory.pass_over(sequence)
+            self._do(lambda memory: memory.pass_over(sequence))
 
     def quarantine_records(self, change: QuarantineChange, sequence: SequenceNumber) -> None:
         """Keep records that broke a rule, apart from all others, or let some go."""
-        with self._lock:
-            if self._meanwhile is not None:
-                self._meanwhile.append(lambda memory: memory.pass_over(sequence))
+        with self._changing():
             self.quarantine = self.quarantine.changed(change, sequence)
             if isinstance(change, Quarantined):
                 self._batch_ids.add(change.batch.batch_id, sequence)
-            self._memory.pass_over(sequence)
+            self._do(lambda memory: memory.pass_over(sequence))
 
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
         """Change rules of retention and drop events; views from before keep them."""
-        with self._lock:
-            if self._meanwhile is not None:
-                self._meanwhile.append(lambda memory: memory.retain(retention, sequence))
-            self._memory.retain(retention, sequence)
+        with self._changing():
+            self._do(lambda memory: memory.retain(retention, sequence))
 
     def overdue(self, now_ms: int) -> Mapping[str, int]:
         """By event name, the instant before which events are to be dropped now, where there are any."""
-        with self._lock:
+        with self._held():
             return self._memory.overdue(now_ms)
 
     def retention_days(self) -> Mapping[str, int]:
         """The rules of retention: days by event name, "" for all others."""
-        with self._lock:
+        with self._held():
             return dict(self._memory.retention_days)
 
     def cutoffs(self) -> Mapping[str, int]:
@@ -237,7 +232,7 @@ class Partition:
 
         Runs beside reads and writes; one caller of `maintain` and `purge` at a time.
         """
-        with self._lock:
+        with self._held():
             if not self._memory.is_worth_purging(rows_max):
                 return False
             view, rules = self._memory.capture(), self._memory.retention_days
@@ -246,22 +241,23 @@ class Partition:
             memory = purged(view, rules, self.key, self._layout)
             while len(late := self._take_meanwhile()) > _LATE_CHANGES_MAX:
                 _apply_all(late, memory)
-            with self._lock:
-                _apply_all([*late, *self._meanwhile], memory)
-                self._memory = memory
-                self._lineage += 1
+            with self._held():
+                memory.schema.include(self._memory.schema)
+                _apply_all([*late, *(self._meanwhile or ())], memory)
+                self._memory, self._lineage = memory, self._lineage + 1
         finally:
-            self._meanwhile = None
+            with self._lock:
+                self._meanwhile = None
         return True
 
     def capture(self) -> PartitionView:
         """A stable reading."""
-        with self._lock:
+        with self._held():
             return self._memory.capture()
 
     def export(self) -> PartitionExport:
         """Everything a snapshot keeps, at one position of the log; nothing of erased profiles is in it."""
-        with self._lock:
+        with self._held():
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, erased = memory.capture(), dict(memory.retention_days), memory.erased_count
             ids, batches = self._message_ids.generations(), tuple(self._batch_ids.items())
@@ -279,7 +275,7 @@ class Partition:
 
     def load(self, parts: MemoryParts, ids: Sequence[IdGeneration], batches: Iterable[tuple[bytes, int]]) -> None:
         """Hold what a snapshot kept; for a partition that is empty."""
-        with self._lock:
+        with self._held():
             self._memory.load(parts)
             self._message_ids.remember(ids)
             for batch_id, sequence in batches:
@@ -288,7 +284,7 @@ class Partition:
 
     def load_identity(self, tables: IdentityTables) -> None:
         """Hold what a snapshot kept of identifiers; after `load`."""
-        with self._lock:
+        with self._held():
             self.identity = from_tables(tables, self.key)
             self.identity.find_due(self._memory.find)
             if suppressions.TABLE in tables:
@@ -298,32 +294,32 @@ class Partition:
 
     def remember_ids(self, high: U64, low: U64, received_ms: int) -> None:
         """Take message ids, as hashed, for taken; for a partition that is made from others."""
-        with self._lock:
+        with self._held():
             self._message_ids.add(high, low, received_ms)
 
     def rows_of(self, identifiers: Strings) -> I64:
         """The row of each encoded identifier, -1 where there is none."""
-        with self._lock:
+        with self._held():
             return self._memory.rows_of(identifiers)
 
     def add_summary(self, name: str, summary: Summary) -> None:
         """Keep what is left of events of a name that were dropped; for a partition that is made from others."""
-        with self._lock:
+        with self._held():
             self._memory.add_summary(name, summary)
 
     def locate(self, identifiers: Sequence[bytes]) -> tuple[PartitionView, list[int | None]]:
         """A stable reading, and in it the row of each encoded identifier, or None."""
-        with self._lock:
+        with self._held():
             return self._memory.capture(), self._memory.find(list(identifiers))
 
     def texts(self) -> Texts:
         """Everything in memory that is text, as of now."""
-        with self._lock:
+        with self._held():
             return texts_of(self._memory.capture(), self.identity, self.quarantine)
 
     def locate_person(self, identifier: bytes) -> tuple[PartitionView, int | None, OriginsReading | None]:
         """A stable reading, in it the row of an encoded identifier, or None, and which records came under which one."""
-        with self._lock:
+        with self._held():
             [row] = self._memory.find([identifier])
             return self._memory.capture(), row, self.identity.origins.reading(identifier)
 
@@ -336,12 +332,12 @@ class Partition:
         if chunks_max < CHUNKS_MERGED_MIN:
             raise ValueError(f"chunks_max is {chunks_max}, but only {CHUNKS_MERGED_MIN} chunks or more can be merged")
         both = (self._memory.events, self._memory.changes)
-        worked = [self._maintain(tables, delta_max, chunks_max) for tables in both]
+        worked = [maintain(tables, self._changing, delta_max, chunks_max) for tables in both]
         return any(worked)
 
     def status(self) -> PartitionStatus:
         """Sizes as of now."""
-        with self._lock:
+        with self._held():
             memory = self._memory
             ids = {"message_ids": self._message_ids.nbytes, "batch_ids": self._batch_ids.nbytes}
             report = (
@@ -358,41 +354,33 @@ class Partition:
 
     def validate(self) -> None:
         """Raise StructureBroken unless every rule of the structures holds; reads everything, for tests."""
-        with self._lock:
+        with self._held():
             validate(self._memory)
             self.identity.validate(set(self._memory.in_transit))
 
-    def _take_meanwhile(self) -> list[Change]:
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the lock, to read or to swap; StoreFailed after a change that failed halfway."""
         with self._lock:
+            self._fuse.check()
+            yield
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock for a change, which is done entirely or blows the fuse."""
+        with self._lock, self._fuse.whole(f"a change of partition {self.partition}"):
+            yield
+
+    def _do(self, change: Callable[[PartitionMemory], Result]) -> Result:
+        """Change the memory, and later also what a purge is making of it."""
+        if self._meanwhile is not None:
+            self._meanwhile.append(change)
+        return change(self._memory)
+
+    def _take_meanwhile(self) -> list[Change]:
+        with self._held():
             taken, self._meanwhile = self._meanwhile or [], list[Change]()
         return taken
-
-    def _maintain(self, tables: EventTables, delta_max: int, chunks_max: int) -> bool:
-        worked = False
-        if tables.delta_count > delta_max:
-            with self._lock:
-                reading = tables.capture()
-            sealed = prepare_seal(reading)
-            with self._lock:
-                tables.install_seal(sealed)
-            worked = True
-        while self._compact(tables, chunks_max):
-            worked = True  # what came out may want to join its neighbours
-        return worked
-
-    def _compact(self, tables: EventTables, chunks_max: int) -> bool:
-        if tables.nothing_due(chunks_max):
-            return False
-        with self._lock:
-            reading = tables.capture()
-        worked = False
-        for done in prepare_compactions(reading, chunks_max):
-            with self._lock:
-                tables.install_compaction(done)
-            worked = True
-        if not worked:
-            tables.note_nothing_due(reading, chunks_max)
-        return worked
 
 
 def _apply_all(changes: Iterable[Change], memory: PartitionMemory) -> None:

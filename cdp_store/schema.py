@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,6 +49,9 @@ class NameTable:
         """Number these names from 0 and forget others."""
         self._ids, self._shared = {name: number for number, name in enumerate(names)}, False
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
     def capture(self) -> Mapping[str, int]:
         """Name -> id as of now; later names do not show in it."""
         self._shared = True
@@ -73,6 +76,15 @@ class Schema:
                 table.number(name)
         return schema
 
+    def include(self, other: Schema) -> None:
+        """Number the names that another schema knows and this one does not, in its order."""
+        for own, known in zip(self._tables(), other._tables(), strict=True):
+            for name in known:
+                own.number(name)
+
     def capture(self) -> SchemaReading:
         """All three tables as of now."""
         return SchemaReading(self.events.capture(), self.properties.capture(), self.attributes.capture())
+
+    def _tables(self) -> tuple[NameTable, ...]:
+        return self.events, self.properties, self.attributes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from cdp_store.controls import (
     encode_suppression,
 )
 from cdp_store.documents import Documents
-from cdp_store.errors import FilesNotRemoved, LogCorrupt, StoreError
+from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StorageFull, StoreError
+from cdp_store.fuse import Fuse
 from cdp_store.heap import release_free_memory
 from cdp_store.holdings import Holdings, HoldingState
 from cdp_store.identity.changes import Departure, IdentityChange, Links, Seating
@@ -91,18 +93,18 @@ class Store:
         except StoreError:
             os.close(self._lock_descriptor)
             raise
-        self._key = key
-        self.holdings = Holdings(directory, identity, files)
+        self._key, self._fuse = key, Fuse()
+        self.holdings = Holdings(directory, identity, files, self._fuse)
         self.partitions: Mapping[PartitionId, Partition] = {}  # until they are recovered
         self.tails = Tails()
-        self.documents = Documents(directory, files)
+        self.documents = Documents(directory, files, self._fuse)
         self._staged: Mapping[PartitionId, Partition] = {}  # on their way in: part of snapshots, not of answers
         log_path(directory).mkdir(exist_ok=True)
         snapshots_path(directory).mkdir(exist_ok=True)
         files.sync_directory(directory)
         self._logged = LogReading(log_path(directory))
         self._cold_upto = 0  # of the bytes that the log has taken since the start
-        self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode)
+        self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode, self._fuse)
         self.snapshot_place = LocalPlace(snapshots_path(directory), files)
         self._snapshots = ShardSnapshots(self.snapshot_place, identity.cluster)
 
@@ -187,8 +189,8 @@ class Store:
         """
         outcomes, pending = admit(self.partitions, deliveries)
         if pending:
-            self.append([log_entry(entry) for entry in pending])
-        apply_pending(self.partitions, pending)
+            with self.logged([log_entry(entry) for entry in pending]):
+                apply_pending(self.partitions, pending)
         return outcomes
 
     def change_identity(self, partition: PartitionId, change: IdentityChange) -> bool:
@@ -207,8 +209,8 @@ class Store:
         if not target.identity.means_something(change):
             return False
         sequence = SequenceNumber(target.sequence + 1)
-        self.append([log_entry(Pending(partition, sequence, change))])
-        target.change_identity(change, sequence)
+        with self.logged([log_entry(Pending(partition, sequence, change))]):
+            target.change_identity(change, sequence)
         return True
 
     def erase(self, partition: PartitionId, identifiers: Sequence[bytes]) -> tuple[SequenceNumber, int]:
@@ -223,8 +225,9 @@ class Store:
             return target.sequence, 0
         sequence = SequenceNumber(target.sequence + 1)
         payload = encode_erasure(Erasure(tuple(identifiers)))
-        self.append([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True)
-        return sequence, target.erase(identifiers, sequence)
+        with self.logged([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True):
+            erased = target.erase(identifiers, sequence)
+        return sequence, erased
 
     def suppress(self, change: Suppression, partitions: Iterable[PartitionId]) -> None:
         """Log for partitions that nothing may come in under some identifiers, or may again; what is so is not logged.
@@ -239,9 +242,9 @@ class Store:
             if news
         ]
         if entries:
-            self.append(entries, essential=True)
-        for entry in entries:
-            self.partitions[entry.partition].suppress(changes[entry.partition], entry.sequence)
+            with self.logged(entries, essential=True):
+                for entry in entries:
+                    self.partitions[entry.partition].suppress(changes[entry.partition], entry.sequence)
 
     def quarantine(self, partition: PartitionId, change: QuarantineChange) -> bool:
         """Log and keep records that broke a rule, or let some go; False where there is no room for them. What was done
@@ -260,8 +263,8 @@ class Store:
             return False
         sequence = SequenceNumber(target.sequence + 1)
         entry = LogEntry(partition, sequence, encode_quarantine_change(change), RecordKind.QUARANTINE)
-        self.append([entry], essential=isinstance(change, Released))
-        target.quarantine_records(change, sequence)
+        with self.logged([entry], essential=isinstance(change, Released)):
+            target.quarantine_records(change, sequence)
         return True
 
     def set_retention(
@@ -290,14 +293,22 @@ class Store:
             for number, retention in wanted.items()
         ]
         if entries:
-            self.append(entries, essential=True)
-        for number, retention in wanted.items():
-            self.partitions[number].retain(retention, sequences[number])
+            with self.logged(entries, essential=True):
+                for number, retention in wanted.items():
+                    self.partitions[number].retain(retention, sequences[number])
 
-    def append(self, entries: Sequence[LogEntry], *, essential: bool = False) -> None:
-        """Log entries with one sync, and keep them for takers of their partitions; see LocalLog.append."""
-        self._log.append(entries, essential=essential)
-        self.tails.note(entries)
+    @contextmanager
+    def logged(self, entries: Sequence[LogEntry], *, essential: bool = False) -> Iterator[None]:
+        """Log entries with one sync (see LocalLog.append), keep them for takers of their partitions, and have the block
+        do to memory what they say.
+
+        What fails after the log has them may be there and not in memory. Going on would log the next entries under the
+        same numbers, so whatever it was, the store has failed: StoreFailed, until a start has replayed the log.
+        """
+        with self._fuse.whole("doing what was logged", harmless=(StorageFull, BatchTooLarge)):
+            self._log.append(entries, essential=essential)
+            self.tails.note(entries)
+            yield
 
     @property
     def log_bytes(self) -> int:

@@ -16,12 +16,12 @@ from unittest.mock import patch
 
 from cdp_store.dedupe import BatchIds
 from cdp_store.errors import StorageFull, StoreFailed
+from cdp_store.fuse import Fuse
 from cdp_store.log.local import LocalLog
 from cdp_store.partition import Partition
 from cdp_store.snapshot import keeper, reader
 from cdp_store.snapshot.keeper import ShardSnapshots
 from cdp_store.snapshot.places import LocalPlace
-from cdp_store.store import Store
 from tests.simulation import run
 
 Planted = AbstractContextManager[object]
@@ -72,7 +72,7 @@ def _failed_sync_is_tried_again() -> Planted:
             try:
                 real(self, work)
             except StoreFailed:
-                self._failure = None
+                self.fuse = Fuse()
 
         return again
 
@@ -81,7 +81,7 @@ def _failed_sync_is_tried_again() -> Planted:
 
 def _acknowledged_though_the_log_is_full() -> Planted:
     def append(real: Callable[..., None]) -> Callable[..., None]:
-        def anyway(self: Store, entries: Any, **options: Any) -> None:
+        def anyway(self: LocalLog, entries: Any, **options: Any) -> None:
             try:
                 real(self, entries, **options)
             except StorageFull:
@@ -89,7 +89,7 @@ def _acknowledged_though_the_log_is_full() -> Planted:
 
         return anyway
 
-    return _replaced(Store, "append", append)
+    return _replaced(LocalLog, "append", append)
 
 
 def _snapshot_files_are_not_synced() -> Planted:

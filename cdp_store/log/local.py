@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cdp_store.errors import BatchMalformed, LogCorrupt, StorageFull, StoreFailed
+from cdp_store.errors import BatchMalformed, BatchTooLarge, LogCorrupt, StorageFull, StoreFailed
+from cdp_store.fuse import Fuse
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.limits import LOG_SEGMENT_BYTES
+from cdp_store.limits import LOG_RECORD_BYTES_MAX, LOG_SEGMENT_BYTES
 from cdp_store.log.format import (
     FILE_HEADER_BYTES,
     RECORD_HEADER_BYTES,
@@ -58,8 +59,8 @@ class _Segment:
 class LocalLog:
     """Appends commit groups durably and replays them after a restart.
 
-    After a failed sync, or a failed write that could not be undone, every append raises StoreFailed. `append` and
-    `sync` have one caller at a time; `sync_position` and `trim` may run beside them.
+    After a failed sync, or a failed write that could not be undone, the fuse is blown and every append raises
+    StoreFailed. `append` and `sync` have one caller at a time; `sync_position` and `trim` may run beside them.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class LocalLog:
         files: Files,
         segment_bytes: int = LOG_SEGMENT_BYTES,
         mode: SyncMode = SyncMode.ALWAYS,
+        fuse: Fuse | None = None,
     ) -> None:
         self._directory, self._files, self._segment_bytes, self._mode = directory, files, segment_bytes, mode
         self._reserve = Reserve(directory, files)
@@ -76,7 +78,7 @@ class LocalLog:
         self._segments = list[_Segment]()  # the last one is being written
         self._size = self._synced = 0
         self.appended_bytes = 0  # since the start
-        self._failure: str | None = None
+        self.fuse = fuse or Fuse()
 
     def replay(
         self,
@@ -123,41 +125,45 @@ class LocalLog:
         """Write a commit group and, in mode ALWAYS, make it durable.
 
         An essential group (one that removes data) may use the room held back for such. Raises StorageFull when
-        there was no room: nothing of the group stays. Raises StoreFailed when the group's fate is unknown.
+        there was no room, and BatchTooLarge for an entry that no reader would take: nothing of the group stays. Raises
+        StoreFailed when the group's fate is unknown.
         """
-        self._check()
-        try:
-            self._write(entries)
-        except StorageFull:
-            if not essential or not self._reserve.release():
-                raise
-            self._write(entries)
         for entry in entries:
-            self._segments[-1].last[entry.partition] = entry.sequence
-        if self._mode is SyncMode.ALWAYS:
-            self.sync()
+            if len(entry.payload) > LOG_RECORD_BYTES_MAX:
+                raise BatchTooLarge(len(entry.payload), LOG_RECORD_BYTES_MAX)
+        with self.fuse.whole("appending to the log", harmless=(StorageFull,)):
+            try:
+                self._write(entries)
+            except StorageFull:
+                if not essential or not self._reserve.release():
+                    raise
+                self._write(entries)
+            for entry in entries:
+                self._segments[-1].last[entry.partition] = entry.sequence
+            if self._mode is SyncMode.ALWAYS:
+                self.sync()
 
     def roll(self) -> None:
         """Go on in a new segment, so that `trim` can remove all that was appended before; has `append`'s caller.
 
         May use the room held back. Raises StorageFull when there was none, StoreFailed when the process must stop.
         """
-        self._check()
-        if self._size == FILE_HEADER_BYTES:
-            return
-        try:
-            self._roll()
-        except OSError as error:
-            if error.errno not in NO_ROOM or not self._reserve.release():
-                raise self._undo_write(error) from error
+        with self.fuse.whole("beginning a segment of the log", harmless=(StorageFull,)):
+            if self._size == FILE_HEADER_BYTES:
+                return
             try:
                 self._roll()
-            except OSError as second:
-                raise self._undo_write(second) from second
+            except OSError as error:
+                if error.errno not in NO_ROOM or not self._reserve.release():
+                    raise self._undo_write(error) from error
+                try:
+                    self._roll()
+                except OSError as second:
+                    raise self._undo_write(second) from second
 
     def sync(self) -> None:
         """Make everything appended durable; StoreFailed when that fails."""
-        self._check()
+        self.fuse.check()
         if self._synced == self._size:
             return
         self._sync(self._opened().sync)
@@ -166,7 +172,7 @@ class LocalLog:
 
     def sync_position(self) -> None:
         """Make durable how far the log is durable, so that damage to the last record is told from a torn write."""
-        if self._position is not None and self._failure is None:
+        if self._position is not None and not self.fuse.is_blown:
             self._sync(self._position.sync)
 
     def trim(self, upto: Positions) -> int:
@@ -213,10 +219,6 @@ class LocalLog:
             self._position.close()
             self._position = None
 
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise StoreFailed(self._failure)
-
     def _opened(self) -> AppendFile:
         assert self._file is not None, "replay opens the log"
         return self._file
@@ -236,19 +238,16 @@ class LocalLog:
         try:
             self._opened().truncate(self._size)
         except OSError as second:
-            self._failure = f"{error}; and cutting the file back failed: {second}"
-            return StoreFailed(self._failure)
+            return self.fuse.blow(f"{error}; and cutting the file back failed: {second}")
         if error.errno in NO_ROOM:
             return StorageFull(self._segments[-1].path, str(error))
-        self._failure = str(error)
-        return StoreFailed(self._failure)
+        return self.fuse.blow(str(error))
 
     def _sync(self, sync: Callable[[], None]) -> None:
         try:
             sync()
         except OSError as error:
-            self._failure = f"sync of the log in {self._directory}: {error}"
-            raise StoreFailed(self._failure) from error
+            raise self.fuse.blow(f"sync of the log in {self._directory}: {error}") from error
 
     def _note_position(self) -> None:
         assert self._position is not None

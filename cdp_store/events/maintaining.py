@@ -1,0 +1,48 @@
+"""Sealing and compaction of event tables beside reads and writes: only looks and swaps take the owner's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
+
+Locked = Callable[[], AbstractContextManager[None]]
+
+
+def maintain(tables: EventTables, locked: Locked, delta_max: int, chunks_max: int) -> bool:
+    """Seal a delta of more than `delta_max` events, then merge chunks until nothing is due; True if anything was done.
+
+    `locked` holds the lock of the tables, for a swap that is done entirely or not at all.
+    """
+    worked = _seal(tables, locked, delta_max)
+    while _compact(tables, locked, chunks_max):
+        worked = True  # what came out may want to join its neighbours
+    return worked
+
+
+def _seal(tables: EventTables, locked: Locked, delta_max: int) -> bool:
+    with locked():
+        if tables.delta_count <= delta_max:
+            return False
+        reading = tables.capture()
+    sealed = prepare_seal(reading)
+    with locked():
+        tables.install_seal(sealed)
+    return True
+
+
+def _compact(tables: EventTables, locked: Locked, chunks_max: int) -> bool:
+    with locked():
+        if tables.nothing_due(chunks_max):
+            return False
+        reading = tables.capture()
+    worked = False
+    for done in prepare_compactions(reading, chunks_max):
+        with locked():
+            tables.install_compaction(done)
+        worked = True
+    if not worked:
+        with locked():
+            tables.note_nothing_due(reading, chunks_max)
+    return worked
