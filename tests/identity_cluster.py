@@ -6,6 +6,7 @@ Each partition's log is a list; a crash throws memory away and replays it.
 from __future__ import annotations
 
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -165,12 +166,12 @@ class Partitions:
 def canonical(said: Sequence[Said]) -> dict[User, User]:
     """By plain reading of everything that was said: whom each linked identifier belongs to."""
     apart = {(each.lower, each.upper) for each in said if isinstance(each, Apart)}
-    links = [each for each in said if isinstance(each, Link) and (each.lower, each.upper) not in apart]
-    target = dict[User, User]()
-    for lower in {each.lower for each in links}:
-        best = min((rank_of_kind(each.upper.kind), each.ts, encode_identifier(*each.upper), each.upper)
-                   for each in links if each.lower == lower)  # fmt: skip
-        target[lower] = best[-1]
+    claims = defaultdict[User, list[tuple[tuple[int, str], int, bytes, User]]](list)
+    for each in said:
+        if isinstance(each, Link) and (each.lower, each.upper) not in apart:
+            weight = (rank_of_kind(each.upper.kind), each.ts, encode_identifier(*each.upper), each.upper)
+            claims[each.lower].append(weight)
+    target = {lower: min(weights)[-1] for lower, weights in claims.items()}
     return {lower: _root(target, lower) for lower in target}
 
 
@@ -195,8 +196,7 @@ def merged(said: Sequence[Said]) -> list[Record]:
 def never_linked(records: Iterable[Record]) -> Digest:
     """The digest of records that came under these identifiers from the first."""
     partition = Partition(PartitionId(0), KEY, SMALL_LAYOUT)
-    for number, record in enumerate(records, 1):
-        partition.apply(batch_of([record]), SequenceNumber(number))
+    partition.apply(batch_of(records), SequenceNumber(1))
     return digest(partition.capture())
 
 

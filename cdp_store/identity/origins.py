@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,23 +18,25 @@ from cdp_store.records import ATTRIBUTES, RecordBatch, Strings, join_batches
 
 @dataclass(frozen=True, slots=True)
 class OriginsReading:
-    """What `Origins` knew at one moment of one profile's records: the entries that it is made of, ascending, with
-    their identifiers, and the hashes and sources of everybody's arrived records."""
+    """What `Origins` knew at one moment of some profiles' records: the entries that these are made of, ascending, each
+    with the profile it is part of (its number among the identities of their records) and its identifier; the hashes
+    and sources of everybody's arrived records."""
 
     tree: U32
+    profiles: U64
     identifiers: Strings
     hashes: U64
     sources: U32
 
-    def told_apart(self, batch: RecordBatch, number: int = 0) -> RecordBatch:
-        """The batch with the records of one of its identities given to those they came under."""
-        here = np.flatnonzero(np.isin(self.sources, self.tree))
-        own = np.flatnonzero((batch.record_identities == number) & ~is_creation(batch))
-        hashes, sources = self.hashes[here], self.sources[here]
-        matched = match_last(record_hashes(batch)[own], hashes)
-        owners = batch.record_identities.copy()
-        found = matched >= 0
-        owners[own[found]] = len(batch.identities) + np.searchsorted(self.tree, sources[matched[found]])
+    def told_apart(self, batch: RecordBatch) -> RecordBatch:
+        """The batch of the profiles' records with each given to the identifier it came under."""
+        at = np.minimum(np.searchsorted(self.tree, self.sources), max(self.tree.shape[0] - 1, 0))
+        here = np.flatnonzero(self.tree[at] == self.sources) if self.tree.shape[0] else np.zeros(0, np.int64)
+        own = np.flatnonzero(~is_creation(batch))
+        wanted = combine(record_hashes(batch)[own], batch.record_identities[own].astype(np.uint64))
+        matched = match_last(wanted, combine(self.hashes[here], self.profiles[at[here]]))
+        owners, found = batch.record_identities.copy(), matched >= 0
+        owners[own[found]] = len(batch.identities) + at[here[matched[found]]]
         return replace(batch, identities=batch.identities.join(self.identifiers), record_identities=owners)
 
 
@@ -60,31 +62,39 @@ class Origins:
 
     def told_apart(self, batch: RecordBatch) -> RecordBatch:
         """Everything that rows hold, under the identifiers it came under."""
+        joined = dict[int, int]()
         for number in range(len(batch.identities)):
-            entry = self._names.entry(batch.identities[number])
-            # What stands under another's identifier here has a row of its own again for late records, all its own.
-            if entry is not None and self._names.is_tracked.filled()[entry] and self._names.root(entry) == entry:
-                batch = self._told_apart(batch, number, entry)
-        return unified(batch)
+            top = self._joined_entry(batch.identities[number])
+            if top is not None:
+                joined[number] = top
+        if not joined:
+            return unified(batch)
+        reading = self._reading(joined)
+        of_joined = np.isin(batch.record_identities, np.array([*joined], np.uint32))
+        stays = np.flatnonzero(~(is_creation(batch) & of_joined))
+        told = reading.told_apart(batch)
+        return unified(join_batches((told.take(stays), self._created(reading.tree.tolist()))))
 
     def reading(self, identifier: bytes) -> OriginsReading | None:
         """Which records of a profile came under which identifier, for later; None where all came under its own."""
-        top = self._names.entry(identifier)
-        if top is None or not self._names.is_tracked.filled()[top] or self._names.root(top) != top:
+        top = self._joined_entry(identifier)
+        return None if top is None else self._reading({0: top})
+
+    def _joined_entry(self, identifier: bytes) -> int | None:
+        """The entry of an identifier whose profile holds records of others. What stands under another's identifier has
+        a row of its own again for late records, all its own."""
+        entry = self._names.entry(identifier)
+        if entry is None or not self._names.is_tracked.filled()[entry] or self._names.root(entry) != entry:
             return None
-        return self._reading(top)
+        return entry
 
-    def _reading(self, top: int) -> OriginsReading:
-        tree = sorted(self._names.subtree(top))
-        named = Strings.of(self._names.get(entry) for entry in tree)
-        return OriginsReading(np.array(tree, np.uint32), named, self.hashes.filled(), self.sources.filled())
-
-    def _told_apart(self, batch: RecordBatch, number: int, top: int) -> RecordBatch:
-        """The records of one identity of a batch given to those they came under."""
-        reading = self._reading(top)
-        told = reading.told_apart(batch, number)
-        stays = np.flatnonzero(~(is_creation(batch) & (batch.record_identities == number)))
-        return join_batches((told.take(stays), self._created(reading.tree.tolist())))
+    def _reading(self, tops: Mapping[int, int]) -> OriginsReading:
+        """Of the profiles of some entries, by the numbers of these profiles."""
+        parts = sorted((entry, number) for number, top in tops.items() for entry in self._names.subtree(top))
+        tree = np.array([entry for entry, _ in parts], np.uint32)
+        profiles = np.array([number for _, number in parts], np.uint64)
+        named = Strings.of(self._names.get(entry) for entry, _ in parts)
+        return OriginsReading(tree, profiles, named, self.hashes.filled(), self.sources.filled())
 
     def _created(self, tree: list[int]) -> RecordBatch:
         """A record for each entry whose own records created a profile."""
