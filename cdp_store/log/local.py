@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cdp_store.errors import BatchMalformed, LogCorrupt, StorageFull, StoreFailed
+from cdp_store.errors import BatchMalformed, LogCorrupt, RecordMisplaced, StorageFull, StoreFailed
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_SEGMENT_BYTES
 from cdp_store.log.format import (
@@ -296,3 +296,5 @@ def _taken(take: Callable[[LogRecord], None], path: Path, offset: int, record: L
         take(record)
     except BatchMalformed as error:
         raise LogCorrupt(path, offset, f"its record is intact, but holds no batch: {error.reason}") from error
+    except RecordMisplaced as error:
+        raise LogCorrupt(path, offset, f"its record is intact, but {error}") from error
