@@ -68,7 +68,7 @@ class Holdings:
     def __init__(self, directory: Path, identity: ShardIdentity, files: Files) -> None:
         self._path, self._files = directory / HOLDINGS_NAME, files
         self._mark = identity.mark(HOLDINGS_NAME)
-        self._holdings: Mapping[PartitionId, Holding] = read_holdings(directory, identity)
+        self._holdings: Mapping[PartitionId, Holding] = read_holdings(directory, identity, is_checked=True)
 
     def all(self) -> Mapping[PartitionId, Holding]:
         """The holding of each partition the shard ever had to do with; does not change afterwards."""
@@ -124,14 +124,14 @@ def begin_holdings(
     write_durably(directory / HOLDINGS_NAME, seal_json(_Stored(owned), identity.mark(HOLDINGS_NAME)), files)
 
 
-def read_holdings(directory: Path, identity: ShardIdentity) -> dict[PartitionId, Holding]:
+def read_holdings(directory: Path, identity: ShardIdentity, *, is_checked: bool = False) -> dict[PartitionId, Holding]:
     """The holdings that stand in a shard's directory; in an old one, before the first change, what it was dealt.
 
-    Raises FileMissing where they were removed, and DirectoryDamaged where they cannot be used.
+    Raises FileMissing where they were removed, unless that `is_checked`, and DirectoryDamaged where they cannot be used.
     """
     path = directory / HOLDINGS_NAME
     if not path.exists():
-        if identity.key:
+        if identity.key and not is_checked:
             raise FileMissing(path, RESTORE_OR_SALVAGE)
         return dealt(identity)
     stored = unseal_json(path, read_whole(path), _Stored, identity.mark(HOLDINGS_NAME)).value

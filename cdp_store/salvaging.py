@@ -17,7 +17,7 @@ from cdp_store.errors import (
     DirectoryMismatch,
     SnapshotDamaged,
 )
-from cdp_store.holdings import FIRST_EPOCH, begin_holdings, dealt, read_holdings
+from cdp_store.holdings import FIRST_EPOCH, HOLDINGS_NAME, begin_holdings, dealt, read_holdings
 from cdp_store.ids import PartitionId
 from cdp_store.inventory import INVENTORY_NAME, read_inventory, write_inventory
 from cdp_store.log.format import LogRecord
@@ -81,10 +81,10 @@ def _salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> It
 
 
 def _salvage_identity(directory: Path, identity: ShardIdentity, files: Files) -> Generator[str, None, bool]:
-    """Whether the directory is one of before files were sealed is what the absence of an identity with a key says."""
+    """Whether the directory is one in which all files must be there: it has an identity, or holdings, with a mark."""
     try:
         found = find_identity(directory, identity)
-        return found is not None and found.is_sealed
+        return found.is_sealed if found is not None else (directory / HOLDINGS_NAME).exists()
     except (DirectoryMismatch, ClusterKeyMismatch):
         raise
     except DirectoryDamaged as error:

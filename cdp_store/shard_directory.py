@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from cdp_store.errors import ClusterKeyMismatch, DirectoryInUse, DirectoryMismatch, FileMissing
+from cdp_store.errors import ClusterKeyMismatch, DirectoryInUse, DirectoryMismatch
 from cdp_store.sealed import Unsealed, owner_mark, read_whole, seal_json, unseal_json
 from cdp_store.seams import Files
 from cdp_store.whole_files import write_durably
@@ -19,7 +19,6 @@ RESTORE_OR_SALVAGE: Final = (
     "Restore it from a backup, restore the whole directory with `cdp restore`, or start with --salvage to go on "
     "without it"
 )
-_DATA: Final = ("log/*.cdplog", "snapshots/*", "documents/*")  # there only after the first start
 
 
 class ShardIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,14 +60,12 @@ def lock_directory(directory: Path) -> int:
 
 
 def find_identity(directory: Path, identity: ShardIdentity) -> Unsealed[ShardIdentity] | None:
-    """The identity of a directory, None where it is new.
+    """The identity of a directory, None where there is none.
 
-    Raises DirectoryMismatch or ClusterKeyMismatch unless it is the one given, and FileMissing where it was removed.
+    Raises DirectoryMismatch or ClusterKeyMismatch unless it is the one given.
     """
     path = directory / IDENTITY_NAME
     if not path.exists():
-        if data := next((each for pattern in _DATA for each in directory.glob(pattern)), None):
-            raise FileMissing(path, f"there is data at {data}. {RESTORE_OR_SALVAGE}")
         return None
     found = unseal_json(path, read_whole(path), ShardIdentity)
     for what in ("cluster", "shard", "partitions"):

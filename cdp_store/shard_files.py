@@ -10,7 +10,7 @@ import msgspec
 
 from cdp_store.documents import FOLDER, paths_in
 from cdp_store.errors import FileMissing
-from cdp_store.holdings import FIRST_EPOCH, HOLDINGS_NAME, Holdings, begin_holdings
+from cdp_store.holdings import FIRST_EPOCH, HOLDINGS_NAME, Holdings, begin_holdings, read_holdings
 from cdp_store.ids import PartitionId
 from cdp_store.inventory import INVENTORY_NAME, read_inventory, record, write_inventory
 from cdp_store.log.local import NO_ROOM
@@ -28,6 +28,7 @@ from cdp_store.shard_directory import (
 )
 from cdp_store.whole_files import write_durably
 
+_DATA: Final = ("log/*.cdplog", "snapshots/*", "documents/*")
 _OWNER_NAME: Final = "owner.json"  # a log that lies in another shard's directory is refused by it
 
 
@@ -42,12 +43,20 @@ def open_directory(directory: Path, identity: ShardIdentity, files: Files) -> bo
     Raises DirectoryMismatch, ClusterKeyMismatch, DirectoryDamaged or FileMissing, and changes nothing then.
     """
     found = find_identity(directory, identity)
-    if found is None:
-        begin_directory(directory, identity, map(PartitionId, identity.partitions), FIRST_EPOCH, files)
-        return False
-    if found.is_sealed:
+    if found is not None and not found.is_sealed:
+        return True
+    if found is not None:
         _check(directory, identity)
-    return not found.is_sealed
+    elif (directory / HOLDINGS_NAME).exists():
+        # Only identity.json is missing: what the other files say of their owner tells as much.
+        read_holdings(directory, identity)
+        _check(directory, identity)
+        write_identity(directory, identity, files)
+    elif any(any(directory.glob(pattern)) for pattern in _DATA):
+        return True
+    else:
+        begin_directory(directory, identity, map(PartitionId, identity.partitions), FIRST_EPOCH, files)
+    return False
 
 
 def begin_directory(
@@ -59,8 +68,8 @@ def begin_directory(
     if not (log_path(directory) / POSITION_NAME).exists():
         reset_position(log_path(directory), Position(), files)
     _write_log_owner(directory, identity, files)
-    begin_holdings(directory, identity, partitions, epoch, files)
     write_inventory(directory, _documents(directory), identity.mark(INVENTORY_NAME), files)
+    begin_holdings(directory, identity, partitions, epoch, files)  # last but one: with it all others are there
     write_identity(directory, identity, files)
 
 
@@ -74,8 +83,8 @@ def settle_files(
         if not (log_path(directory) / _OWNER_NAME).exists():
             _write_log_owner(directory, identity, files)
         if is_unsealed:
-            holdings.write()
             write_inventory(directory, _documents(directory), identity.mark(INVENTORY_NAME), files)
+            holdings.write()
             write_identity(directory, identity, files)
         else:
             record(directory, identity.mark(INVENTORY_NAME), files, _documents(directory))
