@@ -127,7 +127,7 @@ def begin_holdings(
 def read_holdings(directory: Path, identity: ShardIdentity, *, is_checked: bool = False) -> dict[PartitionId, Holding]:
     """The holdings that stand in a shard's directory; in an old one, before the first change, what it was dealt.
 
-    Raises FileMissing where they were removed, unless that `is_checked`, and DirectoryDamaged where they cannot be used.
+    Raises FileMissing where they were removed, unless that `is_checked`; DirectoryDamaged where they cannot be used.
     """
     path = directory / HOLDINGS_NAME
     if not path.exists():

@@ -42,6 +42,15 @@ def open_directory(directory: Path, identity: ShardIdentity, files: Files) -> bo
 
     Raises DirectoryMismatch, ClusterKeyMismatch, DirectoryDamaged or FileMissing, and changes nothing then.
     """
+    is_unsealed = _opened(directory, identity, files)
+    for folder in (log_path(directory), snapshots_path(directory)):
+        if not folder.exists():
+            folder.mkdir()
+            files.sync_directory(directory)
+    return is_unsealed
+
+
+def _opened(directory: Path, identity: ShardIdentity, files: Files) -> bool:
     found = find_identity(directory, identity)
     if found is not None and not found.is_sealed:
         return True
@@ -78,8 +87,6 @@ def settle_files(
 ) -> None:
     """Bring the files of a directory up to date once its log was read; without room that is left to a later start."""
     try:
-        for folder in (log_path(directory), snapshots_path(directory)):
-            folder.mkdir(exist_ok=True)
         if not (log_path(directory) / _OWNER_NAME).exists():
             _write_log_owner(directory, identity, files)
         if is_unsealed:
