@@ -7,12 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from cdp_router.topology import ClusterFile
 from cdp_store.errors import DirectoryDamaged, SnapshotDamaged
 from cdp_store.holdings import read_holdings
 from cdp_store.ids import PartitionId
+from cdp_store.sealed import seal_json, unseal_json
 from cdp_store.shard_directory import read_identity
 from cdp_store.snapshot.places import SnapshotPlace, place_at
 
@@ -22,9 +21,10 @@ _SHARD: Final = "shard-"
 Placement = Mapping[int, Sequence[int]]  # partitions by shard
 
 
-def publish_placement(place: SnapshotPlace, placement: Placement) -> None:
+def publish_placement(place: SnapshotPlace, placement: Placement, cluster: ClusterFile) -> None:
     """Put beside a copy of snapshots which shard's hold which partitions."""
-    place.publish(PLACEMENT_NAME, msgspec.json.encode({str(shard): list(held) for shard, held in placement.items()}))
+    held = {shard: list(partitions) for shard, partitions in placement.items()}
+    place.publish(PLACEMENT_NAME, seal_json(held, cluster.mark(PLACEMENT_NAME)))
 
 
 def placement_in(source: str, cluster: ClusterFile) -> dict[int, list[int]]:
@@ -35,10 +35,11 @@ def placement_in(source: str, cluster: ClusterFile) -> dict[int, list[int]]:
     place = place_at(source)
     if PLACEMENT_NAME not in place.names():
         return {shard: list(cluster.first_partitions_of_shard(shard)) for shard in range(cluster.shards)}
+    data, mark = place.read(PLACEMENT_NAME).to_pybytes(), cluster.mark(PLACEMENT_NAME)
     try:
-        return msgspec.json.decode(place.read(PLACEMENT_NAME).to_pybytes(), type=dict[int, list[int]])
-    except msgspec.DecodeError as error:
-        raise SnapshotDamaged(f"{source}/{PLACEMENT_NAME}", str(error)) from error
+        return unseal_json(Path(PLACEMENT_NAME), data, dict[int, list[int]], mark).value
+    except DirectoryDamaged as error:
+        raise SnapshotDamaged(f"{source}/{PLACEMENT_NAME}", error.problem) from error
 
 
 def newest_epoch(directory: Path) -> int:

@@ -15,6 +15,7 @@ from cdp_store.documents import Document, Documents
 from cdp_store.errors import DocumentsNotDealtOut, SnapshotDamaged
 from cdp_store.ids import PartitionId
 from cdp_store.seams import OsFiles
+from cdp_store.shard_directory import read_identity
 from cdp_store.snapshot.places import SnapshotPlace, place_at
 from cdp_store.snapshot.reader import PartitionReader, read_manifest, snapshot_numbers
 
@@ -30,7 +31,8 @@ def documents_in(source: str, placement: Placement, tell: Callable[[str], None])
     for shard, numbers in placement.items():
         directory = None if "://" in source else Path(source).expanduser() / f"shard-{shard}"
         if directory is not None and (directory / "identity.json").exists():
-            documents = Documents(directory, OsFiles())
+            documents = Documents(directory, read_identity(directory), OsFiles())
+            documents.check()
             found |= {PartitionId(number): documents.of(PartitionId(number)) for number in numbers}
         else:
             found |= _in_newest(place_at(source, f"shard-{shard}/snapshots"), frozenset(numbers), tell)

@@ -14,24 +14,29 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from cdp_router.late_erasures import LateErasures
 from cdp_router.partitioning import partitions_of, split
 from cdp_router.placement import newest_epoch, placement_in
 from cdp_router.restored_documents import Kept, dealt_out, documents_in
 from cdp_router.restoring_progress import Tell, counted, named, percentage
-from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile
+from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile, decode_cluster, shard_name
 from cdp_store.carried_over import carry_ids, carry_summaries
 from cdp_store.controls import Retention
 from cdp_store.dedupe import IdGeneration
 from cdp_store.digest import Digest, digest
 from cdp_store.documents import Documents
-from cdp_store.errors import DirectoryExists, NothingToRestore, PartitionElsewhere, PlaceUnusable, SnapshotDamaged
-from cdp_store.holdings import begin_holdings
+from cdp_store.errors import (
+    DirectoryDamaged,
+    DirectoryExists,
+    NothingToRestore,
+    PartitionElsewhere,
+    PlaceUnusable,
+    SnapshotDamaged,
+)
 from cdp_store.identity.rerouting import rerouted
 from cdp_store.identity.tables import IdentityTables
 from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.inventory import INVENTORY_NAME, write_inventory
 from cdp_store.log.local import begin_after_snapshot
 from cdp_store.log.reader import BEHIND_ALL, first_sequences, read_records
 from cdp_store.logged import Logged, apply_logged
@@ -39,8 +44,10 @@ from cdp_store.partition import Partition
 from cdp_store.quarantine import Quarantine, Quarantined
 from cdp_store.records import Strings
 from cdp_store.rerouting import batches_of
+from cdp_store.sealed import seal_json
 from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import check_identity, lock_directory, log_path, snapshots_path
+from cdp_store.shard_directory import lock_directory, log_path, snapshots_path
+from cdp_store.shard_files import begin_directory
 from cdp_store.snapshot.cold.carrying import DealtOut, OldPartition
 from cdp_store.snapshot.keeper import ShardSnapshots, fill
 from cdp_store.snapshot.manifest import Manifest
@@ -106,9 +113,9 @@ def source_cluster(source: str) -> ClusterFile:
         raise PlaceUnusable(source, problem)
     data = place.read(CLUSTER_NAME).to_pybytes()
     try:
-        return msgspec.json.decode(data, type=ClusterFile)
-    except msgspec.DecodeError as error:
-        raise SnapshotDamaged(f"{source}/{CLUSTER_NAME}", str(error)) from error
+        return decode_cluster(Path(CLUSTER_NAME), data).value
+    except DirectoryDamaged as error:
+        raise SnapshotDamaged(f"{source}/{CLUSTER_NAME}", error.problem) from error
 
 
 def source_place(source: str, shard: int) -> SnapshotPlace:
@@ -326,13 +333,12 @@ def _write(
     for shard in range(cluster.shards):
         tell(f"shard {shard}: writing")
         path = ClusterDirectory(directory).shard_path(shard)
-        for each in (log_path(path), snapshots_path(path)):
-            each.mkdir(parents=True)
-        check_identity(path, cluster.shard_identity(shard), files)
+        log_path(path).mkdir(parents=True)
         begin_after_snapshot(log_path(path), files)
         own = [PartitionId(number) for number in cluster.first_partitions_of_shard(shard)]
-        begin_holdings(path, own, new.epoch, files)
-        documents = Documents(path, files)
+        identity = cluster.shard_identity(shard)
+        begin_directory(path, identity, own, new.epoch, files)
+        documents = Documents(path, identity, files)
         for number in own:
             documents.replace(number, new.documents.get(number, {}))
         held = {number: partitions.get(number) or Partition(number, cluster.hash_key) for number in own}
@@ -341,7 +347,9 @@ def _write(
             tell(f"cold columns: {problem}")
         files.sync_directory(path)
     files.sync_directory(directory)
-    write_durably(directory / CLUSTER_NAME, msgspec.json.encode(cluster), files)
+    listed = [shard_name(shard) for shard in range(cluster.shards)]
+    write_inventory(directory, listed, cluster.mark(INVENTORY_NAME), files)
+    write_durably(directory / CLUSTER_NAME, seal_json(cluster), files)
 
 
 def _put_in_place(building: Path, data: Path) -> Path | None:

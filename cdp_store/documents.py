@@ -11,12 +11,22 @@ from typing import Final
 
 import msgspec
 
-from cdp_store.errors import DirectoryDamaged, DocumentChanged, DocumentTooLarge, StorageFull, StoreFailed
+from cdp_store.errors import (
+    DirectoryDamaged,
+    DocumentChanged,
+    DocumentTooLarge,
+    FileMissing,
+    StorageFull,
+    StoreFailed,
+)
 from cdp_store.fuse import Fuse
 from cdp_store.ids import PartitionId
+from cdp_store.inventory import INVENTORY_NAME, missing, read_inventory, record
 from cdp_store.limits import DOCUMENT_BYTES_MAX
 from cdp_store.log.local import NO_ROOM
+from cdp_store.sealed import read_whole, seal_bytes, unseal_bytes
 from cdp_store.seams import Files
+from cdp_store.shard_directory import RESTORE_OR_SALVAGE, ShardIdentity
 from cdp_store.whole_files import write_durably
 
 FOLDER: Final = "documents"
@@ -30,7 +40,7 @@ class Document(msgspec.Struct, frozen=True, array_like=True):
     content: bytes
 
 
-class _Stored(msgspec.Struct, frozen=True):
+class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int
     documents: dict[str, Document]
 
@@ -38,15 +48,15 @@ class _Stored(msgspec.Struct, frozen=True):
 class Documents:
     """The documents of all partitions that a shard holds; changed by one caller at a time, read by any."""
 
-    def __init__(self, directory: Path, files: Files, fuse: Fuse | None = None) -> None:
-        self._directory, self._files, self._fuse = directory / FOLDER, files, fuse or Fuse()
+    def __init__(self, directory: Path, identity: ShardIdentity, files: Files, fuse: Fuse | None = None) -> None:
+        self._shard, self._identity, self._files, self._fuse = directory, identity, files, fuse or Fuse()
         self._known = dict[PartitionId, Mapping[str, Document]]()
 
     def of(self, partition: PartitionId) -> Mapping[str, Document]:
         """All of a partition, by name."""
         if partition not in self._known:
             # What another thread puts there meanwhile is newer than what is read here.
-            self._known.setdefault(partition, _read(self._path(partition)))
+            self._known.setdefault(partition, self._read(partition))
         return self._known[partition]
 
     def put(self, partition: PartitionId, name: str, expected: int, content: bytes) -> Document:
@@ -68,29 +78,50 @@ class Documents:
         """Make these the documents of a partition, durably."""
         if documents == self.of(partition):
             return
-        path = self._path(partition)
+        name = file_name(partition)
+        path = self._shard / name
+        content = msgspec.msgpack.encode(_Stored(_FORMAT, dict(documents)))
         with self._fuse.whole(f"writing {path}", harmless=(StorageFull,)):
             try:
                 path.parent.mkdir(exist_ok=True)
                 self._files.sync_directory(path.parent.parent)
-                write_durably(path, msgspec.msgpack.encode(_Stored(_FORMAT, dict(documents))), self._files)
+                write_durably(path, seal_bytes(content, self._identity.mark(name)), self._files)
+                record(self._shard, self._identity.mark(INVENTORY_NAME), self._files, [name])
             except OSError as error:
                 if error.errno in NO_ROOM:
                     raise StorageFull(path, str(error)) from error
                 raise StoreFailed(f"{path} cannot be written: {error}") from error
             self._known[partition] = dict(documents)
 
-    def _path(self, partition: PartitionId) -> Path:
-        return self._directory / f"p{partition:04d}"
+    def check(self) -> None:
+        """Read all there are; DirectoryDamaged or FileMissing where one is not what it should be."""
+        for path in missing(self._shard, self._identity.mark(INVENTORY_NAME)):
+            raise FileMissing(path, RESTORE_OR_SALVAGE)
+        for path in paths_in(self._shard):
+            self.of(PartitionId(int(path.name[1:])))
+
+    def _read(self, partition: PartitionId) -> Mapping[str, Document]:
+        name = file_name(partition)
+        path = self._shard / name
+        if not path.exists():
+            if name in (read_inventory(self._shard, self._identity.mark(INVENTORY_NAME)) or ()):
+                raise FileMissing(path, RESTORE_OR_SALVAGE)
+            return {}
+        content = unseal_bytes(path, read_whole(path), self._identity.mark(name)).value
+        try:
+            stored = msgspec.msgpack.decode(content, type=_Stored)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DirectoryDamaged(path, str(error)) from error
+        if stored.format != _FORMAT:
+            raise DirectoryDamaged(path, f"format {stored.format} is not known; this program writes format {_FORMAT}")
+        return stored.documents
 
 
-def _read(path: Path) -> Mapping[str, Document]:
-    if not path.exists():
-        return {}
-    try:
-        stored = msgspec.msgpack.decode(path.read_bytes(), type=_Stored)
-    except msgspec.DecodeError as error:
-        raise DirectoryDamaged(path, str(error)) from error
-    if stored.format != _FORMAT:
-        raise DirectoryDamaged(path, f"format {stored.format} is not known; this program writes format {_FORMAT}")
-    return stored.documents
+def file_name(partition: PartitionId) -> str:
+    """Path of the documents of a partition below its shard's directory."""
+    return f"{FOLDER}/p{partition:04d}"
+
+
+def paths_in(directory: Path) -> list[Path]:
+    """The files of documents in a shard's directory."""
+    return sorted(path for path in (directory / FOLDER).glob("p*") if path.name[1:].isdecimal())

@@ -5,6 +5,7 @@ StoreError
 +-- LogCorrupt           damage inside the log, not a torn tail
 +-- LogUnsupported       a log written by a newer version
 +-- RecordUnsupported    a log record of a kind this version does not know
++-- RecordMisplaced      a log record of a partition that its shard never had
 +-- SnapshotDamaged      a file of a snapshot is missing or not what its manifest says
 +-- SnapshotUnsupported  a snapshot written by a newer version
 +-- SnapshotFailed       a snapshot could not be written or copied; the data and earlier snapshots are as they were
@@ -18,6 +19,8 @@ StoreError
 +-- DirectoryInUse       another process owns this data directory
 +-- DirectoryMismatch    the directory was made with other settings
 +-- DirectoryDamaged     a file that describes the directory cannot be read
++-- FileMissing          a file or directory that was there is missing
++-- ClusterKeyMismatch   a shard's directory was made under another key than that of cluster.json
 +-- StoreFailed          a write failed earlier: nothing is accepted any more
 +-- StorageFull          no room for the batch; nothing of it was kept
 +-- BatchTooLarge        a batch that would not fit one log record
@@ -78,6 +81,14 @@ class RecordUnsupported(StoreError):
             "Start it with the version of the program that wrote it, or a newer one."
         )
         self.path, self.offset, self.kind = path, offset, kind
+
+
+class RecordMisplaced(StoreError):
+    """A log record is of a partition that the shard never had: the log is another shard's."""
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"it is of partition {partition}, which this shard never had: the log is another shard's")
+        self.partition = partition
 
 
 class SnapshotDamaged(StoreError):
@@ -193,7 +204,27 @@ class DirectoryDamaged(StoreError):
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path} is damaged ({problem}); restore this file from a backup")
-        self.path = path
+        self.path, self.problem = path, problem
+
+
+class FileMissing(DirectoryDamaged):
+    """A file or directory that was there, and must be, is missing; `remedy` says what to do."""
+
+    def __init__(self, path: Path, remedy: str) -> None:
+        StoreError.__init__(self, f"{path} is missing, though it was there before; {remedy}")
+        self.path, self.problem = path, "it is missing"
+
+
+class ClusterKeyMismatch(DirectoryDamaged):
+    """A shard's directory was made under another key than that of cluster.json: identifiers would not be found."""
+
+    def __init__(self, path: Path) -> None:
+        StoreError.__init__(
+            self,
+            f"{path} was made under another key than the one in cluster.json, so its data could not be found again. "
+            "Nothing was changed; restore the cluster.json of this cluster from a backup or another of its machines",
+        )
+        self.path, self.problem = path, "it was made under another key"
 
 
 class StoreFailed(StoreError):

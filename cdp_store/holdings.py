@@ -16,17 +16,17 @@ from typing import Final
 
 import msgspec
 
-from cdp_store.errors import DirectoryDamaged, StorageFull, StoreFailed
+from cdp_store.errors import FileMissing, RecordMisplaced, StorageFull, StoreFailed
 from cdp_store.fuse import Fuse
 from cdp_store.ids import PartitionId
 from cdp_store.log.local import NO_ROOM
+from cdp_store.sealed import read_whole, seal_json, unseal_json
 from cdp_store.seams import Files
-from cdp_store.shard_directory import ShardIdentity
+from cdp_store.shard_directory import RESTORE_OR_SALVAGE, ShardIdentity
 from cdp_store.whole_files import write_durably
 
 FIRST_EPOCH: Final = 1
-_NAME: Final = "holdings.json"
-_FORMAT: Final = 1
+HOLDINGS_NAME: Final = "holdings.json"
 
 
 class HoldingState(enum.Enum):
@@ -38,7 +38,7 @@ class HoldingState(enum.Enum):
     GONE = "gone"
 
 
-class Holding(msgspec.Struct, frozen=True, omit_defaults=True):
+class Holding(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A shard's relation to one partition since `epoch`.
 
     `shard` is where it comes from (incoming) or went to (released, gone).
@@ -59,8 +59,7 @@ class Holding(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.epoch - (self.state is HoldingState.RELEASED)
 
 
-class _Stored(msgspec.Struct, frozen=True):
-    format: int
+class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holdings: dict[int, Holding]
 
 
@@ -68,8 +67,9 @@ class Holdings:
     """The holdings of one shard; changed by one caller at a time, read by any."""
 
     def __init__(self, directory: Path, identity: ShardIdentity, files: Files, fuse: Fuse | None = None) -> None:
-        self._path, self._files, self._fuse = directory / _NAME, files, fuse or Fuse()
-        self._holdings: Mapping[PartitionId, Holding] = read_holdings(directory, identity)
+        self._path, self._files, self._fuse = directory / HOLDINGS_NAME, files, fuse or Fuse()
+        self._mark = identity.mark(HOLDINGS_NAME)
+        self._holdings: Mapping[PartitionId, Holding] = read_holdings(directory, identity, is_checked=True)
 
     def all(self) -> Mapping[PartitionId, Holding]:
         """The holding of each partition the shard ever had to do with; does not change afterwards."""
@@ -78,6 +78,11 @@ class Holdings:
     def get(self, partition: PartitionId) -> Holding | None:
         """The holding of a partition, if the shard ever had to do with it."""
         return self._holdings.get(partition)
+
+    def check_known(self, partition: PartitionId) -> None:
+        """Raise RecordMisplaced for a partition that the shard never had to do with."""
+        if partition not in self._holdings:
+            raise RecordMisplaced(partition)
 
     def owned(self) -> list[PartitionId]:
         """The partitions the shard answers for, ascending."""
@@ -95,32 +100,46 @@ class Holdings:
         changed = {number: held for number, held in self._holdings.items() if number != partition}
         if holding is not None:
             changed[partition] = holding
-        stored = _Stored(_FORMAT, {int(number): changed[number] for number in sorted(changed)})
         with self._fuse.whole(f"writing {self._path}", harmless=(StorageFull,)):
             try:
-                write_durably(self._path, msgspec.json.encode(stored), self._files)
+                self._write(changed)
             except OSError as error:
                 if error.errno in NO_ROOM:
                     raise StorageFull(self._path, str(error)) from error
                 raise StoreFailed(f"{self._path} cannot be written: {error}") from error
             self._holdings = changed
 
+    def write(self) -> None:
+        """Write the file anew as it is; OSError where that fails."""
+        self._write(self._holdings)
 
-def begin_holdings(directory: Path, partitions: Iterable[PartitionId], epoch: int, files: Files) -> None:
+    def _write(self, holdings: Mapping[PartitionId, Holding]) -> None:
+        stored = _Stored({int(number): holdings[number] for number in sorted(holdings)})
+        write_durably(self._path, seal_json(stored, self._mark), self._files)
+
+
+def begin_holdings(
+    directory: Path, identity: ShardIdentity, partitions: Iterable[PartitionId], epoch: int, files: Files
+) -> None:
     """Let a new shard's directory own these partitions from an epoch on."""
     owned = {int(number): Holding(HoldingState.OWNED, epoch) for number in partitions}
-    write_durably(directory / _NAME, msgspec.json.encode(_Stored(_FORMAT, owned)), files)
+    write_durably(directory / HOLDINGS_NAME, seal_json(_Stored(owned), identity.mark(HOLDINGS_NAME)), files)
 
 
-def read_holdings(directory: Path, identity: ShardIdentity) -> dict[PartitionId, Holding]:
-    """The holdings that stand in a shard's directory; before the first change, what the shard was dealt."""
-    path = directory / _NAME
+def read_holdings(directory: Path, identity: ShardIdentity, *, is_checked: bool = False) -> dict[PartitionId, Holding]:
+    """The holdings that stand in a shard's directory; in an old one, before the first change, what it was dealt.
+
+    Raises FileMissing where they were removed, unless that `is_checked`; DirectoryDamaged where they cannot be used.
+    """
+    path = directory / HOLDINGS_NAME
     if not path.exists():
-        return {PartitionId(number): Holding(HoldingState.OWNED, FIRST_EPOCH) for number in identity.partitions}
-    try:
-        stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
-    except msgspec.DecodeError as error:
-        raise DirectoryDamaged(path, str(error)) from error
-    if stored.format != _FORMAT:
-        raise DirectoryDamaged(path, f"format {stored.format} is not known; this program writes format {_FORMAT}")
+        if identity.key and not is_checked:
+            raise FileMissing(path, RESTORE_OR_SALVAGE)
+        return dealt(identity)
+    stored = unseal_json(path, read_whole(path), _Stored, identity.mark(HOLDINGS_NAME)).value
     return {PartitionId(number): holding for number, holding in stored.holdings.items()}
+
+
+def dealt(identity: ShardIdentity) -> dict[PartitionId, Holding]:
+    """What a shard holds before any partition moves."""
+    return {PartitionId(number): Holding(HoldingState.OWNED, FIRST_EPOCH) for number in identity.partitions}

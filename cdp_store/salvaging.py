@@ -1,20 +1,43 @@
-"""Salvaging the log of a shard that does not start."""
+"""Salvaging the directory and the log of a shard that does not start."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from cdp_store.errors import BatchMalformed, SnapshotDamaged
+import msgspec
+
+from cdp_store.documents import FOLDER, Document, Documents, paths_in
+from cdp_store.errors import (
+    BatchMalformed,
+    ClusterKeyMismatch,
+    DirectoryDamaged,
+    DirectoryMismatch,
+    SnapshotDamaged,
+)
+from cdp_store.holdings import FIRST_EPOCH, HOLDINGS_NAME, begin_holdings, dealt, read_holdings
+from cdp_store.ids import PartitionId
+from cdp_store.inventory import INVENTORY_NAME, read_inventory, write_inventory
 from cdp_store.log.format import LogRecord
-from cdp_store.log.reader import Positions
+from cdp_store.log.position import POSITION_NAME, Position, reset_position
+from cdp_store.log.reader import Positions, segments
 from cdp_store.log.salvage import Salvage, Salvaged
 from cdp_store.logged import Logged
 from cdp_store.seams import Files
-from cdp_store.shard_directory import lock_directory, log_path, snapshots_path
+from cdp_store.shard_directory import (
+    ShardIdentity,
+    find_identity,
+    lock_directory,
+    log_path,
+    snapshots_path,
+    write_identity,
+)
 from cdp_store.snapshot.keeper import positions
+from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import LocalPlace
-from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
+from cdp_store.snapshot.reader import PartitionReader, read_manifest, snapshot_numbers
 
 
 def salvage_shard(directory: Path, files: Files) -> Salvaged:
@@ -26,15 +49,102 @@ def salvage_shard(directory: Path, files: Files) -> Salvaged:
         os.close(descriptor)
 
 
-def _held_by_snapshots(directory: Path, files: Files) -> Positions | None:
-    """Up to where the newest readable snapshot holds the data: the log may begin anywhere before. None without one."""
+def salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> list[str]:
+    """Make the files of a shard's directory anew that are damaged or missing, as far as snapshots tell; what was done.
+
+    Raises DirectoryInUse when a process has it open, and DirectoryMismatch or ClusterKeyMismatch where it is another
+    shard's.
+    """
+    descriptor = lock_directory(directory)
+    try:
+        return list(_salvage_files(directory, identity, files))
+    finally:
+        os.close(descriptor)
+
+
+def _salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> Iterator[str]:
+    has_identity = yield from _salvage_identity(directory, identity, files)
+    log = log_path(directory)
+    if has_identity and not (log / POSITION_NAME).exists() and not segments(log):
+        log.mkdir(exist_ok=True)
+        reset_position(log, Position(), files)
+        yield f"{log} was missing: what was logged behind the newest snapshot is lost"
+    try:
+        read_holdings(directory, identity if has_identity else msgspec.structs.replace(identity, key=""))
+    except DirectoryDamaged as error:
+        begin_holdings(directory, identity, dealt(identity), FIRST_EPOCH, files)
+        yield (
+            f"{error.path}: {error.problem}. The shard holds what it was dealt at first; partitions that were moved "
+            "to it since are lost, those that were moved away stay where they are"
+        )
+    yield from _salvage_documents(directory, identity, files)
+
+
+def _salvage_identity(directory: Path, identity: ShardIdentity, files: Files) -> Generator[str, None, bool]:
+    """Whether the directory is one in which all files must be there: it has an identity, or holdings, with a mark."""
+    try:
+        found = find_identity(directory, identity)
+        return found.is_sealed if found is not None else (directory / HOLDINGS_NAME).exists()
+    except (DirectoryMismatch, ClusterKeyMismatch):
+        raise
+    except DirectoryDamaged as error:
+        for manifest in _manifests(directory, files):
+            if manifest.cluster != identity.cluster:
+                raise DirectoryMismatch(directory, "cluster", manifest.cluster, identity.cluster) from error
+        yield f"{error.path}: {error.problem}. It is made anew"
+    write_identity(directory, identity, files)
+    return True
+
+
+def _salvage_documents(directory: Path, identity: ShardIdentity, files: Files) -> Iterator[str]:
+    """Documents that cannot be read come from the newest snapshot that has them, and are gone where none has."""
+    mark = identity.mark(INVENTORY_NAME)
+    try:
+        listed = read_inventory(directory, mark) or frozenset()
+    except DirectoryDamaged as error:
+        listed = frozenset()
+        yield f"{error.path}: {error.problem}. It is made anew"
+    names = {f"{FOLDER}/{path.name}" for path in paths_in(directory)}
+    write_inventory(directory, names, mark, files)
+    for name in sorted(names | listed):
+        partition, documents = PartitionId(int(name[-4:])), Documents(directory, identity, files)
+        try:
+            documents.of(partition)
+            if name in names:
+                continue
+            yield f"{directory / name}: it is missing"
+        except DirectoryDamaged as error:
+            aside = directory / f"{name.replace('/', '-')}.damaged"
+            files.rename(directory / name, aside)
+            yield f"{error.path}: {error.problem}. It is kept as {aside}"
+        write_inventory(directory, names - {name}, mark, files)
+        found = _documents_in_snapshots(directory, partition, files)
+        Documents(directory, identity, files).replace(partition, found or {})
+        what = "Documents of the newest snapshot take its place" if found else "Its documents are lost"
+        yield f"{directory / name}: {what}"
+
+
+def _documents_in_snapshots(directory: Path, partition: PartitionId, files: Files) -> Mapping[str, Document] | None:
+    place = LocalPlace(snapshots_path(directory), files)
+    for manifest in _manifests(directory, files):
+        for entry in manifest.partitions:
+            if entry.partition == partition:
+                with suppress(SnapshotDamaged):
+                    return PartitionReader(place, manifest, entry).documents()
+    return None
+
+
+def _manifests(directory: Path, files: Files) -> Iterator[Manifest]:
+    """Those that can be read, newest first."""
     place = LocalPlace(snapshots_path(directory), files)
     for number in snapshot_numbers(place):
-        try:
-            return positions(read_manifest(place, number))
-        except SnapshotDamaged:
-            continue
-    return None
+        with suppress(SnapshotDamaged):
+            yield read_manifest(place, number)
+
+
+def _held_by_snapshots(directory: Path, files: Files) -> Positions | None:
+    """Up to where the newest readable snapshot holds the data: the log may begin anywhere before. None without one."""
+    return next((positions(manifest) for manifest in _manifests(directory, files)), None)
 
 
 def _is_usable(record: LogRecord) -> bool:

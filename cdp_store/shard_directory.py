@@ -5,20 +5,36 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from cdp_store.errors import DirectoryDamaged, DirectoryInUse, DirectoryMismatch
+from cdp_store.errors import ClusterKeyMismatch, DirectoryInUse, DirectoryMismatch
+from cdp_store.sealed import Unsealed, owner_mark, read_whole, seal_json, unseal_json
 from cdp_store.seams import Files
 from cdp_store.whole_files import write_durably
 
+IDENTITY_NAME: Final = "identity.json"
+RESTORE_OR_SALVAGE: Final = (
+    "Restore it from a backup, restore the whole directory with `cdp restore`, or start with --salvage to go on "
+    "without it"
+)
 
-class ShardIdentity(msgspec.Struct, frozen=True):
-    """Whose data a shard directory holds; written at creation, compared at every start."""
+
+class ShardIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose data a shard directory holds; written at creation, compared at every start.
+
+    `key` is a fingerprint of the cluster's key, empty in directories of before it was kept.
+    """
 
     cluster: str
     shard: int
     partitions: tuple[int, ...]
+    key: str = ""
+
+    def mark(self, name: str) -> str:
+        """What a file of this shard says of its owner."""
+        return owner_mark(self.cluster, self.key, f"shard-{self.shard}/{name}")
 
 
 def log_path(directory: Path) -> Path:
@@ -43,22 +59,29 @@ def lock_directory(directory: Path) -> int:
     return descriptor
 
 
-def check_identity(directory: Path, identity: ShardIdentity, files: Files) -> None:
-    """Write the identity into a new directory, or raise unless it is the one that stands there."""
-    path = directory / "identity.json"
+def find_identity(directory: Path, identity: ShardIdentity) -> Unsealed[ShardIdentity] | None:
+    """The identity of a directory, None where there is none.
+
+    Raises DirectoryMismatch or ClusterKeyMismatch unless it is the one given.
+    """
+    path = directory / IDENTITY_NAME
     if not path.exists():
-        write_durably(path, msgspec.json.encode(identity), files)
-        return
-    found = read_identity(directory)
+        return None
+    found = unseal_json(path, read_whole(path), ShardIdentity)
     for what in ("cluster", "shard", "partitions"):
-        if getattr(found, what) != getattr(identity, what):
-            raise DirectoryMismatch(directory, what, getattr(found, what), getattr(identity, what))
+        if getattr(found.value, what) != getattr(identity, what):
+            raise DirectoryMismatch(directory, what, getattr(found.value, what), getattr(identity, what))
+    if found.value.key and found.value.key != identity.key:
+        raise ClusterKeyMismatch(directory)
+    return found
+
+
+def write_identity(directory: Path, identity: ShardIdentity, files: Files) -> None:
+    """Say whose a directory is, last of all: from then on the files it was made with must be there."""
+    write_durably(directory / IDENTITY_NAME, seal_json(identity), files)
 
 
 def read_identity(directory: Path) -> ShardIdentity:
     """The identity that stands in a directory."""
-    path = directory / "identity.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ShardIdentity)
-    except msgspec.DecodeError as error:
-        raise DirectoryDamaged(path, str(error)) from error
+    path = directory / IDENTITY_NAME
+    return unseal_json(path, read_whole(path), ShardIdentity).value

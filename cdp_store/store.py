@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from cdp_store.admission import Delivery, Outcome, Pending, admit, apply_pending, log_entry
 from cdp_store.arena import HashKey
 from cdp_store.controls import (
@@ -42,8 +44,10 @@ from cdp_store.log.sync_mode import SyncMode
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
 from cdp_store.quarantine import QuarantineChange, Released, encode_quarantine_change
+from cdp_store.sealed import key_fingerprint
 from cdp_store.seams import Files
-from cdp_store.shard_directory import ShardIdentity, check_identity, lock_directory, log_path, snapshots_path
+from cdp_store.shard_directory import ShardIdentity, lock_directory, log_path, snapshots_path
+from cdp_store.shard_files import open_directory, settle_files
 from cdp_store.snapshot.cold.log_reading import LogReading
 from cdp_store.snapshot.cold.reading import Receipts, read_receipts
 from cdp_store.snapshot.keeper import Loaded, ShardSnapshots, Taken, Verification
@@ -86,22 +90,22 @@ class Store:
         sync_mode: SyncMode = SyncMode.ALWAYS,
         segment_bytes: int | None = None,
     ) -> None:
+        identity = msgspec.structs.replace(identity, key=key_fingerprint(key, identity.cluster))
         self.identity, self.sync_mode, self.directory, self.files = identity, sync_mode, directory, files
         self._lock_descriptor = lock_directory(directory)
         try:
-            check_identity(directory, identity, files)
-        except StoreError:
+            self._fuse = Fuse()
+            self._is_unsealed = open_directory(directory, identity, files)
+            self.holdings = Holdings(directory, identity, files, self._fuse)
+            self.documents = Documents(directory, identity, files, self._fuse)
+            self.documents.check()
+        except (StoreError, OSError):
             os.close(self._lock_descriptor)
             raise
-        self._key, self._fuse = key, Fuse()
-        self.holdings = Holdings(directory, identity, files, self._fuse)
+        self._key = key
         self.partitions: Mapping[PartitionId, Partition] = {}  # until they are recovered
         self.tails = Tails()
-        self.documents = Documents(directory, files, self._fuse)
         self._staged: Mapping[PartitionId, Partition] = {}  # on their way in: part of snapshots, not of answers
-        log_path(directory).mkdir(exist_ok=True)
-        snapshots_path(directory).mkdir(exist_ok=True)
-        files.sync_directory(directory)
         self._logged = LogReading(log_path(directory))
         self._cold_upto = 0  # of the bytes that the log has taken since the start
         self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode, self._fuse)
@@ -118,6 +122,7 @@ class Store:
             if not problems:
                 raise
             raise LogCorrupt(error.path, error.offset, f"{error.reason}; and {'; '.join(problems)}") from error
+        settle_files(self.directory, self.identity, self.holdings, self.files, is_unsealed=self._is_unsealed)
         return Recovery(cut, problems)
 
     def snapshot(self, taken_ms: int) -> tuple[Taken, int]:
@@ -393,6 +398,9 @@ class Store:
         return {number: Partition(number, self._key) for number in self.holdings.in_memory()}
 
     def _replay(self, record: LogRecord) -> None:
-        partition = self.partitions[record.partition]
+        partition = self.partitions.get(record.partition)
+        if partition is None:
+            self.holdings.check_known(record.partition)
+            return  # it was here for a while
         apply_logged(partition, Logged.decode(record))
         partition.maintain()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
+
+import msgspec
 
 from cdp_query import pipeline, tree
 from cdp_query.bind import Binder
@@ -14,6 +18,10 @@ from cdp_store.events.layout import Layout
 from cdp_store.ids import PartitionId, SequenceNumber, decode_identifier, encode_identifier
 from cdp_store.partition import Partition
 from cdp_store.records import RecordBatch
+from cdp_store.salvaging import salvage_files
+from cdp_store.sealed import key_fingerprint
+from cdp_store.seams import OsFiles
+from cdp_store.shard_directory import ShardIdentity, log_path
 from cdp_store.view import PartitionView
 from tests.raw_records import Change, Event, Record, User
 
@@ -94,3 +102,9 @@ class Shards:
 
     def _home(self, user: User) -> int:
         return zlib.crc32(encode_identifier(*user)) % len(self.partitions)
+
+
+def without_log(directory: Path, identity: ShardIdentity) -> None:
+    """Leave only the snapshots of a shard, and have that be meant."""
+    shutil.rmtree(log_path(directory))
+    salvage_files(directory, msgspec.structs.replace(identity, key=key_fingerprint(KEY, identity.cluster)), OsFiles())

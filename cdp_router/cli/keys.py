@@ -125,6 +125,22 @@ def rotate(
     ERR.print(f"the old key {old.id} goes on {until}", soft_wrap=True)
 
 
+@keys.command()
+def disable(data: Data = DATA) -> None:
+    """Remove the file of keys, with all keys. From the next start on, whoever reaches a router is let in."""
+    from cdp_router.security.key_file import KEYS_NAME
+    from cdp_router.topology import ClusterDirectory
+    from cdp_store.errors import DirectoryDamaged
+
+    path = _path(data, None)
+    try:
+        ClusterDirectory(data).forget(KEYS_NAME)
+        path.unlink(missing_ok=True)
+    except (DirectoryDamaged, OSError) as error:
+        fail(f"the keys cannot be removed: {error}")
+    OUT.print("there are no keys any more; start the cluster anew, on a loopback address, to let everybody in")
+
+
 def _limits(key: StoredKey) -> str:
     numbers = ((key.calls_per_second, "calls"), (key.events_per_second, "records"))
     return ", ".join(f"{number:g} {what}/s" for number, what in numbers if number is not None)
@@ -143,24 +159,36 @@ def _path(data: Path, file: Path | None) -> Path:
     return file or data / KEYS_NAME
 
 
+def _mark(data: Path, file: Path | None) -> str:
+    """What the file says of its owner: nothing where it may go to other clusters."""
+    from cdp_router.security.key_file import KEYS_NAME
+    from cdp_router.topology import ClusterDirectory
+
+    return ClusterDirectory(data).mark(KEYS_NAME) if file is None else ""
+
+
 def _read(data: Path, file: Path | None) -> Keys:
     from cdp_router.security.key_file import read_keys
     from cdp_store.errors import DirectoryDamaged
 
     path = _path(data, file)
     try:
-        return read_keys(path) if path.exists() else {}
+        return read_keys(path, _mark(data, file)) if path.exists() else {}
     except DirectoryDamaged as error:
         fail(str(error))
 
 
 def _changed(data: Path, file: Path | None, work: Callable[[KeyList], Result]) -> Result:
-    from cdp_router.security.key_file import change_keys
+    from cdp_router.security.key_file import KEYS_NAME, change_keys
     from cdp_router.security.key_list import KeyList, KeyRefused
+    from cdp_router.topology import ClusterDirectory
     from cdp_store.errors import DirectoryDamaged
 
     try:
-        return change_keys(_path(data, file), lambda known: KeyList(known).after(work))
+        result = change_keys(_path(data, file), lambda known: KeyList(known).after(work), _mark(data, file))
+        if file is None:
+            ClusterDirectory(data).remember(KEYS_NAME)
+        return result
     except (DirectoryDamaged, KeyRefused) as error:
         fail(str(error))
     except OSError as error:

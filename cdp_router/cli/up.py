@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +34,13 @@ def up(
     data: Annotated[Path, typer.Option(help="Directory of the data; made if it does not exist.")] = Path("cdp-data"),
     shards: Annotated[int | None, typer.Option(min=1, help="Shard processes. [default: one per core]")] = None,
     partitions: Annotated[
-        int, typer.Option(min=1, max=PARTITIONS_MAX, help="Partitions, fixed for the data's life.")
-    ] = PARTITIONS_DEFAULT,
+        int | None,
+        typer.Option(
+            min=1,
+            max=PARTITIONS_MAX,
+            help=f"Partitions, fixed for the data's life. [default: as they are; of new data {PARTITIONS_DEFAULT}]",
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address the router listens on; others than loopback ones only with API keys.")
     ] = "127.0.0.1",
@@ -88,7 +92,10 @@ def up(
     any_client: AnyClient = False,
     insecure: Insecure = False,
     salvage: Annotated[
-        bool, typer.Option("--salvage", help="First set aside what is damaged in the logs, and go on without it.")
+        bool,
+        typer.Option(
+            "--salvage", help="First set aside what is damaged, expect what is missing no longer, and go on without it."
+        ),
     ] = False,
 ) -> None:
     """Start a router and its shards on this machine and keep them running until Ctrl-C."""
@@ -100,9 +107,7 @@ def up(
     doors = Doors(keys, tls_cert, tls_key, tls_ca, any_client, insecure)
     doors.check(f"{host}:{port}", data)
     directory = ClusterDirectory(data.resolve())
-    members = _opened(directory, shards, partitions)
-    if salvage:
-        _salvage(directory, members)
+    _opened(directory, shards, partitions, salvage=salvage)
     # What processes tell of themselves they read from the environment, however they are started.
     if metrics_port is not None:
         os.environ[METRICS] = f"{host}:{metrics_port}"
@@ -132,49 +137,30 @@ def _gateway_port(given: int | None, router_port: int) -> int:
     return beside if router_port and beside <= _PORT_MAX else 0
 
 
-def _opened(directory: ClusterDirectory, shards: int | None, partitions: int) -> Sequence[int]:
-    """The shards of the directory, which is made where there is none; ends the command where that cannot be."""
+def _opened(directory: ClusterDirectory, shards: int | None, partitions: int | None, *, salvage: bool) -> None:
+    """Check the directory, which is made where there is none; ends the command where it cannot be used."""
+    from cdp_router.data_directory import check_directory
+    from cdp_router.salvaging import salvaged
     from cdp_store.errors import DirectoryMismatch, StoreError
 
     try:
-        count = shards or _shards_of(directory) or min(os.cpu_count() or 1, partitions)
-        if count > partitions:
-            fail(f"--shards {count} is more than the {partitions} partitions there are to share", 2)
+        found = directory.load() if directory.cluster_path.exists() else None
+        most = partitions or (found.partitions if found is not None else PARTITIONS_DEFAULT)
+        count = shards or (found.shards if found is not None else min(os.cpu_count() or 1, most))
+        if count > most:
+            fail(f"--shards {count} is more than the {most} partitions there are to share", 2)
         directory.load_or_create(count, partitions)
-        return directory.members()
+        if salvage:
+            for line in salvaged(directory):
+                OUT.print(line, soft_wrap=True)
+        for line in check_directory(directory):
+            OUT.print(line, soft_wrap=True)
     except DirectoryMismatch as error:
         fail(f"{error}. Use the same option, or another --data directory; shards are added with `cdp add-shard`")
     except StoreError as error:
         fail(str(error))
     except OSError as error:
         fail(f"the data directory cannot be used: {error}")
-
-
-def _shards_of(directory: ClusterDirectory) -> int | None:
-    return directory.load().shards if directory.cluster_path.exists() else None
-
-
-def _salvage(directory: ClusterDirectory, shards: Iterable[int]) -> None:
-    """Set damaged parts of the logs aside and say what was found."""
-    from cdp_store.errors import StoreError
-    from cdp_store.salvaging import salvage_shard
-    from cdp_store.seams import OsFiles
-
-    for shard in shards:
-        try:
-            found = salvage_shard(directory.shard_path(shard), OsFiles())
-        except StoreError as error:
-            fail(str(error))
-        for damage in found.damages:
-            OUT.print(
-                f"shard {shard}: {damage.path} is damaged from byte {damage.start} to {damage.stop}", soft_wrap=True
-            )
-        for kept in found.kept:
-            OUT.print(f"shard {shard}: kept as it was in {kept}", soft_wrap=True)
-        for partition, count in sorted(found.lost.items()):
-            OUT.print(f"shard {shard}: partition {partition} has lost {count} batches")
-        if not found.damages:
-            OUT.print(f"shard {shard}: nothing to salvage")
 
 
 def _announce(supervisor: Supervisor, directory: ClusterDirectory, scheme: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from cdp_router.data_directory import open_keys
 from cdp_router.errors import RouterError
 from cdp_router.gateway.app import gateway_app
 from cdp_router.gateway.credentials import KeySources
@@ -34,10 +35,11 @@ from cdp_router.process.supervised import (
     watch_standard_input,
 )
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
-from cdp_router.security.key_file import KEYS_NAME, KeyFile
+from cdp_router.security.key_file import KeyFile
 from cdp_router.security.listening import check_listening
 from cdp_router.security.tls import Tls
 from cdp_router.security.unusable import CredentialsUnusable
+from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import StoreError
 from cdp_store.seams import SystemClock
 
@@ -95,7 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     start_logging()
     try:
-        keys = KeyFile(arguments.keys or arguments.data / KEYS_NAME, must_exist=arguments.keys is not None)
+        keys = open_keys(ClusterDirectory(arguments.data), arguments.keys)
         place, tls = (arguments.data, arguments.router, arguments.address), tls_of(arguments)
         run_process(lambda: _serve(*place, keys, tls, is_alone=arguments.alone))
     except (StoreError, RouterError, CredentialsUnusable) as error:

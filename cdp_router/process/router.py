@@ -41,6 +41,7 @@ from cdp.v1 import (
 from cdp_router import warming
 from cdp_router.address_book import AddressBook
 from cdp_router.blocking import Blocked
+from cdp_router.data_directory import open_keys
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import Erasures
 from cdp_router.errors import RouterError
@@ -66,7 +67,7 @@ from cdp_router.security.audit_files import FOLDER
 from cdp_router.security.cluster_secrets import AUDIT_CHAIN, AUDITED_PEOPLE, derived
 from cdp_router.security.discretion import Discretion
 from cdp_router.security.gates import KeyGate
-from cdp_router.security.key_file import KEYS_NAME, KeyFile
+from cdp_router.security.key_file import KeyFile
 from cdp_router.security.links import Link
 from cdp_router.security.listening import check_listening, server_credentials
 from cdp_router.security.privacy import SharedPrivacy
@@ -200,8 +201,7 @@ class _Router:
 def _doors(arguments: argparse.Namespace) -> _Doors:
     tls = tls_of(arguments)
     asks = tls is not None and tls.ca is not None and not arguments.any_client
-    path = arguments.keys or arguments.data / KEYS_NAME
-    return _Doors(arguments.address, KeyFile(path, must_exist=arguments.keys is not None), tls, asks)
+    return _Doors(arguments.address, open_keys(ClusterDirectory(arguments.data), arguments.keys), tls, asks)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from cdp_router.security.unusable import CredentialsUnusable
 from cdp_router.services.partitions import PartitionService
 from cdp_router.services.shard import ShardService
 from cdp_router.shard_server import ShardServer
-from cdp_router.topology import ClusterDirectory
+from cdp_router.topology import ClusterDirectory, shard_name
 from cdp_store.errors import StoreError, StoreFailed
 from cdp_store.limits import MIB
 from cdp_store.log.sync_mode import SyncMode
@@ -57,11 +57,13 @@ async def _serve(
     if warming.is_wanted():
         warming.warm_kernels()
     cluster = directory.load()
+    directory.check_shard(shard)
     settings = Settings.of()
     observing = Observing(f"shard-{shard}", settings, settings.metrics_of_shard(shard))
     identity, files = cluster.shard_identity(shard), observing.files()
     store = Store(directory.shard_path(shard), identity, cluster.hash_key, files, sync_mode)
     _recover(store, shard)
+    directory.remember(shard_name(shard))
     observing.watch_files(lambda: Kept(store.log_bytes, store.newest_snapshot), SystemClock())
     observing.watch_partitions(lambda: [partition.status() for partition in store.partitions.values()])
     names = [

@@ -14,42 +14,45 @@ import msgspec
 
 from cdp_router.security.keys import StoredKey
 from cdp_store.errors import DirectoryDamaged
+from cdp_store.sealed import read_whole, seal_json, unseal_json
 from cdp_store.seams import OsFiles
 from cdp_store.whole_files import write_durably
 
 KEYS_NAME: Final = "keys.json"
-_FORMAT: Final = 1
+KEYS_REMEDY: Final = (
+    "restore it from a backup, or make a key with `cdp keys create`. To let everybody in without a key, say so with "
+    "`cdp keys disable`"
+)
 _LOG = logging.getLogger(__name__)
 
 Keys = Mapping[str, StoredKey]
 Result = TypeVar("Result")
 
 
-class _Stored(msgspec.Struct, frozen=True):
-    format: int
+class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: list[StoredKey]
 
 
-def read_keys(path: Path) -> Keys:
-    """All keys of a file, by id, in the order in which they were made; DirectoryDamaged where it cannot be used."""
-    try:
-        stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
-    except OSError as error:
-        raise DirectoryDamaged(path, error.strerror or str(error)) from error
-    except msgspec.DecodeError as error:
-        raise DirectoryDamaged(path, str(error)) from error
-    if stored.format != _FORMAT:
-        raise DirectoryDamaged(path, f"format {stored.format} is not known; this program writes format {_FORMAT}")
-    return {key.id: key for key in stored.keys}
+def read_keys(path: Path, mark: str = "") -> Keys:
+    """All keys of a file, by id, in the order in which they were made; DirectoryDamaged where it cannot be used.
+
+    `mark` is what a file of this cluster says of its owner, where the cluster is known.
+    """
+    return {key.id: key for key in unseal_json(path, read_whole(path), _Stored, mark).value.keys}
 
 
-def change_keys(path: Path, work: Callable[[Keys], tuple[Result, Keys]]) -> Result:
+def change_keys(path: Path, work: Callable[[Keys], tuple[Result, Keys]], mark: str = "") -> Result:
     """Replace the keys of a file, which need not be there yet, by what `work` makes of them; one change at a time."""
     with _alone(path):
-        result, after = work(read_keys(path) if path.exists() else {})
-        content = msgspec.json.format(msgspec.json.encode(_Stored(_FORMAT, list(after.values()))), indent=1)
-        write_durably(path, content + b"\n", OsFiles())
+        result, after = work(read_keys(path, mark) if path.exists() else {})
+        write_durably(path, seal_json(_Stored(list(after.values())), mark, indent=1), OsFiles())
         return result
+
+
+def seal_keys(path: Path, mark: str) -> None:
+    """Give a file of an earlier version its checksum; DirectoryDamaged where it cannot be used."""
+    if path.exists() and not unseal_json(path, read_whole(path), _Stored, mark).is_sealed:
+        change_keys(path, lambda known: (None, known), mark)
 
 
 @contextmanager
@@ -68,9 +71,9 @@ class KeyFile:
     A file that has gone holds no keys. One that cannot be read leaves the keys as they were.
     """
 
-    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
-        self.path, self._seen = path, _signature(path)
-        self._keys: Keys | None = read_keys(path) if must_exist or self._seen is not None else None
+    def __init__(self, path: Path, *, must_exist: bool = False, mark: str = "") -> None:
+        self.path, self._seen, self._mark = path, _signature(path), mark
+        self._keys: Keys | None = read_keys(path, mark) if must_exist or self._seen is not None else None
 
     def keys(self) -> Keys | None:
         """All keys, by id; None as long as there was no file: then none are asked for."""
@@ -82,7 +85,7 @@ class KeyFile:
 
     def _read_again(self) -> Keys:
         try:
-            return read_keys(self.path)
+            return read_keys(self.path, self._mark)
         except DirectoryDamaged as error:
             _LOG.error("%s; the keys stay as they were", error)
             return self._keys or {}

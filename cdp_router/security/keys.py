@@ -25,7 +25,7 @@ _HASH_BYTES: Final = 32
 _NO_HASH: Final = "0" * 2 * _HASH_BYTES
 
 
-class StoredKey(msgspec.Struct, frozen=True, omit_defaults=True):
+class StoredKey(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What is kept of a key."""
 
     id: str

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from importlib import metadata
 
-import msgspec
 from cdp.v1 import admin_pb2, admin_pb2_grpc, shard_pb2
 
 from cdp_query.names import Names
@@ -29,6 +28,7 @@ from cdp_router.wire.claims import to_epochs
 from cdp_router.wire.partials import from_names
 from cdp_store.digest import Digest
 from cdp_store.errors import SnapshotFailed
+from cdp_store.sealed import seal_json
 from cdp_store.snapshot.places import place_at
 
 _STATUS_SECONDS = 5.0  # a status must come back soon, above all when a shard hangs
@@ -137,10 +137,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         gathered = await scatter(self._routing.shards, lambda _, shard: shard.take_snapshot(order, _long(context)))
         answers = list(self._routing.whole(gathered).values())
         if request.destination:
-            copied = msgspec.json.encode(self._cluster)
+            copied = seal_json(self._cluster)
             place, placement = place_at(request.destination), self._placement(answers)
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(None, publish_placement, place, placement)
+            await loop.run_in_executor(None, publish_placement, place, placement, self._cluster)
             await loop.run_in_executor(None, place.publish, CLUSTER_NAME, copied)
         return admin_pb2.CreateSnapshotResponse(shards=[answer.snapshot for answer in answers])
 

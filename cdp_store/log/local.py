@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cdp_store.errors import BatchMalformed, BatchTooLarge, LogCorrupt, StorageFull, StoreFailed
+from cdp_store.errors import BatchMalformed, BatchTooLarge, LogCorrupt, RecordMisplaced, StorageFull, StoreFailed
 from cdp_store.fuse import Fuse
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_RECORD_BYTES_MAX, LOG_SEGMENT_BYTES
@@ -295,3 +295,5 @@ def _taken(take: Callable[[LogRecord], None], path: Path, offset: int, record: L
         take(record)
     except BatchMalformed as error:
         raise LogCorrupt(path, offset, f"its record is intact, but holds no batch: {error.reason}") from error
+    except RecordMisplaced as error:
+        raise LogCorrupt(path, offset, f"its record is intact, but {error}") from error

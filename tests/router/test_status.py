@@ -77,6 +77,9 @@ NEVER_SENT: tuple[Exception, ...] = (
     store_errors.DirectoryInUse(Path("/data")),
     store_errors.DirectoryMismatch(Path("/data"), "shards", 2, 3),
     store_errors.DirectoryDamaged(Path("/data/identity.json"), "no JSON"),
+    store_errors.FileMissing(Path("/data/keys.json"), "restore it"),
+    store_errors.ClusterKeyMismatch(Path("/data/shard-0")),
+    store_errors.RecordMisplaced(3),
 )
 # No error of its own, only a base.
 BASES = (store_errors.StoreError, QueryError, errors.RouterError)

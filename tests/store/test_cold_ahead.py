@@ -21,7 +21,7 @@ from cdp_store.snapshot.cold.log_reading import LogReading
 from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
 from cdp_store.store import Store
 from tests.raw_records import Event, user
-from tests.shards import KEY
+from tests.shards import KEY, without_log
 from tests.store.test_cold import IDENTITY, deliver, read
 
 ANN = user("ann")
@@ -77,7 +77,7 @@ def test_a_snapshot_names_what_was_written_ahead_and_writes_only_the_rest(tmp_pa
         store.snapshot(0)
         assert len(cold_files(store) - ahead) == 4
         assert ids(store) == sent(8)
-    shutil.rmtree(log_path(tmp_path))
+    without_log(tmp_path, IDENTITY)
     with opened(tmp_path) as store:
         assert ids(store) == sent(8)
         assert store.verify_snapshots().problems == []

@@ -358,7 +358,8 @@ def test_row_23_a_second_process_is_refused_while_the_first_lives(tmp_path: Path
         "import sys; from pathlib import Path; from cdp_store.store import Store\n"
         "from cdp_store.shard_directory import ShardIdentity\n"
         "from cdp_store.seams import OsFiles; from cdp_store.errors import DirectoryInUse\n"
-        "try:\n    Store(Path(sys.argv[1]), ShardIdentity('test', 0, (0, 1)), (1, 2), OsFiles())\n"
+        "from tests.shards import KEY\n"
+        "try:\n    Store(Path(sys.argv[1]), ShardIdentity('test', 0, (0, 1)), KEY, OsFiles())\n"
         "except DirectoryInUse as error:\n    print(error.path)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]

@@ -21,7 +21,7 @@ from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import DAY_MS
 from cdp_store.seams import Files, OsFiles
-from cdp_store.shard_directory import ShardIdentity, log_path, snapshots_path
+from cdp_store.shard_directory import ShardIdentity, snapshots_path
 from cdp_store.snapshot.keeper import Taken
 from cdp_store.snapshot.manifest import decode_manifest
 from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
@@ -29,7 +29,7 @@ from cdp_store.store import Store
 from cdp_store.validate import validate
 from tests import strategies
 from tests.raw_records import Change, Event, Record, anonymous, user
-from tests.shards import KEY, batch_of
+from tests.shards import KEY, batch_of, without_log
 from tests.store.contents import expected_contents, read_contents
 
 ANN, BOB = user("ann"), user("bob")
@@ -63,8 +63,7 @@ def snapshot(store: Store) -> Taken:
 
 def forget_log(directory: Path) -> None:
     """Only the snapshots are left."""
-    for path in log_path(directory).iterdir():
-        path.unlink()
+    without_log(directory, IDENTITY)
 
 
 EVERY_KIND: list[Record] = [

@@ -1,0 +1,73 @@
+"""What must be in a data directory when `cdp up` starts on it: nothing that was there may be missing unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cdp_router.security.key_file import KEYS_NAME, KEYS_REMEDY, KeyFile, seal_keys
+from cdp_router.topology import MEMBERS_NAME, MISSING_REMEDY, ClusterDirectory, shard_name
+from cdp_store.errors import FileMissing
+from cdp_store.inventory import INVENTORY_NAME
+from cdp_store.log.local import NO_ROOM
+
+
+def check_directory(directory: ClusterDirectory) -> list[str]:
+    """Check that all that was there is there, and list what is not listed; what is to be said of it.
+
+    Raises FileMissing where the cluster must not start, and DirectoryDamaged for a file that cannot be used.
+    """
+    _if_there_is_room(directory.seal)
+    keys = directory.path / KEYS_NAME
+    _if_there_is_room(lambda: seal_keys(keys, directory.mark(KEYS_NAME)))
+    said = list[str]()
+    if not (directory.path / INVENTORY_NAME).exists():
+        _check_shards_without_list(directory)
+        said.append(f"{directory.path / INVENTORY_NAME} was not there; it is made from the files that are")
+    for name in directory.missing():
+        path = directory.path / name
+        if name == KEYS_NAME:
+            raise FileMissing(path, KEYS_REMEDY)
+        for shard in directory.members():
+            if name == shard_name(shard):
+                directory.check_shard(shard)
+        said.append(
+            f"warning: {path} is missing, though it was there before; restore it from a backup, or start once with "
+            "--salvage to expect it no longer"
+        )
+    candidates = (KEYS_NAME, MEMBERS_NAME, *map(shard_name, directory.members()))
+    directory.remember(*(name for name in candidates if (directory.path / name).exists()))
+    return said
+
+
+def open_keys(directory: ClusterDirectory, given: Path | None) -> KeyFile:
+    """The keys of a router or gateway: those of a file that was given, else those of its directory.
+
+    Raises FileMissing where the directory had keys and they were removed: nobody is let in without one by accident.
+    """
+    if given is not None:
+        return KeyFile(given, must_exist=True)
+    path = directory.path / KEYS_NAME
+    if directory.is_missing(KEYS_NAME):
+        raise FileMissing(path, KEYS_REMEDY)
+    keys = KeyFile(path, mark=directory.mark(KEYS_NAME))
+    if keys.keys() is not None:
+        directory.remember(KEYS_NAME)
+    return keys
+
+
+def _check_shards_without_list(directory: ClusterDirectory) -> None:
+    members = directory.members()
+    there = [shard for shard in members if (directory.path / shard_name(shard)).exists()]
+    gone = sorted(set(members) - set(there))
+    if there and gone:
+        raise FileMissing(directory.shard_path(gone[0]), MISSING_REMEDY)
+
+
+def _if_there_is_room(write: Callable[[], None]) -> None:
+    """On a full disk a file of an earlier version stays as it is."""
+    try:
+        write()
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise

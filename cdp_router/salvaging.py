@@ -1,0 +1,54 @@
+"""Salvaging a data directory that `cdp up` refuses: going on without what is damaged or missing, and saying so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cdp_router.security.key_file import KEYS_NAME
+from cdp_router.topology import ClusterDirectory, shard_name
+from cdp_store.errors import DirectoryDamaged
+from cdp_store.inventory import INVENTORY_NAME, read_inventory
+from cdp_store.salvaging import salvage_files, salvage_shard
+from cdp_store.seams import OsFiles
+
+
+def salvaged(directory: ClusterDirectory) -> Iterator[str]:
+    """Set aside what is damaged and expect no longer what is missing, but for API keys; what was done, line by line.
+
+    Raises DirectoryInUse where a process uses a shard, and DirectoryDamaged where a file cannot be done without.
+    """
+    yield from _list_of(directory)
+    gone = set(directory.missing()) - {KEYS_NAME}
+    for name in sorted(gone):
+        yield f"{directory.path / name} is missing: what it held is lost, and is expected no longer"
+    directory.forget(*gone)
+    for shard in directory.members():
+        if shard_name(shard) not in gone:
+            yield from _shard(directory, shard)
+
+
+def _list_of(directory: ClusterDirectory) -> Iterator[str]:
+    path = directory.path / INVENTORY_NAME
+    try:
+        if read_inventory(directory.path, directory.mark(INVENTORY_NAME)) is None:
+            yield f"{path} is missing; it is made from the files that are there"
+    except DirectoryDamaged as error:
+        yield f"{error.path} is damaged ({error.problem}); it is made from the files that are there"
+        path.unlink()
+    names = [KEYS_NAME, *map(shard_name, directory.shards_here())]
+    directory.remember(*(name for name in names if (directory.path / name).exists()))
+
+
+def _shard(directory: ClusterDirectory, shard: int) -> Iterator[str]:
+    path = directory.shard_path(shard)
+    said = salvage_files(path, directory.load().shard_identity(shard), OsFiles()) if path.exists() else []
+    yield from (f"shard {shard}: {line}" for line in said)
+    found = salvage_shard(path, OsFiles())
+    for damage in found.damages:
+        yield f"shard {shard}: {damage.path} is damaged from byte {damage.start} to {damage.stop}"
+    for kept in found.kept:
+        yield f"shard {shard}: kept as it was in {kept}"
+    for partition, count in sorted(found.lost.items()):
+        yield f"shard {shard}: partition {partition} has lost {count} batches"
+    if not found.damages and not said:
+        yield f"shard {shard}: nothing to salvage"
