@@ -13,6 +13,7 @@ import msgspec
 from cdp.v1 import ingest_pb2
 
 from cdp_router.limits import ROWS_BYTES_MAX
+from cdp_store.values import to_ms
 
 _ARRAY_HEAD: Final = b"\xdd"  # of a msgpack array with a length of 32 bits
 QUEUE_BYTES_DEFAULT: Final = 16 * 1024 * 1024
@@ -110,7 +111,7 @@ def encode(
     if instant.tzinfo is None:
         raise ValueError("the time of a record needs a zone: datetime(..., tzinfo=UTC)")
     known_as = message_id or uuid.uuid4().hex
-    time_ms = int(instant.timestamp() * 1000)
+    time_ms = to_ms(instant)
     return Outgoing(known_as, msgspec.msgpack.encode([name, user_id, anonymous_id, time_ms, known_as, dict(values)]))
 
 
