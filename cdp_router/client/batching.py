@@ -69,17 +69,6 @@ class Warned:
 Problem = Rejected | Lost | Warned
 
 
-@dataclass(slots=True)
-class Tally:
-    """What became of the records of a writer."""
-
-    accepted: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    lost: int = 0
-    quarantined: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Sending:
     """A batch on its way."""
