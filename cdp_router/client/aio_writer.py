@@ -23,6 +23,7 @@ from cdp_router.client.batching import (
     Waiting,
     WriterClosed,
     encode,
+    identifiers_of,
 )
 from cdp_router.client.outcomes import CallbackFailed, Outcomes, Tally, WriterBroken, log_problem
 
@@ -96,11 +97,15 @@ class AsyncWriter:
         properties: Mapping[str, Any] | None = None,
         *,
         anonymous_id: str = "",
+        email: str = "",
+        identifiers: Mapping[str, str] | None = None,
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue an event."""
-        await self._put(encode(name, properties or {}, user_id, anonymous_id, time, message_id))
+        """Queue an event; `identifiers` are others of the person, by kind."""
+        await self._put(
+            encode(name, properties or {}, user_id, anonymous_id, time, message_id, identifiers_of(email, identifiers))
+        )
 
     async def identify(
         self,
@@ -108,11 +113,15 @@ class AsyncWriter:
         attributes: Mapping[str, Any] | None = None,
         *,
         anonymous_id: str = "",
+        email: str = "",
+        identifiers: Mapping[str, str] | None = None,
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue a change of attributes; None unsets one."""
-        await self._put(encode(None, attributes or {}, user_id, anonymous_id, time, message_id))
+        """Queue a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
+        await self._put(
+            encode(None, attributes or {}, user_id, anonymous_id, time, message_id, identifiers_of(email, identifiers))
+        )
 
     async def flush(self) -> None:
         """Send what waits and wait until all of it has been answered.

@@ -26,6 +26,7 @@ from cdp_router.client.batching import (
     Waiting,
     WriterClosed,
     encode,
+    identifiers_of,
 )
 from cdp_router.client.outcomes import CallbackFailed, Outcomes, Tally, WriterBroken, log_problem
 
@@ -97,11 +98,15 @@ class Writer:
         properties: Mapping[str, Any] | None = None,
         *,
         anonymous_id: str = "",
+        email: str = "",
+        identifiers: Mapping[str, str] | None = None,
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue an event."""
-        self._put(encode(name, properties or {}, user_id, anonymous_id, time, message_id))
+        """Queue an event; `identifiers` are others of the person, by kind."""
+        self._put(
+            encode(name, properties or {}, user_id, anonymous_id, time, message_id, identifiers_of(email, identifiers))
+        )
 
     def identify(
         self,
@@ -109,11 +114,15 @@ class Writer:
         attributes: Mapping[str, Any] | None = None,
         *,
         anonymous_id: str = "",
+        email: str = "",
+        identifiers: Mapping[str, str] | None = None,
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue a change of attributes; None unsets one."""
-        self._put(encode(None, attributes or {}, user_id, anonymous_id, time, message_id))
+        """Queue a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
+        self._put(
+            encode(None, attributes or {}, user_id, anonymous_id, time, message_id, identifiers_of(email, identifiers))
+        )
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
         """Send what waits and wait until all of it has been answered; whether that came in time.

@@ -102,6 +102,17 @@ def test_what_is_sent_is_the_row_of_the_contract() -> None:
     assert len(change[4]) == 32
 
 
+def test_further_identifiers_go_along_by_their_kind() -> None:
+    cluster = _Cluster()
+    with Writer(cluster) as writer:
+        writer.track("View", "ann", email="a@x.org", identifiers={"loyalty": "7"})
+        writer.identify(attributes={"plan": "gold"}, email="a@x.org")
+        with pytest.raises(TypeError, match="loyalty"):
+            writer.identify("ann", identifiers={"loyalty": 7})  # type: ignore[dict-item]
+    assert cluster.rows[0][6] == {"email": "a@x.org", "loyalty": "7"}
+    assert cluster.rows[1][:3] == [None, "", ""] and cluster.rows[1][6] == {"email": "a@x.org"}
+
+
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_the_time_sent_is_the_time_given_rounded_down_to_the_millisecond(instant: datetime) -> None:
     [record] = msgspec.msgpack.decode(b"\x91" + encode("View", {}, "ann", "", instant, "m").packed)
