@@ -24,6 +24,7 @@ from benchmarks.engines import THREADS
 from benchmarks.ours import arrow_stream, renamed
 from cdp_router.client import Client
 from cdp_router.wire.values import to_timestamp, to_values
+from cdp_store.values import to_ms
 
 ROWS_PER_BATCH: Final = 2_000
 SMALL_BATCH_ROWS: Final = 100  # as SDKs send them, whose records have message ids
@@ -115,7 +116,7 @@ def sdk_batch(batch_id: bytes, rows: list[dict[str, Any]]) -> ingest_pb2.Batch:
 def _packed(batch_id: bytes, rows: list[dict[str, Any]], message_ids: Sequence[str | None]) -> ingest_pb2.Batch:
     packed = msgspec.msgpack.encode(
         [
-            (row.pop("event"), row.pop("user_id"), None, _milliseconds(row.pop("ts")), message_id, row)
+            (row.pop("event"), row.pop("user_id"), None, to_ms(row.pop("ts")), message_id, row)
             for row, message_id in zip(rows, message_ids, strict=True)
         ]
     )
@@ -127,16 +128,12 @@ def protobuf_batch(batch_id: bytes, rows: list[dict[str, Any]]) -> ingest_pb2.Ba
     records = [
         ingest_pb2.Record(
             user_id=row.pop("user_id"),
-            time=to_timestamp(_milliseconds(row.pop("ts"))),
+            time=to_timestamp(to_ms(row.pop("ts"))),
             event=ingest_pb2.EventRecord(name=row.pop("event"), properties=to_values(row)),
         )
         for row in rows
     ]
     return ingest_pb2.Batch(batch_id=batch_id, rows=ingest_pb2.RecordRows(records=records))
-
-
-def _milliseconds(instant: Any) -> int:
-    return int(instant.timestamp() * 1000)
 
 
 def _column_batches(dataset: Dataset, batch_rows: int) -> Iterator[ingest_pb2.Batch]:

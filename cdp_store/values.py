@@ -61,8 +61,15 @@ def to_datetime(ms: int) -> datetime:
 
 
 def to_ms(instant: datetime) -> int:
-    """Epoch milliseconds of an aware instant, rounded down."""
-    return (instant - EPOCH) // _MILLISECOND
+    """Epoch milliseconds of an instant, rounded down, exact over the whole calendar.
+
+    The only way from a datetime to milliseconds: a float has no exact form for most instants. Raises ValueError for
+    one without zone.
+    """
+    try:
+        return (instant - EPOCH) // _MILLISECOND
+    except TypeError:
+        raise ValueError(f"{instant} has no zone: write datetime(..., tzinfo=UTC)") from None
 
 
 def pack_list(items: list[Any]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -14,6 +13,7 @@ from rich.table import Table
 from cdp_router.cli.console import ERR, OUT, fail, parse_instant
 from cdp_router.security.principal import Role
 from cdp_store.seams import SystemClock
+from cdp_store.values import to_datetime, to_ms
 
 if TYPE_CHECKING:
     from cdp_router.security.key_file import Keys
@@ -201,7 +201,7 @@ def _instant_ms(text: str | None, now_ms: int) -> int | None:
     span = re.fullmatch(r"(\d{1,5})([hdw])", text)
     if span:
         return now_ms + int(span[1]) * _UNITS_MS[span[2]]
-    instant_ms = int(parse_instant(text, "--expires").timestamp() * 1000)
+    instant_ms = to_ms(parse_instant(text, "--expires"))
     if instant_ms <= now_ms:
         fail(f"{text} is over already", 2)
     return instant_ms
@@ -210,4 +210,4 @@ def _instant_ms(text: str | None, now_ms: int) -> int | None:
 def _shown(instant_ms: int | None) -> str:
     if instant_ms is None:
         return "never"
-    return datetime.fromtimestamp(instant_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    return to_datetime(instant_ms).strftime("%Y-%m-%d %H:%M")

@@ -9,6 +9,7 @@ import typer
 
 from cdp_router.cli.console import ERR, OUT, fail, parse_instant
 from cdp_router.limits import PARTITIONS_MAX
+from cdp_store.values import to_ms
 
 
 def restore(
@@ -34,7 +35,7 @@ def restore(
     from cdp_store.errors import StoreError
     from cdp_store.seams import SystemClock
 
-    until_ms = int(parse_instant(until, "--until").timestamp() * 1000) if until else None
+    until_ms = to_ms(parse_instant(until, "--until")) if until else None
     try:
         cluster = source_cluster(source)
         if (shards or cluster.shards) > (partitions or cluster.partitions):

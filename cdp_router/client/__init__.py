@@ -5,6 +5,7 @@ from cdp_router.client.aio_writer import AsyncWriter
 from cdp_router.client.batching import Lost, QueueFull, Rejected, Warned, WriterClosed
 from cdp_router.client.connection import Client
 from cdp_router.client.failures import ClusterUnreachable, RequestFailed
+from cdp_router.client.outcomes import CallbackFailed, WriterBroken
 from cdp_router.client.results import Answer, Event, Members, Profile
 from cdp_router.client.writer import Writer
 from cdp_router.security.tls import Tls
@@ -13,6 +14,7 @@ __all__ = [
     "Answer",
     "AsyncClient",
     "AsyncWriter",
+    "CallbackFailed",
     "Client",
     "ClusterUnreachable",
     "Event",
@@ -25,5 +27,6 @@ __all__ = [
     "Tls",
     "Warned",
     "Writer",
+    "WriterBroken",
     "WriterClosed",
 ]

@@ -7,12 +7,16 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 from cdp.v1 import ingest_pb2
 
 from cdp_router.limits import ROWS_BYTES_MAX
+from cdp_router.wire.python_values import plain_values
+from cdp_store.ids import EMAIL
+from cdp_store.values import to_ms
 
 _ARRAY_HEAD: Final = b"\xdd"  # of a msgpack array with a length of 32 bits
 QUEUE_BYTES_DEFAULT: Final = 16 * 1024 * 1024
@@ -68,17 +72,6 @@ class Warned:
 Problem = Rejected | Lost | Warned
 
 
-@dataclass(slots=True)
-class Tally:
-    """What became of the records of a writer."""
-
-    accepted: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    lost: int = 0
-    quarantined: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Sending:
     """A batch on its way."""
@@ -101,17 +94,26 @@ def encode(
     anonymous_id: str,
     time: datetime | None,
     message_id: str | None,
+    identifiers: Mapping[str, str] = MappingProxyType({}),
 ) -> Outgoing:
     """A record as the contract's msgpack row, now and with an id of its own where none is given.
 
-    Raises ValueError for a time without zone, TypeError for a value of no known type.
+    Raises ValueError for a time without zone, and what `plain_values` raises.
     """
-    instant = time or datetime.now(UTC)
-    if instant.tzinfo is None:
-        raise ValueError("the time of a record needs a zone: datetime(..., tzinfo=UTC)")
+    time_ms = to_ms(time or datetime.now(UTC))
     known_as = message_id or uuid.uuid4().hex
-    time_ms = int(instant.timestamp() * 1000)
-    return Outgoing(known_as, msgspec.msgpack.encode([name, user_id, anonymous_id, time_ms, known_as, dict(values)]))
+    row = (name, user_id, anonymous_id, time_ms, known_as, plain_values(values))
+    return Outgoing(known_as, msgspec.msgpack.encode((*row, dict(identifiers)) if identifiers else row))
+
+
+def identifiers_of(email: str, others: Mapping[str, str] | None) -> dict[str, str]:
+    """Identifiers beside user id and anonymous id, by kind; TypeError where one is not text."""
+    found = {EMAIL: email} if email else {}
+    for kind, value in {**found, **(others or {})}.items():
+        if not isinstance(kind, str) or not isinstance(value, str):
+            raise TypeError(f"an identifier is text: {kind!r} is {value!r}")
+        found[kind] = value
+    return found
 
 
 class Waiting:

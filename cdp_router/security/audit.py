@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +29,7 @@ from cdp_router.security.errors import REFUSALS
 from cdp_router.security.principal import Role
 from cdp_store.ids import encode_identifier
 from cdp_store.seams import Clock, Files, OsFiles
+from cdp_store.values import to_datetime
 
 _REFUSED_PER_SECOND: Final = 10.0  # strangers must not fill the disk
 _REFUSED_BURST: Final = 1000.0
@@ -104,7 +104,7 @@ class Audit:
         if self._files is None:
             self._lock = self._lock or claim_folder(self._root)
             self._files = AuditFiles(self._lock.folder, self._secret, self._outside)
-        at = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).isoformat(timespec="milliseconds")
+        at = to_datetime(self._clock.now_ms()).isoformat(timespec="milliseconds")
         method = f"{call.service.removeprefix('cdp.v1.')}/{call.method}"
         principal = call.principal
         entry = Entry(0, at, method, outcome, principal.key, principal.name, call.request_id, facts)

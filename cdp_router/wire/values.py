@@ -10,6 +10,7 @@ from cdp.v1 import ingest_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cdp_router.validation import RecordInvalid
+from cdp_router.wire.python_values import plain_value, property_name
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import to_datetime, to_ms
 
@@ -34,29 +35,31 @@ def from_value(value: ingest_pb2.Value) -> Any:
     return None
 
 
-def to_value(value: Any) -> ingest_pb2.Value:
-    """Message of a Python value."""
+def to_value(value: Any, name: str = "value") -> ingest_pb2.Value:
+    """Message of a Python value; `wire.python_values` says what becomes of which, and what is refused."""
     match value:
+        case None:
+            return ingest_pb2.Value()
         case bool():
             return ingest_pb2.Value(boolean=value)
-        case int():
+        case int() if -(1 << 63) <= value < 1 << 63:
             return ingest_pb2.Value(integer=value)
         case float():
             return ingest_pb2.Value(number=value)
         case str():
             return ingest_pb2.Value(text=value)
-        case datetime():
+        case datetime() if type(value) is datetime:
             return ingest_pb2.Value(time=to_timestamp(to_ms(value)))
         case list():
-            return ingest_pb2.Value(list=ingest_pb2.ValueList(items=[to_value(item) for item in value]))
+            return ingest_pb2.Value(list=ingest_pb2.ValueList(items=[to_value(item, name) for item in value]))
         case dict():
             return ingest_pb2.Value(map=ingest_pb2.ValueMap(fields=to_values(value)))
-    return ingest_pb2.Value()
+    return to_value(plain_value(name, value))
 
 
 def to_values(values: Mapping[str, Any]) -> dict[str, ingest_pb2.Value]:
     """Messages of a map of Python values."""
-    return {key: to_value(value) for key, value in values.items()}
+    return {property_name(key): to_value(value, key) for key, value in values.items()}
 
 
 def to_timestamp(ms: int) -> Timestamp:

@@ -15,6 +15,7 @@ from cdp_query.cql import import_cql, read_cql
 from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse, print_question
 from cdp_query.pipeline import check
+from cdp_store.values import to_ms
 from tests.raw_records import Change, Event, User, user
 from tests.shards import Shards
 
@@ -94,7 +95,7 @@ def test_a_query_becomes_the_text_that_means_the_same(query: dict[str, Any], tex
 
 
 def _at(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+    return to_ms(datetime.fromisoformat(text).replace(tzinfo=UTC))
 
 
 def _members(query: dict[str, Any]) -> set[User]:

@@ -11,6 +11,7 @@ from cdp_query import tree
 from cdp_query.language import parse
 from cdp_query.local_days import days_of, local_days
 from cdp_store.limits import BUCKET_MS, DAY_MS
+from cdp_store.values import to_ms
 from tests.raw_records import Event, Record, user
 from tests.shards import Shards
 
@@ -19,7 +20,7 @@ NOW = datetime(2026, 4, 15, 12, tzinfo=UTC)
 
 def ms(text: str) -> int:
     """Epoch milliseconds of an ISO instant."""
-    return int(datetime.fromisoformat(text).timestamp() * 1000)
+    return to_ms(datetime.fromisoformat(text))
 
 
 def events(who: str, name: str, *instants: str, **properties: object) -> list[Record]:
@@ -28,7 +29,7 @@ def events(who: str, name: str, *instants: str, **properties: object) -> list[Re
 
 def holds(text: str, records: list[Record], tz: str = "UTC", now: datetime = NOW) -> bool:
     """Whether ann is a member, the same in one sealed chunk, in two that overlap, and unsealed."""
-    question, context = parse(text), tree.Context(int(now.timestamp() * 1000), tz)
+    question, context = parse(text), tree.Context(to_ms(now), tz)
     assert not isinstance(question, tree.Funnel | tree.Breakdown)
     answers = set()
     for seal_after in (0, len(records) // 2, len(records)):

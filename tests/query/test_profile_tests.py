@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cdp_query import tree
 from cdp_query.errors import QueryInvalid
 from cdp_query.pipeline import prepare
+from cdp_store.values import to_ms
 from tests import oracle, strategies
 from tests.oracle_profiles import bucket_of
 from tests.raw_records import Change, Event, Record, User, anonymous, user
@@ -22,7 +23,7 @@ ANN = user("ann")
 
 
 def _ms(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+    return to_ms(datetime.fromisoformat(text).replace(tzinfo=UTC))
 
 
 def _time(text: str) -> datetime:

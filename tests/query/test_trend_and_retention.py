@@ -14,6 +14,7 @@ from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse
 from cdp_query.partial import Partial, merge
 from cdp_query.reports.finish import retention_rows, trend_rows
+from cdp_store.values import to_ms
 from tests import oracle_reports, strategies, strategies_reports
 from tests.raw_records import Event, Record, anonymous, user
 from tests.shards import Shards
@@ -23,7 +24,7 @@ _SIZES = st.sampled_from((1, 3, 13))
 
 
 def _at(iso: str) -> int:
-    return round(datetime.fromisoformat(iso).replace(tzinfo=UTC).timestamp() * 1000)
+    return to_ms(datetime.fromisoformat(iso).replace(tzinfo=UTC))
 
 
 def _trend_rows(

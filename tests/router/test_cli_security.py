@@ -56,6 +56,12 @@ def test_a_key_is_made_listed_replaced_and_revoked(data: Path) -> None:
     assert "revoked" in _cdp("keys", "list", *where).stdout
 
 
+def test_a_key_expires_at_the_very_millisecond_that_was_given(data: Path) -> None:
+    _cdp("keys", "create", "shop", "--role", "query", "--expires", "2107-02-22T06:33:57.004Z", "--data", data)
+    [stored] = read_keys(data / "keys.json").values()
+    assert stored.expires_ms == 4_327_799_637_004
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import msgspec
 import pytest
 from cdp.v1 import ingest_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdp_router.client import AsyncWriter, Lost, QueueFull, Rejected, RequestFailed, Warned, Writer, WriterClosed
-from cdp_router.client.batching import BATCH_BYTES_MAX, Problem, Sending
+from cdp_router.client.batching import BATCH_BYTES_MAX, Problem, Sending, encode
 from cdp_router.client.failures import BACKOFF_SECONDS_MAX, Backoff, ClusterUnreachable
 
 FAR = 3600.0
@@ -98,6 +100,23 @@ def test_what_is_sent_is_the_row_of_the_contract() -> None:
     assert event == ["View", "ann", "", 1_767_323_045_678, "m-1", {"a": [1], "m": {"x": None}}]
     assert change[:4] == [None, "", "device", 1_767_323_045_678]
     assert len(change[4]) == 32
+
+
+def test_further_identifiers_go_along_by_their_kind() -> None:
+    cluster = _Cluster()
+    with Writer(cluster) as writer:
+        writer.track("View", "ann", email="a@x.org", identifiers={"loyalty": "7"})
+        writer.identify(attributes={"plan": "gold"}, email="a@x.org")
+        with pytest.raises(TypeError, match="loyalty"):
+            writer.identify("ann", identifiers={"loyalty": 7})  # type: ignore[dict-item]
+    assert cluster.rows[0][6] == {"email": "a@x.org", "loyalty": "7"}
+    assert cluster.rows[1][:3] == [None, "", ""] and cluster.rows[1][6] == {"email": "a@x.org"}
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_the_time_sent_is_the_time_given_rounded_down_to_the_millisecond(instant: datetime) -> None:
+    [record] = msgspec.msgpack.decode(b"\x91" + encode("View", {}, "ann", "", instant, "m").packed)
+    assert record[3] == (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def test_a_time_without_zone_is_refused_at_once() -> None:

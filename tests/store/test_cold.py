@@ -24,6 +24,7 @@ from cdp_store.seams import OsFiles
 from cdp_store.shard_directory import ShardIdentity, log_path, snapshots_path
 from cdp_store.snapshot.reader import read_manifest
 from cdp_store.store import Store
+from cdp_store.values import to_ms
 from tests.raw_records import Change, Event, Record, User, anonymous, user
 from tests.shards import KEY, batch_of
 
@@ -56,8 +57,8 @@ def read(store: Store, who: User, partition: int = 0) -> list[Row]:
         (
             row["sequence"],
             row["partition"],
-            round(row["received"].timestamp() * 1000),
-            round(row["time"].timestamp() * 1000),
+            to_ms(row["received"]),
+            to_ms(row["time"]),
             row["name"],
             row["message_id"] or "",
         )

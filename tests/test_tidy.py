@@ -1,0 +1,38 @@
+"""Rules of the source that no linter knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+_ROOT: Final = Path(__file__).parents[1]
+_FOLDERS: Final = ("cdp_router", "cdp_query", "cdp_store", "benchmarks", "examples", "tests")
+# Both go through a float, which has no exact form for most instants: `cdp_store.values` has integer functions.
+_FLOAT_TIMES: Final = re.compile(r"\.timestamp\(\)|fromtimestamp\(.*/")
+
+
+def _sources() -> Iterator[Path]:
+    for folder in _FOLDERS:
+        yield from sorted((_ROOT / folder).rglob("*.py"))
+
+
+def _float_times(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if _FLOAT_TIMES.search(line)]
+
+
+def test_no_source_takes_an_instant_through_a_float() -> None:
+    sources = [path for path in _sources() if path != Path(__file__)]
+    assert len(sources) > 300
+    found = {str(path.relative_to(_ROOT)): lines for path in sources if (lines := _float_times(path.read_text()))}
+    assert not found, "use to_ms and to_datetime of cdp_store.values"
+
+
+@pytest.mark.parametrize(
+    "line", ["int(instant.timestamp() * 1000)", "at = datetime.fromtimestamp(clock.now_ms() / 1000, UTC)"]
+)
+def test_the_rule_finds_what_it_forbids(line: str) -> None:
+    assert _float_times(f"x = 1\n    {line}\n") == [line]
