@@ -76,7 +76,7 @@ def _operand(name: str, key: str, operand: Any) -> Any:
 def _plain(value: Any) -> Any:
     """A value, with its `$D_<seconds>` form read as the time it stands for."""
     if isinstance(value, str) and value.startswith("$D_") and value[3:].lstrip("-").isdecimal():
-        instant = instant_ms(int(value[3:]))
+        instant = instant_ms(int(value[3:]), "s")
         return value if instant is None else to_datetime(instant)
     return value
 
