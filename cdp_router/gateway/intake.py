@@ -12,7 +12,8 @@ from cdp_router.gateway.bodies import decompressed, read_json
 from cdp_router.gateway.credentials import NO_CREDENTIALS, Source, Sources, credentials
 from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
-from cdp_router.gateway.dialects import BATCH, SEGMENT, Dialect, Unpacked, segment_sent
+from cdp_router.gateway.dialects import BATCH, CLEVERTAP, SEGMENT, Dialect, Unpacked, segment_sent
+from cdp_router.gateway.dry_runs import is_dry_run, refused_rows
 from cdp_router.gateway.limits import BODY_BYTES_MAX, ITEMS_PER_REQUEST_MAX, LARGE_BODY_BYTES
 from cdp_router.gateway.mapped import Mapped, Rejected, mapped
 from cdp_router.gateway.mapping import Envelope, WireRow
@@ -71,11 +72,18 @@ class Intake:
         """The answer to a request, once all of it is durable."""
         prepared = await self._prepared(dialect, sent)
         rows, owners = prepared.mapped.rows, prepared.mapped.owners
-        refused = await self._delivery.deliver(rows, prepared.source.api_key)
+        is_dry = dialect is CLEVERTAP and is_dry_run(sent.query)
+        if is_dry:
+            refused = await asyncio.to_thread(refused_rows, rows, prepared.envelope.received_ms)
+        else:
+            refused = await self._delivery.deliver(rows, prepared.source.api_key)
         by_item = {each.index: each for each in prepared.mapped.rejected}
         for each in refused:
             by_item.setdefault(owners[each.index], Rejected(owners[each.index], each.code, each.message))
         rejected = [by_item[index] for index in sorted(by_item)]
+        if is_dry:
+            self._metrics.took(dialect.name, len(sent.body), 0, 0, prepared.count)
+            return dialect.answer(prepared.items, rejected)
         if rejected:
             await self._keep(dialect, prepared, rejected)
         meant = len(by_item.keys() | owners)
@@ -166,4 +174,7 @@ def map_item(dialect: Dialect, item: Any, envelope: Envelope) -> list[WireRow]:
     """The rows of one item; RecordInvalid says what is wrong with it."""
     if not isinstance(item, dict):
         raise RecordInvalid("RECORD_MALFORMED", f"a record must be an object, not {type(item).__name__}")
-    return dialect.map(item, envelope)
+    try:
+        return dialect.map(item, envelope)
+    except RecursionError as error:
+        raise RecordInvalid("NESTING_TOO_DEEP", "values are nested too deeply") from error
