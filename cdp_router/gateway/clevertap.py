@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from cdp_router.validation import RecordInvalid
 from cdp_store.ids import EMAIL
 from cdp_store.values import to_datetime
 
+_TIME: Final = re.compile(r"\$D_(-?[0-9]{1,12})")  # any instant of the years 1 to 9999
 _OBJECT_ID: Final = "objectId"
 _OTHER_IDS: Final = {"FBID": "fbid", "GPID": "gpid"}
 _OPERATIONS: Final = {"$add": "append", "$remove": "remove", "$incr": "increment", "$decr": "increment"}
@@ -52,7 +54,7 @@ def _change(data: Mapping[str, Any]) -> tuple[dict[str, Any], Operations]:
         if isinstance(value, dict) and value and all(name.startswith("$") for name in value):
             for name, operand in value.items():
                 if name == "$set":
-                    values[key] = operand
+                    values[key] = _plain(operand)
                 elif name == "$delete":
                     values[key] = None
                 elif (operation := _OPERATIONS.get(name)) is not None:
@@ -67,17 +69,22 @@ def _change(data: Mapping[str, Any]) -> tuple[dict[str, Any], Operations]:
 
 def _operand(name: str, key: str, operand: Any) -> Any:
     if name in ("$add", "$remove"):
-        return operand if isinstance(operand, list) else [operand]
+        return _plain(operand if isinstance(operand, list) else [operand])
     if isinstance(operand, bool) or not isinstance(operand, int | float):
         raise RecordInvalid("OPERATION_INVALID", f"{key!r}: {name} needs a number")
     return -operand if name == "$decr" else operand
 
 
 def _plain(value: Any) -> Any:
-    """A value, with its `$D_<seconds>` form read as the time it stands for."""
-    if isinstance(value, str) and value.startswith("$D_") and value[3:].lstrip("-").isdecimal():
-        instant = instant_ms(int(value[3:]))
-        return value if instant is None else to_datetime(instant)
+    """A value, with the `$D_<seconds>` forms in it, at any depth, read as the times they stand for."""
+    match value:
+        case str() if (found := _TIME.fullmatch(value)) is not None:
+            instant = instant_ms(int(found[1]), "s")
+            return value if instant is None else to_datetime(instant)
+        case list():
+            return [_plain(item) for item in value]
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
     return value
 
 

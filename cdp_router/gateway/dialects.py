@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from cdp_router.gateway.clevertap import MESSAGE_ID, map_clevertap, upload_result
 from cdp_router.gateway.mapped import Rejected
-from cdp_router.gateway.mapping import Mapper
-from cdp_router.gateway.posthog import is_personless, map_posthog
+from cdp_router.gateway.mapping import Envelope, Mapper
+from cdp_router.gateway.posthog import is_personless, map_posthog, said_by_capture
 from cdp_router.gateway.problems import malformed
-from cdp_router.gateway.segment import map_segment
-from cdp_router.gateway.times import lenient_ms
+from cdp_router.gateway.segment import map_segment, said_by_segment
+from cdp_router.gateway.times import Said, lenient_ms
 from cdp_router.gateway.wrapping import Wrap, wrap_clevertap, wrap_posthog, wrap_segment
 
 
@@ -26,11 +26,15 @@ class Unpacked:
 
     items: list[Any]
     sent_ms: int | None = None
+    is_attempt: bool = False  # a header says so, which is written anew at each attempt
 
 
 Unpack = Callable[[Any, Mapping[str, str], str], Unpacked]
 Items = Callable[[], Sequence[Any]]
+SaidBy = Callable[[Any, Envelope], Said | None]
 Answer = Callable[[Items, Sequence[Rejected]], dict[str, Any]]
+_SENT_AT: Final = "sentat"
+_POSTHOG_SENT: Final = "posthog-request-timestamp"
 BATCH: Final = "batch"  # the type of calls of a path that takes many
 
 
@@ -43,6 +47,7 @@ class Dialect:
     map: Mapper
     answer: Answer
     wrap: Wrap
+    said: SaidBy | None = None  # what an item says of its times, where clocks are corrected
 
 
 def object_body(body: Any) -> dict[str, Any]:
@@ -62,19 +67,20 @@ def list_of(body: Mapping[str, Any], name: str) -> list[Any]:
 
 def _unpack_segment(body: Any, headers: Mapping[str, str], call_type: str) -> Unpacked:
     given = object_body(body)
-    sent = segment_sent_ms(given.get("sentAt"), headers)
+    sent = segment_sent(given.get("sentAt"), headers)
     if call_type != BATCH:
-        return Unpacked([_with_id({**given, "type": call_type})], sent)
+        return Unpacked([_with_id({**given, "type": call_type})], *sent)
     context = given.get("context")
     items = list_of(given, "batch")
     if isinstance(context, dict) and context:
         items = [_with_context(item, context) for item in items]
-    return Unpacked([_with_id(item) for item in items], sent)
+    return Unpacked([_with_id(item) for item in items], *sent)
 
 
-def segment_sent_ms(given: Any, headers: Mapping[str, str]) -> int | None:
-    """When the client says that it sent a request, from its body or else its headers."""
-    return lenient_ms(given or headers.get("sentat"))
+def segment_sent(given: Any, headers: Mapping[str, str]) -> tuple[int | None, bool]:
+    """(when the client says that it sent a request, whether a header says so, which is written at each attempt)."""
+    attempt_ms = lenient_ms(headers.get(_SENT_AT))
+    return (lenient_ms(given), False) if attempt_ms is None else (attempt_ms, True)
 
 
 def _with_context(item: Any, context: Mapping[str, Any]) -> Any:
@@ -95,17 +101,18 @@ def _answer_segment(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any
     return {"success": True}
 
 
-SEGMENT: Final = Dialect("segment", _unpack_segment, map_segment, _answer_segment, wrap_segment)
+SEGMENT: Final = Dialect("segment", _unpack_segment, map_segment, _answer_segment, wrap_segment, said_by_segment)
 
 
 def _unpack_posthog(body: Any, headers: Mapping[str, str], call_type: str) -> Unpacked:
     given = {"batch": body} if isinstance(body, list) else object_body(body)
     items = list_of(given, "batch") if "batch" in given else [given]
-    sent = headers.get("posthog-request-timestamp") or given.get("sent_at") or given.get("created_at")
+    attempt_ms = lenient_ms(headers.get(_POSTHOG_SENT))
+    sent_ms = lenient_ms(given.get("sent_at") or given.get("created_at")) if attempt_ms is None else attempt_ms
     library, _, version = headers.get("posthog-sdk-info", "").partition("/")
     if library:
         items = [_with_library(item, library, version) for item in items]
-    return Unpacked([_with_uuid(item) for item in items], lenient_ms(sent))
+    return Unpacked([_with_uuid(item) for item in items], sent_ms, attempt_ms is not None)
 
 
 def _with_library(item: Any, library: str, version: str) -> Any:
@@ -173,7 +180,7 @@ def _as_sent(item: Any) -> Any:
     return {key: value for key, value in item.items() if key != MESSAGE_ID} if isinstance(item, dict) else item
 
 
-POSTHOG: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog, wrap_posthog)
-POSTHOG_V1: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog_v1, wrap_posthog)
+POSTHOG: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog, wrap_posthog, said_by_capture)
+POSTHOG_V1: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog_v1, wrap_posthog, said_by_capture)
 CLEVERTAP: Final = Dialect("clevertap", _unpack_clevertap, map_clevertap, _answer_clevertap, wrap_clevertap)
 DIALECTS: Final = {each.name: each for each in (SEGMENT, POSTHOG, CLEVERTAP)}

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cdp_router.gateway.bodies import decompressed, read_json
 from cdp_router.gateway.credentials import NO_CREDENTIALS, Source, Sources, credentials
 from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
-from cdp_router.gateway.dialects import BATCH, SEGMENT, Dialect, Unpacked, segment_sent_ms
+from cdp_router.gateway.dialects import BATCH, CLEVERTAP, SEGMENT, Dialect, Unpacked, segment_sent
+from cdp_router.gateway.dry_runs import is_dry_run, refused_rows
 from cdp_router.gateway.limits import BODY_BYTES_MAX, ITEMS_PER_REQUEST_MAX, LARGE_BODY_BYTES
 from cdp_router.gateway.mapped import Mapped, Rejected, mapped
 from cdp_router.gateway.mapping import Envelope, WireRow
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
+from cdp_router.gateway.segment import said_by_call
 from cdp_router.gateway.segment_calls import UsualBatch, usual_batch
 from cdp_router.gateway.segment_rows import usual_rows
+from cdp_router.gateway.times import Said, is_contradicted, is_skewed
 from cdp_router.gateway.wrapping import usual_wrap
 from cdp_router.observing.gateway_metrics import GatewayMetrics
 from cdp_router.validation import RecordInvalid
@@ -69,11 +72,18 @@ class Intake:
         """The answer to a request, once all of it is durable."""
         prepared = await self._prepared(dialect, sent)
         rows, owners = prepared.mapped.rows, prepared.mapped.owners
-        refused = await self._delivery.deliver(rows, prepared.source.api_key)
+        is_dry = dialect is CLEVERTAP and is_dry_run(sent.query)
+        if is_dry:
+            refused = await asyncio.to_thread(refused_rows, rows, prepared.envelope.received_ms)
+        else:
+            refused = await self._delivery.deliver(rows, prepared.source.api_key)
         by_item = {each.index: each for each in prepared.mapped.rejected}
         for each in refused:
             by_item.setdefault(owners[each.index], Rejected(owners[each.index], each.code, each.message))
         rejected = [by_item[index] for index in sorted(by_item)]
+        if is_dry:
+            self._metrics.took(dialect.name, len(sent.body), 0, 0, prepared.count)
+            return dialect.answer(prepared.items, rejected)
         if rejected:
             await self._keep(dialect, prepared, rejected)
         meant = len(by_item.keys() | owners)
@@ -101,7 +111,9 @@ class Intake:
         source = self._sources.source_of(*credentials(sent.headers, sent.query, body))
         unpacked = _unpacked(dialect, sent, body)
         _check_count(len(unpacked.items))
-        envelope = Envelope(source.name, received_ms, unpacked.sent_ms)
+        envelope = Envelope(source.name, received_ms, unpacked.sent_ms, unpacked.is_attempt)
+        if dialect.said is not None:
+            envelope = _checked(envelope, (dialect.said(item, envelope) for item in unpacked.items))
         made = mapped(
             unpacked.items, lambda item: map_item(dialect, item, envelope), lambda item: dialect.wrap(item, envelope)
         )
@@ -109,7 +121,9 @@ class Intake:
 
     def _prepare_usual(self, sent: Sent, received_ms: int, plain: bytes, batch: UsualBatch, source: Source) -> Prepared:
         _check_count(len(batch.batch))
-        envelope = Envelope(source.name, received_ms, segment_sent_ms(batch.sent_at, sent.headers))
+        envelope = Envelope(source.name, received_ms, *segment_sent(batch.sent_at, sent.headers))
+        if is_skewed(envelope.sent_ms, received_ms) or any(call.sent_at is not None for call in batch.batch):
+            envelope = _checked(envelope, (said_by_call(call, envelope) for call in batch.batch))
         made = mapped(batch.batch, usual_rows(envelope), usual_wrap(envelope))
         # Each has an id of its own, so what is read again is the same.
         return Prepared(
@@ -124,7 +138,7 @@ class Intake:
                 envelope.source,
                 dialect.name,
                 envelope.received_ms,
-                envelope.sent_ms,
+                None if envelope.is_contradicted else envelope.sent_ms,
                 each.code,
                 each.message,
                 items[each.index],
@@ -145,6 +159,12 @@ def _unpacked(dialect: Dialect, sent: Sent, body: Any) -> Unpacked:
         raise malformed("the body is nested too deeply") from error
 
 
+def _checked(envelope: Envelope, said: Iterable[Said | None]) -> Envelope:
+    """The envelope, marked where one of the records is younger than the request says that it was sent."""
+    told = (each for each in said if each is not None)
+    return replace(envelope, is_contradicted=True) if is_contradicted(told, envelope.received_ms) else envelope
+
+
 def _check_count(count: int) -> None:
     if count > ITEMS_PER_REQUEST_MAX:
         raise too_large(f"{count} records in one request; at most {ITEMS_PER_REQUEST_MAX} are taken")
@@ -154,4 +174,7 @@ def map_item(dialect: Dialect, item: Any, envelope: Envelope) -> list[WireRow]:
     """The rows of one item; RecordInvalid says what is wrong with it."""
     if not isinstance(item, dict):
         raise RecordInvalid("RECORD_MALFORMED", f"a record must be an object, not {type(item).__name__}")
-    return dialect.map(item, envelope)
+    try:
+        return dialect.map(item, envelope)
+    except RecursionError as error:
+        raise RecordInvalid("NESTING_TOO_DEEP", "values are nested too deeply") from error

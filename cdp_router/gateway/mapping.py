@@ -28,6 +28,8 @@ _SUFFIX_BYTES: Final = 8  # room for what tells the rows of one message apart
 _NO_KIND_CHARACTER: Final = re.compile(r"[^a-z0-9_]+")
 _KIND_CHARACTERS_MAX: Final = 40
 _ENCODER: Final = msgspec.msgpack.Encoder()
+# Names of libraries, such as analytics-python, @segment/analytics-node, posthog-ruby; Android's has java in no name.
+_SERVERS: Final = re.compile(r"(^|[^a-z])(python|node|ruby|php|go|java|net|dotnet|rust|elixir|server)($|[^a-z])")
 
 PROFILE_TYPE: Final = "profile_type"  # the attribute that tells groups from people
 GROUP: Final = "group"
@@ -40,6 +42,8 @@ class Envelope:
     source: str
     received_ms: int
     sent_ms: int | None = None
+    is_attempt: bool = False  # sent_ms was written at this very attempt, by a header; else it may be an earlier one's
+    is_contradicted: bool = False  # a record is younger than the request says that it was sent
 
     def message_id(self, given: Any, part: str = "") -> str:
         """An id that no other source can give: a message is taken once from each. Without one it is made up."""
@@ -101,6 +105,11 @@ def identifier_kind(name: Any) -> str | None:
         return None
     kind = _NO_KIND_CHARACTER.sub("_", name.lower()).strip("_")[:_KIND_CHARACTERS_MAX]
     return kind if is_identifier_kind(kind) else None
+
+
+def is_server_library(name: Any) -> bool:
+    """Whether a library is one for servers."""
+    return isinstance(name, str) and _SERVERS.search(name.lower()) is not None
 
 
 def email_of(traits: Mapping[str, Any]) -> dict[str, str]:

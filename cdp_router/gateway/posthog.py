@@ -20,10 +20,11 @@ from cdp_router.gateway.mapping import (
     email_of,
     event_name,
     identifier_kind,
+    is_server_library,
     map_of,
     text_id,
 )
-from cdp_router.gateway.times import corrected_ms, instant_ms
+from cdp_router.gateway.times import Said, corrected_ms, instant_ms, lenient_ms
 from cdp_router.validation import RecordInvalid
 from cdp_store.ids import ANONYMOUS_ID
 
@@ -168,4 +169,17 @@ def _time_ms(capture: Mapping[str, Any], properties: Mapping[str, Any], envelope
     is_trusted = properties.get("$ignore_sent_at") is True or (
         isinstance(options, dict) and options.get("disable_skew_correction") is True
     )
-    return instant if is_trusted else corrected_ms(instant, envelope.sent_ms, envelope.received_ms)
+    if is_trusted or envelope.is_contradicted:
+        return instant
+    is_server = properties.get("$is_server") is True or is_server_library(properties.get("$lib"))
+    said = Said(instant, envelope.sent_ms)
+    return corrected_ms(said, envelope.received_ms, is_server=is_server, is_attempt=envelope.is_attempt)
+
+
+def said_by_capture(item: Any, envelope: Envelope) -> Said | None:
+    """What a library says of the times of a capture; None where it says nothing."""
+    properties = item.get("properties") if isinstance(item, dict) else None
+    given = lenient_ms(item.get("timestamp")) if isinstance(item, dict) else None
+    if given is None and isinstance(properties, dict):
+        given = lenient_ms(properties.get("$time"))
+    return None if given is None else Said(given, envelope.sent_ms)

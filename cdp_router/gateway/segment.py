@@ -14,11 +14,12 @@ from cdp_router.gateway.mapping import (
     email_of,
     event_name,
     identifier_kind,
+    is_server_library,
     map_of,
     text_id,
 )
 from cdp_router.gateway.segment_calls import Call, CallContext
-from cdp_router.gateway.times import corrected_ms, instant_ms, lenient_ms
+from cdp_router.gateway.times import Said, corrected_ms, instant_ms, is_skewed, lenient_ms
 from cdp_router.validation import RecordInvalid
 from cdp_store.ids import ANONYMOUS_ID
 
@@ -49,12 +50,42 @@ def call_time_ms(call: Call, envelope: Envelope) -> int:
     """When a call was made, by our clock."""
     given, original = instant_ms(call.timestamp), instant_ms(call.original_timestamp)
     if given is not None and original is not None:
-        return given  # whoever sends both means the first, and has it from the caller
+        return given  # a sender of both means the first, and has it from its caller
     instant = original if given is None else given
     if instant is None:
         return envelope.received_ms
+    sent = sent_ms(call, envelope)
+    if envelope.is_contradicted or not is_skewed(sent, envelope.received_ms):
+        return instant
+    said, is_server = Said(instant, sent), _is_of_server(call)
+    return corrected_ms(said, envelope.received_ms, is_server=is_server, is_attempt=envelope.is_attempt)
+
+
+def sent_ms(call: Call, envelope: Envelope) -> int | None:
+    """When a call says that it was sent, or else its request."""
     sent = lenient_ms(call.sent_at)
-    return corrected_ms(instant, envelope.sent_ms if sent is None else sent, envelope.received_ms)
+    return envelope.sent_ms if sent is None else sent
+
+
+def said_by_call(call: Call, envelope: Envelope) -> Said | None:
+    """What the library of a call says of its times; None where it says nothing."""
+    given, original = lenient_ms(call.timestamp), lenient_ms(call.original_timestamp)
+    instant = original if given is None else given
+    if instant is None or (given is not None and original is not None):
+        return None
+    return Said(instant, sent_ms(call, envelope))
+
+
+def said_by_segment(item: Any, envelope: Envelope) -> Said | None:
+    """The same of a call as it was read as JSON."""
+    return said_by_call(Call.of(item), envelope) if isinstance(item, dict) else None
+
+
+def _is_of_server(call: Call) -> bool:
+    """Whether a server's library made a call: its clock is right, and some of them send old bytes again."""
+    library = _context(call.context).library
+    name = library.get("name") if isinstance(library, dict) else getattr(library, "name", None)
+    return call.channel == "server" or is_server_library(name)
 
 
 def _row(
@@ -95,7 +126,7 @@ def _context(given: Any) -> CallContext:
     if isinstance(given, CallContext):
         return given
     context = map_of("context", given)
-    return CallContext(context.get("traits"), context.get("externalIds"))
+    return CallContext(context.get("traits"), context.get("externalIds"), context.get("library"))
 
 
 def _external_ids(given: Any) -> dict[str, str]:

@@ -41,6 +41,7 @@ class Call(msgspec.Struct, rename="camel", gc=False, kw_only=True):
     category: Any = None
     group_id: Any = None
     previous_id: Any = None
+    channel: Any = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Call:

@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from cdp_router.gateway.mapping import Envelope
+from cdp_router.gateway.segment import sent_ms
 from cdp_router.gateway.segment_calls import Call, CallContext, Library, UsualCall
-from cdp_router.gateway.times import SKEW_MS_MIN, lenient_ms
+from cdp_router.gateway.times import is_skewed
 from cdp_store.values import to_datetime
 
 Wrap = Callable[[Any, Envelope], str]
@@ -30,7 +31,7 @@ def wrap_call(call: Call, envelope: Envelope) -> str:
     else:
         name, version = _field(library, "name"), _field(library, "version")
     original = call.timestamp or call.original_timestamp
-    return _wrapped(envelope, call.type, name, version, _sent_ms(call, envelope), original)
+    return _wrapped(envelope, call.type, name, version, sent_ms(call, envelope), original)
 
 
 def usual_wrap(envelope: Envelope) -> Callable[[UsualCall], str]:
@@ -43,21 +44,11 @@ def usual_wrap(envelope: Envelope) -> Callable[[UsualCall], str]:
         found = known.get(key)
         if found is None:
             found = wrap_call(call, envelope)
-            if not _is_wrong(_sent_ms(call, envelope), envelope):
+            if not is_skewed(sent_ms(call, envelope), envelope.received_ms):
                 known[key] = found
         return found
 
     return wrap
-
-
-def _sent_ms(call: Call, envelope: Envelope) -> int | None:
-    sent = lenient_ms(call.sent_at)
-    return envelope.sent_ms if sent is None else sent
-
-
-def _is_wrong(sent_ms: int | None, envelope: Envelope) -> bool:
-    """Whether the clock of a client was found to be wrong."""
-    return sent_ms is not None and abs(envelope.received_ms - sent_ms) > SKEW_MS_MIN
 
 
 def wrap_segment(item: Any, envelope: Envelope) -> str:
@@ -83,7 +74,7 @@ def _field(value: Any, name: str) -> Any:
 
 def _wrapped(envelope: Envelope, type_: Any, name: Any, version: Any, sent_ms: int | None, original: Any) -> str:
     # Where the clock is right, the time that the client gave is the record's own.
-    told = original if _is_wrong(sent_ms, envelope) and isinstance(original, str) else None
+    told = original if is_skewed(sent_ms, envelope.received_ms) and isinstance(original, str) else None
     texts = (each if isinstance(each, str) else None for each in (type_, name, version))
     return _text(envelope.source, *texts, sent_ms, told)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -52,6 +53,80 @@ def test_events_and_profiles_are_taken_together(gateway: GatewayCluster) -> None
     known = attributes(gateway, other={"kind": "email", "value": "n@x.org"})
     assert to_ms(known["Since"]) == 1767323045000 and known["Odd"] == "$D_x" and "Gone" not in known
     assert gateway.profile(other={"kind": "fbid", "value": "f"}).event_count == 1
+
+
+SINCE = datetime(1985, 1, 2, tzinfo=UTC)
+WRITTEN = "$D_473472000"
+
+
+def test_times_are_read_wherever_they_stand_in_the_data_of_a_profile(gateway: GatewayCluster) -> None:
+    data: dict[str, Any] = {
+        "plain": WRITTEN,
+        "set": {"$set": WRITTEN},
+        "added": {"$add": [WRITTEN, "x"]},
+        "one": {"$add": WRITTEN},
+        "list": [WRITTEN, [WRITTEN]],
+        "map": {"born": WRITTEN, "deep": {"er": WRITTEN}},
+        "before": "$D_-1",
+        "text": "on $D_473472000",
+    }
+    profile = {"type": "profile", "identity": "times", "ts": 1767323045, "profileData": data}
+    assert upload(gateway, profile)["status"] == "success"
+    found = attributes(gateway, user_id="times")
+    alone = ("plain", "set", "map.born", "map.deep.er")
+    assert {name: found[name] for name in alone} == dict.fromkeys(alone, SINCE)
+    assert (found["added"], found["one"], found["list"]) == ([SINCE, "x"], [SINCE], [SINCE, [SINCE]])
+    assert (found["before"], found["text"]) == (datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), "on $D_473472000")
+    removed = {"added": {"$remove": [WRITTEN]}}
+    assert upload(gateway, {**profile, "ts": 1767323046, "profileData": removed})["status"] == "success"
+    assert attributes(gateway, user_id="times")["added"] == ["x"]
+
+
+def test_times_are_read_wherever_they_stand_in_an_event(gateway: GatewayCluster) -> None:
+    data = {"at": WRITTEN, "items": [{"at": WRITTEN, "n": [WRITTEN]}], "map": {"at": WRITTEN}}
+    assert upload(gateway, event("Timed", identity="timed", evtData=data))["status"] == "success"
+    (found,) = gateway.profile(user_id="timed").events
+    values = {key: from_value(value) for key, value in found.properties.items()}
+    assert values == {"at": SINCE, "items": [{"at": SINCE, "n": [SINCE]}], "map.at": SINCE}
+
+
+def test_a_deeply_nested_value_costs_its_record_alone(gateway: GatewayCluster) -> None:
+    for depth in range(50, 900, 50):
+        deep: Any = WRITTEN
+        for _ in range(depth):
+            deep = [deep]
+        name = f"Deep {depth}"
+        body = {"d": [event(name, identity="deep", evtData={"at": deep}), event(name, identity="deep")]}
+        answer = gateway.post("/1/upload", body, headers=HEADERS)
+        assert answer.status_code in (200, 400), depth
+        assert answer.status_code == 400 or gateway.count(f'did("{name}")') == 1
+
+
+def test_a_time_beyond_the_calendar_fails_with_its_code(gateway: GatewayCluster) -> None:
+    answer = upload(gateway, event("Far", identity="far", evtData={"at": ["$D_999999999999"]}))
+    assert answer["unprocessed"][0]["code"] == 525
+
+
+@pytest.mark.parametrize(
+    "query", ["dryRun=1", "dryRun=true", "dryrun=True", "dry_run=YES", "DRYRUN", "dry-run=on", "dryRun=2"]
+)
+def test_a_dry_run_stores_nothing_and_answers_what_would_be(gateway: GatewayCluster, query: str) -> None:
+    name, letters = f"Dry {query}", gateway.letters()
+    bad = event(name, identity="dry", evtData={"x": "y" * (STRING_BYTES_MAX + 1)})
+    body = {"d": [event(name, identity="dry"), event(name), bad]}
+    answer = gateway.post(f"/1/upload?{query}", body, headers=HEADERS)
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["status"], found["processed"]) == ("partial", 1)
+    assert [each["code"] for each in found["unprocessed"]] == [523, 555]
+    assert gateway.count(f'did("{name}")') == 0 and gateway.letters() == letters
+
+
+@pytest.mark.parametrize("query", ["dryRun=0", "dryRun=false", "run=1", "dryRun=No"])
+def test_what_is_no_dry_run_is_stored(gateway: GatewayCluster, query: str) -> None:
+    name = f"Wet {query}"
+    assert gateway.post(f"/1/upload?{query}", {"d": [event(name, identity="wet")]}, headers=HEADERS).ok
+    assert gateway.count(f'did("{name}")') == 1
 
 
 def test_g15_a_record_that_fails_comes_back_with_its_code_and_is_kept(gateway: GatewayCluster) -> None:

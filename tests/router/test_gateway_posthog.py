@@ -170,6 +170,11 @@ def test_changes_of_people_come_at_either_place_and_with_events(gateway: Gateway
         ({"timestamp": 5}, {"sent_at": 3}, 2),
         ({"timestamp": 5, "properties": {"$ignore_sent_at": True}}, {"sent_at": 3}, 5),
         ({"timestamp": 5, "options": {"disable_skew_correction": True}}, {"sent_at": 3}, 5),
+        ({"timestamp": 2}, {"sent_at": 3}, 2),
+        ({"timestamp": -1}, {"sent_at": -3}, 2),
+        ({"timestamp": 5, "properties": {"$lib": "posthog-node"}}, {"sent_at": 3}, 5),
+        ({"timestamp": 5, "properties": {"$is_server": True}}, {"sent_at": 3}, 5),
+        ({"timestamp": 5, "properties": {"$lib": "posthog-android"}}, {"sent_at": 3}, 2),
         ({"offset": 7_200_000}, {"sent_at": 3}, 2),
     ],
 )

@@ -506,9 +506,72 @@ def test_times_are_corrected_by_the_clock_of_the_sender(
     assert event.time.ToMilliseconds() == now - ago * HOUR_MS
 
 
+_NODE = {"context": {"library": {"name": "@segment/analytics-node", "version": "3.1.0"}}}
+
+
+@pytest.mark.parametrize(
+    ("sent", "hours_ago", "seen"),
+    [
+        (2, [0], [0]),  # the event is younger than its sending, which cannot be true
+        (2, [1], [1]),
+        (2, [3, 1], [3, 1]),  # nor is it for the others of the request
+        (5, [5, 7], [0, 2]),  # a clock that is five hours behind
+        (-5, [-5, -3], [0, 2]),  # five hours ahead
+        (72, [73], [1]),  # days behind
+        (-72, [-71], [1]),  # days ahead
+        (24 * 400, [24 * 400 + 1], [24 * 400 + 1]),  # an archive that is played back
+        (-24 * 400, [-24 * 400 + 1], [1]),
+        (24 * 365 * 40, [24 * 365 * 40 + 1], [1]),  # a clock that was reset
+    ],
+)
+@pytest.mark.parametrize("form", ["envelope", "each", "unusual"])
+def test_a_time_of_sending_counts_where_it_can_be_true(
+    gateway: GatewayCluster, sent: float, hours_ago: list[float], seen: list[float], form: str, request: Any
+) -> None:
+    user, now = request.node.name, gateway.cluster.clock.now
+    told = {"sentAt": _iso(now - int(sent * HOUR_MS))}
+    calls = [
+        track("skew", user, messageId=f"{user}-{n}", timestamp=_iso(now - int(each * HOUR_MS)))
+        for n, each in enumerate(hours_ago)
+    ]
+    if form == "each":
+        calls, told = [{**call, **told} for call in calls], {}
+    if form == "unusual":
+        told["context"] = {"a": 1}  # type: ignore[assignment]
+    assert gateway.post("/v1/batch", batch(*calls, **told)).status_code == 200
+    found = sorted(now - event.time.ToMilliseconds() for event in gateway.profile(user_id=user).events)
+    assert found == sorted(int(each * HOUR_MS) for each in seen)
+
+
+@pytest.mark.parametrize(("fields", "hours_ago"), [(_NODE, 3), ({"channel": "server"}, 3), ({"channel": "web"}, 1)])
+@pytest.mark.parametrize("unusual", [{}, {"context": {"a": 1}}])
+def test_a_server_that_sends_old_bytes_again_moves_nothing(
+    gateway: GatewayCluster, fields: dict[str, Any], hours_ago: int, unusual: dict[str, Any], request: Any
+) -> None:
+    user, now = request.node.name, gateway.cluster.clock.now
+    call = track("again", user, messageId=user, timestamp=_iso(now - 3 * HOUR_MS), **fields)
+    assert gateway.post("/v1/batch", batch(call, sentAt=_iso(now - 2 * HOUR_MS), **unusual)).status_code == 200
+    (event,) = gateway.profile(user_id=user).events
+    assert now - event.time.ToMilliseconds() == hours_ago * HOUR_MS
+
+
+def test_a_time_of_sending_in_a_header_is_that_of_the_attempt(gateway: GatewayCluster) -> None:
+    now = gateway.cluster.clock.now
+    call = track("fresh", "fresh-u", timestamp=_iso(now - 3 * HOUR_MS), channel="server")
+    headers = {"SentAt": _iso(now - 2 * HOUR_MS)}
+    assert gateway.post("/v1/batch", batch(call, sentAt=_iso(now - 3 * HOUR_MS)), headers=headers).status_code == 200
+    (event,) = gateway.profile(user_id="fresh-u").events
+    assert now - event.time.ToMilliseconds() == HOUR_MS
+
+
 @pytest.mark.parametrize(
     ("written", "ms"),
     [
+        ("1795112100000", 1795112100000),
+        ("1712011200000", 1712011200000),
+        ("1767323045678000", 1767323045678),
+        ("20260102", 1767312000000),
+        (20260102, 1767312000000),
         ("2026-01-02T03:04:05.678+00:00", 1767323045678),
         ("2026-01-02T03:04:05.678901Z", 1767323045678),
         ("2026-01-02T05:04:05+02:00", 1767323045000),
