@@ -16,7 +16,7 @@ from cdp_router.cli import (
     explain_user,
     export,
     identity,
-    importing,
+    import_command,
     keys,
     log,
     members,
@@ -79,7 +79,7 @@ def _main(
 
 
 app.command("up")(up.up)
-app.command("import")(importing.import_files)
+app.command("import")(import_command.import_files)
 app.command("query")(query.query)
 app.command("explain-user")(explain_user.explain_user)
 app.command("profile")(profile.profile)

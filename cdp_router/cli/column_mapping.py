@@ -6,7 +6,7 @@ another way than rows, is left to the rows: maps, JSON, ids that are no text or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -16,10 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.cli.mapping import NO_EVENT, NO_TIME, TEXTS, ColumnMapping
+from cdp_router.cli.mapping import AUTO, NO_EVENT, NO_TIME, TEXTS, ColumnMapping
+from cdp_router.epoch_times import END_SECOND, FIRST_SECOND, PER_SECOND
 from cdp_router.identity_columns import PREFIX
+from cdp_router.importing.content_ids import lanes_of
+from cdp_router.importing.reading import Reading
 from cdp_router.wire.tables import is_values
-from cdp_store.arrays import Bools
+from cdp_store.arrays import U64, Bools
 from cdp_store.ids import ANONYMOUS_ID, USER_ID
 from cdp_store.limits import NAME_BYTES_MAX
 
@@ -28,6 +31,9 @@ _EXPORTED: Final = (("profile_kind", "profile_id"), ("linked_kind", "linked_id")
 _TEXTS: Final = (*TEXTS, *chain.from_iterable(_EXPORTED))
 _RESERVED: Final = (USER_ID, ANONYMOUS_ID, "time", "event", "message_id")
 _INT64_MAX: Final = (1 << 63) - 1
+_EXTENSION: Final = b"ARROW:extension:name"
+_EXACT_SCALE_MAX: Final = 22  # powers of ten up to here are float64s, so that dividing by them rounds once
+_EXACT_PRECISION_MAX: Final = 15  # so many digits are one float64, which is that of no other such decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,37 @@ class MappedColumns:
     rows: npt.NDArray[np.intp]
     rejected: list[tuple[int, str]]
 
+    def with_ids(self, ids: pa.Array) -> pa.RecordBatch:
+        """The columns, where records that have no message id get these."""
+        place = self.columns.schema.get_field_index("message_id")
+        given = self.columns.column(place).cast(pa.large_string())
+        wanted = pc.if_else(pc.equal(given, ""), None, given)
+        return self.columns.set_column(place, "message_id", pc.coalesce(wanted, ids))
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRules:
+    """What besides the values of a row makes its content: what columns count as, and a hash of how they are read."""
+
+    paths: Mapping[str, str]
+    lanes: U64
+
+
+def content_rules(schema: pa.Schema, mapping: ColumnMapping, reading: Reading) -> ContentRules:
+    """How the rows of a file of this schema count: the column of a role counts as the role, whatever its name."""
+    paths = {name: f"\0{role}" for role, name in _roles(schema, mapping).items() if name is not None}
+    plain = mapping.event_name, mapping.default_time_ms, mapping.time_unit, mapping.profiles, mapping.nulls
+    told = (*plain, sorted(mapping.times), reading.binary, sorted(reading.as_text))
+    return ContentRules(paths, lanes_of([repr(told).encode()])[0])
+
 
 def columns_mappable(schema: pa.Schema, mapping: ColumnMapping) -> bool:
     """Whether batches of this schema mean as columns what they mean as rows."""
     if len(set(schema.names)) != len(schema.names):
         return False
     roles = _roles(schema, mapping)
+    if mapping.profiles or any(path in schema.names for path in mapping.times):
+        return False
     if any(roles[role] is not None for role in _ROWS_ONLY):
         return False
     if any(name.startswith("identifiers.") for name in schema.names):
@@ -58,13 +89,44 @@ def columns_mappable(schema: pa.Schema, mapping: ColumnMapping) -> bool:
 
 
 def map_columns(batch: pa.RecordBatch, mapping: ColumnMapping) -> MappedColumns | None:
-    """The records of a batch whose schema is mappable; None when its values are not. Dates are timestamps in it."""
+    """The records of a batch whose schema is mappable; None when its values are not. Decimals are numbers in it."""
     if any(_beyond_int64(column) for column in batch.columns):
         return None
     try:
-        return _mapped(batch, mapping)
+        batch.validate(full=True)  # texts that are no UTF-8 among others
+        plain = _plain(batch)
+        return None if plain is None else _mapped(plain, mapping)
     except pa.ArrowInvalid:  # a time that no common unit holds
         return None
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch | None:
+    """The batch with numbers instead of decimals; None where one of them is no number of 64 bits."""
+    columns = [_plain_column(column) for column in batch.columns]
+    return None if any(column is None for column in columns) else pa.record_batch(columns, names=batch.schema.names)
+
+
+def _plain_column(column: pa.Array) -> pa.Array | None:
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.int64()) if kind.scale <= 0 else _floats(column)
+    return column.cast(pa.large_string()) if pa.types.is_string_view(kind) else column
+
+
+def _floats(column: pa.Array) -> pa.Array | None:
+    """The float64 nearest to each decimal; None where two decimals of this type would be one. Arrow's own cast rounds
+    twice."""
+    kind, words = column.type, column.type.byte_width // 8
+    if not 0 < kind.scale <= _EXACT_SCALE_MAX or words not in (1, 2, 4):
+        return None
+    raw = np.frombuffer(column.buffers()[1], np.int64).reshape(-1, words)[column.offset : column.offset + len(column)]
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    low = np.where(valid, raw[:, 0], 0)
+    is_small = (np.abs(low) < 10**_EXACT_PRECISION_MAX) & (low != np.iinfo(np.int64).min)
+    is_small &= ~valid | (raw[:, 1:] == (low < 0)[:, None] * -1).all(axis=1)
+    if not is_small.all():
+        return None
+    return pa.array(low / 10.0**kind.scale, mask=~valid)
 
 
 def _mapped(batch: pa.RecordBatch, mapping: ColumnMapping) -> MappedColumns:
@@ -109,7 +171,7 @@ def _rest(schema: pa.Schema, roles: dict[str, str | None]) -> Iterator[pa.Field]
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_text_or_integer(kind: pa.DataType) -> bool:
@@ -119,6 +181,8 @@ def _is_text_or_integer(kind: pa.DataType) -> bool:
 
 def _is_property(field: pa.Field) -> bool:
     if field.name in _RESERVED or not 1 <= len(field.name.encode()) <= NAME_BYTES_MAX:
+        return False
+    if field.metadata and _EXTENSION in field.metadata:
         return False
     kind = field.type
     if pa.types.is_dictionary(kind):
@@ -149,14 +213,30 @@ def _text(batch: pa.RecordBatch, name: str | None) -> pa.Array:
 def _times(batch: pa.RecordBatch, name: str | None, mapping: ColumnMapping) -> pa.Array:
     """Times in the unit they have, null where a record has none."""
     column = pa.nulls(len(batch), pa.timestamp("ms")) if name is None else batch.column(name)
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
     if pa.types.is_integer(column.type):
-        column = column.cast(pa.int64()).cast(pa.timestamp(mapping.time_unit))
+        counts = column.cast(pa.int64())
+        column = _sized(counts) if mapping.time_unit == AUTO else counts.cast(pa.timestamp(mapping.time_unit))
     if mapping.default_time_ms is None or not column.null_count:
         return column
     if column.type.unit == "s":
         column = column.cast(pa.timestamp("ms", column.type.tz))
     default = pa.scalar(mapping.default_time_ms, pa.timestamp("ms", column.type.tz))
     return pc.fill_null(column, default.cast(column.type))
+
+
+def _sized(counts: pa.Array) -> pa.Array:
+    """Instants of counts whose size tells their unit; ArrowInvalid where one has none."""
+    values = pc.fill_null(counts, FIRST_SECOND).to_numpy(zero_copy_only=False)
+    instants, told = np.zeros(len(counts), np.int64), np.zeros(len(counts), np.bool_)
+    for per in PER_SECOND.values():
+        own = (values >= FIRST_SECOND * per) & (values < END_SECOND * per)
+        instants[own] = values[own] * 1000 // per if per < 1000 else values[own] // (per // 1000)
+        told |= own
+    if not told.all():
+        raise pa.ArrowInvalid("a number whose size tells no unit")
+    return pa.array(instants, mask=counts.is_null().to_numpy(zero_copy_only=False)).cast(pa.timestamp("ms"))
 
 
 def _nulls(column: pa.Array) -> Bools:

@@ -1,4 +1,4 @@
-"""`cdp import`: files into a cluster."""
+"""Files into a cluster: pieces of them as batches, and what became of each record."""
 
 from __future__ import annotations
 
@@ -6,36 +6,42 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import typer
 from cdp.v1 import ingest_pb2
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import Progress, TaskID
 
-from cdp_router.cli.column_mapping import columns_mappable, map_columns
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, parse_instant
-from cdp_router.cli.mapping import EXPORTED, ColumnMapping, RowRejected, to_row
-from cdp_router.cli.sources import Found, Source, SourceInvalid, found_rows, open_source
+from cdp_router.cli.column_mapping import columns_mappable, content_rules, map_columns
+from cdp_router.cli.mapping import EXPORTED, ColumnMapping, RowRejected, WireRow, problem_in, to_row
+from cdp_router.cli.sources import Columns, Found, Source, found_rows
 from cdp_router.client import Client
+from cdp_router.importing.arrow_hashes import row_hashes
+from cdp_router.importing.content_ids import ContentIds, id_column
+from cdp_router.importing.outgoing import EncodedRow, Gathered, encode_row, generated
+from cdp_router.importing.reading import Reading
 from cdp_router.limits import COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
-from cdp_store.values import to_ms
+from cdp_store.arrays import U8, U64
 
 _ROWS_PER_BATCH: Final = 4000
 _BATCH_BYTES: Final = ROWS_BYTES_MAX * 3 // 4
 _COLUMN_BYTES: Final = COLUMNS_BYTES_MAX // 2
-_BATCHES_IN_FLIGHT: Final = 4
+_COLUMN_ROWS: Final = 50_000
+_ROWS_OF_COLUMNS: Final = 16_384  # of a file that goes by rows
+BATCHES_IN_FLIGHT: Final = 4  # of columns
+# Of rows: more would travel together (`flights`), and so lose the id that tells the whole batch again.
+_SMALL_BATCHES_IN_FLIGHT: Final = 2
 _EXAMPLES: Final = 3
+_USUAL: Final = Reading()
+_HINTS: Final = {"INTEGER_OUT_OF_RANGE": "; --as-text takes such a column as text"}
 
 
 @dataclass(slots=True)
-class _Rejections:
+class Rejections:
     """What is wrong with records: counts per reason with the first few places."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -50,12 +56,14 @@ class _Rejections:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of a file as a batch: its encoding, the line or row of each record, how far it reaches into the file."""
+    """A part of a file as a batch: its encoding, the line or row of each record, how far it reaches into the file, and
+    what its id is made of."""
 
     encoding: str
     content: bytes
     lines: Sequence[int] | npt.NDArray[np.int64]
     done: int
+    told: bytes
 
 
 @dataclass(slots=True)
@@ -67,6 +75,16 @@ class _Sent:
     result: Future[ingest_pb2.BatchResult]
 
 
+@dataclass(frozen=True, slots=True)
+class _Identified:
+    """A batch of columns, how many rows stand before it, and of each row the hash of its content and its id."""
+
+    batch: pa.RecordBatch
+    before: int
+    hashes: U64
+    ids: U8
+
+
 @dataclass(slots=True)
 class _Loading:
     """One run of `cdp import` over its files."""
@@ -75,8 +93,10 @@ class _Loading:
     mapping: ColumnMapping
     threads: ThreadPoolExecutor
     progress: Progress
-    rejections: _Rejections = field(default_factory=_Rejections)
-    warnings: _Rejections = field(default_factory=_Rejections)
+    reading: Reading = _USUAL
+    label: str = ""  # of files whose records are new, whatever equal ones there are
+    rejections: Rejections = field(default_factory=Rejections)
+    warnings: Rejections = field(default_factory=Rejections)
     quarantined: int = 0
     in_flight: deque[_Sent] = field(default_factory=deque)
     in_order: bool = False  # one batch after the other, as what was exported arrived
@@ -86,75 +106,84 @@ class _Loading:
     def load(self, source: Source, task: TaskID) -> None:
         """Send a file; returns when all of it is acknowledged."""
         self.in_order = False
-        in_columns = source.columns is not None and columns_mappable(source.columns.schema, self.mapping)
-        pieces = self._pieces_of_columns(source) if in_columns else self._pieces_of_rows(source, source.read())
-        # The same file sent again gives the same ids, so that an interrupted run can simply be repeated.
-        content = _digest(source.path) if in_columns else b""
-        for number, piece in enumerate(pieces):
-            self._send(source, number, piece, content)
+        ids = ContentIds(self.label)
+        if source.columns is not None:
+            pieces = self._pieces_of_columns(source, source.columns, ids)
+        else:
+            pieces = self._pieces_of_rows(source, source.read(), ids)
+        for piece in pieces:
+            self._send(source, piece)
             self.progress.update(task, completed=piece.done, rows=self.accepted + self.duplicates)
-            while len(self.in_flight) >= (1 if self.in_order else _BATCHES_IN_FLIGHT):
+            while len(self.in_flight) >= self._in_flight_max(piece):
                 self._settle()
         while self.in_flight:
             self._settle()
         self.progress.update(task, completed=source.size, rows=self.accepted + self.duplicates)
 
-    def _pieces_of_columns(self, source: Source) -> Iterator[_Piece]:
-        assert source.columns is not None
-        before, self.in_order = 0, EXPORTED in source.columns.schema.names
-        for batch in source.columns.read():
-            for part in _within_limit(batch):
-                mapped = map_columns(part, self.mapping)
-                if mapped is None or part.nbytes > _COLUMN_BYTES:
-                    yield from self._pieces_of_rows(source, found_rows(part, before))
-                else:
-                    for row, reason in mapped.rejected:
-                        self.rejections.add("RECORD_MALFORMED", _place(source, before + row + 1), reason)
-                    if mapped.rows.size:
-                        stream = _arrow_stream(mapped.columns)
-                        yield _Piece("arrow_columns", stream, mapped.rows + before + 1, before + len(part))
-                before += len(part)
+    def _in_flight_max(self, piece: _Piece) -> int:
+        if self.in_order:
+            return 1
+        return BATCHES_IN_FLIGHT if piece.encoding == "arrow_columns" else _SMALL_BATCHES_IN_FLIGHT
 
-    def _pieces_of_rows(self, source: Source, records: Iterator[Found]) -> Iterator[_Piece]:
-        rows, lines, size, done = list[bytes](), list[int](), 0, 0
+    def _pieces_of_columns(self, source: Source, columns: Columns, ids: ContentIds) -> Iterator[_Piece]:
+        before, self.in_order = 0, EXPORTED in columns.schema.names
+        mappable = not self.reading.as_text and columns_mappable(columns.schema, self.mapping)
+        rules = content_rules(columns.schema, self.mapping, self.reading)
+        for batch in columns.table.batches(_COLUMN_ROWS if mappable else _ROWS_OF_COLUMNS):
+            hashes = row_hashes(batch, lambda name: rules.paths.get(name, name)) + rules.lanes
+            whole = _Identified(batch, before, hashes, ids.of(hashes))
+            for part in _within_limit(whole) if mappable else [whole]:
+                mapped = map_columns(part.batch, self.mapping) if mappable else None
+                if mapped is None or part.batch.nbytes > _COLUMN_BYTES:
+                    records = found_rows(columns.table, part.batch, part.before)
+                    yield from self._pieces_of_rows(source, records, ids, part)
+                    continue
+                for row, reason in mapped.rejected:
+                    self.rejections.add("RECORD_MALFORMED", _place(source, part.before + row + 1), reason)
+                if mapped.rows.size:
+                    lines = mapped.rows + part.before + 1
+                    stream = _arrow_stream(mapped.with_ids(id_column(part.ids[mapped.rows])))
+                    done = part.before + len(part.batch)
+                    yield _Piece("arrow_columns", stream, lines, done, part.hashes.tobytes() + lines.tobytes())
+            before += len(batch)
+
+    def _pieces_of_rows(
+        self, source: Source, records: Iterator[Found], ids: ContentIds, part: _Identified | None = None
+    ) -> Iterator[_Piece]:
+        gathered, done = Gathered(), 0
         for found in records:
             done = found.done
             if found.record is None:
-                self.rejections.add("RECORD_MALFORMED", _place(source, found.line), found.problem)
+                self.rejections.add(found.code, _place(source, found.line), found.problem)
                 continue
             self.in_order = self.in_order or EXPORTED in found.record
             row = self._encoded(found.record, source, found.line)
             if row is None:
                 continue
-            if rows and (len(rows) == _ROWS_PER_BATCH or size + len(row) > _BATCH_BYTES):
-                yield _Piece("msgpack_rows", _msgpack_array(rows), lines, done)
-                rows, lines, size = [], [], 0
-            rows.append(row)
-            lines.append(found.line)
-            size += len(row)
-        if rows:
-            yield _Piece("msgpack_rows", _msgpack_array(rows), lines, done)
+            if part is not None and row.message_id is None:
+                row = replace(row, message_id=generated(part.ids[found.line - part.before - 1].tobytes()))
+            if gathered.rows and (len(gathered.rows) == _ROWS_PER_BATCH or gathered.size + row.size > _BATCH_BYTES):
+                yield _row_piece(gathered, ids, done)
+                gathered = Gathered()
+            gathered.add(row)
+        if gathered.rows:
+            yield _row_piece(gathered, ids, done)
 
-    def _encoded(self, record: dict[str, Any], source: Source, line: int) -> bytes | None:
+    def _encoded(self, record: dict[str, Any], source: Source, line: int) -> EncodedRow | None:
         """The row of a record as msgpack; a record that is none is noted as rejected."""
         try:
-            encoded = msgspec.msgpack.encode(to_row(record, self.mapping))
+            row = to_row(record, self.mapping)
+            encoded = _encodable(row, line)
         except RowRejected as error:
-            self.rejections.add("RECORD_MALFORMED", _place(source, line), error.reason)
+            self.rejections.add(error.code, _place(source, line), error.reason)
             return None
-        except (OverflowError, UnicodeEncodeError, TypeError, RecursionError) as error:
-            self.rejections.add("VALUE_UNUSABLE", _place(source, line), str(error))
-            return None
-        if len(encoded) > _BATCH_BYTES:
-            self.rejections.add("RECORD_TOO_LARGE", _place(source, line), f"{len(encoded)} bytes")
+        if encoded.size > _BATCH_BYTES:
+            self.rejections.add("RECORD_TOO_LARGE", _place(source, line), f"{encoded.size} bytes")
             return None
         return encoded
 
-    def _send(self, source: Source, number: int, piece: _Piece, content: bytes) -> None:
-        place = hashlib.blake2b(f"{number} {source.path.name}".encode(), digest_size=32).digest()
-        # Arrow does not say what stands where a value is null: the file's own bytes tell its columns.
-        told = content + repr(self.mapping).encode() if content else piece.content
-        digest = hashlib.blake2b(told, digest_size=16, key=place)
+    def _send(self, source: Source, piece: _Piece) -> None:
+        digest = hashlib.blake2b(piece.told, digest_size=16, key=self.label.encode()[:64])
         batch = ingest_pb2.Batch(batch_id=digest.digest())
         setattr(batch, piece.encoding, piece.content)
         self.in_flight.append(_Sent(source, piece, self.threads.submit(self.client.ingest, batch)))
@@ -167,30 +196,45 @@ class _Loading:
         self.quarantined += result.quarantined
         for told, records in ((self.rejections, result.errors), (self.warnings, result.warnings)):
             for each in records:
-                told.add(each.code, _place(sent.source, int(sent.piece.lines[each.index])), each.message)
+                message = each.message + _HINTS.get(each.code, "")
+                told.add(each.code, _place(sent.source, int(sent.piece.lines[each.index])), message)
 
 
 def _place(source: Source, line: int) -> str:
     return f"{source.path.name} {source.unit} {line}"
 
 
-def _msgpack_array(rows: Sequence[bytes]) -> bytes:
-    return b"".join([b"\xdd", len(rows).to_bytes(4, "big"), *rows])  # a length of 32 bits
+def _encodable(row: WireRow, line: int) -> EncodedRow:
+    """The row as msgpack; RowRejected says which of its values has no such form."""
+    try:
+        encoded = encode_row(row, line)
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise problem_in(row) or RowRejected(str(error), "VALUE_UNUSABLE") from error
+    return encoded
 
 
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
+def _row_piece(gathered: Gathered, ids: ContentIds, done: int) -> _Piece:
+    content, lines = gathered.packed(ids)
+    return _Piece("msgpack_rows", content, lines, done, content)
 
 
-def _within_limit(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def _within_limit(whole: _Identified) -> Iterator[_Identified]:
     """The batch in parts that fit a message each, as far as rows go."""
-    if batch.nbytes <= _COLUMN_BYTES or len(batch) == 1:
-        yield batch
+    count = len(whole.batch)
+    if whole.batch.nbytes <= _COLUMN_BYTES or count == 1:
+        yield whole
         return
-    half = len(batch) // 2
-    yield from _within_limit(batch.slice(0, half))
-    yield from _within_limit(batch.slice(half))
+    half = count // 2
+    for start, length in ((0, half), (half, count - half)):
+        stop = start + length
+        yield from _within_limit(
+            _Identified(
+                whole.batch.slice(start, length),
+                whole.before + start,
+                whole.hashes[start:stop],
+                whole.ids[start:stop],
+            )
+        )
 
 
 def _arrow_stream(batch: pa.RecordBatch) -> bytes:
@@ -199,86 +243,3 @@ def _arrow_stream(batch: pa.RecordBatch) -> bytes:
         writer.write_batch(batch)
     stream: bytes = sink.getvalue().to_pybytes()
     return stream
-
-
-def import_files(
-    files: Annotated[list[Path], typer.Argument(help="NDJSON, CSV or Parquet files.", show_default=False)],
-    address: Address = DEFAULT_ADDRESS,
-    file_format: Annotated[
-        str | None, typer.Option("--format", help="ndjson, csv or parquet. [default: by the file's name]")
-    ] = None,
-    user_id: Annotated[str | None, typer.Option(help="Column of the user id. [default: user_id]")] = None,
-    anonymous_id: Annotated[
-        str | None, typer.Option(help="Column of the anonymous id. [default: anonymous_id]")
-    ] = None,
-    event: Annotated[str | None, typer.Option(help="Column of the event name. [default: event]")] = None,
-    event_name: Annotated[str | None, typer.Option(help="Name of the event where no column holds it.")] = None,
-    time: Annotated[str | None, typer.Option(help="Column of the time. [default: time, ts or timestamp]")] = None,
-    time_unit: Annotated[str, typer.Option(help="Unit of times given as numbers: s, ms, us or ns.")] = "ms",
-    default_time: Annotated[str | None, typer.Option(help="Time of records that have none.")] = None,
-    message_id: Annotated[str | None, typer.Option(help="Column of the message id. [default: message_id]")] = None,
-    properties: Annotated[
-        str | None, typer.Option(help="Column of properties as a map or JSON. [default: properties]")
-    ] = None,
-    attributes: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of attributes as a map or JSON; rows without event change attributes. [default: attributes]"
-        ),
-    ] = None,
-) -> None:
-    """Load files of events or attributes. Columns that are not mapped become properties. Running it again is safe."""
-    if file_format not in (None, "ndjson", "csv", "parquet"):
-        fail(f"--format {file_format!r} is unknown; use ndjson, csv or parquet", 2)
-    if time_unit not in ("s", "ms", "us", "ns"):
-        fail(f"--time-unit {time_unit!r} is unknown; use s, ms, us or ns", 2)
-    default_time_ms = None if default_time is None else to_ms(parse_instant(default_time, "--default-time"))
-    mapping = ColumnMapping(
-        user_id, anonymous_id, event, time, message_id, properties, attributes, event_name, default_time_ms, time_unit
-    )
-    try:
-        sources = [open_source(path, file_format) for path in files]
-        with connected(address) as client:
-            client.check()
-            _load_all(client, mapping, sources)
-    except SourceInvalid as error:
-        fail(str(error))
-
-
-def _load_all(client: Client, mapping: ColumnMapping, sources: Sequence[Source]) -> None:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rows]:,} records"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=OUT) as progress, ThreadPoolExecutor(_BATCHES_IN_FLIGHT) as threads:
-        loading = _Loading(client, mapping, threads, progress)
-        for source in sources:
-            loading.load(source, progress.add_task(source.path.name, total=source.size, rows=0))
-        seconds = sum(task.elapsed or 0.0 for task in progress.tasks)
-    _summarise(loading, seconds)
-
-
-def _summarise(loading: _Loading, seconds: float) -> None:
-    rejected = sum(loading.rejections.counts.values())
-    rate = (loading.accepted + loading.duplicates) / seconds if seconds else 0.0
-    OUT.print(
-        f"{loading.accepted:,} records taken, {loading.duplicates:,} known already, {rejected:,} rejected"
-        f" in {seconds:.1f} s ({rate:,.0f} records/s, durable)"
-    )
-    if loading.quarantined:
-        OUT.print(f"{loading.quarantined:,} records are in quarantine (`cdp quarantine list`)")
-    for told in (loading.warnings, loading.rejections):
-        if told.counts:
-            OUT.print(_told(told))
-    if rejected:
-        raise typer.Exit(1)
-
-
-def _told(told: _Rejections) -> Table:
-    table = Table("reason", "records", "for example", box=None, pad_edge=False)
-    for code, count in sorted(told.counts.items(), key=lambda entry: -entry[1]):
-        table.add_row(code, f"{count:,}", "\n".join(told.examples[code]))
-    return table

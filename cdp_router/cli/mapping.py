@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from fractions import Fraction
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import msgspec
 
+from cdp_router.epoch_times import Count, counted_ms, number_ms
+from cdp_router.importing.numbers import INT64_MAX, INT64_MIN, Unkept, integer_of, json_float, written_json_float
+from cdp_router.importing.reading import textual
 from cdp_router.wire.tables import VALUES
 from cdp_store.values import to_datetime, to_ms
 
-_PER_MS: Final = {"us": 1000, "ns": 1_000_000}
-_MS_PER: Final = {"s": 1000, "ms": 1}
 _TIME_CHARACTERS_MAX: Final = 40
-_INTEGER: Final = re.compile(r"-?[0-9]+")
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_WHOLE_FLOAT_MAX: Final = 1 << 53  # beyond, a float stands for several integers
 _GUESSES: Final = {
     "user_id": ("user_id", "userId"),
     "anonymous_id": ("anonymous_id", "anonymousId"),
-    "event": ("event", "event_name", "name"),
+    "event": ("event", "event_name"),  # no "name": most often it is that of a person
     "time": ("time", "ts", "timestamp"),
     "message_id": ("message_id", "messageId"),
     "properties": ("properties",),
@@ -40,10 +41,18 @@ _GUESSES: Final = {
 _OF_EXPORTS: Final = ("profile_kind", "profile_id", "linked_kind", "linked_id", "time_properties")
 _IDENTIFIER: Final = "identifiers."  # begins the names of columns with identifiers of one kind
 
+AUTO: Final = "auto"  # the unit of times is told by their size
 EXPORTED: Final = "profile_id"  # the column that tells what `cdp export all` has written
 TEXTS: Final = ("user_id", "anonymous_id", "event", "message_id")
-NO_EVENT: Final = "it has no event name and no attributes; map a column with --event, --event-name or --attributes"
+NAME: Final = "name"  # of an event or a person: nobody knows, so that it is mapped only where that is said
+NO_EVENT: Final = (
+    "it has no event name and no attributes; map a column with --event, --event-name or --attributes,"
+    " or give --profiles where columns are attributes"
+)
 NO_TIME: Final = "it has no time; map a column with --time or give --default-time"
+
+_JSON: Final = msgspec.json.Decoder(float_hook=json_float)
+_WRITTEN_JSON: Final = msgspec.json.Decoder(float_hook=written_json_float)
 
 # [name or None, user_id, anonymous_id, time ms, message_id, values, others]: the msgpack row of cdp.v1.
 PlainRow = tuple[str | None, str | None, str | None, int, str | None, dict[str, Any]]
@@ -51,11 +60,11 @@ WireRow = PlainRow | tuple[str | None, str | None, str | None, int, str | None, 
 
 
 class RowRejected(Exception):
-    """A line or row of the file that is no record; `reason` is what people are told."""
+    """A line or row of the file that is no record; `reason` is what people are told, `code` its kind."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, code: str = "RECORD_MALFORMED") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.code = reason, code
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ class ColumnMapping:
     attributes: str | None = None
     event_name: str | None = None
     default_time_ms: int | None = None
-    time_unit: str = "ms"
+    time_unit: str = "ms"  # AUTO unless `cdp import` is told
     identifiers: str | None = None
     previous_id: str | None = None
     profile_kind: str | None = None
@@ -79,6 +88,10 @@ class ColumnMapping:
     linked_kind: str | None = None
     linked_id: str | None = None
     time_properties: str | None = None
+    times: tuple[str, ...] = ()  # values that are times, by name or path
+    as_text: frozenset[str] = frozenset()  # values that are kept as text, by name or path
+    profiles: bool = False  # what has no event name changes attributes
+    nulls: str | None = None  # what a null inside a map of attributes does: "absent" or "unset"; None: as the file says
 
     def column(self, role: str, record: Mapping[str, Any]) -> str | None:
         """The column of a role in this record, or None when there is none."""
@@ -131,7 +144,7 @@ def _roles(mapping: ColumnMapping, names: tuple[str, ...]) -> _Roles:
     identifiers = columns["identifiers"], columns["previous_id"], kinds
     pairs = ((columns[f"{whose}_kind"], columns[f"{whose}_id"]) for whose in ("profile", "linked"))
     exported = tuple((kind, name) for kind, name in pairs if kind is not None and name is not None)
-    has_attributes = columns["attributes"] is not None or bool(exported)
+    has_attributes = columns["attributes"] is not None or bool(exported) or mapping.profiles
     return _Roles(
         texts, nested, columns["time"], has_attributes, identifiers, exported, columns["time_properties"], rest
     )
@@ -145,24 +158,89 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
     user_id, anonymous_id, event, message_id = [_text(role, _value(written, column)) for role, column in roles.texts]
     values = dict[str, Any]()
     for column in roles.nested:
-        values |= _nested(column, _value(record, column))
+        nested = _nested(column, _value(record, column), mapping)
+        values |= _present(nested) if mapping.nulls == "absent" else nested
+    keeps_nulls = mapping.profiles and mapping.nulls == "unset" and event is None
     for name in roles.rest:
-        if (value := record[name]) is not None:
+        if (value := record[name]) is not None or keeps_nulls:
             values |= _named(value) if roles.exported and name == VALUES else {name: value}
     for name in _names(_value(record, roles.times)):
         values[name] = to_datetime(_time_ms(values.get(name), mapping))
+    if mapping.as_text:
+        values = textual(values, mapping.as_text)
+    for path in mapping.times:
+        _make_times(values, path, path, mapping)
     event = event or mapping.event_name
-    others = _others(record, written, roles)
+    others = _others(record, written, roles, mapping)
     if event is None and not roles.has_attributes and not others:
         raise RowRejected(NO_EVENT)
     plain = event, user_id, anonymous_id, _time_ms(_value(record, roles.time), mapping), message_id, values
     return (*plain, others) if others else plain
 
 
-def _others(record: Mapping[str, Any], written: Mapping[str, Any], roles: _Roles) -> dict[str, str]:
+def problem_in(row: WireRow) -> RowRejected | None:
+    """What in the values of a row cannot be stored, with the path of it; None where nothing is seen."""
+    return next(_problems(row[5], ""), None)
+
+
+def _problems(value: Any, path: str) -> Iterator[RowRejected]:
+    match value:
+        case dict():
+            for name, item in value.items():
+                yield from _problems(item, f"{path}.{name}" if path else str(name))
+        case list():
+            for item in value:
+                yield from _problems(item, path)
+        case Unkept():
+            yield RowRejected(f"{path!r}: {value.reason}", value.code)
+        case int() if not INT64_MIN <= value <= INT64_MAX:
+            yield from _problems(integer_of(value), path)
+
+
+def _make_times(values: dict[str, Any], name: str, path: str, mapping: ColumnMapping) -> None:
+    """Make the value at a path a time, where there is one: texts and numbers as those of records."""
+    if name in values:
+        value = values[name]
+        values[name] = (
+            [_time(each, path, mapping) for each in value] if isinstance(value, list) else _time(value, path, mapping)
+        )
+        return
+    outer, _, inner = name.partition(".")
+    if inner and isinstance(values.get(outer), dict):
+        values[outer] = dict(values[outer])
+        _make_times(values[outer], inner, path, mapping)
+
+
+def _time(value: Any, path: str, mapping: ColumnMapping) -> datetime | None:
+    if value is None or value == "":
+        return None
+    try:
+        return to_datetime(_time_ms(value, mapping))
+    except OverflowError:
+        raise RowRejected(
+            f"{path!r}: {str(value)[:40]!r} is not between the years 1 and 9999", "TIME_INVALID"
+        ) from None
+    except RowRejected as error:
+        raise RowRejected(f"{path!r}: {error.reason}", error.code) from error
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without nulls, those of maps inside included."""
+    return {
+        name: _present(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _others(
+    record: Mapping[str, Any], written: Mapping[str, Any], roles: _Roles, mapping: ColumnMapping
+) -> dict[str, str]:
     """Identifiers by kind besides user id and anonymous id; the previous one of an alias is an anonymous id."""
     nested, previous, kinds = roles.identifiers
-    given = {str(kind): _text(str(kind), value) for kind, value in _nested(nested, _value(record, nested)).items()}
+    given = {
+        str(kind): _text(str(kind), value) for kind, value in _nested(nested, _value(record, nested), mapping).items()
+    }
     given |= {name.removeprefix(_IDENTIFIER): _text(name, written[name]) for name in kinds}
     for kind, name in roles.exported:
         given.setdefault(str(written[kind]), _text(name, written[name]))
@@ -174,11 +252,13 @@ def _value(record: Mapping[str, Any], column: str | None) -> Any:
     return None if column is None else record[column]
 
 
-def _nested(column: str | None, value: Any) -> dict[str, Any]:
+def _nested(column: str | None, value: Any, mapping: ColumnMapping) -> dict[str, Any]:
     if value is None:
         return {}
     if isinstance(value, str):
-        value = _decoded(str(column), value)
+        value = _decoded(str(column), value, _WRITTEN_JSON if mapping.as_text else _JSON)
+    if isinstance(value, Unkept):
+        raise RowRejected(f"column {column!r}: {value.reason}", value.code)
     if not isinstance(value, dict):
         raise RowRejected(f"column {column!r} must hold a map of names to values")
     return value
@@ -206,14 +286,15 @@ def _names(value: Any) -> list[str]:
     return names
 
 
-def _decoded(column: str, text: str) -> Any:
+def _decoded(column: str, text: str, decoder: msgspec.json.Decoder[Any] = _JSON) -> Any:
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+        return decoder.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise RowRejected(f"column {column!r} holds no JSON: {error}") from error
 
 
 def _text(role: str, value: Any) -> str | None:
+    """An id or name: a text as it is, of a number the digits."""
     match value:
         case None | str():
             return value
@@ -221,8 +302,14 @@ def _text(role: str, value: Any) -> str | None:
             pass
         case int():
             return str(value)
-        case float() if value.is_integer():
+        case float() if value.is_integer() and abs(value) < _WHOLE_FLOAT_MAX:
             return str(int(value))
+        case float() if value.is_integer():
+            raise RowRejected(f"{role} {value!r} is a float, which stands for several integers of this size")
+        case Unkept() if value.digits and value.text.lstrip("-").isdigit():
+            return value.text
+        case Unkept():
+            raise RowRejected(f"{role}: {value.reason}", value.code)
     raise RowRejected(f"{role} must be text, not {type(value).__name__} {str(value)[:40]!r}")
 
 
@@ -242,24 +329,44 @@ def _time_ms(value: Any, mapping: ColumnMapping) -> int:
             return to_ms(datetime(value.year, value.month, value.day, tzinfo=UTC))
         case str():
             return _parsed_ms(value, mapping.time_unit)
+        case Unkept() if value.text:
+            return _parsed_ms(value.text, mapping.time_unit)
+        case Unkept():
+            raise RowRejected(f"time: {value.reason}", value.code)
     raise RowRejected(f"time {str(value)[:40]!r} is no time")
 
 
-def _counted_ms(count: int | float, unit: str) -> int:
-    """Milliseconds of a count of units, rounded down; a float's rounding error does not cost a millisecond."""
-    if not math.isfinite(count):
-        raise RowRejected(f"time {count!r} is no time")
-    exact = Fraction(repr(count))
-    return math.floor(exact * _MS_PER[unit] if unit in _MS_PER else exact / _PER_MS[unit])
+def is_time(text: str, mapping: ColumnMapping) -> bool:
+    """Whether a text can be the time of a record."""
+    try:
+        return bool(text) and _parsed_ms(text, mapping.time_unit) is not None
+    except RowRejected:
+        return False
+
+
+def _counted_ms(count: Count, unit: str) -> int:
+    """Milliseconds of a count of units; AUTO: of a number whose size tells the unit, or of YYYYMMDD."""
+    try:
+        return number_ms(count) if unit == AUTO else counted_ms(count, unit)
+    except (ValueError, OverflowError) as error:
+        hint = "; give --time-unit s, ms, us or ns" if unit == AUTO else ""
+        raise RowRejected(f"time {error}{hint}", "TIME_INVALID") from error
 
 
 def _parsed_ms(text: str, unit: str) -> int:
     if len(text) > _TIME_CHARACTERS_MAX:
         raise RowRejected(f"time {text[:40]!r}... is no ISO date or time")
-    if _INTEGER.fullmatch(text):
-        return _counted_ms(int(text), unit)
+    if _NUMBER.fullmatch(text):
+        return _counted_ms(_number(text), unit)
     try:
         instant = datetime.fromisoformat(text)
         return to_ms(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
     except (ValueError, OverflowError) as error:
         raise RowRejected(f"time {text[:40]!r} is no ISO date or time: {error}") from error
+
+
+def _number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("nan")

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from cdp_router.cli.mapping import WrittenRecord
+from cdp_router.cli.mapping import EXPORTED, ColumnMapping, WrittenRecord
+from cdp_router.importing.csv_files import CsvHeader, read_header, read_rows
+from cdp_router.importing.errors import SourceInvalid
+from cdp_router.importing.ndjson_files import MALFORMED, TEXT_INVALID, read_lines
+from cdp_router.importing.numbers import csv_value
+from cdp_router.importing.parquet_files import ParquetTable, open_parquet
+from cdp_router.importing.reading import Reading
+from cdp_router.importing.texts import Encoding, encoding_of, marked, undecodable
+
+__all__ = ["Columns", "Found", "Source", "SourceInvalid", "found_rows", "open_source"]
 
 _ROWS_PER_READ: Final = 16_384
 _ROWS_PER_COLUMN_READ: Final = 50_000  # below what a batch of columns may have of different event names
-_CSV_FIELD_CHARACTERS_MAX: Final = 1 << 23  # JSON of a record as large as one may be
-_NUMBER_STARTS: Final = "-0123456789"
-_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,30}")
-_FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-
-
-class SourceInvalid(Exception):
-    """The file cannot be read at all."""
+_SAMPLE: Final = 1000  # records whose names are looked at before a file of NDJSON is read
+_USUAL: Final = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +34,20 @@ class Found:
     record: dict[str, Any] | None
     problem: str
     done: int
+    code: str = MALFORMED
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that can be read once."""
+    """A file that can be read once: the names it has (of NDJSON those at its beginning), and what was assumed."""
 
     path: Path
     unit: str  # what a position counts: line or row
     size: int
     read: Callable[[], Iterator[Found]]
     columns: Columns | None = None
+    names: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +56,29 @@ class Columns:
 
     schema: pa.Schema
     read: Callable[[], Iterator[pa.RecordBatch]]
+    table: ParquetTable
 
 
-def open_source(path: Path, file_format: str | None) -> Source:
+def open_source(
+    path: Path, file_format: str | None, reading: Reading = _USUAL, mapping: ColumnMapping | None = None
+) -> Source:
     """The source of a file; the format is told by its name unless given."""
+    if path.is_dir():
+        raise SourceInvalid(f"{path}: is a folder; give {path}/*")
     if not path.is_file():
         raise SourceInvalid(f"{path}: there is no such file")
     kind = file_format or _FORMATS_BY_SUFFIX.get(path.suffix.lower())
     if kind is None:
         raise SourceInvalid(f"{path}: cannot tell the format from the name; give --format ndjson, csv or parquet")
-    if kind == "parquet":
-        return _parquet(path)
-    reader = _read_csv if kind == "csv" else _read_ndjson
-    return Source(path, "line", path.stat().st_size, lambda: reader(path))
+    try:
+        if kind == "parquet":
+            return _parquet(path, reading)
+        encoding = encoding_of(path, reading.encoding)
+        if kind == "csv":
+            return _csv(path, encoding, reading, mapping or ColumnMapping())
+        return _ndjson(path, encoding, reading)
+    except OSError as error:
+        raise SourceInvalid(f"{path}: {error.strerror or error}") from error
 
 
 _FORMATS_BY_SUFFIX: Final = {
@@ -81,121 +91,98 @@ _FORMATS_BY_SUFFIX: Final = {
 }
 
 
-def _read_ndjson(path: Path) -> Iterator[Found]:
-    decode, done = msgspec.json.Decoder().decode, 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            done += len(line)
-            if not line.strip():
-                continue
-            try:
-                record = decode(line.removeprefix(codecs.BOM_UTF8))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                yield Found(number, None, f"no JSON: {error}", done)
-                continue
-            if isinstance(record, dict):
-                yield Found(number, record, "", done)
+def _read_as(encoding: Encoding) -> tuple[str, ...]:
+    return (f"it is read as {encoding.name}, which its first bytes say",) if encoding.assumed else ()
+
+
+# --------------------------------------------------------------------------------------------------------------- NDJSON
+
+
+def _ndjson(path: Path, encoding: Encoding, reading: Reading) -> Source:
+    def read() -> Iterator[Found]:
+        for line in read_lines(path, encoding.name, reading):
+            yield Found(line.number, line.record, line.problem, line.done, line.code)
+
+    names = dict[str, None]()
+    for _, found in zip(range(_SAMPLE), read(), strict=False):
+        names |= dict.fromkeys(found.record or ())
+    return Source(path, "line", path.stat().st_size, read, names=tuple(names), assumed=_read_as(encoding))
+
+
+# ------------------------------------------------------------------------------------------------------------------ CSV
+
+
+def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMapping) -> Source:
+    header = read_header(path, encoding.name, reading.delimiter)
+    named = tuple(name for name in header.names if name and name not in reading.skip)
+    assumed = list(_read_as(encoding))
+    if header.assumed:
+        assumed.append(f"its columns are separated by {header.delimiter!r}, as its first line has it")
+    if not header.names[0]:
+        assumed.append("its first column has no name; it is taken for the index of a data frame, and left out")
+    time = mapping.column("time", dict.fromkeys(named))
+    place = None if time is None else header.names.index(time)
+    trusted = EXPORTED in named  # what an export has quoted is no mistake, whatever is in it
+    columns = _CsvColumns(header, encoding.name, reading)
+
+    def read() -> Iterator[Found]:
+        for row in read_rows(path, encoding.name, header, place, reading.is_time, trusted):
+            if row.fields is None:
+                yield Found(row.line, None, row.problem, row.done)
             else:
-                yield Found(number, None, "no JSON object", done)
+                yield columns.found(row.line, row.fields, row.done)
+
+    return Source(path, "line", path.stat().st_size, read, names=named, assumed=tuple(assumed))
 
 
-def _read_csv(path: Path) -> Iterator[Found]:
-    csv.field_size_limit(_CSV_FIELD_CHARACTERS_MAX)
-    # Undecodable bytes stay visible in the value instead of ending the whole file.
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = csv.reader(file)
-        try:
-            header = next(rows, None)
-        except csv.Error as error:
-            raise SourceInvalid(f"{path}: no CSV: {error}") from error
-        if header is None:
-            raise SourceInvalid(f"{path}: the file is empty; a CSV file starts with a line of column names")
-        if len(set(header)) != len(header):
-            raise SourceInvalid(f"{path}: two columns have one name")
-        done = 0
-        while True:
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Found(rows.line_num, None, f"no CSV: {error}", done)
-                continue
-            done += sum(map(len, row)) + len(row) + 1
-            if len(row) == len(header):
-                written = dict(zip(header, row, strict=True))
-                record = WrittenRecord({name: _csv_value(text) for name, text in written.items()}, written)
-                yield Found(rows.line_num, record, "", done)
-            elif row:
-                problem = f"{len(row)} fields where the header has {len(header)}"
-                yield Found(rows.line_num, None, problem, done)
+class _CsvColumns:
+    """The columns of a CSV file: from fields to records."""
+
+    def __init__(self, header: CsvHeader, encoding: str, reading: Reading) -> None:
+        self._names, self._encoding = header.names, encoding
+        kept = [(place, name) for place, name in enumerate(header.names) if name and name not in reading.skip]
+        self._kept = [(place, name, name in reading.as_text) for place, name in kept]
+        self._nameless = [place for place, name in enumerate(header.names) if not name and place]
+
+    def found(self, line: int, fields: list[str], done: int) -> Found:
+        """The record of a row, or what is wrong with it."""
+        if len(fields) != len(self._names):
+            return Found(line, None, f"{len(fields)} fields where the header has {len(self._names)}", done)
+        if marked("".join(fields)):
+            return Found(line, None, self._undecodable(fields), done, TEXT_INVALID)
+        for place in self._nameless:
+            if fields[place]:
+                return Found(line, None, f"column {place + 1} has a value but no name in the header", done)
+        written = {name: fields[place] for place, name, _ in self._kept}
+        values = {
+            name: (fields[place] or None) if is_text else csv_value(fields[place])
+            for place, name, is_text in self._kept
+        }
+        return Found(line, WrittenRecord(values, written), "", done)
+
+    def _undecodable(self, fields: list[str]) -> str:
+        place, shown = next((place, shown) for place, field in enumerate(fields) if (shown := marked(field)))
+        return undecodable(shown, self._encoding, f"column {self._names[place]!r} holds ")
 
 
-def _csv_value(text: str) -> Any:
-    """Numbers and booleans by how they are written; 007 and 1_000 stay text, an empty field is no value."""
-    if not text:
-        return None
-    if text[0] not in _NUMBER_STARTS and text not in ("true", "false"):
-        return text
-    if text in ("true", "false"):
-        return text == "true"
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
-        return float(text)
-    return text
+# -------------------------------------------------------------------------------------------------------------- Parquet
 
 
-def _parquet(path: Path) -> Source:
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise SourceInvalid(f"{path}: no Parquet file: {error}") from error
-    columns = Columns(_plain_schema(file.schema_arrow), lambda: _read_columns(path, file, _ROWS_PER_COLUMN_READ))
-    return Source(path, "row", file.metadata.num_rows, lambda: _read_parquet(path, file), columns)
+def _parquet(path: Path, reading: Reading) -> Source:
+    table = open_parquet(path, reading)
 
-
-def _read_columns(path: Path, file: pq.ParquetFile, rows: int) -> Iterator[pa.RecordBatch]:
-    number = 0
-    try:
-        for batch in file.iter_batches(rows):
-            plain = _plain(batch)
-            plain.validate(full=True)
-            yield plain
+    def read() -> Iterator[Found]:
+        number = 0
+        for batch in table.batches(_ROWS_PER_READ):
+            yield from found_rows(table, batch, number)
             number += len(batch)
-    except (pa.ArrowException, OSError) as error:
-        raise SourceInvalid(f"{path}: damaged after row {number}: {error}") from error
+
+    columns = Columns(table.schema, lambda: table.batches(_ROWS_PER_COLUMN_READ), table)
+    assumed = tuple(f"column {name!r} is taken for the index of a data frame, and left out" for name in table.index)
+    return Source(path, "row", table.rows, read, columns, tuple(table.schema.names), assumed)
 
 
-def _read_parquet(path: Path, file: pq.ParquetFile) -> Iterator[Found]:
-    number = 0
-    for batch in _read_columns(path, file, _ROWS_PER_READ):
-        yield from found_rows(batch, number)
-        number += len(batch)
-
-
-def found_rows(batch: pa.RecordBatch, before: int) -> Iterator[Found]:
+def found_rows(table: ParquetTable, batch: pa.RecordBatch, before: int) -> Iterator[Found]:
     """The rows of a batch that follows `before` other rows."""
-    for number, record in enumerate(batch.to_pylist(), before + 1):
+    for number, record in table.records(batch, before):
         yield Found(number, record, "", number)
-
-
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    schema = _plain_schema(batch.schema)
-    columns = [column.cast(field.type, safe=False) for column, field in zip(batch.columns, schema, strict=True)]
-    return pa.record_batch(columns, schema=schema)
-
-
-def _plain_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema with instants in UTC instead of dates and local times, and floats instead of decimals."""
-    fields = list[pa.Field]()
-    for field in schema:
-        kind = field.type
-        if pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None):
-            unit = kind.unit if pa.types.is_timestamp(kind) else "ms"
-            fields.append(field.with_type(pa.timestamp("us" if unit == "ns" else unit, "UTC")))
-        elif pa.types.is_timestamp(kind) and kind.unit == "ns":
-            fields.append(field.with_type(pa.timestamp("us", kind.tz)))
-        else:
-            fields.append(field.with_type(pa.float64()) if pa.types.is_decimal(kind) else field)
-    return pa.schema(fields)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_router.cli.column_mapping import columns_mappable, map_columns
-from cdp_router.cli.mapping import ColumnMapping, RowRejected, to_row
+from cdp_router.cli.mapping import ColumnMapping, RowRejected, problem_in, to_row
 from cdp_router.cli.sources import open_source
 from cdp_router.columnarise import columnarise
 from cdp_router.wire.tables import VALUE
@@ -46,10 +46,14 @@ def _by_rows(path: Path, mapping: ColumnMapping) -> Outcome:
     for found in open_source(path, None).read():
         assert found.record is not None
         try:
-            sent.append(msgspec.msgpack.encode(to_row(found.record, mapping)))
+            row = to_row(found.record, mapping)
+            if problem := problem_in(row):
+                raise problem
+            sent.append(msgspec.msgpack.encode(row))
             rows.append(found.line - 1)
         except RowRejected as error:
-            rejected.append((found.line - 1, error.reason))
+            said = error.reason if error.code == "RECORD_MALFORMED" else error.code
+            rejected.append((found.line - 1, said))
     packed = b"\xdd" + len(sent).to_bytes(4, "big") + b"".join(sent)
     return _sorted(ingest_pb2.Batch(batch_id=fresh_batch_id(), msgpack_rows=packed), rows, rejected)
 

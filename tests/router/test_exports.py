@@ -228,7 +228,7 @@ class _Sent:
         return ingest_pb2.BatchResult()
 
 
-@pytest.mark.parametrize(("column", "at_once"), [("user_id", 4), ("profile_id", 1)])
+@pytest.mark.parametrize(("column", "at_once"), [("user_id", 2), ("profile_id", 1)])
 def test_batches_of_an_export_go_one_after_the_other(
     column: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

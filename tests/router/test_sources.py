@@ -150,7 +150,10 @@ def test_a_field_that_never_ends_is_found_and_not_read_without_end(write: Write)
 
 
 def test_a_byte_order_mark_and_bytes_that_are_no_text_do_not_end_the_file(write: Write) -> None:
-    assert _records(write("a.csv", b"\xef\xbb\xbfa,b\n\xff,2\n")) == [{"a": "\ufffd", "b": 2}]
+    found = _read(write("a.csv", b"\xef\xbb\xbfa,b\n1,\xff\n3,4\n"))
+    assert [item.record for item in found] == [None, {"a": 3, "b": 4}]
+    assert (found[0].line, found[0].code) == (2, "TEXT_INVALID")
+    assert "'b'" in found[0].problem and "0xff" in found[0].problem
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""What `cdp import` takes a file for where the file does not say: told before anything of it is sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+from cdp_router.cli.mapping import AUTO, EXPORTED, NAME, ColumnMapping
+from cdp_router.cli.sources import Source
+from cdp_router.epoch_times import unit_of
+
+_SAMPLE: Final = 1000
+_UNITS: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+
+
+def notes(source: Source, mapping: ColumnMapping) -> Iterator[str]:
+    """Sentences about a file."""
+    yield from source.assumed
+    columns = mapping.columns(dict.fromkeys(source.names))
+    if NAME in source.names and columns["event"] is None and EXPORTED not in source.names:
+        what = "a property" if mapping.event_name is not None else "an attribute"
+        yield f"column 'name' is taken for {what}; if it holds the names of events, give --event name"
+    time = columns["time"]
+    if time is not None and mapping.time_unit == AUTO:
+        yield from _units(source, time)
+
+
+def _units(source: Source, time: str) -> Iterator[str]:
+    found = Counter[str]()
+    for each in islice(source.read(), _SAMPLE):
+        unit = _unit(None if each.record is None else each.record.get(time))
+        if unit is not None:
+            found[unit] += 1
+    if not found:
+        return
+    told = " and ".join(_UNITS[unit] for unit, _ in found.most_common())
+    hint = "" if len(found) == 1 else ", each by its own size: do they belong together?"
+    yield f"{time!r} holds numbers, by their size {told} since 1970{hint or '; else give --time-unit'}"
+
+
+def _unit(value: Any) -> str | None:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return unit_of(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

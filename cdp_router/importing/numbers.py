@@ -1,0 +1,150 @@
+"""Numbers as files write them: kept digit by digit in 64 bits, or not at all."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
+_FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_STARTS: Final = "-0123456789"
+_INTEGER_CHARACTERS_MAX: Final = 20  # -9223372036854775808
+_SURE_CHARACTERS: Final = 16  # at most 15 digits beside the point, which every float64 keeps
+_SURE_DIGITS: Final = 15
+_FLOAT_DIGITS_MAX: Final = 17  # what writers of float64 need at most; more digits mean an exact decimal
+_WHOLE_MAX: Final = 1 << 53  # up to here every integer is a float64
+_NORMAL_MIN: Final = 2.3e-308
+_SHOWN: Final = 40
+_HINT: Final = "; --as-text takes such a column as text"
+
+
+class Unkept:
+    """A value that cannot be stored as it is: how it is written, and why. `digits`: it is an integer all the same.
+
+    No dataclass: no encoder may take it for a map.
+    """
+
+    __slots__ = ("code", "digits", "reason", "text")
+
+    def __init__(self, text: str, reason: str, digits: bool = False, code: str = "VALUE_UNUSABLE") -> None:
+        self.text, self.reason, self.digits, self.code = text, reason, digits, code
+
+    def inside(self, where: str) -> Unkept:
+        """The same about the list or map that holds the value."""
+        return Unkept("", f"{where}: {self.reason}", code=self.code)
+
+
+class WrittenFloat(float):
+    """A number of JSON with the text it was written as."""
+
+    __slots__ = ("text",)
+    text: str
+
+
+def integer_of(value: int) -> int | Unkept:
+    """The integer, where 64 bits hold it."""
+    if INT64_MIN <= value <= INT64_MAX:
+        return value
+    text = str(value) if value.bit_length() < 4096 else "an integer of more than 1,000 digits"
+    return _too_large(text)
+
+
+def _too_large(text: str) -> Unkept:
+    return Unkept(text, f"{text[:_SHOWN]} is an integer beyond 64 bits{_HINT}", True, "INTEGER_OUT_OF_RANGE")
+
+
+def float_of(text: str) -> int | float | Unkept:
+    """The float64 behind a decimal text; Unkept where it would be another number.
+
+    Up to 17 digits mean the nearest float64, as every writer of float64 has it; more digits, or an integer part beyond
+    2**53, have to be kept exactly.
+    """
+    value = float(text)
+    if len(text) <= _SURE_CHARACTERS and (value == 0 or abs(value) >= _NORMAL_MIN) and math.isfinite(value):
+        return value if value or "e" not in text.lower() else _exactly(text, value)
+    return _exactly(text, value)
+
+
+def _exactly(text: str, value: float) -> int | float | Unkept:
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:  # an exponent beyond all bounds
+        return _inexact(text)
+    return decimal_of(exact, text, value)
+
+
+def decimal_of(exact: Decimal, text: str | None = None, value: float | None = None) -> int | float | Unkept:
+    """The float64 that a decimal number is, or the integer; Unkept where neither holds it."""
+    number = float(exact) if value is None else value
+    written = format(exact, "f") if text is None else text
+    if not math.isfinite(number):
+        return _inexact(written)
+    if Decimal(repr(number)) == exact or Decimal(number) == exact:
+        return number
+    digits = len(str(int("".join(map(str, exact.as_tuple().digits)))).rstrip("0"))
+    if abs(number) >= _NORMAL_MIN and (
+        digits <= _SURE_DIGITS or (text is not None and digits <= _FLOAT_DIGITS_MAX and abs(number) < _WHOLE_MAX)
+    ):
+        return number
+    if abs(exact) <= INT64_MAX and exact == int(exact):
+        return int(exact)
+    return _inexact(written)
+
+
+def _inexact(text: str) -> Unkept:
+    return Unkept(text, f"{text[:_SHOWN]} has more digits than a number keeps{_HINT}", code="NUMBER_INEXACT")
+
+
+def csv_value(text: str) -> Any:
+    """Numbers and booleans by how they are written; 007 and 1_000 stay text, an empty field is no value."""
+    if not text:
+        return None
+    if text[0] not in _STARTS:
+        return text == "true" if text in ("true", "false") else text
+    if _INTEGER.fullmatch(text):
+        if len(text) > _INTEGER_CHARACTERS_MAX:
+            return _too_large(text)
+        return integer_of(int(text))
+    if not _FLOAT.fullmatch(text):
+        return text
+    number = float_of(text)
+    is_code = isinstance(number, Unkept) and "e" in text.lower()  # such as 1e400: no number that anybody means
+    return text if is_code else number
+
+
+def json_float(text: str) -> Any:
+    """A number of JSON with a fraction or an exponent. Raises ValueError where it is beyond all floats."""
+    value = float_of(text)
+    if isinstance(value, Unkept) and math.isinf(float(text)):
+        raise ValueError(f"number {text[:_SHOWN]} is out of range")
+    return value
+
+
+def written_json_float(text: str) -> Any:
+    """The same, with its text."""
+    value = json_float(text)
+    if not isinstance(value, float):
+        return value
+    written = WrittenFloat(value)
+    written.text = text
+    return written
+
+
+def as_text(value: Any) -> Any:
+    """A value as the text it is written as; a list or map stays what it is."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case Unkept() | WrittenFloat():
+            return value.text
+        case int():
+            return str(value)
+        case float():
+            return repr(value)
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+    return value

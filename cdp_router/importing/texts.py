@@ -1,0 +1,105 @@
+"""Files as lines of text in an encoding; bytes that are none of it are marked, so that they cost their record alone."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cdp_router.importing.errors import SourceInvalid
+
+LINE_CHARACTERS_MAX: Final = 1 << 23  # JSON of a record as large as one may be
+UTF8: Final = "utf-8"
+_MARK: Final = "cdp-mark"
+_MARKED: Final = re.compile("[\udc00-\udcff]+")
+_BYTES_SHOWN: Final = 4
+_SNIFFED: Final = 4096
+_BYTE_ORDER_MARKS: Final = (
+    (codecs.BOM_UTF8, UTF8),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    """Undecodable bytes as lone surrogates, which no decoded text holds."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_MARK, _mark)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The encoding of a file; `assumed` where its first bytes told it."""
+
+    name: str
+    assumed: bool = False
+
+
+def known_encoding(name: str) -> str:
+    """The usual name of an encoding of texts; LookupError where there is none."""
+    found = codecs.lookup(name)
+    if not getattr(found, "_is_text_encoding", True):
+        raise LookupError(name)
+    return UTF8 if found.name == "utf-8-sig" else found.name
+
+
+def encoding_of(path: Path, given: str | None) -> Encoding:
+    """The encoding of a file: the one given, or what its byte order mark says, or UTF-8.
+
+    Raises SourceInvalid for a file that is no UTF-8 at first sight.
+    """
+    if given is not None:
+        return Encoding(given)
+    with path.open("rb") as file:
+        beginning = file.read(_SNIFFED)
+    for mark, name in _BYTE_ORDER_MARKS:
+        if beginning.startswith(mark):
+            return Encoding(name, assumed=name != UTF8)
+    if b"\0" in beginning:
+        raise SourceInvalid(
+            f"{path}: it holds NUL bytes and so is no text in UTF-8; for UTF-16 give --encoding utf-16-le or utf-16-be"
+        )
+    return Encoding(UTF8)
+
+
+def marked(text: str) -> str | None:
+    """What is wrong with a text that holds undecodable bytes: the first of them; None where there are none."""
+    if text.isascii() or (found := _MARKED.search(text)) is None:
+        return None
+    return " ".join(f"0x{ord(each) - 0xDC00:02x}" for each in found.group()[:_BYTES_SHOWN])
+
+
+def undecodable(shown: str, encoding: str, where: str = "") -> str:
+    """The message about bytes that are no text of an encoding."""
+    name = "UTF-8" if encoding == UTF8 else encoding
+    hint = "; give --encoding, such as windows-1252, if the file has another one" if encoding == UTF8 else ""
+    return f"{where}bytes that are no {name} ({shown}){hint}"
+
+
+def text_lines(path: Path, encoding: str, newline: str) -> Iterator[tuple[str | None, int]]:
+    """The lines of a file, each with its end, and how many bytes were read by then; None for one that is too long.
+
+    `newline` is that of `io.TextIOWrapper`: "" ends lines at every usual mark, and a line end is never changed.
+    """
+    decoder = "utf-8-sig" if encoding == UTF8 else encoding
+    with path.open("rb") as file, io.TextIOWrapper(file, decoder, _MARK, newline) as texts:
+        position, first = file.tell, True
+        while line := texts.readline(LINE_CHARACTERS_MAX):
+            is_whole = len(line) < LINE_CHARACTERS_MAX or line.endswith(("\n", "\r"))
+            while not is_whole:
+                rest = texts.readline(LINE_CHARACTERS_MAX)
+                is_whole = len(rest) < LINE_CHARACTERS_MAX or rest.endswith(("\n", "\r"))
+                line = ""
+            if first:
+                line, first = line.removeprefix("\ufeff"), False  # utf-16-le keeps its mark
+            yield line or None, position()
