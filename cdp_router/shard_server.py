@@ -16,6 +16,7 @@ from cdp_query.partial import merge_all
 from cdp_query.proof import prove
 from cdp_query.tree import Context, Node
 from cdp_router.attribute_columns import kinds_met
+from cdp_router.background import Background
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongEpoch
 from cdp_router.held_views import Captured, HeldViews, capture_all, to_transfers
@@ -74,11 +75,13 @@ class ShardServer:
         clock: Clock | None = None,
         budget: MemoryBudget | None = None,
         connect: Connect = connect_by_grpc,
+        background: Background | None = None,
     ) -> None:
         self._store, self._clock, self._budget = store, clock or SystemClock(), budget
-        self.commits = Commits(store, on_failure, self._maintain_soon)
-        self.upkeep = Upkeep(store, self.commits, self._clock)
-        self.snapshots = Snapshots(store, self._clock)
+        self.background = background or Background()
+        self.commits = Commits(store, on_failure, self._maintain_soon, self.background)
+        self.upkeep = Upkeep(store, self.commits, self._clock, self.background)
+        self.snapshots = Snapshots(store, self._clock, self.background)
         self._workers = QueryWorkers(query_threads)
         self._exporting = ShardExporting(self._workers)
         self.documents = ShardDocuments(store, self.commits, self._check_epochs)
@@ -87,7 +90,7 @@ class ShardServer:
         self.people = ShardPeople(store, self._check_epochs, self._in_query_thread)
         giver = Giver(store, Giving(store, store.files), self.commits, self.snapshots, self._clock)
         taking = Taking(store, store.files)
-        taker = Taker(store, taking, self.commits, self.snapshots, self._clock, connect, budget)
+        taker = Taker(store, taking, self.commits, self.snapshots, self._clock, connect, budget, self.background)
         self.moves = ShardMoves(store, giver, taker)
         self._held = HeldViews()
 
@@ -264,6 +267,7 @@ class ShardServer:
         await self.commits.close()
         await self.upkeep.close()
         await self.snapshots.close()
+        await self.background.close()
         self._workers.close()
         self._store.close()
 
