@@ -73,7 +73,7 @@ class Background:
             seconds = min(2 * seconds, PAUSE_SECONDS_MAX)
 
     def _note(self, name: str, error: BaseException) -> None:
-        _LOG.error("%s failed: %s", name, error or type(error).__name__, exc_info=error)
+        _LOG.error("%s failed: %s: %s", name, type(error).__name__, error, exc_info=error)
         self._failed(name)
 
 
