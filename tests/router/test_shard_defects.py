@@ -109,12 +109,13 @@ def test_a_swap_of_maintenance_that_fails_halfway_stops_the_shard(
         Once(monkeypatch, cdp_store.events.maintaining.EventTables, swap, after=True)
         partition = shard.server._store.partitions[PartitionId(0)]
         monkeypatch.setattr(shard.server._store, "maintain", lambda: partition.maintain(0, 2))
-        number = 0
-        while not shard.failures:
-            number += 1
+        for number in range(6):
+            if shard.failures:
+                break
             batch = one([view("a", message_id=f"m{number}")])
             assert (await shard.client.deliver(batch, far_deadline())).outcomes[0].accepted == 1
             await asyncio.gather(shard.server.upkeep._maintaining, return_exceptions=True)
+        assert len(shard.failures) == 1
         status = await refused(shard.client.evaluate(evaluation("everyone"), far_deadline()))
         assert status.code == code_pb2.UNAVAILABLE
         assert (await refused(shard.client.take_snapshot(shard_pb2.TakeSnapshotRequest(), far_deadline()))).code
