@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from cdp_router.background import Background
 from cdp_router.routing import Routing
 from cdp_router.shard_client import GrpcShardClient, ShardClient
 from cdp_router.topology import ClusterDirectory
@@ -25,8 +26,10 @@ class AddressBook:
         directory: ClusterDirectory,
         routing: Routing,
         connect: Callable[[str], ShardClient] = GrpcShardClient,
+        background: Background | None = None,
     ) -> None:
         self._directory, self._routing, self._connect = directory, routing, connect
+        self._background = background or Background()
         self._seen = 0
         self._leaving = set[asyncio.Task[None]]()
 
@@ -74,7 +77,7 @@ class AddressBook:
             return 0
 
     def _leave(self, shard: ShardClient) -> None:
-        task = asyncio.get_running_loop().create_task(_close_later(shard))
+        task = self._background.begin("closing a connection", _close_later(shard))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 

@@ -27,6 +27,7 @@ from cdp_router.scatter import scatter
 from cdp_router.shard_client import ShardClient
 from cdp_router.suppressing import suppress
 from cdp_router.wire.values import to_timestamp
+from cdp_store.errors import StoreError
 from cdp_store.limits import ERASED_VALUES_MAX
 from cdp_store.seams import Clock, SystemClock
 
@@ -95,7 +96,7 @@ class Erasures:
             try:
                 # One that was not there at the last look is being done: its receipt should tell of all of it.
                 known = await self.finish(Deadline.after(None, _FINISH_SECONDS), known)
-            except (RouterError, grpc.aio.AioRpcError) as error:
+            except (RouterError, StoreError, grpc.aio.AioRpcError) as error:
                 _LOG.warning("erasures wait for being finished: %s", error)
             await asyncio.sleep(_FINISH_SECONDS)
 

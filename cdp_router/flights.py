@@ -21,6 +21,7 @@ from typing import Final
 import grpc
 from cdp.v1 import shard_pb2
 
+from cdp_router.background import Background, awaited
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
 from cdp_router.identifier_limits import IdentifierLimits
@@ -66,7 +67,7 @@ class Flights:
         self._routing, self._threads, self._limits = routing, threads, limits
         self._mover = Mover(routing)
         self._waiting = list[_Passenger]()
-        self._under_way = 0
+        self._background, self._under_way = Background(), 0
         self._tasks = set[asyncio.Task[object]]()  # a task that nobody holds may be collected
 
     async def take(self, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
@@ -95,10 +96,10 @@ class Flights:
     def _depart(self) -> None:
         while self._waiting and self._under_way < FLIGHTS_MAX:
             self._under_way += 1
-            self._keep(asyncio.create_task(self._make_room_after(self._board(_group(self._waiting)))))
+            self._background.begin("flight", self._make_room_after(self._board(_group(self._waiting))))
 
     def _board(self, group: Sequence[_Passenger]) -> asyncio.Task[_Flight]:
-        boarding = asyncio.create_task(self._begun(group))
+        boarding = awaited(self._begun(group))
         self._keep(boarding)
         for number, passenger in enumerate(group):
             if not passenger.boarded.done():
@@ -112,7 +113,7 @@ class Flights:
         calls = dict[int, asyncio.Task[Delivered]]()
         for claims in self._routing.map.by_shard(sorted(loaded.partitions)).values():
             partitions = [claim.partition for claim in claims]
-            call = asyncio.create_task(self._deliver(loaded, partitions, deadline))
+            call = awaited(self._deliver(loaded, partitions, deadline))
             self._keep(call)
             calls |= dict.fromkeys(partitions, call)
         return _Flight(loaded, calls, deadline)

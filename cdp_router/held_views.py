@@ -24,16 +24,14 @@ class HeldViews:
     def __init__(self) -> None:
         self._held = dict[bytes, dict[int, Captured]]()
 
-    def hold(self, token: bytes, partitions: Iterable[Partition]) -> list[Captured]:
-        """Capture partitions, anew where they were captured under this token."""
+    def hold(self, token: bytes, captured: Iterable[Captured]) -> None:
+        """Keep what was captured, in place of what was captured of the same partitions under this token."""
         if token not in self._held:
             if len(self._held) >= HELD_VIEWS_MAX:
                 self._held.pop(next(iter(self._held)))
             asyncio.get_running_loop().call_later(HELD_VIEWS_SECONDS, self._held.pop, token, None)
-        captured = capture_all(partitions)
         held = self._held.setdefault(token, {})
         held.update({each[0].partition: each for each in captured})
-        return captured
 
     def take(self, views: pb.HeldViews, partitions: Sequence[Partition]) -> list[Captured]:
         """The views of partitions, without what has arrived elsewhere; ViewsLost when they are not here."""
@@ -48,7 +46,7 @@ class HeldViews:
 
 
 def capture_all(partitions: Iterable[Partition]) -> list[Captured]:
-    """All partitions as of about the same moment."""
+    """All partitions as of about the same moment; takes their locks, so never on an event loop."""
     return [(partition, *partition.capture_moving()) for partition in partitions]
 
 

@@ -20,6 +20,7 @@ from cdp_router.partition_map import Claim
 from cdp_router.partitioning import partitions_of
 from cdp_router.routing import Routing
 from cdp_router.shard_client import ShardClient
+from cdp_store.errors import StoreError
 from cdp_store.identity.changes import Departure, Farewell, IdentityChange, Recall, encode_identity_change
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.records import Strings
@@ -57,7 +58,7 @@ class Mover:
         while True:
             try:
                 await self.settle_all(Deadline.after(None, MOVING_SECONDS))
-            except (RouterError, grpc.aio.AioRpcError) as error:
+            except (RouterError, StoreError, grpc.aio.AioRpcError) as error:
                 _LOG.warning("profiles wait for being moved: %s", error)
             await asyncio.sleep(MOVING_SECONDS)
 

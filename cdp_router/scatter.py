@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import grpc
 
+from cdp_router.background import awaited
 from cdp_router.errors import DeadlineMissed, RouterError, ShardUnavailable, WrongEpoch
 from cdp_router.shard_client import ShardClient
 
@@ -98,7 +99,7 @@ async def as_they_come(
         finally:
             waiting.put_nowait(None)
 
-    pumps = [asyncio.create_task(pump(shard, stream)) for shard, stream in streams.items()]
+    pumps = [awaited(pump(shard, stream)) for shard, stream in streams.items()]
     try:
         for _ in streams:
             while (received := await waiting.get()) is not None:

@@ -24,7 +24,7 @@ from cdp_router.schema_checking import Violations, check
 from cdp_router.schema_rules import Rules
 from cdp_router.shared_document import SharedDocument
 from cdp_router.violation_counts import Counts, Mode
-from cdp_store.errors import DirectoryDamaged
+from cdp_store.errors import DirectoryDamaged, StoreError
 from cdp_store.identity.changes import Links
 from cdp_store.records import RecordBatch
 
@@ -84,7 +84,7 @@ class SchemaGate:
             try:
                 await self.newest(Deadline.after(None, SCHEMA_LOOK_SECONDS))
                 was_read = True
-            except (RouterError, grpc.aio.AioRpcError) as error:
+            except (RouterError, StoreError, grpc.aio.AioRpcError) as error:
                 if was_read:  # else it has been said
                     _LOG.warning("the rules of the schema cannot be read; the last ones known hold: %s", error)
                 was_read = False

@@ -309,10 +309,10 @@ class LocalShardClient:
         return await self._server.prove_user(request, deadline)
 
     async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
-        return self._server.read_status()
+        return await self._server.readings.status()
 
     async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
-        return self._server.read_schema()
+        return await self._server.readings.schema()
 
     async def erase(
         self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from cdp_router.background import Background
 from cdp_router.errors import RouterError
 from cdp_store.admission import Delivery, Outcome
-from cdp_store.errors import StoreFailed
+from cdp_store.errors import StorageFull, StoreFailed
 from cdp_store.limits import COMMIT_GROUP_BYTES_MAX, LOG_SYNC_INTERVAL_MS
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.store import Store
@@ -32,9 +33,14 @@ class Commits:
     """The one writer of a store: groups of batches, and other changes between them, all in one thread."""
 
     def __init__(
-        self, store: Store, on_failure: Callable[[StoreFailed], None], on_committed: Callable[[], None]
+        self,
+        store: Store,
+        on_failure: Callable[[StoreFailed], None],
+        on_committed: Callable[[], None],
+        background: Background | None = None,
     ) -> None:
         self._store, self._on_failure, self._on_committed = store, on_failure, on_committed
+        self._background = background or Background()
         self._waiting = list[_Waiting]()
         self._committing: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
@@ -57,8 +63,7 @@ class Commits:
         """
         waiting = _Waiting(deliveries, size, check, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if self._committing is None or self._committing.done():
-            self._committing = asyncio.create_task(self._commit_waiting())
+        self._commit_soon()
         # A caller that goes away must not undo a batch that is being logged.
         return await asyncio.shield(waiting.done)
 
@@ -82,26 +87,43 @@ class Commits:
                 await asyncio.gather(task, return_exceptions=True)
         self._thread.shutdown(wait=True)
 
+    def _commit_soon(self) -> None:
+        if self._waiting and (self._committing is None or self._committing.done()):
+            # Whatever ends it, those that still wait must not do so for ever.
+            work = self._commit_waiting()
+            self._committing = self._background.begin("commit", work, lambda _: self._commit_soon())
+
     async def _commit_waiting(self) -> None:
         """Commit groups until nobody waits: what arrives during one sync forms the next group."""
-        loop = asyncio.get_running_loop()
         while self._waiting:
-            group = _take_group(self._waiting)
-            try:
-                outcomes = await loop.run_in_executor(self._thread, self._commit, group)
-            except Exception as error:  # whatever it is, each sender must learn that its batch was not acked
-                _refuse(group, error)
-                if isinstance(error, StoreFailed):
-                    self.fail(error)
+            if not await self._commit_group(_take_group(self._waiting)):
                 continue
-            for waiting, outcome in zip(group, outcomes, strict=True):
-                if isinstance(outcome, RouterError):
-                    _refuse([waiting], outcome)
-                elif not waiting.done.done():
-                    waiting.done.set_result(outcome)
             if self._store.sync_mode is SyncMode.INTERVAL and (self._syncing is None or self._syncing.done()):
-                self._syncing = asyncio.create_task(self._sync_later())
+                self._syncing = self._background.begin("sync of the log", self._sync_later())
             self._on_committed()
+
+    async def _commit_group(self, group: Sequence[_Waiting]) -> bool:
+        """Commit a group, and tell its senders; False where nothing of it was logged."""
+        try:
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, group)
+        except (StoreFailed, StorageFull) as error:  # these concern everybody
+            _refuse(group, error)
+            if isinstance(error, StoreFailed):
+                self.fail(error)
+            return False
+        except Exception as error:  # whatever it is, each sender must learn that its batch was not acked
+            if len(group) == 1:
+                _refuse(group, error)
+                return False
+            # Nothing was logged. By halves, so that only the sender of what cannot be taken is refused.
+            middle = len(group) // 2
+            return any([await self._commit_group(half) for half in (group[:middle], group[middle:])])
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, RouterError):
+                _refuse([waiting], outcome)
+            elif not waiting.done.done():
+                waiting.done.set_result(outcome)
+        return True
 
     def _commit(self, group: Sequence[_Waiting]) -> list[list[Outcome] | RouterError]:
         """Commit those of a group that may still be taken; the outcomes of each, or why it may not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 
 from cdp.v1 import export_pb2, ingest_pb2, shard_pb2
 
@@ -11,6 +12,8 @@ from cdp_router.exported_tables import tables_of
 from cdp_router.held_views import Captured
 from cdp_router.query_workers import Checkpoint, QueryWorkers
 from cdp_store.everything import dropped_of
+from cdp_store.partition import Partition
+from cdp_store.view import PartitionView
 
 
 class ShardExporting:
@@ -24,11 +27,15 @@ class ShardExporting:
     ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
         """The tables of each partition, and where it stood then; claims are those of the moment it begins."""
         for partition, view, _ in await self._workers.run(lambda _: take(), deadline):
-            tables = tables_of(view, partition.kept_claims())
+            tables = await self._workers.run(partial(_tables, partition, view), deadline, begun=True)
             while (table := await self._workers.run(_next(tables), deadline, begun=True)) is not None:
                 yield shard_pb2.ReadAllResponse(table=table)
             position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
             yield shard_pb2.ReadAllResponse(answered=position, dropped_events=dropped_of(view))
+
+
+def _tables(partition: Partition, view: PartitionView, _: Checkpoint) -> Iterator[export_pb2.RecordTable]:
+    return tables_of(view, partition.kept_claims())
 
 
 def _next(tables: Iterator[export_pb2.RecordTable]) -> Callable[[Checkpoint], export_pb2.RecordTable | None]:

@@ -6,16 +6,15 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-import psutil
 from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, segment_pb2, shard_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind import Binder
-from cdp_query.names import Names
 from cdp_query.partial import merge_all
 from cdp_query.proof import prove
 from cdp_query.tree import Context, Node
 from cdp_router.attribute_columns import kinds_met
+from cdp_router.background import Background
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongEpoch
 from cdp_router.held_views import Captured, HeldViews, capture_all, to_transfers
@@ -39,10 +38,11 @@ from cdp_router.shard_exporting import ShardExporting
 from cdp_router.shard_identity import change_identity, read_identity
 from cdp_router.shard_people import ShardPeople, encoded
 from cdp_router.shard_quarantine import ShardQuarantine
+from cdp_router.shard_readings import ShardReadings
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.shard_upkeep import Upkeep
 from cdp_router.timelines import Page
-from cdp_router.wire.partials import to_evaluation, to_names
+from cdp_router.wire.partials import to_evaluation
 from cdp_router.wire.questions import from_question
 from cdp_router.wire.retention import latest, listed
 from cdp_router.wire.segments import from_segment
@@ -74,11 +74,13 @@ class ShardServer:
         clock: Clock | None = None,
         budget: MemoryBudget | None = None,
         connect: Connect = connect_by_grpc,
+        background: Background | None = None,
     ) -> None:
         self._store, self._clock, self._budget = store, clock or SystemClock(), budget
-        self.commits = Commits(store, on_failure, self._maintain_soon)
-        self.upkeep = Upkeep(store, self.commits, self._clock)
-        self.snapshots = Snapshots(store, self._clock)
+        self.background = background or Background()
+        self.commits = Commits(store, on_failure, self._maintain_soon, self.background)
+        self.upkeep = Upkeep(store, self.commits, self._clock, self.background)
+        self.snapshots = Snapshots(store, self._clock, self.background)
         self._workers = QueryWorkers(query_threads)
         self._exporting = ShardExporting(self._workers)
         self.documents = ShardDocuments(store, self.commits, self._check_epochs)
@@ -87,9 +89,9 @@ class ShardServer:
         self.people = ShardPeople(store, self._check_epochs, self._in_query_thread)
         giver = Giver(store, Giving(store, store.files), self.commits, self.snapshots, self._clock)
         taking = Taking(store, store.files)
-        taker = Taker(store, taking, self.commits, self.snapshots, self._clock, connect, budget)
+        taker = Taker(store, taking, self.commits, self.snapshots, self._clock, connect, budget, self.background)
         self.moves = ShardMoves(store, giver, taker)
-        self._held = HeldViews()
+        self._held, self.readings = HeldViews(), ShardReadings(store)
 
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
         """Log, apply and acknowledge; concurrent deliveries share one sync. Overloaded when memory gets short."""
@@ -101,7 +103,8 @@ class ShardServer:
         self._check_epochs(asked)
         deliveries = [_delivery(item, request.limits) for item in request.batches]
         outcomes = await self.commits.commit(deliveries, size, partial(self._check_epochs, asked))
-        due = [each.partition for each in deliveries if self._store.partitions[each.partition].identity.is_due]
+        held = self._store.partitions  # one may have left meanwhile
+        due = [each.partition for each in deliveries if each.partition in held and held[each.partition].identity.is_due]
         return shard_pb2.DeliverResponse(outcomes=map(_to_outcome, deliveries, outcomes), due=due)
 
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
@@ -167,40 +170,7 @@ class ShardServer:
                 self._store.set_retention(days, self._clock.now_ms(), numbers)
 
             await self.commits.between(change)
-        partitions = self._asked_for(request.partitions)
-        days = {name: number for partition in partitions for name, number in partition.retention_days().items()}
-        return listed(days, latest(cutoff for partition in partitions for cutoff in partition.cutoffs().items()))
-
-    def read_status(self) -> shard_pb2.ReadStatusResponse:
-        """Sizes of the partitions and of the process."""
-        held = self._store.partitions
-        sizes = [held[number].status() for number in self._store.holdings.owned() if number in held]
-        statuses = [
-            admin_pb2.PartitionStatus(
-                partition=size.partition,
-                sequence=size.sequence,
-                profiles=size.profiles,
-                events=size.events,
-                unsealed=size.unsealed,
-                memory=size.memory,
-                epoch=holding.epoch,
-            )
-            for size in sizes
-            if (holding := self._store.holdings.get(size.partition)) is not None
-        ]
-        resident = psutil.Process().memory_info().rss
-        return shard_pb2.ReadStatusResponse(
-            cluster=self._store.identity.cluster, partitions=statuses, resident_bytes=resident
-        )
-
-    def read_schema(self) -> shard_pb2.ReadSchemaResponse:
-        """Names that any partition has seen."""
-        whole = Names()
-        for partition in self._store.partitions.values():
-            schema = partition.capture().schema
-            own = Names(frozenset(schema.events), frozenset(schema.properties), frozenset(schema.attributes))
-            whole = whole.merge(own)
-        return shard_pb2.ReadSchemaResponse(names=to_names(whole))
+        return await self.readings.run(partial(_rules, self._asked_for(request.partitions)))
 
     async def discover(self, request: shard_pb2.DiscoverNamesRequest) -> shard_pb2.DiscoverNamesResponse:
         """What partitions have seen, one after the other."""
@@ -220,7 +190,8 @@ class ShardServer:
         """Hold views of partitions for a question, and say how far transfers had come in them."""
         check_cluster(self._store, request.cluster)
         partitions = self._asked_for(request.partitions)
-        captured = self._held.hold(request.token, partitions)
+        captured = await self.readings.run(partial(capture_all, partitions))
+        self._held.hold(request.token, captured)
         response = moving_pb2.CaptureViewsResponse(transfers=[to_transfers(*each) for each in captured])
         for _, view, _ in captured if request.attributes else ():
             met = partial(kinds_met, view, request.attributes, request.as_of_ms)
@@ -264,7 +235,9 @@ class ShardServer:
         await self.commits.close()
         await self.upkeep.close()
         await self.snapshots.close()
+        await self.background.close()
         self._workers.close()
+        self.readings.close()
         self._store.close()
 
     def _maintain_soon(self) -> None:
@@ -351,6 +324,11 @@ def _links(item: shard_pb2.PartitionBatch, field: str) -> Links | None:
     if links is not None and not isinstance(links, Links):
         raise RequestInvalid(f"batches.{field}", "hold another change of identifiers")
     return links
+
+
+def _rules(partitions: Sequence[Partition]) -> shard_pb2.ChangeRetentionResponse:
+    days = {name: number for partition in partitions for name, number in partition.retention_days().items()}
+    return listed(days, latest(cutoff for partition in partitions for cutoff in partition.cutoffs().items()))
 
 
 def _digests(partitions: Sequence[Partition]) -> shard_pb2.ReadDigestResponse:

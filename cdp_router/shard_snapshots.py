@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from cdp.v1 import admin_pb2, shard_pb2
 
+from cdp_router.background import Background
 from cdp_router.deadline import monotonic_ms
 from cdp_router.errors import RequestInvalid
 from cdp_store.errors import StoreError
@@ -33,8 +34,8 @@ _DESTINATION_BYTES_MAX: Final = 4096  # the longest path a system takes
 class Snapshots:
     """Takes and checks snapshots of a store, one at a time, in a thread of its own."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store, clock: Clock, background: Background | None = None) -> None:
+        self._store, self._clock, self._background = store, clock, background or Background()
         self._thread = ThreadPoolExecutor(1, "snapshot", initializer=_step_back)
         self._is_regular = False  # whether another one will come without being asked for
         self._writing_cold: asyncio.Task[None] | None = None
@@ -98,13 +99,13 @@ class Snapshots:
         if self._idle is not None:
             self._idle.cancel()
         if self._writing_cold is not None:
-            await self._writing_cold
+            await asyncio.gather(self._writing_cold, return_exceptions=True)
         self._thread.shutdown(wait=True)
 
     def _write_cold(self, bytes_min: int) -> None:
         is_due = self._store.cold_backlog_bytes >= bytes_min
         if is_due and (self._writing_cold is None or self._writing_cold.done()):
-            self._writing_cold = asyncio.create_task(self._run_cold(bytes_min))
+            self._writing_cold = self._background.begin("cold columns", self._run_cold(bytes_min))
 
     async def _run_cold(self, bytes_min: int) -> None:
         def work() -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
+from cdp_router.background import PAUSE_SECONDS, Background
 from cdp_router.paced import Paced
 from cdp_router.shard_commits import Commits
 from cdp_store.errors import StoreFailed
@@ -23,15 +24,15 @@ _PURGE_SHARE: Final = 0.02  # of one core, for erasing few profiles again and ag
 class Upkeep:
     """Maintenance of one store, beside its reads and writes."""
 
-    def __init__(self, store: Store, commits: Commits, clock: Clock) -> None:
+    def __init__(self, store: Store, commits: Commits, clock: Clock, background: Background | None = None) -> None:
         self._store, self._commits, self._clock = store, commits, clock
+        self._background = background or Background()
         self._thread = ThreadPoolExecutor(1, "maintain")
         self._purge = Paced(store.purge, _PURGE_SHARE, time.monotonic)
         self._maintaining: asyncio.Task[None] | None = None
         self._settling: asyncio.TimerHandle | None = None
         self._purging: asyncio.TimerHandle | None = None
-        self._retaining: asyncio.Task[bool] | None = None
-        self._next_retaining: asyncio.TimerHandle | None = None
+        self._rests_until = 0.0  # after a failure, so that it is not tried again with every batch
 
     def maintain_soon(self) -> None:
         """Seal and compact where due, now and once nothing has arrived for a while."""
@@ -51,38 +52,52 @@ class Upkeep:
 
     def retain_hourly(self) -> None:
         """Drop events that have grown older than their rule of retention wants, now and every hour."""
-        loop = asyncio.get_running_loop()
-        work = partial(self._store.retain, self._clock.now_ms())
-        self._retaining = loop.create_task(self._commits.between(work))
-        self._next_retaining = loop.call_later(_RETAIN_SECONDS, self.retain_hourly)
+        self._background.keep("retention", self._retain_hourly)
 
     def stop(self) -> None:
         """Begin nothing more."""
-        for timer in (self._settling, self._purging, self._next_retaining):
+        for timer in (self._settling, self._purging):
             if timer is not None:
                 timer.cancel()
 
     async def close(self) -> None:
         """Finish what is under way."""
         self.stop()
-        for task in (self._maintaining, self._retaining):
-            if task is not None:
-                await asyncio.gather(task, return_exceptions=True)
+        if self._maintaining is not None:
+            await asyncio.gather(self._maintaining, return_exceptions=True)
         self._thread.shutdown(wait=True)
 
     def _start(self, work: Callable[[], bool]) -> None:
-        if self._maintaining is None or self._maintaining.done():
-            self._maintaining = asyncio.create_task(self._run(work))
+        rests = asyncio.get_running_loop().time() < self._rests_until
+        if not rests and (self._maintaining is None or self._maintaining.done()):
+            self._maintaining = self._background.begin("maintenance", self._run(work), lambda _: self._rest())
 
     async def _run(self, work: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._thread, self._purge.run)
             await loop.run_in_executor(self._thread, work)
+            is_left = await loop.run_in_executor(self._thread, self._awaits_purge)
         except StoreFailed as error:
             self._commits.fail(error)
-        if self._store.awaits_purge and self._purging is None:
+            return
+        if is_left and self._purging is None:
             self._purging = loop.call_later(self._purge.seconds_left, self._purge_again)
+
+    def _awaits_purge(self) -> bool:
+        return self._store.awaits_purge
+
+    async def _retain_hourly(self) -> None:
+        while True:
+            await self._commits.between(partial(self._store.retain, self._clock.now_ms()))
+            await asyncio.sleep(_RETAIN_SECONDS)
+
+    def _rest(self) -> None:
+        """Begin nothing for a moment, and then try again: what has failed changed nothing, or has stopped the store."""
+        loop = asyncio.get_running_loop()
+        self._rests_until = loop.time() + PAUSE_SECONDS
+        if self._purging is None:
+            self._purging = loop.call_later(PAUSE_SECONDS, self._purge_again)
 
     def _purge_again(self) -> None:
         self._purging = None

@@ -11,6 +11,7 @@ from typing import Final
 
 from cdp.v1 import ingest_pb2
 
+from cdp_router.background import Background
 from cdp_router.gateway.limits import (
     BATCH_BYTES_MAX,
     BATCH_ROWS_MAX,
@@ -89,8 +90,8 @@ class Delivery:
     would fill a batch does not wait, nor does anything for long when a call hangs.
     """
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, background: Background | None = None) -> None:
+        self._send, self._background = send, background or Background()
         self._lanes = dict[str, _Lane]()
         self._waiting_bytes = 0
         self._calls = set[asyncio.Task[None]]()
@@ -112,7 +113,7 @@ class Delivery:
     async def close(self) -> None:
         """Wait for what is on its way."""
         while self._calls:
-            await asyncio.gather(*self._calls)
+            await asyncio.gather(*self._calls, return_exceptions=True)
         if self._look is not None:
             self._look.cancel()
 
@@ -146,7 +147,7 @@ class Delivery:
             pieces = lane.take()
             self._waiting_bytes -= sum(len(piece.rows.packed) for piece in pieces)
             lane.calls += 1
-            call = loop.create_task(self._call(api_key, lane, pieces))
+            call = self._background.begin("delivery", self._call(api_key, lane, pieces))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
         if self._look is None and any(lane.waiting for lane in self._lanes.values()):

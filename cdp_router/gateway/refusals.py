@@ -10,6 +10,7 @@ from typing import Final
 import grpc
 from cdp.v1 import ingest_pb2, ingest_pb2_grpc
 
+from cdp_router.background import Background
 from cdp_router.client.credentials import authorization
 from cdp_router.rpc.call import Metadata
 from cdp_router.security.buckets import TokenBucket
@@ -27,7 +28,8 @@ _REFUSALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_
 class Refusals:
     """Has routers keep what was refused; beyond some a second it is only counted, and logged."""
 
-    def __init__(self, channels: Sequence[grpc.aio.Channel]) -> None:
+    def __init__(self, channels: Sequence[grpc.aio.Channel], background: Background | None = None) -> None:
+        self._background = background or Background()
         self._ingest = [ingest_pb2_grpc.IngestServiceStub(channel) for channel in channels]
         self._loop, self._bucket = asyncio.get_running_loop(), TokenBucket(_PER_SECOND, _BURST)
         self._telling = set[asyncio.Task[None]]()
@@ -50,7 +52,7 @@ class Refusals:
         if self._untold:
             _LOG.warning("%d refused write keys were not told to the audit: they came too fast", self._untold)
             self._untold = 0
-        task = asyncio.create_task(self._tell(_metadata(shown)))
+        task = self._background.begin("audit of a refused key", self._tell(_metadata(shown)))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 

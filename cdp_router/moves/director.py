@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ from cdp_router.deadline import Deadline
 from cdp_router.errors import MoveRefused, RequestInvalid, RouterError
 from cdp_router.routing import Routing
 from cdp_router.scatter import scatter
+from cdp_router.shard_client import ShardClient
 from cdp_router.wire.claims import from_holdings
 from cdp_store.errors import StoreError
 
@@ -96,10 +97,9 @@ class Director:
         found = await self.look()
         for taker, each in found.moves():
             if not each.progress.running:
-                await self._unless_it_fails(taker, each)
+                await self._unless_it_fails(taker, each, self._take)
         for giver, each in found.unconfirmed():
-            request = pb.ForgetPartitionRequest(cluster=self._cluster, partition=each.partition, epoch=each.epoch)
-            await self._routing.shards[giver].moves.forget(request, _soon())
+            await self._unless_it_fails(giver, each, self._forget)
 
     async def keep(self) -> None:
         """Resume every few seconds until cancelled."""
@@ -159,7 +159,7 @@ class Director:
         request, stopped = pb.StopTakingRequest(cluster=self._cluster, partition=partition), False
         for taker, each in found.moves():
             if each.partition == partition:
-                answer = await self._routing.shards[taker].moves.stop_taking(request, _soon())
+                answer = await self._shard(taker).moves.stop_taking(request, _soon())
                 stopped = stopped or answer.stopped
         return stopped
 
@@ -179,12 +179,26 @@ class Director:
             silent_shards=found.silent,
         )
 
-    async def _unless_it_fails(self, taker: int, wanted: pb.PartitionHolding) -> None:
+    async def _unless_it_fails(
+        self, shard: int, wanted: pb.PartitionHolding, step: Callable[[int, pb.PartitionHolding], Awaitable[object]]
+    ) -> None:
         """One move that cannot go on must not keep others from it."""
         try:
-            await self._take(taker, wanted)
-        except (grpc.aio.AioRpcError, RouterError) as error:
-            _LOG.warning("partition %d does not go on to shard %d: %s", wanted.partition, taker, error)
+            await step(shard, wanted)
+        except (grpc.aio.AioRpcError, RouterError, StoreError) as error:
+            _LOG.warning("the move of partition %d does not go on at shard %d: %s", wanted.partition, shard, error)
+
+    async def _forget(self, giver: int, released: pb.PartitionHolding) -> None:
+        partition, epoch = released.partition, released.epoch
+        request = pb.ForgetPartitionRequest(cluster=self._cluster, partition=partition, epoch=epoch)
+        await self._shard(giver).moves.forget(request, _soon())
+
+    def _shard(self, number: int) -> ShardClient:
+        """A shard that may have left since it was asked: MoveRefused."""
+        shard = self._routing.shards.get(number)
+        if shard is None:
+            raise MoveRefused(f"shard {number} is not known here any more")
+        return shard
 
     async def _take(self, taker: int, wanted: pb.PartitionHolding) -> pb.PartitionHolding:
         giver = self._routing.shards.get(wanted.shard)
@@ -197,7 +211,7 @@ class Director:
             from_shard=wanted.shard,
             from_address=giver.address,
         )
-        return (await self._routing.shards[taker].moves.take(request, _soon())).holding
+        return (await self._shard(taker).moves.take(request, _soon())).holding
 
 
 def _told(taker: int, holding: pb.PartitionHolding) -> admin_pb2.PartitionMove:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from cdp.v1 import partition_pb2 as pb
 
 from cdp_query.errors import QueryError
+from cdp_router.background import Background
 from cdp_router.deadline import Deadline
 from cdp_router.errors import MoveRefused, RequestInvalid, RouterError, WrongEpoch
 from cdp_router.limits import CATCH_UP_RECORDS, EPOCH_MAX, MOVE_CALL_SECONDS, MOVE_COPY_SECONDS, PARTITIONS_MAX
@@ -57,6 +58,10 @@ class _Taking:
     records_behind: int = 0
     problem: str = ""
 
+    def failed(self, error: BaseException) -> None:
+        """Have it told that a defect ended it; a router begins it again."""
+        self.problem = self.problem or f"{type(error).__name__}: {error}"
+
     @property
     def is_running(self) -> bool:
         return self.task is not None and not self.task.done()
@@ -74,10 +79,11 @@ class Taker:
         clock: Clock,
         connect: Connect,
         budget: MemoryBudget | None,
+        background: Background | None = None,
     ) -> None:
         self._store, self._taking, self._clock = store, taking, clock
         self._commits, self._snapshots, self._connect, self._budget = commits, snapshots, connect, budget
-        self._under_way = dict[PartitionId, _Taking]()
+        self._background, self._under_way = background or Background(), dict[PartitionId, _Taking]()
         self._one = asyncio.Lock()
 
     async def take(self, request: pb.TakePartitionRequest) -> pb.TakePartitionResponse:
@@ -159,7 +165,8 @@ class Taker:
         under_way = self._under_way.get(number)
         if under_way is None or not under_way.is_running:
             under_way = self._under_way[number] = _Taking()
-            under_way.task = asyncio.create_task(self._run(number, request, under_way))
+            work = self._run(number, request, under_way)
+            under_way.task = self._background.begin(f"taking partition {number} over", work, under_way.failed)
 
     async def _run(self, number: PartitionId, request: pb.TakePartitionRequest, under_way: _Taking) -> None:
         async with self._one:

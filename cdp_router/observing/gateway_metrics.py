@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cdp_router.observing.call_metrics import SECONDS
+from cdp_router.observing.work_metrics import BackgroundMetrics
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class GatewayMetrics:
         self._records = Counter(
             "cdp_gateway_records", "Records by dialect and what became of them.", ("dialect", "outcome"), registry=given
         )
+        self.failed = BackgroundMetrics(given).failed
 
     def took(self, dialect: str, size: int, taken: int, dead: int, unwanted: int) -> None:
         """A request of so many bytes; `unwanted` records asked to be kept nowhere."""

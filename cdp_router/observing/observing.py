@@ -15,7 +15,7 @@ from cdp_router.observing.durability_metrics import Kept, KeptMetrics, MeasuredF
 from cdp_router.observing.partition_metrics import PartitionMetrics
 from cdp_router.observing.settings import PORT_MAX, TRACES, Settings
 from cdp_router.observing.slow_queries import AnsweredQueries
-from cdp_router.observing.work_metrics import IngestMetrics, QueryMetrics
+from cdp_router.observing.work_metrics import BackgroundMetrics, IngestMetrics, QueryMetrics
 from cdp_router.rpc.chain import Observer
 from cdp_store.partition_readings import PartitionStatus
 from cdp_store.seams import Clock, Files
@@ -35,6 +35,7 @@ class Observing:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
+        self.background = BackgroundMetrics(self._registry)
         self.ingest = IngestMetrics(self._registry)
         self.queries = AnsweredQueries(QueryMetrics(self._registry), settings.slow_query_ms)
         self._traces = _traces(role) if settings.traces else None

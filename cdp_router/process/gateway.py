@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from cdp_router.background import Background
 from cdp_router.data_directory import open_keys
 from cdp_router.errors import RouterError
 from cdp_router.gateway.app import gateway_app
@@ -54,8 +55,9 @@ async def _serve(
     connected, registry = Routers(routers, _to_routers(tls)), CollectorRegistry()
     metrics, settings = GatewayMetrics(registry), Settings.of()
     ProcessCollector(registry=registry)
-    delivery, bodies = Delivery(connected.ingest), Bodies()
-    sources = KeySources(keys, clock, Refusals(connected.channels).note)
+    background = Background(metrics.failed)
+    delivery, bodies = Delivery(connected.ingest, background), Bodies()
+    sources = KeySources(keys, clock, Refusals(connected.channels, background).note)
     intake = Intake(sources, delivery, DeadLetters(data / FOLDER), clock, metrics)
     app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
@@ -69,12 +71,12 @@ async def _serve(
     forget = None if is_alone else await watch_standard_input(stop)
     stop_metrics = serve_metrics(registry, settings.metrics_of_gateway())
     report_ready(listening.getsockname()[1])
-    renewal = asyncio.create_task(server.keep_renewed())
+    background.keep("certificates", server.keep_renewed)
     await server.serve(sockets=[listening])
-    renewal.cancel()
     if forget is not None:
         forget()
     await delivery.close()
+    await background.close()
     await connected.close()
     stop_metrics()
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +39,7 @@ from cdp.v1 import (
 
 from cdp_router import warming
 from cdp_router.address_book import AddressBook
+from cdp_router.background import Background
 from cdp_router.blocking import Blocked
 from cdp_router.data_directory import open_keys
 from cdp_router.deadline import Deadline
@@ -91,6 +91,7 @@ from cdp_store.errors import StoreError
 from cdp_store.seams import Clock, SystemClock
 
 _LOG = logging.getLogger(__name__)
+Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,26 +118,26 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
     cluster, clock = directory.load(), SystemClock()
     routing = Routing(cluster, {})
     link = Link.of(cluster, doors.tls if doors.tls is not None and doors.tls.ca is not None else None)
-    book, director = AddressBook(directory, routing, partial(GrpcShardClient, link=link)), Director(routing)
+    rates, settings = Rates(), Settings.of()
+    observing = Observing(f"router-{number}" if number else "router", settings, settings.metrics_of_router(number))
+    background, director = Background(observing.background.failed), Director(routing)
+    book = AddressBook(directory, routing, partial(GrpcShardClient, link=link), background)
     book.read()
     await director.look()
     audit = Audit(directory.path / FOLDER, derived(cluster, AUDIT_CHAIN), derived(cluster, AUDITED_PEOPLE), clock)
-    rates, settings = Rates(), Settings.of()
-    observing = Observing(f"router-{number}" if number else "router", settings, settings.metrics_of_router(number))
     gate = KeyGate(doors.keys, clock, rates)
     serving = Serving(_SERVICES, observing.observers, gate, credentials, audit)
     observing.start()
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
         router = _Router(directory.path, routing, clock, observing, rates, threads)
-        kept = (book.keep(), director.keep(), *await router.serve(serving.server))
-        keepers = [asyncio.create_task(work) for work in kept]
+        loops = {"addresses": book.keep, "moves": director.keep, **await router.serve(serving.server)}
+        for name, loop in loops.items():
+            background.keep(name, loop)
         await serving.run(doors.address, is_alone=is_alone)
     observing.close()
     audit.close()
-    for keeper in keepers:
-        keeper.cancel()
-    await asyncio.gather(*keepers, return_exceptions=True)
     await book.close()
+    await background.close()
 
 
 _SERVICES: Final = [
@@ -167,8 +168,8 @@ class _Router:
     rates: Rates
     threads: ThreadPoolExecutor
 
-    async def serve(self, server: grpc.aio.Server) -> Sequence[Coroutine[Any, Any, None]]:
-        """Add all services to a server; what is to run beside it."""
+    async def serve(self, server: grpc.aio.Server) -> Mapping[str, Loop]:
+        """Add all services to a server; the loops that are to run beside it, by name."""
         routing = self.routing
         schema = SchemaGate(routing, self.observing.ingest.violated)
         limits = IdentifierLimits.of()
@@ -180,7 +181,8 @@ class _Router:
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), server)
         schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema, limits), server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing, erasures), server)
-        return schema.keep_known(), Mover(routing).keep_settled(), erasures.keep_finished()
+        moving = Mover(routing)
+        return {"schema": schema.keep_known, "profiles": moving.keep_settled, "erasures": erasures.keep_finished}
 
     async def _serve_questions(self, server: grpc.aio.Server) -> None:
         segments, old_segments = SharedSegments(self.routing), self.data / "segments.json"

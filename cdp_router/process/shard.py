@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from cdp.v1 import partition_pb2, partition_pb2_grpc, shard_pb2, shard_pb2_grpc
 
 from cdp_router import warming
+from cdp_router.background import Background
 from cdp_router.errors import RouterError
 from cdp_router.memory_budget import MemoryBudget, default_bytes
 from cdp_router.moves.client import connect_by_grpc
@@ -82,16 +82,17 @@ async def _serve(
 
     budget = MemoryBudget(default_bytes(cluster.shards) if memory_mib is None else memory_mib * MIB)
     link = Link.of(cluster, tls)
-    server = ShardServer(store, fail, budget=budget, connect=partial(connect_by_grpc, link=link))
+    background = Background(observing.background.failed)
+    connect = partial(connect_by_grpc, link=link)
+    server = ShardServer(store, fail, budget=budget, connect=connect, background=background)
     server.upkeep.settle_soon()
     server.upkeep.retain_hourly()
-    snapshots = asyncio.create_task(server.snapshots.take_every(minutes * 60)) if minutes else None
+    if minutes:
+        background.keep("snapshots", partial(server.snapshots.take_every, minutes * 60))
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
     partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(server.moves), serving.server)
     await serving.run(address, is_alone=is_alone)
     observing.close()
-    if snapshots is not None:
-        snapshots.cancel()
     await server.close()
     if failures:
         sys.exit(EXIT_STORE_FAILED)

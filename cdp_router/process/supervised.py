@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
+from cdp_router.background import Background
 from cdp_router.process.open_files import allow_many_open_files
 
 EXIT_REFUSED: Final = 78  # "configuration": starting again will not help
@@ -52,7 +53,8 @@ async def watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
             pass
         stop()
 
-    task = loop.create_task(wait_for_end())
+    # Without a supervisor the process must not live on, however the end shows.
+    task = Background().begin("watching standard input", wait_for_end(), lambda _: stop())
 
     def forget() -> None:
         task.cancel()

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from cdp_router.background import awaited
 from cdp_router.process.supervised import EXIT_REFUSED, Report
 from cdp_router.security.loopback import is_loopback
 from cdp_router.topology import ClusterDirectory
@@ -201,7 +202,7 @@ class Supervisor:
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
         """Do `work` unless told to stop before it is done; whether it was done."""
-        task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
+        task, stopped = awaited(work), awaited(self._stopping.wait())
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not task.done():
@@ -212,8 +213,8 @@ class Supervisor:
 
     async def _watch(self) -> None:
         for child in (*self._gateways, *self._routers, *self._shards.values()):
-            self._keepers[child] = asyncio.create_task(self._keep(child))
-        stopped = asyncio.create_task(self._stopping.wait())
+            self._keepers[child] = awaited(self._keep(child))
+        stopped = awaited(self._stopping.wait())
         try:
             while not stopped.done():
                 tasks = {*self._keepers.values(), stopped}
@@ -239,7 +240,7 @@ class Supervisor:
                 self._directory.set_members(set(members) - {number})
                 continue
             self._shards[number] = shard
-            self._keepers[shard] = asyncio.create_task(self._keep(shard))
+            self._keepers[shard] = awaited(self._keep(shard))
             self._tell(f"{shard.name} was added at {shard.address}")
             self._tell_addresses()
         for number in set(self._shards) - set(members):

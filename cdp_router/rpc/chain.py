@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import grpc
 from google.protobuf.message import DecodeError
 
+from cdp_router.background import awaited
 from cdp_router.errors import DeadlineMissed, RequestInvalid, ShuttingDown
 from cdp_router.rpc.call import REQUEST_ID, Call, begin
 from cdp_router.rpc.gate import Gate, OpenGate
@@ -135,11 +136,11 @@ class Chain(grpc.aio.ServerInterceptor):
 
     async def _requests(self, method: _Method, raws: AsyncIterator[bytes], call: Call) -> AsyncGenerator[Any, None]:
         """The requests of a stream, until it ends or the process wants to."""
-        closing = asyncio.ensure_future(self._closing.wait())
-        arriving: asyncio.Future[bytes | None] = closing  # type: ignore[assignment]
+        closing = awaited(self._closing.wait())
+        arriving: asyncio.Task[bytes | None] | None = None
         try:
             while True:
-                arriving = asyncio.ensure_future(anext(raws, None))
+                arriving = awaited(_next(raws))
                 await asyncio.wait({arriving, closing}, return_when=asyncio.FIRST_COMPLETED)
                 if not arriving.done():
                     raise ShuttingDown
@@ -149,7 +150,8 @@ class Chain(grpc.aio.ServerInterceptor):
                 yield method.read(raw)
         finally:
             closing.cancel()
-            arriving.cancel()
+            if arriving is not None:
+                arriving.cancel()
 
     @asynccontextmanager
     async def _around(self, method: _Method, context: Context) -> AsyncIterator[Call]:
@@ -230,3 +232,8 @@ async def _capped(cap: float | None, remaining: float | None) -> AsyncIterator[N
         if seconds == cap:
             raise DeadlineMissed(f"no call may take longer than {cap:g} s; ask for less") from None
         raise DeadlineMissed("the deadline passed before the answer was complete; allow more time") from None
+
+
+async def _next(raws: AsyncIterator[bytes]) -> bytes | None:
+    """The next request of a stream, None at its end."""
+    return await anext(raws, None)

@@ -9,6 +9,7 @@ from functools import partial
 from cdp.v1 import ingest_pb2, ingest_pb2_grpc
 from google.rpc import status_pb2
 
+from cdp_router.background import awaited
 from cdp_router.deadline import Deadline
 from cdp_router.ingest import Ingest
 from cdp_router.limits import INGEST_SECONDS_DEFAULT
@@ -42,11 +43,11 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             try:
                 async for request in request_iterator:
                     await room.acquire()
-                    answers.put_nowait(asyncio.create_task(self._take(request.batch)))
+                    answers.put_nowait(awaited(self._take(request.batch)))
             finally:
                 answers.put_nowait(None)
 
-        reader = asyncio.create_task(read())
+        reader = awaited(read())
         try:
             while (task := await answers.get()) is not None:
                 yield await task

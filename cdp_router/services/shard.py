@@ -45,11 +45,11 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
 
     async def ReadStatus(self, request: shard_pb2.ReadStatusRequest, context: Context) -> shard_pb2.ReadStatusResponse:
         """Report sizes."""
-        return self._server.read_status()
+        return await self._server.readings.status()
 
     async def ReadSchema(self, request: shard_pb2.ReadSchemaRequest, context: Context) -> shard_pb2.ReadSchemaResponse:
         """Report names."""
-        return self._server.read_schema()
+        return await self._server.readings.schema()
 
     async def EraseProfiles(
         self, request: shard_pb2.EraseProfilesRequest, context: Context

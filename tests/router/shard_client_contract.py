@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from cdp_router.wire.segments import to_segment
 from cdp_router.wire.tables import from_stream
 from cdp_store.errors import StoreFailed
 from cdp_store.holdings import FIRST_EPOCH
+from cdp_store.partition import Partition
 from cdp_store.records import RecordBatch, encode_batch
 from tests.raw_records import Change, Event, Record, user
 from tests.router.encodings import DAY_MS
@@ -108,8 +110,33 @@ async def refused(work: Any) -> status_pb2.Status:
     return describe(caught.value)
 
 
+class OffTheLoop:
+    """A lock that only threads without an event loop may take: on one, all calls would wait with the one that does."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        assert asyncio._get_running_loop() is None, "a lock is taken on the event loop"
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class ShardClientContract:
     """Subclasses say how a server is reached."""
+
+    @pytest.fixture(autouse=True)
+    def _no_lock_on_the_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever a test of the contract calls takes no lock of a partition on the event loop."""
+        real = Partition.__init__
+
+        def begin(partition: Partition, *arguments: Any) -> None:
+            real(partition, *arguments)
+            partition._lock = OffTheLoop()  # type: ignore[assignment]
+
+        monkeypatch.setattr(Partition, "__init__", begin)
 
     @asynccontextmanager
     async def connect(self, server: ShardServer) -> AsyncIterator[ShardClient]:
@@ -122,7 +149,8 @@ class ShardClientContract:
 
         async def whole() -> None:
             files, failures = FaultyFiles(), list[StoreFailed]()
-            server = ShardServer(open_store(folder, OWN, files), failures.append, clock=FixedClock())
+            store = await asyncio.to_thread(open_store, folder, OWN, files)
+            server = ShardServer(store, failures.append, clock=FixedClock())
             try:
                 async with self.connect(server) as client:
                     await test(Shard(client, server, files, failures))
