@@ -78,7 +78,8 @@ class DeadLetters:
             found += [f"{bad} lines of {directory} cannot be read; a redrive keeps them in {UNREADABLE}"] if bad else []
             aside = directory / UNREADABLE
             if aside.exists():
-                found.append(f"{aside} keeps {aside.read_bytes().count(b'\n')} lines that could not be read")
+                count = len(aside.read_bytes().splitlines())
+                found.append(f"{aside} keeps {count} lines that could not be read")
         return found
 
     def letters(self, directory: Path) -> Iterator[DeadLetter]:
