@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,7 +113,7 @@ def test_an_audit_that_was_shortened_or_removed_is_found_by_the_command(data: Pa
     files.close()
     directory.remember_paths([folder, anchor_path(folder)])
     kept = _cdp("audit", "verify", *where).stdout.splitlines()[-1].split()
-    assert _cdp("audit", "verify", *kept, *where).returncode == 0
+    assert "up to 9" in _cdp("audit", "verify", *kept, *where).stdout
     assert "not what" in _cdp("audit", "verify", "--expect", "nine", *where, code=2).stderr
     lines = (folder / "000001.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "000001.jsonl").write_bytes(b"".join(lines[:4]))
