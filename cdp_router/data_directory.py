@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
+from cdp_router.gateway.dead_letters import DeadLetters
 from cdp_router.security.key_file import KEYS_NAME, KEYS_REMEDY, KeyFile, seal_keys
 from cdp_router.topology import MEMBERS_NAME, MISSING_REMEDY, ClusterDirectory, shard_name
 from cdp_store.errors import FileMissing
@@ -35,7 +37,8 @@ def check_directory(directory: ClusterDirectory) -> list[str]:
             f"warning: {path} is missing, though it was there before; restore it from a backup, or start once with "
             "--salvage to expect it no longer"
         )
-    candidates = (KEYS_NAME, MEMBERS_NAME, *map(shard_name, directory.members()))
+    said += [f"warning: {problem}" for problem in DeadLetters(directory.path / FOLDER_OF_LETTERS).problems()]
+    candidates = (KEYS_NAME, MEMBERS_NAME, FOLDER_OF_LETTERS, *map(shard_name, directory.members()))
     directory.remember(*(name for name in candidates if (directory.path / name).exists()))
     return said
 

@@ -22,6 +22,7 @@ FLIGHTS_MAX: Final = 2
 FLIGHT_SECONDS: Final = 0.05  # after which the next one waits no longer for a flight that has not ended
 # Of the machine's memory, what its shards may take together: the rest is for the router, the system and its caches.
 MEMORY_SHARE_OF_SHARDS: Final = 0.8
+MEMORY_OF_OTHER_PROCESSES: Final = 640 * MIB  # router, gateway and supervisor: 560 MB as measured
 MEMORY_HIGH_WATER: Final = 0.9  # of a shard's budget: above, new data is refused; what remains is for queries
 MEMORY_RETRY_AFTER_MS: Final = 5000
 PROFILE_EVENTS_DEFAULT: Final = 100

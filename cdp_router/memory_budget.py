@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import psutil
 
+from cdp_router.control_groups import limit_files
 from cdp_router.errors import Overloaded
-from cdp_router.limits import MEMORY_HIGH_WATER, MEMORY_RETRY_AFTER_MS, MEMORY_SHARE_OF_SHARDS
-from cdp_store.limits import MIB
-
-_CGROUP_LIMITS: Final = (
-    Path("/sys/fs/cgroup/memory.max"),  # version 2
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+from cdp_router.limits import (
+    MEMORY_HIGH_WATER,
+    MEMORY_OF_OTHER_PROCESSES,
+    MEMORY_RETRY_AFTER_MS,
+    MEMORY_SHARE_OF_SHARDS,
 )
+from cdp_store.limits import MIB
 
 
 def resident_bytes() -> int:
@@ -28,10 +28,10 @@ def _resident_of(process: psutil.Process) -> int:
     return int(process.memory_info().rss)
 
 
-def machine_bytes(cgroup_limits: Iterable[Path] = _CGROUP_LIMITS) -> int:
-    """Memory there is: that of the machine, or less where a control group allows less."""
+def machine_bytes(cgroup_limits: Iterable[Path] | None = None) -> int:
+    """Memory there is: that of the machine, or less where a control group of this process allows less."""
     found = [int(psutil.virtual_memory().total)]
-    for path in cgroup_limits:
+    for path in limit_files() if cgroup_limits is None else cgroup_limits:
         try:
             found.append(int(path.read_text()))
         except (OSError, ValueError):
@@ -39,9 +39,14 @@ def machine_bytes(cgroup_limits: Iterable[Path] = _CGROUP_LIMITS) -> int:
     return min(found)
 
 
-def default_bytes(shards: int) -> int:
-    """What each of so many shards on this machine may take when nobody says it."""
-    return int(machine_bytes() * MEMORY_SHARE_OF_SHARDS) // shards
+def default_bytes(shards: int, machine: int | None = None) -> int:
+    """What each of so many shards on this machine may take when nobody says it.
+
+    Where there is little, router, gateway and supervisor come first, but for a quarter of it.
+    """
+    there = machine_bytes() if machine is None else machine
+    left = max(there - MEMORY_OF_OTHER_PROCESSES, there // 4)
+    return min(int(there * MEMORY_SHARE_OF_SHARDS), left) // shards
 
 
 class MemoryBudget:

@@ -135,6 +135,10 @@ class ClusterDirectory:
             if error.errno not in NO_ROOM:
                 raise
 
+    def remember_paths(self, paths: Iterable[Path]) -> None:
+        """The same of files and folders below this directory."""
+        self.remember(*(str(path.relative_to(self.path)) for path in paths))
+
     def forget(self, *names: str) -> None:
         """Expect files of this directory no longer."""
         record(self.path, self.mark(INVENTORY_NAME), OsFiles(), remove=names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -20,24 +20,57 @@ audit = typer.Typer(name="audit", help="Look into what was done by whom, and che
 
 Data = Annotated[Path, typer.Option(help="Directory of the data of a router.")]
 DATA: Final = Path("cdp-data")
+FOLDER: Final = "audit"
 
 
 @audit.command()
-def verify(data: Data = DATA) -> None:
-    """Find lines that were changed, removed, or put elsewhere. Ends with code 1 where there are any."""
+def verify(
+    data: Data = DATA,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(help="What an earlier check printed, such as router/9/HASH; may be given several times."),
+    ] = None,
+) -> None:
+    """Find lines that were changed, removed, or put elsewhere. Ends with code 1 where there are any.
+
+    Keep what it prints where nobody can write who can write here: given as --expect, it shows whether all files were
+    put back to an earlier state together.
+    """
     from cdp_router.security.audit_check import check
     from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
 
-    secret, problems = derived(_cluster(data), AUDIT_CHAIN), 0
-    for folder in _folders(data):
-        found = check(folder, secret)
-        for problem in found.problems:
-            ERR.print(problem, soft_wrap=True)
-        problems += len(found.problems)
+    secret, problems, expected = derived(_cluster(data), AUDIT_CHAIN), _missing(data), _expected(expect or ())
+    folders = [] if problems and not (data / FOLDER).is_dir() else _folders(data)
+    problems += [f"there is no audit of {name}" for name in expected if name not in {each.name for each in folders}]
+    for folder in folders:
+        found = check(folder, secret, expected.get(folder.name))
+        problems += found.problems
         earlier = f" (those before {found.first} are in files that are not here)" if found.first > 1 else ""
         OUT.print(f"{folder.name}: {found.entries} entries, up to {found.last}{earlier}", soft_wrap=True)
+        OUT.print(f"  --expect {folder.name}/{found.last}/{found.last_hash}", soft_wrap=True)
+    for problem in problems:
+        ERR.print(problem, soft_wrap=True)
     if problems:
-        fail(f"the audit is not what was written: {problems} findings")
+        fail(f"the audit is not what was written: {len(problems)} findings")
+
+
+def _missing(data: Path) -> list[str]:
+    """Folders and anchors of the audit that the directory lists, and that were removed."""
+    from cdp_router.topology import ClusterDirectory
+
+    found = ClusterDirectory(data).missing()
+    return [f"{data / name} was removed" for name in found if name.startswith(FOLDER)]
+
+
+def _expected(given: Sequence[str]) -> dict[str, dict[int, str]]:
+    """Hashes by folder and number."""
+    found = dict[str, dict[int, str]]()
+    for each in given:
+        parts = each.split("/")
+        if len(parts) != 3 or not parts[1].isdecimal():
+            fail(f"--expect {each!r} is not what `cdp audit verify` prints, such as router/9/HASH", 2)
+        found.setdefault(parts[0], {})[int(parts[1])] = parts[2]
+    return found
 
 
 @audit.command()
@@ -100,10 +133,10 @@ def _cluster(data: Path) -> ClusterFile:
 
 
 def _folders(data: Path) -> list[Path]:
-    from cdp_router.security.audit_files import FOLDER
+    from cdp_router.security.audit_files import ANCHORS
 
     root = data / FOLDER
-    found = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    found = sorted(path for path in root.iterdir() if path.is_dir() and path.name != ANCHORS) if root.is_dir() else []
     if not found:
         fail(f"there is no audit at {root}; it begins with the first call once there are API keys")
     return found

@@ -10,9 +10,10 @@ import msgspec
 import typer
 from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
+from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail
 from cdp_router.gateway.dead_letters import (
     FOLDER,
+    UNREADABLE,
     DeadLetters,
     directory_name,
     files_of,
@@ -20,6 +21,7 @@ from cdp_router.gateway.dead_letters import (
     read_letters,
     replace_letters,
 )
+from cdp_router.gateway.letter_sizes import lost
 from cdp_router.gateway.redriving import redrive
 
 dead_letters = typer.Typer(
@@ -44,6 +46,8 @@ def list_(data: Data = Path("cdp-data")) -> None:
             names.setdefault(letter.code, letter.source)
         for code, count in counts.most_common():
             table.add_row(names[code], code, str(count), examples[code])
+    for problem in kept.problems():
+        ERR.print(problem, soft_wrap=True)
     if table.row_count:
         OUT.print(table)
     else:
@@ -64,20 +68,24 @@ def redrive_(
 ) -> None:
     """Send the records of a source again; those refused once more are kept. Nothing is taken twice."""
     directory = _directory(data, source)
-    taken = kept = 0
+    taken = kept = unreadable = 0
+    _tell_losses(directory)
     with connected(address) as client, handling(directory):
         for path in DeadLetters(data / FOLDER).set_aside(directory):
             letters = list(read_letters(path))
             remaining = redrive(letters, client, code)
-            replace_letters(path, remaining)
+            unreadable += replace_letters(path, remaining)
             taken, kept = taken + len(letters) - len(remaining), kept + len(remaining)
     OUT.print(f"{taken} records were taken, {kept} are kept")
+    if unreadable:
+        fail(f"{unreadable} lines could not be read; they are kept in {directory / UNREADABLE}")
 
 
 @dead_letters.command("drop")
 def drop(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> None:
     """Remove the records of a source for good."""
     dropped, directory = 0, _directory(data, source)
+    _tell_losses(directory)
     with handling(directory):
         for path in DeadLetters(data / FOLDER).set_aside(directory):
             letters = list(read_letters(path))
@@ -94,6 +102,12 @@ def forget(
 ) -> None:
     """Remove records of a person here; `cdp erase` does so in the data directory of its router."""
     OUT.print(f"{DeadLetters(data / FOLDER).forget(identifiers)} records were removed")
+
+
+def _tell_losses(directory: Path) -> None:
+    """Say what is missing before the list of what there is begins anew."""
+    for problem in lost(directory):
+        ERR.print(problem, soft_wrap=True)
 
 
 def _directory(data: Path, source: str) -> Path:

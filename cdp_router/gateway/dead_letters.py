@@ -2,13 +2,14 @@
 
 `current.ndjson` takes new ones. To send them again it is first renamed; what is refused once more replaces that file in
 one step. So a crash at any point leaves every letter in one of the files, and sending one twice changes nothing, since
-each has its message id.
+each has its message id. A line that cannot be read is never dropped: it goes to `unreadable.lines` before its file is
+replaced.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
+import logging
 import os
 import time
 import urllib.parse
@@ -17,51 +18,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-import msgspec
-
+from cdp_router.gateway.letter_lines import DeadLetter, decode_letter, encode_letter, read_lines
+from cdp_router.gateway.letter_sizes import CURRENT, acknowledge, acknowledged, list_sizes, listed, lost
+from cdp_store.inventory import missing, record
 from cdp_store.seams import OsFiles
 from cdp_store.whole_files import write_durably
 
+__all__ = ["DeadLetter", "DeadLetters", "decode_letter", "encode_letter"]
 FOLDER: Final = "dead-letters"
+UNREADABLE: Final = "unreadable.lines"
+_LOG = logging.getLogger(__name__)
 _TELLING_CHARACTERS: Final = 6
-_CURRENT: Final = "current.ndjson"
 _NAME_CHARACTERS_MAX: Final = 120
 _READ_BYTES: Final = 1 << 16
 
 
-class DeadLetter(msgspec.Struct, frozen=True):
-    """One line: what was sent, when and how, and why it was not taken."""
+class Remembering(Protocol):
+    """A data directory that misses what it was told of."""
 
-    source: str
-    dialect: str
-    received_ms: int
-    sent_ms: int | None
-    code: str
-    message: str
-    record: Any
-
-
-_LETTER: Final = msgspec.json.Decoder(DeadLetter)
-
-
-def encode_letter(letter: DeadLetter) -> bytes:
-    """The line of a letter; texts that are no Unicode are written with escapes."""
-    try:
-        return msgspec.json.encode(letter) + b"\n"
-    except (UnicodeEncodeError, RecursionError, msgspec.MsgspecError, OverflowError):
-        return json.dumps(msgspec.structs.asdict(letter)).encode() + b"\n"
-
-
-def decode_letter(line: bytes) -> DeadLetter:
-    """The letter of a line; ValueError where it is none."""
-    try:
-        return _LETTER.decode(line)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        return msgspec.convert(json.loads(line), DeadLetter)
+    def remember(self, *names: str) -> None:
+        """List files that must be there from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +47,7 @@ class DeadLetters:
     """The letters of all sources below one directory."""
 
     path: Path
+    root: Remembering | None = None
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters of one source durably; OSError where that fails."""
@@ -77,8 +56,11 @@ class DeadLetters:
             directory.mkdir(parents=True, exist_ok=True)
             for parent in (directory.parent, directory.parent.parent):
                 _sync_directory(parent)
+            record(self.path, "", OsFiles(), [directory.name])
+            if self.root is not None:
+                self.root.remember(self.path.name)
         lines = b"".join(map(encode_letter, letters))
-        while not _append(directory / _CURRENT, lines):
+        while not _append(directory / CURRENT, lines):
             pass  # it was just renamed: the next one is another file
 
     def sources(self) -> list[Path]:
@@ -86,6 +68,19 @@ class DeadLetters:
         if not self.path.exists():
             return []
         return sorted(each for each in self.path.iterdir() if each.is_dir() and any(each.glob("*.ndjson")))
+
+    def problems(self) -> list[str]:
+        """What is missing, and what cannot be read, in words; an empty list where all is there."""
+        found = [f"{path} is missing, with the records in it" for path in missing(self.path, "")]
+        for directory in sorted(each for each in self.path.glob("*") if each.is_dir()):
+            found += lost(directory)
+            bad = sum(letter is None for path in files_of(directory) for _, letter in read_lines(path))
+            found += [f"{bad} lines of {directory} cannot be read; a redrive keeps them in {UNREADABLE}"] if bad else []
+            aside = directory / UNREADABLE
+            if aside.exists():
+                count = len(aside.read_bytes().splitlines())
+                found.append(f"{aside} keeps {count} lines that could not be read")
+        return found
 
     def letters(self, directory: Path) -> Iterator[DeadLetter]:
         """The letters of a source, oldest first."""
@@ -99,24 +94,26 @@ class DeadLetters:
             with handling(directory):
                 for path in files_of(directory):
                     _mend(path)  # what is left of a line may name the person too
-                if not any(_names(letter.record, identifiers) for letter in self.letters(directory)):
-                    continue
-                for path in self.set_aside(directory):
-                    letters = list(read_letters(path))
-                    left = [letter for letter in letters if not _names(letter.record, identifiers)]
-                    replace_letters(path, left)
-                    forgotten += len(letters) - len(left)
+                if any(_is_about(*line, identifiers) for path in files_of(directory) for line in read_lines(path)):
+                    for path in self.set_aside(directory):
+                        forgotten += _forget_lines(path, identifiers)
+        for aside in sorted(self.path.glob(f"*/{UNREADABLE}")):
+            forgotten += _forget_unreadable(aside, identifiers)
         return forgotten
 
     def set_aside(self, directory: Path) -> list[Path]:
         """Files of a source that get no more letters, oldest first, with the current one among them."""
-        current = directory / _CURRENT
-        if current.exists():
+        if (directory / CURRENT).exists():
             aside = directory / f"{time.time_ns():020d}.ndjson"
-            current.rename(aside)
-            _sync_directory(directory)
-            _mend(aside)  # whoever was writing has finished
-        return [path for path in files_of(directory) if path.name != _CURRENT]
+            with _locked(directory / CURRENT) as descriptor:  # whoever was writing has finished
+                _end_last_line(descriptor, acknowledged(directory))
+                (directory / CURRENT).rename(aside)
+                _sync_directory(directory)
+                list_sizes(directory, {**listed(directory), aside.name: aside.stat().st_size})
+                acknowledge(directory, 0)
+        found = [path for path in files_of(directory) if path.name != CURRENT]
+        list_sizes(directory, {path.name: path.stat().st_size for path in found})
+        return found
 
 
 @contextmanager
@@ -155,14 +152,64 @@ def _ends_like_identifier(key: object) -> bool:
     return str(key).lower().endswith(("id", "identity", "email", "alias"))
 
 
-def replace_letters(path: Path, letters: Iterable[DeadLetter]) -> None:
-    """Leave only these letters in a file that was set aside; without any it is removed."""
-    lines = b"".join(map(encode_letter, letters))
+def replace_letters(path: Path, letters: Iterable[DeadLetter]) -> int:
+    """Leave only these letters in a file that was set aside; without any it is removed.
+
+    Lines that cannot be read are kept beside it first; how many there were.
+    """
+    unreadable = [line for line, letter in read_lines(path) if letter is None]
+    if unreadable:
+        _keep_unreadable(path.parent / UNREADABLE, unreadable)
+    lines, sizes = b"".join(map(encode_letter, letters)), dict(listed(path.parent))
+    sizes.pop(path.name, None)
+    list_sizes(path.parent, sizes)
     if lines:
         write_durably(path, lines, OsFiles())
+        list_sizes(path.parent, {**sizes, path.name: len(lines)})
     else:
         path.unlink()
         _sync_directory(path.parent)
+    return len(unreadable)
+
+
+def _keep_unreadable(aside: Path, lines: Sequence[bytes]) -> None:
+    """Append lines durably, but for those that are there: a redrive that was killed may be repeated."""
+    known = set(aside.read_bytes().splitlines(keepends=True)) if aside.exists() else set()
+    added = [line for line in lines if line not in known]
+    if added:
+        write_durably(aside, b"".join([aside.read_bytes() if known else b"", *added]), OsFiles())
+
+
+def _forget_lines(path: Path, identifiers: Collection[str]) -> int:
+    """Leave only the lines of a file that was set aside that name nobody of these; how many went."""
+    lines = list(read_lines(path))
+    kept = [(line, letter) for line, letter in lines if not _is_about(line, letter, identifiers)]
+    unreadable = [line for line, letter in kept if letter is None]
+    if unreadable:
+        _keep_unreadable(path.parent / UNREADABLE, unreadable)
+    sizes = {name: size for name, size in listed(path.parent).items() if name != path.name}
+    list_sizes(path.parent, sizes)
+    content = b"".join(encode_letter(letter) for _, letter in kept if letter is not None)
+    if content:
+        write_durably(path, content, OsFiles())
+        list_sizes(path.parent, {**sizes, path.name: len(content)})
+    else:
+        path.unlink()
+        _sync_directory(path.parent)
+    return len(lines) - len(kept)
+
+
+def _forget_unreadable(aside: Path, identifiers: Collection[str]) -> int:
+    lines = aside.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if not _is_about(line, None, identifiers)]
+    if len(kept) < len(lines):
+        write_durably(aside, b"".join(kept), OsFiles())
+    return len(lines) - len(kept)
+
+
+def _is_about(line: bytes, letter: DeadLetter | None, identifiers: Collection[str]) -> bool:
+    """Whether a line names a person; one that cannot be read is a text."""
+    return _names(line.decode(errors="replace") if letter is None else letter.record, identifiers)
 
 
 def files_of(directory: Path) -> list[Path]:
@@ -171,13 +218,8 @@ def files_of(directory: Path) -> list[Path]:
 
 
 def read_letters(path: Path) -> Iterator[DeadLetter]:
-    """The letters of a file; a line that was torn by a crash was never acknowledged, and is passed over until cut."""
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                yield decode_letter(line)
-            except ValueError:
-                continue
+    """The letters of a file that can be read; `DeadLetters.problems` tells of other lines."""
+    return (letter for _, letter in read_lines(path) if letter is not None)
 
 
 def directory_name(source: str) -> str:
@@ -190,12 +232,13 @@ def directory_name(source: str) -> str:
 
 def _append(path: Path, lines: bytes) -> bool:
     """Add whole lines; False where the file was renamed before they could be."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with _locked(path, os.O_CREAT) as descriptor:
         if not _is_at(path, descriptor):
             return False
-        start = _cut_torn_line(descriptor)
+        for problem in lost(path.parent):
+            _LOG.error("%s", problem)
+            _keep_unreadable(path.parent / UNREADABLE, [f"# {problem}\n".encode()])
+        start = _end_last_line(descriptor, acknowledged(path.parent))
         try:
             _write_all(descriptor, lines)
         except OSError:
@@ -204,25 +247,36 @@ def _append(path: Path, lines: bytes) -> bool:
         os.fsync(descriptor)
         if not start:
             _sync_directory(path.parent)
+        acknowledge(path.parent, start + len(lines))
         return True
+
+
+@contextmanager
+def _locked(path: Path, flags: int = 0) -> Iterator[int]:
+    """A file open for appending, while nobody else appends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 def _mend(path: Path) -> None:
     """Cut off what a crash left of a line; waits for whoever is writing."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    wanted = acknowledged(path.parent) if path.name == CURRENT else listed(path.parent).get(path.name, 0)
+    with _locked(path) as descriptor:
         before = os.fstat(descriptor).st_size
-        if _cut_torn_line(descriptor) < before:
+        if _end_last_line(descriptor, wanted) != before:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
-def _cut_torn_line(descriptor: int) -> int:
-    """Shorten a locked file to its last whole line; its size then. A line without an end was never acknowledged."""
+def _end_last_line(descriptor: int, answered_for: int) -> int:
+    """Shorten a locked file to its last whole line; its size then.
+
+    A line without an end was never acknowledged, unless it is among the bytes that were: then its end was damaged, and
+    it gets another, so that it is kept as a line that cannot be read.
+    """
     size = whole = os.fstat(descriptor).st_size
     while whole:
         begin = max(whole - _READ_BYTES, 0)
@@ -231,8 +285,12 @@ def _cut_torn_line(descriptor: int) -> int:
             whole = begin + end + 1
             break
         whole = begin
-    if whole < size:
-        os.ftruncate(descriptor, whole)
+    if whole == size:
+        return size
+    if whole < answered_for:
+        _write_all(descriptor, b"\n")
+        return size + 1
+    os.ftruncate(descriptor, whole)
     return whole
 
 

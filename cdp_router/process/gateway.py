@@ -58,7 +58,10 @@ async def _serve(
     background = Background(metrics.failed)
     delivery, bodies = Delivery(connected.ingest, background), Bodies()
     sources = KeySources(keys, clock, Refusals(connected.channels, background).note)
-    intake = Intake(sources, delivery, DeadLetters(data / FOLDER), clock, metrics)
+    letters = DeadLetters(data / FOLDER, ClusterDirectory(data))
+    for problem in letters.problems():
+        _LOG.error("%s", problem)
+    intake = Intake(sources, delivery, letters, clock, metrics)
     app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from google.protobuf.message import Message
 
 from cdp_router.rpc.call import Call
 from cdp_router.security.access import NEEDED
-from cdp_router.security.audit_files import AuditFiles, Lock, claim_folder
+from cdp_router.security.audit_files import AuditFiles, Lock, anchor_path, claim_folder
 from cdp_router.security.audit_lines import Entry
 from cdp_router.security.buckets import TokenBucket
 from cdp_router.security.errors import REFUSALS
@@ -59,9 +60,10 @@ class Audit:
         people_secret: bytes,
         clock: Clock,
         files: Files | None = None,
+        began: Callable[[Sequence[Path]], None] | None = None,
     ) -> None:
         self._root, self._secret, self._people_secret, self._clock = root, chain_secret, people_secret, clock
-        self._outside = files or OsFiles()
+        self._outside, self._began = files or OsFiles(), began  # hears of what must be there from then on
         self._files: AuditFiles | None = None
         self._lock: Lock | None = None
         self._changes = {path for path, role in NEEDED.items() if role in _CHANGING_ROLES and changes_something(path)}
@@ -104,6 +106,8 @@ class Audit:
         if self._files is None:
             self._lock = self._lock or claim_folder(self._root)
             self._files = AuditFiles(self._lock.folder, self._secret, self._outside)
+            if self._began is not None:
+                self._began([self._lock.folder, anchor_path(self._lock.folder)])
         at = to_datetime(self._clock.now_ms()).isoformat(timespec="milliseconds")
         method = f"{call.service.removeprefix('cdp.v1.')}/{call.method}"
         principal = call.principal

@@ -1,11 +1,15 @@
 """The files of one router's audit: a folder with numbered files, and one that says how far they go.
 
-The file `head` holds number and hash of the last line, so that lines missing at the end are missed.
+The file `head` holds number and hash of the last line, so that lines missing at the end are missed. An anchor in
+another folder holds the same under a secret of the cluster, so that removing a head together with its lines is found.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import hmac
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -20,8 +24,12 @@ from cdp_store.limits import MIB
 from cdp_store.seams import AppendFile, Files
 
 FOLDER: Final = "audit"
+_LOG = logging.getLogger(__name__)
 FILE_BYTES_MAX: Final = 64 * MIB
 _WRITERS_MAX: Final = 64  # routers of one data directory
+ANCHORS: Final = "anchors"
+_SEAL_BYTES: Final = 16
+_ANCHOR: Final = re.compile(rb"(\d{20}) ([0-9a-f]{64}) ([0-9a-f]{32})\n")
 _HEAD: Final = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
 _TAIL_BYTES: Final = MIB  # more than any line has
 
@@ -65,6 +73,29 @@ def read_head(folder: Path) -> tuple[int, str]:
     return (int(found[1]), found[2].decode()) if found else (0, NO_HASH)
 
 
+def anchor_path(folder: Path) -> Path:
+    """Where the anchor of a router's folder lies."""
+    return folder.parent / ANCHORS / folder.name
+
+
+def read_anchor(folder: Path, secret: bytes) -> tuple[int, str] | None:
+    """Number and hash of the last line as the anchor has them, None without one; AuditFailed where it was changed."""
+    path = anchor_path(folder)
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    if not data:
+        return 0, NO_HASH  # a crash came before its first line
+    found = _ANCHOR.fullmatch(data)
+    if found is None or not hmac.compare_digest(found[3].decode(), _sealed(int(found[1]), found[2].decode(), secret)):
+        raise AuditFailed(f"{path} was changed: it is no anchor that a router of this cluster wrote")
+    return int(found[1]), found[2].decode()
+
+
+def _sealed(number: int, digest: str, secret: bytes) -> str:
+    return hashlib.blake2b(f"anchor {number} {digest}".encode(), digest_size=_SEAL_BYTES, key=secret).hexdigest()
+
+
 class AuditFiles:
     """Appends lines; one thread at a time."""
 
@@ -78,7 +109,11 @@ class AuditFiles:
             head.touch(0o600)
         self._head = files.open_update(head)
         # Where lines are missing at the end, numbers go on behind them, so that they stay missing.
-        self._last = max(read_head(folder), _last_of(self._path), key=lambda last: last[0])
+        anchored = self._read_anchor()
+        self._last = max(read_head(folder), _last_of(self._path), anchored, key=lambda last: last[0])
+        anchor_path(folder).parent.mkdir(exist_ok=True)
+        anchor_path(folder).touch(0o600)
+        self._anchor = files.open_update(anchor_path(folder))
         self._is_torn = False
 
     def append(self, entry: Entry) -> None:
@@ -93,14 +128,28 @@ class AuditFiles:
             self._file.write(line)
             self._is_torn, self._size, self._last = False, self._size + len(line), (number, digest)
             self._head.write_at(0, f"{number:020d} {digest}\n".encode())
+            if self._keeps_anchor:
+                seal = _sealed(number, digest, self._secret)
+                self._anchor.write_at(0, f"{number:020d} {digest} {seal}\n".encode())
         except OSError as error:
             raise AuditFailed(f"the audit cannot be written: {error}") from error
+
+    def _read_anchor(self) -> tuple[int, str]:
+        """What the anchor says. One that was changed stays as it is, so that this is found."""
+        self._keeps_anchor = True
+        try:
+            return read_anchor(self._folder, self._secret) or (0, NO_HASH)
+        except AuditFailed as error:
+            _LOG.error("%s", error)
+            self._keeps_anchor = False
+            return 0, NO_HASH
 
     def sync(self) -> None:
         """Make what was written durable; in a thread of its own, while others append."""
         file = self._file
         try:
             file.sync()
+            self._anchor.sync()
         except OSError as error:
             if file is not self._file:
                 return  # closed meanwhile, and synced before, since the next file was begun
@@ -110,6 +159,7 @@ class AuditFiles:
         """Let go of the files."""
         self._file.close()
         self._head.close()
+        self._anchor.close()
 
     def _mend(self) -> None:
         """Take back what a write that failed has left behind."""

@@ -16,7 +16,7 @@ from cdp_router.rpc.call import Call
 from cdp_router.security.access import NEEDED
 from cdp_router.security.audit import Audit, changes_something, identifier_hash
 from cdp_router.security.audit_check import check, read_lines
-from cdp_router.security.audit_files import AuditFiles, claim_folder
+from cdp_router.security.audit_files import AuditFiles, anchor_path, claim_folder
 from cdp_router.security.audit_lines import Entry
 from cdp_router.security.cluster_secrets import call_secret
 from cdp_router.security.errors import AuditFailed
@@ -130,6 +130,60 @@ def test_what_is_missing_stays_missed_after_the_next_start(tmp_path: Path) -> No
     _append(tmp_path / "router", _entry())
     [problem] = _problems(tmp_path / "router")
     assert "entries 3 to 4 are missing before" in problem
+
+
+def _cut(folder: Path, lines: int) -> None:
+    """Remove so many lines at the end."""
+    path = sorted(folder.glob("*.jsonl"))[-1]
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-lines]))
+
+
+def test_lines_removed_together_with_the_head_are_missed_also_after_the_next_start(tmp_path: Path) -> None:
+    _written(tmp_path / "router", 9)
+    _cut(tmp_path / "router", 5)
+    (tmp_path / "router" / "head").unlink()
+    assert any("entries 5 to 9 are missing" in problem for problem in _problems(tmp_path / "router"))
+    _append(tmp_path / "router", _entry())
+    assert any("entries 5 to 9 are missing" in problem for problem in _problems(tmp_path / "router"))
+
+
+def test_a_head_put_back_to_an_earlier_line_does_not_hide_those_behind_it(tmp_path: Path) -> None:
+    _written(tmp_path / "router", 4)
+    head = (tmp_path / "router" / "head").read_bytes()
+    _append(tmp_path / "router", _entry(), _entry())
+    _cut(tmp_path / "router", 2)
+    (tmp_path / "router" / "head").write_bytes(head)
+    [problem] = _problems(tmp_path / "router")
+    assert "entries 5 to 6 are missing" in problem
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 118, b"00000000000000000002 " + b"0" * 64 + b" " + b"0" * 32 + b"\n"])
+def test_without_head_or_with_a_changed_anchor_an_audit_does_not_hold(tmp_path: Path, content: bytes) -> None:
+    _written(tmp_path / "router", 3)
+    anchor = anchor_path(tmp_path / "router")
+    whole = anchor.read_bytes()
+    if content:
+        anchor.write_bytes(content)
+        [problem] = _problems(tmp_path / "router")
+        assert str(anchor) in problem
+    anchor.write_bytes(whole)
+    (tmp_path / "router" / "head").unlink()
+    [problem] = _problems(tmp_path / "router")
+    assert "head was removed" in problem
+
+
+def test_all_files_put_back_together_are_found_by_what_an_earlier_check_printed(tmp_path: Path) -> None:
+    _written(tmp_path / "router", 3)
+    anchor = anchor_path(tmp_path / "router")
+    before = {path: path.read_bytes() for path in (*(tmp_path / "router").iterdir(), anchor)}
+    _append(tmp_path / "router", _entry(), _entry())
+    later = check(tmp_path / "router", SECRET)
+    assert not check(tmp_path / "router", SECRET, {later.last: later.last_hash}).problems
+    for path, content in before.items():
+        path.write_bytes(content)
+    assert not _problems(tmp_path / "router"), "all that is here fits together"
+    [problem] = check(tmp_path / "router", SECRET, {later.last: later.last_hash}).problems
+    assert "entry 5 of router is not the one that was expected" in problem
 
 
 # ---------------------------------------------------------------------------------------------- files and their ends

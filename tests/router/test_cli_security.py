@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from cdp_router.cli.app import app
 from cdp_router.errors import RequestInvalid
-from cdp_router.security.audit_files import AuditFiles
+from cdp_router.security.audit_files import AuditFiles, anchor_path
 from cdp_router.security.audit_lines import Entry
 from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
 from cdp_router.security.key_file import read_keys
@@ -107,6 +108,28 @@ def test_the_audit_is_shown_and_checked(data: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"bb", b"aa"))
     found = _cdp("audit", "verify", *where, code=1).stderr
     assert "000001.jsonl:2 (entry 2) was changed" in found
+
+
+def test_an_audit_that_was_shortened_or_removed_is_found_by_the_command(data: Path) -> None:
+    where, folder, directory = ("--data", data), data / "audit" / "router", ClusterDirectory(data)
+    folder.mkdir(parents=True)
+    files = AuditFiles(folder, derived(directory.load(), AUDIT_CHAIN), OsFiles())
+    for _ in range(9):
+        files.append(Entry(0, "2026-01-01", "QueryService/Query", "OK", "aa", "key"))
+    files.close()
+    directory.remember_paths([folder, anchor_path(folder)])
+    kept = _cdp("audit", "verify", *where).stdout.splitlines()[-1].split()
+    assert "up to 9" in _cdp("audit", "verify", *kept, *where).stdout
+    assert "not what" in _cdp("audit", "verify", "--expect", "nine", *where, code=2).stderr
+    lines = (folder / "000001.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "000001.jsonl").write_bytes(b"".join(lines[:4]))
+    (folder / "head").unlink()
+    assert "entries 5 to 9 are missing" in _cdp("audit", "verify", *where, code=1).stderr
+    anchor_path(folder).unlink()
+    found = _cdp("audit", "verify", *kept, *where, code=1).stderr.replace("\n", " ")
+    assert "head was removed" in found and "anchors/router was removed" in found and "entry 9 of router" in found
+    shutil.rmtree(data / "audit")
+    assert "audit/router was removed" in _cdp("audit", "verify", *where, code=1).stderr.replace("\n", "")
 
 
 @pytest.mark.parametrize(

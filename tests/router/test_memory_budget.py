@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 
+from cdp_router.control_groups import limit_files
 from cdp_router.errors import Overloaded
 from cdp_router.memory_budget import MemoryBudget, default_bytes, machine_bytes, resident_bytes
 from cdp_router.shard_client import LocalShardClient
@@ -58,3 +59,63 @@ def test_a_control_group_lowers_what_there_is(tmp_path: Path) -> None:
     assert machine_bytes((limit, unlimited, tmp_path / "none")) == 123456789
     assert machine_bytes((unlimited,)) == whole > resident_bytes() > 0
     assert default_bytes(4) * 4 <= whole
+
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
+31 22 0:26 {top} {root}/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw
+32 22 0:27 / {root}/cpu rw - cgroup cgroup rw,cpu
+33 22 0:28 {top} {root}/memory rw - cgroup cgroup rw,memory
+"""
+
+
+@pytest.mark.parametrize(
+    ("groups", "top", "limits", "allowed"),
+    [
+        pytest.param("0::/system/cdp\n", "/", {"unified/system/cdp/memory.max": 100}, 100, id="its own"),
+        pytest.param(
+            "0::/system/cdp\n",
+            "/",
+            {"unified/system/cdp/memory.max": "max", "unified/system/memory.max": 90, "unified/memory.max": 95},
+            90,
+            id="one above",
+        ),
+        pytest.param(
+            "5:cpu,cpuacct:/system/cdp\n4:memory:/system/cdp\n0::/\n",
+            "/",
+            {
+                "memory/system/cdp/memory.limit_in_bytes": 9223372036854771712,
+                "memory/system/memory.limit_in_bytes": 80,
+                "cpu/system/cdp/memory.limit_in_bytes": 1,
+            },
+            80,
+            id="version 1",
+        ),
+        pytest.param("0::/docker/7/app\n", "/docker/7", {"unified/app/memory.max": 70}, 70, id="in a container"),
+        pytest.param("0::/\n", "/", {"unified/memory.max": 60}, 60, id="in a namespace"),
+        pytest.param("0::/../other\n", "/", {"unified/memory.max": 50, "other/memory.max": 1}, 50, id="outside of it"),
+        pytest.param("0::/elsewhere\n", "/docker/7", {"unified/memory.max": 40}, 40, id="not below the mount"),
+    ],
+)
+def test_the_smallest_limit_of_the_groups_of_the_process_holds(
+    tmp_path: Path, groups: str, top: str, limits: dict[str, object], allowed: int
+) -> None:
+    process, root = tmp_path / "process", tmp_path / "groups"
+    process.mkdir()
+    (process / "cgroup").write_text(groups)
+    (process / "mountinfo").write_text(MOUNTS.format(root=root, top=top))
+    for name, limit in limits.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"{limit}\n")
+    assert machine_bytes(limit_files(process)) == allowed
+
+
+def test_without_control_groups_the_machine_is_all_there_is(tmp_path: Path) -> None:
+    assert limit_files(tmp_path) == []
+    assert machine_bytes() <= machine_bytes(())
+
+
+def test_in_a_small_group_the_other_processes_have_room() -> None:
+    assert default_bytes(2, 16 << 30) == int((16 << 30) * 0.8) // 2
+    assert default_bytes(1, 1 << 30) == (1 << 30) - 640 * MIB
+    assert default_bytes(2, 512 * MIB) == 64 * MIB
