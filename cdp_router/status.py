@@ -137,7 +137,9 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.FAILED_PRECONDITION, error, "FILES_NOT_REMOVED")
         case SnapshotDamaged():
             return _status(code_pb2.FAILED_PRECONDITION, error, "SNAPSHOT_DAMAGED")
-        case BatchMalformed() | BatchTooLarge():
+        case BatchTooLarge():
+            return _status(code_pb2.INVALID_ARGUMENT, error, "BATCH_TOO_LARGE", _violation("batch", str(error)))
+        case BatchMalformed():
             return _status(code_pb2.INVALID_ARGUMENT, error, "BATCH_INVALID", _violation("batch", str(error)))
     return _status(code_pb2.INTERNAL, error, "INTERNAL")
 

@@ -9,7 +9,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -176,6 +176,14 @@ def _batch_ids_are_forgotten_by_snapshots() -> Planted:
 
 def _batch_ids_are_not_looked_at() -> Planted:
     return _replaced(BatchIds, "get", _nothing)
+
+
+def _defects_do_not_stop_the_store() -> Planted:
+    return _replaced(Fuse, "whole", lambda _: lambda *_, **__: nullcontext())
+
+
+def _purge_forgets_what_came_meanwhile() -> Planted:
+    return _replaced(Partition, "_take_meanwhile", lambda real: lambda self: (real(self), [])[1])
 
 
 FAULTS: Final[Mapping[str, Callable[[], Planted]]] = {

@@ -1,10 +1,12 @@
 """Seeded crash schedules of one shard in this process; `python -m tests.simulation --seconds 600` tells what fails.
 
 A schedule is a life of several incarnations over one directory. Each sends batches (new ones, and again those whose
-fate is unknown), seals, writes cold columns ahead, takes snapshots, purges files, and ends by a planned fault, a kill
-or a power loss, which keeps any part of what was not synced; between two of them a bit of the newest snapshot may turn
-over. After each end the ledger of what was acknowledged is compared with what is there, and at the very end every rule
-of the structures is checked. Seeds are spread over the cores of the machine.
+fate is unknown), erases profiles, seals, purges memory, writes cold columns ahead, takes snapshots, purges files, also
+in three threads beside each other, which change over where a lock is taken or given back and at operations on files,
+always in the same way for a seed. It ends by a planned fault, a defect, a kill or a power loss, which keeps any part of
+what was not synced; between two of them a bit of the newest snapshot may turn over. After each end the ledger of what
+was acknowledged is compared with what is there, and at the very end every rule of the structures is checked. Seeds are
+spread over the cores of the machine.
 """
 
 from __future__ import annotations
@@ -21,18 +23,21 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from random import Random
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from cdp_store.admission import Delivery
 from cdp_store.errors import FilesNotRemoved, SnapshotDamaged, SnapshotFailed, StorageFull, StoreFailed
 from cdp_store.faulty_files import Fault, FaultyFiles
-from cdp_store.ids import PartitionId
+from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.log.sync_mode import SyncMode
+from cdp_store.memory import PartitionMemory
 from cdp_store.records import RecordBatch
 from cdp_store.seams import OsFiles
 from cdp_store.shard_directory import ShardIdentity, snapshots_path
@@ -44,6 +49,7 @@ from cdp_store.values import Kind
 from cdp_store.view import PartitionView
 from tests.raw_records import Event, user
 from tests.shards import KEY, batch_of
+from tests.stepping import Interleaving, by_chance, step, step_through
 
 IDENTITY = ShardIdentity("simulated", 0, (0, 1))
 _CRASHES = 3  # of one schedule
@@ -51,9 +57,23 @@ _SEEDS_AT_ONCE = 20
 _SEGMENT_BYTES = 2_000  # some batches: segments are begun and trimmed all the time
 _STEPS_MAX = 12  # of one incarnation
 # How often; each life goes without some of them, so that what is rare together is not rare in all.
-_STEPS = {"new": 50, "again": 15, "seal": 15, "cold": 8, "snapshot": 20, "purge": 6}
+_STEPS = {"new": 50, "again": 15, "erase": 8, "seal": 15, "cold": 8, "snapshot": 20, "purge": 6, "beside": 20}
+_COMMITTED = ("new", "again", "erase")  # by the thread that writes the log
+_STOPS = (StoreFailed, SnapshotFailed, FilesNotRemoved, StorageFull)
 _LEFT_OUT = 0.4
 _OPERATIONS = ("any", "write", "sync", "update", "rename", "remove", "sync_directory", "truncate", "open")
+
+
+class Defect(MemoryError):
+    """What a change of memory raises once in some incarnations."""
+
+
+class SteppedFiles(FaultyFiles):
+    """Every operation is a point where threads may change over."""
+
+    def strike(self, operation: str) -> int:
+        step()
+        return super().strike(operation)
 
 
 class Life:
@@ -63,7 +83,7 @@ class Life:
         self.directory, self.chance = directory, Random(seed)
         self.sent = dict[int, tuple[int, range, RecordBatch]]()  # by batch: partition, numbers of the records, they
         self.acked = set[int]()
-        self.records = 0
+        self.records = self.visitors = 0
         left_out = {what for what in _STEPS if self.chance.random() < _LEFT_OUT} - {"new"}
         self.steps = {what: often for what, often in _STEPS.items() if what not in left_out}
 
@@ -84,21 +104,39 @@ class Life:
     def _incarnation(self) -> None:
         if self.chance.random() < 0.4:
             self._damage_newest_snapshot()
-        files = FaultyFiles()
+        files = SteppedFiles()
         store = self._open(files)
         self._check(store)
         if self.chance.random() < 0.8:
             written = self.chance.choice([0, 0, 1, 7, 30, 200])
             error = self.chance.choice([errno.EIO, errno.ENOSPC])
             files.plan(Fault(self.chance.choice(_OPERATIONS), self.chance.randint(1, 25), error, written))
-        with suppress(StoreFailed, SnapshotFailed, FilesNotRemoved, StorageFull):
+        with self._maybe_a_defect(), suppress(*_STOPS):
             for _ in range(self.chance.randint(1, _STEPS_MAX)):
-                self._step(store)
+                [what] = self.chance.choices(tuple(self.steps), tuple(self.steps.values()))
+                with suppress(Defect):  # what it struck stops the store, or nothing was changed
+                    self._step(store, what)
         files.plan()
         with suppress(OSError):
             store.close()
         if self.chance.random() < 0.7:
             files.crash(self.chance)
+
+    def _maybe_a_defect(self) -> AbstractContextManager[object]:
+        """Now and then one of the next changes of memory raises, before it or after it is done."""
+        if self.chance.random() < 0.75:
+            return nullcontext()
+        left, after, real = self.chance.randint(1, 8), self.chance.random() < 0.5, PartitionMemory.apply
+
+        def apply(memory: PartitionMemory, *arguments: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left or after:
+                real(memory, *arguments)
+            if not left:
+                raise Defect
+
+        return patch.object(PartitionMemory, "apply", apply)
 
     def _damage_newest_snapshot(self) -> None:
         """Turn a bit over in what only the newest of two snapshots has: the older one must do."""
@@ -121,15 +159,20 @@ class Life:
     def _open(self, files: FaultyFiles) -> Store:
         store = Store(self.directory, IDENTITY, KEY, files, SyncMode.ALWAYS, _SEGMENT_BYTES)
         store.recover(lambda *_: None)
+        for partition in store.partitions.values():
+            step_through(partition)
         return store
 
-    def _step(self, store: Store) -> None:
-        [what] = self.chance.choices(tuple(self.steps), tuple(self.steps.values()))
+    def _step(self, store: Store, what: str) -> None:
         match what:
             case "again" if self.sent:
                 self._send(store, self.chance.choice(list(self.sent)))
             case "new" | "again":
                 self._send(store, self._new_batch())
+            case "erase":
+                self._erase(store)
+            case "beside":
+                self._beside(store)
             case "seal":
                 store.maintain(self.chance.choice([0, 3]), 2)
             case "cold":
@@ -139,6 +182,27 @@ class Life:
             case "purge":
                 store.start_log_anew()
                 store.purge_files(0)
+
+    def _beside(self, store: Store) -> None:
+        """What three threads of a shard do at once: commit, maintain, and take snapshots."""
+        committed = [self.chance.choice(_COMMITTED) for _ in range(self.chance.randint(1, 4))]
+        works = (
+            lambda: [self._step(store, what) for what in committed],
+            lambda: [store.purge(), store.maintain(0, 2), store.purge()],
+            lambda: self._step(store, self.chance.choice(("snapshot", "cold"))),
+        )
+        stopped = Interleaving(by_chance(self.chance)).run(*(lambda work=work: _stopped_by(work) for work in works))
+        for error in filter(None, stopped):
+            raise error
+
+    def _erase(self, store: Store) -> None:
+        """Somebody comes and is forgotten: those behind get other rows when memory is purged."""
+        number = PartitionId(self.chance.randint(0, 1))
+        self.visitors += 1
+        visitor = user(f"visitor {self.visitors}")
+        store.commit([Delivery(number, batch_of([Event(visitor, "Visit", 1)]))])
+        _, erased = store.erase(number, [encode_identifier(*visitor)])
+        assert erased == 1
 
     def _new_batch(self) -> int:
         batch, count = len(self.sent), self.chance.randint(1, 4)
@@ -165,6 +229,15 @@ class Life:
                 counts = {found.pop(n, 0) for n in numbers}
                 assert counts == {1} or (counts == {0} and batch not in self.acked), f"batch {batch}: {counts}"
             assert not found, f"records nobody sent: {found}"
+
+
+def _stopped_by(work: Any) -> Exception | None:
+    """What ended it, of that which may."""
+    try:
+        work()
+    except (*_STOPS, Defect) as error:
+        return error
+    return None
 
 
 def _records(batch: int, numbers: Sequence[int]) -> RecordBatch:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cdp.v1 import admin_pb2, moving_pb2, partition_pb2, query_pb2, shard_pb2
-from google.rpc import code_pb2
+from google.rpc import code_pb2, error_details_pb2
 
 import cdp_store.admission
 import cdp_store.events.maintaining
@@ -168,6 +168,8 @@ def test_a_batch_too_large_for_the_log_refuses_its_sender_only(
         status = await refused(_raise(outcomes.pop(at)))
         assert status.code == code_pb2.INVALID_ARGUMENT and not retry_delay_ms(status), "again it would be as large"
         assert "over the limit of 4000" in status.message
+        info = error_details_pb2.ErrorInfo()
+        assert any(detail.Unpack(info) for detail in status.details) and info.reason == "BATCH_TOO_LARGE"
         assert [each.outcomes[0].accepted for each in outcomes] == [1] * 4
         assert (await count(shard.client), shard.failures) == (5, [])
 

@@ -8,7 +8,7 @@ from tests.planted_faults import FAULTS, schedules_to_find
 
 
 def test_every_planted_fault_is_a_fault() -> None:
-    assert len(FAULTS) == 15
+    assert len(FAULTS) == 17
 
 
 @pytest.mark.parametrize("name", ["log is not synced", "torn tail stays", "message ids are forgotten by snapshots"])
