@@ -47,6 +47,7 @@ class Dialect:
     map: Mapper
     answer: Answer
     wrap: Wrap
+    has_beacons: bool = False  # bodies may be forms
     said: SaidBy | None = None  # what an item says of its times, where clocks are corrected
 
 
@@ -101,7 +102,7 @@ def _answer_segment(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any
     return {"success": True}
 
 
-SEGMENT: Final = Dialect("segment", _unpack_segment, map_segment, _answer_segment, wrap_segment, said_by_segment)
+SEGMENT: Final = Dialect("segment", _unpack_segment, map_segment, _answer_segment, wrap_segment, said=said_by_segment)
 
 
 def _unpack_posthog(body: Any, headers: Mapping[str, str], call_type: str) -> Unpacked:
@@ -180,7 +181,9 @@ def _as_sent(item: Any) -> Any:
     return {key: value for key, value in item.items() if key != MESSAGE_ID} if isinstance(item, dict) else item
 
 
-POSTHOG: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog, wrap_posthog, said_by_capture)
-POSTHOG_V1: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog_v1, wrap_posthog, said_by_capture)
+POSTHOG: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog, wrap_posthog, True, said_by_capture)
+POSTHOG_V1: Final = Dialect(
+    "posthog", _unpack_posthog, map_posthog, _answer_posthog_v1, wrap_posthog, True, said_by_capture
+)
 CLEVERTAP: Final = Dialect("clevertap", _unpack_clevertap, map_clevertap, _answer_clevertap, wrap_clevertap)
 DIALECTS: Final = {each.name: each for each in (SEGMENT, POSTHOG, CLEVERTAP)}

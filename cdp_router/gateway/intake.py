@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cdp_router.gateway.beacons import sent_in_query, unwrapped
 from cdp_router.gateway.bodies import decompressed, read_json
 from cdp_router.gateway.credentials import NO_CREDENTIALS, Source, Sources, credentials
 from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
@@ -107,9 +108,13 @@ class Intake:
             shown = credentials(sent.headers, {}, batch.shown())
             if shown != NO_CREDENTIALS:
                 return self._prepare_usual(sent, received_ms, plain, batch, self._sources.source_of(*shown))
+        if dialect.has_beacons:
+            plain = unwrapped(plain, sent.query, bytes_max)
         body = read_json(plain)
         source = self._sources.source_of(*credentials(sent.headers, sent.query, body))
         unpacked = _unpacked(dialect, sent, body)
+        if dialect.has_beacons and unpacked.sent_ms is None:
+            unpacked = replace(unpacked, sent_ms=sent_in_query(sent.query))
         _check_count(len(unpacked.items))
         envelope = Envelope(source.name, received_ms, unpacked.sent_ms, unpacked.is_attempt)
         if dialect.said is not None:

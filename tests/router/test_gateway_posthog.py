@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from cdp_router.gateway.limits import BODY_BYTES_MAX
 from cdp_router.wire.values import from_value
+from cdp_store.values import to_datetime
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 
 UUID = "0192f3a4-5b6c-7d8e-9f00-{:012d}"
@@ -181,8 +185,6 @@ def test_changes_of_people_come_at_either_place_and_with_events(gateway: Gateway
 def test_times_are_corrected_by_the_clock_of_the_sender(
     gateway: GatewayCluster, fields: Any, envelope: Any, hours_ago: int, request: Any
 ) -> None:
-    from cdp_store.values import to_datetime
-
     now, user = gateway.cluster.clock.now, request.node.name
     fields, envelope = (
         {
@@ -244,3 +246,70 @@ def test_what_is_set_once_stays(gateway: GatewayCluster) -> None:
         send(gateway, each)
     assert attributes(gateway, user_id="once-u") == {"from": "ad", "plan": "gold"}
     assert gateway.profile(user_id="once-u").event_count == 2
+
+
+def _form(value: bytes, before: str = "") -> bytes:
+    return before.encode() + b"data=" + quote(value, safe="").encode()
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain"])
+@pytest.mark.parametrize("path", ["/e/?compression=base64&beacon=1", "/i/v0/e/?ip=1&ver=1.2&beacon=1", "/batch/"])
+@pytest.mark.parametrize(
+    "shape", ["base64", "gzip", "json", "urlsafe", "unpadded", "other fields", "unescaped", "zipped form"]
+)
+def test_a_beacon_is_taken_whatever_its_form(gateway: GatewayCluster, path: str, content_type: str, shape: str) -> None:
+    user = f"beacon {path} {content_type} {shape}"
+    body = json.dumps({"api_key": "web", "batch": [capture("Leave", user, properties={"t": "ü?>~ÿ" * 3})]}).encode()
+    encoded = base64.b64encode(body)
+    sent = {
+        "base64": _form(encoded),
+        "gzip": _form(base64.b64encode(gzip.compress(body))),
+        "json": _form(body),
+        "urlsafe": _form(base64.urlsafe_b64encode(body)),
+        "unpadded": _form(encoded.rstrip(b"=")),
+        "other fields": _form(encoded, "ip=1&compression=base64&"),
+        "unescaped": b"data=" + encoded,
+        "zipped form": gzip.compress(_form(encoded)),
+    }[shape]
+    answer = gateway.post(path, sent, headers={"Content-Type": content_type})
+    assert answer.status_code == 200, answer.text
+    (event,) = gateway.profile(user_id=user).events
+    assert from_value(event.properties["t"]) == "ü?>~ÿ" * 3
+
+
+def test_a_capture_alone_may_be_a_beacon_and_the_query_says_when_it_was_sent(gateway: GatewayCluster) -> None:
+    now = gateway.cluster.clock.now
+    body = capture("Leave", "alone-beacon", timestamp=to_datetime(now - 7_200_000).isoformat(), token="web")
+    query = f"compression=base64&sent_at={now - 3_600_000}"
+    assert gateway.post(f"/e/?{query}", _form(base64.b64encode(json.dumps(body).encode()))).status_code == 200
+    (event,) = gateway.profile(user_id="alone-beacon").events
+    assert event.time.ToMilliseconds() == now - 3_600_000
+    raw = base64.b64encode(json.dumps([capture("Leave", "raw-beacon", token="web")]).encode())
+    assert gateway.post("/e/?compression=base64", raw).status_code == 200
+    assert gateway.count('did("Leave")') and gateway.profile(user_id="raw-beacon").event_count == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("", b"data="),
+        ("", b"data=%7B"),
+        ("", b"data=%%%"),
+        ("", b"data=AA!A"),
+        ("", b"data=" + base64.b64encode(b"no json")),
+        ("?compression=base64", b"!!"),
+        ("?compression=base64", b""),
+        ("?compression=lz64", b"data=N4Ig"),
+        ("", b"x=1&" * 40 + b"data=e30="),
+        ("", b"data=" + base64.b64encode(gzip.compress(b"{}")[:-4])),
+    ],
+)
+def test_a_beacon_that_cannot_be_read_is_told_in_json(gateway: GatewayCluster, query: str, body: bytes) -> None:
+    answer = gateway.post(f"/e/{query}", body)
+    assert answer.status_code == 400
+    assert set(answer.json()) == {"code", "message", "error", "detail"}
+
+
+def test_a_bomb_in_a_beacon_is_bounded(gateway: GatewayCluster) -> None:
+    body = _form(base64.b64encode(gzip.compress(b" " * (BODY_BYTES_MAX + 1))))
+    assert gateway.post("/e/", body).status_code == 413
