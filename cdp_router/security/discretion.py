@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from cdp.v1 import named_segment_pb2, query_pb2
+from cdp.v1 import named_segment_pb2, query_pb2, schema_pb2
 
 from cdp_query import tree
 from cdp_router.deadline import Deadline
@@ -14,6 +14,7 @@ from cdp_router.security.masking import mask_profile
 from cdp_router.security.personal_data import check_conditions, is_personal
 from cdp_router.security.principal import Role
 from cdp_router.security.privacy import Privacy, SharedPrivacy
+from cdp_router.security.withheld_schema import withhold_seen
 from cdp_router.security.withholding import withhold
 from cdp_router.wire.questions import from_question
 from cdp_router.wire.segments import from_segment
@@ -38,6 +39,14 @@ class Discretion:
                     each.ClearField("segment")
                     each.text = "(personal)"
         return segments
+
+    async def discovered(
+        self, seen: schema_pb2.DiscoverSchemaResponse, deadline: Deadline
+    ) -> schema_pb2.DiscoverSchemaResponse:
+        """What has been seen, without small numbers and instants."""
+        if Role.PROFILE_READ not in current_principal().roles:
+            withhold_seen(seen, await self._privacy.newest(deadline))
+        return seen
 
     async def about_one(self, kinds: Iterable[str], deadline: Deadline) -> Privacy | None:
         """What is to be masked of a person who is named by identifiers of some kinds; None: this key sees everything.
