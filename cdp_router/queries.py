@@ -73,10 +73,18 @@ class Queries:
         self._read = lru_cache(maxsize=QUESTIONS_REMEMBERED)(pipeline.read)
 
     async def query(
-        self, request: query_pb2.QueryRequest, deadline: Deadline, clock_ms: float
+        self,
+        request: query_pb2.QueryRequest,
+        deadline: Deadline,
+        clock_ms: float,
+        check: Callable[[tree.Question], None] = lambda _: None,
     ) -> query_pb2.QueryResponse:
-        """The answer to a question; fails when a partition is missing, unless allow_partial."""
+        """The answer to a question; fails when a partition is missing, unless allow_partial.
+
+        `check` may refuse the question, in which named segments stand as they were written.
+        """
         asked = await self._with_named(lambda lookup: self._prepare(request, lookup), deadline)
+        check(asked.asked)
         plan = to_question(asked.question)
         message = shard_pb2.EvaluateRequest(
             cluster=self._cluster.cluster,

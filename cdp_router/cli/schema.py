@@ -54,12 +54,19 @@ def discover(
         "event", "property", "values", "different texts", "first (UTC)", "last (UTC)", box=None, pad_edge=False
     )
     for event in found.events:
-        table.add_row(event.name, "", f"{event.count:,}", "", _shown(event.first), _shown(event.last))
+        count = f"{event.count:,}" if event.count or not found.withheld_below else f"below {found.withheld_below}"
+        table.add_row(event.name, "", count, "", *_instants(event, found.withheld_below))
         for each in event.properties:
             table.add_row("", each.name, _types(each), _distinct(each))
     for each in found.attributes:
-        table.add_row("(attribute)", each.name, _types(each), _distinct(each), _shown(each.first), _shown(each.last))
+        table.add_row("(attribute)", each.name, _types(each), _distinct(each), *_instants(each, found.withheld_below))
     OUT.print(table)
+    if found.withheld_below:
+        OUT.print(
+            f"numbers below {found.withheld_below} are withheld, and times are whole days; a key with the role "
+            "profile-read sees them",
+            soft_wrap=True,
+        )
 
 
 def _types(seen: schema_pb2.SeenProperty) -> str:
@@ -75,6 +82,14 @@ def _distinct(seen: schema_pb2.SeenProperty) -> str:
     if seen.distinct_at_least == seen.distinct_at_most:
         return f"{seen.distinct_at_least:,}"
     return f"{seen.distinct_at_least:,} to {seen.distinct_at_most:,}"
+
+
+def _instants(seen: schema_pb2.SeenEvents | schema_pb2.SeenProperty, withheld_below: int) -> tuple[str, str]:
+    """The first and the last; for keys without profile-read their days, or nothing."""
+    if not (seen.HasField("first") and seen.HasField("last")):
+        return "", ""
+    length = len("2026-01-31") if withheld_below > 1 else None
+    return _shown(seen.first)[:length], _shown(seen.last)[:length]
 
 
 def _shown(time: Timestamp) -> str:

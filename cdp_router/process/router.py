@@ -180,7 +180,8 @@ class _Router:
         await self._serve_questions(server)
         erasures = Erasures(routing, self.clock, DeadLetters(self.data / FOLDER_OF_LETTERS))
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), server)
-        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema, limits), server)
+        discretion = Discretion(SharedPrivacy(routing))
+        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema, discretion, limits), server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing, erasures), server)
         moving = Mover(routing)
         return {"schema": schema.keep_known, "profiles": moving.keep_settled, "erasures": erasures.keep_finished}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from cdp.v1 import named_segment_pb2, query_pb2
+from cdp.v1 import named_segment_pb2, query_pb2, schema_pb2
 
+from cdp_query import tree
 from cdp_router.deadline import Deadline
 from cdp_router.rpc.call import current_principal, note
 from cdp_router.security.errors import NothingMarked, PersonalData
@@ -13,9 +14,12 @@ from cdp_router.security.masking import mask_profile
 from cdp_router.security.personal_data import check_conditions, is_personal
 from cdp_router.security.principal import Role
 from cdp_router.security.privacy import Privacy, SharedPrivacy
+from cdp_router.security.withheld_schema import withhold_seen
 from cdp_router.security.withholding import withhold
 from cdp_router.wire.questions import from_question
 from cdp_router.wire.segments import from_segment
+
+Check = Callable[[tree.Question], None]
 
 
 class Discretion:
@@ -35,6 +39,14 @@ class Discretion:
                     each.ClearField("segment")
                     each.text = "(personal)"
         return segments
+
+    async def discovered(
+        self, seen: schema_pb2.DiscoverSchemaResponse, deadline: Deadline
+    ) -> schema_pb2.DiscoverSchemaResponse:
+        """What has been seen, without small numbers and instants."""
+        if Role.PROFILE_READ not in current_principal().roles:
+            withhold_seen(seen, await self._privacy.newest(deadline))
+        return seen
 
     async def about_one(self, kinds: Iterable[str], deadline: Deadline) -> Privacy | None:
         """What is to be masked of a person who is named by identifiers of some kinds; None: this key sees everything.
@@ -60,13 +72,22 @@ class Discretion:
             for profile in profiles:
                 mask_profile(profile, privacy)
 
-    async def answer(self, asked: Awaitable[query_pb2.QueryResponse], deadline: Deadline) -> query_pb2.QueryResponse:
-        """The answer, without what its key may not see; PersonalData where the question itself goes too far."""
-        response = await asked
+    async def answer(
+        self, ask: Callable[[Check], Awaitable[query_pb2.QueryResponse]], deadline: Deadline
+    ) -> query_pb2.QueryResponse:
+        """The answer, without what its key may not see; PersonalData where the question itself goes too far.
+
+        `ask` gets what is to be called with the question before any of it is evaluated.
+        """
+        if Role.PROFILE_READ in current_principal().roles:
+            response = await ask(lambda _: None)
+            note(plan_hash=response.plan_hash, count=response.count)
+            return response
+        before = await self._privacy.newest(deadline)
+        response = await ask(lambda question: check_conditions(question, before))
         note(plan_hash=response.plan_hash, count=response.count)
-        if Role.PROFILE_READ not in current_principal().roles:
-            # What is withheld is read after the answer: a mark that was set meanwhile counts.
-            privacy, question = await self._privacy.newest(deadline), from_question(response.question)
-            check_conditions(question, privacy)
-            withhold(response, question, privacy)
+        # What is withheld is read after the answer again: a mark that was set meanwhile counts.
+        privacy, question = await self._privacy.newest(deadline), from_question(response.question)
+        check_conditions(question, privacy)
+        withhold(response, question, privacy)
         return response

@@ -69,10 +69,10 @@ class PersonalData(RouterError):
 
     reason = "PERSONAL_DATA"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, marked: str | None = None) -> None:
         super().__init__(
-            f"the values of {name!r} are personal: testing them needs a key with the role profile-read; whether one is "
-            f"there may be asked, with exists({name})"
+            f"the values of {name!r} are personal: testing them or calculating with them needs a key with the role "
+            f"profile-read; whether one is there may be asked, with exists({marked or name})"
         )
         self.name = name
 

@@ -1,31 +1,38 @@
-"""Which questions a key without profile-read may not ask: those that test what is personal."""
+"""Which questions a key without profile-read may not ask: those whose answer would tell what is personal.
+
+There is one rule, and it knows no kind of question: a marked name may stand in no place but those listed here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Final
 
 from cdp_query import tree
-from cdp_query.names import names_of
+from cdp_query.mentions import Mention, Named, mentions
 from cdp_router.security.errors import PersonalData
 from cdp_router.security.privacy import Privacy
 
+# What an answer is grouped by: `withholding.py` puts all values into one masked group.
+_MASKED: Final = frozenset(((tree.Breakdown, "attribute"), (tree.Funnel, "by_attribute"), (tree.Funnel, "by_entry")))
+
 
 def check_conditions(question: tree.Question, privacy: Privacy) -> None:
-    """PersonalData where a condition tests a value that is personal, since its count would tell that value.
+    """PersonalData where an answer could depend on a value that is personal.
 
-    Whether a value is there may be asked. What a report groups by or adds up is masked in its answer instead, and what
-    stands in a named segment was put there by who may.
+    Whether a value is there may be asked, and an answer may be grouped by one, since the groups are masked. Neither
+    holds for a part of a marked value, which says what the value is. A named segment may test anything: who made it
+    had the role admin.
     """
-    check_mentions(_conditions(question), privacy)
+    for mention in _personal(question, privacy):
+        if not (_is_harmless(mention) and privacy.mark_above(mention.name) is None):
+            raise PersonalData(mention.name, privacy.mark_above(mention.name) or mention.name)
 
 
 def check_mentions(question: tree.Question, privacy: Privacy) -> None:
     """PersonalData where a question mentions anything personal at all, as none may that is asked about one user: its
     proof would show the value."""
-    names = names_of(question)
-    for name in sorted(names.attributes | names.properties):
-        if privacy.holds_personal(name):
-            raise PersonalData(name)
+    for mention in _personal(question, privacy):
+        raise PersonalData(mention.name, privacy.mark_above(mention.name) or mention.name)
 
 
 def is_personal(segment: tree.Node, privacy: Privacy) -> bool:
@@ -37,30 +44,13 @@ def is_personal(segment: tree.Node, privacy: Privacy) -> bool:
     return False
 
 
-def _conditions(question: tree.Question) -> tree.Question:
-    """The question without what it only groups by, adds up or asks to be there."""
-    match question:
-        case tree.Breakdown(segment) | tree.Distribution(segment) | tree.Diff(segment):
-            return _without_presence(segment)
-        case tree.Overlap(segments):
-            return tree.Any(tuple(map(_without_presence, segments)))
-        case tree.Funnel():
-            return replace(question, by_attribute=None, by_entry=None)
-        case tree.Trend():
-            return replace(question, property=None)
-        case tree.Retention() | tree.Rfm() | tree.Flow():
-            return question
-    return _without_presence(question)
+def _personal(question: tree.Question, privacy: Privacy) -> list[Mention]:
+    found = (mention for mention in mentions(question) if mention.kind is Named.VALUE_OF)
+    return [mention for mention in found if privacy.holds_personal(mention.name)]
 
 
-def _without_presence(node: tree.Node) -> tree.Node:
-    match node:
-        case tree.All(items):
-            return tree.All(tuple(map(_without_presence, items)))
-        case tree.Any(items):
-            return tree.Any(tuple(map(_without_presence, items)))
-        case tree.Not(item):
-            return tree.Not(_without_presence(item))
-        case tree.AttributeTest(condition=tree.Exists()):
-            return tree.Everyone()
-    return node
+def _is_harmless(mention: Mention) -> bool:
+    match mention.part:
+        case tree.AttributeTest(condition=tree.Exists()) | tree.PropertyTest(condition=tree.Exists()):
+            return True
+    return (type(mention.part), mention.field) in _MASKED

@@ -34,6 +34,12 @@ class Privacy(msgspec.Struct, frozen=True):
         parts = name.split(".")
         return any(".".join(parts[:depth]) in self.personal for depth in range(1, len(parts) + 1))
 
+    def mark_above(self, name: str) -> str | None:
+        """The marked name that a name is nested in; None: no name above it is marked."""
+        parts = name.split(".")
+        above = (".".join(parts[:depth]) for depth in range(1, len(parts)))
+        return next((each for each in above if each in self.personal), None)
+
     def holds_personal(self, name: str) -> bool:
         """Whether values of a name may say what is personal: it is marked, or something inside of them is."""
         return self.is_personal(name) or any(marked.startswith(f"{name}.") for marked in self.personal)

@@ -19,7 +19,7 @@ from cdp_router.limits import (
 from cdp_router.observing.slow_queries import AnsweredQueries
 from cdp_router.observing.work_metrics import QueryMetrics
 from cdp_router.queries import Queries
-from cdp_router.security.discretion import Discretion
+from cdp_router.security.discretion import Check, Discretion
 from cdp_router.status import Context
 
 
@@ -34,9 +34,14 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     async def Query(self, request: query_pb2.QueryRequest, context: Context) -> query_pb2.QueryResponse:
         """Answer a question."""
         deadline = _deadline(context)
-        response = await self._discretion.answer(self._queries.query(request, deadline, monotonic_ms()), deadline)
-        self._answered.answered(response)
-        return response
+        asked_ms = monotonic_ms()
+
+        async def ask(check: Check) -> query_pb2.QueryResponse:
+            response = await self._queries.query(request, deadline, asked_ms, check)
+            self._answered.answered(response)  # with its sizes, which keys without profile-read are not told
+            return response
+
+        return await self._discretion.answer(ask, deadline)
 
     async def Members(
         self, request: query_pb2.MembersRequest, context: Context

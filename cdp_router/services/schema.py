@@ -16,6 +16,7 @@ from cdp_router.limits import LONG_SECONDS_MAX, QUARANTINED_DEFAULT, QUARANTINED
 from cdp_router.quarantining import Quarantine
 from cdp_router.routing import Routing
 from cdp_router.schema_gate import SchemaGate
+from cdp_router.security.discretion import Discretion
 from cdp_router.status import Context
 from cdp_router.wire.quarantined import to_quarantined
 
@@ -23,14 +24,18 @@ from cdp_router.wire.quarantined import to_quarantined
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
     """Keeps the rules that records are checked by."""
 
-    def __init__(self, routing: Routing, gate: SchemaGate, limits: IdentifierLimits | None = None) -> None:
+    def __init__(
+        self, routing: Routing, gate: SchemaGate, discretion: Discretion, limits: IdentifierLimits | None = None
+    ) -> None:
         self._routing, self._gate, self._quarantine = routing, gate, Quarantine(routing, gate, limits)
+        self._discretion = discretion
 
     async def DiscoverSchema(
         self, request: schema_pb2.DiscoverSchemaRequest, context: Context
     ) -> schema_pb2.DiscoverSchemaResponse:
         """Say what has been seen."""
-        return await discover(self._routing, _deadline(context, LONG_SECONDS_MAX))
+        deadline = _deadline(context, LONG_SECONDS_MAX)
+        return await self._discretion.discovered(await discover(self._routing, deadline), deadline)
 
     async def ListQuarantined(
         self, request: schema_pb2.ListQuarantinedRequest, context: Context

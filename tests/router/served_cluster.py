@@ -127,7 +127,8 @@ async def served_cluster(
         named_segment_pb2_grpc.add_SegmentServiceServicer_to_server(
             SegmentService(segments, clock, Discretion(privacy)), router
         )
-        schema_pb2_grpc.add_SchemaServiceServicer_to_server(SchemaService(routing, schema), router)
+        schema_service = SchemaService(routing, schema, Discretion(privacy))
+        schema_pb2_grpc.add_SchemaServiceServicer_to_server(schema_service, router)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing, Erasures(routing)), router)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), router)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(servers[0]), shard)

@@ -9,13 +9,14 @@ from typing import Any
 
 import grpc
 import pytest
-from cdp.v1 import named_segment_pb2, privacy_pb2, query_pb2
+from cdp.v1 import named_segment_pb2, privacy_pb2, query_pb2, schema_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp_router.client import AsyncClient, RequestFailed
+from cdp_router.discovering import discover
 from cdp_router.errors import RequestInvalid
 from cdp_router.security.errors import PersonalData
 from cdp_router.security.gates import ClusterGate, KeyGate
@@ -25,10 +26,11 @@ from cdp_router.security.masking import MASKED
 from cdp_router.security.personal_data import check_conditions
 from cdp_router.security.principal import Role
 from cdp_router.security.privacy import Privacy
+from cdp_router.security.withheld_schema import withhold_seen
 from cdp_router.security.withholding import withhold
 from cdp_router.wire.questions import from_question
 from tests.router.encodings import Sent, protobuf_batch
-from tests.router.local_cluster import NOW_MS, FixedClock, LocalCluster, local_cluster
+from tests.router.local_cluster import NOW_MS, FixedClock, LocalCluster, far_deadline, local_cluster
 from tests.router.served_cluster import served_cluster
 
 DAY, PEOPLE, K = 86_400_000, 40, 10
@@ -122,7 +124,7 @@ def test_the_least_and_the_most_are_those_of_one_user(cluster: LocalCluster) -> 
     whole, left = _asked(cluster, 'funnel("View" -> "Buy", within: 3d, times: on)')
     assert whole.funnel_report.times.longest and whole.funnel_report.times.converted >= K
     assert not left.funnel_report.times.longest and not left.funnel_report.times.p95
-    assert left.funnel_report.times.mean == whole.funnel_report.times.mean
+    assert whole.funnel_report.times.mean and not left.funnel_report.times.mean
 
 
 def test_large_numbers_are_told_as_they_are(cluster: LocalCluster) -> None:
@@ -156,7 +158,7 @@ def test_rows_left_out_are_none_or_together_no_small_number(counts: list[int], r
     withhold(response, question, Privacy((), smallest))
     shown = [row.count for row in response.breakdown]
     assert all(count >= smallest or smallest <= 1 for count in shown)
-    hidden = sum(counts) - sum(shown)
+    hidden = sum(counts) + rest - sum(shown) - response.breakdown_rest
     assert hidden == 0 or hidden >= smallest or not shown
 
 
@@ -233,6 +235,37 @@ def test_whether_a_value_is_there_may_be_asked_and_all_else(text: str) -> None:
     check_conditions(_parsed(text), PRIVACY)
 
 
+# ------------------------------------------------------------------------------------------------------------ schema
+
+
+def _seen(cluster: LocalCluster, privacy: Privacy) -> schema_pb2.DiscoverSchemaResponse:
+    found = cluster.run(discover(cluster.routing, far_deadline()))
+    withhold_seen(found, privacy)
+    return found
+
+
+def test_a_schema_says_no_small_number_no_instant_and_nothing_of_marked_values(tmp_path: Path) -> None:
+    sent = [Sent("View", f"u{n}", NOW_MS - n * 1001, {"icd": "F32", "n": n if n < 11 else "x"}) for n in range(29)]
+    sent += [Sent("View", "u0", NOW_MS - 77, {"n": 2.5, "odd": True})]
+    sent += [Sent("Rare disease", "u1", NOW_MS - 5, {"icd": "F33", "n": 1})]
+    sent += [
+        Sent(None, f"u{n}", NOW_MS - n, {"plan": "gold" if n else 1, **({} if n else {"vip": 1})}) for n in range(20)
+    ]
+    with local_cluster(tmp_path) as cluster:
+        cluster.ingest(protobuf_batch(sent))
+        found = _seen(cluster, Privacy(("icd",), K))
+        whole = _seen(cluster, Privacy((), 0))
+    rare, view = found.events
+    assert (rare.name, rare.count, rare.HasField("first"), rare.HasField("last")) == ("Rare disease", 0, False, False)
+    assert not any(each.types or each.distinct_at_most for each in rare.properties)
+    assert view.count == 30 and {view.first.ToMilliseconds() % DAY, view.last.ToMilliseconds() % DAY} == {0}
+    types = {each.name: [type_.count for type_ in each.types] for each in view.properties}
+    assert types == {"icd": [], "n": [18], "odd": []}, "11 and 18 of 30 would tell the one"
+    assert {each.name: len(each.types) for each in found.attributes} == {"plan": 0, "vip": 0}
+    assert found.withheld_below == K
+    assert whole.withheld_below == 0 and whole.events[0].count == 1 and whole.events[0].first.ToMilliseconds() % DAY
+
+
 # ------------------------------------------------------------------------------------------------------------- marks
 
 
@@ -279,6 +312,19 @@ def test_keys_see_what_their_roles_allow_through_every_router(tmp_path: Path) ->
                 assert (await analyst.segment("theirs")).text == "(personal)"
                 assert not (await analyst.segment("theirs")).HasField("segment")
                 assert "1@x.org" in (await seer.segment("theirs")).text
+                discover_schema = served.router.unary_unary("/cdp.v1.SchemaService/DiscoverSchema")
+                seen, everything = [
+                    schema_pb2.DiscoverSchemaResponse.FromString(
+                        await discover_schema(b"", metadata=(("authorization", f"Bearer {keys[name][0]}"),))
+                    )
+                    for name in ("analyst", "seer")
+                ]
+                assert seen.withheld_below == 8 and "email" in {each.name for each in seen.attributes}
+                assert not any(each.types for each in seen.attributes if each.name == "email")
+                assert everything.withheld_below == 0
+                with pytest.raises(RequestFailed) as caught:
+                    await analyst.answer('distribution(everyone, avg("View".n, email = "1@x.org"))')
+                assert (caught.value.code, caught.value.reason) == (_DENIED, "PERSONAL_DATA")
                 with pytest.raises(RequestFailed) as caught:
                     await analyst.list_members("everyone")
                 assert caught.value.reason == "ROLE_MISSING"

@@ -594,6 +594,11 @@ class DiscoverSchemaResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    WITHHELD_BELOW_FIELD_NUMBER: _builtins.int
+    withheld_below: _builtins.int
+    """For a key without profile-read: counts below this are 0, with what is told beside them; instants are cut to their
+    day, and of marked names there are neither types nor numbers. 0: nothing is withheld.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenEvents]: ...
     @_builtins.property
@@ -603,10 +608,11 @@ class DiscoverSchemaResponse(_message.Message):
         *,
         events: _abc.Iterable[Global___SeenEvents] | None = ...,
         attributes: _abc.Iterable[Global___SeenProperty] | None = ...,
+        withheld_below: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "events", b"events", "withheld_below", b"withheld_below"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

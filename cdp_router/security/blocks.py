@@ -1,0 +1,55 @@
+"""Which numbers of users may be told so that none below k follows from them.
+
+The users an answer is about fall into cells that do not overlap, and a number it tells is that of some of the cells.
+Cells are merged into blocks until every block holds k users or none, and a number is told where it is that of whole
+blocks. Whatever is added or subtracted then gives numbers of whole blocks again, and how the users of a block are
+spread over its cells is not told at all. That is complementary suppression, as statistical offices use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+
+def is_apart(larger: int, smaller: int, smallest: int) -> bool:
+    """Whether those in the larger group alone are none, or no small number."""
+    return larger == smaller or larger - smaller >= smallest
+
+
+def merged(counts: Sequence[int], smallest: int) -> frozenset[int]:
+    """The cells of the one block of a flat table; empty where every cell may be told.
+
+    They are those with few users, and of the others the smallest, until the block holds k users and not all of its
+    cells have as many. Cells of one size are taken in together: so the block is the same however its users are spread,
+    and nobody who knows this rule can tell which of its cells is which.
+    """
+    block = frozenset(place for place, count in enumerate(counts) if 0 < count < smallest)
+    for size in sorted({count for count in counts if count >= smallest}) if block else ():
+        sizes = [counts[place] for place in block]
+        if sum(sizes) >= smallest and len(set(sizes)) > 1:
+            break
+        block |= {place for place, count in enumerate(counts) if count == size}
+    return block
+
+
+def is_alike(counts: Sequence[int], smallest: int) -> bool:
+    """Whether a table has nothing but cells with equally few users: their total alone would tell them."""
+    sizes = {count for count in counts if count}
+    return len(sizes) == 1 and 0 < min(sizes) < smallest
+
+
+def is_whole(cells: Collection[int], block: frozenset[int]) -> bool:
+    """Whether a number that is that of some cells may be told: it has the whole block in it, or nothing of it."""
+    inside = block.intersection(cells)
+    return not inside or inside == block
+
+
+def chain(numbers: Sequence[int], smallest: int) -> list[bool]:
+    """Which numbers of groups may be told of which each lies in the one before it: those that are no small number, and
+    neither is what lies between one and the one told before it."""
+    told, before = list[bool](), -1
+    for number in numbers:
+        is_told = number >= smallest and (before < 0 or is_apart(before, number, smallest))
+        told.append(is_told)
+        before = number if is_told else before
+    return told
