@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Callable
-from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
 
 from cdp_query.errors import QueryInvalid
-from cdp_query.local_time import local_ms
 from cdp_query.tree import Anniversary, Context, Duration, Side, TimeTest
-from cdp_query.windows import Interval, day_start_ms, fixed_ms, is_calendar, shift_date, today, zone
-from cdp_store.arrays import I64, Bools
-from cdp_store.limits import DAY_MS, TIME_MAX_MS, TIME_MIN_MS
+from cdp_query.windows import Interval, day_start_ms, fixed_ms, is_calendar, shift_day, today, zone
+from cdp_query.zone_clock import zone_clock_of
+from cdp_store.arrays import I64, AnyArray, Bools
+from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 
 _YEAR_DAYS: Final = 366
+_FEBRUARY: Final = 31
 _DAYS: Final = {"d": 1, "w": 7}
 
 
@@ -27,12 +26,12 @@ def time_test_span(test: TimeTest, context: Context) -> Interval:
     tz, now = zone(context.tz), today(context)
     match test.side:
         case Side.LAST:
-            first, last = shift_date(now, test.span, -1), now
+            first, last = shift_day(now, test.span, -1), now
         case Side.NEXT:
-            first, last = now, shift_date(now, test.span, 1)
+            first, last = now, shift_day(now, test.span, 1)
         case Side.OLDER:
-            return Interval(TIME_MIN_MS, day_start_ms(shift_date(now, test.span, -1), tz) - 1)
-    return Interval(day_start_ms(first, tz), day_start_ms(last + timedelta(days=1), tz) - 1)
+            return Interval(TIME_MIN_MS, day_start_ms(shift_day(now, test.span, -1), tz) - 1)
+    return Interval(day_start_ms(first, tz), day_start_ms(last + 1, tz) - 1)
 
 
 def _elapsed(test: TimeTest, now_ms: int) -> Interval:
@@ -47,32 +46,36 @@ def _elapsed(test: TimeTest, now_ms: int) -> Interval:
 
 def anniversary_decision(test: Anniversary, context: Context) -> Callable[[I64], Bools]:
     """Per time (epoch ms i64 in, bool out), whether its day of the year is one of the days asked for."""
-    days = _calendar_days(test, today(context))
+    first, last = _bounds(test)
+    first_day = today(context) + first
+    dates = np.arange(first_day, first_day + last - first + 1).astype("datetime64[D]")
     wanted = np.zeros(12 * 31, np.bool_)
-    for day in days:
-        wanted[(day.month - 1) * 31 + day.day - 1] = True
-        if (day.month, day.day) == (2, 28) and not calendar.isleap(day.year):
-            wanted[31 + 28] = True
+    wanted[_days_of_year(dates)] = True
+    # In a year without 29 February the 28th stands for it too.
+    is_last_of_february = (_days_of_year(dates) == _FEBRUARY + 27) & (_days_of_year(dates + 1) == 2 * 31)
+    wanted[_FEBRUARY + 28] |= is_last_of_february.any()
     tz = zone(context.tz)
 
     def decide(times: I64) -> Bools:
-        dates = (local_ms(times, tz) // DAY_MS).view("datetime64[D]")
-        months = dates.astype("datetime64[M]")
-        day_of_month = (dates - months.astype("datetime64[D]")).astype(np.int64)
-        found: Bools = wanted[months.astype(np.int64) % 12 * 31 + day_of_month]
+        found: Bools = wanted[_days_of_year(zone_clock_of(tz, times).days(times).astype("datetime64[D]"))]
         return found
 
     return decide
 
 
-def _calendar_days(test: Anniversary, now: date) -> list[date]:
+def _days_of_year(dates: AnyArray) -> I64:
+    """31 x month + day of the month, both from 0, of days datetime64[D]."""
+    months = dates.astype("datetime64[M]")
+    found: I64 = months.astype(np.int64) % 12 * 31 + (dates - months.astype("datetime64[D]")).astype(np.int64)
+    return found
+
+
+def _bounds(test: Anniversary) -> tuple[int, int]:
     first, last = _in_days(test.first), _in_days(test.last)
     if last < first:
         raise QueryInvalid(f"anniversary {test.first}..{test.last} is empty; write the nearer end first")
-    last = min(last, first + _YEAR_DAYS)
-    start = shift_date(now, Duration(first, "d"), 1)
-    shift_date(now, Duration(last + 1, "d"), 1)
-    return [start + timedelta(days=day) for day in range(last - first + 1)]
+    fixed_ms(test.last)  # refuses what is longer than the calendar
+    return first, min(last, first + _YEAR_DAYS)
 
 
 def _in_days(duration: Duration) -> int:

@@ -23,7 +23,6 @@ from cdp_query.matcher import Matcher
 from cdp_query.ranges import Range
 from cdp_query.windows import Interval, complete_periods, minus, resolve, zone
 from cdp_store.limits import TIME_MIN_MS
-from cdp_store.values import to_datetime, to_ms
 
 
 def bind_occurrence(node: tree.OccurrenceTest, own: int, binding: Binding) -> bound.BoundNode:
@@ -113,8 +112,4 @@ def bind_time_filter(node: tree.TimeFilter, tz: str) -> FilterHours | FilterWeek
 
 
 def _earlier_ms(duration: tree.Duration, context: tree.Context) -> int:
-    try:
-        earlier = to_ms(minus(to_datetime(context.as_of_ms), duration, zone(context.tz)))
-    except (OverflowError, ValueError) as error:
-        raise QueryInvalid(f"{duration} before the question's instant is beyond the calendar") from error
-    return max(earlier, TIME_MIN_MS)
+    return max(minus(context.as_of_ms, duration, zone(context.tz)), TIME_MIN_MS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_query.bound_events import FilterHours, FilterRowWindow, FilterWeekdays
-from cdp_query.local_time import local_ms
 from cdp_query.stats import NodeStats
 from cdp_query.windows import zone
+from cdp_query.zone_clock import zone_clock_of
 from cdp_store.arrays import Bools
 from cdp_store.events.chunk import EventChunk
 from cdp_store.limits import DAY_MS
@@ -23,10 +23,10 @@ def event_time_mask(chunk: EventChunk, test: FilterRowWindow | FilterHours | Fil
         rows = chunk.full_rows()
         inside: Bools = (times >= test.first_ms[rows]) & (times <= test.last_ms[rows])
         return inside
-    local = local_ms(times, zone(test.tz))
+    clock = zone_clock_of(zone(test.tz), times)
     if isinstance(test, FilterHours):
         wanted = np.isin(np.arange(24), list(test.hours))
-        return wanted[local % DAY_MS // _HOUR_MS]
+        return wanted[clock.to_walls(times) % DAY_MS // _HOUR_MS]
     # The first day of 1970 was a Thursday.
     wanted = np.isin(np.arange(7) + 1, list(test.days))
-    return wanted[(local // DAY_MS + 3) % 7]
+    return wanted[(clock.days(times) + 3) % 7]

@@ -23,7 +23,7 @@ from cdp_query.matcher import Matcher, TextDecision
 from cdp_query.packed_lists import PackedLists
 from cdp_query.ranges import Range, range_of
 from cdp_query.versions import version_decision
-from cdp_query.windows import Interval, moment_span
+from cdp_query.windows import Interval, is_before, moment_span
 from cdp_store.arrays import Bools
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 
@@ -116,10 +116,9 @@ def _between(low: tree.Literal, high: tree.Literal, context: tree.Context) -> Ma
                 raise QueryInvalid(f"between {low} and {high} is empty; write the smaller number first")
             return Matcher(numbers=(Range(low, high),))
         case (tree.Moment(), tree.Moment()):
-            first, last = moment_span(low, context).first_ms, moment_span(high, context).last_ms
-            if first > last:
+            if is_before(high, low, context):
                 raise QueryInvalid(f"between {low.iso} and {high.iso} is empty; write the earlier time first")
-            return Matcher(times=(Interval(first, last),))
+            return Matcher(times=(Interval(moment_span(low, context).first_ms, moment_span(high, context).last_ms),))
     raise QueryInvalid("between takes two numbers or two times")
 
 

@@ -102,6 +102,11 @@ def overlapping(
                 yield read, covered
 
 
+def is_wide(chunk: EventChunk) -> bool:
+    """Whether a chunk spans many buckets, in which its few events lie."""
+    return chunk.times.dtype != np.uint32
+
+
 def scan(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Scanned]:
     """Chunks with events in the interval that pass the filter; inside a name in order of arrival."""
     note_dropped(view, events, interval, stats)
@@ -109,9 +114,11 @@ def scan(view: PartitionView, events: BoundEvents, interval: Interval, stats: No
 
 
 def scan_in_time(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Scanned]:
-    """Like scan, but by the bucket in which a chunk begins, over all names together."""
+    """Like scan, but by the bucket in which a chunk begins, over all names together; chunks of many buckets first."""
     note_dropped(view, events, interval, stats)
-    chunks = sorted(overlapping(view, events, interval, stats), key=lambda found: found[0].bucket)
+    chunks = sorted(
+        overlapping(view, events, interval, stats), key=lambda found: (not is_wide(found[0]), found[0].bucket)
+    )
     return _scanned(view, events, interval, chunks, stats)
 
 

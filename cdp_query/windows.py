@@ -6,13 +6,12 @@ no flag below this module.
 
 from __future__ import annotations
 
-import calendar
 import zoneinfo
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime
 from typing import Final
+
+import numpy as np
 
 from cdp_query.errors import QueryInvalid
 from cdp_query.tree import (
@@ -35,11 +34,17 @@ from cdp_query.tree import (
     Window,
     WithinFirst,
 )
-from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
-from cdp_store.values import to_datetime, to_ms
+from cdp_query.zone_clock import zone_clock
+from cdp_store.limits import DAY_MS, TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.values import EPOCH, to_ms
 
 _FIXED_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _CALENDAR_UNIT: Final = {"d": "day", "w": "week", "mo": "month", "y": "year"}
+_EPOCH_TO_MONDAY_DAYS: Final = 3  # 1970-01-01 was a Thursday
+_UNIT_DAYS: Final = {"day": 1, "week": 7}
+_CALENDAR_DAYS: Final = (TIME_MAX_MS - TIME_MIN_MS) // DAY_MS
+_CALENDAR_MONTHS: Final = 12 * 9999
+_DATE_CHARACTERS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,58 +77,47 @@ def fixed_ms(duration: Duration) -> int:
         raise QueryInvalid(f"{duration} has no fixed length; use days or weeks here")
     length = duration.amount * _FIXED_MS[duration.unit]
     if length > TIME_MAX_MS - TIME_MIN_MS:
-        raise QueryInvalid(f"{duration} is longer than the calendar")
+        raise _beyond_the_calendar(str(duration))
     return length
 
 
-def parse_moment(moment: Moment, tz: zoneinfo.ZoneInfo) -> tuple[datetime, bool]:
-    """(aware instant, whether only a date was written; then its local midnight)."""
-    try:
-        if len(moment.iso) == 10:
-            return _midnight(date.fromisoformat(moment.iso), tz), True
-        instant = datetime.fromisoformat(moment.iso)
-    except ValueError as error:
-        raise QueryInvalid(f"{moment.iso!r} is no date or time: {error}") from error
-    return (instant if instant.tzinfo else instant.replace(tzinfo=tz)), False
-
-
 def moment_span(moment: Moment, context: Context) -> Interval:
-    """The milliseconds a time literal stands for: one instant, or the whole local day of a date."""
+    """The milliseconds a time literal stands for: one instant, or the whole local day of a date (maybe skipped)."""
     tz = zone(context.tz)
-    with _calendar_errors(moment.iso):
-        start, is_date = parse_moment(moment, tz)
-        if not is_date:
-            return Interval(to_ms(start), to_ms(start))
-        return Interval(to_ms(start), to_ms(_next_day(start, tz)) - 1)
+    return Interval(_first_ms(moment, tz), _end_ms(moment, tz) - 1 if _is_date(moment) else _first_ms(moment, tz))
 
 
-def minus(instant: datetime, duration: Duration, tz: zoneinfo.ZoneInfo) -> datetime:
+def is_before(moment: Moment, other: Moment, context: Context) -> bool:
+    """Whether a time literal stands for an earlier time than another; a date and an instant on it are in order."""
+    tz = zone(context.tz)
+    if _is_date(moment) != _is_date(other):
+        return moment_span(moment, context).last_ms < moment_span(other, context).first_ms
+    return _is_before(moment, other, tz)
+
+
+def minus(instant_ms: int, duration: Duration, tz: zoneinfo.ZoneInfo) -> int:
     """instant - duration: hours and days by elapsed time, months and years by the local calendar, day clamped."""
     if duration.unit in _FIXED_MS:
-        try:
-            return instant - timedelta(milliseconds=fixed_ms(duration))
-        except OverflowError as error:
-            raise QueryInvalid(f"{duration} before {instant:%Y-%m-%d} is beyond the calendar") from error
-    local = instant.astimezone(tz)
-    months = duration.amount * (12 if duration.unit == "y" else 1)
-    shifted = _add_months(local.date(), -months)
-    return datetime.combine(shifted, local.timetz().replace(tzinfo=None), tz)
+        return instant_ms - fixed_ms(duration)
+    clock = zone_clock(tz, instant_ms, instant_ms)
+    wall = int(clock.to_walls(np.array([instant_ms]))[0])
+    day = _add_months(wall // DAY_MS, -duration.amount * (12 if duration.unit == "y" else 1))
+    return _instant_ms(day * DAY_MS + wall % DAY_MS, tz)
 
 
-def today(context: Context) -> date:
-    """The local date of T."""
-    return to_datetime(context.as_of_ms).astimezone(zone(context.tz)).date()
+def today(context: Context) -> int:
+    """The local day of T, counted from 1970-01-01."""
+    return int(zone_clock(zone(context.tz), context.as_of_ms, context.as_of_ms).days(np.array([context.as_of_ms]))[0])
 
 
-def day_start_ms(day: date, tz: zoneinfo.ZoneInfo) -> int:
-    """Epoch milliseconds of a local day's first instant."""
-    return _start_ms(day, tz)
+def day_start_ms(day: int, tz: zoneinfo.ZoneInfo) -> int:
+    """Epoch milliseconds of the first instant of a local day, which is counted from 1970-01-01."""
+    return int(zone_clock(tz, day * DAY_MS, day * DAY_MS).day_starts(np.array([day]))[0])
 
 
-def shift_date(day: date, duration: Duration, sign: int) -> date:
-    """A date some days, weeks, months or years later (or with sign -1 earlier), the day of the month clamped."""
-    with _calendar_errors(f"{duration} from {day}"):
-        return _shift(day, _CALENDAR_UNIT[duration.unit], sign * duration.amount)
+def shift_day(day: int, duration: Duration, sign: int) -> int:
+    """A day some days, weeks, months or years later (or with sign -1 earlier), the day of the month clamped."""
+    return _shift(day, _CALENDAR_UNIT[duration.unit], sign * duration.amount)
 
 
 def is_calendar(duration: Duration) -> bool:
@@ -133,10 +127,8 @@ def is_calendar(duration: Duration) -> bool:
 
 def complete_periods(unit: str, count: int, context: Context) -> tuple[int, ...]:
     """First instants of the `count` calendar units before the current one, oldest first, and of the current one."""
-    tz = zone(context.tz)
-    with _calendar_errors(f"the last {count} {unit}s"):
-        current = _unit_start(today(context), unit)
-        return tuple(day_start_ms(_shift(current, unit, -back), tz) for back in range(count, -1, -1))
+    tz, current = zone(context.tz), _unit_start(today(context), unit)
+    return tuple(day_start_ms(_shift(current, unit, -back), tz) for back in range(count, -1, -1))
 
 
 def shown_interval(window: Window, context: Context) -> Interval:
@@ -149,116 +141,136 @@ def resolve(window: Window, context: Context) -> Interval:
     if isinstance(window, WithinFirst | Since):
         form = "within: .., of_first: .." if isinstance(window, WithinFirst) else "since: .."
         raise QueryInvalid(f"{form} is another window for each user; it stands where events are counted")
-    tz, as_of = zone(context.tz), to_datetime(context.as_of_ms)
-    with _calendar_errors("the window"):
-        first, last = _bounds(window, as_of, tz)
+    first, last = _bounds(window, context.as_of_ms, zone(context.tz))
     return Interval(max(first, TIME_MIN_MS), min(last, context.as_of_ms))
 
 
-@contextmanager
-def _calendar_errors(what: str) -> Iterator[None]:
-    """Datetime arithmetic ends with the years 1 and 9999, and near them a shift of zone is enough."""
-    try:
-        yield
-    except (OverflowError, ValueError) as error:
-        raise QueryInvalid(f"{what} reaches beyond the calendar (years 1 to 9999)") from error
-
-
-def _bounds(window: FixedWindow, as_of: datetime, tz: zoneinfo.ZoneInfo) -> tuple[int, int]:
-    now = to_ms(as_of)
+def _bounds(window: FixedWindow, now: int, tz: zoneinfo.ZoneInfo) -> tuple[int, int]:
     match window:
         case Always():
             return TIME_MIN_MS, now
         case FromTo(start, end):
             return _from_to(start, end, tz)
         case Before(moment):
-            return TIME_MIN_MS, to_ms(parse_moment(moment, tz)[0]) - 1
+            return TIME_MIN_MS, _first_ms(moment, tz) - 1
         case After(moment):
-            instant, is_date = parse_moment(moment, tz)
-            return (to_ms(_next_day(instant, tz)) if is_date else to_ms(instant) + 1), TIME_MAX_MS
+            return _end_ms(moment, tz) + (not _is_date(moment)), TIME_MAX_MS
         case Last(duration):
-            return to_ms(minus(as_of, duration, tz)) + 1, now
+            return minus(now, duration, tz) + 1, now
         case MoreThanAgo(duration):
-            return TIME_MIN_MS, to_ms(minus(as_of, duration, tz))
+            return TIME_MIN_MS, minus(now, duration, tz)
         case Ago(near, far):
-            first, last = to_ms(minus(as_of, far, tz)) + 1, to_ms(minus(as_of, near, tz))
+            first, last = minus(now, far, tz) + 1, minus(now, near, tz)
             if last < first:
                 raise QueryInvalid(f"ago: {near}..{far} is empty; write the nearer end first, as in ago: 30d..60d")
             return first, last
         case _:
-            return _calendar_bounds(window, as_of, tz)
+            return _calendar_bounds(window, now, tz)
 
 
 def _calendar_bounds(
-    window: LastCalendar | DaysAgo | This | Previous, as_of: datetime, tz: zoneinfo.ZoneInfo
+    window: LastCalendar | DaysAgo | This | Previous, now: int, tz: zoneinfo.ZoneInfo
 ) -> tuple[int, int]:
-    today = as_of.astimezone(tz).date()
+    today = int(zone_clock(tz, now, now).days(np.array([now]))[0])
     match window:
         case LastCalendar(duration):
             unit = _CALENDAR_UNIT.get(duration.unit)
             if unit is None:
                 raise QueryInvalid(f"last_calendar takes days, weeks, months or years, not {duration}")
-            return _start_ms(_shift(_unit_start(today, unit), unit, -duration.amount), tz), to_ms(as_of)
+            return day_start_ms(_shift(_unit_start(today, unit), unit, -duration.amount), tz), now
         case DaysAgo(days):
             day = _shift(today, "day", -days)
-            return _start_ms(day, tz), _start_ms(_shift(day, "day", 1), tz) - 1
+            return day_start_ms(day, tz), day_start_ms(day + 1, tz) - 1
         case This(unit):
-            return _start_ms(_unit_start(today, unit), tz), to_ms(as_of)
+            return day_start_ms(_unit_start(today, unit), tz), now
         case Previous(unit):
             current = _unit_start(today, unit)
-            return _start_ms(_shift(current, unit, -1), tz), _start_ms(current, tz) - 1
+            return day_start_ms(_shift(current, unit, -1), tz), day_start_ms(current, tz) - 1
 
 
 def _from_to(start: Moment, end: Moment, tz: zoneinfo.ZoneInfo) -> tuple[int, int]:
-    (first, _), (last, last_is_date) = parse_moment(start, tz), parse_moment(end, tz)
-    # As instants: Python compares two times of one zone by the clock on the wall, which jumps.
-    if to_ms(last) < to_ms(first):
+    if _is_before(end, start, tz):
         raise QueryInvalid(f"the window ends before it starts: from {start.iso} to {end.iso}")
-    return to_ms(first), to_ms(_next_day(last, tz) if last_is_date else last) - 1
+    return _first_ms(start, tz), _end_ms(end, tz) - 1
 
 
-def _midnight(day: date, tz: zoneinfo.ZoneInfo) -> datetime:
-    # Where a zone skips midnight (a spring change at 00:00), the day starts at the first instant after the gap:
-    # through UTC and back names that instant.
-    return datetime.combine(day, time(), tz).astimezone(UTC).astimezone(tz)
+def _is_before(moment: Moment, other: Moment, tz: zoneinfo.ZoneInfo) -> bool:
+    first_ms, other_ms = _first_ms(moment, tz), _first_ms(other, tz)
+    if _is_date(moment) and _is_date(other):
+        # A date that the zone skipped begins with the next one.
+        return moment.iso < other.iso
+    # Not by the clock on the wall, which jumps.
+    return first_ms < other_ms
 
 
-def _next_day(start: datetime, tz: zoneinfo.ZoneInfo) -> datetime:
-    return _midnight(_shift(start.astimezone(tz).date(), "day", 1), tz)
+def _is_date(moment: Moment) -> bool:
+    return len(moment.iso) == _DATE_CHARACTERS
 
 
-def _start_ms(day: date, tz: zoneinfo.ZoneInfo) -> int:
-    return to_ms(_midnight(day, tz))
+def _first_ms(moment: Moment, tz: zoneinfo.ZoneInfo) -> int:
+    """The instant, or the first one of a date."""
+    try:
+        written = datetime.fromisoformat(moment.iso)
+    except ValueError as error:
+        raise QueryInvalid(f"{moment.iso!r} is no date or time: {error}") from error
+    if _is_date(moment):
+        return day_start_ms(_day_of(written), tz)
+    return to_ms(written) if written.tzinfo else _instant_ms(to_ms(written.replace(tzinfo=UTC)), tz)
 
 
-def _unit_start(day: date, unit: str) -> date:
+def _end_ms(moment: Moment, tz: zoneinfo.ZoneInfo) -> int:
+    """The instant, or the first one after a date."""
+    if not _is_date(moment):
+        return _first_ms(moment, tz)
+    _first_ms(moment, tz)  # refuses what is no date
+    return day_start_ms(_day_of(datetime.fromisoformat(moment.iso)) + 1, tz)
+
+
+def _instant_ms(wall: int, tz: zoneinfo.ZoneInfo) -> int:
+    return int(zone_clock(tz, wall, wall).to_instants(np.array([wall]))[0])
+
+
+def _day_of(written: datetime) -> int:
+    return written.toordinal() - EPOCH.toordinal()
+
+
+def _unit_start(day: int, unit: str) -> int:
     match unit:
         case "week":
-            return day - timedelta(days=day.weekday())
+            return day - (day + _EPOCH_TO_MONDAY_DAYS) % 7
         case "month":
-            return day.replace(day=1)
+            return _days_of_month(_month_of(day))[0]
         case "year":
-            return day.replace(month=1, day=1)
+            return _days_of_month(_month_of(day) // 12 * 12)[0]
     return day
 
 
-def _shift(day: date, unit: str, by: int) -> date:
-    try:
-        match unit:
-            case "day":
-                return day + timedelta(days=by)
-            case "week":
-                return day + timedelta(weeks=by)
-            case "month":
-                return _add_months(day, by)
-        return _add_months(day, 12 * by)
-    except OverflowError as error:
-        raise QueryInvalid(f"{abs(by)} {unit}s from {day} is beyond the calendar") from error
+def _shift(day: int, unit: str, by: int) -> int:
+    """The day so many units later, also one beyond the calendar: nothing lies there."""
+    if unit in _UNIT_DAYS:
+        if abs(by) * _UNIT_DAYS[unit] > _CALENDAR_DAYS:
+            raise _beyond_the_calendar(f"{abs(by)} {unit}s")
+        return day + by * _UNIT_DAYS[unit]
+    return _add_months(day, by if unit == "month" else 12 * by)
 
 
-def _add_months(day: date, months: int) -> date:
-    index = day.year * 12 + day.month - 1 + months
-    year, month = index // 12, index % 12 + 1
-    if not 1 <= year <= 9998:
-        raise QueryInvalid(f"{abs(months)} months from {day} is beyond the calendar")
-    return day.replace(year=year, month=month, day=min(day.day, calendar.monthrange(year, month)[1]))
+def _add_months(day: int, months: int) -> int:
+    if abs(months) > _CALENDAR_MONTHS:
+        raise _beyond_the_calendar(f"{abs(months)} months")
+    start, length = _days_of_month(_month_of(day) + months)
+    return start + min(day - _days_of_month(_month_of(day))[0], length - 1)
+
+
+def _month_of(day: int) -> int:
+    """Months since January 1970."""
+    return int(np.datetime64(day, "D").astype("datetime64[M]").astype(np.int64))
+
+
+def _days_of_month(month: int) -> tuple[int, int]:
+    """(first day, number of days) of a month."""
+    start, end = np.array([month, month + 1], "datetime64[M]").astype("datetime64[D]").astype(np.int64).tolist()
+    return start, end - start
+
+
+def _beyond_the_calendar(what: str) -> QueryInvalid:
+    return QueryInvalid(f"{what}: so much time reaches beyond the calendar (years 1 to 9999) from any day")

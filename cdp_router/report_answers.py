@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cdp.v1 import ingest_pb2, report_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from cdp_query import tree
 from cdp_query.exact_total import ExactTotal
@@ -29,6 +30,7 @@ from cdp_query.value_keys import NONE_KEY, ValueKey
 from cdp_router.wire.flows import to_flow_report
 from cdp_router.wire.key_values import to_key_value
 from cdp_router.wire.values import to_timestamp, to_value
+from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ def _diff(report: tree.Diff, part: DiffPart, context: tree.Context) -> report_pb
         entered=part.entered,
         left=part.left,
         stayed=part.stayed,
-        start=to_timestamp(start_ms),
-        end=to_timestamp(end_ms),
+        start=_instant(start_ms),
+        end=_instant(end_ms),
     )
 
 
@@ -158,7 +160,7 @@ def _trend(report: tree.Trend, rows: Sequence[TrendRow]) -> report_pb2.TrendRepo
     return report_pb2.TrendReport(
         rows=[
             report_pb2.TrendRow(
-                start=to_timestamp(row.start_ms),
+                start=_instant(row.start_ms),
                 label=row.label,
                 events=row.cell.events,
                 users=row.cell.users,
@@ -172,6 +174,11 @@ def _trend(report: tree.Trend, rows: Sequence[TrendRow]) -> report_pb2.TrendRepo
     )
 
 
+def _instant(ms: int) -> Timestamp:
+    """A local day at the ends of the calendar may begin beyond them, where no Timestamp is valid."""
+    return to_timestamp(min(max(ms, TIME_MIN_MS), TIME_MAX_MS))
+
+
 def _number(total: ExactTotal) -> ingest_pb2.Value:
     """An integer beyond 64 bits has no exact form in a Value and goes as the nearest float64."""
     value = total.value()
@@ -182,7 +189,7 @@ def _retention(rows: Sequence[RetentionRow]) -> report_pb2.RetentionReport:
     return report_pb2.RetentionReport(
         rows=[
             report_pb2.RetentionRow(
-                start=to_timestamp(row.start_ms),
+                start=_instant(row.start_ms),
                 label=row.label,
                 users=row.users,
                 returned=row.returned,

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from cdp_query import tree
-from tests.oracle_windows import in_window, length_ms, months_later, span_of_moment, span_of_window
+from tests.oracle_windows import in_window, length_ms, local_date, months_later, span_of_moment, span_of_window
 from tests.raw_records import Change, User, Value
 from tests.shards import KEY
 from tests.siphash import siphash
@@ -74,7 +74,7 @@ def _moved(day: date, span: tree.Duration, sign: int) -> date:
 
 
 def _local_date(ms: int, context: tree.Context) -> date:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).astimezone(ZoneInfo(context.tz)).date()
+    return local_date(ms, ZoneInfo(context.tz))
 
 
 # ------------------------------------------------------------------------------------------- versions, places, buckets

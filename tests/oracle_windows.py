@@ -13,6 +13,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from cdp_query import tree
+from tests.oracle_zones import day_start, local_day
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ELAPSED = {
@@ -126,7 +127,7 @@ def _start_of(moment: tree.Moment, tz: ZoneInfo) -> int:
 
 def _end_of(moment: tree.Moment, tz: ZoneInfo) -> int:
     if _is_date(moment):
-        return _midnight(date.fromisoformat(moment.iso) + timedelta(days=1), tz)
+        return day_start(date.fromisoformat(moment.iso).toordinal() + 1, tz)
     return _start_of(moment, tz)
 
 
@@ -136,7 +137,7 @@ def _earlier(now: int, duration: tree.Duration, tz: ZoneInfo) -> int:
         return now - length_ms(duration)
     local = (_EPOCH + timedelta(milliseconds=now)).astimezone(tz)
     day = months_later(local.date(), -duration.amount * (12 if duration.unit == "y" else 1))
-    return _ms(local.replace(year=day.year, month=day.month, day=day.day))
+    return _ms(local.replace(year=day.year, month=day.month, day=day.day, fold=0))
 
 
 def _first_day(day: date, unit: str) -> date:
@@ -163,12 +164,12 @@ def months_later(day: date, count: int) -> date:
 
 
 def local_date(ts: int, tz: ZoneInfo) -> date:
-    """The date on the wall at an instant."""
-    return (_EPOCH + timedelta(milliseconds=ts)).astimezone(tz).date()
+    """The local day of an instant; those just beyond the calendar's ends count as its first and last."""
+    return date.fromordinal(min(max(local_day(ts, tz), date.min.toordinal()), date.max.toordinal()))
 
 
 def _midnight(day: date, tz: ZoneInfo) -> int:
-    return _ms(datetime(day.year, day.month, day.day, tzinfo=tz))
+    return day_start(day.toordinal(), tz)
 
 
 def _ms(instant: datetime) -> int:

@@ -8,10 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.errors import QueryInvalid
 from cdp_query.exact_total import ExactTotal
-from cdp_query.limits import PERIODS_SHOWN_MAX
-from cdp_query.periods import Periods, local_dates, months_between, periods_over, zone_offsets
+from cdp_query.periods import Periods, check_shown, months_between, periods_over, zone_offsets
 from cdp_query.reports.parts import ReportPart, RetentionCohort, RetentionPart, TrendCell, TrendPart
 from cdp_query.windows import Interval, shown_interval
 from cdp_store.arrays import I64
@@ -46,15 +44,15 @@ def trend_rows(report: tree.Trend, part: ReportPart | None, context: tree.Contex
     periods = _periods(report.unit, list(cells), interval, context.tz)
     if periods is None:
         return []
-    edges = periods.edges_ms.tolist()
+    nothing = TrendCell(0, 0, ExactTotal())
     return [
         TrendRow(
             start,
             label,
-            cells.get(start, TrendCell(0, 0, ExactTotal())),
+            cells.get(start, nothing) if start < end else nothing,
             start < interval.first_ms or end - 1 > interval.last_ms,
         )
-        for start, end, label in zip(edges, edges[1:], local_dates(periods.edges_ms[:-1], context.tz), strict=False)
+        for (start, end), label in zip(pairwise(periods.edges_ms.tolist()), periods.labels(), strict=True)
     ]
 
 
@@ -67,15 +65,15 @@ def retention_rows(report: tree.Retention, part: ReportPart | None, context: tre
         return []
     edges, nobody = periods.edges_ms.tolist(), (0,) * report.periods
     found = [
-        cohorts.get(start) or RetentionCohort(0, nobody, min(end - 1, interval.last_ms))
+        # A day that the zone skipped begins with the next one, whose cohort is not its own.
+        (cohorts.get(start) if start < end else None) or RetentionCohort(0, nobody, min(end - 1, interval.last_ms))
         for start, end in pairwise(edges)
     ]
     latest = np.array([cohort.latest_entry_ms for cohort in found], np.int64)
-    complete = np.minimum(_periods_over(report, latest, context), report.periods).tolist()
-    labels = local_dates(periods.edges_ms[:-1], context.tz)
+    complete = np.minimum(_periods_over(report, periods, latest, context), report.periods).tolist()
     return [
         RetentionRow(start, label, cohort.users, cohort.returned, closed)
-        for start, label, cohort, closed in zip(edges, labels, found, complete, strict=False)
+        for start, label, cohort, closed in zip(edges, periods.labels(), found, complete, strict=False)
     ]
 
 
@@ -88,22 +86,16 @@ def _periods(unit: str, starts: list[int], interval: Interval, tz: str) -> Perio
         first_ms = min(starts)
     if interval.last_ms < first_ms:
         return None
-    periods = periods_over(unit, first_ms, interval.last_ms, tz)
-    if len(periods) > PERIODS_SHOWN_MAX:
-        first, last = local_dates(periods.edges_ms[[0, -2]], tz)
-        raise QueryInvalid(
-            f"the answer would have {len(periods):,} rows, a {unit} each from {first} to {last}, and at most"
-            f" {PERIODS_SHOWN_MAX:,} are shown; give a window such as last: 90d, or a longer unit"
-        )
-    return periods
+    check_shown(unit, first_ms, interval.last_ms, tz)
+    return periods_over(unit, first_ms, interval.last_ms, tz)
 
 
-def _periods_over(report: tree.Retention, latest: I64, context: tree.Context) -> I64:
-    """How many periods after each of these entries had ended by T."""
+def _periods_over(report: tree.Retention, cohorts: Periods, latest: I64, context: tree.Context) -> I64:
+    """How many periods after the last entry of each cohort had ended by T."""
     end_ms = context.as_of_ms + 1
     if report.start is tree.PeriodStart.CALENDAR:
-        calendar = periods_over(report.unit, int(latest.min()), end_ms, context.tz)
-        return int(calendar.index_of(np.array([end_ms]))[0]) - calendar.index_of(latest)
+        calendar = periods_over(report.unit, int(cohorts.edges_ms[0]), end_ms, context.tz)
+        return int(calendar.index_of(np.array([end_ms]))[0]) - np.searchsorted(calendar.first_days, cohorts.first_days)
     if report.unit == "month":
         ends = np.full(latest.shape, end_ms, np.int64)
         return months_between(latest, ends, zone_offsets(context.tz, int(latest.min()), end_ms))

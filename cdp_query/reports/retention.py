@@ -11,7 +11,7 @@ import numpy as np
 from cdp_query.bound_events import BoundEvents
 from cdp_query.kernels import aggregate
 from cdp_query.kernels import retention as kernels
-from cdp_query.periods import Periods, months_between, periods_over, zone_offsets
+from cdp_query.periods import Periods, check_shown, months_between, periods_over, zone_offsets
 from cdp_query.reports.parts import RetentionCohort, RetentionPart
 from cdp_query.scan import Scanned, filter_mask, scan
 from cdp_query.stats import NodeStats
@@ -52,6 +52,7 @@ def retention(
     users, first_ms, last_ms = kernels.entry_bounds(entry, population, _NEVER)
     if not users:
         return 0, RetentionPart({})
+    check_shown(report.unit, first_ms, last_ms, report.tz)  # before tables of all cohorts are made
     entered = Interval(first_ms, last_ms)
     returned: U64 = np.zeros((entry.shape[0], -(-report.periods // _WORD_BITS)), np.uint64)
     _mark_returns(view, report, entry, entered, returned, stats)

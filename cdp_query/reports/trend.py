@@ -13,7 +13,7 @@ from cdp_query.exact_total import ExactTotal, fractions_of_limbs, no_limbs
 from cdp_query.kernels import trend as kernels
 from cdp_query.periods import Periods, periods_over
 from cdp_query.reports.parts import TrendCell, TrendPart
-from cdp_query.scan import Scanned, scan_in_time
+from cdp_query.scan import Scanned, is_wide, scan_in_time
 from cdp_query.stats import NodeStats
 from cdp_query.user_windows import anchored
 from cdp_query.windows import Interval
@@ -52,6 +52,7 @@ def trend(view: PartitionView, report: BoundTrend, population: Bools, stats: Nod
         tally.add(scanned)
         if report.property is not None:
             totals.add(scanned, report.property, stats)
+    tally.finish()
     sums = totals.finish()
     cells = {
         int(periods.edges_ms[period]): TrendCell(
@@ -71,7 +72,10 @@ def chunks_inside(view: PartitionView, events: BoundEvents, interval: Interval) 
 
 
 class _SharedPeriods:
-    """Which users were counted already in a period that several chunks touch; a flag per row while it is needed."""
+    """Which users were counted already in a period that several chunks touch; a flag per row while it is needed.
+
+    Events of wide chunks lie in few of the many periods that these span, and are told by (period, row) instead.
+    """
 
     def __init__(self, periods: Periods, chunks: list[EventChunk], interval: Interval, row_count: int) -> None:
         self.slots: I32 = np.full(len(periods), -1, np.int32)
@@ -79,11 +83,22 @@ class _SharedPeriods:
         self._periods, self._interval = periods, interval
         self._touching: I64 = np.zeros(len(periods), np.int64)
         self._last_bucket: I64 = np.full(len(periods), np.iinfo(np.int64).min, np.int64)
+        self._wide: I64 = np.zeros(0, np.int64)
         for chunk in chunks:
+            if is_wide(chunk):
+                continue
             touched = self._touched(chunk)
             self._touching[touched] += 1
             np.maximum(self._last_bucket[touched], chunk.bucket, out=self._last_bucket[touched])
         self._free = list(range(_SHARED_MIN))
+
+    def count_wide(self, periods: I64, rows: I64, users: I64) -> None:
+        """Count each user once in a period of those given, before any chunk is opened."""
+        row_count = self.seen.shape[1]
+        self._wide = np.unique(periods * row_count + rows)
+        touched, counts = np.unique(self._wide // row_count, return_counts=True)
+        users[touched] += counts
+        self._touching[touched] += 1
 
     def open(self, chunk: EventChunk) -> None:
         """Give a slot to each period that the chunk shares with others; chunks come with buckets ascending."""
@@ -94,7 +109,10 @@ class _SharedPeriods:
             self.slots[period] = -1
         touched = self._touched(chunk)
         for period in touched.start + np.flatnonzero((self._touching[touched] > 1) & (self.slots[touched] < 0)):
-            self.slots[period] = self._take_slot()
+            self.slots[period] = slot = self._take_slot()
+            row_count = self.seen.shape[1]
+            first, last = np.searchsorted(self._wide, (period * row_count, (period + 1) * row_count))
+            self.seen[slot, self._wide[first:last] - period * row_count] = True
 
     def _take_slot(self) -> int:
         if not self._free:
@@ -119,9 +137,33 @@ class _Tally:
         self.active: Bools = np.zeros(population.shape[0], np.bool_)
         self._periods, self._population, self._shared = periods, population, shared
         self._edges: I64 = periods.edges_ms - periods.edges_ms[0]
+        self._wide: list[tuple[I64, I64]] | None = []
 
     def add(self, scanned: Scanned) -> None:
-        """Count the events of a chunk."""
+        """Count the events of a chunk; wide ones come first."""
+        if is_wide(scanned.chunk):
+            self._add_wide(scanned)
+        else:
+            self.finish()
+            self._add_dense(scanned)
+
+    def finish(self) -> None:
+        """Count the users of wide chunks, once all of these were added."""
+        if self._wide:
+            periods, rows = (np.concatenate(part) for part in zip(*self._wide, strict=True))
+            self._shared.count_wide(periods, rows, self.users)
+        self._wide = None
+
+    def _add_wide(self, scanned: Scanned) -> None:
+        assert self._wide is not None, "wide chunks come before others"
+        rows = scanned.rows().astype(np.int64)
+        counted = self._population[rows]
+        rows, periods = rows[counted], self._periods.index_of(scanned.times()[counted])
+        np.add.at(self.events, periods, 1)
+        self.active[rows] = True
+        self._wide.append((periods, rows))
+
+    def _add_dense(self, scanned: Scanned) -> None:
         chunk, periods, shared = scanned.chunk, self._periods, self._shared
         shared.open(chunk)
         kernels.count_by_period(
@@ -182,10 +224,14 @@ class _Totals:
         }
 
     def _add_floats(self, found: I32, bits: I64) -> None:
-        limbs, before = no_limbs(len(self._periods)), self._float_counts.copy()
-        kernels.sum_floats_by_period(found, bits, self._float_counts, limbs)
-        for period in np.flatnonzero(self._float_counts != before).tolist():
-            self._fractions[period] = self._fractions.get(period, 0) + fractions_of_limbs(limbs[period])
+        # A number of 560 bytes a period: only for those that have any of these events.
+        held, numbers = np.unique(found, return_inverse=True)
+        limbs, counts = no_limbs(held.shape[0]), np.zeros(held.shape[0], np.int64)
+        kernels.sum_floats_by_period(np.where(found < 0, found, numbers).astype(np.int32), bits, counts, limbs)
+        for number in np.flatnonzero(counts).tolist():
+            period = int(held[number])
+            self._float_counts[period] += counts[number]
+            self._fractions[period] = self._fractions.get(period, 0) + fractions_of_limbs(limbs[number])
 
     def _periods_of(self, chunk: EventChunk, mask: Bools) -> I32:
         periods, found = self._periods, np.empty(len(chunk), np.int32)
