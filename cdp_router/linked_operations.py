@@ -1,15 +1,16 @@
 """Operations under an identifier that belongs to somebody else's profile: sent on to where the values are.
 
 The partition of the identifier refuses them, and says so again when a batch is repeated, as long as it has not taken
-the message. The partition of the profile takes them, under the profile's own identifier, and knows the message from
-then on: so each is done once, whatever is sent again after a crash. A record without a message id would not be known
-again; it stays refused.
+the message. The partition of the profile takes them, under the profile's own identifier, and knows the message of the
+identifier that they came under from then on: so each is done once, whatever is sent again after a crash, and whatever
+ids the profile's own records have. A record without a message id would not be known again; it stays refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -50,12 +51,21 @@ async def send_on(
         kept = [error for error in result.errors if error.index not in gone]
         result.accepted += taken.accepted
         result.duplicates += taken.duplicates
-        for partition, sequence in taken.positions.items():
-            result.positions.add(partition=partition, sequence=sequence)
+        _note_positions(result, taken.positions)
         for record, code, message in taken.errors:
             kept.append(ingest_pb2.RecordError(index=int(positions[record]), code=code, message=message))
         del result.errors[:]
         result.errors.extend(sorted(kept, key=lambda error: error.index))
+
+
+def _note_positions(result: ingest_pb2.BatchResult, positions: Mapping[int, int]) -> None:
+    """Let the result say each partition's position once, the later one."""
+    known = {each.partition: each.sequence for each in result.positions}
+    for partition, sequence in positions.items():
+        known[partition] = max(sequence, known.get(partition, 0))
+    del result.positions[:]
+    for partition in sorted(known):
+        result.positions.add(partition=partition, sequence=known[partition])
 
 
 def _with_message_id(batch: RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -63,9 +73,17 @@ def _with_message_id(batch: RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.b
 
 
 async def _under_profiles(batch: RecordBatch, routing: Routing, deadline: Deadline) -> RecordBatch:
-    """The same records under the identifiers of the profiles they belong to; message ids tell them, no batch id."""
+    """The same records under the identifiers of the profiles they belong to; message ids with the identifiers that they
+    came under tell them, no batch id."""
     known = Identities(routing)
     named = [decode_identifier(batch.identities[number]) for number in range(len(batch.identities))]
     owners = await asyncio.gather(*(known.profile_of(each, deadline) for each in named))
     identities = Strings.of(encode_identifier(*owner) for owner in owners)
-    return replace(batch, batch_id=uuid.uuid4().bytes, identities=identities)
+    given = [batch.identities[number] for number in range(len(batch.identities))]
+    return replace(
+        batch,
+        batch_id=uuid.uuid4().bytes,
+        identities=identities,
+        givers=Strings.of([b"", *given]),
+        record_givers=batch.record_identities + np.uint32(1),
+    )

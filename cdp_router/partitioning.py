@@ -64,7 +64,7 @@ def split(batch: RecordBatch, key: HashKey, partition_count: int) -> Parts:
             string_parts[part],
             batch.names,
             batch.keys,
-            *batch.envelopes_of(order[records]),
+            *batch.optional_of(order[records]),
         )
         parts[part] = (whole, order[records])
     return parts

@@ -29,7 +29,8 @@ _TAGS: Final = np.frombuffer(b"".join(IDENTIFIER_TAGS), np.uint8)
 def check_batch(batch: RecordBatch) -> None:
     """Raise BatchMalformed unless all parts of the batch fit together and every value can be held."""
     _check_scalars(batch)
-    _check_envelopes(batch)
+    _check_optional(batch, "envelopes")
+    _check_optional(batch, "givers")
     lists = lists_of_fitting(batch)
     if lists is None:
         say_what_does_not_fit(batch)
@@ -73,13 +74,13 @@ def _check_scalars(batch: RecordBatch) -> None:
         _require(len(set(names)) == len(names), f"{what} holds a name twice")
 
 
-def _check_envelopes(batch: RecordBatch) -> None:
-    numbers, texts = batch.record_envelopes, batch.envelopes
+def _check_optional(batch: RecordBatch, what: str) -> None:
+    numbers, texts = getattr(batch, f"record_{what}"), getattr(batch, what)
     if numbers.shape[0] or len(texts):
-        _require(numbers.shape[0] == len(batch), "record_envelopes does not cover the records")
-        _check_offsets("envelopes", texts.offsets, texts.data.shape[0])
-        _check_below("record_envelopes", numbers, len(texts))
-        _check_text("envelopes", texts, None)
+        _require(numbers.shape[0] == len(batch), f"record_{what} does not cover the records")
+        _check_offsets(what, texts.offsets, texts.data.shape[0])
+        _check_below(f"record_{what}", numbers, len(texts))
+        _check_text(what, texts, None)
 
 
 def _check_lengths(batch: RecordBatch) -> None:

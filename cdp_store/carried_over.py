@@ -1,7 +1,8 @@
 """What partitions remember besides their contents, on its way into partitions that are cut in another way.
 
 Message ids are kept as hashes only. Cold rows tell them with the identifiers they came under, and so where they belong;
-an id that no cold row tells of, such as one of an erased profile, is remembered by every new partition.
+an id that no cold row tells of, such as one of an erased profile, is remembered by every new partition. Ids that older
+versions kept alone count for the identifiers that cold rows tell them with from here on.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from cdp_store.arena import HashKey
 from cdp_store.arrays import I64, U64
-from cdp_store.dedupe import IdGeneration, IdSet
+from cdp_store.dedupe import IdGeneration, IdSet, RecordIds, hash_ids, identified
 from cdp_store.events.retained import Summary
 from cdp_store.ids import PartitionId
 from cdp_store.limits import DEDUPE_IDS_PER_GENERATION
 from cdp_store.partition import Partition
 from cdp_store.records import Strings
+from cdp_store.snapshot.cold.tables import encoded_text
 from cdp_store.snapshot.tables import strings_of
 from cdp_store.view import PartitionView
 
@@ -36,17 +39,25 @@ def carry_ids(generations: Iterable[IdGeneration], rows: Iterator[Table], partit
     Returns how many ids found no place, because more than a generation of them have no cold row.
     """
     old = sorted(generations, key=lambda each: each.started_ms)
-    taken, told = _all_of(old), IdSet()
+    own, alone = ([each for each in old if each.of_identifiers is wanted] for wanted in (True, False))
+    taken, taken_alone, told, told_alone = _all_of(own), _all_of(alone), IdSet(), IdSet()
     found = {number: list[Found]() for number in partitions}
     for number, table in rows:
-        high, low, received = _ids_of(table, partitions[number])
-        known = taken.contains(high, low)
-        told.add(high[known], low[known])
-        found[number].append((high[known], low[known], received[known]))
-    homeless, left = _without(old, told)
+        ids, received = _ids_of(table, partitions[number].key)
+        known = taken.contains(ids.high, ids.low) | taken_alone.contains(*ids.alone)
+        told.add(ids.high[known], ids.low[known])
+        told_alone.add(ids.alone[0][known], ids.alone[1][known])
+        found[number].append((ids.high[known], ids.low[known], received[known]))
+    homeless, left = _without(own, told)
+    older, left_alone = _without(alone, told_alone)
+    generations_alone = [
+        IdGeneration(int(received[0]), np.stack([high, low], axis=1), of_identifiers=False)
+        for high, low, received in reversed(older)
+        if received.shape[0]
+    ]
     for number, partition in partitions.items():
-        _remember(partition, [*homeless, *found[number]])
-    return left
+        partition.remember_ids(generations_alone, _lots([*homeless, *found[number]]))
+    return left + left_alone
 
 
 def carry_summaries(view: PartitionView, partitions: Partitions) -> None:
@@ -71,12 +82,19 @@ def _all_of(generations: Iterable[IdGeneration]) -> IdSet:
     return every
 
 
-def _ids_of(table: pa.Table, partition: Partition) -> Found:
+def _ids_of(table: pa.Table, key: HashKey) -> tuple[RecordIds, I64]:
+    """The ids that cold rows tell, and when each was received."""
     given = table.filter(pa.compute.is_valid(table.column("message_id")))
-    offsets, data = strings_of(given, "message_id", 0, given.num_rows)
-    high, low = partition.pending_ids().hash(Strings(offsets.astype(np.uint32), data))
+    alone = hash_ids(key, _strings(given, "message_id"))
+    texts, codes = encoded_text(given, "identifier")
+    high, low = hash_ids(key, _strings(pa.table({"text": texts.cast(pa.large_string())}), "text"))
     received: I64 = given.column("received").cast(pa.int64()).to_numpy()
-    return high, low, received
+    return RecordIds(*identified(alone, (high[codes], low[codes])), alone), received
+
+
+def _strings(table: pa.Table, name: str) -> Strings:
+    offsets, data = strings_of(table, name, 0, table.num_rows)
+    return Strings(offsets.astype(np.uint32), data)
 
 
 def _without(generations: Iterable[IdGeneration], told: IdSet) -> tuple[list[Found], int]:
@@ -91,11 +109,12 @@ def _without(generations: Iterable[IdGeneration], told: IdSet) -> tuple[list[Fou
     return found, max(count - DEDUPE_IDS_PER_GENERATION, 0)
 
 
-def _remember(partition: Partition, found: list[Found]) -> None:
+def _lots(found: list[Found]) -> Iterator[tuple[U64, U64, int]]:
+    """Ids in order of their receipt, some at a time, with when the last of them was received."""
     if not found:
         return
     high, low, received = (np.concatenate([each[place] for each in found]) for place in range(3))
     order = np.argsort(received, kind="stable")
     for start in range(0, order.shape[0], _SOME):
         some = order[start : start + _SOME]
-        partition.remember_ids(high[some], low[some], int(received[some[-1]]))
+        yield high[some], low[some], int(received[some[-1]])

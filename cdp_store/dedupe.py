@@ -1,5 +1,9 @@
 """Which message ids and batch ids a partition has already taken, bounded in memory.
 
+A message id counts for the identifier that names the profile of its record, as given: two identifiers may use one id,
+also once they are linked, and whatever partitions they live in. Versions before snapshots of format 4 kept ids alone;
+those that they took are known whatever the identifier, until the first generation after them is full or old.
+
 An id is remembered for at least DEDUPE_WINDOW_MS or DEDUPE_IDS_PER_GENERATION further ids, whichever ends first. Time
 is that of the batches' receipt as logged, so that recovery remembers what the process before it did.
 """
@@ -14,6 +18,7 @@ import numpy as np
 
 from cdp_store.arena import HashKey
 from cdp_store.arrays import U64, Bools
+from cdp_store.digest import combine
 from cdp_store.ids import SequenceNumber
 from cdp_store.kernels import hashing, tables
 from cdp_store.limits import BATCH_IDS_REMEMBERED, DEDUPE_IDS_PER_GENERATION, DEDUPE_WINDOW_MS
@@ -56,6 +61,7 @@ class IdGeneration:
 
     started_ms: int
     table: U64
+    of_identifiers: bool = True  # False: ids alone, as versions before snapshots of format 4 kept them
 
     def ids(self) -> tuple[U64, U64]:
         """(high, low) of the ids, in no order."""
@@ -78,6 +84,43 @@ def hash_ids(key: HashKey, ids: Strings) -> tuple[U64, U64]:
     return high, low
 
 
+@dataclass(frozen=True, slots=True)
+class RecordIds:
+    """Keyed hashes of 128 bits of the message ids of some records, (0, 0) where there is none: u64[n] each. `high` and
+    `low` are of an id with the identifier that its record came under, `alone` (high, low) of the id only."""
+
+    high: U64
+    low: U64
+    alone: tuple[U64, U64]
+
+    @property
+    def given(self) -> Bools:
+        """Which records have an id: bool[n]."""
+        given: Bools = (self.high != 0) | (self.low != 0)
+        return given
+
+
+def hash_records(key: HashKey, batch: RecordBatch) -> RecordIds:
+    """What tells the records of a batch apart."""
+    alone = hash_ids(key, batch.message_ids)
+    given = (alone[0] != 0) | (alone[1] != 0)
+    if not given.any():
+        return RecordIds(*alone, alone)
+    owners = [each[batch.record_identities] for each in hash_ids(key, batch.identities)]
+    if batch.record_givers.shape[0]:
+        givers = [each[batch.record_givers] for each in hash_ids(key, batch.givers)]
+        sent_on = (givers[0] != 0) | (givers[1] != 0)
+        owners = [np.where(sent_on, giver, owner) for giver, owner in zip(givers, owners, strict=True)]
+    return RecordIds(*identified(alone, (owners[0], owners[1])), alone)
+
+
+def identified(alone: tuple[U64, U64], owners: tuple[U64, U64]) -> tuple[U64, U64]:
+    """Hashes of ids with identifiers, from those of each: (high, low), (0, 0) where there is no id."""
+    given = (alone[0] != 0) | (alone[1] != 0)
+    high, low = (np.where(given, combine(own, owner), 0) for own, owner in zip(alone, owners, strict=True))
+    return high, low
+
+
 def repeated(high: U64, low: U64) -> Bools:
     """True for each id that stands earlier in these arrays; never for the empty one."""
     out: Bools = np.zeros(high.shape[0], np.bool_)
@@ -87,7 +130,8 @@ def repeated(high: U64, low: U64) -> Bools:
 
 
 class MessageIds:
-    """The last one to two generations of message ids; the older one is dropped when the newer is full or old."""
+    """The last one to two generations of message ids; the older one is dropped when the newer is full or old. Beside
+    them ids that older versions took, until the first generation that began after these is full or old."""
 
     def __init__(
         self, key: HashKey, capacity: int = DEDUPE_IDS_PER_GENERATION, window_ms: int = DEDUPE_WINDOW_MS
@@ -95,10 +139,18 @@ class MessageIds:
         self._key = key
         self._capacity, self._window_ms = capacity, window_ms
         self._older, self._newer = IdSet(), IdSet()
+        self._alone = list[IdSet]()  # of older versions
 
-    def hash(self, ids: Strings) -> tuple[U64, U64]:
-        """128-bit keyed hash of each id as two uint64 arrays; the empty id gives (0, 0)."""
-        return hash_ids(self._key, ids)
+    def hash(self, batch: RecordBatch) -> RecordIds:
+        """What tells the records of a batch apart."""
+        return hash_records(self._key, batch)
+
+    def known(self, ids: RecordIds) -> Bools:
+        """Which records were taken, as far as is remembered: bool[n]."""
+        known = self.seen(ids.high, ids.low)
+        for generation in self._alone:
+            known |= generation.contains(*ids.alone)
+        return known
 
     def seen(self, high: U64, low: U64) -> Bools:
         """True for each id already added; the empty id is never seen."""
@@ -116,26 +168,33 @@ class MessageIds:
         # One step at a time: a clock that jumps ahead makes us forget one generation, never both.
         if self._newer.count and (is_full or received_ms - self._newer.started_ms > self._window_ms):
             self._older, self._newer = self._newer, IdSet(received_ms)
+            self._alone = []
         elif not self._newer.count:
             self._newer.started_ms = received_ms
         self._newer.add(high[given], low[given])
 
     def generations(self) -> tuple[IdGeneration, ...]:
-        """All that is remembered, the older generation first."""
-        return tuple(
-            IdGeneration(each.started_ms, each.table.copy()) for each in (self._older, self._newer) if each.count
-        )
+        """All that is remembered, the older generation first, those of older versions before it."""
+        alone = tuple(IdGeneration(each.started_ms, each.table.copy(), False) for each in self._alone if each.count)
+        own = (IdGeneration(each.started_ms, each.table.copy()) for each in (self._older, self._newer) if each.count)
+        return (*alone, *own)
 
     def remember(self, generations: Sequence[IdGeneration]) -> None:
         """Take what `generations` gave, instead of what is remembered now."""
-        loaded = [IdSet(each.started_ms) for each in generations]
-        for generation, ids in zip(loaded, generations, strict=True):
-            generation.add(*ids.ids())
-        self._older, self._newer = [IdSet(), IdSet(), *loaded][-2:]
+        self._alone = [_loaded(each) for each in generations if not each.of_identifiers]
+        own = [_loaded(each) for each in generations if each.of_identifiers]
+        self._older, self._newer = [IdSet(), IdSet(), *own][-2:]
 
     @property
     def nbytes(self) -> int:
-        return self._older.table.nbytes + self._newer.table.nbytes
+        """Memory occupied."""
+        return sum(each.table.nbytes for each in (self._older, self._newer, *self._alone))
+
+
+def _loaded(generation: IdGeneration) -> IdSet:
+    loaded = IdSet(generation.started_ms)
+    loaded.add(*generation.ids())
+    return loaded
 
 
 class BatchIds:

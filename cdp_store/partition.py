@@ -103,17 +103,17 @@ class Partition:
 
     def admit(self, batch: RecordBatch, pending: MessageIds) -> Admission:
         """Take out repeated message ids and records with names beyond the limits; registers the remaining names."""
-        high, low = self._message_ids.hash(batch.message_ids)
+        ids = self._message_ids.hash(batch)
         with self._held():
-            seen = self._message_ids.seen(high, low) | pending.seen(high, low)
+            seen = self._message_ids.known(ids) | pending.known(ids)
             kept = ~seen
             rejections = suppressed(batch, kept, self.suppressions) + elsewhere(batch, kept, self.identity)
             rejections += name_overflow(self._memory.schema, batch, kept)
         kept[[rejection.record for rejection in rejections]] = False
         # Only now: what repeats a rejected record is rejected too, not known.
-        seen[kept] = repeated(high[kept], low[kept])
+        seen[kept] = repeated(ids.high[kept], ids.low[kept])
         kept &= ~seen
-        pending.add(high[kept], low[kept])
+        pending.add(ids.high[kept], ids.low[kept])
         admitted = batch if kept.all() else batch.take(np.flatnonzero(kept))
         return Admission(admitted, np.flatnonzero(seen), tuple(rejections))
 
@@ -124,9 +124,9 @@ class Partition:
         """
         if not has_operations(batch):
             return ()
-        high, low = self._message_ids.hash(batch.message_ids)
+        ids = self._message_ids.hash(batch)
         with self._held():
-            kept = ((high != 0) | (low != 0)) & ~self._message_ids.seen(high, low) & ~pending.seen(high, low)
+            kept = ids.given & ~self._message_ids.known(ids) & ~pending.known(ids)
             return tuple(elsewhere(batch, kept, self.identity))
 
     def apply(self, batch: RecordBatch, sequence: SequenceNumber) -> None:
@@ -136,7 +136,7 @@ class Partition:
     def apply_all(self, batches: Sequence[RecordBatch], last: SequenceNumber) -> None:
         """The same for batches that were logged one behind the other, up to sequence number `last`, in one go."""
         whole = batches[0] if len(batches) == 1 else join_batches(batches)
-        high, low = self._message_ids.hash(whole.message_ids)
+        ids = self._message_ids.hash(whole)
         with self._changing():
             plain = resolved(whole, self._memory)
             self._do(lambda memory: memory.apply(plain, last))
@@ -144,7 +144,7 @@ class Partition:
             start = 0
             for sequence, batch in enumerate(batches, last - len(batches) + 1):
                 own = slice(start, start := start + len(batch))
-                self._message_ids.add(high[own], low[own], batch.received_ms)
+                self._message_ids.add(ids.high[own], ids.low[own], batch.received_ms)
                 self._batch_ids.add(batch.batch_id, SequenceNumber(sequence))
                 self._received_ms = max(self._received_ms, batch.received_ms)
 
@@ -292,10 +292,12 @@ class Partition:
             if quarantine.TABLE in tables:
                 self.quarantine = Quarantine.from_table(tables[quarantine.TABLE])
 
-    def remember_ids(self, high: U64, low: U64, received_ms: int) -> None:
-        """Take message ids, as hashed, for taken; for a partition that is made from others."""
+    def remember_ids(self, older: Sequence[IdGeneration], found: Iterable[tuple[U64, U64, int]]) -> None:
+        """Take ids of others for taken: those alone of older versions, and lots of (high, low, received)."""
         with self._held():
-            self._message_ids.add(high, low, received_ms)
+            self._message_ids.remember(older)
+            for high, low, received_ms in found:
+                self._message_ids.add(high, low, received_ms)
 
     def rows_of(self, identifiers: Strings) -> I64:
         """The row of each encoded identifier, -1 where there is none."""
@@ -340,16 +342,14 @@ class Partition:
         with self._held():
             memory = self._memory
             ids = {"message_ids": self._message_ids.nbytes, "batch_ids": self._batch_ids.nbytes}
-            report = (
-                memory.memory_report() | ids | {"identity": self.identity.nbytes, "quarantine": self.quarantine.nbytes}
-            )
+            own = {"identity": self.identity.nbytes, "quarantine": self.quarantine.nbytes}
             return PartitionStatus(
                 self.partition,
                 memory.sequence,
                 len(memory) - memory.erased_count,
                 memory.events.counts()[0],
                 memory.events.delta_count + memory.changes.delta_count,
-                report,
+                memory.memory_report() | ids | own,
             )
 
     def validate(self) -> None:

@@ -5,7 +5,8 @@ many names and properties it mentions:
 
     records   identity u32 (into identities), name u16 (into names, or ATTRIBUTES), time_ms i64,
               property_offsets u32[n + 1], message ids as strings ("" = none); where any record came in an envelope,
-              the number of each one's among the envelopes, u32
+              the number of each one's among the envelopes, u32; where any was sent on from another identifier, the
+              number of each one's among these givers, u32: its message id counts for that identifier
     triples   key u16 (into keys), kind u8 (values.Kind), raw i64 (values.py; strings: into strings)
 
 Encoded form: a msgpack map of the field names to little-endian array bytes; see log/FORMAT.md.
@@ -107,10 +108,12 @@ class RecordBatch:
         default_factory=lambda: _NO_STRINGS
     )  # what records came wrapped in; an empty one is none
     record_envelopes: U32 = field(default_factory=lambda: _NO_NUMBERS)  # of each record, or of no record at all
+    givers: Strings = field(default_factory=lambda: _NO_STRINGS)  # identifiers, encoded; an empty one is none
+    record_givers: U32 = field(default_factory=lambda: _NO_NUMBERS)  # of each record, or of no record at all
 
     def __post_init__(self) -> None:
         # As for Strings: kernels meet one state of the arrays.
-        for name in (*_ARRAYS, _ENVELOPES):
+        for name in (*_ARRAYS, *_OPTIONAL):
             getattr(self, name).flags.writeable = False
 
     def __len__(self) -> int:
@@ -119,7 +122,7 @@ class RecordBatch:
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
-        tables = (self.identities, self.message_ids, self.strings, self.envelopes)
+        tables = (self.identities, self.message_ids, self.strings, self.envelopes, self.givers)
         own: int = sum(getattr(self, name).nbytes for name in _ARRAYS)
         return own + sum(table.offsets.nbytes + table.data.nbytes for table in tables)
 
@@ -164,15 +167,14 @@ class RecordBatch:
             kept_strings,
             self.names,
             self.keys,
-            *self.envelopes_of(records),
+            *self.optional_of(records),
         )
 
-    def envelopes_of(self, records: npt.NDArray[np.intp]) -> tuple[Strings, U32]:
-        """(texts, the number of each of the given records' text), in that order."""
-        if not self.record_envelopes.shape[0]:
-            return self.envelopes, self.record_envelopes
-        numbers, texts = subset(self.record_envelopes[records], self.envelopes)
-        return texts, numbers
+    def optional_of(self, records: npt.NDArray[np.intp]) -> tuple[Strings, U32, Strings, U32]:
+        """Of the given records, in that order: the last four columns, which not every batch has."""
+        return *_subset_of_all(self.envelopes, self.record_envelopes, records), *_subset_of_all(
+            self.givers, self.record_givers, records
+        )
 
 
 def join_batches(batches: Sequence[RecordBatch]) -> RecordBatch:
@@ -209,7 +211,8 @@ def join_batches(batches: Sequence[RecordBatch]) -> RecordBatch:
         Strings.joined([batch.strings for batch in batches]),
         names,
         keys,
-        *_joined_envelopes(batches),
+        *_joined_optional([(batch.envelopes, batch.record_envelopes, len(batch)) for batch in batches]),
+        *_joined_optional([(batch.givers, batch.record_givers, len(batch)) for batch in batches]),
     )
 
 
@@ -220,18 +223,24 @@ def _joined_names(tables: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], l
     return tuple(number), [np.array([number[name] & 0xFFFF for name in table], np.uint16) for table in tables]
 
 
-def _joined_envelopes(batches: Sequence[RecordBatch]) -> tuple[Strings, U32]:
-    if not any(batch.record_envelopes.shape[0] for batch in batches):
-        return batches[0].envelopes, batches[0].record_envelopes
+def _joined_optional(tables: Sequence[tuple[Strings, U32, int]]) -> tuple[Strings, U32]:
+    """(texts, numbers) of batches, each with its number of records; one without has the empty text for all."""
+    if not any(numbers.shape[0] for _, numbers, _ in tables):
+        return tables[0][:2]
     whole = [
-        (batch.envelopes, batch.record_envelopes)
-        if batch.record_envelopes.shape[0]
-        else (Strings.of([b""]), np.zeros(len(batch), np.uint32))
-        for batch in batches
+        (texts, numbers) if numbers.shape[0] else (Strings.of([b""]), np.zeros(count, np.uint32))
+        for texts, numbers, count in tables
     ]
     starts = _starts(len(texts) for texts, _ in whole)
     numbers = [own + np.uint32(at) for (_, own), at in zip(whole, starts, strict=False)]
     return Strings.joined([texts for texts, _ in whole]), np.concatenate(numbers)
+
+
+def _subset_of_all(texts: Strings, numbers: U32, records: npt.NDArray[np.intp]) -> tuple[Strings, U32]:
+    if not numbers.shape[0]:
+        return texts, numbers
+    own, used = subset(numbers[records], texts)
+    return used, own
 
 
 def _starts(sizes: Iterable[int]) -> list[int]:
@@ -256,7 +265,7 @@ _ARRAYS: Final[dict[str, type[np.generic]]] = {
     "triple_kinds": np.uint8,
     "triple_raws": np.int64,
 }
-_ENVELOPES: Final = "record_envelopes"
+_OPTIONAL: Final = {"record_envelopes": "envelopes", "record_givers": "givers"}
 _STRINGS: Final = ("identities", "message_ids", "strings")
 
 
@@ -273,9 +282,11 @@ def encode_batch(batch: RecordBatch) -> bytes:
     for name in _STRINGS:
         table: Strings = getattr(batch, name)
         packed[name] = (table.offsets.tobytes(), table.data.tobytes())
-    if batch.record_envelopes.shape[0]:
-        packed[_ENVELOPES] = batch.record_envelopes.tobytes()
-        packed["envelopes"] = (batch.envelopes.offsets.tobytes(), batch.envelopes.data.tobytes())
+    for numbers, texts in _OPTIONAL.items():
+        if getattr(batch, numbers).shape[0]:
+            table = getattr(batch, texts)
+            packed[numbers] = getattr(batch, numbers).tobytes()
+            packed[texts] = (table.offsets.tobytes(), table.data.tobytes())
     encoded: bytes = msgpack.packb(packed, use_bin_type=True)
     return encoded
 
@@ -297,10 +308,11 @@ def decode_batch(encoded: bytes) -> RecordBatch:
         for name in _STRINGS:
             offsets, data = packed[name]
             parts[name] = Strings(np.frombuffer(offsets, np.uint32), np.frombuffer(data, np.uint8))
-        if _ENVELOPES in packed or "envelopes" in packed:
-            offsets, data = packed["envelopes"]
-            parts["envelopes"] = Strings(np.frombuffer(offsets, np.uint32), np.frombuffer(data, np.uint8))
-            parts[_ENVELOPES] = np.frombuffer(packed[_ENVELOPES], np.uint32)
+        for numbers, texts in _OPTIONAL.items():
+            if numbers in packed or texts in packed:
+                offsets, data = packed[texts]
+                parts[texts] = Strings(np.frombuffer(offsets, np.uint32), np.frombuffer(data, np.uint8))
+                parts[numbers] = np.frombuffer(packed[numbers], np.uint32)
         batch = RecordBatch(**parts)
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise BatchMalformed(f"{type(error).__name__}: {error}") from error

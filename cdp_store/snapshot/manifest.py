@@ -10,7 +10,7 @@ import msgspec
 
 from cdp_store.errors import SnapshotDamaged, SnapshotUnsupported
 
-VERSION: Final = 3
+VERSION: Final = 4
 SUFFIX: Final = ".json"
 _PREFIX: Final = "snapshot-"
 
@@ -57,11 +57,13 @@ class Extent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Generation(msgspec.Struct, frozen=True, array_like=True):
-    """Message ids of one generation, a whole file."""
+    """Message ids of one generation, a whole file; hashed with the identifiers they count for, or before version 4
+    alone."""
 
     file: str
     started_ms: int
     count: int
+    of_identifiers: bool = False
 
 
 class SummaryEntry(msgspec.Struct, frozen=True, array_like=True):

@@ -97,7 +97,7 @@ class PartitionReader:
         for generation in self.entry.ids:
             high, low = tables.ids_of(self._table(generation.file))
             both: U64 = np.stack([high, low], axis=1)
-            found.append(IdGeneration(generation.started_ms, both))
+            found.append(IdGeneration(generation.started_ms, both, generation.of_identifiers))
         return found
 
     @cached_property

@@ -367,12 +367,12 @@ class _PartitionWriter:
 
     def _write_ids(self, generation: IdGeneration) -> Generation:
         high, low = generation.ids()
+        what = generation.started_ms, high.shape[0], generation.of_identifiers
         for known in self._known.entry.ids if self._known.entry is not None else ():
             # A generation that is no longer added to keeps its start and its number of ids.
-            if (known.started_ms, known.count) == (generation.started_ms, high.shape[0]):
+            if (known.started_ms, known.count, known.of_identifiers) == what:
                 return known
-        file = self._files.add(self._partition, "ids", tables.id_table(high, low))
-        return Generation(file, generation.started_ms, high.shape[0])
+        return Generation(self._files.add(self._partition, "ids", tables.id_table(high, low)), *what)
 
 
 def _remember(known: _Known, placed: Iterable[tuple[EventChunk, ChunkEntry]]) -> None:

@@ -83,7 +83,7 @@ def check_what_follows(cluster: LocalCluster, people: Sequence[str], said: list[
     _erase(cluster, f"two{first}")
     assert _events_exported(cluster, f"one{first}") == 0
     for who in (second, third):  # what a device did goes to the next claim: the address, which is user one's
-        _unlink(cluster, anonymous(f"dev{who}"), user(f"two{who}"))
+        unlink(cluster, anonymous(f"dev{who}"), user(f"two{who}"))
         said.append(Apart(anonymous(f"dev{who}"), user(f"two{who}")))
         assert _events_exported(cluster, f"one{who}") == 1 and _events_exported(cluster, f"two{who}") == 0
     _erase(cluster, f"one{third}")
@@ -100,7 +100,8 @@ def _erase(cluster: LocalCluster, name: str) -> None:
     assert cluster.run(Erasures(cluster.routing, cluster.clock).erase(request, far_deadline())).erased
 
 
-def _unlink(cluster: LocalCluster, lower: User, upper: User) -> None:
+def unlink(cluster: LocalCluster, lower: User, upper: User) -> None:
+    """Take two identifiers apart."""
     pair = (query_pb2.Identifier(kind=each.kind, value=each.identifier) for each in (lower, upper))
     request = identity_pb2.UnlinkIdentifierRequest(identifier=next(pair), profile=next(pair))
     cluster.run(Identities(cluster.routing).unlink(request, far_deadline()))
@@ -205,6 +206,6 @@ def test_random_chains_of_many_kinds_give_what_the_rule_of_identity_says(
         for lower, upper in data.draw(
             st.lists(st.sampled_from(links), max_size=3, unique=True) if links else st.just([])
         ):
-            _unlink(cluster, lower, upper)
+            unlink(cluster, lower, upper)
             said.append(Apart(lower, upper))
             assert digest_of(cluster) == never_linked(merged(said))

@@ -5,22 +5,22 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.dedupe import BatchIds, MessageIds, repeated
+from cdp_store.dedupe import BatchIds, IdGeneration, IdSet, MessageIds, hash_ids, repeated
 from cdp_store.ids import SequenceNumber
 from cdp_store.records import Strings
-from tests.raw_records import Event, user
+from tests.raw_records import Event, User, user
 from tests.shards import KEY, Shards, batch_of
 
 ANN = user("ann")
 
 
 def seen(ids: MessageIds, texts: list[bytes]) -> list[bool]:
-    hashed = ids.hash(Strings.of(texts))
+    hashed = hash_ids(KEY, Strings.of(texts))
     return (ids.seen(*hashed) | repeated(*hashed)).tolist()
 
 
 def add(ids: MessageIds, texts: list[bytes], received_ms: int = 0) -> None:
-    ids.add(*ids.hash(Strings.of(texts)), received_ms)
+    ids.add(*hash_ids(KEY, Strings.of(texts)), received_ms)
 
 
 @given(st.lists(st.lists(st.sampled_from([b"", b"a", b"b", b"c", b"dd", b"\0"]), max_size=6), max_size=6))
@@ -102,6 +102,40 @@ def test_what_is_remembered_can_be_handed_on() -> None:
     assert not any(seen(heir, texts))
 
 
+def test_ids_of_older_versions_are_known_whatever_the_identifier_until_the_next_generation_is_full_or_old() -> None:
+    older = IdSet(0)
+    older.add(*hash_ids(KEY, Strings.of([b"old"])))
+    records = [batch_of([Event(who, "View", 1, {}, "old")]) for who in (ANN, user("bob"))]
+
+    def known(ids: MessageIds) -> list[bool]:
+        return [bool(ids.known(ids.hash(batch))[0]) for batch in records]
+
+    for full in (True, False):
+        ids = MessageIds(KEY, capacity=3, window_ms=100)
+        ids.remember([IdGeneration(0, older.table, of_identifiers=False)])
+        for number in range(3):
+            add(ids, [b"m%d" % number], 50 + number)
+            assert known(ids) == [True, True]
+        heir = MessageIds(KEY, capacity=3, window_ms=100)
+        heir.remember(ids.generations())
+        for each in (ids, heir):
+            add(each, [b"next"], 60 if full else 152)
+            assert known(each) == [False, False]
+            assert seen(each, [b"m0", b"m1", b"m2", b"next"]) == [True] * 4
+
+
+def test_an_id_counts_for_the_identifier_that_names_its_record() -> None:
+    ids = MessageIds(KEY)
+    hashed = ids.hash(batch_of([Event(ANN, "View", 1, {}, "m1"), Event(ANN, "View", 2)]))
+    assert hashed.given.tolist() == [True, False]
+    ids.add(hashed.high, hashed.low)
+    others = [User("email", "ann"), User("anonymous_id", "ann"), user("an"), ANN]
+    for other in others:
+        for name in ("m1", "m2", ""):
+            again = ids.hash(batch_of([Event(other, "Buy", 3, {"n": 1}, name)]))
+            assert ids.known(again).tolist() == [(other, name) == (ANN, "m1")]
+
+
 def test_the_empty_id_is_never_seen() -> None:
     ids = MessageIds(KEY)
     add(ids, [b"", b""])
@@ -127,15 +161,16 @@ def test_admission_takes_repeated_records_out_and_keeps_the_rest_whole() -> None
         [
             Event(ANN, "View", 3, {"a": "z"}, "m3"),
             Event(ANN, "View", 1, {"a": "x"}, "m1"),
-            Event(user("bob"), "Buy", 4, {"b": ["w"]}, "m3"),
+            Event(user("bob"), "Buy", 4, {"b": "z"}, "m3"),
             Event(ANN, "View", 5),
+            Event(user("bob"), "Buy", 4, {"b": ["w"]}, "m3"),
         ]
     )
     admission = partition.admit(second, partition.pending_ids())
-    assert admission.duplicates == 2
-    assert admission.batch.record_times.tolist() == [3, 5]
-    assert len(admission.batch.identities) == 1, "only what the kept records use"
-    assert [admission.batch.strings[i] for i in range(len(admission.batch.strings))] == [b"z"]
+    assert admission.known.tolist() == [1, 4]
+    assert admission.batch.record_times.tolist() == [3, 4, 5], "Bob's m3 is another message than Ann's"
+    assert len(admission.batch.identities) == 2, "only what the kept records use"
+    assert [admission.batch.strings[i] for i in range(1)] == [b"z"]
 
 
 def test_ids_pending_in_one_group_count_as_seen() -> None:

@@ -35,6 +35,8 @@ SAMPLE = replace(
     ),
     envelopes=Strings.of([b"", b'{"library":"web"}']),
     record_envelopes=np.array([1, 0, 1], np.uint32),
+    givers=Strings.of([b"", b"adevice"]),
+    record_givers=np.array([0, 1, 0], np.uint32),
 )
 ENCODED = encode_batch(SAMPLE)
 
@@ -140,6 +142,7 @@ ARRAYS = {
     "triple_kinds": np.uint8,
     "triple_raws": np.int64,
     "record_envelopes": np.uint32,
+    "record_givers": np.uint32,
 }
 
 
@@ -179,6 +182,7 @@ def _with(name: str, at: int, value: int) -> bytes:
         _with("triple_raws", 4, 2**40),
         _with("record_envelopes", 0, 2),
         _with("record_envelopes", 1, 2**32 - 1),
+        _with("record_givers", 1, 2),
     ],
     ids=range(16),
 )
@@ -187,7 +191,7 @@ def test_an_index_that_points_outside_is_refused(encoded: bytes) -> None:
         decode_batch(encoded)
 
 
-@pytest.mark.parametrize("name", ["identities", "message_ids", "strings", "envelopes"])
+@pytest.mark.parametrize("name", ["identities", "message_ids", "strings", "envelopes", "givers"])
 @pytest.mark.parametrize("offsets", [[], [0], [1, 2], [0, 5, 3, 6], [0, 2**32 - 1], [0, 1, 2]])
 def test_string_offsets_that_do_not_cover_their_bytes_are_refused(name: str, offsets: list[int]) -> None:
     table: Strings = getattr(SAMPLE, name)

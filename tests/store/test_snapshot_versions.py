@@ -56,7 +56,7 @@ def test_row_22_a_snapshot_of_version_2_is_read_and_its_files_are_shared(tmp_pat
         assert store.newest_snapshot is not None and store.newest_snapshot.number == 2
         check(store)
         manifest = read_manifest(store.snapshot_place, 2)
-    assert VERSION == 3 and any(name.startswith("00000001-") for name in manifest.files)
+    assert VERSION == 4 and any(name.startswith("00000001-") for name in manifest.files)
 
 
 def test_row_22_a_snapshot_of_a_newer_version_is_refused_and_not_passed_over_for_an_older_one(tmp_path: Path) -> None:
