@@ -8,16 +8,38 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 # Values that programs send for want of an identifier: they name nobody.
-BLOCKED_DEFAULT: Final = ("null", "nil", "none", "undefined", "nan", "anonymous", "guest", "unknown", "-1")
+BLOCKED_DEFAULT: Final = (
+    *("null", "nil", "none", "undefined", "nan", "infinity", "-infinity", "inf", "-inf"),
+    *("(null)", "<null>", "(none)", "<nil>", "n/a", "#n/a", "not set", "(not set)", "not_set", "{}", "[]"),
+    *("anonymous", "guest", "unknown", "not_authenticated", "true", "false", "-1", "0.0", "-1.0"),
+    # A program that sends the name of the field in the place of what is in it.
+    *("id", "userid", "user_id", "user id", "distinctid", "distinct_id", "anonymousid", "anonymous_id", "email"),
+    # What every emulator of a device, and every device of some makers, has for an id of its own.
+    *("ffffffff-ffff-ffff-ffff-ffffffffffff", "9774d56d682e549c", "02:00:00:00:00:00"),
+)
 BLOCKED_IDENTIFIERS: Final = "CDP_BLOCKED_IDENTIFIERS"
-_ZEROS: Final = re.compile(r"[0-]*")
+# Zeros and dashes; objects that were made a text; templates that nobody filled in.
+_PATTERNS: Final = re.compile(
+    r"[0-]*|\[object \w+\](\s*,\s*\[object \w+\])*|\{\{.*\}\}|\$\{.*\}|<%.*%>|%\{.*\}", re.IGNORECASE | re.DOTALL
+)
+_QUOTES: Final = "\"'`"
+# First and last code point of ranges that show nothing: controls, spaces, format characters, fillers.
+_INVISIBLE_RANGES: Final = (
+    (0x00, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F), (0x600, 0x605), (0x61C, 0x61C), (0x6DD, 0x6DD),
+    (0x70F, 0x70F), (0x890, 0x891), (0x8E2, 0x8E2), (0x115F, 0x1160), (0x1680, 0x1680), (0x17B4, 0x17B5),
+    (0x180B, 0x180F), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x206F), (0x2800, 0x2800), (0x3000, 0x3000),
+    (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB), (0x110BD, 0x110BD),
+    (0x110CD, 0x110CD), (0x13430, 0x1343F), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE01EF),
+)  # fmt: skip
+_AROUND: Final = _QUOTES + "".join(chr(code) for first, last in _INVISIBLE_RANGES for code in range(first, last + 1))
 
 
 class Blocked:
-    """The values that are no identifiers: empty ones, zeros and dashes, and a list without regard to case."""
+    """The values that are no identifiers: those that show nothing, zeros and dashes, texts of objects, templates, and a
+    list. Case, and what is invisible or a quote around a value, do not matter."""
 
     def __init__(self, values: Iterable[str] = BLOCKED_DEFAULT) -> None:
-        self._values = frozenset(value.strip().lower() for value in values)
+        self._values = frozenset(value.strip(_AROUND).lower() for value in values)
 
     @staticmethod
     def of(environment: Mapping[str, str] = os.environ) -> Blocked:
@@ -27,9 +49,10 @@ class Blocked:
 
     def __call__(self, value: str) -> bool:
         """Whether a value names nobody."""
-        return _ZEROS.fullmatch(value) is not None or value.lower() in self._values
+        bare = value.strip(_AROUND)
+        return _PATTERNS.fullmatch(bare) is not None or bare.lower() in self._values
 
     @property
-    def values(self) -> list[str]:
-        """The listed ones, in lower case."""
-        return sorted(self._values)
+    def values(self) -> frozenset[str]:
+        """The listed ones, in lower case, without what may stand around them."""
+        return self._values

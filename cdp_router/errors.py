@@ -2,6 +2,7 @@
 
 RouterError
 +-- RequestInvalid        a field of a request cannot be used            INVALID_ARGUMENT
+|   +-- BatchTooLarge     a batch stands for more than can be taken     INVALID_ARGUMENT
 +-- ProfileNotFound       no profile has this identifier                 NOT_FOUND
 +-- PersonChanged         a person's identifiers changed meanwhile      ABORTED
 +-- SegmentNotFound       no segment, or no version of it, by this name   NOT_FOUND
@@ -52,6 +53,16 @@ class RequestInvalid(RouterError):
     @property
     def facts(self) -> Mapping[str, str]:
         return {"field": self.field}
+
+
+class BatchTooLarge(RequestInvalid):
+    """A batch stands for more records, values or bytes than one batch may; nothing was taken, and sent again unchanged
+    it never will be."""
+
+    reason = "BATCH_TOO_LARGE"
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, f"{problem}. Send smaller batches")
 
 
 class ProfileNotFound(RouterError):

@@ -25,7 +25,14 @@ from cdp_router.background import Background, awaited
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
 from cdp_router.identifier_limits import IdentifierLimits
-from cdp_router.limits import FLIGHT_BYTES_MAX, FLIGHT_RECORDS_MAX, FLIGHT_SECONDS, FLIGHTS_MAX, MOVING_SECONDS
+from cdp_router.limits import (
+    FLIGHT_BYTES_MAX,
+    FLIGHT_RECORDS_MAX,
+    FLIGHT_SECONDS,
+    FLIGHTS_MAX,
+    MOVING_SECONDS,
+    PIECE_RECORDS,
+)
 from cdp_router.loads import Load, Said, Taken, load
 from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
@@ -160,7 +167,11 @@ class Flights:
         if failures:
             raise self._routing.error(Answers((), failures, missing))
         outcomes = [outcome for each in found for answer in each.answers for outcome in answer.outcomes]
-        return flight.load.taken(number, [outcome for outcome in outcomes if outcome.partition in concerned])
+        own = [outcome for outcome in outcomes if outcome.partition in concerned]
+        if sum(len(outcome.errors) + len(outcome.duplicate_records) for outcome in own) <= PIECE_RECORDS:
+            return flight.load.taken(number, own)
+        work = asyncio.get_running_loop().run_in_executor
+        return await work(self._threads, flight.load.taken, number, own)
 
     async def _make_room_after(self, boarding: asyncio.Task[_Flight]) -> None:
         """Let the next flight go when one has ended, or is under way for long: a shard that hangs holds up its own."""

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdp_router.blocked_texts import which_blocked
 from cdp_router.blocking import Blocked
+from cdp_router.value_columns import strings_of
 from cdp_store.arrays import Bools
 from cdp_store.ids import encode_identifier
 
@@ -54,9 +56,9 @@ def choose(columns: list[tuple[str, pa.Array]], blocked: Blocked) -> Chosen:
 
 
 def _allowed(column: pa.Array, blocked: Blocked) -> pa.Array:
-    names_nobody = pc.or_(
-        pc.match_substring_regex(column, "^[0-]*$"), pc.is_in(pc.utf8_lower(column), pa.array(blocked.values, _TEXT))
-    )
+    encoded = column.dictionary_encode()
+    is_blocked = pa.array(np.append(which_blocked(strings_of(encoded.dictionary), blocked), False))
+    names_nobody = is_blocked.take(pc.fill_null(encoded.indices, len(encoded.dictionary)))
     return pc.if_else(names_nobody, None, column)
 
 

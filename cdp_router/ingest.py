@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 
 from cdp.v1 import ingest_pb2
 
 from cdp_router.blocking import Blocked
-from cdp_router.columnarise import columnarise
+from cdp_router.columnarise import columnarise_steps
 from cdp_router.deadline import Deadline
-from cdp_router.errors import Overloaded
+from cdp_router.errors import DeadlineMissed, Overloaded
 from cdp_router.flights import Flights
 from cdp_router.identifier_limits import IdentifierLimits, tell_refused
-from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS
+from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS, PIECE_RECORDS
 from cdp_router.linked_operations import send_on
 from cdp_router.loads import Taken
 from cdp_router.quarantining import keep_apart
+from cdp_router.result_size import shorten
 from cdp_router.routing import Routing
 from cdp_router.schema_gate import Passed, SchemaGate
 from cdp_router.schema_rules import Rules
+from cdp_router.spread import check_spread
 from cdp_store.seams import Clock
 
 
@@ -62,14 +64,16 @@ class Ingest:
     async def _take(
         self, batch: ingest_pb2.Batch, deadline: Deadline, admit: Callable[[int], None] | None
     ) -> ingest_pb2.BatchResult:
-        loop = asyncio.get_running_loop()
         rules = Rules() if self._schema is None else await self._schema.rules(deadline)
-        passed = await loop.run_in_executor(self._threads, self._read, batch, rules)
+        passed = await self._read(batch, rules, deadline)
         columnarised = passed.columnarised
         if admit is not None:
             admit(len(columnarised.batch))
         taken = await self._flights.take(columnarised.batch, columnarised.links, deadline)
-        result = _result(passed, taken)
+        if len(taken.errors) <= PIECE_RECORDS:
+            result = _result(passed, taken)
+        else:  # whoever else calls must not wait for that
+            result = await asyncio.get_running_loop().run_in_executor(self._threads, _result, passed, taken)
         await send_on(result, columnarised, self._flights, self._routing, deadline)
         for record, warning in tell_refused(taken.refused, columnarised.links, columnarised.batch, self._limits):
             warning.index = int(columnarised.positions[record])
@@ -77,11 +81,23 @@ class Ingest:
         result.warnings.sort(key=lambda warning: warning.index)
         if passed.apart is not None:
             await keep_apart(passed.apart, self._routing, deadline, result)
+        shorten(result)
         return result
 
-    def _read(self, batch: ingest_pb2.Batch, rules: Rules) -> Passed:
-        columnarised = columnarise(batch, self._clock.now_ms(), self._blocked)
-        return Passed(columnarised) if self._schema is None else self._schema.check(columnarised, rules)
+    async def _read(self, batch: ingest_pb2.Batch, rules: Rules, deadline: Deadline) -> Passed:
+        """The columns of a batch, read in steps beside the event loop; none begins once the deadline has passed."""
+        loop, steps = asyncio.get_running_loop(), self._steps(batch, rules)
+        while (passed := await loop.run_in_executor(self._threads, next, steps)) is None:
+            if not deadline.remaining():
+                raise DeadlineMissed("the deadline passed while the batch was read; nothing of it was taken")
+        return passed
+
+    def _steps(self, batch: ingest_pb2.Batch, rules: Rules) -> Iterator[Passed | None]:
+        columnarised = yield from columnarise_steps(batch, self._clock.now_ms(), self._blocked)
+        yield None
+        check_spread(columnarised.batch, batch.ByteSize(), self._routing.cluster.partitions)
+        yield None
+        yield Passed(columnarised) if self._schema is None else self._schema.check(columnarised, rules)
 
 
 def _result(passed: Passed, taken: Taken) -> ingest_pb2.BatchResult:
@@ -90,7 +106,9 @@ def _result(passed: Passed, taken: Taken) -> ingest_pb2.BatchResult:
         accepted=taken.accepted,
         duplicates=taken.duplicates,
         errors=passed.columnarised.errors,
+        errors_omitted=passed.columnarised.errors_omitted,
         warnings=passed.warnings,
+        warnings_omitted=passed.warnings_omitted,
     )
     for partition, sequence in taken.positions.items():
         result.positions.add(partition=partition, sequence=sequence)

@@ -10,6 +10,23 @@ ROWS_BYTES_MAX: Final = 4 * MIB  # the receive limit gRPC clients and servers ha
 COLUMNS_BYTES_MAX: Final = 64 * MIB
 MESSAGE_BYTES_MAX: Final = COLUMNS_BYTES_MAX + MIB
 SHARD_MESSAGE_BYTES_MAX: Final = 2 * MESSAGE_BYTES_MAX  # long form may be wider than the columns it came from
+# What a batch may stand for. Its bytes are no measure of it: compression, dictionaries and arrays of nothing make much
+# of little. The first number of each pair is free; a larger batch may stand for more in proportion to its bytes.
+RECORDS_MAX: Final = 1 << 20  # of any batch
+ROWS_RECORDS_MAX: Final = 1 << 18  # of rows: the shortest that can be taken has 16 bytes, and 4 MiB is the limit
+COLUMNS_VALUES: Final = 1 << 20  # of Arrow columns: about 100 bytes each while they are read
+VALUE_BYTES_MIN: Final = 4  # or one for so many bytes of the stream
+COLUMNS_PLAIN_BYTES: Final = 16 * MIB  # after decompression, and of texts that dictionaries stand for
+COLUMNS_GROWTH_MAX: Final = 4  # or so many times the bytes of the stream
+COLUMNS_MAX: Final = 1 << 14  # columns, and names of values in a column of named ones
+SPREAD_BYTES: Final = 32 * MIB  # in long form, dealt out to partitions: a text goes to each that has it
+SPREAD_GROWTH_MAX: Final = 8
+SPREAD_BYTES_MAX: Final = 120 * MIB  # what one shard can be sent, and log, in one piece
+# Work on rows that the kernel leaves goes in pieces: between two of them the deadline is looked at.
+PIECE_RECORDS: Final = 2048
+# Records of a batch that are reported one by one as refused, and as breaking a rule; beyond, they are counted.
+ERRORS_TOLD_MAX: Final = 10_000
+ERRORS_TOLD_BYTES: Final = 2 * MIB  # of messages: the answer must fit what clients take, 4 MiB
 REQUEST_BYTES_MAX: Final = MIB  # of everything that carries no batch: texts and trees are far below
 BATCH_ID_BYTES_MAX: Final = 64
 ENVELOPE_BYTES_MAX: Final = 2048  # of what a record came wrapped in
@@ -59,6 +76,8 @@ ROUTERS_MAX: Final = 64
 
 assert COLUMNS_BYTES_MAX < LOG_RECORD_BYTES_MAX, "a batch of columns must fit one log record"
 assert ROWS_BYTES_MAX < COLUMNS_BYTES_MAX < MESSAGE_BYTES_MAX
+assert ROWS_BYTES_MAX // 16 <= ROWS_RECORDS_MAX <= RECORDS_MAX
+assert min(LOG_RECORD_BYTES_MAX, SHARD_MESSAGE_BYTES_MAX) > SPREAD_BYTES_MAX, "what is taken must fit a log record"
 
 # Named segments live in one file that every change writes anew.
 SEGMENTS_MAX: Final = 10_000

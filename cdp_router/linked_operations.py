@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from cdp.v1 import ingest_pb2
 
-from cdp_router.columnarise import Columnarised
+from cdp_router.columnarised import Columnarised
 from cdp_router.deadline import Deadline
 from cdp_router.flights import Flights
 from cdp_router.identities import Identities

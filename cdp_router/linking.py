@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 
-from cdp_router.blocking import Blocked
 from cdp_router.partitioning import partitions_of
 from cdp_store.arena import HashKey, hash_strings
 from cdp_store.arrays import I64, U64, Bools
@@ -18,16 +17,6 @@ from cdp_store.records import RecordBatch, Strings
 
 _KEY: Final = (0, 0)  # hashes only tell what one batch says apart
 NO_LINKS: Final = Links.of([])
-
-
-def any_blocked(identities: Strings, blocked: Blocked) -> bool:
-    """Whether any of some encoded identifiers has a value that names nobody."""
-    listed = np.array(sorted({len(value.encode()) for value in blocked.values}), np.int64)
-    starts = identities.offsets[:-1].astype(np.int64) + 1
-    sizes = np.diff(identities.offsets).astype(np.int64) - 1
-    first = identities.data[np.minimum(starts, max(identities.data.shape[0] - 1, 0))] if len(identities) else starts
-    suspect: Bools = np.isin(sizes, listed) | (first == ord("0")) | (first == ord("-")) | (sizes == 0)
-    return any(blocked(identities[int(at)][1:].decode()) for at in np.flatnonzero(suspect))
 
 
 def earliest(links: Links, key: HashKey) -> Links:

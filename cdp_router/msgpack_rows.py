@@ -12,45 +12,83 @@ from typing import Final
 
 import numpy as np
 
-from cdp_store.arrays import U8, U32, AnyArray
+from cdp_router.blocked_texts import which_blocked
+from cdp_router.blocking import Blocked
+from cdp_router.errors import BatchTooLarge, RequestInvalid
+from cdp_router.limits import ROWS_RECORDS_MAX
+from cdp_router.linking import NO_LINKS
+from cdp_store.arrays import I64, U8, U32, AnyArray, Bools
 from cdp_store.identity.changes import Links
 from cdp_store.kernels import msgpack_rows
 from cdp_store.kernels.interning import COUNT, Table
-from cdp_store.kernels.msgpack_tokens import PADDING
+from cdp_store.kernels.msgpack_tokens import BROKEN, PADDING
 from cdp_store.limits import FUTURE_SKEW_MS
 from cdp_store.records import ATTRIBUTES, RecordBatch, Strings, subset
 
+FIELD: Final = "batch.msgpack_rows"
 # Nobody outside of this process can aim names at one slot of a batch's tables.
 _KEY: Final = (np.uint64(secrets.randbits(64)), np.uint64(secrets.randbits(64)))
 
 
 @dataclass(frozen=True, slots=True)
-class UnusualRow:
-    """A row that was not read: its position in the batch, its bytes."""
+class FoundRows:
+    """The rows of a msgpack array: row i is packed[starts[i]:starts[i + 1]]; whether its texts are UTF-8.
 
-    position: int
+    `promised` is the length in the head of the array. Rows after the last found one cannot be read: the bytes end, or
+    stop being msgpack, at starts[-1].
+    """
+
     packed: bytes
+    starts: I64
+    is_text: Bools
+    promised: int
+
+    def __len__(self) -> int:
+        return int(self.is_text.shape[0])
+
+    def row(self, position: int) -> bytes:
+        """The bytes of one row."""
+        return self.packed[self.starts[position] : self.starts[position + 1]]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRows:
-    """The batch of the usual rows, the position each had, the rows that are not in it, and ids given together."""
+    """The batch of the usual rows, the position each had, those of the rows that are not in it, and ids given
+    together."""
 
     batch: RecordBatch
     positions: np.ndarray[tuple[int], np.dtype[np.intp]]
-    unusual: list[UnusualRow]
+    unusual: I64
     links: Links
 
 
-def read_msgpack_rows(packed: bytes, batch_id: bytes, now_ms: int) -> ReadRows | None:
-    """The usual rows of a msgpack array; None where only all of the bytes together tell what is wrong with them."""
-    scratch: U8 = np.zeros(len(packed) + PADDING, np.uint8)
-    scratch[: len(packed)] = np.frombuffer(packed, np.uint8)
-    parsed = msgpack_rows.parse_rows(scratch, len(packed), now_ms + FUTURE_SKEW_MS, *_KEY)
+def find_rows(packed: bytes) -> FoundRows:
+    """Where the rows are; RequestInvalid where the bytes are no array of them, or hold too many."""
+    scratch = _padded(packed)
+    promised, at = msgpack_rows.read_array_head(scratch, len(packed))
+    if promised == BROKEN:
+        raise RequestInvalid(FIELD, "must be a msgpack array of records")
+    if promised > ROWS_RECORDS_MAX:
+        raise BatchTooLarge(FIELD, f"has {promised} records; the limit is {ROWS_RECORDS_MAX}")
+    starts: I64 = np.empty(promised + 1, np.int64)
+    is_text: Bools = np.empty(promised, np.bool_)
+    count = msgpack_rows.find_rows(scratch, at, len(packed), starts, is_text)
+    if promised and not count:
+        raise RequestInvalid(FIELD, f"is no msgpack: the first record, at byte {at}, cannot be read")
+    if count == promised and starts[count] != len(packed):
+        raise RequestInvalid(FIELD, f"{len(packed) - starts[count]} bytes follow the array of records")
+    return FoundRows(packed, starts[: count + 1], is_text[:count], int(promised))
+
+
+def read_msgpack_rows(found: FoundRows, batch_id: bytes, now_ms: int, blocked: Blocked) -> ReadRows | None:
+    """The usual rows of those found; None where all of them together have more names than a batch can number."""
+    end = int(found.starts[-1])
+    scratch = _padded(found.packed)
+    parsed = msgpack_rows.parse_rows(scratch, found.starts, found.is_text, end, now_ms + FUTURE_SKEW_MS, *_KEY)
     status, count, filled, odd = parsed[:4]
     if status != 0:
         return None
-    owners, seconds, numbers, times, ends, message_ends, messages, positions, places = parsed[4:13]
+    owners, seconds, numbers, times, ends, message_ends, messages, positions, unusual = parsed[4:13]
     (triple_keys, kinds, raws), identities, names, keys, strings = parsed[13:]
     record_names, used_names = _used(numbers[:count], names)
     used_keys, key_names = _used(triple_keys[:filled], keys)
@@ -70,23 +108,42 @@ def read_msgpack_rows(packed: bytes, batch_id: bytes, now_ms: int) -> ReadRows |
         used_names,
         key_names,
     )
-    unusual = [
-        UnusualRow(int(position), packed[start:stop]) for position, start, stop in places[: 3 * odd].reshape(-1, 3)
-    ]
-    links = _links(batch, seconds[:count])
+    return _without_nobody(ReadRows(batch, positions[:count], unusual[:odd], NO_LINKS), seconds[:count], blocked)
+
+
+def _without_nobody(read: ReadRows, seconds: U32, blocked: Blocked) -> ReadRows:
+    """The same with the links that its records say, and with those unusual that give an identifier of nobody."""
+    batch, positions, unusual = read.batch, read.positions, read.unusual
+    of_nobody = which_blocked(batch.identities, blocked, skipped=1)
+    if of_nobody.any():
+        has_second = seconds != msgpack_rows.NO_SECOND
+        bad = of_nobody[batch.record_identities]
+        bad[has_second] |= of_nobody[seconds[has_second]]
+        kept = np.flatnonzero(~bad)
+        unusual = np.sort(np.concatenate((unusual, positions[bad])))
+        # Taking records out renumbers identities, which the second ones are told by.
+        links = _links(batch, seconds, kept)
+        return ReadRows(batch.take(kept), positions[kept], unusual, links)
+    links = _links(batch, seconds, np.arange(len(batch)))
     if len(links):
         # Who is only a second identity has no record here.
-        owners, kept = subset(batch.record_identities, batch.identities)
-        batch = replace(batch, record_identities=owners, identities=kept)
-    return ReadRows(batch, positions[:count], unusual, links)
+        owners, kept_identities = subset(batch.record_identities, batch.identities)
+        batch = replace(batch, record_identities=owners, identities=kept_identities)
+    return ReadRows(batch, positions, unusual, links)
 
 
-def _links(batch: RecordBatch, seconds: U32) -> Links:
-    """Which anonymous ids the records give beside a user id."""
-    records = np.flatnonzero(seconds != msgpack_rows.NO_SECOND)
+def _links(batch: RecordBatch, seconds: U32, kept: I64) -> Links:
+    """Which anonymous ids some of the records give beside a user id."""
+    records = kept[seconds[kept] != msgpack_rows.NO_SECOND]
     lower, upper = seconds[records], batch.record_identities[records]
     ids = batch.message_ids.take(records.astype(np.uint32))
     return Links(batch.identities.take(lower), batch.identities.take(upper), batch.record_times[records], ids)
+
+
+def _padded(packed: bytes) -> U8:
+    scratch: U8 = np.zeros(len(packed) + PADDING, np.uint8)
+    scratch[: len(packed)] = np.frombuffer(packed, np.uint8)
+    return scratch
 
 
 def _strings(table: Table) -> Strings:

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.errors import RequestInvalid
+from cdp_router.limits import COLUMNS_MAX
 from cdp_router.wire.tables import VALUE
 from cdp_store.arrays import I64, Bools
 
 _FIELD: Final = "batch.arrow_columns"
-_NAMES_MAX: Final = 1 << 16
+_NAMES_MAX: Final = COLUMNS_MAX
 _LIST: Final = "list"
 
 Positions = npt.NDArray[np.intp]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from cdp_store.arena import HashKey
 from cdp_store.arrays import I64, U32, U64
 from cdp_store.kernels import hashing, splitting
+from cdp_store.limits import MIB
 from cdp_store.records import RecordBatch, Strings
 
+# Names are few: every part gets all of them. Where they are many, each gets its own.
+NAMES_COPIED_MAX: Final = 4 * MIB
 Parts = dict[int, tuple[RecordBatch, np.ndarray[tuple[int], np.dtype[np.intp]]]]
 
 
@@ -46,6 +51,7 @@ def split(batch: RecordBatch, key: HashKey, partition_count: int) -> Parts:
     message_parts = _strings_by_part(batch.message_ids, order.astype(np.uint32), starts)
     string_parts = _strings_by_part(batch.strings, *text)
     parts: Parts = {}
+    trims = min(partition_count, len(batch)) * _name_bytes(batch) > NAMES_COPIED_MAX
     for part in np.flatnonzero(np.diff(starts)).tolist():
         records = slice(starts[part], starts[part + 1])
         triples = slice(triple_starts[part], triple_starts[part + 1])
@@ -66,8 +72,28 @@ def split(batch: RecordBatch, key: HashKey, partition_count: int) -> Parts:
             batch.keys,
             *batch.optional_of(order[records]),
         )
-        parts[part] = (whole, order[records])
+        parts[part] = (with_own_names(whole) if trims else whole, order[records])
     return parts
+
+
+def with_own_names(batch: RecordBatch) -> RecordBatch:
+    """The batch with those names and keys alone that its records mention."""
+    is_event = ~batch.is_attributes()
+    used_names, numbers = np.unique(batch.record_names[is_event], return_inverse=True)
+    used_keys, triple_keys = np.unique(batch.triple_keys, return_inverse=True)
+    record_names = batch.record_names.copy()
+    record_names[is_event] = numbers.astype(np.uint16)
+    return replace(
+        batch,
+        record_names=record_names,
+        triple_keys=triple_keys.astype(np.uint16),
+        names=tuple(batch.names[number] for number in used_names.tolist()),
+        keys=tuple(batch.keys[number] for number in used_keys.tolist()),
+    )
+
+
+def _name_bytes(batch: RecordBatch) -> int:
+    return sum(map(len, batch.names)) + sum(map(len, batch.keys))
 
 
 def _strings_by_part(table: Strings, kept: U32, kept_starts: I64) -> list[Strings]:

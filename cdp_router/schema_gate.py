@@ -14,10 +14,10 @@ import numpy as np
 from cdp.v1 import ingest_pb2, schema_pb2
 from google.protobuf.message import DecodeError
 
-from cdp_router.columnarise import Columnarised
+from cdp_router.columnarised import Columnarised
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError, SchemaChanged
-from cdp_router.limits import SCHEMA_LOOK_SECONDS
+from cdp_router.limits import ERRORS_TOLD_MAX, SCHEMA_LOOK_SECONDS
 from cdp_router.linking import without_records
 from cdp_router.routing import Routing
 from cdp_router.schema_checking import Violations, check
@@ -50,6 +50,7 @@ class Passed:
     columnarised: Columnarised
     warnings: list[ingest_pb2.RecordError] = field(default_factory=list)
     apart: Apart | None = None
+    warnings_omitted: int = 0
 
 
 class SchemaGate:
@@ -101,7 +102,7 @@ class SchemaGate:
             places = columnarised.positions
             return [
                 ingest_pb2.RecordError(index=int(places[each]), code=VIOLATION, message=found.told(each))
-                for each in records
+                for each in records[:ERRORS_TOLD_MAX]
             ]
 
         refused, apart = found.of_mode(Mode.REJECT), found.of_mode(Mode.QUARANTINE)
@@ -114,8 +115,11 @@ class SchemaGate:
             positions=columnarised.positions[kept],
             errors=[*columnarised.errors, *told(refused)],
             links=without_records(columnarised.links, columnarised.batch, gone),
+            errors_omitted=columnarised.errors_omitted + max(0, len(refused) - ERRORS_TOLD_MAX),
         )
-        return Passed(passed, told(found.of_mode(Mode.WARN)), _apart(columnarised, apart, found) if apart else None)
+        warned = found.of_mode(Mode.WARN)
+        omitted = max(0, len(warned) - ERRORS_TOLD_MAX)
+        return Passed(passed, told(warned), _apart(columnarised, apart, found) if apart else None, omitted)
 
 
 def _apart(columnarised: Columnarised, records: list[int], found: Violations) -> Apart:

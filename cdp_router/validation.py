@@ -77,7 +77,7 @@ def check_row(row: Row, now_ms: int, is_blocked: Callable[[str], bool] = _USUALL
         check_text("message_id", message_id, MESSAGE_ID_BYTES_MAX, "MESSAGE_ID_INVALID")
     if not isinstance(row.values, dict):
         raise RecordInvalid("PROPERTIES_INVALID", "properties must be a map of names to values")
-    values = dict(flattened(row.values))
+    values = _flat(row.values)
     operations = _operations(row, values) if row.operations else {}
     if len(values) > PROPERTIES_PER_RECORD_MAX:
         problem = f"{len(values)} properties; a record may have {PROPERTIES_PER_RECORD_MAX}"
@@ -86,6 +86,17 @@ def check_row(row: Row, now_ms: int, is_blocked: Callable[[str], bool] = _USUALL
     if size > RECORD_BYTES_MAX:
         raise RecordInvalid("RECORD_TOO_LARGE", f"about {size} bytes; a record may have {RECORD_BYTES_MAX}")
     return CheckedRow(kind, identifier, row.name, time_ms, message_id, values, tuple(others), operations)
+
+
+def _flat(given: Mapping[Any, Any]) -> dict[str, Value | None]:
+    """Values by their dotted names; none may be there as a name with a dot and inside an object as well."""
+    values = dict[str, Value | None]()
+    for name, value in flattened(given):
+        if name in values:
+            problem = f"{name!r} is there twice: as a name with a dot, and inside an object; send one of them"
+            raise RecordInvalid("PROPERTY_NAME_INVALID", problem)
+        values[name] = value
+    return values
 
 
 def _operations(row: Row, values: dict[str, Value | None]) -> Mapping[str, Operation]:

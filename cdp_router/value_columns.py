@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdp_router.column_checks import Checks, Positions
 from cdp_router.distinct_lists import distinct_lists
 from cdp_router.errors import RequestInvalid
 from cdp_router.named_values import named_values
@@ -34,9 +35,6 @@ _EMPTY: Final = pa.scalar("", pa.large_string())
 _SCALAR_BYTES: Final = 8
 _NO_LIST: Final = object()
 
-Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
-Invalid = list[tuple[int, RecordInvalid]]
-
 
 @dataclass(frozen=True, slots=True)
 class ValueColumn:
@@ -49,36 +47,26 @@ class ValueColumn:
     sizes: I64
 
 
-class Checks:
-    """Collects which records are out, with the first reason of each."""
-
-    def __init__(self, count: int) -> None:
-        self._reasons = dict[int, RecordInvalid]()
-        self.keep: Bools = np.ones(count, np.bool_)
-
-    def reject(self, bad: Bools, code: str, message: str) -> None:
-        """Take out the records with `bad`."""
-        for index in np.flatnonzero(bad & self.keep):
-            self._reasons[int(index)] = RecordInvalid(code, message)
-        self.keep &= ~bad
-
-    def invalid(self) -> Invalid:
-        """Position and reason of each record taken out, by position."""
-        return sorted(self._reasons.items())
+def check_type(name: str, kind: pa.DataType) -> None:
+    """Raise RequestInvalid unless a column of this type can be stored."""
+    if pa.types.is_struct(kind):
+        raise RequestInvalid(FIELD, f"column {name!r} is a struct; give its fields as columns {name}.<field>")
+    if not pa.types.is_null(kind):
+        _kind_of(name, kind)
 
 
 def value_columns(name: str, column: pa.Array | pa.ChunkedArray, checks: Checks) -> Iterator[ValueColumn]:
     """The values of a column, where it has any; RequestInvalid for a type that cannot be stored."""
+    check_type(name, column.type)
+    if pa.types.is_null(column.type):
+        return
     try:
         if isinstance(column, pa.ChunkedArray):
             column = combined(column)
-        if pa.types.is_struct(column.type):
-            raise RequestInvalid(FIELD, f"column {name!r} is a struct; give its fields as columns {name}.<field>")
-        if pa.types.is_null(column.type):
-            return
         kind = _kind_of(name, column.type)
-        if pa.types.is_dictionary(column.type) and (kind is not Kind.STRING or column.dictionary.null_count):
-            column = column.dictionary_decode()
+        if pa.types.is_dictionary(column.type):
+            yield from _coded_column(name, kind, column, checks)
+            return
         records = np.flatnonzero(bools_of(pc.is_valid(column)))
         given = column.drop_null()
         if len(given):
@@ -87,15 +75,36 @@ def value_columns(name: str, column: pa.Array | pa.ChunkedArray, checks: Checks)
         raise RequestInvalid(FIELD, f"column {name!r} of type {column.type} cannot be used: {error}") from error
 
 
+def _coded_column(name: str, kind: Kind, column: pa.DictionaryArray, checks: Checks) -> Iterator[ValueColumn]:
+    """The values of a dictionary: texts and lists, which may be long, are not written out for each record."""
+    valid = bools_of(pc.is_valid(column.indices))
+    codes: I64 = pc.fill_null(column.indices, 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    if column.dictionary.null_count:
+        valid[valid] = bools_of(pc.is_valid(column.dictionary))[codes[valid]]
+    records = np.flatnonzero(valid)
+    if not records.size:
+        return
+    used, numbers = np.unique(codes[records], return_inverse=True)
+    values = column.dictionary.take(pa.array(used))
+    match kind:
+        case Kind.STRING:
+            yield _numbered_texts(name, values, numbers.astype(np.int64), records, checks)
+        case Kind.LIST:
+            list_numbers, firsts = distinct_lists(values)
+            yield _lists_of(name, values, list_numbers[numbers], firsts, records, checks)
+        case _:
+            yield _typed_column(name, kind, values.take(pa.array(numbers)), records, checks)
+
+
 def named_columns(column: pa.Array, is_attributes: Bools, checks: Checks) -> Iterator[tuple[str, ValueColumn]]:
     """The values of a column of named ones; an event has none where it says that one is removed."""
     found = named_values(column)
-    _reject_at(checks, found.ambiguous, "PROPERTY_NAME_INVALID", "a property is there twice")
+    checks.reject_at(found.ambiguous, "PROPERTY_NAME_INVALID", "a property is there twice")
     for each in found.columns:
         try:
             check_text("property name", each.name, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")
         except RecordInvalid as error:
-            _reject_at(checks, each.records, error.code, error.message)
+            checks.reject_at(each.records, error.code, error.message)
             continue
         if each.values is None:
             records = each.records[is_attributes[each.records]]
@@ -118,12 +127,12 @@ def _typed_column(name: str, kind: Kind, given: pa.Array, records: Positions, ch
         case Kind.TIME:
             times = milliseconds(name, given)
             beyond = records[(times < TIME_MIN_MS) | (times > TIME_MAX_MS)]
-            _reject_at(checks, beyond, "TIME_INVALID", f"{name!r} is not between the years 1 and 9999")
+            checks.reject_at(beyond, "TIME_INVALID", f"{name!r} is not between the years 1 and 9999")
             return ValueColumn(records, kind, times, None, sizes)
         case Kind.FLOAT:
             floats = given.cast(pa.float64()).to_numpy(zero_copy_only=False)
             problem = f"{name!r} is no finite number; send null or leave it out"
-            _reject_at(checks, records[~np.isfinite(floats)], "NUMBER_NOT_FINITE", problem)
+            checks.reject_at(records[~np.isfinite(floats)], "NUMBER_NOT_FINITE", problem)
             return ValueColumn(records, kind, np.ascontiguousarray(floats).view(np.int64), None, sizes)
         case Kind.STRING:
             return _string_column(name, given, records, checks)
@@ -131,18 +140,26 @@ def _typed_column(name: str, kind: Kind, given: pa.Array, records: Positions, ch
 
 
 def _string_column(name: str, given: pa.Array, records: Positions, checks: Checks) -> ValueColumn:
-    encoded = given if pa.types.is_dictionary(given.type) else given.dictionary_encode()
-    texts = encoded.dictionary.cast(pa.large_string())
+    encoded = given.dictionary_encode()
     codes: I64 = encoded.indices.to_numpy().astype(np.int64)
+    return _numbered_texts(name, encoded.dictionary, codes, records, checks)
+
+
+def _numbered_texts(name: str, texts: pa.Array, codes: I64, records: Positions, checks: Checks) -> ValueColumn:
+    texts = texts.cast(pa.large_string())
     sizes = pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)[codes]
     problem = f"{name!r} is longer than {STRING_BYTES_MAX} bytes"
-    _reject_at(checks, records[sizes > STRING_BYTES_MAX], "STRING_TOO_LONG", problem)
+    checks.reject_at(records[sizes > STRING_BYTES_MAX], "STRING_TOO_LONG", problem)
     return ValueColumn(records, Kind.STRING, codes, texts, sizes)
 
 
 def _list_column(name: str, given: pa.Array, records: Positions, checks: Checks) -> ValueColumn:
     """Lists are few different ones in practice: each distinct one is checked and packed once."""
     numbers, firsts = distinct_lists(given)
+    return _lists_of(name, given, numbers, firsts, records, checks)
+
+
+def _lists_of(name: str, given: pa.Array, numbers: I64, firsts: I64, records: Positions, checks: Checks) -> ValueColumn:
     distinct = _plain_lists(given.take(pa.array(firsts))).to_pylist()
     return _packed_lists(name, distinct, numbers, records, checks)
 
@@ -171,8 +188,7 @@ def _packed_lists(name: str, distinct: list[Any], numbers: I64, records: Positio
             problems[number], checked = problem, []
         packed.append(pack_list(checked))
         sizes.append(value_size(checked))
-    for wrong, error in problems.items():
-        _reject_at(checks, records[numbers == wrong], error.code, error.message)
+    checks.reject_each(records, numbers, problems)
     texts = pa.array(packed, pa.large_binary())
     return ValueColumn(records, Kind.LIST, numbers, texts, np.array(sizes, np.int64)[numbers])
 
@@ -197,13 +213,6 @@ def check_sizes(columns: list[tuple[str, ValueColumn]], checks: Checks) -> None:
     problem = f"a record may have {PROPERTIES_PER_RECORD_MAX} properties"
     checks.reject(counts > PROPERTIES_PER_RECORD_MAX, "TOO_MANY_PROPERTIES", problem)
     checks.reject(sizes > RECORD_BYTES_MAX, "RECORD_TOO_LARGE", f"a record may have {RECORD_BYTES_MAX} bytes")
-
-
-def _reject_at(checks: Checks, records: Positions, code: str, message: str) -> None:
-    if records.size:
-        bad: Bools = np.zeros(checks.keep.shape[0], np.bool_)
-        bad[records] = True
-        checks.reject(bad, code, message)
 
 
 def _kind_of(name: str, kind: pa.DataType) -> Kind:

@@ -27,6 +27,7 @@ from cdp_router.partitioning import split
 from cdp_store.arena import StringArena, hash_strings
 from cdp_store.builder import BatchBuilder
 from cdp_store.ids import USER_ID, PartitionId, SequenceNumber
+from cdp_store.kernels.utf8 import which_not_utf8
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DAY_MS
 from cdp_store.partition import Partition
 from cdp_store.records import RecordBatch, Strings, decode_batch, encode_batch
@@ -88,6 +89,7 @@ def warm_routing() -> None:
     rows = [["A", "u1", None, 0, None, {"n": 1, "text": "x"}], ["A", "u2", None, 0, None, {"list": [[1]]}], 5]
     batch = ingest_pb2.Batch(batch_id=b"warm", msgpack_rows=msgspec.msgpack.encode(rows))
     split(columnarise(batch, 0).batch, _KEY, 3)
+    which_not_utf8(np.zeros(1, np.int64), np.zeros(0, np.uint8))
 
 
 def _steps() -> Iterator[Step]:

@@ -14,11 +14,15 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
+from cdp_router.gateway.limits import DECODED_BYTES_MAX
 from cdp_router.gateway.problems import malformed, too_large
 
 _GZIP: Final = b"\x1f\x8b"
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _TOO_LONG_INTEGER: Final = 1 << 64  # stands for one whose digits are too many to read; no record may hold it
+# What Python takes for a value of a list, and for an object with its first field.
+_VALUE_BYTES: Final = 72
+_OBJECT_BYTES: Final = 200
 _DECODER: Final = msgspec.json.Decoder()
 
 
@@ -67,6 +71,14 @@ def _streamed(body: bytes, codec: str, bytes_max: int) -> bytes:
     except (OSError, pa.ArrowException) as error:
         raise malformed(f"the body cannot be decompressed: {error}") from error
     return _checked(plain, bytes_max)
+
+
+def check_values(body: bytes) -> int:
+    """Bytes that a body may take once it is decoded, by its punctuation; Problem 413 where they are too many."""
+    size = _VALUE_BYTES * (body.count(b",") + body.count(b"[")) + _OBJECT_BYTES * body.count(b"{")
+    if size > DECODED_BYTES_MAX:
+        raise too_large("the body holds more values than one request may; send smaller batches")
+    return size + len(body)
 
 
 def read_json(body: bytes) -> Any:

@@ -9,13 +9,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cdp_router.gateway.beacons import sent_in_query, unwrapped
-from cdp_router.gateway.bodies import decompressed, read_json
+from cdp_router.gateway.bodies import check_values, decompressed, read_json
 from cdp_router.gateway.credentials import NO_CREDENTIALS, Source, Sources, credentials
 from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.dialects import BATCH, CLEVERTAP, SEGMENT, Dialect, Unpacked, segment_sent
 from cdp_router.gateway.dry_runs import is_dry_run, refused_rows
-from cdp_router.gateway.limits import BODY_BYTES_MAX, ITEMS_PER_REQUEST_MAX, LARGE_BODY_BYTES
+from cdp_router.gateway.limits import (
+    BODY_BYTES_MAX,
+    ITEMS_PER_REQUEST_MAX,
+    LARGE_BODY_BYTES,
+    LARGE_DECODED_BYTES_MAX,
+)
 from cdp_router.gateway.mapped import Mapped, Rejected, mapped
 from cdp_router.gateway.mapping import Envelope, WireRow
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
@@ -51,6 +56,7 @@ class Prepared:
     count: int
     items: Callable[[], Sequence[Any]]
     mapped: Mapped
+    decoded_bytes: int = 0  # what a large body may take as long as it is at work
 
 
 class Intake:
@@ -68,10 +74,20 @@ class Intake:
         self._dead_letters = dead_letters
         self._metrics = metrics or GatewayMetrics()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._held_bytes = 0
 
     async def take(self, dialect: Dialect, sent: Sent) -> dict[str, Any]:
         """The answer to a request, once all of it is durable."""
         prepared = await self._prepared(dialect, sent)
+        if self._held_bytes and self._held_bytes + prepared.decoded_bytes > LARGE_DECODED_BYTES_MAX:
+            raise busy("too many large requests are at work; send it again a little later")
+        self._held_bytes += prepared.decoded_bytes
+        try:
+            return await self._taken(dialect, sent, prepared)
+        finally:
+            self._held_bytes -= prepared.decoded_bytes
+
+    async def _taken(self, dialect: Dialect, sent: Sent, prepared: Prepared) -> dict[str, Any]:
         rows, owners = prepared.mapped.rows, prepared.mapped.owners
         is_dry = dialect is CLEVERTAP and is_dry_run(sent.query)
         if is_dry:
@@ -104,6 +120,7 @@ class Intake:
 
     def _prepare(self, dialect: Dialect, sent: Sent, received_ms: int, bytes_max: int) -> Prepared:
         plain = decompressed(sent.body, sent.headers.get("content-encoding", ""), bytes_max)
+        decoded_bytes = check_values(plain) if bytes_max > LARGE_BODY_BYTES else 0
         if dialect is SEGMENT and sent.call_type == BATCH and (batch := usual_batch(plain)) is not None:
             shown = credentials(sent.headers, {}, batch.shown())
             if shown != NO_CREDENTIALS:
@@ -122,7 +139,7 @@ class Intake:
         made = mapped(
             unpacked.items, lambda item: map_item(dialect, item, envelope), lambda item: dialect.wrap(item, envelope)
         )
-        return Prepared(source, envelope, len(unpacked.items), lambda: unpacked.items, made)
+        return Prepared(source, envelope, len(unpacked.items), lambda: unpacked.items, made, decoded_bytes)
 
     def _prepare_usual(self, sent: Sent, received_ms: int, plain: bytes, batch: UsualBatch, source: Source) -> Prepared:
         _check_count(len(batch.batch))

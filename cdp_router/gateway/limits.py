@@ -13,6 +13,9 @@ ITEMS_PER_REQUEST_MAX: Final = 5000
 BODIES_BYTES_MAX: Final = 256 * MIB  # of all requests at work: beyond, new ones are told to come later
 WAITING_BYTES_MAX: Final = 64 * MIB  # of rows on their way to the router
 LARGE_BODY_BYTES: Final = 256 * 1024  # decoded beside the event loop
+# Some kilobytes of gzip become 20 MiB of `[],[],...`, which take half a gigabyte once they are decoded.
+DECODED_BYTES_MAX: Final = 96 * MIB  # of one body: more than a million values
+LARGE_DECODED_BYTES_MAX: Final = 256 * MIB  # of all large bodies at work: beyond, new ones are told to come later
 KEY_BYTES_MAX: Final = 256
 BATCH_ROWS_MAX: Final = 5000
 BATCH_BYTES_MAX: Final = ROWS_BYTES_MAX // 2
@@ -28,6 +31,7 @@ CONNECTIONS_MAX: Final = 10_000
 RETRY_AFTER_SECONDS: Final = 2
 QUERY_SECONDS: Final = 60.0
 
+assert DECODED_BYTES_MAX + BODY_BYTES_MAX < LARGE_DECODED_BYTES_MAX
 assert ROWS_ALONE_MAX * PROPERTIES_PER_RECORD_MAX < NAMES_PER_BATCH_MAX
 assert PATIENCE_SECONDS < WAITING_SECONDS_MAX
 assert 3 * RECORD_BYTES_MAX // 2 < BATCH_BYTES_MAX, "a record that may be taken fits a batch as msgpack"

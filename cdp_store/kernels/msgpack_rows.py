@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_store.arrays import I64, U8, U16, U32, Int
+from cdp_store.arrays import I64, U8, U16, U32, Bools, Int
 from cdp_store.jit import kernel
 from cdp_store.kernels.interning import COUNT, Table, intern, new_table
 from cdp_store.kernels.msgpack_tokens import (
@@ -25,7 +25,7 @@ from cdp_store.kernels.msgpack_tokens import (
     STRING,
     big_endian,
     read_token,
-    skip_value,
+    skip_structure,
 )
 from cdp_store.limits import (
     IDENTIFIER_BYTES_MAX,
@@ -62,18 +62,39 @@ Parsed = tuple[int, int, Int, int, U32, U32, U16, I64, U32, U32, U8, I64, I64, T
 
 
 @kernel
-def parse_rows(packed: U8, end: Int, time_max: int, key0: np.uint64, key1: np.uint64) -> Parsed:
-    """Read packed[:end], which padding follows; `packed` is used as scratch.
+def read_array_head(packed: U8, end: Int) -> tuple[Int, Int]:
+    """(items, position of the first) of the array that packed[:end] begins with; BROKEN items where it is none."""
+    kind, count, at = read_token(packed, 0)
+    return count if kind == ARRAY and at <= end else BROKEN, at
+
+
+@kernel
+def find_rows(packed: U8, at: Int, end: Int, starts: I64, is_text: Bools) -> int:
+    """Note where each value from `at` on begins, and whether its texts are UTF-8; how many are whole.
+
+    starts i64[rows + 1] has room for the end of the last one, is_text bool[rows].
+    """
+    starts[0] = at
+    for row in range(is_text.shape[0]):
+        stop, is_text[row] = skip_structure(packed, starts[row], end)
+        if stop == BROKEN:
+            return row
+        starts[row + 1] = stop
+    return int(is_text.shape[0])
+
+
+@kernel
+def parse_rows(
+    packed: U8, starts: I64, is_text: Bools, end: Int, time_max: int, key0: np.uint64, key1: np.uint64
+) -> Parsed:
+    """Read the rows packed[starts[i]:starts[i + 1]], which padding follows; `packed` is used as scratch.
 
     Gives (status, records, triples, unusual rows, record identities, second identities (NO_SECOND: none), names, times,
-    property offsets, message id offsets, message id bytes, position of each record, [position, start, stop] of each
-    unusual row, triples, identities, names, keys, strings). Status BROKEN: these are no rows, or more names than a
-    batch can number.
-    Two passes over the bytes, one to see that they are msgpack at all.
+    property offsets, message id offsets, message id bytes, position of each record, position of each unusual row,
+    triples, identities, names, keys, strings). Status BROKEN: more names than a batch can number.
     """
-    kind, promised, at = read_token(packed, 0)
-    count = promised if kind == ARRAY else 0
-    # The head may promise any number of rows; no more than the bytes can hold are made room for.
+    count = is_text.shape[0]
+    # No more room is made than the bytes can need.
     room = min(count, end // _ROW_BYTES_MIN) + 1
     values_max = end // _VALUE_BYTES_MIN + 1
     identities, names = new_table(2 * room, end + 1), new_table(room, end + 1)
@@ -85,34 +106,30 @@ def parse_rows(packed: U8, end: Int, time_max: int, key0: np.uint64, key1: np.ui
     seconds = np.empty(room, np.uint32)
     record_times, ends = np.empty(room, np.int64), np.empty(room + 1, np.uint32)
     message_ends, message_bytes = np.empty(room + 1, np.uint32), np.empty(end + 1, np.uint8)
-    positions, unusual = np.empty(room, np.int64), np.empty(3 * (min(count, end) + 1), np.int64)
+    positions, unusual = np.empty(room, np.int64), np.empty(count, np.int64)
     triples = np.empty(values_max, np.uint16), np.empty(values_max, np.uint8), np.empty(values_max, np.int64)
     stamps, path = np.empty(keys_max, np.int64), np.empty(2 * NAME_BYTES_MAX + 2, np.uint8)
     levels = np.zeros((2, NESTING_DEPTH_MAX + 1), np.int64)
     head = np.zeros(5, np.int64)
     ends[0] = message_ends[0] = 0
-    records, odd = 0, 0
+    records, odd, status = 0, 0, 0
     filled: Int = 0
-    status = 0 if kind == ARRAY and at <= end else BROKEN
-    for position in range(count if status == 0 else 0):
-        start = at
-        at = skip_value(packed, start, end)
-        if at == BROKEN:
-            status = BROKEN
-            break
-        message_at = np.int64(message_ends[records])
-        body = _read_head(packed, start, time_max, tables, head, message_bytes, message_at, key0, key1)
+    for position in range(count):
         stop: Int = UNUSUAL
-        if body != UNUSUAL:
-            is_event = head[1] != _ATTRIBUTES
-            stop = _read_values(
-                packed, body, filled, is_event, triples, keys, strings, stamps, position + 1, path, levels, key0, key1
-            )
+        if is_text[position]:
+            message_at = np.int64(message_ends[records])
+            body = _read_head(packed, starts[position], time_max, tables, head, message_bytes, message_at, key0, key1)
+            if body != UNUSUAL:
+                is_event = head[1] != _ATTRIBUTES
+                stop = _read_values(
+                    packed, body, filled, is_event, triples, keys, strings, stamps, position + 1, path, levels, key0,
+                    key1,
+                )  # fmt: skip
         if max(keys[0][COUNT], names[0][COUNT]) > NAMES_PER_BATCH_MAX:
             status = BROKEN
             break
         if stop == UNUSUAL:
-            unusual[3 * odd], unusual[3 * odd + 1], unusual[3 * odd + 2] = position, start, at
+            unusual[odd] = position
             odd += 1
             continue
         filled = stop
@@ -122,8 +139,6 @@ def parse_rows(packed: U8, end: Int, time_max: int, key0: np.uint64, key1: np.ui
         records += 1
         ends[records] = filled
         message_ends[records] = message_ends[records - 1] + head[3]
-    if status == 0 and (at != end):
-        status = BROKEN
     return (
         status, records, filled, odd, record_identities, seconds, record_names, record_times, ends, message_ends,
         message_bytes, positions, unusual, triples, identities, names, keys, strings,

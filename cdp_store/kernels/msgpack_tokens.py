@@ -108,10 +108,21 @@ def _sized(data: U8, head: Int, at: Int) -> Token:
 @kernel
 def skip_value(data: U8, at: Int, end: Int) -> Int:
     """Position after the value at `at`, or BROKEN when it is cut off, holds a byte msgpack never uses, or no UTF-8."""
+    stop, is_text = skip_structure(data, at, end)
+    return stop if is_text else BROKEN
+
+
+@kernel
+def skip_structure(data: U8, at: Int, end: Int) -> tuple[Int, bool]:
+    """(position after the value at `at`, whether all its texts are UTF-8).
+
+    The position is BROKEN when the value is cut off or holds a byte msgpack never uses.
+    """
     left: Int = 1
+    is_text = True
     while left > 0:
         if at >= end:
-            return BROKEN
+            return BROKEN, is_text
         kind, number, at = read_token(data, at)
         left -= 1
         if kind == ARRAY:
@@ -119,13 +130,14 @@ def skip_value(data: U8, at: Int, end: Int) -> Int:
         elif kind == MAP:
             left += 2 * number
         elif kind == STRING:
-            if at + number > end or not is_utf8(data, at, at + number):
-                return BROKEN
+            if at + number > end:
+                return BROKEN, is_text
+            is_text = is_text and is_utf8(data, at, at + number)
             at += number
         elif kind == BINARY or kind == EXTENSION:
             at += number
         elif kind == NEVER:
-            return BROKEN
+            return BROKEN, is_text
         if at > end:
-            return BROKEN
-    return at
+            return BROKEN, is_text
+    return at, is_text

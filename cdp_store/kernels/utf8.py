@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_store.arrays import U8, U32, Int
+from cdp_store.arrays import I64, U8, U32, Bools, Int
 from cdp_store.jit import kernel
 
 
@@ -46,3 +46,13 @@ def first_not_utf8(offsets: U32, data: U8) -> Int:
         if not is_utf8(data, np.int64(offsets[i]), np.int64(offsets[i + 1])):
             return i
     return -1
+
+
+@kernel
+def which_not_utf8(offsets: I64, data: U8) -> Bools:
+    """Which strings data[offsets[i]:offsets[i + 1]] are no UTF-8: bool[n]."""
+    count = offsets.shape[0] - 1
+    found = np.zeros(count, np.bool_)
+    for i in range(count):
+        found[i] = not is_utf8(data, offsets[i], offsets[i + 1])
+    return found

@@ -20,7 +20,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.columnarise import Columnarised, columnarise
+from cdp_router.columnarise import columnarise
+from cdp_router.columnarised import Columnarised
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
 from cdp_router.profile_reading import read_profile
@@ -468,15 +469,24 @@ def test_row_17_maps_nested_without_end_inside_a_list_are_refused_alone() -> Non
 @pytest.mark.parametrize(
     "packed",
     [
-        b"", b"\xc1", b"\x91\xa1\xff", b"\x91\x81\x80\x01", b"\x91" * 100_000 + b"\x90", b"\xdd\xff\xff\xff\xff",
-        b"\x90\x90", b"\x05", b"\x80", b"\xc0", b"\x91\xd7\xff" + b"\xff" * 8,
+        b"", b"\xc1", b"\x91\xc1", b"\x92\xa5abc", b"\xdd\xff\xff\xff\xff", b"\x90\x90", b"\x05", b"\x80", b"\xc0",
     ],
-    ids=range(11),
+    ids=range(9),
 )  # fmt: skip
 def test_bytes_that_are_no_msgpack_rows_are_refused_whole(packed: bytes) -> None:
     with pytest.raises(RequestInvalid) as caught:
         columnarise(ingest_pb2.Batch(batch_id=b"x", msgpack_rows=packed), NOW_MS)
     assert caught.value.field == "batch.msgpack_rows"
+
+
+@pytest.mark.parametrize(
+    "record", [b"\xa1\xff", b"\x81\x80\x01", b"\x91" * 100_000 + b"\x90", b"\xd7\xff" + b"\xff" * 8], ids=range(4)
+)
+def test_a_record_that_cannot_be_decoded_is_refused_alone(record: bytes) -> None:
+    good = msgspec.msgpack.encode(msgpack_row(Sent("View", "u1", NOW_MS, {})))
+    found = columnarise(ingest_pb2.Batch(batch_id=b"x", msgpack_rows=b"\x93" + good + record + good), NOW_MS)
+    assert [(error.index, error.code) for error in found.errors] == [(1, "RECORD_MALFORMED")]
+    assert found.positions.tolist() == [0, 2]
 
 
 # ------------------------------------------------------------------------------------------------------ mutated bytes
@@ -563,8 +573,9 @@ def test_any_value_as_rows_is_taken_or_refused(rows: list[Any]) -> None:
 ), max_size=6))  # fmt: skip
 def test_rows_of_the_right_shape_are_taken_or_refused_one_by_one(rows: list[tuple[Any, ...]]) -> None:
     integers = [row for row in rows if not isinstance(row[0], int) or -(1 << 63) <= row[0] < 1 << 63]
-    batch = msgpack_batch(integers, b"x")
-    found = columnarise(batch, NOW_MS)
+    # A message id that two users give is taken once: each row gets one of its own in the place of it.
+    own = [[*row[:4], f"{row[4]}{n}" if row[4] else row[4], *row[5:]] for n, row in enumerate(integers)]
+    found = columnarise(msgpack_batch(own, b"x"), NOW_MS)
     assert sorted([*found.positions.tolist(), *(error.index for error in found.errors)]) == list(range(len(integers)))
     assert all(error.code and error.message for error in found.errors)
     _state(found.batch)

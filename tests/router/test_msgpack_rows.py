@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import struct
@@ -16,10 +17,14 @@ from cdp.v1 import ingest_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.columnarise import Columnarised, columnarise, columnarise_rows, msgpack_rows
+from cdp_router.blocking import Blocked
+from cdp_router.columnarise import columnarise, columnarise_rows
+from cdp_router.columnarised import Columnarised
 from cdp_router.errors import RequestInvalid
-from cdp_router.limits import ROWS_BYTES_MAX
-from cdp_router.msgpack_rows import read_msgpack_rows
+from cdp_router.limits import ROWS_BYTES_MAX, ROWS_RECORDS_MAX
+from cdp_router.msgpack_rows import ReadRows, find_rows, read_msgpack_rows
+from cdp_router.unusual_rows import as_row
+from cdp_router.validation import RecordInvalid, Row
 from cdp_store.limits import NAMES_PER_BATCH_MAX, STRING_BYTES_MAX
 from cdp_store.records import RecordBatch, check_batch
 from tests.router.batch_contents import contents
@@ -43,27 +48,96 @@ class Written(NamedTuple):
 
 def _outcome(columnarised: Columnarised) -> Any:
     check_batch(columnarised.batch)
-    errors = [(error.index, error.code, error.message) for error in columnarised.errors]
+    errors = [(error.index, error.code) for error in columnarised.errors]
     return contents(columnarised.batch), columnarised.positions.tolist(), errors
+
+
+def msgpack_rows(packed: bytes) -> list[Row | RecordInvalid]:
+    """The rows of an array, each decoded by itself as long as the bytes are msgpack; RequestInvalid for the rest."""
+    starts, promised = _starts(packed)
+    if promised and len(starts) == 1:
+        raise RequestInvalid("batch.msgpack_rows", "the first record cannot be read")
+    if len(starts) == promised + 1 and starts[-1] != len(packed):
+        raise RequestInvalid("batch.msgpack_rows", "more follows")
+    rows = [_decoded(packed[start:stop]) for start, stop in itertools.pairwise(starts)]
+    return rows + [RecordInvalid("RECORD_MALFORMED", "lost")] * (promised - len(rows))
+
+
+def _decoded(packed: bytes) -> Row | RecordInvalid:
+    try:
+        try:
+            return as_row(msgspec.msgpack.decode(packed))
+        except UnicodeDecodeError:
+            return as_row(msgpack.unpackb(packed, unicode_errors="surrogateescape", strict_map_key=False, timestamp=3))
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
+        return RecordInvalid("RECORD_MALFORMED", str(error))
+
+
+def _starts(packed: bytes) -> tuple[list[int], int]:
+    """Where each whole item of an array begins, and the end of the last; the number of items it promises."""
+    kind, promised, at = _head_at(packed, 0)
+    if kind != "array" or promised > ROWS_RECORDS_MAX:
+        raise RequestInvalid("batch.msgpack_rows", "no array of records")
+    starts = [at]
+    while len(starts) <= promised and (at := _skipped(packed, at)) >= 0:
+        starts.append(at)
+    return starts, promised
+
+
+def _skipped(packed: bytes, at: int) -> int:
+    """Behind the value at `at`, or -1."""
+    left = 1
+    while left:
+        kind, number, at = _head_at(packed, at)
+        left += {"array": number, "map": 2 * number}.get(kind, 0) - 1
+        at += number if kind == "bytes" else 0
+        if kind == "broken" or at > len(packed):
+            return -1
+    return at
+
+
+def _head_at(packed: bytes, at: int) -> tuple[str, int, int]:
+    """(what stands there, how many items, pairs or bytes follow, where they begin)."""
+    head = packed[at] if at < len(packed) else 0xC1
+    fixed = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4,
+             0xD3: 8, 0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17}  # fmt: skip
+    sized = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+    many = {0xDC: ("array", 2), 0xDD: ("array", 4), 0xDE: ("map", 2), 0xDF: ("map", 4)}
+    if head < 0x80 or head >= 0xE0:
+        return "bytes", 0, at + 1
+    if head < 0xC0:
+        kind, bits = ("map", 4) if head < 0x90 else ("array", 4) if head < 0xA0 else ("bytes", 5)
+        return kind, head & ((1 << bits) - 1), at + 1
+    if head in fixed:
+        return "bytes", fixed[head], at + 1
+    size = sized.get(head) or many.get(head, ("", 0))[1]
+    if not size or at + 1 + size > len(packed):
+        return "broken", 0, at
+    number = int.from_bytes(packed[at + 1 : at + 1 + size], "big") + (head in (0xC7, 0xC8, 0xC9))
+    return many.get(head, ("bytes", 0))[0], number, at + 1 + size
 
 
 def _by_python(packed: bytes) -> Any:
     try:
         return _outcome(columnarise_rows(msgpack_rows(packed), b"x", NOW_MS))
     except RequestInvalid as error:
-        return error.field, error.problem
+        return error.field
 
 
 def _by_kernel(packed: bytes) -> Any:
     try:
         return _outcome(columnarise(ingest_pb2.Batch(batch_id=b"x", msgpack_rows=packed), NOW_MS))
     except RequestInvalid as error:
-        return error.field, error.problem
+        return error.field
+
+
+def _read(packed: bytes) -> ReadRows | None:
+    return read_msgpack_rows(find_rows(packed), b"x", NOW_MS, Blocked())
 
 
 def _usual(packed: bytes) -> int:
     """How many rows the kernel read itself."""
-    read = read_msgpack_rows(packed, b"x", NOW_MS)
+    read = _read(packed)
     return -1 if read is None else len(read.batch)
 
 
@@ -130,7 +204,7 @@ _MOMENTS = tuple(
         b"\xc8\x00\x04\xff" + bytes(4),
     )
 )  # fmt: skip
-# One of these makes msgspec refuse all bytes.
+# msgspec refuses to decode these.
 _NO_MOMENTS = tuple(
     Written(data) for data in (
         b"\xd7\xff" + b"\xff" * 8, b"\xc7\x0c\xff" + bytes(4) + (-62_135_596_801).to_bytes(8, "big", signed=True),
@@ -214,8 +288,8 @@ def test_damaged_bytes_are_refused_the_same_way(seed: int) -> None:
 
 
 def test_the_random_rows_take_both_roads() -> None:
-    read = [read_msgpack_rows(_message(seed), b"x", NOW_MS) for seed in range(200)]
-    both = [found for found in read if found is not None and len(found.batch) and found.unusual]
+    read = [_read(_message(seed)) for seed in range(200)]
+    both = [found for found in read if found is not None and len(found.batch) and len(found.unusual)]
     assert sum(len(found.batch) for found in both) > 500
     assert len(both) > 100
 
@@ -259,7 +333,6 @@ def test_a_usual_row_is_read_by_the_kernel(values: Any) -> None:
 UNUSUAL: list[tuple[str, Any]] = [
     ("a key twice", Pairs([("a", 1), ("a", 2)])),
     ("a key twice, the second a map", Pairs([("a", 1), ("a", Pairs([]))])),
-    ("a dotted key twice", Pairs([("a.b", 1), ("a", Pairs([("b", 2)]))])),
     ("a list of maps", Pairs([("a", [Pairs([("b", 1)])])])),
     ("a list not in its shortest form", Pairs([("a", Written(b"\xdc\x00\x01\x05"))])),
     ("an item not in its shortest form", Pairs([("a", Written(b"\x91\xcc\x05")), ("b", Written(b"\x91\xd9\x01x"))])),
@@ -277,11 +350,58 @@ def test_an_unusual_row_is_left_to_python_and_taken(values: Any) -> None:
 
 
 @pytest.mark.parametrize("moment", _NO_MOMENTS, ids=range(len(_NO_MOMENTS)))
-def test_a_timestamp_that_cannot_be_refuses_the_batch_as_python_does(moment: Written) -> None:
-    packed = _one(Pairs([("a", moment)]))
+def test_a_timestamp_that_cannot_be_refuses_its_record_alone(moment: Written) -> None:
+    packed = _written(_Shortest(), [_ROW, [*_ROW[:5], Pairs([("a", moment)])], _ROW])
     found = _by_kernel(packed)
     assert found == _by_python(packed)
-    assert found[0] == "batch.msgpack_rows"
+    assert found[1:] == ([0, 2], [(1, "RECORD_MALFORMED")])
+
+
+_ROW: list[Any] = ["View", "ann", None, NOW_MS, None, Pairs([("a", 1)])]
+_BAD = Written(b"\xa2\xff\xfe")  # text that is not UTF-8
+NOT_UTF8: list[tuple[str, list[Any], str]] = [
+    ("value", [*_ROW[:5], Pairs([("a", _BAD)])], "STRING_INVALID"),
+    ("item of a list", [*_ROW[:5], Pairs([("a", ["x", _BAD])])], "STRING_INVALID"),
+    ("field of an item", [*_ROW[:5], Pairs([("a", [Pairs([(_BAD, 1)])])])], "PROPERTY_NAME_INVALID"),
+    ("property name", [*_ROW[:5], Pairs([(_BAD, 1)])], "PROPERTY_NAME_INVALID"),
+    ("event name", [_BAD, *_ROW[1:]], "EVENT_NAME_INVALID"),
+    ("user id", ["View", _BAD, *_ROW[2:]], "IDENTIFIER_INVALID"),
+    ("anonymous id", ["View", None, _BAD, *_ROW[3:]], "IDENTIFIER_INVALID"),
+    ("message id", [*_ROW[:4], _BAD, Pairs([])], "MESSAGE_ID_INVALID"),
+    ("identifier of another kind", [*_ROW, Pairs([("email", _BAD)])], "IDENTIFIER_INVALID"),
+    ("kind of an identifier", [*_ROW, Pairs([(_BAD, "x")])], "IDENTIFIER_INVALID"),
+    ("operation", [None, *_ROW[1:], None, Pairs([(_BAD, Pairs([]))])], "OPERATION_INVALID"),
+    ("the whole record", _BAD, "RECORD_MALFORMED"),  # type: ignore[list-item]
+]
+
+
+@pytest.mark.parametrize(("row", "code"), [case[1:] for case in NOT_UTF8], ids=[case[0] for case in NOT_UTF8])
+def test_text_that_is_not_utf8_costs_its_record_alone(row: Any, code: str) -> None:
+    packed = _written(_Shortest(), [_ROW, row, _ROW, row])
+    found = _by_kernel(packed)
+    assert found == _by_python(packed)
+    assert found[1:] == ([0, 2], [(1, code), (3, code)])
+
+
+def test_records_before_the_place_where_the_bytes_break_are_taken_and_the_others_told() -> None:
+    packed = _written(_Shortest(), [_ROW] * 4)
+    for cut in range(len(_written(_Shortest(), [_ROW])), len(packed)):
+        whole = (cut - 1) // ((len(packed) - 1) // 4)
+        found = columnarise(ingest_pb2.Batch(batch_id=b"x", msgpack_rows=packed[:cut]), NOW_MS)
+        assert found.positions.tolist() == list(range(whole))
+        assert [(each.index, each.code) for each in found.errors] == [(n, "RECORD_MALFORMED") for n in range(whole, 4)]
+        assert f"from byte {1 + whole * ((len(packed) - 1) // 4)} on" in found.errors[0].message
+
+
+def test_a_name_with_a_dot_that_an_object_gives_as_well_is_refused_in_either_order() -> None:
+    nested, dotted = ("a", Pairs([("b", 1)])), ("a.b", 2)
+    for pairs in ([nested, dotted], [dotted, nested], [("x", 1), dotted, nested], [nested, ("x", 1), dotted]):
+        for name in ("View", None):
+            packed = _one(Pairs(pairs), name=name)
+            found = columnarise(ingest_pb2.Batch(batch_id=b"x", msgpack_rows=packed), NOW_MS)
+            assert [(each.index, each.code) for each in found.errors] == [(0, "PROPERTY_NAME_INVALID")]
+            assert "'a.b'" in found.errors[0].message
+            assert _by_kernel(packed) == _by_python(packed)
 
 
 def test_a_usual_batch_is_the_same_to_the_last_array() -> None:

@@ -590,11 +590,19 @@ class BatchResult(_message.Message):
     POSITIONS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
+    ERRORS_OMITTED_FIELD_NUMBER: _builtins.int
+    WARNINGS_OMITTED_FIELD_NUMBER: _builtins.int
     accepted: _builtins.int
     duplicates: _builtins.int
     """Records taken before, by batch_id or message_id."""
     quarantined: _builtins.int
     """Records put into quarantine."""
+    errors_omitted: _builtins.int
+    """Records that were not taken beyond those in `errors`, which holds at most 10,000, the first by position; the messages
+    of very many are cut short.
+    """
+    warnings_omitted: _builtins.int
+    """Warnings beyond those in `warnings`, of which there are as many at most."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordError]: ...
     @_builtins.property
@@ -614,10 +622,12 @@ class BatchResult(_message.Message):
         positions: _abc.Iterable[Global___PartitionPosition] | None = ...,
         warnings: _abc.Iterable[Global___RecordError] | None = ...,
         quarantined: _builtins.int = ...,
+        errors_omitted: _builtins.int = ...,
+        warnings_omitted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "errors", b"errors", "positions", b"positions", "quarantined", b"quarantined", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "errors", b"errors", "errors_omitted", b"errors_omitted", "positions", b"positions", "quarantined", b"quarantined", "warnings", b"warnings", "warnings_omitted", b"warnings_omitted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
