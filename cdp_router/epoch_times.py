@@ -43,7 +43,7 @@ def counted_ms(count: Count, unit: str) -> int:
     """
     if not math.isfinite(count):
         raise ValueError(f"{count!r} is not finite")
-    if abs(count) > _COUNT_MAX or 0 < abs(count) < _COUNT_MIN:
+    if count and not _COUNT_MIN < (count if count > 0 else -count) < _COUNT_MAX:
         raise ValueError(f"{_shown(count)} is no count of {unit} since 1970")
     exact = Fraction(repr(count)) if isinstance(count, float) else Fraction(count)
     return math.floor(exact * 1000 / PER_SECOND[unit])
@@ -79,4 +79,4 @@ def number_ms(count: Count) -> int:
 
 
 def _shown(count: Count) -> str:
-    return str(count)[:40] if abs(count) < _SHOWN_MAX else "a number of more than 40 digits"
+    return str(count)[:40] if -_SHOWN_MAX < count < _SHOWN_MAX else "a number of more than 40 digits"
