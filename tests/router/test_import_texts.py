@@ -1,4 +1,4 @@
-"""CSV and NDJSON files: digits, encodings, quotes and columns are kept as they are, or their record is refused aloud."""
+"""CSV and NDJSON files: digits, encodings, quotes and columns are kept, or their record is refused aloud."""
 
 from __future__ import annotations
 
@@ -94,14 +94,14 @@ def test_numbers_are_kept_as_they_are_written_where_that_is_asked(tmp_path: Path
 
 
 def test_numbers_inside_of_maps_are_refused_and_kept_by_their_path(write: Write) -> None:
-    line = '{"user_id":"a","event":"E","time":"2026-03-01","properties":{"o":{"n":%s,"m":1.25}}}\n' % _LONG
+    line = f'{{"user_id":"a","event":"E","time":"2026-03-01","properties":{{"o":{{"n":{_LONG},"m":1.25}}}}}}\n'
     path = write("a.ndjson", line)
     _, outcome = imported(path)
     assert outcome.codes == {"INTEGER_OUT_OF_RANGE": 1} and "'o.n'" in outcome.said
     options = {"reading": Reading(as_text=frozenset(("o.n",))), "as_text": frozenset(("o.n",))}
     [record], _ = imported(path, **options)
     assert record.values == {"o.n": _LONG, "o.m": 1.25}
-    path = write("a.csv", 'user_id,event,time,properties\na,E,2026-03-01,"{""o"":{""n"":%s}}"\n' % _LONG)
+    path = write("a.csv", f'user_id,event,time,properties\na,E,2026-03-01,"{{""o"":{{""n"":{_LONG}}}}}"\n')
     _, outcome = imported(path)
     assert outcome.codes == {"INTEGER_OUT_OF_RANGE": 1}
     [record], _ = imported(path, **options)
@@ -180,7 +180,8 @@ def test_bytes_that_another_encoding_lacks_cost_their_record_alone(write: Write)
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (_TWO.encode("utf-16-le"), "utf-16-le"), (bytes(range(256)) * 40, "NUL"), ("größe,b\n".encode("latin-1"), "0xf6"),
+        (_TWO.encode("utf-16-le"), "utf-16-le"), (bytes(range(256)) * 40, "NUL"),
+        ("größe,b\n".encode("latin-1"), "0xf6"),
         (b"\x89PNG\r\n\x1a\n" * 100, "0x89"), (b"\xd0\xcf\x11\xe0" * 100, "0x"),
     ],
 )  # fmt: skip
@@ -314,7 +315,7 @@ def test_columns_can_be_left_out(write: Write) -> None:
     assert record.values == {"o.z": 2}
 
 
-# -------------------------------------------------------------------------------------------------------- names of events
+# ------------------------------------------------------------------------------------------------------ names of events
 
 
 def test_name_is_no_event_unless_that_is_said(write: Write) -> None:
@@ -338,7 +339,7 @@ def test_name_beside_an_event_is_a_property(write: Write) -> None:
     assert (record.event, record.values) == ("Buy", {"name": "Ann"})
 
 
-# ---------------------------------------------------------------------------------------------------- nulls of attributes
+# -------------------------------------------------------------------------------------------------- nulls of attributes
 
 
 def test_a_null_in_json_unsets_an_attribute_unless_it_is_said_to_be_absent(write: Write) -> None:
