@@ -57,16 +57,23 @@ def open_store(directory: Path, shard: int = 0, files: Files | None = None, clus
 class LocalCluster:
     """Ingest and queries over local shards; every method runs its coroutine to the end."""
 
-    def __init__(self, folder: Path, runner: asyncio.Runner, threads: ThreadPoolExecutor, wrap: Wrap) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        runner: asyncio.Runner,
+        threads: ThreadPoolExecutor,
+        wrap: Wrap,
+        cluster: ClusterFile = CLUSTER,
+    ) -> None:
         self._runner = runner
         self.failures = list[StoreFailed]()
-        stores = [open_store(folder / f"shard-{number}", number) for number in range(CLUSTER.shards)]
+        stores = [open_store(folder / f"shard-{number}", number, cluster=cluster) for number in range(cluster.shards)]
         self.servers = [ShardServer(store, self.failures.append) for store in stores]
         self.shards: dict[int, ShardClient] = {
             number: wrap(number, LocalShardClient(server, f"local:{number}"))
             for number, server in enumerate(self.servers)
         }
-        self.routing = Routing(CLUSTER, self.shards)
+        self.routing = Routing(cluster, self.shards)
         self.clock = FixedClock()
         self.taking = Ingest(self.routing, self.clock, threads)
         self.asking = Queries(self.routing, self.clock)
@@ -130,13 +137,13 @@ def plain(_: int, client: ShardClient) -> ShardClient:
 
 
 @contextmanager
-def local_cluster(folder: Path, wrap: Wrap = plain) -> Iterator[LocalCluster]:
+def local_cluster(folder: Path, wrap: Wrap = plain, cluster: ClusterFile = CLUSTER) -> Iterator[LocalCluster]:
     """A cluster for the length of the block, validated at the end; `wrap` may stand between router and shard."""
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as threads:
-        cluster = LocalCluster(folder, runner, threads, wrap)
+        found = LocalCluster(folder, runner, threads, wrap, cluster)
         try:
-            yield cluster
-            cluster.validate()
+            yield found
+            found.validate()
         finally:
-            for server in cluster.servers:
+            for server in found.servers:
                 runner.run(server.close())
