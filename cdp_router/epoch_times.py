@@ -31,7 +31,7 @@ Count = int | float | Decimal
 
 def unit_of(count: Count) -> str | None:
     """The unit in which a count since 1970 falls into the years 1990 to 2099; None where there is none."""
-    if not math.isfinite(count):
+    if not _is_finite(count):
         return None
     return next((unit for unit, per in PER_SECOND.items() if FIRST_SECOND * per <= count < END_SECOND * per), None)
 
@@ -41,9 +41,9 @@ def counted_ms(count: Count, unit: str) -> int:
 
     Raises ValueError for what is not finite, or so large or small that it cannot be meant.
     """
-    if not math.isfinite(count):
+    if not _is_finite(count):
         raise ValueError(f"{count!r} is not finite")
-    if abs(count) > _COUNT_MAX or 0 < abs(count) < _COUNT_MIN:
+    if count and not _COUNT_MIN < (count if count > 0 else -count) < _COUNT_MAX:
         raise ValueError(f"{_shown(count)} is no count of {unit} since 1970")
     exact = Fraction(repr(count)) if isinstance(count, float) else Fraction(count)
     return math.floor(exact * 1000 / PER_SECOND[unit])
@@ -70,7 +70,7 @@ def number_ms(count: Count) -> int:
     unit = unit_of(count)
     if unit is not None:
         return counted_ms(count, unit)
-    day = date_of(count) if math.isfinite(count) else None
+    day = date_of(count) if _is_finite(count) else None
     if day is None:
         raise ValueError(
             f"{_shown(count)} is no count of s, ms, us or ns since 1970 that falls into {FIRST_YEAR} to {LAST_YEAR}"
@@ -79,4 +79,8 @@ def number_ms(count: Count) -> int:
 
 
 def _shown(count: Count) -> str:
-    return str(count)[:40] if abs(count) < _SHOWN_MAX else "a number of more than 40 digits"
+    return str(count)[:40] if -_SHOWN_MAX < count < _SHOWN_MAX else "a number of more than 40 digits"
+
+
+def _is_finite(count: Count) -> bool:
+    return isinstance(count, int) or math.isfinite(count)

@@ -329,7 +329,7 @@ def _time_ms(value: Any, mapping: ColumnMapping) -> int:
             return to_ms(datetime(value.year, value.month, value.day, tzinfo=UTC))
         case str():
             return _parsed_ms(value, mapping.time_unit)
-        case Unkept() if value.text:
+        case Unkept() if value.text and value.code != "TIME_INVALID":  # a number of many digits
             return _parsed_ms(value.text, mapping.time_unit)
         case Unkept():
             raise RowRejected(f"time: {value.reason}", value.code)

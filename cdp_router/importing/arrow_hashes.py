@@ -46,7 +46,10 @@ def _hashes(path: str, column: pa.Array) -> U64:
         return _hashes(path, pc.run_end_decode(column))
     if pa.types.is_struct(kind):
         fields = zip(kind, column.flatten(), strict=True)
-        return sum((_hashes(f"{path}.{field.name}", child) for field, child in fields), _zeros(len(column)))
+        found = _zeros(len(column))
+        for field, child in fields:
+            found += _hashes(f"{path}.{field.name}", child)
+        return found
     values = _values(column)
     values = mixed(values + lanes_of([path.encode()]))
     values[~_valid(column)] = 0
@@ -88,7 +91,8 @@ def _floats(values: AnyArray) -> U64:
         is_whole = (values == np.floor(values)) & (np.abs(values) < _EXACT_FLOAT_MAX)
         whole = _tagged("integer", np.where(is_whole, values, 0).astype(np.int64).view(np.uint64))
     plain = np.where(np.isnan(values), np.nan, values)
-    return np.where(is_whole[:, None], whole, _tagged("float", plain.view(np.uint64)))
+    found: U64 = np.where(is_whole[:, None], whole, _tagged("float", plain.view(np.uint64)))
+    return found
 
 
 def _instants(column: pa.Array) -> U64:
@@ -157,7 +161,8 @@ def _taken(hashes: U64, indices: pa.Array) -> U64:
     """The hashes of a dictionary by its indices; 0 where there is none."""
     whole = np.concatenate((hashes, _zeros(1)))
     at = pc.fill_null(indices.cast(pa.int64()), len(hashes)).to_numpy(zero_copy_only=False)
-    return whole[at]
+    found: U64 = whole[at]
+    return found
 
 
 def _filled(column: pa.Array) -> AnyArray:

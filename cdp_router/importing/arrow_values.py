@@ -291,10 +291,11 @@ def _list(items: Values) -> Any:
 
 def _map(fields: Sequence[tuple[Any, Any]]) -> Any:
     names = [name for name, _ in fields]
-    wrong = next((name for name in names if not isinstance(name, str)), None)
-    if wrong is not None:
-        reason = wrong.reason if isinstance(wrong, Unkept) else f"a name of a map must be text, not {wrong!r}"
-        return Unkept("", f"in a name: {reason}")
+    for name in names:
+        if isinstance(name, Unkept):
+            return name.inside("in a name")
+        if not isinstance(name, str):
+            return Unkept("", f"a name in a map must be text, not {name!r}")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         return Unkept("", f"the map holds {twice!r} twice")

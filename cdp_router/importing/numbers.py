@@ -49,8 +49,7 @@ def integer_of(value: int) -> int | Unkept:
     """The integer, where 64 bits hold it."""
     if INT64_MIN <= value <= INT64_MAX:
         return value
-    text = str(value) if value.bit_length() < 4096 else "an integer of more than 1,000 digits"
-    return _too_large(text)
+    return _too_large(str(value))
 
 
 def _too_large(text: str) -> Unkept:

@@ -89,17 +89,22 @@ def undecodable(shown: str, encoding: str, where: str = "") -> str:
 def text_lines(path: Path, encoding: str, newline: str) -> Iterator[tuple[str | None, int]]:
     """The lines of a file, each with its end, and how many bytes were read by then; None for one that is too long.
 
-    `newline` is that of `io.TextIOWrapper`: "" ends lines at every usual mark, and a line end is never changed.
+    `newline` is that of `io.TextIOWrapper`: "" ends lines at every usual mark, and a line end is never changed. Raises
+    SourceInvalid for a file that begins otherwise than its encoding does.
     """
     decoder = "utf-8-sig" if encoding == UTF8 else encoding
     with path.open("rb") as file, io.TextIOWrapper(file, decoder, _MARK, newline) as texts:
-        position, first = file.tell, True
-        while line := texts.readline(LINE_CHARACTERS_MAX):
-            is_whole = len(line) < LINE_CHARACTERS_MAX or line.endswith(("\n", "\r"))
-            while not is_whole:
-                rest = texts.readline(LINE_CHARACTERS_MAX)
-                is_whole = len(rest) < LINE_CHARACTERS_MAX or rest.endswith(("\n", "\r"))
-                line = ""
-            if first:
-                line, first = line.removeprefix("\ufeff"), False  # utf-16-le keeps its mark
-            yield line or None, position()
+        first = True
+        try:
+            while line := texts.readline(LINE_CHARACTERS_MAX):
+                whole: str | None = line
+                while len(line) == LINE_CHARACTERS_MAX and not line.endswith(("\n", "\r")):
+                    line, whole = texts.readline(LINE_CHARACTERS_MAX), None
+                if first and whole is not None:
+                    whole = whole.removeprefix("\ufeff")  # utf-16-le keeps its mark
+                first = False
+                yield whole, file.tell()
+        except UnicodeError as error:
+            raise SourceInvalid(
+                f"{path}: no {encoding}: {error}; where a file has no byte order mark give -le or -be, as in utf-16-le"
+            ) from error

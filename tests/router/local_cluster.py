@@ -58,7 +58,12 @@ class LocalCluster:
     """Ingest and queries over local shards; every method runs its coroutine to the end."""
 
     def __init__(
-        self, folder: Path, runner: asyncio.Runner, threads: ThreadPoolExecutor, wrap: Wrap, cluster: ClusterFile
+        self,
+        folder: Path,
+        runner: asyncio.Runner,
+        threads: ThreadPoolExecutor,
+        wrap: Wrap,
+        cluster: ClusterFile = CLUSTER,
     ) -> None:
         self._runner = runner
         self.failures = list[StoreFailed]()
@@ -132,13 +137,13 @@ def plain(_: int, client: ShardClient) -> ShardClient:
 
 
 @contextmanager
-def local_cluster(folder: Path, wrap: Wrap = plain, of: ClusterFile = CLUSTER) -> Iterator[LocalCluster]:
+def local_cluster(folder: Path, wrap: Wrap = plain, cluster: ClusterFile = CLUSTER) -> Iterator[LocalCluster]:
     """A cluster for the length of the block, validated at the end; `wrap` may stand between router and shard."""
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as threads:
-        cluster = LocalCluster(folder, runner, threads, wrap, of)
+        found = LocalCluster(folder, runner, threads, wrap, cluster)
         try:
-            yield cluster
-            cluster.validate()
+            yield found
+            found.validate()
         finally:
-            for server in cluster.servers:
+            for server in found.servers:
                 runner.run(server.close())

@@ -44,13 +44,13 @@ def take_snapshots(cluster: LocalCluster) -> None:
 
 @pytest.mark.parametrize("partitions", [1, 4, 16])
 def test_twenty_users_with_one_message_id_sent_twenty_records(tmp_path: Path, partitions: int) -> None:
-    with local_cluster(tmp_path, of=of(partitions)) as cluster:
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
         assert told(cluster.ingest(same_id(range(12), b"1"))) == (12, 0)
         assert told(cluster.ingest(same_id(range(20), b"2"))) == (8, 12)
         twice = rows(*[["Ping", "late", None, T, "one", {}]] * 2, batch_id=b"3")
         assert told(cluster.ingest(twice)) == (1, 1), "one record, twice in a batch"
         take_snapshots(cluster)
-    with local_cluster(tmp_path, of=of(partitions)) as cluster:
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
         assert told(cluster.ingest(same_id(range(20), b"4"))) == (0, 20)
         assert cluster.query('count("Ping") = 1').count == 21
 
@@ -97,7 +97,7 @@ def test_operations_of_linked_identifiers_keep_each_its_own_ids(tmp_path: Path) 
 @pytest.mark.parametrize("partitions", [1, 3, 7])
 def test_ids_come_along_into_another_number_of_partitions(tmp_path: Path, partitions: int) -> None:
     source, made = tmp_path / "source", of(4)
-    with local_cluster(source, of=made) as cluster:
+    with local_cluster(source, cluster=made) as cluster:
         cluster.ingest(same_id(range(9), b"1"))
         cluster.ingest(rows(["Login", "u0", "d", T, "one", {}], ["View", None, "d", T, "one", {}], batch_id=b"2"))
     (source / "cluster.json").write_bytes(msgspec.json.encode(made))
@@ -109,7 +109,7 @@ def test_ids_come_along_into_another_number_of_partitions(tmp_path: Path, partit
 
 
 def _restored(directory: Path) -> Any:
-    return local_cluster(directory, of=ClusterDirectory(directory).load())
+    return local_cluster(directory, cluster=ClusterDirectory(directory).load())
 
 
 def _golden(tmp_path: Path) -> tuple[Path, ClusterFile]:
@@ -126,7 +126,7 @@ OLD = [["Visit", f"u{n}", None, T, f"m{n}", {}] for n in range(4)] + [
 def test_what_an_older_version_took_is_known_and_its_ids_alone_age_out(tmp_path: Path) -> None:
     directory, cluster_file = _golden(tmp_path)
     for turn in range(3):  # from the older version's snapshot, from one that was written since, and from its copy
-        with local_cluster(directory, of=cluster_file) as cluster:
+        with local_cluster(directory, cluster=cluster_file) as cluster:
             assert told(cluster.ingest(rows(*OLD, batch_id=b"old %d" % turn))) == (0, 8)
             gone = rows(["Visit", "gone", None, T, "erased", {}], batch_id=b"g%d" % turn)
             assert told(cluster.ingest(gone)) == (0, 1)
@@ -161,7 +161,7 @@ def test_ids_of_an_older_version_are_known_by_their_identifiers_after_a_restore(
 @settings(max_examples=12, deadline=None)
 def test_each_pair_of_identifier_and_id_is_one_record(tmp_path_factory: Any, data: st.DataObject) -> None:
     sent, events = set[tuple[Any, ...]](), Counter[str]()
-    with local_cluster(tmp_path_factory.mktemp("pairs"), of=of(data.draw(st.sampled_from([1, 2, 5])))) as cluster:
+    with local_cluster(tmp_path_factory.mktemp("pairs"), cluster=of(data.draw(st.sampled_from([1, 2, 5])))) as cluster:
         for turn in range(data.draw(st.integers(1, 6))):
             packed, expected = [], 0
             for _ in range(data.draw(st.integers(1, 8))):

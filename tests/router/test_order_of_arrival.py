@@ -114,7 +114,7 @@ def _people(count: int, prefix: str = "") -> list[str]:
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_device_of_an_address_follows_its_user_in_every_order_of_arrival(tmp_path: Path, order: str) -> None:
     people = _people(5)
-    with local_cluster(tmp_path, of=of(1)) as cluster:
+    with local_cluster(tmp_path, cluster=of(1)) as cluster:
         said = send(cluster, order, people, 60)
         check_people(cluster, people, said)
         check_what_follows(cluster, people, said)
@@ -125,10 +125,10 @@ def test_profiles_that_move_together_stay_apart_for_any_number_of_partitions(
     tmp_path: Path, partitions: int, size: int, count: int
 ) -> None:
     people = _people(count)
-    with local_cluster(tmp_path, of=of(partitions)) as cluster:
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
         said = send(cluster, "EDAU", people, size)
         check_people(cluster, people, said)
-    with local_cluster(tmp_path, of=of(partitions)) as cluster:
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
         check_people(cluster, people, said)
         check_what_follows(cluster, people, said)
 
@@ -139,13 +139,13 @@ def test_profiles_that_move_together_stay_apart_for_any_number_of_partitions(
 def test_any_order_any_batches_any_partitions_give_the_same_profiles(
     tmp_path: Path, partitions: int, order: str
 ) -> None:
-    with local_cluster(tmp_path, of=of(partitions)) as cluster:
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
         said = list[Said]()
         for size in range(1, 61):
             said += send(cluster, order, _people(60, f"-{size}-"), size)
         everybody = [f"-{size}-{number}" for size in range(1, 61) for number in range(60)]
         check_people(cluster, everybody, said)
-    with local_cluster(tmp_path, of=of(partitions)) as cluster:
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
         check_people(cluster, everybody, said)
         check_what_follows(cluster, everybody[7:], said)
 
@@ -191,7 +191,7 @@ def test_random_chains_of_many_kinds_give_what_the_rule_of_identity_says(
     cluster_file = of(data.draw(st.sampled_from([1, 3, 8])))
     folder: Path = tmp_path_factory.mktemp("chains")
     said = [each for record in made for each in _meant(record)]
-    with local_cluster(folder, of=cluster_file) as cluster:
+    with local_cluster(folder, cluster=cluster_file) as cluster:
         left = [_row(record, number) for number, record in enumerate(data.draw(st.permutations(made)))]
         while left:
             size = data.draw(st.integers(1, 12))
@@ -202,7 +202,7 @@ def test_random_chains_of_many_kinds_give_what_the_rule_of_identity_says(
                 cluster.run(server.take_snapshot(shard_pb2.TakeSnapshotRequest()))
         assert digest_of(cluster) == never_linked(merged(said))
     links = sorted({(each.lower, each.upper) for each in said if isinstance(each, Link)})
-    with local_cluster(folder, of=cluster_file) as cluster:
+    with local_cluster(folder, cluster=cluster_file) as cluster:
         for lower, upper in data.draw(
             st.lists(st.sampled_from(links), max_size=3, unique=True) if links else st.just([])
         ):
