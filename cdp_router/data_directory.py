@@ -12,6 +12,7 @@ from cdp_router.topology import MEMBERS_NAME, MISSING_REMEDY, ClusterDirectory, 
 from cdp_store.errors import FileMissing
 from cdp_store.inventory import INVENTORY_NAME
 from cdp_store.log.local import NO_ROOM
+from cdp_store.shard_directory import HOLDINGS_NAME, IDENTITY_NAME
 
 
 def check_directory(directory: ClusterDirectory) -> list[str]:
@@ -61,7 +62,8 @@ def open_keys(directory: ClusterDirectory, given: Path | None) -> KeyFile:
 
 def _check_shards_without_list(directory: ClusterDirectory) -> None:
     members = directory.members()
-    there = [shard for shard in members if (directory.path / shard_name(shard)).exists()]
+    marks = (IDENTITY_NAME, HOLDINGS_NAME)  # an old directory may have no holdings
+    there = [shard for shard in members if any((directory.shard_path(shard) / name).exists() for name in marks)]
     gone = sorted(set(members) - set(there))
     if there and gone:
         raise FileMissing(directory.shard_path(gone[0]), MISSING_REMEDY)

@@ -18,13 +18,19 @@ def salvaged(directory: ClusterDirectory) -> Iterator[str]:
     Raises DirectoryInUse where a process uses a shard, and DirectoryDamaged where a file cannot be done without.
     """
     yield from _list_of(directory)
-    gone = set(directory.missing()) - {KEYS_NAME}
+    kept = {shard_name(shard) for shard in directory.members() if _has_data(directory, shard)}
+    gone = set(directory.missing()) - {KEYS_NAME} - kept
     for name in sorted(gone):
         yield f"{directory.path / name} is missing: what it held is lost, and is expected no longer"
     directory.forget(*gone)
     for shard in directory.members():
         if shard_name(shard) not in gone:
             yield from _shard(directory, shard)
+
+
+def _has_data(directory: ClusterDirectory, shard: int) -> bool:
+    """Whether a shard's directory is more than the mount point of a disk."""
+    return any(any((directory.shard_path(shard) / name).glob("*")) for name in ("log", "snapshots"))
 
 
 def _list_of(directory: ClusterDirectory) -> Iterator[str]:

@@ -18,7 +18,7 @@ from cdp_store.inventory import INVENTORY_NAME, read_inventory, record
 from cdp_store.log.local import NO_ROOM
 from cdp_store.sealed import Unsealed, key_fingerprint, owner_mark, read_whole, seal_json, unseal_json
 from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import IDENTITY_NAME, ShardIdentity
+from cdp_store.shard_directory import HOLDINGS_NAME, ShardIdentity
 from cdp_store.whole_files import write_durably
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class ClusterDirectory:
         """Raise FileMissing where the directory of a shard, or what makes it one, was there and is not any more."""
         if self.is_missing(shard_name(shard)):
             path = self.shard_path(shard)
-            raise FileMissing(path / IDENTITY_NAME if path.exists() else path, MISSING_REMEDY)
+            raise FileMissing(path / HOLDINGS_NAME if path.exists() else path, MISSING_REMEDY)
 
     def mark(self, name: str) -> str:
         """What files here say of their owner; nothing on a machine that has dead letters or keys only."""
@@ -232,9 +232,9 @@ def decode_cluster(path: Path, data: bytes) -> Unsealed[ClusterFile]:
 
 def shard_name(shard: int) -> str:
     """What the directory of a shard is listed as: a mount point without its disk is no shard's directory."""
-    return f"{_SHARD}{shard}/{IDENTITY_NAME}"
+    return f"{_SHARD}{shard}/{HOLDINGS_NAME}"
 
 
 def _shard_of(name: str) -> int | None:
-    number = name.removeprefix(_SHARD).removesuffix(f"/{IDENTITY_NAME}")
+    number = name.removeprefix(_SHARD).removesuffix(f"/{HOLDINGS_NAME}")
     return int(number) if number.isdecimal() and name == shard_name(int(number)) else None

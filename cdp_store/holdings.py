@@ -22,11 +22,10 @@ from cdp_store.ids import PartitionId
 from cdp_store.log.local import NO_ROOM
 from cdp_store.sealed import read_whole, seal_json, unseal_json
 from cdp_store.seams import Files
-from cdp_store.shard_directory import RESTORE_OR_SALVAGE, ShardIdentity
+from cdp_store.shard_directory import HOLDINGS_NAME, RESTORE_OR_SALVAGE, ShardIdentity
 from cdp_store.whole_files import write_durably
 
 FIRST_EPOCH: Final = 1
-HOLDINGS_NAME: Final = "holdings.json"
 
 
 class HoldingState(enum.Enum):

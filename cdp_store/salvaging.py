@@ -17,7 +17,7 @@ from cdp_store.errors import (
     DirectoryMismatch,
     SnapshotDamaged,
 )
-from cdp_store.holdings import FIRST_EPOCH, HOLDINGS_NAME, begin_holdings, dealt, read_holdings
+from cdp_store.holdings import FIRST_EPOCH, begin_holdings, dealt, read_holdings
 from cdp_store.ids import PartitionId
 from cdp_store.inventory import INVENTORY_NAME, read_inventory, write_inventory
 from cdp_store.log.format import LogRecord
@@ -27,6 +27,7 @@ from cdp_store.log.salvage import Salvage, Salvaged
 from cdp_store.logged import Logged
 from cdp_store.seams import Files
 from cdp_store.shard_directory import (
+    HOLDINGS_NAME,
     ShardIdentity,
     find_identity,
     lock_directory,
@@ -72,11 +73,11 @@ def _salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> It
     try:
         read_holdings(directory, identity if has_identity else msgspec.structs.replace(identity, key=""))
     except DirectoryDamaged as error:
+        newest = next(_manifests(directory, files), None)
+        if newest is not None and {entry.partition for entry in newest.partitions} != set(identity.partitions):
+            raise  # partitions were moved: who holds which at which epoch cannot be found out
         begin_holdings(directory, identity, dealt(identity), FIRST_EPOCH, files)
-        yield (
-            f"{error.path}: {error.problem}. The shard holds what it was dealt at first; partitions that were moved "
-            "to it since are lost, those that were moved away stay where they are"
-        )
+        yield f"{error.path}: {error.problem}. It is made anew: the shard holds what it was dealt at first"
     yield from _salvage_documents(directory, identity, files)
 
 
@@ -100,13 +101,15 @@ def _salvage_documents(directory: Path, identity: ShardIdentity, files: Files) -
     """Documents that cannot be read come from the newest snapshot that has them, and are gone where none has."""
     mark = identity.mark(INVENTORY_NAME)
     try:
-        listed = read_inventory(directory, mark) or frozenset()
+        listed = read_inventory(directory, mark)
+        if listed is None:
+            yield f"{directory / INVENTORY_NAME} is missing. It is made anew"
     except DirectoryDamaged as error:
-        listed = frozenset()
+        listed = None
         yield f"{error.path}: {error.problem}. It is made anew"
     names = {f"{FOLDER}/{path.name}" for path in paths_in(directory)}
     write_inventory(directory, names, mark, files)
-    for name in sorted(names | listed):
+    for name in sorted(names.union(listed or ())):
         partition, documents = PartitionId(int(name[-4:])), Documents(directory, identity, files)
         try:
             documents.of(partition)

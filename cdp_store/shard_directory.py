@@ -15,6 +15,7 @@ from cdp_store.seams import Files
 from cdp_store.whole_files import write_durably
 
 IDENTITY_NAME: Final = "identity.json"
+HOLDINGS_NAME: Final = "holdings.json"
 RESTORE_OR_SALVAGE: Final = (
     "Restore it from a backup, restore the whole directory with `cdp restore`, or start with --salvage to go on "
     "without it"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from cdp_store.documents import FOLDER, paths_in
-from cdp_store.errors import FileMissing
-from cdp_store.holdings import FIRST_EPOCH, HOLDINGS_NAME, Holdings, begin_holdings, read_holdings
+from cdp_store.errors import FileMissing, SnapshotDamaged
+from cdp_store.holdings import FIRST_EPOCH, Holdings, begin_holdings, read_holdings
 from cdp_store.ids import PartitionId
 from cdp_store.inventory import INVENTORY_NAME, read_inventory, record, write_inventory
 from cdp_store.log.local import NO_ROOM
@@ -19,6 +19,7 @@ from cdp_store.log.reader import segments
 from cdp_store.sealed import read_whole, seal_json, unseal_json
 from cdp_store.seams import Files
 from cdp_store.shard_directory import (
+    HOLDINGS_NAME,
     RESTORE_OR_SALVAGE,
     ShardIdentity,
     find_identity,
@@ -26,6 +27,7 @@ from cdp_store.shard_directory import (
     snapshots_path,
     write_identity,
 )
+from cdp_store.snapshot.places import LocalPlace
 from cdp_store.whole_files import write_durably
 
 _DATA: Final = ("log/*.cdplog", "snapshots/*", "documents/*")
@@ -80,6 +82,20 @@ def begin_directory(
     write_inventory(directory, _documents(directory), identity.mark(INVENTORY_NAME), files)
     begin_holdings(directory, identity, partitions, epoch, files)  # last but one: with it all others are there
     write_identity(directory, identity, files)
+
+
+def check_without_snapshot(place: LocalPlace, holdings: Holdings, problems: Sequence[str]) -> None:
+    """Raise SnapshotDamaged where a shard without a whole snapshot holds a partition that came from another shard.
+
+    What came with it is in snapshots and not in the log.
+    """
+    for number, holding in holdings.all().items():
+        if holding.is_in_memory and holding.owned_epoch > FIRST_EPOCH:
+            why = "; ".join(problems) or "there is no snapshot"
+            raise SnapshotDamaged(
+                str(place.directory),
+                f"partition {number} came with one from another shard, and {why}; restore the snapshots from a backup",
+            )
 
 
 def settle_files(

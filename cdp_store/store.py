@@ -47,7 +47,7 @@ from cdp_store.quarantine import QuarantineChange, Released, encode_quarantine_c
 from cdp_store.sealed import key_fingerprint
 from cdp_store.seams import Files
 from cdp_store.shard_directory import ShardIdentity, lock_directory, log_path, snapshots_path
-from cdp_store.shard_files import open_directory, settle_files
+from cdp_store.shard_files import check_without_snapshot, open_directory, settle_files
 from cdp_store.snapshot.cold.log_reading import LogReading
 from cdp_store.snapshot.cold.reading import Receipts, read_receipts
 from cdp_store.snapshot.keeper import Loaded, ShardSnapshots, Taken, Verification
@@ -122,6 +122,8 @@ class Store:
             if not problems:
                 raise
             raise LogCorrupt(error.path, error.offset, f"{error.reason}; and {'; '.join(problems)}") from error
+        if loaded.snapshot is None:
+            check_without_snapshot(self.snapshot_place, self.holdings, problems)
         settle_files(self.directory, self.identity, self.holdings, self.files, is_unsealed=self._is_unsealed)
         return Recovery(cut, problems)
 

@@ -7,6 +7,7 @@ be one of three: refused with an error that names a file, or told of in words, o
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import tempfile
 import time
@@ -41,7 +42,7 @@ from cdp_store.store import Store
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import CLUSTER, NOW_MS, local_cluster
 
-_PEOPLE: Final = 40
+_PEOPLE: Final = 24
 _MOVED: Final = PartitionId(3)
 _TRANSIENT: Final = {"LOCK", "lock", "reserve"}  # what they hold means nothing
 
@@ -123,8 +124,9 @@ def _records(part: int, name: str = "Paid") -> list[Sent]:
         Sent(name, f"u{n}", NOW_MS - n, {"amount": 1000 + n, "part": part}, message_id=f"m{part}-{n}")
         for n in range(part, _PEOPLE, 3)
     ]
-    people = range(0, _PEOPLE, 5)
-    return sent + [Sent(None, f"u{n}", NOW_MS - 50 + part, {"plan": "gold", "email": f"{n}@x.org"}) for n in people]
+    people = range(0, _PEOPLE, 8)
+    sent += [Sent(None, f"u{n}", NOW_MS - 50 + part, {"plan": "gold", "email": f"{n}@x.org"}, f"d{n}") for n in people]
+    return sent + [Sent("Seen", "", NOW_MS - n, {}, anonymous_id=f"d{n}") for n in people]
 
 
 def _around(directory: ClusterDirectory) -> None:
@@ -191,6 +193,7 @@ def _of_partition(partition: Partition) -> Iterator[tuple[str, object]]:
     yield "suppressions", sorted(partition.suppressions)
     yield "quarantine", partition.quarantine.to_table().to_pylist()
     yield "retention", dict(export.retention_days)
+    yield "identity", {name: sorted(map(repr, table.to_pylist())) for name, table in export.identity.items()}
 
 
 def _of_rest(directory: ClusterDirectory, said: list[str]) -> State:
@@ -245,6 +248,24 @@ def damage(folder: Path, random: Random) -> Damage:
             return done
 
 
+def _copy(original: Path, copy: Path) -> None:
+    """A copy that shares the files that nobody writes to in place."""
+
+    def link(source: str, target: str) -> None:
+        if source.endswith(".parquet"):
+            os.link(source, target)
+        else:
+            shutil.copyfile(source, target)
+
+    shutil.copytree(original, copy, copy_function=link, ignore=shutil.ignore_patterns(*_TRANSIENT))
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Another content; the copies that share the file keep theirs."""
+    path.unlink()
+    path.write_bytes(content)
+
+
 def _flip(folder: Path, random: Random) -> Damage | None:
     path = random.choice(files_of(folder))
     data = bytearray(path.read_bytes())
@@ -253,7 +274,7 @@ def _flip(folder: Path, random: Random) -> Damage | None:
     # The file of the position is mostly filling, and a page of a large file is like the next.
     at, bit = random.randrange(len(data)), random.randrange(8)
     data[at] ^= 1 << bit
-    path.write_bytes(data)
+    _put(path, data)
     return Damage(f"bit {bit} of byte {at} flipped", (path,))
 
 
@@ -263,7 +284,7 @@ def _cut(folder: Path, random: Random) -> Damage | None:
     if not data:
         return None
     size = random.randrange(len(data))
-    path.write_bytes(data[:size])
+    _put(path, data[:size])
     return Damage(f"cut to {size} of {len(data)} bytes", (path,))
 
 
@@ -281,7 +302,7 @@ def _remove_folder(folder: Path, random: Random) -> Damage:
 
 def _empty(folder: Path, random: Random) -> Damage:
     path = random.choice(files_of(folder))
-    path.write_bytes(b"")
+    _put(path, b"")
     return Damage("emptied", (path,))
 
 
@@ -313,7 +334,7 @@ def _replace(folder: Path, random: Random) -> Damage | None:
     if not others:
         return None
     other = random.choice(others)
-    shutil.copyfile(other, path)
+    _put(path, other.read_bytes())
     return Damage(f"replaced by {other.relative_to(folder)}", (path,))
 
 
@@ -349,7 +370,7 @@ def trials(folder: Path, seed: int, go_on: Callable[[int], bool]) -> Counter[str
     found_in(original)  # the second start finds what every later one does
     whole, counts, number = found_in(original), Counter[str](), 0
     while go_on(number):
-        shutil.copytree(original, copy)
+        _copy(original, copy)
         done = damage(copy, Random(f"{seed}/{number}"))
         try:
             counts[outcome(copy, whole, done)] += 1

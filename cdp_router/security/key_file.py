@@ -38,7 +38,12 @@ def read_keys(path: Path, mark: str = "") -> Keys:
 
     `mark` is what a file of this cluster says of its owner, where the cluster is known.
     """
-    return {key.id: key for key in unseal_json(path, read_whole(path), _Stored, mark).value.keys}
+    return decode_keys(path, read_whole(path), mark)
+
+
+def decode_keys(path: Path, data: bytes, mark: str = "") -> Keys:
+    """All keys behind the bytes of a file."""
+    return {key.id: key for key in unseal_json(path, data, _Stored, mark).value.keys}
 
 
 def change_keys(path: Path, work: Callable[[Keys], tuple[Result, Keys]], mark: str = "") -> Result:

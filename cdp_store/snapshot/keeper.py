@@ -74,7 +74,7 @@ class ShardSnapshots:
     """The snapshots of one shard in one place; one caller at a time."""
 
     def __init__(self, place: SnapshotPlace, cluster: str) -> None:
-        self._place = place
+        self._place, self._cluster = place, cluster
         self._writer = SnapshotWriter(place, cluster)
         self._next = 1
         self._damaged = set[int]()  # snapshots that a start passed over
@@ -87,6 +87,8 @@ class ShardSnapshots:
         for number_found in numbers:
             try:
                 manifest = read_manifest(self._place, number_found)
+                if manifest.cluster != self._cluster:
+                    raise SnapshotDamaged(manifest_name(number_found), f"it is of the cluster {manifest.cluster}")
                 partitions = make()
                 fill(partitions, self._place, manifest)
                 self._check_own_cold(manifest, [each for each in numbers if each < number_found])

@@ -43,12 +43,12 @@ class LocalPlace:
     """A directory of this machine, written through the Files seam."""
 
     def __init__(self, directory: Path, files: Files) -> None:
-        self._directory, self._files = directory, files
+        self.directory, self._files = directory, files
 
     def write(self, name: str, data: pa.Buffer) -> None:
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            file = self._files.open_append(self._directory / name)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            file = self._files.open_append(self.directory / name)
             try:
                 file.truncate(0)
                 file.write(data)
@@ -56,41 +56,41 @@ class LocalPlace:
             finally:
                 file.close()
         except OSError as error:
-            raise SnapshotFailed(str(self._directory / name), str(error)) from error
+            raise SnapshotFailed(str(self.directory / name), str(error)) from error
 
     def settle(self) -> None:
         try:
-            self._files.sync_directory(self._directory)
+            self._files.sync_directory(self.directory)
         except OSError as error:
-            raise SnapshotFailed(str(self._directory), str(error)) from error
+            raise SnapshotFailed(str(self.directory), str(error)) from error
 
     def publish(self, name: str, data: bytes) -> None:
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            write_durably(self._directory / name, data, self._files)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_durably(self.directory / name, data, self._files)
         except OSError as error:
-            raise SnapshotFailed(str(self._directory / name), str(error)) from error
+            raise SnapshotFailed(str(self.directory / name), str(error)) from error
 
     def read(self, name: str) -> pa.Buffer:
         try:
-            with pa.memory_map(str(self._directory / name)) as file:
+            with pa.memory_map(str(self.directory / name)) as file:
                 return file.read_buffer()
         except FileNotFoundError as error:
-            raise SnapshotDamaged(str(self._directory / name), "it is missing") from error
+            raise SnapshotDamaged(str(self.directory / name), "it is missing") from error
         except OSError as error:
-            raise SnapshotDamaged(str(self._directory / name), str(error)) from error
+            raise SnapshotDamaged(str(self.directory / name), str(error)) from error
 
     def names(self) -> list[str]:
         try:
-            return sorted(path.name for path in self._directory.iterdir()) if self._directory.exists() else []
+            return sorted(path.name for path in self.directory.iterdir()) if self.directory.exists() else []
         except OSError as error:
-            raise SnapshotFailed(str(self._directory), str(error)) from error
+            raise SnapshotFailed(str(self.directory), str(error)) from error
 
     def remove(self, name: str) -> None:
         try:
-            self._files.remove(self._directory / name)
+            self._files.remove(self.directory / name)
         except OSError as error:
-            raise SnapshotFailed(str(self._directory / name), str(error)) from error
+            raise SnapshotFailed(str(self.directory / name), str(error)) from error
 
 
 def place_at(where: str, folder: str = "") -> SnapshotPlace:
