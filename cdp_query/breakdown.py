@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from dataclasses import replace
-from datetime import datetime
 from typing import Final
 
 import numpy as np
 
 from cdp_query.attribute_scan import blocks
-from cdp_query.value_keys import NONE_KEY, ValueKey
+from cdp_query.value_keys import EMPTY_LIST_KEY, NONE_KEY, ValueKey, item_key, number_key
 from cdp_store.arrays import I64, Bools
 from cdp_store.events.column import EventColumn
 from cdp_store.ids import AttributeId
@@ -22,7 +20,10 @@ _COUNTED_BY_PLACE: Final = 2  # bytes of a value
 
 
 def breakdown(view: PartitionView, members: Bools, attribute: AttributeId | None, instant_ms: int) -> Counter[ValueKey]:
-    """Members by value at an instant. A member with a list counts once per different item; without value, "(none)"."""
+    """Members by value at an instant. A member with a list counts once per different item; without value, "(none)".
+
+    1 and 1.0 are one value. So the count of a single value v is that of the segment `attribute = v`.
+    """
     counts, raws = Counter[ValueKey](), defaultdict[Kind, Counter[int]](Counter)
     unplaced = int(np.count_nonzero(members))
     for first, block in blocks(view, attribute, instant_ms):
@@ -67,34 +68,11 @@ def keys_of(view: PartitionView, key: int, kind: Kind, raws: I64, *, attribute: 
             return [{(int(kind), text.as_py().decode())} for text in texts]
         case Kind.LIST:
             packed = view.strings(key, attribute=attribute, is_list=True).take(raws)
-            return [{_item_key(item) for item in unpack_list(text.as_py())} or {NONE_KEY} for text in packed]
+            return [{item_key(item) for item in unpack_list(text.as_py())} or {EMPTY_LIST_KEY} for text in packed]
         case Kind.FLOAT:
-            return [{_key(kind, value)} for value in float_bits(raws)]
-    return [{_key(kind, value)} for value in raws]
-
-
-def _key(kind: Kind, value: object) -> ValueKey:
-    number = np.asarray(value)
-    match kind:
+            return [{number_key(value)} for value in float_bits(raws).tolist()]
         case Kind.BOOL:
-            return int(kind), bool(number)
-        case Kind.FLOAT:
-            return int(kind), float(number)
+            return [{(int(kind), bool(value))} for value in raws.tolist()]
         case Kind.TIME:
-            return int(kind), to_datetime(int(number)).isoformat()
-    return int(kind), int(number)
-
-
-def _item_key(item: object) -> ValueKey:
-    match item:
-        case bool():
-            return int(Kind.BOOL), item
-        case int():
-            return int(Kind.INT), item
-        case float():
-            return int(Kind.FLOAT), item
-        case str():
-            return int(Kind.STRING), item
-        case datetime():
-            return int(Kind.TIME), item.isoformat()
-    return int(Kind.STRING), json.dumps(item, ensure_ascii=False, default=str)
+            return [{(int(kind), to_datetime(value).isoformat())} for value in raws.tolist()]
+    return [{(int(kind), value)} for value in raws.tolist()]

@@ -16,6 +16,7 @@ from math import inf
 from typing import Any
 
 from cdp_query import tree
+from cdp_store.values import Kind, pack_list
 from tests.oracle_events import at_local_time, exact_sum, in_order, most_frequent, number_of, values_of
 from tests.oracle_profiles import (
     bucket_of,
@@ -27,7 +28,7 @@ from tests.oracle_windows import complete_periods, earlier, in_window, length_ms
 from tests.raw_records import Change, Event, Record, User, Value
 
 NONE_KEY = ("unset", None)
-ValueKey = tuple[str, Any]  # ("int", 5): the type's name and the value, so that 1, 1.0 and true stay apart
+ValueKey = tuple[str, Any]  # ("int", 5): the type's name and the value, 1.0 is that of 1, true and "1" are others
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +93,22 @@ def breakdown(report: tree.Breakdown, records: Sequence[Record], context: tree.C
 
 def _value_keys(value: Value | None) -> set[ValueKey]:
     if isinstance(value, list):
-        return {_value_key(item) for item in value} or {NONE_KEY}
+        return {_value_key(item) for item in value} or {("list", pack_list([]).hex())}
     return {NONE_KEY if value is None else _value_key(value)}
 
 
 def _value_key(value: Value) -> ValueKey:
     if isinstance(value, datetime):
         return "time", value.astimezone(UTC).isoformat()
+    if is_number(value) and value == int(value) and -(2**63) <= value < 2**63:
+        return "int", int(value)
     return {bool: "bool", int: "int", float: "float", str: "string"}[type(value)], value
+
+
+def number_key(value: float) -> tuple[int, int | float]:
+    """Kind and value of the row of a float."""
+    name, number = _value_key(value)
+    return Kind[name.upper()].value, number
 
 
 def is_member(node: tree.Node, profile: Profile, context: tree.Context) -> bool:

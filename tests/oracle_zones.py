@@ -58,7 +58,8 @@ def clock_changes(first: int, last: int, tz: ZoneInfo) -> list[int]:
 @lru_cache(maxsize=1 << 16)
 def local_day(ts: int, tz: ZoneInfo) -> int:
     """The day an instant belongs to: the latest date that the wall has shown up to it."""
-    changes = clock_changes(ts - _LOOK_BACK_HOURS * _HOUR_MS, ts, tz)
+    before = ts - _LOOK_BACK_HOURS * _HOUR_MS
+    changes = [] if offset_ms(before, tz) == offset_ms(ts, tz) else clock_changes(before, ts, tz)
     return max(wall_day(ts, tz), *(wall_day(change - 1, tz) for change in changes), -(1 << 60))
 
 
@@ -67,6 +68,8 @@ def day_start(day: int, tz: ZoneInfo) -> int:
     """The first instant of a day, of the next one where the zone skipped it."""
     middle = (day - _EPOCH_ORDINAL) * DAY_MS
     low, high = middle - 2 * DAY_MS, middle + 2 * DAY_MS
+    if offset_ms(low, tz) == offset_ms(high, tz):
+        return middle - offset_ms(low, tz)
     while high - low > 1:
         between = (low + high) // 2
         low, high = (low, between) if local_day(between, tz) >= day else (between, high)

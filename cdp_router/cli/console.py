@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +73,12 @@ def parse_instant(text: str, option: str) -> datetime:
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
+# What numbers, times, true and false, lists and labels of our own look like; and texts that are hard to see at all.
+_READS_OTHERWISE = re.compile(
+    r'\s.*|.*\s||[\[{("].*|true|false|null|[+-]?(inf|nan|[0-9.]+(e[+-]?[0-9]+)?)|[0-9]{4}-[0-9]{2}-.*', re.S | re.I
+)
+
+
 def plain(value: object) -> str:
     """A value as people read it."""
     if isinstance(value, bool):
@@ -78,6 +86,18 @@ def plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return str(value)
+
+
+def value_label(value: object) -> str:
+    """A value of a row such that no two look alike: a text that reads like something else stands in quotes."""
+    match value:
+        case None:
+            return "(none)"
+        case str():
+            return json.dumps(value, ensure_ascii=False) if _READS_OTHERWISE.fullmatch(value) else value
+        case list() | dict():
+            return json.dumps(value, ensure_ascii=False, default=plain)
+    return plain(value)
 
 
 def text_of(path: Path, named: str) -> str:

@@ -12,7 +12,7 @@ from cdp.v1 import query_pb2
 from google.protobuf import json_format
 from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_instant, plain
+from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_instant, value_label
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.cli.report_tables import funnel_tables, report_table, share
 from cdp_router.client import Client
@@ -149,8 +149,7 @@ def _breakdown_table(answer: query_pb2.QueryResponse) -> Table:
     table = Table("value", "users", "share", box=None, pad_edge=False)
     for row in answer.breakdown[:_ROWS_SHOWN]:
         value = from_value(row.value)
-        label = "(none)" if value is None else plain(value)
-        table.add_row(label, f"{row.count:,}", share(row.count, answer.count))
+        table.add_row(value_label(value), f"{row.count:,}", share(row.count, answer.count))
     hidden = answer.breakdown[_ROWS_SHOWN:]
     if hidden:
         rest = sum(row.count for row in hidden)

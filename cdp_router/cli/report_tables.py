@@ -5,7 +5,7 @@ from __future__ import annotations
 from cdp.v1 import query_pb2, report_pb2
 from rich.table import Table
 
-from cdp_router.cli.console import plain
+from cdp_router.cli.console import plain, value_label
 from cdp_router.wire.values import from_value
 
 _OPEN_MARK = "*"
@@ -44,7 +44,7 @@ def funnel_tables(answer: query_pb2.QueryResponse) -> list[Table | str]:
         rows = [*report.groups[:_GROUPS_SHOWN]]
         for group in rows:
             value = from_value(group.value)
-            table.add_row("(none)" if value is None else plain(value), *_group_cells(group))
+            table.add_row(value_label(value), *_group_cells(group))
         hidden = [*report.groups[_GROUPS_SHOWN:], *([report.rest] if report.HasField("rest") else [])]
         if hidden:
             sums = [sum(group.steps[step] for group in hidden) for step in range(steps)]

@@ -98,13 +98,13 @@ def test_the_plan_hash_tells_a_breakdown_from_its_segment_and_from_another() -> 
 
 def test_a_breakdown_lists_the_largest_first_and_none_last_among_equals() -> None:
     values = {
-        NONE_KEY: 3, (Kind.STRING, "b"): 3, (Kind.STRING, "a"): 3, (Kind.INT, 1): 5, (Kind.FLOAT, 1.0): 1,
+        NONE_KEY: 3, (Kind.STRING, "b"): 3, (Kind.STRING, "a"): 3, (Kind.INT, 1): 5, (Kind.FLOAT, 1.5): 1,
         (Kind.BOOL, True): 2,
     }  # fmt: skip
     partial = Partial(20, 17, (), {(int(kind), value): count for (kind, value), count in values.items()})
     found = _answer(partial, question=tree.Breakdown(tree.Everyone(), "plan"))
     rows = [(from_value(row.value), row.count) for row in found.breakdown]
-    assert rows == [(1, 5), ("a", 3), ("b", 3), (None, 3), (True, 2), (1.0, 1)]
+    assert rows == [(1, 5), ("a", 3), ("b", 3), (None, 3), (True, 2), (1.5, 1)]
     assert [row.value.WhichOneof("kind") for row in found.breakdown] == [
         "integer", "text", "text", None, "boolean", "number",
     ]  # fmt: skip
@@ -161,7 +161,7 @@ def test_an_explanation_lists_every_node_under_its_parent() -> None:
 
 def test_partials_survive_the_way_between_shard_and_router() -> None:
     values = {
-        NONE_KEY: 1, (int(Kind.BOOL), True): 2, (int(Kind.INT), 1): 3, (int(Kind.FLOAT), 1.0): 4,
+        NONE_KEY: 1, (int(Kind.BOOL), True): 2, (int(Kind.INT), 1): 3, (int(Kind.FLOAT), 1.5): 4,
         (int(Kind.STRING), ""): 5, (int(Kind.TIME), "2026-01-01T12:00:00.001000+00:00"): 6,
     }  # fmt: skip
     names = Names(frozenset({"View"}), frozenset({"p"}), frozenset({"plan"}))
