@@ -16,6 +16,7 @@ from cdp_router.gateway.app import gateway_app
 from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.delivery import Delivery
+from cdp_router.gateway.distinct_ids import pattern_of_environment
 from cdp_router.gateway.intake import Intake
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
@@ -53,7 +54,7 @@ async def _serve(
     metrics, settings = GatewayMetrics(registry), Settings.of()
     ProcessCollector(registry=registry)
     delivery, bodies = Delivery(connected.ingest), Bodies()
-    sources = KeySources(keys, clock, Refusals(connected.channels).note)
+    sources = KeySources(keys, clock, Refusals(connected.channels).note, pattern_of_environment())
     intake = Intake(sources, delivery, DeadLetters(data / FOLDER), clock, metrics)
     app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
