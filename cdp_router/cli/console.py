@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
+from cdp_router.as_of import as_of_stamp
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
 from cdp_router.client.credentials import TLS_CA, TLS_CERT, TLS_KEY
 from cdp_router.limits import DEFAULT_PORT
@@ -71,6 +73,14 @@ def parse_instant(text: str, option: str) -> datetime:
     except ValueError:
         fail(f"{option} {text!r} is no date or time; write 2026-01-31 or 2026-01-31T10:00:00Z", 2)
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def parse_as_of(text: str, tz: str) -> Timestamp:
+    """The instant a question is asked about; without a zone of its own it is in the question's."""
+    try:
+        return as_of_stamp(text, tz)
+    except ValueError as error:
+        fail(f"--as-of {text!r}: {error}", 2)
 
 
 # What numbers, times, true and false, lists and labels of our own look like; and texts that are hard to see at all.

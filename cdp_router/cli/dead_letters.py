@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail
+from cdp_router.errors import RequestInvalid
 from cdp_router.gateway.dead_letters import (
     FOLDER,
     UNREADABLE,
@@ -21,8 +22,11 @@ from cdp_router.gateway.dead_letters import (
     read_letters,
     replace_letters,
 )
+from cdp_router.gateway.distinct_ids import pattern_of_environment
 from cdp_router.gateway.letter_sizes import lost
 from cdp_router.gateway.redriving import redrive
+from cdp_router.security.key_file import KEYS_NAME, read_keys
+from cdp_store.errors import DirectoryDamaged
 
 dead_letters = typer.Typer(
     name="dead-letters", help="Records that the gateway could not take, kept with the reason.", no_args_is_help=True
@@ -64,16 +68,24 @@ def show(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> No
 
 @dead_letters.command("redrive")
 def redrive_(
-    source: Source, data: Data = Path("cdp-data"), code: Code = None, address: Address = DEFAULT_ADDRESS
+    source: Source,
+    data: Data = Path("cdp-data"),
+    code: Code = None,
+    address: Address = DEFAULT_ADDRESS,
+    keys: Annotated[
+        Path | None,
+        typer.Option(envvar="CDP_KEYS", help="The file of keys, for --anonymous-ids. [default: keys.json in --data]"),
+    ] = None,
 ) -> None:
     """Send the records of a source again; those refused once more are kept. Nothing is taken twice."""
     directory = _directory(data, source)
     taken = kept = unreadable = 0
+    patterns = _patterns(data, keys)
     _tell_losses(directory)
     with connected(address) as client, handling(directory):
         for path in DeadLetters(data / FOLDER).set_aside(directory):
             letters = list(read_letters(path))
-            remaining = redrive(letters, client, code)
+            remaining = redrive(letters, client, code, patterns)
             unreadable += replace_letters(path, remaining)
             taken, kept = taken + len(letters) - len(remaining), kept + len(remaining)
     OUT.print(f"{taken} records were taken, {kept} are kept")
@@ -108,6 +120,16 @@ def _tell_losses(directory: Path) -> None:
     """Say what is missing before the list of what there is begins anew."""
     for problem in lost(directory):
         ERR.print(problem, soft_wrap=True)
+
+
+def _patterns(data: Path, keys: Path | None) -> dict[str, str]:
+    """Which ids are anonymous, by source; those of sources without a pattern of their own under ""."""
+    path = keys or data / KEYS_NAME
+    try:
+        found = read_keys(path).values() if path.exists() else ()
+        return {"": pattern_of_environment(), **{key.name: key.anonymous_ids for key in found if key.anonymous_ids}}
+    except (DirectoryDamaged, RequestInvalid) as error:
+        fail(str(error))
 
 
 def _directory(data: Path, source: str) -> Path:

@@ -10,10 +10,9 @@ from google.protobuf import json_format
 from rich.text import Text
 from rich.tree import Tree
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, parse_instant, plain
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, parse_as_of, plain
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
-from cdp_router.wire.values import from_value, to_timestamp
-from cdp_store.values import to_ms
+from cdp_router.wire.values import from_value
 
 _SHOWN = 5
 
@@ -25,7 +24,9 @@ def explain_user(
     tree: TreeFile = None,
     cql: CqlFile = None,
     anonymous: Annotated[bool, typer.Option("--anonymous", help="ID is an anonymous id.")] = False,
-    as_of: Annotated[str | None, typer.Option(help="Explain as of this date or instant. [default: now]")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Explain as of this date or instant; without a zone, in --tz. [default: now]")
+    ] = None,
     tz: Annotated[str, typer.Option(help="IANA time zone of dates and calendar windows.")] = "UTC",
     as_json: Annotated[bool, typer.Option("--json", help="Print the proof as JSON.")] = False,
 ) -> None:
@@ -36,7 +37,7 @@ def explain_user(
     else:
         request.user_id = identifier
     if as_of is not None:
-        request.as_of.CopyFrom(to_timestamp(to_ms(parse_instant(as_of, "--as-of"))))
+        request.as_of.CopyFrom(parse_as_of(as_of, tz))
     match question_of(text, tree, cql):
         case str(typed):
             request.text = typed

@@ -9,14 +9,12 @@ import typer
 from cdp.v1 import query_pb2
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, parse_instant
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, parse_as_of
 from cdp_router.cli.export_profile import export_profile
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.client.export_files import RecordsIncomplete, write_records
 from cdp_router.client.results import MemberBatches, MembersIncomplete
 from cdp_router.client.table_files import FORMATS_BY_SUFFIX, FileFormat, TableFile, whole_file
-from cdp_router.wire.values import to_timestamp
-from cdp_store.values import to_ms
 
 export = typer.Typer(
     name="export", help="Write what the cluster holds into files.", no_args_is_help=True, rich_markup_mode=None
@@ -58,7 +56,7 @@ def members(
         fail(f"--to {to}: cannot tell the format from the name; give --format parquet, csv or ndjson", 2)
     if to.exists():
         fail(f"{to} exists already; name another place")
-    stamp = None if as_of is None else to_timestamp(to_ms(parse_instant(as_of, "--as-of")))
+    stamp = None if as_of is None else parse_as_of(as_of, tz)
     names = [name.strip() for name in attributes.split(",") if name.strip()]
     request = query_pb2.MembersRequest(as_of=stamp, tz=tz, strict=strict, attributes=names)
     match question_of(text, tree, cql):

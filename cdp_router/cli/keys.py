@@ -33,6 +33,10 @@ Expires = Annotated[
 ]
 Calls = Annotated[float | None, typer.Option(min=0.001, help="Calls beyond are refused. [default: any number]")]
 Events = Annotated[float | None, typer.Option(min=0.001, help="Records beyond are refused. [default: any number]")]
+AnonymousIds = Annotated[
+    str,
+    typer.Option(help="PostHog ids that match this regular expression stand for visitors, such as '^shopper-'."),
+]
 Which = Annotated[str, typer.Argument(help="Id of the key, or a name that only one key in use has.", metavar="KEY")]
 Name = Annotated[str, typer.Argument(help="Who or what uses the key.", show_default=False)]
 DATA: Final = Path("cdp-data")
@@ -48,13 +52,14 @@ def create(
     expires: Expires = None,
     calls_per_second: Calls = None,
     events_per_second: Events = None,
+    anonymous_ids: AnonymousIds = "",
 ) -> None:
     """Make a key and print it: it is shown this once. From the first key on, routers ask for keys."""
     now_ms = SystemClock().now_ms()
     expires_ms = _instant_ms(expires, now_ms)
-    made = _changed(
-        data, file, lambda known: known.create(name, role, now_ms, expires_ms, calls_per_second, events_per_second)
-    )
+    limits = (calls_per_second, events_per_second)
+    pattern = _pattern(anonymous_ids)
+    made = _changed(data, file, lambda known: known.create(name, role, now_ms, expires_ms, *limits, pattern))
     _show(made)
 
 
@@ -144,6 +149,16 @@ def disable(data: Data = DATA) -> None:
 def _limits(key: StoredKey) -> str:
     numbers = ((key.calls_per_second, "calls"), (key.events_per_second, "records"))
     return ", ".join(f"{number:g} {what}/s" for number, what in numbers if number is not None)
+
+
+def _pattern(text: str) -> str:
+    from cdp_router.errors import RequestInvalid
+    from cdp_router.gateway.distinct_ids import checked_pattern
+
+    try:
+        return checked_pattern(text)
+    except RequestInvalid as error:
+        fail(f"--anonymous-ids: {error.problem}", 2)
 
 
 def _show(made: str) -> None:

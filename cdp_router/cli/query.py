@@ -12,12 +12,11 @@ from cdp.v1 import query_pb2
 from google.protobuf import json_format
 from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_instant, value_label
+from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_as_of, value_label
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.cli.report_tables import funnel_tables, report_table, share
 from cdp_router.client import Client
-from cdp_router.wire.values import from_value, to_timestamp
-from cdp_store.values import to_ms
+from cdp_router.wire.values import from_value
 
 WITHHELD = "WITHHELD"
 _ROWS_SHOWN = 25
@@ -37,7 +36,9 @@ def query(
     by: Annotated[
         str, typer.Option(help="Count the members by the value of this attribute.", metavar="ATTRIBUTE")
     ] = "",
-    as_of: Annotated[str | None, typer.Option(help="Answer as of this date or instant. [default: now]")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Answer as of this date or instant; without a zone, in --tz. [default: now]")
+    ] = None,
     tz: Annotated[str, typer.Option(help="IANA time zone of dates and calendar windows.")] = "UTC",
     explain: Annotated[bool, typer.Option("--explain", help="Show the plan and what it touched.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
@@ -48,7 +49,7 @@ def query(
     if ids and (by or explain):
         fail("--ids goes with neither --by nor --explain", 2)
     question = question_of(text, tree, cql)
-    stamp = None if as_of is None else to_timestamp(to_ms(parse_instant(as_of, "--as-of")))
+    stamp = None if as_of is None else parse_as_of(as_of, tz)
     with connected(address) as client:
         if ids:
             request = query_pb2.MembersRequest(as_of=stamp, tz=tz, strict=strict)

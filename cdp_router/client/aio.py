@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import grpc
 from cdp.v1 import (
@@ -26,8 +26,8 @@ from cdp.v1 import (
     query_pb2_grpc,
 )
 
-from cdp_router.client.asking import Asked, members_request, profile_name, query_request
-from cdp_router.client.connection import HEALTH, OPTIONS
+from cdp_router.client.asking import Asked, MembersOptions, QueryOptions, members_request, profile_name, query_request
+from cdp_router.client.channels import HEALTH, OPTIONS
 from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import Backoff, failure_of, told_count
 from cdp_router.client.results import Answer, Event, Members, Profile
@@ -111,11 +111,13 @@ class AsyncClient:
                     raise failure from None
             await asyncio.sleep(wait)
 
-    async def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> Answer:
+    async def answer(
+        self, question: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]
+    ) -> Answer:
         """The typed answer to a question; `options` are fields of QueryRequest, such as tz, by, allow_partial."""
         return Answer.of(await self.query(query_request(question, **options), timeout_seconds))
 
-    async def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> int:
+    async def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> int:
         """How many profiles are in a segment; RequestFailed where the key may not know, since there are too few."""
         return told_count(await self.answer(segment, timeout_seconds, **options))
 
@@ -129,7 +131,9 @@ class AsyncClient:
         except grpc.aio.AioRpcError as error:
             raise failure_of(error, self.address) from None
 
-    async def list_members(self, segment: str | Asked, timeout_seconds: float = 300.0, **options: Any) -> Members:
+    async def list_members(
+        self, segment: str | Asked, timeout_seconds: float = 300.0, **options: Unpack[MembersOptions]
+    ) -> Members:
         """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest."""
         request = members_request(segment, **options)
         return Members.of([response async for response in self.members(request, timeout_seconds)])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypedDict, Unpack
 
 from cdp.v1 import profile_pb2, query_pb2, segment_pb2
+
+from cdp_router.as_of import AsOf, as_of_stamp
 
 
 class Asked(Protocol):
@@ -14,21 +17,50 @@ class Asked(Protocol):
         """The question as a message."""
 
 
-def query_request(question: str | Asked, **options: Any) -> query_pb2.QueryRequest:
-    """A question as a request; `options` are fields of QueryRequest."""
+class MembersOptions(TypedDict, total=False):
+    """Options of a list of members; `as_of` without a zone is in the question's, a date its first instant there."""
+
+    as_of: AsOf
+    tz: str
+    exclude_anonymous: bool
+    strict: bool
+    attributes: Sequence[str]
+
+
+class QueryOptions(TypedDict, total=False):
+    """Options of a question; `as_of` without a zone is in the question's, a date its first instant there."""
+
+    as_of: AsOf
+    tz: str
+    by: str
+    exclude_anonymous: bool
+    strict: bool
+    allow_partial: bool
+    explain: bool
+
+
+def query_request(question: str | Asked, **options: Unpack[QueryOptions]) -> query_pb2.QueryRequest:
+    """A question as a request."""
     if isinstance(question, str):
-        return query_pb2.QueryRequest(text=question, **options)
-    return query_pb2.QueryRequest(tree=question.question(), **options)
+        return query_pb2.QueryRequest(text=question, **_fields(options))
+    return query_pb2.QueryRequest(tree=question.question(), **_fields(options))
 
 
-def members_request(segment: str | Asked, **options: Any) -> query_pb2.MembersRequest:
-    """A segment whose members are wanted; `options` are fields of MembersRequest."""
+def members_request(segment: str | Asked, **options: Unpack[MembersOptions]) -> query_pb2.MembersRequest:
+    """A segment whose members are wanted."""
     if isinstance(segment, str):
-        return query_pb2.MembersRequest(text=segment, **options)
+        return query_pb2.MembersRequest(text=segment, **_fields(options))
     question = segment.question()
     if question.WhichOneof("form") != "segment":
         raise ValueError("a report has no members; ask for those of a segment")
-    return query_pb2.MembersRequest(segment=question.segment, **options)
+    return query_pb2.MembersRequest(segment=question.segment, **_fields(options))
+
+
+def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    as_of = options.get("as_of")
+    if as_of is None:
+        return dict(options)
+    return {**options, "as_of": as_of_stamp(as_of, options.get("tz") or "UTC")}
 
 
 def profile_name(user_id: str | None, anonymous_id: str | None) -> profile_pb2.ProfileName:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib import resources
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import grpc
 from cdp.v1 import (
@@ -32,27 +31,16 @@ from cdp.v1 import (
     schema_pb2_grpc,
 )
 
-from cdp_router.client.asking import Asked, members_request, profile_name, query_request
+from cdp_router.client.asking import Asked, MembersOptions, QueryOptions, members_request, profile_name, query_request
+from cdp_router.client.channels import HEALTH, OPTIONS
 from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import Backoff, failure_of, told_count
 from cdp_router.client.results import Answer, Event, MemberBatches, Members, Profile
-from cdp_router.limits import MESSAGE_BYTES_MAX
 from cdp_router.rpc.carrying import carrying
 from cdp_router.security.renewing import renewing_blocking
 from cdp_router.security.tls import Tls
 
 Response = TypeVar("Response")
-HEALTH: Final = "/grpc.health.v1.Health/Check"
-OPTIONS: Final = (
-    ("grpc.service_config", (resources.files("cdp.v1") / "service_config.json").read_text()),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A router that is gone without a word is noticed, as long as a call is waiting for it.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
 
 
 def _connect(address: str, tls: Tls | None) -> grpc.Channel:
@@ -118,7 +106,9 @@ class Client:
                     raise failure from None
             time.sleep(wait)
 
-    def ask(self, question: Asked, timeout_seconds: float = 30.0, **options: Any) -> query_pb2.QueryResponse:
+    def ask(
+        self, question: Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]
+    ) -> query_pb2.QueryResponse:
         """Ask a question built with cdp_router.client.questions; `options` are fields of QueryRequest."""
         return self.query(query_request(question, **options), timeout_seconds)
 
@@ -131,20 +121,24 @@ class Client:
         except grpc.RpcError as error:
             raise failure_of(error, self.address) from None
 
-    def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> Answer:
+    def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> Answer:
         """The typed answer to a question; `options` are fields of QueryRequest, such as tz, by, allow_partial."""
         return Answer.of(self.query(query_request(question, **options), timeout_seconds))
 
-    def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Any) -> int:
+    def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> int:
         """How many profiles are in a segment; RequestFailed where the key may not know, since there are too few."""
         return told_count(self.answer(segment, timeout_seconds, **options))
 
-    def list_members(self, segment: str | Asked, timeout_seconds: float = 300.0, **options: Any) -> Members:
+    def list_members(
+        self, segment: str | Asked, timeout_seconds: float = 300.0, **options: Unpack[MembersOptions]
+    ) -> Members:
         """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest, such as as_of
         and attributes, which makes columns of them."""
         return Members.of(self.members(members_request(segment, **options), timeout_seconds))
 
-    def stream_members(self, segment: str | Asked, timeout_seconds: float = 3600.0, **options: Any) -> MemberBatches:
+    def stream_members(
+        self, segment: str | Asked, timeout_seconds: float = 3600.0, **options: Unpack[MembersOptions]
+    ) -> MemberBatches:
         """The members of a segment batch by batch, for lists too long to hold; `options` as for list_members."""
         return MemberBatches(self.members(members_request(segment, **options), timeout_seconds))
 

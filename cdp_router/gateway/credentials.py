@@ -25,11 +25,13 @@ _ACCOUNT, _PASSCODE = "x-clevertap-account-id", "x-clevertap-passcode"
 class Source:
     """A sender that is let in; its name scopes message ids and names its dead letters.
 
-    `api_key` is what the sender's batches are sent to routers with, which ask for it again.
+    `api_key` is what the sender's batches are sent to routers with, which ask for it again; `anonymous_ids` is the
+    pattern of ids that stand for people who are not known, beside those that look like it anyway.
     """
 
     name: str
     api_key: str = ""
+    anonymous_ids: str = ""
 
 
 class Sources(Protocol):
@@ -46,19 +48,25 @@ class Sources(Protocol):
 class AnySource:
     """Takes every key for the name of a source: right only on the loopback address."""
 
+    def __init__(self, anonymous_ids: str = "") -> None:
+        self._anonymous_ids = anonymous_ids
+
     def source_of(self, key: str, secret: str) -> Source:
         """The source named like the key."""
         if not key or len(key.encode(errors="replace")) > KEY_BYTES_MAX:
             raise key_unknown()
-        return Source(key)
+        return Source(key, anonymous_ids=self._anonymous_ids)
 
 
 class KeySources:
     """Write keys are API keys with the role ingest, from the file that routers read; any key where there is no file."""
 
-    def __init__(self, file: KeyFile, clock: Clock, refused: Callable[[str], None] = lambda _: None) -> None:
-        """`refused` is told each key that is not taken, in any thread."""
-        self._file, self._clock, self._any, self._refused = file, clock, AnySource(), refused
+    def __init__(
+        self, file: KeyFile, clock: Clock, refused: Callable[[str], None] = lambda _: None, anonymous_ids: str = ""
+    ) -> None:
+        """`refused` is told each key that is not taken, in any thread; `anonymous_ids` holds for keys without own."""
+        self._file, self._clock, self._any, self._refused = file, clock, AnySource(anonymous_ids), refused
+        self._anonymous_ids = anonymous_ids
 
     def source_of(self, key: str, secret: str) -> Source:
         """The source named like the API key, so that a key that replaces another one goes on with its messages."""
@@ -75,7 +83,7 @@ class KeySources:
         if Role.INGEST not in found.roles:
             self._refused(shown)
             raise Problem(403, "role_missing", f"the key {found.id} has not got the role ingest")
-        return Source(found.name, shown)
+        return Source(found.name, shown, found.anonymous_ids or self._anonymous_ids)
 
 
 def credentials(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> tuple[str, str]:

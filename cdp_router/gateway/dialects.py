@@ -7,17 +7,19 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
 from cdp_router.gateway.clevertap import MESSAGE_ID, map_clevertap, upload_result
 from cdp_router.gateway.mapped import Rejected
 from cdp_router.gateway.mapping import Envelope, Mapper
-from cdp_router.gateway.posthog import is_personless, map_posthog, said_by_capture
+from cdp_router.gateway.posthog import LINK_REFUSED, is_kept_nowhere, map_posthog, refused_link, said_by_capture
 from cdp_router.gateway.problems import malformed
 from cdp_router.gateway.segment import map_segment, said_by_segment
 from cdp_router.gateway.times import Said, lenient_ms
 from cdp_router.gateway.wrapping import Wrap, wrap_clevertap, wrap_posthog, wrap_segment
+from cdp_router.validation import RecordInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Unpacked:
 Unpack = Callable[[Any, Mapping[str, str], str], Unpacked]
 Items = Callable[[], Sequence[Any]]
 SaidBy = Callable[[Any, Envelope], Said | None]
+DoubtOf = Callable[[Any, Envelope], RecordInvalid | None]
 Answer = Callable[[Items, Sequence[Rejected]], dict[str, Any]]
 _SENT_AT: Final = "sentat"
 _POSTHOG_SENT: Final = "posthog-request-timestamp"
@@ -48,6 +51,7 @@ class Dialect:
     answer: Answer
     wrap: Wrap
     has_beacons: bool = False  # bodies may be forms
+    doubt: DoubtOf | None = None  # why an item that is taken does not do all that it asks for
     said: SaidBy | None = None  # what an item says of its times, where clocks are corrected
 
 
@@ -142,9 +146,10 @@ def _answer_posthog_v1(items: Items, rejected: Sequence[Rejected]) -> dict[str, 
         if not isinstance(known, str):
             continue
         if index in wrong:
-            results[known] = {"result": "drop", "details": f"{wrong[index].code}: {wrong[index].message}"}
-        elif is_personless(item) and item.get("event") != "$groupidentify":
-            results[known] = {"result": "warning", "details": "events that make no profile are not kept"}
+            result = "warning" if wrong[index].code == LINK_REFUSED else "drop"
+            results[known] = {"result": result, "details": f"{wrong[index].code}: {wrong[index].message}"}
+        elif is_kept_nowhere(item):
+            results[known] = {"result": "warning", "details": "events without cookies have no id, and are not kept"}
         else:
             results[known] = {"result": "ok"}
     return {"results": results}
@@ -181,9 +186,17 @@ def _as_sent(item: Any) -> Any:
     return {key: value for key, value in item.items() if key != MESSAGE_ID} if isinstance(item, dict) else item
 
 
-POSTHOG: Final = Dialect("posthog", _unpack_posthog, map_posthog, _answer_posthog, wrap_posthog, True, said_by_capture)
-POSTHOG_V1: Final = Dialect(
-    "posthog", _unpack_posthog, map_posthog, _answer_posthog_v1, wrap_posthog, True, said_by_capture
+_POSTHOG: Final = partial(
+    Dialect,
+    name="posthog",
+    unpack=_unpack_posthog,
+    map=map_posthog,
+    wrap=wrap_posthog,
+    has_beacons=True,
+    doubt=refused_link,
+    said=said_by_capture,
 )
+POSTHOG: Final = _POSTHOG(answer=_answer_posthog)
+POSTHOG_V1: Final = _POSTHOG(answer=_answer_posthog_v1)
 CLEVERTAP: Final = Dialect("clevertap", _unpack_clevertap, map_clevertap, _answer_clevertap, wrap_clevertap)
 DIALECTS: Final = {each.name: each for each in (SEGMENT, POSTHOG, CLEVERTAP)}

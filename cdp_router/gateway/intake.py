@@ -13,7 +13,7 @@ from cdp_router.gateway.bodies import check_values, decompressed, read_json
 from cdp_router.gateway.credentials import NO_CREDENTIALS, Source, Sources, credentials
 from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
-from cdp_router.gateway.dialects import BATCH, CLEVERTAP, SEGMENT, Dialect, Unpacked, segment_sent
+from cdp_router.gateway.dialects import BATCH, CLEVERTAP, SEGMENT, Dialect, DoubtOf, Unpacked, segment_sent
 from cdp_router.gateway.dry_runs import is_dry_run, refused_rows
 from cdp_router.gateway.limits import (
     BODY_BYTES_MAX,
@@ -23,6 +23,7 @@ from cdp_router.gateway.limits import (
 )
 from cdp_router.gateway.mapped import Mapped, Rejected, mapped
 from cdp_router.gateway.mapping import Envelope, WireRow
+from cdp_router.gateway.notices import Notices
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
 from cdp_router.gateway.segment import said_by_call
 from cdp_router.gateway.segment_calls import UsualBatch, usual_batch
@@ -75,6 +76,7 @@ class Intake:
         self._metrics = metrics or GatewayMetrics()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._held_bytes = 0
+        self._notices = Notices()
 
     async def take(self, dialect: Dialect, sent: Sent) -> dict[str, Any]:
         """The answer to a request, once all of it is durable."""
@@ -97,6 +99,8 @@ class Intake:
         by_item = {each.index: each for each in prepared.mapped.rejected}
         for each in refused:
             by_item.setdefault(owners[each.index], Rejected(owners[each.index], each.code, each.message))
+        for doubted in prepared.mapped.doubted:
+            by_item.setdefault(doubted.index, doubted)
         rejected = [by_item[index] for index in sorted(by_item)]
         if is_dry:
             self._metrics.took(dialect.name, len(sent.body), 0, 0, prepared.count)
@@ -104,6 +108,7 @@ class Intake:
         if rejected:
             await self._keep(dialect, prepared, rejected)
         meant = len(by_item.keys() | owners)
+        self._tell_refused_links(prepared)
         self._metrics.took(dialect.name, len(sent.body), meant - len(rejected), len(rejected), prepared.count - meant)
         return dialect.answer(prepared.items, rejected)
 
@@ -134,11 +139,14 @@ class Intake:
             unpacked = replace(unpacked, sent_ms=sent_in_query(sent.query))
         _check_count(len(unpacked.items))
         envelope = Envelope(source.name, received_ms, unpacked.sent_ms, unpacked.is_attempt)
+        envelope = replace(envelope, anonymous_ids=source.anonymous_ids)
         if dialect.said is not None:
             envelope = _checked(envelope, (dialect.said(item, envelope) for item in unpacked.items))
         made = mapped(
             unpacked.items, lambda item: map_item(dialect, item, envelope), lambda item: dialect.wrap(item, envelope)
         )
+        if dialect.doubt is not None:
+            made = replace(made, doubted=_doubted(dialect.doubt, unpacked.items, envelope, made))
         return Prepared(source, envelope, len(unpacked.items), lambda: unpacked.items, made, decoded_bytes)
 
     def _prepare_usual(self, sent: Sent, received_ms: int, plain: bytes, batch: UsualBatch, source: Source) -> Prepared:
@@ -151,6 +159,14 @@ class Intake:
         return Prepared(
             source, envelope, len(batch.batch), lambda: _unpacked(SEGMENT, sent, read_json(plain)).items, made
         )
+
+    def _tell_refused_links(self, prepared: Prepared) -> None:
+        doubted = prepared.mapped.doubted
+        if doubted:
+            self._metrics.refused_links(len(doubted))
+            if self._notices.is_due(prepared.source.name, prepared.envelope.received_ms):
+                said = "%d links that source %s asks for were refused, and kept as dead letters (%s)"
+                _LOG.warning(said, len(doubted), prepared.source.name, doubted[0].code)
 
     async def _keep(self, dialect: Dialect, prepared: Prepared, rejected: list[Rejected]) -> None:
         envelope = prepared.envelope
@@ -179,6 +195,12 @@ def _unpacked(dialect: Dialect, sent: Sent, body: Any) -> Unpacked:
         return dialect.unpack(body, sent.headers, sent.call_type)
     except RecursionError as error:
         raise malformed("the body is nested too deeply") from error
+
+
+def _doubted(doubt: DoubtOf, items: Sequence[Any], envelope: Envelope, made: Mapped) -> list[Rejected]:
+    """Of the items that have rows, those that do not get all that they ask for."""
+    found = ((index, doubt(items[index], envelope)) for index in sorted(set(made.owners)))
+    return [Rejected(index, error.code, error.message) for index, error in found if error is not None]
 
 
 def _checked(envelope: Envelope, said: Iterable[Said | None]) -> Envelope:

@@ -32,6 +32,7 @@ class Mapped:
     rows: Rows
     owners: Sequence[int]
     rejected: Sequence[Rejected]
+    doubted: Sequence[Rejected] = ()  # items whose rows are taken, but do not do all that was asked for
 
 
 def _unwrapped(item: object) -> str:

@@ -44,6 +44,7 @@ class Envelope:
     sent_ms: int | None = None
     is_attempt: bool = False  # sent_ms was written at this very attempt, by a header; else it may be an earlier one's
     is_contradicted: bool = False  # a record is younger than the request says that it was sent
+    anonymous_ids: str = ""  # the source's pattern of ids that name nobody who is known
 
     def message_id(self, given: Any, part: str = "") -> str:
         """An id that no other source can give: a message is taken once from each. Without one it is made up."""

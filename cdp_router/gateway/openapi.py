@@ -118,7 +118,10 @@ def _field(field: FieldDescriptor, schemas: dict[str, Any]) -> dict[str, Any]:
 def _one(field: FieldDescriptor, schemas: dict[str, Any]) -> dict[str, Any]:
     if field.message_type is not None:
         if field.message_type.full_name == _TIMESTAMP:
-            return {"type": "string", "format": "date-time"}
+            # The instant asked about may be a date as well: its first instant in the zone of the question.
+            forms = ("date-time", "date") if field.name == "as_of" else ("date-time",)
+            found = [{"type": "string", "format": form} for form in forms]
+            return found[0] if len(found) == 1 else {"anyOf": found}
         _add(field.message_type, schemas)
         return _reference(field.message_type)
     if field.enum_type is not None:

@@ -1,15 +1,14 @@
 """What PostHog's libraries capture: events, and changes of people and groups among them.
 
-PostHog has one space of ids. An id is taken for an anonymous one where the library says so or its form does: browsers
-and servers make up UUIDs for people they do not know. Every other id is a user's.
+PostHog has one space of ids; `distinct_ids` says which of them are anonymous. Every other id is a user's.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
+from cdp_router.gateway.distinct_ids import is_anonymous, is_of_nobody, looks_made_up
 from cdp_router.gateway.mapping import (
     GROUP,
     NO_OPERATIONS,
@@ -28,7 +27,6 @@ from cdp_router.gateway.times import Said, corrected_ms, instant_ms, lenient_ms
 from cdp_router.validation import RecordInvalid
 from cdp_store.ids import ANONYMOUS_ID
 
-_MADE_UP: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|anon.*", re.IGNORECASE | re.DOTALL)
 _NOT_STORED: Final = frozenset(
     {
         "token",
@@ -42,41 +40,71 @@ _NOT_STORED: Final = frozenset(
 )
 # The library whose alias call sends the ids the other way round.
 _NEW_ID_IS_ALIAS: Final = "posthog-python"
+_ALIASES: Final = ("$create_alias", "$merge_dangerously")
+LINK_REFUSED: Final = "LINK_REFUSED"
+_NO_CHANGE: Final[tuple[dict[str, Any], Operations]] = ({}, NO_OPERATIONS)
 
 
-def is_personless(capture: Any) -> bool:
-    """Whether a capture asks that no profile is made for it."""
-    if not isinstance(capture, dict):
-        return False
-    options, properties = capture.get("options"), capture.get("properties")
+def is_personless(capture: Mapping[str, Any], properties: Mapping[str, Any]) -> bool:
+    """Whether a capture asks that nothing is said of a person with it."""
+    options = capture.get("options")
     given = options.get("process_person_profile") if isinstance(options, dict) else None
-    if given is None and isinstance(properties, dict):
-        given = properties.get("$process_person_profile")
-    return given is False
+    return (properties.get("$process_person_profile") if given is None else given) is False
+
+
+def is_kept_nowhere(capture: Any) -> bool:
+    """Whether a capture comes from a browser without cookies: it has no id, so it can be part of no profile."""
+    properties = capture.get("properties") if isinstance(capture, dict) else None
+    if not isinstance(properties, dict) or capture.get("event") == "$groupidentify":
+        return False
+    distinct = _first(capture, properties, "distinct_id")
+    return isinstance(distinct, str) and is_of_nobody(distinct, properties)
+
+
+def refused_link(capture: Mapping[str, Any], envelope: Envelope) -> RecordInvalid | None:
+    """Why a capture's link leaves out what came under the old id, which is read as a user's; None where it does not."""
+    name, properties = capture.get("event"), map_of("properties", capture.get("properties"))
+    if name not in (*_ALIASES, "$identify"):
+        return None
+    distinct = text_id("distinct_id", _first(capture, properties, "distinct_id"))
+    if distinct is None or is_kept_nowhere(capture):
+        return None
+    old, new = text_id("$anon_distinct_id", properties.get("$anon_distinct_id")), distinct
+    if name in _ALIASES:
+        new, old = _directed(distinct, text_id("alias", properties.get("alias")), properties, envelope)
+    elif "$is_identified" in properties:  # this library marks what came before as anonymous
+        return None
+    known = properties if old == distinct else {}
+    if old is None or old == new or is_anonymous(old, known, envelope.anonymous_ids):
+        return None
+    problem = f"{old[:40]!r} is read as a user id, and two user ids never become one: what came under it stays apart"
+    return RecordInvalid(
+        LINK_REFUSED, f"{problem}. If such ids name visitors, say so: `cdp keys create --anonymous-ids`"
+    )
 
 
 def map_posthog(capture: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
-    """The rows of one capture, none where it wants no profile; RecordInvalid says what is wrong with it."""
+    """The rows of one capture, none where it has no id by design; RecordInvalid says what is wrong with it."""
     properties = map_of("properties", capture.get("properties"))
     name = event_name(capture.get("event"))
     time_ms = _time_ms(capture, properties, envelope)
     message_id = envelope.message_id(capture.get("uuid"))
     if name == "$groupidentify":
         return [_group(properties, time_ms, message_id)]
-    if is_personless(capture):
+    if is_kept_nowhere(capture):
         return []
     distinct = text_id("distinct_id", _first(capture, properties, "distinct_id"))
     if distinct is None:
         raise RecordInvalid("IDENTIFIER_MISSING", "a capture needs a distinct_id")
-    change = _change(capture, properties)
-    if name in ("$create_alias", "$merge_dangerously"):
+    change = _NO_CHANGE if is_personless(capture, properties) else _change(capture, properties)
+    if name in _ALIASES:
         alias = text_id("alias", properties.get("alias"))
-        new, old = _directed(distinct, alias, properties)
-        return _linked(new, [old], change, time_ms, message_id)
+        new, old = _directed(distinct, alias, properties, envelope)
+        return _linked(new, old, change, time_ms, message_id, envelope)
     if name == "$identify":
         device = text_id("$anon_distinct_id", properties.get("$anon_distinct_id"))
-        return _linked(distinct, [device], change, time_ms, message_id)
-    person = _person(distinct, properties)
+        return _linked(distinct, device, change, time_ms, message_id, envelope)
+    person = (None, distinct) if is_anonymous(distinct, properties, envelope.anonymous_ids) else (distinct, None)
     rows = list[WireRow]()
     if name != "$set":
         kept = {key: value for key, value in properties.items() if key not in _NOT_STORED}
@@ -94,23 +122,15 @@ def _first(capture: Mapping[str, Any], properties: Mapping[str, Any], name: str)
     return properties.get(name) if given in (None, "") else given
 
 
-def _person(distinct: str, properties: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """(user id, anonymous id) that an id stands for; one of them is None."""
-    is_said = properties.get("$is_identified") is False or properties.get("$device_id") == distinct
-    return (None, distinct) if is_said or looks_made_up(distinct) else (distinct, None)
-
-
-def looks_made_up(distinct: str) -> bool:
-    """Whether an id has the form of those that libraries make up for people they do not know."""
-    return _MADE_UP.fullmatch(distinct) is not None
-
-
-def _directed(distinct: str, alias: str | None, properties: Mapping[str, Any]) -> tuple[str, str | None]:
+def _directed(
+    distinct: str, alias: str | None, properties: Mapping[str, Any], envelope: Envelope
+) -> tuple[str, str | None]:
     """(the id that goes on, the one that belongs to it): an alias means the same in either direction."""
     if alias is None:
         return distinct, None
-    if looks_made_up(distinct) != looks_made_up(alias):
-        is_reversed = looks_made_up(distinct)
+    is_unknown = is_anonymous(distinct, properties, envelope.anonymous_ids)
+    if is_unknown != looks_made_up(alias, envelope.anonymous_ids):
+        is_reversed = is_unknown
     else:
         is_reversed = properties.get("$lib") == _NEW_ID_IS_ALIAS
     return (alias, distinct) if is_reversed else (distinct, alias)
@@ -130,13 +150,18 @@ def _change(capture: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[
 
 
 def _linked(
-    user: str, others: Iterable[str | None], change: tuple[dict[str, Any], Operations], time_ms: int, message_id: str
+    user: str,
+    other: str | None,
+    change: tuple[dict[str, Any], Operations],
+    time_ms: int,
+    message_id: str,
+    envelope: Envelope,
 ) -> list[WireRow]:
     """The change of a user, and which ids belong to that user from now on."""
     values, operations = change
     # An id that looks made up may have been taken for an anonymous one before it was known to be a user's.
-    given = dict.fromkeys(each for each in others if each is not None and each != user)
-    links = [*given, user] if looks_made_up(user) else list(given)
+    given = [] if other is None or other == user else [other]
+    links = [*given, user] if looks_made_up(user, envelope.anonymous_ids) else given
     email = email_of(values)
     first = {**email, ANONYMOUS_ID: links[0]} if links else email
     rows: list[WireRow] = [(None, user, None, time_ms, message_id, values, first, operations)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,10 +18,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from cdp_router.as_of import as_of_stamp
 from cdp_router.client.failures import RequestFailed, failure_of
 from cdp_router.gateway.limits import QUERY_SECONDS
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
 from cdp_router.gateway.reading import Bodies
+from cdp_router.instants import NoInstant
 from cdp_router.limits import REQUEST_BYTES_MAX
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
@@ -93,6 +96,7 @@ UNARY: Final = (
     ),
 )
 
+_AS_OF: Final = re.compile(rb'"as_?[oO]f"')
 _STATUSES: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -167,12 +171,35 @@ class QuerySide:
 def parsed(body: bytes, of: type[Message]) -> Message:
     """The message in a JSON body; Problem 400 says what does not fit."""
     try:
-        return json_format.Parse(body or b"{}", of(), max_recursion_depth=_DEPTH_MAX)
+        return json_format.Parse(_with_instant(body, of) or b"{}", of(), max_recursion_depth=_DEPTH_MAX)
+    except NoInstant as error:
+        raise malformed(str(error)) from error
     except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise malformed(f"the body is no {of.DESCRIPTOR.name}: {str(error)[:500]}") from error
     except (ValueError, TypeError, OverflowError, AttributeError, RecursionError) as error:
         # The library lets these through for values of a type that the field has not got.
         raise malformed(f"the body is no {of.DESCRIPTOR.name}: {type(error).__name__}") from error
+
+
+def _with_instant(body: bytes, of: type[Message]) -> bytes:
+    """The body with the instant asked about, which may be a date, or a time without a zone, in the message's form."""
+    if "as_of" not in of.DESCRIPTOR.fields_by_name or not _AS_OF.search(body):
+        return body
+    fields = json.loads(body, object_pairs_hook=_fields_once)
+    name = "asOf" if isinstance(fields, dict) and "asOf" in fields else "as_of"
+    given = fields.get(name) if isinstance(fields, dict) else None
+    if not isinstance(given, str):
+        return body
+    tz = fields.get("tz")
+    stamp = as_of_stamp(given, tz if isinstance(tz, str) else "")
+    return json.dumps({**fields, name: stamp.ToJsonString()}).encode()
+
+
+def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise json_format.ParseError("a field is given twice")
+    return found
 
 
 def _carried(request: Request) -> tuple[tuple[str, str], ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import msgspec
 from cdp.v1 import ingest_pb2
@@ -17,6 +18,8 @@ from cdp_router.gateway.mapping import Envelope, encode_row
 from cdp_router.gateway.rows import Rows, batch_of
 from cdp_router.validation import RecordInvalid
 
+NO_PATTERNS: Final[Mapping[str, str]] = MappingProxyType({})
+
 
 class Ingesting(Protocol):
     """What takes batches, such as a Client."""
@@ -25,10 +28,13 @@ class Ingesting(Protocol):
         """Make a batch durable."""
 
 
-def redrive(letters: Sequence[DeadLetter], client: Ingesting, code: str | None) -> list[DeadLetter]:
+def redrive(
+    letters: Sequence[DeadLetter], client: Ingesting, code: str | None, anonymous_ids: Mapping[str, str] = NO_PATTERNS
+) -> list[DeadLetter]:
     """Send letters, of one code if it is given; those that are left, each with why it was not taken this time.
 
-    A file's letters stay where they are until all have been sent: a message id keeps each from being taken twice.
+    `anonymous_ids` are patterns by source, that of sources without one of their own under "". A file's letters stay
+    where they are until all have been sent: a message id keeps each from being taken twice.
     """
     left, parts, owners, size = dict[int, DeadLetter](), list[Rows](), list[int](), 0
     for index, letter in enumerate(letters):
@@ -36,7 +42,7 @@ def redrive(letters: Sequence[DeadLetter], client: Ingesting, code: str | None) 
             left[index] = letter
             continue
         try:
-            rows = _rows(letter)
+            rows = _rows(letter, anonymous_ids.get(letter.source, anonymous_ids.get("", "")))
         except RecordInvalid as error:
             left[index] = msgspec.structs.replace(letter, code=error.code, message=error.message)
             continue
@@ -51,12 +57,14 @@ def redrive(letters: Sequence[DeadLetter], client: Ingesting, code: str | None) 
     return [left[index] for index in sorted(left)]
 
 
-def _rows(letter: DeadLetter) -> Rows:
+def _rows(letter: DeadLetter, anonymous_ids: str) -> Rows:
     dialect = DIALECTS.get(letter.dialect)
     if dialect is None:
         raise RecordInvalid("DIALECT_UNKNOWN", f"no dialect is called {letter.dialect!r}")
-    envelope = Envelope(letter.source, letter.received_ms, letter.sent_ms)
+    envelope = Envelope(letter.source, letter.received_ms, letter.sent_ms, anonymous_ids=anonymous_ids)
     packed = [encode_row(row) for row in map_item(dialect, letter.record, envelope)]
+    if dialect.doubt is not None and (doubt := dialect.doubt(letter.record, envelope)) is not None:
+        raise doubt  # its rows were taken at first
     return Rows.of(packed, (dialect.wrap(letter.record, envelope),), [1] * len(packed))
 
 

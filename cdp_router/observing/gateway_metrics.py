@@ -32,12 +32,19 @@ class GatewayMetrics:
             "cdp_gateway_records", "Records by dialect and what became of them.", ("dialect", "outcome"), registry=given
         )
         self.failed = BackgroundMetrics(given).failed
+        self._links_refused = Counter(
+            "cdp_gateway_links_refused", "Links between ids that were asked for and not made.", registry=given
+        )
 
     def took(self, dialect: str, size: int, taken: int, dead: int, unwanted: int) -> None:
         """A request of so many bytes; `unwanted` records asked to be kept nowhere."""
         self._bytes.inc(size)
         for outcome, count in (("taken", taken), ("dead_letter", dead), ("unwanted", unwanted)):
             self._records.labels(dialect, outcome).inc(count)
+
+    def refused_links(self, count: int) -> None:
+        """Links between ids that were asked for and not made."""
+        self._links_refused.inc(count)
 
     def answered(self, status: int, seconds: float) -> None:
         """A request was answered."""

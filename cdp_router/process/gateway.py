@@ -18,6 +18,7 @@ from cdp_router.gateway.app import gateway_app
 from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.delivery import Delivery
+from cdp_router.gateway.distinct_ids import pattern_of_environment
 from cdp_router.gateway.intake import Intake
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
@@ -57,7 +58,7 @@ async def _serve(
     ProcessCollector(registry=registry)
     background = Background(metrics.failed)
     delivery, bodies = Delivery(connected.ingest, background), Bodies()
-    sources = KeySources(keys, clock, Refusals(connected.channels, background).note)
+    sources = KeySources(keys, clock, Refusals(connected.channels, background).note, pattern_of_environment())
     letters = DeadLetters(data / FOLDER, ClusterDirectory(data))
     for problem in letters.problems():
         _LOG.error("%s", problem)

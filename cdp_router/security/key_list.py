@@ -37,6 +37,7 @@ class KeyList:
         expires_ms: int | None,
         calls_per_second: float | None,
         events_per_second: float | None,
+        anonymous_ids: str = "",
     ) -> str:
         """Make a key under a name that no key in use has."""
         if not 0 < len(name.encode(errors="replace")) <= NAME_BYTES_MAX or not name.isprintable():
@@ -44,7 +45,7 @@ class KeyList:
         if self._in_use(name, now_ms):
             raise KeyRefused(f"a key named {name!r} is in use; replace it with `cdp keys rotate`, or use another name")
         made, stored = mint(name, roles, now_ms, expires_ms, calls_per_second, events_per_second)
-        self._keys[stored.id] = stored
+        self._keys[stored.id] = msgspec.structs.replace(stored, anonymous_ids=anonymous_ids)
         return made
 
     def revoke(self, which: str, now_ms: int) -> StoredKey:
@@ -74,6 +75,7 @@ class KeyList:
             raise KeyRefused(f"{ids} are both in use as {name!r}; revoke one of them first")
         old = self._one(name, now_ms)
         made, stored = mint(name, old.roles, now_ms, expires_ms, old.calls_per_second, old.events_per_second)
+        stored = msgspec.structs.replace(stored, anonymous_ids=old.anonymous_ids)
         if old_expires_ms is not None:
             old = msgspec.structs.replace(old, expires_ms=min(old_expires_ms, old.expires_ms or old_expires_ms))
         self._keys[old.id], self._keys[stored.id] = old, stored

@@ -37,6 +37,7 @@ class StoredKey(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     revoked_ms: int | None = None
     calls_per_second: float | None = None
     events_per_second: float | None = None
+    anonymous_ids: str = ""  # a regular expression: which of PostHog's ids stand for people who are not known
 
     def is_active(self, now_ms: int) -> bool:
         """Whether the key opens anything now."""

@@ -63,8 +63,10 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
         """Give several profiles."""
         if not 1 <= len(request.names) <= PROFILES_PER_BATCH_MAX:
             raise RequestInvalid("names", f"must be 1 to {PROFILES_PER_BATCH_MAX} of them")
-        if request.events_max > PROFILE_EVENTS_DEFAULT:
-            raise RequestInvalid("events_max", f"at most {PROFILE_EVENTS_DEFAULT} with several profiles")
+        events_max = PROFILE_EVENTS_MAX if len(request.names) == 1 else PROFILE_EVENTS_DEFAULT
+        if request.events_max > events_max:
+            how_many = "one profile" if len(request.names) == 1 else "several profiles"
+            raise RequestInvalid("events_max", f"at most {events_max} with {how_many}")
         wanted = [
             self._wanted(name, f"names[{number}].", request.events_max) for number, name in enumerate(request.names)
         ]

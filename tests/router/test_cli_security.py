@@ -13,10 +13,11 @@ from typer.testing import CliRunner, Result
 
 from cdp_router.cli.app import app
 from cdp_router.errors import RequestInvalid
+from cdp_router.gateway.credentials import KeySources
 from cdp_router.security.audit_files import AuditFiles, anchor_path
 from cdp_router.security.audit_lines import Entry
 from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
-from cdp_router.security.key_file import read_keys
+from cdp_router.security.key_file import KeyFile, read_keys
 from cdp_router.security.keys import authenticate
 from cdp_router.security.listening import check_listening
 from cdp_router.topology import ClusterDirectory
@@ -55,6 +56,20 @@ def test_a_key_is_made_listed_replaced_and_revoked(data: Path) -> None:
     assert "any number" in _cdp("keys", "limit", stored.id, *where).stdout
     assert stored.id in _cdp("keys", "revoke", stored.id, *where).stdout
     assert "revoked" in _cdp("keys", "list", *where).stdout
+
+
+def test_a_key_may_say_which_ids_of_its_source_are_visitors(data: Path) -> None:
+    where = ("--data", data)
+    _cdp("keys", "create", "web", "--role", "ingest", "--anonymous-ids", "^shopper-", *where)
+    _cdp("keys", "rotate", "web", *where)
+    assert [key.anonymous_ids for key in read_keys(data / "keys.json").values()] == ["^shopper-"] * 2
+    file = KeyFile(data / "keys.json")
+    shown = _cdp("keys", "create", "app", "--role", "ingest", *where).stdout.split()[0]
+    assert KeySources(file, SystemClock(), anonymous_ids="^x").source_of(shown, "").anonymous_ids == "^x"
+    done = CliRunner().invoke(
+        app, ["keys", "create", "bad", "--role", "ingest", "--anonymous-ids", "(", "--data", str(data)]
+    )
+    assert done.exit_code == 2 and "regular expression" in done.stderr
 
 
 def test_a_key_expires_at_the_very_millisecond_that_was_given(data: Path) -> None:

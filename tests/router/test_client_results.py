@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from datetime import UTC, date, datetime
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import grpc
+import numpy as np
+import pandas as pd
 import pytest
 from cdp.v1 import profile_pb2, query_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from cdp_router.client import Answer, AsyncClient, ClusterUnreachable, RequestFailed
-from cdp_router.client.asking import members_request, profile_name
+from cdp_router.client import Answer, AsyncClient, Client, ClusterUnreachable, Profile, RequestFailed
+from cdp_router.client.asking import members_request, profile_name, query_request
 from cdp_router.client.questions import did, funnel
 from cdp_router.wire.values import to_value
 from tests.router.encodings import Sent, protobuf_batch
@@ -43,6 +49,14 @@ def test_an_asynchronous_client_asks_reads_and_pages(tmp_path: Path) -> None:
             assert found[1] is None
             assert found[0] is not None and (found[0].attributes, found[0].event_count) == ({"plan": "gold"}, 5)
             assert len((await client.status()).shards) == 2
+            many = [Sent("Click", "busy", NOW_MS - n, {}) for n in range(150)]
+            await client.ingest(protobuf_batch(many))
+            busy = await client.find_profile("busy", events_max=200)
+            assert busy is not None and len(busy.events) == busy.event_count == 150
+            with pytest.raises(RequestFailed, match="at most 10000 with one profile"):
+                await client.find_profile("busy", events_max=10_001)
+            with pytest.raises(RequestFailed, match="at most 100 with several"):
+                await client.find_profiles(names, events_max=101)
 
     asyncio.run(test())
 
@@ -61,6 +75,71 @@ def test_a_failure_says_code_reason_field_and_request(tmp_path: Path) -> None:
                 await nobody.status()
 
     asyncio.run(test())
+
+
+def test_a_synchronous_client_reads_more_events_of_one_profile_than_of_several(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with served_cluster(tmp_path) as served, AsyncClient(served.address) as client:
+            await client.ingest(protobuf_batch([Sent("Click", "busy", NOW_MS - n, {}) for n in range(150)]))
+
+            def read() -> Profile | None:
+                with Client(served.address) as blocking:
+                    return blocking.find_profile("busy", events_max=200)
+
+            found = await asyncio.to_thread(read)
+            assert found is not None and len(found.events) == 150
+
+    asyncio.run(test())
+
+
+_NOON = datetime(2018, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("given", "tz", "iso"),
+    [
+        ("2018-01-01", "", "2018-01-01T00:00:00Z"),
+        (date(2018, 1, 1), "", "2018-01-01T00:00:00Z"),
+        (date(2018, 1, 1), "Asia/Tokyo", "2017-12-31T15:00:00Z"),
+        ("2018-01-01", "Asia/Tokyo", "2017-12-31T15:00:00Z"),
+        ("2018-01-01T12:00", "Asia/Tokyo", "2018-01-01T03:00:00Z"),
+        ("2018-01-01T12:00Z", "Asia/Tokyo", "2018-01-01T12:00:00Z"),
+        (datetime(2018, 1, 1, 12), "Asia/Tokyo", "2018-01-01T03:00:00Z"),
+        (_NOON, "Asia/Tokyo", "2018-01-01T12:00:00Z"),
+        (pd.Timestamp(_NOON), "", "2018-01-01T12:00:00Z"),
+        (pd.Timestamp("2018-01-01"), "Asia/Tokyo", "2017-12-31T15:00:00Z"),
+        (Timestamp(seconds=1_514_764_800), "", "2018-01-01T00:00:00Z"),
+        ("2018-03-25", "Asia/Beirut", "2018-03-24T22:00:00Z"),  # the clocks went forward at midnight
+    ],
+)
+def test_the_instant_asked_about_is_a_date_a_time_or_text(given: Any, tz: str, iso: str) -> None:
+    for request in (query_request("everyone", as_of=given, tz=tz), members_request("everyone", as_of=given, tz=tz)):
+        assert request.as_of.ToDatetime(UTC) == datetime.fromisoformat(iso)
+        assert request.tz == tz
+
+
+@pytest.mark.parametrize(
+    ("given", "tz", "error"),
+    [
+        ("2018-01", "", "as_of"),
+        ("yesterday", "", "as_of"),
+        ("", "", "as_of"),
+        (pd.NaT, "", "as_of"),
+        ("2018-01-01", "Mars/Olympus", "tz"),
+        (5, "", "as_of"),
+        (np.datetime64("2018-01-01"), "", "as_of"),
+    ],
+)
+def test_what_is_no_instant_to_ask_about_is_refused_at_the_call(given: Any, tz: str, error: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"^{error}: "):
+        query_request("everyone", as_of=given, tz=tz)
+
+
+def test_options_that_do_not_exist_are_refused_and_types_are_told_to_checkers() -> None:
+    with pytest.raises(ValueError, match="limit"):
+        query_request("everyone", limit=3)  # type: ignore[call-arg]
+    for package in ("cdp_store", "cdp_query", "cdp_router", "cdp"):
+        assert resources.files(package).joinpath("py.typed").is_file()
 
 
 def test_what_has_no_members_or_names_nobody_is_refused_before_it_is_sent() -> None:

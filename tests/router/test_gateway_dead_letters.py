@@ -212,7 +212,7 @@ def test_what_became_of_records_is_counted(tmp_path: Path) -> None:
     with gateway_cluster(tmp_path, metrics=GatewayMetrics(registry)) as gateway:
         good, bad = {"type": "group", "userId": "u", "groupId": "g", "traits": {"a": 1}}, {"type": "?"}
         gateway.post("/v1/batch", {"batch": [good, bad, bad]})
-        nobody = {"event": "e", "distinct_id": "d", "properties": {"$process_person_profile": False}}
+        nobody = {"event": "e", "distinct_id": "$posthog_cookieless", "properties": {"$cookieless_mode": True}}
         gateway.post("/batch/", {"api_key": "k", "batch": [nobody]})
         assert gateway.post("/v1/batch", b"{").status_code == 400
 

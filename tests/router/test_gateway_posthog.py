@@ -7,12 +7,20 @@ import gzip
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from cdp.v1 import ingest_pb2
 
+from cdp_router.errors import RequestInvalid
+from cdp_router.gateway.credentials import AnySource
+from cdp_router.gateway.dead_letters import DeadLetter
+from cdp_router.gateway.distinct_ids import checked_pattern, looks_made_up
 from cdp_router.gateway.limits import BODY_BYTES_MAX
+from cdp_router.gateway.posthog import LINK_REFUSED
+from cdp_router.gateway.redriving import redrive
 from cdp_router.wire.values import from_value
 from cdp_store.values import to_datetime
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
@@ -70,7 +78,7 @@ def test_g09_the_key_is_in_the_body_or_a_bearer(gateway: GatewayCluster) -> None
 
 def test_g11_the_newer_form_tells_of_every_event(gateway: GatewayCluster) -> None:
     good, bad = capture("g11", "g11", uuid=UUID.format(1)), capture("", "g11", uuid=UUID.format(2))
-    nobody = capture("g11", "g11", uuid=UUID.format(3), options={"process_person_profile": False})
+    nobody = capture("g11", "$posthog_cookieless", uuid=UUID.format(3))
     results = send(gateway, good, bad, nobody, 5, path="/i/v1/analytics/events")["results"]
     assert {uuid: result["result"] for uuid, result in results.items()} == {
         UUID.format(1): "ok",
@@ -137,12 +145,12 @@ def test_g19_a_user_whose_id_looks_made_up_is_still_one_person(gateway: GatewayC
     assert gateway.count('did("g19")') == 1
 
 
-def test_g20_no_profile_is_made_that_was_not_wanted(gateway: GatewayCluster) -> None:
+def test_g20_no_profile_is_made_of_visitors_without_cookies_nor_of_the_ids_of_groups(gateway: GatewayCluster) -> None:
     before = gateway.count("everyone")
     send(
         gateway,
-        capture("g20", "g20-a", properties={"$process_person_profile": False}),
-        capture("g20", "g20-b", options={"process_person_profile": False}),
+        capture("g20", "$posthog_cookieless", properties={"$process_person_profile": False}),
+        capture("g20", "g20-b", properties={"$cookieless_mode": True}),
         capture(
             "$groupidentify",
             UUID.format(20),
@@ -313,3 +321,116 @@ def test_a_beacon_that_cannot_be_read_is_told_in_json(gateway: GatewayCluster, q
 def test_a_bomb_in_a_beacon_is_bounded(gateway: GatewayCluster) -> None:
     body = _form(base64.b64encode(gzip.compress(b" " * (BODY_BYTES_MAX + 1))))
     assert gateway.post("/e/", body).status_code == 413
+
+
+PYTHON = {"$lib": "posthog-python"}
+
+
+def _orders(*items: Any) -> list[tuple[Any, ...]]:
+    return list(itertools.permutations(items))
+
+
+@pytest.mark.parametrize("order", range(6))
+@pytest.mark.parametrize(
+    "form", ["guest-{}", "cart_{}", "sess_{}", "device:{}", "visitor.{}", "GUEST-{}", "anon{}", UUID[:-7] + "{:012d}"]
+)
+def test_an_alias_of_an_id_that_names_a_visitor_makes_one_person(
+    gateway: GatewayCluster, form: str, order: int
+) -> None:
+    number = 77_000 + order
+    old, new, seen, bought = form.format(number), f"u-{form}-{number}", f"Seen {form}{number}", f"Buy {form}{number}"
+    calls = (
+        capture(seen, old, properties=PYTHON, timestamp="2026-03-01T09:00:00Z"),
+        capture("$create_alias", old, properties={"alias": new, **PYTHON}),
+        capture(bought, new, properties=PYTHON, timestamp="2026-03-01T10:00:00Z"),
+    )
+    for each in _orders(*calls)[order]:
+        send(gateway, each)
+    steps = gateway.cluster.query(f'funnel("{seen}" -> "{bought}", within: 7d, last: 365d)', as_of_ms=None)
+    assert [step.count for step in steps.funnel] == [1, 1]
+    assert gateway.profile(user_id=new).event_count == 2
+
+
+@pytest.mark.parametrize("event", ["$create_alias", "$merge_dangerously"])
+def test_a_link_of_two_users_is_never_refused_silently(gateway: GatewayCluster, event: str) -> None:
+    old, new, before = f"alice {event}", f"bob {event}", len(gateway.letters())
+    send(gateway, capture("x", old), capture("x", new))
+    link = capture(event, old, properties={"alias": new, **PYTHON}, uuid=f"two {event}")
+    results = send(gateway, link, path="/i/v1/analytics/events")["results"]
+    assert results[f"two {event}"]["result"] == "warning" and "user id" in results[f"two {event}"]["details"]
+    (letter,) = gateway.letters()[before:]
+    assert letter.code == "LINK_REFUSED" and old in letter.message and "--anonymous-ids" in letter.message
+    assert gateway.profile(user_id=old).event_count == gateway.profile(user_id=new).event_count == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "letters"),
+    [
+        ({"properties": {"alias": "same-u"}}, 0),  # of an id with itself
+        ({"properties": {}}, 0),
+        ({"properties": {"alias": "guest-1"}}, 0),
+        ({"properties": {"alias": "carl"}}, 1),
+        ({"properties": {"alias": "dora", "$is_identified": False}}, 0),  # said to be a visitor's
+    ],
+)
+def test_only_a_refused_link_is_told(gateway: GatewayCluster, fields: dict[str, Any], letters: int) -> None:
+    before = len(gateway.letters())
+    send(gateway, capture("$create_alias", "same-u", **fields))
+    assert len(gateway.letters()) - before == letters
+
+
+def test_identify_of_an_unknown_form_of_id_is_told_where_the_library_marked_nothing(gateway: GatewayCluster) -> None:
+    before = len(gateway.letters())
+    marked = {"$anon_distinct_id": "shopper-1", "$is_identified": True}
+    send(gateway, capture("Look", "shopper-1", properties={"$is_identified": False}))
+    send(gateway, capture("$identify", "ident-1", properties=marked))
+    assert gateway.profile(user_id="ident-1").event_count == 1 and len(gateway.letters()) == before
+    send(gateway, capture("$identify", "ident-2", properties={"$anon_distinct_id": "shopper-2"}))
+    assert len(gateway.letters()) == before + 1
+
+
+def test_the_pattern_of_a_source_names_its_visitors_and_a_redrive_follows_it(tmp_path: Path) -> None:
+    link = capture("$create_alias", "shopper-9", properties={"alias": "u-9", **PYTHON}, uuid="l9")
+    with gateway_cluster(tmp_path, sources=AnySource("^shopper-")) as gateway:
+        send(gateway, capture("Seen", "shopper-9"), link, capture("Buy", "u-9"))
+        assert gateway.profile(user_id="u-9").event_count == 2 and not gateway.letters()
+    letter = DeadLetter("ph", "posthog", 0, None, LINK_REFUSED, "", link)
+
+    class Taking:
+        def ingest(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
+            return ingest_pb2.BatchResult()
+
+    assert [each.code for each in redrive([letter], Taking(), None)] == [LINK_REFUSED]
+    assert [each.code for each in redrive([letter], Taking(), None, {"web": "^shopper-"})] == [LINK_REFUSED]
+    assert (
+        redrive([letter], Taking(), None, {"ph": "^shopper-"}) == redrive([letter], Taking(), None, {"": "-9$"}) == []
+    )
+
+
+@pytest.mark.parametrize("flag", ["properties", "options"])
+def test_what_a_visitor_did_before_an_identify_comes_along(gateway: GatewayCluster, flag: str) -> None:
+    """A browser that makes profiles of identified people only."""
+    device, user = UUID.format(4200 + len(flag)), f"late-{flag}"
+    known = {"$device_id": device, "$is_identified": False}
+    wanted = {"options": {"process_person_profile": False}} if flag == "options" else {}
+    told = known if wanted else {**known, "$process_person_profile": False}
+    before = gateway.cluster.query("everyone", exclude_anonymous=True).count
+    send(gateway, capture("Seen", device, properties={**told, "$set_once": {"x": 1}}, **wanted))
+    assert gateway.profile(anonymous_id=device).event_count == 1
+    assert attributes(gateway, anonymous_id=device) == {}  # nothing is said of a person without a profile
+    assert gateway.cluster.query("everyone", exclude_anonymous=True).count == before
+    send(
+        gateway,
+        capture("$identify", user, properties={"$anon_distinct_id": device, "$is_identified": True}),
+        capture("Buy", user, properties={"$device_id": device, "$is_identified": True}),
+    )
+    assert gateway.profile(user_id=user).event_count == 2
+
+
+def test_ids_that_name_visitors_are_found_in_time_whatever_the_pattern() -> None:
+    assert looks_made_up("a" * 100_000 + "!", "^(a+)+$") is False
+    assert looks_made_up("x\ud800", "^x") is True
+    with pytest.raises(RequestInvalid, match="regular expression"):
+        checked_pattern("(")
+    with pytest.raises(RequestInvalid, match="bytes"):
+        checked_pattern("x" * 501)

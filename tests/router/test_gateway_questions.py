@@ -55,6 +55,38 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayCluster
         yield found
 
 
+@pytest.mark.parametrize("name", ["asOf", "as_of"])
+@pytest.mark.parametrize(
+    ("given", "tz", "iso"),
+    [
+        ("2018-01-01", "", "2018-01-01T00:00:00Z"),
+        ("2018-01-01", "Asia/Tokyo", "2017-12-31T15:00:00Z"),
+        ("2018-01-01T12:00", "Asia/Tokyo", "2018-01-01T03:00:00Z"),
+        ("2018-01-01T12:00:00.5Z", "", "2018-01-01T12:00:00.500Z"),
+        ("2018-01-01 12:00+02:00", "", "2018-01-01T10:00:00Z"),
+    ],
+)
+def test_the_instant_asked_about_may_be_a_date(
+    gateway: GatewayCluster, name: str, given: str, tz: str, iso: str
+) -> None:
+    for path in ("/v1/segments:count", "/v1/reports:run"):
+        answer = gateway.post(path, {"text": "everyone", name: given, "tz": tz})
+        assert answer.status_code == 200 and answer.json()["asOf"] == iso
+    proof = {"text": "everyone", name: given, "tz": tz, "userId": "u-01"}
+    assert gateway.post("/v1/segments:explainUser", proof).json()["asOf"] == iso
+    assert gateway.post("/v1/segments:members", {"text": "everyone", name: given, "tz": tz}).status_code == 200
+
+
+@pytest.mark.parametrize("given", ["2018-01", "soon", "", 5, None, {"a": 1}])
+def test_an_instant_that_is_none_is_told(gateway: GatewayCluster, given: Any) -> None:
+    answer = gateway.post("/v1/segments:count", {"text": "everyone", "asOf": given})
+    assert answer.status_code == (200 if given is None else 400)
+    if isinstance(given, str):
+        assert "2026-01-31" in answer.json()["message"]
+    twice = b'{"text": "everyone", "asOf": "2018-01-01", "asOf": "2019-01-01"}'
+    assert gateway.post("/v1/segments:count", twice).status_code == 400
+
+
 def test_a_count_is_the_message_of_the_contract_as_json(gateway: GatewayCluster) -> None:
     answer = gateway.post("/v1/segments:count", {"text": 'did("Bought")', "by": "plan"})
     assert answer.status_code == 200

@@ -60,7 +60,7 @@ class BatchGetProfilesRequest(_message.Message):
     NAMES_FIELD_NUMBER: _builtins.int
     EVENTS_MAX_FIELD_NUMBER: _builtins.int
     events_max: _builtins.int
-    """Events to return with each, latest first; 0: none, at most 100."""
+    """Events to return with each, latest first; 0: none, at most 100, or 10,000 with one name."""
     @_builtins.property
     def names(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfileName]:
         """1 to 100."""

@@ -1,0 +1,20 @@
+"""How clients hold their connections: retries, sizes of messages, pings."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final
+
+from cdp_router.limits import MESSAGE_BYTES_MAX
+
+HEALTH: Final = "/grpc.health.v1.Health/Check"
+OPTIONS: Final = (
+    ("grpc.service_config", (resources.files("cdp.v1") / "service_config.json").read_text()),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A router that is gone without a word is noticed, as long as a call is waiting for it.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
