@@ -13,7 +13,7 @@ from cdp_router.gateway.problems import Problem, key_unknown
 from cdp_router.security.errors import Unauthenticated
 from cdp_router.security.key_file import KeyFile
 from cdp_router.security.keys import authenticate
-from cdp_router.security.principal import Role
+from cdp_router.security.principal import ANYBODY, Principal, Role
 from cdp_store.seams import Clock
 
 _KEY_FIELDS = ("writeKey", "api_key", "token")
@@ -25,11 +25,12 @@ _ACCOUNT, _PASSCODE = "x-clevertap-account-id", "x-clevertap-passcode"
 class Source:
     """A sender that is let in; its name scopes message ids and names its dead letters.
 
-    `api_key` is what the sender's batches are sent to routers with, which ask for it again.
+    `api_key` is what the sender's batches are sent to routers with, which ask for it again; `principal` has its rates.
     """
 
     name: str
     api_key: str = ""
+    principal: Principal = ANYBODY
 
 
 class Sources(Protocol):
@@ -75,7 +76,7 @@ class KeySources:
         if Role.INGEST not in found.roles:
             self._refused(shown)
             raise Problem(403, "role_missing", f"the key {found.id} has not got the role ingest")
-        return Source(found.name, shown)
+        return Source(found.name, shown, found.principal())
 
 
 def credentials(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> tuple[str, str]:

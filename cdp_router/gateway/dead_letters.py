@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
+from cdp_router.gateway.letter_room import LetterRoom
 from cdp_store.seams import OsFiles
 from cdp_store.whole_files import write_durably
 
@@ -66,18 +67,26 @@ def decode_letter(line: bytes) -> DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """The letters of all sources below one directory."""
+    """The letters of all sources below one directory; `room` bounds what they may take there."""
 
     path: Path
+    room: LetterRoom | None = None
+
+    def check_room(self, source: str) -> None:
+        """LettersFull where a source may keep no more letters, however small."""
+        if self.room is not None:
+            self.room.check(self.path / directory_name(source), 0)
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep letters of one source durably; OSError where that fails."""
+        """Keep letters of one source durably; OSError where that fails, LettersFull where they are too many."""
         directory = self.path / directory_name(letters[0].source)
+        lines = b"".join(map(encode_letter, letters))
+        if self.room is not None:
+            self.room.check(directory, len(lines))
         if not directory.exists():
             directory.mkdir(parents=True, exist_ok=True)
             for parent in (directory.parent, directory.parent.parent):
                 _sync_directory(parent)
-        lines = b"".join(map(encode_letter, letters))
         while not _append(directory / _CURRENT, lines):
             pass  # it was just renamed: the next one is another file
 

@@ -17,6 +17,7 @@ from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.intake import Intake
+from cdp_router.gateway.letter_room import LetterRoom, RoomLimits
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.refusals import Refusals
@@ -54,7 +55,8 @@ async def _serve(
     ProcessCollector(registry=registry)
     delivery, bodies = Delivery(connected.ingest), Bodies()
     sources = KeySources(keys, clock, Refusals(connected.channels).note)
-    intake = Intake(sources, delivery, DeadLetters(data / FOLDER), clock, metrics)
+    letters = DeadLetters(data / FOLDER, LetterRoom(data / FOLDER, RoomLimits.of()))
+    intake = Intake(sources, delivery, letters, clock, metrics)
     app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
 
@@ -98,7 +100,7 @@ def main() -> None:
         keys = KeyFile(arguments.keys or arguments.data / KEYS_NAME, must_exist=arguments.keys is not None)
         place, tls = (arguments.data, arguments.router, arguments.address), tls_of(arguments)
         run_process(lambda: _serve(*place, keys, tls, is_alone=arguments.alone))
-    except (StoreError, RouterError, CredentialsUnusable) as error:
+    except (StoreError, RouterError, CredentialsUnusable, ValueError) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))
         sys.exit(EXIT_REFUSED)
