@@ -9,6 +9,7 @@ from cdp_store.limits import LOG_RECORD_BYTES_MAX, MIB
 ROWS_BYTES_MAX: Final = 4 * MIB  # the receive limit gRPC clients and servers have by default
 COLUMNS_BYTES_MAX: Final = 64 * MIB
 MESSAGE_BYTES_MAX: Final = COLUMNS_BYTES_MAX + MIB
+ROUTER_MESSAGE_BYTES_MAX: Final = MESSAGE_BYTES_MAX + MIB  # a little more comes in, and is told what its limit is
 SHARD_MESSAGE_BYTES_MAX: Final = 2 * MESSAGE_BYTES_MAX  # long form may be wider than the columns it came from
 # What a batch may stand for. Its bytes are no measure of it: compression, dictionaries and arrays of nothing make much
 # of little. The first number of each pair is free; a larger batch may stand for more in proportion to its bytes.
@@ -28,6 +29,11 @@ PIECE_RECORDS: Final = 2048
 ERRORS_TOLD_MAX: Final = 10_000
 ERRORS_TOLD_BYTES: Final = 2 * MIB  # of messages: the answer must fit what clients take, 4 MiB
 REQUEST_BYTES_MAX: Final = MIB  # of everything that carries no batch: texts and trees are far below
+# Requests with batches that a router reads at once: each may take MESSAGE_BYTES_MAX before its size is known.
+READINGS_MAX: Final = 16
+READING_OF_KEY_MAX: Final = 12  # one key, which may be public, must leave room for others
+READING_WAIT_SECONDS: Final = 5.0
+READ_SECONDS: Final = 30.0  # for a whole request to come in
 BATCH_ID_BYTES_MAX: Final = 64
 ENVELOPE_BYTES_MAX: Final = 2048  # of what a record came wrapped in
 INGEST_BYTES_IN_FLIGHT_MAX: Final = 256 * MIB

@@ -13,7 +13,7 @@ from cdp_router.gateway.problems import Problem, key_unknown
 from cdp_router.security.errors import Unauthenticated
 from cdp_router.security.key_file import KeyFile
 from cdp_router.security.keys import authenticate
-from cdp_router.security.principal import Role
+from cdp_router.security.principal import ANYBODY, Principal, Role
 from cdp_store.seams import Clock
 
 _KEY_FIELDS = ("writeKey", "api_key", "token")
@@ -25,13 +25,14 @@ _ACCOUNT, _PASSCODE = "x-clevertap-account-id", "x-clevertap-passcode"
 class Source:
     """A sender that is let in; its name scopes message ids and names its dead letters.
 
-    `api_key` is what the sender's batches are sent to routers with, which ask for it again; `anonymous_ids` is the
-    pattern of ids that stand for people who are not known, beside those that look like it anyway.
+    `api_key` is what the sender's batches are sent to routers with, which ask for it again; `principal` has its rates;
+    `anonymous_ids` is the pattern of ids that stand for unknown people, beside those that look like it anyway.
     """
 
     name: str
     api_key: str = ""
     anonymous_ids: str = ""
+    principal: Principal = ANYBODY
 
 
 class Sources(Protocol):
@@ -83,7 +84,7 @@ class KeySources:
         if Role.INGEST not in found.roles:
             self._refused(shown)
             raise Problem(403, "role_missing", f"the key {found.id} has not got the role ingest")
-        return Source(found.name, shown, found.anonymous_ids or self._anonymous_ids)
+        return Source(found.name, shown, found.anonymous_ids or self._anonymous_ids, found.principal())
 
 
 def credentials(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> tuple[str, str]:

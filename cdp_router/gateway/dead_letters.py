@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from cdp_router.gateway.letter_lines import DeadLetter, decode_letter, encode_letter, read_lines
+from cdp_router.gateway.letter_room import LetterRoom
 from cdp_router.gateway.letter_sizes import CURRENT, acknowledge, acknowledged, list_sizes, listed, lost
 from cdp_store.inventory import missing, record
 from cdp_store.seams import OsFiles
@@ -44,14 +45,23 @@ class Remembering(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """The letters of all sources below one directory."""
+    """The letters of all sources below one directory; `room` bounds what they may take there."""
 
     path: Path
     root: Remembering | None = None
+    room: LetterRoom | None = None
+
+    def check_room(self, source: str) -> None:
+        """LettersFull where a source may keep no more letters, however small."""
+        if self.room is not None:
+            self.room.check(self.path / directory_name(source), 0)
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep letters of one source durably; OSError where that fails."""
+        """Keep letters of one source durably; OSError where that fails, LettersFull where they are too many."""
         directory = self.path / directory_name(letters[0].source)
+        lines = b"".join(map(encode_letter, letters))
+        if self.room is not None:
+            self.room.check(directory, len(lines))
         if not directory.exists():
             directory.mkdir(parents=True, exist_ok=True)
             for parent in (directory.parent, directory.parent.parent):
@@ -59,7 +69,6 @@ class DeadLetters:
             record(self.path, "", OsFiles(), [directory.name])
             if self.root is not None:
                 self.root.remember(self.path.name)
-        lines = b"".join(map(encode_letter, letters))
         while not _append(directory / CURRENT, lines):
             pass  # it was just renamed: the next one is another file
 

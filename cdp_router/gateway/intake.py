@@ -15,6 +15,7 @@ from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.dialects import BATCH, CLEVERTAP, SEGMENT, Dialect, DoubtOf, Unpacked, segment_sent
 from cdp_router.gateway.dry_runs import is_dry_run, refused_rows
+from cdp_router.gateway.letter_room import LettersFull
 from cdp_router.gateway.limits import (
     BODY_BYTES_MAX,
     ITEMS_PER_REQUEST_MAX,
@@ -31,6 +32,8 @@ from cdp_router.gateway.segment_rows import usual_rows
 from cdp_router.gateway.times import Said, is_contradicted, is_skewed
 from cdp_router.gateway.wrapping import usual_wrap
 from cdp_router.observing.gateway_metrics import GatewayMetrics
+from cdp_router.security.errors import RateLimited
+from cdp_router.security.rates import Rates
 from cdp_router.validation import RecordInvalid
 from cdp_store.seams import Clock
 
@@ -70,9 +73,10 @@ class Intake:
         dead_letters: DeadLetters,
         clock: Clock,
         metrics: GatewayMetrics | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self._sources, self._delivery, self._clock = sources, delivery, clock
-        self._dead_letters = dead_letters
+        self._dead_letters, self._rates = dead_letters, rates or Rates()
         self._metrics = metrics or GatewayMetrics()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._held_bytes = 0
@@ -90,8 +94,10 @@ class Intake:
             self._held_bytes -= prepared.decoded_bytes
 
     async def _taken(self, dialect: Dialect, sent: Sent, prepared: Prepared) -> dict[str, Any]:
-        rows, owners = prepared.mapped.rows, prepared.mapped.owners
+        rows, owners, known = prepared.mapped.rows, prepared.mapped.owners, len(prepared.mapped.rejected)
         is_dry = dialect is CLEVERTAP and is_dry_run(sent.query)
+        if known and not is_dry:
+            await self._admit_rejected(prepared.source, known)
         if is_dry:
             refused = await asyncio.to_thread(refused_rows, rows, prepared.envelope.received_ms)
         else:
@@ -106,11 +112,24 @@ class Intake:
             self._metrics.took(dialect.name, len(sent.body), 0, 0, prepared.count)
             return dialect.answer(prepared.items, rejected)
         if rejected:
+            self._rates.spend_events(prepared.source.principal, len(rejected) - known)
             await self._keep(dialect, prepared, rejected)
         meant = len(by_item.keys() | owners)
         self._tell_refused_links(prepared)
         self._metrics.took(dialect.name, len(sent.body), meant - len(rejected), len(rejected), prepared.count - meant)
         return dialect.answer(prepared.items, rejected)
+
+    async def _admit_rejected(self, source: Source, count: int) -> None:
+        """Count records that no router will see against the key; Problem 503 before anything is delivered."""
+        try:
+            self._rates.admit_call(source.principal)
+            self._rates.admit_batch(source.principal, count)
+            await asyncio.to_thread(self._dead_letters.check_room, source.name)
+        except RateLimited as error:
+            problem = f"records that are wrong come too fast: {error}"
+            raise busy(problem, error.retry_after_ms / 1000, "rate_limited") from error
+        except LettersFull as error:
+            raise _no_room(error) from error
 
     async def _prepared(self, dialect: Dialect, sent: Sent) -> Prepared:
         received_ms = self._clock.now_ms()
@@ -185,9 +204,17 @@ class Intake:
         ]
         try:
             await asyncio.to_thread(self._dead_letters.add, letters)
+        except LettersFull as error:
+            raise _no_room(error) from error
         except OSError as error:
             _LOG.error("dead letters cannot be kept: %s", error)
             raise busy("records that are wrong cannot be kept now; send it again") from error
+
+
+def _no_room(error: LettersFull) -> Problem:
+    _LOG.warning("records that are wrong are not taken: %s", error.problem)
+    message = f"records that are wrong cannot be kept: {error.problem}; redrive or drop dead letters, and send it again"
+    return busy(message, code="dead_letters_full")
 
 
 def _unpacked(dialect: Dialect, sent: Sent, body: Any) -> Unpacked:

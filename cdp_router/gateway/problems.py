@@ -14,11 +14,11 @@ class Problem(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def busy(message: str, retry_after_seconds: float = 0.0) -> Problem:
+def busy(message: str, retry_after_seconds: float = 0.0, code: str = "unavailable") -> Problem:
     """The request may be sent again a little later; nothing is lost by that."""
     # Whole seconds, and not many: few clients read the header, and those that do wait as long as it says.
     seconds = min(5, max(1, round(retry_after_seconds or RETRY_AFTER_SECONDS)))
-    return Problem(503, "unavailable", message, seconds)
+    return Problem(503, code, message, seconds)
 
 
 def too_large(message: str) -> Problem:

@@ -20,6 +20,7 @@ from cdp_router.gateway.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.distinct_ids import pattern_of_environment
 from cdp_router.gateway.intake import Intake
+from cdp_router.gateway.letter_room import LetterRoom, RoomLimits
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.refusals import Refusals
@@ -59,7 +60,8 @@ async def _serve(
     background = Background(metrics.failed)
     delivery, bodies = Delivery(connected.ingest, background), Bodies()
     sources = KeySources(keys, clock, Refusals(connected.channels, background).note, pattern_of_environment())
-    letters = DeadLetters(data / FOLDER, ClusterDirectory(data))
+    room = LetterRoom(data / FOLDER, RoomLimits.of())
+    letters = DeadLetters(data / FOLDER, ClusterDirectory(data), room)
     for problem in letters.problems():
         _LOG.error("%s", problem)
     intake = Intake(sources, delivery, letters, clock, metrics)
@@ -106,7 +108,7 @@ def main() -> None:
         keys = open_keys(ClusterDirectory(arguments.data), arguments.keys)
         place, tls = (arguments.data, arguments.router, arguments.address), tls_of(arguments)
         run_process(lambda: _serve(*place, keys, tls, is_alone=arguments.alone))
-    except (StoreError, RouterError, CredentialsUnusable) as error:
+    except (StoreError, RouterError, CredentialsUnusable, ValueError) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))
         sys.exit(EXIT_REFUSED)

@@ -50,7 +50,7 @@ from cdp_router.gateway.dead_letters import DeadLetters
 from cdp_router.identifier_limits import IdentifierLimits
 from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
-from cdp_router.limits import QUERY_SECONDS_DEFAULT
+from cdp_router.limits import QUERY_SECONDS_DEFAULT, ROUTER_MESSAGE_BYTES_MAX
 from cdp_router.moves.director import Director
 from cdp_router.moving import Mover
 from cdp_router.observing.logs import start_logging
@@ -61,6 +61,7 @@ from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_proc
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
+from cdp_router.rpc.reading import Readings
 from cdp_router.schema_gate import SchemaGate
 from cdp_router.security.audit import Audit
 from cdp_router.security.audit_files import FOLDER
@@ -127,7 +128,7 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
     secrets = derived(cluster, AUDIT_CHAIN), derived(cluster, AUDITED_PEOPLE)
     audit = Audit(directory.path / FOLDER, *secrets, clock, began=directory.remember_paths)
     gate = KeyGate(doors.keys, clock, rates)
-    serving = Serving(_SERVICES, observing.observers, gate, credentials, audit)
+    serving = Serving(_SERVICES, observing.observers, gate, credentials, audit, Readings(), ROUTER_MESSAGE_BYTES_MAX)
     observing.start()
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
         router = _Router(directory.path, routing, clock, observing, rates, threads)

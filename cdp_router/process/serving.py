@@ -15,6 +15,7 @@ from cdp_router.process.reflecting import enable_reflection
 from cdp_router.process.supervised import report_ready, watch_standard_input
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
+from cdp_router.rpc.reading import Readings
 from cdp_router.rpc.record import Record
 
 STOP_GRACE_SECONDS: Final = 5.0
@@ -41,9 +42,13 @@ class Serving:
         gate: Gate | None = None,
         credentials: grpc.ServerCredentials | None = None,
         record: Record | None = None,
+        readings: Readings | None = None,
+        request_bytes: int = SHARD_MESSAGE_BYTES_MAX,
     ) -> None:
-        self._chain, self._credentials = Chain(gate, observers, record), credentials
-        self.server = grpc.aio.server(interceptors=[self._chain], options=SERVER_OPTIONS)
+        """`request_bytes` is what no message may exceed, whatever its method; `readings` bounds those read at once."""
+        self._chain, self._credentials = Chain(gate, observers, record, readings), credentials
+        options = {**dict(SERVER_OPTIONS), "grpc.max_receive_message_length": request_bytes}
+        self.server = grpc.aio.server(interceptors=[self._chain], options=tuple(options.items()))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         self._names = ("", *names)

@@ -15,9 +15,11 @@ from google.protobuf.message import DecodeError
 
 from cdp_router.background import awaited
 from cdp_router.errors import DeadlineMissed, RequestInvalid, ShuttingDown
+from cdp_router.limits import REQUEST_BYTES_MAX
 from cdp_router.rpc.call import REQUEST_ID, Call, begin
 from cdp_router.rpc.gate import Gate, OpenGate
 from cdp_router.rpc.methods import Bounds, bounds_of
+from cdp_router.rpc.reading import Readings
 from cdp_router.rpc.record import NoRecord, Record
 from cdp_router.status import Context, abort, grpc_code, reason_of, status_of
 
@@ -60,8 +62,13 @@ class Chain(grpc.aio.ServerInterceptor):
     """Interceptor of all services of a process."""
 
     def __init__(
-        self, gate: Gate | None = None, observers: Sequence[Observer] = (), record: Record | None = None
+        self,
+        gate: Gate | None = None,
+        observers: Sequence[Observer] = (),
+        record: Record | None = None,
+        readings: Readings | None = None,
     ) -> None:
+        self._readings = readings
         self._gate, self._observers, self._record = gate or OpenGate(), observers, record or NoRecord()
         self._handlers = dict[str, Any]()
         self._running = 0
@@ -91,26 +98,27 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _inside(self, method: _Method) -> Any:
         handler = method.handler
-        # Without a deserializer gRPC hands over the bytes: what cannot be read must end with a status of ours.
+        # Without a deserializer gRPC hands over the bytes: what cannot be read must end with a status of ours. As a
+        # stream it hands over nothing before it is asked: who may not call is refused before the request is read.
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(self._stream(method), None, handler.response_serializer)
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._responses(method), None, handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(self._unary(method), None, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(self._responses(method), None, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(self._unary(method), None, handler.response_serializer)
 
-    def _unary(self, method: _Method) -> Callable[[bytes, Context], Awaitable[Any]]:
-        async def serve(raw: bytes, context: Context) -> Any:
+    def _unary(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[Any]]:
+        async def serve(raws: AsyncIterator[bytes], context: Context) -> Any:
             async with self._around(method, context) as call:
-                request = await self._begun(method, raw, call)
+                request = await self._begun(method, raws, call)
                 return await method.handler.unary_unary(request, context)
 
         return serve
 
-    def _responses(self, method: _Method) -> Callable[[bytes, Context], Awaitable[None]]:
-        async def serve(raw: bytes, context: Context) -> None:
+    def _responses(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
+        async def serve(raws: AsyncIterator[bytes], context: Context) -> None:
             # Writing in here, and not yielding, keeps a client that reads too slowly under the cap as well.
             async with self._around(method, context) as call:
-                request = await self._begun(method, raw, call)
+                request = await self._begun(method, raws, call)
                 async with aclosing(method.handler.unary_stream(request, context)) as responses:
                     async for response in responses:
                         self._gate.renew(call)
@@ -128,8 +136,15 @@ class Chain(grpc.aio.ServerInterceptor):
 
         return serve
 
-    async def _begun(self, method: _Method, raw: bytes, call: Call) -> Any:
+    async def _begun(self, method: _Method, raws: AsyncIterator[bytes], call: Call) -> Any:
         """The request of a call, once it is kept that it begins."""
+        if self._readings is not None and method.bounds.request_bytes > REQUEST_BYTES_MAX:
+            async with self._readings.one(call.principal.key):
+                raw = await anext(raws, None)
+        else:
+            raw = await anext(raws, None)
+        if raw is None:
+            raise RequestInvalid("request", "a message is missing")
         call.request = method.read(raw)
         await self._record.begun(call)
         return call.request

@@ -23,6 +23,7 @@ from cdp_router.gateway.credentials import AnySource, Sources
 from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.intake import Intake
+from cdp_router.gateway.letter_room import LetterRoom
 from cdp_router.gateway.problems import busy
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
@@ -101,6 +102,7 @@ def gateway_cluster(
     bodies: Bodies | None = None,
     gate: Gate | None = None,
     metrics: GatewayMetrics | None = None,
+    room: LetterRoom | None = None,
 ) -> Iterator[GatewayCluster]:
     """A cluster and its gateway for the length of the block; the structures are validated at the end."""
     runner, faults = LoopThread(), Faults()
@@ -123,7 +125,9 @@ def gateway_cluster(
             return result
 
         delivery, counted = Delivery(send), metrics or GatewayMetrics()
-        intake = Intake(sources or AnySource(), delivery, DeadLetters(folder / "dead-letters"), made.clock, counted)
+        intake = Intake(
+            sources or AnySource(), delivery, DeadLetters(folder / "dead-letters", room), made.clock, counted
+        )
         listening = listening_socket("127.0.0.1:0")
         router, channel = runner.run(_router(made, gate or OpenGate()))
         held = bodies or Bodies()

@@ -18,6 +18,7 @@ from cdp_router.rpc import chain as chain_module
 from cdp_router.rpc.call import Call, current_request_id, outgoing_metadata
 from cdp_router.rpc.chain import Chain
 from cdp_router.rpc.methods import bounds_of
+from cdp_router.rpc.reading import Readings
 
 
 class _Queries(query_pb2_grpc.QueryServiceServicer):
@@ -293,6 +294,72 @@ def test_the_gate_may_refuse_a_call_before_it_is_read() -> None:
         assert not served.service.entered.is_set()
 
     serve(test)
+
+
+@pytest.mark.parametrize("path", ["QueryService/Query", "QueryService/Members", "IngestService/Ingest"])
+def test_who_may_not_call_is_refused_before_the_request_has_come_in(path: str) -> None:
+    async def test(served: _Served) -> None:
+        opened = served.channel.stream_stream(f"/cdp.v1.{path}")
+        call = opened(metadata=(("x-key", "wrong"),), timeout=30)  # and not a byte of a request
+        error, status = await _failure(call)
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "this key is used too much" in status.message
+
+    serve(test)
+
+
+@pytest.mark.parametrize("path", ["QueryService/Query", "QueryService/Members", "IngestService/Ingest"])
+def test_a_call_without_a_request_is_an_invalid_argument(path: str) -> None:
+    async def test(served: _Served) -> None:
+        call = served.channel.stream_stream(f"/cdp.v1.{path}")(timeout=30)
+        await call.done_writing()
+        error, _ = await _failure(call)
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    serve(test)
+
+
+def test_large_requests_are_read_some_at_a_time_and_those_of_one_key_leave_room_for_others() -> None:
+    async def test() -> None:
+        readings, entered, leave = Readings(together=3, of_key=2), list[str](), asyncio.Event()
+
+        async def read(key: str) -> None:
+            async with readings.one(key):
+                entered.append(key)
+                await leave.wait()
+
+        async def settled() -> None:
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+        tasks = [asyncio.create_task(read(key)) for key in ("a", "a", "b", "c")]
+        await settled()
+        assert entered == ["a", "a", "b"]
+        with pytest.raises(Overloaded):
+            await read("a")
+        leave.set()
+        await asyncio.gather(*tasks)
+        assert entered == ["a", "a", "b", "c"]
+        await read("a")
+
+    asyncio.run(test())
+
+
+def test_a_request_that_gets_no_turn_or_never_ends_is_told_so() -> None:
+    async def test() -> None:
+        readings = Readings(together=1, of_key=1, wait_seconds=0, read_seconds=0)
+        with pytest.raises(DeadlineMissed, match="did not come in"):
+            async with readings.one("a"):
+                await asyncio.Event().wait()
+        patient = Readings(together=1, of_key=1, wait_seconds=0, read_seconds=60)
+        async with patient.one("a"):
+            with pytest.raises(Overloaded):
+                async with patient.one("b"):
+                    pass
+        async with patient.one("b"):
+            pass
+
+    asyncio.run(test())
 
 
 def test_observers_learn_of_every_end() -> None:

@@ -1,0 +1,106 @@
+"""How much room dead letters may take on a disk that logs may share: of one source, of all, and what must stay free."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cdp_store.limits import MIB
+
+OF_SOURCE: Final = "CDP_DEAD_LETTERS_SOURCE_MIB"
+OF_ALL: Final = "CDP_DEAD_LETTERS_MIB"
+FREE: Final = "CDP_DEAD_LETTERS_FREE_MIB"
+_BLOCK_BYTES: Final = 4096  # the least a file takes
+_LOOK_SECONDS: Final = 1.0  # between looks at the whole directory; what this process adds meanwhile is counted
+
+
+class LettersFull(OSError):
+    """Dead letters may not take more room; nothing was written."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(errno.ENOSPC, problem)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class RoomLimits:
+    """Bytes of one source's letters, of all, and of the disk that are left to others."""
+
+    of_source: int = 256 * MIB
+    of_all: int = 1024 * MIB
+    free: int = 512 * MIB
+
+    @staticmethod
+    def of(environment: Mapping[str, str] = os.environ) -> RoomLimits:
+        """The limits, those that the environment gives in MiB instead of the usual ones; ValueError for no number."""
+        usual = RoomLimits()
+        return RoomLimits(
+            _mib(environment, OF_SOURCE, usual.of_source),
+            _mib(environment, OF_ALL, usual.of_all),
+            _mib(environment, FREE, usual.free),
+        )
+
+
+class LetterRoom:
+    """Decides whether letters may be written below a directory; used from any thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        limits: RoomLimits | None = None,
+        free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path, self._limits = path, limits or RoomLimits()
+        self._free_bytes, self._clock = free_bytes, clock
+        self._looked_at, self._total = -_LOOK_SECONDS, 0
+
+    def check(self, directory: Path, size: int) -> None:
+        """LettersFull where so many more bytes of a source are too many."""
+        if (taken := _taken(directory)) + size > self._limits.of_source:
+            raise LettersFull(f"the dead letters of this source take {taken} of {self._limits.of_source} bytes")
+        if (taken := self._of_all()) + size > self._limits.of_all:
+            raise LettersFull(f"dead letters take {taken} of {self._limits.of_all} bytes")
+        place = self._path if self._path.exists() else self._path.parent
+        if (free := self._free_bytes(place)) - size < self._limits.free:
+            raise LettersFull(f"the disk has {free} bytes left, of which {self._limits.free} are not for dead letters")
+        self._total += size
+
+    def _of_all(self) -> int:
+        now = self._clock()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            directories = [each for each in self._path.iterdir() if each.is_dir()] if self._path.exists() else []
+            self._total = sum(map(_taken, directories))
+        return self._total
+
+
+def _taken(directory: Path) -> int:
+    """Bytes of the files in a directory, and of the directory itself."""
+    try:
+        with os.scandir(directory) as entries:
+            return _BLOCK_BYTES + sum(_size(entry) for entry in entries)
+    except FileNotFoundError:
+        return 0
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return max(_BLOCK_BYTES, entry.stat().st_size)
+    except FileNotFoundError:  # just set aside, or redriven
+        return 0
+
+
+def _mib(environment: Mapping[str, str], name: str, usual: int) -> int:
+    given = environment.get(name)
+    if given is None:
+        return usual
+    if not given.isdecimal():
+        raise ValueError(f"{name} must be a number of MiB, not {given!r}")
+    return int(given) * MIB

@@ -1,0 +1,123 @@
+"""Records that are wrong count against their key's rates, and their dead letters never take the disk of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdp_router.gateway import intake
+from cdp_router.gateway.credentials import Source
+from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters, directory_name, encode_letter
+from cdp_router.gateway.letter_room import FREE, OF_ALL, OF_SOURCE, LetterRoom, LettersFull, RoomLimits
+from cdp_router.security.principal import Principal, Role
+from cdp_router.security.rates import Rates
+from cdp_store.limits import MIB
+from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
+
+BAD: dict[str, Any] = {"type": "?", "x": "y"}
+
+
+def _letters(source: str, size: int) -> list[DeadLetter]:
+    """Letters that take about so many bytes."""
+    empty = DeadLetter(source, "segment", 1, None, "WRONG", "it is wrong", "")
+    return [DeadLetter(source, "segment", 1, None, "WRONG", "it is wrong", "x" * (size - len(encode_letter(empty))))]
+
+
+def _room(path: Path, limits: RoomLimits, free: int = 1 << 40) -> DeadLetters:
+    return DeadLetters(path / "dead", LetterRoom(path / "dead", limits, lambda _: free, lambda: 0.0))
+
+
+def test_letters_of_one_source_have_a_bound_and_leave_others_theirs(tmp_path: Path) -> None:
+    letters = _room(tmp_path, RoomLimits(of_source=20_000, of_all=1 << 30, free=0))
+    letters.add(_letters("web", 15_000))
+    with pytest.raises(LettersFull, match="of this source"):
+        letters.add(_letters("web", 5_000))
+    letters.add(_letters("app", 15_000))
+    assert len(list(letters.letters(tmp_path / "dead" / directory_name("web")))) == 1
+
+
+def test_all_letters_have_a_bound_however_many_sources_there_are(tmp_path: Path) -> None:
+    letters, kept = _room(tmp_path, RoomLimits(of_source=1 << 30, of_all=100_000, free=0)), 0
+    with pytest.raises(LettersFull, match="dead letters take"):
+        for number in range(1000):
+            letters.add(_letters(f"source {number}", 200))
+            kept = number + 1
+    found = list((tmp_path / "dead").glob("*/*.ndjson"))
+    assert len(found) == kept
+    # What another process has written counts as well.
+    again = _room(tmp_path, RoomLimits(of_source=1 << 30, of_all=100_000, free=0))
+    assert kept > 10
+    with pytest.raises(LettersFull):
+        for _ in range(1000):
+            again.add(_letters("source 0", 20_000))
+
+
+def test_letters_leave_room_on_the_disk(tmp_path: Path) -> None:
+    limits = RoomLimits(of_source=1 << 30, of_all=1 << 30, free=50_000)
+    _room(tmp_path, limits, free=60_000).add(_letters("web", 5_000))
+    with pytest.raises(LettersFull, match="disk"):
+        _room(tmp_path, limits, free=52_000).add(_letters("web", 5_000))
+
+
+def test_the_limits_are_what_the_environment_says() -> None:
+    assert RoomLimits.of({}) == RoomLimits()
+    assert RoomLimits.of({OF_SOURCE: "1", OF_ALL: "2", FREE: "0"}) == RoomLimits(MIB, 2 * MIB, 0)
+    with pytest.raises(ValueError, match=OF_ALL):
+        RoomLimits.of({OF_ALL: "-1"})
+
+
+def test_a_request_whose_letters_have_no_room_is_told_to_come_again_and_nothing_of_it_is_taken(tmp_path: Path) -> None:
+    room = LetterRoom(tmp_path / "dead-letters", RoomLimits(of_source=9_000, free=0))
+    with gateway_cluster(tmp_path, room=room) as gateway:
+        good = {"type": "track", "event": "E", "userId": "u", "messageId": "1"}
+        for _ in range(100):
+            answer = gateway.post("/v1/batch", {"batch": [BAD | {"y": "z" * 500}]})
+            if answer.status_code != 200:
+                break
+        assert (answer.status_code, answer.json()["code"]) == (503, "dead_letters_full")
+        assert answer.headers["retry-after"]
+        answer = gateway.post("/v1/batch", {"batch": [good, BAD | {"y": "z" * 9000}]})
+        assert answer.status_code == 503
+        assert sum(path.stat().st_size for path in (tmp_path / "dead-letters").glob("*/*")) <= 9_000
+        assert gateway.post("/v1/batch", {"batch": [good]}).status_code == 200
+        assert gateway.count('did("E")') == 1
+
+
+class _Limited:
+    """Any key, with five records a second."""
+
+    def source_of(self, key: str, secret: str) -> Source:
+        return Source(key, key, Principal(key, key, frozenset({Role.INGEST}), 100.0, 5.0))
+
+
+@pytest.fixture
+def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GatewayCluster]:
+    monkeypatch.setattr(intake, "Rates", lambda: Rates(lambda: 0.0))  # no time passes
+    with gateway_cluster(tmp_path, _Limited()) as gateway:
+        yield gateway
+
+
+def test_wrong_records_count_against_the_rate_of_their_key(limited: GatewayCluster) -> None:
+    good = {"type": "track", "event": "E", "userId": "u", "messageId": "1"}
+    assert limited.post("/v1/batch", {"batch": [BAD] * 3}).status_code == 200
+    assert limited.post("/v1/batch", {"batch": [BAD] * 40}).status_code == 200  # taken whole as long as one may be
+    refused = limited.post("/v1/batch", {"batch": [good, BAD]})
+    assert (refused.status_code, refused.json()["code"]) == (503, "rate_limited")
+    assert len(limited.letters()) == 43
+    assert limited.count('did("E")') == 0
+    assert limited.post("/v1/batch", {"batch": [good]}).status_code == 200
+
+
+def test_calls_that_only_bring_wrong_records_count_as_calls(limited: GatewayCluster) -> None:
+    limited.http.auth = ("other", "")
+    answers = [limited.post("/v1/batch", {"batch": [BAD]}).status_code for _ in range(7)]
+    assert answers == [200] * 5 + [503] * 2
+
+
+def test_records_that_the_cluster_refuses_count_as_well(limited: GatewayCluster) -> None:
+    late = {"type": "track", "event": "x" * 200, "userId": "u"}
+    assert limited.post("/v1/batch", {"batch": [late] * 6}).status_code == 200
+    assert limited.post("/v1/batch", {"batch": [BAD]}).status_code == 503
