@@ -100,7 +100,9 @@ _STORED: Final[list[tuple[Any, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "stored"), _STORED, ids=lambda each: repr(each)[:40])
+@pytest.mark.parametrize(
+    ("value", "stored"), _STORED, ids=[f"{number}-{type(each).__name__}" for number, (each, _) in enumerate(_STORED)]
+)
 def test_a_value_is_stored_as_the_table_says_by_writers_and_in_messages(value: Any, stored: Any) -> None:
     for found in (_sent(value), from_value(to_value(value))):
         assert found == stored and type(found) is type(stored)
