@@ -77,7 +77,7 @@ class Interleaving:
         self._back.release()
 
 
-_WHOLE: Final = 1 << 30  # points: more than there are
+WHOLE: Final = 1 << 30  # points: more than there are
 _NOW = list[Interleaving]()  # the run under way: one at most
 
 
@@ -162,12 +162,12 @@ class ChangingOver:
 
 
 def by_chance(chance: Random) -> Choose:
-    """Any of those that can go on, the same again with equal probability."""
-    last = -1
+    """Any of those that can go on, often the same again: more often in some runs than in others."""
+    last, again = -1, chance.choice([0.5, 0.8, 0.95])
 
     def choose(ready: Sequence[int]) -> int:
         nonlocal last
-        if last not in ready or chance.random() < 0.5:
+        if last not in ready or chance.random() >= again:
             last = chance.choice(ready)
         return last
 
@@ -178,7 +178,7 @@ def whole_in_between(run: Callable[[Choose], Result]) -> Iterator[Result]:
     """Run two threads, either one as a whole at every point of the other; yields like `every_change_over`."""
     for first in (0, 1):
         for i in count():
-            schedule = ChangingOver(first, i, _WHOLE)
+            schedule = ChangingOver(first, i, WHOLE)
             yield _noted(run, schedule)
             if schedule.left[0]:
                 break

@@ -51,7 +51,7 @@ from tests.store.partition_state import state_of
 IDENTITY = ShardIdentity("failing", 0, (0, 1))
 HERE, THERE = PartitionId(GIVER), PartitionId(TAKER)
 _PACKAGE: Final = str(Path(cdp_store.__file__).parent)
-_LINES_OF_A_USUAL_RUN: Final = 6  # of each step; the others in the long one
+_LINES_OF_A_USUAL_RUN: Final = 4  # of each step; the others in the long one
 
 
 class Broken(MemoryError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.simulation import run
 
-_SCHEDULES = 40
+_SCHEDULES = 20
 
 
 def test_rows_01_02_07_09_11_12_24_crash_schedules_keep_every_promise(tmp_path: Path) -> None:
