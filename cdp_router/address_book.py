@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from cdp_router.background import Background
@@ -26,9 +26,11 @@ class AddressBook:
         directory: ClusterDirectory,
         routing: Routing,
         connect: Callable[[str], ShardClient] = GrpcShardClient,
+        first: Mapping[int, str] | None = None,
         background: Background | None = None,
     ) -> None:
         self._directory, self._routing, self._connect = directory, routing, connect
+        self._first = first  # holds until the file changes, which could not be written
         self._background = background or Background()
         self._seen = 0
         self._leaving = set[asyncio.Task[None]]()
@@ -37,7 +39,8 @@ class AddressBook:
         """Take in what the file says; DirectoryDamaged when it cannot be read."""
         self._seen = self._changed_ns()
         before, after = dict(self._routing.shards), dict[int, ShardClient]()
-        for shard, address in self._directory.addresses().items():
+        addresses, self._first = self._first or self._directory.addresses(), None
+        for shard, address in addresses.items():
             known = before.pop(shard, None)
             if known is not None and known.address != address:
                 self._leave(known)

@@ -14,9 +14,10 @@ import msgspec
 from cdp_router.errors import ErasuresChanged
 from cdp_router.routing import Routing
 from cdp_router.shared_document import SharedDocument
+from cdp_store.documents import ERASURES
 from cdp_store.errors import DirectoryDamaged
 
-DOCUMENT: Final = "erasures"
+DOCUMENT: Final = ERASURES
 _FORMAT: Final = 1
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
+from cdp_router.gateway.dead_letters import DeadLetters
 from cdp_router.security.key_file import KEYS_NAME
 from cdp_router.topology import ClusterDirectory, shard_name
 from cdp_store.errors import DirectoryDamaged
@@ -23,6 +25,8 @@ def salvaged(directory: ClusterDirectory) -> Iterator[str]:
     for name in sorted(gone):
         yield f"{directory.path / name} is missing: what it held is lost, and is expected no longer"
     directory.forget(*gone)
+    letters = DeadLetters(directory.path / FOLDER_OF_LETTERS)
+    yield from (f"{letters.path / name} is missing: records in it are lost" for name in letters.expect_what_is_there())
     for shard in directory.members():
         if shard_name(shard) not in gone:
             yield from _shard(directory, shard)

@@ -8,7 +8,7 @@ from cdp.v1 import shard_pb2
 
 from cdp_router.shard_checks import check_cluster
 from cdp_router.shard_commits import Commits
-from cdp_store.documents import Document
+from cdp_store.documents import ERASURES, Document
 from cdp_store.errors import DocumentChanged
 from cdp_store.ids import PartitionId
 from cdp_store.store import Store
@@ -39,8 +39,9 @@ class ShardDocuments:
 
         def write() -> tuple[bool, int]:
             self._check_epochs([(request.partition, request.epoch)])
+            put, is_essential = self._store.documents.put, request.name == ERASURES
             try:
-                made = self._store.documents.put(number, request.name, request.expected_version, request.content)
+                made = put(number, request.name, request.expected_version, request.content, essential=is_essential)
             except DocumentChanged as changed:
                 # The answer to the first try of this very write may have been lost.
                 same = Document(request.expected_version + 1, request.content)

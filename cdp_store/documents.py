@@ -5,7 +5,7 @@ They are no data of profiles: they stand in a file of the shard that holds the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,8 @@ from cdp_store.shard_directory import RESTORE_OR_SALVAGE, ShardIdentity
 from cdp_store.whole_files import write_durably
 
 FOLDER: Final = "documents"
+ERASURES: Final = "erasures"
+"""The document that an erasure writes before it begins: it may use room held back."""
 _FORMAT: Final = 1
 
 
@@ -48,8 +50,16 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Documents:
     """The documents of all partitions that a shard holds; changed by one caller at a time, read by any."""
 
-    def __init__(self, directory: Path, identity: ShardIdentity, files: Files, fuse: Fuse | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        identity: ShardIdentity,
+        files: Files,
+        fuse: Fuse | None = None,
+        make_room: Callable[[], bool] | None = None,
+    ) -> None:
         self._shard, self._identity, self._files, self._fuse = directory, identity, files, fuse or Fuse()
+        self._make_room = make_room or _no_room
         self._known = dict[PartitionId, Mapping[str, Document]]()
 
     def of(self, partition: PartitionId) -> Mapping[str, Document]:
@@ -59,9 +69,12 @@ class Documents:
             self._known.setdefault(partition, self._read(partition))
         return self._known[partition]
 
-    def put(self, partition: PartitionId, name: str, expected: int, content: bytes) -> Document:
+    def put(
+        self, partition: PartitionId, name: str, expected: int, content: bytes, *, essential: bool = False
+    ) -> Document:
         """Replace a document that stands at version `expected` (0: is not there), durably.
 
+        An essential one (which an erasure needs) may use the room held back for such.
         Raises DocumentChanged when it stands at another one, and StorageFull or StoreFailed when it was not written.
         """
         if len(content) > DOCUMENT_BYTES_MAX:
@@ -71,27 +84,37 @@ class Documents:
         if version != expected:
             raise DocumentChanged(name, version)
         made = Document(version + 1, content)
-        self.replace(partition, {**before, name: made})
+        self.replace(partition, {**before, name: made}, essential=essential)
         return made
 
-    def replace(self, partition: PartitionId, documents: Mapping[str, Document]) -> None:
+    def replace(self, partition: PartitionId, documents: Mapping[str, Document], *, essential: bool = False) -> None:
         """Make these the documents of a partition, durably."""
         if documents == self.of(partition):
             return
-        name = file_name(partition)
-        path = self._shard / name
-        content = msgspec.msgpack.encode(_Stored(_FORMAT, dict(documents)))
+        path = self._shard / file_name(partition)
         with self._fuse.whole(f"writing {path}", harmless=(StorageFull,)):
             try:
-                path.parent.mkdir(exist_ok=True)
-                self._files.sync_directory(path.parent.parent)
-                write_durably(path, seal_bytes(content, self._identity.mark(name)), self._files)
-                record(self._shard, self._identity.mark(INVENTORY_NAME), self._files, [name])
+                self._write(partition, documents, essential=essential)
             except OSError as error:
                 if error.errno in NO_ROOM:
                     raise StorageFull(path, str(error)) from error
                 raise StoreFailed(f"{path} cannot be written: {error}") from error
             self._known[partition] = dict(documents)
+
+    def _write(self, partition: PartitionId, documents: Mapping[str, Document], *, essential: bool) -> None:
+        name = file_name(partition)
+        path, content = self._shard / name, msgspec.msgpack.encode(_Stored(_FORMAT, dict(documents)))
+        sealed = seal_bytes(content, self._identity.mark(name))
+        try:
+            path.parent.mkdir(exist_ok=True)
+            self._files.sync_directory(path.parent.parent)
+            write_durably(path, sealed, self._files)
+        except OSError as error:
+            if error.errno not in NO_ROOM or not essential or not self._make_room():
+                raise
+            path.parent.mkdir(exist_ok=True)
+            write_durably(path, sealed, self._files)
+        record(self._shard, self._identity.mark(INVENTORY_NAME), self._files, [name])
 
     def check(self) -> None:
         """Read all there are; DirectoryDamaged or FileMissing where one is not what it should be."""
@@ -115,6 +138,10 @@ class Documents:
         if stored.format != _FORMAT:
             raise DirectoryDamaged(path, f"format {stored.format} is not known; this program writes format {_FORMAT}")
         return stored.documents
+
+
+def _no_room() -> bool:
+    return False
 
 
 def file_name(partition: PartitionId) -> str:

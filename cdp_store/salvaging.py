@@ -23,7 +23,7 @@ from cdp_store.inventory import INVENTORY_NAME, read_inventory, write_inventory
 from cdp_store.log.format import LogRecord
 from cdp_store.log.position import POSITION_NAME, Position, reset_position
 from cdp_store.log.reader import Positions, segments
-from cdp_store.log.salvage import Salvage, Salvaged
+from cdp_store.log.salvage import QUARANTINE_NAME, Salvage, Salvaged
 from cdp_store.logged import Logged
 from cdp_store.seams import Files
 from cdp_store.shard_directory import (
@@ -117,7 +117,8 @@ def _salvage_documents(directory: Path, identity: ShardIdentity, files: Files) -
                 continue
             yield f"{directory / name}: it is missing"
         except DirectoryDamaged as error:
-            aside = directory / f"{name.replace('/', '-')}.damaged"
+            aside = log_path(directory) / QUARANTINE_NAME / name.replace("/", "-")
+            aside.parent.mkdir(exist_ok=True)
             files.rename(directory / name, aside)
             yield f"{error.path}: {error.problem}. It is kept as {aside}"
         write_inventory(directory, names - {name}, mark, files)

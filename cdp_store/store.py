@@ -93,11 +93,12 @@ class Store:
         identity = msgspec.structs.replace(identity, key=key_fingerprint(key, identity.cluster))
         self.identity, self.sync_mode, self.directory, self.files = identity, sync_mode, directory, files
         self._lock_descriptor = lock_directory(directory)
+        self._fuse = Fuse()
+        self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode, self._fuse)
         try:
-            self._fuse = Fuse()
             self._is_unsealed = open_directory(directory, identity, files)
             self.holdings = Holdings(directory, identity, files, self._fuse)
-            self.documents = Documents(directory, identity, files, self._fuse)
+            self.documents = Documents(directory, identity, files, self._fuse, self._log.make_room)
             self.documents.check()
         except (StoreError, OSError):
             os.close(self._lock_descriptor)
@@ -108,7 +109,6 @@ class Store:
         self._staged: Mapping[PartitionId, Partition] = {}  # on their way in: part of snapshots, not of answers
         self._logged = LogReading(log_path(directory))
         self._cold_upto = 0  # of the bytes that the log has taken since the start
-        self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode, self._fuse)
         self.snapshot_place = LocalPlace(snapshots_path(directory), files)
         self._snapshots = ShardSnapshots(self.snapshot_place, identity.cluster)
 

@@ -95,7 +95,7 @@ def redrive_(
 
 @dead_letters.command("drop")
 def drop(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> None:
-    """Remove the records of a source for good."""
+    """Remove the records of a source for good; without --code also the lines that could not be read."""
     dropped, directory = 0, _directory(data, source)
     _tell_losses(directory)
     with handling(directory):
@@ -104,6 +104,8 @@ def drop(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> No
             remaining = [letter for letter in letters if code not in (None, letter.code)]
             replace_letters(path, remaining)
             dropped += len(letters) - len(remaining)
+        if code is None:
+            (directory / UNREADABLE).unlink(missing_ok=True)
     OUT.print(f"{dropped} records were dropped")
 
 
@@ -134,6 +136,6 @@ def _patterns(data: Path, keys: Path | None) -> dict[str, str]:
 
 def _directory(data: Path, source: str) -> Path:
     directory = data / FOLDER / directory_name(source)
-    if not directory.exists() or not files_of(directory):
+    if not directory.exists() or not (files_of(directory) or lost(directory) or (directory / UNREADABLE).exists()):
         fail(f"source {source!r} has no dead letters in {data}; `cdp dead-letters list` names those that have")
     return directory

@@ -91,6 +91,13 @@ class DeadLetters:
                 found.append(f"{aside} keeps {count} lines that could not be read")
         return found
 
+    def expect_what_is_there(self) -> list[str]:
+        """Miss directories of sources that are gone no longer; what they were called."""
+        gone = [path.name for path in missing(self.path, "")]
+        if gone:
+            record(self.path, "", OsFiles(), remove=gone)
+        return gone
+
     def letters(self, directory: Path) -> Iterator[DeadLetter]:
         """The letters of a source, oldest first."""
         for path in files_of(directory):
@@ -120,6 +127,8 @@ class DeadLetters:
                 _sync_directory(directory)
                 list_sizes(directory, {**listed(directory), aside.name: aside.stat().st_size})
                 acknowledge(directory, 0)
+        elif acknowledged(directory):
+            acknowledge(directory, 0)  # who asked was told that it is missing
         found = [path for path in files_of(directory) if path.name != CURRENT]
         list_sizes(directory, {path.name: path.stat().st_size for path in found})
         return found

@@ -16,6 +16,7 @@ import google_crc32c
 import msgspec
 
 from cdp_store.errors import DirectoryDamaged
+from cdp_store.log.local import NO_ROOM
 from cdp_store.sealed import read_whole, seal_json, unseal_json
 from cdp_store.seams import OsFiles
 from cdp_store.whole_files import write_durably
@@ -57,9 +58,18 @@ def listed(directory: Path) -> Mapping[str, int]:
 
 
 def list_sizes(directory: Path, sizes: Mapping[str, int]) -> None:
-    """Replace the list, durably; nothing is written where it says this already."""
-    if sizes != listed(directory):
+    """Replace the list, durably; nothing is written where it says this already.
+
+    On a full disk there is no list until the next change: erasures must not fail for it.
+    """
+    if sizes == listed(directory):
+        return
+    try:
         write_durably(directory / _INDEX, seal_json(_Stored(dict(sizes))), OsFiles())
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        (directory / _INDEX).unlink(missing_ok=True)
 
 
 def lost(directory: Path) -> list[str]:

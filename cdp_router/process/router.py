@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+import msgspec
 from cdp.v1 import (
     admin_pb2,
     admin_pb2_grpc,
@@ -111,7 +112,9 @@ class _Doors:
         return server_credentials(self.tls, clients_show_certificates=self.clients_show_certificates)
 
 
-async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_alone: bool) -> None:
+async def _serve(
+    directory: ClusterDirectory, doors: _Doors, number: int, shards_at: dict[int, str] | None, *, is_alone: bool
+) -> None:
     credentials = doors.credentials()
     check_listening(doors.address, has_keys=doors.keys.keys() is not None)
     if warming.is_wanted():
@@ -122,7 +125,7 @@ async def _serve(directory: ClusterDirectory, doors: _Doors, number: int, *, is_
     rates, settings = Rates(), Settings.of()
     observing = Observing(f"router-{number}" if number else "router", settings, settings.metrics_of_router(number))
     background, director = Background(observing.background.failed), Director(routing)
-    book = AddressBook(directory, routing, partial(GrpcShardClient, link=link), background)
+    book = AddressBook(directory, routing, partial(GrpcShardClient, link=link), shards_at, background)
     book.read()
     await director.look()
     secrets = derived(cluster, AUDIT_CHAIN), derived(cluster, AUDITED_PEOPLE)
@@ -216,6 +219,7 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="started by hand: standard input is no supervisor")
     parser.add_argument("--number", type=int, default=0, help="which of several routers on this machine this is")
     parser.add_argument("--address", default="127.0.0.1:0")
+    parser.add_argument("--shards-at", help="addresses of shards, as JSON, where addresses.json could not be written")
     parser.add_argument("--keys", type=Path, help="the file of API keys; else keys.json in the data directory")
     add_tls_arguments(parser)
     parser.add_argument("--any-client", action="store_true", help="clients need show no certificate")
@@ -224,7 +228,8 @@ def main() -> None:
     try:
         directory = ClusterDirectory(arguments.data)
         doors = _doors(arguments)
-        run_process(lambda: _serve(directory, doors, arguments.number, is_alone=arguments.alone))
+        shards_at = msgspec.json.decode(arguments.shards_at, type=dict[int, str]) if arguments.shards_at else None
+        run_process(lambda: _serve(directory, doors, arguments.number, shards_at, is_alone=arguments.alone))
     except (StoreError, RouterError, CredentialsUnusable) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))

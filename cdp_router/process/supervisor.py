@@ -19,6 +19,7 @@ from cdp_router.process.supervised import EXIT_REFUSED, Report
 from cdp_router.security.loopback import is_loopback
 from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import DirectoryDamaged
+from cdp_store.log.local import NO_ROOM
 
 _STOP_SECONDS: Final = 15.0
 _RESTARTS_MAX: Final = 5  # within the window: more means that restarting does not help
@@ -47,6 +48,7 @@ class Child:
         self._module, self._arguments, self._host, self._log_path = module, arguments, host, log_path
         self._process: asyncio.subprocess.Process | None = None
         self.last_words = ""
+        self.more_arguments = list[str]()  # for its next start
 
     @property
     def address(self) -> str:
@@ -61,6 +63,7 @@ class Child:
     async def start(self, tell: Callable[[str], None]) -> bool:
         """Start the process and wait until it is ready; False when it ended instead."""
         command = [sys.executable, "-m", self._module, *self._arguments, "--address", self.address]
+        command += self.more_arguments
         with self._log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -126,7 +129,7 @@ class Supervisor:
         self._routers = [self._router(number, port + number if port else 0) for number in range(routers)]
         self._gateways, self._gateway_port = list[Child](), gateway_port
         self._keepers = dict[Child, asyncio.Task[None]]()
-        self._stopping = asyncio.Event()
+        self._stopping, self._has_told = asyncio.Event(), True
 
     @property
     def router_address(self) -> str:
@@ -228,6 +231,8 @@ class Supervisor:
 
     async def _follow_members(self) -> None:
         """Start shards that were added to the directory's members, stop those that were taken out."""
+        if not self._has_told:
+            self._tell_addresses()
         try:
             members = self._directory.members()
         except DirectoryDamaged as error:
@@ -251,7 +256,20 @@ class Supervisor:
             self._tell(f"{shard.name} was removed; its directory is left")
 
     def _tell_addresses(self) -> None:
-        self._directory.set_addresses({number: shard.address for number, shard in self._shards.items()})
+        """Say where shards are: in a file or, on a full disk, to routers that start, until there is room for it."""
+        addresses = {number: shard.address for number, shard in self._shards.items()}
+        try:
+            self._directory.set_addresses(addresses)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            if self._has_told:
+                self._tell(f"{self._directory.addresses_path} cannot be written ({error.strerror}); tried again soon")
+            self._has_told, encoded = False, msgspec.json.encode({str(each): at for each, at in addresses.items()})
+        else:
+            self._has_told = True
+        for router in self._routers:
+            router.more_arguments = [] if self._has_told else ["--shards-at", encoded.decode()]
 
     async def _keep(self, child: Child) -> None:
         """Start the child again whenever it ends."""

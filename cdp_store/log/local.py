@@ -143,6 +143,10 @@ class LocalLog:
             if self._mode is SyncMode.ALWAYS:
                 self.sync()
 
+    def make_room(self) -> bool:
+        """Give the room free that is held back for what removes data; whether there was any. Has `append`'s caller."""
+        return self._reserve.release()
+
     def roll(self) -> None:
         """Go on in a new segment, so that `trim` can remove all that was appended before; has `append`'s caller.
 

@@ -102,6 +102,24 @@ def test_what_was_lost_stays_told_when_new_letters_come(kept: DeadLetters) -> No
     assert b"current.ndjson was cut" in (kept.path / "web" / UNREADABLE).read_bytes()
 
 
+def test_losses_are_told_until_records_are_dropped_or_a_salvage_goes_on_without_them(kept: DeadLetters) -> None:
+    web, run, data = kept.path / "web", CliRunner(), ["--data", str(kept.path.parent)]
+    change(web / "current.ndjson", b'"amount":1003', b'"amount":9003')
+    [aside] = kept.set_aside(web)
+    replace_letters(aside, list(read_letters(aside)))
+    kept.add([letter(record=1)])
+    (web / "current.ndjson").unlink()
+    listed = run.invoke(command.dead_letters, ["list", *data])
+    assert "current.ndjson is missing" in listed.output and "1 lines" in listed.output.replace("\n", " ")
+    dropped = run.invoke(command.dead_letters, ["drop", "web", *data])
+    assert "4 records were dropped" in dropped.output and "is missing" in dropped.output
+    assert kept.problems() == []
+    web.rename(kept.path.parent / "elsewhere")
+    assert kept.problems() != []
+    assert kept.expect_what_is_there() == ["web"]
+    assert kept.problems() == []
+
+
 def test_an_unreadable_line_about_a_person_goes_with_the_person(kept: DeadLetters) -> None:
     change(kept.path / "web" / "current.ndjson", b'"amount":1003', b'"amount":9003')
     change(kept.path / "web" / "current.ndjson", b'"amount":1001', b'"amount":9001')
