@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -16,6 +17,7 @@ from cdp_router.gateway.app import gateway_app
 from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.delivery import Delivery
+from cdp_router.gateway.hosts import Hosts
 from cdp_router.gateway.intake import Intake
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
@@ -45,7 +47,14 @@ _LOG = logging.getLogger(__name__)
 
 
 async def _serve(
-    data: Path, routers: list[str], address: str, keys: KeyFile, tls: Tls | None, *, is_alone: bool
+    data: Path,
+    routers: list[str],
+    address: str,
+    keys: KeyFile,
+    tls: Tls | None,
+    allowed: Sequence[str],
+    *,
+    is_alone: bool,
 ) -> None:
     check_listening(address, has_keys=keys.keys() is not None)
     listening, clock = listening_socket(address), SystemClock()
@@ -55,7 +64,8 @@ async def _serve(
     delivery, bodies = Delivery(connected.ingest), Bodies()
     sources = KeySources(keys, clock, Refusals(connected.channels).note)
     intake = Intake(sources, delivery, DeadLetters(data / FOLDER), clock, metrics)
-    app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
+    hosts = Hosts([address.rpartition(":")[0], *allowed], is_open=lambda: keys.keys() is None)
+    app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies), hosts)
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
 
     def stop() -> None:
@@ -90,6 +100,7 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="started by hand: standard input is no supervisor")
     parser.add_argument("--address", default="127.0.0.1:0")
     parser.add_argument("--keys", type=Path, help="the file of API keys; else keys.json in the data directory")
+    parser.add_argument("--allow-host", action="append", default=[], help="serve it under this name without keys too")
     parser.add_argument("--any-client", action="store_true", help="of routers; HTTP clients never show a certificate")
     add_tls_arguments(parser)
     arguments = parser.parse_args()
@@ -97,7 +108,7 @@ def main() -> None:
     try:
         keys = KeyFile(arguments.keys or arguments.data / KEYS_NAME, must_exist=arguments.keys is not None)
         place, tls = (arguments.data, arguments.router, arguments.address), tls_of(arguments)
-        run_process(lambda: _serve(*place, keys, tls, is_alone=arguments.alone))
+        run_process(lambda: _serve(*place, keys, tls, arguments.allow_host, is_alone=arguments.alone))
     except (StoreError, RouterError, CredentialsUnusable) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))
