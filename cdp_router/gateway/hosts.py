@@ -53,7 +53,8 @@ class AllowedHosts:
             if not self._hosts.lets_in(host):
                 await _refuse(send, 421, "host_not_allowed", f"this gateway is not served under the name {host!r}")
                 return
-        for origin in () if self._takes_events(scope["path"]) else headers.getlist("origin"):
+        asks = scope["method"] != "OPTIONS" and not self._takes_events(scope["path"])
+        for origin in headers.getlist("origin") if asks else ():
             if not self._hosts.lets_in(origin.partition("://")[2]):
                 await _refuse(send, 403, "origin_not_allowed", f"pages from {origin!r} may not ask questions here")
                 return

@@ -159,7 +159,7 @@ def _status(hosts: Hosts, host: str) -> int:
     async def receive() -> Message:
         return {"type": "http.request"}
 
-    scope = {"type": "http", "path": "/v1/track", "headers": [(b"host", host.encode())]}
+    scope = {"type": "http", "method": "POST", "path": "/v1/track", "headers": [(b"host", host.encode())]}
     asyncio.run(AllowedHosts(app, hosts, lambda _: True)(scope, receive, collect))
     return int(sent[0]["status"])
 
