@@ -10,13 +10,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from cdp.v1 import moving_pb2 as pb
 
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed
 from cdp_router.partition_map import Claim
-from cdp_router.routing import Routing
+from cdp_router.routing import Answers, Routing
 from cdp_router.shard_client import ShardClient
 from cdp_router.wire.claims import to_epochs
 
@@ -65,14 +66,20 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """Views that agree, and what was met of the attributes looked for, in each of them."""
+    """Views that agree, those of which partitions, and what was met of the attributes looked for, in each of them."""
 
     views: pb.HeldViews
+    partitions: Sequence[int]
     attributes: Sequence[pb.AttributeKinds]
 
 
-async def agreeing_views(routing: Routing, deadline: Deadline, attributes: Attributes | None = None) -> Agreed:
-    """Have the shards hold views of all partitions that agree; DeadlineMissed when they never did."""
+async def agreeing_views(
+    routing: Routing, deadline: Deadline, attributes: Attributes | None = None, *, allow_partial: bool = False
+) -> Agreed:
+    """Have the shards hold views of all partitions that agree; DeadlineMissed when they never did.
+
+    With `allow_partial` of those whose shards answer, at least one.
+    """
     ends, met = dict[int, pb.PartitionTransfers](), list[pb.AttributeKinds]()
     request = pb.CaptureViewsRequest(cluster=routing.cluster.cluster, token=secrets.token_bytes(_TOKEN_BYTES))
     if attributes is not None:
@@ -80,23 +87,28 @@ async def agreeing_views(routing: Routing, deadline: Deadline, attributes: Attri
         request.as_of_ms = attributes.as_of_ms
     wanted: Iterable[int] = routing.map.partitions
     while deadline.remaining():
-        for response in await _captured(routing, request, wanted, deadline):
+        captured = await _captured(routing, request, wanted, deadline)
+        for response in captured.answers:
             ends |= {each.partition: each for each in response.transfers}
             met += response.attributes
+        for lost in chain.from_iterable(captured.missing.values()):
+            ends.pop(lost, None)
+        if captured.failures and not (allow_partial and ends):
+            raise routing.error(captured)
         found = compare(ends.values())
         if not found.too_old:
             arrived = [pb.ArrivedTransfer(partition=number, to=to) for number, to in sorted(found.arrived)]
-            return Agreed(pb.HeldViews(token=request.token, arrived=arrived), met)
+            return Agreed(pb.HeldViews(token=request.token, arrived=arrived), sorted(ends), met)
         wanted = found.too_old
     raise DeadlineMissed("profiles moved between partitions all the time; allow more time")
 
 
 async def _captured(
     routing: Routing, request: pb.CaptureViewsRequest, partitions: Iterable[int], deadline: Deadline
-) -> Sequence[pb.CaptureViewsResponse]:
+) -> Answers[pb.CaptureViewsResponse]:
     def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[pb.CaptureViewsResponse]:
         asked = pb.CaptureViewsRequest(partitions=to_epochs(claims))
         asked.MergeFrom(request)
         return client.capture_views(asked, deadline)
 
-    return await routing.complete(partitions, ask, deadline)
+    return await routing.gather(partitions, ask, deadline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -94,8 +94,9 @@ class Queries:
             exclude_anonymous=not asked.context.include_anonymous,
         )
         evaluations = await self._evaluated(message, deadline, allow_partial=request.allow_partial)
-        partial = merge_all(map(from_evaluation, evaluations))
-        warnings = await self._unknown_names(asked.question, partial.known, deadline, strict=request.strict)
+        partial, coverage = merge_all(map(from_evaluation, evaluations)), self._coverage(evaluations)
+        missing = coverage.total - len(coverage.answered)
+        warnings = await self._unknown_names(asked.question, partial.known, deadline, request.strict, missing)
         return answer(
             Answering(
                 asked.asked,
@@ -104,7 +105,7 @@ class Queries:
                 asked.context,
                 asked.used,
                 partial,
-                self._coverage(evaluations),
+                coverage,
                 warnings,
                 explain=request.explain,
                 clock_ms=clock_ms,
@@ -130,7 +131,7 @@ class Queries:
             exclude_anonymous=not context.include_anonymous,
         )
         if request.strict:
-            known = await self._schema(deadline)
+            known = await self._schema(deadline, is_whole=True)
             await self._unknown_names(segment, known, deadline, strict=True)
         note(plan_hash=plan_hash(to_question(checked)))
         # What has been streamed cannot be taken back: views must agree before the first member is told.
@@ -284,16 +285,19 @@ class Queries:
         return tree.Context(as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
 
     async def _unknown_names(
-        self, question: tree.Question, known: Names, deadline: Deadline, *, strict: bool
+        self, question: tree.Question, known: Names, deadline: Deadline, strict: bool, missing: int = 0
     ) -> list[str]:
+        """A warning for each name that none of the partitions that answered has seen; RequestInvalid where all did
+        and this is an error. With some `missing` a name may be known to those."""
         asked = names_of(question)
-        missing = Names(
+        unknown = Names(
             asked.events - known.events, asked.properties - known.properties, asked.attributes - known.attributes
         )
-        warnings = await self._told_unknown(missing, deadline) if missing != Names() else []
-        if strict and warnings:
+        warnings = await self._told_unknown(unknown, deadline) if unknown != Names() else []
+        if strict and warnings and not missing:
             raise RequestInvalid("question", "; ".join(warnings))
-        return warnings
+        unsure = f" ({missing} of {self._cluster.partitions} partitions could not be asked)" if missing else ""
+        return [warning + unsure for warning in warnings]
 
     async def _told_unknown(self, missing: Names, deadline: Deadline) -> list[str]:
         """A line for each name that was never seen, with those it may have been meant for."""
@@ -305,10 +309,11 @@ class Queries:
         )
         return [_unknown(what, name, sorted(have)) for what, own, have in names for name in sorted(own)]
 
-    async def _schema(self, deadline: Deadline) -> Names:
+    async def _schema(self, deadline: Deadline, *, is_whole: bool = False) -> Names:
+        """Names seen by the shards that can be reached; the error that says which cannot where all are needed."""
         gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline))
         whole = Names()
-        for response in gathered.answers.values():
+        for response in (self._routing.whole(gathered) if is_whole else gathered.answers).values():
             whole = whole.merge(from_names(response.names))
         return whole
 
@@ -316,21 +321,23 @@ class Queries:
         self, message: shard_pb2.EvaluateRequest, deadline: Deadline, *, allow_partial: bool
     ) -> Sequence[shard_pb2.EvaluateResponse]:
         """What shards contribute, each for other partitions; profiles that move meanwhile count once."""
-        evaluations = await self._evaluated_once(message, deadline, allow_partial=allow_partial)
+        everywhere = self._routing.map.partitions
+        evaluations = await self._evaluated_once(message, everywhere, deadline, allow_partial=allow_partial)
         if compare(each for evaluation in evaluations for each in evaluation.transfers):
-            message.views.CopyFrom((await agreeing_views(self._routing, deadline)).views)
-            evaluations = await self._evaluated_once(message, deadline, allow_partial=allow_partial)
+            agreed = await agreeing_views(self._routing, deadline, allow_partial=allow_partial)
+            message.views.CopyFrom(agreed.views)
+            evaluations = await self._evaluated_once(message, agreed.partitions, deadline, allow_partial=allow_partial)
         return evaluations
 
     async def _evaluated_once(
-        self, message: shard_pb2.EvaluateRequest, deadline: Deadline, *, allow_partial: bool
+        self, message: shard_pb2.EvaluateRequest, partitions: Iterable[int], deadline: Deadline, *, allow_partial: bool
     ) -> Sequence[shard_pb2.EvaluateResponse]:
         def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.EvaluateResponse]:
             asked = shard_pb2.EvaluateRequest(partitions=to_epochs(claims))
             asked.MergeFrom(message)
             return client.evaluate(asked, deadline)
 
-        found = await self._routing.gather(self._routing.map.partitions, ask, deadline)
+        found = await self._routing.gather(partitions, ask, deadline)
         if found.failures and not (allow_partial and found.answers):
             raise self._routing.error(found)
         return found.answers

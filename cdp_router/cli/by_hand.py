@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cdp_router.cli.console import OUT, TlsCa, TlsCert, TlsKey, fail
-from cdp_router.cli.doors import AnyClient, Doors, Insecure, KeysFile
+from cdp_router.cli.doors import AllowHost, AnyClient, Doors, Insecure, KeysFile, host_options
 from cdp_router.limits import DEFAULT_PORT, GATEWAY_PORT, PARTITIONS_DEFAULT, PARTITIONS_MAX, SNAPSHOT_MINUTES_DEFAULT
 from cdp_store.log.sync_mode import SyncMode
 
@@ -100,6 +100,7 @@ def gateway(
     tls_key: TlsKey = None,
     tls_ca: TlsCa = None,
     insecure: Insecure = False,
+    allow_host: AllowHost = None,
 ) -> None:
     """Run the HTTP gateway in the foreground until SIGTERM; it needs no more of the cluster than its routers."""
     doors = Doors(keys, tls_cert, tls_key, tls_ca, False, insecure)
@@ -107,7 +108,7 @@ def gateway(
     doors.check_keys(address, data)
     data.mkdir(parents=True, exist_ok=True)
     told = [part for each in routers or [f"127.0.0.1:{DEFAULT_PORT}"] for part in ("--router", each)]
-    _become("cdp_router.process.gateway", data, address, [*told, *doors.router_options()])
+    _become("cdp_router.process.gateway", data, address, [*told, *doors.router_options(), *host_options(allow_host)])
 
 
 def _check(data: Path, address: str, doors: Doors) -> None:

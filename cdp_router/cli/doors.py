@@ -27,6 +27,19 @@ Insecure = Annotated[
     bool,
     typer.Option("--insecure", help="Listen on an address that others can reach, though nothing is encrypted."),
 ]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        help="Without API keys: also serve HTTP under this host name, as behind a proxy; may be given several times. "
+        "[default: localhost and loopback addresses only]",
+    ),
+]
+
+
+def host_options(allowed: Sequence[str] | None) -> list[str]:
+    """What a gateway is started with for the names of --allow-host."""
+    return [word for name in allowed or () for word in ("--allow-host", name)]
 
 
 @dataclass(frozen=True, slots=True)

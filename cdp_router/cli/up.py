@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from cdp_router.cli.console import OUT, TlsCa, TlsCert, TlsKey, fail
-from cdp_router.cli.doors import AnyClient, Doors, Insecure, KeysFile
+from cdp_router.cli.doors import AllowHost, AnyClient, Doors, Insecure, KeysFile, host_options
 from cdp_router.cli.warm import warm_with_progress
 from cdp_router.limits import (
     DEFAULT_PORT,
@@ -91,6 +91,7 @@ def up(
     tls_ca: TlsCa = None,
     any_client: AnyClient = False,
     insecure: Insecure = False,
+    allow_host: AllowHost = None,
     salvage: Annotated[
         bool,
         typer.Option(
@@ -118,7 +119,7 @@ def up(
     options = ["--log-sync", log_sync.value, "--snapshot-every", str(snapshot_minutes)]
     if memory_mib is not None:
         options += ["--memory-mib", str(memory_mib)]
-    plan = ChildOptions([*options, *doors.shard_options()], doors.router_options())
+    plan = ChildOptions([*options, *doors.shard_options()], doors.router_options(), host_options(allow_host))
     serve_http = _gateway_port(gateway_port, port) if gateway else None
     supervisor = Supervisor(
         directory, host, port, lambda line: OUT.print(line, soft_wrap=True), plan, routers, serve_http

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -13,24 +12,24 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from cdp_router.gateway.browser_settings import SETTINGS_ROUTES
 from cdp_router.gateway.cors import CrossOrigin
 from cdp_router.gateway.dialects import BATCH, CLEVERTAP, POSTHOG, POSTHOG_V1, SEGMENT, Dialect
+from cdp_router.gateway.hosts import AllowedHosts, Hosts
 from cdp_router.gateway.intake import Intake, Sent
 from cdp_router.gateway.openapi import document
+from cdp_router.gateway.paths import PlainPaths
 from cdp_router.gateway.problems import Problem
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.segment import call_type
 
 _LOG = logging.getLogger(__name__)
-_SLASHES: Final = re.compile(r"/{2,}")
 _SEGMENT_BATCHES: Final = ("batch", "b", "import")
 _SEGMENT_CALLS: Final = ("track", "identify", "page", "screen", "group", "alias", "t", "i", "p", "s", "g", "a")
 _POSTHOG: Final = ("/batch", "/capture", "/e", "/i/v0/e")
-_QUERY_SIDE: Final = ("/v1/segments", "/v1/reports", "/v1/profiles", "/openapi.json")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -40,8 +39,8 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def gateway_app(intake: Intake, bodies: Bodies, query_side: QuerySide) -> ASGIApp:
-    """The whole gateway as one ASGI application."""
+def gateway_app(intake: Intake, bodies: Bodies, query_side: QuerySide, hosts: Hosts | None = None) -> ASGIApp:
+    """The whole gateway as one ASGI application; `hosts` are let in while it has no keys, by default loopback only."""
 
     def taking(dialect: Dialect, type_: str = "") -> Endpoint:
         async def take(request: Request) -> Response:
@@ -51,35 +50,30 @@ def gateway_app(intake: Intake, bodies: Bodies, query_side: QuerySide) -> ASGIAp
 
         return take
 
-    routes = [
+    # Pages of any site may use these, and no others.
+    open_routes = [
         *(Route(f"/v1/{name}", taking(SEGMENT, BATCH), methods=["POST"]) for name in _SEGMENT_BATCHES),
         *(Route(f"/v1/{name}", taking(SEGMENT, call_type(name)), methods=["POST"]) for name in _SEGMENT_CALLS),
         *(Route(path, taking(POSTHOG), methods=["POST"]) for path in _POSTHOG),
         Route("/i/v1/analytics/events", taking(POSTHOG_V1), methods=["POST"]),
         Route("/1/upload", taking(CLEVERTAP), methods=["POST"]),
         Route("/v1/m", _discard, methods=["POST"]),
+        *SETTINGS_ROUTES,
+    ]
+    closed_routes = [
         Route("/health", _healthy, methods=["GET"]),
         Route("/openapi.json", _openapi, methods=["GET"]),
-        *SETTINGS_ROUTES,
         *query_side.routes(),
     ]
+
+    def takes_events(path: str) -> bool:
+        return any(route.path_regex.match(path) for route in open_routes)
+
     handlers: dict[Any, Any] = {Problem: _on_problem, HTTPException: _on_http_error, Exception: _on_error}
-    app = Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(routes=[*open_routes, *closed_routes], exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirected POST becomes a GET, and its events are lost
-    return CrossOrigin(_PlainPaths(app), _QUERY_SIDE)
-
-
-class _PlainPaths:
-    """Takes a path with a slash too many for the one without."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            path = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
-            scope = {**scope, "path": path}
-        await self._app(scope, receive, send)
+    # The path is made plain first: all that follows decides by the same one.
+    return PlainPaths(AllowedHosts(CrossOrigin(app, takes_events), hosts or Hosts(), takes_events))
 
 
 async def _discard(request: Request) -> Response:

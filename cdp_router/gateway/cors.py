@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,15 +11,16 @@ _AGE_SECONDS = "7200"
 
 
 class CrossOrigin:
-    """Lets pages of any site send events, and see errors as what they are; only below `prefixes` that take events."""
+    """Lets pages of any site use the paths that are open to them, and see errors there as what they are."""
 
-    def __init__(self, app: ASGIApp, closed: tuple[str, ...]) -> None:
-        self._app, self._closed = app, closed
+    def __init__(self, app: ASGIApp, is_open: Callable[[str], bool]) -> None:
+        """`is_open` is asked of plain paths."""
+        self._app, self._is_open = app, is_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight request, or add the headers to the answer of the app."""
         origin = Headers(scope=scope).get("origin") if scope["type"] == "http" else None
-        if origin is None or scope["path"].startswith(self._closed):
+        if origin is None or not self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         allowed = _allowed(origin)

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -19,6 +20,7 @@ from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.distinct_ids import pattern_of_environment
+from cdp_router.gateway.hosts import Hosts
 from cdp_router.gateway.intake import Intake
 from cdp_router.gateway.letter_room import LetterRoom, RoomLimits
 from cdp_router.gateway.query_side import QuerySide
@@ -50,7 +52,14 @@ _LOG = logging.getLogger(__name__)
 
 
 async def _serve(
-    data: Path, routers: list[str], address: str, keys: KeyFile, tls: Tls | None, *, is_alone: bool
+    data: Path,
+    routers: list[str],
+    address: str,
+    keys: KeyFile,
+    tls: Tls | None,
+    allowed: Sequence[str],
+    *,
+    is_alone: bool,
 ) -> None:
     check_listening(address, has_keys=keys.keys() is not None)
     listening, clock = listening_socket(address), SystemClock()
@@ -65,7 +74,8 @@ async def _serve(
     for problem in letters.problems():
         _LOG.error("%s", problem)
     intake = Intake(sources, delivery, letters, clock, metrics)
-    app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
+    hosts = Hosts([address.rpartition(":")[0], *allowed], is_open=lambda: keys.keys() is None)
+    app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies), hosts)
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
 
     def stop() -> None:
@@ -100,6 +110,7 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="started by hand: standard input is no supervisor")
     parser.add_argument("--address", default="127.0.0.1:0")
     parser.add_argument("--keys", type=Path, help="the file of API keys; else keys.json in the data directory")
+    parser.add_argument("--allow-host", action="append", default=[], help="serve it under this name without keys too")
     parser.add_argument("--any-client", action="store_true", help="of routers; HTTP clients never show a certificate")
     add_tls_arguments(parser)
     arguments = parser.parse_args()
@@ -107,7 +118,7 @@ def main() -> None:
     try:
         keys = open_keys(ClusterDirectory(arguments.data), arguments.keys)
         place, tls = (arguments.data, arguments.router, arguments.address), tls_of(arguments)
-        run_process(lambda: _serve(*place, keys, tls, is_alone=arguments.alone))
+        run_process(lambda: _serve(*place, keys, tls, arguments.allow_host, is_alone=arguments.alone))
     except (StoreError, RouterError, CredentialsUnusable, ValueError) as error:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))

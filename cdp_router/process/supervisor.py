@@ -38,6 +38,7 @@ class ChildOptions:
 
     shard: Sequence[str] = ()
     router: Sequence[str] = ()
+    gateway: Sequence[str] = ()  # beside the routers'
 
 
 class Child:
@@ -169,7 +170,12 @@ class Supervisor:
         told = [part for router in self._routers for part in ("--router", f"{host}:{router.port}")]
         log = self._directory.log_path("gateway")
         return Child(
-            "gateway", "cdp_router.process.gateway", [*self._data, *told, *self._options.router], self._host, port, log
+            "gateway",
+            "cdp_router.process.gateway",
+            [*self._data, *told, *self._options.router, *self._options.gateway],
+            self._host,
+            port,
+            log,
         )
 
     def run(self, on_ready: Callable[[], None]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import grpc
@@ -334,3 +336,45 @@ def test_keys_see_what_their_roles_allow_through_every_router(tmp_path: Path) ->
 
 _DENIED = grpc.StatusCode.PERMISSION_DENIED
 _ROLES = {"analyst": [Role.QUERY], "seer": [Role.QUERY, Role.PROFILE_READ], "admin": [Role.ADMIN]}
+
+
+# -------------------------------------------------------------------------------------------------------------- effort
+
+
+def _wide(rows: int, *, is_flat: bool) -> query_pb2.QueryResponse:
+    """A breakdown of so many rows, every second one small; with lists of values more of them than members."""
+    counts = [3 if number % 2 else 20 + number for number in range(rows)]
+    total = sum(counts) - (0 if is_flat else rows)
+    response = query_pb2.QueryResponse(count=total, population=2 * total)
+    for number, count in enumerate(counts):
+        response.breakdown.add(count=count).value.integer = number
+    return response
+
+
+def _steps_of(work: Callable[[], object]) -> int:
+    """Bytecode instructions that some work takes, comprehensions included."""
+    steps = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal steps
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        steps += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return steps
+
+
+@pytest.mark.parametrize("is_flat", [True, False])
+def test_withholding_takes_as_many_steps_as_there_are_rows(is_flat: bool) -> None:
+    few, many = (_wide(rows, is_flat=is_flat) for rows in (500, 2000))
+    steps = [_steps_of(lambda each=each: withhold(each, cluster_question(), PRIVACY)) for each in (few, many)]  # type: ignore[misc]
+    assert steps[0] > 1000 and steps[1] < 5 * steps[0]
+    widest = _wide(100_000, is_flat=is_flat)
+    withhold(widest, cluster_question(), PRIVACY)
+    assert len(widest.breakdown) == 49_999

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from cdp.v1 import query_pb2
+from cdp.v1 import moving_pb2, query_pb2, shard_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError
 from cdp_router.deadline import Deadline
@@ -116,6 +116,57 @@ def test_a_partial_answer_is_flagged_and_says_what_it_covers(tmp_path: Path) -> 
     assert 0 < found.count == found.population < PEOPLE
     assert list(found.flags) == ["PARTIAL"]
     assert not found.exact
+
+
+def test_a_name_is_not_called_unknown_while_a_shard_that_may_know_it_is_away(tmp_path: Path) -> None:
+    with _with_shard(tmp_path, _away) as cluster:
+        with pytest.raises(ShardUnavailable):
+            cluster.members('did("Elsewhere")', strict=True)
+        with pytest.raises(ShardUnavailable):
+            cluster.query('did("Elsewhere")', strict=True)
+        found = cluster.query('did("Elsewhere")', strict=True, allow_partial=True)
+        assert {"PARTIAL", "UNKNOWN_NAME"} <= set(found.flags)
+        assert "2 of 4 partitions could not be asked" in found.warnings[0]
+        assert not cluster.query('did("View")', strict=True, allow_partial=True).warnings
+
+
+def test_a_name_that_no_partition_knows_is_an_error_where_all_were_asked(cluster: LocalCluster) -> None:
+    for options in ({}, {"allow_partial": True}):
+        with pytest.raises(RequestInvalid, match="no event named 'Elsewhere'"):
+            cluster.query('did("Elsewhere")', strict=True, **options)
+    with pytest.raises(RequestInvalid, match="no event named 'Elsewhere'"):
+        cluster.members('did("Elsewhere")', strict=True)
+
+
+class _Moving(FailingShard):
+    """Says that a profile has come in that the partition it came from does not know of, until views are held."""
+
+    async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
+        response = await self.inner.evaluate(request, deadline)
+        if not request.HasField("views"):
+            ends = {each.partition: each for each in response.transfers}
+            if {0, 2} <= {each.partition for each in request.partitions}:
+                moved = moving_pb2.PartitionTransfers(partition=2, received=[{"source": 0, "last": 1}])
+                del response.transfers[:]
+                response.transfers.extend([ends.get(0, moving_pb2.PartitionTransfers(partition=0)), moved])
+        return response
+
+
+def test_an_answer_may_be_partial_while_profiles_move(tmp_path: Path) -> None:
+    with _with_shard(tmp_path, _away) as cluster:
+        shards = cluster.shards
+        shards[0] = _Moving(shards[0])
+        found = cluster.query("everyone", allow_partial=True)
+        assert _partitions(found.coverage) == (0, 2)
+        assert list(found.flags) == ["PARTIAL"]
+        with pytest.raises(ShardUnavailable):
+            cluster.query("everyone")
+    with local_cluster(tmp_path / "whole") as cluster:
+        cluster.ingest(protobuf_batch(RECORDS))
+        shards = cluster.shards
+        shards[0] = _Moving(shards[0])
+        found = cluster.query("everyone", allow_partial=True)
+        assert (found.count, _partitions(found.coverage), list(found.flags)) == (PEOPLE, ALL, [])
 
 
 def test_a_whole_answer_is_not_flagged_partial_because_it_might_have_been(cluster: LocalCluster) -> None:
