@@ -17,7 +17,7 @@ from typing import Any
 
 from cdp_query import tree
 from cdp_store.values import Kind, pack_list
-from tests.oracle_events import at_local_time, exact_sum, in_order, most_frequent, number_of, values_of
+from tests.oracle_events import at_local_time, exact_sum, in_order, mean, most_frequent, number_of, values_of
 from tests.oracle_profiles import (
     bucket_of,
     distance_holds,
@@ -249,7 +249,7 @@ def _aggregate(aggregate: tree.Aggregate, numbers: list[int | float]) -> int | f
         case tree.Aggregate.SUM:
             return exact_sum(numbers)
         case tree.Aggregate.AVG:
-            return float(exact_sum(numbers)) / len(numbers) if numbers else None
+            return mean(numbers) if numbers else None
         case tree.Aggregate.MIN:
             return min(numbers, default=None)
     return max(numbers, default=None)

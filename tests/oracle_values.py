@@ -133,7 +133,9 @@ def _text_holds(op: tree.TextOp, value: Value, pattern: str, ci: bool) -> bool:
     if not isinstance(value, str):
         return False
     if op is tree.TextOp.MATCHES:
-        return re.search(pattern, value, re.IGNORECASE if ci else 0) is not None
+        if not ci:
+            return re.search(pattern, value) is not None
+        return _matches_in_any_case(value, pattern)
     text, part = _folded(value, ci), _folded(pattern, ci)
     tests = {
         tree.TextOp.CONTAINS: part in text,
@@ -143,8 +145,19 @@ def _text_holds(op: tree.TextOp, value: Value, pattern: str, ci: bool) -> bool:
     return tests[op]
 
 
+def _matches_in_any_case(value: str, pattern: str) -> bool:
+    """The text as it is, or folded; letters alone, perhaps between ^ and $, are compared as they fold."""
+    letters = pattern.removeprefix("^").removesuffix("$")
+    if letters == re.escape(letters).replace("\\ ", " "):
+        found = re.search(pattern.casefold(), value.casefold())
+        return found is not None
+    wide = "".join(f"(?:{own.casefold()})" if len(own.casefold()) > 1 else own for own in pattern)
+    tries = (pattern, value), (wide, value.casefold())
+    return any(re.search(written, text, re.IGNORECASE) is not None for written, text in tries)
+
+
 def _folded(text: str, ci: bool) -> str:
-    return text.lower() if ci else text
+    return text.casefold() if ci else text
 
 
 def epoch_ms(instant: datetime) -> int:
