@@ -25,6 +25,7 @@ from cdp_query.packed_lists import PackedLists
 from cdp_query.ranges import Range, range_of
 from cdp_query.versions import version_decision
 from cdp_query.windows import Interval, is_before, moment_span
+from cdp_query.written_times import text_as_time, text_in_spans
 from cdp_store.arrays import Bools
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 
@@ -57,11 +58,12 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
             positive = Matcher(text=version_decision(tree.Op.EQ if op is tree.Op.NE else op, version))
             return _complement(positive) if op is tree.Op.NE else positive
         case tree.TimeTest():
-            return Matcher(times=(time_test_span(condition, context),))
+            return _in_spans((time_test_span(condition, context),), context)
         case tree.ItemsTest():
             return items_matcher(condition, lambda field: compile_condition(field, context))
         case tree.Anniversary():
-            return Matcher(instants=anniversary_decision(condition, context))
+            decide = anniversary_decision(condition, context)
+            return Matcher(instants=decide, text=text_as_time(decide, context.tz))
 
 
 def _one_of(values: Sequence[tree.Literal], ci: bool, context: tree.Context) -> Matcher:
@@ -98,10 +100,15 @@ def _compare(op: tree.Op, value: tree.Literal, ci: bool, context: tree.Context) 
         case int() | float():
             return Matcher(numbers=(range_of(op, value),))
         case tree.Moment():
-            return Matcher(times=(_time_span(op, moment_span(value, context)),))
+            return _in_spans((_time_span(op, moment_span(value, context)),), context)
     if ordering:
         raise QueryInvalid(f"{op.value} compares numbers and times, not the string {value!r}; use =, in or contains")
     return Matcher(text=_equals(value, ci), literals=None if ci else (value,))
+
+
+def _in_spans(spans: tuple[Interval, ...], context: tree.Context) -> Matcher:
+    """Times in some intervals, also those that stand in texts."""
+    return Matcher(times=spans, text=text_in_spans(spans, context.tz))
 
 
 def _time_span(op: tree.Op, span: Interval) -> Interval:
@@ -128,7 +135,8 @@ def _between(low: tree.Literal, high: tree.Literal, context: tree.Context) -> Ma
         case (tree.Moment(), tree.Moment()):
             if is_before(high, low, context):
                 raise QueryInvalid(f"between {low.iso} and {high.iso} is empty; write the earlier time first")
-            return Matcher(times=(Interval(moment_span(low, context).first_ms, moment_span(high, context).last_ms),))
+            span = Interval(moment_span(low, context).first_ms, moment_span(high, context).last_ms)
+            return _in_spans((span,), context)
     raise QueryInvalid("between takes two numbers or two times")
 
 

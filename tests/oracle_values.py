@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cdp_query import tree
-from tests.oracle_profiles import anniversary_holds, time_holds, version_holds
+from tests.oracle_profiles import anniversary_holds, time_holds, time_of, version_holds
 from tests.oracle_windows import span_of_moment
 from tests.raw_records import Value
 
@@ -108,7 +108,8 @@ def is_number(value: Value | None) -> bool:
 def _equal(value: Value, literal: tree.Literal, ci: bool, context: tree.Context) -> bool:
     """Equality of one scalar with a literal of the same type."""
     if isinstance(literal, tree.Moment):
-        return isinstance(value, datetime) and span_of_moment(literal, context).holds(epoch_ms(value))
+        at = time_of(value, context)
+        return at is not None and span_of_moment(literal, context).holds(at)
     if isinstance(literal, str):
         return isinstance(value, str) and _folded(value, ci) == _folded(literal, ci)
     if isinstance(literal, bool):
@@ -119,13 +120,13 @@ def _equal(value: Value, literal: tree.Literal, ci: bool, context: tree.Context)
 def _ordered(op: tree.Op, value: Value | None, literal: tree.Literal, context: tree.Context) -> bool:
     """< <= > >= of numbers, exact between int and float, and of times, where a date is its whole day."""
     if isinstance(literal, tree.Moment):
-        if not isinstance(value, datetime):
+        at = time_of(value, context)
+        if at is None:
             return False
-        inside = span_of_moment(literal, context).holds(epoch_ms(value))
-        if inside:
-            return op in (tree.Op.LE, tree.Op.GE)
-        start = span_of_moment(literal, context).start
-        return COMPARE[op](epoch_ms(value), start)
+        span = span_of_moment(literal, context)
+        assert span.start is not None
+        before, up_to = at < span.start, at < span.start or span.holds(at)  # a skipped day holds nothing
+        return {tree.Op.LT: before, tree.Op.GE: not before, tree.Op.LE: up_to, tree.Op.GT: not up_to}[op]
     return is_number(value) and COMPARE[op](value, literal)
 
 
