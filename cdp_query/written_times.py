@@ -62,7 +62,8 @@ def written_times(strings: pa.Array, tz: str) -> tuple[I64, Bools]:
 
 
 def _texts(strings: pa.Array) -> AnyArray:
-    return strings.to_numpy(zero_copy_only=False).astype(str)
+    texts: AnyArray = strings.to_numpy(zero_copy_only=False).astype(str)
+    return texts
 
 
 def _instants(
