@@ -59,9 +59,9 @@ def bind_event_test(node: tree.EventTest, own: int, binding: Binding) -> bound.B
                 raise QueryInvalid("stopped(...): the first window must end before the second begins")
             return BoundPhases(own, binding.events(events), (before,), (after,))
         case tree.ResumedTest(events, window):
-            if isinstance(window, tree.Always | tree.After | tree.Last | tree.LastCalendar | tree.This):
-                raise QueryInvalid("resumed(...): the gap must end before now, as in ago: 7d..60d")
             gap = binding.interval(window)
+            if gap.last_ms >= binding.context.as_of_ms:
+                raise QueryInvalid("resumed(...): the gap must end before now, as in ago: 7d..60d")
             around = Interval(TIME_MIN_MS, gap.first_ms - 1), Interval(gap.last_ms + 1, binding.context.as_of_ms)
             return BoundPhases(own, binding.events(events), around, (gap,))
 

@@ -41,4 +41,4 @@ class Binding:
                 return FilterUserWindow(self.events(tree.Events(names)), None, fixed_ms(duration), until_ms)
             case tree.Since(attribute):
                 number = self.schema.attributes.get(attribute)
-                return FilterUserWindow(None, number, TIME_MAX_MS - TIME_MIN_MS, until_ms)
+                return FilterUserWindow(None, number, TIME_MAX_MS - TIME_MIN_MS, until_ms, self.context.tz)

@@ -52,6 +52,7 @@ class FilterUserWindow:
     attribute: int | None
     length_ms: int
     until_ms: int
+    tz: str = "UTC"  # of dates and times in texts
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from cdp_store.arrays import I64
 
 _FRACTION_BITS: Final = 1074  # every float64 is a whole multiple of 2**-1074
 _LIMB_BITS: Final = 32
+_PART_BITS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +35,21 @@ class ExactTotal:
         )
 
     def value(self) -> int | float:
-        """An exact integer, or with any float in it the true sum rounded once to float64."""
+        """An exact integer, or with any float in it the true sum rounded once to float64; infinite beyond it."""
         return self._rounded() if self.has_floats else self.integers
 
     def average(self) -> float | None:
-        """The sum as float64 divided by the number of values; None of nothing."""
-        return self._rounded() / self.count if self.count else None
+        """The sum as float64, of any size, divided by the number of values; None of nothing."""
+        if not self.count:
+            return None
+        total = self._rounded()
+        return total / self.count if isfinite(total) else self._rounded(_PART_BITS) / self.count * 2.0**_PART_BITS
 
-    def _rounded(self) -> float:
+    def _rounded(self, part_bits: int = 0) -> float:
+        """The sum in units of 2**part_bits."""
         scaled = (self.integers << _FRACTION_BITS) + self.fractions
         try:
-            return scaled / (1 << _FRACTION_BITS)  # Python divides integers with one correct rounding
+            return scaled / (1 << (_FRACTION_BITS + part_bits))  # Python divides integers with one correct rounding
         except OverflowError:
             return inf if scaled > 0 else -inf
 

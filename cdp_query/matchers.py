@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from cdp_query import tree
 from cdp_query.anniversaries import anniversary_decision, time_test_span
+from cdp_query.case_folding import folded, folded_pattern
 from cdp_query.errors import QueryInvalid
 from cdp_query.item_masks import any_item_holds, values_holding
 from cdp_query.items import items_matcher
@@ -24,6 +25,7 @@ from cdp_query.packed_lists import PackedLists
 from cdp_query.ranges import Range, range_of
 from cdp_query.versions import version_decision
 from cdp_query.windows import Interval, is_before, moment_span
+from cdp_query.written_times import text_as_time, text_in_spans
 from cdp_store.arrays import Bools
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 
@@ -38,7 +40,7 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
             positive = _with_items(compared)
             return _complement(positive) if op is tree.Op.NE else positive
         case tree.OneOf(values, negated, ci):
-            positive = _with_items(_union([_compare(tree.Op.EQ, value, ci, context) for value in values]))
+            positive = _with_items(_one_of(values, ci, context))
             return _complement(positive) if negated else positive
         case tree.Between(low, high):
             return _between(low, high, context)
@@ -56,11 +58,21 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
             positive = Matcher(text=version_decision(tree.Op.EQ if op is tree.Op.NE else op, version))
             return _complement(positive) if op is tree.Op.NE else positive
         case tree.TimeTest():
-            return Matcher(times=(time_test_span(condition, context),))
+            return _in_spans((time_test_span(condition, context),), context)
         case tree.ItemsTest():
             return items_matcher(condition, lambda field: compile_condition(field, context))
         case tree.Anniversary():
-            return Matcher(instants=anniversary_decision(condition, context))
+            decide = anniversary_decision(condition, context)
+            return Matcher(instants=decide, text=text_as_time(decide, context.tz))
+
+
+def _one_of(values: Sequence[tree.Literal], ci: bool, context: tree.Context) -> Matcher:
+    texts = [value for value in values if isinstance(value, str)] if ci else []
+    found = [_compare(tree.Op.EQ, value, False, context) for value in values if not (ci and isinstance(value, str))]
+    if texts:
+        wanted = pa.array([text.casefold() for text in texts], pa.large_string())
+        found.append(Matcher(text=lambda strings: pc.is_in(folded(strings), value_set=wanted)))
+    return _union(found)
 
 
 def _complement(matcher: Matcher) -> Matcher:
@@ -88,10 +100,15 @@ def _compare(op: tree.Op, value: tree.Literal, ci: bool, context: tree.Context) 
         case int() | float():
             return Matcher(numbers=(range_of(op, value),))
         case tree.Moment():
-            return Matcher(times=(_time_span(op, moment_span(value, context)),))
+            return _in_spans((_time_span(op, moment_span(value, context)),), context)
     if ordering:
         raise QueryInvalid(f"{op.value} compares numbers and times, not the string {value!r}; use =, in or contains")
     return Matcher(text=_equals(value, ci), literals=None if ci else (value,))
+
+
+def _in_spans(spans: tuple[Interval, ...], context: tree.Context) -> Matcher:
+    """Times in some intervals, also those that stand in texts."""
+    return Matcher(times=spans, text=text_in_spans(spans, context.tz))
 
 
 def _time_span(op: tree.Op, span: Interval) -> Interval:
@@ -118,7 +135,8 @@ def _between(low: tree.Literal, high: tree.Literal, context: tree.Context) -> Ma
         case (tree.Moment(), tree.Moment()):
             if is_before(high, low, context):
                 raise QueryInvalid(f"between {low.iso} and {high.iso} is empty; write the earlier time first")
-            return Matcher(times=(Interval(moment_span(low, context).first_ms, moment_span(high, context).last_ms),))
+            span = Interval(moment_span(low, context).first_ms, moment_span(high, context).last_ms)
+            return _in_spans((span,), context)
     raise QueryInvalid("between takes two numbers or two times")
 
 
@@ -168,7 +186,7 @@ def _size_test(op: tree.Op, size: int) -> Matcher:
 
 def _equals(value: str, ci: bool) -> TextDecision:
     if ci:
-        return lambda strings: pc.equal(pc.utf8_lower(strings), pc.utf8_lower(pa.scalar(value, pa.large_string())))
+        return lambda strings: pc.equal(folded(strings), pa.scalar(value.casefold(), pa.large_string()))
     return lambda strings: pc.equal(strings, pa.scalar(value, pa.large_string()))
 
 
@@ -185,7 +203,7 @@ def _any_of(decisions: Sequence[TextDecision]) -> TextDecision:
 def _text_decision(op: tree.TextOp, pattern: str, ci: bool) -> TextDecision:
     if op is tree.TextOp.MATCHES:
         _check_regex(pattern)
-        return lambda strings: pc.match_substring_regex(strings, pattern, ignore_case=ci)
+        return _matches_in_any_case(pattern) if ci else lambda strings: pc.match_substring_regex(strings, pattern)
     test = {
         tree.TextOp.CONTAINS: pc.match_substring,
         tree.TextOp.STARTS_WITH: pc.starts_with,
@@ -193,8 +211,22 @@ def _text_decision(op: tree.TextOp, pattern: str, ci: bool) -> TextDecision:
     }[op]
     if not ci:
         return lambda strings: test(strings, pattern)
-    lowered = pc.utf8_lower(pa.scalar(pattern)).as_py()
-    return lambda strings: test(pc.utf8_lower(strings), lowered)
+    part = pattern.casefold()
+    return lambda strings: test(folded(strings), part)
+
+
+def _matches_in_any_case(pattern: str) -> TextDecision:
+    """The pattern matches the text as it is, whatever the case of its letters, or the folded text."""
+    for_folded = folded_pattern(pattern)
+    _check_regex(for_folded)
+
+    def decide(strings: pa.Array) -> pa.Array:
+        return pc.or_(
+            pc.match_substring_regex(strings, pattern, ignore_case=True),
+            pc.match_substring_regex(folded(strings), for_folded, ignore_case=True),
+        )
+
+    return decide
 
 
 def _check_regex(pattern: str) -> None:

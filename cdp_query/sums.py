@@ -22,6 +22,7 @@ from cdp_store.values import Kind
 
 _UNIT = 2.0**-52
 _EXACT_TERMS = 2
+_PART = 2.0**-64
 
 Rows = np.ndarray[tuple[int], np.dtype[np.intp]]
 
@@ -106,7 +107,18 @@ class Sums:
         if self.any_floats or self._carries.any():
             sums = np.where(self.float_rows() | (self._carries != 0), self.rounded(), sums)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return sums / self.counts, defined
+            averages = sums / self.counts
+        beyond = np.flatnonzero(np.isinf(sums))
+        if beyond.size:
+            averages[beyond] = self._averages_of(beyond)
+        return averages, defined
+
+    def _averages_of(self, rows: Rows) -> F64:
+        """The same where no float64 holds the sum: in parts of 2**64, which takes nothing that counts from them."""
+        addends = [addend * _PART for addend in self._integer_addends(rows)]
+        sums = exact_float_sums(self._floats, rows, self.counts.shape[0], addends, scale=_PART)
+        averages: F64 = sums / self.counts[rows] / _PART
+        return averages
 
     def _integer_addends(self, rows: Rows) -> tuple[F64, F64, F64]:
         """Three float64 arrays whose sum is the integer sum of each of the rows exactly."""
@@ -115,8 +127,13 @@ class Sums:
         return (integers - low).astype(np.float64), low.astype(np.float64), beyond
 
 
-def exact_float_sums(parts: Sequence[Terms], wanted: Rows, row_count: int, addends: Sequence[F64] = ()) -> F64:
-    """The true sum of each of the wanted rows' floats and of its addends, rounded once: f64[len(wanted)]."""
+def exact_float_sums(
+    parts: Sequence[Terms], wanted: Rows, row_count: int, addends: Sequence[F64] = (), *, scale: float = 1.0
+) -> F64:
+    """The true sum of each of the wanted rows' floats times scale and of its addends, rounded once: f64[len(wanted)].
+
+    A sum beyond the largest float64 is infinite.
+    """
     is_wanted: Bools = np.zeros(row_count, np.bool_)
     is_wanted[wanted] = True
     values = list(addends)
@@ -125,7 +142,7 @@ def exact_float_sums(parts: Sequence[Terms], wanted: Rows, row_count: int, adden
         part_rows = part.rows()
         chosen = is_wanted[part_rows]
         rows.append(part_rows[chosen])
-        values.append(part.floats()[chosen])
+        values.append(part.floats()[chosen] * scale)
     all_rows: U32 = np.concatenate(rows)
     order = order_by_row_time(all_rows, np.zeros(all_rows.shape[0], np.int64))
     starts = np.append(np.searchsorted(all_rows[order], wanted), order.shape[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from cdp_query.attribute_scan import spans
 from cdp_query.bound_events import BoundEvents, BoundFilter, FilterAll, FilterRowWindow, FilterUserWindow
@@ -12,7 +13,9 @@ from cdp_query.kernels import aggregate
 from cdp_query.scan import scan
 from cdp_query.stats import NodeStats
 from cdp_query.windows import Interval
+from cdp_query.written_times import written_times
 from cdp_store.arrays import I64
+from cdp_store.dictionary import as_arrow
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import Kind
 from cdp_store.view import PartitionView
@@ -55,11 +58,24 @@ def _first_times(events: BoundEvents, until_ms: int, view: PartitionView, stats:
 
 def _times_of_attribute(window: FilterUserWindow, view: PartitionView) -> I64:
     times: I64 = np.full(view.row_count, _NEVER_MS, np.int64)
+    written: I64 | None = None
     for span in spans(view, window.attribute, window.until_ms):
         values = span.values.get(Kind.TIME)
-        if values is None:
-            continue
-        kinds = span.kinds[: values.shape[0]]
-        chosen = np.flatnonzero(kinds == Kind.TIME)
-        times[span.first_row + chosen] = values[chosen]
+        if values is not None:
+            chosen = np.flatnonzero(span.kinds[: values.shape[0]] == Kind.TIME)
+            times[span.first_row + chosen] = values[chosen]
+        codes = span.values.get(Kind.STRING)
+        if codes is not None:
+            written = _written_times(window, view) if written is None else written
+            chosen = np.flatnonzero(span.kinds[: codes.shape[0]] == Kind.STRING)
+            times[span.first_row + chosen] = written[codes[chosen]]
     return times
+
+
+def _written_times(window: FilterUserWindow, view: PartitionView) -> I64:
+    """Times that stand in the texts of the attribute, by code; never where they are none."""
+    assert window.attribute is not None, "there are no texts under a name nobody knows"
+    (texts,) = as_arrow(*view.string_arena(window.attribute, attribute=True)).chunks
+    times, held = written_times(texts.view(pa.string() if texts.type == pa.binary() else pa.large_string()), window.tz)
+    written: I64 = np.where(held, times, _NEVER_MS)
+    return written

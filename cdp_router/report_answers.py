@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isfinite
 
 from cdp.v1 import ingest_pb2, report_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -179,9 +180,11 @@ def _instant(ms: int) -> Timestamp:
     return to_timestamp(min(max(ms, TIME_MIN_MS), TIME_MAX_MS))
 
 
-def _number(total: ExactTotal) -> ingest_pb2.Value:
-    """An integer beyond 64 bits has no exact form in a Value and goes as the nearest float64."""
+def _number(total: ExactTotal) -> ingest_pb2.Value | None:
+    """An integer beyond 64 bits has no exact form in a Value and goes as the nearest float64; None beyond that."""
     value = total.value()
+    if isinstance(value, float) and not isfinite(value):
+        return None
     return to_value(value if isinstance(value, float) or INT_MIN <= value <= INT_MAX else float(value))
 
 

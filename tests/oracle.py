@@ -17,13 +17,14 @@ from typing import Any
 
 from cdp_query import tree
 from cdp_store.values import Kind, pack_list
-from tests.oracle_events import at_local_time, exact_sum, in_order, most_frequent, number_of, values_of
+from tests.oracle_events import at_local_time, exact_sum, in_order, mean, most_frequent, number_of, values_of
 from tests.oracle_profiles import (
     bucket_of,
     distance_holds,
     history_holds,
+    time_of,
 )
-from tests.oracle_values import COMPARE, epoch_ms, is_number, satisfies
+from tests.oracle_values import COMPARE, is_number, satisfies
 from tests.oracle_windows import complete_periods, earlier, in_window, length_ms, span_of_window
 from tests.raw_records import Change, Event, Record, User, Value
 
@@ -213,7 +214,8 @@ def inside(window: tree.Window, ts: int, profile: Profile, context: tree.Context
             return bool(firsts) and min(firsts) <= ts <= min(firsts) + length_ms(duration)
         case tree.Since(attribute):
             start = profile.attributes.get(attribute)
-            return isinstance(start, datetime) and epoch_ms(start) <= ts
+            at = time_of(start, context)
+            return at is not None and at <= ts
     return in_window(window, ts, context)
 
 
@@ -249,7 +251,7 @@ def _aggregate(aggregate: tree.Aggregate, numbers: list[int | float]) -> int | f
         case tree.Aggregate.SUM:
             return exact_sum(numbers)
         case tree.Aggregate.AVG:
-            return float(exact_sum(numbers)) / len(numbers) if numbers else None
+            return mean(numbers) if numbers else None
         case tree.Aggregate.MIN:
             return min(numbers, default=None)
     return max(numbers, default=None)

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from cdp_query import tree
 from tests.oracle_windows import local_date
+from tests.oracle_zones import local_day
 from tests.raw_records import Event, Value
 
 Done = Callable[[tree.Events, tree.Window], list[Event]]
@@ -120,7 +121,7 @@ def _of_numbers(function: tree.Measured, numbers: list[Number]) -> Number | None
         return None
     match function:
         case tree.Measured.AVG:
-            return float(exact_sum(numbers)) / count
+            return mean(numbers)
         case tree.Measured.MIN:
             return ranked[0]
         case tree.Measured.MAX:
@@ -150,6 +151,14 @@ def exact_sum(numbers: Sequence[Number]) -> Number:
         return inf if exact > 0 else -inf
 
 
+def mean(numbers: Sequence[Number]) -> float:
+    """The sum as float64 divided by the number of values; one beyond float64 is taken in parts of 2**64."""
+    total = float(exact_sum(numbers))
+    if isfinite(total):
+        return total / len(numbers)
+    return float(sum(map(Fraction, numbers), Fraction(0)) / 2**64) / len(numbers) * 2.0**64
+
+
 def at_local_time(test: tree.TimeFilter, ts: int, context: tree.Context) -> bool:
     """Whether an event happened at the hour or on the weekday asked for."""
     local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ts)).astimezone(ZoneInfo(context.tz))
@@ -159,4 +168,5 @@ def at_local_time(test: tree.TimeFilter, ts: int, context: tree.Context) -> bool
         case tree.HourTest(first, last):
             return local.hour >= first or local.hour < last
         case tree.WeekdayTest(days):
-            return local.isoweekday() in days
+            # 1 January of the year 1 was a Monday.
+            return (local_day(ts, ZoneInfo(context.tz)) - 1) % 7 + 1 in days

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from cdp_query import tree
 from tests.oracle_windows import in_window, length_ms, local_date, months_later, span_of_moment, span_of_window
+from tests.oracle_zones import day_start
 from tests.raw_records import Change, User, Value
 from tests.shards import KEY
 from tests.siphash import siphash
@@ -30,17 +31,44 @@ COMPARE: dict[tree.Op, Callable[[Any, Any], bool]] = {
 # ------------------------------------------------------------------------------------------------------------ calendar
 
 
+_WRITTEN = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[Tt ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?([.,][0-9]{1,9})?(.*))?", re.ASCII
+)
+
+
+def time_of(value: Value | None, context: tree.Context) -> int | None:
+    """Epoch ms of a time, also of one that stands in a text; None of anything else."""
+    if isinstance(value, datetime):
+        return _ms(value)
+    found = _WRITTEN.fullmatch(value) if isinstance(value, str) else None
+    if found is None or (found[4] and not found[3]):
+        return None
+    day, clock, seconds, fraction, offset = found.groups()
+    if offset and not re.fullmatch("[Zz]|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?", offset):
+        return None
+    try:
+        written = datetime.fromisoformat(f"{day}T{clock or '00:00'}{seconds or ':00'}")
+    except ValueError:
+        return None
+    if clock is None:
+        return day_start(written.toordinal(), ZoneInfo(context.tz))
+    zone = datetime.fromisoformat(f"2000-01-01T00:00{offset.upper()}").tzinfo if offset else ZoneInfo(context.tz)
+    instant = written.replace(tzinfo=zone)
+    return _ms(instant) + int((fraction or ".0")[1:].ljust(3, "0")[:3])
+
+
 def time_holds(test: tree.TimeTest, value: Value | None, context: tree.Context) -> bool:
     """within last, within next, older than."""
-    if not isinstance(value, datetime):
+    at = time_of(value, context)
+    if at is None:
         return False
     if test.span.unit in ("ms", "s", "m", "h"):
-        ago = context.as_of_ms - _ms(value)
+        ago = context.as_of_ms - at
         span = length_ms(test.span)
         return {tree.Side.LAST: 0 <= ago < span, tree.Side.NEXT: 0 < -ago <= span, tree.Side.OLDER: ago >= span}[
             test.side
         ]
-    day, now = _local_date(_ms(value), context), _local_date(context.as_of_ms, context)
+    day, now = _local_date(at, context), _local_date(context.as_of_ms, context)
     match test.side:
         case tree.Side.LAST:
             return _moved(now, test.span, -1) <= day <= now
@@ -51,9 +79,10 @@ def time_holds(test: tree.TimeTest, value: Value | None, context: tree.Context) 
 
 def anniversary_holds(test: tree.Anniversary, value: Value | None, context: tree.Context) -> bool:
     """Some date in the range is the value's day in that year."""
-    if not isinstance(value, datetime):
+    at = time_of(value, context)
+    if at is None:
         return False
-    born, now = _local_date(_ms(value), context), _local_date(context.as_of_ms, context)
+    born, now = _local_date(at, context), _local_date(context.as_of_ms, context)
     first, last = (span.amount * (7 if span.unit == "w" else 1) for span in (test.first, test.last))
     days = (now + timedelta(days=offset) for offset in range(first, min(last, first + 366) + 1))
     return any(_in_year(born, day.year) == day for day in days)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from functools import partial
+from math import isfinite
 from zoneinfo import ZoneInfo
 
 from cdp_query import tree
@@ -98,7 +99,7 @@ def trend(report: tree.Trend, records: Sequence[Record], context: tree.Context) 
                 len(inside),
                 len({user for user, _ in inside}),
                 total,
-                float(total) / len(numbers) if numbers else None,
+                oracle_events.mean(numbers) if numbers else None,
                 starts_before or period.end - 1 > last_instant(report.window, context),
             )
         )
@@ -203,7 +204,7 @@ def distribution(
 
     members = oracle.members(report.segment, records, context)
     values = [number_of(profile) for profile in oracle.population(records, context) if profile.user in members]
-    numbers = [Fraction(value) for value in values if is_number(value)]
+    numbers = [Fraction(value) for value in values if is_number(value) and isfinite(value)]
     return sorted(numbers), len(values) - len(numbers)
 
 

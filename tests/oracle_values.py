@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cdp_query import tree
-from tests.oracle_profiles import anniversary_holds, time_holds, version_holds
+from tests.oracle_profiles import anniversary_holds, time_holds, time_of, version_holds
 from tests.oracle_windows import span_of_moment
 from tests.raw_records import Value
 
@@ -108,7 +108,8 @@ def is_number(value: Value | None) -> bool:
 def _equal(value: Value, literal: tree.Literal, ci: bool, context: tree.Context) -> bool:
     """Equality of one scalar with a literal of the same type."""
     if isinstance(literal, tree.Moment):
-        return isinstance(value, datetime) and span_of_moment(literal, context).holds(epoch_ms(value))
+        at = time_of(value, context)
+        return at is not None and span_of_moment(literal, context).holds(at)
     if isinstance(literal, str):
         return isinstance(value, str) and _folded(value, ci) == _folded(literal, ci)
     if isinstance(literal, bool):
@@ -119,13 +120,13 @@ def _equal(value: Value, literal: tree.Literal, ci: bool, context: tree.Context)
 def _ordered(op: tree.Op, value: Value | None, literal: tree.Literal, context: tree.Context) -> bool:
     """< <= > >= of numbers, exact between int and float, and of times, where a date is its whole day."""
     if isinstance(literal, tree.Moment):
-        if not isinstance(value, datetime):
+        at = time_of(value, context)
+        if at is None:
             return False
-        inside = span_of_moment(literal, context).holds(epoch_ms(value))
-        if inside:
-            return op in (tree.Op.LE, tree.Op.GE)
-        start = span_of_moment(literal, context).start
-        return COMPARE[op](epoch_ms(value), start)
+        span = span_of_moment(literal, context)
+        assert span.start is not None
+        before, up_to = at < span.start, at < span.start or span.holds(at)  # a skipped day holds nothing
+        return {tree.Op.LT: before, tree.Op.GE: not before, tree.Op.LE: up_to, tree.Op.GT: not up_to}[op]
     return is_number(value) and COMPARE[op](value, literal)
 
 
@@ -133,7 +134,9 @@ def _text_holds(op: tree.TextOp, value: Value, pattern: str, ci: bool) -> bool:
     if not isinstance(value, str):
         return False
     if op is tree.TextOp.MATCHES:
-        return re.search(pattern, value, re.IGNORECASE if ci else 0) is not None
+        if not ci:
+            return re.search(pattern, value) is not None
+        return _matches_in_any_case(value, pattern)
     text, part = _folded(value, ci), _folded(pattern, ci)
     tests = {
         tree.TextOp.CONTAINS: part in text,
@@ -143,8 +146,19 @@ def _text_holds(op: tree.TextOp, value: Value, pattern: str, ci: bool) -> bool:
     return tests[op]
 
 
+def _matches_in_any_case(value: str, pattern: str) -> bool:
+    """The text as it is, or folded; letters alone, perhaps between ^ and $, are compared as they fold."""
+    letters = pattern.removeprefix("^").removesuffix("$")
+    if letters == re.escape(letters).replace("\\ ", " "):
+        found = re.search(pattern.casefold(), value.casefold())
+        return found is not None
+    wide = "".join(f"(?:{own.casefold()})" if len(own.casefold()) > 1 else own for own in pattern)
+    tries = (pattern, value), (wide, value.casefold())
+    return any(re.search(written, text, re.IGNORECASE) is not None for written, text in tries)
+
+
 def _folded(text: str, ci: bool) -> str:
-    return text.lower() if ci else text
+    return text.casefold() if ci else text
 
 
 def epoch_ms(instant: datetime) -> int:

@@ -205,7 +205,11 @@ class Builder:
 
     def _measure(self, call: syntax.CallSyntax, condition: tree.Condition | None) -> tree.Node:
         if not isinstance(condition, tree.Compare) or type(condition.value) not in (int, float):
-            self._fail(call.place, f"{call.name}(...) needs a comparison with a number", f"as in {call.name}(...) >= 3")
+            example = 'count("Buy")' if call.name == "count" else f'{call.name}("Buy".amount)'
+            hint = f"as in {example} >= 3"
+            if isinstance(condition, tree.Between):
+                hint = f"compare twice, as in {example} >= 1 and {example} <= 5"
+            self._fail(call.place, f"{call.name}(...) needs a comparison with a number", hint)
         if condition.ci:
             self._fail(call.place, "ci compares strings; a number has no case")
         number = condition.value

@@ -68,6 +68,8 @@ class ExpressionBuilder:
                 self._fail(operand.place, f"{name}(...) gives no number to calculate with", hint)
             case syntax.NameSyntax(name):
                 hint = "a string stands in double quotes; an attribute is compared with a literal"
+                if name.casefold() in ("null", "none", "nil"):
+                    hint = "missing(plan) asks where an attribute is not set, exists(plan) where it is"
                 self._fail(operand.place, f"{name!r} is no value to compare or calculate with", hint)
             case syntax.DurationSyntax(duration):
                 hint = 'what is compared with a duration is recency("Buy")'

@@ -174,8 +174,19 @@ class Options:
 
     def finish(self) -> None:
         """Complain about options nobody asked for."""
-        for option in self._given.values():
-            hint = nearest_hint(option.name, self._allowed) or f"it takes: {', '.join(self._allowed)}"
+        # What is unknown first: an option of two parts is left over where its other part is mistyped.
+        for option in sorted(self._given.values(), key=lambda option: option.name in self._allowed):
+            if option.name in self._allowed:
+                self._fail(
+                    option.place,
+                    f"{option.name!r} needs 'of_first' as well",
+                    f'as in {option.name}: 7d, of_first: "Signup"',
+                )
+            takes = f"it takes: {', '.join(self._allowed)}" if self._allowed else "it takes no options"
+            of_first = (
+                "did you mean 'of_first'?" if option.name.startswith("of_") and "of_first" in self._allowed else ""
+            )
+            hint = of_first or nearest_hint(option.name, self._allowed) or takes
             self._fail(option.place, f"{self._call.name}(...) has no option {option.name!r}", hint)
 
     def _other_window(self, option: OptionSyntax) -> tree.Window:

@@ -15,6 +15,7 @@ import lark
 from cdp_query import tree
 from cdp_query.errors import QuerySyntaxError
 from cdp_query.language import syntax
+from cdp_query.language.advice import advice
 from cdp_query.language.build_reports import QuestionBuilder
 from cdp_query.language.suggest import nearest_hint
 from cdp_query.limits import QUERY_NESTING_MAX, QUERY_TEXT_CHARACTERS_MAX
@@ -104,7 +105,9 @@ def _explain(text: str, error: lark.exceptions.UnexpectedInput) -> QuerySyntaxEr
             problem = "this string has no closing quote on its line"
         elif text[error.pos_in_stream or 0] == "'":
             problem = "strings stand in double quotes"
-        return QuerySyntaxError(text, error.line, error.column, problem, _expected(error.allowed or set()))
+        position = error.pos_in_stream or 0
+        hint = advice(text, position, text[position : position + 1]) or _expected(error.allowed or set())
+        return QuerySyntaxError(text, error.line, error.column, problem, hint)
     if isinstance(error, lark.exceptions.UnexpectedToken):
         expected = set(error.accepts or error.expected)
         if error.token.type == "$END":
@@ -113,7 +116,8 @@ def _explain(text: str, error: lark.exceptions.UnexpectedInput) -> QuerySyntaxEr
                 text, len(lines), len(lines[-1]) + 1, "the question ends too early", _expected(expected)
             )
         hint = nearest_hint(str(error.token), _KEYWORDS) if error.token.type == "NAME" else ""
-        parts = [part for part in (_expected(expected), hint) if part]
+        known = advice(text, error.token.start_pos or 0, str(error.token))
+        parts = [known] if known else [part for part in (_expected(expected), hint) if part]
         return QuerySyntaxError(text, error.line, error.column, f"unexpected {str(error.token)!r}", "\n".join(parts))
     return QuerySyntaxError(text, 1, 1, str(error))
 

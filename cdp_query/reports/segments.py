@@ -89,6 +89,8 @@ def distribution(
         stats.rows_true += members.shape[0]
     is_float, integers = numbers.float_mask()[members], numbers.integers[members]
     defined = np.ones(members.shape[0], np.bool_) if numbers.defined is None else numbers.defined[members]
+    if numbers.floats is not None:  # a sum beyond the largest float64 is no number to show
+        defined = defined & (~is_float | np.isfinite(numbers.floats[members]))
     found = Multiset.of_integers(integers[defined & ~is_float])
     if numbers.floats is not None:
         floats: F64 = numbers.floats[members][defined & is_float]

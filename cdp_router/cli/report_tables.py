@@ -80,7 +80,7 @@ def share(part: int, whole: int) -> str:
 
 
 def _trend_table(report: report_pb2.TrendReport) -> Table:
-    has_sum = any(row.HasField("sum") for row in report.rows)
+    has_sum = any(row.HasField("sum") or row.HasField("average") for row in report.rows)
     table = Table("period", "events", "users", "events a user", box=None, pad_edge=False)
     for name in ("sum", "average") if has_sum else ():
         table.add_column(name)
@@ -93,7 +93,8 @@ def _trend_table(report: report_pb2.TrendReport) -> Table:
         ]
         if has_sum:
             average = plain(from_value(row.average)) if row.HasField("average") else "-"
-            cells += [plain(from_value(row.sum)), average]
+            missing = "(too large)" if row.HasField("average") else "-"
+            cells += [plain(from_value(row.sum)) if row.HasField("sum") else missing, average]
         table.add_row(*cells)
     return table
 
