@@ -24,6 +24,8 @@ from cdp_router.gateway.problems import Problem
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.segment import call_type
+from cdp_router.gateway.unserved import Unserved
+from cdp_router.observing.gateway_metrics import GatewayMetrics
 
 _LOG = logging.getLogger(__name__)
 _SLASHES: Final = re.compile(r"/{2,}")
@@ -40,7 +42,9 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def gateway_app(intake: Intake, bodies: Bodies, query_side: QuerySide) -> ASGIApp:
+def gateway_app(
+    intake: Intake, bodies: Bodies, query_side: QuerySide, metrics: GatewayMetrics | None = None
+) -> ASGIApp:
     """The whole gateway as one ASGI application."""
 
     def taking(dialect: Dialect, type_: str = "") -> Endpoint:
@@ -63,7 +67,15 @@ def gateway_app(intake: Intake, bodies: Bodies, query_side: QuerySide) -> ASGIAp
         *SETTINGS_ROUTES,
         *query_side.routes(),
     ]
-    handlers: dict[Any, Any] = {Problem: _on_problem, HTTPException: _on_http_error, Exception: _on_error}
+    unserved = Unserved(metrics)
+
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        codes = {404: "not_found", 405: "method_not_allowed"}
+        is_missing = error.status_code == 404
+        message = unserved.note(request.method, request.scope["path"]) if is_missing else error.detail
+        return await _on_problem(request, Problem(error.status_code, codes.get(error.status_code, "invalid"), message))
+
+    handlers: dict[Any, Any] = {Problem: _on_problem, HTTPException: on_http_error, Exception: _on_error}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirected POST becomes a GET, and its events are lost
     return CrossOrigin(_PlainPaths(app), _QUERY_SIDE)
@@ -102,12 +114,6 @@ async def _on_problem(request: Request, error: Problem) -> Response:
     if error.retry_after_seconds:
         response.headers["retry-after"] = str(error.retry_after_seconds)
     return response
-
-
-async def _on_http_error(request: Request, error: HTTPException) -> Response:
-    codes = {404: "not_found", 405: "method_not_allowed"}
-    message = f"nothing is served at {request.url.path}" if error.status_code == 404 else error.detail
-    return await _on_problem(request, Problem(error.status_code, codes.get(error.status_code, "invalid"), message))
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

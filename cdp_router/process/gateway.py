@@ -56,7 +56,7 @@ async def _serve(
     delivery, bodies = Delivery(connected.ingest), Bodies()
     sources = KeySources(keys, clock, Refusals(connected.channels).note, pattern_of_environment())
     intake = Intake(sources, delivery, DeadLetters(data / FOLDER), clock, metrics)
-    app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies))
+    app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies), metrics)
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
 
     def stop() -> None:
