@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import grpc
 from cdp.v1 import ingest_pb2, ingest_pb2_grpc
 
-from cdp_router.client.connection import OPTIONS
+from cdp_router.client.channels import OPTIONS
 from cdp_router.client.credentials import authorization
 from cdp_router.client.failures import RETRYABLE, ClusterUnreachable, RequestFailed, failure_of
 from cdp_router.gateway.limits import DELIVERY_SECONDS
