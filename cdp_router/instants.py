@@ -60,12 +60,11 @@ def instant_of(value: float | str, unit: str | None = None, zone: tzinfo = UTC) 
 
 @lru_cache(_REMEMBERED)
 def _text_ms(text: str, unit: str | None, zone: tzinfo) -> int:
-    plain = text.strip()
+    plain = text.strip().upper()
     if len(plain) > TEXT_MAX:
         raise _none(text)
-    if _NUMBER.fullmatch(plain):
+    if plain[4:5] != "-" and _NUMBER.fullmatch(plain):
         return _count_ms(Decimal(plain), unit, zone)
-    plain = plain.upper()
     if not _ISO.fullmatch(plain):
         raise _none(text)
     try:

@@ -129,6 +129,7 @@ class AsyncWriter:
         Raises CallbackFailed for what `on_problem` raised since the last time, and WriterBroken where nothing is sent
         any more.
         """
+        self._check_process()
         async with self._changed:
             self._flushing = True
             self._changed.notify_all()
@@ -137,8 +138,7 @@ class AsyncWriter:
         self._outcomes.raise_kept()
 
     async def _put(self, record: Outgoing) -> None:
-        if os.getpid() != self._process:
-            raise WriterBroken("this writer belongs to the process that made it; make one after the fork")
+        self._check_process()
         async with self._changed:
             await self._changed.wait_for(
                 lambda: self._closed or self._ended_by is not None or self._waiting.has_room(record)
@@ -148,6 +148,10 @@ class AsyncWriter:
                 raise WriterClosed("the writer is closed, or was not entered with `async with`")
             self._waiting.put(record)
             self._changed.notify_all()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise WriterBroken("this writer belongs to the process that made it; make one after the fork")
 
     def _check_alive(self) -> None:
         if self._ended_by is not None:

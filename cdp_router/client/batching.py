@@ -100,7 +100,9 @@ def encode(
 
     Raises ValueError for a time without zone, and what `plain_values` raises.
     """
-    time_ms = to_ms(time or datetime.now(UTC))
+    time_ms = to_ms(datetime.now(UTC) if time is None else time)
+    if not isinstance(time_ms, int):
+        raise ValueError("the time of a record is NaT, which is no time")
     known_as = message_id or uuid.uuid4().hex
     row = (name, user_id, anonymous_id, time_ms, known_as, plain_values(values))
     return Outgoing(known_as, msgspec.msgpack.encode((*row, dict(identifiers)) if identifiers else row))

@@ -75,15 +75,21 @@ class Answer(_Tabular):
         )
 
     def to_arrow(self) -> pa.Table:
-        """The breakdown (value, count) or the funnel (step, count); without either one row with the count."""
+        """The rows of a report (`report_frames` says which columns), the breakdown (value, count) or the funnel (step,
+        count); without any of these one row with the count."""
         import pyarrow as pa
 
+        from cdp_router.client.report_frames import report_frame, value_array
+
+        report = report_frame(self.message)
+        if report is not None:
+            return report
         if self.funnel:
             steps, counts = zip(*self.funnel, strict=True)
             return pa.table({"step": pa.array(steps), "count": pa.array(counts, pa.uint64())})
         if self.breakdown:
             values, counts = zip(*self.breakdown, strict=True)
-            return pa.table({"value": _array(values), "count": pa.array(counts, pa.uint64())})
+            return pa.table({"value": value_array(values), "count": pa.array(counts, pa.uint64())})
         return pa.table({"count": pa.array([self.count], pa.uint64())})
 
 
@@ -181,7 +187,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One person: identifiers as (kind, value), attributes, and the latest of `event_count` events."""
+    """One person: the identifier the profile stands under as (kind, value), attributes, and the latest of
+    `event_count` events. Those that belong to it besides are told by `Client.explain_identity`."""
 
     identifiers: tuple[tuple[str, str], ...]
     created: datetime
@@ -199,14 +206,3 @@ class Profile:
             tuple(map(Event.of, message.events)),
             message.event_count,
         )
-
-
-def _array(values: Iterable[Any]) -> pa.Array:
-    """Values of one type as such an array, of several as strings."""
-    import pyarrow as pa
-
-    given = list(values)
-    kinds = {type(value) for value in given if value is not None}
-    if len(kinds) > 1 and not kinds <= {int, float}:
-        return pa.array([None if value is None else str(value) for value in given])
-    return pa.array(given, from_pandas=False)

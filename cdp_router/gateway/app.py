@@ -25,6 +25,8 @@ from cdp_router.gateway.problems import Problem
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.segment import call_type
+from cdp_router.gateway.unserved import Unserved
+from cdp_router.observing.gateway_metrics import GatewayMetrics
 
 _LOG = logging.getLogger(__name__)
 _SEGMENT_BATCHES: Final = ("batch", "b", "import")
@@ -39,7 +41,13 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def gateway_app(intake: Intake, bodies: Bodies, query_side: QuerySide, hosts: Hosts | None = None) -> ASGIApp:
+def gateway_app(
+    intake: Intake,
+    bodies: Bodies,
+    query_side: QuerySide,
+    hosts: Hosts | None = None,
+    metrics: GatewayMetrics | None = None,
+) -> ASGIApp:
     """The whole gateway as one ASGI application; `hosts` are let in while it has no keys, by default loopback only."""
 
     def taking(dialect: Dialect, type_: str = "") -> Endpoint:
@@ -69,7 +77,15 @@ def gateway_app(intake: Intake, bodies: Bodies, query_side: QuerySide, hosts: Ho
     def takes_events(path: str) -> bool:
         return any(route.path_regex.match(path) for route in open_routes)
 
-    handlers: dict[Any, Any] = {Problem: _on_problem, HTTPException: _on_http_error, Exception: _on_error}
+    unserved = Unserved(metrics)
+
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        codes = {404: "not_found", 405: "method_not_allowed"}
+        is_missing = error.status_code == 404
+        message = unserved.note(request.method, request.scope["path"]) if is_missing else error.detail
+        return await _on_problem(request, Problem(error.status_code, codes.get(error.status_code, "invalid"), message))
+
+    handlers: dict[Any, Any] = {Problem: _on_problem, HTTPException: on_http_error, Exception: _on_error}
     app = Starlette(routes=[*open_routes, *closed_routes], exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirected POST becomes a GET, and its events are lost
     # The path is made plain first: all that follows decides by the same one.
@@ -96,12 +112,6 @@ async def _on_problem(request: Request, error: Problem) -> Response:
     if error.retry_after_seconds:
         response.headers["retry-after"] = str(error.retry_after_seconds)
     return response
-
-
-async def _on_http_error(request: Request, error: HTTPException) -> Response:
-    codes = {404: "not_found", 405: "method_not_allowed"}
-    message = f"nothing is served at {request.url.path}" if error.status_code == 404 else error.detail
-    return await _on_problem(request, Problem(error.status_code, codes.get(error.status_code, "invalid"), message))
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -35,12 +35,19 @@ class GatewayMetrics:
         self._links_refused = Counter(
             "cdp_gateway_links_refused", "Links between ids that were asked for and not made.", registry=given
         )
+        self._unserved = Counter(
+            "cdp_gateway_unserved", "Calls of paths that do not exist, by whose they are.", ("vendor",), registry=given
+        )
 
     def took(self, dialect: str, size: int, taken: int, dead: int, unwanted: int) -> None:
         """A request of so many bytes; `unwanted` records asked to be kept nowhere."""
         self._bytes.inc(size)
         for outcome, count in (("taken", taken), ("dead_letter", dead), ("unwanted", unwanted)):
             self._records.labels(dialect, outcome).inc(count)
+
+    def unserved(self, vendor: str) -> None:
+        """A path that does not exist was called; `vendor` is one of a list, or unknown."""
+        self._unserved.labels(vendor).inc()
 
     def refused_links(self, count: int) -> None:
         """Links between ids that were asked for and not made."""

@@ -75,7 +75,7 @@ async def _serve(
         _LOG.error("%s", problem)
     intake = Intake(sources, delivery, letters, clock, metrics)
     hosts = Hosts([address.rpartition(":")[0], *allowed], is_open=lambda: keys.keys() is None)
-    app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies), hosts)
+    app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies), hosts, metrics)
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
 
     def stop() -> None:

@@ -161,6 +161,58 @@ def test_tables_of_answers() -> None:
     assert frame.to_dict("list") == {"step": ["A", "B"], "count": [5, 2]}
 
 
+def test_the_table_of_a_report_has_its_rows(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with served_cluster(tmp_path) as served, AsyncClient(served.address) as client:
+            await client.ingest(
+                protobuf_batch(
+                    [
+                        Sent(name, f"u{n}", NOW_MS - 1000 * at, {"plan": ["a", "b"][n % 2], "x": n})
+                        for n in range(6)
+                        for at, name in ((9, "A"), (5, "B"))
+                    ]
+                )
+            )
+
+            async def rows(text: str) -> list[dict[str, Any]]:
+                table = (await client.answer(text)).to_arrow()
+                assert len(table.to_pandas()) == table.num_rows
+                found: list[dict[str, Any]] = table.to_pylist()
+                return found
+
+            trend = await rows('trend("A".x, unit: day, last: 30d)')
+            assert sum(row["events"] for row in trend) == 6 and max(row["users"] for row in trend) == 6
+            assert {"start", "label", "sum", "average", "incomplete"} <= set(trend[0])
+            assert sum(row["sum"] or 0 for row in trend) == 15
+            kept = await rows('retention("A", return: "B", unit: day, periods: 2, last: 30d)')
+            assert {(row["period"], row["users"], row["returned"]) for row in kept} >= {(0, 6, 6)}
+            groups = await rows('funnel("A" -> "B", within: 1h, last: 30d, by_entry: plan)')
+            assert {(row["group"], row["step"], row["count"]) for row in groups} == {
+                (plan, step, 3) for plan in "ab" for step in ("A", "B")
+            }
+            overlap = await rows('overlap(did("A"), did("B"))')
+            assert ([1, 2], 6) in [(row["segments"], row["all"]) for row in overlap]
+            bins = await rows('distribution(did("A"), sum("A".x))')
+            assert sum(row["count"] for row in bins) == 6 and bins[0]["low"] == 0.0
+            cells = await rows('rfm("A".x, last: 30d)')
+            assert sum(row["count"] for row in cells) == 6
+            [diff] = await rows('diff(did("A"), from: 2020-01-01, to: 2020-01-02)')
+            assert (diff["entered"], diff["stayed"], diff["start"].year) == (0, 0, 2020)
+            flow = await rows('flow("A", depth: 1, within: 1h, last: 30d)')
+            assert (flow[0]["path"], flow[0]["count"], flow[1]["path"]) == ([], 6, ["B"])
+
+    asyncio.run(test())
+
+
+def test_the_table_of_an_empty_report_has_its_columns() -> None:
+    for name in ("trend", "retention", "overlap", "distribution", "rfm", "flow"):
+        response = query_pb2.QueryResponse()
+        getattr(response, name).SetInParent()
+        table = Answer.of(response).to_arrow()
+        assert table.num_rows == 0 and table.num_columns >= 3
+    assert Answer.of(query_pb2.QueryResponse(count=3)).to_arrow().to_pydict() == {"count": [3]}
+
+
 def test_importing_the_client_loads_no_table_library() -> None:
     program = "import sys, cdp_router.client; print([m for m in ('pyarrow', 'pandas', 'polars') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

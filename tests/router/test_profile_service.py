@@ -139,7 +139,8 @@ _BATCH, _EVENTS = profile_pb2.BatchGetProfilesRequest, profile_pb2.ListProfileEv
     [
         (_BATCH(), "names"),
         (_BATCH(names=[_ANN] * 101), "names"),
-        (_BATCH(names=[_ANN], events_max=101), "events_max"),
+        (_BATCH(names=[_ANN] * 2, events_max=101), "events_max"),
+        (_BATCH(names=[_ANN], events_max=10_001), "events_max"),
         (_BATCH(names=[_ANN, profile_pb2.ProfileName()]), "names[1].identifier"),
         (_BATCH(names=[profile_pb2.ProfileName(anonymous_id="x" * 513)]), "names[0].anonymous_id"),
         (_EVENTS(name=_ANN, page_size=10_001), "page_size"),

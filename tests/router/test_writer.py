@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import grpc
 import msgspec
+import pandas as pd
 import pytest
 from cdp.v1 import ingest_pb2
 from hypothesis import given
@@ -122,6 +123,10 @@ def test_the_time_sent_is_the_time_given_rounded_down_to_the_millisecond(instant
 def test_a_time_without_zone_is_refused_at_once() -> None:
     with Writer(_Cluster()) as writer, pytest.raises(ValueError, match="zone"):
         writer.track("View", "ann", time=datetime(2026, 1, 1))
+    with Writer(_Cluster()) as writer:
+        for wrong in (pd.NaT, date(2026, 1, 1), "2026-01-01", 5, pd.Timestamp("2026-01-01")):
+            with pytest.raises((ValueError, TypeError)):
+                writer.track("View", "ann", time=wrong)  # type: ignore[arg-type]
 
 
 def test_a_full_queue_makes_callers_wait_or_fail_and_holds_no_more_than_its_bytes() -> None:
