@@ -24,7 +24,7 @@ class ShardExporting:
     ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
         """The tables of each partition, and where it stood then; claims are those of the moment it begins."""
         for partition, view, _ in await self._workers.run(lambda _: take(), deadline):
-            tables = tables_of(view, partition.kept_claims())
+            tables = tables_of(view, partition.with_identity(lambda identity, _: identity.claims.kept()))
             while (table := await self._workers.run(_next(tables), deadline, begun=True)) is not None:
                 yield shard_pb2.ReadAllResponse(table=table)
             position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
