@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
 from cdp.v1 import identity_pb2, query_pb2
 from cdp.v1 import moving_pb2 as pb
@@ -11,10 +10,12 @@ from cdp.v1 import moving_pb2 as pb
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
 from cdp_router.identifying import checked
+from cdp_router.limits import IDENTITIES_READ_MAX
 from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
 from cdp_router.routing import Routing
 from cdp_router.shard_client import ShardClient
+from cdp_router.wire.claims import to_epochs
 from cdp_store.identity.changes import Links
 from cdp_store.identity.seats import seating_of
 from cdp_store.ids import USER_ID, encode_identifier, rank_of_kind
@@ -36,6 +37,19 @@ class Identities:
                 break
             identifier = known.belongs_to.kind, known.belongs_to.value
         return identifier
+
+    async def profiles_of(self, identifiers: Iterable[Named], deadline: Deadline) -> Mapping[Named, Named]:
+        """The same for several, each with the identifier of its profile."""
+        given, above = {*identifiers}, dict[Named, Named]()
+        waiting, asked = {each for each in given if each[0] != USER_ID}, set[Named]()
+        while waiting:
+            lot = sorted(waiting)[:IDENTITIES_READ_MAX]
+            asked |= {*lot}
+            for known in await self._read_all(lot, deadline):
+                above |= {_named(each.identifier): _named(each.claimed_for) for each in known.bindings if each.holds}
+            waiting |= {above[each] for each in lot if each in above}
+            waiting = {each for each in waiting if each[0] != USER_ID} - asked
+        return {each: _top(above, each) for each in given}
 
     async def explain(self, identifier: Named, deadline: Deadline) -> identity_pb2.ExplainIdentityResponse:
         """Whom an identifier belongs to, and how all identifiers of that person were bound."""
@@ -87,18 +101,29 @@ class Identities:
         asked, waiting, partitions = set[Named](), set(start), set[int]()
         found = dict[tuple[Named, Named], identity_pb2.IdentityBinding]()
         while waiting:
-            asked |= waiting
+            lot = sorted(waiting)[:IDENTITIES_READ_MAX]
+            asked |= {*lot}
             # A pair is kept where its lower identifier lives, which the upper one does not tell.
-            numbers = [*self._routing.map.partitions]
-            reads = [self._read(number, identifier, deadline) for identifier in sorted(waiting) for number in numbers]
-            answers = await asyncio.gather(*reads)
-            partitions |= {
-                numbers[at % len(numbers)] for at, each in enumerate(answers) if each.quarantined or each.seated
-            }
-            bindings = [binding for known in answers for binding in known.bindings]
+            known = await self._read_all(lot, deadline)
+            partitions |= {each.partition for each in known if each.mentioned}
+            bindings = [binding for each in known for binding in each.bindings]
             found |= {(_named(each.identifier), _named(each.claimed_for)): each for each in bindings}
-            waiting = {_named(each.identifier) for each in bindings if each.holds} - asked
+            waiting = (waiting | {_named(each.identifier) for each in bindings if each.holds}) - asked
         return found, partitions
+
+    async def _read_all(self, identifiers: Sequence[Named], deadline: Deadline) -> list[pb.KnownIdentities]:
+        """What all partitions know of some identifiers: one call a shard."""
+
+        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[pb.ReadIdentitiesResponse]:
+            request = pb.ReadIdentitiesRequest(
+                cluster=self._routing.cluster.cluster,
+                partitions=to_epochs(claims),
+                identifiers=map(_message, identifiers),
+            )
+            return client.read_identities(request, deadline)
+
+        answers = await self._routing.complete(self._routing.map.partitions, ask, deadline)
+        return [each for answer in answers for each in answer.partitions]
 
     async def _read(self, partition: int, identifier: Named, deadline: Deadline) -> pb.ReadIdentityResponse:
         def ask(client: ShardClient, claim: Claim) -> Awaitable[pb.ReadIdentityResponse]:
@@ -115,6 +140,12 @@ class Identities:
     def home(self, identifier: Named) -> int:
         """The partition where an identifier lives."""
         return self._mover.home(encode_identifier(*identifier))
+
+
+def _top(above: Mapping[Named, Named], identifier: Named) -> Named:
+    while identifier in above:
+        identifier = above[identifier]
+    return identifier
 
 
 def _message(identifier: Named) -> query_pb2.Identifier:

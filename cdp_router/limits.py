@@ -123,4 +123,5 @@ HELD_VIEWS_MAX: Final = 256
 HELD_VIEWS_SECONDS: Final = 60.0
 # Of profiles that wait for being moved, what a shard tells at once: bounds a transfer.
 MOVES_TOLD_MAX: Final = 1000
+IDENTITIES_READ_MAX: Final = 1000  # identifiers that a shard is asked about at once
 MOVING_SECONDS: Final = 5.0  # between looks for moves that a router did not finish

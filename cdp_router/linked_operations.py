@@ -8,7 +8,6 @@ ids the profile's own records have. A record without a message id would not be k
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -77,8 +76,8 @@ async def _under_profiles(batch: RecordBatch, routing: Routing, deadline: Deadli
     came under tell them, no batch id."""
     known = Identities(routing)
     named = [decode_identifier(batch.identities[number]) for number in range(len(batch.identities))]
-    owners = await asyncio.gather(*(known.profile_of(each, deadline) for each in named))
-    identities = Strings.of(encode_identifier(*owner) for owner in owners)
+    owners = await known.profiles_of(named, deadline)
+    identities = Strings.of(encode_identifier(*owners[each]) for each in named)
     given = [batch.identities[number] for number in range(len(batch.identities))]
     return replace(
         batch,

@@ -99,6 +99,11 @@ class ShardClient(Protocol):
     ) -> moving_pb2.ReadIdentityResponse:
         """Tell what is known of an identifier."""
 
+    async def read_identities(
+        self, request: moving_pb2.ReadIdentitiesRequest, deadline: Deadline
+    ) -> moving_pb2.ReadIdentitiesResponse:
+        """Tell what partitions know of several identifiers."""
+
     async def read_records(
         self, request: shard_pb2.ReadRecordsRequest, deadline: Deadline
     ) -> shard_pb2.ReadRecordsResponse:
@@ -232,6 +237,11 @@ class GrpcShardClient:
     ) -> moving_pb2.ReadIdentityResponse:
         return await self._stub.ReadIdentity(request, timeout=deadline.remaining())
 
+    async def read_identities(
+        self, request: moving_pb2.ReadIdentitiesRequest, deadline: Deadline
+    ) -> moving_pb2.ReadIdentitiesResponse:
+        return await self._stub.ReadIdentities(request, timeout=deadline.remaining())
+
     async def read_records(
         self, request: shard_pb2.ReadRecordsRequest, deadline: Deadline
     ) -> shard_pb2.ReadRecordsResponse:
@@ -363,6 +373,11 @@ class LocalShardClient:
         self, request: moving_pb2.ReadIdentityRequest, deadline: Deadline
     ) -> moving_pb2.ReadIdentityResponse:
         return await self._server.read_identity(request)
+
+    async def read_identities(
+        self, request: moving_pb2.ReadIdentitiesRequest, deadline: Deadline
+    ) -> moving_pb2.ReadIdentitiesResponse:
+        return await self._server.people.read_identities(request)
 
     async def read_records(
         self, request: shard_pb2.ReadRecordsRequest, deadline: Deadline

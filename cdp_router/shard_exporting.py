@@ -35,7 +35,7 @@ class ShardExporting:
 
 
 def _tables(partition: Partition, view: PartitionView, _: Checkpoint) -> Iterator[export_pb2.RecordTable]:
-    return tables_of(view, partition.kept_claims())
+    return tables_of(view, partition.with_identity(lambda identity, _: identity.claims.kept()))
 
 
 def _next(tables: Iterator[export_pb2.RecordTable]) -> Callable[[Checkpoint], export_pb2.RecordTable | None]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from cdp.v1 import identity_pb2, moving_pb2, query_pb2
 
 from cdp_router.limits import MOVES_TOLD_MAX
 from cdp_router.wire.values import to_timestamp
 from cdp_store.identity.changes import Arrival, decode_identity_change, encode_identity_change
+from cdp_store.identity.claims import Claim
 from cdp_store.identity.names import NOBODY
+from cdp_store.identity.state import IdentityState
 from cdp_store.ids import decode_identifier
 from cdp_store.limits import PARCELS_TOLD_BYTES
 from cdp_store.partition import Partition
+from cdp_store.quarantine import Quarantine
 from cdp_store.store import Store
 
 Owned = Callable[[], Partition]  # raises unless the partition still belongs to the shard; asked between commits
@@ -54,31 +57,50 @@ def _left_to_move(partition: Partition, request: moving_pb2.ChangeIdentityReques
     return response
 
 
-def read_identity(owned: Owned, identifier: bytes) -> moving_pb2.ReadIdentityResponse:
-    """Whom an identifier belongs to, as far as this partition knows, and whom it was seen with."""
-    partition = owned()
-    identity = partition.identity
-    response = moving_pb2.ReadIdentityResponse(
-        quarantined=partition.quarantine.names(identifier), seated=identity.seats.names(identifier)
-    )
-    entry = identity.names.entry(identifier)
-    if entry is None:
-        return response
-    target = int(identity.names.target.filled()[entry])
-    if target != NOBODY:
-        response.belongs_to.CopyFrom(_named(identity.names.get(target)))
-    for claim in identity.claims.about(identifier):
-        binding = identity_pb2.IdentityBinding(
-            identifier=_named(claim.lower),
-            message_id=claim.message_id.decode(),
-            apart=claim.apart,
-            holds=claim.holds,
-            claimed_for=_named(claim.upper),
+def read_identity(partition: Partition, identifier: bytes) -> moving_pb2.ReadIdentityResponse:
+    """Whom an identifier belongs to, as far as a partition knows, and whom it was seen with; from any thread."""
+
+    def read(identity: IdentityState, quarantine: Quarantine) -> moving_pb2.ReadIdentityResponse:
+        response = moving_pb2.ReadIdentityResponse(
+            quarantined=quarantine.names(identifier), seated=identity.seats.names(identifier)
         )
-        if claim.time_ms is not None:
-            binding.time.CopyFrom(to_timestamp(claim.time_ms))
-        response.bindings.append(binding)
+        entry = identity.names.entry(identifier)
+        target = NOBODY if entry is None else int(identity.names.target.filled()[entry])
+        if target != NOBODY:
+            response.belongs_to.CopyFrom(_named(identity.names.get(target)))
+        response.bindings.extend(_binding(claim) for claim in identity.claims.about(identifier))
+        return response
+
+    return partition.with_identity(read)
+
+
+def read_identities(partitions: Iterable[Partition], identifiers: Sequence[bytes]) -> moving_pb2.ReadIdentitiesResponse:
+    """What partitions know of some identifiers; from any thread."""
+
+    def read(identity: IdentityState, quarantine: Quarantine) -> tuple[list[Claim], bool]:
+        mentioned = quarantine.names_any(frozenset(identifiers)) or identity.seats.names_any(identifiers)
+        return [*identity.claims.about_any(identifiers)], mentioned
+
+    response = moving_pb2.ReadIdentitiesResponse()
+    for partition in partitions:
+        claims, mentioned = partition.with_identity(read)
+        if claims or mentioned:
+            bindings = [_binding(claim) for claim in claims]
+            response.partitions.add(partition=partition.partition, bindings=bindings, mentioned=mentioned)
     return response
+
+
+def _binding(claim: Claim) -> identity_pb2.IdentityBinding:
+    binding = identity_pb2.IdentityBinding(
+        identifier=_named(claim.lower),
+        message_id=claim.message_id.decode(),
+        apart=claim.apart,
+        holds=claim.holds,
+        claimed_for=_named(claim.upper),
+    )
+    if claim.time_ms is not None:
+        binding.time.CopyFrom(to_timestamp(claim.time_ms))
+    return binding
 
 
 def _named(encoded: bytes) -> query_pb2.Identifier:

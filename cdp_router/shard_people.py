@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import Protocol, TypeVar
 
-from cdp.v1 import profile_pb2, query_pb2, shard_pb2
+from cdp.v1 import moving_pb2, profile_pb2, query_pb2, shard_pb2
 
 from cdp_router.errors import RequestInvalid
+from cdp_router.limits import IDENTITIES_READ_MAX
 from cdp_router.record_tables import table_of
 from cdp_router.shard_checks import check_cluster
+from cdp_router.shard_identity import read_identities
 from cdp_router.wire.tables import to_stream
 from cdp_router.wire.values import to_timestamp
 from cdp_store.identity.dropped import dropped_of
@@ -53,6 +55,19 @@ class ShardPeople:
         read = partial(self._store.receipts, number, identifiers, request.from_ms, RECEIPT_ROWS)
         receipts = await self._in_thread(read)
         return shard_pb2.ReadReceiptsResponse(arrow=to_stream(receipts.rows), until_ms=receipts.until_ms)
+
+    async def read_identities(self, request: moving_pb2.ReadIdentitiesRequest) -> moving_pb2.ReadIdentitiesResponse:
+        """What partitions know of some identifiers."""
+        check_cluster(self._store, request.cluster)
+        if len(request.identifiers) > IDENTITIES_READ_MAX:
+            raise RequestInvalid("identifiers", f"are more than {IDENTITIES_READ_MAX:,}")
+        asked = [(each.partition, each.epoch) for each in request.partitions]
+        self._check_epochs(asked)
+        partitions = [self._store.partitions[PartitionId(number)] for number, _ in asked]
+        identifiers = [encoded(each) for each in request.identifiers]
+        found = await self._in_thread(partial(read_identities, partitions, identifiers))
+        self._check_epochs(asked)  # still
+        return found
 
     def _owned(self, request: shard_pb2.ReadRecordsRequest | shard_pb2.ReadReceiptsRequest) -> Partition:
         check_cluster(self._store, request.cluster)

@@ -24,7 +24,6 @@ from cdp_store.events.maintaining import maintain
 from cdp_store.events.retained import Summary
 from cdp_store.fuse import Fuse
 from cdp_store.identity.changes import IdentityChange, Links
-from cdp_store.identity.claims import KeptClaims
 from cdp_store.identity.origins import OriginsReading
 from cdp_store.identity.state import IdentityState
 from cdp_store.identity.tables import IdentityTables, from_tables, to_tables, without
@@ -171,10 +170,10 @@ class Partition:
         with self._held():
             return self._memory.capture(), self.identity.reading(self._memory.in_transit)
 
-    def kept_claims(self) -> KeptClaims:
-        """Which identifiers that live here were said to belong to others, and are not taken apart."""
+    def with_identity(self, read: Callable[[IdentityState, Quarantine], Result]) -> Result:
+        """What is read of identifiers while nothing changes; from any thread."""
         with self._held():
-            return self.identity.claims.kept()
+            return read(self.identity, self.quarantine)
 
     def pass_over(self, sequence: SequenceNumber) -> None:
         """Go on behind `sequence`, because what was logged up to it is lost."""

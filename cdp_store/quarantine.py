@@ -130,7 +130,11 @@ class Quarantine:
 
     def names(self, identifier: bytes) -> bool:
         """Whether anything here names an identifier."""
-        return any(entry.names((identifier,)) for entry in self.entries.values())
+        return self.names_any((identifier,))
+
+    def names_any(self, identifiers: Collection[bytes]) -> bool:
+        """Whether anything here names one of some identifiers."""
+        return any(entry.names(identifiers) for entry in self.entries.values())
 
     def news(self, change: Released) -> Released:
         """What of a release is still here."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -182,15 +182,14 @@ def _root(target: dict[User, User], user: User) -> User:
 
 
 def merged(said: Sequence[Said]) -> list[Record]:
-    """The records under the identifiers of the persons they belong to, in order of time."""
+    """The records under the identifiers of the persons they belong to, in order of time; of one instant those of lower
+    rank, and of one rank those of the greater identifier, first, and those of one identifier as they arrived."""
     persons = canonical(said)
-    records = list[Record]()
-    for each in said:
-        if isinstance(each, Event):
-            records.append(Event(persons.get(each.user, each.user), each.name, each.ts, each.properties))
-        elif isinstance(each, Change):
-            records.append(Change(persons.get(each.user, each.user), each.ts, each.attributes))
-    return sorted(records, key=lambda record: record.ts)
+    arrived = [each for each in said if isinstance(each, Event | Change)]
+    strongest_first = sorted({(rank_of_kind(each.user.kind), encode_identifier(*each.user)) for each in arrived})
+    place = {identifier: -number for number, (_, identifier) in enumerate(strongest_first)}
+    arrived.sort(key=lambda record: (record.ts, place[encode_identifier(*record.user)]))
+    return [replace(record, user=persons.get(record.user, record.user)) for record in arrived]
 
 
 def never_linked(records: Iterable[Record]) -> Digest:

@@ -107,6 +107,12 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         """Tell what is known of an identifier."""
         return await self._server.read_identity(request)
 
+    async def ReadIdentities(
+        self, request: moving_pb2.ReadIdentitiesRequest, context: Context
+    ) -> moving_pb2.ReadIdentitiesResponse:
+        """Tell what partitions know of several identifiers."""
+        return await self._server.people.read_identities(request)
+
     async def ChangeSuppressions(
         self, request: shard_pb2.ChangeSuppressionsRequest, context: Context
     ) -> shard_pb2.ChangeSuppressionsResponse:

@@ -7,7 +7,7 @@ least. Pairs that were taken apart never count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,12 +103,16 @@ class Claims:
         return lower, pairs, upper
 
     def about(self, identifier: bytes) -> Iterator[Claim]:
-        """All pairs an identifier is in."""
-        entry = self._names.entry(identifier)
-        if entry is None:
-            return
+        """Every pair that an identifier is in."""
+        return self.about_any([identifier])
+
+    def about_any(self, identifiers: Sequence[bytes]) -> Iterator[Claim]:
+        """Every pair that one of some identifiers is in, once."""
+        entries = self._names.find(Strings.of(identifiers))
+        asked: Bools = np.zeros(len(self._names), np.bool_)
+        asked[entries[entries >= 0]] = True
         lower, upper = self._columns()
-        for pair in np.flatnonzero((lower == entry) | (upper == entry)).tolist():
+        for pair in np.flatnonzero(asked[lower] | asked[upper]).tolist() if asked.any() else ():
             time_ms = int(self.times.filled()[pair])
             yield Claim(
                 self._names.get(lower[pair]),

@@ -43,7 +43,7 @@ def contents_of(view: PartitionView, rows: Sequence[int]) -> RecordBatch:
             if where.shape[0]:
                 parts.append(batch_of_events(view, name, chunk, where))
     for attribute in sorted(view.attributes):
-        versions = _versions(view, attribute, wanted)
+        versions = versions_of(view, attribute, wanted)
         if len(versions):
             parts.append(batch_of_versions(view, attribute, versions))
     return in_lower_case(joined_batches(parts))
@@ -95,7 +95,8 @@ def events_of(chunk: EventChunk, rows: I64, row_count: int) -> I64:
     return np.flatnonzero(np.repeat(wanted[chunk.full_run_rows()], np.diff(chunk.run_starts)))
 
 
-def _rows_at(chunk: EventChunk, where: I64) -> U32:
+def rows_at(chunk: EventChunk, where: I64) -> U32:
+    """The rows of the events at some positions of a chunk, ascending."""
     runs = np.searchsorted(chunk.run_starts, where, "right") - 1
     return chunk.full_run_rows()[runs]
 
@@ -113,7 +114,7 @@ def batch_of_events(view: PartitionView, name: int, chunk: EventChunk, where: I6
     """The events of a name that stand at some positions of a chunk, ascending, as records."""
     taken = {key: _taken(column, where) for key, column in chunk.columns.items()}
     given = {key: each for key, each in taken.items() if each[1] is None or each[1].any()}
-    rows, times = _rows_at(chunk, where), chunk.times[where].astype(np.int64) + chunk.base_ms
+    rows, times = rows_at(chunk, where), chunk.times[where].astype(np.int64) + chunk.base_ms
     values = values_of(view, given, slice(0, rows.shape[0]), None)
     return batch_of_values(view, rows, times, name, values, tuple(view.schema.events), tuple(view.schema.properties))
 
@@ -144,7 +145,7 @@ def _by_row(view: PartitionView, rows: I64) -> I64:
     return created
 
 
-def _versions(view: PartitionView, attribute: int, rows: I64) -> Versions:
+def versions_of(view: PartitionView, attribute: int, rows: I64) -> Versions:
     """Every value an attribute of rows ever had, by (row, time), as it arrived."""
     parts = list[Versions]()
     for chunk in view.changes.chunks(attribute):

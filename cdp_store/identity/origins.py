@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cdp_store.arrays import I64, U32, U64, Bools
+from cdp_store.arrays import I64, U32, U64
 from cdp_store.digest import combine
 from cdp_store.growable import Growable
 from cdp_store.identity.contents import is_creation, record_hashes, unified
 from cdp_store.identity.names import Names
+from cdp_store.identity.ties import places
 from cdp_store.profile_times import NOT_CREATED
 from cdp_store.records import ATTRIBUTES, RecordBatch, Strings, join_batches
 
@@ -19,11 +20,12 @@ from cdp_store.records import ATTRIBUTES, RecordBatch, Strings, join_batches
 @dataclass(frozen=True, slots=True)
 class OriginsReading:
     """What `Origins` knew at one moment of some profiles' records: the entries that these are made of, ascending, each
-    with the profile it is part of (its number among the identities of their records) and its identifier; the hashes
-    and sources of everybody's arrived records."""
+    with the profile it is part of (its number among the identities of their records), its place among those whose
+    records count at one instant, and its identifier; the hashes and sources of everybody's arrived records."""
 
     tree: U32
     profiles: U64
+    places: I64
     identifiers: Strings
     hashes: U64
     sources: U32
@@ -32,9 +34,11 @@ class OriginsReading:
         """The batch of the profiles' records with each given to the identifier it came under."""
         at = np.minimum(np.searchsorted(self.tree, self.sources), max(self.tree.shape[0] - 1, 0))
         here = np.flatnonzero(self.tree[at] == self.sources) if self.tree.shape[0] else np.zeros(0, np.int64)
+        # As the records stand: of equal ones the first are the weakest identifier's, and the last the profile's own.
+        here = here[np.argsort(self.places[at[here]], kind="stable")]
         own = np.flatnonzero(~is_creation(batch))
         wanted = combine(record_hashes(batch)[own], batch.record_identities[own].astype(np.uint64))
-        matched = match_last(wanted, combine(self.hashes[here], self.profiles[at[here]]))
+        matched = match_first(wanted, combine(self.hashes[here], self.profiles[at[here]]))
         owners, found = batch.record_identities.copy(), matched >= 0
         owners[own[found]] = len(batch.identities) + at[here[matched[found]]]
         return replace(batch, identities=batch.identities.join(self.identifiers), record_identities=owners)
@@ -93,8 +97,9 @@ class Origins:
         parts = sorted((entry, number) for number, top in tops.items() for entry in self._names.subtree(top))
         tree = np.array([entry for entry, _ in parts], np.uint32)
         profiles = np.array([number for _, number in parts], np.uint64)
-        named = Strings.of(self._names.get(entry) for entry, _ in parts)
-        return OriginsReading(tree, profiles, named, self.hashes.filled(), self.sources.filled())
+        named = [self._names.get(entry) for entry, _ in parts]
+        held = self.hashes.filled(), self.sources.filled()
+        return OriginsReading(tree, profiles, places(named), Strings.of(named), *held)
 
     def _created(self, tree: list[int]) -> RecordBatch:
         """A record for each entry whose own records created a profile."""
@@ -131,12 +136,21 @@ def creations(identifiers: list[bytes], times: I64) -> RecordBatch:
 
 def match_last(wanted: U64, offered: U64) -> I64:
     """For each wanted hash an offered one that equals it, -1 where none is left; of equal ones the last are served."""
-    last, theirs = _numbered(wanted[::-1])[::-1], _numbered(offered)
-    order = np.argsort(theirs)
-    at = np.searchsorted(theirs[order], last)
-    inside = np.minimum(at, max(order.shape[0] - 1, 0))
-    hit: Bools = (theirs[order][inside] == last) if order.shape[0] else np.zeros(wanted.shape[0], np.bool_)
-    return np.where(hit, order[inside] if order.shape[0] else -1, -1)
+    return _matched(_numbered(wanted[::-1])[::-1], _numbered(offered))
+
+
+def match_first(wanted: U64, offered: U64) -> I64:
+    """For each wanted hash an offered one that equals it, -1 where none is left; of equal ones the first are served."""
+    return _matched(_numbered(wanted), _numbered(offered))
+
+
+def _matched(wanted: U64, offered: U64) -> I64:
+    """Where each hash stands among others that all differ, -1 for nowhere."""
+    order = np.argsort(offered)
+    if not order.shape[0]:
+        return np.full(wanted.shape[0], -1, np.int64)
+    inside = np.minimum(np.searchsorted(offered[order], wanted), order.shape[0] - 1)
+    return np.where(offered[order][inside] == wanted, order[inside], -1)
 
 
 def _numbered(hashes: U64) -> U64:

@@ -99,11 +99,15 @@ class Seats:
 
     def names(self, identifier: bytes) -> bool:
         """Whether an encoded identifier stands in any pair."""
+        return self.names_any([identifier])
+
+    def names_any(self, identifiers: Iterable[bytes]) -> bool:
+        """Whether one of some encoded identifiers stands in any pair."""
         if not len(self):
             return False
         uppers, lowers = self._hashes()
-        own = hash_strings(self._key, Strings.of([identifier]))[0]
-        return bool(np.any(uppers == own) or np.any(lowers == own))
+        own = hash_strings(self._key, Strings.of(identifiers))
+        return bool(np.isin(uppers, own).any() or np.isin(lowers, own).any())
 
     def without(self, identifiers: Iterable[bytes]) -> Seats:
         """The seats without pairs of some encoded identifiers; itself where there are none."""

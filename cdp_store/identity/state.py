@@ -21,11 +21,12 @@ from cdp_store.identity.names import NOBODY, Names
 from cdp_store.identity.origins import Origins
 from cdp_store.identity.pieces import Pieces, next_piece, staged_with, whole
 from cdp_store.identity.seats import Seats
+from cdp_store.identity.ties import in_order, tied_rows
 from cdp_store.identity.transfers import OpenTransfer, Sent, TransferReading, Transfers
 from cdp_store.ids import SequenceNumber
 from cdp_store.memory import PartitionMemory
 from cdp_store.profile_times import NOT_CREATED
-from cdp_store.records import RecordBatch, Strings
+from cdp_store.records import RecordBatch, Strings, join_batches
 from cdp_store.validate_chunk import require
 from cdp_store.view import PartitionView
 
@@ -43,6 +44,21 @@ class DueMoves:
 
     def __bool__(self) -> bool:
         return bool(self.departures or self.recalls)
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What arriving records make of a partition's memory: profiles that are put in order go and come again with them,
+    and with what is left of their dropped events."""
+
+    gone: tuple[bytes, ...]
+    parts: tuple[RecordBatch, ...]
+    dropped: tuple[Dropped, ...]
+
+    def changes(self, sequence: SequenceNumber) -> list[MemoryChange]:
+        """What it does to the memory."""
+        gone: list[MemoryChange] = [lambda memory: memory.erase(list(self.gone), sequence)] if self.gone else []
+        return [*gone, *(_applying(part, sequence) for part in self.parts)]
 
 
 class IdentityState:
@@ -250,8 +266,23 @@ class IdentityState:
             self.transfers.arriving[change.source] = staged_with(staged, change)
             return []
         parcel = whole(staged, change)
-        names, records = self.names, parcel.records
+        names, records = self.names, in_order(parcel.records)
         self.transfers.received[change.source] = change.transfer
+        self._take_parents(parcel, view, find)
+        sources = names.insert(records.identities)
+        roots = np.array([names.root(int(entry)) for entry in sources], np.int64)
+        owners, creation = sources[records.record_identities].astype(np.int64), is_creation(records)
+        names.lower_created(owners[creation], records.record_times[creation])
+        joining = self._joined(parcel, records, roots, view, find)  # told apart by what arrived before
+        arrived: Bools = ~creation & (owners != roots[records.record_identities])
+        if arrived.any():
+            self.origins.add(record_hashes(records)[arrived], owners[arrived].astype(np.uint32))
+        self._note_due(roots)
+        dropped = [self._at_root(each) for each in parcel.dropped]
+        return [*joining.changes(sequence), lambda memory: take_dropped(memory, [*joining.dropped, *dropped])]
+
+    def _take_parents(self, parcel: Parcel, view: PartitionView, find: Find) -> None:
+        names = self.names
         for child, parent in parcel.parents:
             entry = names.add(child)
             if child == parent:
@@ -261,17 +292,31 @@ class IdentityState:
             if not names.is_tracked.filled()[entry] or names.root(entry) == entry:
                 names.track(entry, NOT_CREATED)
             names.adopt(entry, names.add(parent))
-        sources = names.insert(records.identities)
-        roots = np.array([names.root(int(entry)) for entry in sources], np.int64)
-        owners, creation = sources[records.record_identities].astype(np.int64), is_creation(records)
-        names.lower_created(owners[creation], records.record_times[creation])
-        arrived: Bools = ~creation & (owners != roots[records.record_identities])
-        if arrived.any():
-            self.origins.add(record_hashes(records)[arrived], owners[arrived].astype(np.uint32))
-        self._note_due(roots)
-        batch = _renamed(records, [names.get(int(root)) for root in roots])
-        dropped = [self._at_root(each) for each in parcel.dropped]
-        return [lambda memory: memory.apply(batch, sequence), lambda memory: take_dropped(memory, dropped)]
+
+    def _joined(self, parcel: Parcel, records: RecordBatch, roots: I64, view: PartitionView, find: Find) -> Joining:
+        """How arriving records join the profiles of their roots: after what these hold, but where both have something
+        of one instant all of the profile is put in order."""
+        owners = [self.names.get(int(root)) for root in roots]
+        rows = np.array([-1 if row is None else row for row in find(owners)], np.int64)
+        tied = sorted(tied_rows(view, records, rows))
+        if not tied:
+            return Joining((), (_renamed(records, owners),), ())
+        # What is here under an identifier whose records come home came in after they had left.
+        home = {child for child, parent in parcel.parents if child == parent}
+        returns: Bools = np.array([owner in home for owner in owners], np.bool_)[records.record_identities]
+        mixed: Bools = np.isin(rows[records.record_identities], tied)
+        held = self.origins.told_apart(contents_of(view, tied))
+        earlier, later = (records.take(np.flatnonzero(mixed & some)) for some in (returns, ~returns))
+        whole = in_order(unified(join_batches((earlier, held, later))))
+        gone = {row: owner for row, owner in zip(rows.tolist(), owners, strict=True) if row in set(tied)}
+        others = _renamed(records, owners).take(np.flatnonzero(~mixed))
+        dropped = (each for row, owner in gone.items() for each in dropped_of(view, row, owner))
+        parts = [part for part in (self._at_roots(whole), others) if len(part)]
+        return Joining(tuple(gone.values()), tuple(parts), tuple(dropped))
+
+    def _at_roots(self, batch: RecordBatch) -> RecordBatch:
+        known = [self.names.add(batch.identities[number]) for number in range(len(batch.identities))]
+        return _renamed(batch, [self.names.get(self.names.root(entry)) for entry in known])
 
     def _at_root(self, dropped: Dropped) -> Dropped:
         """Under the identifier whose profile stands here."""

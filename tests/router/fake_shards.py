@@ -177,6 +177,12 @@ class FailingShard:
         self._fail()
         return await self.inner.read_identity(request, deadline)
 
+    async def read_identities(
+        self, request: moving_pb2.ReadIdentitiesRequest, deadline: Deadline
+    ) -> moving_pb2.ReadIdentitiesResponse:
+        self._fail()
+        return await self.inner.read_identities(request, deadline)
+
     async def close(self) -> None:
         await self.inner.close()
 

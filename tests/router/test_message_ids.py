@@ -94,6 +94,20 @@ def test_operations_of_linked_identifiers_keep_each_its_own_ids(tmp_path: Path) 
         assert cluster.query("visits = 4").count == 1
 
 
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_a_result_says_the_position_of_each_partition_once(tmp_path: Path, partitions: int) -> None:
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        cluster.ingest(rows(["Login", "ann", "d", T, "0", {}]))
+        both = [["View", "ann", None, T, "1", {}], [None, None, "d", T, "2", {}, {}, {"increment": {"visits": 1}}]]
+        result = cluster.ingest(rows(*both, batch_id=b"2"))
+        assert told(result) == (2, 0)
+        said = {each.partition: each.sequence for each in result.positions}
+        assert len(said) == len(result.positions)
+        held = {n: each.sequence for server in cluster.servers for n, each in server._store.partitions.items()}
+        assert all(said[number] <= held[number] for number in said)
+        assert said[cluster.profile(user_id="ann").partition] == held[cluster.profile(user_id="ann").partition]
+
+
 @pytest.mark.parametrize("partitions", [1, 3, 7])
 def test_ids_come_along_into_another_number_of_partitions(tmp_path: Path, partitions: int) -> None:
     source, made = tmp_path / "source", of(4)

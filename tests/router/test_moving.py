@@ -14,6 +14,7 @@ from cdp.v1 import admin_pb2, identity_pb2, ingest_pb2, moving_pb2, query_pb2, s
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cdp_router.identities
 import cdp_store.identity.pieces
 from cdp_router.agreement import compare
 from cdp_router.blocking import Blocked
@@ -415,3 +416,42 @@ def test_links_come_along_into_another_number_of_partitions(tmp_path: Path, left
     store.close()
     assert apart == 6, "what came in under each device can still be told apart"
     assert sum(int((~view.erased()).sum()) for view in views) == 12
+
+
+class CountingShard(FailingShard):
+    """Counts the reads of identifiers, and how many are asked about at once."""
+
+    def __init__(self, inner: ShardClient) -> None:
+        super().__init__(inner)
+        self.asked = list[int]()
+
+    async def read_identity(self, request: Any, deadline: Any) -> moving_pb2.ReadIdentityResponse:
+        self.asked.append(1)
+        return await self.inner.read_identity(request, deadline)
+
+    async def read_identities(self, request: Any, deadline: Any) -> moving_pb2.ReadIdentitiesResponse:
+        self.asked.append(len(request.identifiers))
+        return await self.inner.read_identities(request, deadline)
+
+
+def test_all_identifiers_of_a_person_are_read_with_few_calls_none_of_them_between_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cdp_router.identities, "IDENTITIES_READ_MAX", 30)
+    counting = dict[int, CountingShard]()
+
+    def wrap(number: int, client: ShardClient) -> ShardClient:
+        return counting.setdefault(number, CountingShard(client))
+
+    with local_cluster(tmp_path, wrap) as cluster:
+        cluster.ingest(rows(*(["View", "ann", f"d{n}", NOW_MS, f"m{n}", {}] for n in range(100)), batch_id=b"1"))
+        identities, between = Identities(cluster.routing), list[object]()
+        for server in cluster.servers:
+            monkeypatch.setattr(server.commits, "between", between.append)
+        found = cluster.run(identities.identifiers_of(("user_id", "ann"), far_deadline()))
+        assert found == {("user_id", "ann"), *(("anonymous_id", f"d{n}") for n in range(100))}
+        explained = cluster.run(identities.explain(("anonymous_id", "d7"), far_deadline()))
+        assert (explained.profile.value, len(explained.bindings)) == ("ann", 100)
+        assert not between
+        for shard in counting.values():
+            assert len(shard.asked) <= 2 * (1 + 4) + 1 and max(shard.asked) == 30

@@ -184,7 +184,7 @@ def _with(name: str, at: int, value: int) -> bytes:
         _with("record_envelopes", 1, 2**32 - 1),
         _with("record_givers", 1, 2),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_an_index_that_points_outside_is_refused(encoded: bytes) -> None:
     with pytest.raises(BatchMalformed):

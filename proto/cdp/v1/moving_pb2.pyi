@@ -378,6 +378,90 @@ class ChangeIdentityResponse(_message.Message):
 Global___ChangeIdentityResponse: _TypeAlias = ChangeIdentityResponse  # noqa: Y015
 
 @_typing.final
+class ReadIdentitiesRequest(_message.Message):
+    """Several identifiers and partitions at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]: ...
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Identifier]:
+        """1,000 at most."""
+
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
+        identifiers: _abc.Iterable[_query_pb2.Identifier] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "identifiers", b"identifiers", "partitions", b"partitions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadIdentitiesRequest: _TypeAlias = ReadIdentitiesRequest  # noqa: Y015
+
+@_typing.final
+class ReadIdentitiesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownIdentities]:
+        """Only partitions that know of one of the identifiers."""
+
+    def __init__(
+        self,
+        *,
+        partitions: _abc.Iterable[Global___KnownIdentities] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partitions", b"partitions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadIdentitiesResponse: _TypeAlias = ReadIdentitiesResponse  # noqa: Y015
+
+@_typing.final
+class KnownIdentities(_message.Message):
+    """What a partition knows of some identifiers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    BINDINGS_FIELD_NUMBER: _builtins.int
+    MENTIONED_FIELD_NUMBER: _builtins.int
+    partition: _builtins.int
+    mentioned: _builtins.bool
+    """Records in quarantine, or seats, name one of them."""
+    @_builtins.property
+    def bindings(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.IdentityBinding]:
+        """Pairs with any of them that this partition has seen, of identifiers that live here."""
+
+    def __init__(
+        self,
+        *,
+        partition: _builtins.int = ...,
+        bindings: _abc.Iterable[_identity_pb2.IdentityBinding] | None = ...,
+        mentioned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "mentioned", b"mentioned", "partition", b"partition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownIdentities: _TypeAlias = KnownIdentities  # noqa: Y015
+
+@_typing.final
 class ReadIdentityRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

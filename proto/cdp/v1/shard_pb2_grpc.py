@@ -111,6 +111,11 @@ class ShardServiceStub:
                 request_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
                 _registered_method=True)
+        self.ReadIdentities = channel.unary_unary(
+                '/cdp.v1.ShardService/ReadIdentities',
+                request_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentitiesRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentitiesResponse.FromString,
+                _registered_method=True)
         self.DiscoverNames = channel.unary_unary(
                 '/cdp.v1.ShardService/DiscoverNames',
                 request_serializer=cdp_dot_v1_dot_shard__pb2.DiscoverNamesRequest.SerializeToString,
@@ -277,6 +282,13 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadIdentities(self, request, context):
+        """Says what partitions know of several identifiers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DiscoverNames(self, request, context):
         """Says what partitions have seen.
         """
@@ -431,6 +443,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.ReadIdentity,
                     request_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.SerializeToString,
+            ),
+            'ReadIdentities': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadIdentities,
+                    request_deserializer=cdp_dot_v1_dot_moving__pb2.ReadIdentitiesRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_moving__pb2.ReadIdentitiesResponse.SerializeToString,
             ),
             'DiscoverNames': grpc.unary_unary_rpc_method_handler(
                     servicer.DiscoverNames,
@@ -894,6 +911,33 @@ class ShardService:
             '/cdp.v1.ShardService/ReadIdentity',
             cdp_dot_v1_dot_moving__pb2.ReadIdentityRequest.SerializeToString,
             cdp_dot_v1_dot_moving__pb2.ReadIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadIdentities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.ShardService/ReadIdentities',
+            cdp_dot_v1_dot_moving__pb2.ReadIdentitiesRequest.SerializeToString,
+            cdp_dot_v1_dot_moving__pb2.ReadIdentitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,8 @@ class ShardServiceStub:
     """Logs and does a change of identifiers, and says what is left to move."""
     ReadIdentity: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]
     """Says what a partition knows of an identifier."""
+    ReadIdentities: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentitiesRequest, _moving_pb2.ReadIdentitiesResponse]
+    """Says what partitions know of several identifiers."""
     DiscoverNames: _grpc.UnaryUnaryMultiCallable[_shard_pb2.DiscoverNamesRequest, _shard_pb2.DiscoverNamesResponse]
     """Says what partitions have seen."""
     ChangeQuarantine: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ChangeQuarantineRequest, _shard_pb2.ChangeQuarantineResponse]
@@ -122,6 +124,8 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Logs and does a change of identifiers, and says what is left to move."""
     ReadIdentity: _aio.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]  # type: ignore[assignment]
     """Says what a partition knows of an identifier."""
+    ReadIdentities: _aio.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentitiesRequest, _moving_pb2.ReadIdentitiesResponse]  # type: ignore[assignment]
+    """Says what partitions know of several identifiers."""
     DiscoverNames: _aio.UnaryUnaryMultiCallable[_shard_pb2.DiscoverNamesRequest, _shard_pb2.DiscoverNamesResponse]  # type: ignore[assignment]
     """Says what partitions have seen."""
     ChangeQuarantine: _aio.UnaryUnaryMultiCallable[_shard_pb2.ChangeQuarantineRequest, _shard_pb2.ChangeQuarantineResponse]  # type: ignore[assignment]
@@ -267,6 +271,14 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.ReadIdentityResponse, _abc.Awaitable[_moving_pb2.ReadIdentityResponse]]:
         """Says what a partition knows of an identifier."""
+
+    @_abc_1.abstractmethod
+    def ReadIdentities(
+        self,
+        request: _moving_pb2.ReadIdentitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moving_pb2.ReadIdentitiesResponse, _abc.Awaitable[_moving_pb2.ReadIdentitiesResponse]]:
+        """Says what partitions know of several identifiers."""
 
     @_abc_1.abstractmethod
     def DiscoverNames(
