@@ -128,7 +128,7 @@ def test_without_a_cluster_it_says_how_to_start_one(command: list[str]) -> None:
 
 
 def test_loading_without_a_cluster_says_so_at_once(write: Write) -> None:
-    path = write("a.ndjson", '{"user_id": "x", "event": "E", "time": 5}')
+    path = write("a.ndjson", '{"user_id": "x", "event": "E", "time": 1709985605}')
     assert "cdp up" in _error("import", path, "--address", f"127.0.0.1:{_free_port()}")
 
 
@@ -173,7 +173,7 @@ def test_a_file_that_is_not_there_is_named(address: str, tmp_path: Path, name: s
 def test_a_missing_file_among_others_stops_before_anything_is_loaded(
     address: str, write: Write, tmp_path: Path
 ) -> None:
-    path = write("some.ndjson", '{"user_id": "cli-not-loaded", "event": "E", "time": 5}')
+    path = write("some.ndjson", '{"user_id": "cli-not-loaded", "event": "E", "time": 1709985605}')
     assert "nowhere" in _error("import", path, tmp_path / "nowhere.csv", "--address", address)
     _error("profile", "cli-not-loaded", "--address", address)
 
@@ -181,17 +181,17 @@ def test_a_missing_file_among_others_stops_before_anything_is_loaded(
 def test_good_lines_are_taken_and_each_bad_one_is_listed_with_its_line_and_reason(
     address: str, client: Client, write: Write
 ) -> None:
-    good = '{"user_id": "cli-line-%d", "event": "cli.line", "time": 5, "n": %d}'
+    good = '{"user_id": "cli-line-%d", "event": "cli.line", "time": 1709985605, "n": %d}'
     lines = [
         good % (1, 1),
         "{broken",
         good % (3, 3),
         '{"user_id": "x", "event": "cli.line", "time": "yesterday"}',
-        '{"event": "cli.line", "time": 5}',
+        '{"event": "cli.line", "time": 1709985605}',
         "[1]",
         good % (7, 7),
-        '{"user_id": "x", "time": 5}',
-        '{"user_id": "x", "event": "cli.line", "time": 99999999999999}',
+        '{"user_id": "x", "time": 1709985605}',
+        '{"user_id": "x", "event": "cli.line", "time": 4000000000000}',
         '{"user_id": "x", "event": "cli.line", "time": "--5"}',
         '{"user_id": "x", "event": "[/red]", "time": "[/red]"}',
         good % (12, 12),
@@ -219,16 +219,51 @@ def _ids(responses: list[Any]) -> list[str]:
 
 
 def test_a_second_run_of_the_same_file_changes_nothing(address: str, write: Write) -> None:
-    path = write("twice.csv", "user_id,event,time\ncli-007,cli.twice,5\n007,cli.twice,6\n")
+    path = write("twice.csv", "user_id,event,time\ncli-007,cli.twice,1709985605\n007,cli.twice,1709985606\n")
     assert "2 records taken, 0 known already, 0 rejected" in cdp("import", path, "--address", address).stdout
     assert "0 records taken, 2 known already, 0 rejected" in cdp("import", path, "--address", address).stdout
     assert "user_id 007" in cdp("profile", "007", "--address", address).stdout
 
 
 def test_equal_lines_of_one_file_are_different_records_however_long_its_name(address: str, write: Write) -> None:
-    path = write("n" * 80 + ".ndjson", '{"user_id": "cli-equal", "event": "cli.equal", "time": 5}\n' * 8001)
+    path = write("n" * 80 + ".ndjson", '{"user_id": "cli-equal", "event": "cli.equal", "time": 1709985605}\n' * 8001)
     assert "8,001 records taken, 0 known already" in cdp("import", path, "--address", address).stdout
     assert "8,001 events" in cdp("profile", "cli-equal", "--address", address).stdout
+
+
+def test_a_file_that_has_grown_and_a_copy_of_it_add_what_is_new(address: str, write: Write) -> None:
+    line = '{"user_id":"cli-grow","event":"cli.grow","time":"2026-03-01T09:00:0%dZ"}\n'
+    path = write("grow.ndjson", "".join(line % number for number in range(5)))
+    assert "5 records taken, 0 known already" in cdp("import", path, "--address", address).stdout
+    path.write_text(path.read_text() + line % 6)
+    assert "1 records taken, 5 known already" in cdp("import", path, "--address", address).stdout
+    copy = write("copy.ndjson", path.read_text())
+    assert "0 records taken, 6 known already" in cdp("import", copy, "--address", address).stdout
+    assert "6 records taken" in cdp("import", copy, "--as-new", "other shop", "--address", address).stdout
+
+
+def test_what_a_file_is_taken_for_is_said_before_anything_is_sent(address: str, write: Write) -> None:
+    content = ";user_id;name;time;note\n0;cli-said;Ann;1772355600;größe\n".encode("utf-16")
+    done = cdp("import", write("said.csv", content), "--event-name", "cli.said", "--address", address)
+    for told in ("utf-16", "';'", "index", "'name' is taken for a property", "seconds since 1970"):
+        assert told in done.stderr
+    shown = cdp("profile", "cli-said", "--address", address).stdout
+    assert re.search(r"2026-03-01 09:00:00\s+cli\.said\s+name=Ann note=größe", shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("none.csv", b"user_id,event,time\n"), ("none.ndjson", b"\n\n"), ("binary.csv", b"\x89PNG\xff" * 99)],
+)
+def test_a_file_without_records_is_an_error(address: str, write: Write, name: str, content: bytes) -> None:
+    assert name in _error("import", write(name, content), "--address", address)
+
+
+def test_a_column_that_no_file_has_ends_the_command_with_the_names_there_are(address: str, write: Write) -> None:
+    path = write("names.csv", "Kunden,event,time\ncli-x,E,2026-03-01\n")
+    message = _error("import", path, "--user-id", "Kunde", "--address", address, code=2)
+    assert "--user-id 'Kunde'" in message and "did you mean 'Kunden'?" in message and "'event', 'time'" in message
+    assert "1 records taken" in cdp("import", path, "--user-id", "Kunden", "--address", address).stdout
 
 
 def test_columns_are_mapped_by_options(address: str, write: Write) -> None:
@@ -240,10 +275,12 @@ def test_columns_are_mapped_by_options(address: str, write: Write) -> None:
 
 
 def test_several_files_of_several_formats_are_loaded_at_once(address: str, write: Write, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"user_id": ["cli-mix"], "event": ["cli.mix"], "time": [7]}), tmp_path / "c.parquet")
+    pq.write_table(
+        pa.table({"user_id": ["cli-mix"], "event": ["cli.mix"], "time": [1709985607]}), tmp_path / "c.parquet"
+    )
     files = [
-        write("a.ndjson", '{"user_id": "cli-mix", "event": "cli.mix", "time": 5}'),
-        write("b.csv", "user_id,event,time\ncli-mix,cli.mix,6\n"), tmp_path / "c.parquet",
+        write("a.ndjson", '{"user_id": "cli-mix", "event": "cli.mix", "time": 1709985605}'),
+        write("b.csv", "user_id,event,time\ncli-mix,cli.mix,1709985606\n"), tmp_path / "c.parquet",
     ]  # fmt: skip
     assert "3 records taken" in cdp("import", *files, "--address", address).stdout
     assert "3 events" in cdp("profile", "cli-mix", "--address", address).stdout
@@ -264,7 +301,13 @@ def test_a_file_that_cannot_be_read_is_named(address: str, tmp_path: Path, name:
 
 def test_a_damaged_parquet_file_is_named(address: str, tmp_path: Path) -> None:
     path = tmp_path / "damaged.parquet"
-    table = pa.table({"user_id": [f"cli-{n}" for n in range(50_000)], "event": ["E"] * 50_000, "time": range(50_000)})
+    table = pa.table(
+        {
+            "user_id": [f"cli-{n}" for n in range(50_000)],
+            "event": ["E"] * 50_000,
+            "time": range(1_709_985_605, 1_710_035_605),
+        }
+    )
     pq.write_table(table, path, compression="snappy")
     data = bytearray(path.read_bytes())
     data[1000:60_000] = b"\xff" * 59_000
@@ -274,7 +317,7 @@ def test_a_damaged_parquet_file_is_named(address: str, tmp_path: Path) -> None:
 
 def test_numbers_that_are_no_time_in_a_parquet_file_are_rejected_one_by_one(address: str, tmp_path: Path) -> None:
     path = tmp_path / "nan.parquet"
-    times = pa.array([5.0, float("nan"), float("inf"), 6.0])
+    times = pa.array([1709985605.0, float("nan"), float("inf"), 1709985606.0])
     pq.write_table(pa.table({"user_id": ["cli-nan"] * 4, "event": ["cli.nan"] * 4, "time": times}), path)
     done = cdp("import", path, "--address", address, code=1)
     assert "2 records taken, 0 known already, 2 rejected" in done.stdout
@@ -374,9 +417,10 @@ def test_a_profile_shows_ids_attributes_and_the_timeline(people: str) -> None:
 def test_a_profile_shows_how_its_events_came_in(people: str) -> None:
     shown = cdp("profile", "cli-ann", "--events", "2", "--origins", "--address", people).stdout
     rows = re.findall(
-        r"^2024-03-0(\d) 23:30:00\s+cli\.seen\s+20\d\d-\d\d-\d\d \S+\s+user_id cli-ann\s+(\d+:\d+) *$", shown, re.M
+        r"^2024-03-0(\d) 23:30:00\s+cli\.seen\s+20\d\d-\d\d-\d\d \S+.*user_id cli-ann\s+(\d+:\d+) *$", shown, re.M
     )
     assert [day for day, _ in rows] == ["3", "2"]
+    assert len(re.findall(r" f-[\w-]{20} ", shown)) == 2  # ids of a file's records
 
 
 def test_a_person_is_exported_as_a_document_and_as_tables(people: str, tmp_path: Path) -> None:
