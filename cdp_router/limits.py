@@ -70,6 +70,7 @@ PARTITIONS_MAX: Final = 1024
 QUERY_SECONDS_DEFAULT: Final = 30.0  # the deadline of a caller that gives none
 QUERIES_WAITING_MAX: Final = 64  # in front of a shard's threads: more would only wait for their deadlines
 QUERY_RETRY_AFTER_MS: Final = 250
+LONG_QUESTION_BYTES: Final = 2048  # read in some ten milliseconds; longer ones have a thread of their own
 INGEST_SECONDS_DEFAULT: Final = 60.0
 REQUEST_SECONDS_MAX: Final = 600.0  # whatever deadline a caller gives
 LONG_SECONDS_MAX: Final = 3600.0  # of what reads or writes everything; the shards go on answering meanwhile
