@@ -167,9 +167,21 @@ class ShardServer:
                 self._store.set_retention(days, self._clock.now_ms(), numbers)
 
             await self.commits.between(change)
+        forgotten = await self._forgotten(request) if request.forgotten or request.forget_unused else []
         partitions = self._asked_for(request.partitions)
         days = {name: number for partition in partitions for name, number in partition.retention_days().items()}
-        return listed(days, latest(cutoff for partition in partitions for cutoff in partition.cutoffs().items()))
+        found = listed(days, latest(cutoff for partition in partitions for cutoff in partition.cutoffs().items()))
+        found.forgotten.extend(forgotten)
+        return found
+
+    async def _forgotten(self, request: shard_pb2.ChangeRetentionRequest) -> list[str]:
+        def forget() -> list[str]:
+            numbers = [partition.partition for partition in self._asked_for(request.partitions)]
+            return self._store.forget_events(request.forgotten, numbers, unused=request.forget_unused)
+
+        forgotten = await self.commits.between(forget)
+        await self.upkeep.purge_now()
+        return forgotten
 
     def read_status(self) -> shard_pb2.ReadStatusResponse:
         """Sizes of the partitions and of the process."""

@@ -24,7 +24,7 @@ from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fai
 from cdp_router.cli.mapping import EXPORTED, ColumnMapping, RowRejected, to_row
 from cdp_router.cli.sources import Found, Source, SourceInvalid, found_rows, open_source
 from cdp_router.client import Client
-from cdp_router.limits import COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
+from cdp_router.limits import COLUMNS_BYTES_MAX, COLUMNS_VALUES, ROWS_BYTES_MAX
 from cdp_store.values import to_ms
 
 _ROWS_PER_BATCH: Final = 4000
@@ -40,6 +40,12 @@ class _Rejections:
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self, code: str, number: int) -> None:
+        """Count records of which no place is known."""
+        if number:
+            self.counts[code] = self.counts.get(code, 0) + number
+            self.examples.setdefault(code, [])
 
     def add(self, code: str, place: str, message: str) -> None:
         self.counts[code] = self.counts.get(code, 0) + 1
@@ -165,6 +171,8 @@ class _Loading:
         self.accepted += result.accepted
         self.duplicates += result.duplicates
         self.quarantined += result.quarantined
+        self.rejections.count("MORE", result.errors_omitted)
+        self.warnings.count("MORE", result.warnings_omitted)
         for told, records in ((self.rejections, result.errors), (self.warnings, result.warnings)):
             for each in records:
                 told.add(each.code, _place(sent.source, int(sent.piece.lines[each.index])), each.message)
@@ -185,7 +193,8 @@ def _digest(path: Path) -> bytes:
 
 def _within_limit(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """The batch in parts that fit a message each, as far as rows go."""
-    if batch.nbytes <= _COLUMN_BYTES or len(batch) == 1:
+    fits = batch.nbytes <= _COLUMN_BYTES and len(batch) * (batch.num_columns + 1) <= COLUMNS_VALUES
+    if fits or len(batch) == 1:
         yield batch
         return
     half = len(batch) // 2
