@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 from cdp.v1 import proof_pb2, query_pb2, shard_pb2
 
-from cdp_query import pipeline, tree
-from cdp_query.cql import read_cql
+from cdp_query import tree
 from cdp_query.language.suggest import nearest
-from cdp_query.named import Definition, Inliner, Lookup
-from cdp_query.names import Names, names_of
+from cdp_query.names import Names
 from cdp_query.partial import merge_all
 from cdp_router import identifying
 from cdp_router.agreement import Attributes, agreeing_views, compare
@@ -26,12 +22,12 @@ from cdp_router.limits import (
     MEMBER_RESPONSES_AHEAD,
     PROFILE_EVENTS_DEFAULT,
     PROFILE_EVENTS_MAX,
-    QUESTIONS_REMEMBERED,
 )
 from cdp_router.member_stream import MemberStream
 from cdp_router.partition_map import Claim
 from cdp_router.partitioning import partitions_of
 from cdp_router.people import People
+from cdp_router.question_reading import QuestionReader
 from cdp_router.routing import Routing
 from cdp_router.rpc.call import note
 from cdp_router.scatter import scatter
@@ -40,8 +36,6 @@ from cdp_router.shared_segments import SharedSegments
 from cdp_router.validation import RecordInvalid
 from cdp_router.wire.claims import to_epochs
 from cdp_router.wire.partials import from_evaluation, from_names
-from cdp_router.wire.questions import from_question, to_question
-from cdp_router.wire.segments import from_segment, to_segment
 from cdp_router.wire.values import from_timestamp
 from cdp_store.ids import encode_identifier
 from cdp_store.records import Strings
@@ -51,26 +45,14 @@ from cdp_store.values import to_ms
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question as it came and ready to be scattered."""
-
-    asked: tree.Question
-    question: tree.Question
-    context: tree.Context
-    used: Sequence[tuple[str, int]]
-
-
 class Queries:
     """Answers questions from the shards' contributions."""
 
     def __init__(self, routing: Routing, clock: Clock, segments: SharedSegments | None = None) -> None:
         self._routing, self._cluster, self._clock = routing, routing.cluster, clock
-        self._segments = segments or SharedSegments(routing)
+        self._reader = QuestionReader(segments or SharedSegments(routing))
         self._identities = Identities(routing)
         self.people = People(routing, self._identities)
-        # What a text says does not depend on anything else, and dashboards ask the same ones again and again.
-        self._read = lru_cache(maxsize=QUESTIONS_REMEMBERED)(pipeline.read)
 
     async def query(
         self,
@@ -83,12 +65,11 @@ class Queries:
 
         `check` may refuse the question, in which named segments stand as they were written.
         """
-        asked = await self._with_named(lambda lookup: self._prepare(request, lookup), deadline)
-        check(asked.asked)
-        plan = to_question(asked.question)
+        asked = await self._reader.asked(request, self._context(request), deadline)
+        await self._reader.aside.run(request.ByteSize(), deadline, lambda: check(asked.asked))
         message = shard_pb2.EvaluateRequest(
             cluster=self._cluster.cluster,
-            question=plan,
+            question=asked.plan,
             as_of_ms=asked.context.as_of_ms,
             tz=asked.context.tz,
             exclude_anonymous=not asked.context.include_anonymous,
@@ -96,22 +77,22 @@ class Queries:
         evaluations = await self._evaluated(message, deadline, allow_partial=request.allow_partial)
         partial, coverage = merge_all(map(from_evaluation, evaluations)), self._coverage(evaluations)
         missing = coverage.total - len(coverage.answered)
-        warnings = await self._unknown_names(asked.question, partial.known, deadline, request.strict, missing)
-        return answer(
-            Answering(
-                asked.asked,
-                asked.question,
-                plan,
-                asked.context,
-                asked.used,
-                partial,
-                coverage,
-                warnings,
-                explain=request.explain,
-                clock_ms=clock_ms,
-                engine_ms=max((evaluation.engine_milliseconds for evaluation in evaluations), default=0.0),
-            )
+        warnings = await self._unknown_names(asked.names, partial.known, deadline, request.strict, missing)
+        parts = Answering(
+            asked.asked,
+            asked.question,
+            asked.plan,
+            asked.context,
+            asked.used,
+            partial,
+            coverage,
+            warnings,
+            explain=request.explain,
+            clock_ms=clock_ms,
+            engine_ms=max((evaluation.engine_milliseconds for evaluation in evaluations), default=0.0),
         )
+        # The answer repeats the question.
+        return await self._reader.aside.run(request.ByteSize(), deadline, lambda: answer(parts))
 
     async def members(
         self, request: query_pb2.MembersRequest, deadline: Deadline
@@ -119,21 +100,18 @@ class Queries:
         """Members' identifiers as one Arrow stream, then the coverage."""
         context = self._context(request)
         check_names(request.attributes)
-        question = _segment_asked(request)
-        written = await self._with_named(lambda lookup: Inliner(lookup).question(question), deadline)
-        checked = pipeline.check(written, context)
-        segment = pipeline.segment_of(checked)
+        asked = await self._reader.segment(request, context, deadline)
         message = shard_pb2.ListMembersRequest(
             cluster=self._cluster.cluster,
-            segment=to_segment(segment),
+            segment=asked.plan.segment,
             as_of_ms=context.as_of_ms,
             tz=context.tz,
             exclude_anonymous=not context.include_anonymous,
         )
         if request.strict:
             known = await self._schema(deadline, is_whole=True)
-            await self._unknown_names(segment, known, deadline, strict=True)
-        note(plan_hash=plan_hash(to_question(checked)))
+            await self._unknown_names(asked.names, known, deadline, strict=True)
+        note(plan_hash=plan_hash(asked.plan))
         # What has been streamed cannot be taken back: views must agree before the first member is told.
         agreed = await agreeing_views(self._routing, deadline, Attributes(request.attributes, context.as_of_ms))
         message.views.CopyFrom(agreed.views)
@@ -183,17 +161,14 @@ class Queries:
         """Why one user is in a segment, or is not; `check` may refuse the question, named segments written out."""
         context = self._context(request)
         identifier, partition = self.located(request)
-        question = _segment_asked(request)
-        written = await self._with_named(lambda lookup: Inliner(lookup).question(question), deadline)
-        segment = pipeline.segment_of(written)
-        check(segment)
-        pipeline.check(segment, context)
+        asked = await self._reader.segment(request, context, deadline, as_written=True)
+        check(asked.question)
         identifier, partition = await self._belonging(identifier, partition, deadline)
         message = shard_pb2.ProveUserRequest(
             cluster=self._cluster.cluster,
             partition=partition,
             identifier=identifier,
-            segment=to_segment(segment),
+            segment=asked.plan.segment,
             as_of_ms=context.as_of_ms,
             tz=context.tz,
             exclude_anonymous=not context.include_anonymous,
@@ -249,30 +224,6 @@ class Queries:
         coverage.answered.sort(key=lambda position: position.partition)
         yield query_pb2.MembersResponse(coverage=coverage)
 
-    async def _with_named(self, work: Callable[[Lookup], Result], deadline: Deadline) -> Result:
-        """Do what may name segments; only when it does, ask for the newest ones first."""
-        try:
-            return work(_meet_one)
-        except _NamesSegments:
-            await self._segments.newest(deadline)
-        return work(self._segments.lookup)
-
-    def _prepare(self, request: query_pb2.QueryRequest, lookup: Lookup) -> _Asked:
-        context = self._context(request)
-        if request.WhichOneof("question") == "tree":
-            if request.by:
-                raise RequestInvalid("by", "goes with a text; a tree says breakdown itself")
-            question = from_question(request.tree)
-        elif request.WhichOneof("question") == "cql":
-            question = pipeline.broken_down(read_cql(request.cql), request.by or None)
-        elif request.text:
-            question = self._read(request.text, request.by or None)
-        else:
-            raise RequestInvalid("question", "a text, a tree or CQL must be given")
-        inliner = Inliner(lookup)
-        checked = pipeline.check(inliner.question(question), context)
-        return _Asked(question, checked, context, list(inliner.used))
-
     def _context(
         self, request: query_pb2.QueryRequest | query_pb2.MembersRequest | proof_pb2.ExplainUserRequest
     ) -> tree.Context:
@@ -285,11 +236,10 @@ class Queries:
         return tree.Context(as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
 
     async def _unknown_names(
-        self, question: tree.Question, known: Names, deadline: Deadline, strict: bool, missing: int = 0
+        self, asked: Names, known: Names, deadline: Deadline, strict: bool, missing: int = 0
     ) -> list[str]:
         """A warning for each name that none of the partitions that answered has seen; RequestInvalid where all did
         and this is an error. With some `missing` a name may be known to those."""
-        asked = names_of(question)
         unknown = Names(
             asked.events - known.events, asked.properties - known.properties, asked.attributes - known.attributes
         )
@@ -346,24 +296,6 @@ class Queries:
         answered = [position for evaluation in evaluations for position in evaluation.answered]
         answered.sort(key=lambda position: position.partition)
         return query_pb2.Coverage(answered=answered, total=self._cluster.partitions)
-
-
-class _NamesSegments(Exception):
-    """A question names a segment."""
-
-
-def _meet_one(*_: object) -> Definition:
-    raise _NamesSegments
-
-
-def _segment_asked(request: query_pb2.MembersRequest | proof_pb2.ExplainUserRequest) -> tree.Node:
-    """The segment of a request about users; QueryInvalid where it holds a report."""
-    match request.WhichOneof("question"):
-        case "segment":
-            return from_segment(request.segment)
-        case "cql":
-            return read_cql(request.cql)
-    return pipeline.segment_of(pipeline.read(request.text, None))
 
 
 def _unknown(what: str, name: str, candidates: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 
-from cdp.v1 import admin_pb2, shard_pb2
+from cdp.v1 import admin_pb2, schema_pb2, shard_pb2
 
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
@@ -32,6 +32,25 @@ async def get_retention(routing: Routing, deadline: Deadline) -> admin_pb2.GetRe
     """The rules, and since when events are complete, as all partitions have it."""
     known = await _changed([], routing, deadline)
     return admin_pb2.GetRetentionResponse(rules=known.rules, retained=known.retained)
+
+
+async def forget_events(
+    events: Sequence[str], routing: Routing, deadline: Deadline, *, unused: bool
+) -> schema_pb2.ForgetEventsResponse:
+    """Drop all events of some names and free the names; ShardUnavailable when a partition could not, ask again then."""
+    if not events and not unused:
+        raise RequestInvalid("events", "none is named; name some, or ask for all names without events")
+    if any(not event or len(event.encode()) > NAME_BYTES_MAX for event in events):
+        raise RequestInvalid("events", f"a name has 1 to {NAME_BYTES_MAX} bytes")
+
+    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.ChangeRetentionResponse]:
+        message = shard_pb2.ChangeRetentionRequest(
+            cluster=routing.cluster.cluster, forgotten=events, forget_unused=unused, partitions=to_epochs(claims)
+        )
+        return client.change_retention(message, deadline)
+
+    answers = await routing.complete(routing.map.partitions, ask, deadline)
+    return schema_pb2.ForgetEventsResponse(events=sorted({event for answer in answers for event in answer.forgotten}))
 
 
 async def _changed(

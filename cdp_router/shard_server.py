@@ -12,7 +12,7 @@ from cdp_query import pipeline
 from cdp_query.bind import Binder
 from cdp_query.partial import merge_all
 from cdp_query.proof import prove
-from cdp_query.tree import Context, Node
+from cdp_query.tree import Context
 from cdp_router.attribute_columns import kinds_met
 from cdp_router.background import Background
 from cdp_router.deadline import Deadline, monotonic_ms
@@ -122,7 +122,8 @@ class ShardServer:
         take = self._views(request)
         views = await self._workers.run(lambda _: take(), deadline)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        segment, binder, pages = from_segment(request.segment), Binder(context), MemberPages()
+        segment = await self._workers.run(lambda _: from_segment(request.segment), deadline, begun=True)
+        binder, pages = Binder(context), MemberPages()
         for partition, view, _ in views:
             find = partial(MembersOf.found, segment, view, binder, request.attributes)
             members = await self._workers.run(find, deadline, begun=True)
@@ -156,8 +157,7 @@ class ShardServer:
         partition = self._owned(request.partition, request.epoch)
         identifier = encoded(request.identifier)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        segment = from_segment(request.segment)
-        return await self._workers.run(partial(_proved, partition, identifier, segment, context), deadline)
+        return await self._workers.run(partial(_proved, partition, identifier, request.segment, context), deadline)
 
     async def change_retention(self, request: shard_pb2.ChangeRetentionRequest) -> shard_pb2.ChangeRetentionResponse:
         """Change rules of retention, drop what they want dropped, and say which rules there are."""
@@ -170,7 +170,19 @@ class ShardServer:
                 self._store.set_retention(days, self._clock.now_ms(), numbers)
 
             await self.commits.between(change)
-        return await self.readings.run(partial(_rules, self._asked_for(request.partitions)))
+        forgotten = await self._forgotten(request) if request.forgotten or request.forget_unused else []
+        found = await self.readings.run(partial(_rules, self._asked_for(request.partitions)))
+        found.forgotten.extend(forgotten)
+        return found
+
+    async def _forgotten(self, request: shard_pb2.ChangeRetentionRequest) -> list[str]:
+        def forget() -> list[str]:
+            numbers = [partition.partition for partition in self._asked_for(request.partitions)]
+            return self._store.forget_events(request.forgotten, numbers, unused=request.forget_unused)
+
+        forgotten = await self.commits.between(forget)
+        await self.upkeep.purge_now()
+        return forgotten
 
     async def discover(self, request: shard_pb2.DiscoverNamesRequest) -> shard_pb2.DiscoverNamesResponse:
         """What partitions have seen, one after the other."""
@@ -344,8 +356,9 @@ def _digests(partitions: Sequence[Partition]) -> shard_pb2.ReadDigestResponse:
 
 
 def _proved(
-    partition: Partition, identifier: bytes, segment: Node, context: Context, checkpoint: Checkpoint
+    partition: Partition, identifier: bytes, message: segment_pb2.Segment, context: Context, checkpoint: Checkpoint
 ) -> shard_pb2.ProveUserResponse:
+    segment = from_segment(message)
     view, [row] = partition.locate([identifier])
     if row is None:
         return shard_pb2.ProveUserResponse()

@@ -13,6 +13,7 @@ from cdp_store.ids import IDENTIFIER_TAGS
 from cdp_store.limits import RETENTION_DAYS_MAX, TIME_MAX_MS, TIME_MIN_MS
 
 FINGERPRINT_BYTES: Final = 16
+FORGOTTEN_MS: Final = TIME_MAX_MS  # a cutoff that leaves nothing of a name, not even how many events there were
 ALL_EVENTS: Final = ""  # the retention rule of events that have none of their own
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from cdp_store.arrays import I64, U8, U16, U32, AnyArray
 from cdp_store.arrivals import code_strings, number_names, tell_apart
 from cdp_store.attributes import AttributeColumn, Versions
 from cdp_store.buckets import BucketNumbers
-from cdp_store.controls import ALL_EVENTS, Retention
+from cdp_store.controls import ALL_EVENTS, FORGOTTEN_MS, Retention
 from cdp_store.dictionary import StringDictionary, scope_of
 from cdp_store.events.delta import ArrivedEvents
 from cdp_store.events.layout import LAYOUT, Chunks, Layout
@@ -40,6 +40,7 @@ class Parts:
     dictionary: StringDictionary
     summaries: Mapping[int, Summary]
     retention_days: Mapping[str, int]
+    event_names: Mapping[str, int]  # those that stay, by the numbers they have in the other parts
 
 
 NO_TIMES: Final[I64] = np.zeros(0, np.int64)
@@ -86,6 +87,7 @@ class PartitionMemory:
         self._erased = 0
         self._moved = 0  # of the erased rows, those whose profiles live elsewhere now
         self._dropped = 0
+        self._forgotten = set[int]()  # numbers of event names of which nothing is left: a purge frees them
         self.in_transit = dict[bytes, int]()  # rows of profiles that are being moved, by identifier
         self.retention_days = dict[str, int]()
         self.summaries = dict[int, Summary]()
@@ -96,7 +98,8 @@ class PartitionMemory:
     def restored(cls, view: PartitionView, parts: Parts, key: HashKey, layout: Layout) -> PartitionMemory:
         """A memory of some of a view's rows, which get numbers in order."""
         memory = cls(key, layout)
-        memory.schema = Schema.restored(view.schema, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX)
+        names = replace(view.schema, events=parts.event_names)
+        memory.schema = Schema.restored(names, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX)
         memory._identifiers = StringArena.of(key, *view.gather_identifiers(parts.rows))
         memory._find_in_transit()
         memory._dictionary = parts.dictionary
@@ -111,14 +114,19 @@ class PartitionMemory:
         return len(self._identifiers)
 
     @property
+    def has_leavings(self) -> bool:
+        """Whether there are erased profiles, or forgotten names, of which no snapshot may tell."""
+        return self._erased > 0 or bool(self._forgotten)
+
+    @property
     def erased_count(self) -> int:
         """Rows of erased profiles, which `purged` takes out."""
         return self._erased
 
     def is_worth_purging(self, erased_max: int) -> bool:
-        """Whether more rows than that are erased, a fifth of all rows was left by profiles that moved away, or a fifth
-        of the events was dropped since the last purge."""
-        if self._erased - self._moved > erased_max or self._moved * 5 > len(self):
+        """Whether event names are forgotten, more rows than that are erased, a fifth of all rows was left by profiles
+        that moved away, or a fifth of the events was dropped since the last purge."""
+        if self._forgotten or self._erased - self._moved > erased_max or self._moved * 5 > len(self):
             return True
         # Asked after every commit, and counting goes through all chunks.
         return self._dropped > 0 and self._dropped * 4 > self.events.counts()[0]
@@ -172,8 +180,13 @@ class PartitionMemory:
             if number is not None:
                 dropped = self.events.drop_before(number, cutoff_ms)
                 known = self.summaries.get(number, nothing_before(cutoff_ms))
-                self.summaries = {**self.summaries, number: known.merge(dropped)}
                 self._dropped += int(dropped.counts.sum())
+                if cutoff_ms == FORGOTTEN_MS:
+                    self.summaries = {other: kept for other, kept in self.summaries.items() if other != number}
+                    self._forgotten.add(number)
+                    self.schema.events.limit = EVENT_NAMES_MAX + len(self._forgotten)  # there is room at once
+                else:
+                    self.summaries = {**self.summaries, number: known.merge(dropped)}
         self.sequence = sequence
 
     def add_summary(self, name: str, summary: Summary) -> None:

@@ -258,12 +258,12 @@ class Partition:
         """Everything a snapshot keeps, at one position of the log; nothing of erased profiles is in it."""
         with self._held():
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
-            view, rules, erased = memory.capture(), dict(memory.retention_days), memory.erased_count
+            view, rules, goes = memory.capture(), dict(memory.retention_days), memory.has_leavings
             ids, batches = self._message_ids.generations(), tuple(self._batch_ids.items())
             identity, suppressed, kept_apart = to_tables(self.identity), self.suppressions, self.quarantine
             if memory.in_transit:
                 lineage = -1  # some identifiers are marked; other snapshots must not take them so
-        if erased:
+        if goes:
             # Rows get other numbers in the copy: nothing of it can be shared with any other snapshot.
             view, lineage = purged(view, rules, self.key, self._layout).capture(), -1
         if len(suppressed):

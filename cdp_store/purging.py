@@ -1,5 +1,5 @@
 """A partition without its erased profiles: nothing of them stays, and the other rows close ranks. Strings that nothing
-uses any more, because of that or of retention, go too.
+uses any more, because of that or of retention, go too, and so do names of events of which nothing is left.
 
 The work is done on a view, beside reads and writes, and results in a new memory; what arrives meanwhile is applied to
 that memory too, before it takes the place of the old one. Views from before keep the old one alive for as long as they
@@ -8,7 +8,7 @@ are held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,8 +34,19 @@ def purged(view: PartitionView, retention_days: Mapping[str, int], key: HashKey,
     changes = _carried(versions, ranks, layout, texts, attribute=True)
     dictionary = view.dictionary.without(texts.unreferenced(view.dictionary.sizes()))
     summaries = {name: summary.without(ranks.gone, ranks.of_row) for name, summary in view.summaries.items()}
-    parts = Parts(ranks.kept, events, changes, dictionary, summaries, retention_days)
+    names, number_of = _numbered(view, {*events, *summaries})
+    events = {number_of[name]: chunks for name, chunks in events.items()}
+    summaries = {number_of[name]: summary for name, summary in summaries.items()}
+    parts = Parts(ranks.kept, events, changes, dictionary, summaries, retention_days, names)
     return PartitionMemory.restored(view, parts, key, layout)
+
+
+def _numbered(view: PartitionView, used: Collection[int]) -> tuple[dict[str, int], dict[int, int]]:
+    """The event names of which anything is left, under new numbers in the same order; new numbers by old ones."""
+    names = sorted(view.schema.events.items(), key=lambda each: each[1])
+    staying = [(name, old) for name, old in names if old in used]
+    numbers = {old: new for new, (_, old) in enumerate(staying)}
+    return {name: numbers[old] for name, old in staying}, numbers
 
 
 @dataclass(frozen=True, slots=True)

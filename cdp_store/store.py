@@ -22,6 +22,7 @@ from cdp_store.controls import (
 )
 from cdp_store.documents import Documents
 from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StorageFull, StoreError
+from cdp_store.forgetting import forgetting
 from cdp_store.fuse import Fuse
 from cdp_store.heap import release_free_memory
 from cdp_store.holdings import Holdings, HoldingState
@@ -285,6 +286,13 @@ class Store:
         numbers = self.holdings.owned() if partitions is None else partitions
         self._retain({number: Retention(days, {}) for number in numbers})
         self.retain(now_ms)
+
+    def forget_events(self, names: Iterable[str], partitions: Iterable[PartitionId], *, unused: bool) -> list[str]:
+        """Drop all events of some names, with `unused` the names without events too; a purge frees them. Which there
+        were; runs like `commit`."""
+        changes = forgetting({each: self.partitions[each].capture() for each in partitions}, set(names), unused=unused)
+        self._retain(changes)
+        return sorted({name for change in changes.values() for name in change.cutoffs})
 
     def retain(self, now_ms: int) -> bool:
         """Drop events that are older than their rule wants; True if there were any. Runs like `commit`."""

@@ -24,7 +24,7 @@ from cdp_router.importing.arrow_hashes import row_hashes
 from cdp_router.importing.content_ids import ContentIds, id_column
 from cdp_router.importing.outgoing import EncodedRow, Gathered, encode_row, generated
 from cdp_router.importing.reading import Reading
-from cdp_router.limits import COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
+from cdp_router.limits import COLUMNS_BYTES_MAX, COLUMNS_VALUES, ROWS_BYTES_MAX
 from cdp_store.arrays import U8, U64
 
 _ROWS_PER_BATCH: Final = 4000
@@ -46,6 +46,12 @@ class Rejections:
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self, code: str, number: int) -> None:
+        """Count records of which no place is known."""
+        if number:
+            self.counts[code] = self.counts.get(code, 0) + number
+            self.examples.setdefault(code, [])
 
     def add(self, code: str, place: str, message: str) -> None:
         self.counts[code] = self.counts.get(code, 0) + 1
@@ -194,6 +200,8 @@ class _Loading:
         self.accepted += result.accepted
         self.duplicates += result.duplicates
         self.quarantined += result.quarantined
+        self.rejections.count("MORE", result.errors_omitted)
+        self.warnings.count("MORE", result.warnings_omitted)
         for told, records in ((self.rejections, result.errors), (self.warnings, result.warnings)):
             for each in records:
                 message = each.message + _HINTS.get(each.code, "")
@@ -221,7 +229,8 @@ def _row_piece(gathered: Gathered, ids: ContentIds, done: int) -> _Piece:
 def _within_limit(whole: _Identified) -> Iterator[_Identified]:
     """The batch in parts that fit a message each, as far as rows go."""
     count = len(whole.batch)
-    if whole.batch.nbytes <= _COLUMN_BYTES or count == 1:
+    fits = whole.batch.nbytes <= _COLUMN_BYTES and count * (whole.batch.num_columns + 1) <= COLUMNS_VALUES
+    if fits or count == 1:
         yield whole
         return
     half = count // 2

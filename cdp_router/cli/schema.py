@@ -69,6 +69,26 @@ def discover(
         )
 
 
+@schema.command()
+def forget(
+    events: Annotated[list[str] | None, typer.Argument(help="Event names to forget.", metavar="EVENT...")] = None,
+    unused: Annotated[bool, typer.Option("--unused", help="Forget all names that have no events as well.")] = False,
+    address: Address = DEFAULT_ADDRESS,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Drop all events of some names for good, so that the names no longer count against the limit."""
+    names = events or []
+    if not names and not unused:
+        fail("name the events to forget, or give --unused", 2)
+    if names and not yes and not typer.confirm(f"Drop all events named {', '.join(map(repr, names))} for good?"):
+        raise typer.Exit(1)
+    with connected(address) as client:
+        forgotten = client.forget_events(names, unused=unused)
+    OUT.print(f"{len(forgotten):,} names are forgotten")
+    for name in sorted(set(names) - set(forgotten)):
+        OUT.print(f"no event named {name!r} was known")
+
+
 def _types(seen: schema_pb2.SeenProperty) -> str:
     names = [
         (schema_pb2.ValueType.Name(each.type).removeprefix("VALUE_TYPE_").lower(), each.count) for each in seen.types

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from cdp.v1 import ingest_pb2
 
-from cdp_router.limits import ROWS_BYTES_MAX
+from cdp_router.limits import ERRORS_TOLD_MAX, ROWS_BYTES_MAX
 from cdp_router.wire.python_values import plain_values
 from cdp_store.ids import EMAIL
 from cdp_store.values import to_ms
@@ -122,7 +122,8 @@ class Waiting:
     """A queue of records without locks or threads of its own."""
 
     def __init__(self, queue_bytes: int, batch_records: int) -> None:
-        self._queue_bytes, self._batch_records = queue_bytes, batch_records
+        # Of more records in one batch, not every one that is refused would be reported.
+        self._queue_bytes, self._batch_records = queue_bytes, min(batch_records, ERRORS_TOLD_MAX)
         self._records = deque[Outgoing]()
         self._bytes = 0
 

@@ -289,6 +289,13 @@ class Client:
         request = schema_pb2.RedriveQuarantinedRequest(event=event)
         return self._translated(lambda: self._schema.RedriveQuarantined(request, timeout=timeout_seconds))
 
+    def forget_events(
+        self, events: Sequence[str], *, unused: bool = False, timeout_seconds: float = 3600.0
+    ) -> list[str]:
+        """Drop all events of some names for good, with `unused` free the names without events too; which they were."""
+        request = schema_pb2.ForgetEventsRequest(events=events, unused=unused)
+        return list(self._translated(lambda: self._schema.ForgetEvents(request, timeout=timeout_seconds)).events)
+
     def drop_quarantined(self, event: str | None = None, timeout_seconds: float = 3600.0) -> int:
         """Throw records in quarantine away, with a name only events of it; how many there were."""
         request = schema_pb2.DropQuarantinedRequest(event=event)

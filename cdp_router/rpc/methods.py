@@ -41,6 +41,7 @@ _OTHERS: Final[Mapping[str, Bounds]] = {
     "/cdp.v1.ProfileService/ExportProfile": _LONG,
     "/cdp.v1.QueryService/Members": _LONG,
     "/cdp.v1.SchemaService/DiscoverSchema": _LONG,
+    "/cdp.v1.SchemaService/ForgetEvents": _LONG,
     "/cdp.v1.SchemaService/RedriveQuarantined": _LONG,
     "/cdp.v1.SchemaService/DropQuarantined": _LONG,
 }

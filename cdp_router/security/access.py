@@ -50,6 +50,7 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "AdminService/VerifySnapshots",
         "IdentityService/UnlinkIdentifier",
         "SchemaService/DropQuarantined",
+        "SchemaService/ForgetEvents",
         "SchemaService/RedriveQuarantined",
         "PrivacyService/ChangePrivacy",
         "SchemaService/SetSchemaRules",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from cdp.v1 import named_segment_pb2, query_pb2, schema_pb2
@@ -87,7 +88,12 @@ class Discretion:
         response = await ask(lambda question: check_conditions(question, before))
         note(plan_hash=response.plan_hash, count=response.count)
         # What is withheld is read after the answer again: a mark that was set meanwhile counts.
-        privacy, question = await self._privacy.newest(deadline), from_question(response.question)
-        check_conditions(question, privacy)
-        withhold(response, question, privacy)
+        privacy = await self._privacy.newest(deadline)
+        await asyncio.to_thread(_withheld, response, privacy)
         return response
+
+
+def _withheld(response: query_pb2.QueryResponse, privacy: Privacy) -> None:
+    question = from_question(response.question)
+    check_conditions(question, privacy)
+    withhold(response, question, privacy)

@@ -14,6 +14,7 @@ from cdp_router.errors import RequestInvalid
 from cdp_router.identifier_limits import IdentifierLimits
 from cdp_router.limits import LONG_SECONDS_MAX, QUARANTINED_DEFAULT, QUARANTINED_MAX, QUERY_SECONDS_DEFAULT
 from cdp_router.quarantining import Quarantine
+from cdp_router.retention import forget_events
 from cdp_router.routing import Routing
 from cdp_router.schema_gate import SchemaGate
 from cdp_router.security.discretion import Discretion
@@ -36,6 +37,13 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
         """Say what has been seen."""
         deadline = _deadline(context, LONG_SECONDS_MAX)
         return await self._discretion.discovered(await discover(self._routing, deadline), deadline)
+
+    async def ForgetEvents(
+        self, request: schema_pb2.ForgetEventsRequest, context: Context
+    ) -> schema_pb2.ForgetEventsResponse:
+        """Drop all events of some names, and free the names."""
+        deadline = _deadline(context, LONG_SECONDS_MAX)
+        return await forget_events(request.events, self._routing, deadline, unused=request.unused)
 
     async def ListQuarantined(
         self, request: schema_pb2.ListQuarantinedRequest, context: Context

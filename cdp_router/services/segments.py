@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from cdp.v1 import named_segment_pb2 as pb
 from cdp.v1 import named_segment_pb2_grpc as pb_grpc
 
@@ -28,7 +30,7 @@ class SegmentService(pb_grpc.SegmentServiceServicer):
 
     async def CreateSegment(self, request: pb.CreateSegmentRequest, context: Context) -> pb.CreateSegmentResponse:
         """Create a segment or a version of one."""
-        segment = _definition(request)
+        segment = await asyncio.to_thread(_definition, request)
         now_ms = self._clock.now_ms()
         made = await self._segments.change(
             lambda known: known.create(request.name, segment, request.description, now_ms), _deadline(context)

@@ -131,7 +131,9 @@ def gateway_cluster(
         listening = listening_socket("127.0.0.1:0")
         router, channel = runner.run(_router(made, gate or OpenGate()))
         held = bodies or Bodies()
-        server = GatewayServer(MeasuredApp(gateway_app(intake, held, QuerySide([channel], held), metrics=counted), counted))
+        server = GatewayServer(
+            MeasuredApp(gateway_app(intake, held, QuerySide([channel], held), metrics=counted), counted)
+        )
         serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listening]), runner.loop)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         served.append(GatewayCluster(made, url, folder, faults, runner))

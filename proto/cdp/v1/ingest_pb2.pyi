@@ -463,6 +463,7 @@ class Batch(_message.Message):
     [name or nil for attributes, user_id, anonymous_id, time in ms since 1970 UTC, message_id, map of values],
     with a map of further identifiers by kind as a seventh element where there are any, and as an eighth one a map of
     operations on attributes: set_once, increment, append, remove, each a map of values as in AttributesRecord.
+    A record whose text is not UTF-8 is refused alone; where the bytes stop being msgpack, the records before are taken.
     """
     arrow_columns: _builtins.bytes
     """An Arrow IPC stream. Columns: user_id or anonymous_id (string), time (timestamp or int64 ms), event (string;

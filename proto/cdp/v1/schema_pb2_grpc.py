@@ -50,6 +50,11 @@ class SchemaServiceStub:
                 request_serializer=cdp_dot_v1_dot_schema__pb2.DiscoverSchemaRequest.SerializeToString,
                 response_deserializer=cdp_dot_v1_dot_schema__pb2.DiscoverSchemaResponse.FromString,
                 _registered_method=True)
+        self.ForgetEvents = channel.unary_unary(
+                '/cdp.v1.SchemaService/ForgetEvents',
+                request_serializer=cdp_dot_v1_dot_schema__pb2.ForgetEventsRequest.SerializeToString,
+                response_deserializer=cdp_dot_v1_dot_schema__pb2.ForgetEventsResponse.FromString,
+                _registered_method=True)
         self.ListQuarantined = channel.unary_unary(
                 '/cdp.v1.SchemaService/ListQuarantined',
                 request_serializer=cdp_dot_v1_dot_schema__pb2.ListQuarantinedRequest.SerializeToString,
@@ -88,6 +93,15 @@ class SchemaServiceServicer:
 
     def DiscoverSchema(self, request, context):
         """Says what has been seen: names, types, how often and when, and how many different texts. Reads everything once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetEvents(self, request, context):
+        """Forgets event names: all of their events are dropped for good, and the names no longer count against what a
+        partition may know. A name that comes in again is new. What is on its way between two partitions meanwhile may bring
+        events of a name back: ask again then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +146,11 @@ def add_SchemaServiceServicer_to_server(servicer, server):
                     servicer.DiscoverSchema,
                     request_deserializer=cdp_dot_v1_dot_schema__pb2.DiscoverSchemaRequest.FromString,
                     response_serializer=cdp_dot_v1_dot_schema__pb2.DiscoverSchemaResponse.SerializeToString,
+            ),
+            'ForgetEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetEvents,
+                    request_deserializer=cdp_dot_v1_dot_schema__pb2.ForgetEventsRequest.FromString,
+                    response_serializer=cdp_dot_v1_dot_schema__pb2.ForgetEventsResponse.SerializeToString,
             ),
             'ListQuarantined': grpc.unary_unary_rpc_method_handler(
                     servicer.ListQuarantined,
@@ -231,6 +250,33 @@ class SchemaService:
             '/cdp.v1.SchemaService/DiscoverSchema',
             cdp_dot_v1_dot_schema__pb2.DiscoverSchemaRequest.SerializeToString,
             cdp_dot_v1_dot_schema__pb2.DiscoverSchemaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cdp.v1.SchemaService/ForgetEvents',
+            cdp_dot_v1_dot_schema__pb2.ForgetEventsRequest.SerializeToString,
+            cdp_dot_v1_dot_schema__pb2.ForgetEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,11 @@ class SchemaServiceStub:
     """
     DiscoverSchema: _grpc.UnaryUnaryMultiCallable[_schema_pb2.DiscoverSchemaRequest, _schema_pb2.DiscoverSchemaResponse]
     """Says what has been seen: names, types, how often and when, and how many different texts. Reads everything once."""
+    ForgetEvents: _grpc.UnaryUnaryMultiCallable[_schema_pb2.ForgetEventsRequest, _schema_pb2.ForgetEventsResponse]
+    """Forgets event names: all of their events are dropped for good, and the names no longer count against what a
+    partition may know. A name that comes in again is new. What is on its way between two partitions meanwhile may bring
+    events of a name back: ask again then.
+    """
     ListQuarantined: _grpc.UnaryUnaryMultiCallable[_schema_pb2.ListQuarantinedRequest, _schema_pb2.ListQuarantinedResponse]
     """Lists records in quarantine."""
     RedriveQuarantined: _grpc.UnaryUnaryMultiCallable[_schema_pb2.RedriveQuarantinedRequest, _schema_pb2.RedriveQuarantinedResponse]
@@ -63,6 +68,11 @@ class SchemaServiceAsyncStub(SchemaServiceStub):
     """
     DiscoverSchema: _aio.UnaryUnaryMultiCallable[_schema_pb2.DiscoverSchemaRequest, _schema_pb2.DiscoverSchemaResponse]  # type: ignore[assignment]
     """Says what has been seen: names, types, how often and when, and how many different texts. Reads everything once."""
+    ForgetEvents: _aio.UnaryUnaryMultiCallable[_schema_pb2.ForgetEventsRequest, _schema_pb2.ForgetEventsResponse]  # type: ignore[assignment]
+    """Forgets event names: all of their events are dropped for good, and the names no longer count against what a
+    partition may know. A name that comes in again is new. What is on its way between two partitions meanwhile may bring
+    events of a name back: ask again then.
+    """
     ListQuarantined: _aio.UnaryUnaryMultiCallable[_schema_pb2.ListQuarantinedRequest, _schema_pb2.ListQuarantinedResponse]  # type: ignore[assignment]
     """Lists records in quarantine."""
     RedriveQuarantined: _aio.UnaryUnaryMultiCallable[_schema_pb2.RedriveQuarantinedRequest, _schema_pb2.RedriveQuarantinedResponse]  # type: ignore[assignment]
@@ -100,6 +110,17 @@ class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_schema_pb2.DiscoverSchemaResponse, _abc.Awaitable[_schema_pb2.DiscoverSchemaResponse]]:
         """Says what has been seen: names, types, how often and when, and how many different texts. Reads everything once."""
+
+    @_abc_1.abstractmethod
+    def ForgetEvents(
+        self,
+        request: _schema_pb2.ForgetEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schema_pb2.ForgetEventsResponse, _abc.Awaitable[_schema_pb2.ForgetEventsResponse]]:
+        """Forgets event names: all of their events are dropped for good, and the names no longer count against what a
+        partition may know. A name that comes in again is new. What is on its way between two partitions meanwhile may bring
+        events of a name back: ask again then.
+        """
 
     @_abc_1.abstractmethod
     def ListQuarantined(

@@ -946,10 +946,18 @@ class ChangeRetentionRequest(_message.Message):
 
     CLUSTER_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
+    FORGET_UNUSED_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
+    forget_unused: _builtins.bool
+    """Forget all names without events as well."""
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.RetentionRule]: ...
+    @_builtins.property
+    def forgotten(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Event names to forget: their events are dropped, and the names are free again."""
+
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]: ...
     def __init__(
@@ -957,11 +965,13 @@ class ChangeRetentionRequest(_message.Message):
         *,
         cluster: _builtins.str = ...,
         rules: _abc.Iterable[_admin_pb2.RetentionRule] | None = ...,
+        forgotten: _abc.Iterable[_builtins.str] | None = ...,
+        forget_unused: _builtins.bool = ...,
         partitions: _abc.Iterable[_partition_pb2.PartitionEpoch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "partitions", b"partitions", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "forget_unused", b"forget_unused", "forgotten", b"forgotten", "partitions", b"partitions", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -973,19 +983,25 @@ class ChangeRetentionResponse(_message.Message):
 
     RULES_FIELD_NUMBER: _builtins.int
     RETAINED_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.RetentionRule]: ...
     @_builtins.property
     def retained(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.RetainedSince]: ...
+    @_builtins.property
+    def forgotten(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of the names to be forgotten those that were known."""
+
     def __init__(
         self,
         *,
         rules: _abc.Iterable[_admin_pb2.RetentionRule] | None = ...,
         retained: _abc.Iterable[_admin_pb2.RetainedSince] | None = ...,
+        forgotten: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["retained", b"retained", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten", b"forgotten", "retained", b"retained", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

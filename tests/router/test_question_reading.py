@@ -1,0 +1,120 @@
+"""Questions are read beside the event loop, once, and what is long waits for nothing but its like."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cdp.v1 import query_pb2
+
+from cdp_query import pipeline
+from cdp_query.errors import QuerySyntaxError
+from cdp_query.limits import QUERY_TEXT_CHARACTERS_MAX
+from cdp_router.deadline import Deadline
+from cdp_router.errors import DeadlineMissed, Overloaded
+from cdp_router.limits import LONG_QUESTION_BYTES, QUERIES_WAITING_MAX
+from cdp_router.question_reading import Aside
+from cdp_router.shared_segments import SharedSegments
+from tests.router.local_cluster import LocalCluster, far_deadline, local_cluster
+
+LONG = " or ".join(f'did("A", amount > {number})' for number in range(200))
+PATIENT = Deadline.after(60, 60)
+
+
+class _Parser:
+    """The parser, which holds long texts up until it is let go on, and notes what it read where."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered, self.may_go, self.read = threading.Event(), threading.Event(), list[str]()
+        self.threads, self._parse = set[int](), pipeline.parse
+        monkeypatch.setattr(pipeline, "parse", self)
+
+    def __call__(self, text: str) -> Any:
+        self.read.append(text)
+        self.threads.add(threading.get_ident())
+        if len(text) > LONG_QUESTION_BYTES:
+            self.entered.set()
+            assert self.may_go.wait(60)
+        return self._parse(text)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
+    with local_cluster(tmp_path) as made:
+        yield made
+
+
+def test_a_long_question_that_is_being_read_holds_up_no_other(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = _Parser(monkeypatch)
+
+    async def ask() -> tuple[int, int]:
+        long = asyncio.create_task(cluster.asking.query(query_pb2.QueryRequest(text=LONG), far_deadline(), 0.0))
+        await asyncio.to_thread(parser.entered.wait, 60)
+        short = await cluster.asking.query(query_pb2.QueryRequest(text='not did("A")'), far_deadline(), 0.0)
+        assert not long.done()
+        parser.may_go.set()
+        return short.count, (await long).count
+
+    assert cluster.run(ask()) == (0, 0)
+    assert threading.get_ident() not in parser.threads
+
+
+def test_a_question_that_names_segments_is_parsed_once(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment, segments = pipeline.segment_of(pipeline.read('did("A")', None)), SharedSegments(cluster.routing)
+    cluster.run(segments.change(lambda known: known.create("one", segment, "", 0), far_deadline()))
+    parser = _Parser(monkeypatch)
+    text = 'in_segment("one") and did("B")'
+    cluster.run(cluster.asking.query(query_pb2.QueryRequest(text=text), far_deadline(), 0.0))
+    other = text + ' and did("C")'
+
+    async def members() -> None:
+        async for _ in cluster.asking.members(query_pb2.MembersRequest(text=other), far_deadline()):
+            pass
+
+    cluster.run(members())
+    assert parser.read == [text, other]
+
+
+def test_reading_that_waits_is_bounded_and_ends_with_the_deadline() -> None:
+    async def test() -> None:
+        aside, may_go = Aside(), threading.Event()
+        first = asyncio.create_task(aside.run(1, PATIENT, lambda: may_go.wait(60)))
+        others = [asyncio.create_task(aside.run(1, PATIENT, int)) for _ in range(QUERIES_WAITING_MAX - 1)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await aside.run(1, PATIENT, int)
+        assert await aside.run(LONG_QUESTION_BYTES + 1, PATIENT, int) == 0
+        may_go.set()
+        await asyncio.gather(first, *others)
+        with pytest.raises(DeadlineMissed):
+            await aside.run(1, Deadline.after(0, 60), int)
+
+    asyncio.run(test())
+
+
+def test_what_waits_when_its_deadline_passes_is_not_begun() -> None:
+    class Passing:
+        """A deadline that passes between two looks at it."""
+
+        looks = iter((60.0, 0.0))
+
+        def remaining(self) -> float:
+            return next(self.looks)
+
+    async def test() -> None:
+        with pytest.raises(DeadlineMissed, match="shorter"):
+            await Aside().run(1, Passing(), lambda: pytest.fail("begun"))  # type: ignore[arg-type]
+
+    asyncio.run(test())
+
+
+def test_a_question_beyond_the_bound_says_how_long_it_may_be(cluster: LocalCluster) -> None:
+    text = "x" * (QUERY_TEXT_CHARACTERS_MAX + 1)
+    with pytest.raises(QuerySyntaxError, match=str(QUERY_TEXT_CHARACTERS_MAX)):
+        cluster.run(cluster.asking.query(query_pb2.QueryRequest(text=text), far_deadline(), 0.0))

@@ -1,0 +1,92 @@
+"""Event names that are forgotten: nothing is left of them, other names keep their events, and there is room again."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdp_store.builder import BatchBuilder
+from cdp_store.controls import FORGOTTEN_MS, Retention
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import EVENT_NAMES_MAX
+from cdp_store.partition import Partition
+from cdp_store.records import RecordBatch
+from tests.shards import KEY
+from tests.store.contents import read_contents
+
+NOW_MS = 1_767_225_600_000
+
+
+def _batch(names: list[str], at: int = 0) -> RecordBatch:
+    builder = BatchBuilder()
+    for number, name in enumerate(names):
+        builder.add("user_id", f"u{number % 3}", name, NOW_MS + at + number, {"n": number, "text": f"t{number}"})
+    return builder.finish()
+
+
+def _take(partition: Partition, batch: RecordBatch) -> int:
+    """Take what may be taken; how many records that is."""
+    admission = partition.admit(batch, partition.pending_ids())
+    partition.apply(admission.batch, SequenceNumber(partition.sequence + 1))
+    return len(admission.batch)
+
+
+def _forget(partition: Partition, names: list[str]) -> None:
+    partition.retain(Retention({}, dict.fromkeys(names, FORGOTTEN_MS)), SequenceNumber(partition.sequence + 1))
+
+
+NAMES = ["A", "B", "C", "D", "E"]
+
+
+@given(
+    st.lists(st.sampled_from(NAMES), max_size=40), st.sets(st.sampled_from(NAMES)), st.booleans(),
+    st.lists(st.sampled_from([*NAMES, "F"]), max_size=20),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_a_partition_is_what_it_were_if_the_names_had_never_come(
+    before: list[str], gone: set[str], sealed: bool, after: list[str]
+) -> None:
+    partition, other = Partition(PartitionId(0), KEY), Partition(PartitionId(0), KEY)
+    _take(partition, _batch(before))
+    if sealed:
+        partition.maintain(0)
+    _forget(partition, sorted(gone))
+    partition.purge()
+    partition.validate()
+    known = partition.capture().schema.events
+    assert gone.isdisjoint(known) and sorted(known.values()) == list(range(len(known)))
+    _take(partition, _batch(after, 1000))
+    partition.maintain(0)
+    partition.validate()
+    # Users exist since their first record, also where that is forgotten: only events are compared.
+    kept = [(number, name) for number, name in enumerate(before) if name not in gone]
+    builder = BatchBuilder()
+    for number, name in kept:
+        builder.add("user_id", f"u{number % 3}", name, NOW_MS + number, {"n": number, "text": f"t{number}"})
+    _take(other, builder.finish())
+    _take(other, _batch(after, 1000))
+    other.maintain(0)
+    assert read_contents(partition.capture()).events == read_contents(other.capture()).events
+
+
+def test_a_flood_of_names_is_undone_and_names_come_in_again() -> None:
+    partition = Partition(PartitionId(0), KEY)
+    assert _take(partition, _batch(["Order"])) == 1
+    flood = [f"flood {number}" for number in range(EVENT_NAMES_MAX + 50)]
+    _take(partition, _batch(flood))
+    assert _take(partition, _batch(["Signup"])) == 0
+    _forget(partition, [name for name in partition.capture().schema.events if name.startswith("flood")])
+    assert partition.awaits_purge
+    partition.purge()
+    assert not partition.awaits_purge
+    assert _take(partition, _batch(["Signup"])) == 1
+    assert sorted(partition.capture().schema.events) == ["Order", "Signup"]
+
+
+def test_views_from_before_keep_what_is_forgotten() -> None:
+    partition = Partition(PartitionId(0), KEY)
+    _take(partition, _batch(["A", "B", "A"]))
+    view = partition.capture()
+    _forget(partition, ["A"])
+    partition.purge()
+    assert sum(map(len, view.event_chunks(view.schema.events["A"]))) == 2
