@@ -119,6 +119,11 @@ class PartitionMemory:
         return self._erased > 0 or bool(self._forgotten)
 
     @property
+    def forgotten_names(self) -> frozenset[str]:
+        """Event names of which nothing is to be left: a purge frees them."""
+        return frozenset(name for name in self.schema.events if self.schema.events.get(name) in self._forgotten)
+
+    @property
     def erased_count(self) -> int:
         """Rows of erased profiles, which `purged` takes out."""
         return self._erased

@@ -235,13 +235,15 @@ class Partition:
             if not self._memory.is_worth_purging(rows_max):
                 return False
             view, rules = self._memory.capture(), self._memory.retention_days
+            forgotten = self._memory.forgotten_names
             self._meanwhile = list[Change]()
         try:
             memory = purged(view, rules, self.key, self._layout)
             while len(late := self._take_meanwhile()) > _LATE_CHANGES_MAX:
                 _apply_all(late, memory)
             with self._held():
-                memory.schema.include(self._memory.schema)
+                # A name that was admitted and whose records are not applied yet stays reserved.
+                memory.schema.include(self._memory.schema, forgotten)
                 _apply_all([*late, *(self._meanwhile or ())], memory)
                 self._memory, self._lineage = memory, self._lineage + 1
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,11 +76,12 @@ class Schema:
                 table.number(name)
         return schema
 
-    def include(self, other: Schema) -> None:
-        """Number the names that another schema knows and this one does not, in its order."""
+    def include(self, other: Schema, forgotten: Collection[str]) -> None:
+        """Number the names that another schema knows and this one does not, in its order, but for forgotten events."""
         for own, known in zip(self._tables(), other._tables(), strict=True):
             for name in known:
-                own.number(name)
+                if own is not self.events or name not in forgotten:
+                    own.number(name)
 
     def capture(self) -> SchemaReading:
         """All three tables as of now."""
