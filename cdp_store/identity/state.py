@@ -5,7 +5,7 @@ ARCHITECTURE.md ("Identity") tells the protocol. Changes come from the log in it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -273,7 +273,9 @@ class IdentityState:
         roots = np.array([names.root(int(entry)) for entry in sources], np.int64)
         owners, creation = sources[records.record_identities].astype(np.int64), is_creation(records)
         names.lower_created(owners[creation], records.record_times[creation])
-        joining = self._joined(parcel, records, roots, view, find)  # told apart by what arrived before
+        # What is here under an identifier whose records come home came in after they had left.
+        home = {child for child, parent in parcel.parents if child == parent}
+        joining = self._joined(records, self._root_of, home, view, find)  # told apart by what arrived before
         arrived: Bools = ~creation & (owners != roots[records.record_identities])
         if arrived.any():
             self.origins.add(record_hashes(records)[arrived], owners[arrived].astype(np.uint32))
@@ -293,34 +295,39 @@ class IdentityState:
                 names.track(entry, NOT_CREATED)
             names.adopt(entry, names.add(parent))
 
-    def _joined(self, parcel: Parcel, records: RecordBatch, roots: I64, view: PartitionView, find: Find) -> Joining:
-        """How arriving records join the profiles of their roots: after what these hold, but where both have something
-        of one instant all of the profile is put in order."""
-        owners = [self.names.get(int(root)) for root in roots]
+    def _joined(
+        self,
+        records: RecordBatch,
+        root_of: Callable[[bytes], bytes],
+        returning: Collection[bytes],
+        view: PartitionView,
+        find: Find,
+    ) -> Joining:
+        """How records join the profiles of their roots: after what these hold, or before where they return to them; but
+        where both have something of one instant all of the profile is put in order."""
+        owners = [root_of(records.identities[number]) for number in range(len(records.identities))]
         rows = np.array([-1 if row is None else row for row in find(owners)], np.int64)
         tied = sorted(tied_rows(view, records, rows))
         if not tied:
-            return Joining((), (_renamed(records, owners),), ())
-        # What is here under an identifier whose records come home came in after they had left.
-        home = {child for child, parent in parcel.parents if child == parent}
-        returns: Bools = np.array([owner in home for owner in owners], np.bool_)[records.record_identities]
+            return Joining((), (_renamed(records, owners),) if len(records) else (), ())
+        returns: Bools = np.array([owner in returning for owner in owners], np.bool_)[records.record_identities]
         mixed: Bools = np.isin(rows[records.record_identities], tied)
         held = self.origins.told_apart(contents_of(view, tied))
         earlier, later = (records.take(np.flatnonzero(mixed & some)) for some in (returns, ~returns))
         whole = in_order(unified(join_batches((earlier, held, later))))
-        gone = {row: owner for row, owner in zip(rows.tolist(), owners, strict=True) if row in set(tied)}
+        whole = _renamed(whole, [root_of(whole.identities[number]) for number in range(len(whole.identities))])
+        gone = {row: owner for row, owner in zip(rows.tolist(), owners, strict=True) if row in tied}
         others = _renamed(records, owners).take(np.flatnonzero(~mixed))
         dropped = (each for row, owner in gone.items() for each in dropped_of(view, row, owner))
-        parts = [part for part in (self._at_roots(whole), others) if len(part)]
-        return Joining(tuple(gone.values()), tuple(parts), tuple(dropped))
+        return Joining(tuple(gone.values()), tuple(part for part in (whole, others) if len(part)), tuple(dropped))
 
-    def _at_roots(self, batch: RecordBatch) -> RecordBatch:
-        known = [self.names.add(batch.identities[number]) for number in range(len(batch.identities))]
-        return _renamed(batch, [self.names.get(self.names.root(entry)) for entry in known])
+    def _root_of(self, identifier: bytes) -> bytes:
+        """The identifier under which the records of another one stand here."""
+        return self.names.get(self.names.root(self.names.add(identifier)))
 
     def _at_root(self, dropped: Dropped) -> Dropped:
         """Under the identifier whose profile stands here."""
-        return replace(dropped, identifier=self.names.get(self.names.root(self.names.add(dropped.identifier))))
+        return replace(dropped, identifier=self._root_of(dropped.identifier))
 
     def _dropped(self, view: PartitionView, find: Find, leaving: list[bytes]) -> Iterator[Dropped]:
         for identifier, row in zip(leaving, find(leaving), strict=True):
@@ -357,9 +364,12 @@ class IdentityState:
         tree = {self.names.get(each) for each in self.names.subtree(entry)}
         is_ours: Bools = np.array([records.identities[n] in tree for n in range(len(records.identities))], np.bool_)
         leaves = is_ours[records.record_identities] if len(records) else np.zeros(0, np.bool_)
+        # It may have a row of its own again, of what came in later.
+        ours = self._joined(
+            unified(records.take(np.flatnonzero(leaves))), lambda _: change.identifier, [change.identifier], view, find
+        )
         self.names.let_go(entry)
         self.origins.forget([entry])
-        ours = _renamed_all(unified(records.take(np.flatnonzero(leaves))), change.identifier)
         rest = _renamed_all(unified(records.take(np.flatnonzero(~leaves))), owner)
         if self.names.place.filled()[entry] != NOBODY:
             self._welcome_home(entry)
@@ -367,12 +377,12 @@ class IdentityState:
             self.guests.add(entry)
         self._note_due(np.array([entry, root], np.int64))
         changes: list[MemoryChange] = [lambda memory: memory.erase([owner], sequence)] if at is not None else []
-        parts = [part for part in (rest, ours) if len(part)]
-        changes += [_applying(part, sequence) for part in parts]
+        changes += [_applying(rest, sequence)] if len(rest) else []
+        changes += ours.changes(sequence)
         # Dropped events cannot be told apart any more: they stay with the profile, as long as that has anything else.
         holder = owner if len(rest) else change.identifier
         dropped = [] if at is None else list(dropped_of(view, at, holder))
-        return [*changes, lambda memory: take_dropped(memory, dropped)]
+        return [*changes, lambda memory: take_dropped(memory, [*ours.dropped, *dropped])]
 
 
 def _applying(batch: RecordBatch, sequence: SequenceNumber) -> MemoryChange:

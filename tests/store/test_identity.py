@@ -78,6 +78,18 @@ def test_of_one_instant_the_value_under_the_highest_identifier_holds_in_every_or
             check(settled(list(order), count), list(order))
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_records_that_come_back_stand_before_those_of_their_instant_that_came_in_since(count: int) -> None:
+    mail, ann = MAILS[1], USERS[0]
+    said: list[Said] = [Event(mail, "View", 1, {"n": 0}), Change(mail, 1, {"plan": "a"}), Link(mail, ann, 1)]
+    partitions = settled(said, count)
+    late: list[Said] = [Event(mail, "View", 1, {"n": 1}), Change(mail, 1, {"plan": "b"}), Apart(mail, ann)]
+    for each in late:  # before the mover comes by
+        partitions.say(each)
+    partitions.settle()
+    check(partitions, [*said, *late])
+
+
 def test_a_link_taken_back_was_never_there() -> None:
     device, ann = DEVICES[1], USERS[0]
     records: list[Said] = [
