@@ -9,10 +9,10 @@ from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.dead_letters import DeadLetters
 from cdp_router.security.key_file import KEYS_NAME, KEYS_REMEDY, KeyFile, seal_keys
 from cdp_router.topology import MEMBERS_NAME, MISSING_REMEDY, ClusterDirectory, shard_name
-from cdp_store.errors import FileMissing
+from cdp_store.errors import ClusterKeyMismatch, DirectoryDamaged, DirectoryMismatch, FileMissing
 from cdp_store.inventory import INVENTORY_NAME
 from cdp_store.log.local import NO_ROOM
-from cdp_store.shard_directory import HOLDINGS_NAME, IDENTITY_NAME
+from cdp_store.shard_directory import HOLDINGS_NAME, IDENTITY_NAME, find_identity
 
 
 def check_directory(directory: ClusterDirectory) -> list[str]:
@@ -20,6 +20,7 @@ def check_directory(directory: ClusterDirectory) -> list[str]:
 
     Raises FileMissing where the cluster must not start, and DirectoryDamaged for a file that cannot be used.
     """
+    _check_whose(directory)
     _if_there_is_room(directory.seal)
     keys = directory.path / KEYS_NAME
     _if_there_is_room(lambda: seal_keys(keys, directory.mark(KEYS_NAME)))
@@ -58,6 +59,25 @@ def open_keys(directory: ClusterDirectory, given: Path | None) -> KeyFile:
     if keys.keys() is not None:
         directory.remember(KEYS_NAME)
     return keys
+
+
+def _check_whose(directory: ClusterDirectory) -> None:
+    """Raise DirectoryMismatch or ClusterKeyMismatch where cluster.json is not that of the shards' directories.
+
+    All other files would be refused then, as those of another cluster; this is said first.
+    """
+    cluster = directory.load()
+    for shard in directory.shards_here():
+        path = directory.shard_path(shard)
+        try:
+            find_identity(path, cluster.shard_identity(shard))
+        except ClusterKeyMismatch:
+            raise
+        except DirectoryMismatch as error:
+            if error.what == "cluster":
+                raise
+        except DirectoryDamaged:
+            continue  # the shard says so, if it is to run
 
 
 def _check_shards_without_list(directory: ClusterDirectory) -> None:

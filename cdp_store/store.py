@@ -40,7 +40,7 @@ from cdp_store.limits import (
 )
 from cdp_store.log.format import LogEntry, LogRecord, RecordKind
 from cdp_store.log.local import LocalLog
-from cdp_store.log.reader import BEHIND_ALL, Positions
+from cdp_store.log.reader import BEHIND_ALL, Positions, segments
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
@@ -117,13 +117,14 @@ class Store:
         """Load the newest whole snapshot and replay the log behind it; must run before the first commit."""
         loaded = self._snapshots.load(self._empty_partitions)
         self.partitions, problems = loaded.partitions, loaded.problems
+        is_new = not segments(log_path(self.directory))
         try:
             cut = self._log.replay(self._replay, progress, self._starts(loaded))
         except LogCorrupt as error:
             if not problems:
                 raise
             raise LogCorrupt(error.path, error.offset, f"{error.reason}; and {'; '.join(problems)}") from error
-        if loaded.snapshot is None:
+        if loaded.snapshot is None and not is_new:
             check_without_snapshot(self.snapshot_place, self.holdings, problems)
         settle_files(self.directory, self.identity, self.holdings, self.files, is_unsealed=self._is_unsealed)
         return Recovery(cut, problems)

@@ -8,10 +8,13 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from benchmarks.cluster import running_cluster
 from cdp_router.client import Client
+from cdp_router.topology import ClusterDirectory
+from cdp_store.sealed import seal_json
 from tests.e2e.processes import cdp, eventually, kill, processes_of, read_until, shard_process, starting_cluster
 from tests.router.encodings import Sent, protobuf_batch
 
@@ -91,9 +94,30 @@ def test_a_damaged_identity_of_a_shard_is_named(copied: Path) -> None:
 
 
 def test_shards_of_another_cluster_are_refused(copied: Path) -> None:
-    path = copied / "cluster.json"
-    path.write_text(re.sub(r'"cluster":"[0-9a-f]+"', f'"cluster":"{"f" * 32}"', path.read_text()))
+    directory = ClusterDirectory(copied)
+    directory.cluster_path.write_bytes(seal_json(msgspec.structs.replace(directory.load(), cluster="f" * 32)))
     assert re.search(r"shard-[01] was made with cluster", _refused(copied))
+
+
+def test_a_changed_key_of_the_cluster_is_refused_by_the_name_of_its_file(copied: Path) -> None:
+    path = copied / "cluster.json"
+    content = path.read_bytes()
+    key = ClusterDirectory(copied).load().key
+    path.write_bytes(content.replace(key.encode(), (key[:-1] + "01"[key[-1] == "0"]).encode()))
+    assert str(path) in _refused(copied)
+    path.write_bytes(content)
+    shutil.rmtree(copied / "shard-0" / "log")
+    assert str(copied / "shard-0" / "log") in _refused(copied)
+
+
+@pytest.mark.parametrize("gone", ["shard-0", "shard-1", "cluster.json"])
+def test_what_is_missing_is_named_before_anything_is_started_or_written(copied: Path, gone: str) -> None:
+    path = copied / gone
+    path.rename(copied.with_name("elsewhere"))
+    before = sorted(each.name for each in copied.iterdir())
+    message = _refused(copied)
+    assert f"{path} is missing" in message
+    assert sorted(each.name for each in copied.iterdir()) == before
 
 
 def test_a_file_in_the_place_of_the_directory_is_said(tmp_path: Path) -> None:

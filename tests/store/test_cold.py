@@ -26,7 +26,7 @@ from cdp_store.snapshot.reader import read_manifest
 from cdp_store.store import Store
 from cdp_store.values import to_ms
 from tests.raw_records import Change, Event, Record, User, anonymous, user
-from tests.shards import KEY, batch_of
+from tests.shards import KEY, batch_of, without_log
 
 ANN, BOB, EVE = user("ann"), user("bob"), anonymous("eve")
 PEOPLE = (ANN, BOB, EVE)
@@ -68,8 +68,7 @@ def read(store: Store, who: User, partition: int = 0) -> list[Row]:
 
 def forget_log(directory: Path) -> None:
     """Only the snapshots are left."""
-    for path in log_path(directory).iterdir():
-        path.unlink()
+    without_log(directory, IDENTITY)
 
 
 @dataclass
@@ -290,7 +289,7 @@ def test_a_snapshot_from_before_cold_columns_is_followed_by_one_with_what_the_lo
     with opened(tmp_path) as store:
         assert [row[5] for row in read(store, ANN)] == ["m1"]
         assert store.snapshot(0)[0].problems == ()
-        forget_log(tmp_path)
+    forget_log(tmp_path)
     with opened(tmp_path) as store:
         assert [row[5] for row in read(store, ANN)] == ["m1"]
 
