@@ -15,7 +15,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cdp_router.cli.mapping import WrittenRecord
+from cdp_router.cli.mapping import EXPORTED, WrittenRecord
+from cdp_router.client.formulas import restored
 
 _ROWS_PER_READ: Final = 16_384
 _ROWS_PER_COLUMN_READ: Final = 50_000  # below what a batch of columns may have of different event names
@@ -112,7 +113,7 @@ def _read_csv(path: Path) -> Iterator[Found]:
             raise SourceInvalid(f"{path}: the file is empty; a CSV file starts with a line of column names")
         if len(set(header)) != len(header):
             raise SourceInvalid(f"{path}: two columns have one name")
-        done = 0
+        done, is_ours = 0, EXPORTED in header
         while True:
             try:
                 row = next(rows)
@@ -122,6 +123,8 @@ def _read_csv(path: Path) -> Iterator[Found]:
                 yield Found(rows.line_num, None, f"no CSV: {error}", done)
                 continue
             done += sum(map(len, row)) + len(row) + 1
+            if is_ours:
+                row = [restored(text) for text in row]
             if len(row) == len(header):
                 written = dict(zip(header, row, strict=True))
                 record = WrittenRecord({name: _csv_value(text) for name, text in written.items()}, written)
