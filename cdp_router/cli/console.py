@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
 from cdp_router.as_of import as_of_stamp
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
@@ -21,10 +24,51 @@ from cdp_router.client.credentials import TLS_CA, TLS_CERT, TLS_KEY
 from cdp_router.limits import DEFAULT_PORT
 from cdp_router.security.unusable import CredentialsUnusable
 
+# What a terminal or an eye could take for something else than a character: controls, marks that turn the direction of
+# writing, separators of lines, and halves of surrogate pairs, which cannot be written at all.
+_CONTROLS: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """A text whose control characters are written as JSON escapes, so that JSON stays what it is; `lines` leaves the
+    ends of lines."""
+    return _CONTROLS.sub(lambda found: "\n" if lines and found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+class SafeConsole(Console):
+    """A console on which nothing that comes from data can control the terminal: every command prints through one."""
+
+    def render_str(self, text: str, *arguments: Any, **named: Any) -> Text:
+        """The text as it is laid out."""
+        return super().render_str(visible(text, lines=True), *arguments, **named)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is about to be written; texts that were made elsewhere are caught here."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.is_control else visible(segment.text, lines=True)
+            yield segment if text == segment.text else Segment(text, segment.style)
+
+
+def echo_exact(line: str) -> None:
+    """Write lines for programs: as they are into a pipe or file, with visible controls on a terminal."""
+    ExactOutput().write(f"{line}\n")  # not by `typer.echo`, which takes colours out
+
+
+class ExactOutput(io.TextIOBase):
+    """Standard output for programs, written to piece by piece, by the same rule."""
+
+    def write(self, text: str) -> int:
+        """Write a piece."""
+        sys.stdout.write(visible(text, lines=True) if sys.stdout.isatty() else text)
+        return len(text)
+
+
 _PIPE_WIDTH: Final = 1000  # what goes into a pipe or file must not be cut to the width of a terminal
 # Names and values come from data and questions: none of their characters may be taken for markup.
-OUT: Final = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-ERR: Final = Console(stderr=True, highlight=False, markup=False, emoji=False)
+OUT: Final = SafeConsole(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+ERR: Final = SafeConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 Address = Annotated[
     str, typer.Option("--address", envvar="CDP_ADDRESS", help="Where the cluster's router listens.", show_default=True)
@@ -90,12 +134,12 @@ _READS_OTHERWISE = re.compile(
 
 
 def plain(value: object) -> str:
-    """A value as people read it."""
+    """A value as people read it, on one line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
-    return str(value)
+    return visible(str(value))
 
 
 def value_label(value: object) -> str:

@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail
+from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, echo_exact, fail
 from cdp_router.errors import RequestInvalid
 from cdp_router.gateway.dead_letters import (
     FOLDER,
@@ -63,7 +63,7 @@ def show(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> No
     """Print the records of a source, one JSON object a line, with code and message."""
     for letter in DeadLetters(data / FOLDER).letters(_directory(data, source)):
         if code in (None, letter.code):
-            typer.echo(msgspec.json.encode(letter))
+            echo_exact(msgspec.json.encode(letter).decode())
 
 
 @dead_letters.command("redrive")

@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from rich.text import Text
 from rich.tree import Tree
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, parse_as_of, plain
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, parse_as_of, plain, visible
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.wire.values import from_value
 
@@ -72,5 +72,7 @@ def _branch(node: proof_pb2.ProofNode) -> Tree:
 
 
 def _event(event: query_pb2.ProfileEvent) -> str:
-    values = ", ".join(f"{name} {plain(from_value(value))}" for name, value in sorted(event.properties.items()))
-    return f"{event.time.ToDatetime().isoformat()}Z  {event.name}{'  ' if values else ''}{values}"
+    values = ", ".join(
+        f"{visible(name)} {plain(from_value(value))}" for name, value in sorted(event.properties.items())
+    )
+    return f"{event.time.ToDatetime().isoformat()}Z  {visible(event.name)}{'  ' if values else ''}{values}"

@@ -44,12 +44,19 @@ def members(
     as_of: Annotated[str | None, typer.Option(help="Members and attributes as of then. [default: now]")] = None,
     tz: Annotated[str, typer.Option(help="IANA time zone of dates and calendar windows.")] = "UTC",
     strict: Annotated[bool, typer.Option("--strict", help="Fail on names in the segment never seen.")] = False,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw", help="In CSV, write texts exactly as they are, even those that a spreadsheet runs as formulas."
+        ),
+    ] = False,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """Write the members of a segment: kind and id of each, and the attributes asked for.
 
     A column has the type of its values; integers and numbers together are numbers, other mixtures text, and lists are
-    text too, as JSON. The file gets its name when it is whole.
+    text too, as JSON. In CSV a text that a spreadsheet would run as a formula gets an apostrophe in front, unless --raw
+    is given. The file gets its name when it is whole.
     """
     chosen = file_format or FORMATS_BY_SUFFIX.get(to.suffix.lower())
     if chosen is None:
@@ -68,7 +75,7 @@ def members(
             request.segment.CopyFrom(segment_of(question))
     with connected(address) as client:
         try:
-            written = _write(MemberBatches(client.members(request, _LONG_SECONDS)), to, chosen)
+            written = _write(MemberBatches(client.members(request, _LONG_SECONDS)), to, chosen, raw=raw)
         except (MembersIncomplete, OSError) as error:
             fail(str(error))
     OUT.print(f"{to}: {written:,} members", soft_wrap=True)
@@ -82,7 +89,8 @@ def everything(
 ) -> None:
     """Write everything: profiles, values of attributes with their history, events, links between identifiers.
 
-    A file each, which `cdp import FOLDER/*` takes back. The folder gets its name when all are whole. For backups use
+    A file each, which `cdp import FOLDER/*` takes back. In CSV a text that a spreadsheet would run as a formula gets an
+    apostrophe in front, which the import takes away. The folder gets its name when all are whole. For backups use
     `cdp snapshot`, which also keeps message ids, rules and named segments, and is quicker.
     """
     if to.exists():
@@ -101,12 +109,12 @@ def everything(
         OUT.print(f"of {done.dropped_events:,} more events retention has left only counts, which are not in it")
 
 
-def _write(batches: MemberBatches, to: Path, file_format: FileFormat) -> int:
+def _write(batches: MemberBatches, to: Path, file_format: FileFormat, *, raw: bool) -> int:
     columns = TextColumn("{task.description}", markup=False), TextColumn("{task.completed:,} members")
     with (
         Progress(*columns, TimeElapsedColumn(), console=OUT) as progress,
         whole_file(to) as part,
-        TableFile(part, file_format, batches.schema) as file,
+        TableFile(part, file_format, batches.schema, raw=raw) as file,
     ):
         task = progress.add_task(to.name, total=None)
         for batch in batches:

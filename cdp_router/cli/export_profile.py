@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 from cdp.v1 import profile_pb2, query_pb2
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, ExactOutput, connected, fail
 from cdp_router.client.exporting import ExportIncomplete, write_json, write_json_file, write_parquet
 from cdp_store.ids import USER_ID
 
@@ -46,7 +45,7 @@ def export_profile(
         responses = client.export_profile(name)
         try:
             if to is None:
-                write_json(responses, sys.stdout)
+                write_json(responses, ExactOutput())
                 return
             end = write_parquet(responses, to) if output is Format.PARQUET else write_json_file(responses, to)
         except (ExportIncomplete, OSError) as error:

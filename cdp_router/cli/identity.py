@@ -9,7 +9,7 @@ from cdp.v1 import identity_pb2, query_pb2
 from google.protobuf import json_format
 from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, visible
 from cdp_store.ids import ANONYMOUS_ID, USER_ID
 
 _Value = Annotated[str, typer.Argument(help="The identifier.", metavar="ID", show_default=False)]
@@ -27,12 +27,12 @@ def identity(
     if as_json:
         OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
         return
-    OUT.print(f"profile: {found.profile.kind} {found.profile.value}")
+    OUT.print(f"profile: {_shown(found.profile)}")
     table = Table("identifier", "claimed for", "time (UTC)", "message id", "", box=None, pad_edge=False)
     for each in found.bindings:
         time = each.time.ToDatetime().isoformat(sep=" ") if each.HasField("time") else ""
         state = "taken apart" if each.apart else "" if each.holds else "lost to another claim"
-        table.add_row(_shown(each.identifier), _shown(each.claimed_for), time, each.message_id, state)
+        table.add_row(_shown(each.identifier), _shown(each.claimed_for), time, visible(each.message_id), state)
     OUT.print(table if found.bindings else "nothing was ever given together with it")
 
 
@@ -54,4 +54,4 @@ def unlink(
 
 
 def _shown(identifier: query_pb2.Identifier) -> str:
-    return f"{identifier.kind} {identifier.value}"
+    return visible(f"{identifier.kind} {identifier.value}")

@@ -9,7 +9,7 @@ from cdp.v1 import query_pb2
 from google.protobuf import json_format
 from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain, visible
 from cdp_router.limits import PROFILE_EVENTS_MAX
 from cdp_router.wire.values import from_value
 from cdp_store.ids import USER_ID
@@ -35,7 +35,7 @@ def profile(
         OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
         return
     for known in found.identifiers:
-        OUT.print(f"{known.kind} {known.value}")
+        OUT.print(visible(f"{known.kind} {known.value}"))
     OUT.print(f"since {found.created.ToDatetime().isoformat()}Z   partition {found.partition}")
     OUT.print(_attributes(found))
     OUT.print(f"{found.event_count:,} events, the latest {len(found.events):,}:")
@@ -45,15 +45,17 @@ def profile(
 def _attributes(found: query_pb2.GetProfileResponse) -> Table:
     table = Table("attribute", "value", box=None, pad_edge=False)
     for name, value in sorted(found.attributes.items()):
-        table.add_row(name, plain(from_value(value)))
+        table.add_row(visible(name), plain(from_value(value)))
     return table
 
 
 def _timeline(found: query_pb2.GetProfileResponse) -> Table:
     table = Table("time (UTC)", "event", "properties", box=None, pad_edge=False)
     for event in found.events:
-        values = ", ".join(f"{name}={plain(from_value(value))}" for name, value in sorted(event.properties.items()))
-        table.add_row(event.time.ToDatetime().isoformat(sep=" "), event.name, values)
+        values = ", ".join(
+            f"{visible(name)}={plain(from_value(value))}" for name, value in sorted(event.properties.items())
+        )
+        table.add_row(event.time.ToDatetime().isoformat(sep=" "), visible(event.name), values)
     return table
 
 
@@ -66,11 +68,11 @@ def _origins(found: query_pb2.GetProfileResponse) -> Table:
         known = event.HasField("origin")
         table.add_row(
             event.time.ToDatetime().isoformat(sep=" "),
-            event.name,
+            visible(event.name),
             came.received.ToDatetime().isoformat(sep=" ") if known else "unknown",
-            came.message_id,
-            f"{came.source.kind} {came.source.value}" if known else "",
+            visible(came.message_id),
+            visible(f"{came.source.kind} {came.source.value}") if known else "",
             f"{came.partition}:{came.sequence}" if known else "",
-            came.envelope,
+            visible(came.envelope),
         )
     return table

@@ -12,7 +12,17 @@ from cdp.v1 import query_pb2
 from google.protobuf import json_format
 from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_as_of, value_label
+from cdp_router.cli.console import (
+    DEFAULT_ADDRESS,
+    ERR,
+    OUT,
+    Address,
+    connected,
+    echo_exact,
+    fail,
+    parse_as_of,
+    value_label,
+)
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.cli.report_tables import funnel_tables, report_table, share
 from cdp_router.client import Client
@@ -98,7 +108,7 @@ def _print_ids(client: Client, request: query_pb2.MembersRequest, as_json: bool)
                 rows = [f'{{"kind":"{kind}","id":{_quoted(name)}}}' for kind, name in zip(kinds, names, strict=True)]
             else:
                 rows = names
-            typer.echo("\n".join(rows))
+            echo_exact("\n".join(rows))
 
 
 def _quoted(text: str) -> str:
@@ -128,9 +138,10 @@ def _print_answer(answer: query_pb2.QueryResponse) -> None:
             f"rows and numbers below {answer.withheld_below} are withheld; a key with the role profile-read sees them"
         )
     flags = f"   flags: {', '.join(answer.flags)}" if answer.flags else ""
+    sizes = f"   {answer.rows_scanned:,} rows, {answer.events_scanned:,} events, {answer.bytes_scanned:,} bytes"
     OUT.print(
         f"as of {answer.as_of.ToDatetime().isoformat()}Z   {covered}   {answer.milliseconds:.1f} ms"
-        f"   {answer.rows_scanned:,} rows, {answer.events_scanned:,} events, {answer.bytes_scanned:,} bytes{flags}",
+        f"{'' if answer.withheld_below else sizes}{flags}",
         soft_wrap=True,
     )
     if answer.explanation:

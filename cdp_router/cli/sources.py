@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from cdp_router.cli.mapping import EXPORTED, ColumnMapping, WrittenRecord
+from cdp_router.client.formulas import restored
 from cdp_router.importing.csv_files import CsvHeader, read_header, read_rows
 from cdp_router.importing.errors import SourceInvalid
 from cdp_router.importing.ndjson_files import MALFORMED, TEXT_INVALID, read_lines
@@ -123,7 +124,7 @@ def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMappin
     time = mapping.column("time", dict.fromkeys(named))
     place = None if time is None else header.names.index(time)
     trusted = EXPORTED in named  # what an export has quoted is no mistake, whatever is in it
-    columns = _CsvColumns(header, encoding.name, reading)
+    columns = _CsvColumns(header, encoding.name, reading, is_ours=trusted)
 
     def read() -> Iterator[Found]:
         for row in read_rows(path, encoding.name, header, place, reading.is_time, trusted):
@@ -136,10 +137,10 @@ def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMappin
 
 
 class _CsvColumns:
-    """The columns of a CSV file: from fields to records."""
+    """The columns of a CSV file: from fields to records; in a file of our own, texts that were defused are restored."""
 
-    def __init__(self, header: CsvHeader, encoding: str, reading: Reading) -> None:
-        self._names, self._encoding = header.names, encoding
+    def __init__(self, header: CsvHeader, encoding: str, reading: Reading, *, is_ours: bool) -> None:
+        self._names, self._encoding, self._is_ours = header.names, encoding, is_ours
         kept = [(place, name) for place, name in enumerate(header.names) if name and name not in reading.skip]
         self._kept = [(place, name, name in reading.as_text) for place, name in kept]
         self._nameless = [place for place, name in enumerate(header.names) if not name and place]
@@ -150,6 +151,8 @@ class _CsvColumns:
             return Found(line, None, f"{len(fields)} fields where the header has {len(self._names)}", done)
         if marked("".join(fields)):
             return Found(line, None, self._undecodable(fields), done, TEXT_INVALID)
+        if self._is_ours:
+            fields = [restored(each) for each in fields]
         for place in self._nameless:
             if fields[place]:
                 return Found(line, None, f"column {place + 1} has a value but no name in the header", done)

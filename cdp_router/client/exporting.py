@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from io import TextIOBase
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -30,7 +31,9 @@ class ExportIncomplete(Exception):
         super().__init__("the export broke off: what was written is not all there is; export again")
 
 
-def write_json(responses: Iterable[profile_pb2.ExportProfileResponse], out: IO[str]) -> profile_pb2.ExportEnd:
+def write_json(
+    responses: Iterable[profile_pb2.ExportProfileResponse], out: IO[str] | TextIOBase
+) -> profile_pb2.ExportEnd:
     """One document: person, records in order of time, profiles that they stand under, and how many there are."""
     profiles, end, separator = list[Any](), None, "\n"
     for response in responses:

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from cdp_router.client.formulas import defused, defused_schema
+
 _PART: Final = ".part"  # of the name of what is not whole yet
 JSON: Final = {"json": "1"}  # metadata of a column whose texts are JSON: NDJSON has them as what they are
 _GROUP_ROWS: Final = 1 << 17
@@ -92,13 +94,14 @@ def _sync(path: Path) -> None:
 class TableFile:
     """One table, open for writing at a path."""
 
-    def __init__(self, path: Path, file_format: FileFormat, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, file_format: FileFormat, schema: pa.Schema, *, raw: bool = False) -> None:
+        """`raw` leaves texts in CSV as they are, also those that a spreadsheet would take for formulas."""
         self.rows = 0
         match file_format:
             case FileFormat.PARQUET:
                 self._sink: TableSink = _Parquet(path, schema)
             case FileFormat.CSV:
-                self._sink = pa.csv.CSVWriter(path, schema)
+                self._sink = pa.csv.CSVWriter(path, schema) if raw else _Defused(path, schema)
             case FileFormat.NDJSON:
                 self._sink = _Lines(path.open("wb"), schema)
 
@@ -114,6 +117,19 @@ class TableFile:
         """Add rows."""
         self._sink.write_batch(batch)
         self.rows += batch.num_rows
+
+
+class _Defused:
+    """CSV in which no text is a formula."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pa.csv.CSVWriter(path, defused_schema(schema))
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(defused(batch))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 class _Parquet:

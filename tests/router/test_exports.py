@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,8 @@ from tests.router.local_cluster import NOW_MS, FixedClock, LocalCluster, far_dea
 
 DAY_MS = 86_400_000
 AT = datetime(2025, 5, 6, 7, 8, 9, 123_000, UTC)
-TEXTS = ("", "007", "true", 'say "x",\r\n ü☕', "2025-05-06", "null", "[1]")
+TEXTS = ("", "007", "true", 'say "x",\r\n ü☕', "2025-05-06", "null", "[1]", "=1+1", "'=1")
+FORMULAS = ("=cmd|' /C calc'!A0", "@SUM(A1)", "+1+cmd", "-2+3", "'=x", "''-y", "'z", "-5", "+4912345", "＝1+1")
 VALUES: Sequence[Any] = (
     True,
     False,
@@ -97,6 +99,9 @@ def fill(cluster: LocalCluster, seed: int = 1) -> None:
             values = dict.fromkeys(values)
         time_ms = NOW_MS - chance.randrange(4) * 20 * DAY_MS - chance.randrange(3)
         rows.append((name, who[0], who[1], time_ms, f"m{number}", values, who[2]))
+    for number, text in enumerate(FORMULAS):
+        rows.append((text, text, f"d{text}", NOW_MS - number, f"f{number}", {text: text}, {"email": text}))
+        rows.append((None, text, None, NOW_MS - number, f"a{number}", {text: text}, {}))
     for user in range(6):
         rows.append((None, f"u{user}", f"d-u{user}", NOW_MS - DAY_MS, f"link{user}", {}, {"email": f"u{user}@x.org"}))
     for start in range(0, len(rows), 50):
@@ -114,6 +119,23 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         yield cluster
 
 
+def _check_cells(paths: Sequence[Path]) -> None:
+    for path in paths:
+        with path.open(newline="", encoding="utf-8") as file:
+            cells = {cell for row in csv.reader(file) for cell in row}
+        assert not [
+            cell for cell in cells if cell[:1] in ("=", "@", "+", "-", "\t", "\r", "＝") and not _is_number(cell)
+        ]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("file_format", list(FileFormat))
 def test_what_is_exported_is_imported_to_an_equal_cluster(
     filled: LocalCluster, file_format: FileFormat, tmp_path: Path
@@ -124,6 +146,8 @@ def test_what_is_exported_is_imported_to_an_equal_cluster(
     assert done.records["profiles"] == filled.query("everyone").count
     assert min(done.records.values()) > 0
     paths = sorted(folder.iterdir())
+    if file_format is FileFormat.CSV:
+        _check_cells(paths)
     assert [path.name for path in paths] == [f"{name}.{file_format}" for name in sorted(done.records)]
     with local_cluster(tmp_path / "again") as again:
         loading = load(again, paths)

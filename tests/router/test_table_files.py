@@ -12,8 +12,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from cdp.v1 import query_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdp_router.client import table_files
+from cdp_router.client.formulas import defused, defused_schema, restored
 from cdp_router.client.results import MemberBatches, MembersIncomplete
 from cdp_router.client.table_files import FileFormat, TableFile, whole_file
 
@@ -89,3 +92,28 @@ def test_a_list_that_breaks_off_leaves_no_file(file_format: FileFormat, tmp_path
 def test_nothing_at_all_is_no_list() -> None:
     with pytest.raises(MembersIncomplete):
         MemberBatches(iter(()))
+
+
+TEXTS = st.text(st.sampled_from("='+-@\t\r\n＝＋ 1e.5x,\"") | st.characters(exclude_categories=["Cs"]), max_size=6)
+
+
+@given(st.lists(TEXTS | st.none(), max_size=8))
+def test_no_text_in_csv_is_a_formula_and_every_one_comes_back(texts: list[str | None]) -> None:
+    for kind in (pa.string(), pa.large_string()):
+        plain = pa.record_batch([pa.array(texts, kind), pa.array(range(len(texts)), pa.int64())], names=["=a", "b"])
+        written = defused(plain)
+        cells = written.column(0).to_pylist()
+        assert written.schema.names == ["'=a", "b"] and written.schema == defused_schema(plain.schema)
+        for text, cell in zip(texts, cells, strict=True):
+            assert cell == text or cell == f"'{text}"
+            assert (None if cell is None else restored(cell)) == text
+            if cell and cell[0] in "=+-@\t\r\n＝＋－＠":
+                float(cell)
+
+
+def test_texts_stay_as_they_are_where_that_is_asked_for(tmp_path: Path) -> None:
+    batch = pa.record_batch([pa.array(["=1+1", "x"])], names=["@id"])
+    for raw, found in ((True, '"@id"\n"=1+1"\n"x"\n'), (False, '"\'@id"\n"\'=1+1"\n"x"\n')):
+        with TableFile(tmp_path / str(raw), FileFormat.CSV, batch.schema, raw=raw) as file:
+            file.write(batch)
+        assert (tmp_path / str(raw)).read_text() == found
