@@ -29,61 +29,77 @@ _MAPPED: Final = ("user_id", "anonymous_id", "event", "time", "message_id", "pro
 _Text = str | None
 
 
+_Files = Annotated[list[Path], typer.Argument(help="NDJSON, CSV or Parquet files.", show_default=False)]
+_FileFormat = Annotated[_Text, typer.Option("--format", help="ndjson, csv or parquet. [default: by the file's name]")]
+_UserId = Annotated[_Text, typer.Option(help="Column of the user id. [default: user_id]")]
+_AnonymousId = Annotated[_Text, typer.Option(help="Column of the anonymous id. [default: anonymous_id]")]
+_Event = Annotated[_Text, typer.Option(help="Column of the event name. [default: event or event_name]")]
+_EventName = Annotated[_Text, typer.Option(help="Name of the event where no column holds it.")]
+_Time = Annotated[_Text, typer.Option(help="Column of the time. [default: time, ts or timestamp]")]
+_TimeUnit = Annotated[
+    str,
+    typer.Option(
+        help="Unit of times given as numbers: s, ms, us or ns; auto: by their size, in the years 1990 to 2099."
+    ),
+]
+_DefaultTime = Annotated[_Text, typer.Option(help="Time of records that have none.")]
+_MessageId = Annotated[_Text, typer.Option(help="Column of the message id. [default: message_id]")]
+_Properties = Annotated[_Text, typer.Option(help="Column of properties as a map or JSON. [default: properties]")]
+_Attributes = Annotated[
+    _Text,
+    typer.Option(
+        help="Column of attributes as a map or JSON; rows without event change attributes. [default: attributes]"
+    ),
+]
+_Profiles = Annotated[
+    bool, typer.Option("--profiles", help="Rows without event change attributes: unmapped columns are those.")
+]
+_Times = Annotated[_Text, typer.Option(help="Properties and attributes that are times: NAME,NAME.")]
+_AsText = Annotated[_Text, typer.Option(help="Columns whose values are kept as text: NAME,NAME.")]
+_Skip = Annotated[_Text, typer.Option(help="Columns to leave out: NAME,NAME.")]
+_Binary = Annotated[_Text, typer.Option(help="What bytes in Parquet become: text, hex or base64.")]
+_Nulls = Annotated[
+    _Text,
+    typer.Option(
+        help="What a null in a map of attributes does: absent (nothing) or unset. [default: unset in JSON and maps;"
+        " absent in structs of Parquet, which have every field in every row]"
+    ),
+]
+_Encoding = Annotated[
+    _Text, typer.Option(help="Encoding of NDJSON and CSV, such as windows-1252 or utf-16. [default: utf-8]")
+]
+_Delimiter = Annotated[_Text, typer.Option(help="What separates the columns of CSV. [default: by the header]")]
+_AsNew = Annotated[
+    _Text,
+    typer.Option(
+        help="Label of files whose records are new even where equal ones were taken from other files.", metavar="LABEL"
+    ),
+]
+
+
 def import_files(
-    files: Annotated[list[Path], typer.Argument(help="NDJSON, CSV or Parquet files.", show_default=False)],
+    files: _Files,
     address: Address = DEFAULT_ADDRESS,
-    file_format: Annotated[
-        _Text, typer.Option("--format", help="ndjson, csv or parquet. [default: by the file's name]")
-    ] = None,
-    user_id: Annotated[_Text, typer.Option(help="Column of the user id. [default: user_id]")] = None,
-    anonymous_id: Annotated[_Text, typer.Option(help="Column of the anonymous id. [default: anonymous_id]")] = None,
-    event: Annotated[_Text, typer.Option(help="Column of the event name. [default: event or event_name]")] = None,
-    event_name: Annotated[_Text, typer.Option(help="Name of the event where no column holds it.")] = None,
-    time: Annotated[_Text, typer.Option(help="Column of the time. [default: time, ts or timestamp]")] = None,
-    time_unit: Annotated[
-        str,
-        typer.Option(
-            help="Unit of times given as numbers: s, ms, us or ns; auto: by their size, in the years 1990 to 2099."
-        ),
-    ] = AUTO,
-    default_time: Annotated[_Text, typer.Option(help="Time of records that have none.")] = None,
-    message_id: Annotated[_Text, typer.Option(help="Column of the message id. [default: message_id]")] = None,
-    properties: Annotated[
-        _Text, typer.Option(help="Column of properties as a map or JSON. [default: properties]")
-    ] = None,
-    attributes: Annotated[
-        _Text,
-        typer.Option(
-            help="Column of attributes as a map or JSON; rows without event change attributes. [default: attributes]"
-        ),
-    ] = None,
-    profiles: Annotated[
-        bool, typer.Option("--profiles", help="Rows without event change attributes: unmapped columns are those.")
-    ] = False,
-    times: Annotated[_Text, typer.Option(help="Properties and attributes that are times: NAME,NAME.")] = None,
-    as_text: Annotated[_Text, typer.Option(help="Columns whose values are kept as text: NAME,NAME.")] = None,
-    skip: Annotated[_Text, typer.Option(help="Columns to leave out: NAME,NAME.")] = None,
-    binary: Annotated[_Text, typer.Option(help="What bytes in Parquet become: text, hex or base64.")] = None,
-    nulls: Annotated[
-        _Text,
-        typer.Option(
-            help="What a null in a map of attributes does: absent (nothing) or unset. [default: unset in JSON and maps;"
-            " absent in structs of Parquet, which have every field in every row]"
-        ),
-    ] = None,
-    encoding: Annotated[
-        _Text, typer.Option(help="Encoding of NDJSON and CSV, such as windows-1252 or utf-16. [default: utf-8]")
-    ] = None,
-    delimiter: Annotated[
-        _Text, typer.Option(help="What separates the columns of CSV. [default: by the header]")
-    ] = None,
-    as_new: Annotated[
-        _Text,
-        typer.Option(
-            help="Label of files whose records are new even where equal ones were taken from other files.",
-            metavar="LABEL",
-        ),
-    ] = None,
+    file_format: _FileFormat = None,
+    user_id: _UserId = None,
+    anonymous_id: _AnonymousId = None,
+    event: _Event = None,
+    event_name: _EventName = None,
+    time: _Time = None,
+    time_unit: _TimeUnit = AUTO,
+    default_time: _DefaultTime = None,
+    message_id: _MessageId = None,
+    properties: _Properties = None,
+    attributes: _Attributes = None,
+    profiles: _Profiles = False,
+    times: _Times = None,
+    as_text: _AsText = None,
+    skip: _Skip = None,
+    binary: _Binary = None,
+    nulls: _Nulls = None,
+    encoding: _Encoding = None,
+    delimiter: _Delimiter = None,
+    as_new: _AsNew = None,
 ) -> None:
     """Load files of events or attributes. Columns that are not mapped become properties.
 

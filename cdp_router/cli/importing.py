@@ -6,7 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -18,11 +18,11 @@ from rich.progress import Progress, TaskID
 
 from cdp_router.cli.column_mapping import columns_mappable, content_rules, map_columns
 from cdp_router.cli.mapping import EXPORTED, ColumnMapping, RowRejected, WireRow, problem_in, to_row
+from cdp_router.cli.outgoing_rows import EncodedRow, Gathered, encode_row
 from cdp_router.cli.sources import Columns, Found, Source, found_rows
 from cdp_router.client import Client
 from cdp_router.importing.arrow_hashes import row_hashes
 from cdp_router.importing.content_ids import ContentIds, id_column
-from cdp_router.importing.outgoing import EncodedRow, Gathered, encode_row, generated
 from cdp_router.importing.reading import Reading
 from cdp_router.limits import COLUMNS_BYTES_MAX, COLUMNS_VALUES, ROWS_BYTES_MAX
 from cdp_store.arrays import U8, U64
@@ -163,11 +163,10 @@ class _Loading:
                 self.rejections.add(found.code, _place(source, found.line), found.problem)
                 continue
             self.in_order = self.in_order or EXPORTED in found.record
-            row = self._encoded(found.record, source, found.line)
+            made = None if part is None else part.ids[found.line - part.before - 1].tobytes()
+            row = self._encoded(found.record, source, found.line, made)
             if row is None:
                 continue
-            if part is not None and row.message_id is None:
-                row = replace(row, message_id=generated(part.ids[found.line - part.before - 1].tobytes()))
             if gathered.rows and (len(gathered.rows) == _ROWS_PER_BATCH or gathered.size + row.size > _BATCH_BYTES):
                 yield _row_piece(gathered, ids, done)
                 gathered = Gathered()
@@ -175,11 +174,11 @@ class _Loading:
         if gathered.rows:
             yield _row_piece(gathered, ids, done)
 
-    def _encoded(self, record: dict[str, Any], source: Source, line: int) -> EncodedRow | None:
+    def _encoded(self, record: dict[str, Any], source: Source, line: int, made: bytes | None) -> EncodedRow | None:
         """The row of a record as msgpack; a record that is none is noted as rejected."""
         try:
             row = to_row(record, self.mapping)
-            encoded = _encodable(row, line)
+            encoded = _encodable(row, line, made)
         except RowRejected as error:
             self.rejections.add(error.code, _place(source, line), error.reason)
             return None
@@ -212,10 +211,10 @@ def _place(source: Source, line: int) -> str:
     return f"{source.path.name} {source.unit} {line}"
 
 
-def _encodable(row: WireRow, line: int) -> EncodedRow:
+def _encodable(row: WireRow, line: int, made: bytes | None) -> EncodedRow:
     """The row as msgpack; RowRejected says which of its values has no such form."""
     try:
-        encoded = encode_row(row, line)
+        encoded = encode_row(row, line, made)
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise problem_in(row) or RowRejected(str(error), "VALUE_UNUSABLE") from error
     return encoded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ _ROWS_PER_READ: Final = 16_384
 _ROWS_PER_COLUMN_READ: Final = 50_000  # below what a batch of columns may have of different event names
 _SAMPLE: Final = 1000  # records whose names are looked at before a file of NDJSON is read
 _USUAL: Final = Reading()
+_INDEX: Final = ("", "Unnamed: 0")  # what the row numbers of a data frame are called, the latter after a second round
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,15 @@ def _ndjson(path: Path, encoding: Encoding, reading: Reading) -> Source:
 
 def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMapping) -> Source:
     header = read_header(path, encoding.name, reading.delimiter)
+    if header.names[0] in _INDEX:
+        reading = replace(reading, skip=reading.skip | {header.names[0]})
     named = tuple(name for name in header.names if name and name not in reading.skip)
     assumed = list(_read_as(encoding))
     if header.assumed:
         assumed.append(f"its columns are separated by {header.delimiter!r}, as its first line has it")
-    if not header.names[0]:
-        assumed.append("its first column has no name; it is taken for the index of a data frame, and left out")
+    if header.names[0] in _INDEX:
+        name = f"is {header.names[0]!r}" if header.names[0] else "has no name"
+        assumed.append(f"its first column {name}; it is taken for the index of a data frame, and left out")
     time = mapping.column("time", dict.fromkeys(named))
     place = None if time is None else header.names.index(time)
     trusted = EXPORTED in named  # what an export has quoted is no mistake, whatever is in it

@@ -22,14 +22,14 @@ from cdp_router.client import Client
 from tests.e2e.processes import ENVIRONMENT, cdp
 
 PAST = "2024-03-10T12:00:00Z"
-Write = Callable[[str, str], Path]
+Write = Callable[[str, str | bytes], Path]
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    def writer(name: str, text: str) -> Path:
+    def writer(name: str, content: str | bytes) -> Path:
         path = tmp_path / name
-        path.write_text(text)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
 
     return writer
@@ -248,7 +248,7 @@ def test_what_a_file_is_taken_for_is_said_before_anything_is_sent(address: str, 
     for told in ("utf-16", "';'", "index", "'name' is taken for a property", "seconds since 1970"):
         assert told in done.stderr
     shown = cdp("profile", "cli-said", "--address", address).stdout
-    assert re.search(r"2026-03-01 09:00:00\s+cli\.said\s+name=Ann note=größe", shown)
+    assert re.search(r"2026-03-01 09:00:00\s+cli\.said\s+name=Ann, note=größe", shown)
 
 
 @pytest.mark.parametrize(

@@ -280,8 +280,9 @@ def test_whatever_a_csv_writer_writes_is_read_again(
 # -------------------------------------------------------------------------------------------------------------- columns
 
 
-def test_the_index_column_of_a_data_frame_is_left_out_and_that_is_said(write: Write) -> None:
-    path = write("frame.csv", ",user_id,event,time\n0,a,Buy,2026-03-01\n1,b,Buy,2026-03-01\n")
+@pytest.mark.parametrize("name", ["", '""', "Unnamed: 0"])
+def test_the_index_column_of_a_data_frame_is_left_out_and_that_is_said(write: Write, name: str) -> None:
+    path = write("frame.csv", f"{name},user_id,event,time\n0,a,Buy,2026-03-01\n1,b,Buy,2026-03-01\n")
     records, outcome = imported(path)
     assert ([(record.user, record.values) for record in records], outcome.codes) == ([("a", {}), ("b", {})], {})
     assert "index" in open_source(path, None).assumed[0]

@@ -40,17 +40,19 @@ class EncodedRow:
         return 1 + len(self.head) + own + len(self.rest)
 
 
-def encode_row(row: WireRow, line: int) -> EncodedRow:
-    """A row as msgpack. Raises what msgspec does where a value has no such form."""
+def encode_row(row: WireRow, line: int, made: bytes | None = None) -> EncodedRow:
+    """A row as msgpack, which has the message id `made` where it brings none of its own; None: its content makes one.
+
+    Raises what msgspec does where a value has no such form.
+    """
     message_id, rest = row[_BEFORE_ID], row[_BEFORE_ID + 1 :]
     head = _ENCODER.encode(row[:_BEFORE_ID])[1:]
-    given = _ENCODER.encode(message_id) if message_id else None
+    given = _ENCODER.encode(message_id) if message_id else made and _generated(made)
     content = b"" if given else head + _CONTENT_ENCODER.encode(rest)
     return EncodedRow(head, _ENCODER.encode(rest)[1:], len(row), given, content, line)
 
 
-def generated(message_id: bytes) -> bytes:
-    """A generated message id as msgpack."""
+def _generated(message_id: bytes) -> bytes:
     return bytes((_SHORT_TEXT | ID_BYTES,)) + message_id
 
 
@@ -72,6 +74,6 @@ class Gathered:
         made = iter(ids.of(lanes_of([row.content for row in missing]))) if missing else iter(())
         parts = [_LONG_ARRAY, len(self.rows).to_bytes(4, "big")]
         for row in self.rows:
-            message_id = row.message_id or generated(next(made).tobytes())
+            message_id = row.message_id or _generated(next(made).tobytes())
             parts += (bytes((_ARRAY | row.fields,)), row.head, message_id, row.rest)
         return b"".join(parts), [row.line for row in self.rows]
