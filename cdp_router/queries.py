@@ -12,9 +12,11 @@ from cdp.v1 import proof_pb2, query_pb2, shard_pb2
 from cdp_query import pipeline, tree
 from cdp_query.cql import read_cql
 from cdp_query.language.suggest import nearest
+from cdp_query.mistyped import never_matching
 from cdp_query.named import Definition, Inliner, Lookup
 from cdp_query.names import Names, names_of
-from cdp_query.partial import merge_all
+from cdp_query.partial import Partial, merge_all
+from cdp_query.stats import total
 from cdp_router import identifying
 from cdp_router.agreement import Attributes, agreeing_views, compare
 from cdp_router.answers import Answering, answer, plan_hash
@@ -39,7 +41,7 @@ from cdp_router.shard_client import ShardClient
 from cdp_router.shared_segments import SharedSegments
 from cdp_router.validation import RecordInvalid
 from cdp_router.wire.claims import to_epochs
-from cdp_router.wire.partials import from_evaluation, from_names
+from cdp_router.wire.partials import from_evaluation, from_held_kinds, from_names, to_names
 from cdp_router.wire.questions import from_question, to_question
 from cdp_router.wire.segments import from_segment, to_segment
 from cdp_router.wire.values import from_timestamp
@@ -88,6 +90,7 @@ class Queries:
         evaluations = await self._evaluated(message, deadline, allow_partial=request.allow_partial)
         partial = merge_all(map(from_evaluation, evaluations))
         warnings = await self._unknown_names(asked.question, partial.known, deadline, strict=request.strict)
+        mistyped = await self._mistyped(asked, partial, deadline, strict=request.strict)
         return answer(
             Answering(
                 asked.asked,
@@ -98,6 +101,7 @@ class Queries:
                 partial,
                 self._coverage(evaluations),
                 warnings,
+                mistyped,
                 explain=request.explain,
                 clock_ms=clock_ms,
                 engine_ms=max((evaluation.engine_milliseconds for evaluation in evaluations), default=0.0),
@@ -283,6 +287,21 @@ class Queries:
             asked.events - known.events, asked.properties - known.properties, asked.attributes - known.attributes
         )
         warnings = await self._told_unknown(missing, deadline) if missing != Names() else []
+        if strict and warnings:
+            raise RequestInvalid("question", "; ".join(warnings))
+        return warnings
+
+    async def _mistyped(self, asked: _Asked, partial: Partial, deadline: Deadline, *, strict: bool) -> list[str]:
+        """A line for each comparison with values of which none has a type asked for; shards are asked for types only
+        where some value had another."""
+        if not total(partial.stats).type_mismatch:
+            return []
+        names = to_names(names_of(asked.question))
+        gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline, names))
+        if gathered.failures:
+            return []  # another shard may hold values of the type
+        held = from_held_kinds(each for response in gathered.answers.values() for each in response.kinds)
+        warnings = never_matching(asked.question, held, asked.context)
         if strict and warnings:
             raise RequestInvalid("question", "; ".join(warnings))
         return warnings

@@ -11,6 +11,7 @@ from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, segment_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind import Binder
+from cdp_query.mistyped import kinds_held
 from cdp_query.names import Names
 from cdp_query.partial import merge_all
 from cdp_query.proof import prove
@@ -42,7 +43,7 @@ from cdp_router.shard_quarantine import ShardQuarantine
 from cdp_router.shard_snapshots import Snapshots
 from cdp_router.shard_upkeep import Upkeep
 from cdp_router.timelines import Page
-from cdp_router.wire.partials import to_evaluation, to_names
+from cdp_router.wire.partials import from_names, to_evaluation, to_held_kinds, to_names
 from cdp_router.wire.questions import from_question
 from cdp_router.wire.retention import latest, listed
 from cdp_router.wire.segments import from_segment
@@ -193,14 +194,17 @@ class ShardServer:
             cluster=self._store.identity.cluster, partitions=statuses, resident_bytes=resident
         )
 
-    def read_schema(self) -> shard_pb2.ReadSchemaResponse:
-        """Names that any partition has seen."""
-        whole = Names()
+    def read_schema(self, request: shard_pb2.ReadSchemaRequest) -> shard_pb2.ReadSchemaResponse:
+        """Names that any partition has seen, and the kinds of values under those asked for."""
+        whole, kinds = Names(), list[shard_pb2.HeldKinds]()
         for partition in self._store.partitions.values():
-            schema = partition.capture().schema
+            view = partition.capture()
+            schema = view.schema
             own = Names(frozenset(schema.events), frozenset(schema.properties), frozenset(schema.attributes))
             whole = whole.merge(own)
-        return shard_pb2.ReadSchemaResponse(names=to_names(whole))
+            if request.HasField("kinds_of"):
+                kinds.extend(to_held_kinds(kinds_held(view, from_names(request.kinds_of))))
+        return shard_pb2.ReadSchemaResponse(names=to_names(whole), kinds=kinds)
 
     async def discover(self, request: shard_pb2.DiscoverNamesRequest) -> shard_pb2.DiscoverNamesResponse:
         """What partitions have seen, one after the other."""

@@ -116,7 +116,9 @@ class BreakdownRow(_message.Message):
     count: _builtins.int
     @_builtins.property
     def value(self) -> _ingest_pb2.Value:
-        """Without kind: the members without a value."""
+        """Without kind: the members without a value. A list: those with an empty list, or with an item that is no single
+        value (null, a list, an object), which is alone in the list shown.
+        """
 
     def __init__(
         self,
