@@ -155,9 +155,9 @@ def _retyped(condition: tree.Condition, kinds: frozenset[Kind]) -> tree.Conditio
             other = _as_held(literal, kinds)
             return None if other is None else replace(condition, value=other, ci=False)
         case tree.OneOf(literals):
-            others = [_as_held(literal, kinds) for literal in literals]
-            if others and None not in others:
-                return replace(condition, values=tuple(others), ci=False)
+            others = tuple(other for literal in literals if (other := _as_held(literal, kinds)) is not None)
+            if others and len(others) == len(literals):
+                return replace(condition, values=others, ci=False)
     return None
 
 
