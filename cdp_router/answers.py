@@ -35,6 +35,7 @@ class Answering:
     partial: Partial
     coverage: query_pb2.Coverage
     warnings: Sequence[str]
+    mistyped: Sequence[str]
     explain: bool
     clock_ms: float
     engine_ms: float
@@ -68,7 +69,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         coverage=parts.coverage,
         exact=not is_partial and not scanned.truncated,
         flags=flags,
-        warnings=parts.warnings,
+        warnings=[*parts.warnings, *parts.mistyped],
         explanation=_explanation(parts) if parts.explain else [],
         events_scanned=scanned.events,
         bytes_scanned=scanned.bytes,

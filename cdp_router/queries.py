@@ -9,8 +9,10 @@ from cdp.v1 import proof_pb2, query_pb2, shard_pb2
 
 from cdp_query import tree
 from cdp_query.language.suggest import nearest
+from cdp_query.mistyped import never_matching
 from cdp_query.names import Names
-from cdp_query.partial import merge_all
+from cdp_query.partial import Partial, merge_all
+from cdp_query.stats import total
 from cdp_router import identifying
 from cdp_router.agreement import Attributes, agreeing_views, compare
 from cdp_router.answers import Answering, answer, plan_hash
@@ -27,7 +29,7 @@ from cdp_router.member_stream import MemberStream
 from cdp_router.partition_map import Claim
 from cdp_router.partitioning import partitions_of
 from cdp_router.people import People
-from cdp_router.question_reading import QuestionReader
+from cdp_router.question_reading import Asked, QuestionReader
 from cdp_router.routing import Routing
 from cdp_router.rpc.call import note
 from cdp_router.scatter import scatter
@@ -35,7 +37,7 @@ from cdp_router.shard_client import ShardClient
 from cdp_router.shared_segments import SharedSegments
 from cdp_router.validation import RecordInvalid
 from cdp_router.wire.claims import to_epochs
-from cdp_router.wire.partials import from_evaluation, from_names
+from cdp_router.wire.partials import from_evaluation, from_held_kinds, from_names, to_names
 from cdp_router.wire.values import from_timestamp
 from cdp_store.ids import encode_identifier
 from cdp_store.records import Strings
@@ -78,6 +80,7 @@ class Queries:
         partial, coverage = merge_all(map(from_evaluation, evaluations)), self._coverage(evaluations)
         missing = coverage.total - len(coverage.answered)
         warnings = await self._unknown_names(asked.names, partial.known, deadline, request.strict, missing)
+        mistyped = await self._mistyped(asked, partial, deadline, strict=request.strict)
         parts = Answering(
             asked.asked,
             asked.question,
@@ -87,6 +90,7 @@ class Queries:
             partial,
             coverage,
             warnings,
+            mistyped,
             explain=request.explain,
             clock_ms=clock_ms,
             engine_ms=max((evaluation.engine_milliseconds for evaluation in evaluations), default=0.0),
@@ -248,6 +252,21 @@ class Queries:
             raise RequestInvalid("question", "; ".join(warnings))
         unsure = f" ({missing} of {self._cluster.partitions} partitions could not be asked)" if missing else ""
         return [warning + unsure for warning in warnings]
+
+    async def _mistyped(self, asked: Asked, partial: Partial, deadline: Deadline, *, strict: bool) -> list[str]:
+        """A line for each comparison with values of which none has a type asked for; shards are asked for types only
+        where some value had another."""
+        if not total(partial.stats).type_mismatch:
+            return []
+        names = to_names(asked.names)
+        gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline, names))
+        if gathered.failures:
+            return []  # another shard may hold values of the type
+        held = from_held_kinds(each for response in gathered.answers.values() for each in response.kinds)
+        warnings = never_matching(asked.question, held, asked.context)
+        if strict and warnings:
+            raise RequestInvalid("question", "; ".join(warnings))
+        return warnings
 
     async def _told_unknown(self, missing: Names, deadline: Deadline) -> list[str]:
         """A line for each name that was never seen, with those it may have been meant for."""

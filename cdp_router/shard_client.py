@@ -14,6 +14,8 @@ from cdp_router.rpc.carrying import carrying
 from cdp_router.security.links import Link
 from cdp_router.shard_server import ShardServer
 
+KindsOf = shard_pb2.KnownNames | None
+
 
 class ShardClient(Protocol):
     """What a router asks of one shard; failures of the shard itself are grpc.RpcError."""
@@ -46,8 +48,8 @@ class ShardClient(Protocol):
     async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
         """Read sizes."""
 
-    async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
-        """Read names."""
+    async def read_schema(self, deadline: Deadline, kinds_of: KindsOf = None) -> shard_pb2.ReadSchemaResponse:
+        """Read names, and the kinds of values under some of them."""
 
     async def erase(
         self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline
@@ -184,8 +186,8 @@ class GrpcShardClient:
     async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
         return await self._stub.ReadStatus(shard_pb2.ReadStatusRequest(), timeout=deadline.remaining())
 
-    async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
-        return await self._stub.ReadSchema(shard_pb2.ReadSchemaRequest(), timeout=deadline.remaining())
+    async def read_schema(self, deadline: Deadline, kinds_of: KindsOf = None) -> shard_pb2.ReadSchemaResponse:
+        return await self._stub.ReadSchema(shard_pb2.ReadSchemaRequest(kinds_of=kinds_of), timeout=deadline.remaining())
 
     async def erase(
         self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline
@@ -321,8 +323,8 @@ class LocalShardClient:
     async def read_status(self, deadline: Deadline) -> shard_pb2.ReadStatusResponse:
         return await self._server.readings.status()
 
-    async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
-        return await self._server.readings.schema()
+    async def read_schema(self, deadline: Deadline, kinds_of: KindsOf = None) -> shard_pb2.ReadSchemaResponse:
+        return await self._server.readings.schema(shard_pb2.ReadSchemaRequest(kinds_of=kinds_of))
 
     async def erase(
         self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
 
 import psutil
 from cdp.v1 import admin_pb2, shard_pb2
 
+from cdp_query.mistyped import kinds_held
 from cdp_query.names import Names
-from cdp_router.wire.partials import to_names
+from cdp_router.wire.partials import from_names, to_held_kinds, to_names
 from cdp_store.store import Store
 
 Result = TypeVar("Result")
@@ -36,9 +38,9 @@ class ShardReadings:
         """Sizes of the partitions and of the process."""
         return await self.run(self._status)
 
-    async def schema(self) -> shard_pb2.ReadSchemaResponse:
-        """Names that any partition has seen."""
-        return await self.run(self._schema)
+    async def schema(self, request: shard_pb2.ReadSchemaRequest) -> shard_pb2.ReadSchemaResponse:
+        """Names that any partition has seen, and the kinds of values under those asked for."""
+        return await self.run(partial(self._schema, request))
 
     def close(self) -> None:
         """Wait for what runs."""
@@ -65,10 +67,13 @@ class ShardReadings:
             cluster=self._store.identity.cluster, partitions=statuses, resident_bytes=resident
         )
 
-    def _schema(self) -> shard_pb2.ReadSchemaResponse:
-        whole = Names()
+    def _schema(self, request: shard_pb2.ReadSchemaRequest) -> shard_pb2.ReadSchemaResponse:
+        whole, kinds = Names(), list[shard_pb2.HeldKinds]()
         for partition in self._store.partitions.values():
-            schema = partition.capture().schema
+            view = partition.capture()
+            schema = view.schema
             own = Names(frozenset(schema.events), frozenset(schema.properties), frozenset(schema.attributes))
             whole = whole.merge(own)
-        return shard_pb2.ReadSchemaResponse(names=to_names(whole))
+            if request.HasField("kinds_of"):
+                kinds.extend(to_held_kinds(kinds_held(view, from_names(request.kinds_of))))
+        return shard_pb2.ReadSchemaResponse(names=to_names(whole), kinds=kinds)

@@ -16,6 +16,8 @@ _SIGNS: Final = {
     ";": "a question ends without a sign",
 }
 
+_OPTION_WITHOUT_COLON: Final = re.compile(r"[(,]\s*(last|within|before|after|from|to|ago|days_ago)\s*$")
+
 
 def advice(text: str, position: int, token: str) -> str:
     """What to write instead of the unexpected token at a position; nothing where no such mistake is known."""
@@ -33,7 +35,7 @@ def advice(text: str, position: int, token: str) -> str:
     unit = _UNITS.get(token.casefold().removesuffix("s"))
     if unit is not None and last.isdigit():
         return f"write {last}{unit} for {last} {token}"
-    if last in ("last", "within", "before", "after", "since") and token[:1].isdigit():
+    if token[:1].isdigit() and _OPTION_WITHOUT_COLON.search(before):
         return f"a colon stands behind {last}, as in {last}: {token}"
     return _SIGNS.get(token[:1], "")
 

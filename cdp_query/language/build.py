@@ -258,12 +258,16 @@ class Builder:
         for position, argument in enumerate(call.arguments):
             if isinstance(argument, syntax.ChainSyntax):
                 if position:
-                    self._fail(argument.place, "events stand first", "several names go into [...]")
+                    stepwise = call.name in ("sequence", "funnel")
+                    hint = 'steps are joined by ->, as in "A" -> "B"' if stepwise else "several names go into [...]"
+                    self._fail(argument.place, "events stand first", hint)
                 chain = argument
             elif isinstance(argument, syntax.OptionSyntax):
                 options.append(argument)
             elif isinstance(argument, syntax.TestedSyntax):
                 hint = 'a filter is written behind the event, as in did("Buy", amount > 3)'
+                if call.name in ("sequence", "funnel"):
+                    hint = 'steps are joined by ->, as in "A" -> "B"(amount > 3)'
                 self._fail(argument.place, f"{call.name}(...) takes an event without a condition on it", hint)
             elif isinstance(argument, syntax.ScalarSyntax | syntax.RateSyntax | syntax.QuotaSyntax):
                 self._fail(argument.place, f"a value alone says nothing to {call.name}(...)", "write name = value")

@@ -123,6 +123,8 @@ class Options:
                 return word
             case (NameSyntax(name=word, place=place),):
                 hint = nearest_hint(word, known) or f"one of: {', '.join(known)}"
+                if word == "unordered" and "any" in known:
+                    hint = "did you mean 'any'?"
                 self._fail(place, f"{word!r} is no value of {name!r}", hint)
         self._fail(option.place, f"{name!r} takes one of: {', '.join(known)}")
 

@@ -30,6 +30,7 @@ from cdp_router.wire.values import from_value
 
 WITHHELD = "WITHHELD"
 _ROWS_SHOWN = 25
+_FOUND_NOTHING = 3
 
 
 def query(
@@ -52,10 +53,16 @@ def query(
     tz: Annotated[str, typer.Option(help="IANA time zone of dates and calendar windows.")] = "UTC",
     explain: Annotated[bool, typer.Option("--explain", help="Show the plan and what it touched.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail on names that were never seen.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on unknown names and on types that never match.")
+    ] = False,
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Answer even if a shard is away.")] = False,
 ) -> None:
-    """Ask which users: count them, list them, or break them down."""
+    """Ask which users: count them, list them, or break them down.
+
+    Ends with exit code 3 where nobody was found and a warning says that a name is unknown, or that no value has the
+    type it is compared with.
+    """
     if ids and (by or explain):
         fail("--ids goes with neither --by nor --explain", 2)
     question = question_of(text, tree, cql)
@@ -87,6 +94,8 @@ def query(
         print_json(answer)
     else:
         _print_answer(answer)
+    if answer.warnings and not answer.count and WITHHELD not in answer.flags:
+        raise typer.Exit(_FOUND_NOTHING)
 
 
 def print_json(answer: query_pb2.QueryResponse) -> None:

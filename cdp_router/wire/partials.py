@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 from cdp.v1 import ingest_pb2, query_pb2, shard_pb2
 
+from cdp_query.mistyped import HeldKinds
 from cdp_query.names import Names
 from cdp_query.partial import Partial
 from cdp_query.stats import NodeStats
 from cdp_router.wire.key_values import from_key_value, to_key_value
 from cdp_router.wire.report_parts import from_part, to_part
+from cdp_store.values import Kind
 
 
 def to_evaluation(partial: Partial, answered: Iterable[ingest_pb2.PartitionPosition]) -> shard_pb2.EvaluateResponse:
@@ -85,3 +87,20 @@ def to_names(names: Names) -> shard_pb2.KnownNames:
 def from_names(message: shard_pb2.KnownNames) -> Names:
     """Names of a message."""
     return Names(frozenset(message.events), frozenset(message.properties), frozenset(message.attributes))
+
+
+def to_held_kinds(held: HeldKinds) -> list[shard_pb2.HeldKinds]:
+    """Messages of the kinds under names."""
+    return [
+        shard_pb2.HeldKinds(attribute=is_attribute, name=name, kinds=sorted(map(int, kinds)))
+        for (is_attribute, name), kinds in held.items()
+    ]
+
+
+def from_held_kinds(messages: Iterable[shard_pb2.HeldKinds]) -> HeldKinds:
+    """Kinds under names, of several partitions together."""
+    found = dict[tuple[bool, str], frozenset[Kind]]()
+    for message in messages:
+        own = message.attribute, message.name
+        found[own] = found.get(own, frozenset()) | frozenset(map(Kind, message.kinds))
+    return found

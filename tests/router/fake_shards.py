@@ -143,9 +143,11 @@ class FailingShard:
         self._fail()
         return await self.inner.verify_snapshots(deadline)
 
-    async def read_schema(self, deadline: Deadline) -> shard_pb2.ReadSchemaResponse:
+    async def read_schema(
+        self, deadline: Deadline, kinds_of: shard_pb2.KnownNames | None = None
+    ) -> shard_pb2.ReadSchemaResponse:
         self._fail()
-        return await self.inner.read_schema(deadline)
+        return await self.inner.read_schema(deadline, kinds_of)
 
     async def erase(
         self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline

@@ -42,6 +42,7 @@ def _answer(partial: Partial, text: str = TEXT, **changed: Any) -> query_pb2.Que
         "partial": partial,
         "coverage": _coverage(),
         "warnings": [],
+        "mistyped": [],
         "explain": False,
         "clock_ms": monotonic_ms(),
         "engine_ms": 1.5,

@@ -436,9 +436,9 @@ def test_the_deadline_is_shared_by_all_calls_of_a_question(tmp_path: Path) -> No
             seen.append(deadline)
             return await super().evaluate(request, deadline)
 
-        async def read_schema(self, deadline: Deadline):  # type: ignore[no-untyped-def]
+        async def read_schema(self, deadline: Deadline, kinds_of=None):  # type: ignore[no-untyped-def]
             seen.append(deadline)
-            return await super().read_schema(deadline)
+            return await super().read_schema(deadline, kinds_of)
 
     with local_cluster(tmp_path, lambda _, shard: Noting(shard)) as cluster:
         deadline = far_deadline()

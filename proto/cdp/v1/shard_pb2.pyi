@@ -706,32 +706,72 @@ Global___ReadStatusResponse: _TypeAlias = ReadStatusResponse  # noqa: Y015
 class ReadSchemaRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    KINDS_OF_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def kinds_of(self) -> Global___KnownNames:
+        """Also say what is held under these names."""
+
     def __init__(
         self,
+        *,
+        kinds_of: Global___KnownNames | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kinds_of", b"kinds_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds_of", b"kinds_of"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadSchemaRequest: _TypeAlias = ReadSchemaRequest  # noqa: Y015
 
 @_typing.final
+class HeldKinds(_message.Message):
+    """Kinds of the values under a name, as they are stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.bool
+    """Otherwise a property of events."""
+    name: _builtins.str
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.bool = ...,
+        name: _builtins.str = ...,
+        kinds: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "kinds", b"kinds", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldKinds: _TypeAlias = HeldKinds  # noqa: Y015
+
+@_typing.final
 class ReadSchemaResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAMES_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def names(self) -> Global___KnownNames: ...
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldKinds]: ...
     def __init__(
         self,
         *,
         names: Global___KnownNames | None = ...,
+        kinds: _abc.Iterable[Global___HeldKinds] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "names", b"names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,128 @@
+"""Comparisons that can never hold: told in words, refused with `strict`, and an exit code of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cdp.v1 import query_pb2
+from typer.testing import CliRunner
+
+from cdp_query import tree
+from cdp_query.language import parse
+from cdp_query.mistyped import kinds_held, never_matching
+from cdp_query.names import names_of
+from cdp_router.cli import query as command
+from cdp_router.cli.app import app
+from cdp_router.errors import RequestInvalid
+from tests.raw_records import Change, Event, Record, user
+from tests.router.encodings import Sent, protobuf_batch
+from tests.router.local_cluster import NOW_MS, local_cluster
+from tests.shards import Shards
+
+RECORDS: list[Record] = [
+    Change(user("a"), 1, {"Income": "5", "age": 30, "vip": True, "born": datetime(1990, 1, 1, tzinfo=UTC), "mixed": 1}),
+    Change(user("b"), 1, {"signup": "2026-01-01", "tags": ["x"], "mixed": "1", "moved": 3}),
+    Change(user("b"), 2, {"moved": None}),
+    Event(user("a"), "Buy", 3, {"amount": "12", "n": 3, "both": 1}),
+    Event(user("a"), "View", 3, {"amount": 12, "both": "x"}),
+]
+
+
+def _told(text: str) -> list[str]:
+    shards, question = Shards(), parse(text)
+    shards.apply(RECORDS)
+    return never_matching(question, kinds_held(shards.capture()[0], names_of(question)), tree.Context(10))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Income = 5", 'Income holds texts; compared with a number it never matches. Did you mean Income = "5"?'),
+        ("Income != 5", 'Income holds texts; compared with a number it always differs. Did you mean Income != "5"?'),
+        ("Income > 3", "Income holds texts; compared with a number it never matches"),
+        (
+            "Income in [5, 6]",
+            'Income holds texts; compared with a number it never matches. Did you mean Income in ["5", "6"]?',
+        ),
+        ('age = "30"', "age holds numbers; compared with a text it never matches. Did you mean age = 30?"),
+        ('age contains "3"', "age holds numbers; compared with a text it never matches"),
+        ('vip = "true"', "vip holds true and false; compared with a text it never matches. Did you mean vip = true?"),
+        ("age > 2026-01-01", "age holds numbers; compared with a time it never matches"),
+        ("age within last 7d", "age holds numbers; compared with a time it never matches"),
+        (
+            'born = "1990-01-01"',
+            "born holds times; compared with a text it never matches. Did you mean born = 1990-01-01?",
+        ),
+        ('Income has "5"', "Income holds texts; compared with a list it never matches"),
+        ('did("Buy", amount > 3)', "amount holds texts; compared with a number it never matches"),
+        ('sum("Buy".amount) > 3', "amount holds texts, and only numbers can be calculated with"),
+        ("was(Income = 5)", 'Income holds texts; compared with a number it never matches. Did you mean Income = "5"?'),
+        (
+            'last("Buy".amount) = 12',
+            'amount holds texts; compared with a number it never matches. Did you mean amount = "12"?',
+        ),
+        ('trend("Buy", unit: day) ', None),
+    ],
+)
+def test_a_comparison_that_never_holds_is_told_with_what_was_meant(text: str, expected: str | None) -> None:
+    assert _told(text.strip()) == ([] if expected is None else [expected])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Income = "5"', "age = 30.0", "signup > 2026-01-01", "signup within last 7d", 'tags = "x"', "mixed = 1",
+        'mixed = "1"', "exists(Income)", "missing(Income)", "unknown = 5", 'did("View", amount > 3)',
+        'did(["Buy", "View"], both = 1)', 'distinct("Buy".amount) > 0', "born older than 1y", "moved = 3",
+        'sum("Buy".n) > 3', 'any(tags, x = 1)', "Income = 5 or Income = \"5\"",
+    ],
+)  # fmt: skip
+def test_what_may_hold_is_not_told(text: str) -> None:
+    told = _told(text)
+    assert told == [] or ("or" in text and len(told) == 1 and "Income" in told[0])
+
+
+def test_warnings_travel_with_the_answer_and_strict_makes_them_errors(tmp_path: Path) -> None:
+    sent = [Sent(None, f"u{n}", NOW_MS - 1000, {"Income": "5", "mixed": n if n % 2 else "1"}) for n in range(40)]
+    with local_cluster(tmp_path) as cluster:
+        cluster.ingest(protobuf_batch(sent))
+        found = cluster.query("Income = 5")
+        assert (found.count, list(found.flags)) == (0, ["TYPE_MISMATCH"])
+        assert list(found.warnings) == [
+            'Income holds texts; compared with a number it never matches. Did you mean Income = "5"?'
+        ]
+        with pytest.raises(RequestInvalid, match="Income holds texts"):
+            cluster.query("Income = 5", strict=True)
+        assert not cluster.query("mixed = 1").warnings  # some partition holds a number
+        assert not cluster.query('Income = "5"').warnings
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"count": 0, "warnings": ["Income holds texts"]}, 3),
+        ({"count": 0}, 0),
+        ({"count": 4, "warnings": ["no event named 'x' has been seen"]}, 0),
+        ({"count": 0, "warnings": ["w"], "flags": ["WITHHELD"], "withheld_below": 10}, 0),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_the_command_ends_with_3_where_nobody_was_found_and_a_warning_says_why(
+    changed: dict[str, Any], code: int, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answering:
+        def query(self, request: query_pb2.QueryRequest) -> query_pb2.QueryResponse:
+            return query_pb2.QueryResponse(population=9, **changed)
+
+    @contextmanager
+    def connected(address: str) -> Iterator[Answering]:
+        yield Answering()
+
+    monkeypatch.setattr(command, "connected", connected)
+    done = CliRunner().invoke(app, ["query", "Income = 5", *options])
+    assert done.exit_code == code, done.output
