@@ -34,7 +34,7 @@ Expires = Annotated[
 Calls = Annotated[float | None, typer.Option(min=0.001, help="Calls beyond are refused. [default: any number]")]
 Events = Annotated[float | None, typer.Option(min=0.001, help="Records beyond are refused. [default: any number]")]
 AnonymousIds = Annotated[
-    str,
+    str | None,
     typer.Option(help="PostHog ids that match this regular expression stand for visitors, such as '^shopper-'."),
 ]
 Which = Annotated[str, typer.Argument(help="Id of the key, or a name that only one key in use has.", metavar="KEY")]
@@ -52,13 +52,13 @@ def create(
     expires: Expires = None,
     calls_per_second: Calls = None,
     events_per_second: Events = None,
-    anonymous_ids: AnonymousIds = "",
+    anonymous_ids: AnonymousIds = None,
 ) -> None:
     """Make a key and print it: it is shown this once. From the first key on, routers ask for keys."""
     now_ms = SystemClock().now_ms()
     expires_ms = _instant_ms(expires, now_ms)
     limits = (calls_per_second, events_per_second)
-    pattern = _pattern(anonymous_ids)
+    pattern = _pattern(anonymous_ids) or ""
     made = _changed(data, file, lambda known: known.create(name, role, now_ms, expires_ms, *limits, pattern))
     _show(made)
 
@@ -120,11 +120,12 @@ def rotate(
     old_expires: Annotated[
         str | None, typer.Option(help="When the old key ends by itself: a date, a time, or a span such as 7d.")
     ] = None,
+    anonymous_ids: AnonymousIds = None,
 ) -> None:
     """Make a second key with the name, roles and limits of the one in use. Both open until the old one is revoked."""
-    now_ms = SystemClock().now_ms()
+    now_ms, pattern = SystemClock().now_ms(), _pattern(anonymous_ids)
     ends = _instant_ms(expires, now_ms), _instant_ms(old_expires, now_ms)
-    made, old = _changed(data, file, lambda known: known.rotate(name, now_ms, *ends))
+    made, old = _changed(data, file, lambda known: known.rotate(name, now_ms, *ends, pattern))
     _show(made)
     until = f"until {_shown(old.expires_ms)} UTC" if old.expires_ms is not None else f"until `cdp keys revoke {old.id}`"
     ERR.print(f"the old key {old.id} goes on {until}", soft_wrap=True)
@@ -151,12 +152,12 @@ def _limits(key: StoredKey) -> str:
     return ", ".join(f"{number:g} {what}/s" for number, what in numbers if number is not None)
 
 
-def _pattern(text: str) -> str:
+def _pattern(text: str | None) -> str | None:
     from cdp_router.errors import RequestInvalid
     from cdp_router.gateway.distinct_ids import checked_pattern
 
     try:
-        return checked_pattern(text)
+        return text and checked_pattern(text)
     except RequestInvalid as error:
         fail(f"--anonymous-ids: {error.problem}", 2)
 

@@ -66,7 +66,12 @@ class KeyList:
         return limited
 
     def rotate(
-        self, name: str, now_ms: int, expires_ms: int | None, old_expires_ms: int | None
+        self,
+        name: str,
+        now_ms: int,
+        expires_ms: int | None,
+        old_expires_ms: int | None,
+        anonymous_ids: str | None = None,
     ) -> tuple[str, StoredKey]:
         """Make a second key of a name, and have the first end by itself, if so asked."""
         in_use = self._in_use(name, now_ms)
@@ -75,7 +80,8 @@ class KeyList:
             raise KeyRefused(f"{ids} are both in use as {name!r}; revoke one of them first")
         old = self._one(name, now_ms)
         made, stored = mint(name, old.roles, now_ms, expires_ms, old.calls_per_second, old.events_per_second)
-        stored = msgspec.structs.replace(stored, anonymous_ids=old.anonymous_ids)
+        pattern = old.anonymous_ids if anonymous_ids is None else anonymous_ids
+        stored = msgspec.structs.replace(stored, anonymous_ids=pattern)
         if old_expires_ms is not None:
             old = msgspec.structs.replace(old, expires_ms=min(old_expires_ms, old.expires_ms or old_expires_ms))
         self._keys[old.id], self._keys[stored.id] = old, stored

@@ -50,3 +50,18 @@ def test_the_node_library(library: str, tmp_path: Path) -> None:
                 found = {key: from_value(value) for key, value in event.properties.items() if not key.startswith("$")}
                 assert found == {"price": number + 0.25, "count": number, "name": f"Ünï ☕ {number}", "odd": True}
             assert profile.event_count == len(expected) + 1
+
+
+@pytest.mark.parametrize("mode", ["gzip", "plain"])
+def test_the_browser_library_of_posthog_as_it_comes(mode: str, tmp_path: Path) -> None:
+    """It makes profiles of identified people only, and sends a beacon, in base64 where it may not compress."""
+    with gateway_cluster(tmp_path) as gateway:
+        command = ["node", HERE / "posthog_page.mjs", gateway.url, mode]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert gateway.letters() == []
+        gateway.cluster.clock.now += 600_000  # it has stood still since before the visit
+        assert gateway.cluster.members("everyone")[0] == [("user_id", "u-1")]
+        profile = gateway.profile(user_id="u-1")
+        assert sorted(event.name for event in profile.events) == ["Bought", "Left", "Seen"]
+        assert from_value(profile.attributes["plan"]) == "gold"

@@ -63,6 +63,9 @@ def test_a_key_may_say_which_ids_of_its_source_are_visitors(data: Path) -> None:
     _cdp("keys", "create", "web", "--role", "ingest", "--anonymous-ids", "^shopper-", *where)
     _cdp("keys", "rotate", "web", *where)
     assert [key.anonymous_ids for key in read_keys(data / "keys.json").values()] == ["^shopper-"] * 2
+    _cdp("keys", "revoke", next(iter(read_keys(data / "keys.json"))), *where)
+    _cdp("keys", "rotate", "web", "--anonymous-ids", "^buyer-", *where)
+    assert [key.anonymous_ids for key in read_keys(data / "keys.json").values()][-1] == "^buyer-"
     file = KeyFile(data / "keys.json")
     shown = _cdp("keys", "create", "app", "--role", "ingest", *where).stdout.split()[0]
     assert KeySources(file, SystemClock(), anonymous_ids="^x").source_of(shown, "").anonymous_ids == "^x"

@@ -14,9 +14,11 @@ import grpc
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from cdp.v1 import profile_pb2, query_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from cdp_router.cli.console import parse_as_of
 from cdp_router.client import Answer, AsyncClient, Client, ClusterUnreachable, Profile, RequestFailed
 from cdp_router.client.asking import members_request, profile_name, query_request
 from cdp_router.client.questions import did, funnel
@@ -133,6 +135,15 @@ def test_the_instant_asked_about_is_a_date_a_time_or_text(given: Any, tz: str, i
 def test_what_is_no_instant_to_ask_about_is_refused_at_the_call(given: Any, tz: str, error: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"^{error}: "):
         query_request("everyone", as_of=given, tz=tz)
+
+
+def test_the_command_line_reads_the_same_instants() -> None:
+    assert parse_as_of("2018-01-01", "Asia/Tokyo").ToJsonString() == "2017-12-31T15:00:00Z"
+    assert parse_as_of("2018-01-01T12:00:00.0005Z", "UTC").ToJsonString() == "2018-01-01T12:00:00Z"
+    for text, tz in (("soon", "UTC"), ("2018-01", "UTC"), ("2018-01-01", "Mars/Olympus")):
+        with pytest.raises(typer.Exit) as caught:
+            parse_as_of(text, tz)
+        assert caught.value.exit_code == 2
 
 
 def test_options_that_do_not_exist_are_refused_and_types_are_told_to_checkers() -> None:

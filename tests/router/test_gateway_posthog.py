@@ -434,3 +434,18 @@ def test_ids_that_name_visitors_are_found_in_time_whatever_the_pattern() -> None
         checked_pattern("(")
     with pytest.raises(RequestInvalid, match="bytes"):
         checked_pattern("x" * 501)
+
+
+@pytest.mark.parametrize("mode", ["gzip", "plain"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_browser_library_as_it_comes_loses_nothing(tmp_path: Path, mode: str, order: int) -> None:
+    """What posthog-js 1.449 sent of a visitor that was identified and left, as in `tests/clients/posthog_page.mjs`."""
+    requests = json.loads((Path(__file__).parent / "captured" / "posthog_js.json").read_text())[mode]
+    with gateway_cluster(tmp_path) as gateway:
+        for each in requests[::order]:
+            headers = {"Content-Type": each["type"]}
+            assert gateway.post(each["url"], base64.b64decode(each["body"]), headers=headers).status_code == 200
+        profile = gateway.profile(user_id="u-1")
+        assert sorted(event.name for event in profile.events) == ["Buy", "Leave", "Seen"]
+        assert gateway.count("everyone") == 1 and gateway.letters() == []
+        assert from_value(profile.attributes["plan"]) == "gold"

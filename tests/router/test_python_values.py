@@ -173,7 +173,7 @@ def test_a_decimal_is_stored_with_its_very_digits_or_refused(value: Decimal) -> 
     try:
         found = _sent(value)
     except ValueError:
-        is_wide = value == value.to_integral_value() and abs(value) >= 2**63 if abs(value.adjusted()) < 400 else True
+        is_wide = value == value.to_integral_value() and abs(value) >= 2**63 if abs(value.adjusted()) < 300 else True
         assert is_wide or len(value.normalize().as_tuple().digits) > 15
     else:
         assert Decimal(repr(found)) == value
