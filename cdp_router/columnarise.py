@@ -18,7 +18,7 @@ from cdp.v1 import ingest_pb2
 from cdp_router.blocking import Blocked
 from cdp_router.columnarised import Columnarised, RowColumns
 from cdp_router.columns import columnarise_arrow
-from cdp_router.errors import BatchTooLarge, RequestInvalid
+from cdp_router.errors import RequestInvalid, RequestTooLarge
 from cdp_router.limits import (
     BATCH_ID_BYTES_MAX,
     COLUMNS_BYTES_MAX,
@@ -66,7 +66,7 @@ def _steps(batch: ingest_pb2.Batch, now_ms: int, blocked: Blocked) -> Steps:
             _check_size("batch.rows", batch.rows.ByteSize(), ROWS_BYTES_MAX)
             if len(batch.rows.records) > ROWS_RECORDS_MAX:
                 problem = f"has {len(batch.rows.records)} records; the limit is {ROWS_RECORDS_MAX}"
-                raise BatchTooLarge("batch.rows", problem)
+                raise RequestTooLarge("batch.rows", problem)
             return (yield from _protobuf_steps(batch, now_ms, blocked))
         case "msgpack_rows":
             _check_size("batch.msgpack_rows", len(batch.msgpack_rows), ROWS_BYTES_MAX)

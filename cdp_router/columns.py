@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdp_router.blocked_texts import which_blocked
 from cdp_router.blocking import Blocked
 from cdp_router.column_checks import Checks, Invalid, Positions
 from cdp_router.column_texts import Readable, readable, written_out_bytes
-from cdp_router.errors import BatchTooLarge, RequestInvalid
+from cdp_router.errors import RequestInvalid, RequestTooLarge
 from cdp_router.identity_columns import PREFIX, GivenTogether, choose
 from cdp_router.ipc_sizes import FIELD, check_stream, plain_bytes_max
 from cdp_router.limits import COLUMNS_MAX, ERRORS_TOLD_MAX
@@ -153,7 +154,7 @@ def _read(stream: bytes) -> Readable:
         raise RequestInvalid(FIELD, f"is no Arrow IPC stream: {error}") from error
     limit = plain_bytes_max(len(stream))
     if (size := sum(_written_out(read.table, name) for name in read.table.column_names)) > limit:
-        raise BatchTooLarge(
+        raise RequestTooLarge(
             FIELD, f"its dictionaries stand for {size} bytes of texts; for its size the limit is {limit}"
         )
     return read
@@ -207,7 +208,7 @@ def _identities(table: pa.Table, checks: Checks, blocked: Blocked) -> tuple[Stri
     for kind, column in columns:
         problem = f"the {kind} is longer than {IDENTIFIER_BYTES_MAX} bytes"
         checks.reject(longer(column, IDENTIFIER_BYTES_MAX), "IDENTIFIER_INVALID", problem)
-    chosen = choose(columns, blocked)
+    chosen = choose(columns, lambda texts: which_blocked(strings_of(texts), blocked))
     problem = "its identifiers are values that name nobody, such as 0 or null"
     checks.reject(chosen.only_blocked, "IDENTIFIER_BLOCKED", problem)
     problem = "a record needs a user_id, an anonymous_id or another identifier"

@@ -2,7 +2,7 @@
 
 RouterError
 +-- RequestInvalid        a field of a request cannot be used            INVALID_ARGUMENT
-|   +-- BatchTooLarge     a batch stands for more than can be taken     INVALID_ARGUMENT
++-- RequestTooLarge       a batch stands for more than can be taken      INVALID_ARGUMENT
 +-- ProfileNotFound       no profile has this identifier                 NOT_FOUND
 +-- PersonChanged         a person's identifiers changed meanwhile      ABORTED
 +-- SegmentNotFound       no segment, or no version of it, by this name   NOT_FOUND
@@ -55,7 +55,7 @@ class RequestInvalid(RouterError):
         return {"field": self.field}
 
 
-class BatchTooLarge(RequestInvalid):
+class RequestTooLarge(RequestInvalid):
     """A batch stands for more records, values or bytes than one batch may; nothing was taken, and sent again unchanged
     it never will be."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,9 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.blocked_texts import which_blocked
-from cdp_router.blocking import Blocked
-from cdp_router.value_columns import strings_of
 from cdp_store.arrays import Bools
 from cdp_store.ids import encode_identifier
 
@@ -39,9 +37,10 @@ class Chosen:
     together: list[GivenTogether]
 
 
-def choose(columns: list[tuple[str, pa.Array]], blocked: Blocked) -> Chosen:
-    """Choose among columns (kind, large strings), the one of the least rank first."""
-    allowed = [_allowed(column, blocked) for _, column in columns]
+def choose(columns: list[tuple[str, pa.Array]], which_blocked: Callable[[pa.Array], Bools]) -> Chosen:
+    """Choose among columns (kind, large strings), the one of the least rank first; `which_blocked` says of distinct
+    values which name nobody."""
+    allowed = [_allowed(column, which_blocked) for _, column in columns]
     encoded = [_encoded(kind, column) for (kind, _), column in zip(columns, allowed, strict=True)]
     chosen = pc.coalesce(*encoded)
     given = [pc.fill_null(pc.not_equal(column, _NOTHING), False) for _, column in columns]
@@ -55,9 +54,9 @@ def choose(columns: list[tuple[str, pa.Array]], blocked: Blocked) -> Chosen:
     return Chosen(chosen, any_given & _bools(pc.is_null(chosen)), together)
 
 
-def _allowed(column: pa.Array, blocked: Blocked) -> pa.Array:
+def _allowed(column: pa.Array, which_blocked: Callable[[pa.Array], Bools]) -> pa.Array:
     encoded = column.dictionary_encode()
-    is_blocked = pa.array(np.append(which_blocked(strings_of(encoded.dictionary), blocked), False))
+    is_blocked = pa.array(np.append(which_blocked(encoded.dictionary), False))
     names_nobody = is_blocked.take(pc.fill_null(encoded.indices, len(encoded.dictionary)))
     return pc.if_else(names_nobody, None, column)
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cdp_router.errors import BatchTooLarge, RequestInvalid
+from cdp_router.errors import RequestInvalid, RequestTooLarge
 from cdp_router.limits import (
     COLUMNS_BYTES_MAX,
     COLUMNS_GROWTH_MAX,
@@ -67,7 +67,7 @@ def plain_bytes_max(size: int) -> int:
 
 def _check(number: int, limit: int, what: str) -> None:
     if number > limit:
-        raise BatchTooLarge(FIELD, f"stands for {number} {what}; for its size the limit is {limit}")
+        raise RequestTooLarge(FIELD, f"stands for {number} {what}; for its size the limit is {limit}")
 
 
 def _sizes(stream: bytes) -> Iterator[Sizes]:

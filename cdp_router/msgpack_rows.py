@@ -14,7 +14,7 @@ import numpy as np
 
 from cdp_router.blocked_texts import which_blocked
 from cdp_router.blocking import Blocked
-from cdp_router.errors import BatchTooLarge, RequestInvalid
+from cdp_router.errors import RequestInvalid, RequestTooLarge
 from cdp_router.limits import ROWS_RECORDS_MAX
 from cdp_router.linking import NO_LINKS
 from cdp_store.arrays import I64, U8, U32, AnyArray, Bools
@@ -69,7 +69,7 @@ def find_rows(packed: bytes) -> FoundRows:
     if promised == BROKEN:
         raise RequestInvalid(FIELD, "must be a msgpack array of records")
     if promised > ROWS_RECORDS_MAX:
-        raise BatchTooLarge(FIELD, f"has {promised} records; the limit is {ROWS_RECORDS_MAX}")
+        raise RequestTooLarge(FIELD, f"has {promised} records; the limit is {ROWS_RECORDS_MAX}")
     starts: I64 = np.empty(promised + 1, np.int64)
     is_text: Bools = np.empty(promised, np.bool_)
     count = msgpack_rows.find_rows(scratch, at, len(packed), starts, is_text)

@@ -96,7 +96,7 @@ class Queries:
             engine_ms=max((evaluation.engine_milliseconds for evaluation in evaluations), default=0.0),
         )
         # The answer repeats the question.
-        return await self._reader.aside.run(request.ByteSize(), deadline, lambda: answer(parts))
+        return await self._reader.aside.finish(request.ByteSize(), lambda: answer(parts))
 
     async def members(
         self, request: query_pb2.MembersRequest, deadline: Deadline

@@ -65,7 +65,7 @@ class Aside:
 
     async def run(self, size: int, deadline: Deadline, work: Callable[[], Result]) -> Result:
         """The result of work on something of so many bytes; Overloaded where too much waits, DeadlineMissed late."""
-        lane = self.long if size > LONG_QUESTION_BYTES else self.short
+        lane = self._lane(size)
         if lane.count >= QUERIES_WAITING_MAX:
             raise Overloaded(f"{lane.count} questions wait to be read", QUERY_RETRY_AFTER_MS)
         if not deadline.remaining():
@@ -75,6 +75,13 @@ class Aside:
             return await asyncio.get_running_loop().run_in_executor(lane.threads, _in_time, work, deadline)
         finally:
             lane.count -= 1
+
+    async def finish(self, size: int, work: Callable[[], Result]) -> Result:
+        """The same for what is worth its answer already, however late it is."""
+        return await asyncio.get_running_loop().run_in_executor(self._lane(size).threads, work)
+
+    def _lane(self, size: int) -> _Lane:
+        return self.long if size > LONG_QUESTION_BYTES else self.short
 
 
 def _in_time(work: Callable[[], Result], deadline: Deadline) -> Result:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cdp_router.errors import BatchTooLarge
+from cdp_router.errors import RequestTooLarge
 from cdp_router.limits import SPREAD_BYTES, SPREAD_BYTES_MAX, SPREAD_GROWTH_MAX
 from cdp_store.arrays import I64, AnyArray
 from cdp_store.records import RecordBatch, Strings
@@ -24,7 +24,7 @@ def check_spread(batch: RecordBatch, request_bytes: int, partition_count: int) -
         problem = (
             f"its records are {size} bytes once they are dealt out to partitions; for its size the limit is {limit}"
         )
-        raise BatchTooLarge("batch.records", problem)
+        raise RequestTooLarge("batch.records", problem)
 
 
 def spread_bytes(batch: RecordBatch, partition_count: int) -> int:

@@ -24,6 +24,7 @@ _LONG_METHODS = (
     "VerifySnapshots",
     "PurgeErased",
     "DiscoverSchema",
+    "ForgetEvents",
     "RedriveQuarantined",
     "DropQuarantined",
     "ExportProfile",

@@ -332,15 +332,30 @@ def test_large_requests_are_read_some_at_a_time_and_those_of_one_key_leave_room_
             for _ in range(10):
                 await asyncio.sleep(0)
 
-        tasks = [asyncio.create_task(read(key)) for key in ("a", "a", "b", "c")]
+        tasks = [asyncio.create_task(read(key)) for key in ("a", "a", "a", "b", "c")]
         await settled()
         assert entered == ["a", "a", "b"]
-        with pytest.raises(Overloaded):
-            await read("a")
         leave.set()
         await asyncio.gather(*tasks)
-        assert entered == ["a", "a", "b", "c"]
-        await read("a")
+        assert sorted(entered) == ["a", "a", "a", "b", "c"]
+
+    asyncio.run(test())
+
+
+def test_callers_without_keys_have_all_turns_and_the_others_wait() -> None:
+    async def test() -> None:
+        readings, running, most = Readings(together=3, of_key=1), 0, 0
+
+        async def read() -> None:
+            nonlocal running, most
+            async with readings.one(""):
+                running += 1
+                most = max(most, running)
+                await asyncio.sleep(0)
+                running -= 1
+
+        await asyncio.gather(*(read() for _ in range(1000)))
+        assert (most, running) == (3, 0)
 
     asyncio.run(test())
 

@@ -17,7 +17,7 @@ from cdp.v1 import ingest_pb2
 from cdp_router import columnarised
 from cdp_router.columnarise import columnarise
 from cdp_router.deadline import Deadline
-from cdp_router.errors import BatchTooLarge, DeadlineMissed
+from cdp_router.errors import DeadlineMissed, RequestTooLarge
 from cdp_router.ingest import Ingest
 from cdp_router.limits import ERRORS_TOLD_BYTES, ERRORS_TOLD_MAX, PIECE_RECORDS, ROWS_RECORDS_MAX
 from cdp_router.result_size import shorten
@@ -80,7 +80,7 @@ def test_rows_beyond_what_a_stream_of_its_size_may_stand_for_are_refused_before_
         assert len(columnarise(ingest_pb2.Batch(batch_id=b"x", arrow_columns=stream), NOW_MS).batch) == 9
         return
     monkeypatch.setattr("pyarrow.ipc.open_stream", lambda _: pytest.fail("it was read"))
-    with pytest.raises(BatchTooLarge) as caught:
+    with pytest.raises(RequestTooLarge) as caught:
         columnarise(ingest_pb2.Batch(batch_id=b"x", arrow_columns=stream), NOW_MS)
     status = describe(caught.value)
     assert (status.code, "limit" in status.message, "smaller" in status.message) == (3, True, True)
@@ -88,10 +88,10 @@ def test_rows_beyond_what_a_stream_of_its_size_may_stand_for_are_refused_before_
 
 def test_more_records_than_a_batch_of_rows_may_have_are_refused_by_their_number() -> None:
     for count in (ROWS_RECORDS_MAX + 1, 0xFFFFFFFF):
-        with pytest.raises(BatchTooLarge, match=str(count)):
+        with pytest.raises(RequestTooLarge, match=str(count)):
             columnarise(ingest_pb2.Batch(batch_id=b"x", msgpack_rows=b"\xdd" + count.to_bytes(4, "big")), NOW_MS)
     rows = ingest_pb2.RecordRows(records=[ingest_pb2.Record()] * (ROWS_RECORDS_MAX + 1))
-    with pytest.raises(BatchTooLarge):
+    with pytest.raises(RequestTooLarge):
         columnarise(ingest_pb2.Batch(batch_id=b"x", rows=rows), NOW_MS)
 
 

@@ -98,6 +98,29 @@ def test_reading_that_waits_is_bounded_and_ends_with_the_deadline() -> None:
     asyncio.run(test())
 
 
+def test_an_answer_is_finished_though_the_shards_have_used_up_the_time(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remaining = iter([60.0] * 5)
+
+    class Used:
+        """A deadline that passes while shards are asked."""
+
+        at = float("inf")
+
+        def remaining(self) -> float:
+            return next(remaining, 0.0)
+
+    async def evaluated(*_: Any, **__: Any) -> list[Any]:
+        for _each in remaining:
+            pass
+        return []
+
+    monkeypatch.setattr(cluster.asking, "_evaluated", evaluated)
+    request = query_pb2.QueryRequest(text="everyone", allow_partial=True)
+    assert "PARTIAL" in cluster.run(cluster.asking.query(request, Used(), 0.0)).flags  # type: ignore[arg-type]
+
+
 def test_what_waits_when_its_deadline_passes_is_not_begun() -> None:
     class Passing:
         """A deadline that passes between two looks at it."""

@@ -22,6 +22,7 @@ from tests.router.fake_shards import call_error
 
 EXAMPLES: tuple[Exception, ...] = (
     errors.RequestInvalid("batch.rows", "too large"),
+    errors.RequestTooLarge("batch.arrow_columns", "stands for 3 values; the limit is 2"),
     errors.ProfileNotFound("user_id", "ann"),
     errors.WrongCluster("theirs", "ours"),
     errors.SegmentNotFound("vip"),
