@@ -144,13 +144,14 @@ class Intake:
 
     def _prepare(self, dialect: Dialect, sent: Sent, received_ms: int, bytes_max: int) -> Prepared:
         plain = decompressed(sent.body, sent.headers.get("content-encoding", ""), bytes_max)
+        if dialect.has_beacons:
+            plain = unwrapped(plain, sent.query, bytes_max)
         decoded_bytes = check_values(plain) if bytes_max > LARGE_BODY_BYTES else 0
         if dialect is SEGMENT and sent.call_type == BATCH and (batch := usual_batch(plain)) is not None:
             shown = credentials(sent.headers, {}, batch.shown())
             if shown != NO_CREDENTIALS:
-                return self._prepare_usual(sent, received_ms, plain, batch, self._sources.source_of(*shown))
-        if dialect.has_beacons:
-            plain = unwrapped(plain, sent.query, bytes_max)
+                source = self._sources.source_of(*shown)
+                return replace(self._prepare_usual(sent, received_ms, plain, batch, source), decoded_bytes=decoded_bytes)
         body = read_json(plain)
         source = self._sources.source_of(*credentials(sent.headers, sent.query, body))
         unpacked = _unpacked(dialect, sent, body)

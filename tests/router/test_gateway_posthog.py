@@ -309,13 +309,18 @@ def test_a_capture_alone_may_be_a_beacon_and_the_query_says_when_it_was_sent(gat
         ("?compression=base64", b""),
         ("?compression=lz64", b"data=N4Ig"),
         ("", b"x=1&" * 40 + b"data=e30="),
-        ("", b"data=" + base64.b64encode(gzip.compress(b"{}")[:-4])),
+        ("", b"data=" + base64.b64encode(gzip.compress(b"{}", mtime=0)[:-4])),
     ],
 )
 def test_a_beacon_that_cannot_be_read_is_told_in_json(gateway: GatewayCluster, query: str, body: bytes) -> None:
     answer = gateway.post(f"/e/{query}", body)
     assert answer.status_code == 400
     assert set(answer.json()) == {"code", "message", "error", "detail"}
+
+
+def test_a_beacon_of_too_many_values_is_refused_before_it_is_decoded(gateway: GatewayCluster) -> None:
+    answer = gateway.post("/e/", _form(base64.b64encode(gzip.compress(b"[" + b"[]," * 5_000_000 + b"[]]"))))
+    assert answer.status_code == 413 and "values" in answer.json()["message"]
 
 
 def test_a_bomb_in_a_beacon_is_bounded(gateway: GatewayCluster) -> None:
