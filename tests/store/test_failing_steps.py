@@ -97,6 +97,10 @@ def _release(store: Store) -> None:
     assert store.quarantine(HERE, Released({at: (0,)}))
 
 
+def _set_rule(store: Store) -> None:
+    store.set_retention({"View": 30}, 0)
+
+
 def _receive(store: Store) -> None:
     """Tail of a partition from another shard; here it is one that is held already."""
     partition = store.partitions[HERE]
@@ -123,7 +127,8 @@ STEPS = [
     Step("suppression", lambda store: store.suppress(SUPPRESSION, [HERE, THERE])),
     Step("quarantine", _keep_apart),
     Step("release", _release, (_keep_apart,)),
-    Step("retention", lambda store: store.set_retention({"View": 30}, 60 * DAY)),
+    Step("rule of retention", _set_rule),
+    Step("overdue events", lambda store: store.retain(60 * DAY), (_set_rule,)),
     Step("tail", _receive),
     Step("document", lambda store: store.documents.put(HERE, "name", 0, b"content")),
     Step("holding", lambda store: store.holdings.change(THERE, Holding(HoldingState.RELEASED, 2, 1))),
