@@ -9,8 +9,8 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cdp_router.observing.background_metrics import BackgroundMetrics
 from cdp_router.observing.call_metrics import SECONDS
-from cdp_router.observing.work_metrics import BackgroundMetrics
 
 _LOG = logging.getLogger(__name__)
 

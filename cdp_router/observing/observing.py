@@ -10,12 +10,13 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from cdp_router.errors import RequestInvalid
 from cdp_router.observing.access_log import AccessLog
+from cdp_router.observing.background_metrics import BackgroundMetrics
 from cdp_router.observing.call_metrics import CallMetrics
 from cdp_router.observing.durability_metrics import Kept, KeptMetrics, MeasuredFiles
 from cdp_router.observing.partition_metrics import PartitionMetrics
 from cdp_router.observing.settings import PORT_MAX, TRACES, Settings
 from cdp_router.observing.slow_queries import AnsweredQueries
-from cdp_router.observing.work_metrics import BackgroundMetrics, IngestMetrics, QueryMetrics
+from cdp_router.observing.work_metrics import IngestMetrics, QueryMetrics
 from cdp_router.rpc.chain import Observer
 from cdp_store.partition_readings import PartitionStatus
 from cdp_store.seams import Clock, Files

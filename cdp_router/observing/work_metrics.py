@@ -14,18 +14,6 @@ from cdp_router.violation_counts import Counts
 _OUTCOMES: Final = ("accepted", "duplicate", "rejected", "quarantined")
 
 
-class BackgroundMetrics:
-    """Failures of what a process does by itself."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        what = "Failures of loops and of work that nobody waits for, by name; loops go on after a pause."
-        self._failures = Counter("cdp_background_failures", what, ("task",), registry=registry)
-
-    def failed(self, task: str) -> None:
-        """Something failed."""
-        self._failures.labels(task).inc()
-
-
 class IngestMetrics:
     """Batches and their records, a batch at a time."""
 

@@ -6,7 +6,7 @@ import ast
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -53,7 +53,8 @@ from tests.store.partition_state import state_of
 IDENTITY = ShardIdentity("failing", 0, (0, 1))
 HERE, THERE = PartitionId(GIVER), PartitionId(TAKER)
 _PACKAGE: Final = str(Path(cdp_store.__file__).parent)
-_LINES_OF_A_USUAL_RUN: Final = 4  # of each step; the others in the long one
+_LINES_OF_A_USUAL_RUN: Final = 4  # of each step, drawn anew each time
+_LINES_OF_A_LONG_RUN: Final = 200
 
 
 class Broken(MemoryError):
@@ -96,6 +97,10 @@ def _release(store: Store) -> None:
     assert store.quarantine(HERE, Released({at: (0,)}))
 
 
+def _set_rule(store: Store) -> None:
+    store.set_retention({"View": 30}, 0)
+
+
 def _receive(store: Store) -> None:
     """Tail of a partition from another shard; here it is one that is held already."""
     partition = store.partitions[HERE]
@@ -122,7 +127,8 @@ STEPS = [
     Step("suppression", lambda store: store.suppress(SUPPRESSION, [HERE, THERE])),
     Step("quarantine", _keep_apart),
     Step("release", _release, (_keep_apart,)),
-    Step("retention", lambda store: store.set_retention({"View": 30}, 60 * DAY)),
+    Step("rule of retention", _set_rule),
+    Step("overdue events", lambda store: store.retain(60 * DAY), (_set_rule,)),
     Step("tail", _receive),
     Step("document", lambda store: store.documents.put(HERE, "name", 0, b"content")),
     Step("holding", lambda store: store.holdings.change(THERE, Holding(HoldingState.RELEASED, 2, 1))),
@@ -237,8 +243,8 @@ class Life:
         return _opened(directory)
 
 
-def _failing(life: Life, lines: Iterator[int]) -> None:
-    for line in lines:
+def _failing(life: Life, count: int) -> None:
+    for line in random.SystemRandom().sample(range(1, life.lines + 1), min(life.lines, count)):
         try:
             life.fail_at(line)
         except BaseException as error:
@@ -248,12 +254,10 @@ def _failing(life: Life, lines: Iterator[int]) -> None:
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_a_defect_while_something_is_logged_and_done_stops_the_store(tmp_path: Path, step: Step) -> None:
-    life, chance = Life(tmp_path, step), random.SystemRandom()
-    _failing(life, iter(sorted(chance.sample(range(1, life.lines + 1), min(life.lines, _LINES_OF_A_USUAL_RUN)))))
+    _failing(Life(tmp_path, step), _LINES_OF_A_USUAL_RUN)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-def test_a_defect_at_each_line_stops_the_store(tmp_path: Path, step: Step) -> None:
-    life = Life(tmp_path, step)
-    _failing(life, iter(range(1, life.lines + 1)))
+def test_a_defect_at_many_lines_stops_the_store(tmp_path: Path, step: Step) -> None:
+    _failing(Life(tmp_path, step), _LINES_OF_A_LONG_RUN)
