@@ -58,7 +58,12 @@ class LocalCluster:
     """Ingest and queries over local shards; every method runs its coroutine to the end."""
 
     def __init__(
-        self, folder: Path, runner: asyncio.Runner, threads: ThreadPoolExecutor, wrap: Wrap, cluster: ClusterFile
+        self,
+        folder: Path,
+        runner: asyncio.Runner,
+        threads: ThreadPoolExecutor,
+        wrap: Wrap,
+        cluster: ClusterFile = CLUSTER,
     ) -> None:
         self._runner = runner
         self.failures = list[StoreFailed]()
