@@ -127,8 +127,8 @@ def _named_in_log(path: Path, identifiers: Sequence[bytes]) -> Iterator[frozense
 
 def _named_by(logged: Logged) -> frozenset[bytes]:
     match logged.meaning:
-        case RecordBatch(identities=identities):
-            return _all_of(identities)
+        case RecordBatch(identities=identities, givers=givers):
+            return _all_of(identities) | _all_of(givers)
         case Erasure(identifiers=identifiers):
             return frozenset(identifiers)
         case Links(lower=lower, upper=upper):

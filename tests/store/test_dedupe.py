@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdp_store.absence import scan_files
+from cdp_store.admission import Delivery
 from cdp_store.dedupe import BatchIds, IdGeneration, IdSet, MessageIds, hash_ids, repeated
-from cdp_store.ids import SequenceNumber
+from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.records import Strings
 from tests.raw_records import Event, User, user
 from tests.shards import KEY, Shards, batch_of
+from tests.store.test_snapshot import opened
 
 ANN = user("ann")
 
@@ -180,3 +187,20 @@ def test_ids_pending_in_one_group_count_as_seen() -> None:
     assert partition.admit(batch, pending).duplicates == 0
     assert partition.admit(batch, pending).duplicates == 1
     assert partition.admit(batch, partition.pending_ids()).duplicates == 0, "nothing was applied yet"
+
+
+def test_an_id_of_a_record_sent_on_counts_for_the_identifier_it_came_under(tmp_path: Path) -> None:
+    device = encode_identifier("anonymous_id", "d")
+    own = batch_of([Event(ANN, "View", 1, {}, "1"), Event(ANN, "View", 2, {}, "2")])
+    sent_on = replace(own, givers=Strings.of([b"", device]), record_givers=np.array([1, 0], np.uint32))
+    ids = MessageIds(KEY)
+    of_device = ids.hash(batch_of([Event(User("anonymous_id", "d"), "View", 3, {}, "1")]))
+    hashed = ids.hash(sent_on)
+    assert hashed.high.tolist() == [of_device.high[0], ids.hash(own).high[1]]
+    with opened(tmp_path) as store:
+        for batch, accepted in ((sent_on, 2), (own, 1), (sent_on, 0), (own, 0)):
+            [outcome] = store.commit([Delivery(PartitionId(0), batch)])
+            assert outcome.accepted == accepted
+    with opened(tmp_path) as store:
+        assert [store.commit([Delivery(PartitionId(0), batch)])[0].accepted for batch in (sent_on, own)] == [0, 0]
+    assert scan_files(tmp_path, [device]).found, "the log names the identifier, and a receipt must say so"
