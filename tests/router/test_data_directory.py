@@ -333,7 +333,10 @@ def test_a_directory_of_before_files_were_sealed_is_read_and_sealed(old: Path) -
     assert first.state["audit"][0] == 3
     for name in ("cluster.json", "keys.json", "shard-0/identity.json", "shard-1/holdings.json"):
         assert json.loads((old / name).read_bytes())["format"] == 2
+    assert (old / "shard-0" / "documents" / "p0000").read_bytes().startswith(b"CDPFILE")
     assert found_in(old).state == first.state
+    shutil.rmtree(old / "dead-letters" / "web")
+    assert any("dead-letters/web is missing" in line for line in found_in(old).said)
 
 
 @pytest.mark.parametrize("name", ["cluster.json", "shard-0/identity.json", "shard-0/holdings.json"])
