@@ -39,7 +39,9 @@ def check_directory(directory: ClusterDirectory) -> list[str]:
             f"warning: {path} is missing, though it was there before; restore it from a backup, or start once with "
             "--salvage to expect it no longer"
         )
-    said += [f"warning: {problem}" for problem in DeadLetters(directory.path / FOLDER_OF_LETTERS).problems()]
+    letters = DeadLetters(directory.path / FOLDER_OF_LETTERS)
+    said += [f"warning: {problem}" for problem in letters.problems()]
+    _if_there_is_room(letters.list_sources)
     candidates = (KEYS_NAME, MEMBERS_NAME, FOLDER_OF_LETTERS, *map(shard_name, directory.members()))
     directory.remember(*(name for name in candidates if (directory.path / name).exists()))
     return said

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cdp_router.late_erasures import LateErasures
 from cdp_router.partitioning import partitions_of, split
-from cdp_router.placement import newest_epoch, placement_in
+from cdp_router.placement import Placement, newest_epoch, placement_in
 from cdp_router.restored_documents import Kept, dealt_out, documents_in
 from cdp_router.restoring_progress import Tell, counted, named, percentage
 from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile, decode_cluster, shard_name
@@ -88,7 +88,10 @@ def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, 
     # Who still deals records out to another number of partitions must not be taken for one of ours.
     name = uuid.uuid4().hex if is_rerouted else old.cluster
     made = ClusterFile(name, wanted.partitions or old.partitions, wanted.shards or old.shards, old.key)
-    kept = documents_in(source, placement_in(source, old), tell)
+    placement = placement_in(source, old)
+    if lacking := _lacking(placement, [number for number in range(old.partitions) if _is_wanted(wanted, number)]):
+        raise PlaceUnusable(source, f"{lacking}. To restore the others alone, name them with --partition")
+    kept = documents_in(source, placement, tell)
     documents = dealt_out(kept, wanted.only, is_rerouted=is_rerouted)
     partitions, cold, late = _loaded(source, old, wanted, tell)
     documents = late.documents(documents, partitions.values())
@@ -128,11 +131,20 @@ def verify_source(source: str) -> tuple[int, int, int, list[str]]:
     cluster = source_cluster(source)
     snapshots = files = size = 0
     problems = list[str]()
-    for shard in sorted(placement_in(source, cluster)):
+    placement = placement_in(source, cluster)
+    if lacking := _lacking(placement, range(cluster.partitions)):
+        problems.append(lacking)
+    for shard in sorted(placement):
         found = ShardSnapshots(source_place(source, shard), cluster.cluster).verify()
         snapshots, files, size = snapshots + found.snapshots, files + found.files, size + found.bytes
         problems += [f"shard {shard}, snapshot {each.number}: {each.file}: {each.problem}" for each in found.problems]
     return snapshots, files, size, problems
+
+
+def _lacking(placement: Placement, wanted: Iterable[int]) -> str:
+    """Which of some partitions no shard's directory holds, in words; nothing where there are none."""
+    gone = sorted(set(wanted) - {number for held in placement.values() for number in held})
+    return f"no directory of a shard there holds partition {', '.join(map(str, gone))}" if gone else ""
 
 
 def _loaded(

@@ -116,6 +116,13 @@ class Documents:
             write_durably(path, sealed, self._files)
         record(self._shard, self._identity.mark(INVENTORY_NAME), self._files, [name])
 
+    def seal(self) -> None:
+        """Give files of an earlier version their checksum; OSError where that fails."""
+        for path in paths_in(self._shard):
+            name, number = f"{FOLDER}/{path.name}", PartitionId(int(path.name[1:]))
+            if not unseal_bytes(path, read_whole(path), self._identity.mark(name)).is_sealed:
+                self._write(number, self.of(number), essential=False)
+
     def check(self) -> None:
         """Read all there are; DirectoryDamaged or FileMissing where one is not what it should be."""
         for path in missing(self._shard, self._identity.mark(INVENTORY_NAME)):

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from cdp_store.documents import FOLDER, paths_in
+from cdp_store.documents import FOLDER, Documents, paths_in
 from cdp_store.errors import FileMissing, SnapshotDamaged
 from cdp_store.holdings import FIRST_EPOCH, Holdings, begin_holdings, read_holdings
 from cdp_store.ids import PartitionId
@@ -99,7 +99,13 @@ def check_without_snapshot(place: LocalPlace, holdings: Holdings, problems: Sequ
 
 
 def settle_files(
-    directory: Path, identity: ShardIdentity, holdings: Holdings, files: Files, *, is_unsealed: bool
+    directory: Path,
+    identity: ShardIdentity,
+    holdings: Holdings,
+    documents: Documents,
+    files: Files,
+    *,
+    is_unsealed: bool,
 ) -> None:
     """Bring the files of a directory up to date once its log was read; without room that is left to a later start."""
     try:
@@ -107,6 +113,7 @@ def settle_files(
             _write_log_owner(directory, identity, files)
         if is_unsealed:
             write_inventory(directory, _documents(directory), identity.mark(INVENTORY_NAME), files)
+            documents.seal()
             holdings.write()
             write_identity(directory, identity, files)
         else:

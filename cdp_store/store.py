@@ -126,7 +126,8 @@ class Store:
             raise LogCorrupt(error.path, error.offset, f"{error.reason}; and {'; '.join(problems)}") from error
         if loaded.snapshot is None and not is_new:
             check_without_snapshot(self.snapshot_place, self.holdings, problems)
-        settle_files(self.directory, self.identity, self.holdings, self.files, is_unsealed=self._is_unsealed)
+        parts = (self.identity, self.holdings, self.documents, self.files)
+        settle_files(self.directory, *parts, is_unsealed=self._is_unsealed)
         return Recovery(cut, problems)
 
     def snapshot(self, taken_ms: int) -> tuple[Taken, int]:

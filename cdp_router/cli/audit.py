@@ -57,8 +57,12 @@ def verify(
 def _missing(data: Path) -> list[str]:
     """Folders and anchors of the audit that the directory lists, and that were removed."""
     from cdp_router.topology import ClusterDirectory
+    from cdp_store.errors import DirectoryDamaged
 
-    found = ClusterDirectory(data).missing()
+    try:
+        found = ClusterDirectory(data).missing()
+    except DirectoryDamaged as error:
+        return [str(error)]
     return [f"{data / name} was removed" for name in found if name.startswith(FOLDER)]
 
 

@@ -200,10 +200,13 @@ def _changed(data: Path, file: Path | None, work: Callable[[KeyList], Result]) -
     from cdp_router.topology import ClusterDirectory
     from cdp_store.errors import DirectoryDamaged
 
+    directory = ClusterDirectory(data)
     try:
+        if file is None:
+            directory.is_missing(KEYS_NAME)  # where the list cannot be read no key is made that nobody sees
         result = change_keys(_path(data, file), lambda known: KeyList(known).after(work), _mark(data, file))
         if file is None:
-            ClusterDirectory(data).remember(KEYS_NAME)
+            directory.remember(KEYS_NAME)
         return result
     except (DirectoryDamaged, KeyRefused) as error:
         fail(str(error))

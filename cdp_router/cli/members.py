@@ -64,8 +64,13 @@ def remove_shard(
 def _directory(data: Path) -> ClusterDirectory:
     # Imported here: other commands need nothing of the store.
     from cdp_router.topology import ClusterDirectory
+    from cdp_store.errors import DirectoryDamaged
 
     directory = ClusterDirectory(data.resolve())
     if not directory.cluster_path.exists():
         fail(f"{data} holds no cluster; give the --data of `cdp up`", 2)
+    try:
+        directory.missing()
+    except DirectoryDamaged as error:
+        fail(str(error))
     return directory

@@ -91,6 +91,12 @@ class DeadLetters:
                 found.append(f"{aside} keeps {count} lines that could not be read")
         return found
 
+    def list_sources(self) -> None:
+        """Miss from now on the directories of sources that there are; OSError where that cannot be noted."""
+        names = [each.name for each in self.path.glob("*") if each.is_dir()]
+        if names:
+            record(self.path, "", OsFiles(), names)
+
     def expect_what_is_there(self) -> list[str]:
         """Miss directories of sources that are gone no longer; what they were called."""
         gone = [path.name for path in missing(self.path, "")]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cdp_router.cli.app import app
 from cdp_router.data_directory import check_directory, open_keys
 from cdp_router.placement import placement_in
-from cdp_router.restoring import source_cluster
+from cdp_router.restoring import Wanted, restore, source_cluster, verify_source
 from cdp_router.salvaging import salvaged
 from cdp_router.security.errors import Unauthenticated
 from cdp_router.security.key_file import KeyFile, decode_keys, read_keys
@@ -28,6 +28,7 @@ from cdp_store.errors import (
     DirectoryMismatch,
     FileMissing,
     LogCorrupt,
+    PlaceUnusable,
     SnapshotDamaged,
     StoreError,
 )
@@ -333,7 +334,10 @@ def test_a_directory_of_before_files_were_sealed_is_read_and_sealed(old: Path) -
     assert first.state["audit"][0] == 3
     for name in ("cluster.json", "keys.json", "shard-0/identity.json", "shard-1/holdings.json"):
         assert json.loads((old / name).read_bytes())["format"] == 2
+    assert (old / "shard-0" / "documents" / "p0000").read_bytes().startswith(b"CDPFILE")
     assert found_in(old).state == first.state
+    shutil.rmtree(old / "dead-letters" / "web")
+    assert any("dead-letters/web is missing" in line for line in found_in(old).said)
 
 
 @pytest.mark.parametrize("name", ["cluster.json", "shard-0/identity.json", "shard-0/holdings.json"])
@@ -434,6 +438,27 @@ def test_damaged_files_of_a_copy_are_named(tmp_path: Path, read: Callable[[str],
     path.write_bytes(path.read_bytes().replace(b":", b": \xff", 1))
     with pytest.raises(SnapshotDamaged, match=name):
         read(str(copy))
+
+
+def test_a_directory_without_one_of_its_shards_is_not_restored_as_if_it_were_whole(old: Path, tmp_path: Path) -> None:
+    shutil.rmtree(old / "shard-1")
+    with pytest.raises(PlaceUnusable, match="partition 1"):
+        restore(str(old), tmp_path / "new", Wanted(), lambda line: None, 7)
+    assert any("partition 1" in problem for problem in verify_source(str(old))[3])
+    restored = restore(str(old), tmp_path / "new", Wanted(only=frozenset({0, 2})), lambda line: None, 7)
+    assert restored.profiles > 0
+
+
+@pytest.mark.parametrize("name", ["members.json", "inventory.json", "cluster.json"])
+def test_commands_that_meet_a_damaged_file_name_it(data: Path, name: str) -> None:
+    (data / name).write_bytes(b"\xff")
+    before = (data / "keys.json").read_bytes()
+    commands = [["audit", "verify"], ["add-shard"], ["up"], ["keys", "create", "x", "--role", "query"]]
+    for words in commands[: 3 if name == "members.json" else 4]:
+        done = CliRunner().invoke(app, [*words, "--data", str(data)])
+        assert done.exit_code in (1, 2), done.output
+        assert name in done.output.replace("\n", ""), words
+    assert (data / "keys.json").read_bytes() == before
 
 
 # -------------------------------------------------------------------------------------------------------------- trials
