@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.cli.mapping import AUTO, NO_EVENT, NO_TIME, TEXTS, ColumnMapping
+from cdp_router.cli.mapping import AUTO, NO_TIME, TEXTS, ColumnMapping, no_event
 from cdp_router.epoch_times import END_SECOND, FIRST_SECOND, PER_SECOND
 from cdp_router.identity_columns import PREFIX
 from cdp_router.importing.content_ids import lanes_of
@@ -146,8 +146,8 @@ def _mapped(batch: pa.RecordBatch, mapping: ColumnMapping) -> MappedColumns:
                 columns[column] = pc.coalesce(columns[column], given) if column in columns else given
     rows = np.flatnonzero(~(nameless | timeless))
     columns |= {field.name: batch.column(field.name) for field in _rest(batch.schema, roles)}
-    whole = pa.record_batch(columns)
-    rejected = [(int(row), NO_EVENT if nameless[row] else NO_TIME) for row in np.flatnonzero(nameless | timeless)]
+    whole, reason = pa.record_batch(columns), no_event(batch.schema.names)
+    rejected = [(int(row), reason if nameless[row] else NO_TIME) for row in np.flatnonzero(nameless | timeless)]
     return MappedColumns(whole.take(pa.array(rows)) if rejected else whole, rows, rejected)
 
 

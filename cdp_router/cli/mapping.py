@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
@@ -173,9 +173,14 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
     event = event or mapping.event_name
     others = _others(record, written, roles, mapping)
     if event is None and not roles.has_attributes and not others:
-        raise RowRejected(NO_EVENT)
+        raise RowRejected(no_event(record))
     plain = event, user_id, anonymous_id, _time_ms(_value(record, roles.time), mapping), message_id, values
     return (*plain, others) if others else plain
+
+
+def no_event(names: Container[str]) -> str:
+    """The message about a record that is neither an event nor a change of attributes."""
+    return f"{NO_EVENT}; if {NAME!r} holds it, give --event {NAME}" if NAME in names else NO_EVENT
 
 
 def problem_in(row: WireRow) -> RowRejected | None:

@@ -94,6 +94,8 @@ def read_header(path: Path, encoding: str, delimiter: str | None) -> CsvHeader:
         raise SourceInvalid(f"{path}: no CSV: line 1: {error or 'the line is too long'}") from error
     if shown := marked("".join(names)):
         raise SourceInvalid(f"{path}: {undecodable(shown, encoding, 'line 1, the names of columns, holds ')}")
+    if any("\0" in name for name in names):
+        raise SourceInvalid(f"{path}: line 1, the names of columns, holds NUL bytes")
     named = [name for name in names if name]
     if len(set(named)) != len(named):
         raise SourceInvalid(f"{path}: two columns have one name")

@@ -18,6 +18,7 @@ _MARK: Final = "cdp-mark"
 _MARKED: Final = re.compile("[\udc00-\udcff]+")
 _BYTES_SHOWN: Final = 4
 _SNIFFED: Final = 4096
+_NUL_SHARE: Final = 8  # more than one byte in so many is NUL: the text has another encoding, if it is one
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, UTF8),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -65,7 +66,7 @@ def encoding_of(path: Path, given: str | None) -> Encoding:
     for mark, name in _BYTE_ORDER_MARKS:
         if beginning.startswith(mark):
             return Encoding(name, assumed=name != UTF8)
-    if b"\0" in beginning:
+    if beginning.count(0) * _NUL_SHARE > len(beginning):
         raise SourceInvalid(
             f"{path}: it holds NUL bytes and so is no text in UTF-8; for UTF-16 give --encoding utf-16-le or utf-16-be"
         )

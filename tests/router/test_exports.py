@@ -252,6 +252,44 @@ class _Sent:
         return ingest_pb2.BatchResult()
 
 
+HOSTILE = (
+    'E","x', "line\nuser_id,victim,2026-03-01,Pay\n", "a\r\nb", "\ufeffE", "nul\0", "=1+1", "'", '"', ",", ";", " ",
+    "null", "true", "007", "1e5", "12345678901234567890123", "2026-03-01", "\u2028", "\x85", "\\", '\\"', "☕" * 39,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("file_format", list(FileFormat))
+def test_hostile_ids_names_and_values_come_back_as_they_were(file_format: FileFormat, tmp_path: Path) -> None:
+    rows = [
+        row
+        for number, text in enumerate(HOSTILE)
+        for row in (
+            (
+                text,
+                f"u{number}{text}",
+                None,
+                NOW_MS - number,
+                f"e{number}",
+                {"p": text, f"k{text}": [text, 1, {"a": text}]},
+            ),
+            (
+                None,
+                f"u{number}{text}",
+                None,
+                NOW_MS - number,
+                f"a{number}",
+                {f"a{text}": text, "n": 0.1, "i": (1 << 53) + 1},
+            ),
+        )
+    ]
+    with local_cluster(tmp_path / "one") as one, local_cluster(tmp_path / "two") as two:
+        assert not one.ingest(msgpack_batch(rows, fresh_batch_id())).errors
+        write_records(exported(one), tmp_path / "out", file_format, lambda _: None)
+        loading = load(two, sorted((tmp_path / "out").iterdir()))
+        assert loading.rejections.counts == {}
+        assert contents(two) == contents(one)
+
+
 @pytest.mark.parametrize(("column", "at_once"), [("user_id", 2), ("profile_id", 1)])
 def test_batches_of_an_export_go_one_after_the_other(
     column: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

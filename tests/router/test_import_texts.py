@@ -181,6 +181,7 @@ def test_bytes_that_another_encoding_lacks_cost_their_record_alone(write: Write)
     ("content", "said"),
     [
         (_TWO.encode("utf-16-le"), "utf-16-le"), (bytes(range(256)) * 40, "NUL"),
+        (b"user_id,\0\n" * 99, "NUL"),
         ("größe,b\n".encode("latin-1"), "0xf6"),
         (b"\x89PNG\r\n\x1a\n" * 100, "0x89"), (b"\xd0\xcf\x11\xe0" * 100, "0x"),
     ],
@@ -188,6 +189,15 @@ def test_bytes_that_another_encoding_lacks_cost_their_record_alone(write: Write)
 def test_a_file_whose_header_is_no_text_is_refused_as_a_whole(write: Write, content: bytes, said: str) -> None:
     with pytest.raises(SourceInvalid, match=said):
         open_source(write("a.csv", content), None)
+
+
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+def test_a_nul_byte_costs_no_other_record(write: Write, kind: str) -> None:
+    lines = ["user_id,event,time\n", "a\0,Buy,2026-03-01\n", "b,Buy,2026-03-01\n"]
+    if kind == "ndjson":
+        lines = [f'{{"user_id":"{user}","event":"Buy","time":"2026-03-01"}}\n' for user in ("a\0", "b")]
+    records, outcome = imported(write(f"a.{kind}", "".join(lines)))
+    assert _users(records)[-1] == "b" and len(records) + sum(outcome.codes.values()) == 2
 
 
 def test_utf16_without_a_mark_says_what_to_give(write: Write) -> None:
@@ -322,7 +332,8 @@ def test_columns_can_be_left_out(write: Write) -> None:
 def test_name_is_no_event_unless_that_is_said(write: Write) -> None:
     path = write("customers.csv", "user_id,name,email,time\nu-1,Alice Example,alice@example.org,2026-03-01\n")
     records, outcome = imported(path)
-    assert (records, outcome.codes) == ([], {"RECORD_MALFORMED": 1}) and "--profiles" in outcome.said
+    assert (records, outcome.codes) == ([], {"RECORD_MALFORMED": 1})
+    assert "--profiles" in outcome.said and "--event name" in outcome.said
     [record], _ = imported(path, profiles=True)
     assert (record.event, record.values) == (None, {"name": "Alice Example", "email": "alice@example.org"})
     [record], _ = imported(path, event="name")
