@@ -314,7 +314,7 @@ class LocalShardClient:
         return self._server.read_status()
 
     async def read_schema(self, deadline: Deadline, kinds_of: KindsOf = None) -> shard_pb2.ReadSchemaResponse:
-        return self._server.read_schema(shard_pb2.ReadSchemaRequest(kinds_of=kinds_of))
+        return await self._server.read_schema(shard_pb2.ReadSchemaRequest(kinds_of=kinds_of))
 
     async def erase(
         self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline

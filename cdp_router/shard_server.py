@@ -194,7 +194,7 @@ class ShardServer:
             cluster=self._store.identity.cluster, partitions=statuses, resident_bytes=resident
         )
 
-    def read_schema(self, request: shard_pb2.ReadSchemaRequest) -> shard_pb2.ReadSchemaResponse:
+    async def read_schema(self, request: shard_pb2.ReadSchemaRequest) -> shard_pb2.ReadSchemaResponse:
         """Names that any partition has seen, and the kinds of values under those asked for."""
         whole, kinds = Names(), list[shard_pb2.HeldKinds]()
         for partition in self._store.partitions.values():
@@ -203,7 +203,8 @@ class ShardServer:
             own = Names(frozenset(schema.events), frozenset(schema.properties), frozenset(schema.attributes))
             whole = whole.merge(own)
             if request.HasField("kinds_of"):
-                kinds.extend(to_held_kinds(kinds_held(view, from_names(request.kinds_of))))
+                held = await self._in_query_thread(partial(kinds_held, view, from_names(request.kinds_of)))
+                kinds.extend(to_held_kinds(held))
         return shard_pb2.ReadSchemaResponse(names=to_names(whole), kinds=kinds)
 
     async def discover(self, request: shard_pb2.DiscoverNamesRequest) -> shard_pb2.DiscoverNamesResponse:

@@ -49,7 +49,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
 
     async def ReadSchema(self, request: shard_pb2.ReadSchemaRequest, context: Context) -> shard_pb2.ReadSchemaResponse:
         """Report names."""
-        return self._server.read_schema(request)
+        return await self._server.read_schema(request)
 
     async def EraseProfiles(
         self, request: shard_pb2.EraseProfilesRequest, context: Context
