@@ -33,6 +33,10 @@ class Decided:
     few: tuple[int, ...] = ()
     read: int = 0
 
+    def is_empty(self) -> bool:
+        """Whether no value satisfies the condition."""
+        return self.table is None and not self.few
+
     def mask(self, codes: AnyArray, base: int = 0) -> Bools:
         """Which of the values, base + codes[i], satisfy the condition: bool[n]."""
         if self.table is not None:
@@ -68,6 +72,8 @@ def decisions(
             else:
                 known[kind] = _decide_few(view, key, kind, matcher, asked(kind), attribute=attribute)
             stats.bytes += known[kind].read
+            if kind is Kind.STRING and asked is None and known[kind].is_empty():
+                stats.type_mismatch += _of_another_type(view, key, matcher, attribute=attribute)
         return known[kind]
 
     return decide
@@ -85,6 +91,15 @@ def decide_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *,
         return Decided(held)
     offsets, data = view.string_arena(key, attribute=attribute, is_list=kind is Kind.LIST)
     return _compact(_decide(matcher, kind, offsets, data), offsets.nbytes + data.nbytes)
+
+
+def _of_another_type(view: PartitionView, key: int, matcher: Matcher, *, attribute: bool) -> int:
+    """How many different strings are not of the type asked for, where none is."""
+    if matcher.typed is None:
+        return 0
+    offsets, data = view.string_arena(key, attribute=attribute)
+    typed = Matcher(text=matcher.typed).decide_strings(as_arrow(offsets, data))
+    return 0 if typed.any() else typed.shape[0]
 
 
 def _decide_few(view: PartitionView, key: int, kind: Kind, matcher: Matcher, codes: I64, *, attribute: bool) -> Decided:

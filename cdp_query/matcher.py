@@ -29,7 +29,8 @@ class Matcher:
 
     numbers, times: any of these ranges; instants: decided on arrays of times i64; flags: these booleans; text: decided
     per distinct string (string or large_string in, boolean out); substring: what these strings have in them, where that
-    is all that `text` asks; lists: decided on distinct lists; everything: any value at all.
+    is all that `text` asks; typed: which strings are of the type asked for, where not all are; lists: decided on
+    distinct lists; everything: any value at all.
     """
 
     numbers: tuple[Range, ...] = ()
@@ -42,6 +43,7 @@ class Matcher:
     literals: tuple[str, ...] | None = field(default=None, compare=False)
     instants: Callable[[I64], Bools] | None = None
     substring: bytes | None = None
+    typed: TextDecision | None = field(default=None, compare=False)
 
     def decides(self, kind: Kind) -> bool:
         """Whether values of this kind are of the type asked for."""

@@ -25,7 +25,7 @@ from cdp_query.packed_lists import PackedLists
 from cdp_query.ranges import Range, range_of
 from cdp_query.versions import version_decision
 from cdp_query.windows import Interval, is_before, moment_span
-from cdp_query.written_times import text_as_time, text_in_spans
+from cdp_query.written_times import is_written_time, text_as_time, text_in_spans
 from cdp_store.arrays import Bools
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 
@@ -63,7 +63,7 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
             return items_matcher(condition, lambda field: compile_condition(field, context))
         case tree.Anniversary():
             decide = anniversary_decision(condition, context)
-            return Matcher(instants=decide, text=text_as_time(decide, context.tz))
+            return Matcher(instants=decide, text=text_as_time(decide, context.tz), typed=is_written_time)
 
 
 def _one_of(values: Sequence[tree.Literal], ci: bool, context: tree.Context) -> Matcher:
@@ -87,6 +87,7 @@ def _complement(matcher: Matcher) -> Matcher:
         matcher.literals,
         matcher.instants,
         matcher.substring,
+        matcher.typed,
     )
 
 
@@ -108,7 +109,7 @@ def _compare(op: tree.Op, value: tree.Literal, ci: bool, context: tree.Context) 
 
 def _in_spans(spans: tuple[Interval, ...], context: tree.Context) -> Matcher:
     """Times in some intervals, also those that stand in texts."""
-    return Matcher(times=spans, text=text_in_spans(spans, context.tz))
+    return Matcher(times=spans, text=text_in_spans(spans, context.tz), typed=is_written_time)
 
 
 def _time_span(op: tree.Op, span: Interval) -> Interval:
@@ -143,12 +144,14 @@ def _between(low: tree.Literal, high: tree.Literal, context: tree.Context) -> Ma
 def _union(matchers: Sequence[Matcher]) -> Matcher:
     texts = [matcher.text for matcher in matchers if matcher.text is not None]
     literals = [matcher.literals for matcher in matchers if matcher.text is not None]
+    kinds_of_text = [matcher.typed for matcher in matchers if matcher.text is not None]
     return Matcher(
         numbers=tuple(bounds for matcher in matchers for bounds in matcher.numbers),
         times=tuple(span for matcher in matchers for span in matcher.times),
         flags=frozenset().union(*(matcher.flags for matcher in matchers)),
         text=_any_of(texts) if texts else None,
         literals=None if None in literals else tuple(item for known in literals if known for item in known),
+        typed=None if None in kinds_of_text or not kinds_of_text else is_written_time,
     )
 
 
@@ -162,6 +165,7 @@ def _with_items(matcher: Matcher) -> Matcher:
         lambda lists: any_item_holds(lists, matcher),
         literals=matcher.literals,
         substring=matcher.substring,
+        typed=matcher.typed,
     )
 
 

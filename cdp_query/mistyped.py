@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -12,8 +12,11 @@ import numpy as np
 from cdp_query import tree
 from cdp_query.attribute_scan import blocks
 from cdp_query.language import print_question
+from cdp_query.matcher import Matcher
 from cdp_query.matchers import compile_condition
 from cdp_query.names import Names
+from cdp_query.written_times import is_written_time
+from cdp_store.dictionary import as_arrow
 from cdp_store.limits import TIME_MAX_MS
 from cdp_store.values import Kind
 from cdp_store.view import PartitionView, changed_to
@@ -48,7 +51,7 @@ def kinds_held(view: PartitionView, names: Names) -> dict[tuple[bool, str], froz
         kinds = {kind for _, block in blocks(view, number, TIME_MAX_MS) for kind in block.columns}
         for chunk in view.changes.chunks(number):
             kinds.update(map(Kind, np.unique(changed_to(chunk, np.arange(len(chunk)))[0]).tolist()))
-        found[True, name] = frozenset(kinds - {Kind.UNSET})
+        found[True, name] = _with_written(view, number, kinds - {Kind.UNSET}, attribute=True)
     events = [schema.events[name] for name in names.events & schema.events.keys()] or list(schema.events.values())
     numbers = {schema.properties[name]: name for name in names.properties & schema.properties.keys()}
     for event in events if numbers else ():
@@ -56,7 +59,19 @@ def kinds_held(view: PartitionView, names: Names) -> dict[tuple[bool, str], froz
             if owner in numbers:
                 own = False, numbers[owner]
                 found[own] = found.get(own, frozenset()) | {kind}
+    for number, name in numbers.items():
+        if (False, name) in found:
+            found[False, name] = _with_written(view, number, found[False, name], attribute=False)
     return found
+
+
+def _with_written(view: PartitionView, number: int, kinds: Set[Kind], *, attribute: bool) -> frozenset[Kind]:
+    """The kinds, and times where any text is one."""
+    if Kind.STRING in kinds and Kind.TIME not in kinds:
+        texts = as_arrow(*view.string_arena(number, attribute=attribute))
+        if Matcher(text=is_written_time).decide_strings(texts).any():
+            return frozenset(kinds | {Kind.TIME})
+    return frozenset(kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +101,8 @@ def _wanted(condition: tree.Condition | None, context: tree.Context) -> frozense
     if condition is None:
         return _NUMBERS
     matcher = compile_condition(condition, context)
-    return frozenset(kind for kind in Kind if matcher.decides(kind))
+    wanted = frozenset(kind for kind in Kind if matcher.decides(kind))
+    return wanted - {Kind.STRING} if matcher.typed is not None else wanted
 
 
 def _asked(part: Any) -> Iterator[_Asked]:
@@ -115,6 +131,8 @@ def _sentence(asked: _Asked, kinds: frozenset[Kind]) -> str:
     if asked.condition is None:
         return f"{asked.name} holds {holds}, and only numbers can be calculated with"
     told = f"{asked.name} holds {holds}; {_compared(asked.condition)}"
+    if Kind.STRING in kinds and _type_asked(asked.condition) == _ONE[Kind.TIME]:
+        return f"{told}: none is an ISO date or time such as 2026-01-31 or 2026-01-31T09:30:00Z"
     other = _retyped(asked.condition, kinds)
     if other is None:
         return told

@@ -61,6 +61,11 @@ def written_times(strings: pa.Array, tz: str) -> tuple[I64, Bools]:
     return times, held
 
 
+def is_written_time(strings: pa.Array) -> pa.Array:
+    """Which strings are dates or times."""
+    return pa.array(written_times(strings, "UTC")[1])
+
+
 def _texts(strings: pa.Array) -> AnyArray:
     texts: AnyArray = strings.to_numpy(zero_copy_only=False).astype(str)
     return texts

@@ -26,7 +26,7 @@ from tests.shards import Shards
 
 RECORDS: list[Record] = [
     Change(user("a"), 1, {"Income": "5", "age": 30, "vip": True, "born": datetime(1990, 1, 1, tzinfo=UTC), "mixed": 1}),
-    Change(user("b"), 1, {"signup": "2026-01-01", "tags": ["x"], "mixed": "1", "moved": 3}),
+    Change(user("b"), 1, {"signup": "2026-01-01", "tags": ["x"], "us": "12/31/2025", "mixed": "1", "moved": 3}),
     Change(user("b"), 2, {"moved": None}),
     Event(user("a"), "Buy", 3, {"amount": "12", "n": 3, "both": 1}),
     Event(user("a"), "View", 3, {"amount": 12, "both": "x"}),
@@ -57,6 +57,16 @@ def _told(text: str) -> list[str]:
         (
             'born = "1990-01-01"',
             "born holds times; compared with a text it never matches. Did you mean born = 1990-01-01?",
+        ),
+        (
+            "us within last 7d",
+            "us holds texts; compared with a time it never matches: none is an ISO date or time such as 2026-01-31 or"
+            " 2026-01-31T09:30:00Z",
+        ),
+        (
+            'us < 2026-01-01 or us = "12/31/2025"',
+            "us holds texts; compared with a time it never matches: none is an ISO"
+            " date or time such as 2026-01-31 or 2026-01-31T09:30:00Z",
         ),
         ('Income has "5"', "Income holds texts; compared with a list it never matches"),
         ('did("Buy", amount > 3)', "amount holds texts; compared with a number it never matches"),
@@ -98,6 +108,8 @@ def test_warnings_travel_with_the_answer_and_strict_makes_them_errors(tmp_path: 
         ]
         with pytest.raises(RequestInvalid, match="Income holds texts"):
             cluster.query("Income = 5", strict=True)
+        assert "none is an ISO date" in cluster.query("Income within last 7d").warnings[0]
+        assert "none is an ISO date" in cluster.query('did("X", since: Income) or Income < 2026-01-01').warnings[-1]
         assert not cluster.query("mixed = 1").warnings  # some partition holds a number
         assert not cluster.query('Income = "5"').warnings
 
