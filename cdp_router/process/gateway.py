@@ -23,6 +23,7 @@ from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.refusals import Refusals
 from cdp_router.gateway.routers import Routers
+from cdp_router.gateway.seen_sources import SeenSources
 from cdp_router.gateway.server import GatewayServer, listening_socket
 from cdp_router.observing.gateway_metrics import GatewayMetrics, MeasuredApp, serve_metrics
 from cdp_router.observing.logs import start_logging
@@ -62,7 +63,8 @@ async def _serve(
     metrics, settings = GatewayMetrics(registry), Settings.of()
     ProcessCollector(registry=registry)
     delivery, bodies = Delivery(connected.ingest), Bodies()
-    sources = KeySources(keys, clock, Refusals(connected.channels).note)
+    known = KeySources(keys, clock, Refusals(connected.channels).note)
+    sources = SeenSources(known, data, clock, is_open=lambda: keys.keys() is None)
     intake = Intake(sources, delivery, DeadLetters(data / FOLDER), clock, metrics)
     hosts = Hosts([address.rpartition(":")[0], *allowed], is_open=lambda: keys.keys() is None)
     app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies), hosts)
