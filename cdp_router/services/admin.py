@@ -20,8 +20,8 @@ from cdp_router.placement import Placement, publish_placement
 from cdp_router.retention import get_retention, set_retention
 from cdp_router.routing import Routing
 from cdp_router.scatter import scatter
-from cdp_router.shard_client import ShardClient
 from cdp_router.security.snapshot_places import allowed_places, check_place
+from cdp_router.shard_client import ShardClient
 from cdp_router.shard_snapshots import check_destination
 from cdp_router.status import Context
 from cdp_router.suppressing import lift, list_suppressions
