@@ -56,7 +56,7 @@ def echo_exact(line: str) -> None:
     ExactOutput().write(f"{line}\n")  # not by `typer.echo`, which takes colours out
 
 
-class ExactOutput(io.TextIOBase):
+class ExactOutput(io.StringIO):
     """Standard output for programs, written to piece by piece, by the same rule."""
 
     def write(self, text: str) -> int:

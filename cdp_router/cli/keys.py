@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 keys = typer.Typer(name="keys", help="Make, list, replace and revoke API keys.", no_args_is_help=True)
 
+_MINUTE_MS: Final = 60_000
 _UNITS_MS: Final = {"h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 Data = Annotated[Path, typer.Option(help="Directory of the cluster's data.")]
 File = Annotated[
@@ -53,14 +55,24 @@ def create(
     calls_per_second: Calls = None,
     events_per_second: Events = None,
     anonymous_ids: AnonymousIds = None,
+    first: Annotated[
+        bool, typer.Option("--first", help="Make the cluster's first key even though it lacks the role admin.")
+    ] = False,
 ) -> None:
-    """Make a key and print it: it is shown this once. From the first key on, routers ask for keys."""
+    """Make a key and print it: it is shown this once. From the first key on, every call needs one."""
     now_ms = SystemClock().now_ms()
     expires_ms = _instant_ms(expires, now_ms)
-    limits = (calls_per_second, events_per_second)
-    pattern = _pattern(anonymous_ids) or ""
-    made = _changed(data, file, lambda known: known.create(name, role, now_ms, expires_ms, *limits, pattern))
+    limits, pattern = (calls_per_second, events_per_second), _pattern(anonymous_ids) or ""
+
+    def make(known: KeyList) -> tuple[str, bool]:
+        if is_first := known.is_empty:
+            _check_first(role, data, now_ms, is_accepted=first)
+        return known.create(name, role, now_ms, expires_ms, *limits, pattern), is_first
+
+    made, is_first = _changed(data, file, make)
     _show(made)
+    if is_first:
+        _say_what_changes(data, now_ms)
 
 
 @keys.command("list")
@@ -145,6 +157,40 @@ def disable(data: Data = DATA) -> None:
     except (DirectoryDamaged, OSError) as error:
         fail(f"the keys cannot be removed: {error}")
     OUT.print("there are no keys any more; start the cluster anew, on a loopback address, to let everybody in")
+
+
+def _check_first(roles: Sequence[Role], data: Path, now_ms: int, *, is_accepted: bool) -> None:
+    """KeyRefused where the first key could not make changes, which the command's user has then lost the right to."""
+    from cdp_router.gateway.seen_sources import seen_lately
+    from cdp_router.security.key_list import KeyRefused
+
+    if Role.ADMIN in roles or is_accepted:
+        return
+    seen = seen_lately(data, now_ms)
+    sources = f" That includes the sources that sent records during the last hour: {', '.join(seen)}." if seen else ""
+    raise KeyRefused(
+        f"this would be the first key. From then on every call without a key is refused, and a key with the roles "
+        f"{', '.join(roles)} cannot administer the cluster.{sources} Make an admin key first, with `cdp keys create "
+        f"NAME --role admin`, or give --first"
+    )
+
+
+def _say_what_changes(data: Path, now_ms: int) -> None:
+    from cdp_router.gateway.seen_sources import seen_lately
+
+    seen = seen_lately(data, now_ms)
+    lines = ["this is the first key: from now on every call without a key is refused, those of this command included"]
+    for source, at in seen.items():
+        minutes = (now_ms - at) // _MINUTE_MS
+        lines.append(
+            f"source {source!r} sent records {minutes} min ago and is refused from now on; let it in with `cdp keys "
+            f"create {shlex.quote(source)} --role ingest`, and make the printed key its write key"
+        )
+    if not seen:
+        lines.append("no source sent records over HTTP through this data directory during the last hour")
+    lines.append("programs that use gRPC without a key are not listed; each needs a key in CDP_API_KEY")
+    for line in lines:
+        ERR.print(line, soft_wrap=True)
 
 
 def _limits(key: StoredKey) -> str:

@@ -150,8 +150,8 @@ class Intake:
         if dialect is SEGMENT and sent.call_type == BATCH and (batch := usual_batch(plain)) is not None:
             shown = credentials(sent.headers, {}, batch.shown())
             if shown != NO_CREDENTIALS:
-                source = self._sources.source_of(*shown)
-                return replace(self._prepare_usual(sent, received_ms, plain, batch, source), decoded_bytes=decoded_bytes)
+                found = self._prepare_usual(sent, received_ms, plain, batch, self._sources.source_of(*shown))
+                return replace(found, decoded_bytes=decoded_bytes)
         body = read_json(plain)
         source = self._sources.source_of(*credentials(sent.headers, sent.query, body))
         unpacked = _unpacked(dialect, sent, body)

@@ -27,6 +27,7 @@ from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.refusals import Refusals
 from cdp_router.gateway.routers import Routers
+from cdp_router.gateway.seen_sources import SeenSources
 from cdp_router.gateway.server import GatewayServer, listening_socket
 from cdp_router.observing.gateway_metrics import GatewayMetrics, MeasuredApp, serve_metrics
 from cdp_router.observing.logs import start_logging
@@ -68,7 +69,8 @@ async def _serve(
     ProcessCollector(registry=registry)
     background = Background(metrics.failed)
     delivery, bodies = Delivery(connected.ingest, background), Bodies()
-    sources = KeySources(keys, clock, Refusals(connected.channels, background).note, pattern_of_environment())
+    known = KeySources(keys, clock, Refusals(connected.channels, background).note, pattern_of_environment())
+    sources = SeenSources(known, data, clock, is_open=lambda: keys.keys() is None)
     room = LetterRoom(data / FOLDER, RoomLimits.of())
     letters = DeadLetters(data / FOLDER, ClusterDirectory(data), room)
     for problem in letters.problems():

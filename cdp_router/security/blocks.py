@@ -32,12 +32,6 @@ def merged(counts: Sequence[int], smallest: int) -> frozenset[int]:
     return block
 
 
-def is_alike(counts: Sequence[int], smallest: int) -> bool:
-    """Whether a table has nothing but cells with equally few users: their total alone would tell them."""
-    sizes = {count for count in counts if count}
-    return len(sizes) == 1 and 0 < min(sizes) < smallest
-
-
 def is_whole(cells: Collection[int], block: frozenset[int]) -> bool:
     """Whether a number that is that of some cells may be told: it has the whole block in it, or nothing of it."""
     inside = block.intersection(cells)

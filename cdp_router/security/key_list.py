@@ -25,6 +25,11 @@ class KeyList:
     def __init__(self, known: Mapping[str, StoredKey]) -> None:
         self._keys = dict(known)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there never was a key: then routers ask for none."""
+        return not self._keys
+
     def after(self, work: Callable[[KeyList], Result]) -> tuple[Result, Mapping[str, StoredKey]]:
         """What `work` gives, and the keys as it leaves them."""
         return work(self), self._keys

@@ -19,6 +19,7 @@ from cdp_router.placement import Placement, publish_placement
 from cdp_router.retention import get_retention, set_retention
 from cdp_router.routing import Routing
 from cdp_router.scatter import scatter
+from cdp_router.security.snapshot_places import allowed_places, check_place
 from cdp_router.shard_client import ShardClient
 from cdp_router.shard_snapshots import check_destination
 from cdp_router.status import Context
@@ -133,6 +134,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.CreateSnapshotResponse:
         """Have every shard write a snapshot."""
         check_destination(request.destination)
+        check_place(request.destination, allowed_places())
         order = shard_pb2.TakeSnapshotRequest(destination=request.destination)
         gathered = await scatter(self._routing.shards, lambda _, shard: shard.take_snapshot(order, _long(context)))
         answers = list(self._routing.whole(gathered).values())

@@ -128,7 +128,7 @@ def test_a_file_in_the_place_of_the_directory_is_said(tmp_path: Path) -> None:
 
 def test_an_address_nobody_can_listen_on_is_named(tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
-    cdp("keys", "create", "anybody", "--role", "query", "--keys", keys)
+    cdp("keys", "create", "anybody", "--role", "admin", "--keys", keys)
     options = ("--host", "203.0.113.1", "--shards", "1", "--keys", str(keys), "--insecure")
     assert "203.0.113.1" in _refused(tmp_path / "data", *options)
 

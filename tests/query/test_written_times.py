@@ -18,7 +18,9 @@ from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
 
 ANN = user("ann")
-NOW = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp() * 1000)
+from cdp_store.values import to_ms
+
+NOW = to_ms(datetime(2026, 6, 1, 12, tzinfo=UTC))
 
 
 def holds(condition: str, records: list[Record], tz: str = "UTC") -> bool:
@@ -133,4 +135,4 @@ def test_reading_does_not_depend_on_neighbours() -> None:
     times, held = written_times(pa.array(texts), "Europe/Berlin")
     assert held.all()
     expected = [datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Europe/Berlin")) for text in texts[:-2]]
-    assert times[:-2].tolist() == [int(at.timestamp() * 1000) for at in expected]
+    assert times[:-2].tolist() == [to_ms(at) for at in expected]

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 
 from cdp_router.cli.app import app
 from cdp_router.errors import RequestInvalid
-from cdp_router.gateway.credentials import KeySources
+from cdp_router.gateway.credentials import AnySource, KeySources, Source
+from cdp_router.gateway.seen_sources import HOUR_MS, NAME, SeenSources, seen_lately
 from cdp_router.security.audit_files import AuditFiles, anchor_path
 from cdp_router.security.audit_lines import Entry
 from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
@@ -22,6 +23,7 @@ from cdp_router.security.keys import authenticate
 from cdp_router.security.listening import check_listening
 from cdp_router.topology import ClusterDirectory
 from cdp_store.seams import OsFiles, SystemClock
+from tests.router.local_cluster import FixedClock
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def _cdp(*words: object, code: int = 0) -> Result:
 
 def test_a_key_is_made_listed_replaced_and_revoked(data: Path) -> None:
     where = ("--data", data)
-    first = _cdp("keys", "create", "shop", "--role", "ingest", "--role", "query", "--expires", "90d", *where)
+    first = _cdp("keys", "create", "shop", "--role", "ingest", "--role", "query", "--expires", "90d", "--first", *where)
     shown = first.stdout.split()[0]
     stored = authenticate(read_keys(data / "keys.json"), shown, SystemClock().now_ms())
     assert (stored.name, [*stored.roles]) == ("shop", ["ingest", "query"])
@@ -60,7 +62,7 @@ def test_a_key_is_made_listed_replaced_and_revoked(data: Path) -> None:
 
 def test_a_key_may_say_which_ids_of_its_source_are_visitors(data: Path) -> None:
     where = ("--data", data)
-    _cdp("keys", "create", "web", "--role", "ingest", "--anonymous-ids", "^shopper-", *where)
+    _cdp("keys", "create", "web", "--role", "ingest", "--anonymous-ids", "^shopper-", "--first", *where)
     _cdp("keys", "rotate", "web", *where)
     assert [key.anonymous_ids for key in read_keys(data / "keys.json").values()] == ["^shopper-"] * 2
     _cdp("keys", "revoke", next(iter(read_keys(data / "keys.json"))), *where)
@@ -76,9 +78,55 @@ def test_a_key_may_say_which_ids_of_its_source_are_visitors(data: Path) -> None:
 
 
 def test_a_key_expires_at_the_very_millisecond_that_was_given(data: Path) -> None:
-    _cdp("keys", "create", "shop", "--role", "query", "--expires", "2107-02-22T06:33:57.004Z", "--data", data)
+    _cdp("keys", "create", "shop", "--role", "admin", "--expires", "2107-02-22T06:33:57.004Z", "--data", data)
     [stored] = read_keys(data / "keys.json").values()
     assert stored.expires_ms == 4_327_799_637_004
+
+
+def _spoken(result: Result) -> str:
+    return " ".join(result.stderr.split())
+
+
+def test_the_first_key_is_an_admins_and_says_whom_it_turns_away(data: Path) -> None:
+    clock = FixedClock(SystemClock().now_ms() - 3 * 60_000)
+    keyless = SeenSources(AnySource(), data, clock, is_open=lambda: True)
+    for name in ("web", "my app"):
+        assert keyless.source_of(name, "") == Source(name)
+    old = SeenSources(AnySource(), data, FixedClock(clock.now - 2 * HOUR_MS), is_open=lambda: True)
+    old.source_of("long gone", "")
+    keyless.source_of("late", "")
+    where = ("--data", data)
+    refused = _spoken(_cdp("keys", "create", "colleague", "--role", "query", *where, code=1))
+    assert "first key" in refused and "--role admin" in refused and "--first" in refused
+    assert "late, my app, web" in refused and not (data / "keys.json").exists()
+    said = _spoken(_cdp("keys", "create", "boss", "--role", "admin", *where))
+    assert "every call without a key is refused" in said and "long gone" not in said
+    for source in ("web --role ingest", "'my app' --role ingest"):
+        assert f"`cdp keys create {source}`" in said
+    assert "3 min ago" in said
+    second = _spoken(_cdp("keys", "create", "colleague", "--role", "query", *where))
+    assert "refused" not in second and len(read_keys(data / "keys.json")) == 2
+
+
+def test_a_first_key_without_the_role_admin_may_be_asked_for(data: Path) -> None:
+    said = _spoken(_cdp("keys", "create", "web", "--role", "ingest", "--first", "--data", data))
+    assert "no source sent records" in said
+    assert len(read_keys(data / "keys.json")) == 1
+
+
+def test_sources_are_noted_only_while_there_are_no_keys_and_a_bad_file_is_no_obstacle(data: Path) -> None:
+    clock = FixedClock(SystemClock().now_ms())
+    SeenSources(AnySource(), data, clock, is_open=lambda: False).source_of("web", "")
+    assert not (data / NAME).exists()
+    for content in (b"", b"\xff", b'{"format": 9, "seen_ms": {"a": 1}}', b'{"seen_ms": {"a": "x"}}'):
+        (data / NAME).write_bytes(content)
+        assert seen_lately(data, clock.now) == {}
+        SeenSources(AnySource(), data, clock, is_open=lambda: True).source_of("web", "")
+        assert seen_lately(data, clock.now) == {"web": clock.now}
+    many = SeenSources(AnySource(), data, clock, is_open=lambda: True)
+    for number in range(1500):
+        many.source_of(f"s{number}", "")
+    assert len(seen_lately(data, clock.now)) == 1000
 
 
 @pytest.mark.parametrize(
@@ -102,7 +150,7 @@ def test_what_cannot_be_done_with_keys_is_said(data: Path, words: list[str], sai
 def test_a_directory_without_a_cluster_gets_no_keys(tmp_path: Path) -> None:
     assert "holds no cluster" in _cdp("keys", "create", "x", "--role", "query", "--data", tmp_path, code=2).stderr
     file = tmp_path / "keys of a router"
-    _cdp("keys", "create", "x", "--role", "query", "--keys", file)
+    _cdp("keys", "create", "x", "--role", "admin", "--keys", file)
     assert len(read_keys(file)) == 1
 
 

@@ -99,9 +99,9 @@ def fill(cluster: LocalCluster, seed: int = 1) -> None:
             values = dict.fromkeys(values)
         time_ms = NOW_MS - chance.randrange(4) * 20 * DAY_MS - chance.randrange(3)
         rows.append((name, who[0], who[1], time_ms, f"m{number}", values, who[2]))
-    for number, text in enumerate(FORMULAS):
-        rows.append((text, text, f"d{text}", NOW_MS - number, f"f{number}", {text: text}, {"email": text}))
-        rows.append((None, text, None, NOW_MS - number, f"a{number}", {text: text}, {}))
+    for number, risky in enumerate(FORMULAS):
+        rows.append((risky, risky, f"d{risky}", NOW_MS - number, f"f{number}", {risky: risky}, {"email": risky}))
+        rows.append((None, risky, None, NOW_MS - number, f"a{number}", {risky: risky}, {}))
     for user in range(6):
         rows.append((None, f"u{user}", f"d-u{user}", NOW_MS - DAY_MS, f"link{user}", {}, {"email": f"u{user}@x.org"}))
     for start in range(0, len(rows), 50):
