@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from cdp_query import tree
 from cdp_query.language import parse
 from cdp_query.written_times import written_times
+from cdp_store.values import to_ms
 from tests import oracle, oracle_profiles, strategies
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
 
 ANN = user("ann")
-from cdp_store.values import to_ms
 
 NOW = to_ms(datetime(2026, 6, 1, 12, tzinfo=UTC))
 
