@@ -74,8 +74,12 @@ def gateway_app(
         *query_side.routes(),
     ]
 
-    def takes_events(path: str) -> bool:
-        return any(route.path_regex.match(path) for route in open_routes)
+    closed = tuple({route.path.partition(":")[0].lower() for route in closed_routes})
+
+    def is_open(path: str) -> bool:
+        """Whether pages of any site may use a plain path, or learn that nothing is served there."""
+        is_served = any(route.path_regex.match(path) for route in open_routes)
+        return is_served or not path.lower().startswith(closed)
 
     unserved = Unserved(metrics)
 
@@ -89,7 +93,7 @@ def gateway_app(
     app = Starlette(routes=[*open_routes, *closed_routes], exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirected POST becomes a GET, and its events are lost
     # The path is made plain first: all that follows decides by the same one.
-    return PlainPaths(AllowedHosts(CrossOrigin(app, takes_events), hosts or Hosts(), takes_events))
+    return PlainPaths(AllowedHosts(CrossOrigin(app, is_open), hosts or Hosts(), is_open))
 
 
 async def _discard(request: Request) -> Response:

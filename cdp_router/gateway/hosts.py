@@ -39,9 +39,9 @@ class Hosts:
 class AllowedHosts:
     """Refuses requests under other names, and questions of pages that came from other names."""
 
-    def __init__(self, app: ASGIApp, hosts: Hosts, takes_events: Callable[[str], bool]) -> None:
-        """`takes_events` says of a path whether pages of any site may send there."""
-        self._app, self._hosts, self._takes_events = app, hosts, takes_events
+    def __init__(self, app: ASGIApp, hosts: Hosts, is_open: Callable[[str], bool]) -> None:
+        """`is_open` says of a path whether pages of any site may send there."""
+        self._app, self._hosts, self._is_open = app, hosts, is_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with 421 or 403, or carry the request on."""
@@ -53,7 +53,7 @@ class AllowedHosts:
             if not self._hosts.lets_in(host):
                 await _refuse(send, 421, "host_not_allowed", f"this gateway is not served under the name {host!r}")
                 return
-        asks = scope["method"] != "OPTIONS" and not self._takes_events(scope["path"])
+        asks = scope["method"] != "OPTIONS" and not self._is_open(scope["path"])
         for origin in headers.getlist("origin") if asks else ():
             if not self._hosts.lets_in(origin.partition("://")[2]):
                 await _refuse(send, 403, "origin_not_allowed", f"pages from {origin!r} may not ask questions here")

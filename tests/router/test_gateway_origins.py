@@ -83,6 +83,11 @@ def test_no_spelling_of_a_closed_path_is_open_to_other_sites(gateway: GatewayClu
             assert status >= 400 and b'"population"' not in body, (method, target)
 
 
+def test_a_page_may_read_that_nothing_is_served_at_a_path(gateway: GatewayCluster) -> None:
+    status, headers, body = _raw(gateway, "POST", "/track", Origin=SITE)
+    assert (status, headers["access-control-allow-origin"]) == (404, SITE) and b"not_found" in body
+
+
 @pytest.mark.parametrize("path", OPEN)
 def test_every_spelling_of_an_open_path_is(gateway: GatewayCluster, path: str) -> None:
     for target in (path, f"/{path}", f"{path}/", f"/.{path}", f"/x/..{path}"):
