@@ -85,7 +85,7 @@ def requests(count: int, batch: int, first: int) -> list[bytes]:
     made = list[bytes]()
     for number in range(count):
         body = body_of(batch, partial(_user, first + number * batch), f"{first}-{number}").encode()
-        head = f"POST /v1/batch HTTP/1.1\r\nHost: gateway\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         made.append(head.encode() + body)
     return made
 
