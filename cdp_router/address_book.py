@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from cdp_router.background import Background
+from cdp_router.grpc_shard_client import GrpcShardClient
 from cdp_router.routing import Routing
-from cdp_router.shard_client import GrpcShardClient, ShardClient
+from cdp_router.shard_client import ShardClient
 from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import DirectoryDamaged
 

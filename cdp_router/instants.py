@@ -14,6 +14,9 @@ A text of digits and the number of the same digits are the same instant, whateve
 
 So each unit stands for the years 1973 to 5138, and seconds for those before as well. A unit that is known overrides the
 table. Everything is calculated with integers and rounded down to milliseconds.
+
+An import reads the same table but takes less of it (`sure_ms`), because a wrong column of a file is wrong a million
+times: dates of eight digits, and counts that are instants of the years 1990 to 2099 in their unit.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import math
 import re
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
@@ -29,17 +33,23 @@ from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import to_ms
 
 TEXT_MAX: Final = 40  # characters of an instant; no form is longer
-UNITS: Final = ("s", "ms", "us", "ns")
+PER_SECOND: Final = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
+SURE_FIRST_MS: Final = to_ms(datetime(1990, 1, 1, tzinfo=UTC))
+SURE_END_MS: Final = to_ms(datetime(2100, 1, 1, tzinfo=UTC))
 _REMEMBERED: Final = 4096  # the events of a request share some of their times
-_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,9})?")
 # What `datetime.fromisoformat` takes beside these forms, such as a digit between date and time, is an accident.
 _ISO: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(-?[0-9])?)([T ][0-9].*)?", re.DOTALL
 )
-_POWERS: Final = {"s": 3, "ms": 0, "us": -3, "ns": -6}
-_SECONDS_BELOW, _MS_BELOW, _US_BELOW = 10**11, 10**14, 10**17
+_BELOW: Final = {"s": 10**11, "ms": 10**14, "us": 10**17}  # the rest are nanoseconds
 _YEARS: Final = range(1900, 2101)
 _MONTHS: Final = range(1, 13)
+_DATE_DIGITS: Final = 8
+_FORMS: Final = {_DATE_DIGITS: "%Y%m%d", 14: "%Y%m%d%H%M%S"}
+_POWER_MAX: Final = 30  # of ten: nanoseconds of all years there are have fewer digits
+
+Count = int | float | Decimal
 
 
 class NoInstant(ValueError):
@@ -53,19 +63,56 @@ def instant_of(value: float | str, unit: str | None = None, zone: tzinfo = UTC) 
     """
     if isinstance(value, str):
         return _text_ms(value, unit, zone)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise _none(value)
-    return _count_ms(Decimal(repr(value)), unit, zone)
+    return _within_years(value, count_ms(value, unit, zone))
 
 
-@lru_cache(_REMEMBERED)
-def _text_ms(text: str, unit: str | None, zone: tzinfo) -> int:
+def count_ms(count: Count, unit: str | None = None, zone: tzinfo = UTC) -> int:
+    """Epoch milliseconds of a count since 1970, or of a date in digits, by size unless the unit is known.
+
+    A float counts as the decimal that it is written as. What comes out may lie beyond all years that can be stored.
+    Raises NoInstant.
+    """
+    exact = _exact(count)
+    if unit is None:
+        calendar = _calendar_ms(exact, zone)
+        if calendar is not None:
+            return calendar
+        unit = _unit_of(exact)
+    return math.floor(exact * 1000 / PER_SECOND[unit])
+
+
+def sure_ms(count: Count) -> int:
+    """The same where nothing is known but the size of a number: NoInstant where it could as well be something else."""
+    unit = sure_unit(count)
+    if unit is not None:
+        return count_ms(count, unit)
+    exact = _exact(count)
+    day = _calendar_ms(exact, UTC) if len(str(exact)) == _DATE_DIGITS else None
+    if day is None:
+        raise NoInstant(f"{_shown(count)} is no count of s, ms, us or ns since 1970 that falls into 1990 to 2099")
+    return day
+
+
+def sure_unit(count: Count) -> str | None:
+    """The unit of a count that `sure_ms` takes; None of any other."""
+    try:
+        unit = _unit_of(_exact(count))
+        return unit if SURE_FIRST_MS <= count_ms(count, unit) < SURE_END_MS else None
+    except NoInstant:
+        return None
+
+
+def number_in(text: str) -> Decimal | None:
+    """The number that a text is, where it is one."""
+    return Decimal(text) if len(text) <= TEXT_MAX and _NUMBER.fullmatch(text) else None
+
+
+def iso_ms(text: str, zone: tzinfo = UTC) -> int:
+    """Epoch milliseconds of an ISO date or time. Raises NoInstant."""
     plain = text.strip().upper()
-    if len(plain) > TEXT_MAX:
-        raise _none(text)
-    if plain[4:5] != "-" and _NUMBER.fullmatch(plain):
-        return _count_ms(Decimal(plain), unit, zone)
-    if not _ISO.fullmatch(plain):
+    if len(plain) > TEXT_MAX or not _ISO.fullmatch(plain):
         raise _none(text)
     try:
         instant = datetime.fromisoformat(plain)
@@ -74,30 +121,43 @@ def _text_ms(text: str, unit: str | None, zone: tzinfo) -> int:
         raise _none(text) from error
 
 
-def _count_ms(count: Decimal, unit: str | None, zone: tzinfo) -> int:
-    if count and count.adjusted() > 30:
-        raise _none(count)
-    if unit is None and count == (whole := int(count)):
-        calendar = _calendar_ms(whole, zone)
-        if calendar is not None:
-            return calendar
-    ms = math.floor(count.scaleb(_POWERS[unit or _unit_of(abs(count))]))
+@lru_cache(_REMEMBERED)
+def _text_ms(text: str, unit: str | None, zone: tzinfo) -> int:
+    count = number_in(text.strip())
+    return iso_ms(text, zone) if count is None else _within_years(count, count_ms(count, unit, zone))
+
+
+def _within_years(value: Count, ms: int) -> int:
     if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
-        raise NoInstant(f"{str(count)[:TEXT_MAX]!r} lies outside of the years 1 to 9999")
+        raise NoInstant(f"{_shown(value)} lies outside of the years 1 to 9999")
     return ms
 
 
-def _unit_of(size: Decimal) -> str:
-    if size < _SECONDS_BELOW:
-        return "s"
-    return "ms" if size < _MS_BELOW else "us" if size < _US_BELOW else "ns"
+def _exact(count: Count) -> Fraction:
+    """The number that is meant, whatever it is written as; NoInstant where it cannot be a count at all."""
+    if isinstance(count, int):
+        if abs(count) < 10**_POWER_MAX:
+            return Fraction(count)
+    else:
+        decimal = Decimal(repr(count)) if isinstance(count, float) else count
+        if decimal.is_finite() and (not decimal or abs(decimal.adjusted()) < _POWER_MAX):
+            return Fraction(decimal)
+    raise _none(count)
 
 
-def _calendar_ms(number: int, zone: tzinfo) -> int | None:
+def _unit_of(count: Fraction) -> str:
+    size = abs(count)
+    return next((unit for unit, below in _BELOW.items() if size < below), "ns")
+
+
+def _calendar_ms(count: Fraction, zone: tzinfo) -> int | None:
     """Milliseconds of digits that are a date or a date and time; NoInstant where they are a year or a month."""
+    if count.denominator != 1:
+        return None
+    number = int(count)
     if number in _YEARS or (number // 100 in _YEARS and number % 100 in _MONTHS):
         raise NoInstant(f"'{number}' is a year or a month and no instant: write 2026-01-31T10:00:00Z, or 2026-01-31")
-    form = {8: "%Y%m%d", 14: "%Y%m%d%H%M%S"}.get(len(str(number))) if number > 0 else None
+    form = _FORMS.get(len(str(number))) if number > 0 else None
     if form is None:
         return None
     try:
@@ -107,5 +167,11 @@ def _calendar_ms(number: int, zone: tzinfo) -> int | None:
     return to_ms(instant.replace(tzinfo=zone)) if instant.year in _YEARS else None
 
 
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) >= 10**TEXT_MAX:  # some are too long to be written at all
+        return f"a number of more than {TEXT_MAX} digits"
+    return repr(str(value)[:TEXT_MAX])
+
+
 def _none(value: object) -> NoInstant:
-    return NoInstant(f"{str(value)[:TEXT_MAX]!r} is no time: write 2026-01-31T10:00:00Z")
+    return NoInstant(f"{_shown(value)} is no time: write 2026-01-31T10:00:00Z")

@@ -57,6 +57,7 @@ from cdp_store.identity.seats import OTHERS, Wanted
 from cdp_store.ids import PartitionId
 from cdp_store.partition import Partition
 from cdp_store.records import decode_batch
+from cdp_store.retaining import Retaining
 from cdp_store.seams import Clock, SystemClock
 from cdp_store.store import Store
 
@@ -167,7 +168,7 @@ class ShardServer:
 
             def change() -> None:
                 numbers = [partition.partition for partition in self._asked_for(request.partitions)]
-                self._store.set_retention(days, self._clock.now_ms(), numbers)
+                Retaining(self._store).set_retention(days, self._clock.now_ms(), numbers)
 
             await self.commits.between(change)
         forgotten = await self._forgotten(request) if request.forgotten or request.forget_unused else []
@@ -178,7 +179,7 @@ class ShardServer:
     async def _forgotten(self, request: shard_pb2.ChangeRetentionRequest) -> list[str]:
         def forget() -> list[str]:
             numbers = [partition.partition for partition in self._asked_for(request.partitions)]
-            return self._store.forget_events(request.forgotten, numbers, unused=request.forget_unused)
+            return Retaining(self._store).forget_events(request.forgotten, numbers, unused=request.forget_unused)
 
         forgotten = await self.commits.between(forget)
         await self.upkeep.purge_now()

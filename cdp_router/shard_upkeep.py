@@ -13,6 +13,7 @@ from cdp_router.background import PAUSE_SECONDS, Background
 from cdp_router.paced import Paced
 from cdp_router.shard_commits import Commits
 from cdp_store.errors import StoreFailed
+from cdp_store.retaining import Retaining
 from cdp_store.seams import Clock
 from cdp_store.store import Store
 
@@ -89,7 +90,7 @@ class Upkeep:
 
     async def _retain_hourly(self) -> None:
         while True:
-            await self._commits.between(partial(self._store.retain, self._clock.now_ms()))
+            await self._commits.between(partial(Retaining(self._store).retain, self._clock.now_ms()))
             await asyncio.sleep(_RETAIN_SECONDS)
 
     def _rest(self) -> None:

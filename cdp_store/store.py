@@ -14,15 +14,12 @@ from cdp_store.admission import Delivery, Outcome, Pending, admit, apply_pending
 from cdp_store.arena import HashKey
 from cdp_store.controls import (
     Erasure,
-    Retention,
     Suppression,
     encode_erasure,
-    encode_retention,
     encode_suppression,
 )
 from cdp_store.documents import Documents
 from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StorageFull, StoreError
-from cdp_store.forgetting import forgetting
 from cdp_store.fuse import Fuse
 from cdp_store.heap import release_free_memory
 from cdp_store.holdings import Holdings, HoldingState
@@ -276,43 +273,6 @@ class Store:
         with self.logged([entry], essential=isinstance(change, Released)):
             target.quarantine_records(change, sequence)
         return True
-
-    def set_retention(
-        self, days: Mapping[str, int], now_ms: int, partitions: Iterable[PartitionId] | None = None
-    ) -> None:
-        """Log rules of retention (days by event name, "" for all others, 0 = for ever) and drop what they want dropped.
-
-        For all partitions the shard owns, unless some are named. Runs like `commit`, never beside it; raises what
-        `commit` raises.
-        """
-        numbers = self.holdings.owned() if partitions is None else partitions
-        self._retain({number: Retention(days, {}) for number in numbers})
-        self.retain(now_ms)
-
-    def forget_events(self, names: Iterable[str], partitions: Iterable[PartitionId], *, unused: bool) -> list[str]:
-        """Drop all events of some names, with `unused` the names without events too; a purge frees them. Which there
-        were; runs like `commit`."""
-        changes = forgetting({each: self.partitions[each].capture() for each in partitions}, set(names), unused=unused)
-        self._retain(changes)
-        return sorted({name for change in changes.values() for name in change.cutoffs})
-
-    def retain(self, now_ms: int) -> bool:
-        """Drop events that are older than their rule wants; True if there were any. Runs like `commit`."""
-        overdue = {number: self.partitions[number].overdue(now_ms) for number in self.holdings.owned()}
-        wanted = {number: Retention({}, cutoffs) for number, cutoffs in overdue.items() if cutoffs}
-        self._retain(wanted)
-        return bool(wanted)
-
-    def _retain(self, wanted: Mapping[PartitionId, Retention]) -> None:
-        sequences = {number: SequenceNumber(self.partitions[number].sequence + 1) for number in wanted}
-        entries = [
-            LogEntry(number, sequences[number], encode_retention(retention), RecordKind.RETENTION)
-            for number, retention in wanted.items()
-        ]
-        if entries:
-            with self.logged(entries, essential=True):
-                for number, retention in wanted.items():
-                    self.partitions[number].retain(retention, sequences[number])
 
     @contextmanager
     def logged(self, entries: Sequence[LogEntry], *, essential: bool = False) -> Iterator[None]:

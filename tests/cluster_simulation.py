@@ -29,11 +29,11 @@ from cdp.v1 import ingest_pb2, query_pb2
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
 from cdp_router.ingest import Ingest
+from cdp_router.local_shard_client import LocalShardClient
 from cdp_router.moves.director import Director
 from cdp_router.partitioning import partitions_of
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
-from cdp_router.shard_client import LocalShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.status import TRANSLATED, describe, grpc_code
 from cdp_store.errors import StoreError

@@ -10,18 +10,29 @@ from typing import Final
 import pytest
 
 _ROOT: Final = Path(__file__).parents[1]
-_FOLDERS: Final = ("cdp_router", "cdp_query", "cdp_store", "benchmarks", "examples", "tests")
+_PACKAGES: Final = ("cdp_router", "cdp_query", "cdp_store")
+_FOLDERS: Final = (*_PACKAGES, "benchmarks", "examples", "tests")
+_LINES_MAX: Final = 400  # of a module, so that it is read in one go; the generated ones lie in proto/
 # Both go through a float, which has no exact form for most instants: `cdp_store.values` has integer functions.
 _FLOAT_TIMES: Final = re.compile(r"\.timestamp\(\)|fromtimestamp\(.*/")
 
 
-def _sources() -> Iterator[Path]:
-    for folder in _FOLDERS:
+def _sources(folders: tuple[str, ...] = _FOLDERS) -> Iterator[Path]:
+    for folder in folders:
         yield from sorted((_ROOT / folder).rglob("*.py"))
 
 
 def _float_times(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if _FLOAT_TIMES.search(line)]
+
+
+def _line_count(path: Path) -> int:
+    return path.read_text().count("\n")
+
+
+def test_no_module_of_the_packages_is_too_long() -> None:
+    long = {path.name: _line_count(path) for path in _sources(_PACKAGES) if _line_count(path) > _LINES_MAX}
+    assert not long, f"split modules of more than {_LINES_MAX} lines"
 
 
 def test_no_source_takes_an_instant_through_a_float() -> None:

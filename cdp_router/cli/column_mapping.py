@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.cli.mapping import AUTO, NO_TIME, TEXTS, ColumnMapping, no_event
-from cdp_router.epoch_times import END_SECOND, FIRST_SECOND, PER_SECOND
 from cdp_router.identity_columns import PREFIX
 from cdp_router.importing.content_ids import lanes_of
 from cdp_router.importing.reading import Reading
+from cdp_router.instants import PER_SECOND, SURE_END_MS, SURE_FIRST_MS
 from cdp_router.wire.tables import is_values
 from cdp_store.arrays import U64, Bools
 from cdp_store.ids import ANONYMOUS_ID, USER_ID
@@ -228,10 +228,10 @@ def _times(batch: pa.RecordBatch, name: str | None, mapping: ColumnMapping) -> p
 
 def _sized(counts: pa.Array) -> pa.Array:
     """Instants of counts whose size tells their unit; ArrowInvalid where one has none."""
-    values = pc.fill_null(counts, FIRST_SECOND).to_numpy(zero_copy_only=False)
+    values = pc.fill_null(counts, SURE_FIRST_MS).to_numpy(zero_copy_only=False)
     instants, told = np.zeros(len(counts), np.int64), np.zeros(len(counts), np.bool_)
     for per in PER_SECOND.values():
-        own = (values >= FIRST_SECOND * per) & (values < END_SECOND * per)
+        own = (values >= SURE_FIRST_MS * per // 1000) & (values < SURE_END_MS * per // 1000)
         instants[own] = values[own] * 1000 // per if per < 1000 else values[own] // (per // 1000)
         told |= own
     if not told.all():

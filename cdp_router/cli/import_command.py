@@ -19,9 +19,9 @@ from cdp_router.cli.importing import BATCHES_IN_FLIGHT, Rejections, _Loading
 from cdp_router.cli.mapping import AUTO, ColumnMapping, is_time
 from cdp_router.cli.sources import Source, SourceInvalid, open_source
 from cdp_router.client import Client
-from cdp_router.epoch_times import PER_SECOND
 from cdp_router.importing.reading import BINARIES, NULLS, Reading
 from cdp_router.importing.texts import known_encoding
+from cdp_router.instants import PER_SECOND
 from cdp_store.values import to_ms
 
 _FORMATS: Final = ("ndjson", "csv", "parquet")

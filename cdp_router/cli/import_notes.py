@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
 from cdp_router.cli.mapping import AUTO, EXPORTED, NAME, ColumnMapping
 from cdp_router.cli.sources import Source
-from cdp_router.epoch_times import unit_of
+from cdp_router.instants import number_in, sure_unit
 
 _SAMPLE: Final = 1000
 _UNITS: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -41,9 +42,5 @@ def _units(source: Source, time: str) -> Iterator[str]:
 
 
 def _unit(value: Any) -> str | None:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    return unit_of(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    count = number_in(value) if isinstance(value, str) else value
+    return sure_unit(count) if isinstance(count, int | float | Decimal) and not isinstance(count, bool) else None

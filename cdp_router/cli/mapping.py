@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import msgspec
 
-from cdp_router.epoch_times import Count, counted_ms, number_ms
 from cdp_router.importing.numbers import INT64_MAX, INT64_MIN, Unkept, integer_of, json_float, written_json_float
 from cdp_router.importing.reading import textual
+from cdp_router.instants import Count, NoInstant, count_ms, iso_ms, number_in, sure_ms
 from cdp_router.wire.tables import VALUES
+from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import to_datetime, to_ms
 
-_TIME_CHARACTERS_MAX: Final = 40
-_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WHOLE_FLOAT_MAX: Final = 1 << 53  # beyond, a float stands for several integers
 _GUESSES: Final = {
     "user_id": ("user_id", "userId"),
@@ -352,26 +349,18 @@ def is_time(text: str, mapping: ColumnMapping) -> bool:
 def _counted_ms(count: Count, unit: str) -> int:
     """Milliseconds of a count of units; AUTO: of a number whose size tells the unit, or of YYYYMMDD."""
     try:
-        return number_ms(count) if unit == AUTO else counted_ms(count, unit)
-    except (ValueError, OverflowError) as error:
+        ms = sure_ms(count) if unit == AUTO else count_ms(count, unit)
+        return min(max(ms, TIME_MIN_MS - 1), TIME_MAX_MS + 1)  # what is beyond, the cluster refuses
+    except NoInstant as error:
         hint = "; give --time-unit s, ms, us or ns" if unit == AUTO else ""
         raise RowRejected(f"time {error}{hint}", "TIME_INVALID") from error
 
 
 def _parsed_ms(text: str, unit: str) -> int:
-    if len(text) > _TIME_CHARACTERS_MAX:
-        raise RowRejected(f"time {text[:40]!r}... is no ISO date or time")
-    if _NUMBER.fullmatch(text):
-        return _counted_ms(_number(text), unit)
+    count = number_in(text)
+    if count is not None:
+        return _counted_ms(count, unit)
     try:
-        instant = datetime.fromisoformat(text)
-        return to_ms(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
-    except (ValueError, OverflowError) as error:
-        raise RowRejected(f"time {text[:40]!r} is no ISO date or time: {error}") from error
-
-
-def _number(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return Decimal("nan")
+        return iso_ms(text)
+    except NoInstant as error:
+        raise RowRejected(f"time {error}") from error

@@ -1,11 +1,10 @@
-"""A connection to a cluster's router with typed failures and safe retries."""
+"""A client of a cluster's router: its calls, by name."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from collections.abc import Iterator, Sequence
+from typing import Any, Unpack
 
 import grpc
 from cdp.v1 import (
@@ -32,34 +31,24 @@ from cdp.v1 import (
 )
 
 from cdp_router.client.asking import Asked, MembersOptions, QueryOptions, members_request, profile_name, query_request
-from cdp_router.client.channels import HEALTH, OPTIONS
+from cdp_router.client.calls import Connection
+from cdp_router.client.channels import HEALTH
 from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import Backoff, failure_of, told_count
 from cdp_router.client.results import Answer, Event, MemberBatches, Members, Profile
 from cdp_router.rpc.carrying import carrying
-from cdp_router.security.renewing import renewing_blocking
 from cdp_router.security.tls import Tls
 
-Response = TypeVar("Response")
 
-
-def _connect(address: str, tls: Tls | None) -> grpc.Channel:
-    if tls is None:
-        return grpc.insecure_channel(address, options=OPTIONS)
-    return renewing_blocking(lambda: grpc.secure_channel(address, tls.channel(), options=OPTIONS), tls)
-
-
-class Client:
+class Client(Connection):
     """A synchronous client of one router. Safe to use from several threads.
 
     Without `api_key` and `tls` those of the environment are used: CDP_API_KEY; CDP_TLS_CA, CDP_TLS_CERT, CDP_TLS_KEY.
     """
 
     def __init__(self, address: str, api_key: str | None = None, tls: Tls | None = None) -> None:
-        self.address = address
-        shown = authorization(api_key)
-        self._channel = _connect(address, tls or tls_of_environment())
-        channel = carrying(self._channel, shown)
+        super().__init__(address, tls or tls_of_environment())
+        channel = carrying(self._channel, authorization(api_key))
         self._ingest = ingest_pb2_grpc.IngestServiceStub(channel)
         self._query = query_pb2_grpc.QueryServiceStub(channel)
         self._profiles = profile_pb2_grpc.ProfileServiceStub(channel)
@@ -70,18 +59,6 @@ class Client:
         self._privacy = privacy_pb2_grpc.PrivacyServiceStub(channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(channel)
         self._schema = schema_pb2_grpc.SchemaServiceStub(channel)
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._channel.close()
 
     def ingest(
         self, batch: ingest_pb2.Batch, timeout_seconds: float = 60.0, give_up_seconds: float = 60.0
@@ -116,10 +93,7 @@ class Client:
         self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0
     ) -> Iterator[query_pb2.MembersResponse]:
         """Stream a segment's members."""
-        try:
-            yield from self._query.Members(request, timeout=timeout_seconds)
-        except grpc.RpcError as error:
-            raise failure_of(error, self.address) from None
+        return self._streamed(lambda: self._query.Members(request, timeout=timeout_seconds))
 
     def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> Answer:
         """The typed answer to a question; `options` are fields of QueryRequest, such as tz, by, allow_partial."""
@@ -184,17 +158,13 @@ class Client:
     ) -> Iterator[profile_pb2.ExportProfileResponse]:
         """Everything that is kept of a person, piece by piece; cdp_router.client.exporting writes files of it."""
         request = profile_pb2.ExportProfileRequest(name=name)
-        try:
-            yield from self._profiles.ExportProfile(request, timeout=timeout_seconds)
-        except grpc.RpcError as error:
-            raise failure_of(error, self.address) from None
+        return self._streamed(lambda: self._profiles.ExportProfile(request, timeout=timeout_seconds))
 
     def export_records(self, timeout_seconds: float = 3600.0) -> Iterator[export_pb2.ExportRecordsResponse]:
         """Everything the cluster holds; cdp_router.client.export_files writes files of it."""
-        try:
-            yield from self._export.ExportRecords(export_pb2.ExportRecordsRequest(), timeout=timeout_seconds)
-        except grpc.RpcError as error:
-            raise failure_of(error, self.address) from None
+        return self._streamed(
+            lambda: self._export.ExportRecords(export_pb2.ExportRecordsRequest(), timeout=timeout_seconds)
+        )
 
     def profile(
         self, request: query_pb2.GetProfileRequest, timeout_seconds: float = 30.0
@@ -381,21 +351,3 @@ class Client:
         """Have every shard check the files of its snapshots."""
         request = admin_pb2.VerifySnapshotsRequest()
         return self._translated(lambda: self._admin.VerifySnapshots(request, timeout=timeout_seconds))
-
-    def _retried(self, call: Callable[[], Response], give_up_seconds: float) -> Response:
-        backoff = Backoff(time.monotonic(), give_up_seconds)
-        while True:
-            try:
-                return call()
-            except grpc.RpcError as error:
-                failure = failure_of(error, self.address)
-                wait = backoff.next(error.code(), failure, time.monotonic())
-                if wait is None:
-                    raise failure from None
-            time.sleep(wait)
-
-    def _translated(self, call: Callable[[], Response]) -> Response:
-        try:
-            return call()
-        except grpc.RpcError as error:
-            raise failure_of(error, self.address) from None

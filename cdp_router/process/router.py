@@ -48,6 +48,7 @@ from cdp_router.erasing import Erasures
 from cdp_router.errors import RouterError
 from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.dead_letters import DeadLetters
+from cdp_router.grpc_shard_client import GrpcShardClient
 from cdp_router.identifier_limits import IdentifierLimits
 from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
@@ -86,7 +87,6 @@ from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
 from cdp_router.services.schema import SchemaService
 from cdp_router.services.segments import SegmentService
-from cdp_router.shard_client import GrpcShardClient
 from cdp_router.shared_segments import SharedSegments
 from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import StoreError

@@ -14,9 +14,10 @@ from cdp.v1 import ingest_pb2, query_pb2
 
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.ingest import Ingest
+from cdp_router.local_shard_client import LocalShardClient
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
-from cdp_router.shard_client import LocalShardClient, ShardClient
+from cdp_router.shard_client import ShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.topology import ClusterFile
 from cdp_router.wire.values import to_timestamp

@@ -30,6 +30,7 @@ from cdp.v1 import (
 from cdp_router.erasing import Erasures
 from cdp_router.identities import Identities
 from cdp_router.ingest import Ingest
+from cdp_router.local_shard_client import LocalShardClient
 from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
@@ -53,7 +54,7 @@ from cdp_router.services.query import QueryService
 from cdp_router.services.schema import SchemaService
 from cdp_router.services.segments import SegmentService
 from cdp_router.services.shard import ShardService
-from cdp_router.shard_client import LocalShardClient, ShardClient
+from cdp_router.shard_client import ShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.shared_segments import SharedSegments
 from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store

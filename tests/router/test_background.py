@@ -20,6 +20,7 @@ from cdp_router.background import PAUSE_SECONDS, PAUSE_SECONDS_MAX, Background
 from cdp_router.begun_erasures import DOCUMENT as ERASURES
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import Erasures
+from cdp_router.local_shard_client import LocalShardClient
 from cdp_router.moves.director import Director
 from cdp_router.moves.local import LocalMoveClient
 from cdp_router.observing.observing import Observing
@@ -28,7 +29,7 @@ from cdp_router.process import gateway, router, shard
 from cdp_router.routing import Routing
 from cdp_router.schema_gate import DOCUMENT as SCHEMA
 from cdp_router.schema_gate import SchemaGate
-from cdp_router.shard_client import LocalShardClient, ShardClient
+from cdp_router.shard_client import ShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.topology import ClusterFile
 from cdp_store.ids import PartitionId

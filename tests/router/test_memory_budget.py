@@ -10,8 +10,8 @@ from google.rpc import code_pb2
 
 from cdp_router.control_groups import limit_files
 from cdp_router.errors import Overloaded
+from cdp_router.local_shard_client import LocalShardClient
 from cdp_router.memory_budget import MemoryBudget, default_bytes, machine_bytes, resident_bytes
-from cdp_router.shard_client import LocalShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.status import describe, retry_delay_ms
 from cdp_store.limits import MIB

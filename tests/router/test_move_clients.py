@@ -15,12 +15,12 @@ from cdp.v1 import partition_pb2 as pb
 from cdp.v1 import partition_pb2_grpc
 from google.rpc import code_pb2
 
+from cdp_router.local_shard_client import LocalShardClient
 from cdp_router.moves.client import MoveClient, connect_by_grpc
 from cdp_router.moves.local import LocalMoveClient
 from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc.chain import Chain
 from cdp_router.services.partitions import PartitionService
-from cdp_router.shard_client import LocalShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_store.digest import digest
 from cdp_store.documents import Document

@@ -19,6 +19,7 @@ from cdp_query.language import parse
 from cdp_query.pipeline import segment_of
 from cdp_router.errors import MoveRefused, RequestInvalid, ShardUnavailable, WrongEpoch
 from cdp_router.ingest import Ingest
+from cdp_router.local_shard_client import LocalShardClient
 from cdp_router.moves.director import Director
 from cdp_router.moves.local import LocalMoveClient
 from cdp_router.placement import placement_in
@@ -26,7 +27,7 @@ from cdp_router.queries import Queries
 from cdp_router.restoring import Wanted, restore
 from cdp_router.retention import set_retention
 from cdp_router.routing import Routing
-from cdp_router.shard_client import LocalShardClient, ShardClient
+from cdp_router.shard_client import ShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.shared_segments import SharedSegments
 from cdp_store.controls import Suppression

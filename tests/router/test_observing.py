@@ -24,6 +24,7 @@ from rich.console import Console
 from cdp_router.cli.watching import Look, rate, view
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
+from cdp_router.grpc_shard_client import GrpcShardClient
 from cdp_router.observing.access_log import AccessLog
 from cdp_router.observing.call_metrics import CallMetrics
 from cdp_router.observing.logs import JsonLines
@@ -34,7 +35,6 @@ from cdp_router.observing.traces import Traces
 from cdp_router.observing.work_metrics import IngestMetrics, QueryMetrics
 from cdp_router.rpc.call import begin
 from cdp_router.rpc.chain import Chain
-from cdp_router.shard_client import GrpcShardClient
 from cdp_store.partition_readings import PartitionStatus
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS

@@ -22,6 +22,7 @@ from cdp_store.holdings import Holding, HoldingState
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import DAY_MS
 from cdp_store.records import Strings
+from cdp_store.retaining import Retaining
 from cdp_store.seams import OsFiles
 from cdp_store.snapshot.keeper import copy_snapshot, fill
 from cdp_store.snapshot.parts import only, renamed
@@ -156,7 +157,7 @@ def test_ids_and_what_retention_left_come_along_into_other_partitions(tmp_path: 
         [home] = [store for store in data.stores if PartitionId(number) in store.partitions]
         assert home.erase(PartitionId(number), [encode_identifier(*gone.user)])[1] == 1
         for store in data.stores:
-            store.set_retention({"View": 100}, 250 * DAY_MS)
+            Retaining(store).set_retention({"View": 100}, 250 * DAY_MS)
         data.snapshot()
         data.deliver(known[100:], received_ms=2000)
         before = data.digest()

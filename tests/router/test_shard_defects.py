@@ -16,7 +16,7 @@ from google.rpc import code_pb2, error_details_pb2
 import cdp_store.admission
 import cdp_store.events.maintaining
 from cdp_router.background import Background
-from cdp_router.shard_client import LocalShardClient
+from cdp_router.local_shard_client import LocalShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.status import retry_delay_ms
 from cdp_store.errors import StoreFailed

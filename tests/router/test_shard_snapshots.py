@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cdp_router import shard_snapshots
-from cdp_router.shard_client import LocalShardClient
+from cdp_router.local_shard_client import LocalShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_store.errors import StoreFailed
 from cdp_store.faulty_files import Fault, FaultyFiles

@@ -20,6 +20,7 @@ from cdp_store.admission import Delivery
 from cdp_store.errors import SnapshotDamaged
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import BUCKET_MS, DAY_MS, SNAPSHOT_SMALL_FILES_MAX
+from cdp_store.retaining import Retaining
 from cdp_store.seams import OsFiles
 from cdp_store.shard_directory import ShardIdentity, log_path, snapshots_path
 from cdp_store.snapshot.reader import read_manifest
@@ -159,7 +160,7 @@ def test_every_record_keeps_its_cold_columns_whatever_happens(
                     model.erase(who)
                     model.sequence += known
                 case "retain":
-                    store.set_retention({"View": 28}, 3 * BUCKET_MS)
+                    Retaining(store).set_retention({"View": 28}, 3 * BUCKET_MS)
                     for each, held in zip(models, store.partitions.values(), strict=True):
                         each.drop("View", 2 * BUCKET_MS)
                         each.sequence = held.sequence
@@ -217,7 +218,7 @@ def test_files_that_hold_nothing_removed_are_never_written_again(tmp_path: Path)
 def test_events_that_came_late_behind_a_cutoff_of_retention_are_kept(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         deliver(store, [Event(ANN, name, 5, {}, f"early {name}") for name in ("View", "Buy")])
-        store.set_retention({"View": 28}, 3 * BUCKET_MS)
+        Retaining(store).set_retention({"View": 28}, 3 * BUCKET_MS)
         deliver(store, [Event(ANN, "View", 6, {}, "late View")])
         for _ in range(2):
             assert [row[5] for row in read(store, ANN)] == ["early Buy", "late View"]

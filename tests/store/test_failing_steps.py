@@ -27,6 +27,7 @@ from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.log.format import LogRecord, RecordKind
 from cdp_store.quarantine import Released
 from cdp_store.records import encode_batch
+from cdp_store.retaining import Retaining
 from cdp_store.seams import OsFiles
 from cdp_store.shard_directory import ShardIdentity
 from cdp_store.store import Store
@@ -98,7 +99,7 @@ def _release(store: Store) -> None:
 
 
 def _set_rule(store: Store) -> None:
-    store.set_retention({"View": 30}, 0)
+    Retaining(store).set_retention({"View": 30}, 0)
 
 
 def _receive(store: Store) -> None:
@@ -128,7 +129,7 @@ STEPS = [
     Step("quarantine", _keep_apart),
     Step("release", _release, (_keep_apart,)),
     Step("rule of retention", _set_rule),
-    Step("overdue events", lambda store: store.retain(60 * DAY), (_set_rule,)),
+    Step("overdue events", lambda store: Retaining(store).retain(60 * DAY), (_set_rule,)),
     Step("tail", _receive),
     Step("document", lambda store: store.documents.put(HERE, "name", 0, b"content")),
     Step("holding", lambda store: store.holdings.change(THERE, Holding(HoldingState.RELEASED, 2, 1))),

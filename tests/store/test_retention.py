@@ -14,6 +14,7 @@ from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import BUCKET_MS, DAY_MS
 from cdp_store.memory import PartitionMemory
 from cdp_store.partition import Partition
+from cdp_store.retaining import Retaining
 from cdp_store.store import Store
 from tests.raw_records import Change, Event, Record, user
 from tests.router.local_cluster import open_store
@@ -140,8 +141,8 @@ def test_rules_name_events_or_all_others_and_cut_at_whole_buckets() -> None:
 def test_rules_drops_and_erasures_are_the_same_after_a_restart(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.commit([Delivery(PartitionId(0), batch_of(RECORDS))])
-    store.set_retention({"View": 28}, 3 * BUCKET_MS)
-    assert not store.retain(3 * BUCKET_MS), "nothing is left to drop, and so nothing is logged"
+    Retaining(store).set_retention({"View": 28}, 3 * BUCKET_MS)
+    assert not Retaining(store).retain(3 * BUCKET_MS), "nothing is left to drop, and so nothing is logged"
     store.erase(PartitionId(0), [encode_identifier(*BOB)])
     expected = [r for r in kept("View", cutoff=2 * BUCKET_MS) if r.user != BOB]
     _check_store(store, expected)

@@ -20,6 +20,7 @@ from cdp_store.errors import LogCorrupt, SnapshotFailed
 from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import DAY_MS
+from cdp_store.retaining import Retaining
 from cdp_store.seams import Files, OsFiles
 from cdp_store.shard_directory import ShardIdentity, snapshots_path
 from cdp_store.snapshot.keeper import Taken
@@ -207,7 +208,7 @@ def test_erased_profiles_and_rules_of_retention_are_as_they_were_after_a_start_f
         deliver(store, records)
         snapshot(store)
         store.erase(PartitionId(0), [encode_identifier(*user(gone))])
-        store.set_retention({"View": 30}, 401 * DAY_MS)
+        Retaining(store).set_retention({"View": 30}, 401 * DAY_MS)
         live = digests(store)
         for _ in range(2):
             snapshot(store)
