@@ -16,6 +16,7 @@ StoreError
 +-- ProfilesUnderway     profiles are between two partitions, which cannot be cut anew
 +-- DocumentsNotDealtOut documents of one partition, which cannot be cut anew with its profiles
 +-- DirectoryExists      a directory that would be overwritten
++-- KeysNotCarried       API keys of a directory that is to be replaced cannot be read
 +-- DirectoryInUse       another process owns this data directory
 +-- DirectoryMismatch    the directory was made with other settings
 +-- DirectoryDamaged     a file that describes the directory cannot be read
@@ -181,6 +182,18 @@ class DirectoryExists(StoreError):
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is not empty; choose another directory, or give --overwrite to replace it")
         self.path = path
+
+
+class KeysNotCarried(StoreError):
+    """The directory that a restore would replace had API keys, which cannot be carried over."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            f"the API keys in {path} cannot be carried into the restored directory ({problem}), and without keys "
+            "everybody is let in. Nothing was changed; restore this file from a backup, replace it with `cdp keys "
+            "create`, or give the keys up with `cdp keys disable`"
+        )
+        self.path, self.problem = path, problem
 
 
 class DirectoryInUse(StoreError):
