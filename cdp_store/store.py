@@ -55,6 +55,7 @@ from cdp_store.snapshot.keeper import Loaded, ShardSnapshots, Taken, Verificatio
 from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import LocalPlace
 from cdp_store.tails import Tails
+from cdp_store.whole_files import leftovers, remove_leftovers
 
 Progress = Callable[[int, int], None]
 
@@ -128,6 +129,7 @@ class Store:
             check_without_snapshot(self.snapshot_place, self.holdings, problems)
         parts = (self.identity, self.holdings, self.documents, self.files)
         settle_files(self.directory, *parts, is_unsealed=self._is_unsealed)
+        remove_leftovers(leftovers(self.directory), self.files)
         return Recovery(cut, problems)
 
     def snapshot(self, taken_ms: int) -> tuple[Taken, int]:

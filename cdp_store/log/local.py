@@ -38,7 +38,7 @@ from cdp_store.log.reserve import Reserve
 from cdp_store.log.salvage import QUARANTINE_NAME
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.seams import AppendFile, Files
-from cdp_store.whole_files import write_durably
+from cdp_store.whole_files import leftovers, remove_leftovers, write_durably
 
 _AFTER_RESTORE: Final = 2  # the first segment of a log that cannot do without a snapshot
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -197,9 +197,7 @@ class LocalLog:
 
     def remove_leftovers(self) -> None:
         """Remove what a salvage or a start that was killed left unfinished; they may hold records."""
-        for path in self._directory.rglob("*.tmp"):
-            self._files.remove(path)
-            self._files.sync_directory(path.parent)
+        remove_leftovers(leftovers(self._directory), self._files)
 
     def quarantined(self) -> list[Path]:
         """Files that salvages set aside."""
