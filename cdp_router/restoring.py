@@ -39,8 +39,10 @@ from cdp_store.identity.rerouting import rerouted
 from cdp_store.identity.tables import IdentityTables
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.inventory import INVENTORY_NAME, write_inventory
+from cdp_store.log.format import LogRecord
 from cdp_store.log.local import begin_after_snapshot
-from cdp_store.log.reader import BEHIND_ALL, first_sequences, read_records
+from cdp_store.log.reader import BEHIND_ALL, first_sequences
+from cdp_store.log.replaying import replay_records
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
 from cdp_store.quarantine import Quarantine, Quarantined
@@ -251,16 +253,19 @@ def _replay(
     """
     start = {number: partition.sequence for number, partition in partitions.items()}
     start |= dict.fromkeys(others, BEHIND_ALL)
-    for record in read_records(log, start, progress):
+
+    def take(record: LogRecord) -> None:
         number = record.partition
         if number not in partitions:
-            continue
+            return
         logged = Logged.decode(record)
         if number in late.ended or (until_ms is not None and logged.received_ms > until_ms):
             late.note(number, logged)
-            continue
+            return
         apply_logged(partitions[number], logged)
         partitions[number].maintain()
+
+    replay_records(log, start, progress, take)
 
 
 def _rerouted(

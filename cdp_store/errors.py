@@ -3,6 +3,7 @@
 StoreError
 +-- BatchMalformed       bytes that are no record batch
 +-- LogCorrupt           damage inside the log, not a torn tail
+|   +-- RecordNotReplayed an intact log record, and the program fails whenever it replays it
 +-- LogUnsupported       a log written by a newer version
 +-- RecordUnsupported    a log record of a kind this version does not know
 +-- RecordMisplaced      a log record of a partition that its shard never had
@@ -60,6 +61,24 @@ class LogCorrupt(StoreError):
             "to set the damaged part aside and go on without it."
         )
         self.path, self.offset, self.reason = path, offset, reason
+
+
+class RecordNotReplayed(LogCorrupt):
+    """A log record is intact, and replaying it fails each time: a fault of this program or of its writer."""
+
+    def __init__(self, path: Path, offset: int, kind: str, partition: int, sequence: int, problem: str) -> None:
+        reason = (
+            f"the record of kind {kind} (partition {partition}, sequence {sequence}) is intact, but cannot be "
+            f"replayed: {problem}"
+        )
+        StoreError.__init__(
+            self,
+            f"log file {path}, byte {offset}: {reason}. Nothing was changed. This is a fault of the program, so please "
+            "report it; start with the version that ran before, or with --salvage to set this record aside and go on "
+            "without it.",
+        )
+        self.path, self.offset, self.reason = path, offset, reason
+        self.kind, self.partition, self.sequence = kind, partition, sequence
 
 
 class LogUnsupported(StoreError):

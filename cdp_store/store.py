@@ -21,7 +21,7 @@ from cdp_store.controls import (
     encode_suppression,
 )
 from cdp_store.documents import Documents
-from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StorageFull, StoreError
+from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, RecordNotReplayed, StorageFull, StoreError
 from cdp_store.forgetting import forgetting
 from cdp_store.fuse import Fuse
 from cdp_store.heap import release_free_memory
@@ -122,7 +122,7 @@ class Store:
         try:
             cut = self._log.replay(self._replay, progress, self._starts(loaded))
         except LogCorrupt as error:
-            if not problems:
+            if not problems or isinstance(error, RecordNotReplayed):
                 raise
             raise LogCorrupt(error.path, error.offset, f"{error.reason}; and {'; '.join(problems)}") from error
         if loaded.snapshot is None and not is_new:
