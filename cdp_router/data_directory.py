@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.dead_letters import DeadLetters
@@ -12,7 +14,23 @@ from cdp_router.topology import MEMBERS_NAME, MISSING_REMEDY, ClusterDirectory, 
 from cdp_store.errors import ClusterKeyMismatch, DirectoryDamaged, DirectoryMismatch, FileMissing
 from cdp_store.inventory import INVENTORY_NAME
 from cdp_store.log.local import NO_ROOM
+from cdp_store.seams import OsFiles
 from cdp_store.shard_directory import HOLDINGS_NAME, IDENTITY_NAME, find_identity
+from cdp_store.whole_files import leftovers, remove_leftovers
+
+_LEFT_AFTER_MS: Final = 3_600_000
+
+
+def remove_old_leftovers(directory: ClusterDirectory, now_ms: int) -> None:
+    """Remove what killed writers left of files of the cluster; a shard removes its own.
+
+    Others may be writing at this moment, so what is younger than an hour stays for a later start.
+    """
+    own = {directory.shard_path(shard) for shard in directory.shards_here()}
+    found = [path for path in leftovers(directory.path) if own.isdisjoint(path.parents)]
+    with suppress(OSError):  # what cannot be removed does no harm
+        old = [path for path in found if now_ms - path.stat().st_mtime_ns // 1_000_000 > _LEFT_AFTER_MS]
+        remove_leftovers(old, OsFiles())
 
 
 def check_directory(directory: ClusterDirectory) -> list[str]:

@@ -6,19 +6,21 @@ moved there at the end: until then, what stood there stays as it was.
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cdp_router.carried_files import carry_files, keys_of
 from cdp_router.late_erasures import LateErasures
 from cdp_router.partitioning import partitions_of, split
 from cdp_router.placement import Placement, newest_epoch, placement_in
 from cdp_router.restored_documents import Kept, dealt_out, documents_in
+from cdp_router.restored_place import put_in_place, remove_tree
 from cdp_router.restoring_progress import Tell, counted, named, percentage
+from cdp_router.security.key_file import KEYS_NAME
 from cdp_router.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile, decode_cluster, shard_name
 from cdp_store.carried_over import carry_ids, carry_summaries
 from cdp_store.controls import Retention
@@ -37,8 +39,10 @@ from cdp_store.identity.rerouting import rerouted
 from cdp_store.identity.tables import IdentityTables
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.inventory import INVENTORY_NAME, write_inventory
+from cdp_store.log.format import LogRecord
 from cdp_store.log.local import begin_after_snapshot
-from cdp_store.log.reader import BEHIND_ALL, first_sequences, read_records
+from cdp_store.log.reader import BEHIND_ALL, first_sequences
+from cdp_store.log.replaying import replay_records
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
 from cdp_store.quarantine import Quarantine, Quarantined
@@ -46,7 +50,7 @@ from cdp_store.records import Strings
 from cdp_store.rerouting import batches_of
 from cdp_store.sealed import seal_json
 from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import lock_directory, log_path, snapshots_path
+from cdp_store.shard_directory import log_path, snapshots_path
 from cdp_store.shard_files import begin_directory
 from cdp_store.snapshot.cold.carrying import DealtOut, OldPartition
 from cdp_store.snapshot.keeper import ShardSnapshots, fill
@@ -71,18 +75,20 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What stands in the new directory; `replaced` is where the directory before it went."""
+    """What stands in the new directory; `replaced` is where the directory before it went, with a copy of its keys."""
 
     cluster: ClusterFile
     profiles: int
     digest: Digest
     replaced: Path | None
+    has_keys: bool
 
 
 def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, *, overwrite: bool = False) -> Restored:
     """Build the data directory. Raises DirectoryExists unless it may be replaced; the old one is kept beside it."""
     if data.exists() and any(data.iterdir()) and not overwrite:
         raise DirectoryExists(data)
+    keys_of(data)  # refused now, not after the work
     old = source_cluster(source)
     is_rerouted = wanted.partitions not in (None, old.partitions)
     # Who still deals records out to another number of partitions must not be taken for one of ours.
@@ -102,10 +108,11 @@ def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, 
     if is_rerouted:
         partitions = _rerouted(partitions, made, cold_of, tell)
     building = data.with_name(f"{data.name}.restoring")
-    _remove_tree(building)
+    remove_tree(building)
     _write(building, New(made, partitions, documents, _first_epoch(source, data, taken_ms)), cold_of, taken_ms, tell)
     profiles = sum(partition.status().profiles for partition in partitions.values())
-    return Restored(made, profiles, total, _put_in_place(building, data))
+    replaced = put_in_place(building, data, lambda kept: carry_files(data, building, made, kept, tell))
+    return Restored(made, profiles, total, replaced, (data / KEYS_NAME).exists())
 
 
 def source_cluster(source: str) -> ClusterFile:
@@ -246,16 +253,19 @@ def _replay(
     """
     start = {number: partition.sequence for number, partition in partitions.items()}
     start |= dict.fromkeys(others, BEHIND_ALL)
-    for record in read_records(log, start, progress):
+
+    def take(record: LogRecord) -> None:
         number = record.partition
         if number not in partitions:
-            continue
+            return
         logged = Logged.decode(record)
         if number in late.ended or (until_ms is not None and logged.received_ms > until_ms):
             late.note(number, logged)
-            continue
+            return
         apply_logged(partitions[number], logged)
         partitions[number].maintain()
+
+    replay_records(log, start, progress, take)
 
 
 def _rerouted(
@@ -362,37 +372,3 @@ def _write(
     listed = [shard_name(shard) for shard in range(cluster.shards)]
     write_inventory(directory, listed, cluster.mark(INVENTORY_NAME), files)
     write_durably(directory / CLUSTER_NAME, seal_json(cluster), files)
-
-
-def _put_in_place(building: Path, data: Path) -> Path | None:
-    files, replaced = OsFiles(), None
-    with _unused(data):
-        if data.exists():
-            names = (data.with_name(f"{data.name}.replaced-{number}") for number in range(1, 1 << 20))
-            replaced = next(name for name in names if not name.exists())
-            data.rename(replaced)
-        building.rename(data)
-        files.sync_directory(data.parent)
-    return replaced
-
-
-@contextmanager
-def _unused(data: Path) -> Iterator[None]:
-    """Hold the locks of all shards of a directory; DirectoryInUse when a process has one."""
-    held = [lock_directory(path) for path in sorted(data.glob("shard-*"))] if data.exists() else []
-    try:
-        yield
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-
-
-def _remove_tree(directory: Path) -> None:
-    """Remove what an earlier restore left unfinished."""
-    if directory.exists():
-        for root, folders, names in os.walk(directory, topdown=False):
-            for name in names:
-                (Path(root) / name).unlink()
-            for name in folders:
-                (Path(root) / name).rmdir()
-        directory.rmdir()

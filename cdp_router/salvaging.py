@@ -10,7 +10,7 @@ from cdp_router.security.key_file import KEYS_NAME
 from cdp_router.topology import ClusterDirectory, shard_name
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.inventory import INVENTORY_NAME, read_inventory
-from cdp_store.salvaging import salvage_files, salvage_shard
+from cdp_store.salvaging import salvage_files, salvage_replay, salvage_shard
 from cdp_store.seams import OsFiles
 
 
@@ -51,9 +51,11 @@ def _list_of(directory: ClusterDirectory) -> Iterator[str]:
 
 def _shard(directory: ClusterDirectory, shard: int) -> Iterator[str]:
     path = directory.shard_path(shard)
-    said = salvage_files(path, directory.load().shard_identity(shard), OsFiles()) if path.exists() else []
+    cluster = directory.load()
+    identity = cluster.shard_identity(shard)
+    said = salvage_files(path, identity, OsFiles()) if path.exists() else []
     yield from (f"shard {shard}: {line}" for line in said)
-    found = salvage_shard(path, OsFiles())
+    found = salvage_shard(path, OsFiles()).joined(salvage_replay(path, identity, cluster.hash_key, OsFiles()))
     for damage in found.damages:
         yield f"shard {shard}: {damage.path} is damaged from byte {damage.start} to {damage.stop}"
     for kept in found.kept:

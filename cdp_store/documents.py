@@ -114,7 +114,15 @@ class Documents:
                 raise
             path.parent.mkdir(exist_ok=True)
             write_durably(path, sealed, self._files)
-        record(self._shard, self._identity.mark(INVENTORY_NAME), self._files, [name])
+        self._list(name)
+
+    def _list(self, name: str) -> None:
+        """Expect a file from now on. It is in place already: where there is no room, a later change or start does."""
+        try:
+            record(self._shard, self._identity.mark(INVENTORY_NAME), self._files, [name])
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
 
     def seal(self) -> None:
         """Give files of an earlier version their checksum; OSError where that fails."""

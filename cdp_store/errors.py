@@ -3,6 +3,7 @@
 StoreError
 +-- BatchMalformed       bytes that are no record batch
 +-- LogCorrupt           damage inside the log, not a torn tail
+|   +-- RecordNotReplayed an intact log record, and the program fails whenever it replays it
 +-- LogUnsupported       a log written by a newer version
 +-- RecordUnsupported    a log record of a kind this version does not know
 +-- RecordMisplaced      a log record of a partition that its shard never had
@@ -16,6 +17,7 @@ StoreError
 +-- ProfilesUnderway     profiles are between two partitions, which cannot be cut anew
 +-- DocumentsNotDealtOut documents of one partition, which cannot be cut anew with its profiles
 +-- DirectoryExists      a directory that would be overwritten
++-- KeysNotCarried       API keys of a directory that is to be replaced cannot be read
 +-- DirectoryInUse       another process owns this data directory
 +-- DirectoryMismatch    the directory was made with other settings
 +-- DirectoryDamaged     a file that describes the directory cannot be read
@@ -59,6 +61,24 @@ class LogCorrupt(StoreError):
             "to set the damaged part aside and go on without it."
         )
         self.path, self.offset, self.reason = path, offset, reason
+
+
+class RecordNotReplayed(LogCorrupt):
+    """A log record is intact, and replaying it fails each time: a fault of this program or of its writer."""
+
+    def __init__(self, path: Path, offset: int, kind: str, partition: int, sequence: int, problem: str) -> None:
+        reason = (
+            f"the record of kind {kind} (partition {partition}, sequence {sequence}) is intact, but cannot be "
+            f"replayed: {problem}"
+        )
+        StoreError.__init__(
+            self,
+            f"log file {path}, byte {offset}: {reason}. Nothing was changed. This is a fault of the program, so please "
+            "report it; start with the version that ran before, or with --salvage to set this record aside and go on "
+            "without it.",
+        )
+        self.path, self.offset, self.reason = path, offset, reason
+        self.kind, self.partition, self.sequence = kind, partition, sequence
 
 
 class LogUnsupported(StoreError):
@@ -181,6 +201,18 @@ class DirectoryExists(StoreError):
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is not empty; choose another directory, or give --overwrite to replace it")
         self.path = path
+
+
+class KeysNotCarried(StoreError):
+    """The directory that a restore would replace had API keys, which cannot be carried over."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            f"the API keys in {path} cannot be carried into the restored directory ({problem}), and without keys "
+            "everybody is let in. Nothing was changed; restore this file from a backup, replace it with `cdp keys "
+            "create`, or give the keys up with `cdp keys disable`"
+        )
+        self.path, self.problem = path, problem
 
 
 class DirectoryInUse(StoreError):

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import msgspec
 
+from cdp_store.arena import HashKey
 from cdp_store.documents import FOLDER, Document, Documents, paths_in
 from cdp_store.errors import (
     BatchMalformed,
     ClusterKeyMismatch,
     DirectoryDamaged,
     DirectoryMismatch,
+    RecordNotReplayed,
     SnapshotDamaged,
+    StoreError,
 )
 from cdp_store.holdings import FIRST_EPOCH, begin_holdings, dealt, read_holdings
 from cdp_store.ids import PartitionId
@@ -23,8 +26,10 @@ from cdp_store.inventory import INVENTORY_NAME, read_inventory, write_inventory
 from cdp_store.log.format import LogRecord
 from cdp_store.log.position import POSITION_NAME, Position, reset_position
 from cdp_store.log.reader import Positions, segments
+from cdp_store.log.replaying import replay_records
 from cdp_store.log.salvage import QUARANTINE_NAME, Salvage, Salvaged
-from cdp_store.logged import Logged
+from cdp_store.logged import Logged, apply_logged
+from cdp_store.partition import Partition
 from cdp_store.seams import Files
 from cdp_store.shard_directory import (
     HOLDINGS_NAME,
@@ -35,7 +40,7 @@ from cdp_store.shard_directory import (
     snapshots_path,
     write_identity,
 )
-from cdp_store.snapshot.keeper import positions
+from cdp_store.snapshot.keeper import ShardSnapshots, positions
 from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import LocalPlace
 from cdp_store.snapshot.reader import PartitionReader, read_manifest, snapshot_numbers
@@ -48,6 +53,53 @@ def salvage_shard(directory: Path, files: Files) -> Salvaged:
         return Salvage(log_path(directory), files, _held_by_snapshots(directory, files), _is_usable).run()
     finally:
         os.close(descriptor)
+
+
+def salvage_replay(directory: Path, identity: ShardIdentity, key: HashKey, files: Files) -> Salvaged:
+    """Set aside intact records that cannot be replayed, for which everything is loaded as at a start, once for each.
+
+    DirectoryInUse when a process has it open.
+    """
+    descriptor, found = lock_directory(directory), Salvaged()
+    try:
+        refused = set[tuple[int, int]]()
+        while (failed := _not_replayed(directory, identity, key, files)) is not None:
+            if failed in refused:
+                return found  # the start says what is wrong with it
+            refused.add(failed)
+
+            def is_usable(record: LogRecord) -> bool:
+                return (record.partition, record.sequence) not in refused and _is_usable(record)
+
+            log, held = log_path(directory), _held_by_snapshots(directory, files)
+            found = found.joined(Salvage(log, files, held, is_usable).run())
+        return found
+    finally:
+        os.close(descriptor)
+
+
+def _not_replayed(directory: Path, identity: ShardIdentity, key: HashKey, files: Files) -> tuple[int, int] | None:
+    """Partition and sequence number of the first record whose replay fails; None where there is none, or where
+    something else keeps the shard from starting, which the start tells.
+    """
+    try:
+        here = [number for number, held in read_holdings(directory, identity).items() if held.is_in_memory]
+        loaded = ShardSnapshots(LocalPlace(snapshots_path(directory), files), identity.cluster).load(
+            lambda: {number: Partition(number, key) for number in here}
+        )
+
+        def take(record: LogRecord) -> None:
+            partition = loaded.partitions.get(record.partition)
+            if partition is not None:
+                apply_logged(partition, Logged.decode(record))
+                partition.maintain()
+
+        replay_records(log_path(directory), loaded.positions() or {}, lambda *_: None, take)
+    except RecordNotReplayed as error:
+        return error.partition, error.sequence
+    except StoreError:
+        return None
+    return None
 
 
 def salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> list[str]:

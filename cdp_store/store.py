@@ -19,7 +19,7 @@ from cdp_store.controls import (
     encode_suppression,
 )
 from cdp_store.documents import Documents
-from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, StorageFull, StoreError
+from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, RecordNotReplayed, StorageFull, StoreError
 from cdp_store.fuse import Fuse
 from cdp_store.heap import release_free_memory
 from cdp_store.holdings import Holdings, HoldingState
@@ -52,6 +52,7 @@ from cdp_store.snapshot.keeper import Loaded, ShardSnapshots, Taken, Verificatio
 from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import LocalPlace
 from cdp_store.tails import Tails
+from cdp_store.whole_files import leftovers, remove_leftovers
 
 Progress = Callable[[int, int], None]
 
@@ -118,13 +119,14 @@ class Store:
         try:
             cut = self._log.replay(self._replay, progress, self._starts(loaded))
         except LogCorrupt as error:
-            if not problems:
+            if not problems or isinstance(error, RecordNotReplayed):
                 raise
             raise LogCorrupt(error.path, error.offset, f"{error.reason}; and {'; '.join(problems)}") from error
         if loaded.snapshot is None and not is_new:
             check_without_snapshot(self.snapshot_place, self.holdings, problems)
         parts = (self.identity, self.holdings, self.documents, self.files)
         settle_files(self.directory, *parts, is_unsealed=self._is_unsealed)
+        remove_leftovers(leftovers(self.directory), self.files)
         return Recovery(cut, problems)
 
     def snapshot(self, taken_ms: int) -> tuple[Taken, int]:

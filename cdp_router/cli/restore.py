@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from cdp_router.cli.console import ERR, OUT, fail, parse_instant
 from cdp_router.limits import PARTITIONS_MAX
 from cdp_store.values import to_ms
+
+_NO_KEYS: Final = (
+    "{0} holds no API keys: snapshots have none. A cluster started on it lets in everybody who reaches it; make keys "
+    "first with `cdp keys create NAME --role admin --data {0}`, or start it with --keys"
+)
 
 
 def restore(
@@ -53,3 +58,5 @@ def restore(
     shape = f"{done.cluster.shards} shards, {done.cluster.partitions} partitions"
     OUT.print(f"restored {done.profiles:,} profiles into {data}: {shape}", soft_wrap=True)
     OUT.print(f"digest {done.digest}")
+    if not done.has_keys:
+        OUT.print(_NO_KEYS.format(data), soft_wrap=True)

@@ -22,6 +22,7 @@ from cdp_router.limits import (
     SNAPSHOT_MINUTES_DEFAULT,
 )
 from cdp_store.log.sync_mode import SyncMode
+from cdp_store.seams import SystemClock
 
 if TYPE_CHECKING:
     from cdp_router.process.supervisor import Supervisor
@@ -140,7 +141,7 @@ def _gateway_port(given: int | None, router_port: int) -> int:
 
 def _opened(directory: ClusterDirectory, shards: int | None, partitions: int | None, *, salvage: bool) -> None:
     """Check the directory, which is made where there is none; ends the command where it cannot be used."""
-    from cdp_router.data_directory import check_directory
+    from cdp_router.data_directory import check_directory, remove_old_leftovers
     from cdp_router.salvaging import salvaged
     from cdp_store.errors import DirectoryMismatch, StoreError
 
@@ -156,6 +157,7 @@ def _opened(directory: ClusterDirectory, shards: int | None, partitions: int | N
                 OUT.print(line, soft_wrap=True)
         for line in check_directory(directory):
             OUT.print(line, soft_wrap=True)
+        remove_old_leftovers(directory, SystemClock().now_ms())
     except DirectoryMismatch as error:
         fail(f"{error}. Use the same option, or another --data directory; shards are added with `cdp add-shard`")
     except StoreError as error:

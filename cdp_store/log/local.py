@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cdp_store.errors import BatchMalformed, BatchTooLarge, LogCorrupt, RecordMisplaced, StorageFull, StoreFailed
+from cdp_store.errors import BatchTooLarge, StorageFull, StoreFailed
 from cdp_store.fuse import Fuse
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_RECORD_BYTES_MAX, LOG_SEGMENT_BYTES
@@ -34,11 +34,12 @@ from cdp_store.log.reader import (
     read_header,
     read_segment,
 )
+from cdp_store.log.replaying import hand_over
 from cdp_store.log.reserve import Reserve
 from cdp_store.log.salvage import QUARANTINE_NAME
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.seams import AppendFile, Files
-from cdp_store.whole_files import write_durably
+from cdp_store.whole_files import leftovers, remove_leftovers, write_durably
 
 _AFTER_RESTORE: Final = 2  # the first segment of a log that cannot do without a snapshot
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -100,7 +101,7 @@ class LocalLog:
             last, offset, segment = path is paths[-1], FILE_HEADER_BYTES, _Segment(path)
             for record in read_segment(path, last=last, position=position, held=start):
                 if order.is_new(path, offset, record):
-                    _taken(take, path, offset, record)
+                    hand_over(take, path, offset, record)
                 segment.last[record.partition] = record.sequence
                 progress(done + record.end, total)
                 offset = record.end
@@ -197,9 +198,7 @@ class LocalLog:
 
     def remove_leftovers(self) -> None:
         """Remove what a salvage or a start that was killed left unfinished; they may hold records."""
-        for path in self._directory.rglob("*.tmp"):
-            self._files.remove(path)
-            self._files.sync_directory(path.parent)
+        remove_leftovers(leftovers(self._directory), self._files)
 
     def quarantined(self) -> list[Path]:
         """Files that salvages set aside."""
@@ -292,12 +291,3 @@ class LocalLog:
         self._files.sync_directory(self._directory)
         self._size = self._synced = good
         return size - good
-
-
-def _taken(take: Callable[[LogRecord], None], path: Path, offset: int, record: LogRecord) -> None:
-    try:
-        take(record)
-    except BatchMalformed as error:
-        raise LogCorrupt(path, offset, f"its record is intact, but holds no batch: {error.reason}") from error
-    except RecordMisplaced as error:
-        raise LogCorrupt(path, offset, f"its record is intact, but {error}") from error

@@ -122,8 +122,11 @@ def _records(
         raise LogCorrupt(path, offset, f"it ends here, but {durable} bytes were durable")
 
 
-def read_records(directory: Path, start: Positions, progress: Callable[[int, int], None]) -> Iterator[LogRecord]:
-    """Every record of a log behind `start`, oldest first; changes nothing, a torn tail ends it.
+def read_located(
+    directory: Path, start: Positions, progress: Callable[[int, int], None]
+) -> Iterator[tuple[Path, int, LogRecord]]:
+    """Every record of a log behind `start`, oldest first, with its file and where it begins there; changes nothing, a
+    torn tail ends it.
 
     `progress(done, total)` is told bytes.
     """
@@ -134,7 +137,7 @@ def read_records(directory: Path, start: Positions, progress: Callable[[int, int
         offset = FILE_HEADER_BYTES
         for record in read_segment(path, last=path is paths[-1], position=position, held=start):
             if order.is_new(path, offset, record):
-                yield record
+                yield path, offset, record
             offset = record.end
             progress(done + offset, total)
         done += path.stat().st_size

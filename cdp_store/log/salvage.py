@@ -49,6 +49,12 @@ class Salvaged:
     kept: list[Path] = field(default_factory=list)
     lost: dict[PartitionId, int] = field(default_factory=dict)
 
+    def joined(self, later: Salvaged) -> Salvaged:
+        """What two passes have found."""
+        numbers = sorted({*self.lost, *later.lost})
+        lost = {number: self.lost.get(number, 0) + later.lost.get(number, 0) for number in numbers}
+        return Salvaged(self.damages + later.damages, self.kept + later.kept, lost)
+
 
 class Salvage:
     """One pass over the log of a directory that no process uses."""
@@ -91,7 +97,7 @@ class Salvage:
                 good.append(encode_record(record.partition, record.sequence, record.payload, record.kind))
                 offset = record.end
                 continue
-            follower = next_record(data, offset, version or VERSION)
+            follower = next_record(data, offset, version or VERSION) if record is None else record.end
             if follower is None and is_last and offset >= durable:
                 break
             damages.append(Damage(path, offset, follower or len(data)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cdp_router.cli.app import app
-from cdp_router.data_directory import check_directory, open_keys
+from cdp_router.data_directory import check_directory, open_keys, remove_old_leftovers
 from cdp_router.placement import placement_in
 from cdp_router.restoring import Wanted, restore, source_cluster, verify_source
 from cdp_router.salvaging import salvaged
@@ -316,7 +317,7 @@ def test_keys_that_were_removed_are_asked_for_until_somebody_disables_them(data:
     refused(data, FileMissing, "keys.json")
     assert CliRunner().invoke(app, ["keys", "disable", "--data", str(data)]).exit_code == 0
     assert open_keys(directory, None).keys() is None
-    done = CliRunner().invoke(app, ["keys", "create", "new", "--role", "query", "--data", str(data)])
+    done = CliRunner().invoke(app, ["keys", "create", "new", "--role", "query", "--first", "--data", str(data)])
     assert done.exit_code == 0 and len(open_keys(directory, None).keys() or {}) == 1
 
 
@@ -467,3 +468,22 @@ def test_commands_that_meet_a_damaged_file_name_it(data: Path, name: str) -> Non
 def test_whatever_is_damaged_is_refused_told_or_equal(tmp_path: Path) -> None:
     counts = trials(tmp_path, seed=1, go_on=lambda number: number < 100)
     assert sum(counts.values()) == 100 and len(counts) == 3
+
+
+# ---------------------------------------------------------------------------------------------- leftovers of writers
+
+
+def test_old_leftovers_of_killed_writers_go_and_those_of_living_ones_stay(data: Path) -> None:
+    now_ms = 10 * 3_600_000
+    for name, written_ms in (
+        ("keys.json.0123456789ab.tmp", 1),
+        ("audit/x.tmp", 1),
+        ("members.json.0a.tmp", now_ms - 1),
+    ):
+        (data / name).write_bytes(b"half of it")
+        os.utime(data / name, ns=(written_ms * 1_000_000,) * 2)
+    (data / "shard-0" / "x.tmp").write_bytes(b"the shard's own")
+    os.utime(data / "shard-0" / "x.tmp", ns=(0, 0))
+    remove_old_leftovers(ClusterDirectory(data), now_ms)
+    left = sorted(str(path.relative_to(data)) for path in data.rglob("*.tmp"))
+    assert left == ["members.json.0a.tmp", "shard-0/x.tmp"]

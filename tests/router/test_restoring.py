@@ -270,7 +270,7 @@ def test_row_24_a_restore_killed_half_way_leaves_what_was_there_and_can_be_done_
     with opened(tmp_path / "data") as data:
         data.deliver(RECORDS[:3])
         old = data.digest()
-    for step in ("_loaded", "_write", "_put_in_place", "write_durably"):
+    for step in ("_loaded", "_write", "put_in_place", "carry_files", "write_durably"):
         with monkeypatch.context() as patched:
 
             def killed(*_: object, **__: object) -> None:
