@@ -96,7 +96,7 @@ class QuestionReader:
     def __init__(self, segments: SharedSegments) -> None:
         self._segments, self.aside = segments, Aside()
         # What a text says does not depend on anything else, and dashboards ask the same ones again and again.
-        self._read = lru_cache(maxsize=QUESTIONS_REMEMBERED)(pipeline.read)
+        self._remembered = lru_cache(maxsize=QUESTIONS_REMEMBERED)(pipeline.read)
 
     async def asked(self, request: query_pb2.QueryRequest, context: tree.Context, deadline: Deadline) -> Asked:
         """The question of a request, checked."""
@@ -117,6 +117,10 @@ class QuestionReader:
             await self._segments.newest(deadline)
             found = await run(lambda: _checked(question, context, self._segments.lookup, as_written=as_written))
         return found
+
+    def _read(self, text: str, by: str | None) -> tree.Question:
+        # The tree of a long text takes megabytes; hundreds of those are not worth their memory.
+        return self._remembered(text, by) if len(text) <= LONG_QUESTION_BYTES else pipeline.read(text, by)
 
     def _question(self, request: query_pb2.QueryRequest) -> tree.Question:
         match request.WhichOneof("question"):

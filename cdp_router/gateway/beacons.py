@@ -18,9 +18,10 @@ from cdp_router.gateway.problems import malformed
 from cdp_router.gateway.times import lenient_ms
 
 _FORM: Final = re.compile(rb"\s*(?:[\w.~-]{1,40}=[^&\s]{0,200}&){0,10}data=")
-_BASE64: Final = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}\s*")
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _FIELDS_MAX: Final = 32
 _URL_SAFE: Final = bytes.maketrans(b"-_ ", b"+/+")  # a plus that nobody escaped arrives as a space
+_LINE_ENDS: Final = b"\t\n\r\v\f"
 
 
 def unwrapped(body: bytes, query: Mapping[str, str], bytes_max: int) -> bytes:
@@ -44,10 +45,10 @@ def sent_in_query(query: Mapping[str, str]) -> int | None:
 
 
 def _decoded(body: bytes, bytes_max: int) -> bytes:
-    plain = body.strip().translate(_URL_SAFE)
+    plain = body.strip().translate(_URL_SAFE, _LINE_ENDS)
     if not _BASE64.fullmatch(plain):
         raise malformed("'data' is neither JSON nor base64")
-    bare = b"".join(plain.split()).rstrip(b"=")
+    bare = plain.rstrip(b"=")
     try:
         decoded = base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)
     except binascii.Error as error:

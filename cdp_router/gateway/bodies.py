@@ -18,7 +18,7 @@ from cdp_router.gateway.limits import DECODED_BYTES_MAX
 from cdp_router.gateway.problems import malformed, too_large
 
 _GZIP: Final = b"\x1f\x8b"
-_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+_CODECS: Final = {"zstd": "zstd", "br": "brotli"}
 _TOO_LONG_INTEGER: Final = 1 << 64  # stands for one whose digits are too many to read; no record may hold it
 # What Python takes for a value of a list, and for an object with its first field.
 _VALUE_BYTES: Final = 72
@@ -28,16 +28,12 @@ _DECODER: Final = msgspec.json.Decoder()
 
 def decompressed(body: bytes, encoding: str, bytes_max: int) -> bytes:
     """The plain bytes of a body; Problem 413 where they are more than `bytes_max`, 400 where they cannot be had."""
+    coding = encoding.strip().lower()
     if body.startswith(_GZIP):
-        return _inflated(body, _GZIP_WINDOW, bytes_max)
-    match encoding.strip().lower():
-        case "deflate":
-            # Both forms go by this name; the first byte of the zlib one says its method, 8.
-            is_zlib = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
-            return _inflated(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS, bytes_max)
-        case "zstd" | "br":
-            return _streamed(body, "zstd" if encoding.strip().lower() == "zstd" else "brotli", bytes_max)
-    return _checked(body, bytes_max)
+        return _streamed(body, "gzip", bytes_max)
+    if coding in _CODECS:
+        return _streamed(body, _CODECS[coding], bytes_max)
+    return _inflated(body, bytes_max) if coding == "deflate" else _checked(body, bytes_max)
 
 
 def _checked(body: bytes, bytes_max: int) -> bytes:
@@ -46,25 +42,21 @@ def _checked(body: bytes, bytes_max: int) -> bytes:
     return body
 
 
-def _inflated(body: bytes, window: int, bytes_max: int) -> bytes:
-    parts, size = list[bytes](), 0
+def _inflated(body: bytes, bytes_max: int) -> bytes:
+    # Both forms go by the name of deflate; the first byte of the zlib one says its method, 8.
+    is_zlib = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
+    stream = zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
     try:
-        while body:
-            stream = zlib.decompressobj(window)
-            part = stream.decompress(body, bytes_max + 1 - size)
-            size += len(part)
-            parts.append(part)
-            if size > bytes_max:
-                raise too_large(f"the body has more than {bytes_max} bytes; send smaller batches")
-            if not stream.eof:
-                raise malformed("the compressed body ends too early")
-            body = stream.unused_data if window == _GZIP_WINDOW else b""
+        plain = _checked(stream.decompress(body, bytes_max + 1), bytes_max)
     except zlib.error as error:
         raise malformed(f"the body cannot be decompressed: {error}") from error
-    return b"".join(parts)
+    if not stream.eof:
+        raise malformed("the compressed body ends too early")
+    return plain
 
 
 def _streamed(body: bytes, codec: str, bytes_max: int) -> bytes:
+    """Of one frame or member behind another; each is read once, however many there are."""
     try:
         with pa.CompressedInputStream(pa.BufferReader(body), codec) as stream:
             plain: bytes = stream.read(bytes_max + 1)

@@ -1,4 +1,5 @@
-"""HTTP connections that cannot be held open for nothing: bounds on the time and the bytes of a request's head."""
+"""HTTP connections that cannot be held for nothing: bounds on the time and the bytes of what is no body, on a body that
+goes on after its answer, and on an answer that nobody reads."""
 
 from __future__ import annotations
 
@@ -8,50 +9,106 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from cdp_router.gateway.limits import HEADER_BYTES_MAX, READ_SECONDS
+from cdp_router.gateway.limits import HEADER_BYTES_MAX, IDLE_SECONDS, READ_SECONDS
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """A connection that is closed when the head of a request does not come, or does not end."""
+    """A connection that is closed when a request does not come, or does not end, or its answer is not read."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._waiting: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
+        self._waiting: asyncio.TimerHandle | None = None  # for a head, or for the end of a body that was answered
+        self._unread: asyncio.TimerHandle | None = None
+        self._bytes_beside = 0  # since a head, a body or a piece of one
+        self._is_whole = self._has_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
         # Head and body of an answer are written one after the other: the second must not wait for an ack of the first.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._wait_for_head()
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
         self._stop_waiting()
+        self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before the end of a head."""
-        if self._waiting is not None:
-            self._head_bytes += len(data)
+        """Count what is no body: a head, fields behind a body, and what stands between chunks."""
+        self._bytes_beside += len(data)
         super().data_received(data)
-        if self._waiting is not None and self._head_bytes > HEADER_BYTES_MAX:
+        if self._bytes_beside > HEADER_BYTES_MAX:
             self.transport.close()
 
     def on_message_begin(self) -> None:
         """The head of a request begins."""
+        self._is_whole = self._has_head = False
         super().on_message_begin()
         if self._waiting is None:
-            self._wait_for_head()
+            self._wait()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a field of the head; nothing reads those behind a body."""
+        if not self._has_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head has come in; for the body there is another bound."""
+        self._has_head, self._bytes_beside = True, 0
         self._stop_waiting()
         super().on_headers_complete()
 
-    def _wait_for_head(self) -> None:
-        self._head_bytes = 0
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._bytes_beside = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request has come in whole."""
+        self._is_whole, self._bytes_beside = True, 0
+        self._stop_waiting()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """What is still to come of the body is read for a while: who sends it may look for an answer only then."""
+        super().on_response_complete()
+        if not self._is_whole and self.cycle.response_complete and not self.transport.is_closing():
+            self._wait()
+
+    def pause_writing(self) -> None:
+        """The answer is not read as fast as it is written."""
+        super().pause_writing()
+        if self._unread is None:
+            self._look_again()
+
+    def resume_writing(self) -> None:
+        """The answer is read."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection, which waits for the answer to be read; then cut it off."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def _look_again(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(IDLE_SECONDS, self._look_at, left)
+
+    def _look_at(self, left: int) -> None:
+        """Go on if anything was read since so many bytes were left."""
+        if self.transport.get_write_buffer_size() < left:
+            self._look_again()
+        else:
+            self._unread = None
+            self.transport.abort()
+
+    def _wait(self) -> None:
+        self._bytes_beside = 0
         self._waiting = self.loop.call_later(READ_SECONDS, self._give_up)
 
     def _stop_waiting(self) -> None:

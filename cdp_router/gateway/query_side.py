@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 import msgspec
@@ -24,12 +25,16 @@ from cdp_router.gateway.limits import QUERY_SECONDS
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
 from cdp_router.gateway.reading import Bodies
 from cdp_router.instants import NoInstant
-from cdp_router.limits import REQUEST_BYTES_MAX
+from cdp_router.limits import LONG_QUESTION_BYTES, REQUEST_BYTES_MAX
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
 NDJSON: Final = "application/x-ndjson"
 _DEPTH_MAX: Final = 100
 _LINES: Final = msgspec.json.Encoder()
+_LONG_AT_ONCE: Final = 2  # of messages that take long to read or write as JSON: a megabyte takes seconds
+_LONG_ANSWER_BYTES: Final = 16 * 1024
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,7 @@ class QuerySide:
 
     def __init__(self, channels: Sequence[grpc.aio.Channel], bodies: Bodies) -> None:
         self._channels, self._bodies, self._next = channels, bodies, 0
+        self._long = asyncio.Semaphore(_LONG_AT_ONCE)
 
     def routes(self) -> list[Route]:
         """All paths."""
@@ -137,7 +143,9 @@ class QuerySide:
                 answer = await call(message, timeout=QUERY_SECONDS, metadata=_carried(request))
             except grpc.aio.AioRpcError as error:
                 raise _problem(error) from error
-            return Response(json_format.MessageToJson(answer, indent=None), media_type="application/json")
+            is_long = answer.ByteSize() > _LONG_ANSWER_BYTES
+            text = await self._aside(is_long, lambda: json_format.MessageToJson(answer, indent=None))
+            return Response(text, media_type="application/json")
 
         return ask
 
@@ -161,7 +169,14 @@ class QuerySide:
         async with self._bodies.read(request) as body:
             if len(body) > REQUEST_BYTES_MAX:
                 raise too_large(f"a question has at most {REQUEST_BYTES_MAX} bytes")
-            return parsed(body, served.request)
+            return await self._aside(len(body) > LONG_QUESTION_BYTES, lambda: parsed(body, served.request))
+
+    async def _aside(self, is_long: bool, work: Callable[[], Result]) -> Result:
+        """The result of work on a message; that on a long one is done beside the event loop."""
+        if not is_long:
+            return work()
+        async with self._long:
+            return await asyncio.to_thread(work)
 
     def _channel(self) -> grpc.aio.Channel:
         self._next = (self._next + 1) % len(self._channels)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_router.errors import Overloaded, ProfileNotFound
+from cdp_router.gateway import query_side
 from cdp_router.gateway.openapi import document
 from cdp_router.gateway.query_side import ARROW, NDJSON, STATUSES
 from cdp_router.rpc.call import Call
@@ -257,3 +260,26 @@ def test_no_bytes_are_an_error_of_ours(gateway: GatewayCluster, path: str, body:
     headers = {"Content-Encoding": encoding} if encoding else {}
     answer = gateway.post(path, body, headers=headers, auth=("fuzz", ""))
     assert answer.status_code in (200, 400) and answer.json()
+
+
+@pytest.mark.parametrize("work", ["parsed", "json_format.MessageToJson"])
+def test_long_questions_and_answers_are_read_and_written_beside_the_event_loop(
+    gateway: GatewayCluster, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    begun, others_served = threading.Event(), threading.Event()
+    module = "cdp_router.gateway.query_side."
+    real: Any = getattr(query_side, work) if work == "parsed" else json_format.MessageToJson
+
+    def held(*arguments: Any, **named: Any) -> Any:
+        begun.set()
+        assert others_served.wait(60), "the event loop waits for it"
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(module + work, held)
+    question = {"text": "x in [" + ", ".join(map(str, range(5000))) + "]"}
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(gateway.post, "/v1/segments:count", question)
+        assert begun.wait(60)
+        assert gateway.http.get(gateway.url + "/health", timeout=30).status_code == 200
+        others_served.set()
+        assert asked.result(60).status_code == 200

@@ -141,3 +141,12 @@ def test_a_question_beyond_the_bound_says_how_long_it_may_be(cluster: LocalClust
     text = "x" * (QUERY_TEXT_CHARACTERS_MAX + 1)
     with pytest.raises(QuerySyntaxError, match=str(QUERY_TEXT_CHARACTERS_MAX)):
         cluster.run(cluster.asking.query(query_pb2.QueryRequest(text=text), far_deadline(), 0.0))
+
+
+def test_trees_of_long_texts_are_not_kept(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = _Parser(monkeypatch)
+    parser.may_go.set()
+    for text in (LONG, 'did("B")'):
+        for _ in range(2):
+            cluster.run(cluster.asking.query(query_pb2.QueryRequest(text=text), far_deadline(), 0.0))
+    assert parser.read == [LONG, LONG, 'did("B")']
