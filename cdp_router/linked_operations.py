@@ -3,11 +3,14 @@
 The partition of the identifier refuses them, and says so again when a batch is repeated, as long as it has not taken
 the message. The partition of the profile takes them, under the profile's own identifier, and knows the message of the
 identifier that they came under from then on: so each is done once, whatever is sent again after a crash, and whatever
-ids the profile's own records have. A record without a message id would not be known again; it stays refused.
+ids the profile's own records have. Then the identifier's partition is told the message too, before the
+batch is acked, so that it stays known when the identifier comes to belong to another profile, or to none. A record
+without a message id would not be known again; it stays refused.
 """
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +24,12 @@ from cdp_router.deadline import Deadline
 from cdp_router.flights import Flights
 from cdp_router.identities import Identities
 from cdp_router.linking import NO_LINKS
+from cdp_router.loads import Taken
+from cdp_router.moving import Mover
+from cdp_router.partitioning import partitions_of
 from cdp_router.routing import Routing
+from cdp_store.dedupe import hash_records
+from cdp_store.identity.changes import TakenElsewhere
 from cdp_store.ids import decode_identifier, encode_identifier
 from cdp_store.records import RecordBatch, Strings
 from cdp_store.refusals import OPERATION_ELSEWHERE
@@ -46,6 +54,7 @@ async def send_on(
             return
         own = await _under_profiles(sent.batch.take(records), routing, deadline)
         taken, positions = await flights.take(own, NO_LINKS, deadline), sent.positions[records]
+        await _tell_homes(own, taken, routing, deadline)
         gone = set(positions.tolist())
         kept = [error for error in result.errors if error.index not in gone]
         result.accepted += taken.accepted
@@ -55,6 +64,21 @@ async def send_on(
             kept.append(ingest_pb2.RecordError(index=int(positions[record]), code=code, message=message))
         del result.errors[:]
         result.errors.extend(sorted(kept, key=lambda error: error.index))
+
+
+async def _tell_homes(own: RecordBatch, taken: Taken, routing: Routing, deadline: Deadline) -> None:
+    """Make durable, where the identifiers live that operations came under, that these were done elsewhere."""
+    cluster, mover = routing.cluster, Mover(routing)
+    homes, done_at = (
+        partitions_of(table, cluster.hash_key, cluster.partitions)[numbers]
+        for table, numbers in ((own.givers, own.record_givers), (own.identities, own.record_identities))
+    )
+    told = homes != done_at
+    told[[record for record, _, _ in taken.errors]] = False
+    ids = hash_records(cluster.hash_key, own)
+    known = TakenElsewhere(ids.high, ids.low, own.received_ms)
+    changes = ((home, known.take(told & (homes == home))) for home in np.unique(homes[told]).tolist())
+    await asyncio.gather(*(mover.change(home, change, deadline) for home, change in changes))
 
 
 def _note_positions(result: ingest_pb2.BatchResult, positions: Mapping[int, int]) -> None:

@@ -23,7 +23,7 @@ from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.maintaining import maintain
 from cdp_store.events.retained import Summary
 from cdp_store.fuse import Fuse
-from cdp_store.identity.changes import IdentityChange, Links
+from cdp_store.identity.changes import IdentityChange, Links, TakenElsewhere
 from cdp_store.identity.origins import OriginsReading
 from cdp_store.identity.state import IdentityState
 from cdp_store.identity.tables import IdentityTables, from_tables, to_tables, without
@@ -156,9 +156,15 @@ class Partition:
         suppressed = self.suppressions.among(links.lower) | self.suppressions.among(links.upper)
         return self.identity.claims.news(links) & ~suppressed
 
+    def unknown(self, taken: TakenElsewhere) -> TakenElsewhere:
+        """Those of some message ids that are not remembered."""
+        return taken.take(~self._message_ids.seen(taken.high, taken.low))
+
     def change_identity(self, change: IdentityChange, sequence: SequenceNumber) -> None:
         """Do what was logged about identifiers; one caller at a time, and none of `apply` meanwhile."""
         with self._changing():
+            if isinstance(change, TakenElsewhere):
+                self._message_ids.add(change.high, change.low, change.received_ms)
             # Rows that are found belong to the view only if no purge comes between the two.
             changes = self.identity.apply(change, sequence, self._memory.capture(), self._memory.find)
             # Some change no memory; what a purge makes meanwhile must know their positions all the same.

@@ -23,7 +23,7 @@ from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, RecordN
 from cdp_store.fuse import Fuse
 from cdp_store.heap import release_free_memory
 from cdp_store.holdings import Holdings, HoldingState
-from cdp_store.identity.changes import Departure, IdentityChange, Links, Seating
+from cdp_store.identity.changes import Departure, IdentityChange, Links, Seating, TakenElsewhere
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     BUCKET_CHUNKS_MAX,
@@ -215,6 +215,8 @@ class Store:
                 change = target.fresh_links(change)
             case Seating():
                 change = target.identity.seats.news(change)
+            case TakenElsewhere():
+                change = target.unknown(change)
         if not target.identity.means_something(change):
             return False
         sequence = SequenceNumber(target.sequence + 1)

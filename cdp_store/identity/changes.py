@@ -112,7 +112,24 @@ class Seating:
         return replace(self, uppers=self.uppers[chosen], lowers=self.lowers[chosen], kinds=self.kinds[chosen])
 
 
-IdentityChange = Links | Departure | Arrival | Farewell | Recall | Seating
+@dataclass(frozen=True, slots=True)
+class TakenElsewhere:
+    """Message ids of operations that came under identifiers living here and were done in other partitions, received at
+    `received_ms`: keyed hashes of each id with its identifier, u64[n] each (`dedupe.py`)."""
+
+    high: U64
+    low: U64
+    received_ms: int
+
+    def __len__(self) -> int:
+        return int(self.high.shape[0])
+
+    def take(self, chosen: np.ndarray[Any, Any]) -> TakenElsewhere:
+        """Some of them."""
+        return replace(self, high=self.high[chosen], low=self.low[chosen])
+
+
+IdentityChange = Links | Departure | Arrival | Farewell | Recall | Seating | TakenElsewhere
 
 
 def encode_identity_change(change: IdentityChange) -> bytes:
@@ -159,6 +176,9 @@ def _fields(change: IdentityChange) -> dict[str, Any]:
         case Seating():
             columns = [column.tobytes() for column in (change.uppers, change.lowers, change.kinds)]
             return {"what": "seating", "columns": columns, "kinds": change.kind_names, "apart": change.apart}
+        case TakenElsewhere():
+            ids = [change.high.tobytes(), change.low.tobytes()]
+            return {"what": "taken", "ids": ids, "received": change.received_ms}
     return {"what": "recall", "identifier": change.identifier, "parent": change.parent}
 
 
@@ -178,6 +198,8 @@ def _change(packed: dict[str, Any]) -> IdentityChange:
             return Recall(_identifier(packed["identifier"]), _identifier(packed["parent"]))
         case "seating":
             return _seating(packed)
+        case "taken":
+            return _taken(packed)
     raise ValueError(f"{packed['what']!r} is no change of identifiers")
 
 
@@ -205,6 +227,13 @@ def _seating(packed: dict[str, Any]) -> Seating:
     same = seating.uppers.shape == seating.lowers.shape == seating.kinds.shape
     _require(same and (not len(seating) or int(seating.kinds.max()) < len(names)), "its columns differ")
     return seating
+
+
+def _taken(packed: dict[str, Any]) -> TakenElsewhere:
+    high, low = (np.frombuffer(column, np.uint64) for column in packed["ids"])
+    _require(high.shape == low.shape, "its columns differ")
+    _require(type(packed["received"]) is int, "it has no time of receipt")
+    return TakenElsewhere(high, low, packed["received"])
 
 
 def _partition(number: Any) -> PartitionId:

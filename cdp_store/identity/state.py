@@ -13,7 +13,17 @@ import numpy as np
 
 from cdp_store.arena import HashKey
 from cdp_store.arrays import I64, Bools
-from cdp_store.identity.changes import Arrival, Departure, Farewell, IdentityChange, Links, Parcel, Recall, Seating
+from cdp_store.identity.changes import (
+    Arrival,
+    Departure,
+    Farewell,
+    IdentityChange,
+    Links,
+    Parcel,
+    Recall,
+    Seating,
+    TakenElsewhere,
+)
 from cdp_store.identity.claims import Claims
 from cdp_store.identity.contents import contents_of, is_creation, record_hashes, unified
 from cdp_store.identity.dropped import Dropped, dropped_of, take_dropped
@@ -119,7 +129,7 @@ class IdentityState:
             case Farewell():
                 opened = self.transfers.open.get(change.to)
                 return opened is not None and opened.number == change.transfer
-            case Seating():
+            case Seating() | TakenElsewhere():
                 return len(change) > 0
         return self._recallable(change) is not None
 
@@ -169,6 +179,8 @@ class IdentityState:
                 return [lambda memory: memory.release(list(opened.leaving), sequence)]
             case Seating():
                 self.seats.take(change)
+                return []
+            case TakenElsewhere():  # the partition keeps message ids
                 return []
         return self._recall(change, sequence, view, find)
 

@@ -94,6 +94,55 @@ def test_operations_of_linked_identifiers_keep_each_its_own_ids(tmp_path: Path) 
         assert cluster.query("visits = 4").count == 1
 
 
+AFTERWARDS = {
+    "taken apart": lambda cluster: unlink(cluster, anonymous("d"), user("ann")),
+    "an earlier user": lambda cluster: cluster.ingest(rows(["Login", "bob", "d", T + 1, "0", {}], batch_id=b"bob")),
+    "an address": lambda cluster: cluster.ingest(
+        rows([None, "zoe", None, T, "0", {}, {"email": "z@x.org"}],
+             [None, "ann", None, T, "1", {}, {"email": "z@x.org"}], batch_id=b"zoe")
+    ),
+}  # fmt: skip
+
+
+def visits(cluster: LocalCluster) -> int:
+    """Of everybody."""
+    return sum(number * cluster.query(f"visits = {number}").count for number in range(1, 9))
+
+
+@pytest.mark.parametrize("partitions", [1, 4, 16])
+@pytest.mark.parametrize("change", AFTERWARDS)
+@pytest.mark.parametrize("is_snapshot", [False, True])
+def test_an_operation_done_for_one_owner_is_not_done_for_the_next(
+    tmp_path: Path, partitions: int, change: str, is_snapshot: bool
+) -> None:
+    def operation(batch_id: bytes) -> ingest_pb2.Batch:
+        return rows(
+            *([None, None, "d", T + 5, f"m{n}", {}, {}, {"increment": {"visits": 1}}] for n in range(3)),
+            batch_id=batch_id,
+        )
+
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        cluster.ingest(rows(["Login", "ann", "d", T + 3, "0", {}], batch_id=b"1"))
+        assert told(cluster.ingest(operation(b"2"))) == (3, 0)
+        if is_snapshot:
+            take_snapshots(cluster)
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        AFTERWARDS[change](cluster)
+        for batch_id in (b"2", b"3"):
+            assert told(cluster.ingest(operation(batch_id))) == (0, 3)
+        assert visits(cluster) == 3
+
+
+def test_an_operation_follows_a_device_from_an_address_to_its_user_once(tmp_path: Path) -> None:
+    operation = [None, None, "d", T + 5, "1", {}, {}, {"increment": {"visits": 1}}]
+    with local_cluster(tmp_path, cluster=of(16)) as cluster:
+        cluster.ingest(rows([None, None, "d", T, "0", {}, {"email": "a@x.org"}], batch_id=b"1"))
+        assert told(cluster.ingest(rows(operation, batch_id=b"2"))) == (1, 0)
+        cluster.ingest(rows([None, "ann", None, T + 1, "0", {}, {"email": "a@x.org"}], batch_id=b"3"))
+        assert told(cluster.ingest(rows(operation, batch_id=b"4"))) == (0, 1)
+        assert cluster.query("visits = 1").count == 1 == visits(cluster)
+
+
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_a_result_says_the_position_of_each_partition_once(tmp_path: Path, partitions: int) -> None:
     with local_cluster(tmp_path, cluster=of(partitions)) as cluster:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cdp_store.controls import Retention, Suppression
-from cdp_store.identity.changes import Departure, Links, Recall, Seating
+from cdp_store.identity.changes import Departure, Links, Recall, Seating, TakenElsewhere
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.quarantine import Quarantined
 from tests.identity_cluster import Partitions
@@ -40,6 +40,7 @@ def first_records(home: int) -> list[Event | Change]:
 LINK = Links.of([(encode_identifier(*DEVICE), encode_identifier(*OWNER), 5, b"link")])
 LINKS = Links.of([(encode_identifier(*DEVICE), encode_identifier(*STAYING[1]), 1, b"earlier")])
 SEATING = Seating(np.array([1], np.uint64), np.array([2], np.uint64), np.array([0], np.uint16), ("anonymous_id",))
+TAKEN = TakenElsewhere(np.array([3], np.uint64), np.array([4], np.uint64), 5)
 DEPARTURE = Departure(PartitionId(TAKER), ((encode_identifier(*DEVICE), encode_identifier(*OWNER)),))
 RECALL = Recall(encode_identifier(*DEVICE), encode_identifier(*OWNER))
 RECORDS = batch_of(

@@ -46,6 +46,7 @@ from tests.store.linked_pair import (
     SEATING,
     STAYING,
     SUPPRESSION,
+    TAKEN,
     TAKER,
     first_records,
 )
@@ -124,6 +125,7 @@ STEPS = [
     Step("farewell", _leave, (_depart, _arrive)),
     Step("recall", lambda store: store.change_identity(THERE, RECALL), (_depart, _arrive, _leave)),
     Step("seating", lambda store: store.change_identity(HERE, SEATING)),
+    Step("messages taken elsewhere", lambda store: store.change_identity(HERE, TAKEN)),
     Step("erasure", lambda store: store.erase(HERE, [encode_identifier(*DEVICE)])),
     Step("suppression", lambda store: store.suppress(SUPPRESSION, [HERE, THERE])),
     Step("quarantine", _keep_apart),

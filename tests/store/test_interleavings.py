@@ -37,6 +37,7 @@ from tests.store.linked_pair import (
     SEATING,
     STAYING,
     SUPPRESSION,
+    TAKEN,
     TAKER,
     first_records,
 )
@@ -143,6 +144,7 @@ STEPS = [
     Step("a farewell", GIVER, _change(_farewell), steps=2),
     Step("a recall", TAKER, _change(RECALL), moved=True),
     Step("a seating", GIVER, _change(SEATING)),
+    Step("messages taken elsewhere", GIVER, _change(TAKEN)),
     Step("an erasure", GIVER, lambda p: p.erase([encode_identifier(*DEVICE)], _next(p))),
     Step("a suppression", GIVER, lambda p: p.suppress(SUPPRESSION, _next(p))),
     Step("a quarantine", GIVER, lambda p: p.quarantine_records(QUARANTINED, _next(p))),
