@@ -10,7 +10,21 @@ from typing import Final
 # Values that programs send for want of an identifier: they name nobody.
 BLOCKED_DEFAULT: Final = (
     *("null", "nil", "none", "undefined", "nan", "infinity", "-infinity", "inf", "-inf"),
-    *("(null)", "<null>", "(none)", "<nil>", "n/a", "#n/a", "not set", "(not set)", "not_set", "{}", "[]"),
+    *(
+        "(null)",
+        "<null>",
+        "(none)",
+        "<nil>",
+        "n/a",
+        "#n/a",
+        "<na>",
+        "\\n",
+        "not set",
+        "(not set)",
+        "not_set",
+        "{}",
+        "[]",
+    ),
     *("anonymous", "guest", "unknown", "not_authenticated", "true", "false", "-1", "0.0", "-1.0"),
     # A program that sends the name of the field in the place of what is in it.
     *("id", "userid", "user_id", "user id", "distinctid", "distinct_id", "anonymousid", "anonymous_id", "email"),

@@ -65,6 +65,9 @@ _Nulls = Annotated[
         " absent in structs of Parquet, which have every field in every row]"
     ),
 ]
+_Missing = Annotated[
+    _Text, typer.Option(help="Texts of CSV that mean no value, such as NULL: TEXT,TEXT. [default: the empty text]")
+]
 _Encoding = Annotated[
     _Text, typer.Option(help="Encoding of NDJSON and CSV, such as windows-1252 or utf-16. [default: utf-8]")
 ]
@@ -97,6 +100,7 @@ def import_files(
     skip: _Skip = None,
     binary: _Binary = None,
     nulls: _Nulls = None,
+    missing: _Missing = None,
     encoding: _Encoding = None,
     delimiter: _Delimiter = None,
     as_new: _AsNew = None,
@@ -116,7 +120,7 @@ def import_files(
     )  # fmt: skip
     reading = Reading(
         _known_encoding(encoding), _checked_delimiter(delimiter), frozenset(_names(as_text)), frozenset(_names(skip)),
-        binary, nulls, lambda text: is_time(text, mapping),
+        binary, nulls, frozenset(_names(missing)), lambda text: is_time(text, mapping),
         frozenset((properties or "properties", attributes or "attributes", "traits")),
     )  # fmt: skip
     try:

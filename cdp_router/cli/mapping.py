@@ -156,11 +156,11 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
     values = dict[str, Any]()
     for column in roles.nested:
         nested = _nested(column, _value(record, column), mapping)
-        values |= _present(nested) if mapping.nulls == "absent" else nested
+        _add(values, _present(nested) if mapping.nulls == "absent" else nested)
     keeps_nulls = mapping.profiles and mapping.nulls == "unset" and event is None
     for name in roles.rest:
         if (value := record[name]) is not None or keeps_nulls:
-            values |= _named(value) if roles.exported and name == VALUES else {name: value}
+            _add(values, _named(value) if roles.exported and name == VALUES else {name: value})
     for name in _names(_value(record, roles.times)):
         values[name] = to_datetime(_time_ms(values.get(name), mapping))
     if mapping.as_text:
@@ -173,6 +173,14 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
         raise RowRejected(no_event(record))
     plain = event, user_id, anonymous_id, _time_ms(_value(record, roles.time), mapping), message_id, values
     return (*plain, others) if others else plain
+
+
+def _add(values: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add values of another column; RowRejected where two columns give one name different values."""
+    for name in values.keys() & more.keys() if values else ():
+        if type(values[name]) is not type(more[name]) or values[name] != more[name]:
+            raise RowRejected(f"two columns give different values of {name!r}; leave one of them out with --skip")
+    values |= more
 
 
 def no_event(names: Container[str]) -> str:

@@ -145,6 +145,7 @@ class _CsvColumns:
 
     def __init__(self, header: CsvHeader, encoding: str, reading: Reading, *, is_ours: bool) -> None:
         self._names, self._encoding, self._is_ours = header.names, encoding, is_ours
+        self._missing = reading.missing
         kept = [(place, name) for place, name in enumerate(header.names) if name and name not in reading.skip]
         self._kept = [(place, name, name in reading.as_text) for place, name in kept]
         self._nameless = [place for place, name in enumerate(header.names) if not name and place]
@@ -157,6 +158,8 @@ class _CsvColumns:
             return Found(line, None, self._undecodable(fields), done, TEXT_INVALID)
         if self._is_ours:
             fields = [restored(each) for each in fields]
+        if self._missing:
+            fields = ["" if each in self._missing else each for each in fields]
         for place in self._nameless:
             if fields[place]:
                 return Found(line, None, f"column {place + 1} has a value but no name in the header", done)

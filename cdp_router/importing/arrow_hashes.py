@@ -1,12 +1,13 @@
 """Hashes of the rows of Arrow batches by what they say, not by how it is stored.
 
 Dictionaries, runs, views, large types, units and zones of instants, the order of columns and of fields, columns that
-hold nothing: none of that changes the hash of a row. Whole numbers count the same as integers and as floats.
+hold nothing: none of that changes the hash of a row. Numbers count the same as integers, floats and decimals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.importing.content_ids import lanes_of, mixed
+from cdp_router.importing.numbers import Unkept, decimal_of
 from cdp_store.arrays import I64, U64, AnyArray
 
 _TAGS: Final = {
@@ -75,8 +77,7 @@ def _values(column: pa.Array) -> U64:
     if pa.types.is_time(kind) or pa.types.is_duration(kind):
         return _tagged("length", (_counts(column) * _NANOSECONDS[kind.unit]).view(np.uint64))
     if pa.types.is_decimal(kind):
-        whole = pc.replace_substring_regex(column.cast(pa.string()), r"(\.[0-9]*?)0*$", r"\1")
-        return _texts("float", whole)
+        return _decimals(column)
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     return _texts("text" if is_text else "bytes", column)
 
@@ -84,6 +85,25 @@ def _values(column: pa.Array) -> U64:
 def _texts(tag: str, column: pa.Array) -> U64:
     encoded = column.cast(pa.large_binary()).dictionary_encode()
     return _taken(_tagged(tag, lanes_of(encoded.dictionary.to_pylist())), encoded.indices)
+
+
+def _decimals(column: pa.Array) -> U64:
+    """Hashes of decimals by the number that each is stored as; of those that are stored as none, by their digits."""
+    encoded = column.cast(pa.string()).dictionary_encode()
+    numbers = [decimal_of(Decimal(text)) for text in encoded.dictionary.to_pylist()]
+    integers, floats, others = (
+        [place for place, number in enumerate(numbers) if isinstance(number, kind)] for kind in (int, float, Unkept)
+    )
+    found = _zeros(len(numbers))
+    found[integers] = _tagged("integer", np.array([numbers[at] for at in integers], np.int64).view(np.uint64))
+    found[floats] = _floats(np.array([numbers[at] for at in floats], np.float64))
+    found[others] = _tagged("float", lanes_of([_digits(numbers[at]) for at in others]))
+    return _taken(found, encoded.indices)
+
+
+def _digits(number: int | float | Unkept) -> bytes:
+    text = number.text if isinstance(number, Unkept) else repr(number)
+    return (text.rstrip("0") if "." in text else text).encode()
 
 
 def _floats(values: AnyArray) -> U64:

@@ -12,6 +12,8 @@ INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 _FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _STARTS: Final = "-0123456789"
+# As JSON and databases, data frames of Python, and spreadsheets write them.
+_BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER_CHARACTERS_MAX: Final = 20  # -9223372036854775808
 _SURE_CHARACTERS: Final = 16  # at most 15 digits beside the point, which every float64 keeps
 _SURE_DIGITS: Final = 15
@@ -103,7 +105,7 @@ def csv_value(text: str) -> Any:
     if not text:
         return None
     if text[0] not in _STARTS:
-        return text == "true" if text in ("true", "false") else text
+        return _BOOLEANS.get(text, text)
     if _INTEGER.fullmatch(text):
         if len(text) > _INTEGER_CHARACTERS_MAX:
             return _too_large(text)

@@ -26,6 +26,7 @@ class Reading:
     skip: frozenset[str] = frozenset()
     binary: str | None = None  # what bytes become: one of BINARIES; None: they are refused
     nulls: str | None = None  # what a null inside a map of values means: one of NULLS; None: as the format has it
+    missing: frozenset[str] = frozenset()  # texts of CSV that are no value, such as NULL
     is_time: Callable[[str], bool] = _no_time  # whether a text can be the time of a record
     nested: frozenset[str] = frozenset(("properties", "attributes", "traits"))  # columns that are maps of values
 

@@ -28,11 +28,11 @@ NOBODY = [
     *BLOCKED_DEFAULT, "", " ", "\t\n", "0", "00000000-0000-0000-0000-000000000000", "---", "[object Object]",
     "[object Undefined]", "[object Object],[object Object]", "{{user.id}}", "{{ userId }}", "${userId}", "<%= id %>",
     "NaN", "None", "NULL", "Undefined", "GUEST", '"null"', "'undefined'", '""', "\u200b", "\ufeff \u00a0", "\x00",
-    "null\x00", "\u3000null\u3000", "%{user_id}",
+    "null\x00", "\u3000null\u3000", "%{user_id}", "\\N", "<NA>",
 ]  # fmt: skip
 SOMEBODY = [
     "u1", "nullify", "anonymous-7f3", "00a", "0-1", "-2", "a b", "[object]", "{{", "$5", "guest2", "zoë", "李雷",
-    "1", "10", "o'neill", "null@example.org", "ids", "x" * 500, "0x0", "тест", "-1a",
+    "1", "10", "nat", "o'neill", "null@example.org", "ids", "x" * 500, "0x0", "тест", "-1a",
 ]  # fmt: skip
 _AROUND = st.text(st.sampled_from([*"\"'` \t\n\r\x00\x1f\x7f\xa0", "\u200b", "\ufeff", "\u2028", "\u3000"]), max_size=3)
 

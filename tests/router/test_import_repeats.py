@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,31 @@ def test_other_values_are_other_records(tmp_path: Path, one: pa.Array, other: pa
         hashes = importing.row_hashes(pq.read_table(path).to_batches()[0], lambda name: name)
         ids.add(ContentIds().of(hashes).tobytes())
     assert len(ids) == 2
+
+
+def _id_of(column: pa.Array) -> bytes:
+    hashes = importing.row_hashes(pa.record_batch({"p": column}), lambda name: name)
+    return ContentIds().of(hashes).tobytes()
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(38, 4), pa.decimal256(60, 10)], ids=str)
+@pytest.mark.parametrize("value", [12, 12.5, -0.01, 0, 1.1, 300, -7, 1e-4])
+def test_a_number_is_the_same_as_a_decimal(kind: pa.DataType, value: float) -> None:
+    """DuckDB writes as a decimal what data frames write as a float."""
+    assert _id_of(pa.array([Decimal(repr(value))], kind)) == _id_of(pa.array([value]))
+    assert _id_of(pa.array([Decimal(repr(value))], kind)) != _id_of(pa.array([value + 1]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1" + "0" * 30, "1" + "0" * 31), (str(10**20), str(10**20 + 1)), ("12345678901234567.8900",) * 2],
+)
+def test_decimals_that_no_number_holds_are_told_by_their_digits(one: str, other: str) -> None:
+    kinds = (
+        (pa.decimal128(38, 0), pa.decimal128(38, 0)) if "." not in one else (pa.decimal128(38, 4), pa.decimal128(38, 2))
+    )
+    ids = {_id_of(pa.array([Decimal(text)], kind)) for text, kind in zip((one, other), kinds, strict=True)}
+    assert len(ids) == len({one, other})
 
 
 @given(st.lists(st.lists(st.integers(0, 20), max_size=30), max_size=12))

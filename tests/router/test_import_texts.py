@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,7 +109,7 @@ def test_numbers_inside_of_maps_are_refused_and_kept_by_their_path(write: Write)
     assert record.values == {"o.n": _LONG}
 
 
-@pytest.mark.parametrize("user", ["9007199254740993", _LONG, "007", "1.0", "1e5", "+0", "truest"])
+@pytest.mark.parametrize("user", ["9007199254740993", _LONG, "007", "1.0", "1e5", "+0", "truth"])
 def test_ids_of_csv_are_what_is_written(write: Write, user: str) -> None:
     [record], _ = imported(write("a.csv", f"user_id,event,time\n{user},E,2026-03-01\n"))
     assert record.user == user
@@ -374,3 +375,61 @@ def test_whatever_json_says_is_kept(
     [record], outcome = imported(path)
     assert outcome.codes == {}
     assert repr(record.values) == repr(values)
+
+
+# -------------------------------------------------------------------------------------- one name in several columns
+
+
+@pytest.mark.parametrize("given", ['{"x":1}', '{"x":null}', '{"x":"2"}', '{"x":2.0}', '{"x":true}'])
+def test_a_column_and_a_map_that_disagree_about_a_name_cost_their_record(write: Write, given: str) -> None:
+    quoted = given.replace('"', '""')
+    row = f'a,Buy,2026-03-01,"{quoted}",2\nb,Buy,2026-03-01,,2\n'
+    records, outcome = imported(write("f.csv", "user_id,event,time,properties,x\n" + row))
+    assert (_users(records), outcome.codes) == (["b"], {"RECORD_MALFORMED": 1})
+    assert "different values of 'x'" in outcome.said
+    assert "line 2" in outcome.said
+    line = f'{{"user_id":"a","event":"Buy","time":"2026-03-01","properties":{given},"x":2}}\n'
+    assert imported(write("f.ndjson", line))[1].codes == {"RECORD_MALFORMED": 1}
+    line = f'{{"user_id":"a","time":"2026-03-01","attributes":{given},"properties":{{"x":2}}}}\n'
+    assert imported(write("g.ndjson", line))[1].codes == {"RECORD_MALFORMED": 1}
+
+
+def test_a_column_and_a_map_that_agree_about_a_name_are_taken(write: Write) -> None:
+    line = '{"user_id":"a","event":"Buy","time":"2026-03-01","properties":{"x":[1,"a"],"y":1},"x":[1,"a"],"z":3}\n'
+    records, outcome = imported(write("f.ndjson", line))
+    assert (outcome.codes, records[0].values) == ({}, {"x": [1, "a"], "y": 1, "z": 3})
+
+
+# ---------------------------------------------------------------------------------------- booleans, texts for null
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("TRUE", True), ("False", False)])
+def test_a_boolean_of_csv_is_one_in_every_usual_spelling(write: Write, text: str, value: bool) -> None:
+    path = write("f.csv", f"user_id,event,time,paid\na,Buy,2026-03-01,{text}\n")
+    assert [record.values for record in imported(path)[0]] == [{"paid": value}]
+    kept = imported(path, reading=Reading(as_text=frozenset(["paid"])))[0]
+    assert [record.values for record in kept] == [{"paid": text}]
+
+
+@pytest.mark.parametrize("text", ["tRUE", "t", "yes", "Trueman", "FALSEHOOD"])
+def test_other_words_are_texts(write: Write, text: str) -> None:
+    [record], _ = imported(write("f.csv", f"user_id,event,time,paid\na,Buy,2026-03-01,{text}\n"))
+    assert record.values == {"paid": text}
+
+
+def test_booleans_of_a_data_frame_are_the_same_in_csv_and_parquet(tmp_path: Path) -> None:
+    columns = {"user_id": ["a", "b"], "event": "Buy", "time": "2026-03-01", "paid": [True, False]}
+    frame = pd.DataFrame(columns)
+    frame.to_csv(tmp_path / "f.csv", index=False)
+    frame.to_parquet(tmp_path / "f.parquet")
+    assert imported(tmp_path / "f.csv")[0] == imported(tmp_path / "f.parquet")[0]
+
+
+@pytest.mark.parametrize("text", ["NULL", r"\N", "NaN", "-"])
+def test_texts_that_mean_no_value_are_none_where_that_is_said(write: Write, text: str) -> None:
+    path = write("f.csv", f'user_id,event,time,v,n\na,Buy,2026-03-01,{text},1\n{text},Buy,2026-03-01,"{text}",{text}\n')
+    assert [record.values for record in imported(path)[0] if record.user == "a"] == [{"v": text, "n": 1}]
+    told = Reading(missing=frozenset([text]), as_text=frozenset(["v"]))
+    records, outcome = imported(path, reading=told)
+    assert [record.values for record in records] == [{"n": 1}]
+    assert outcome.codes == {"IDENTIFIER_MISSING": 1}
