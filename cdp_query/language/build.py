@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 from cdp_query import tree
 from cdp_query.errors import QuerySyntaxError
 from cdp_query.language import syntax
+from cdp_query.language.advice import advice_on_call
 from cdp_query.language.event_calls import EVENT_CALLS, TIME_CALLS, EventCalls
 from cdp_query.language.expressions import MEASURES, ExpressionBuilder
 from cdp_query.language.options import Options
@@ -38,6 +39,12 @@ _FUNCTIONS: Final = (
     "in_segment",
 )
 _FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop", *TIME_CALLS, *VALUE_CALLS, *_ITEM_CALLS)
+_EVERYBODY: Final = ("all", "any", "anyone", "everybody", "users")
+_SEVERAL_NAMES: Final = "several names go into [...]"
+_HINTS_ON_EVENTS: Final = {
+    **dict.fromkeys(("sequence", "funnel"), 'steps are joined by ->, as in "A" -> "B"'),
+    "retention": 'what users come back for stands behind return:, as in return: "Charged"',
+}
 
 
 class Builder:
@@ -90,7 +97,9 @@ class Builder:
         if condition is None:
             if word.name == "everyone" and not in_filter:
                 return tree.Everyone()
-            self._fail(word.place, f"{word.name!r} stands alone", f"write a condition, such as {word.name} = ...")
+            everybody = word.name.casefold() in _EVERYBODY and not in_filter
+            hint = "all users are everyone" if everybody else f"write a condition, such as {word.name} = ..."
+            self._fail(word.place, f"{word.name!r} stands alone", hint)
         if word.name == "bucket" and not in_filter:
             return self._bucket(word, condition)
         return self._subject_test(word.name, condition, in_filter=in_filter)
@@ -123,7 +132,8 @@ class Builder:
         if in_filter or call.name not in _FUNCTIONS:
             known = _FILTER_FUNCTIONS if in_filter else _FUNCTIONS
             where = " inside an event filter" if in_filter and call.name in _FUNCTIONS else ""
-            hint = nearest_hint(call.name, known) or f"known functions{where or ' here'}: {', '.join(known)}"
+            hint = advice_on_call(call.name) or nearest_hint(call.name, known)
+            hint = hint or f"known functions{where or ' here'}: {', '.join(known)}"
             self._fail(call.place, f"{call.name}(...) is no function that can stand here{where}", hint)
         if call.name in ("did", "sequence", "funnel", "everyone", "in_segment") or call.name in _OCCURRENCES:
             return self._truth(call, condition)
@@ -228,7 +238,12 @@ class Builder:
     def _events(self, call: syntax.CallSyntax) -> tuple[tree.Events, str | None, Options]:
         chain, filters, options = self._split(call)
         if chain is None or len(chain.events) != 1:
-            self._fail(call.place, f"{call.name}(...) needs one event first", f'as in {call.name}("Charged", ...)')
+            hint = f'as in {call.name}("Charged", ...)'
+            match call.arguments:
+                case (syntax.PredicateSyntax(syntax.NameSyntax(name), None), *_):
+                    call_of = f'{call.name}("Charged".{name})' if call.name in _AGGREGATES else f'{call.name}("{name}")'
+                    hint = f"the names of events stand in double quotes, as in {call_of}"
+            self._fail(call.place, f"{call.name}(...) needs one event first", hint)
         event = chain.events[0]
         return self._event(event, filters), event.property, options
 
@@ -258,9 +273,7 @@ class Builder:
         for position, argument in enumerate(call.arguments):
             if isinstance(argument, syntax.ChainSyntax):
                 if position:
-                    stepwise = call.name in ("sequence", "funnel")
-                    hint = 'steps are joined by ->, as in "A" -> "B"' if stepwise else "several names go into [...]"
-                    self._fail(argument.place, "events stand first", hint)
+                    self._fail(argument.place, "events stand first", _HINTS_ON_EVENTS.get(call.name, _SEVERAL_NAMES))
                 chain = argument
             elif isinstance(argument, syntax.OptionSyntax):
                 options.append(argument)
@@ -301,7 +314,10 @@ class Builder:
                 return name
             case (syntax.PredicateSyntax(operand=syntax.CallSyntax() as inner, condition=None),):
                 return self._subject(inner, in_filter=in_filter)
-        self._fail(call.place, f"{call.name}(...) takes one name", f"as in {call.name}(plan)")
+        quoted = any(isinstance(argument, syntax.ChainSyntax) for argument in call.arguments)
+        wanted = "one name without quotes" if quoted else "one name"
+        conditions = ', sku = "a"' if call.name in _ITEM_CALLS else ""
+        self._fail(call.place, f"{call.name}(...) takes {wanted}", f"as in {call.name}(plan{conditions})")
 
     def _no_property(self, call: syntax.CallSyntax, prop: str | None) -> None:
         if prop is not None:

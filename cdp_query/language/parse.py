@@ -15,7 +15,7 @@ import lark
 from cdp_query import tree
 from cdp_query.errors import QuerySyntaxError
 from cdp_query.language import syntax
-from cdp_query.language.advice import advice
+from cdp_query.language.advice import advice, advice_at_end
 from cdp_query.language.build_reports import QuestionBuilder
 from cdp_query.language.suggest import nearest_hint
 from cdp_query.limits import QUERY_NESTING_MAX, QUERY_TEXT_CHARACTERS_MAX
@@ -112,9 +112,8 @@ def _explain(text: str, error: lark.exceptions.UnexpectedInput) -> QuerySyntaxEr
         expected = set(error.accepts or error.expected)
         if error.token.type == "$END":
             lines = text.splitlines() or [""]
-            return QuerySyntaxError(
-                text, len(lines), len(lines[-1]) + 1, "the question ends too early", _expected(expected)
-            )
+            hint = advice_at_end(text) or _expected(expected)
+            return QuerySyntaxError(text, len(lines), len(lines[-1]) + 1, "the question ends too early", hint)
         hint = nearest_hint(str(error.token), _KEYWORDS) if error.token.type == "NAME" else ""
         known = advice(text, error.token.start_pos or 0, str(error.token))
         parts = [known] if known else [part for part in (_expected(expected), hint) if part]

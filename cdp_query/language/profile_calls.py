@@ -114,6 +114,9 @@ class ProfileCalls:
             case [subject, syntax.ScalarSyntax(values=((tree.Moment() | tree.Duration()) as at,))]:
                 if condition is not None:
                     return tree.ValueAtTest(self._name(call, arguments, 2), at, condition)
+                match subject:
+                    case syntax.PredicateSyntax(syntax.NameSyntax(), None):
+                        self._wrong(call, "needs a condition behind it")
                 inner = self._attribute_test(call, subject)
                 return tree.ValueAtTest(inner.name, at, inner.condition)
         self._wrong(call, "takes a date, an instant, or how long ago")

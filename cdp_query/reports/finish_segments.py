@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +48,10 @@ def _members(combination: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Members whose number lies in [low, high); the last bin includes its end."""
+    """Members whose number lies in [low, high); the last bin includes its end.
+
+    No number lies outside of the bins: an end that is no float64 is rounded away from the numbers.
+    """
 
     low: float
     high: float
@@ -58,7 +62,7 @@ def histogram(numbers: Multiset) -> list[Bin]:
     """Up to 20 bins of equal width over all numbers; one where they are all the same."""
     if not len(numbers):
         return []
-    low, high = float(numbers.quantile(Fraction(0))), float(numbers.quantile(Fraction(1)))
+    low, high = 0.0 - _not_below(-numbers.quantile(Fraction(0))), _not_below(numbers.quantile(Fraction(1)))
     if low == high:
         return [Bin(low, high, len(numbers))]
     shares = np.arange(_BINS + 1) / _BINS
@@ -67,6 +71,12 @@ def histogram(numbers: Multiset) -> list[Bin]:
     below = [int(numbers.counts[numbers.below(float(edge))].sum()) for edge in edges[1:-1]]
     counts = np.diff([0, *below, len(numbers)])
     return [Bin(float(a), float(b), int(count)) for a, b, count in zip(edges, edges[1:], counts, strict=False)]
+
+
+def _not_below(number: Fraction) -> float:
+    """The least float64 that is not below a number."""
+    rounded = float(number)
+    return rounded if rounded >= number else math.nextafter(rounded, math.inf)
 
 
 def rfm_cells(part: RfmPart) -> Mapping[tuple[int, int, int], int]:

@@ -78,7 +78,22 @@ def test_distributions_are_the_oracles(records: list[Record], report: tree.Distr
         place = (len(numbers) - 1) * share
         lower, upper = numbers[int(place)], numbers[min(int(place) + 1, len(numbers) - 1)]
         assert part.numbers.quantile(share) == lower + (upper - lower) * (place - int(place))
-    assert sum(found.count for found in histogram(part.numbers)) == len(numbers)
+    bins = histogram(part.numbers)
+    for found in bins:
+        held = [n for n in numbers if found.low <= n < found.high or (found is bins[-1] and n == found.high)]
+        assert found.count == len(held), found
+    assert sum(found.count for found in bins) == len(numbers)
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**60 + 1])
+def test_bins_hold_integers_that_no_float_is(value: int) -> None:
+    for others in ([], [0], [value - 1], [value + 1] if value < 2**63 - 1 else []):
+        values = [value, *others]
+        bins = histogram(Multiset.of_integers(np.array(values)))
+        for found in bins:
+            held = [n for n in values if found.low <= n < found.high or (found is bins[-1] and n == found.high)]
+            assert found.count == len(held)
+        assert sum(found.count for found in bins) == len(values)
 
 
 @given(strategies.records(40), strategies_reports.rfms(), strategies.contexts())
