@@ -52,9 +52,8 @@ async def send_on(
         records = np.flatnonzero(np.isin(sent.positions, refused) & _with_message_id(sent.batch))
         if not records.size:
             return
-        own = await _under_profiles(sent.batch.take(records), routing, deadline)
-        taken, positions = await flights.take(own, NO_LINKS, deadline), sent.positions[records]
-        await _tell_homes(own, taken, routing, deadline)
+        taken = await take_elsewhere(sent.batch.take(records), flights, routing, deadline)
+        positions = sent.positions[records]
         gone = set(positions.tolist())
         kept = [error for error in result.errors if error.index not in gone]
         result.accepted += taken.accepted
@@ -64,6 +63,14 @@ async def send_on(
             kept.append(ingest_pb2.RecordError(index=int(positions[record]), code=code, message=message))
         del result.errors[:]
         result.errors.extend(sorted(kept, key=lambda error: error.index))
+
+
+async def take_elsewhere(batch: RecordBatch, flights: Flights, routing: Routing, deadline: Deadline) -> Taken:
+    """Take operations with message ids under the profiles that their identifiers belong to, each once."""
+    own = await _under_profiles(batch, routing, deadline)
+    taken = await flights.take(own, NO_LINKS, deadline)
+    await _tell_homes(own, taken, routing, deadline)
+    return taken
 
 
 async def _tell_homes(own: RecordBatch, taken: Taken, routing: Routing, deadline: Deadline) -> None:

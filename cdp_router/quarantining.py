@@ -13,6 +13,7 @@ from cdp.v1 import ingest_pb2, schema_pb2, shard_pb2
 from cdp_router.deadline import Deadline
 from cdp_router.flights import Flights
 from cdp_router.identifier_limits import IdentifierLimits
+from cdp_router.linked_operations import take_elsewhere
 from cdp_router.linking import without_records
 from cdp_router.partition_map import Claim
 from cdp_router.partitioning import partitions_of, split
@@ -32,6 +33,7 @@ from cdp_store.quarantine import (
     encode_quarantine_change,
 )
 from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
+from cdp_store.refusals import OPERATION_ELSEWHERE
 
 QUARANTINED: Final = "SCHEMA_QUARANTINED"
 FULL: Final = "QUARANTINE_FULL"
@@ -129,7 +131,13 @@ class Quarantine:
         batch = replace(records.batch, batch_id=b"")  # message ids alone tell what was taken: rules may let others pass
         links = without_records(entry.records.links, entry.records.batch, ~passing)
         taken = await self._flights.take(batch, links, deadline)
-        refused = [record for record, _, _ in taken.errors]
+        refused = [record for record, code, _ in taken.errors if code != OPERATION_ELSEWHERE]
+        if elsewhere := [record for record, code, _ in taken.errors if code == OPERATION_ELSEWHERE]:
+            part = batch.take(np.array(elsewhere, np.int64))  # all have message ids
+            later = await take_elsewhere(part, self._flights, self._routing, deadline)
+            refused += [elsewhere[record] for record, _, _ in later.errors]
+            told.taken += later.accepted
+            told.duplicates += later.duplicates
         gone = passing.copy()
         gone[np.flatnonzero(passing)[refused]] = False
         told.links_refused += len(taken.refused)

@@ -13,11 +13,13 @@ from cdp.v1 import ingest_pb2, shard_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdp_router.errors import ShardUnavailable
 from cdp_router.restoring import Wanted, restore
+from cdp_router.shard_client import ShardClient
 from cdp_router.topology import ClusterDirectory, ClusterFile
 from tests.raw_records import anonymous, user
 from tests.router.local_cluster import KEY, NOW_MS, LocalCluster, local_cluster
-from tests.router.test_moving import rows
+from tests.router.test_moving import StoppingShard, rows
 from tests.router.test_order_of_arrival import of, unlink
 
 T = NOW_MS - 1000
@@ -141,6 +143,25 @@ def test_an_operation_follows_a_device_from_an_address_to_its_user_once(tmp_path
         cluster.ingest(rows([None, "ann", None, T + 1, "0", {}, {"email": "a@x.org"}], batch_id=b"3"))
         assert told(cluster.ingest(rows(operation, batch_id=b"4"))) == (0, 1)
         assert cluster.query("visits = 1").count == 1 == visits(cluster)
+
+
+def test_an_operation_that_was_not_acked_since_its_home_was_not_told_is_done_once(tmp_path: Path) -> None:
+    stopping = dict[int, StoppingShard]()
+
+    def wrap(number: int, client: ShardClient) -> ShardClient:
+        return stopping.setdefault(number, StoppingShard(client))
+
+    operation = [None, None, "d", T + 5, "1", {}, {}, {"increment": {"visits": 1}}]
+    with local_cluster(tmp_path, wrap, cluster=of(16)) as cluster:
+        cluster.ingest(rows(["Login", "ann", "d", T + 3, "0", {}], batch_id=b"1"))
+        stopping[0].left = 0
+        with pytest.raises(ShardUnavailable):
+            cluster.ingest(rows(operation, batch_id=b"2"))
+        stopping[0].left = None
+        assert told(cluster.ingest(rows(operation, batch_id=b"2"))) == (0, 1)
+        unlink(cluster, anonymous("d"), user("ann"))
+        assert told(cluster.ingest(rows(operation, batch_id=b"2"))) == (0, 1)
+        assert visits(cluster) == 1
 
 
 @pytest.mark.parametrize("partitions", [1, 4])

@@ -129,6 +129,22 @@ def test_a_redrive_that_stops_before_it_lets_go_takes_nothing_twice(
         assert schema.cluster.query('count("Charged") = 2').count == 1
 
 
+def test_an_operation_in_quarantine_is_redriven_into_the_profile_it_belongs_to_by_then(tmp_path: Path) -> None:
+    def operations(*named: str) -> list[list[Any]]:
+        return [[None, None, device, NOW_MS - 5, "op", {}, {}, {"increment": {"visits": 1}}] for device in named]
+
+    with checked_cluster(tmp_path) as schema:
+        schema.set({"event": "", "mode": "QUARANTINE", "properties": [{"name": "visits", "type": "TEXT"}]})
+        assert schema.take(*operations("d0", "d1", "d2"), batch_id=b"1").quarantined == 3
+        schema.take(*(["Login", "ann", device, NOW_MS - 4, device, {}] for device in ("d0", "d1")), batch_id=b"2")
+        schema.set()
+        assert redrive(schema) == (3, 0, 0)
+        assert total(schema) == 0
+        assert schema.cluster.query("visits = 2").count == 1 == schema.cluster.query("visits = 1").count
+        result = schema.take(*operations("d0", "d1", "d2"), batch_id=b"3")
+        assert (result.accepted, result.duplicates) == (0, 3)
+
+
 def test_an_erasure_reaches_the_quarantine_by_records_and_by_links(tmp_path: Path) -> None:
     with checked_cluster(tmp_path) as schema:
         schema.set(charged("QUARANTINE"))

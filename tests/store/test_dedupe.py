@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgpack
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_store.absence import scan_files
 from cdp_store.admission import Delivery
 from cdp_store.dedupe import BatchIds, IdGeneration, IdSet, MessageIds, hash_ids, repeated
+from cdp_store.errors import BatchMalformed
+from cdp_store.identity.changes import TakenElsewhere, decode_identity_change, encode_identity_change
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.records import Strings
 from tests.raw_records import Event, User, user
@@ -24,6 +28,18 @@ ANN = user("ann")
 def seen(ids: MessageIds, texts: list[bytes]) -> list[bool]:
     hashed = hash_ids(KEY, Strings.of(texts))
     return (ids.seen(*hashed) | repeated(*hashed)).tolist()
+
+
+def test_messages_taken_elsewhere_are_read_back_or_refused() -> None:
+    told = TakenElsewhere(*hash_ids(KEY, Strings.of([b"1", b"2"])), 77)
+    packed = encode_identity_change(told)
+    found = decode_identity_change(packed)
+    assert isinstance(found, TakenElsewhere) and found.received_ms == 77
+    assert (found.high == told.high).all() and (found.low == told.low).all()
+    fields = msgpack.unpackb(packed)
+    for wrong in ({"ids": fields["ids"][:1]}, {"ids": [*fields["ids"][:1], b""]}, {"received": "now"}):
+        with pytest.raises(BatchMalformed):
+            decode_identity_change(msgpack.packb(fields | wrong))
 
 
 def add(ids: MessageIds, texts: list[bytes], received_ms: int = 0) -> None:
