@@ -136,4 +136,9 @@ def _satisfied(
             continue
         values = float_bits(raws[chosen]) if kind is Kind.FLOAT else raws[chosen]
         held[chosen] = values_mask(kind, values, matcher, codes) != matcher.negated
+        if kind is Kind.STRING and matcher.negated and matcher.typed is not None:
+            # A text that is no time is of another type than was asked for.
+            of_type = Matcher(text=matcher.typed)
+            times = decisions(view, attribute, of_type, {}, stats, attribute=True)
+            held[chosen] &= values_mask(kind, values, of_type, times)
     return held

@@ -76,11 +76,15 @@ def _with_written(view: PartitionView, number: int, kinds: Set[Kind], *, attribu
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A condition on a name, or None where a number is calculated from its values."""
+    """A condition on a name, or None where a number is calculated from its values.
+
+    What is asked of earlier values is false for those of another type, `!=` included.
+    """
 
     is_attribute: bool
     name: str
     condition: tree.Condition | None
+    of_history: bool = False
 
 
 def never_matching(question: tree.Question, held: HeldKinds, context: tree.Context) -> list[str]:
@@ -107,8 +111,10 @@ def _wanted(condition: tree.Condition | None, context: tree.Context) -> frozense
 
 def _asked(part: Any) -> Iterator[_Asked]:
     match part:
-        case tree.AttributeTest(name, condition) | tree.WasTest(name, condition) | tree.ValueAtTest(name, _, condition):
+        case tree.AttributeTest(name, condition):
             yield _Asked(True, name, condition)
+        case tree.WasTest(name, condition) | tree.ValueAtTest(name, _, condition):
+            yield _Asked(True, name, condition, of_history=True)
         case tree.PropertyTest(name, condition):
             yield _Asked(False, name, condition)
         case tree.EdgeValueTest() | tree.MostlyTest() | tree.ShareTest():
@@ -130,7 +136,9 @@ def _sentence(asked: _Asked, kinds: frozenset[Kind]) -> str:
     holds = " and ".join(dict.fromkeys(_MANY[kind] for kind in sorted(kinds)))
     if asked.condition is None:
         return f"{asked.name} holds {holds}, and only numbers can be calculated with"
-    told = f"{asked.name} holds {holds}; {_compared(asked.condition)}"
+    differs = not asked.of_history and _is_negated(asked.condition)
+    outcome = "always differs" if differs else "never matches"
+    told = f"{asked.name} holds {holds}; compared with {_type_asked(asked.condition)} it {outcome}"
     if Kind.STRING in kinds and _type_asked(asked.condition) == _ONE[Kind.TIME]:
         return f"{told}: none is an ISO date or time such as 2026-01-31 or 2026-01-31T09:30:00Z"
     other = _retyped(asked.condition, kinds)
@@ -139,10 +147,18 @@ def _sentence(asked: _Asked, kinds: frozenset[Kind]) -> str:
     return f"{told}. Did you mean {print_question(tree.AttributeTest(asked.name, other))}?"
 
 
-def _compared(condition: tree.Condition) -> str:
-    what = _type_asked(condition)
-    negated = getattr(condition, "negated", False) or getattr(condition, "op", None) is tree.Op.NE
-    return f"compared with {what} it {'always differs' if negated else 'never matches'}"
+def _is_negated(condition: tree.Condition) -> bool:
+    """Whether values of another type satisfy a condition: the complement of what asks for a type."""
+    match condition:
+        case tree.Compare(op) | tree.VersionTest(op):
+            return op is tree.Op.NE
+        case tree.OneOf() | tree.TextTest():
+            return condition.negated
+        case tree.ListTest(op):
+            return op is tree.ListOp.HAS_NONE
+        case tree.ItemsTest(op):
+            return op is tree.ItemsOp.NONE
+    return False
 
 
 def _type_asked(condition: tree.Condition) -> str:

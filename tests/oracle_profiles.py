@@ -266,7 +266,7 @@ def _asks_for(condition: tree.Condition, value: Value) -> bool:
 
 def _same_type(value: Value, literal: tree.Literal) -> bool:
     if isinstance(literal, tree.Moment):
-        return isinstance(value, datetime)
+        return time_of(value, tree.Context(0)) is not None
     if isinstance(literal, bool) or isinstance(value, bool):
         return isinstance(literal, bool) and isinstance(value, bool)
     return _is_number(value) == _is_number(literal) and isinstance(value, int | float | str)

@@ -19,7 +19,7 @@ from cdp_query.names import names_of
 from cdp_router.cli import query as command
 from cdp_router.cli.app import app
 from cdp_router.errors import RequestInvalid
-from tests.raw_records import Change, Event, Record, user
+from tests.raw_records import Change, Event, Record, Value, user
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS, local_cluster
 from tests.shards import Shards
@@ -95,6 +95,29 @@ def test_a_comparison_that_never_holds_is_told_with_what_was_meant(text: str, ex
 def test_what_may_hold_is_not_told(text: str) -> None:
     told = _told(text)
     assert told == [] or ("or" in text and len(told) == 1 and "Income" in told[0])
+
+
+_VALUES: list[Value] = [5, 2.5, "5", "x", "2026-01-01", True, datetime(2026, 1, 1, tzinfo=UTC), ["x"], [{"sku": 1}]]
+_CONDITIONS = [
+    "v = 5", "v != 5", "v > 3", "v in [5, true]", "v not in [5, 6]", "v between 1 and 9", 'v = "x"', 'v != "x" ci',
+    'v contains "x"', 'v not contains "x"', 'v not matches "x"', "v = true", "v != false", "v >= 2026-01-01",
+    "v != 2026-01-01", "v within last 7d", "v older than 1y", "anniversary(v, 0d..7d)", 'version(v) = "5"',
+    'version(v) != "5"', 'v has "x"', 'v has_any ["x", 5]', 'v has_all ["x"]', 'v has_none ["x"]', "size(v) = 1",
+    "size(v) != 1", "any(v, sku = 1)", "all(v, sku = 1)", "none(v, sku = 1)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["{}", "was({})", "value_at({}, 1970-01-02)", 'did("Buy", {})', 'nth("Buy", 1, {})'])
+@pytest.mark.parametrize("value", _VALUES, ids=repr)
+def test_what_a_warning_says_is_what_holds(form: str, value: Value) -> None:
+    shards = Shards()
+    shards.apply([Change(user("a"), 1, {"v": value}), Event(user("a"), "Buy", 2, {"v": value})])
+    for condition in _CONDITIONS:
+        question, context = parse(form.format(condition)), tree.Context(10**11)
+        assert not isinstance(question, tree.Funnel | tree.Breakdown | tree.Report)
+        told = never_matching(question, kinds_held(shards.capture()[0], names_of(question)), context)
+        holds = bool(shards.members(question, context))
+        assert not told or holds == ("always differs" in told[0]), (condition, told)
 
 
 def test_warnings_travel_with_the_answer_and_strict_makes_them_errors(tmp_path: Path) -> None:
