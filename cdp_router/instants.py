@@ -52,7 +52,10 @@ def instant_of(value: float | str, unit: str | None = None, zone: tzinfo = UTC) 
     `unit` (s, ms, us, ns) is that of counts where it is known. Raises NoInstant.
     """
     if isinstance(value, str):
-        return _text_ms(value, unit, zone)
+        plain = value.strip()
+        if len(plain) > TEXT_MAX:
+            raise _none(plain)
+        return _text_ms(plain, unit, zone)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise _none(value)
     return _count_ms(Decimal(repr(value)), unit, zone)
@@ -60,9 +63,7 @@ def instant_of(value: float | str, unit: str | None = None, zone: tzinfo = UTC) 
 
 @lru_cache(_REMEMBERED)
 def _text_ms(text: str, unit: str | None, zone: tzinfo) -> int:
-    plain = text.strip().upper()
-    if len(plain) > TEXT_MAX:
-        raise _none(text)
+    plain = text.upper()
     if plain[4:5] != "-" and _NUMBER.fullmatch(plain):
         return _count_ms(Decimal(plain), unit, zone)
     if not _ISO.fullmatch(plain):
