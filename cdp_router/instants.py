@@ -62,7 +62,10 @@ def instant_of(value: float | str, unit: str | None = None, zone: tzinfo = UTC) 
     `unit` (s, ms, us, ns) is that of counts where it is known. Raises NoInstant.
     """
     if isinstance(value, str):
-        return _text_ms(value, unit, zone)
+        plain = value.strip()
+        if len(plain) > TEXT_MAX:  # nothing long is remembered
+            raise _none(plain)
+        return _text_ms(plain, unit, zone)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _none(value)
     return _within_years(value, count_ms(value, unit, zone))
@@ -123,7 +126,7 @@ def iso_ms(text: str, zone: tzinfo = UTC) -> int:
 
 @lru_cache(_REMEMBERED)
 def _text_ms(text: str, unit: str | None, zone: tzinfo) -> int:
-    count = number_in(text.strip())
+    count = number_in(text)
     return iso_ms(text, zone) if count is None else _within_years(count, count_ms(count, unit, zone))
 
 

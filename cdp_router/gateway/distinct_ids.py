@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.errors import RequestInvalid
+from cdp_store.limits import IDENTIFIER_BYTES_MAX
 
 VARIABLE: Final = "CDP_ANONYMOUS_IDS"
 PATTERN_BYTES_MAX: Final = 500
@@ -47,6 +48,8 @@ def pattern_of_environment() -> str:
 
 def looks_made_up(distinct: str, pattern: str = "") -> bool:
     """Whether an id has the form of those that are made up for people who are not known; `pattern` names others."""
+    if len(distinct) > IDENTIFIER_BYTES_MAX:
+        return False  # it will be refused, whatever it is
     return _MADE_UP.fullmatch(distinct) is not None or (bool(pattern) and _matches(pattern, distinct))
 
 

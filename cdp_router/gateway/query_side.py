@@ -26,10 +26,12 @@ from cdp_router.gateway.problems import Problem, busy, malformed, too_large
 from cdp_router.gateway.reading import Bodies
 from cdp_router.instants import NoInstant
 from cdp_router.limits import LONG_QUESTION_BYTES, REQUEST_BYTES_MAX
+from cdp_router.rpc.call import REQUEST_ID, is_usable
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
 NDJSON: Final = "application/x-ndjson"
 _DEPTH_MAX: Final = 100
+_CARRIED_MAX: Final = 1024
 _LINES: Final = msgspec.json.Encoder()
 _LONG_AT_ONCE: Final = 2  # of messages that take long to read or write as JSON: a megabyte takes seconds
 _LONG_ANSWER_BYTES: Final = 16 * 1024
@@ -220,10 +222,11 @@ def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _carried(request: Request) -> tuple[tuple[str, str], ...]:
     """What goes on to the router: the caller's key, and the id under which the call is found in its logs."""
     shown = request.headers.get("authorization", "")
-    found = (("authorization", shown),) if shown.lower().startswith("bearer ") and shown.isascii() else ()
-    request_id = request.headers.get("x-request-id", "")
-    is_id = request_id and request_id.isascii() and request_id.isprintable()
-    return (*found, ("x-request-id", request_id)) if is_id else found
+    is_key = shown.lower().startswith("bearer ") and shown.isascii() and shown.isprintable()
+    # What is cut off is longer than any key; gRPC would refuse it as a lack of room.
+    found = (("authorization", shown[:_CARRIED_MAX]),) if is_key else ()
+    request_id = request.headers.get(REQUEST_ID, "")
+    return (*found, (REQUEST_ID, request_id)) if is_usable(request_id) else found
 
 
 def _problem(error: grpc.aio.AioRpcError) -> Problem:

@@ -74,8 +74,8 @@ def _field(value: Any, name: str) -> Any:
 
 def _wrapped(envelope: Envelope, type_: Any, name: Any, version: Any, sent_ms: int | None, original: Any) -> str:
     # Where the clock is right, the time that the client gave is the record's own.
-    told = original if is_skewed(sent_ms, envelope.received_ms) and isinstance(original, str) else None
-    texts = (each if isinstance(each, str) else None for each in (type_, name, version))
+    told = original[:_TEXT_MAX] if is_skewed(sent_ms, envelope.received_ms) and isinstance(original, str) else None
+    texts = (each[:_TEXT_MAX] if isinstance(each, str) else None for each in (type_, name, version))
     return _text(envelope.source, *texts, sent_ms, told)
 
 
@@ -84,11 +84,11 @@ def _text(
     source: str, type_: str | None, name: str | None, version: str | None, sent_ms: int | None, original: str | None
 ) -> str:
     said = {"source": source, "type": type_, "library": name, "library_version": version}
-    kept: dict[str, Any] = {key: value[:_TEXT_MAX] for key, value in said.items() if value}
+    kept: dict[str, Any] = {key: value for key, value in said.items() if value}
     if sent_ms is not None:
         kept["sent_at"] = _instant(sent_ms)
     if original:
-        kept["original_timestamp"] = original[:_TEXT_MAX]
+        kept["original_timestamp"] = original
     try:
         return msgspec.json.encode(kept).decode()
     except UnicodeEncodeError:

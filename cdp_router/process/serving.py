@@ -19,6 +19,7 @@ from cdp_router.rpc.reading import Readings
 from cdp_router.rpc.record import Record
 
 STOP_GRACE_SECONDS: Final = 5.0
+_ONLY_AS_THEY_ARE: Final = 1  # of the bits for gRPC's ways to compress messages
 _FLUSH_SECONDS: Final = 0.2  # for answers on their way out
 SERVER_OPTIONS: Final = (
     ("grpc.max_receive_message_length", SHARD_MESSAGE_BYTES_MAX),
@@ -26,6 +27,9 @@ SERVER_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second server on a taken port must fail, not share it
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Compressed by gRPC, some kilobytes are a message of the largest size, and nothing here learns that they were few.
+    # Arrow columns may be compressed inside, where their sizes are read first.
+    ("grpc.compression_enabled_algorithms_bitset", _ONLY_AS_THEY_ARE),
     # Clients spread over the routers there are now, not over those there were when they connected.
     ("grpc.max_connection_age_ms", 3_600_000),
     ("grpc.max_connection_age_grace_ms", 3_600_000),

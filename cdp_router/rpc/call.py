@@ -51,7 +51,7 @@ def begin(service: str, method: str, metadata: Iterable[tuple[str, str | bytes]]
     """A call with the request id its caller gave, or a new one, as the current call of this task."""
     request_id, attempts = "", 0
     for key, value in metadata:
-        if key == REQUEST_ID and isinstance(value, str) and _is_usable(value):
+        if key == REQUEST_ID and isinstance(value, str) and is_usable(value):
             request_id = value
         elif key == ATTEMPTS and isinstance(value, str) and value.isdecimal():
             attempts = int(value)
@@ -60,7 +60,7 @@ def begin(service: str, method: str, metadata: Iterable[tuple[str, str | bytes]]
     return call
 
 
-def _is_usable(request_id: str) -> bool:
+def is_usable(request_id: str) -> bool:
     """Whether an id from outside may stand in logs and headers."""
     return 0 < len(request_id) <= _REQUEST_ID_CHARS_MAX and request_id.isascii() and request_id.isprintable()
 

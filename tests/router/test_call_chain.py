@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from cdp_router.errors import DeadlineMissed, Overloaded
 from cdp_router.limits import REQUEST_BYTES_MAX, REQUEST_SECONDS_MAX
+from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc import chain as chain_module
 from cdp_router.rpc.call import Call, current_request_id, outgoing_metadata
 from cdp_router.rpc.chain import Chain
@@ -421,3 +422,24 @@ def test_draining_lets_calls_end_refuses_new_ones_and_ends_streams() -> None:
         await draining
 
     serve(test)
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_messages_that_grpc_compresses_are_refused_since_their_bytes_bound_nothing(
+    compression: grpc.Compression,
+) -> None:
+    async def test() -> None:
+        server = grpc.aio.server(interceptors=[Chain()], options=SERVER_OPTIONS)
+        query_pb2_grpc.add_QueryServiceServicer_to_server(_Queries(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub, request = query_pb2_grpc.QueryServiceStub(channel), query_pb2.QueryRequest(by="x" * 100_000)
+            await stub.Query(request)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Query(request, compression=compression)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert "compress" in (caught.value.details() or "").lower()
+        await server.stop(None)
+
+    asyncio.run(test())

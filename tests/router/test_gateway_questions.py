@@ -283,3 +283,17 @@ def test_long_questions_and_answers_are_read_and_written_beside_the_event_loop(
         assert gateway.http.get(gateway.url + "/health", timeout=30).status_code == 200
         others_served.set()
         assert asked.result(60).status_code == 200
+
+
+@pytest.mark.parametrize("field", [{"Authorization": "Bearer a\tb"}, {"Authorization": "Bearer " + "k" * 40_000}])
+def test_a_key_that_can_be_none_is_refused_and_neither_an_error_of_ours_nor_to_be_sent_again(
+    gateway: GatewayCluster, field: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GATE, "key", "right")
+    assert gateway.post("/v1/segments:count", {"text": "everyone"}, headers=field).status_code == 401
+
+
+@pytest.mark.parametrize("request_id", ["a\tb", "x" * 40_000])
+def test_an_id_that_cannot_stand_in_logs_is_left_out(gateway: GatewayCluster, request_id: str) -> None:
+    answer = gateway.post("/v1/segments:count", {"text": "everyone"}, headers={"X-Request-Id": request_id})
+    assert answer.status_code == 200

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import base64
 import gzip
+import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
 from cdp_router.gateway.beacons import unwrapped
 from cdp_router.gateway.bodies import decompressed
+from cdp_router.gateway.distinct_ids import is_anonymous
 from cdp_router.gateway.limits import BODY_BYTES_MAX
+from cdp_router.gateway.mapping import Envelope
 from cdp_router.gateway.problems import Problem
+from cdp_router.gateway.wrapping import wrap_posthog
+from cdp_router.instants import instant_of
 
 BASE64 = {"compression": "base64"}
 
@@ -47,3 +53,33 @@ def test_gzip_is_recognised_whatever_the_header_says() -> None:
     assert {decompressed(body, encoding, 6) for encoding in ("", "br", "deflate", "gzip", "?")} == {b"[1, 2]"}
     with pytest.raises(Problem, match="more than 5 bytes"):
         decompressed(body, "", 5)
+
+
+def _instants(pad: str) -> None:
+    for day in range(1, 29):
+        assert instant_of(f"2026-01-{day:02}{pad}") == instant_of(f"{pad}2026-01-{day:02}")
+
+
+def _wrapped_calls(pad: str) -> None:
+    envelope = Envelope("web", 1_767_225_600_000, 1_767_225_000_000)
+    for number in range(28):
+        said = f"{number}{pad}"
+        item = {"timestamp": said, "properties": {"$lib": said, "$lib_version": said}}
+        assert len(wrap_posthog(item, envelope)) < 1000
+
+
+def _distinct_ids(pad: str) -> None:
+    for number in range(28):
+        assert not is_anonymous(f"u-{number}{pad}", {}, "^shopper")
+
+
+@pytest.mark.parametrize("read", [_instants, _wrapped_calls, _distinct_ids])
+def test_what_is_remembered_of_texts_that_clients_choose_is_small(read: Callable[[str], None]) -> None:
+    read("")
+    tracemalloc.start()
+    try:
+        read(" " * 300_000)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 300_000
