@@ -71,8 +71,8 @@ class Ingest:
         if admit is not None:
             admit(len(columnarised.batch))
         is_partial = bool(columnarised.errors or columnarised.errors_omitted)
-        batch = told_by_ids(columnarised.batch) if is_partial else columnarised.batch
-        taken = await self._flights.take(batch, columnarised.links, deadline)
+        records = told_by_ids(columnarised.batch) if is_partial else columnarised.batch
+        taken = await self._flights.take(records, columnarised.links, deadline)
         if len(taken.errors) <= PIECE_RECORDS:
             result = _result(passed, taken)
         else:  # whoever else calls must not wait for that
