@@ -16,6 +16,7 @@ from cdp_router.routing import Routing
 from cdp_router.shared_document import SharedDocument
 from cdp_store.documents import ERASURES
 from cdp_store.errors import DirectoryDamaged
+from cdp_store.sealed import check_format
 
 DOCUMENT: Final = ERASURES
 _FORMAT: Final = 1
@@ -63,12 +64,11 @@ def shared_erasures(routing: Routing) -> SharedDocument[BegunErasures]:
 
 
 def _read(content: bytes) -> BegunErasures:
+    check_format(Path(DOCUMENT), content, _FORMAT)
     try:
         found = msgspec.json.decode(content, type=BegunErasures)
     except msgspec.DecodeError as error:
         raise DirectoryDamaged(Path(DOCUMENT), str(error)) from error
     if found.format != _FORMAT:
-        raise DirectoryDamaged(
-            Path(DOCUMENT), f"format {found.format} is not known; this program writes format {_FORMAT}"
-        )
+        raise DirectoryDamaged(Path(DOCUMENT), f"there is no format {found.format}")
     return found

@@ -23,6 +23,7 @@ from cdp_router.routing import Routing
 from cdp_router.schema_gate import Passed, SchemaGate
 from cdp_router.schema_rules import Rules
 from cdp_router.spread import check_spread
+from cdp_store.admission import told_by_ids
 from cdp_store.seams import Clock
 
 
@@ -69,7 +70,9 @@ class Ingest:
         columnarised = passed.columnarised
         if admit is not None:
             admit(len(columnarised.batch))
-        taken = await self._flights.take(columnarised.batch, columnarised.links, deadline)
+        is_partial = bool(columnarised.errors or columnarised.errors_omitted)
+        records = told_by_ids(columnarised.batch) if is_partial else columnarised.batch
+        taken = await self._flights.take(records, columnarised.links, deadline)
         if len(taken.errors) <= PIECE_RECORDS:
             result = _result(passed, taken)
         else:  # whoever else calls must not wait for that

@@ -20,6 +20,7 @@ from cdp_router.limits import SEGMENT_VERSIONS_MAX, SEGMENTS_MAX
 from cdp_router.wire.segments import from_segment, to_segment
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.limits import NAME_BYTES_MAX
+from cdp_store.sealed import check_format
 
 _FORMAT: Final = 1
 
@@ -143,10 +144,11 @@ def _to_stored(version: Version) -> _StoredVersion:
 
 
 def _read(content: bytes, path: Path) -> dict[str, Versions]:
+    check_format(path, content, _FORMAT)
     try:
         stored = msgspec.json.decode(content, type=_StoredSegments)
         if stored.format != _FORMAT:
-            raise DirectoryDamaged(path, f"format {stored.format} is not known; this program writes format {_FORMAT}")
+            raise DirectoryDamaged(path, f"there is no format {stored.format}")
         return {
             name: tuple(_from_stored(name, number, version) for number, version in enumerate(versions, 1))
             for name, versions in stored.segments.items()

@@ -8,7 +8,7 @@ from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.dead_letters import DeadLetters
 from cdp_router.security.key_file import KEYS_NAME
 from cdp_router.topology import ClusterDirectory, shard_name
-from cdp_store.errors import DirectoryDamaged
+from cdp_store.errors import DirectoryDamaged, FileUnsupported
 from cdp_store.inventory import INVENTORY_NAME, read_inventory
 from cdp_store.salvaging import salvage_files, salvage_replay, salvage_shard
 from cdp_store.seams import OsFiles
@@ -42,6 +42,8 @@ def _list_of(directory: ClusterDirectory) -> Iterator[str]:
     try:
         if read_inventory(directory.path, directory.mark(INVENTORY_NAME)) is None:
             yield f"{path} is missing; it is made from the files that are there"
+    except FileUnsupported:
+        raise
     except DirectoryDamaged as error:
         yield f"{error.path} is damaged ({error.problem}); it is made from the files that are there"
         path.unlink()

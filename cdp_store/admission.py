@@ -90,7 +90,10 @@ def admit(
             group_ids = ids.setdefault(delivery.partition, partition.pending_ids())
             admission = partition.admit(delivery.batch, group_ids)
             if len(admission.batch):
-                batches[key] = append(delivery.partition, admission.batch)
+                logged = told_by_ids(admission.batch) if admission.rejections else admission.batch
+                sequence = append(delivery.partition, logged)
+                if logged.batch_id:
+                    batches[key] = sequence
             sequence = sequences.get(delivery.partition, partition.sequence)
             outcome = Outcome(sequence, len(admission.batch), admission.known, admission.rejections)
         if delivery.links is not None:
@@ -108,6 +111,15 @@ def admit(
                 outcome = replace(outcome, sequence=append(delivery.partition, seating))
         outcomes.append(outcome)
     return outcomes, pending
+
+
+def told_by_ids(batch: RecordBatch) -> RecordBatch:
+    """What is taken of a batch of which other records were rejected, without the batch's id where every record has one.
+
+    So when the batch comes again, what was taken is known by message ids, and what was rejected is tried again.
+    """
+    ids = batch.message_ids.offsets
+    return replace(batch, batch_id=b"") if bool((ids[1:] > ids[:-1]).all()) else batch
 
 
 def apply_pending(partitions: Mapping[PartitionId, Partition], pending: Iterable[Pending]) -> None:

@@ -24,7 +24,7 @@ from cdp_store.ids import PartitionId
 from cdp_store.inventory import INVENTORY_NAME, missing, read_inventory, record
 from cdp_store.limits import DOCUMENT_BYTES_MAX
 from cdp_store.log.local import NO_ROOM
-from cdp_store.sealed import read_whole, seal_bytes, unseal_bytes
+from cdp_store.sealed import check_format, read_whole, seal_bytes, unseal_bytes
 from cdp_store.seams import Files
 from cdp_store.shard_directory import RESTORE_OR_SALVAGE, ShardIdentity
 from cdp_store.whole_files import write_durably
@@ -146,12 +146,13 @@ class Documents:
                 raise FileMissing(path, RESTORE_OR_SALVAGE)
             return {}
         content = unseal_bytes(path, read_whole(path), self._identity.mark(name)).value
+        check_format(path, content, _FORMAT, msgspec.msgpack.decode)
         try:
             stored = msgspec.msgpack.decode(content, type=_Stored)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DirectoryDamaged(path, str(error)) from error
         if stored.format != _FORMAT:
-            raise DirectoryDamaged(path, f"format {stored.format} is not known; this program writes format {_FORMAT}")
+            raise DirectoryDamaged(path, f"there is no format {stored.format}")
         return stored.documents
 
 

@@ -22,6 +22,7 @@ StoreError
 +-- DirectoryMismatch    the directory was made with other settings
 +-- DirectoryDamaged     a file that describes the directory cannot be read
 +-- FileMissing          a file or directory that was there is missing
++-- FileUnsupported      a file or document that a newer version wrote
 +-- ClusterKeyMismatch   a shard's directory was made under another key than that of cluster.json
 +-- StoreFailed          a write failed earlier: nothing is accepted any more
 +-- StorageFull          no room for the batch; nothing of it was kept
@@ -245,6 +246,19 @@ class FileMissing(DirectoryDamaged):
     def __init__(self, path: Path, remedy: str) -> None:
         StoreError.__init__(self, f"{path} is missing, though it was there before; {remedy}")
         self.path, self.problem = path, "it is missing"
+
+
+class FileUnsupported(DirectoryDamaged):
+    """A file or document is whole, and of a format that only a newer version reads."""
+
+    def __init__(self, path: Path, version: int, supported: int) -> None:
+        StoreError.__init__(
+            self,
+            f"{path} has format {version}, which a newer version of the program wrote; this one reads up to "
+            f"{supported}. Nothing was changed; start it with the newer version",
+        )
+        self.path, self.problem = path, f"a newer version of the program wrote it, in format {version}"
+        self.version, self.supported = version, supported
 
 
 class ClusterKeyMismatch(DirectoryDamaged):

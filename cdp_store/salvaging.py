@@ -16,6 +16,7 @@ from cdp_store.errors import (
     ClusterKeyMismatch,
     DirectoryDamaged,
     DirectoryMismatch,
+    FileUnsupported,
     RecordNotReplayed,
     SnapshotDamaged,
     StoreError,
@@ -105,8 +106,8 @@ def _not_replayed(directory: Path, identity: ShardIdentity, key: HashKey, files:
 def salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> list[str]:
     """Make the files of a shard's directory anew that are damaged or missing, as far as snapshots tell; what was done.
 
-    Raises DirectoryInUse when a process has it open, and DirectoryMismatch or ClusterKeyMismatch where it is another
-    shard's.
+    Raises DirectoryInUse when a process has it open, DirectoryMismatch or ClusterKeyMismatch where it is another
+    shard's, and FileUnsupported for a file that a newer version wrote.
     """
     descriptor = lock_directory(directory)
     try:
@@ -124,6 +125,8 @@ def _salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> It
         yield f"{log} was missing: what was logged behind the newest snapshot is lost"
     try:
         read_holdings(directory, identity if has_identity else msgspec.structs.replace(identity, key=""))
+    except FileUnsupported:
+        raise
     except DirectoryDamaged as error:
         newest = next(_manifests(directory, files), None)
         if newest is not None and {entry.partition for entry in newest.partitions} != set(identity.partitions):
@@ -138,7 +141,7 @@ def _salvage_identity(directory: Path, identity: ShardIdentity, files: Files) ->
     try:
         found = find_identity(directory, identity)
         return found.is_sealed if found is not None else (directory / HOLDINGS_NAME).exists()
-    except (DirectoryMismatch, ClusterKeyMismatch):
+    except (DirectoryMismatch, ClusterKeyMismatch, FileUnsupported):
         raise
     except DirectoryDamaged as error:
         for manifest in _manifests(directory, files):
@@ -156,6 +159,8 @@ def _salvage_documents(directory: Path, identity: ShardIdentity, files: Files) -
         listed = read_inventory(directory, mark)
         if listed is None:
             yield f"{directory / INVENTORY_NAME} is missing. It is made anew"
+    except FileUnsupported:
+        raise
     except DirectoryDamaged as error:
         listed = None
         yield f"{error.path}: {error.problem}. It is made anew"
@@ -168,6 +173,8 @@ def _salvage_documents(directory: Path, identity: ShardIdentity, files: Files) -
             if name in names:
                 continue
             yield f"{directory / name}: it is missing"
+        except FileUnsupported:
+            raise
         except DirectoryDamaged as error:
             aside = log_path(directory) / QUARANTINE_NAME / name.replace("/", "-")
             aside.parent.mkdir(exist_ok=True)

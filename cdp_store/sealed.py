@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import google_crc32c
 import msgspec
 
-from cdp_store.errors import DirectoryDamaged
+from cdp_store.errors import DirectoryDamaged, FileUnsupported
 
 if TYPE_CHECKING:
     from cdp_store.arena import HashKey  # what else is there loads the compiler
@@ -33,6 +35,10 @@ _NOT_ITS_OWN: Final = (
     "it belongs to another cluster, another shard, or another name; files were swapped, or copied from elsewhere"
 )
 _NO_FIT: Final = "it does not fit its checksum"
+
+
+class _Formatted(msgspec.Struct, frozen=True):
+    format: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +76,11 @@ def unseal_json(path: Path, data: bytes, kind: type[Value], owner: str = "") -> 
     fields = decode_object(path, data)
     checksum, number = fields.pop("checksum", None), fields.get("format", _FIRST)
     if checksum is None and number != _FIRST:
-        raise DirectoryDamaged(path, "it has no checksum" if number == SEALED else _unknown(number))
+        raise DirectoryDamaged(path, "it has no checksum") if number == SEALED else _unknown(path, number, SEALED)
     if checksum is not None and checksum != _checksum(fields):
         raise DirectoryDamaged(path, _NO_FIT)
     if checksum is not None and number != SEALED:
-        raise DirectoryDamaged(path, _unknown(number))
+        raise _unknown(path, number, SEALED)
     fields.pop("format", None)
     if checksum is not None:
         check_owner(path, fields.pop("owner", ""), owner)
@@ -90,6 +96,16 @@ def decode_object(path: Path, data: bytes) -> dict[str, Any]:
         return msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DirectoryDamaged(path, str(error)) from error
+
+
+def check_format(
+    path: Path, content: bytes, supported: int, decode: Callable[..., _Formatted] = msgspec.json.decode
+) -> None:
+    """Raise FileUnsupported for a document that says it is of a newer format, whatever else stands in it."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        number = decode(content, type=_Formatted).format
+        if number > supported:
+            raise FileUnsupported(path, number, supported)
 
 
 def check_owner(path: Path, found: object, wanted: str) -> None:
@@ -115,7 +131,7 @@ def unseal_bytes(path: Path, data: bytes, owner: str) -> Unsealed[bytes]:
     if crc != _crc(version, mark, content):
         raise DirectoryDamaged(path, _NO_FIT)
     if version != _VERSION:
-        raise DirectoryDamaged(path, _unknown(version))
+        raise _unknown(path, version, _VERSION)
     check_owner(path, mark.hex(), owner)
     return Unsealed(content, True)
 
@@ -137,5 +153,7 @@ def _crc(version: int, mark: bytes, content: bytes) -> int:
     return int(google_crc32c.extend(google_crc32c.value(struct.pack("<I", version) + mark), content))
 
 
-def _unknown(number: object) -> str:
-    return f"format {number} is not known; this program writes format {SEALED}, start it with a newer version"
+def _unknown(path: Path, number: object, supported: int) -> DirectoryDamaged:
+    if isinstance(number, int) and number > supported:
+        return FileUnsupported(path, number, supported)
+    return DirectoryDamaged(path, f"there is no format {number}")

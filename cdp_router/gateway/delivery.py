@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cdp.v1 import ingest_pb2
@@ -30,11 +30,12 @@ _TOO_MANY_NAMES: Final = "TOO_MANY_NAMES"
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row the cluster does not take, by its place among those delivered."""
+    """A row the cluster does not take, or takes with a warning, by its place among those delivered."""
 
     index: int
     code: str
     message: str
+    is_warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,9 @@ class Delivery:
         self._look: asyncio.TimerHandle | None = None
 
     async def deliver(self, rows: Rows, api_key: str = "") -> list[Refused]:
-        """Make rows durable; those refused. Raises Problem 503 where that is not known: they may be sent again."""
+        """Make rows durable; those refused, and warnings of others. Raises Problem 503 where that is not known: they
+        may be sent again.
+        """
         refused = await self._deliver(rows, api_key, BATCH_ROWS_MAX, is_alone=False)
         # Rows of others may have used up the names that one batch can mention.
         crowded = [each.index for each in refused if each.code == _TOO_MANY_NAMES]
@@ -108,7 +111,7 @@ class Delivery:
         alone = rows.some(each_row, crowded)
         again = await self._deliver(alone, api_key, ROWS_ALONE_MAX, is_alone=True)
         kept = [each for each in refused if each.code != _TOO_MANY_NAMES]
-        return kept + [Refused(crowded[each.index], each.code, each.message) for each in again]
+        return kept + [replace(each, index=crowded[each.index]) for each in again]
 
     async def close(self) -> None:
         """Wait for what is on its way."""
@@ -135,7 +138,7 @@ class Delivery:
         for piece, answer in zip(pieces, answers, strict=True):
             if isinstance(answer, BaseException):
                 raise answer
-            refused += [Refused(start + each.index, each.code, each.message) for each in answer]
+            refused += [replace(each, index=start + each.index) for each in answer]
             start += piece.rows.count
         return refused
 
@@ -214,11 +217,15 @@ def _fail(piece: _Piece, problem: Problem) -> None:
 
 
 def _settle(pieces: Sequence[_Piece], result: ingest_pb2.BatchResult) -> None:
-    errors, start, at = result.errors, 0, 0
+    told = [(each.index, each.code, each.message, False) for each in result.errors]
+    told += [(each.index, each.code, each.message, True) for each in result.warnings]
+    told.sort(key=lambda each: each[0])
+    start, at = 0, 0
     for piece in pieces:
         stop, refused = start + piece.rows.count, list[Refused]()
-        while at < len(errors) and errors[at].index < stop:
-            refused.append(Refused(errors[at].index - start, errors[at].code, errors[at].message))
+        while at < len(told) and told[at][0] < stop:
+            index, code, message, is_warning = told[at]
+            refused.append(Refused(index - start, code, message, is_warning))
             at += 1
         start = stop
         if not piece.done.done():

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from cdp_router.gateway.clevertap import MESSAGE_ID, map_clevertap, upload_result
-from cdp_router.gateway.mapped import Rejected
+from cdp_router.gateway.mapped import Rejected, Warned
 from cdp_router.gateway.mapping import Envelope, Mapper
 from cdp_router.gateway.posthog import LINK_REFUSED, is_kept_nowhere, map_posthog, refused_link, said_by_capture
 from cdp_router.gateway.problems import malformed
@@ -35,7 +35,7 @@ Unpack = Callable[[Any, Mapping[str, str], str], Unpacked]
 Items = Callable[[], Sequence[Any]]
 SaidBy = Callable[[Any, Envelope], Said | None]
 DoubtOf = Callable[[Any, Envelope], RecordInvalid | None]
-Answer = Callable[[Items, Sequence[Rejected]], dict[str, Any]]
+Answer = Callable[[Items, Sequence[Rejected], Sequence[Warned]], dict[str, Any]]
 _SENT_AT: Final = "sentat"
 _POSTHOG_SENT: Final = "posthog-request-timestamp"
 BATCH: Final = "batch"  # the type of calls of a path that takes many
@@ -102,7 +102,7 @@ def _with_id(item: Any) -> Any:
     return item
 
 
-def _answer_segment(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any]:
+def _answer_segment(items: Items, rejected: Sequence[Rejected], warned: Sequence[Warned]) -> dict[str, Any]:
     return {"success": True}
 
 
@@ -133,14 +133,15 @@ def _with_uuid(item: Any) -> Any:
     return item
 
 
-def _answer_posthog(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any]:
+def _answer_posthog(items: Items, rejected: Sequence[Rejected], warned: Sequence[Warned]) -> dict[str, Any]:
     return {"status": 1}
 
 
-def _answer_posthog_v1(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any]:
+def _answer_posthog_v1(items: Items, rejected: Sequence[Rejected], warned: Sequence[Warned]) -> dict[str, Any]:
     """What became of each event, by its uuid; one that cannot be taken will not be by being sent again."""
     results = dict[str, dict[str, str]]()
     wrong = {each.index: each for each in rejected}
+    doubtful = {each.index: each for each in reversed(warned)}
     for index, item in enumerate(items()):
         known = item.get("uuid") if isinstance(item, dict) else None
         if not isinstance(known, str):
@@ -148,6 +149,9 @@ def _answer_posthog_v1(items: Items, rejected: Sequence[Rejected]) -> dict[str, 
         if index in wrong:
             result = "warning" if wrong[index].code == LINK_REFUSED else "drop"
             results[known] = {"result": result, "details": f"{wrong[index].code}: {wrong[index].message}"}
+        elif index in doubtful:
+            warning = doubtful[index]
+            results[known] = {"result": "warning", "details": f"{warning.code}: {warning.message}"}
         elif is_kept_nowhere(item):
             results[known] = {"result": "warning", "details": "events without cookies have no id, and are not kept"}
         else:
@@ -177,7 +181,7 @@ def _made_id(record: Mapping[str, Any], seen: Counter[bytes]) -> str:
     return f"{content.hex()}.{seen[content]}"
 
 
-def _answer_clevertap(items: Items, rejected: Sequence[Rejected]) -> dict[str, Any]:
+def _answer_clevertap(items: Items, rejected: Sequence[Rejected], warned: Sequence[Warned]) -> dict[str, Any]:
     given = items()
     return upload_result(len(given), [(_as_sent(given[each.index]), each.code, each.message) for each in rejected])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from cdp_router.gateway.limits import (
     LARGE_BODY_BYTES,
     LARGE_DECODED_BYTES_MAX,
 )
-from cdp_router.gateway.mapped import Mapped, Rejected, mapped
+from cdp_router.gateway.mapped import Mapped, Rejected, Warned, mapped
 from cdp_router.gateway.mapping import Envelope, WireRow
 from cdp_router.gateway.notices import Notices
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
@@ -80,7 +81,7 @@ class Intake:
         self._metrics = metrics or GatewayMetrics()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._held_bytes = 0
-        self._notices = Notices()
+        self._notices, self._warnings = Notices(), Notices()
 
     async def take(self, dialect: Dialect, sent: Sent) -> dict[str, Any]:
         """The answer to a request, once all of it is durable."""
@@ -103,21 +104,25 @@ class Intake:
         else:
             refused = await self._delivery.deliver(rows, prepared.source.api_key)
         by_item = {each.index: each for each in prepared.mapped.rejected}
+        warned = [Warned(owners[each.index], each.code, each.message) for each in refused if each.is_warning]
         for each in refused:
+            if each.is_warning:
+                continue
             by_item.setdefault(owners[each.index], Rejected(owners[each.index], each.code, each.message))
         for doubted in prepared.mapped.doubted:
             by_item.setdefault(doubted.index, doubted)
         rejected = [by_item[index] for index in sorted(by_item)]
         if is_dry:
             self._metrics.took(dialect.name, len(sent.body), 0, 0, prepared.count)
-            return dialect.answer(prepared.items, rejected)
+            return dialect.answer(prepared.items, rejected, ())
         if rejected:
             self._rates.spend_events(prepared.source.principal, len(rejected) - known)
             await self._keep(dialect, prepared, rejected)
         meant = len(by_item.keys() | owners)
         self._tell_refused_links(prepared)
+        self._tell_warnings(prepared, warned)
         self._metrics.took(dialect.name, len(sent.body), meant - len(rejected), len(rejected), prepared.count - meant)
-        return dialect.answer(prepared.items, rejected)
+        return dialect.answer(prepared.items, rejected, warned)
 
     async def _admit_rejected(self, source: Source, count: int) -> None:
         """Count records that no router will see against the key; Problem 503 before anything is delivered."""
@@ -187,6 +192,16 @@ class Intake:
             if self._notices.is_due(prepared.source.name, prepared.envelope.received_ms):
                 said = "%d links that source %s asks for were refused, and kept as dead letters (%s)"
                 _LOG.warning(said, len(doubted), prepared.source.name, doubted[0].code)
+
+    def _tell_warnings(self, prepared: Prepared, warned: Sequence[Warned]) -> None:
+        """Count warnings of the cluster, and log the first one of a source once a minute."""
+        for code, count in Counter(each.code for each in warned).items():
+            self._metrics.warned(code, count)
+        source = prepared.source.name
+        if warned and self._warnings.is_due(source, prepared.envelope.received_ms):
+            first = warned[0]
+            said = "%d records of source %s were taken with warnings; the first is %s: %s"
+            _LOG.warning(said, len({each.index for each in warned}), source, first.code, first.message)
 
     async def _keep(self, dialect: Dialect, prepared: Prepared, rejected: list[Rejected]) -> None:
         envelope = prepared.envelope

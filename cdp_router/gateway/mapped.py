@@ -26,6 +26,15 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """An item that was taken and of which the cluster warns, by its place in the request."""
+
+    index: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mapped:
     """The rows of a request's items; owners[i] is the item that row i says something about."""
 

@@ -35,6 +35,12 @@ class GatewayMetrics:
         self._links_refused = Counter(
             "cdp_gateway_links_refused", "Links between ids that were asked for and not made.", registry=given
         )
+        self._warnings = Counter(
+            "cdp_gateway_warnings",
+            "Warnings of the cluster on records that it took, by code.",
+            ("code",),
+            registry=given,
+        )
         self._unserved = Counter(
             "cdp_gateway_unserved", "Calls of paths that do not exist, by whose they are.", ("vendor",), registry=given
         )
@@ -52,6 +58,10 @@ class GatewayMetrics:
     def refused_links(self, count: int) -> None:
         """Links between ids that were asked for and not made."""
         self._links_refused.inc(count)
+
+    def warned(self, code: str, count: int) -> None:
+        """The cluster warned so often of records that it took."""
+        self._warnings.labels(code).inc(count)
 
     def answered(self, status: int, seconds: float) -> None:
         """A request was answered."""

@@ -214,3 +214,31 @@ def test_what_has_waited_longer_than_its_sender_is_not_sent_but_told_to_come_aga
         assert cluster.sizes == [1]
 
     asyncio.run(run())
+
+
+def test_warnings_find_their_rows_beside_refusals() -> None:
+    async def run() -> None:
+        cluster = _Warning()
+        cluster.go.set()
+        delivery = Delivery(cluster)
+        good, bad = row("good", {"x": 1}), row("bad", {"x": float("nan")})
+        tasks = await started(delivery, [good, bad, good], [bad, good])
+        told = [[(each.index, each.code, each.is_warning) for each in await task] for task in tasks]
+        warned, refused = ("IDENTIFIER_LIMIT", True), ("NUMBER_NOT_FINITE", False)
+        assert [[each[0] for each in one] for one in told] == [[0, 1, 2], [0, 1]]
+        assert [[each[1:] for each in one] for one in told] == [[warned, refused, warned], [refused, warned]]
+        await delivery.close()
+
+    asyncio.run(run())
+
+
+class _Warning(Cluster):
+    """A cluster that warns of every record that it takes."""
+
+    async def __call__(self, batch: ingest_pb2.Batch, api_key: str) -> ingest_pb2.BatchResult:
+        result = await super().__call__(batch, api_key)
+        wrong = {each.index for each in result.errors}
+        for index in range(result.accepted + len(wrong)):
+            if index not in wrong:
+                result.warnings.add(index=index, code="IDENTIFIER_LIMIT", message="the limit")
+        return result

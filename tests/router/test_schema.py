@@ -212,3 +212,32 @@ def _breaks(values: dict[str, Any], rule: dict[str, Any], type_name: str | None,
     if isinstance(value, bool):
         return value is not True
     return isinstance(value, list) or value not in (1, 2.5, "a")
+
+
+GOOD = ["Charged", "ann", None, NOW_MS, "m1", {"amount": 12, "currency": "EUR"}]
+BAD = ["Charged", "ann", None, NOW_MS + 1, "m2", {"amount": "12", "currency": "EUR"}]
+
+
+def test_what_rules_refused_is_taken_when_the_same_batch_comes_again_under_other_rules(tmp_path: Path) -> None:
+    with checked_cluster(tmp_path) as schema:
+        schema.set(charged("REJECT"))
+        first = schema.take(GOOD, BAD)
+        assert (first.accepted, first.duplicates, len(first.errors)) == (1, 0, 1)
+        again = schema.take(GOOD, BAD)
+        assert (again.accepted, again.duplicates, [each.code for each in again.errors]) == (0, 1, ["SCHEMA_VIOLATION"])
+        schema.set()
+        after = schema.take(GOOD, BAD)
+        assert (after.accepted, after.duplicates, len(after.errors)) == (1, 1, 0)
+        last = schema.take(GOOD, BAD)
+        assert (last.accepted, last.duplicates, len(last.errors)) == (0, 2, 0)
+
+
+def test_records_without_message_ids_are_not_taken_twice_when_others_of_their_batch_were_refused(
+    tmp_path: Path,
+) -> None:
+    with checked_cluster(tmp_path) as schema:
+        schema.set(charged("REJECT"))
+        nameless = ["Other", "ann", None, NOW_MS, None, {}]
+        assert schema.take(nameless, BAD).accepted == 1
+        schema.set()
+        assert schema.take(nameless, BAD).accepted == 0

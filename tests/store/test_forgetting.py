@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdp_store.admission import Delivery, admit, apply_pending
 from cdp_store.builder import BatchBuilder
 from cdp_store.controls import FORGOTTEN_MS, Retention
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import EVENT_NAMES_MAX
 from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch
+from cdp_store.records import RecordBatch, decode_batch, encode_batch
 from tests.shards import KEY
 from tests.store.contents import read_contents
 
@@ -90,3 +93,41 @@ def test_views_from_before_keep_what_is_forgotten() -> None:
     _forget(partition, ["A"])
     partition.purge()
     assert sum(map(len, view.event_chunks(view.schema.events["A"]))) == 2
+
+
+@given(with_ids=st.booleans(), batch_id=st.sampled_from([b"", b"b"]), in_one_group=st.booleans())
+@settings(max_examples=8, deadline=None)
+def test_what_limits_rejected_is_tried_again_and_what_was_taken_is_not_taken_twice(
+    with_ids: bool, batch_id: bytes, in_one_group: bool
+) -> None:
+    """With message ids, live and as replayed from what was logged; without them the batch is known as a whole."""
+    number = PartitionId(0)
+    live, replayed = Partition(number, KEY), Partition(number, KEY)
+    logged = list[RecordBatch]()
+
+    def commit(*batches: RecordBatch) -> list[tuple[int, int, int]]:
+        outcomes, pending = admit({number: live}, [Delivery(number, batch) for batch in batches])
+        for each in pending:
+            assert isinstance(each.meaning, RecordBatch)
+            logged.append(decode_batch(encode_batch(each.meaning)))
+        apply_pending({number: live}, pending)
+        return [(each.accepted, each.duplicates, len(each.rejections)) for each in outcomes]
+
+    commit(_batch([f"flood {each}" for each in range(EVENT_NAMES_MAX - 1)]))
+    builder = BatchBuilder()
+    for at, name in enumerate(("flood 1", "new 1", "new 2")):
+        builder.add("user_id", "u", name, NOW_MS, {}, f"m{at}" if with_ids else "")
+    batch = replace(builder.finish(), batch_id=batch_id)
+    if in_one_group and (with_ids or batch_id):
+        assert commit(batch, batch) == [(2, 0, 1), (0, 2, 1) if with_ids else (0, 3, 0)]
+    else:
+        assert commit(batch) == [(2, 0, 1)]
+    for partition in (live, replayed):
+        if partition is replayed:
+            for each in logged:
+                replayed.apply(each, SequenceNumber(replayed.sequence + 1))
+        _forget(partition, [name for name in partition.capture().schema.events if name.startswith("flood 2")])
+        partition.purge()
+        outcomes, _ = admit({number: partition}, [Delivery(number, batch)])
+        wanted = (1, 2) if with_ids else (0, 3) if batch_id else (3, 0)
+        assert (outcomes[0].accepted, outcomes[0].duplicates) == wanted
