@@ -52,10 +52,11 @@ test-clients: warm clients ## Run these libraries against the gateway; those for
 test-fast: warm ## Run the tests of store and query layers only
 	$(PYTEST) -n 2 --dist loadfile tests/store tests/query
 
-torture: warm ## Crash schedules, lives of a cluster on a bad network, damaged files, kills of real processes: new seeds, SECONDS each (default 600)
+torture: warm ## Crash schedules, lives of a cluster on a bad network, damaged files, orders of arrival, kills of real processes: new seeds, SECONDS each (default 600)
 	$(BIN)/python -m tests.simulation --seconds $(or $(SECONDS),600)
 	$(BIN)/python -m tests.cluster_simulation --seconds $(or $(SECONDS),600)
 	$(BIN)/python -m tests.damage --count 2000 --seconds $(or $(SECONDS),600)
+	$(BIN)/python -m tests.arrivals --seconds $(or $(SECONDS),600)
 	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),600)
 
 load: warm ## A thousand clients at once, with shards that hang and die (CLIENTS=n for others)

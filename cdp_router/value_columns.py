@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -13,8 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.column_checks import Checks, Positions
+from cdp_router.decimal_columns import numbers_of
 from cdp_router.distinct_lists import distinct_lists
 from cdp_router.errors import RequestInvalid
+from cdp_router.importing.numbers import Unkept, decimal_of
 from cdp_router.named_values import named_values
 from cdp_router.validation import RecordInvalid, check_text, check_value, value_size
 from cdp_store.arrays import I64, U8, U16, U32, Bools
@@ -34,6 +37,7 @@ _PER_MILLISECOND: Final = {"ms": 1, "us": 1000, "ns": 1_000_000}
 _EMPTY: Final = pa.scalar("", pa.large_string())
 _SCALAR_BYTES: Final = 8
 _NO_LIST: Final = object()
+_INEXACT: Final = "has more digits than a number keeps; send a string"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def value_columns(name: str, column: pa.Array | pa.ChunkedArray, checks: Checks)
         records = np.flatnonzero(bools_of(pc.is_valid(column)))
         given = column.drop_null()
         if len(given):
-            yield _typed_column(name, kind, given, records, checks)
+            yield from _scalar_columns(name, kind, given, records, checks)
     except pa.ArrowException as error:
         raise RequestInvalid(FIELD, f"column {name!r} of type {column.type} cannot be used: {error}") from error
 
@@ -93,7 +97,27 @@ def _coded_column(name: str, kind: Kind, column: pa.DictionaryArray, checks: Che
             list_numbers, firsts = distinct_lists(values)
             yield _lists_of(name, values, list_numbers[numbers], firsts, records, checks)
         case _:
-            yield _typed_column(name, kind, values.take(pa.array(numbers)), records, checks)
+            yield from _scalar_columns(name, kind, values.take(pa.array(numbers)), records, checks)
+
+
+def _scalar_columns(
+    name: str, kind: Kind, given: pa.Array, records: Positions, checks: Checks
+) -> Iterator[ValueColumn]:
+    if not pa.types.is_decimal(given.type):
+        yield _typed_column(name, kind, given, records, checks)
+        return
+    numbers = numbers_of(given)
+    code = "NUMBER_INEXACT" if given.type.scale > 0 else "INTEGER_OUT_OF_RANGE"
+    problem = f"{name!r} {_INEXACT}"
+    checks.reject_at(records[~(numbers.is_float | numbers.is_integer)], code, problem)
+    kinds = (
+        (Kind.FLOAT, numbers.floats.view(np.int64), numbers.is_float),
+        (Kind.INT, numbers.integers, numbers.is_integer),
+    )
+    for own_kind, raws, own in kinds:
+        if own.any():
+            sizes: I64 = np.full(int(own.sum()), _SCALAR_BYTES, np.int64)
+            yield ValueColumn(records[own], own_kind, raws[own], None, sizes)
 
 
 def named_columns(column: pa.Array, is_attributes: Bools, checks: Checks) -> Iterator[tuple[str, ValueColumn]]:
@@ -161,6 +185,9 @@ def _list_column(name: str, given: pa.Array, records: Positions, checks: Checks)
 
 def _lists_of(name: str, given: pa.Array, numbers: I64, firsts: I64, records: Positions, checks: Checks) -> ValueColumn:
     distinct = _plain_lists(given.take(pa.array(firsts))).to_pylist()
+    if pa.types.is_decimal(given.type.value_type):
+        scale = given.type.value_type.scale
+        distinct = [[_plain_number(item, scale) for item in items] for items in distinct]
     return _packed_lists(name, distinct, numbers, records, checks)
 
 
@@ -183,6 +210,8 @@ def _packed_lists(name: str, distinct: list[Any], numbers: I64, records: Positio
         try:
             if items is _NO_LIST:
                 raise RecordInvalid("VALUE_UNUSABLE", f"{name!r} holds no JSON list")
+            if any(isinstance(item, Unkept) for item in items):
+                raise RecordInvalid("NUMBER_INEXACT", f"{name!r} {_INEXACT}")
             checked = check_value(name, items)
         except RecordInvalid as problem:
             problems[number], checked = problem, []
@@ -193,13 +222,16 @@ def _packed_lists(name: str, distinct: list[Any], numbers: I64, records: Positio
     return ValueColumn(records, Kind.LIST, numbers, texts, np.array(sizes, np.int64)[numbers])
 
 
+def _plain_number(item: Decimal | None, scale: int) -> int | float | Unkept | None:
+    """What a decimal of a list is."""
+    return None if item is None else int(item) if scale <= 0 else decimal_of(item)
+
+
 def _plain_lists(given: pa.Array) -> pa.Array:
-    """Lists whose items become plain Python values: instants in UTC instead of dates, floats instead of decimals."""
+    """Lists whose items become plain Python values: instants in UTC instead of dates."""
     item = given.type.value_type
     if pa.types.is_timestamp(item) or pa.types.is_date(item):
         return given.cast(pa.large_list(pa.timestamp("ms", "UTC")), safe=False)
-    if pa.types.is_decimal(item):
-        return given.cast(pa.large_list(pa.float64()))
     return given
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.cli.mapping import AUTO, NO_TIME, TEXTS, ColumnMapping, no_event
+from cdp_router.decimal_columns import short_decimals
 from cdp_router.identity_columns import PREFIX
 from cdp_router.importing.content_ids import lanes_of
 from cdp_router.importing.reading import Reading
@@ -32,8 +33,6 @@ _TEXTS: Final = (*TEXTS, *chain.from_iterable(_EXPORTED))
 _RESERVED: Final = (USER_ID, ANONYMOUS_ID, "time", "event", "message_id")
 _INT64_MAX: Final = (1 << 63) - 1
 _EXTENSION: Final = b"ARROW:extension:name"
-_EXACT_SCALE_MAX: Final = 22  # powers of ten up to here are float64s, so that dividing by them rounds once
-_EXACT_PRECISION_MAX: Final = 15  # so many digits are one float64, which is that of no other such decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +113,10 @@ def _plain_column(column: pa.Array) -> pa.Array | None:
 
 
 def _floats(column: pa.Array) -> pa.Array | None:
-    """The float64 nearest to each decimal; None where two decimals of this type would be one. Arrow's own cast rounds
-    twice."""
-    kind, words = column.type, column.type.byte_width // 8
-    if not 0 < kind.scale <= _EXACT_SCALE_MAX or words not in (1, 2, 4):
-        return None
-    raw = np.frombuffer(column.buffers()[1], np.int64).reshape(-1, words)[column.offset : column.offset + len(column)]
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    low = np.where(valid, raw[:, 0], 0)
-    is_small = (np.abs(low) < 10**_EXACT_PRECISION_MAX) & (low != np.iinfo(np.int64).min)
-    is_small &= ~valid | (raw[:, 1:] == (low < 0)[:, None] * -1).all(axis=1)
-    if not is_small.all():
-        return None
-    return pa.array(low / 10.0**kind.scale, mask=~valid)
+    """The float64 nearest to each decimal; None where two decimals of this type would be one."""
+    floats, is_short = short_decimals(column)
+    nulls = _nulls(column)
+    return pa.array(floats, mask=nulls) if (is_short | nulls).all() else None
 
 
 def _mapped(batch: pa.RecordBatch, mapping: ColumnMapping) -> MappedColumns:

@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 
 from cdp_router.columnarise import columnarise
 from cdp_router.columnarised import Columnarised
+from cdp_router.decimal_columns import numbers_of
 from cdp_router.errors import RequestInvalid
+from cdp_router.importing.numbers import Unkept, decimal_of
 from cdp_router.limits import COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
 from cdp_router.profile_reading import read_profile
 from cdp_router.timelines import Page
@@ -185,6 +187,10 @@ def _property(column: pa.Array) -> list[Any]:
     return [None if value is None else from_value(json_format.ParseDict(value, ingest_pb2.Value())) for value in shown]
 
 
+def _decimals(*texts: str | None) -> pa.Array:
+    return pa.array([None if each is None else decimal.Decimal(each) for each in texts], pa.decimal128(7, 4))
+
+
 def _coded(values: list[Any], kind: pa.DataType, index: pa.DataType | None = None) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array([1, 0], index or pa.int32()), pa.array(values, kind))
 
@@ -200,6 +206,21 @@ ARROW_COLUMNS: list[tuple[str, Callable[[], pa.Array], list[Any]]] = [
     ("float32", lambda: pa.array([0.1, None], pa.float32()), [float(np.float32(0.1)), None]),
     ("float64", lambda: pa.array([0.1, -0.0]), [0.1, -0.0]),
     ("decimal", lambda: pa.array([decimal.Decimal("1.25"), None], pa.decimal128(10, 2)), [1.25, None]),
+    *(
+        (f"{kind} {text}", lambda kind=kind, text=text: pa.array([decimal.Decimal(text), None], kind), [number, None])
+        for kind, text, number in (
+            (pa.decimal128(7, 4), "-238.5400", -238.54),
+            (pa.decimal128(38, 22), "0.3", 0.3),
+            (pa.decimal128(38, 25), "0.3", 0.3),
+            (pa.decimal256(76, 2), "-0.07", -0.07),
+            (pa.decimal128(38, 2), "1234567890123456.5", 1234567890123456.5),
+            (pa.decimal128(38, 2), "9007199254740993.00", 9007199254740993),
+            (pa.decimal128(38, 0), "9223372036854775807", (1 << 63) - 1),
+            (pa.decimal128(19, 0), "-9223372036854775808", -(1 << 63)),
+            (pa.decimal128(5, -2), "700", 700),
+        )
+    ),
+    ("dictionary of decimals", lambda: _decimals("-238.5400", "0.0001").dictionary_encode(), [-238.54, 0.0001]),
     ("bool", lambda: pa.array([None, True]), [None, True]),
     ("string", lambda: pa.array(["größe", ""]), ["größe", ""]),
     ("large_string", lambda: pa.array(["a", None], pa.large_string()), ["a", None]),
@@ -276,6 +297,18 @@ def test_a_column_of_a_type_that_cannot_be_stored_is_named(column: pa.Array) -> 
     assert "'p'" in caught.value.problem
 
 
+@given(st.integers(0, 20), st.lists(st.integers(-(10**18), 10**18), min_size=1, max_size=20))
+def test_decimals_are_what_an_import_makes_of_them(scale: int, digits: list[int]) -> None:
+    column = pa.array([decimal.Decimal(each).scaleb(-scale) for each in digits], pa.decimal128(38, scale))
+    found = numbers_of(column)
+    for number, value in enumerate(column.to_pylist()):
+        meant = int(value) if scale == 0 else decimal_of(value)
+        own = found.floats[number] if found.is_float[number] else None
+        own = int(found.integers[number]) if found.is_integer[number] else own
+        assert (own is None) == isinstance(meant, Unkept)
+        assert own is None or (own == meant and isinstance(own, int) == isinstance(meant, int))
+
+
 LAST_MS = 253_402_300_799_999
 ARROW_LIMITS: list[tuple[str, dict[str, Any], str]] = [
     ("number not a number", {"p": pa.array([float("nan"), 1.0])}, "NUMBER_NOT_FINITE"),
@@ -289,6 +322,22 @@ ARROW_LIMITS: list[tuple[str, dict[str, Any], str]] = [
     ("string in a list", {"p": pa.array([["s" * (TEXT_MAX + 1)], ["s" * TEXT_MAX]])}, "STRING_TOO_LONG"),
     ("list", {"p": pa.array([[1] * 101, [1] * 100])}, "LIST_TOO_LONG"),
     ("integer in a list", {"p": pa.array([[1 << 63], [1]], pa.list_(pa.uint64()))}, "INTEGER_OUT_OF_RANGE"),
+    *(
+        (f"{kind} {text}", {"p": pa.array([decimal.Decimal(text), decimal.Decimal(1)], kind)}, code)
+        for kind, text, code in (
+            (pa.decimal128(38, 0), str(1 << 63), "INTEGER_OUT_OF_RANGE"),
+            (pa.decimal256(76, 0), "9" * 70, "INTEGER_OUT_OF_RANGE"),
+            (pa.decimal128(38, 18), "0.123456789012345678", "NUMBER_INEXACT"),
+            (pa.decimal128(38, 2), "12345678901234567.89", "NUMBER_INEXACT"),
+        )
+    ),
+    *(
+        (f"list of {kind}", {"p": pa.array([[decimal.Decimal(text)], [decimal.Decimal(1)]], pa.list_(kind))}, code)
+        for kind, text, code in (
+            (pa.decimal128(38, 18), "0.123456789012345678", "NUMBER_INEXACT"),
+            (pa.decimal128(38, 0), str(1 << 63), "INTEGER_OUT_OF_RANGE"),
+        )
+    ),
     ("time as a value", {"p": pa.array([LAST_MS + 1, LAST_MS], pa.timestamp("ms"))}, "TIME_INVALID"),
     ("time as a value in s", {"p": pa.array([1 << 60, 1], pa.timestamp("s"))}, "TIME_INVALID"),
     ("time ahead", {"time": pa.array([NOW_MS + DAY_MS + 1, NOW_MS + DAY_MS])}, "TIME_IN_FUTURE"),
@@ -327,6 +376,7 @@ def test_columns_have_the_limits_of_rows(columns: dict[str, Any], code: str) -> 
     [
         _table(user_id=None),
         _table(user_id=[1, 2]),
+        _table(user_id=_decimals("1", "2")),
         _table(time=None),
         _table(time=["a", "b"]),
         _table(time=[0.5, 1.5]),
@@ -339,7 +389,7 @@ def test_columns_have_the_limits_of_rows(columns: dict[str, Any], code: str) -> 
         pa.table([pa.array(["a"]), pa.array([1]), pa.array([1]), pa.array([1])], ["user_id", "time", "p", "p"]),
         _table(time=pa.array([1 << 63, 1], pa.uint64())),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_a_table_without_what_every_record_needs_is_refused_whole(table: pa.Table) -> None:
     with pytest.raises(RequestInvalid, match=r"batch\.arrow_columns") as caught:

@@ -17,10 +17,10 @@ from cdp_router.errors import ShardUnavailable
 from cdp_router.restoring import Wanted, restore
 from cdp_router.shard_client import ShardClient
 from cdp_router.topology import ClusterDirectory, ClusterFile
+from tests.arrivals import of, unlink
 from tests.raw_records import anonymous, user
 from tests.router.local_cluster import KEY, NOW_MS, LocalCluster, local_cluster
 from tests.router.test_moving import StoppingShard, rows
-from tests.router.test_order_of_arrival import of, unlink
 
 T = NOW_MS - 1000
 GOLDEN = Path(__file__).parent.parent / "store" / "golden" / "data-3"
