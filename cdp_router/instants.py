@@ -11,6 +11,7 @@ A text of digits and the number of the same digits are the same instant, whateve
 | below 10^17 (15 to 17) | microseconds |
 | above (18, 19) | nanoseconds |
 | 4 that are a year, 6 that are a month of those years | refused: they name no instant |
+| 12, a date of those years with hour and minute (202603011015) | refused: milliseconds of 1976 look the same |
 
 So each unit stands for the years 1973 to 5138, and seconds for those before as well. A unit that is known overrides the
 table. Everything is calculated with integers and rounded down to milliseconds.
@@ -44,6 +45,7 @@ _ISO: Final = re.compile(
 )
 _BELOW: Final = {"s": 10**11, "ms": 10**14, "us": 10**17}  # the rest are nanoseconds
 _YEARS: Final = range(1900, 2101)
+_MINUTE_DIGITS: Final = 12
 _MONTHS: Final = range(1, 13)
 _DATE_DIGITS: Final = 8
 _FORMS: Final = {_DATE_DIGITS: "%Y%m%d", 14: "%Y%m%d%H%M%S"}
@@ -160,6 +162,8 @@ def _calendar_ms(count: Fraction, zone: tzinfo) -> int | None:
     number = int(count)
     if number in _YEARS or (number // 100 in _YEARS and number % 100 in _MONTHS):
         raise NoInstant(f"'{number}' is a year or a month and no instant: write 2026-01-31T10:00:00Z, or 2026-01-31")
+    if number > 0 and len(str(number)) == _MINUTE_DIGITS and _is_minute(str(number)):
+        raise NoInstant(f"'{number}' may be a date with hour and minute, or milliseconds: write 2026-01-31T10:00:00Z")
     form = _FORMS.get(len(str(number))) if number > 0 else None
     if form is None:
         return None
@@ -168,6 +172,13 @@ def _calendar_ms(count: Fraction, zone: tzinfo) -> int | None:
     except ValueError:
         return None
     return to_ms(instant.replace(tzinfo=zone)) if instant.year in _YEARS else None
+
+
+def _is_minute(digits: str) -> bool:
+    try:
+        return datetime.strptime(digits, "%Y%m%d%H%M").year in _YEARS
+    except ValueError:
+        return False
 
 
 def _shown(value: object) -> str:

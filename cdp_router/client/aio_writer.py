@@ -60,6 +60,7 @@ class AsyncWriter:
         self._changed = asyncio.Condition()
         self._closed = self._flushing = False
         self._sending = 0  # records of the batch under way
+        self._unanswered = 0  # those of them of which nothing is known yet
         self._task: asyncio.Task[None] | None = None
         self._ended_by: BaseException | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -155,7 +156,7 @@ class AsyncWriter:
 
     def _check_alive(self) -> None:
         if self._ended_by is not None:
-            left = f"{len(self._waiting) + self._sending} records were not sent"
+            left = f"{len(self._waiting) + self._unanswered} records were not sent"
             raise WriterBroken(f"the sending task ended by {self._ended_by!r}; {left}") from self._ended_by
 
     async def _run(self) -> None:
@@ -187,7 +188,8 @@ class AsyncWriter:
             except TimeoutError:
                 pass  # old enough
             sending = self._waiting.take()
-            self._sending, self._flushing = len(sending.message_ids), self._flushing and bool(self._waiting)
+            self._sending = self._unanswered = len(sending.message_ids)
+            self._flushing = self._flushing and bool(self._waiting)
             self._changed.notify_all()
             return sending
 
@@ -195,6 +197,8 @@ class AsyncWriter:
         try:
             result = await self._client.ingest(sending.batch, give_up_seconds=self._give_up)
         except Exception as error:  # noqa: BLE001  # any failure loses this batch alone, and is told
+            self._unanswered = 0
             self._outcomes.lost(sending, error)
         else:
+            self._unanswered = 0
             self._outcomes.answered(sending, result)

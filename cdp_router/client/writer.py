@@ -67,6 +67,7 @@ class Writer:
         self._changed = threading.Condition()
         self._closed = self._flushing = False
         self._sending = 0  # records of the batch under way
+        self._unanswered = 0  # those of them of which nothing is known yet
         self._first_at = 0.0
         self._ended_by: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="cdp-writer", daemon=True)
@@ -184,7 +185,7 @@ class Writer:
 
     def _check_alive(self) -> None:
         if self._ended_by is not None:
-            left = f"{len(self._waiting) + self._sending} records were not sent"
+            left = f"{len(self._waiting) + self._unanswered} records were not sent"
             raise WriterBroken(f"the sending thread ended by {self._ended_by!r}; {left}") from self._ended_by
 
     def _run(self) -> None:
@@ -210,6 +211,7 @@ class Writer:
             self._changed.wait_for(lambda: self._waiting.is_batch() or self._flushing or self._closed, linger)
             sending = self._waiting.take()
             self._first_at, self._sending = time.monotonic(), len(sending.message_ids)
+            self._unanswered = self._sending
             self._flushing = self._flushing and bool(self._waiting)
             self._changed.notify_all()
             return sending
@@ -218,6 +220,8 @@ class Writer:
         try:
             result = self._client.ingest(sending.batch, give_up_seconds=self._give_up)
         except Exception as error:  # noqa: BLE001  # any failure loses this batch alone, and is told
+            self._unanswered = 0
             self._outcomes.lost(sending, error)
         else:
+            self._unanswered = 0
             self._outcomes.answered(sending, result)

@@ -10,7 +10,7 @@
 | time of day, UUID | text |
 | Enum | what its value becomes |
 | numpy scalar | what its `item()` becomes |
-| list, tuple, numpy array | a list |
+| list, tuple, numpy array | a list; what a masked array masks is null |
 | set, frozenset | a list, sorted, so that equal sets are equal lists |
 | mapping, dataclass, msgspec.Struct | a map |
 
@@ -37,6 +37,7 @@ from cdp_store.values import to_datetime, to_ms
 
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 _DIGITS_MAX: Final = 19  # of an integer of 64 bits
+_UNITS_OF_THEIR_OWN: Final = "mM"  # kinds of numpy's spans and dates
 _PANDAS_MISSING: Final = ("NAType", "NaTType")
 _LEVELS_MAX: Final = 10 * NESTING_DEPTH_MAX  # up to here the cluster says so; a list may hold itself
 
@@ -81,6 +82,10 @@ def _nested(name: str, value: Any, level: int) -> Any:
             return _map(name, value, level)
         case set() | frozenset():
             return _sorted(_list(name, value, level))
+        case np.ma.MaskedArray():  # what is masked is missing; an item of such an array is one itself
+            if value.dtype.kind in _UNITS_OF_THEIR_OWN:
+                raise _type_unknown(name, value)
+            return plain_value(name, value.tolist(), level)
         case np.ndarray():
             return _list(name, value, level) if value.ndim else plain_value(name, value[()], level)
         case msgspec.Struct():
@@ -147,7 +152,10 @@ def _instant(name: str, value: date) -> datetime | None:
         return None
     if value.utcoffset() is None:
         raise ValueError(f"{name!r} = {value} has no zone: write datetime(..., tzinfo=UTC)")
-    return to_datetime(to_ms(value))
+    try:
+        return to_datetime(to_ms(value))
+    except OverflowError as error:
+        raise ValueError(f"{name!r} = {value} is in UTC not between the years 1 and 9999") from error
 
 
 def _numpy_scalar(name: str, value: np.generic) -> Any:

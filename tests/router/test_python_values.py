@@ -87,6 +87,9 @@ _STORED: Final[list[tuple[Any, Any]]] = [
     (np.datetime64("NaT"), None),
     (np.array([1, 2]), [1, 2]),
     (np.array(5), 5),
+    (np.ma.array([[1, 2], [3, 4]], mask=[[False, True], [False, False]]), [[1, None], [3, 4]]),
+    (np.ma.array([1.5, math.nan], mask=[False, True]), [1.5, None]),
+    (np.ma.masked, None),
     (pd.NA, None),
     (pd.NaT, None),
     (pd.Timestamp("2026-03-01T12:00:00.0009Z"), NOON),
@@ -125,6 +128,7 @@ def test_a_value_is_stored_as_the_table_says_by_writers_and_in_messages(value: A
         (datetime(2026, 3, 1), ValueError, "zone"),
         ([datetime(2026, 3, 1)], ValueError, "zone"),
         (pd.Timestamp("2026-03-01"), ValueError, "zone"),
+        (np.ma.array(["2026-03-01"], "datetime64[ns]"), TypeError, "MaskedArray"),
         (b"raw", TypeError, "bytes"),
         (bytearray(b"raw"), TypeError, "bytearray"),
         (timedelta(1), TypeError, "timedelta"),
@@ -184,3 +188,10 @@ def test_a_decimal_is_stored_with_its_very_digits_or_refused(value: Decimal) -> 
 def test_equal_sets_become_equal_lists(values: set[Any]) -> None:
     kept = {each for each in values if not isinstance(each, int) or abs(each) < 2**62}
     assert _sent(set(kept)) == _sent(set(reversed(list(kept))))
+
+
+@pytest.mark.parametrize("hours", [5, -5])
+def test_a_time_that_utc_has_no_year_for_is_refused_by_writers(hours: int) -> None:
+    edge = datetime.min if hours > 0 else datetime.max
+    with pytest.raises(ValueError, match="at.*years 1 and 9999"):
+        _sent({"at": [edge.replace(tzinfo=timezone(timedelta(hours=hours)))]})

@@ -130,6 +130,17 @@ def test_records_that_a_sending_thread_left_behind_are_counted() -> None:
             _in_time(call)
 
 
+def test_records_that_were_answered_before_the_thread_ended_are_not_told_as_unsent() -> None:
+    cluster = _Cluster()
+    writer = Writer(cluster, batch_records=3, linger_seconds=3600.0, on_problem=_raising(SystemExit(1)))
+    for name in ("", "A", "A"):
+        writer.track(name, "ann")
+    for call in (writer.flush, writer.close):
+        with pytest.raises(WriterBroken, match=r"; 0 records"):
+            _in_time(call)
+    assert writer.tally.accepted == 2
+
+
 @pytest.mark.parametrize("error", [TypeError("a defect"), MemoryError()])
 def test_whatever_a_batch_fails_with_its_records_are_told_as_lost_and_the_next_goes_on(error: Exception) -> None:
     cluster, problems = _Cluster(), list[Problem]()
