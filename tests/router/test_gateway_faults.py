@@ -135,7 +135,7 @@ def test_bodies_of_20_mib_are_taken_while_there_is_room_and_small_requests_are_s
         assert gateway.post("/v1/batch", full + b" ").status_code == 413
         # Two that never end take all the room there is.
         parts, part = urlsplit(gateway.url), full[: BODY_BYTES_MAX - 1000]
-        head = f"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: {len(full)}\r\n\r\n".encode()
+        head = f"POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(full)}\r\n\r\n".encode()
         with ExitStack() as stack:
             for _ in range(2):
                 held = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30)
