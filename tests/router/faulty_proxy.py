@@ -84,7 +84,7 @@ class _Passing(BaseHTTPRequestHandler):
 
     def _cut(self, half: bytes, length: int) -> None:
         with socket.create_connection((self.server.host, self.server.port), _PATIENCE_SECONDS) as gateway:
-            head = f"POST {self.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+            head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
             gateway.sendall(head.encode() + half)
             gateway.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._reset(self.connection)

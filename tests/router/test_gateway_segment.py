@@ -603,7 +603,7 @@ def test_many_small_requests_become_few_batches(gateway: GatewayCluster) -> None
 def test_a_connection_without_a_request_is_closed(gateway: GatewayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cdp_router.gateway.connections.READ_SECONDS", 0.05)
     parts = urlsplit(gateway.url)
-    for sent in (b"", b"POST /v1/t HTTP/1.1\r\nHost: x\r\nX-Slow: "):
+    for sent in (b"", b"POST /v1/t HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
         with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30) as connection:
             connection.sendall(sent)
             assert connection.recv(100) == b""
@@ -623,7 +623,7 @@ def test_a_body_that_does_not_come_is_given_up_and_others_are_served(tmp_path: P
 
     with gateway_cluster(tmp_path, bodies=Bodies(bytes_max=100_000, read_seconds=0.5)) as gateway:
         parts = urlsplit(gateway.url)
-        head = b"POST /v1/t HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"
+        head = b"POST /v1/t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\n"
         with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30) as connection:
             connection.sendall(head + b"x" * 60_000)
             while (
