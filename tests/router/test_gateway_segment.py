@@ -603,7 +603,7 @@ def test_many_small_requests_become_few_batches(gateway: GatewayCluster) -> None
 def test_a_connection_without_a_request_is_closed(gateway: GatewayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cdp_router.gateway.connections.READ_SECONDS", 0.05)
     parts = urlsplit(gateway.url)
-    for sent in (b"", b"POST /v1/t HTTP/1.1\r\nHost: x\r\nX-Slow: "):
+    for sent in (b"", b"POST /v1/t HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
         with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30) as connection:
             connection.sendall(sent)
             assert connection.recv(100) == b""
