@@ -325,7 +325,7 @@ def _time_ms(value: Any, mapping: ColumnMapping) -> int:
                 raise RowRejected(NO_TIME)
             return mapping.default_time_ms
         case bool():
-            raise RowRejected(f"time {value!r} is no time")
+            raise RowRejected(f"time {value!r} is not a time")
         case int() | float():
             return _counted_ms(value, mapping.time_unit)
         case datetime():
@@ -338,7 +338,7 @@ def _time_ms(value: Any, mapping: ColumnMapping) -> int:
             return _parsed_ms(value.text, mapping.time_unit)
         case Unkept():
             raise RowRejected(f"time: {value.reason}", value.code)
-    raise RowRejected(f"time {str(value)[:40]!r} is no time")
+    raise RowRejected(f"time {str(value)[:40]!r} is not a time")
 
 
 def is_time(text: str, mapping: ColumnMapping) -> bool:
@@ -360,14 +360,14 @@ def _counted_ms(count: Count, unit: str) -> int:
 
 def _parsed_ms(text: str, unit: str) -> int:
     if len(text) > _TIME_CHARACTERS_MAX:
-        raise RowRejected(f"time {text[:40]!r}... is no ISO date or time")
+        raise RowRejected(f"time {text[:40]!r}... is not an ISO date or time")
     if _NUMBER.fullmatch(text):
         return _counted_ms(_number(text), unit)
     try:
         instant = datetime.fromisoformat(text)
         return to_ms(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
     except (ValueError, OverflowError) as error:
-        raise RowRejected(f"time {text[:40]!r} is no ISO date or time: {error}") from error
+        raise RowRejected(f"time {text[:40]!r} is not an ISO date or time: {error}") from error
 
 
 def _number(text: str) -> Decimal:
