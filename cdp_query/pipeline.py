@@ -37,7 +37,7 @@ def read(text: str, by: str | None) -> tree.Question:
 def segment_of(question: tree.Question) -> tree.Node:
     """The question where it is a segment; QueryInvalid where it is a report."""
     if isinstance(question, tree.Funnel | tree.Breakdown | tree.Report):
-        raise QueryInvalid("users are members of a segment; this is a report, which has none")
+        raise QueryInvalid("listing users needs a segment; this is a report")
     return question
 
 

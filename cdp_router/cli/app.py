@@ -61,13 +61,9 @@ def _main(
     ] = False,
     api_key: Annotated[
         str | None,
-        typer.Option(
-            envvar=API_KEY, help="The API key to call with; others may see it here, but not in the environment."
-        ),
+        typer.Option(envvar=API_KEY, help="API key. Prefer CDP_API_KEY: other users can read command lines."),
     ] = None,
-    tls: Annotated[
-        bool, typer.Option("--tls", envvar=TLS, help="Encrypt, and believe well-known authorities.")
-    ] = False,
+    tls: Annotated[bool, typer.Option("--tls", envvar=TLS, help="Use TLS; trust the system's CAs.")] = False,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls_ca: TlsCa = None,

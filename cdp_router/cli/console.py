@@ -77,7 +77,7 @@ DEFAULT_ADDRESS: Final = f"127.0.0.1:{DEFAULT_PORT}"
 _Pem = Path | None
 TlsCert = Annotated[_Pem, typer.Option("--tls-cert", envvar=TLS_CERT, help="PEM file: the certificate to show.")]
 TlsKey = Annotated[_Pem, typer.Option("--tls-key", envvar=TLS_KEY, help="PEM file: the key of --tls-cert.")]
-TlsCa = Annotated[_Pem, typer.Option("--tls-ca", envvar=TLS_CA, help="PEM file: the authorities to believe.")]
+TlsCa = Annotated[_Pem, typer.Option("--tls-ca", envvar=TLS_CA, help="PEM file: CA certificates to trust.")]
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -115,7 +115,7 @@ def parse_instant(text: str, option: str) -> datetime:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
-        fail(f"{option} {text!r} is no date or time; write 2026-01-31 or 2026-01-31T10:00:00Z", 2)
+        fail(f"{option} {text!r} is not a date or time; write 2026-01-31 or 2026-01-31T10:00:00Z", 2)
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 

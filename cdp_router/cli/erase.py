@@ -31,7 +31,7 @@ def erase(
     receipt: Annotated[Path | None, typer.Option(help="File for the receipt, as JSON.", show_default=False)] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Forget a person for good: identifiers, attributes and events.
+    """Erase a person permanently: identifiers, attributes and events.
 
     The receipt tells what was erased where, and that nothing is left. Ends with code 1 when there is no such person;
     with --purge or --suppress that is no error, since they may be repeated.
@@ -39,8 +39,8 @@ def erase(
     kind = "anonymous_id" if anonymous else kind
     if receipt is not None and receipt.exists():
         fail(f"{receipt} exists already; name another file")
-    if not yes and not typer.confirm(f"Forget {kind} {identifier} for good?"):
-        raise typer.Exit(1)
+    if not yes and not typer.confirm(f"Erase {kind} {identifier} permanently?"):
+        fail("nothing was erased")
     named = query_pb2.Identifier(kind=kind, value=identifier)
     with connected(address) as client:
         done = client.erase(admin_pb2.EraseProfileRequest(other=named, purge=purge, suppress=suppress))
@@ -81,5 +81,5 @@ def _show(done: admin_pb2.EraseProfileResponse, named: str) -> None:
 
 def _texts_told(done: admin_pb2.EraseProfileResponse) -> str:
     shared = max((scan.shared_values for scan in done.scans), default=0)
-    searched = f"{done.values_searched:,} of the person's {done.values:,} different texts were looked for"
-    return f"{searched}; {shared:,} or more of them are others' as well, and stay" if shared else searched
+    searched = f"checked {done.values_searched:,} of {done.values:,} values"
+    return f"{searched}; at least {shared:,} also belong to other people and were kept" if shared else searched

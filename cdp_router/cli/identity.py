@@ -21,7 +21,7 @@ def identity(
     address: Address = DEFAULT_ADDRESS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
-    """Say whom an identifier belongs to, and which message bound which identifier when."""
+    """Show who an identifier belongs to, and which message linked it and when."""
     with connected(address) as client:
         found = client.explain_identity(query_pb2.Identifier(kind=kind, value=identifier))
     if as_json:
@@ -43,7 +43,7 @@ def unlink(
     profile_kind: Annotated[str, typer.Option(help="Kind of the other identifier.")] = USER_ID,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
-    """Take a wrong link back, for good: what came in under ID leaves the profile."""
+    """Remove a wrong link permanently; ID's events leave the profile."""
     request = identity_pb2.UnlinkIdentifierRequest(
         identifier=query_pb2.Identifier(kind=kind, value=identifier),
         profile=query_pb2.Identifier(kind=profile_kind, value=profile),

@@ -117,7 +117,7 @@ def limit(
     calls_per_second: Calls = None,
     events_per_second: Events = None,
 ) -> None:
-    """Change how much a key may be used, from its next call on; what is not given is any number."""
+    """Set a key's rate limits, effective at once. Limits not given are removed."""
     now_ms = SystemClock().now_ms()
     key = _changed(data, file, lambda known: known.limit(which, now_ms, calls_per_second, events_per_second))
     OUT.print(f"{key.id} ({key.name}): {_limits(key) or 'any number of calls and records'}")

@@ -330,7 +330,7 @@ def _time_ms(value: Any, mapping: ColumnMapping) -> int:
                 raise RowRejected(NO_TIME)
             return mapping.default_time_ms
         case bool():
-            raise RowRejected(f"time {value!r} is no time")
+            raise RowRejected(f"time {value!r} is not a time")
         case int() | float():
             return _counted_ms(value, mapping.time_unit)
         case datetime():
@@ -343,7 +343,7 @@ def _time_ms(value: Any, mapping: ColumnMapping) -> int:
             return _parsed_ms(value.text, mapping.time_unit)
         case Unkept():
             raise RowRejected(f"time: {value.reason}", value.code)
-    raise RowRejected(f"time {str(value)[:40]!r} is no time")
+    raise RowRejected(f"time {str(value)[:40]!r} is not a time")
 
 
 def is_time(text: str, mapping: ColumnMapping) -> bool:

@@ -35,7 +35,7 @@ def placements(address: Address = DEFAULT_ADDRESS) -> None:
 
 def move(
     partition: Annotated[int, typer.Argument(min=0, help="The partition.")],
-    shard: Annotated[int | None, typer.Option("--to", min=0, help="The shard that is to hold it.")] = None,
+    shard: Annotated[int | None, typer.Option("--to", min=0, help="Target shard.")] = None,
     address: Address = DEFAULT_ADDRESS,
     stop: Annotated[bool, typer.Option("--stop", help="Leave the partition where it is.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait until it is there; the move goes on either way.")] = True,
@@ -56,7 +56,7 @@ def move(
 
 
 def drain(
-    shard: Annotated[int, typer.Argument(min=0, help="The shard that is to hold nothing.")],
+    shard: Annotated[int, typer.Argument(min=0, help="Shard to empty.")],
     address: Address = DEFAULT_ADDRESS,
     wait: Annotated[bool, typer.Option(help="Wait until all are elsewhere; the moves go on either way.")] = True,
 ) -> None:

@@ -17,7 +17,7 @@ Names = Annotated[list[str], typer.Argument(help="Attributes, or properties of e
 
 @privacy.command()
 def show(address: Address = DEFAULT_ADDRESS) -> None:
-    """Show which names are personal, and the smallest number of users that is told."""
+    """Show which names are personal, and the smallest user count that is shown."""
     with connected(address) as client:
         _print(client.privacy())
 
@@ -38,10 +38,10 @@ def unmark(names: Names, address: Address = DEFAULT_ADDRESS) -> None:
 
 @privacy.command("smallest-count")
 def smallest_count(
-    count: Annotated[int, typer.Argument(min=0, help="Numbers of users below this are withheld; 0: none.")],
+    count: Annotated[int, typer.Argument(min=0, help="User counts below this are hidden; 0 hides none.")],
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
-    """Change the smallest number of users that is told."""
+    """Set the smallest user count that is shown."""
     with connected(address) as client:
         _print(client.change_privacy(privacy_pb2.ChangePrivacyRequest(smallest_count=count)))
 

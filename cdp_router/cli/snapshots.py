@@ -16,7 +16,7 @@ def snapshot(
         str, typer.Option("--to", help="Also copy what is not there yet to this path or URI, such as s3://bucket/cdp.")
     ] = "",
 ) -> None:
-    """Have every shard write a snapshot now, and wait for it."""
+    """Write a snapshot on every shard and wait."""
     with connected(address) as client:
         made = client.snapshot(to)
     columns = ("shard", "snapshot", "written", "shared", "log segments removed", "seconds")

@@ -16,7 +16,7 @@ from cdp_router.cli.watching import watch
 def status(
     address: Address = DEFAULT_ADDRESS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
-    watching: Annotated[bool, typer.Option("--watch", help="Go on showing it, with events per second.")] = False,
+    watching: Annotated[bool, typer.Option("--watch", help="Refresh continuously; adds events per second.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="With --watch: seconds between two looks.")] = 1.0,
     names: Annotated[bool, typer.Option("--names", help="Also list event, property and attribute names.")] = False,
 ) -> None:

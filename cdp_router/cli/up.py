@@ -80,9 +80,7 @@ def up(
             "the logs name.",
         ),
     ] = None,
-    access_log: Annotated[
-        bool, typer.Option("--access-log", help="Log every call, not only those that failed by our fault.")
-    ] = False,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Log every call, not only server errors.")] = False,
     slow_query_ms: Annotated[
         float, typer.Option(min=0, help="Log answers that took longer, in milliseconds, by the hash of their plan.")
     ] = SLOW_QUERY_MS_DEFAULT,
@@ -96,7 +94,7 @@ def up(
     salvage: Annotated[
         bool,
         typer.Option(
-            "--salvage", help="First set aside what is damaged, expect what is missing no longer, and go on without it."
+            "--salvage", help="Move damaged or missing parts aside and start without them (their data is lost)."
         ),
     ] = False,
 ) -> None:

@@ -48,7 +48,7 @@ def read_lines(path: Path, encoding: str, reading: Reading) -> Iterator[JsonLine
             yield _malformed(number, line, error, done)
             continue
         if not isinstance(record, dict):
-            yield JsonLine(number, None, "no JSON object", done)
+            yield JsonLine(number, None, "not a JSON object", done)
             continue
         if reading.skip:
             record = without(record, reading.skip)

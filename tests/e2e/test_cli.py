@@ -550,7 +550,7 @@ def test_erase_forgets_a_profile_once(address: str, write: Write) -> None:
     cdp("import", write("gone.ndjson", json.dumps(line)), "--address", address)
     assert "cli.erased" in cdp("profile", "cli-gone", "--address", address).stdout
     kept = cdp("erase", "cli-gone", "--address", address, typed="n\n", code=1)
-    assert "Forget user_id cli-gone for good?" in kept.stdout
+    assert "Erase user_id cli-gone permanently?" in kept.stdout
     assert "forgotten: user_id cli-gone" in cdp("erase", "cli-gone", "--yes", "--address", address).stdout
     for command in (("profile", "cli-gone"), ("erase", "cli-gone", "--yes")):
         assert "no profile has user_id 'cli-gone'" in cdp(*command, "--address", address, code=1).stderr

@@ -135,7 +135,7 @@ def test_sources_are_noted_only_while_there_are_no_keys_and_a_bad_file_is_no_obs
         (["create", "x", "--role", "king"], "king"),
         (["create", "x"], "--role"),
         (["create", "x", "--role", "query", "--expires", "2020-01-01"], "over already"),
-        (["create", "x", "--role", "query", "--expires", "soon"], "no date"),
+        (["create", "x", "--role", "query", "--expires", "soon"], "not a date"),
         (["revoke", "nobody"], "no key in use"),
         (["rotate", "nobody"], "no key in use"),
     ],

@@ -386,7 +386,7 @@ def test_an_unknown_time_zone_is_refused_whatever_is_asked(cluster: LocalCluster
 
 
 def test_members_are_of_a_segment_only(cluster: LocalCluster) -> None:
-    with pytest.raises(QueryInvalid, match="members of a segment"):
+    with pytest.raises(QueryInvalid, match="listing users needs a segment"):
         cluster.members('funnel("View" -> "View")')
     with pytest.raises(QuerySyntaxError):
         cluster.members("")
