@@ -33,6 +33,7 @@ from cdp_router.shard_client import ShardClient
 from cdp_router.shard_server import ShardServer
 from cdp_router.topology import ClusterFile
 from cdp_store.ids import PartitionId
+from cdp_store.retaining import Retaining
 from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store
 from tests.router.shard_client_contract import one, view
 from tests.virtual_time import VirtualLoop
@@ -322,13 +323,13 @@ def test_retention_goes_on_after_a_failure(tmp_path: Path, monkeypatch: pytest.M
         runs = list[float]()
         server = ShardServer(open_store(tmp_path, 0), lambda error: None, clock=FixedClock())
 
-        def fails(now_ms: int) -> bool:
+        def fails(retaining: Retaining, now_ms: int) -> bool:
             runs.append(asyncio.get_running_loop().time())
             if len(runs) == 1:
                 raise MemoryError
             return False
 
-        monkeypatch.setattr(server._store, "retain", fails)
+        monkeypatch.setattr(Retaining, "retain", fails)
         server.upkeep.retain_hourly()
         await asyncio.sleep(3 * 3600)
         await server.close()
