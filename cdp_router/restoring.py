@@ -288,7 +288,7 @@ def _rerouted(
         for batch in batches_of(export.view):
             for target, (part, _) in split(batch, cluster.hash_key, cluster.partitions).items():
                 partition = made[PartitionId(target)]
-                partition.apply(part, SequenceNumber(partition.sequence + 1))
+                partition.take_over(part)
                 partition.maintain()
         carry_summaries(export.view, made)
     for partition in made.values():

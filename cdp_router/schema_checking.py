@@ -11,6 +11,7 @@ import numpy as np
 from cdp_router.schema_rules import Allowed, PropertyCheck, RecordCheck, Rules
 from cdp_router.violation_counts import Counts, Mode, Rule
 from cdp_store.arrays import I64, Bools
+from cdp_store.nested import wholes_of
 from cdp_store.records import ATTRIBUTES, RecordBatch
 from cdp_store.values import Kind, float_bits
 
@@ -82,9 +83,14 @@ def _check_records(columns: _Columns, name: str, records: Bools, check: RecordCh
             found.note((name, each.name, what), check.mode, np.unique(broken), reason)
     if check.only_these is None:
         return
+    wholes = {whole for name in check.only_these for whole in wholes_of(name)}
     for key, number in columns.number.items():
         if key not in check.only_these:
-            broken = columns.owners[(columns.batch.triple_keys == number) & records[columns.owners]]
+            is_own = (columns.batch.triple_keys == number) & records[columns.owners]
+            if key in wholes:
+                # An object is there unset, beside its parts.
+                is_own &= columns.batch.triple_kinds != Kind.UNSET
+            broken = columns.owners[is_own]
             found.note((name, key, "unlisted"), check.mode, np.unique(broken), f"{key!r} is in no rule")
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
 
 from cdp_router.blocking import Blocked
@@ -77,25 +78,33 @@ def check_row(row: Row, now_ms: int, is_blocked: Callable[[str], bool] = _USUALL
         check_text("message_id", message_id, MESSAGE_ID_BYTES_MAX, "MESSAGE_ID_INVALID")
     if not isinstance(row.values, dict):
         raise RecordInvalid("PROPERTIES_INVALID", "properties must be a map of names to values")
-    values = _flat(row.values)
+    values = _flat(row.values, is_event=row.name is not None)
+    # Objects that have values count as these alone.
+    wholes = {name for name, value in row.values.items() if isinstance(value, dict) and value and row.name is None}
     operations = _operations(row, values) if row.operations else {}
-    if len(values) > PROPERTIES_PER_RECORD_MAX:
-        problem = f"{len(values)} properties; a record may have {PROPERTIES_PER_RECORD_MAX}"
+    count = len(values) - len(wholes)
+    if count > PROPERTIES_PER_RECORD_MAX:
+        problem = f"{count} properties; a record may have {PROPERTIES_PER_RECORD_MAX}"
         raise RecordInvalid("TOO_MANY_PROPERTIES", problem)
-    size = sum(len(key.encode()) + value_size(value) for key, value in values.items())
+    size = sum(len(key.encode()) + value_size(value) for key, value in values.items() if key not in wholes)
     if size > RECORD_BYTES_MAX:
         raise RecordInvalid("RECORD_TOO_LARGE", f"about {size} bytes; a record may have {RECORD_BYTES_MAX}")
     return CheckedRow(kind, identifier, row.name, time_ms, message_id, values, tuple(others), operations)
 
 
-def _flat(given: Mapping[Any, Any]) -> dict[str, Value | None]:
-    """Values by their dotted names; none may be there as a name with a dot and inside an object as well."""
+def _flat(given: Mapping[Any, Any], *, is_event: bool) -> dict[str, Value | None]:
+    """Values by their dotted names; none may be there as a name with a dot and inside an object as well.
+
+    An object among attributes is there itself too, unset: it stands for the whole, so that parts it does not give go.
+    """
     values = dict[str, Value | None]()
-    for name, value in flattened(given):
-        if name in values:
-            problem = f"{name!r} is there twice: as a name with a dot, and inside an object; send one of them"
-            raise RecordInvalid("PROPERTY_NAME_INVALID", problem)
-        values[name] = value
+    for key, whole in given.items():
+        is_object = isinstance(whole, dict) and not is_event
+        for name, value in chain([(key, None)] if is_object else [], flattened({key: whole})):
+            if name in values:
+                problem = f"{name!r} is there twice: as a name with a dot, and inside an object; send one of them"
+                raise RecordInvalid("PROPERTY_NAME_INVALID", problem)
+            values[name] = value
     return values
 
 

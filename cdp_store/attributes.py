@@ -19,7 +19,7 @@ from cdp_store.profile_parts import BlockParts
 from cdp_store.value_block import ValueBlock
 from cdp_store.values import Kind, float_bits
 
-_NEVER: Final = TIME_MIN_MS - 1
+NEVER: Final = TIME_MIN_MS - 1  # the time of what an attribute was never set to
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class _Morsel:
         self.reading: AttributeBlock | None = None
 
     def current(self, local: U16, first_set_ms: I64) -> tuple[I64, U8, I64]:
-        """(since when, kind, raw) of rows; the time is _NEVER where the attribute was never touched."""
+        """(since when, kind, raw) of rows; the time is NEVER where the attribute was never touched."""
         kinds: U8 = np.zeros(local.shape[0], np.uint8)
         raws: I64 = np.zeros(local.shape[0], np.int64)
         for kind, column in self.columns.items():
@@ -148,7 +148,7 @@ class _Morsel:
                 kinds[held] = kind
                 raws[held] = column.raws(local[held])
         differs, times = self.changed.find(local)
-        usual = np.where(kinds != Kind.UNSET, first_set_ms, _NEVER)
+        usual = np.where(kinds != Kind.UNSET, first_set_ms, NEVER)
         return np.where(differs, times, usual), kinds, raws
 
     def put(self, local: U16, times: I64, kinds: U8, raws: I64, before: U8, usual: Bools) -> None:
@@ -178,7 +178,7 @@ class _Morsel:
 class AttributeColumn:
     """The current value of one attribute for all rows, with the time it was set."""
 
-    def __init__(self, latest_ms: int = _NEVER) -> None:
+    def __init__(self, latest_ms: int = NEVER) -> None:
         self._morsels = list[_Morsel | None]()
         self._latest_ms = latest_ms
 
@@ -194,7 +194,7 @@ class AttributeColumn:
         first_set_ms i64[n] is that of each change's row. Returns what is history: values that were current until now,
         then late ones; among those of one row and time in order of arrival.
         """
-        self._latest_ms = max(self._latest_ms, int(changes.times.max(initial=_NEVER)))
+        self._latest_ms = max(self._latest_ms, int(changes.times.max(initial=NEVER)))
         if not bool(np.all(changes.rows[1:] > changes.rows[:-1])):
             order = order_by_row_time(changes.rows, changes.times)
             changes, first_set_ms = changes.take(order), first_set_ms[order]
@@ -216,7 +216,7 @@ class AttributeColumn:
         morsel = self._reach(number)
         times, kinds, raws = morsel.current(local, first_set_ms)
         loses: Bools = changes.times < times
-        replaced = ~loses & (times != _NEVER)
+        replaced = ~loses & (times != NEVER)
         if replaced.any():
             superseded.append(Versions(changes.rows, times, kinds, raws).take(replaced))
         wins = ~loses
@@ -229,7 +229,7 @@ class AttributeColumn:
 
     def current(self, rows: U32, first_set_ms: I64) -> Versions:
         """What rows have, and since when; the time is before all times where the attribute was never touched."""
-        times: I64 = np.full(rows.shape[0], _NEVER, np.int64)
+        times: I64 = np.full(rows.shape[0], NEVER, np.int64)
         kinds: U8 = np.zeros(rows.shape[0], np.uint8)
         raws: I64 = np.zeros(rows.shape[0], np.int64)
         for number, local, where in by_morsel(rows):
@@ -237,6 +237,11 @@ class AttributeColumn:
             if morsel is not None:
                 times[where], kinds[where], raws[where] = morsel.current(local, first_set_ms[where])
         return Versions(rows, times, kinds, raws)
+
+    @property
+    def latest_ms(self) -> int:
+        """Time of the newest change."""
+        return self._latest_ms
 
     def capture(self, row_count: int) -> AttributeReading:
         """A reading that later changes leave alone."""

@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 
 from cdp_store.arena import hash_strings
-from cdp_store.arrays import I64, U32, U64, AnyArray
+from cdp_store.arrays import I64, U32, U64, AnyArray, Bools
+from cdp_store.attributes import Versions
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.sealing import order_by_row_time
 from cdp_store.records import Strings
@@ -109,8 +110,8 @@ class _Contents:
             yield total
 
     def _versions(self, name: str, number: int) -> Iterator[U64]:
-        """One hash per value an attribute ever had, removals included."""
-        versions = self._view.attribute_versions(number)
+        """One hash per value an attribute ever had, and per removal that took one away."""
+        versions = _telling(self._view.attribute_versions(number))
         hashes: U64 = np.zeros(len(versions), np.uint64)
         for kind in Kind:
             where = versions.kinds == kind
@@ -125,6 +126,20 @@ class _Contents:
                 self._texts[owner, is_attribute, kind] = known
             return combine(known[raws], name, np.uint64(kind))
         return combine(_unsigned(raws), name, np.uint64(kind))
+
+
+def _telling(versions: Versions) -> Versions:
+    """Versions by (row, time) without removals that change nothing: where there is no value, or for no time."""
+    removals = versions.kinds == Kind.UNSET
+    follows: Bools = np.zeros(len(versions), np.bool_)
+    follows[1:] = versions.rows[1:] == versions.rows[:-1]
+    for_no_time: Bools = np.zeros(len(versions), np.bool_)
+    for_no_time[:-1] = follows[1:] & (versions.times[1:] == versions.times[:-1])
+    versions = versions.take(~(removals & for_no_time))
+    removals = versions.kinds == Kind.UNSET
+    of_nothing = removals.copy()
+    of_nothing[1:] &= removals[:-1] | (versions.rows[1:] != versions.rows[:-1])
+    return versions.take(~of_nothing)
 
 
 def _hash_all(offsets: AnyArray, data: AnyArray) -> U64:

@@ -27,9 +27,11 @@ def profiles_of(view: PartitionView) -> Iterator[RecordBatch]:
 
 
 def attributes_of(view: PartitionView) -> Iterator[RecordBatch]:
-    """A record for every value an attribute ever had, removals included; those of one time as they arrived."""
+    """A record for every value an attribute ever had, removals included; those of one time as they arrived, and those
+    of an object before those of its parts, which it would unset."""
     exists = view.created_by(TIME_MAX_MS)
-    for attribute in sorted(view.attributes):
+    names = {number: name for name, number in view.schema.attributes.items()}
+    for attribute in sorted(view.attributes, key=names.__getitem__):
         versions = view.attribute_versions(attribute)
         for page in _pages(np.flatnonzero(exists[versions.rows])):
             sizes: I64 = np.zeros(page.shape[0], np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 from cdp_store.arena import HashKey, StringArena, hash_strings
 from cdp_store.arrays import I64, U8, U16, U32, AnyArray
 from cdp_store.arrivals import code_strings, number_names, tell_apart
-from cdp_store.attributes import AttributeColumn, Versions
+from cdp_store.attributes import NEVER, AttributeColumn, Versions
 from cdp_store.buckets import BucketNumbers
 from cdp_store.controls import ALL_EVENTS, FORGOTTEN_MS, Retention
 from cdp_store.dictionary import StringDictionary, scope_of
@@ -19,8 +19,10 @@ from cdp_store.events.delta import ArrivedEvents
 from cdp_store.events.layout import LAYOUT, Chunks, Layout
 from cdp_store.events.retained import Summary, nothing_before
 from cdp_store.events.tables import EventTables
+from cdp_store.identity.contents import events_of
 from cdp_store.ids import LOWER_CASE, SequenceNumber
 from cdp_store.limits import ATTRIBUTE_NAMES_MAX, BUCKET_MS, DAY_MS, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, TIME_MIN_MS
+from cdp_store.nested import Arriving, Given, NestedNames, of_one_instant, with_unset_parts
 from cdp_store.people import resolve, take_times
 from cdp_store.profile_parts import MorselParts
 from cdp_store.profile_times import NOT_CREATED, ProfileTimes
@@ -84,6 +86,7 @@ class PartitionMemory:
         self._dictionary = StringDictionary(key)
         self._times = ProfileTimes()
         self._attributes = dict[int, AttributeColumn]()
+        self._nested = NestedNames()
         self._erased = 0
         self._moved = 0  # of the erased rows, those whose profiles live elsewhere now
         self._dropped = 0
@@ -161,7 +164,7 @@ class PartitionMemory:
         self._moved += len(rows)
         self.sequence = sequence
 
-    def apply(self, batch: RecordBatch, sequence: SequenceNumber) -> None:
+    def apply(self, batch: RecordBatch, sequence: SequenceNumber, given: Given = Given.BY_RECORD) -> None:
         """Take a checked batch: afterwards every record of it shows in a capture."""
         people = resolve(batch, self._identifiers, self._key)
         first_set_ms = take_times(batch, people, self._times)
@@ -174,7 +177,16 @@ class PartitionMemory:
         if len(changed):
             records = changed.records
             changes = Versions(rows[records], batch.record_times[records], changed.kinds, changed.raws)
-            self._apply_changes(changed.attributes, changes, first_set_ms[people.of_record[records]])
+            attributes, first_set_ms = changed.attributes, first_set_ms[people.of_record[records]]
+            if given is not Given.COMPLETE and self._nested.learn(self.schema.attributes):
+                group = records if given is Given.BY_RECORD else of_one_instant(changes.rows, changes.times)
+                whole = with_unset_parts(
+                    Arriving(attributes, changes, group, len(batch) + len(changes)), self._nested, self
+                )
+                if len(whole) > len(changes):
+                    attributes, changes = whole.attributes, whole.versions
+                    first_set_ms = self._times.first_set_ms(changes.rows)
+            self._apply_changes(attributes, changes, first_set_ms)
         self.sequence = sequence
 
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
@@ -274,8 +286,26 @@ class PartitionMemory:
     def current(self, attribute: str, rows: U32) -> Versions:
         """What rows have of an attribute, and since when."""
         number = self.schema.attributes.get(attribute)
-        column = self._attributes.get(number) if number is not None else None
+        return self.current_versions(-1 if number is None else number, rows)
+
+    def latest_ms(self, attribute: int) -> int:
+        """Time of the newest change of an attribute, before all times where there is none."""
+        column = self._attributes.get(attribute)
+        return NEVER if column is None else column.latest_ms
+
+    def current_versions(self, attribute: int, rows: U32) -> Versions:
+        """What rows have of an attribute; the time is NEVER where it was never touched."""
+        column = self._attributes.get(attribute)
         return (column or AttributeColumn()).current(rows, self._times.first_set_ms(rows))
+
+    def past_versions(self, attribute: int, rows: U32) -> Versions:
+        """What rows, ascending, had of an attribute before."""
+        wanted, parts = rows.astype(np.int64), list[Versions]()
+        for chunk in self.changes.capture().chunks(attribute):
+            where = events_of(chunk, wanted, len(self))
+            if where.shape[0]:
+                parts.append(changes_of(chunk).take(where))
+        return Versions.join(parts)
 
     def list_value(self, attribute: str, code: int) -> bytes:
         """The bytes of a list that an attribute has."""

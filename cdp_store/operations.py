@@ -19,7 +19,9 @@ from cdp_store.arrays import I64, U32, Bools
 from cdp_store.attributes import Versions
 from cdp_store.identity.state import IdentityState
 from cdp_store.limits import LIST_ITEMS_MAX
+from cdp_store.nested import wholes_of
 from cdp_store.records import RecordBatch, Strings
+from cdp_store.schema import NameTable
 from cdp_store.values import KIND_MASK, OPERATION_SHIFT, Kind, Operation, decode_value, pack_list, unpack_list
 
 _INT64_MIN: Final = -(1 << 63)
@@ -63,6 +65,25 @@ def records_elsewhere(batch: RecordBatch, kept: Bools, identity: IdentityState) 
     operating[owners[batch.triple_kinds > KIND_MASK]] = True
     elsewhere = identity.is_linked(batch.identities)[batch.record_identities]
     return [int(record) for record in np.flatnonzero(kept & operating & elsewhere)]
+
+
+def in_turns(batch: RecordBatch, known: NameTable) -> list[RecordBatch]:
+    """The batch, or its records one by one where several of a person concern an object that an operation on a part of
+    it depends on: the operation must find what those before it have left of that. `known` are names of attributes."""
+    if not has_operations(batch):
+        return [batch]
+    names, concerned = {*batch.keys}, set[str]()
+    for key in np.unique(batch.triple_keys[batch.triple_kinds > KIND_MASK]).tolist():
+        wholes = [whole for whole in wholes_of(batch.keys[key]) if whole in names or known.get(whole) is not None]
+        concerned.update([batch.keys[key], *wholes] if wholes else [])
+    if not concerned:
+        return [batch]
+    keys = [number for number, name in enumerate(batch.keys) if name in concerned]
+    owners = np.repeat(np.arange(len(batch)), batch.property_counts())
+    records = np.unique(owners[np.isin(batch.triple_keys, keys)])
+    if np.unique(_same_people(batch)[records]).shape[0] == records.shape[0]:
+        return [batch]
+    return [batch.take(np.array([record])) for record in range(len(batch))]
 
 
 def resolved(batch: RecordBatch, values: Values) -> RecordBatch:

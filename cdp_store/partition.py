@@ -32,7 +32,8 @@ from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, CHUNKS_MERGED_MIN, DELTA_EVENTS_MAX
 from cdp_store.memory import MemoryParts, PartitionMemory
 from cdp_store.name_limits import Rejection, name_overflow
-from cdp_store.operations import has_operations, resolved
+from cdp_store.nested import Given
+from cdp_store.operations import has_operations, in_turns, resolved
 from cdp_store.partition_readings import PartitionExport, PartitionStatus, Texts, texts_of
 from cdp_store.purging import purged
 from cdp_store.quarantine import Quarantine, QuarantineChange, Quarantined
@@ -132,20 +133,28 @@ class Partition:
         """Make a logged batch visible and remember its ids."""
         self.apply_all([batch], sequence)
 
+    def take_over(self, batch: RecordBatch) -> None:
+        """Take the versions that another partition held, all that follows from them included."""
+        with self._changing():
+            self._apply_records(batch, SequenceNumber(self.sequence + 1), Given.COMPLETE)
+
     def apply_all(self, batches: Sequence[RecordBatch], last: SequenceNumber) -> None:
         """The same for batches that were logged one behind the other, up to sequence number `last`, in one go."""
         whole = batches[0] if len(batches) == 1 else join_batches(batches)
         ids = self._message_ids.hash(whole)
         with self._changing():
-            plain = resolved(whole, self._memory)
-            self._do(lambda memory: memory.apply(plain, last))
-            self.identity.take_records(plain)
+            for part in in_turns(whole, self._memory.schema.attributes):
+                self._apply_records(resolved(part, self._memory), last)
             start = 0
             for sequence, batch in enumerate(batches, last - len(batches) + 1):
                 own = slice(start, start := start + len(batch))
                 self._message_ids.add(ids.high[own], ids.low[own], batch.received_ms)
                 self._batch_ids.add(batch.batch_id, SequenceNumber(sequence))
                 self._received_ms = max(self._received_ms, batch.received_ms)
+
+    def _apply_records(self, plain: RecordBatch, sequence: SequenceNumber, given: Given = Given.BY_RECORD) -> None:
+        self._do(lambda memory: memory.apply(plain, sequence, given))
+        self.identity.take_records(plain)
 
     def fresh_links(self, links: Links) -> Links:
         """Those that say something new, and name nobody who is suppressed."""

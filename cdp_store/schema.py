@@ -49,6 +49,9 @@ class NameTable:
         """Number these names from 0 and forget others."""
         self._ids, self._shared = {name: number for number, name in enumerate(names)}, False
 
+    def __len__(self) -> int:
+        return len(self._ids)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids)
 

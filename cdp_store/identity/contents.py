@@ -17,6 +17,7 @@ from cdp_store.events.column import EventColumn
 from cdp_store.events.sealing import order_by_row_time
 from cdp_store.ids import LOWER_CASE
 from cdp_store.morsels import by_morsel
+from cdp_store.nested import without_unset_parts
 from cdp_store.profile_times import NOT_CREATED
 from cdp_store.records import ATTRIBUTES, RecordBatch, Strings, join_batches
 from cdp_store.rerouting import batch_of_values, values_of
@@ -47,6 +48,12 @@ def contents_of(view: PartitionView, rows: Sequence[int]) -> RecordBatch:
         if len(versions):
             parts.append(batch_of_versions(view, attribute, versions))
     return in_lower_case(joined_batches(parts))
+
+
+def given_of(view: PartitionView, rows: Sequence[int]) -> RecordBatch:
+    """The same without removals of parts of objects that follow from other records: among those of another profile
+    they may be due at other times."""
+    return without_unset_parts(contents_of(view, rows))
 
 
 def record_hashes(batch: RecordBatch) -> U64:

@@ -25,7 +25,7 @@ from cdp_store.identity.changes import (
     TakenElsewhere,
 )
 from cdp_store.identity.claims import Claims
-from cdp_store.identity.contents import contents_of, is_creation, record_hashes, unified
+from cdp_store.identity.contents import given_of, is_creation, record_hashes, unified
 from cdp_store.identity.dropped import Dropped, dropped_of, take_dropped
 from cdp_store.identity.names import NOBODY, Names
 from cdp_store.identity.origins import Origins
@@ -35,6 +35,7 @@ from cdp_store.identity.ties import in_order, tied_rows
 from cdp_store.identity.transfers import OpenTransfer, Sent, TransferReading, Transfers
 from cdp_store.ids import SequenceNumber
 from cdp_store.memory import PartitionMemory
+from cdp_store.nested import Given
 from cdp_store.profile_times import NOT_CREATED
 from cdp_store.records import RecordBatch, Strings, join_batches
 from cdp_store.validate_chunk import require
@@ -248,7 +249,7 @@ class IdentityState:
     ) -> list[MemoryChange]:
         leaving = [identifier for identifier, _ in change.moves]
         rows = [row for row in find(leaving) if row is not None]
-        records = self.origins.told_apart(contents_of(view, rows))
+        records = self.origins.told_apart(given_of(view, rows))
         parents, gone = list(change.moves), set[int]()
         for identifier, parent in change.moves:
             top = self.names.add(identifier)
@@ -324,7 +325,7 @@ class IdentityState:
             return Joining((), (_renamed(records, owners),) if len(records) else (), ())
         returns: Bools = np.array([owner in returning for owner in owners], np.bool_)[records.record_identities]
         mixed: Bools = np.isin(rows[records.record_identities], tied)
-        held = self.origins.told_apart(contents_of(view, tied))
+        held = self.origins.told_apart(given_of(view, tied))
         earlier, later = (records.take(np.flatnonzero(mixed & some)) for some in (returns, ~returns))
         whole = in_order(unified(join_batches((earlier, held, later))))
         whole = _renamed(whole, [root_of(whole.identities[number]) for number in range(len(whole.identities))])
@@ -372,7 +373,7 @@ class IdentityState:
         entry, root = found
         owner = self.names.get(root)
         [at] = find([owner])
-        records = self.origins.told_apart(contents_of(view, [] if at is None else [at]))
+        records = self.origins.told_apart(given_of(view, [] if at is None else [at]))
         tree = {self.names.get(each) for each in self.names.subtree(entry)}
         is_ours: Bools = np.array([records.identities[n] in tree for n in range(len(records.identities))], np.bool_)
         leaves = is_ours[records.record_identities] if len(records) else np.zeros(0, np.bool_)
@@ -398,7 +399,7 @@ class IdentityState:
 
 
 def _applying(batch: RecordBatch, sequence: SequenceNumber) -> MemoryChange:
-    return lambda memory: memory.apply(batch, sequence)
+    return lambda memory: memory.apply(batch, sequence, Given.BY_INSTANT)
 
 
 def _renamed(batch: RecordBatch, identities: list[bytes]) -> RecordBatch:

@@ -228,7 +228,8 @@ def _read_values(
     key0: np.uint64,
     key1: np.uint64,
 ) -> Int:
-    """Append the values of the map at `at` to the triples; their new number, or UNUSUAL. Nested maps give dotted keys.
+    """Append the values of the map at `at` to the triples; their new number, or UNUSUAL. Nested maps give dotted keys,
+    and a map among attributes its own key too, unset.
 
     stamps[key] = the last record that has the key: a key that comes twice makes a record unusual. levels[0] is the
     pairs left on each level, levels[1] the bytes of `path` before its keys.
@@ -259,6 +260,10 @@ def _read_values(
         if kind == MAP:
             if depth == NESTING_DEPTH_MAX or properties == PROPERTIES_PER_RECORD_MAX:
                 return UNUSUAL
+            if depth == 1 and not is_event:
+                # The whole of an object: it unsets the parts that it does not give.
+                triples[0][filled], triples[1][filled], triples[2][filled] = key, _UNSET, 0
+                filled += 1
             path[name_size] = _DOT
             depth += 1
             properties += 1

@@ -79,7 +79,7 @@ def arrow_batch(table: pa.Table | pa.RecordBatch, batch_id: bytes | None = None)
 
 def arrow_table(records: Sequence[Sent], types: dict[str, pa.DataType]) -> pa.Table:
     """The records as a table; `types` gives the type of each property column, nested values have dotted names."""
-    flat = [dict(_flatten(record.values)) for record in records]
+    flat = [dict(dotted(record.values)) for record in records]
     columns: dict[str, pa.Array] = {
         "user_id": pa.array([record.user_id or None for record in records], pa.string()),
         "anonymous_id": pa.array([record.anonymous_id or None for record in records], pa.string()),
@@ -92,9 +92,10 @@ def arrow_table(records: Sequence[Sent], types: dict[str, pa.DataType]) -> pa.Ta
     return pa.table(columns)
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def dotted(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Values under the dotted names they have inside objects."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from dotted(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -97,6 +97,8 @@ def fill(cluster: LocalCluster, seed: int = 1) -> None:
         values = {key: chance.choice(VALUES) for key in keys}
         if name is None and values and chance.random() < 0.2:
             values = dict.fromkeys(values)
+        elif name is None and chance.random() < 0.3:
+            values = {"a": chance.choice((None, {}, {"b": number}, {"c": "x", "d": {"e": number}}))}
         time_ms = NOW_MS - chance.randrange(4) * 20 * DAY_MS - chance.randrange(3)
         rows.append((name, who[0], who[1], time_ms, f"m{number}", values, who[2]))
     for number, risky in enumerate(FORMULAS):
