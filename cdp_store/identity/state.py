@@ -27,6 +27,7 @@ from cdp_store.identity.changes import (
 from cdp_store.identity.claims import Claims
 from cdp_store.identity.contents import given_of, is_creation, record_hashes, unified
 from cdp_store.identity.dropped import Dropped, dropped_of, take_dropped
+from cdp_store.identity.joining import Joining, MemoryChange, applying, renamed, renamed_all
 from cdp_store.identity.names import NOBODY, Names
 from cdp_store.identity.origins import Origins
 from cdp_store.identity.pieces import Pieces, next_piece, staged_with, whole
@@ -34,14 +35,11 @@ from cdp_store.identity.seats import Seats
 from cdp_store.identity.ties import in_order, tied_rows
 from cdp_store.identity.transfers import OpenTransfer, Sent, TransferReading, Transfers
 from cdp_store.ids import SequenceNumber
-from cdp_store.memory import PartitionMemory
-from cdp_store.nested import Given
 from cdp_store.profile_times import NOT_CREATED
 from cdp_store.records import RecordBatch, Strings, join_batches
 from cdp_store.validate_chunk import require
 from cdp_store.view import PartitionView
 
-MemoryChange = Callable[[PartitionMemory], object]
 Find = Callable[[list[bytes]], list[int | None]]  # rows of identifiers in the partition's memory
 
 
@@ -55,21 +53,6 @@ class DueMoves:
 
     def __bool__(self) -> bool:
         return bool(self.departures or self.recalls)
-
-
-@dataclass(frozen=True, slots=True)
-class Joining:
-    """What arriving records make of a partition's memory: profiles that are put in order go and come again with them,
-    and with what is left of their dropped events."""
-
-    gone: tuple[bytes, ...]
-    parts: tuple[RecordBatch, ...]
-    dropped: tuple[Dropped, ...]
-
-    def changes(self, sequence: SequenceNumber) -> list[MemoryChange]:
-        """What it does to the memory."""
-        gone: list[MemoryChange] = [lambda memory: memory.erase(list(self.gone), sequence)] if self.gone else []
-        return [*gone, *(_applying(part, sequence) for part in self.parts)]
 
 
 class IdentityState:
@@ -322,15 +305,15 @@ class IdentityState:
         rows = np.array([-1 if row is None else row for row in find(owners)], np.int64)
         tied = sorted(tied_rows(view, records, rows))
         if not tied:
-            return Joining((), (_renamed(records, owners),) if len(records) else (), ())
+            return Joining((), (renamed(records, owners),) if len(records) else (), ())
         returns: Bools = np.array([owner in returning for owner in owners], np.bool_)[records.record_identities]
         mixed: Bools = np.isin(rows[records.record_identities], tied)
         held = self.origins.told_apart(given_of(view, tied))
         earlier, later = (records.take(np.flatnonzero(mixed & some)) for some in (returns, ~returns))
         whole = in_order(unified(join_batches((earlier, held, later))))
-        whole = _renamed(whole, [root_of(whole.identities[number]) for number in range(len(whole.identities))])
+        whole = renamed(whole, [root_of(whole.identities[number]) for number in range(len(whole.identities))])
         gone = {row: owner for row, owner in zip(rows.tolist(), owners, strict=True) if row in tied}
-        others = _renamed(records, owners).take(np.flatnonzero(~mixed))
+        others = renamed(records, owners).take(np.flatnonzero(~mixed))
         dropped = (each for row, owner in gone.items() for each in dropped_of(view, row, owner))
         return Joining(tuple(gone.values()), tuple(part for part in (whole, others) if len(part)), tuple(dropped))
 
@@ -383,28 +366,16 @@ class IdentityState:
         )
         self.names.let_go(entry)
         self.origins.forget([entry])
-        rest = _renamed_all(unified(records.take(np.flatnonzero(~leaves))), owner)
+        rest = renamed_all(unified(records.take(np.flatnonzero(~leaves))), owner)
         if self.names.place.filled()[entry] != NOBODY:
             self._welcome_home(entry)
         else:
             self.guests.add(entry)
         self._note_due(np.array([entry, root], np.int64))
         changes: list[MemoryChange] = [lambda memory: memory.erase([owner], sequence)] if at is not None else []
-        changes += [_applying(rest, sequence)] if len(rest) else []
+        changes += [applying(rest, sequence)] if len(rest) else []
         changes += ours.changes(sequence)
         # Dropped events cannot be told apart any more: they stay with the profile, as long as that has anything else.
         holder = owner if len(rest) else change.identifier
         dropped = [] if at is None else list(dropped_of(view, at, holder))
         return [*changes, lambda memory: take_dropped(memory, [*ours.dropped, *dropped])]
-
-
-def _applying(batch: RecordBatch, sequence: SequenceNumber) -> MemoryChange:
-    return lambda memory: memory.apply(batch, sequence, Given.BY_INSTANT)
-
-
-def _renamed(batch: RecordBatch, identities: list[bytes]) -> RecordBatch:
-    return replace(batch, identities=Strings.of(identities))
-
-
-def _renamed_all(batch: RecordBatch, identity: bytes) -> RecordBatch:
-    return _renamed(batch, [identity] * len(batch.identities))
