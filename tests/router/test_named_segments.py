@@ -120,7 +120,7 @@ def test_a_segment_in_use_is_not_deleted(segments: Kept) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", '{"format": 2, "segments": {}}', '{"format": 1, "segments": {"a": [{"created_ms": 1, "segment": {}}]}}',
+    ["", "{", '{"format": 0, "segments": {}}', '{"format": 1, "segments": {"a": [{"created_ms": 1, "segment": {}}]}}',
      '{"format": 1, "segments": {"a": [{"created_ms": 1, "segment": {"no": 1}}]}}'],
 )  # fmt: skip
 def test_what_is_damaged_is_named(content: str) -> None:
