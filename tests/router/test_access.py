@@ -121,8 +121,7 @@ def test_a_router_process_serves_what_is_tried_here_and_nothing_else(tmp_path: P
     with local_cluster(tmp_path) as cluster, ThreadPoolExecutor(1) as threads:
         observing = Observing("router", Settings(), None)
         made = _Router(tmp_path, cluster.routing, FixedClock(), observing, Rates(), threads)
-        for kept in cluster.run(made.serve(registry)):
-            kept.close()
+        cluster.run(made.serve(registry))
     assert registry.paths == {path_of(method) for method in PUBLIC}
     assert set(_SERVICES) == {method.containing_service.full_name for method in PUBLIC}
 
