@@ -212,3 +212,18 @@ def _breaks(values: dict[str, Any], rule: dict[str, Any], type_name: str | None,
     if isinstance(value, bool):
         return value is not True
     return isinstance(value, list) or value not in (1, 2.5, "a")
+
+
+def test_an_object_among_attributes_is_listed_by_its_parts(tmp_path: Path) -> None:
+    with checked_cluster(tmp_path) as schema:
+        schema.set({"event": "", "mode": "REJECT", "properties": [{"name": "address.city"}], "only_these": True})
+        result = schema.take(
+            [None, "ann", None, NOW_MS, "m1", {"address": {"city": "X"}}],
+            [None, "ann", None, NOW_MS, "m2", {"address": None}],
+            [None, "ann", None, NOW_MS, "m3", {"address": {"zip": "1"}}],
+            [None, "ann", None, NOW_MS, "m4", {"address": "X"}],
+        )
+        assert [(error.index, error.message) for error in result.errors] == [
+            (2, "'address.zip' is in no rule"),
+            (3, "'address' is in no rule"),
+        ]
