@@ -241,3 +241,18 @@ def test_records_without_message_ids_are_not_taken_twice_when_others_of_their_ba
         assert schema.take(nameless, BAD).accepted == 1
         schema.set()
         assert schema.take(nameless, BAD).accepted == 0
+
+
+def test_an_object_among_attributes_is_listed_by_its_parts(tmp_path: Path) -> None:
+    with checked_cluster(tmp_path) as schema:
+        schema.set({"event": "", "mode": "REJECT", "properties": [{"name": "address.city"}], "only_these": True})
+        result = schema.take(
+            [None, "ann", None, NOW_MS, "m1", {"address": {"city": "X"}}],
+            [None, "ann", None, NOW_MS, "m2", {"address": None}],
+            [None, "ann", None, NOW_MS, "m3", {"address": {"zip": "1"}}],
+            [None, "ann", None, NOW_MS, "m4", {"address": "X"}],
+        )
+        assert [(error.index, error.message) for error in result.errors] == [
+            (2, "'address.zip' is in no rule"),
+            (3, "'address' is in no rule"),
+        ]
