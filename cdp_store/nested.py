@@ -9,11 +9,13 @@ change of the whole that does not give the part, or at that change, the part has
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from cdp_store.arrays import I64, U16, U32, Bools
 from cdp_store.attributes import NEVER, Versions
@@ -21,6 +23,7 @@ from cdp_store.records import RecordBatch
 from cdp_store.schema import NameTable
 from cdp_store.values import Kind
 
+Positions = npt.NDArray[np.intp]
 _STORED: Final = -1  # the group of what is in memory already: it arrived before all of a batch
 
 
@@ -104,8 +107,12 @@ def with_unset_parts(arriving: Arriving, names: NestedNames, stored: Stored) -> 
     """The same with the parts unset that lose their values, where those that arrive or are stored say so."""
     present = np.flatnonzero(np.bincount(arriving.attributes)).tolist()
     found, attributes = list[tuple[Versions, I64]](), list[U16]()
-    for whole, part in names.pairs_of(present):
-        versions, after = _Pair(arriving, whole, part, stored).unset()
+    pairs = names.pairs_of(present)
+    places = {number: np.flatnonzero(arriving.attributes == number) for number in {*chain.from_iterable(pairs)}}
+    for whole, part in pairs:
+        if _is_settled(arriving, places[whole], places[part], stored.latest_ms(whole)):
+            continue
+        versions, after = _Pair(arriving, whole, part, places, stored).unset()
         if len(versions):
             found.append((versions, after))
             attributes.append(np.full(len(versions), part, np.uint16))
@@ -122,17 +129,31 @@ def with_unset_parts(arriving: Arriving, names: NestedNames, stored: Stored) -> 
     )
 
 
+def _gives(arriving: Arriving, wholes: Positions, parts: Positions) -> Bools:
+    """Which changes of the whole come with the part."""
+    gives_part: Bools = np.zeros(arriving.groups, np.bool_)
+    gives_part[arriving.group[parts]] = True
+    return gives_part[arriving.group[wholes]]
+
+
+def _is_settled(arriving: Arriving, wholes: Positions, parts: Positions, latest_ms: int) -> bool:
+    """Whether nothing can be due, as is usual: each whole gives the part, and no stored change of it is later."""
+    if parts.shape[0] and int(arriving.versions.times[parts].min()) < latest_ms:
+        return False
+    return bool(_gives(arriving, wholes, parts).all()) if wholes.shape[0] else True
+
+
 class _Pair:
     """A whole and one of its parts, in what arrives and in memory."""
 
-    def __init__(self, arriving: Arriving, whole: int, part: int, stored: Stored) -> None:
+    def __init__(
+        self, arriving: Arriving, whole: int, part: int, places: Mapping[int, Positions], stored: Stored
+    ) -> None:
         self._whole, self._part, self._stored = whole, part, stored
-        of_whole, of_part = arriving.attributes == whole, arriving.attributes == part
+        of_whole, of_part = places[whole], places[part]
         self._wholes, self._whole_groups = arriving.versions.take(of_whole), arriving.group[of_whole]
         self._parts, self._part_groups = arriving.versions.take(of_part), arriving.group[of_part]
-        gives_part: Bools = np.zeros(arriving.groups, np.bool_)
-        gives_part[self._part_groups] = True
-        self._gives: Bools = gives_part[self._whole_groups]
+        self._gives = _gives(arriving, of_whole, of_part)
 
     def unset(self) -> tuple[Versions, I64]:
         """Removals of the part that are due, and the group of the change each is due to."""
