@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
@@ -38,26 +37,12 @@ from cdp_store.partition_readings import PartitionExport, PartitionStatus, Texts
 from cdp_store.purging import purged
 from cdp_store.quarantine import Quarantine, QuarantineChange, Quarantined
 from cdp_store.records import RecordBatch, Strings, join_batches
-from cdp_store.refusals import elsewhere, suppressed
+from cdp_store.refusals import Admission, elsewhere, suppressed
 from cdp_store.suppressions import Suppressions
 from cdp_store.validate import validate
 from cdp_store.view import PartitionView
 
 _LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before, it catches up beside them
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What of a batch may be logged, and which of its records had been taken before."""
-
-    batch: RecordBatch
-    known: I64
-    rejections: tuple[Rejection, ...]
-
-    @property
-    def duplicates(self) -> int:
-        """How many records had been taken before."""
-        return int(self.known.shape[0])
 
 
 Change = Callable[[PartitionMemory], object]

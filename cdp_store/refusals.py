@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from cdp_store.arrays import Bools
+from cdp_store.arrays import I64, Bools
 from cdp_store.identity.state import IdentityState
 from cdp_store.name_limits import Rejection
 from cdp_store.operations import records_elsewhere
@@ -18,6 +19,20 @@ OPERATION_ELSEWHERE: Final = "OPERATION_ON_LINKED_IDENTIFIER"
 _ELSEWHERE: Final = (
     "the values are those of another identifier, and without a message id it cannot be done there once: give it one"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What of a batch may be logged, and which of its records had been taken before."""
+
+    batch: RecordBatch
+    known: I64
+    rejections: tuple[Rejection, ...]
+
+    @property
+    def duplicates(self) -> int:
+        """How many records had been taken before."""
+        return int(self.known.shape[0])
 
 
 def elsewhere(batch: RecordBatch, kept: Bools, identity: IdentityState) -> list[Rejection]:

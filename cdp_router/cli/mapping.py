@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from cdp_router.importing.arrow_values import Sparse
 from cdp_router.importing.numbers import INT64_MAX, INT64_MIN, Unkept, integer_of, json_float, written_json_float
 from cdp_router.importing.reading import textual
 from cdp_router.instants import Count, NoInstant, count_ms, iso_ms, number_in, sure_ms
@@ -163,6 +164,8 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
             _add(values, _named(value) if roles.exported and name == VALUES else {name: value})
     for name in _names(_value(record, roles.times)):
         values[name] = to_datetime(_time_ms(values.get(name), mapping))
+    if not (event or mapping.event_name):
+        values = _spread(values)
     if mapping.as_text:
         values = textual(values, mapping.as_text)
     for path in mapping.times:
@@ -181,6 +184,15 @@ def _add(values: dict[str, Any], more: Mapping[str, Any]) -> None:
         if type(values[name]) is not type(more[name]) or values[name] != more[name]:
             raise RowRejected(f"two columns give different values of {name!r}; leave one of them out with --skip")
     values |= more
+
+
+def _spread(values: dict[str, Any]) -> dict[str, Any]:
+    """Attributes with the fields of sparse structs under their dotted names, which replace no others of the struct."""
+    found = dict[str, Any]()
+    for name, value in values.items():
+        is_sparse = isinstance(value, Sparse)
+        _add(found, {f"{name}.{field}": each for field, each in _spread(value).items()} if is_sparse else {name: value})
+    return found
 
 
 def no_event(names: Container[str]) -> str:

@@ -121,8 +121,8 @@ class ArrowReader:
         found: Values = []
         for number, valid in enumerate(_valid(column)):
             fields = [(name, child[number]) for name, child in zip(names, children, strict=True)]
-            whole = {name: value for name, value in fields if keeps_nulls or value is not None}
-            found.append(_whole(whole, fields) if valid else None)
+            given = {name: value for name, value in fields if keeps_nulls or value is not None}
+            found.append(_whole(given if keeps_nulls else Sparse(given), fields) if valid else None)
         return found
 
     def _lists(self, path: str, column: pa.Array) -> Values:
@@ -273,6 +273,10 @@ def _bounds(column: pa.Array) -> tuple[list[tuple[int, int] | None], int, int]:
     last = max((stop for start, stop, valid in pairs if valid and stop > start), default=first)
     return [(start - first, stop - first) if valid and stop > start else (0, 0) if valid else None
             for start, stop, valid in pairs], first, last  # fmt: skip
+
+
+class Sparse(dict[str, Any]):
+    """The fields of a struct that a row has: those it lacks say nothing, as every row has to have all of them."""
 
 
 def _whole(value: Any, fields: Sequence[tuple[str, Any]]) -> Any:

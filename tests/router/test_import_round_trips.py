@@ -177,7 +177,7 @@ def _same_text(stored: Any, text: str) -> bool:
         case None:
             return text == ""
         case bool():
-            return text == ("true" if stored else "false")
+            return text in (("true", "True", "TRUE") if stored else ("false", "False", "FALSE"))
         case str():
             return stored == text
         case int():

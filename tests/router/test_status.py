@@ -81,7 +81,10 @@ NEVER_SENT: tuple[Exception, ...] = (
     store_errors.DirectoryDamaged(Path("/data/identity.json"), "no JSON"),
     store_errors.FileMissing(Path("/data/keys.json"), "restore it"),
     store_errors.ClusterKeyMismatch(Path("/data/shard-0")),
+    store_errors.FileUnsupported(Path("/data/keys.json"), 9, 2),
+    store_errors.KeysNotCarried(Path("/data/keys.json"), "it is damaged"),
     store_errors.RecordMisplaced(3),
+    store_errors.RecordNotReplayed(Path("/log"), 7, "RECORDS", 3, 9, "ValueError"),
 )
 # No error of its own, only a base.
 BASES = (store_errors.StoreError, QueryError, errors.RouterError)
@@ -111,7 +114,8 @@ def test_every_error_of_ours_stands_in_a_list_above() -> None:
 
 def test_the_trees_drawn_in_the_modules_name_the_classes_there_are() -> None:
     for module in (store_errors, errors):
-        drawn = {line.split()[1] for line in (module.__doc__ or "").splitlines() if line.startswith("+-- ")}
+        lines = [line.lstrip("| ") for line in (module.__doc__ or "").splitlines()]
+        drawn = {line.split()[1] for line in lines if line.startswith("+-- ")}
         there = {kind.__name__ for base in BASES for kind in _below(base) if kind.__module__ == module.__name__}
         assert drawn == there, module.__name__
 
