@@ -192,7 +192,7 @@ def test_a_field_that_a_row_of_a_struct_lacks_removes_nothing_unless_asked(tmp_p
     assert [record.values for record in records] == [{"plan": "gold"}, {"at.city": "Pune"}]
     records, _ = imported(path, reading=Reading(nulls="unset"), nulls="unset")
     assert [record.values for record in records] == [
-        {"plan": "gold", "at": None}, {"plan": None, "at.city": "Pune", "at.zip": None},
+        {"plan": "gold", "at": None}, {"plan": None, "at": None, "at.city": "Pune", "at.zip": None},
     ]  # fmt: skip
 
 
