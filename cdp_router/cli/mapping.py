@@ -247,9 +247,9 @@ def _time(value: Any, path: str, mapping: ColumnMapping) -> datetime | None:
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:
-    """The values without nulls, those of maps inside included."""
+    """The values without nulls, those of maps inside included, which say nothing of what they lack."""
     return {
-        name: _present(value) if isinstance(value, dict) else value
+        name: Sparse(_present(value)) if isinstance(value, dict) else value
         for name, value in values.items()
         if value is not None
     }

@@ -22,7 +22,15 @@ from typing import Any, Final, Protocol
 
 from cdp_router.gateway.letter_lines import DeadLetter, decode_letter, encode_letter, read_lines
 from cdp_router.gateway.letter_room import LetterRoom
-from cdp_router.gateway.letter_sizes import CURRENT, acknowledge, acknowledged, list_sizes, listed, lost
+from cdp_router.gateway.letter_sizes import (
+    CURRENT,
+    acknowledge,
+    acknowledged,
+    list_sizes,
+    listed,
+    lost,
+    lost_of_current,
+)
 from cdp_store.inventory import missing, record
 from cdp_store.seams import OsFiles
 from cdp_store.whole_files import write_durably
@@ -259,7 +267,7 @@ def _append(path: Path, lines: bytes) -> bool:
     with _locked(path, os.O_CREAT) as descriptor:
         if not _is_at(path, descriptor):
             return False
-        for problem in lost(path.parent):
+        for problem in lost_of_current(path.parent):
             _LOG.error("%s", problem)
             _keep_unreadable(path.parent / UNREADABLE, [f"# {problem}\n".encode()])
         start = _end_last_line(descriptor, acknowledged(path.parent))

@@ -73,16 +73,26 @@ def list_sizes(directory: Path, sizes: Mapping[str, int]) -> None:
 
 
 def lost(directory: Path) -> list[str]:
-    """What is missing of a source's letters, in words."""
-    known, found = listed(directory), list[str]()
-    for name, size in known.items():
-        found += _shortage(directory / name, size)
+    """What is missing of a source's letters, in words; for those who alone handle its files."""
+    found = [problem for name, size in listed(directory).items() for problem in _shortage(directory / name, size)]
+    return found + lost_of_current(directory)
+
+
+def lost_of_current(directory: Path) -> list[str]:
+    """What is missing of the file that gets new letters, in words; for those who hold its lock. Others may go."""
     wanted = acknowledged(directory)
-    renamed = (path.stat().st_size for path in directory.glob("*.ndjson") if path.name not in {CURRENT, *known})
+    found = _shortage(directory / CURRENT, wanted)
+    known = {CURRENT, *listed(directory)} if found else set()
+    renamed = (_size(path) for path in directory.glob("*.ndjson") if path.name not in known)
     # A crash may have come between the file's new name and the note that the current one begins anew.
-    if not any(size >= wanted for size in renamed):
-        found += _shortage(directory / CURRENT, wanted)
-    return found
+    return [] if found and any(size >= wanted for size in renamed) else found
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a redrive has just finished with it
+        return -1
 
 
 def _shortage(path: Path, wanted: int) -> list[str]:

@@ -124,9 +124,12 @@ def test_reflection_answers_under_its_new_name_too(channel: grpc.Channel) -> Non
     assert "cdp.v1.QueryService" in {service.name for service in listing.list_services_response.service}
 
 
-def test_a_compressed_request_is_read(queries: query_pb2_grpc.QueryServiceStub) -> None:
+def test_a_request_that_grpc_compressed_is_refused_in_words(queries: query_pb2_grpc.QueryServiceStub) -> None:
     request = query_pb2.QueryRequest(text="everyone")
-    assert queries.Query(request, timeout=10, compression=grpc.Compression.Gzip).exact
+    with pytest.raises(grpc.RpcError) as caught:  # its bytes on the way would bound nothing
+        queries.Query(request, timeout=10, compression=grpc.Compression.Gzip)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED and "gzip" in caught.value.details()
+    assert queries.Query(request, timeout=10).exact
 
 
 def test_the_request_id_comes_back_with_answers_and_errors(queries: query_pb2_grpc.QueryServiceStub) -> None:

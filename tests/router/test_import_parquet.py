@@ -330,7 +330,8 @@ def test_extension_types_are_what_they_stand_for_or_refused(tmp_path: Path) -> N
     known = pa.array([b"\x00" * 15 + b"\x01"], pa.uuid())
     assert _values(tmp_path, known)[0] == ["00000000-0000-0000-0000-000000000001"]
     assert _values(tmp_path, pa.array([1, 0, None], pa.bool8()))[0] == [True, False, None]
-    period = pa.field("p", pa.int64(), metadata={"ARROW:extension:name": "pandas.period"})
+    said = {"ARROW:extension:name": "pandas.period", "ARROW:extension:metadata": '{"freq": "M"}'}
+    period = pa.field("p", pa.int64(), metadata=said)
     table = pa.table({"user_id": ["u"], "event": ["Buy"], "time": [NOON]}).append_column(period, [[674]])
     pq.write_table(table, tmp_path / "f.parquet")
     records, outcome = imported(tmp_path / "f.parquet")

@@ -359,7 +359,7 @@ def test_a_null_in_json_unsets_an_attribute_unless_it_is_said_to_be_absent(write
     line = '{"user_id":"u","time":"2026-03-01","attributes":{"plan":"gold","city":null,"a":{"b":null,"c":1}}}'
     path = write("a.ndjson", line)
     [record], _ = imported(path)
-    assert record.values == {"plan": "gold", "city": None, "a.b": None, "a.c": 1}
+    assert record.values == {"plan": "gold", "city": None, "a": None, "a.b": None, "a.c": 1}
     [record], _ = imported(path, nulls="absent")
     assert record.values == {"plan": "gold", "a.c": 1}
 

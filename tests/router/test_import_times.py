@@ -130,8 +130,8 @@ def test_declared_times_inside_of_maps_and_lists_and_those_that_are_none(tmp_pat
 
     day = datetime(2026, 3, 1, tzinfo=UTC)
     [record], _ = one({"o": {"at": "2026-03-01"}, "l": ["2026-03-01", None], "a.b": 20260301})
-    assert record.values == {"o.at": day, "l": [day, None], "a.b": day}
+    assert record.values == {"o": None, "o.at": day, "l": [day, None], "a.b": day}
     [record], _ = one({"o": {"at": None}, "l": None})
-    assert record.values == {"o.at": None, "l": None}
+    assert record.values == {"o": None, "o.at": None, "l": None}
     _, outcome = one({"o": {"at": "soon"}})
     assert list(outcome.codes.values()) == [1] and "'o.at'" in outcome.said and "soon" in outcome.said
