@@ -73,7 +73,8 @@ class Child:
                 stderr=log,
                 # In a session of its own, Ctrl-C reaches only the supervisor, which then stops its children in order.
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                # What gRPC's own library writes is no JSON line, and any client can make it write.
+                env={"GRPC_VERBOSITY": "NONE", **os.environ, "PYTHONUNBUFFERED": "1"},
             )
         return await self._wait_ready(tell)
 

@@ -126,7 +126,7 @@ def gateway_cluster(
 
         delivery, counted = Delivery(send), metrics or GatewayMetrics()
         intake = Intake(
-            sources or AnySource(), delivery, DeadLetters(folder / "dead-letters", room), made.clock, counted
+            sources or AnySource(), delivery, DeadLetters(folder / "dead-letters", room=room), made.clock, counted
         )
         listening = listening_socket("127.0.0.1:0")
         router, channel = runner.run(_router(made, gate or OpenGate()))

@@ -27,7 +27,7 @@ def _letters(source: str, size: int) -> list[DeadLetter]:
 
 
 def _room(path: Path, limits: RoomLimits, free: int = 1 << 40) -> DeadLetters:
-    return DeadLetters(path / "dead", LetterRoom(path / "dead", limits, lambda _: free, lambda: 0.0))
+    return DeadLetters(path / "dead", room=LetterRoom(path / "dead", limits, lambda _: free, lambda: 0.0))
 
 
 def test_letters_of_one_source_have_a_bound_and_leave_others_theirs(tmp_path: Path) -> None:
