@@ -90,7 +90,7 @@ class _Limited:
     """Any key, with five records a second."""
 
     def source_of(self, key: str, secret: str) -> Source:
-        return Source(key, key, Principal(key, key, frozenset({Role.INGEST}), 100.0, 5.0))
+        return Source(key, key, principal=Principal(key, key, frozenset({Role.INGEST}), 100.0, 5.0))
 
 
 @pytest.fixture
