@@ -1,61 +1,42 @@
-"""Which of many texts name nobody, decided without an object for each."""
+"""Texts that name nobody, found in tables of texts without an object for each."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
-from cdp_router.blocking import Blocked
+from cdp_router.blocking import AROUND, Blocked
 from cdp_store.arrays import I64, U8, Bools
+from cdp_store.kernels.names_nobody import LISTED, UNDECIDED, classify_identifiers
 from cdp_store.records import Strings
 
-_WORD_BYTES: Final = 16  # longer words are looked at one by one
-_AT_ONCE: Final = 1 << 14
-_LETTER_CASE: Final = np.uint8(0x20)
-# An id that begins or ends with one of other bytes may be more than a word: it is looked at by itself.
-_ORDINARY: Final = np.zeros(256, np.bool_)
-_ORDINARY[[*b"123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"]] = True
+# Only a text that begins or ends with one of these may be more than a word: it is decided alone.
+_TEMPLATE_STARTS: Final = "[{$<%"
+_EDGE: Final = np.zeros(256, np.bool_)
+_EDGE[sorted({character.encode()[0] for character in AROUND + _TEMPLATE_STARTS})] = True
+_KELVIN_SIGN: Final = "\N{KELVIN SIGN}"  # the one letter outside ASCII whose lower case is a letter of ASCII
 
 
 def which_blocked(texts: Strings, blocked: Blocked, skipped: int = 0) -> Bools:
-    """Which texts name nobody, the first `skipped` bytes of each left out: bool[n]."""
-    found: Bools = np.zeros(len(texts), np.bool_)
-    listed = _Listed(blocked)
-    for first in range(0, len(texts), _AT_ONCE):
-        last = min(first + _AT_ONCE, len(texts))
-        starts = texts.offsets[first:last].astype(np.int64) + skipped
-        sizes = texts.offsets[first + 1 : last + 1].astype(np.int64) - starts
-        found[first:last], alone = listed.decided(starts, sizes, texts.data)
-        for at in (np.flatnonzero(alone) + first).tolist():
-            found[at] = blocked(texts[at][skipped:].decode())
+    """Mask of the texts that name nobody, the first `skipped` bytes of each left out: bool[n]."""
+    classes: U8 = np.empty(len(texts), np.uint8)
+    words, word_ends, first_words, foreign = _listed(blocked.values)
+    classify_identifiers(texts.offsets, texts.data, skipped, words, word_ends, first_words, _EDGE, foreign, classes)
+    found: Bools = classes == LISTED
+    for at in np.flatnonzero(classes == UNDECIDED).tolist():
+        found[at] = blocked(texts[at][skipped:].decode())
     return found
 
 
-class _Listed:
-    """The listed words in a form that arrays are compared with."""
-
-    def __init__(self, blocked: Blocked) -> None:
-        values = [value.encode() for value in blocked.values]
-        self._words = np.array(sorted(value for value in values if len(value) <= _WORD_BYTES), f"S{_WORD_BYTES}")
-        self._other_sizes = np.array(sorted({len(value) for value in values if len(value) > _WORD_BYTES}), np.int64)
-        self._is_wide = not all(value.isascii() for value in values)
-
-    def decided(self, starts: I64, sizes: I64, data: U8) -> tuple[Bools, Bools]:
-        """(which texts are listed words, which have to be looked at one by one), without an object per text."""
-        if not data.size:
-            return np.ones(sizes.shape[0], np.bool_), np.zeros(sizes.shape[0], np.bool_)
-        places = np.arange(_WORD_BYTES)
-        inside = places < sizes[:, None]
-        heads = np.where(inside, data[np.minimum(starts[:, None] + places, data.size - 1)], np.uint8(0))
-        is_upper = (heads >= ord("A")) & (heads <= ord("Z"))
-        lower = np.ascontiguousarray(np.where(is_upper, heads | _LETTER_CASE, heads))
-        is_word = np.isin(lower.view(f"S{_WORD_BYTES}")[:, 0], self._words) & (sizes <= _WORD_BYTES)
-        is_hollow = (~inside | (heads == ord("0")) | (heads == ord("-"))).all(axis=1)
-        ends = data[np.clip(starts + sizes - 1, 0, data.size - 1)]
-        starts_oddly = ~_ORDINARY[heads[:, 0]] & (heads[:, 0] != ord("0"))
-        ends_oddly = ~_ORDINARY[ends] & (ends != ord("0"))
-        alone = is_hollow | starts_oddly | ends_oddly | np.isin(sizes, self._other_sizes)
-        if self._is_wide:
-            alone |= (heads >= 0x80).any(axis=1)
-        return is_word, alone & ~is_word
+@lru_cache(maxsize=8)
+def _listed(values: frozenset[str]) -> tuple[U8, I64, I64, Bools]:
+    """The listed words and the bytes that other letters may stand for, as `classify_identifiers` takes them."""
+    words = sorted((value.encode() for value in values), key=len)
+    sizes = np.array([len(word) for word in words], np.int64)
+    first_words: I64 = np.searchsorted(sizes, np.arange(max(map(len, words), default=0) + 2)).astype(np.int64)
+    foreign: Bools = np.zeros(256, np.bool_)
+    foreign[_KELVIN_SIGN.encode()[0]] = True
+    foreign[0x80:] |= not all(word.isascii() for word in words)
+    return np.frombuffer(b"".join(words), np.uint8), np.cumsum(sizes), first_words, foreign

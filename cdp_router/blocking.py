@@ -45,7 +45,7 @@ _INVISIBLE_RANGES: Final = (
     (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB), (0x110BD, 0x110BD),
     (0x110CD, 0x110CD), (0x13430, 0x1343F), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE01EF),
 )  # fmt: skip
-_AROUND: Final = _QUOTES + "".join(chr(code) for first, last in _INVISIBLE_RANGES for code in range(first, last + 1))
+AROUND: Final = _QUOTES + "".join(chr(code) for first, last in _INVISIBLE_RANGES for code in range(first, last + 1))
 
 
 class Blocked:
@@ -53,7 +53,7 @@ class Blocked:
     list. Case, and what is invisible or a quote around a value, do not matter."""
 
     def __init__(self, values: Iterable[str] = BLOCKED_DEFAULT) -> None:
-        self._values = frozenset(value.strip(_AROUND).lower() for value in values)
+        self._values = frozenset(value.strip(AROUND).lower() for value in values)
 
     @staticmethod
     def of(environment: Mapping[str, str] = os.environ) -> Blocked:
@@ -63,7 +63,7 @@ class Blocked:
 
     def __call__(self, value: str) -> bool:
         """Whether a value names nobody."""
-        bare = value.strip(_AROUND)
+        bare = value.strip(AROUND)
         return _PATTERNS.fullmatch(bare) is not None or bare.lower() in self._values
 
     @property

@@ -38,8 +38,8 @@ class Chosen:
 
 
 def choose(columns: list[tuple[str, pa.Array]], which_blocked: Callable[[pa.Array], Bools]) -> Chosen:
-    """Choose among columns (kind, large strings), the one of the least rank first; `which_blocked` says of distinct
-    values which name nobody."""
+    """Choose among columns (kind, large strings), the one of the least rank first; `which_blocked` gives a
+    mask of the values that name nobody."""
     allowed = [_allowed(column, which_blocked) for _, column in columns]
     encoded = [_encoded(kind, column) for (kind, _), column in zip(columns, allowed, strict=True)]
     chosen = pc.coalesce(*encoded)
@@ -55,10 +55,8 @@ def choose(columns: list[tuple[str, pa.Array]], which_blocked: Callable[[pa.Arra
 
 
 def _allowed(column: pa.Array, which_blocked: Callable[[pa.Array], Bools]) -> pa.Array:
-    encoded = column.dictionary_encode()
-    is_blocked = pa.array(np.append(which_blocked(encoded.dictionary), False))
-    names_nobody = is_blocked.take(pc.fill_null(encoded.indices, len(encoded.dictionary)))
-    return pc.if_else(names_nobody, None, column)
+    names_nobody = which_blocked(column) & _bools(column.is_valid())
+    return pc.if_else(pa.array(names_nobody), None, column) if names_nobody.any() else column
 
 
 def _encoded(kind: str, column: pa.Array) -> pa.Array:

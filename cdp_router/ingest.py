@@ -14,7 +14,7 @@ from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, Overloaded
 from cdp_router.flights import Flights
 from cdp_router.identifier_limits import IdentifierLimits, tell_refused
-from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS, PIECE_RECORDS
+from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS, PIECE_RECORDS, READ_AT_ONCE_BYTES
 from cdp_router.linked_operations import send_on
 from cdp_router.loads import Taken
 from cdp_router.quarantining import keep_apart
@@ -58,15 +58,15 @@ class Ingest:
             raise Overloaded(f"{self._bytes_in_flight} bytes of batches are in flight", INGEST_RETRY_AFTER_MS)
         self._bytes_in_flight += size
         try:
-            return await self._take(batch, deadline, admit)
+            return await self._take(batch, size, deadline, admit)
         finally:
             self._bytes_in_flight -= size
 
     async def _take(
-        self, batch: ingest_pb2.Batch, deadline: Deadline, admit: Callable[[int], None] | None
+        self, batch: ingest_pb2.Batch, size: int, deadline: Deadline, admit: Callable[[int], None] | None
     ) -> ingest_pb2.BatchResult:
         rules = Rules() if self._schema is None else await self._schema.rules(deadline)
-        passed = await self._read(batch, rules, deadline)
+        passed = await self._read(batch, size, rules, deadline)
         columnarised = passed.columnarised
         if admit is not None:
             admit(len(columnarised.batch))
@@ -87,20 +87,28 @@ class Ingest:
         shorten(result)
         return result
 
-    async def _read(self, batch: ingest_pb2.Batch, rules: Rules, deadline: Deadline) -> Passed:
-        """The columns of a batch, read in steps beside the event loop; none begins once the deadline has passed."""
-        loop, steps = asyncio.get_running_loop(), self._steps(batch, rules)
-        while (passed := await loop.run_in_executor(self._threads, next, steps)) is None:
+    async def _read(self, batch: ingest_pb2.Batch, size: int, rules: Rules, deadline: Deadline) -> Passed:
+        """Read the columns of a batch of `size` bytes in a thread, step by step, until the deadline passes.
+
+        A small batch is read in one go: changing threads would cost more than a step.
+        """
+        loop, steps = asyncio.get_running_loop(), self._steps(batch, size, rules)
+        read = _read_all if size <= READ_AT_ONCE_BYTES else next
+        while (passed := await loop.run_in_executor(self._threads, read, steps)) is None:
             if not deadline.remaining():
                 raise DeadlineMissed("the deadline passed while the batch was read; nothing of it was taken")
         return passed
 
-    def _steps(self, batch: ingest_pb2.Batch, rules: Rules) -> Iterator[Passed | None]:
+    def _steps(self, batch: ingest_pb2.Batch, size: int, rules: Rules) -> Iterator[Passed | None]:
         columnarised = yield from columnarise_steps(batch, self._clock.now_ms(), self._blocked)
         yield None
-        check_spread(columnarised.batch, batch.ByteSize(), self._routing.cluster.partitions)
+        check_spread(columnarised.batch, size, self._routing.cluster.partitions)
         yield None
         yield Passed(columnarised) if self._schema is None else self._schema.check(columnarised, rules)
+
+
+def _read_all(steps: Iterator[Passed | None]) -> Passed | None:
+    return next(passed for passed in steps if passed is not None)
 
 
 def _result(passed: Passed, taken: Taken) -> ingest_pb2.BatchResult:

@@ -25,6 +25,7 @@ SPREAD_GROWTH_MAX: Final = 8
 SPREAD_BYTES_MAX: Final = 120 * MIB  # what one shard can be sent, and log, in one piece
 # Work on rows that the kernel leaves goes in pieces: between two of them the deadline is looked at.
 PIECE_RECORDS: Final = 2048
+READ_AT_ONCE_BYTES: Final = 64 * 1024  # of a request: a smaller one is one piece of work
 # Records of a batch that are reported one by one as refused, and as breaking a rule; beyond, they are counted.
 ERRORS_TOLD_MAX: Final = 10_000
 ERRORS_TOLD_BYTES: Final = 2 * MIB  # of messages: the answer must fit what clients take, 4 MiB

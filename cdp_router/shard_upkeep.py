@@ -76,16 +76,17 @@ class Upkeep:
     async def _run(self, work: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._thread, self._purge.run)
-            await loop.run_in_executor(self._thread, work)
-            is_left = await loop.run_in_executor(self._thread, self._awaits_purge)
+            is_left = await loop.run_in_executor(self._thread, self._maintain, work)
         except StoreFailed as error:
             self._commits.fail(error)
             return
         if is_left and self._purging is None:
             self._purging = loop.call_later(self._purge.seconds_left, self._purge_again)
 
-    def _awaits_purge(self) -> bool:
+    def _maintain(self, work: Callable[[], bool]) -> bool:
+        """Purge where it is due, do the work, and report whether anything is left to purge."""
+        self._purge.run()
+        work()
         return self._store.awaits_purge
 
     async def _retain_hourly(self) -> None:

@@ -19,6 +19,9 @@ _VALUE_BYTES = 11  # key, kind, raw value
 def check_spread(batch: RecordBatch, request_bytes: int, partition_count: int) -> None:
     """Refuse a batch whose parts together would be too much for a request of so many bytes, or for one shard."""
     limit = min(SPREAD_BYTES_MAX, max(SPREAD_BYTES, SPREAD_GROWTH_MAX * request_bytes))
+    parts = min(partition_count, len(batch))
+    if _bound(batch, parts) <= limit:
+        return
     size = spread_bytes(batch, partition_count)
     if size > limit:
         problem = (
@@ -34,12 +37,23 @@ def spread_bytes(batch: RecordBatch, partition_count: int) -> int:
     return (
         _copied(_sizes_of(batch.names), batch.record_names[~batch.is_attributes()], parts)
         + _copied(_sizes_of(batch.keys), batch.triple_keys, parts)
-        + _RECORD_BYTES * len(batch)
-        + _VALUE_BYTES * int(batch.triple_keys.shape[0])
-        + int(batch.identities.data.shape[0] + batch.message_ids.data.shape[0])
+        + _own_bytes(batch)
         + _copied(_sizes(batch.strings), texts, parts)
         + _copied(_sizes(batch.envelopes), batch.record_envelopes, parts)
     )
+
+
+def _bound(batch: RecordBatch, parts: int) -> int:
+    """At least `spread_bytes`, without looking at records: as if every text went to every part."""
+    texts = int(_sizes_of(batch.names).sum() + _sizes_of(batch.keys).sum())
+    texts += int(batch.strings.data.shape[0] + batch.envelopes.data.shape[0])
+    return _own_bytes(batch) + texts * parts
+
+
+def _own_bytes(batch: RecordBatch) -> int:
+    """Bytes of what goes to one part alone."""
+    texts = int(batch.identities.data.shape[0] + batch.message_ids.data.shape[0])
+    return _RECORD_BYTES * len(batch) + _VALUE_BYTES * int(batch.triple_keys.shape[0]) + texts
 
 
 def _sizes(table: Strings) -> I64:

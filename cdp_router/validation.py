@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any, Final
 
 from cdp_router.blocking import Blocked
@@ -27,6 +26,7 @@ from cdp_store.limits import (
 from cdp_store.values import Operation, Value, to_datetime, to_ms
 
 _USUALLY_BLOCKED = Blocked()
+_OWN_KINDS: Final = frozenset((USER_ID, ANONYMOUS_ID))  # those that have fields of their own
 _OPERATIONS: Final = {each.name.lower(): each for each in Operation if each is not Operation.SET}
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
@@ -80,7 +80,11 @@ def check_row(row: Row, now_ms: int, is_blocked: Callable[[str], bool] = _USUALL
         raise RecordInvalid("PROPERTIES_INVALID", "properties must be a map of names to values")
     values = _flat(row.values, is_event=row.name is not None)
     # Objects that have values count as these alone.
-    wholes = {name for name, value in row.values.items() if isinstance(value, dict) and value and row.name is None}
+    wholes = (
+        set()
+        if row.name is not None
+        else {name for name, value in row.values.items() if value and isinstance(value, dict)}
+    )
     operations = _operations(row, values) if row.operations else {}
     count = len(values) - len(wholes)
     if count > PROPERTIES_PER_RECORD_MAX:
@@ -99,13 +103,22 @@ def _flat(given: Mapping[Any, Any], *, is_event: bool) -> dict[str, Value | None
     """
     values = dict[str, Value | None]()
     for key, whole in given.items():
-        is_object = isinstance(whole, dict) and not is_event
-        for name, value in chain([(key, None)] if is_object else [], flattened({key: whole})):
-            if name in values:
-                problem = f"{name!r} is there twice: as a name with a dot, and inside an object; send one of them"
-                raise RecordInvalid("PROPERTY_NAME_INVALID", problem)
-            values[name] = value
+        if not isinstance(whole, dict):
+            check_text("property name", key, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")
+            _put(values, key, check_value(key, whole))
+            continue
+        if not is_event:
+            _put(values, key, None)
+        for name, value in flattened({key: whole}):
+            _put(values, name, value)
     return values
+
+
+def _put(values: dict[str, Value | None], name: str, value: Value | None) -> None:
+    if name in values:
+        problem = f"{name!r} is there twice: as a name with a dot, and inside an object; send one of them"
+        raise RecordInvalid("PROPERTY_NAME_INVALID", problem)
+    values[name] = value
 
 
 def _operations(row: Row, values: dict[str, Value | None]) -> Mapping[str, Operation]:
@@ -165,7 +178,7 @@ def _identifiers(row: Row, is_blocked: Callable[[str], bool]) -> list[tuple[str,
     for kind, value in ((USER_ID, row.user_id), (ANONYMOUS_ID, row.anonymous_id), *others.items()):
         if value is None or value == "":
             continue
-        if not isinstance(kind, str) or not is_identifier_kind(kind):
+        if kind not in _OWN_KINDS and not (isinstance(kind, str) and is_identifier_kind(kind)):
             raise RecordInvalid("IDENTIFIER_INVALID", f"{kind!r:.60} is no kind of identifiers: a-z, 0-9 and _")
         check_text(kind, value, IDENTIFIER_BYTES_MAX, "IDENTIFIER_INVALID")
         if is_blocked(value):
@@ -176,7 +189,7 @@ def _identifiers(row: Row, is_blocked: Callable[[str], bool]) -> list[tuple[str,
         raise RecordInvalid("IDENTIFIER_BLOCKED", "its identifiers are values that name nobody, such as 0 or null")
     if not found:
         raise RecordInvalid("IDENTIFIER_MISSING", "a record needs a user_id, an anonymous_id or another identifier")
-    return sorted(found, key=lambda each: rank_of_kind(each[0]))
+    return found if len(found) == 1 else sorted(found, key=lambda each: rank_of_kind(each[0]))
 
 
 def _time(time_ms: Any, now_ms: int) -> int:

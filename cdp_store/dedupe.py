@@ -75,12 +75,7 @@ def hash_ids(key: HashKey, ids: Strings) -> tuple[U64, U64]:
     low: U64 = np.zeros(len(ids), np.uint64)
     if not ids.data.shape[0]:
         return high, low
-    first, second = np.uint64(key[0]), np.uint64(key[1])
-    hashing.hash_strings(first, second, ids.offsets, ids.data, high)
-    hashing.hash_strings(second, ~first, ids.offsets, ids.data, low)
-    empty = ids.offsets[1:] == ids.offsets[:-1]
-    high[empty] = 0
-    low[empty] = 0
+    hashing.hash_ids(np.uint64(key[0]), np.uint64(key[1]), ids.offsets, ids.data, high, low)
     return high, low
 
 
@@ -102,16 +97,18 @@ class RecordIds:
 
 def hash_records(key: HashKey, batch: RecordBatch) -> RecordIds:
     """What tells the records of a batch apart."""
-    alone = hash_ids(key, batch.message_ids)
-    given = (alone[0] != 0) | (alone[1] != 0)
-    if not given.any():
-        return RecordIds(*alone, alone)
-    owners = [each[batch.record_identities] for each in hash_ids(key, batch.identities)]
-    if batch.record_givers.shape[0]:
-        givers = [each[batch.record_givers] for each in hash_ids(key, batch.givers)]
-        sent_on = (givers[0] != 0) | (givers[1] != 0)
-        owners = [np.where(sent_on, giver, owner) for giver, owner in zip(givers, owners, strict=True)]
-    return RecordIds(*identified(alone, (owners[0], owners[1])), alone)
+    hashes: U64 = np.zeros((len(batch), 4), np.uint64)
+    if batch.message_ids.data.shape[0]:
+        hashing.hash_records(
+            np.uint64(key[0]),
+            np.uint64(key[1]),
+            (batch.message_ids.offsets, batch.message_ids.data),
+            (batch.identities.offsets, batch.identities.data, batch.record_identities),
+            (batch.givers.offsets, batch.givers.data, batch.record_givers),
+            hashes,
+        )
+    high, low, alone_high, alone_low = np.ascontiguousarray(hashes.T)
+    return RecordIds(high, low, (alone_high, alone_low))
 
 
 def identified(alone: tuple[U64, U64], owners: tuple[U64, U64]) -> tuple[U64, U64]:

@@ -19,7 +19,7 @@ from cdp_store.arrays import I64, U64, Bools
 from cdp_store.controls import Retention, Suppression
 from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds, repeated
 from cdp_store.events.layout import LAYOUT, Layout
-from cdp_store.events.maintaining import maintain
+from cdp_store.events.maintaining import is_due, maintain
 from cdp_store.events.retained import Summary
 from cdp_store.fuse import Fuse
 from cdp_store.identity.changes import IdentityChange, Links, TakenElsewhere
@@ -334,8 +334,10 @@ class Partition:
         """
         if chunks_max < CHUNKS_MERGED_MIN:
             raise ValueError(f"chunks_max is {chunks_max}, but only {CHUNKS_MERGED_MIN} chunks or more can be merged")
-        both = (self._memory.events, self._memory.changes)
-        worked = [maintain(tables, self._changing, delta_max, chunks_max) for tables in both]
+        with self._held():
+            both = (self._memory.events, self._memory.changes)
+            due = [tables for tables in both if is_due(tables, delta_max, chunks_max)]
+        worked = [maintain(tables, self._changing, delta_max, chunks_max) for tables in due]
         return any(worked)
 
     def status(self) -> PartitionStatus:

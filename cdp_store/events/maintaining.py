@@ -10,6 +10,11 @@ from cdp_store.events.tables import EventTables, prepare_compactions, prepare_se
 Locked = Callable[[], AbstractContextManager[None]]
 
 
+def is_due(tables: EventTables, delta_max: int, chunks_max: int) -> bool:
+    """Whether `maintain` would find anything to do; the caller holds the lock of the tables."""
+    return tables.delta_count > delta_max or not tables.nothing_due(chunks_max)
+
+
 def maintain(tables: EventTables, locked: Locked, delta_max: int, chunks_max: int) -> bool:
     """Seal a delta of more than `delta_max` events, then merge chunks until nothing is due; True if anything was done.
 

@@ -24,6 +24,10 @@ _C2 = np.uint64(0x6C7967656E657261)
 _C3 = np.uint64(0x7465646279746573)
 _FINAL = np.uint64(0xFF)
 _LENGTH_SHIFT = np.uint64(56)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_SHIFT_30, _SHIFT_27, _SHIFT_31 = np.uint64(30), np.uint64(27), np.uint64(31)
 
 State = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 
@@ -80,3 +84,61 @@ def hash_strings(key0: np.uint64, key1: np.uint64, offsets: U32, data: U8, out: 
     """out[i] = keyed hash of string i, i.e. of data[offsets[i]:offsets[i + 1]]."""
     for i in range(out.shape[0]):
         out[i] = siphash(key0, key1, data, int(offsets[i]), int(offsets[i + 1]))
+
+
+@kernel
+def _mix(value: np.uint64) -> np.uint64:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    mixed = (value ^ (value >> _SHIFT_30)) * _MIX_1
+    mixed = (mixed ^ (mixed >> _SHIFT_27)) * _MIX_2
+    return mixed ^ (mixed >> _SHIFT_31)
+
+
+@kernel
+def _combine(first: np.uint64, second: np.uint64) -> np.uint64:
+    """`digest.combine` of two single hashes."""
+    return _mix((_mix(first) + _GOLDEN) ^ second)
+
+
+@kernel
+def _hash_id(key0: np.uint64, key1: np.uint64, offsets: U32, data: U8, number: int) -> tuple[np.uint64, np.uint64]:
+    """128-bit hash of one string as (high, low); (0, 0) for the empty one."""
+    start, stop = int(offsets[number]), int(offsets[number + 1])
+    if start == stop:
+        return np.uint64(0), np.uint64(0)
+    return siphash(key0, key1, data, start, stop), siphash(key1, ~key0, data, start, stop)
+
+
+@kernel
+def hash_ids(key0: np.uint64, key1: np.uint64, offsets: U32, data: U8, high: U64, low: U64) -> None:
+    """128-bit keyed hash of each string in high and low, u64[n]; (0, 0) for the empty one."""
+    for i in range(high.shape[0]):
+        high[i], low[i] = _hash_id(key0, key1, offsets, data, i)
+
+
+@kernel
+def hash_records(
+    key0: np.uint64,
+    key1: np.uint64,
+    ids: tuple[U32, U8],
+    owners: tuple[U32, U8, U32],
+    givers: tuple[U32, U8, U32],
+    out: U64,
+) -> None:
+    """Hash the id of each record, alone and with its identifier, into out u64[n, 4]: high, low, high and low alone.
+
+    `ids`, `owners` and `givers` are tables of strings (offsets, data), the last two with the string of each record.
+    The identifier is the giver's where there is one, else the owner's. Records without an id get zeros.
+    """
+    for i in range(out.shape[0]):
+        high, low = _hash_id(key0, key1, ids[0], ids[1], i)
+        out[i, 2], out[i, 3] = high, low
+        if high == 0 and low == 0:
+            out[i, 0], out[i, 1] = high, low
+            continue
+        owner_high, owner_low = np.uint64(0), np.uint64(0)
+        if givers[2].shape[0]:
+            owner_high, owner_low = _hash_id(key0, key1, givers[0], givers[1], givers[2][i])
+        if owner_high == 0 and owner_low == 0:
+            owner_high, owner_low = _hash_id(key0, key1, owners[0], owners[1], owners[2][i])
+        out[i, 0], out[i, 1] = _combine(high, owner_high), _combine(low, owner_low)

@@ -28,11 +28,12 @@ NOBODY = [
     *BLOCKED_DEFAULT, "", " ", "\t\n", "0", "00000000-0000-0000-0000-000000000000", "---", "[object Object]",
     "[object Undefined]", "[object Object],[object Object]", "{{user.id}}", "{{ userId }}", "${userId}", "<%= id %>",
     "NaN", "None", "NULL", "Undefined", "GUEST", '"null"', "'undefined'", '""', "\u200b", "\ufeff \u00a0", "\x00",
-    "null\x00", "\u3000null\u3000", "%{user_id}", "\\N", "<NA>",
+    "null\x00", "\u3000null\u3000", "%{user_id}", "\\N", "<NA>", "un\u212anown",
 ]  # fmt: skip
 SOMEBODY = [
     "u1", "nullify", "anonymous-7f3", "00a", "0-1", "-2", "a b", "[object]", "{{", "$5", "guest2", "zoë", "李雷",
     "1", "10", "nat", "o'neill", "null@example.org", "ids", "x" * 500, "0x0", "тест", "-1a",
+    "+49 30 123", "_x_", "user@example.org", "\u212a1", "ｕｎｋｎｏｗｎ",
 ]  # fmt: skip
 _AROUND = st.text(st.sampled_from([*"\"'` \t\n\r\x00\x1f\x7f\xa0", "\u200b", "\ufeff", "\u2028", "\u3000"]), max_size=3)
 
@@ -113,7 +114,11 @@ def test_no_object_is_made_of_identifiers_that_are_plainly_somebodys() -> None:
             asked.append(value)
             return super().__call__(value)
 
-    values = [f"user-{n}" for n in range(40_000)] + ["00000a", "4f1c", "0a00-00", "null"]
+    values = (
+        [f"user-{n}" for n in range(40_000)]
+        + ["+49 30 1", "-7", "_a_", "a@b.org", "тест", "李雷"]
+        + ["00000a", "4f1c", "0a00-00", "null"]
+    )
     texts = Strings.of([value.encode() for value in values])
     found = which_blocked(texts, Listening())
     assert np.flatnonzero(found).tolist() == [len(values) - 1]

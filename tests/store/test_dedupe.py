@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cdp_store.absence import scan_files
 from cdp_store.admission import Delivery
-from cdp_store.dedupe import BatchIds, IdGeneration, IdSet, MessageIds, hash_ids, repeated
+from cdp_store.dedupe import BatchIds, IdGeneration, IdSet, MessageIds, hash_ids, hash_records, identified, repeated
 from cdp_store.errors import BatchMalformed
 from cdp_store.identity.changes import TakenElsewhere, decode_identity_change, encode_identity_change
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
@@ -44,6 +44,29 @@ def test_messages_taken_elsewhere_are_read_back_or_refused() -> None:
 
 def add(ids: MessageIds, texts: list[bytes], received_ms: int = 0) -> None:
     ids.add(*hash_ids(KEY, Strings.of(texts)), received_ms)
+
+
+_TEXTS = st.sampled_from([b"", b"a", b"bb", b"c" * 17])
+
+
+@given(st.lists(st.tuples(_TEXTS, st.sampled_from([b"uann", b"abob"]), _TEXTS), min_size=1, max_size=8), st.booleans())
+def test_one_pass_hashes_ids_with_identifiers_like_the_parts_do(
+    rows: list[tuple[bytes, bytes, bytes]], given: bool
+) -> None:
+    ids, owners, givers = (Strings.of(list(texts)) for texts in zip(*rows, strict=True))
+    numbers = np.arange(len(rows), dtype=np.uint32)
+    batch = replace(
+        batch_of([Event(ANN, "E", number, {}) for number in range(len(rows))]),
+        message_ids=ids,
+        identities=owners,
+        record_identities=numbers,
+        givers=givers if given else Strings.of([]),
+        record_givers=numbers if given else numbers[:0],
+    )
+    found, alone = hash_records(KEY, batch), hash_ids(KEY, ids)
+    named = Strings.of([giver if giver and given else owner for _, owner, giver in rows])
+    expected = identified(alone, hash_ids(KEY, named))
+    assert np.array_equal(found.alone, alone) and np.array_equal((found.high, found.low), expected)
 
 
 @given(st.lists(st.lists(st.sampled_from([b"", b"a", b"b", b"c", b"dd", b"\0"]), max_size=6), max_size=6))
