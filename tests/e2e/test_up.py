@@ -15,7 +15,16 @@ from benchmarks.cluster import running_cluster
 from cdp_router.client import Client
 from cdp_router.topology import ClusterDirectory
 from cdp_store.sealed import seal_json
-from tests.e2e.processes import cdp, eventually, kill, processes_of, read_until, shard_process, starting_cluster
+from tests.e2e.processes import (
+    cdp,
+    cdp_process,
+    eventually,
+    kill,
+    processes_of,
+    read_until,
+    shard_process,
+    starting_cluster,
+)
 from tests.router.encodings import Sent, protobuf_batch
 
 
@@ -41,7 +50,7 @@ def copied(stopped: Path, tmp_path: Path) -> Iterator[Path]:
 def _refused(data: Path, *options: object, port: object = 0) -> str:
     """What `cdp up` says when it cannot start; it leaves no process behind."""
     before = {process.pid for process in processes_of(data)}
-    done = cdp("up", "--data", data, "--port", port, *options, code=1)
+    done = cdp_process("up", "--data", data, "--port", port, *options, code=1)
     assert {process.pid for process in processes_of(data)} == before
     message = done.stderr.strip()
     assert message.startswith("error: "), done
