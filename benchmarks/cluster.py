@@ -20,14 +20,20 @@ class ClusterDidNotStart(Exception):
 
 
 @contextmanager
-def running_cluster(data: Path, shards: int = 2, *, echo: bool = False) -> Iterator[str]:
-    """The router's address of a cluster that runs for the length of the block."""
+def running_cluster(data: Path, shards: int = 2, *, echo: bool = False, warm: bool = True) -> Iterator[str]:
+    """The router's address of a cluster that runs for the length of the block; one that is not `warm` loads its
+    kernels when they are needed."""
     command = [sys.executable, "-m", "cdp_router", "up", "--data", str(data), "--shards", str(shards), "--port", "0"]
     command.append("--no-gateway")
+    environment = {**os.environ, "COLUMNS": "200"} | ({} if warm else {"CDP_WARM": "0"})
     # What it prints while it runs goes to a file: a pipe that nobody reads would stop it one day.
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, "COLUMNS": "200"}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
         )
         try:
             yield _address(process, echo=echo)

@@ -16,7 +16,6 @@ from cdp_store.ids import encode_identifier
 
 PREFIX: Final = "identifiers."  # of columns with identifiers of other kinds than user_id and anonymous_id
 _TEXT: Final = pa.large_string()
-_NOTHING: Final = pa.scalar("", _TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def choose(columns: list[tuple[str, pa.Array]], which_blocked: Callable[[pa.Arra
     allowed = [_allowed(column, which_blocked) for _, column in columns]
     encoded = [_encoded(kind, column) for (kind, _), column in zip(columns, allowed, strict=True)]
     chosen = pc.coalesce(*encoded)
-    given = [pc.fill_null(pc.not_equal(column, _NOTHING), False) for _, column in columns]
+    given = [pc.fill_null(pc.not_equal(column, ""), False) for _, column in columns]
     any_given = np.logical_or.reduce([_bools(each) for each in given])
     together = list[GivenTogether]()
     for column in encoded[1:]:
@@ -60,7 +59,8 @@ def _allowed(column: pa.Array, which_blocked: Callable[[pa.Array], Bools]) -> pa
 
 
 def _encoded(kind: str, column: pa.Array) -> pa.Array:
-    return pc.binary_join_element_wise(pa.scalar(encode_identifier(kind, "").decode(), _TEXT), column, _NOTHING)
+    prefix, separator = pa.scalar(encode_identifier(kind, "").decode(), _TEXT), pa.scalar("", _TEXT)
+    return pc.binary_join_element_wise(prefix, column, separator)
 
 
 def _bools(column: pa.Array) -> Bools:

@@ -34,7 +34,6 @@ from cdp_store.values import Kind, pack_list
 
 FIELD: Final = "batch.arrow_columns"
 _PER_MILLISECOND: Final = {"ms": 1, "us": 1000, "ns": 1_000_000}
-_EMPTY: Final = pa.scalar("", pa.large_string())
 _SCALAR_BYTES: Final = 8
 _NO_LIST: Final = object()
 _INEXACT: Final = "has more digits than a number keeps; send a string"

@@ -10,12 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import psutil
+from typer.testing import CliRunner
+
+from cdp_router.cli.app import app
 
 Found = TypeVar("Found")
+Write = Callable[[str, str | bytes], Path]
 # Most of a start is loading kernels; a test of a few records needs few of them, and test_warming is about all.
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "CDP_WARM": "0"}
 _POLL_SECONDS = 0.02
@@ -76,14 +81,44 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def cdp(
-    *arguments: object, code: int | None = 0, timeout: float = 60.0, typed: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """A finished `cdp` command given `typed` to read; whatever happens, nothing it prints is a traceback."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has ended: its exit code, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def cdp(*arguments: object, code: int | None = 0, typed: str = "") -> Ended:
+    """A `cdp` command run to its end in this process and given `typed` to read.
+
+    A process of its own would spend a second of loading the same modules. An exception that ends a command ends the
+    test.
+    """
+    words = list(map(str, arguments))
+    found = CliRunner(env=ENVIRONMENT).invoke(app, words, input=typed, catch_exceptions=False, prog_name="cdp")
+    return _checked(Ended(found.exit_code, found.stdout, found.stderr), code)
+
+
+def cdp_process(*arguments: object, code: int | None = 0) -> Ended:
+    """A `cdp` command run to its end as a user starts it."""
     command = [sys.executable, "-m", "cdp_router", *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=ENVIRONMENT, timeout=timeout, check=False, input=typed
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False, input="")
+    return _checked(Ended(done.returncode, done.stdout, done.stderr), code)
+
+
+def error_of(*arguments: object, code: int = 1) -> str:
+    """The one message a command that fails prints."""
+    done = cdp(*arguments, code=code)
+    message = done.stderr.strip()
+    assert message.startswith("error: "), done
+    assert message.count("error:") == 1
+    return message.removeprefix("error: ")
+
+
+def _checked(done: Ended, code: int | None) -> Ended:
+    """The command, if it ended with this code; whatever happens, nothing it prints is a traceback."""
     said = done.stdout + done.stderr
     assert "Traceback" not in said, said[:300] + " ... " + said[-300:]
     if code is not None:

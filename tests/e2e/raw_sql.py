@@ -81,7 +81,7 @@ def load(address: str, name: str, profiles_at: str) -> None:
     """Load one data set with `cdp import`."""
     profiles, events = (DATA / f"{name}.{part}.parquet" for part in ("profiles", "events"))
     cdp("import", profiles, "--address", address, "--default-time", profiles_at)
-    cdp("import", events, "--address", address, timeout=120.0)
+    cdp("import", events, "--address", address)
 
 
 def ask(client: Client, text: str, as_of: str, **options: Any) -> query_pb2.QueryResponse:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cdp_router.client import Client
-from tests.e2e.processes import ENVIRONMENT, cdp, eventually
+from tests.e2e.processes import ENVIRONMENT, cdp, cdp_process, eventually
 from tests.router.encodings import Sent, protobuf_batch
 
 PEOPLE, NOW_MS = 30, 1_767_225_600_000
@@ -47,7 +47,7 @@ def test_a_cluster_on_several_addresses(tmp_path: Path) -> None:
     for machine in machines[1:]:
         machine.mkdir()
         shutil.copy(machines[0] / "cluster.json", machine)
-    refused = cdp("router", "--data", machines[2], "--address", "127.0.0.4:0", code=2).stderr
+    refused = cdp_process("router", "--data", machines[2], "--address", "127.0.0.4:0", code=2).stderr
     assert "addresses.json is missing" in refused
     with ExitStack() as stack:
         first = stack.enter_context(_running("shard", "127.0.0.2", machines[0], "--number", 0))
@@ -70,7 +70,7 @@ def test_a_cluster_on_several_addresses(tmp_path: Path) -> None:
 def test_what_others_could_reach_needs_to_be_asked_for(tmp_path: Path) -> None:
     cdp("init", "--shards", 1, "--data", tmp_path)
     for what in (["shard", "--number", 0], ["router"]):
-        said = cdp(*what, "--data", tmp_path, "--address", "192.0.2.1:7400", code=2).stderr
+        said = cdp_process(*what, "--data", tmp_path, "--address", "192.0.2.1:7400", code=2).stderr
         assert "--insecure" in said
     assert "is there already" in cdp("init", "--shards", 1, "--data", tmp_path, code=1).stderr
-    assert "holds no cluster.json" in cdp("router", "--data", tmp_path / "none", code=2).stderr
+    assert "holds no cluster.json" in cdp_process("router", "--data", tmp_path / "none", code=2).stderr

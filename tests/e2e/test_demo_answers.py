@@ -57,7 +57,7 @@ def raw() -> RawSql:
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of a cluster with the data of the demo."""
-    with running_cluster(tmp_path_factory.mktemp("demo")) as address, Client(address) as client:
+    with running_cluster(tmp_path_factory.mktemp("demo"), warm=False) as address, Client(address) as client:
         for name, profiles_at in PROFILES_AT.items():
             load(address, name, profiles_at)
         yield client

@@ -13,7 +13,7 @@ import requests
 
 from benchmarks.gateway_load import requests as requests_of
 from benchmarks.gateway_load import send_all
-from tests.e2e.processes import _one, cdp, eventually, kill, read_until, starting_cluster
+from tests.e2e.processes import _one, cdp, cdp_process, eventually, kill, read_until, starting_cluster
 
 _SEND = re.compile(r"SDKs to (http://\S+)")
 _READY = re.compile(r"router at (\S+)")
@@ -44,7 +44,7 @@ def test_the_gateway_of_a_cluster_takes_events_and_comes_back_after_a_kill(tmp_p
         assert eventually(lambda: _post(url, body)) == 200
         assert cdp("query", 'count("Buy") = 1', "--address", router).stdout.split()[0] == "1"
         assert "2 are kept" in cdp("dead-letters", "redrive", "web", "--data", data, "--address", router).stdout
-        by_hand = cdp("gateway", "--address", "0.0.0.0:0", "--data", data, code=2)
+        by_hand = cdp_process("gateway", "--address", "0.0.0.0:0", "--data", data, code=2)
         assert "--insecure" in by_hand.stderr
         # What is being worked on when it stops is answered.
         up.send_signal(signal.SIGINT)

@@ -355,27 +355,25 @@ def test_no_members_are_an_empty_stream(client: Client) -> None:
 # ------------------------------------------------------------------------------------------------------- a shard hangs
 
 
-def test_row_13_a_shard_that_hangs_misses_the_deadline_or_leaves_a_partial_answer(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with running_cluster(data) as address, Client(address) as client:
-        client.ingest(protobuf_batch(_events("hang", 100)))
-        shard = shard_process(data, 1)
-        assert shard is not None
-        shard.suspend()
-        try:
-            stub = query_pb2_grpc.QueryServiceStub(client._channel)
-            with pytest.raises(grpc.RpcError) as caught:
-                stub.Query(query_pb2.QueryRequest(text="everyone"), timeout=2)
-            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
-            partial = stub.Query(query_pb2.QueryRequest(text="everyone", allow_partial=True), timeout=2)
-            assert list(partial.flags) == ["PARTIAL"]
-            assert 0 < partial.count < 100
-        finally:
-            shard.resume()
-        whole = eventually(lambda: _whole(client))
-        assert whole.count == 100
+def test_row_13_a_shard_that_hangs_misses_the_deadline_or_leaves_a_partial_answer(
+    cluster_data: Path, client: Client, queries: query_pb2_grpc.QueryServiceStub
+) -> None:
+    client.ingest(protobuf_batch(_events("hang", 100)))
+    assert _hung(client).count == 100
+    shard = shard_process(cluster_data, 1)
+    assert shard is not None
+    shard.suspend()
+    try:
+        code, _ = _failure(lambda: queries.Query(query_pb2.QueryRequest(text='did("hang.seen")'), timeout=2))
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        partial = queries.Query(query_pb2.QueryRequest(text='did("hang.seen")', allow_partial=True), timeout=2)
+        assert list(partial.flags) == ["PARTIAL"]
+        assert 0 < partial.count < 100
+    finally:
+        shard.resume()
+    whole = eventually(lambda: answer if (answer := _hung(client)).exact else None)
+    assert whole.count == 100
 
 
-def _whole(client: Client) -> query_pb2.QueryResponse | None:
-    answer = client.query(query_pb2.QueryRequest(text="everyone", allow_partial=True))
-    return answer if answer.exact else None
+def _hung(client: Client) -> query_pb2.QueryResponse:
+    return client.query(query_pb2.QueryRequest(text='did("hang.seen")', allow_partial=True))

@@ -167,7 +167,7 @@ def test_row_15_a_killed_router_loses_and_doubles_nothing(tmp_path: Path) -> Non
 
 def test_row_01_and_02_all_processes_killed_at_once_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with running_cluster(data) as address:
+    with running_cluster(data, warm=False) as address:
         sender = Sender(address)
         with sender.sending():
             sender.await_more(20)
@@ -179,7 +179,7 @@ def test_row_01_and_02_all_processes_killed_at_once_lose_nothing_that_was_acknow
         [log] = (data / f"shard-{shard}" / "log").glob("*.cdplog")
         with log.open("ab") as file:
             file.write(log.read_bytes()[16:60])
-    with running_cluster(data) as address, Client(address) as client:
+    with running_cluster(data, warm=False) as address, Client(address) as client:
         _check_exact(client, sender.acked)
         client.ingest(_batch(sender.acked))
         _check_exact(client, sender.acked + 1)
@@ -187,8 +187,8 @@ def test_row_01_and_02_all_processes_killed_at_once_lose_nothing_that_was_acknow
 
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with running_cluster(data):
-        assert len(processes_of(data)) == 4
+    with running_cluster(data, 1, warm=False):
+        assert len(processes_of(data)) == 3
         kill(supervisor_process(data))
         eventually(lambda: not processes_of(data))
 
@@ -196,7 +196,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 def test_row_14_while_a_shard_is_dead_the_other_goes_on(tmp_path: Path) -> None:
     """The supervisor is held still, so that the shard stays dead for as long as the test looks."""
     data = tmp_path / "data"
-    with running_cluster(data) as address, Client(address) as client:
+    with running_cluster(data, warm=False) as address, Client(address) as client:
         client.ingest(_batch(0))
         supervisor = supervisor_process(data)
         supervisor.suspend()

@@ -13,9 +13,20 @@ import pytest
 
 from benchmarks.cluster import running_cluster
 from cdp_router.client import Client
+from cdp_router.process.supervisor import Supervisor
 from cdp_router.topology import ClusterDirectory
 from cdp_store.sealed import seal_json
-from tests.e2e.processes import cdp, eventually, kill, processes_of, read_until, shard_process, starting_cluster
+from tests.e2e.processes import (
+    cdp,
+    cdp_process,
+    error_of,
+    eventually,
+    kill,
+    processes_of,
+    read_until,
+    shard_process,
+    starting_cluster,
+)
 from tests.router.encodings import Sent, protobuf_batch
 
 
@@ -23,7 +34,7 @@ from tests.router.encodings import Sent, protobuf_batch
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data of a cluster of two shards with some records, stopped again; tests work on copies."""
     data = tmp_path_factory.mktemp("stopped") / "data"
-    with running_cluster(data, 2) as address, Client(address) as client:
+    with running_cluster(data, 2, warm=False) as address, Client(address) as client:
         for batch in range(4):
             client.ingest(protobuf_batch([Sent("E", f"u{n}", 5, {"n": n}) for n in range(50)], b"%d" % batch))
     return data
@@ -41,12 +52,23 @@ def copied(stopped: Path, tmp_path: Path) -> Iterator[Path]:
 def _refused(data: Path, *options: object, port: object = 0) -> str:
     """What `cdp up` says when it cannot start; it leaves no process behind."""
     before = {process.pid for process in processes_of(data)}
-    done = cdp("up", "--data", data, "--port", port, *options, code=1)
+    done = cdp_process("up", "--data", data, "--port", port, *options, code=1)
     assert {process.pid for process in processes_of(data)} == before
     message = done.stderr.strip()
     assert message.startswith("error: "), done
     assert message.count("error:") == 1
     return message.removeprefix("error: ")
+
+
+def _refused_at_once(data: Path, *options: object) -> str:
+    """What `cdp up` says of a directory that it refuses before it starts anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Supervisor, "run", _start)
+        return error_of("up", "--data", data, "--port", 0, *options)
+
+
+def _start(*_: object) -> None:
+    raise AssertionError("the directory was not refused")
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path, address: str) -> None:
@@ -65,7 +87,7 @@ def test_row_23_a_directory_in_use_is_refused_and_the_one_who_uses_it_goes_on(
 
 @pytest.mark.parametrize(("option", "value"), [("--shards", 3), ("--partitions", 32)])
 def test_data_made_with_other_options_are_refused(copied: Path, option: str, value: int) -> None:
-    message = _refused(copied, option, value)
+    message = _refused_at_once(copied, option, value)
     assert option.removeprefix("--") in message
     assert str(value) in message
     assert str(copied) in message
@@ -85,7 +107,7 @@ def test_a_damaged_log_is_refused_with_file_and_place_and_left_as_it_is(copied: 
 @pytest.mark.parametrize("content", ["", "{}", "garbage", '{"cluster": 1}'])
 def test_a_damaged_cluster_file_is_named(copied: Path, content: str) -> None:
     (copied / "cluster.json").write_text(content)
-    assert str(copied / "cluster.json") in _refused(copied)
+    assert str(copied / "cluster.json") in _refused_at_once(copied)
 
 
 def test_a_damaged_identity_of_a_shard_is_named(copied: Path) -> None:
@@ -96,7 +118,7 @@ def test_a_damaged_identity_of_a_shard_is_named(copied: Path) -> None:
 def test_shards_of_another_cluster_are_refused(copied: Path) -> None:
     directory = ClusterDirectory(copied)
     directory.cluster_path.write_bytes(seal_json(msgspec.structs.replace(directory.load(), cluster="f" * 32)))
-    assert re.search(r"shard-[01] was made with cluster", _refused(copied))
+    assert re.search(r"shard-[01] was made with cluster", _refused_at_once(copied))
 
 
 def test_a_changed_key_of_the_cluster_is_refused_by_the_name_of_its_file(copied: Path) -> None:
@@ -104,7 +126,7 @@ def test_a_changed_key_of_the_cluster_is_refused_by_the_name_of_its_file(copied:
     content = path.read_bytes()
     key = ClusterDirectory(copied).load().key
     path.write_bytes(content.replace(key.encode(), (key[:-1] + "01"[key[-1] == "0"]).encode()))
-    assert str(path) in _refused(copied)
+    assert str(path) in _refused_at_once(copied)
     path.write_bytes(content)
     shutil.rmtree(copied / "shard-0" / "log")
     assert str(copied / "shard-0" / "log") in _refused(copied)
@@ -115,7 +137,7 @@ def test_what_is_missing_is_named_before_anything_is_started_or_written(copied: 
     path = copied / gone
     path.rename(copied.with_name("elsewhere"))
     before = sorted(each.name for each in copied.iterdir())
-    message = _refused(copied)
+    message = _refused_at_once(copied)
     assert f"{path} is missing" in message
     assert sorted(each.name for each in copied.iterdir()) == before
 
@@ -123,7 +145,7 @@ def test_what_is_missing_is_named_before_anything_is_started_or_written(copied: 
 def test_a_file_in_the_place_of_the_directory_is_said(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("x")
-    assert str(path) in _refused(path)
+    assert str(path) in _refused_at_once(path)
 
 
 def test_an_address_nobody_can_listen_on_is_named(tmp_path: Path) -> None:

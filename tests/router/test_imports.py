@@ -30,6 +30,11 @@ def test_neither_compiler_nor_server_is_loaded(module: str) -> None:
     )
 
 
+def test_no_command_waits_for_pandas_to_load() -> None:
+    """Arrow loads it, where it is installed, for the first value made of a Python object."""
+    assert "pandas" not in _loaded("cdp_router.cli.app")
+
+
 def test_the_gateway_is_a_client_of_the_cluster() -> None:
     heavy = {"numba", "llvmlite", "lark", "cdp_router.shard_server", "cdp_router.services", "cdp_store.store"}
     assert heavy & _loaded("cdp_router.process.gateway") == set()
