@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.dead_letters import DeadLetters
-from cdp_router.security.key_file import KEYS_NAME
-from cdp_router.topology import ClusterDirectory, shard_name
-from cdp_store.errors import DirectoryDamaged, FileUnsupported
+from cdp_router.security.key_file import KEYS_NAME, KEYS_OUTDATED, read_keys
+from cdp_router.topology import MEMBERS_NAME, MEMBERS_OUTDATED, ClusterDirectory, shard_name
+from cdp_store.errors import DirectoryDamaged, FileOutdated, FileUnsupported
 from cdp_store.inventory import INVENTORY_NAME, read_inventory
 from cdp_store.salvaging import salvage_files, salvage_replay, salvage_shard
 from cdp_store.seams import OsFiles
@@ -20,6 +20,7 @@ def salvaged(directory: ClusterDirectory) -> Iterator[str]:
     Raises DirectoryInUse where a process uses a shard, and DirectoryDamaged where a file cannot be done without.
     """
     yield from _list_of(directory)
+    yield from _earlier_versions(directory)
     kept = {shard_name(shard) for shard in directory.members() if _has_data(directory, shard)}
     gone = set(directory.missing()) - {KEYS_NAME} - kept
     for name in sorted(gone):
@@ -30,6 +31,18 @@ def salvaged(directory: ClusterDirectory) -> Iterator[str]:
     for shard in directory.members():
         if shard_name(shard) not in gone:
             yield from _shard(directory, shard)
+
+
+def _earlier_versions(directory: ClusterDirectory) -> Iterator[str]:
+    """Go on with earlier versions of files that no snapshot has."""
+    keys, members = directory.listed(KEYS_NAME, KEYS_OUTDATED), directory.listed(MEMBERS_NAME, MEMBERS_OUTDATED)
+    for file, read in ((keys, lambda: read_keys(keys.path, keys)), (members, directory.members)):
+        try:
+            if file.path.exists():
+                read()
+        except FileOutdated as error:
+            file.accept(OsFiles())
+            yield f"{error.path}: {error.problem}. It is used as it is"
 
 
 def _has_data(directory: ClusterDirectory, shard: int) -> bool:

@@ -23,6 +23,7 @@ StoreError
 +-- DirectoryDamaged     a file that describes the directory cannot be read
 +-- FileMissing          a file or directory that was there is missing
 +-- FileUnsupported      a file or document that a newer version wrote
++-- FileOutdated         an earlier version of a file was put back in the place of the newest
 +-- ClusterKeyMismatch   a shard's directory was made under another key than that of cluster.json
 +-- StoreFailed          a write failed earlier: nothing is accepted any more
 +-- StorageFull          no room for the batch; nothing of it was kept
@@ -246,6 +247,15 @@ class FileMissing(DirectoryDamaged):
     def __init__(self, path: Path, remedy: str) -> None:
         StoreError.__init__(self, f"{path} is missing, though it was there before; {remedy}")
         self.path, self.problem = path, "it is missing"
+
+
+class FileOutdated(DirectoryDamaged):
+    """A file is whole, and an earlier version of the one that was there; `remedy` says what to do."""
+
+    def __init__(self, path: Path, found: int, known: int, remedy: str) -> None:
+        problem = f"it is an earlier version, generation {found}; the newest one is generation {known}"
+        StoreError.__init__(self, f"{path} was replaced: {problem}. Nothing was changed; {remedy}")
+        self.path, self.problem, self.found, self.known = path, problem, found, known
 
 
 class FileUnsupported(DirectoryDamaged):

@@ -222,8 +222,8 @@ def test_bytes_that_are_no_text_and_formats_to_come_are_refused_by_name(data: Pa
     fields = json.loads(content)
     fields.pop("checksum")
     assert "format" in fields
-    path.write_bytes(msgspec.json.encode({**fields, "format": 3}))
-    assert "has format 3, which a newer version" in refused(data, DirectoryDamaged, name)
+    path.write_bytes(msgspec.json.encode({**fields, "format": 4}))
+    assert "has format 4, which a newer version" in refused(data, DirectoryDamaged, name)
 
 
 def test_an_address_written_by_hand_needs_no_checksum_and_one_changed_in_a_sealed_file_is_told(data: Path) -> None:
@@ -259,7 +259,7 @@ SECRETS = (
 def opens(content: bytes) -> bool:
     """Whether any of these keys is let in by a file with this content."""
     try:
-        keys = decode_keys(Path("keys.json"), content)
+        keys = decode_keys(Path("keys.json"), content).value
     except DirectoryDamaged:
         return False
     for shown in SECRETS:
@@ -275,7 +275,7 @@ def test_no_bit_of_the_file_of_keys_lets_a_revoked_or_expired_key_in() -> None:
     [_, revoked] = read_keys(GOLDEN / "keys.json").values()
     expired = StoredKey("cccccccccccc", "expired", (Role.ADMIN,), revoked.hash, 1, expires_ms=9)
     content = seal_json({"keys": [msgspec.to_builtins(each) for each in (revoked, expired)]})
-    assert not opens(content) and len(decode_keys(Path("keys.json"), content)) == 2
+    assert not opens(content) and len(decode_keys(Path("keys.json"), content).value) == 2
     assert opens(seal_json({"keys": [msgspec.to_builtins(msgspec.structs.replace(revoked, revoked_ms=None))]}))
     for bit in range(8 * len(content)):
         changed = bytearray(content)
@@ -333,8 +333,8 @@ def test_a_directory_of_before_files_were_sealed_is_read_and_sealed(old: Path) -
     assert [each.name for each in first.state["keys"].values()] == ["open", "revoked"]
     assert [each.record for each in first.state["letters"]["web"]] == [{"userId": "ann"}]
     assert first.state["audit"][0] == 3
-    for name in ("cluster.json", "keys.json", "shard-0/identity.json", "shard-1/holdings.json"):
-        assert json.loads((old / name).read_bytes())["format"] == 2
+    for name, form in (("cluster", 2), ("keys", 3), ("members", 3), ("shard-0/identity", 2), ("shard-1/holdings", 3)):
+        assert json.loads((old / f"{name}.json").read_bytes())["format"] == form
     assert (old / "shard-0" / "documents" / "p0000").read_bytes().startswith(b"CDPFILE")
     assert found_in(old).state == first.state
     shutil.rmtree(old / "dead-letters" / "web")
