@@ -17,7 +17,7 @@ from cdp_store import quarantine, suppressions
 from cdp_store.arena import HashKey
 from cdp_store.arrays import I64, U64, Bools
 from cdp_store.controls import Retention, Suppression
-from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds, repeated
+from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds, RecordIds, hash_ids, identified, repeated
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.maintaining import maintain
 from cdp_store.events.retained import Summary
@@ -149,6 +149,12 @@ class Partition:
         """Which say something new, and name nobody who is suppressed: bool[n]."""
         suppressed = self.suppressions.among(links.lower) | self.suppressions.among(links.upper)
         return self.identity.claims.news(links) & ~suppressed
+
+    def said_before(self, links: Links, pending: MessageIds) -> Bools:
+        """Which links were said by records that were taken, as far as their message ids are remembered: bool[n]."""
+        alone = hash_ids(self.key, links.message_ids)
+        ids = RecordIds(*identified(alone, hash_ids(self.key, links.upper)), alone)
+        return self._message_ids.known(ids) | pending.known(ids)
 
     def unknown(self, taken: TakenElsewhere) -> TakenElsewhere:
         """Those of some message ids that are not remembered."""
