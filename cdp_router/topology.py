@@ -111,6 +111,13 @@ class ClusterDirectory:
         gone = [name for name in self._inventory() if (number := _shard_of(name)) is not None and number not in members]
         record(self.path, self.mark(INVENTORY_NAME), OsFiles(), remove=gone)
 
+    def make_members_anew(self) -> tuple[int, ...]:
+        """Let `cdp up` run the shards that have a directory here, or had one; which those are."""
+        listed = {number for name in self._inventory() if (number := _shard_of(name)) is not None}
+        members = sorted(listed.union(self.shards_here())) or range(self.load().shards)
+        self.set_members(members)
+        return tuple(members)
+
     def settle_members(self) -> None:
         """Give a members.json of an earlier version its generation, and have the list know it."""
         if self._members_file.path.exists() and not self._members_file.settle(OsFiles()):

@@ -40,6 +40,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cdp_store.remedies import remedy
+
 
 class StoreError(Exception):
     """Base of every error the store raises for the world's mistakes."""
@@ -229,7 +231,15 @@ class DirectoryMismatch(StoreError):
     """The directory belongs to a cluster with other settings."""
 
     def __init__(self, path: Path, what: str, found: object, wanted: object) -> None:
-        super().__init__(f"{path} was made with {what} {found}, but {wanted} was asked for")
+        is_option = isinstance(found, int) and what in ("shards", "partitions")
+        remedy = (
+            f"leave --{what} out, or restore into another number with `cdp restore --{what}`"
+            if is_option
+            else "put the directory of this cluster and shard in its place, or the cluster.json that it was made with"
+        )
+        super().__init__(
+            f"{path} was made with {what} {found}, but {wanted} was asked for. Nothing was changed; {remedy}"
+        )
         self.path, self.what, self.found, self.wanted = path, what, found, wanted
 
 
@@ -237,7 +247,7 @@ class DirectoryDamaged(StoreError):
     """A file that describes a data directory cannot be read."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path} is damaged ({problem}); restore this file from a backup")
+        super().__init__(f"{path} is damaged: {problem}. Nothing was changed; {remedy(path)}")
         self.path, self.problem = path, problem
 
 

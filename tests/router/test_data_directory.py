@@ -404,6 +404,41 @@ def test_a_salvage_goes_on_without_a_shard_or_a_log_that_is_lost(data: Path) -> 
     assert found.state["shard 0 partition 0 receipts"] != []
 
 
+@pytest.mark.parametrize("harm", [without, garbled])
+def test_a_salvage_makes_the_list_of_shards_anew(data: Path, harm: Callable[[Path, str], None]) -> None:
+    ClusterDirectory(data).set_members([0, 1, 4])
+    shutil.copytree(data / "shard-1", data / "shard-4")
+    check_directory(ClusterDirectory(data))
+    harm(data, "members.json")
+    assert "--salvage" in refused(data, DirectoryDamaged, "members.json")
+    shutil.rmtree(data / "shard-1")
+    said = next(salvaged(ClusterDirectory(data)))
+    assert str(data / "members.json") in said and "0, 1, 4" in said
+    assert ClusterDirectory(data).members() == (0, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("cluster.json", "another machine"),
+        ("keys.json", "cdp keys create"),
+        ("members.json", "--salvage"),
+        ("addresses.json", "cdp up"),
+        ("inventory.json", "--salvage"),
+        ("shard-0/identity.json", "--salvage"),
+        ("shard-0/inventory.json", "--salvage"),
+        ("shard-0/holdings.json", "cdp restore"),
+        ("shard-0/log/owner.json", "remove it"),
+        ("shard-0/documents/p0000", "--salvage"),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_damage_and_what_to_do(data: Path, name: str, advice: str) -> None:
+    garbled(data, name)
+    text = refused(data, DirectoryDamaged, name)
+    damage, _, remedy = text.partition(". Nothing was changed; ")
+    assert " is damaged: " in damage and advice in remedy
+
+
 def test_a_salvage_does_not_make_another_cluster_s_directory_its_own(data: Path, tmp_path: Path) -> None:
     other = ClusterDirectory(tmp_path / "other")
     other.load_or_create(2, 4)
