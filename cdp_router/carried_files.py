@@ -12,10 +12,10 @@ from pathlib import Path
 from cdp_router.gateway.dead_letters import FOLDER as LETTERS
 from cdp_router.restoring_progress import Tell
 from cdp_router.security.audit_files import FOLDER as AUDIT
-from cdp_router.security.key_file import KEYS_NAME, Keys, change_keys, read_keys
+from cdp_router.security.key_file import KEYS_NAME, KEYS_OUTDATED, Keys, change_keys, read_keys
 from cdp_router.topology import ClusterDirectory, ClusterFile
 from cdp_store.errors import DirectoryDamaged, KeysNotCarried
-from cdp_store.inventory import INVENTORY_NAME, read_inventory, record
+from cdp_store.inventory import INVENTORY_NAME, Inventory, ListedFile, read_inventory, record
 from cdp_store.seams import OsFiles
 from cdp_store.whole_files import write_durably
 
@@ -33,7 +33,7 @@ def keys_of(data: Path) -> Keys | None:
             raise KeysNotCarried(path, "it is missing, though it was there before")
         return None
     try:
-        return read_keys(path, _mark(data, KEYS_NAME))
+        return read_keys(path, ListedFile(data, KEYS_NAME, lambda name: _mark(data, name), KEYS_OUTDATED))
     except DirectoryDamaged as error:
         raise KeysNotCarried(path, error.problem) from error
 
@@ -42,7 +42,8 @@ def carry_files(data: Path, building: Path, cluster: ClusterFile, replaced: Path
     """Copy keys, audit and dead letters from a directory into the one that replaces it, and list them there."""
     listed = set[str]()
     if (keys := keys_of(data)) is not None:
-        change_keys(building / KEYS_NAME, lambda _: (None, keys), cluster.mark(KEYS_NAME))
+        file = ListedFile(building, KEYS_NAME, cluster.mark, KEYS_OUTDATED)
+        change_keys(file.path, lambda _: (None, keys), file)
         listed.add(KEYS_NAME)
         tell(f"the API keys come along: {len(keys)}")
     if _copied(data / LETTERS, building / LETTERS):
@@ -87,7 +88,7 @@ def _has_key_of(data: Path, cluster: ClusterFile) -> bool:
 def _listed(data: Path) -> frozenset[str]:
     """What must be in a directory; nothing where the list cannot be read."""
     try:
-        return read_inventory(data, _mark(data, INVENTORY_NAME)) or frozenset()
+        return (read_inventory(data, _mark(data, INVENTORY_NAME)) or Inventory()).files
     except DirectoryDamaged:
         return frozenset()
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.dead_letters import DeadLetters
-from cdp_router.security.key_file import KEYS_NAME, KEYS_REMEDY, KeyFile, seal_keys
+from cdp_router.security.key_file import KEYS_NAME, KEYS_OUTDATED, KEYS_REMEDY, KeyFile, read_keys, settle_keys
 from cdp_router.topology import MEMBERS_NAME, MISSING_REMEDY, ClusterDirectory, shard_name
 from cdp_store.errors import ClusterKeyMismatch, DirectoryDamaged, DirectoryMismatch, FileMissing
 from cdp_store.inventory import INVENTORY_NAME
@@ -40,8 +40,9 @@ def check_directory(directory: ClusterDirectory) -> list[str]:
     """
     _check_whose(directory)
     _if_there_is_room(directory.seal)
-    keys = directory.path / KEYS_NAME
-    _if_there_is_room(lambda: seal_keys(keys, directory.mark(KEYS_NAME)))
+    keys = directory.listed(KEYS_NAME, KEYS_OUTDATED)
+    if keys.path.exists():
+        read_keys(keys.path, keys)
     said = list[str]()
     if not (directory.path / INVENTORY_NAME).exists():
         _check_shards_without_list(directory)
@@ -62,6 +63,8 @@ def check_directory(directory: ClusterDirectory) -> list[str]:
     _if_there_is_room(letters.list_sources)
     candidates = (KEYS_NAME, MEMBERS_NAME, FOLDER_OF_LETTERS, *map(shard_name, directory.members()))
     directory.remember(*(name for name in candidates if (directory.path / name).exists()))
+    _if_there_is_room(lambda: settle_keys(keys))
+    _if_there_is_room(directory.settle_members)
     return said
 
 
@@ -75,7 +78,7 @@ def open_keys(directory: ClusterDirectory, given: Path | None) -> KeyFile:
     path = directory.path / KEYS_NAME
     if directory.is_missing(KEYS_NAME):
         raise FileMissing(path, KEYS_REMEDY)
-    keys = KeyFile(path, mark=directory.mark(KEYS_NAME))
+    keys = KeyFile(path, directory.listed(KEYS_NAME, KEYS_OUTDATED))
     if keys.keys() is not None:
         directory.remember(KEYS_NAME)
     return keys

@@ -29,6 +29,18 @@ def earliest(links: Links, key: HashKey) -> Links:
     return links.take(first[np.argsort(links.times[first], kind="stable")])
 
 
+def ends(links: Links, key: HashKey) -> Links:
+    """Each pair at the earliest and at the latest of its times, in order of these: a record that was taken before may
+    say it again together with one that is new.
+    """
+    pairs = combine(hash_strings(key, links.lower), hash_strings(key, links.upper))
+    order = np.lexsort((links.times, pairs))
+    changes = pairs[order[1:]] != pairs[order[:-1]]
+    is_end = np.append(True, changes)[: order.shape[0]] | np.append(changes, True)[-order.shape[0] :]
+    chosen = order[is_end]
+    return links.take(chosen[np.argsort(links.times[chosen], kind="stable")])
+
+
 def without_records(links: Links, batch: RecordBatch, gone: Bools) -> Links:
     """The links that records of a batch say which are not gone: told apart by profile, time and message id."""
     if not len(links) or not gone.any():

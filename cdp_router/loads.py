@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from cdp.v1 import shard_pb2
 
-from cdp_router.linking import NO_LINKS, LinkParts, earliest, joined, parted
+from cdp_router.linking import NO_LINKS, LinkParts, earliest, ends, joined, parted
 from cdp_router.partitioning import split
 from cdp_router.topology import ClusterFile
+from cdp_store.arena import HashKey
 from cdp_store.arrays import I64
 from cdp_store.identity.changes import Links, encode_identity_change
 from cdp_store.records import RecordBatch, encode_batch, join_batches
@@ -57,14 +58,15 @@ class _Part:
 class _Links:
     """The links of several senders, by partition; those of sender i begin at starts[i]."""
 
+    key: HashKey
     starts: I64
     parts: LinkParts
 
     @staticmethod
     def of(links: Sequence[Links], cluster: ClusterFile) -> _Links:
-        pairs = [earliest(each, cluster.hash_key) if len(each) else each for each in links]
+        pairs = [ends(each, cluster.hash_key) if len(each) else each for each in links]
         at_home = parted(joined(pairs), cluster.hash_key, cluster.partitions)
-        return _Links(np.cumsum([0, *map(len, pairs)]), at_home)
+        return _Links(cluster.hash_key, np.cumsum([0, *map(len, pairs)]), at_home)
 
     def homes(self, number: int, at: Mapping[int, I64]) -> set[int]:
         """The partitions of one side that a sender's links concern."""
@@ -127,16 +129,19 @@ class Load:
         return Taken(accepted, duplicates, positions, errors, *self._new_and_refused(number, outcomes))
 
     def _new_and_refused(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> tuple[Links, Links]:
-        """Of a sender's links those that are news and have seats, and those that are news and have none."""
+        """Of a sender's links those that are news and have seats, and those that are news and have none; each pair
+        once."""
         parts, own = self.links.parts, np.arange(*self.links.starts[number : number + 2])
-        news, seatless = np.zeros((2, len(parts.links)), np.bool_)
+        news, seatless, void = np.zeros((3, len(parts.links)), np.bool_)
         for outcome in outcomes:
             if outcome.news:
                 news[parts.at_lower[outcome.partition][list(outcome.news)]] = True
             if outcome.refused:
                 seatless[parts.at_upper[outcome.partition][list(outcome.refused)]] = True
-        new, refused = own[news[own] & ~seatless[own]], own[news[own] & seatless[own]]
-        return parts.links.take(new), parts.links.take(refused)
+            if outcome.void:
+                void[parts.at_upper[outcome.partition][list(outcome.void)]] = True
+        new, refused = own[(news & ~seatless & ~void)[own]], own[(news & seatless)[own]]
+        return earliest(parts.links.take(new), self.links.key), earliest(parts.links.take(refused), self.links.key)
 
 
 def load(said: Sequence[Said], cluster: ClusterFile) -> Load:

@@ -38,7 +38,7 @@ from cdp_store.errors import (
 from cdp_store.identity.rerouting import rerouted
 from cdp_store.identity.tables import IdentityTables
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.inventory import INVENTORY_NAME, write_inventory
+from cdp_store.inventory import INVENTORY_NAME, Inventory, write_inventory
 from cdp_store.log.format import LogRecord
 from cdp_store.log.local import begin_after_snapshot
 from cdp_store.log.reader import BEHIND_ALL, first_sequences
@@ -370,5 +370,6 @@ def _write(
         files.sync_directory(path)
     files.sync_directory(directory)
     listed = [shard_name(shard) for shard in range(cluster.shards)]
-    write_inventory(directory, listed, cluster.mark(INVENTORY_NAME), files)
+    # Generations begin behind those of a directory that this one replaces.
+    write_inventory(directory, Inventory(frozenset(listed), newest=new.epoch), cluster.mark(INVENTORY_NAME), files)
     write_durably(directory / CLUSTER_NAME, seal_json(cluster), files)

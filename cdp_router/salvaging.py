@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.dead_letters import DeadLetters
-from cdp_router.security.key_file import KEYS_NAME
-from cdp_router.topology import ClusterDirectory, shard_name
-from cdp_store.errors import DirectoryDamaged, FileUnsupported
-from cdp_store.inventory import INVENTORY_NAME, read_inventory
+from cdp_router.security.key_file import KEYS_NAME, KEYS_OUTDATED, read_keys
+from cdp_router.topology import MEMBERS_NAME, MEMBERS_OUTDATED, ClusterDirectory, shard_name
+from cdp_store.errors import DirectoryDamaged, FileOutdated, FileUnsupported
+from cdp_store.inventory import INVENTORY_NAME, ListedFile, read_inventory
 from cdp_store.salvaging import salvage_files, salvage_replay, salvage_shard
 from cdp_store.seams import OsFiles
 
@@ -20,6 +20,8 @@ def salvaged(directory: ClusterDirectory) -> Iterator[str]:
     Raises DirectoryInUse where a process uses a shard, and DirectoryDamaged where a file cannot be done without.
     """
     yield from _list_of(directory)
+    yield from _keys(directory)
+    yield from _members(directory)
     kept = {shard_name(shard) for shard in directory.members() if _has_data(directory, shard)}
     gone = set(directory.missing()) - {KEYS_NAME} - kept
     for name in sorted(gone):
@@ -30,6 +32,34 @@ def salvaged(directory: ClusterDirectory) -> Iterator[str]:
     for shard in directory.members():
         if shard_name(shard) not in gone:
             yield from _shard(directory, shard)
+
+
+def _keys(directory: ClusterDirectory) -> Iterator[str]:
+    """Go on with an earlier version of the API keys; without keys, or damaged ones, no cluster goes on."""
+    keys = directory.listed(KEYS_NAME, KEYS_OUTDATED)
+    try:
+        if keys.path.exists():
+            read_keys(keys.path, keys)
+    except FileOutdated as error:
+        yield _accepted(keys, error)
+
+
+def _members(directory: ClusterDirectory) -> Iterator[str]:
+    """Go on with an earlier members.json, and make it anew where it is damaged or missing."""
+    try:
+        directory.members()
+    except FileUnsupported:
+        raise
+    except FileOutdated as error:
+        yield _accepted(directory.listed(MEMBERS_NAME, MEMBERS_OUTDATED), error)
+    except DirectoryDamaged as error:
+        shards = ", ".join(map(str, directory.make_members_anew()))
+        yield f"{error.path}: {error.problem}. It is made anew: `cdp up` runs the shards {shards}"
+
+
+def _accepted(file: ListedFile, error: FileOutdated) -> str:
+    file.accept(OsFiles())
+    return f"{error.path}: {error.problem}. It is used as it is"
 
 
 def _has_data(directory: ClusterDirectory, shard: int) -> bool:

@@ -382,4 +382,5 @@ def _to_outcome(delivery: Delivery, outcome: Outcome) -> shard_pb2.PartitionOutc
         errors=errors,
         news=outcome.news,
         refused=outcome.refused,
+        void=outcome.void,
     )

@@ -14,7 +14,7 @@ import msgspec
 
 from cdp_router.limits import PARTITIONS_DEFAULT
 from cdp_store.errors import DirectoryDamaged, DirectoryMismatch, FileMissing
-from cdp_store.inventory import INVENTORY_NAME, read_inventory, record
+from cdp_store.inventory import INVENTORY_NAME, Inventory, ListedFile, read_inventory, record
 from cdp_store.log.local import NO_ROOM
 from cdp_store.sealed import Unsealed, key_fingerprint, owner_mark, read_whole, seal_json, unseal_json
 from cdp_store.seams import OsFiles
@@ -29,6 +29,9 @@ MEMBERS_NAME: Final = "members.json"
 MISSING_REMEDY: Final = (
     "mount its disk, restore it from a backup, or restore all data with `cdp restore`. To go on without what is lost, "
     "start with --salvage"
+)
+MEMBERS_OUTDATED: Final = (
+    "put the newest version in its place, or start with --salvage to go on with the shards that this one names"
 )
 CLUSTER_REMEDY: Final = (
     "restore it from a backup, or copy it from another machine of the cluster: without its key the data here cannot be "
@@ -94,25 +97,31 @@ class ClusterDirectory:
 
     def members(self) -> tuple[int, ...]:
         """The shards that `cdp up` runs: those dealt partitions at first, until some are added or removed."""
-        path = self._members_path
-        if not path.exists():
-            if MEMBERS_NAME in self._inventory():
-                raise FileMissing(path, MISSING_REMEDY)
-            return tuple(range(self.load().shards))
-        data = read_whole(path)
-        try:
-            if data.startswith(b"["):  # of before files were sealed
-                return tuple(sorted(msgspec.json.decode(data, type=set[int])))
-        except msgspec.DecodeError as error:
-            raise DirectoryDamaged(path, str(error)) from error
-        return tuple(unseal_json(path, data, _Members, self.mark(MEMBERS_NAME)).value.members)
+        file = self._members_file
+        if file.path.exists():
+            return file.read(_members)
+        if MEMBERS_NAME in self._inventory():
+            raise FileMissing(file.path, MISSING_REMEDY)
+        return tuple(range(self.load().shards))
 
     def set_members(self, shards: Iterable[int]) -> None:
         """Change which shards `cdp up` runs; a running one sees it within a second."""
-        members = sorted(shards)
-        write_durably(self._members_path, seal_json(_Members(members), self.mark(MEMBERS_NAME)), OsFiles())
+        members, file = sorted(shards), self._members_file
+        file.replace(lambda generation: seal_json(_Members(members), file.owner, generation), OsFiles())
         gone = [name for name in self._inventory() if (number := _shard_of(name)) is not None and number not in members]
-        record(self.path, self.mark(INVENTORY_NAME), OsFiles(), [MEMBERS_NAME], gone)
+        record(self.path, self.mark(INVENTORY_NAME), OsFiles(), remove=gone)
+
+    def make_members_anew(self) -> tuple[int, ...]:
+        """Let `cdp up` run the shards that have a directory here, or had one; which those are."""
+        listed = {number for name in self._inventory() if (number := _shard_of(name)) is not None}
+        members = sorted(listed.union(self.shards_here())) or range(self.load().shards)
+        self.set_members(members)
+        return tuple(members)
+
+    def settle_members(self) -> None:
+        """Give a members.json of an earlier version its generation, and have the list know it."""
+        if self._members_file.path.exists() and not self._members_file.settle(OsFiles()):
+            self.set_members(self.members())
 
     def addresses(self) -> dict[int, str]:
         """Address of each shard; DirectoryDamaged when the file cannot be read."""
@@ -167,11 +176,15 @@ class ClusterDirectory:
         return self.load().mark(name) if self.cluster_path.exists() else ""
 
     def _inventory(self) -> frozenset[str]:
-        return read_inventory(self.path, self.mark(INVENTORY_NAME)) or frozenset()
+        return (read_inventory(self.path, self.mark(INVENTORY_NAME)) or Inventory()).files
 
     @property
-    def _members_path(self) -> Path:
-        return self.path / MEMBERS_NAME
+    def _members_file(self) -> ListedFile:
+        return self.listed(MEMBERS_NAME, MEMBERS_OUTDATED)
+
+    def listed(self, name: str, remedy: str) -> ListedFile:
+        """A file of this directory with a generation; `remedy` says what to do where an earlier one is put back."""
+        return ListedFile(self.path, name, self.mark, remedy)
 
     def shard_path(self, shard: int) -> Path:
         """Directory of one shard."""
@@ -218,6 +231,16 @@ class ClusterDirectory:
         """Raise FileMissing where there is data that a new cluster.json would not fit."""
         if self.shards_here() or (self.path / INVENTORY_NAME).exists():
             raise FileMissing(self.cluster_path, CLUSTER_REMEDY)
+
+
+def _members(path: Path, data: bytes, owner: str) -> Unsealed[tuple[int, ...]]:
+    if data.startswith(b"["):  # of before files were sealed
+        try:
+            return Unsealed(tuple(sorted(msgspec.json.decode(data, type=set[int]))), False)
+        except msgspec.DecodeError as error:
+            raise DirectoryDamaged(path, str(error)) from error
+    found = unseal_json(path, data, _Members, owner)
+    return Unsealed(tuple(found.value.members), found.is_sealed, found.generation)
 
 
 def decode_cluster(path: Path, data: bytes) -> Unsealed[ClusterFile]:

@@ -38,7 +38,7 @@ class Delivery:
 class Outcome:
     """What became of a delivery; `sequence` is the partition's position that includes it, `known` are the records that
     had been taken before, `news` numbers those of the asked links that say something new, `refused` those of the wanted
-    ones for which there is no seat."""
+    ones for which there is no seat, and `void` those that a record taken before said of a pair that has gone since."""
 
     sequence: SequenceNumber
     accepted: int
@@ -46,6 +46,7 @@ class Outcome:
     rejections: tuple[Rejection, ...] = ()
     news: tuple[int, ...] = ()
     refused: tuple[int, ...] = ()
+    void: tuple[int, ...] = ()
 
     @property
     def duplicates(self) -> int:
@@ -81,11 +82,20 @@ def admit(
         partition = partitions[delivery.partition]
         key = (delivery.partition, delivery.batch.batch_id)
         known = partition.known_batch(delivery.batch) or (batches.get(key) if key[1] else None)
+        seated, position = None, SequenceNumber(0)
+        if delivery.wanted is not None:
+            # Seats stand before the records in the log: of a write that is torn, no record is left without its seats.
+            pending_ids = ids.setdefault(delivery.partition, partition.pending_ids())
+            repeats = partition.said_before(delivery.wanted.links, pending_ids) | (known is not None)
+            seated = _seated(partition, delivery.wanted, seatings[delivery.partition], repeats)
+            if len(seated.taken):
+                seatings[delivery.partition].append(seated.taken)
+                position = append(delivery.partition, seated.taken)
         if known is not None:
             group_ids = ids.get(delivery.partition) or partition.pending_ids()
             refused = partition.refused_again(delivery.batch, group_ids)
             others = np.delete(np.arange(len(delivery.batch)), [each.record for each in refused])
-            outcome = Outcome(known, 0, others, refused)
+            outcome = Outcome(max(known, position), 0, others, refused)
         else:
             group_ids = ids.setdefault(delivery.partition, partition.pending_ids())
             admission = partition.admit(delivery.batch, group_ids)
@@ -102,13 +112,8 @@ def admit(
                 outcome = replace(outcome, sequence=append(delivery.partition, news))
         if delivery.asked is not None:
             outcome = replace(outcome, news=_numbers(partition.new_links(delivery.asked)))
-        if delivery.wanted is not None:
-            before = seatings[delivery.partition]
-            granted, seating = _seated(partition, delivery.wanted, before)
-            outcome = replace(outcome, refused=_numbers(~granted))
-            if len(seating):
-                before.append(seating)
-                outcome = replace(outcome, sequence=append(delivery.partition, seating))
+        if seated is not None:
+            outcome = replace(outcome, refused=_numbers(seated.refused), void=_numbers(seated.void))
         outcomes.append(outcome)
     return outcomes, pending
 
@@ -162,14 +167,31 @@ def _numbers(flags: Bools) -> tuple[int, ...]:
     return tuple(np.flatnonzero(flags).tolist())
 
 
-def _seated(partition: Partition, wanted: Wanted, before: Sequence[Seating]) -> tuple[Bools, Seating]:
-    """Which of some links have a seat, or may take one beside those who are about to: bool[n]; and who takes one."""
+@dataclass(frozen=True, slots=True)
+class _Seated:
+    """Of some links those without a seat, and those that are void: bool[n] each; and the seats that the others take."""
+
+    refused: Bools
+    void: Bools
+    taken: Seating
+
+
+def _seated(partition: Partition, wanted: Wanted, before: Sequence[Seating], repeats: Bools) -> _Seated:
+    """Which of some links have a seat, or may take one alongside those who are about to.
+
+    A pair that a record named when it was taken has had a seat since. A repeat that finds none names a pair of which
+    one was erased, or for which there was no seat: it takes none now.
+    """
     seats, suppressions = partition.identity.seats, partition.suppressions
     seating = seats.seating_of(wanted.links)
-    granted = seats.granted(seating, wanted.limits, before)
+    void = repeats & ~seats.hold(seating, before)
+    granted: Bools = np.ones(len(seating), np.bool_)
+    for chosen in (np.flatnonzero(~void), np.flatnonzero(void)):
+        granted[chosen] = seats.granted(seating.take(chosen), wanted.limits, before)
     suppressed = suppressions.among(wanted.links.lower) | suppressions.among(wanted.links.upper)
     # Seats that others of the group take too are in the log twice, which changes nothing.
-    return granted, seats.news(seating.take(np.flatnonzero(granted & ~suppressed)))
+    taken = seats.news(seating.take(np.flatnonzero(granted & ~suppressed & ~void)))
+    return _Seated(~granted, void & granted, taken)
 
 
 def log_entry(pending: Pending) -> LogEntry:

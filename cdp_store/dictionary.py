@@ -100,6 +100,15 @@ class StringDictionary:
                 other._arenas[scope] = StringArena.of(self._key, *replaced)
         return other
 
+    def rescoped(self, scopes: Mapping[int, int]) -> StringDictionary:
+        """A copy under other numbers of scopes, by the ones they have; without scopes that get none. It shares the
+        strings, so only one of the two may take more.
+        """
+        other = StringDictionary(self._key)
+        with self._lock:
+            other._arenas = {scopes[scope]: arena for scope, arena in self._arenas.items() if scope in scopes}
+        return other
+
     def sizes(self) -> Mapping[int, int]:
         """Number of codes of each scope."""
         with self._lock:

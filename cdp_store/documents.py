@@ -21,13 +21,12 @@ from cdp_store.errors import (
 )
 from cdp_store.fuse import Fuse
 from cdp_store.ids import PartitionId
-from cdp_store.inventory import INVENTORY_NAME, missing, read_inventory, record
+from cdp_store.inventory import INVENTORY_NAME, Inventory, ListedFile, missing, read_inventory
 from cdp_store.limits import DOCUMENT_BYTES_MAX
 from cdp_store.log.local import NO_ROOM
-from cdp_store.sealed import check_format, read_whole, seal_bytes, unseal_bytes
+from cdp_store.sealed import Unsealed, check_format, seal_bytes, unseal_bytes
 from cdp_store.seams import Files
-from cdp_store.shard_directory import RESTORE_OR_SALVAGE, ShardIdentity
-from cdp_store.whole_files import write_durably
+from cdp_store.shard_directory import OUTDATED, RESTORE_OR_SALVAGE, ShardIdentity
 
 FOLDER: Final = "documents"
 ERASURES: Final = "erasures"
@@ -102,33 +101,25 @@ class Documents:
             self._known[partition] = dict(documents)
 
     def _write(self, partition: PartitionId, documents: Mapping[str, Document], *, essential: bool) -> None:
-        name = file_name(partition)
-        path, content = self._shard / name, msgspec.msgpack.encode(_Stored(_FORMAT, dict(documents)))
-        sealed = seal_bytes(content, self._identity.mark(name))
+        file, content = self._file(partition), msgspec.msgpack.encode(_Stored(_FORMAT, dict(documents)))
+
+        def replace() -> None:
+            file.path.parent.mkdir(exist_ok=True)
+            self._files.sync_directory(self._shard)
+            file.replace(lambda generation: seal_bytes(content, file.owner, generation), self._files)
+
         try:
-            path.parent.mkdir(exist_ok=True)
-            self._files.sync_directory(path.parent.parent)
-            write_durably(path, sealed, self._files)
+            replace()
         except OSError as error:
             if error.errno not in NO_ROOM or not essential or not self._make_room():
                 raise
-            path.parent.mkdir(exist_ok=True)
-            write_durably(path, sealed, self._files)
-        self._list(name)
+            replace()
 
-    def _list(self, name: str) -> None:
-        """Expect a file from now on. It is in place already: where there is no room, a later change or start does."""
-        try:
-            record(self._shard, self._identity.mark(INVENTORY_NAME), self._files, [name])
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-
-    def seal(self) -> None:
-        """Give files of an earlier version their checksum; OSError where that fails."""
+    def settle(self) -> None:
+        """Give files of earlier versions their generation, and have the list know it; OSError where that fails."""
         for path in paths_in(self._shard):
-            name, number = f"{FOLDER}/{path.name}", PartitionId(int(path.name[1:]))
-            if not unseal_bytes(path, read_whole(path), self._identity.mark(name)).is_sealed:
+            number = PartitionId(int(path.name[1:]))
+            if not self._file(number).settle(self._files):
                 self._write(number, self.of(number), essential=False)
 
     def check(self) -> None:
@@ -139,21 +130,29 @@ class Documents:
             self.of(PartitionId(int(path.name[1:])))
 
     def _read(self, partition: PartitionId) -> Mapping[str, Document]:
-        name = file_name(partition)
-        path = self._shard / name
-        if not path.exists():
-            if name in (read_inventory(self._shard, self._identity.mark(INVENTORY_NAME)) or ()):
-                raise FileMissing(path, RESTORE_OR_SALVAGE)
-            return {}
-        content = unseal_bytes(path, read_whole(path), self._identity.mark(name)).value
-        check_format(path, content, _FORMAT, msgspec.msgpack.decode)
-        try:
-            stored = msgspec.msgpack.decode(content, type=_Stored)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DirectoryDamaged(path, str(error)) from error
-        if stored.format != _FORMAT:
-            raise DirectoryDamaged(path, f"there is no format {stored.format}")
-        return stored.documents
+        file = self._file(partition)
+        if file.path.exists():
+            return file.read(documents_in)
+        known = read_inventory(self._shard, self._identity.mark(INVENTORY_NAME)) or Inventory()
+        if file.name in known.files:
+            raise FileMissing(file.path, RESTORE_OR_SALVAGE)
+        return {}
+
+    def _file(self, partition: PartitionId) -> ListedFile:
+        return ListedFile(self._shard, file_name(partition), self._identity.mark, OUTDATED)
+
+
+def documents_in(path: Path, data: bytes, owner: str) -> Unsealed[Mapping[str, Document]]:
+    """The documents behind the bytes of a file; DirectoryDamaged where they are not what was written."""
+    found = unseal_bytes(path, data, owner)
+    check_format(path, found.value, _FORMAT, msgspec.msgpack.decode)
+    try:
+        stored = msgspec.msgpack.decode(found.value, type=_Stored)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DirectoryDamaged(path, str(error)) from error
+    if stored.format != _FORMAT:
+        raise DirectoryDamaged(path, f"there is no format {stored.format}")
+    return Unsealed(stored.documents, found.is_sealed, found.generation)
 
 
 def _no_room() -> bool:

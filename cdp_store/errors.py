@@ -23,6 +23,7 @@ StoreError
 +-- DirectoryDamaged     a file that describes the directory cannot be read
 +-- FileMissing          a file or directory that was there is missing
 +-- FileUnsupported      a file or document that a newer version wrote
++-- FileOutdated         an earlier version of a file was put back in the place of the newest
 +-- ClusterKeyMismatch   a shard's directory was made under another key than that of cluster.json
 +-- StoreFailed          a write failed earlier: nothing is accepted any more
 +-- StorageFull          no room for the batch; nothing of it was kept
@@ -38,6 +39,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+
+from cdp_store.remedies import remedy
 
 
 class StoreError(Exception):
@@ -228,7 +231,15 @@ class DirectoryMismatch(StoreError):
     """The directory belongs to a cluster with other settings."""
 
     def __init__(self, path: Path, what: str, found: object, wanted: object) -> None:
-        super().__init__(f"{path} was made with {what} {found}, but {wanted} was asked for")
+        is_option = isinstance(found, int) and what in ("shards", "partitions")
+        remedy = (
+            f"leave --{what} out, or restore into another number with `cdp restore --{what}`"
+            if is_option
+            else "put the directory of this cluster and shard in its place, or the cluster.json that it was made with"
+        )
+        super().__init__(
+            f"{path} was made with {what} {found}, but {wanted} was asked for. Nothing was changed; {remedy}"
+        )
         self.path, self.what, self.found, self.wanted = path, what, found, wanted
 
 
@@ -236,7 +247,7 @@ class DirectoryDamaged(StoreError):
     """A file that describes a data directory cannot be read."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path} is damaged ({problem}); restore this file from a backup")
+        super().__init__(f"{path} is damaged: {problem}. Nothing was changed; {remedy(path)}")
         self.path, self.problem = path, problem
 
 
@@ -246,6 +257,15 @@ class FileMissing(DirectoryDamaged):
     def __init__(self, path: Path, remedy: str) -> None:
         StoreError.__init__(self, f"{path} is missing, though it was there before; {remedy}")
         self.path, self.problem = path, "it is missing"
+
+
+class FileOutdated(DirectoryDamaged):
+    """A file is whole, and an earlier version of the one that was there; `remedy` says what to do."""
+
+    def __init__(self, path: Path, found: int, known: int, remedy: str) -> None:
+        problem = f"it is an earlier version, generation {found}; the newest one is generation {known}"
+        StoreError.__init__(self, f"{path} was replaced: {problem}. Nothing was changed; {remedy}")
+        self.path, self.problem, self.found, self.known = path, problem, found, known
 
 
 class FileUnsupported(DirectoryDamaged):

@@ -19,11 +19,11 @@ import msgspec
 from cdp_store.errors import FileMissing, RecordMisplaced, StorageFull, StoreFailed
 from cdp_store.fuse import Fuse
 from cdp_store.ids import PartitionId
+from cdp_store.inventory import ListedFile
 from cdp_store.log.local import NO_ROOM
-from cdp_store.sealed import read_whole, seal_json, unseal_json
+from cdp_store.sealed import Unsealed, seal_json, unseal_json
 from cdp_store.seams import Files
-from cdp_store.shard_directory import HOLDINGS_NAME, RESTORE_OR_SALVAGE, ShardIdentity
-from cdp_store.whole_files import write_durably
+from cdp_store.shard_directory import HOLDINGS_NAME, OUTDATED, RESTORE_OR_SALVAGE, ShardIdentity
 
 FIRST_EPOCH: Final = 1
 
@@ -66,8 +66,7 @@ class Holdings:
     """The holdings of one shard; changed by one caller at a time, read by any."""
 
     def __init__(self, directory: Path, identity: ShardIdentity, files: Files, fuse: Fuse | None = None) -> None:
-        self._path, self._files, self._fuse = directory / HOLDINGS_NAME, files, fuse or Fuse()
-        self._mark = identity.mark(HOLDINGS_NAME)
+        self._file, self._files, self._fuse = _listed(directory, identity), files, fuse or Fuse()
         self._holdings: Mapping[PartitionId, Holding] = read_holdings(directory, identity, is_checked=True)
 
     def all(self) -> Mapping[PartitionId, Holding]:
@@ -99,30 +98,27 @@ class Holdings:
         changed = {number: held for number, held in self._holdings.items() if number != partition}
         if holding is not None:
             changed[partition] = holding
-        with self._fuse.whole(f"writing {self._path}", harmless=(StorageFull,)):
+        with self._fuse.whole(f"writing {self._file.path}", harmless=(StorageFull,)):
             try:
-                self._write(changed)
+                _write(self._file, changed, self._files)
             except OSError as error:
                 if error.errno in NO_ROOM:
-                    raise StorageFull(self._path, str(error)) from error
-                raise StoreFailed(f"{self._path} cannot be written: {error}") from error
+                    raise StorageFull(self._file.path, str(error)) from error
+                raise StoreFailed(f"{self._file.path} cannot be written: {error}") from error
             self._holdings = changed
 
-    def write(self) -> None:
-        """Write the file anew as it is; OSError where that fails."""
-        self._write(self._holdings)
-
-    def _write(self, holdings: Mapping[PartitionId, Holding]) -> None:
-        stored = _Stored({int(number): holdings[number] for number in sorted(holdings)})
-        write_durably(self._path, seal_json(stored, self._mark), self._files)
+    def settle(self) -> None:
+        """Give a file of an earlier version its generation, and have the list know it; OSError where that fails."""
+        if not self._file.settle(self._files):
+            _write(self._file, self._holdings, self._files)
 
 
 def begin_holdings(
     directory: Path, identity: ShardIdentity, partitions: Iterable[PartitionId], epoch: int, files: Files
 ) -> None:
     """Let a new shard's directory own these partitions from an epoch on."""
-    owned = {int(number): Holding(HoldingState.OWNED, epoch) for number in partitions}
-    write_durably(directory / HOLDINGS_NAME, seal_json(_Stored(owned), identity.mark(HOLDINGS_NAME)), files)
+    owned = {number: Holding(HoldingState.OWNED, epoch) for number in partitions}
+    _write(_listed(directory, identity), owned, files)
 
 
 def read_holdings(directory: Path, identity: ShardIdentity, *, is_checked: bool = False) -> dict[PartitionId, Holding]:
@@ -130,13 +126,25 @@ def read_holdings(directory: Path, identity: ShardIdentity, *, is_checked: bool 
 
     Raises FileMissing where they were removed, unless that `is_checked`; DirectoryDamaged where they cannot be used.
     """
-    path = directory / HOLDINGS_NAME
-    if not path.exists():
+    file = _listed(directory, identity)
+    if not file.path.exists():
         if identity.key and not is_checked:
-            raise FileMissing(path, RESTORE_OR_SALVAGE)
+            raise FileMissing(file.path, RESTORE_OR_SALVAGE)
         return dealt(identity)
-    stored = unseal_json(path, read_whole(path), _Stored, identity.mark(HOLDINGS_NAME)).value
-    return {PartitionId(number): holding for number, holding in stored.holdings.items()}
+    return {PartitionId(number): holding for number, holding in file.read(_unsealed).holdings.items()}
+
+
+def _listed(directory: Path, identity: ShardIdentity) -> ListedFile:
+    return ListedFile(directory, HOLDINGS_NAME, identity.mark, OUTDATED)
+
+
+def _unsealed(path: Path, data: bytes, owner: str) -> Unsealed[_Stored]:
+    return unseal_json(path, data, _Stored, owner)
+
+
+def _write(file: ListedFile, holdings: Mapping[PartitionId, Holding], files: Files) -> None:
+    stored = _Stored({int(number): holdings[number] for number in sorted(holdings)})
+    file.replace(lambda generation: seal_json(stored, file.owner, generation), files)
 
 
 def dealt(identity: ShardIdentity) -> dict[PartitionId, Holding]:

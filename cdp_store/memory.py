@@ -43,6 +43,7 @@ class Parts:
     summaries: Mapping[int, Summary]
     retention_days: Mapping[str, int]
     event_names: Mapping[str, int]  # those that stay, by the numbers they have in the other parts
+    property_names: Mapping[str, int]
 
 
 NO_TIMES: Final[I64] = np.zeros(0, np.int64)
@@ -91,6 +92,7 @@ class PartitionMemory:
         self._moved = 0  # of the erased rows, those whose profiles live elsewhere now
         self._dropped = 0
         self._forgotten = set[int]()  # numbers of event names of which nothing is left: a purge frees them
+        self.settled_properties = 0  # so many property names there were then: a purge frees those that nothing uses
         self.in_transit = dict[bytes, int]()  # rows of profiles that are being moved, by identifier
         self.retention_days = dict[str, int]()
         self.summaries = dict[int, Summary]()
@@ -101,7 +103,7 @@ class PartitionMemory:
     def restored(cls, view: PartitionView, parts: Parts, key: HashKey, layout: Layout) -> PartitionMemory:
         """A memory of some of a view's rows, which get numbers in order."""
         memory = cls(key, layout)
-        names = replace(view.schema, events=parts.event_names)
+        names = replace(view.schema, events=parts.event_names, properties=parts.property_names)
         memory.schema = Schema.restored(names, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX)
         memory._identifiers = StringArena.of(key, *view.gather_identifiers(parts.rows))
         memory._find_in_transit()
@@ -119,7 +121,7 @@ class PartitionMemory:
     @property
     def has_leavings(self) -> bool:
         """Whether there are erased profiles, or forgotten names, of which no snapshot may tell."""
-        return self._erased > 0 or bool(self._forgotten)
+        return self._erased > 0 or bool(self._forgotten) or self.settled_properties > 0
 
     @property
     def forgotten_names(self) -> frozenset[str]:
@@ -134,7 +136,9 @@ class PartitionMemory:
     def is_worth_purging(self, erased_max: int) -> bool:
         """Whether event names are forgotten, more rows than that are erased, a fifth of all rows was left by profiles
         that moved away, or a fifth of the events was dropped since the last purge."""
-        if self._forgotten or self._erased - self._moved > erased_max or self._moved * 5 > len(self):
+        if self._forgotten or self.settled_properties or self._erased - self._moved > erased_max:
+            return True
+        if self._moved * 5 > len(self):
             return True
         # Asked after every commit, and counting goes through all chunks.
         return self._dropped > 0 and self._dropped * 4 > self.events.counts()[0]
@@ -192,6 +196,8 @@ class PartitionMemory:
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
         """Change rules of retention and drop the events that it names; summaries of them stay."""
         self.retention_days = {**self.retention_days, **retention.days}
+        if FORGOTTEN_MS in retention.cutoffs.values():
+            self.settled_properties = len(self.schema.properties)  # all that was admitted is applied
         for name, cutoff_ms in retention.cutoffs.items():
             number = self.schema.events.get(name)
             if number is not None:

@@ -17,7 +17,7 @@ from cdp_store import quarantine, suppressions
 from cdp_store.arena import HashKey
 from cdp_store.arrays import I64, U64, Bools
 from cdp_store.controls import Retention, Suppression
-from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds, repeated
+from cdp_store.dedupe import BatchIds, IdGeneration, MessageIds, RecordIds, hash_ids, identified, repeated
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.maintaining import is_due, maintain
 from cdp_store.events.retained import Summary
@@ -150,6 +150,12 @@ class Partition:
         suppressed = self.suppressions.among(links.lower) | self.suppressions.among(links.upper)
         return self.identity.claims.news(links) & ~suppressed
 
+    def said_before(self, links: Links, pending: MessageIds) -> Bools:
+        """Which links were said by records that were taken, as far as their message ids are remembered: bool[n]."""
+        alone = hash_ids(self.key, links.message_ids)
+        ids = RecordIds(*identified(alone, hash_ids(self.key, links.upper)), alone)
+        return self._message_ids.known(ids) | pending.known(ids)
+
     def unknown(self, taken: TakenElsewhere) -> TakenElsewhere:
         """Those of some message ids that are not remembered."""
         return taken.take(~self._message_ids.seen(taken.high, taken.low))
@@ -235,15 +241,16 @@ class Partition:
             if not self._memory.is_worth_purging(rows_max):
                 return False
             view, rules = self._memory.capture(), self._memory.retention_days
-            forgotten = self._memory.forgotten_names
+            forgotten, settled = self._memory.forgotten_names, self._memory.settled_properties
             self._meanwhile = list[Change]()
         try:
-            memory = purged(view, rules, self.key, self._layout)
+            memory = purged(view, rules, self.key, self._layout, settled)
+            unused = view.schema.properties.keys() - set(memory.schema.properties)
             while len(late := self._take_meanwhile()) > _LATE_CHANGES_MAX:
                 _apply_all(late, memory)
             with self._held():
                 # A name that was admitted and whose records are not applied yet stays reserved.
-                memory.schema.include(self._memory.schema, forgotten)
+                memory.schema.include(self._memory.schema, forgotten, unused)
                 _apply_all([*late, *(self._meanwhile or ())], memory)
                 self._memory, self._lineage = memory, self._lineage + 1
         finally:
@@ -261,13 +268,14 @@ class Partition:
         with self._held():
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, goes = memory.capture(), dict(memory.retention_days), memory.has_leavings
+            settled = memory.settled_properties
             ids, batches = self._message_ids.generations(), tuple(self._batch_ids.items())
             identity, suppressed, kept_apart = to_tables(self.identity), self.suppressions, self.quarantine
             if memory.in_transit:
                 lineage = -1  # some identifiers are marked; other snapshots must not take them so
         if goes:
             # Rows get other numbers in the copy: nothing of it can be shared with any other snapshot.
-            view, lineage = purged(view, rules, self.key, self._layout).capture(), -1
+            view, lineage = purged(view, rules, self.key, self._layout, settled).capture(), -1
         if len(suppressed):
             identity[suppressions.TABLE] = suppressed.to_table()
         if len(kept_apart):

@@ -1,5 +1,6 @@
 """A partition without its erased profiles: nothing of them stays, and the other rows close ranks. Strings that nothing
-uses any more, because of that or of retention, go too, and so do names of events of which nothing is left.
+uses any more, because of that or of retention, go too, and so do names of events of which nothing is left. Where event
+names were forgotten, names of properties that no event has any more go with them.
 
 The work is done on a view, beside reads and writes, and results in a new memory; what arrives meanwhile is applied to
 that memory too, before it takes the place of the old one. Views from before keep the old one alive for as long as they
@@ -8,14 +9,14 @@ are held.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from cdp_store.arena import HashKey
 from cdp_store.arrays import I64, U32, Bools
-from cdp_store.dictionary import scope_of
+from cdp_store.dictionary import scope_key, scope_of
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import Chunks, Layout
 from cdp_store.events.sealing import compact, renumber
@@ -24,8 +25,13 @@ from cdp_store.values import TEXT_KINDS, Kind
 from cdp_store.view import PartitionView
 
 
-def purged(view: PartitionView, retention_days: Mapping[str, int], key: HashKey, layout: Layout) -> PartitionMemory:
-    """A memory with everything of the view but its erased profiles, under the same rules of retention."""
+def purged(
+    view: PartitionView, retention_days: Mapping[str, int], key: HashKey, layout: Layout, settled: int = 0
+) -> PartitionMemory:
+    """A memory with everything of the view but its erased profiles, under the same rules of retention.
+
+    Of the first `settled` properties those are forgotten that no event has any more.
+    """
     ranks = Ranks.without(view.erased())
     texts = _Texts()
     tables = {name: view.events.chunks(name) for name in view.events.names()}
@@ -37,7 +43,11 @@ def purged(view: PartitionView, retention_days: Mapping[str, int], key: HashKey,
     names, number_of = _numbered(view, {*events, *summaries})
     events = {number_of[name]: chunks for name, chunks in events.items()}
     summaries = {number_of[name]: summary for name, summary in summaries.items()}
-    parts = Parts(ranks.kept, events, changes, dictionary, summaries, retention_days, names)
+    properties, key_of = _numbered_properties(view, events, settled)
+    if len(properties) < len(view.schema.properties):
+        events = {name: tuple(_rekeyed(chunk, key_of) for chunk in chunks) for name, chunks in events.items()}
+        dictionary = dictionary.rescoped(_scopes(dictionary.sizes(), key_of))
+    parts = Parts(ranks.kept, events, changes, dictionary, summaries, retention_days, names, properties)
     return PartitionMemory.restored(view, parts, key, layout)
 
 
@@ -47,6 +57,41 @@ def _numbered(view: PartitionView, used: Collection[int]) -> tuple[dict[str, int
     staying = [(name, old) for name, old in names if old in used]
     numbers = {old: new for new, (_, old) in enumerate(staying)}
     return {name: numbers[old] for name, old in staying}, numbers
+
+
+def _numbered_properties(
+    view: PartitionView, events: Mapping[int, Chunks], settled: int
+) -> tuple[dict[str, int], dict[int, int]]:
+    """The same of properties; those from number `settled` on stay whether an event has them or not."""
+    used = {key for chunks in events.values() for chunk in chunks for key in used_properties(chunk)}
+    names = sorted(view.schema.properties.items(), key=lambda each: each[1])
+    staying = [(name, old) for name, old in names if old >= settled or old in used]
+    numbers = {old: new for new, (_, old) in enumerate(staying)}
+    return {name: numbers[old] for name, old in staying}, numbers
+
+
+def used_properties(chunk: EventChunk) -> Iterator[int]:
+    """Numbers of the properties that any event of a chunk has."""
+    for (key, _), column in chunk.columns.items():
+        presence = column.presence()
+        if presence is None or presence.any():
+            yield key
+
+
+def _rekeyed(chunk: EventChunk, key_of: Mapping[int, int]) -> EventChunk:
+    columns = {(key_of[key], kind): column for (key, kind), column in chunk.columns.items() if key in key_of}
+    return replace(chunk, columns=columns)
+
+
+def _scopes(known: Iterable[int], key_of: Mapping[int, int]) -> dict[int, int]:
+    """New numbers of dictionaries by old ones; those of attributes keep theirs."""
+    found = dict[int, int]()
+    for scope in known:
+        key, is_attribute, is_list = scope_key(scope)
+        if is_attribute or key in key_of:
+            new = key if is_attribute else key_of[key]
+            found[scope] = scope_of(new, attribute=is_attribute, is_list=is_list)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

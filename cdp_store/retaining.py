@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cdp_store.controls import Retention, encode_retention
+from cdp_store.controls import ALL_EVENTS, Retention, encode_retention
 from cdp_store.forgetting import forgetting
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.log.format import LogEntry, RecordKind
@@ -29,12 +29,12 @@ class Retaining:
         self.retain(now_ms)
 
     def forget_events(self, names: Iterable[str], partitions: Iterable[PartitionId], *, unused: bool) -> list[str]:
-        """Drop all events of some names, with `unused` the names without events too; a purge frees them. Which there
-        were."""
+        """Drop all events of some names, with `unused` the names without events too; a purge frees them, and property
+        names that no event has any more. Which events there were."""
         views = {each: self._store.partitions[each].capture() for each in partitions}
         changes = forgetting(views, set(names), unused=unused)
         self._log_and_do(changes)
-        return sorted({name for change in changes.values() for name in change.cutoffs})
+        return sorted({name for change in changes.values() for name in change.cutoffs if name != ALL_EVENTS})
 
     def retain(self, now_ms: int) -> bool:
         """Drop events that are older than their rule wants; True if there were any."""

@@ -7,15 +7,15 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from cdp_store.arena import HashKey
-from cdp_store.documents import FOLDER, Document, Documents, paths_in
+from cdp_store.documents import FOLDER, Document, Documents, documents_in, paths_in
 from cdp_store.errors import (
     BatchMalformed,
     ClusterKeyMismatch,
     DirectoryDamaged,
     DirectoryMismatch,
+    FileMissing,
+    FileOutdated,
     FileUnsupported,
     RecordNotReplayed,
     SnapshotDamaged,
@@ -23,7 +23,7 @@ from cdp_store.errors import (
 )
 from cdp_store.holdings import FIRST_EPOCH, begin_holdings, dealt, read_holdings
 from cdp_store.ids import PartitionId
-from cdp_store.inventory import INVENTORY_NAME, read_inventory, write_inventory
+from cdp_store.inventory import INVENTORY_NAME, Inventory, read_inventory, record, write_inventory
 from cdp_store.log.format import LogRecord
 from cdp_store.log.position import POSITION_NAME, Position, reset_position
 from cdp_store.log.reader import Positions, segments
@@ -31,6 +31,7 @@ from cdp_store.log.replaying import replay_records
 from cdp_store.log.salvage import QUARANTINE_NAME, Salvage, Salvaged
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
+from cdp_store.sealed import generation_in, read_whole
 from cdp_store.seams import Files
 from cdp_store.shard_directory import (
     HOLDINGS_NAME,
@@ -123,8 +124,9 @@ def _salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> It
         log.mkdir(exist_ok=True)
         reset_position(log, Position(), files)
         yield f"{log} was missing: what was logged behind the newest snapshot is lost"
+    yield from _salvage_list(directory, identity, files)
     try:
-        read_holdings(directory, identity if has_identity else msgspec.structs.replace(identity, key=""))
+        read_holdings(directory, identity, is_checked=not has_identity)
     except FileUnsupported:
         raise
     except DirectoryDamaged as error:
@@ -152,39 +154,60 @@ def _salvage_identity(directory: Path, identity: ShardIdentity, files: Files) ->
     return True
 
 
-def _salvage_documents(directory: Path, identity: ShardIdentity, files: Files) -> Iterator[str]:
-    """Documents that cannot be read come from the newest snapshot that has them, and are gone where none has."""
+def _salvage_list(directory: Path, identity: ShardIdentity, files: Files) -> Iterator[str]:
+    """Make the list of a directory anew where it is damaged or missing: of the files that are there, as they are."""
     mark = identity.mark(INVENTORY_NAME)
     try:
-        listed = read_inventory(directory, mark)
-        if listed is None:
-            yield f"{directory / INVENTORY_NAME} is missing. It is made anew"
+        if read_inventory(directory, mark) is not None:
+            return
+        yield f"{directory / INVENTORY_NAME} is missing. It is made anew"
     except FileUnsupported:
         raise
     except DirectoryDamaged as error:
-        listed = None
         yield f"{error.path}: {error.problem}. It is made anew"
+    names = [f"{FOLDER}/{path.name}" for path in paths_in(directory)]
+    numbered = {name: generation_in(directory / name) for name in (HOLDINGS_NAME, *names)}
+    write_inventory(directory, Inventory().after(names, (), numbered), mark, files)
+
+
+def _salvage_documents(directory: Path, identity: ShardIdentity, files: Files) -> Iterator[str]:
+    """Documents that cannot be read come from the newest snapshot that has them, and are gone where none has."""
+    mark = identity.mark(INVENTORY_NAME)
     names = {f"{FOLDER}/{path.name}" for path in paths_in(directory)}
-    write_inventory(directory, names, mark, files)
-    for name in sorted(names.union(listed or ())):
-        partition, documents = PartitionId(int(name[-4:])), Documents(directory, identity, files)
+    listed = {name for name in (read_inventory(directory, mark) or Inventory()).files if name.startswith(FOLDER)}
+    for name in sorted(names | listed):
+        partition, kept = PartitionId(int(name[-4:])), dict[str, Document]()
         try:
-            documents.of(partition)
-            if name in names:
-                continue
-            yield f"{directory / name}: it is missing"
+            Documents(directory, identity, files).of(partition)
+            continue
         except FileUnsupported:
             raise
         except DirectoryDamaged as error:
-            aside = log_path(directory) / QUARANTINE_NAME / name.replace("/", "-")
-            aside.parent.mkdir(exist_ok=True)
-            files.rename(directory / name, aside)
-            yield f"{error.path}: {error.problem}. It is kept as {aside}"
-        write_inventory(directory, names - {name}, mark, files)
-        found = _documents_in_snapshots(directory, partition, files)
-        Documents(directory, identity, files).replace(partition, found or {})
-        what = "Documents of the newest snapshot take its place" if found else "Its documents are lost"
+            if isinstance(error, FileOutdated):
+                kept.update(documents_in(error.path, read_whole(error.path), identity.mark(name)).value)
+            yield _set_aside(directory, name, error, files)
+        record(directory, mark, files, remove=[name])
+        found = _newest(kept, _documents_in_snapshots(directory, partition, files) or {})
+        Documents(directory, identity, files).replace(partition, found)
+        what = "The newest documents of it and of snapshots take its place" if found else "Its documents are lost"
         yield f"{directory / name}: {what}"
+
+
+def _set_aside(directory: Path, name: str, error: DirectoryDamaged, files: Files) -> str:
+    if isinstance(error, FileMissing):
+        return f"{error.path}: {error.problem}"
+    aside = log_path(directory) / QUARANTINE_NAME / name.replace("/", "-")
+    aside.parent.mkdir(exist_ok=True)
+    files.rename(directory / name, aside)
+    return f"{error.path}: {error.problem}. It is kept as {aside}"
+
+
+def _newest(some: Mapping[str, Document], others: Mapping[str, Document]) -> dict[str, Document]:
+    """Of each name the document of the higher version."""
+    return {
+        name: max((each[name] for each in (some, others) if name in each), key=lambda document: document.version)
+        for name in {**some, **others}
+    }
 
 
 def _documents_in_snapshots(directory: Path, partition: PartitionId, files: Files) -> Mapping[str, Document] | None:

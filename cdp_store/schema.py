@@ -79,11 +79,12 @@ class Schema:
                 table.number(name)
         return schema
 
-    def include(self, other: Schema, forgotten: Collection[str]) -> None:
-        """Number the names that another schema knows and this one does not, in its order, but for forgotten events."""
-        for own, known in zip(self._tables(), other._tables(), strict=True):
+    def include(self, other: Schema, events: Collection[str], properties: Collection[str]) -> None:
+        """Number the names that another schema knows and this one does not, in its order, but for events and properties
+        that were forgotten."""
+        for own, known, forgotten in zip(self._tables(), other._tables(), (events, properties, ()), strict=True):
             for name in known:
-                if own is not self.events or name not in forgotten:
+                if name not in forgotten:
                     own.number(name)
 
     def capture(self) -> SchemaReading:

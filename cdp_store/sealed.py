@@ -1,7 +1,8 @@
 """Small files with a checksum and a mark of their owner, so that damaged and swapped ones are refused.
 
 JSON files keep their form, with `format`, `owner` and `checksum` among their fields; other files get a header. A file
-of the first format has none of these: it is read, and sealed when it is written next.
+of the first format has none of these: it is read, and sealed when it is written next. A file that changes in its life
+has a generation number too, which the list of its directory keeps (`inventory`).
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
     from cdp_store.arena import HashKey  # what else is there loads the compiler
 
 Value = TypeVar("Value")
-SEALED: Final = 2
-"""The format of a sealed JSON file; 1 is the one without a checksum."""
-_FIRST: Final = 1
+_FIRST: Final = 1  # JSON without a checksum
+_SEALED: Final = 2
+_NUMBERED: Final = 3  # sealed, with a generation
+_CHECKED: Final = (_SEALED, _NUMBERED)
 _MARK_BYTES: Final = 8
 _FINGERPRINT_BYTES: Final = 16
 _MAGIC: Final = b"CDPFILE\n"
-_HEADER: Final = struct.Struct("<8sI8sI")
+_HEADER: Final = struct.Struct("<8sI8s")
+_NUMBERED_HEADER: Final = struct.Struct("<8sI8sQ")
+_CRC: Final = struct.Struct("<I")
 _VERSION: Final = 1
+_NUMBERED_VERSION: Final = 2
 _NOT_ITS_OWN: Final = (
     "it belongs to another cluster, another shard, or another name; files were swapped, or copied from elsewhere"
 )
@@ -43,10 +48,11 @@ class _Formatted(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Unsealed(Generic[Value]):
-    """The content of a file, and whether it was sealed."""
+    """The content of a file, whether it was sealed, and its generation: 0 for a file that was given none."""
 
     value: Value
     is_sealed: bool
+    generation: int = 0
 
 
 def key_fingerprint(key: HashKey, cluster: str) -> str:
@@ -62,9 +68,10 @@ def owner_mark(cluster: str, fingerprint: str, place: str) -> str:
     return hashlib.blake2b(text, digest_size=_MARK_BYTES).hexdigest()
 
 
-def seal_json(value: object, owner: str = "", *, indent: int = -1) -> bytes:
-    """A struct or mapping as a JSON object with its format, owner and checksum, and an end of line."""
-    fields: dict[str, Any] = {"format": SEALED, **msgspec.to_builtins(value, str_keys=True)}
+def seal_json(value: object, owner: str = "", generation: int = 0, *, indent: int = -1) -> bytes:
+    """A struct or mapping as a JSON object with its format, generation, owner and checksum, and an end of line."""
+    head = {"format": _NUMBERED, "generation": generation} if generation else {"format": _SEALED}
+    fields: dict[str, Any] = {**head, **msgspec.to_builtins(value, str_keys=True)}
     if owner:
         fields["owner"] = owner
     fields["checksum"] = _checksum(fields)
@@ -76,16 +83,18 @@ def unseal_json(path: Path, data: bytes, kind: type[Value], owner: str = "") -> 
     fields = decode_object(path, data)
     checksum, number = fields.pop("checksum", None), fields.get("format", _FIRST)
     if checksum is None and number != _FIRST:
-        raise DirectoryDamaged(path, "it has no checksum") if number == SEALED else _unknown(path, number, SEALED)
+        raise DirectoryDamaged(path, "it has no checksum") if number in _CHECKED else _unknown(path, number, _NUMBERED)
     if checksum is not None and checksum != _checksum(fields):
         raise DirectoryDamaged(path, _NO_FIT)
-    if checksum is not None and number != SEALED:
-        raise _unknown(path, number, SEALED)
+    if checksum is not None and number not in _CHECKED:
+        raise _unknown(path, number, _NUMBERED)
     fields.pop("format", None)
+    generation = fields.pop("generation", 0) if number == _NUMBERED else 0
     if checksum is not None:
         check_owner(path, fields.pop("owner", ""), owner)
     try:
-        return Unsealed(msgspec.convert(fields, kind, str_keys=True), checksum is not None)
+        value = msgspec.convert(fields, kind, str_keys=True)
+        return Unsealed(value, checksum is not None, msgspec.convert(generation, int))
     except msgspec.ValidationError as error:
         raise DirectoryDamaged(path, str(error)) from error
 
@@ -114,26 +123,44 @@ def check_owner(path: Path, found: object, wanted: str) -> None:
         raise DirectoryDamaged(path, _NOT_ITS_OWN)
 
 
-def seal_bytes(content: bytes, owner: str) -> bytes:
-    """Content behind a header with a checksum and the mark of its owner."""
+def seal_bytes(content: bytes, owner: str, generation: int = 0) -> bytes:
+    """Content behind a header with a checksum, the mark of its owner, and its generation."""
     mark = bytes.fromhex(owner)
-    return _HEADER.pack(_MAGIC, _VERSION, mark, _crc(_VERSION, mark, content)) + content
+    if generation:
+        head = _NUMBERED_HEADER.pack(_MAGIC, _NUMBERED_VERSION, mark, generation)
+    else:
+        head = _HEADER.pack(_MAGIC, _VERSION, mark)
+    return head + _CRC.pack(_crc(head, content)) + content
 
 
 def unseal_bytes(path: Path, data: bytes, owner: str) -> Unsealed[bytes]:
     """The content of a file, all of it where there is no header; DirectoryDamaged where it is not what was written."""
     if not data.startswith(_MAGIC):
         return Unsealed(data, False)
-    if len(data) < _HEADER.size:
+    version = int.from_bytes(data[len(_MAGIC) :][:4], "little")
+    header = _NUMBERED_HEADER if version == _NUMBERED_VERSION else _HEADER
+    begin = header.size + _CRC.size
+    if len(data) < begin:
         raise DirectoryDamaged(path, "it is cut short")
-    _, version, mark, crc = _HEADER.unpack_from(data)
-    content = data[_HEADER.size :]
-    if crc != _crc(version, mark, content):
+    head, content = data[: header.size], data[begin:]
+    if _CRC.unpack_from(data, header.size) != (_crc(head, content),):
         raise DirectoryDamaged(path, _NO_FIT)
-    if version != _VERSION:
-        raise _unknown(path, version, _VERSION)
+    if version not in (_VERSION, _NUMBERED_VERSION):
+        raise _unknown(path, version, _NUMBERED_VERSION)
+    _, _, mark, *generation = header.unpack(head)
     check_owner(path, mark.hex(), owner)
-    return Unsealed(content, True)
+    return Unsealed(content, True, *generation)
+
+
+def generation_in(path: Path) -> int:
+    """The generation that a file says it has; 0 where there is none, or no file that can be read."""
+    try:
+        data = path.read_bytes()
+        if data.startswith(_MAGIC):
+            return unseal_bytes(path, data, "").generation
+        return unseal_json(path, data, dict[str, Any]).generation
+    except (OSError, DirectoryDamaged):
+        return 0
 
 
 def read_whole(path: Path) -> bytes:
@@ -149,8 +176,8 @@ def _checksum(fields: dict[str, Any]) -> str:
     return f"{google_crc32c.value(msgspec.json.encode(fields, order='sorted')):08x}"
 
 
-def _crc(version: int, mark: bytes, content: bytes) -> int:
-    return int(google_crc32c.extend(google_crc32c.value(struct.pack("<I", version) + mark), content))
+def _crc(head: bytes, content: bytes) -> int:
+    return int(google_crc32c.extend(google_crc32c.value(head[len(_MAGIC) :]), content))
 
 
 def _unknown(path: Path, number: object, supported: int) -> DirectoryDamaged:

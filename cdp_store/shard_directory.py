@@ -20,6 +20,10 @@ RESTORE_OR_SALVAGE: Final = (
     "Restore it from a backup, restore the whole directory with `cdp restore`, or start with --salvage to go on "
     "without it"
 )
+OUTDATED: Final = (
+    "put the newest version in its place, restore the whole directory with `cdp restore`, or start with --salvage to "
+    "go on with the newest that is left"
+)
 
 
 class ShardIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ from cdp_store.documents import FOLDER, Documents, paths_in
 from cdp_store.errors import FileMissing, SnapshotDamaged
 from cdp_store.holdings import FIRST_EPOCH, Holdings, begin_holdings, read_holdings
 from cdp_store.ids import PartitionId
-from cdp_store.inventory import INVENTORY_NAME, read_inventory, record, write_inventory
+from cdp_store.inventory import INVENTORY_NAME, Inventory, read_inventory, record, write_inventory
 from cdp_store.log.local import NO_ROOM
 from cdp_store.log.position import POSITION_NAME, Position, reset_position
 from cdp_store.log.reader import segments
@@ -79,7 +79,9 @@ def begin_directory(
     if not (log_path(directory) / POSITION_NAME).exists():
         reset_position(log_path(directory), Position(), files)
     _write_log_owner(directory, identity, files)
-    write_inventory(directory, _documents(directory), identity.mark(INVENTORY_NAME), files)
+    # Generations begin with the epoch, which is behind all of a directory that this one replaces.
+    listed = Inventory(frozenset(_documents(directory)), newest=epoch)
+    write_inventory(directory, listed, identity.mark(INVENTORY_NAME), files)
     begin_holdings(directory, identity, partitions, epoch, files)  # last but one: with it all others are there
     write_identity(directory, identity, files)
 
@@ -111,13 +113,11 @@ def settle_files(
     try:
         if not (log_path(directory) / _OWNER_NAME).exists():
             _write_log_owner(directory, identity, files)
+        record(directory, identity.mark(INVENTORY_NAME), files, _documents(directory))
+        documents.settle()
+        holdings.settle()
         if is_unsealed:
-            write_inventory(directory, _documents(directory), identity.mark(INVENTORY_NAME), files)
-            documents.seal()
-            holdings.write()
             write_identity(directory, identity, files)
-        else:
-            record(directory, identity.mark(INVENTORY_NAME), files, _documents(directory))
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

@@ -19,6 +19,7 @@ from cdp.v1 import admin_pb2, identity_pb2, query_pb2
 
 from cdp_router.erasing import Erasures
 from cdp_router.identities import Identities
+from cdp_router.moving import Mover
 from cdp_router.topology import ClusterFile
 from cdp_store.digest import Digest, digest
 from tests.identity_cluster import Apart, Link, Said, merged, never_linked
@@ -73,7 +74,8 @@ def digest_of(cluster: LocalCluster) -> Digest:
 
 
 def check_people(cluster: LocalCluster, people: Sequence[str], said: list[Said]) -> None:
-    """All is where the oracle wants it, and each device's event is its user's."""
+    """All is where the oracle wants it, and each device's event is its user's, once what is due has moved."""
+    cluster.run(Mover(cluster.routing).settle_all(far_deadline()))
     assert digest_of(cluster) == never_linked(merged(said))
     members = cluster.members('count("Step") = 1')[0]
     assert members == sorted(("user_id", f"two{who}") for who in people)

@@ -1,7 +1,8 @@
 """Damage to every file of a data directory: `python -m tests.damage --count 2000 --seed 7`, or `--seconds 600`.
 
-Bits are flipped, files cut, removed, emptied, and swapped between shards. What a start then makes of the directory must
-be one of three: refused with an error that names a file, or told of in words, or equal in everything to what was there.
+Bits are flipped; files are cut, removed, emptied, swapped between shards, and put back to what they once were. A start
+must do one of three things with the directory: refuse it with an error that names a file, report the damage in words,
+or find everything equal to what was there.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -26,7 +28,8 @@ from cdp_router.security.audit_check import check
 from cdp_router.security.audit_files import AuditFiles, anchor_path
 from cdp_router.security.audit_lines import Entry
 from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
-from cdp_router.security.key_file import KEYS_NAME, change_keys
+from cdp_router.security.key_file import KEYS_NAME, KEYS_OUTDATED, change_keys
+from cdp_router.security.key_list import KeyList
 from cdp_router.security.keys import mint
 from cdp_router.security.principal import Role
 from cdp_router.suppressing import suppress
@@ -76,8 +79,8 @@ class Found:
     said: tuple[str, ...]
 
 
-def build(folder: Path) -> None:
-    """A data directory of two shards with everything that one may hold."""
+def build(folder: Path, noted: Callable[[], None] = lambda: None) -> None:
+    """A data directory of two shards with everything that one may hold; `noted` is called at moments of its life."""
     directory = ClusterDirectory(folder)
     directory.cluster_path.write_bytes(seal_json(CLUSTER))
     with local_cluster(folder) as cluster:
@@ -90,10 +93,14 @@ def build(folder: Path) -> None:
                 stores[0].documents.put(PartitionId(0), "privacy", 0, b'{"marked":["email_addr"]}')
                 stores[0].documents.put(PartitionId(0), "schema", 0, b'{"rules":{"Paid":["amount"]}}')
                 stores[1].documents.put(PartitionId(1), "own", 0, b"of another partition")
+                noted()
+                stores[0].documents.put(PartitionId(0), "privacy", 1, b'{"marked":["email_addr","plan"]}')
             if part < 3:
                 for store in stores:
                     store.snapshot(NOW_MS)
+            noted()
         _move(stores[1], stores[0])
+        noted()
         cluster.ingest(protobuf_batch(_records(9, "only behind the snapshot"), b"batch-9"))
         for store in stores[0], stores[1]:
             for number in store.holdings.owned():
@@ -101,7 +108,7 @@ def build(folder: Path) -> None:
                     store.erase(number, [encode_identifier("user_id", "u7")])
     for shard in range(CLUSTER.shards):
         directory.remember(shard_name(shard))
-    _around(directory)
+    _around(directory, noted)
 
 
 def _move(giver: Store, taker: Store) -> None:
@@ -129,27 +136,34 @@ def _records(part: int, name: str = "Paid") -> list[Sent]:
     return sent + [Sent("Seen", "", NOW_MS - n, {}, anonymous_id=f"d{n}") for n in people]
 
 
-def _around(directory: ClusterDirectory) -> None:
+def _around(directory: ClusterDirectory, noted: Callable[[], None]) -> None:
     """What is beside the shards: keys, members, addresses, dead letters, an audit."""
     folder, cluster = directory.path, directory.load()
     stored = [mint(name, (Role.ADMIN,), 1)[1] for name in ("one", "two")]
     ended = mint("three", (Role.QUERY,), 1, expires_ms=5)[1]
-    change_keys(
-        folder / KEYS_NAME, lambda known: (None, {each.id: each for each in (*stored, ended)}), cluster.mark(KEYS_NAME)
-    )
+    keys = directory.listed(KEYS_NAME, KEYS_OUTDATED)
+    change_keys(keys.path, lambda known: (None, {each.id: each for each in (*stored, ended)}), keys)
     directory.remember(KEYS_NAME)
+    directory.set_members([0])
+    noted()
+    change_keys(keys.path, lambda known: KeyList(known).after(lambda each: each.revoke("two", 7)), keys)
     directory.set_members([0, 1])
     directory.set_addresses({0: "127.0.0.1:7401", 1: "127.0.0.1:7402"})
     letters = DeadLetters(folder / "dead-letters", directory)
     for n in range(4):
         letters.add([DeadLetter("web", "segment", n, None, "WRONG", "it is wrong", {"userId": f"ann-{n}", "n": n})])
         if n == 1:
+            noted()
             letters.set_aside(folder / "dead-letters" / "web")
+        noted()
+    letters.forget(["ann-1"])
+    letters.add([DeadLetter("web", "segment", 9, None, "WRONG", "it is wrong", {"userId": "ann-9", "n": 9})])
     audit = folder / "audit" / "router"
     audit.mkdir(parents=True)
     files = AuditFiles(audit, derived(cluster, AUDIT_CHAIN), OsFiles())
     for n in range(4):
         files.append(Entry(0, "2026-01-01", "QueryService/Query", "OK", "aa", "key", facts={"count": n}))
+        noted()
     files.close()
     directory.remember_paths([audit, anchor_path(audit)])
     check_directory(directory)
@@ -239,9 +253,9 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _TRANSIENT)
 
 
-def damage(folder: Path, random: Random) -> Damage:
-    """Do something to one file or two, or to a folder."""
-    ways = (_flip, _flip, _flip, _cut, _remove, _remove_folder, _empty, _swap, _replace)
+def damage(folder: Path, random: Random, earlier: Sequence[Path] = ()) -> Damage:
+    """Do something to one file or two, or to a folder; `earlier` are copies of what it once was."""
+    ways = (_flip, _flip, _flip, _cut, _remove, _remove_folder, _empty, _swap, _replace, partial(_put_back, earlier))
     while True:
         done = random.choice(ways)(folder, random)
         if done is not None:
@@ -338,6 +352,17 @@ def _replace(folder: Path, random: Random) -> Damage | None:
     return Damage(f"replaced by {other.relative_to(folder)}", (path,))
 
 
+def _put_back(earlier: Sequence[Path], folder: Path, random: Random) -> Damage | None:
+    path = random.choice(files_of(folder))
+    now, name = path.read_bytes(), path.relative_to(folder)
+    others = [each / name for each in earlier if (each / name).exists() and (each / name).read_bytes() != now]
+    if not others:
+        return None
+    before = random.choice(others)
+    _put(path, before.read_bytes())
+    return Damage(f"put back to what it was at moment {before.relative_to(before.parents[len(name.parts)])}", (path,))
+
+
 # -------------------------------------------------------------------------------------------------------------- trials
 
 
@@ -364,14 +389,19 @@ def outcome(folder: Path, whole: Found, done: Damage) -> str:
 
 def trials(folder: Path, seed: int, go_on: Callable[[int], bool]) -> Counter[str]:
     """Damage copies of one directory, one after the other; how often each outcome came."""
-    original, copy = folder / "whole", folder / "copy"
+    original, copy, earlier = folder / "whole", folder / "copy", list[Path]()
     original.mkdir()
-    build(original)
+
+    def noted() -> None:
+        earlier.append(folder / f"earlier-{len(earlier)}")
+        _copy(original, earlier[-1])
+
+    build(original, noted)
     found_in(original)  # the second start finds what every later one does
     whole, counts, number = found_in(original), Counter[str](), 0
     while go_on(number):
         _copy(original, copy)
-        done = damage(copy, Random(f"{seed}/{number}"))
+        done = damage(copy, Random(f"{seed}/{number}"), earlier)
         try:
             counts[outcome(copy, whole, done)] += 1
         except Exception as error:

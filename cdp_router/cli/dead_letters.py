@@ -18,7 +18,6 @@ from cdp_router.gateway.dead_letters import (
     DeadLetters,
     directory_name,
     files_of,
-    handling,
     read_letters,
     replace_letters,
 )
@@ -27,6 +26,7 @@ from cdp_router.gateway.letter_sizes import lost
 from cdp_router.gateway.redriving import redrive
 from cdp_router.security.key_file import KEYS_NAME, read_keys
 from cdp_store.errors import DirectoryDamaged
+from cdp_store.folder_lock import folder_locked
 
 dead_letters = typer.Typer(
     name="dead-letters", help="Records that the gateway could not take, kept with the reason.", no_args_is_help=True
@@ -82,7 +82,7 @@ def redrive_(
     taken = kept = unreadable = 0
     patterns = _patterns(data, keys)
     _tell_losses(directory)
-    with connected(address) as client, handling(directory):
+    with connected(address) as client, folder_locked(directory):
         for path in DeadLetters(data / FOLDER).set_aside(directory):
             letters = list(read_letters(path))
             remaining = redrive(letters, client, code, patterns)
@@ -98,7 +98,7 @@ def drop(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> No
     """Remove the records of a source for good; without --code also the lines that could not be read."""
     dropped, directory = 0, _directory(data, source)
     _tell_losses(directory)
-    with handling(directory):
+    with folder_locked(directory):
         for path in DeadLetters(data / FOLDER).set_aside(directory):
             letters = list(read_letters(path))
             remaining = [letter for letter in letters if code not in (None, letter.code)]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cdp_router.security.key_file import Keys
     from cdp_router.security.key_list import KeyList
     from cdp_router.security.keys import StoredKey
+    from cdp_store.inventory import ListedFile
 
 keys = typer.Typer(name="keys", help="Make, list, replace and revoke API keys.", no_args_is_help=True)
 
@@ -221,12 +222,12 @@ def _path(data: Path, file: Path | None) -> Path:
     return file or data / KEYS_NAME
 
 
-def _mark(data: Path, file: Path | None) -> str:
-    """What the file says of its owner: nothing where it may go to other clusters."""
-    from cdp_router.security.key_file import KEYS_NAME
+def _listed(data: Path, file: Path | None) -> ListedFile | None:
+    """The file as the list of its directory has it; None for one that may go to other clusters."""
+    from cdp_router.security.key_file import KEYS_NAME, KEYS_OUTDATED
     from cdp_router.topology import ClusterDirectory
 
-    return ClusterDirectory(data).mark(KEYS_NAME) if file is None else ""
+    return ClusterDirectory(data).listed(KEYS_NAME, KEYS_OUTDATED) if file is None else None
 
 
 def _read(data: Path, file: Path | None) -> Keys:
@@ -235,7 +236,7 @@ def _read(data: Path, file: Path | None) -> Keys:
 
     path = _path(data, file)
     try:
-        return read_keys(path, _mark(data, file)) if path.exists() else {}
+        return read_keys(path, _listed(data, file)) if path.exists() else {}
     except DirectoryDamaged as error:
         fail(str(error))
 
@@ -250,7 +251,7 @@ def _changed(data: Path, file: Path | None, work: Callable[[KeyList], Result]) -
     try:
         if file is None:
             directory.is_missing(KEYS_NAME)  # where the list cannot be read no key is made that nobody sees
-        result = change_keys(_path(data, file), lambda known: KeyList(known).after(work), _mark(data, file))
+        result = change_keys(_path(data, file), lambda known: KeyList(known).after(work), _listed(data, file))
         if file is None:
             directory.remember(KEYS_NAME)
         return result

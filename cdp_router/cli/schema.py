@@ -72,7 +72,9 @@ def discover(
 @schema.command()
 def forget(
     events: Annotated[list[str] | None, typer.Argument(help="Event names to forget.", metavar="EVENT...")] = None,
-    unused: Annotated[bool, typer.Option("--unused", help="Forget all names that have no events as well.")] = False,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Forget all event and property names that have no events as well.")
+    ] = False,
     address: Address = DEFAULT_ADDRESS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:

@@ -31,6 +31,7 @@ from cdp_router.gateway.letter_sizes import (
     lost,
     lost_of_current,
 )
+from cdp_store.folder_lock import folder_locked
 from cdp_store.inventory import missing, record
 from cdp_store.seams import OsFiles
 from cdp_store.whole_files import write_durably
@@ -121,7 +122,7 @@ class DeadLetters:
         """Remove the letters that name a person by any of these identifiers; how many there were."""
         forgotten = 0
         for directory in self.sources():
-            with handling(directory):
+            with folder_locked(directory):  # new letters come in meanwhile
                 for path in files_of(directory):
                     _mend(path)  # what is left of a line may name the person too
                 if any(_is_about(*line, identifiers) for path in files_of(directory) for line in read_lines(path)):
@@ -146,17 +147,6 @@ class DeadLetters:
         found = [path for path in files_of(directory) if path.name != CURRENT]
         list_sizes(directory, {path.name: path.stat().st_size for path in found})
         return found
-
-
-@contextmanager
-def handling(directory: Path) -> Iterator[None]:
-    """Be the only one who sets files of a source aside and replaces them; new letters come in meanwhile."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _names(record: Any, identifiers: Collection[str]) -> bool:
@@ -279,7 +269,7 @@ def _append(path: Path, lines: bytes) -> bool:
         os.fsync(descriptor)
         if not start:
             _sync_directory(path.parent)
-        acknowledge(path.parent, start + len(lines))
+        acknowledge(path.parent, start + len(lines), lines)
         return True
 
 

@@ -1,7 +1,8 @@
-"""How many bytes of dead letters each file of a source must have, so that those that are gone are missed.
+"""How many bytes of dead letters each file of a source must have, and which, so that those that are gone are missed.
 
 `head` says it of the current file; it is written in place after every letter was synced. `index.json` says it of the
-files that were set aside. What is not listed is from a crash between two steps, and counts as it is.
+files that were set aside. Both have a checksum of the bytes, so that an earlier version of a file is told from it. What
+is not listed is from a crash between two steps, and counts as it is.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,16 +26,29 @@ from cdp_store.whole_files import write_durably
 CURRENT: Final = "current.ndjson"
 _HEAD: Final = "head"
 _INDEX: Final = "index.json"
-_LINE: Final = re.compile(rb"(\d{20}) ([0-9a-f]{8})\n")
+_LINE: Final = re.compile(rb"((\d{20})(?: ([0-9a-f]{8}))?) ([0-9a-f]{8})\n")
+_PIECE_BYTES: Final = 1 << 20
 
 
 class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: dict[str, int]
+    checksums: dict[str, str] = {}
 
 
-def acknowledge(directory: Path, size: int) -> None:
-    """Note that the current file has so many bytes whose letters were answered for."""
-    text = f"{size:020d}".encode()
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Bytes of the current file whose letters were answered for, and their checksum; "" where it is not known."""
+
+    size: int = 0
+    checksum: str = ""
+
+
+def acknowledge(directory: Path, size: int, lines: bytes = b"") -> None:
+    """Note that the current file has so many bytes whose letters were answered for; `lines` are the last of them."""
+    before, start = read_head(directory), size - len(lines)
+    known = before.checksum if before.size == start else ""
+    checksum = _extended(known, lines) if known or not start else _checksum(directory / CURRENT, size)
+    text = f"{size:020d} {checksum}".encode()
     descriptor = os.open(directory / _HEAD, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.pwrite(descriptor, b"%s %08x\n" % (text, google_crc32c.value(text)), 0)
@@ -41,20 +56,23 @@ def acknowledge(directory: Path, size: int) -> None:
         os.close(descriptor)
 
 
-def acknowledged(directory: Path) -> int:
-    """Bytes that the current file must have, 0 where that is not known."""
+def read_head(directory: Path) -> Head:
+    """What was answered for of the current file; nothing where that is not known."""
     path = directory / _HEAD
     found = _LINE.fullmatch(path.read_bytes()) if path.exists() else None
-    return int(found[1]) if found and google_crc32c.value(found[1]) == int(found[2], 16) else 0
+    if not found or google_crc32c.value(found[1]) != int(found[4], 16):
+        return Head()
+    return Head(int(found[2]), (found[3] or b"").decode())
+
+
+def acknowledged(directory: Path) -> int:
+    """Bytes that the current file must have, 0 where that is not known."""
+    return read_head(directory).size
 
 
 def listed(directory: Path) -> Mapping[str, int]:
     """Bytes of the files that were set aside, by name; none where the list cannot be read."""
-    path = directory / _INDEX
-    try:
-        return unseal_json(path, read_whole(path), _Stored).value.bytes if path.exists() else {}
-    except DirectoryDamaged:
-        return {}
+    return _index(directory).bytes
 
 
 def list_sizes(directory: Path, sizes: Mapping[str, int]) -> None:
@@ -62,10 +80,14 @@ def list_sizes(directory: Path, sizes: Mapping[str, int]) -> None:
 
     On a full disk there is no list until the next change: erasures must not fail for it.
     """
-    if sizes == listed(directory):
+    before = _index(directory)
+    known = {name: text for name, text in before.checksums.items() if before.bytes.get(name) == sizes.get(name)}
+    checksums = {name: known.get(name) or _checksum(directory / name, size) for name, size in sizes.items()}
+    after = _Stored(dict(sizes), checksums)
+    if after == before:
         return
     try:
-        write_durably(directory / _INDEX, seal_json(_Stored(dict(sizes))), OsFiles())
+        write_durably(directory / _INDEX, seal_json(after), OsFiles())
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
@@ -73,9 +95,53 @@ def list_sizes(directory: Path, sizes: Mapping[str, int]) -> None:
 
 
 def lost(directory: Path) -> list[str]:
-    """What is missing of a source's letters, in words; for those who alone handle its files."""
-    found = [problem for name, size in listed(directory).items() for problem in _shortage(directory / name, size)]
-    return found + lost_of_current(directory)
+    """What is missing of a source's letters, or was changed, in words; for those who alone handle its files."""
+    index, found = _index(directory), list[str]()
+    for name, size in index.bytes.items():
+        path, checksum = directory / name, index.checksums.get(name, "")
+        is_changed = checksum and (_size(path), _checksum(path, size)) != (size, checksum)
+        found += _shortage(path, size) or ([_changed(path)] if is_changed else [])
+    return found + (lost_of_current(directory) or _change_of_current(directory))
+
+
+def _change_of_current(directory: Path) -> list[str]:
+    head, path = read_head(directory), directory / CURRENT
+    if not head.checksum or not head.size or _checksum(path, head.size) == head.checksum:
+        return []
+    # A crash may have come between the file's new name and the note that the current one begins anew.
+    is_renamed = any(_checksum(other, head.size) == head.checksum for other in directory.glob("*.ndjson"))
+    return [] if is_renamed or read_head(directory) != head else [_changed(path)]
+
+
+def _changed(path: Path) -> str:
+    return (
+        f"{path} was changed: its records are not those that were kept; restore its newest version, or redrive the "
+        "records that it has now"
+    )
+
+
+def _index(directory: Path) -> _Stored:
+    path = directory / _INDEX
+    try:
+        return unseal_json(path, read_whole(path), _Stored).value if path.exists() else _Stored({})
+    except DirectoryDamaged:
+        return _Stored({})
+
+
+def _checksum(path: Path, size: int) -> str:
+    """CRC32C of the first bytes of a file, as eight hexadecimal digits."""
+    found = 0
+    try:
+        with path.open("rb") as file:
+            while size and (piece := file.read(min(size, _PIECE_BYTES))):
+                found, size = google_crc32c.extend(found, piece), size - len(piece)
+    except FileNotFoundError:  # a redrive has just finished with it
+        return ""
+    return f"{found:08x}"
+
+
+def _extended(checksum: str, lines: bytes) -> str:
+    return f"{google_crc32c.extend(int(checksum or '0', 16), lines):08x}"
 
 
 def lost_of_current(directory: Path) -> list[str]:

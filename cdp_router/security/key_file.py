@@ -14,7 +14,8 @@ import msgspec
 
 from cdp_router.security.keys import StoredKey
 from cdp_store.errors import DirectoryDamaged
-from cdp_store.sealed import read_whole, seal_json, unseal_json
+from cdp_store.inventory import ListedFile
+from cdp_store.sealed import Unsealed, read_whole, seal_json, unseal_json
 from cdp_store.seams import OsFiles
 from cdp_store.whole_files import write_durably
 
@@ -22,6 +23,10 @@ KEYS_NAME: Final = "keys.json"
 KEYS_REMEDY: Final = (
     "restore it from a backup, or make a key with `cdp keys create`. To let everybody in without a key, say so with "
     "`cdp keys disable`"
+)
+KEYS_OUTDATED: Final = (
+    "put the newest version in its place. To go on with this one, start with --salvage; keys that were revoked since "
+    "hold again then, so look through `cdp keys list`"
 )
 _LOG = logging.getLogger(__name__)
 
@@ -33,31 +38,36 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: list[StoredKey]
 
 
-def read_keys(path: Path, mark: str = "") -> Keys:
+def read_keys(path: Path, listed: ListedFile | None = None) -> Keys:
     """All keys of a file, by id, in the order in which they were made; DirectoryDamaged where it cannot be used.
 
-    `mark` is what a file of this cluster says of its owner, where the cluster is known.
+    Without `listed` it may be the file of any cluster, at any generation.
     """
-    return decode_keys(path, read_whole(path), mark)
+    return listed.read(decode_keys) if listed is not None else decode_keys(path, read_whole(path)).value
 
 
-def decode_keys(path: Path, data: bytes, mark: str = "") -> Keys:
+def decode_keys(path: Path, data: bytes, owner: str = "") -> Unsealed[Keys]:
     """All keys behind the bytes of a file."""
-    return {key.id: key for key in unseal_json(path, data, _Stored, mark).value.keys}
+    found = unseal_json(path, data, _Stored, owner)
+    return Unsealed({key.id: key for key in found.value.keys}, found.is_sealed, found.generation)
 
 
-def change_keys(path: Path, work: Callable[[Keys], tuple[Result, Keys]], mark: str = "") -> Result:
+def change_keys(path: Path, work: Callable[[Keys], tuple[Result, Keys]], listed: ListedFile | None = None) -> Result:
     """Replace the keys of a file, which need not be there yet, by what `work` makes of them; one change at a time."""
     with _alone(path):
-        result, after = work(read_keys(path, mark) if path.exists() else {})
-        write_durably(path, seal_json(_Stored(list(after.values())), mark, indent=1), OsFiles())
+        result, after = work(read_keys(path, listed) if path.exists() else {})
+        stored = _Stored(list(after.values()))
+        if listed is None:
+            write_durably(path, seal_json(stored, indent=1), OsFiles())
+        else:
+            listed.replace(lambda number: seal_json(stored, listed.owner, number, indent=1), OsFiles())
         return result
 
 
-def seal_keys(path: Path, mark: str) -> None:
-    """Give a file of an earlier version its checksum; DirectoryDamaged where it cannot be used."""
-    if path.exists() and not unseal_json(path, read_whole(path), _Stored, mark).is_sealed:
-        change_keys(path, lambda known: (None, known), mark)
+def settle_keys(listed: ListedFile) -> None:
+    """Give a file of an earlier version its generation, and have the list know it."""
+    if listed.path.exists() and not listed.settle(OsFiles()):
+        change_keys(listed.path, lambda known: (None, known), listed)
 
 
 @contextmanager
@@ -76,9 +86,9 @@ class KeyFile:
     A file that has gone holds no keys. One that cannot be read leaves the keys as they were.
     """
 
-    def __init__(self, path: Path, *, must_exist: bool = False, mark: str = "") -> None:
-        self.path, self._seen, self._mark = path, _signature(path), mark
-        self._keys: Keys | None = read_keys(path, mark) if must_exist or self._seen is not None else None
+    def __init__(self, path: Path, listed: ListedFile | None = None, *, must_exist: bool = False) -> None:
+        self.path, self._seen, self._listed = path, _signature(path), listed
+        self._keys: Keys | None = read_keys(path, listed) if must_exist or self._seen is not None else None
 
     def keys(self) -> Keys | None:
         """All keys, by id; None as long as there was no file: then none are asked for."""
@@ -90,7 +100,7 @@ class KeyFile:
 
     def _read_again(self) -> Keys:
         try:
-            return read_keys(self.path, self._mark)
+            return read_keys(self.path, self._listed)
         except DirectoryDamaged as error:
             _LOG.error("%s; the keys stay as they were", error)
             return self._keys or {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -12,8 +13,9 @@ from cdp_router.errors import RequestInvalid
 from cdp_router.routing import Routing
 from cdp_router.security.errors import PrivacyChanged
 from cdp_router.shared_document import SharedDocument
-from cdp_store.errors import SnapshotDamaged
+from cdp_store.errors import DirectoryDamaged
 from cdp_store.limits import NAME_BYTES_MAX
+from cdp_store.sealed import check_format
 
 DOCUMENT: Final = "privacy"
 SMALLEST_COUNT_DEFAULT: Final = 10
@@ -85,10 +87,11 @@ class SharedPrivacy:
 
 
 def _read(content: bytes) -> Privacy:
+    check_format(Path(DOCUMENT), content, _FORMAT)
     try:
         found = msgspec.json.decode(content, type=Privacy)
     except msgspec.DecodeError as error:
-        raise SnapshotDamaged(DOCUMENT, str(error)) from error
+        raise DirectoryDamaged(Path(DOCUMENT), str(error)) from error
     if found.format != _FORMAT:
-        raise SnapshotDamaged(DOCUMENT, f"format {found.format} is not known; this program writes format {_FORMAT}")
+        raise DirectoryDamaged(Path(DOCUMENT), f"there is no format {found.format}")
     return found

@@ -53,6 +53,14 @@ class Seats:
         """The seats that some links want."""
         return seating_of(links, self._key)
 
+    def hold(self, seating: Seating, before: Sequence[Seating]) -> Bools:
+        """Which pairs have a seat, are about to take one with those `before`, or were taken apart: bool[n]."""
+        held: Bools = self._find(seating) >= 0
+        pairs = combine(seating.uppers, seating.lowers)
+        for each in before:
+            held |= np.isin(pairs, combine(each.uppers, each.lowers))
+        return held
+
     def granted(self, wanted: Seating, limits: Mapping[str, int], before: Sequence[Seating] = ()) -> Bools:
         """Who of some may sit, beside all who do and those `before`, who are about to: bool[n]."""
         whole = joined([*before, wanted])

@@ -222,8 +222,8 @@ def test_bytes_that_are_no_text_and_formats_to_come_are_refused_by_name(data: Pa
     fields = json.loads(content)
     fields.pop("checksum")
     assert "format" in fields
-    path.write_bytes(msgspec.json.encode({**fields, "format": 3}))
-    assert "has format 3, which a newer version" in refused(data, DirectoryDamaged, name)
+    path.write_bytes(msgspec.json.encode({**fields, "format": 4}))
+    assert "has format 4, which a newer version" in refused(data, DirectoryDamaged, name)
 
 
 def test_an_address_written_by_hand_needs_no_checksum_and_one_changed_in_a_sealed_file_is_told(data: Path) -> None:
@@ -259,7 +259,7 @@ SECRETS = (
 def opens(content: bytes) -> bool:
     """Whether any of these keys is let in by a file with this content."""
     try:
-        keys = decode_keys(Path("keys.json"), content)
+        keys = decode_keys(Path("keys.json"), content).value
     except DirectoryDamaged:
         return False
     for shown in SECRETS:
@@ -275,7 +275,7 @@ def test_no_bit_of_the_file_of_keys_lets_a_revoked_or_expired_key_in() -> None:
     [_, revoked] = read_keys(GOLDEN / "keys.json").values()
     expired = StoredKey("cccccccccccc", "expired", (Role.ADMIN,), revoked.hash, 1, expires_ms=9)
     content = seal_json({"keys": [msgspec.to_builtins(each) for each in (revoked, expired)]})
-    assert not opens(content) and len(decode_keys(Path("keys.json"), content)) == 2
+    assert not opens(content) and len(decode_keys(Path("keys.json"), content).value) == 2
     assert opens(seal_json({"keys": [msgspec.to_builtins(msgspec.structs.replace(revoked, revoked_ms=None))]}))
     for bit in range(8 * len(content)):
         changed = bytearray(content)
@@ -333,8 +333,8 @@ def test_a_directory_of_before_files_were_sealed_is_read_and_sealed(old: Path) -
     assert [each.name for each in first.state["keys"].values()] == ["open", "revoked"]
     assert [each.record for each in first.state["letters"]["web"]] == [{"userId": "ann"}]
     assert first.state["audit"][0] == 3
-    for name in ("cluster.json", "keys.json", "shard-0/identity.json", "shard-1/holdings.json"):
-        assert json.loads((old / name).read_bytes())["format"] == 2
+    for name, form in (("cluster", 2), ("keys", 3), ("members", 3), ("shard-0/identity", 2), ("shard-1/holdings", 3)):
+        assert json.loads((old / f"{name}.json").read_bytes())["format"] == form
     assert (old / "shard-0" / "documents" / "p0000").read_bytes().startswith(b"CDPFILE")
     assert found_in(old).state == first.state
     shutil.rmtree(old / "dead-letters" / "web")
@@ -402,6 +402,41 @@ def test_a_salvage_goes_on_without_a_shard_or_a_log_that_is_lost(data: Path) -> 
     found = found_in(data)
     assert found.state["shard 1 partition 1 receipts"] == []
     assert found.state["shard 0 partition 0 receipts"] != []
+
+
+@pytest.mark.parametrize("harm", [without, garbled])
+def test_a_salvage_makes_the_list_of_shards_anew(data: Path, harm: Callable[[Path, str], None]) -> None:
+    ClusterDirectory(data).set_members([0, 1, 4])
+    shutil.copytree(data / "shard-1", data / "shard-4")
+    check_directory(ClusterDirectory(data))
+    harm(data, "members.json")
+    assert "--salvage" in refused(data, DirectoryDamaged, "members.json")
+    shutil.rmtree(data / "shard-1")
+    said = next(salvaged(ClusterDirectory(data)))
+    assert str(data / "members.json") in said and "0, 1, 4" in said
+    assert ClusterDirectory(data).members() == (0, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("cluster.json", "another machine"),
+        ("keys.json", "cdp keys create"),
+        ("members.json", "--salvage"),
+        ("addresses.json", "cdp up"),
+        ("inventory.json", "--salvage"),
+        ("shard-0/identity.json", "--salvage"),
+        ("shard-0/inventory.json", "--salvage"),
+        ("shard-0/holdings.json", "cdp restore"),
+        ("shard-0/log/owner.json", "remove it"),
+        ("shard-0/documents/p0000", "--salvage"),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_damage_and_what_to_do(data: Path, name: str, advice: str) -> None:
+    garbled(data, name)
+    text = refused(data, DirectoryDamaged, name)
+    damage, _, remedy = text.partition(". Nothing was changed; ")
+    assert " is damaged: " in damage and advice in remedy
 
 
 def test_a_salvage_does_not_make_another_cluster_s_directory_its_own(data: Path, tmp_path: Path) -> None:

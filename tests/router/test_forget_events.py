@@ -68,3 +68,27 @@ def test_names_without_events_are_freed_when_asked_for_and_others_stay(tmp_path:
             _forget(cluster, [])
         with pytest.raises(RequestInvalid):
             _forget(cluster, [""])
+
+
+def _properties(cluster: LocalCluster) -> set[str]:
+    found = [cluster.run(shard.read_schema(far_deadline())) for shard in cluster.shards.values()]
+    return {name for each in found for name in each.names.properties}
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_names_of_properties_go_with_the_events_that_had_them_for_good(tmp_path: Path, snapshot: bool) -> None:
+    with local_cluster(tmp_path) as cluster:
+        sent = [["Flood", f"u{n}", None, NOW_MS - n, None, {f"p{n}": "x", "plan": "gold"}] for n in range(40)]
+        sent += [["Order", f"u{n}", None, NOW_MS - n, None, {"plan": "free"}] for n in range(40)]
+        assert cluster.ingest(msgpack_batch(sent)).accepted == 80
+        assert _forget(cluster, ["Flood"]) == ["Flood"]
+        if snapshot:
+            for server in cluster.servers:
+                server._store.snapshot(NOW_MS)
+    with local_cluster(tmp_path) as cluster:
+        for server in cluster.servers:
+            server._store.purge()
+        assert _properties(cluster) == {"plan"}
+        assert (
+            _count(cluster, 'did("Order", plan = "free")') == 40 and _count(cluster, 'did("Order", plan = "gold")') == 0
+        )

@@ -18,7 +18,7 @@ from cdp_router.security.audit_files import FOLDER as AUDIT
 from cdp_router.security.audit_files import AuditFiles, anchor_path, claim_folder
 from cdp_router.security.audit_lines import Entry
 from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
-from cdp_router.security.key_file import KEYS_NAME, change_keys
+from cdp_router.security.key_file import KEYS_NAME, KEYS_OUTDATED, change_keys
 from cdp_router.security.keys import authenticate, mint
 from cdp_router.security.principal import Role
 from cdp_router.topology import ClusterDirectory
@@ -35,7 +35,7 @@ def with_files(path: Path) -> str:
         data.deliver(RECORDS[:3])
     directory = ClusterDirectory(path)
     key, stored = mint("operator", [Role.ADMIN], 0)
-    change_keys(path / KEYS_NAME, lambda _: (None, {stored.id: stored}), directory.mark(KEYS_NAME))
+    change_keys(path / KEYS_NAME, lambda _: (None, {stored.id: stored}), directory.listed(KEYS_NAME, KEYS_OUTDATED))
     DeadLetters(path / LETTERS, directory).add([LETTER])
     lock = claim_folder(path / AUDIT)
     audit = AuditFiles(lock.folder, derived(directory.load(), AUDIT_CHAIN), OsFiles())
@@ -114,7 +114,7 @@ def test_a_damaged_cluster_file_of_the_directory_before_keeps_no_keys_from_comin
 def test_keys_that_let_nobody_in_go_on_letting_nobody_in(tmp_path: Path) -> None:
     with_files(tmp_path / "data")
     directory = ClusterDirectory(tmp_path / "data")
-    change_keys(directory.path / KEYS_NAME, lambda _: (None, {}), directory.mark(KEYS_NAME))
+    change_keys(directory.path / KEYS_NAME, lambda _: (None, {}), directory.listed(KEYS_NAME, KEYS_OUTDATED))
     restored(tmp_path / "data", tmp_path / "data")
     assert open_keys(directory, None).keys() == {}
 

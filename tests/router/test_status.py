@@ -77,6 +77,7 @@ NEVER_SENT: tuple[Exception, ...] = (
     store_errors.StructureBroken("created", "a row without a record"),
     store_errors.RecordUnsupported(Path("/log"), 16, 9),
     store_errors.DirectoryInUse(Path("/data")),
+    store_errors.FileOutdated(Path("/data/keys.json"), 2, 3, "put it back"),
     store_errors.DirectoryMismatch(Path("/data"), "shards", 2, 3),
     store_errors.DirectoryDamaged(Path("/data/identity.json"), "no JSON"),
     store_errors.FileMissing(Path("/data/keys.json"), "restore it"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 from cdp_store.admission import Delivery, admit, apply_pending
 from cdp_store.builder import BatchBuilder
 from cdp_store.controls import FORGOTTEN_MS, Retention
-from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.limits import EVENT_NAMES_MAX
+from cdp_store.dictionary import scope_of
+from cdp_store.forgetting import forgetting
+from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
+from cdp_store.limits import EVENT_NAMES_MAX, PROPERTY_NAMES_MAX
 from cdp_store.partition import Partition
 from cdp_store.records import RecordBatch, decode_batch, encode_batch
 from tests.shards import KEY
@@ -23,8 +26,14 @@ NOW_MS = 1_767_225_600_000
 def _batch(names: list[str], at: int = 0) -> RecordBatch:
     builder = BatchBuilder()
     for number, name in enumerate(names):
-        builder.add("user_id", f"u{number % 3}", name, NOW_MS + at + number, {"n": number, "text": f"t{number}"})
+        builder.add("user_id", f"u{number % 3}", name, NOW_MS + at + number, _properties(name, number))
     return builder.finish()
+
+
+def _properties(name: str, number: int) -> dict[str, object]:
+    """Some that all events have, some that only events of this name have, and some of either kind."""
+    own = {f"only {name}": f"{name} {number}", f"list {name}": [name, f"{number}"]}
+    return {"n": number, "text": f"t{number}", **own, **({} if number % 2 else {"even": name})}
 
 
 def _take(partition: Partition, batch: RecordBatch) -> int:
@@ -58,6 +67,9 @@ def test_a_partition_is_what_it_were_if_the_names_had_never_come(
     partition.validate()
     known = partition.capture().schema.events
     assert gone.isdisjoint(known) and sorted(known.values()) == list(range(len(known)))
+    if gone:
+        left = {key for number, name in enumerate(before) if name not in gone for key in _properties(name, number)}
+        assert set(partition.capture().schema.properties) == left
     _take(partition, _batch(after, 1000))
     partition.maintain(0)
     partition.validate()
@@ -65,7 +77,7 @@ def test_a_partition_is_what_it_were_if_the_names_had_never_come(
     kept = [(number, name) for number, name in enumerate(before) if name not in gone]
     builder = BatchBuilder()
     for number, name in kept:
-        builder.add("user_id", f"u{number % 3}", name, NOW_MS + number, {"n": number, "text": f"t{number}"})
+        builder.add("user_id", f"u{number % 3}", name, NOW_MS + number, _properties(name, number))
     _take(other, builder.finish())
     _take(other, _batch(after, 1000))
     other.maintain(0)
@@ -131,3 +143,65 @@ def test_what_limits_rejected_is_tried_again_and_what_was_taken_is_not_taken_twi
         outcomes, _ = admit({number: partition}, [Delivery(number, batch)])
         wanted = (1, 2) if with_ids else (0, 3) if batch_id else (3, 0)
         assert (outcomes[0].accepted, outcomes[0].duplicates) == wanted
+
+
+def _has(properties: Iterable[str], name: str, at: int = 0) -> RecordBatch:
+    builder = BatchBuilder()
+    for number, each in enumerate(properties):
+        builder.add("user_id", f"u{number % 3}", name, NOW_MS + at + number, {each: f"text {each}"})
+    return builder.finish()
+
+
+def _properties_of(partition: Partition) -> list[str]:
+    return list(partition.capture().schema.properties)
+
+
+def test_a_flood_of_properties_goes_with_the_events_that_had_them() -> None:
+    partition = Partition(PartitionId(0), KEY)
+    _take(partition, _has(["amount"], "Order"))
+    _take(partition, _has([f"flood {number}" for number in range(PROPERTY_NAMES_MAX)], "Flood"))
+    late = _has(["late"], "Order", 9)
+    assert _take(partition, late) == 0
+    _forget(partition, ["Flood"])
+    partition.purge()
+    partition.validate()
+    assert _properties_of(partition) == ["amount"]
+    assert _take(partition, late) == 1 and _properties_of(partition) == ["amount", "late"]
+    assert not partition.awaits_purge
+
+
+def test_a_property_that_is_used_again_while_others_are_freed_stays() -> None:
+    partition = Partition(PartitionId(0), KEY)
+    _take(partition, _has(["amount"], "Order"))
+    _take(partition, _has(["a", "b"], "Flood"))
+    _forget(partition, ["Flood"])
+    admission = partition.admit(_has(["b", "new"], "Order", 5), partition.pending_ids())
+    partition.purge()
+    assert _properties_of(partition) == ["amount", "new"], "what came later is about to be applied"
+    partition.apply(admission.batch, SequenceNumber(partition.sequence + 1))
+    partition.validate()
+    assert set(_properties_of(partition)) == {"amount", "new", "b"}
+    view = partition.capture()
+    texts = {name: number for name, number in view.schema.properties.items()}
+    assert all(view.dictionary.lookup(scope_of(texts[name], attribute=False, is_list=False), b"text " + name.encode())
+               is not None for name in texts)  # fmt: skip
+
+
+def test_unused_properties_are_freed_when_asked_for_alone() -> None:
+    number = PartitionId(0)
+    partition = Partition(number, KEY)
+    _take(partition, _has(["amount"], "Order"))
+    assert forgetting({number: partition.capture()}, (), unused=True) == {}
+    builder = BatchBuilder()
+    builder.add("user_id", "gone", "Order", NOW_MS, {"of one": 1})
+    _take(partition, builder.finish())
+    partition.erase([encode_identifier("user_id", "gone")], SequenceNumber(partition.sequence + 1))
+    partition.purge()
+    assert _properties_of(partition) == ["amount", "of one"]
+    [change] = forgetting({number: partition.capture()}, (), unused=True).values()
+    partition.retain(change, SequenceNumber(partition.sequence + 1))
+    exported = partition.export().view
+    assert list(exported.schema.properties) == ["amount"], "a snapshot has them no longer"
+    partition.purge()
+    partition.validate()
+    assert _properties_of(partition) == ["amount"]

@@ -10,6 +10,7 @@ import pytest
 from cdp_router.begun_erasures import _read as read_erasures
 from cdp_router.named_segments import _read as read_segments
 from cdp_router.salvaging import salvaged
+from cdp_router.security.privacy import _read as read_privacy
 from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import DirectoryDamaged, FileUnsupported
 from cdp_store.sealed import _checksum, seal_bytes, seal_json, unseal_json
@@ -65,11 +66,13 @@ def test_a_newer_document_of_the_cluster_is_told_from_a_damaged_one() -> None:
             read_segments(content, Path("segments"))
         with pytest.raises(FileUnsupported, match="format 2"):
             read_erasures(content)
+        with pytest.raises(FileUnsupported, match="format 2"):
+            read_privacy(content)
 
 
 def test_a_format_that_never_was_is_damage() -> None:
     for number in (0, -1):
-        with pytest.raises(DirectoryDamaged, match="restore this file") as caught:
+        with pytest.raises(DirectoryDamaged, match="documents/p0000") as caught:
             read_segments(b'{"format": %d, "segments": {}}' % number, Path("segments"))
         assert not isinstance(caught.value, FileUnsupported)
     flipped = seal_json({"a": 1}).replace(b'"format":2', b'"format":3')

@@ -154,6 +154,7 @@ class PartitionOutcome(_message.Message):
     DUPLICATE_RECORDS_FIELD_NUMBER: _builtins.int
     NEWS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    VOID_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     sequence: _builtins.int
     accepted: _builtins.int
@@ -174,6 +175,12 @@ class PartitionOutcome(_message.Message):
     def refused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Of the seats those that there are not."""
 
+    @_builtins.property
+    def void(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of the seats those of links that mean nothing any more: a record said them that was taken before, and the pair has
+        gone since, with an erasure.
+        """
+
     def __init__(
         self,
         *,
@@ -185,10 +192,11 @@ class PartitionOutcome(_message.Message):
         duplicate_records: _abc.Iterable[_builtins.int] | None = ...,
         news: _abc.Iterable[_builtins.int] | None = ...,
         refused: _abc.Iterable[_builtins.int] | None = ...,
+        void: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicate_records", b"duplicate_records", "duplicates", b"duplicates", "errors", b"errors", "news", b"news", "partition", b"partition", "refused", b"refused", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicate_records", b"duplicate_records", "duplicates", b"duplicates", "errors", b"errors", "news", b"news", "partition", b"partition", "refused", b"refused", "sequence", b"sequence", "void", b"void"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
