@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cdp_router.cli.app import app
+from cdp_router.security.errors import NothingMarked, RoleMissing
 
 
 def _error(*arguments: object, code: int) -> str:
@@ -115,3 +116,15 @@ def test_a_mistyped_role_is_told_with_those_there_are(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "'queri' is not one of 'ingest', 'query', 'profile-read', 'admin', 'erase'" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_refusals_of_keys_say_what_is_needed() -> None:
+    missing = RoleMissing("cdp.v1.QueryService/Members", "profile-read", "1e45c97d5e89")
+    assert str(missing) == (
+        "the key 1e45c97d5e89 lacks the role profile-read, which cdp.v1.QueryService/Members needs. Whoever runs the "
+        "cluster makes keys: `cdp keys create NAME --role profile-read`"
+    )
+    assert str(NothingMarked()) == (
+        "keys without the role profile-read see no profiles until personal names are marked, as with "
+        "`cdp privacy mark email`"
+    )
