@@ -76,10 +76,14 @@ def evaluate(
 
 
 def members(
-    segment: tree.Node, view: PartitionView, binder: Binder, checkpoint: Checkpoint = lambda: None
+    segment: tree.Node,
+    view: PartitionView,
+    binder: Binder,
+    checkpoint: Checkpoint = lambda: None,
+    meter: Meter | None = None,
 ) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Rows of a segment's members in one partition, ascending."""
-    execution = Execution(view, binder.context, Meter(), checkpoint)
+    """Rows of a segment's members in one partition, ascending; `meter` counts what that touched."""
+    execution = Execution(view, binder.context, meter or Meter(), checkpoint)
     return np.flatnonzero(_members(segment, execution, binder) & execution.population())
 
 

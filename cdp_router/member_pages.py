@@ -11,6 +11,7 @@ from cdp.v1 import ingest_pb2, shard_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind import Binder
+from cdp_query.stats import Meter, total
 from cdp_query.tree import Node
 from cdp_router.attribute_columns import AttributeColumns
 from cdp_router.limits import MEMBER_MESSAGE_BYTES, MEMBERS_PER_MESSAGE
@@ -26,6 +27,7 @@ class MembersOf:
     view: PartitionView
     rows: I64
     columns: AttributeColumns
+    type_mismatch: bool  # some value had another type than is asked for
 
     @staticmethod
     def found(
@@ -36,8 +38,10 @@ class MembersOf:
         checkpoint: Checkpoint,
     ) -> MembersOf:
         """Evaluate the segment on a view."""
-        rows = pipeline.members(segment, view, binder, checkpoint).astype(np.int64)
-        return MembersOf(view, rows, AttributeColumns.of(view, wanted, binder.context.as_of_ms))
+        meter = Meter()
+        rows = pipeline.members(segment, view, binder, checkpoint, meter).astype(np.int64)
+        columns = AttributeColumns.of(view, wanted, binder.context.as_of_ms)
+        return MembersOf(view, rows, columns, total(meter.nodes()).type_mismatch > 0)
 
     @property
     def starts(self) -> range:
@@ -65,6 +69,7 @@ class MemberPages:
     _positions: list[ingest_pb2.PartitionPosition] = field(default_factory=list)
     _members: int = 0
     _bytes: int = 0
+    _type_mismatch: bool = False
 
     def add(self, batches: Iterable[pa.RecordBatch]) -> Iterator[shard_pb2.ListMembersResponse]:
         """Take some members of a partition; the messages that are full before they fit."""
@@ -76,13 +81,16 @@ class MemberPages:
             self._members += batch.num_rows
             self._bytes += batch.nbytes
 
-    def end(self, position: ingest_pb2.PartitionPosition) -> None:
+    def end(self, position: ingest_pb2.PartitionPosition, *, type_mismatch: bool) -> None:
         """All members of a partition were added."""
         self._positions.append(position)
+        self._type_mismatch |= type_mismatch
 
     def take(self) -> shard_pb2.ListMembersResponse:
         """All that waits, as a message."""
-        message = shard_pb2.ListMembersResponse(arrow=_stream(self._batches), answered=self._positions)
+        message = shard_pb2.ListMembersResponse(
+            arrow=_stream(self._batches), answered=self._positions, type_mismatch=self._type_mismatch
+        )
         self._batches, self._positions, self._members, self._bytes = [], [], 0, 0
         return message
 

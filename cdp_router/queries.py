@@ -11,7 +11,7 @@ from cdp_query import tree
 from cdp_query.language.suggest import nearest
 from cdp_query.mistyped import never_matching
 from cdp_query.names import Names
-from cdp_query.partial import Partial, merge_all
+from cdp_query.partial import merge_all
 from cdp_query.stats import total
 from cdp_router import identifying
 from cdp_router.agreement import Attributes, agreeing_views, compare
@@ -80,7 +80,8 @@ class Queries:
         partial, coverage = merge_all(map(from_evaluation, evaluations)), self._coverage(evaluations)
         missing = coverage.total - len(coverage.answered)
         warnings = await self._unknown_names(asked.names, partial.known, deadline, request.strict, missing)
-        mistyped = await self._mistyped(asked, partial, deadline, strict=request.strict)
+        mismatch = total(partial.stats).type_mismatch
+        mistyped = await self._mistyped(asked, deadline, strict=request.strict) if mismatch else []
         parts = Answering(
             asked.asked,
             asked.question,
@@ -115,6 +116,7 @@ class Queries:
         if request.strict:
             known = await self._schema(deadline, is_whole=True)
             await self._unknown_names(asked.names, known, deadline, strict=True)
+            await self._mistyped(asked, deadline, strict=True)
         note(plan_hash=plan_hash(asked.plan))
         # What has been streamed cannot be taken back: views must agree before the first member is told.
         agreed = await agreeing_views(self._routing, deadline, Attributes(request.attributes, context.as_of_ms))
@@ -124,7 +126,7 @@ class Queries:
             missing = Names(attributes=frozenset(unknown))
             raise RequestInvalid("attributes", "; ".join(await self._told_unknown(missing, deadline)))
         message.attributes.extend(columns)
-        async for response in self._stream_members(message, deadline):
+        async for response in self._stream_members(asked, message, deadline):
             yield response
 
     async def profile(self, request: query_pb2.GetProfileRequest, deadline: Deadline) -> query_pb2.GetProfileResponse:
@@ -207,9 +209,9 @@ class Queries:
         return query_pb2.Identifier(kind=kind, value=value), partition
 
     async def _stream_members(
-        self, message: shard_pb2.ListMembersRequest, deadline: Deadline
+        self, question: Asked, message: shard_pb2.ListMembersRequest, deadline: Deadline
     ) -> AsyncIterator[query_pb2.MembersResponse]:
-        sink = MemberStream(message.attributes)
+        sink, mismatch = MemberStream(message.attributes), False
         coverage = query_pb2.Coverage(total=self._cluster.partitions)
         yield query_pb2.MembersResponse(arrow=sink.drain())
 
@@ -220,13 +222,25 @@ class Queries:
 
         async for response in self._routing.stream(ask, deadline, MEMBER_RESPONSES_AHEAD):
             coverage.answered.extend(response.answered)
+            mismatch |= response.type_mismatch
             if response.arrow:
                 sink.write(response.arrow)
                 note(count=sink.count)
                 yield query_pb2.MembersResponse(arrow=sink.drain())
         yield query_pb2.MembersResponse(arrow=sink.finish())
         coverage.answered.sort(key=lambda position: position.partition)
-        yield query_pb2.MembersResponse(coverage=coverage)
+        warnings = await self._warnings_of_list(question, deadline, mismatch=mismatch)
+        yield query_pb2.MembersResponse(coverage=coverage, warnings=warnings)
+
+    async def _warnings_of_list(self, asked: Asked, deadline: Deadline, *, mismatch: bool) -> list[str]:
+        """The warnings that an answer to the same question has; none of names while a shard that may know them is
+        away."""
+        gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline))
+        known = Names()
+        for response in gathered.answers.values():
+            known = known.merge(from_names(response.names))
+        unknown = [] if gathered.failures else await self._unknown_names(asked.names, known, deadline, strict=False)
+        return [*unknown, *(await self._mistyped(asked, deadline, strict=False) if mismatch else [])]
 
     def _context(
         self, request: query_pb2.QueryRequest | query_pb2.MembersRequest | proof_pb2.ExplainUserRequest
@@ -253,11 +267,9 @@ class Queries:
         unsure = f" ({missing} of {self._cluster.partitions} partitions could not be asked)" if missing else ""
         return [warning + unsure for warning in warnings]
 
-    async def _mistyped(self, asked: Asked, partial: Partial, deadline: Deadline, *, strict: bool) -> list[str]:
-        """A line for each comparison with values of which none has a type asked for; shards are asked for types only
-        where some value had another."""
-        if not total(partial.stats).type_mismatch:
-            return []
+    async def _mistyped(self, asked: Asked, deadline: Deadline, *, strict: bool) -> list[str]:
+        """A line for each comparison with values of which none has a type asked for; worth asking shards for where
+        some value had another."""
         names = to_names(asked.names)
         gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline, names))
         if gathered.failures:

@@ -132,7 +132,8 @@ class ShardServer:
                 batches = await self._in_query_thread(partial(members.page, start), begun=True)
                 for message in pages.add(batches):
                     yield message
-            pages.end(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
+            position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
+            pages.end(position, type_mismatch=members.type_mismatch)
         yield pages.take()
 
     async def read_all(

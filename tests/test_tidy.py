@@ -17,6 +17,10 @@ _LINES_MAX: Final = 400  # of a module, so that it is read in one go; the genera
 _FLOAT_TIMES: Final = re.compile(r"\.timestamp\(\)|fromtimestamp\(.*/")
 
 
+# The package index has a project of another author under this name.
+_FOREIGN_INSTALL: Final = re.compile(r"pip install\s[^\n`]*?\bcdp\b(?!/)")
+
+
 def _sources(folders: tuple[str, ...] = _FOLDERS) -> Iterator[Path]:
     for folder in folders:
         yield from sorted((_ROOT / folder).rglob("*.py"))
@@ -40,6 +44,17 @@ def test_no_source_takes_an_instant_through_a_float() -> None:
     assert len(sources) > 300
     found = {str(path.relative_to(_ROOT)): lines for path in sources if (lines := _float_times(path.read_text()))}
     assert not found, "use to_ms and to_datetime of cdp_store.values"
+
+
+def test_nothing_tells_readers_to_install_a_package_of_another_author() -> None:
+    texts = [*_ROOT.glob("*.md"), *_ROOT.glob("examples/**/*.md"), *_sources((*_PACKAGES, "benchmarks", "examples"))]
+    assert _ROOT / "README.md" in texts
+    assert not [str(path) for path in texts if _FOREIGN_INSTALL.search(path.read_text())], "install '.' in a clone"
+
+
+@pytest.mark.parametrize("line", ["pip install 'cdp[traces]'", "pip install cdp", "pip install -U cdp==1"])
+def test_the_rule_of_packages_finds_what_it_forbids(line: str) -> None:
+    assert _FOREIGN_INSTALL.search(line) and not _FOREIGN_INSTALL.search(line.replace("cdp", "."))
 
 
 @pytest.mark.parametrize(

@@ -99,8 +99,14 @@ def _about_numbers(before: str, behind: str, token: str, last: str) -> str:
         if re.match(r"[,_]\d{3}\b", behind):
             return "write a number without separators, as in 1000"
         if re.match(r"[a-zA-Z]", token):
-            signed = before.removesuffix(last).endswith("-")
-            return f"a duration has no sign: write {last}{token}" if signed else "a number stands without a unit"
+            ahead = before.removesuffix(last)
+            if re.search(r"\w-$", ahead):
+                return 'a text stands in double quotes, as in "50-74K"'
+            return (
+                f"a duration has no sign: write {last}{token}"
+                if ahead.endswith("-")
+                else "a number stands without a unit"
+            )
     end = re.match(r"-(\d+[a-z]+)\b", behind)
     if end and re.fullmatch(r"\d+[a-z]+", last):
         return f"write a range with two dots: {last}..{end.group(1)}"

@@ -74,6 +74,8 @@ Address = Annotated[
     str, typer.Option("--address", envvar="CDP_ADDRESS", help="Where the cluster's router listens.", show_default=True)
 ]
 DEFAULT_ADDRESS: Final = f"127.0.0.1:{DEFAULT_PORT}"
+_HOST_AND_PORT: Final = re.compile(r"([^\s/:\[\]]+|\[[^\s/\[\]]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
+_PORT_MAX: Final = 65_535
 _Pem = Path | None
 TlsCert = Annotated[_Pem, typer.Option("--tls-cert", envvar=TLS_CERT, help="PEM file: the certificate to show.")]
 TlsKey = Annotated[_Pem, typer.Option("--tls-key", envvar=TLS_KEY, help="PEM file: the key of --tls-cert.")]
@@ -89,7 +91,8 @@ def fail(message: str, code: int = 1) -> NoReturn:
 @contextmanager
 def connected(address: str) -> Iterator[Client]:
     """A client; whatever goes wrong with the cluster ends the command with one message."""
-    if ":" not in address:
+    named = _HOST_AND_PORT.fullmatch(address)
+    if named is None or not 0 < int(named["port"]) <= _PORT_MAX:
         fail(f"--address {address!r} must be host:port, such as {DEFAULT_ADDRESS}", 2)
     with _client(address) as client:
         try:

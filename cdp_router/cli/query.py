@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ from cdp_router.cli.console import (
 )
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.cli.report_tables import funnel_tables, report_table, share
-from cdp_router.client import Client
+from cdp_router.client import Members
 from cdp_router.wire.values import from_value
 
 WITHHELD = "WITHHELD"
@@ -77,7 +78,9 @@ def query(
                     request.cql = json_text
                 case _:
                     request.segment.CopyFrom(segment_of(question))
-            _print_ids(client, request, as_json)
+            members = Members.of(client.members(request))
+            _print_ids(members, as_json)
+            _end(members.warnings, found=len(members.ids()))
             return
         asked = query_pb2.QueryRequest(
             by=by, as_of=stamp, tz=tz, strict=strict, explain=explain, allow_partial=allow_partial
@@ -94,7 +97,12 @@ def query(
         print_json(answer)
     else:
         _print_answer(answer)
-    if answer.warnings and not answer.count and WITHHELD not in answer.flags:
+    _end(answer.warnings, found=answer.count or WITHHELD in answer.flags)
+
+
+def _end(warnings: Sequence[str], *, found: int) -> None:
+    """Give the command the exit code of a warning that may say why nobody was found."""
+    if warnings and not found:
         raise typer.Exit(_FOUND_NOTHING)
 
 
@@ -107,9 +115,9 @@ def print_json(answer: query_pb2.QueryResponse) -> None:
     )
 
 
-def _print_ids(client: Client, request: query_pb2.MembersRequest, as_json: bool) -> None:
-    stream = b"".join(response.arrow for response in client.members(request))
-    with pa.ipc.open_stream(io.BytesIO(stream)) as reader:
+def _print_ids(members: Members, as_json: bool) -> None:
+    _print_warnings(members.warnings)
+    with pa.ipc.open_stream(io.BytesIO(members.stream)) as reader:
         for batch in reader:
             names = batch.column("id").to_pylist()
             if as_json:
@@ -124,9 +132,13 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _print_answer(answer: query_pb2.QueryResponse) -> None:
-    for warning in answer.warnings:
+def _print_warnings(warnings: Sequence[str]) -> None:
+    for warning in warnings:
         ERR.print(f"warning: {warning}", soft_wrap=True)
+
+
+def _print_answer(answer: query_pb2.QueryResponse) -> None:
+    _print_warnings(answer.warnings)
     if answer.funnel:
         OUT.print(_funnel_table(answer))
         for part in funnel_tables(answer):

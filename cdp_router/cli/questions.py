@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 from cdp.v1 import segment_pb2
-from google.protobuf import json_format
 
 from cdp_router.cli.console import fail, text_of
+from cdp_router.cli.json_files import message_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,7 @@ def question_of(text: str, tree: Path | None, cql: Path | None) -> str | segment
         return Cql(text_of(cql, "--cql"))
     if tree is None:
         return text
-    try:
-        return json_format.Parse(text_of(tree, "--tree"), segment_pb2.Question())
-    except json_format.ParseError as error:
-        fail(f"--tree {tree}: {error}", 2)
+    return message_of(text_of(tree, "--tree"), segment_pb2.Question(), f"--tree {tree}", 2)
 
 
 def segment_of(question: segment_pb2.Question) -> segment_pb2.Segment:

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, text_of
+from cdp_router.cli.json_files import message_of
 
 schema = typer.Typer(name="schema", help="What records may look like, and what they do.", no_args_is_help=True)
 
@@ -22,10 +23,7 @@ def set_(
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """Replace all rules."""
-    try:
-        message = json_format.Parse(text_of(rules, "RULES"), schema_pb2.SchemaRules())
-    except json_format.ParseError as error:
-        fail(f"{rules}: {error}")
+    message = message_of(text_of(rules, "RULES"), schema_pb2.SchemaRules(), str(rules), 1)
     with connected(address) as client:
         made = client.set_schema_rules(message)
     OUT.print(f"{len(made.rules)} rules")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cdp_router.cli.console import OUT, TlsCa, TlsCert, TlsKey, fail
 from cdp_router.cli.doors import AllowHost, AnyClient, Doors, Insecure, KeysFile, host_options
+from cdp_router.cli.ports import check_free
 from cdp_router.cli.warm import warm_with_progress
 from cdp_router.limits import (
     DEFAULT_PORT,
@@ -107,6 +108,10 @@ def up(
     doors = Doors(keys, tls_cert, tls_key, tls_ca, any_client, insecure)
     doors.check(f"{host}:{port}", data)
     directory = ClusterDirectory(data.resolve())
+    serve_http = _gateway_port(gateway_port, port) if gateway else None
+    if not directory.cluster_path.exists():
+        # Where there is a cluster, processes of a `cdp up` that was killed may be ending: they free their ports soon.
+        _check_ports(host, port, routers, serve_http)
     _opened(directory, shards, partitions, salvage=salvage)
     # What processes tell of themselves they read from the environment, however they are started.
     if metrics_port is not None:
@@ -119,7 +124,6 @@ def up(
     if memory_mib is not None:
         options += ["--memory-mib", str(memory_mib)]
     plan = ChildOptions([*options, *doors.shard_options()], doors.router_options(), host_options(allow_host))
-    serve_http = _gateway_port(gateway_port, port) if gateway else None
     supervisor = Supervisor(
         directory, host, port, lambda line: OUT.print(line, soft_wrap=True), plan, routers, serve_http
     )
@@ -135,6 +139,13 @@ def _gateway_port(given: int | None, router_port: int) -> int:
         return given
     beside = router_port + GATEWAY_PORT - DEFAULT_PORT
     return beside if router_port and beside <= _PORT_MAX else 0
+
+
+def _check_ports(host: str, port: int, routers: int, gateway_port: int | None) -> None:
+    for number in range(routers if port else 1):
+        check_free(host, port + number, "--port")
+    if gateway_port is not None:
+        check_free(host, gateway_port, "--gateway-port")
 
 
 def _opened(directory: ClusterDirectory, shards: int | None, partitions: int | None, *, salvage: bool) -> None:

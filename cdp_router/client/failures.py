@@ -58,6 +58,8 @@ def _unreachable(address: str, details: str) -> str:
             f"{address} ended the connection; where clients have to show certificates, give --tls-ca, --tls-cert and "
             "--tls-key"
         )
+    if "Failed parsing HTTP/2" in details or "http1.x server" in details:
+        return f"{address} speaks HTTP, as a gateway does. Give --address of a router; `cdp up` prints it"
     return f"no cluster answers at {address}. Start one with `cdp up`, or give --address"
 
 

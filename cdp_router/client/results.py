@@ -95,20 +95,22 @@ class Answer(_Tabular):
 
 @dataclass(frozen=True, slots=True)
 class Members(_Tabular):
-    """The members of a segment: an Arrow stream of their kinds and ids, and what it covers."""
+    """The members of a segment: an Arrow stream of their kinds and ids, what it covers, and warnings as of an
+    answer."""
 
     stream: bytes
     coverage: query_pb2.Coverage
+    warnings: tuple[str, ...] = ()
 
     @staticmethod
     def of(responses: Iterable[query_pb2.MembersResponse]) -> Members:
         """The members in a stream of messages."""
-        parts, coverage = list[bytes](), query_pb2.Coverage()
+        parts, last = list[bytes](), query_pb2.MembersResponse()
         for response in responses:
             if response.HasField("coverage"):
-                coverage = response.coverage
+                last = response
             parts.append(response.arrow)
-        return Members(b"".join(parts), coverage)
+        return Members(b"".join(parts), last.coverage, tuple(last.warnings))
 
     def to_arrow(self) -> pa.Table:
         """Columns kind and id."""

@@ -79,7 +79,9 @@ def refused_link(capture: Mapping[str, Any], envelope: Envelope) -> RecordInvali
         return None
     problem = f"{old[:40]!r} is read as a user id, and two user ids never become one: what came under it stays apart"
     return RecordInvalid(
-        LINK_REFUSED, f"{problem}. If such ids name visitors, say so: `cdp keys create --anonymous-ids`"
+        LINK_REFUSED,
+        f"{problem}. If such ids name visitors, say so: `cdp keys create` or `rotate` with --anonymous-ids, or"
+        " CDP_ANONYMOUS_IDS",
     )
 
 

@@ -192,10 +192,10 @@ def parsed(body: bytes, of: type[Message]) -> Message:
     except NoInstant as error:
         raise malformed(str(error)) from error
     except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise malformed(f"the body is no {of.DESCRIPTOR.name}: {str(error)[:500]}") from error
+        raise malformed(f"the body is not a {of.DESCRIPTOR.name}: {str(error)[:500]}") from error
     except (ValueError, TypeError, OverflowError, AttributeError, RecursionError) as error:
         # The library lets these through for values of a type that the field has not got.
-        raise malformed(f"the body is no {of.DESCRIPTOR.name}: {type(error).__name__}") from error
+        raise malformed(f"the body is not a {of.DESCRIPTOR.name}: {type(error).__name__}") from error
 
 
 def _with_instant(body: bytes, of: type[Message]) -> bytes:

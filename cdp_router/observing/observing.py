@@ -84,5 +84,5 @@ def _traces(role: str) -> Traces:
     try:
         from cdp_router.observing.traces import configured
     except ImportError as error:
-        raise RequestInvalid(TRACES[0], "is set, but traces need more: pip install 'cdp[traces]'") from error
+        raise RequestInvalid(TRACES[0], "is set, but traces need more: in a clone, pip install '.[traces]'") from error
     return configured(role)

@@ -83,6 +83,9 @@ class Serving:
         await self.server.stop(_FLUSH_SECONDS)
 
     def _listen(self, address: str) -> int:
-        if self._credentials is None:
-            return self.server.add_insecure_port(address)
-        return self.server.add_secure_port(address, self._credentials)
+        try:
+            if self._credentials is None:
+                return self.server.add_insecure_port(address)
+            return self.server.add_secure_port(address, self._credentials)
+        except RuntimeError as error:  # gRPC names no reason
+            raise RuntimeError("the port is in use, or the address is not of this machine; give another") from error

@@ -36,7 +36,10 @@ class RoleMissing(RouterError):
     reason = "ROLE_MISSING"
 
     def __init__(self, method: str, role: str, key: str) -> None:
-        super().__init__(f"{method} needs a key with the role {role}, which the key {key} has not got")
+        super().__init__(
+            f"the key {key} lacks the role {role}, which {method} needs. Whoever runs the cluster makes keys: "
+            f"`cdp keys create NAME --role {role}`"
+        )
         self.method, self.role, self.key = method, role, key
 
     @property
@@ -88,8 +91,8 @@ class NothingMarked(RouterError):
 
     def __init__(self) -> None:
         super().__init__(
-            "no names are marked as personal, so that nothing of a profile could be masked: `cdp privacy mark` does "
-            "that; a key with the role profile-read sees profiles as they are"
+            "keys without the role profile-read see no profiles until personal names are marked, as with "
+            "`cdp privacy mark email`"
         )
 
     @property

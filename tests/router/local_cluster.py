@@ -100,12 +100,16 @@ class LocalCluster:
 
     def members(self, text: str = "", **options: Any) -> tuple[list[tuple[str, str]], query_pb2.Coverage]:
         """(kind, id) of every member, sorted, and the coverage."""
+        return members_of(self.member_responses(text, **options))
+
+    def member_responses(self, text: str = "", **options: Any) -> list[query_pb2.MembersResponse]:
+        """The messages of a list of members."""
         request = query_pb2.MembersRequest(**({"text": text} if text else {}), **options)
 
         async def collect() -> list[query_pb2.MembersResponse]:
             return [response async for response in self.asking.members(request, far_deadline())]
 
-        return members_of(self.run(collect()))
+        return self.run(collect())
 
     def profile(self, **request: Any) -> query_pb2.GetProfileResponse:
         """Read one profile."""

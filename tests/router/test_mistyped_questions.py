@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 import pytest
 from cdp.v1 import query_pb2
 from typer.testing import CliRunner
@@ -18,7 +18,10 @@ from cdp_query.mistyped import kinds_held, never_matching
 from cdp_query.names import names_of
 from cdp_router.cli import query as command
 from cdp_router.cli.app import app
+from cdp_router.client import Members
 from cdp_router.errors import RequestInvalid
+from cdp_router.member_stream import MemberStream
+from cdp_store.ids import encode_identifier
 from tests.raw_records import Change, Event, Record, Value, user
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS, local_cluster
@@ -138,26 +141,74 @@ def test_warnings_travel_with_the_answer_and_strict_makes_them_errors(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("changed", "code"),
+    "text",
     [
-        ({"count": 0, "warnings": ["Income holds texts"]}, 3),
-        ({"count": 0}, 0),
-        ({"count": 4, "warnings": ["no event named 'x' has been seen"]}, 0),
-        ({"count": 0, "warnings": ["w"], "flags": ["WITHHELD"], "withheld_below": 10}, 0),
+        "Income = 5", "Income within last 7d", "Incom = 5", 'did("Buy")', "mixed = 1", 'Income = "5"', "not everyone",
+        'Income = 5 or did("Buy", amount > 1) or Income = "5"',
+    ],
+)  # fmt: skip
+def test_a_list_of_members_comes_with_the_warnings_of_its_question(text: str, tmp_path: Path) -> None:
+    sent = [Sent(None, f"u{n}", NOW_MS - 1000, {"Income": "5", "mixed": n if n % 2 else "1"}) for n in range(40)]
+    with local_cluster(tmp_path) as cluster:
+        cluster.ingest(protobuf_batch(sent))
+        asked = cluster.query(text)
+        listed = Members.of(cluster.member_responses(text))
+        assert (list(listed.warnings), len(listed.ids())) == (list(asked.warnings), asked.count)
+        if asked.warnings:
+            with pytest.raises(RequestInvalid):
+                cluster.query(text, strict=True)
+            with pytest.raises(RequestInvalid):
+                cluster.member_responses(text, strict=True)
+
+
+class _Answering:
+    """A client of which both forms of a question have the same answer."""
+
+    def __init__(self, count: int, warnings: list[str], flags: list[str]) -> None:
+        self._count, self._warnings, self._flags = count, warnings, flags
+
+    def query(self, request: query_pb2.QueryRequest) -> query_pb2.QueryResponse:
+        return query_pb2.QueryResponse(
+            population=9, count=self._count, warnings=self._warnings, flags=self._flags, withheld_below=10
+        )
+
+    def members(self, request: query_pb2.MembersRequest) -> Iterator[query_pb2.MembersResponse]:
+        sink, ids = MemberStream(), [encode_identifier("user_id", f"u{number}") for number in range(self._count)]
+        yield query_pb2.MembersResponse(arrow=sink.drain())
+        if ids:
+            batch = pa.record_batch([pa.array(ids, pa.large_binary())], names=["identifier"])
+            parts = pa.BufferOutputStream()
+            with pa.ipc.new_stream(parts, batch.schema) as writer:
+                writer.write_batch(batch)
+            sink.write(parts.getvalue().to_pybytes())
+        yield query_pb2.MembersResponse(arrow=sink.finish())
+        yield query_pb2.MembersResponse(coverage=query_pb2.Coverage(), warnings=self._warnings)
+
+
+@pytest.mark.parametrize(
+    ("count", "warnings", "flags", "code"),
+    [
+        (0, ["Income holds texts"], [], 3),
+        (0, [], [], 0),
+        (4, ["no event named 'x' has been seen"], [], 0),
+        (0, ["w"], ["WITHHELD"], 0),
     ],
 )
-@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("options", [[], ["--json"], ["--ids"], ["--ids", "--json"]])
 def test_the_command_ends_with_3_where_nobody_was_found_and_a_warning_says_why(
-    changed: dict[str, Any], code: int, options: list[str], monkeypatch: pytest.MonkeyPatch
+    count: int, warnings: list[str], flags: list[str], code: int, options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Answering:
-        def query(self, request: query_pb2.QueryRequest) -> query_pb2.QueryResponse:
-            return query_pb2.QueryResponse(population=9, **changed)
+    if flags and "--ids" in options:
+        return  # nothing is withheld from who may list users
 
     @contextmanager
-    def connected(address: str) -> Iterator[Answering]:
-        yield Answering()
+    def connected(address: str) -> Iterator[_Answering]:
+        yield _Answering(count, warnings, flags)
 
     monkeypatch.setattr(command, "connected", connected)
     done = CliRunner().invoke(app, ["query", "Income = 5", *options])
     assert done.exit_code == code, done.output
+    if options != ["--json"]:  # where warnings are in the answer
+        assert done.stderr.splitlines() == [f"warning: {each}" for each in warnings]
+    if "--ids" in options:
+        assert len(done.stdout.splitlines()) == count
