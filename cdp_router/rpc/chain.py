@@ -171,6 +171,7 @@ class Chain(grpc.aio.ServerInterceptor):
         finally:
             closing.cancel()
             arriving.cancel()
+            await asyncio.gather(arriving, closing, return_exceptions=True)  # whoever hung up, reading may have failed
 
     @asynccontextmanager
     async def _around(self, method: _Method, context: Context) -> AsyncIterator[Call]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,6 +103,7 @@ def gateway_cluster(
     gate: Gate | None = None,
     metrics: GatewayMetrics | None = None,
     room: LetterRoom | None = None,
+    admits: Callable[[str, Mapping[str, str]], bool] = lambda method, headers: True,
 ) -> Iterator[GatewayCluster]:
     """A cluster and its gateway for the length of the block; the structures are validated at the end."""
     runner, faults = LoopThread(), Faults()
@@ -132,7 +133,7 @@ def gateway_cluster(
         router, channel = runner.run(_router(made, gate or OpenGate()))
         held = bodies or Bodies()
         server = GatewayServer(
-            MeasuredApp(gateway_app(intake, held, QuerySide([channel], held), metrics=counted), counted)
+            MeasuredApp(gateway_app(intake, held, QuerySide([channel], held, admits), metrics=counted), counted)
         )
         serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listening]), runner.loop)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
