@@ -69,7 +69,7 @@ async def _serve(
     metrics, settings = GatewayMetrics(registry), Settings.of()
     ProcessCollector(registry=registry)
     background = Background(metrics.failed)
-    delivery, bodies = Delivery(connected.ingest, background), Bodies()
+    delivery, bodies = Delivery(connected.ingest, background, metrics.warnings_omitted), Bodies()
     known = KeySources(keys, clock, Refusals(connected.channels, background).note, pattern_of_environment())
     sources = SeenSources(known, data, clock, is_open=lambda: keys.keys() is None)
     room = LetterRoom(data / FOLDER, RoomLimits.of())

@@ -125,7 +125,8 @@ def gateway_cluster(
                 raise faults.after.pop(0)
             return result
 
-        delivery, counted = Delivery(send), metrics or GatewayMetrics()
+        counted = metrics or GatewayMetrics()
+        delivery = Delivery(send, omitted=counted.warnings_omitted)
         intake = Intake(
             sources or AnySource(), delivery, DeadLetters(folder / "dead-letters", room=room), made.clock, counted
         )
