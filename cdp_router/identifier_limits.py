@@ -11,6 +11,7 @@ from typing import Final
 from cdp.v1 import ingest_pb2
 
 from cdp_router.errors import RequestInvalid
+from cdp_router.limits import ERRORS_TOLD_MAX
 from cdp_router.linking import records_saying
 from cdp_store.identity.changes import Links
 from cdp_store.identity.seats import OTHERS
@@ -55,14 +56,18 @@ class IdentifierLimits:
 
 def tell_refused(
     refused: Links, said: Links, batch: RecordBatch, limits: IdentifierLimits
-) -> list[tuple[int, ingest_pb2.RecordError]]:
-    """By record of a batch that says a refused link: what its sender is told. `said` are all links of the batch."""
+) -> tuple[list[tuple[int, ingest_pb2.RecordError]], int]:
+    """By record of a batch that says a refused link: what its sender is told, and how many more there are.
+
+    `said` are all links of the batch.
+    """
     told = list[tuple[int, ingest_pb2.RecordError]]()
-    for record, at in records_saying(refused, said, batch):
+    records, places = records_saying(refused, said, batch)
+    for record, at in zip(records[:ERRORS_TOLD_MAX].tolist(), places[:ERRORS_TOLD_MAX].tolist(), strict=True):
         (lower, value), (upper, owner) = decode_identifier(said.lower[at]), decode_identifier(said.upper[at])
         problem = (
             f"{lower} {value!r} was not linked to {upper} {owner!r}, which has {limits.of_kind(lower)} of this kind "
             f"already; the record is taken all the same. Unlink some, or raise {IDENTIFIERS_MAX}"
         )
         told.append((record, ingest_pb2.RecordError(code=LINK_REFUSED, message=problem)))
-    return told
+    return told, records.shape[0] - len(told)

@@ -73,17 +73,14 @@ class Ingest:
         is_partial = bool(columnarised.errors or columnarised.errors_omitted)
         records = told_by_ids(columnarised.batch) if is_partial else columnarised.batch
         taken = await self._flights.take(records, columnarised.links, deadline)
-        if len(taken.errors) <= PIECE_RECORDS:
-            result = _result(passed, taken)
+        if len(taken.errors) + len(taken.refused) <= PIECE_RECORDS:
+            result = _result(passed, taken, self._limits)
         else:  # whoever else calls must not wait for that
-            result = await asyncio.get_running_loop().run_in_executor(self._threads, _result, passed, taken)
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(self._threads, _result, passed, taken, self._limits)
         await send_on(result, columnarised, self._flights, self._routing, deadline)
-        for record, warning in tell_refused(taken.refused, columnarised.links, columnarised.batch, self._limits):
-            warning.index = int(columnarised.positions[record])
-            result.warnings.append(warning)
-        result.warnings.sort(key=lambda warning: warning.index)
         if passed.apart is not None:
-            await keep_apart(passed.apart, self._routing, deadline, result)
+            await keep_apart(passed.apart, self._routing, self._threads, deadline, result)
         shorten(result)
         return result
 
@@ -111,19 +108,24 @@ def _read_all(steps: Iterator[Passed | None]) -> Passed | None:
     return next(passed for passed in steps if passed is not None)
 
 
-def _result(passed: Passed, taken: Taken) -> ingest_pb2.BatchResult:
-    positions = passed.columnarised.positions
+def _result(passed: Passed, taken: Taken, limits: IdentifierLimits) -> ingest_pb2.BatchResult:
+    columnarised, positions = passed.columnarised, passed.columnarised.positions
+    links, links_omitted = tell_refused(taken.refused, columnarised.links, columnarised.batch, limits)
     result = ingest_pb2.BatchResult(
         accepted=taken.accepted,
         duplicates=taken.duplicates,
         errors=passed.columnarised.errors,
         errors_omitted=passed.columnarised.errors_omitted,
         warnings=passed.warnings,
-        warnings_omitted=passed.warnings_omitted,
+        warnings_omitted=passed.warnings_omitted + links_omitted,
     )
     for partition, sequence in taken.positions.items():
         result.positions.add(partition=partition, sequence=sequence)
     for record, code, message in taken.errors:
         result.errors.add(index=int(positions[record]), code=code, message=message)
     result.errors.sort(key=lambda error: error.index)
+    for record, warning in links:
+        warning.index = int(positions[record])
+        result.warnings.append(warning)
+    result.warnings.sort(key=lambda warning: warning.index)
     return result

@@ -35,6 +35,7 @@ READINGS_MAX: Final = 16
 READING_OF_KEY_MAX: Final = 12  # one key, which may be public, must leave room for others
 READING_WAIT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 30.0  # for a whole request to come in
+STREAM_IDLE_SECONDS: Final = 1.0  # that a stream has waited for a batch before it is ended for who lacks a turn
 BATCH_ID_BYTES_MAX: Final = 64
 ENVELOPE_BYTES_MAX: Final = 2048  # of what a record came wrapped in
 INGEST_BYTES_IN_FLIGHT_MAX: Final = 256 * MIB
@@ -84,6 +85,7 @@ ROUTERS_MAX: Final = 64
 
 assert COLUMNS_BYTES_MAX < LOG_RECORD_BYTES_MAX, "a batch of columns must fit one log record"
 assert ROWS_BYTES_MAX < COLUMNS_BYTES_MAX < MESSAGE_BYTES_MAX
+assert STREAM_IDLE_SECONDS < READING_WAIT_SECONDS, "whoever waits for a turn learns that a stream gave way"
 assert ROWS_BYTES_MAX // 16 <= ROWS_RECORDS_MAX <= RECORDS_MAX
 assert min(LOG_RECORD_BYTES_MAX, SHARD_MESSAGE_BYTES_MAX) > SPREAD_BYTES_MAX, "what is taken must fit a log record"
 

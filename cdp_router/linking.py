@@ -80,16 +80,16 @@ def parted(links: Links, key: HashKey, partition_count: int) -> LinkParts:
     return LinkParts(links, lower, upper)
 
 
-def records_saying(some: Links, said: Links, batch: RecordBatch) -> list[tuple[int, int]]:
-    """The records of a batch that say one of some pairs, each with the number of the first such link in `said`."""
+def records_saying(some: Links, said: Links, batch: RecordBatch) -> tuple[I64, I64]:
+    """The records of a batch that say one of some pairs, and of each the number of the first such link in `said`."""
     if not len(some):
-        return []
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     at = np.flatnonzero(np.isin(_pairs(said), _pairs(some)))
     own, first = np.unique(_sayings(said)[at], return_index=True)
     records = _of_records(batch)
     places = np.minimum(np.searchsorted(own, records), own.shape[0] - 1)
     hits = np.flatnonzero(own[places] == records)
-    return list(zip(hits.tolist(), at[first[places[hits]]].tolist(), strict=True))
+    return hits, at[first[places[hits]]]
 
 
 def _of_records(batch: RecordBatch) -> U64:

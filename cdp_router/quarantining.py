@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +15,7 @@ from cdp.v1 import ingest_pb2, schema_pb2, shard_pb2
 from cdp_router.deadline import Deadline
 from cdp_router.flights import Flights
 from cdp_router.identifier_limits import IdentifierLimits
+from cdp_router.limits import ERRORS_TOLD_MAX
 from cdp_router.linked_operations import take_elsewhere
 from cdp_router.linking import without_records
 from cdp_router.partition_map import Claim
@@ -22,8 +25,9 @@ from cdp_router.schema_checking import check
 from cdp_router.schema_gate import Apart, SchemaGate
 from cdp_router.schema_rules import Rules
 from cdp_router.shard_client import ShardClient
+from cdp_router.topology import ClusterFile
 from cdp_router.violation_counts import Mode
-from cdp_store.arrays import Bools
+from cdp_store.arrays import I64, Bools
 from cdp_store.ids import SequenceNumber
 from cdp_store.quarantine import (
     QuarantineChange,
@@ -49,30 +53,55 @@ class Entry:
     records: Quarantined
 
 
-async def keep_apart(apart: Apart, routing: Routing, deadline: Deadline, result: ingest_pb2.BatchResult) -> None:
-    """Keep records durably, and tell of each in the result of their batch, which has all that became of the others."""
+async def keep_apart(
+    apart: Apart, routing: Routing, threads: Executor, deadline: Deadline, result: ingest_pb2.BatchResult
+) -> None:
+    """Keep records durably, and tell of the first ones in the result of their batch, which has what became of others.
+
+    The work on each record is done beside the event loop.
+    """
+    loop = asyncio.get_running_loop()
     # A batch of which anything is new was not taken before as a whole.
     sent_before = b"" if result.accepted else apart.batch.batch_id
-    cluster = routing.cluster
-    named = _with_message_ids(apart)
-    for partition, (part, records) in split(named, cluster.hash_key, cluster.partitions).items():
-        homes = partitions_of(apart.links.upper, cluster.hash_key, cluster.partitions)
-        reasons = [apart.reasons[int(record)] for record in records]
-        own = Quarantined.of(part, reasons, apart.links.take(homes == partition))
+    for partition, records, own in await loop.run_in_executor(threads, _parts, apart, routing.cluster):
         told = await _change(own, partition, routing, deadline, sent_before)
-        taken = set(told.taken)
-        for number, (record, reason) in enumerate(zip(records.tolist(), reasons, strict=True)):
-            index = apart.positions[record]
-            if number in taken:
-                result.duplicates += 1
-            elif told.done:
-                result.warnings.add(index=index, code=QUARANTINED, message=reason)
-                result.quarantined += 1
-            else:
-                problem = f"{reason}; and the quarantine is full: redrive or drop what is there"
-                result.errors.add(index=index, code=FULL, message=problem)
-    result.errors.sort(key=lambda error: error.index)
-    result.warnings.sort(key=lambda warning: warning.index)
+        await loop.run_in_executor(threads, _tell, apart, records, told, result)
+
+
+def _parts(apart: Apart, cluster: ClusterFile) -> list[tuple[int, I64, Quarantined]]:
+    """By partition which records it keeps."""
+    homes = partitions_of(apart.links.upper, cluster.hash_key, cluster.partitions)
+    parts = split(_with_message_ids(apart), cluster.hash_key, cluster.partitions)
+    return [
+        (
+            partition,
+            records,
+            Quarantined.of(
+                part, [apart.reasons[record] for record in records.tolist()], apart.links.take(homes == partition)
+            ),
+        )
+        for partition, (part, records) in parts.items()
+    ]
+
+
+def _tell(apart: Apart, records: I64, told: shard_pb2.ChangeQuarantineResponse, result: ingest_pb2.BatchResult) -> None:
+    """Add what became of records of one partition; beyond the first of the batch they are counted."""
+    new: I64 = np.delete(records, np.array(told.taken, np.int64))
+    result.duplicates += len(told.taken)
+    first = new[new < ERRORS_TOLD_MAX]
+    said = zip(apart.positions[first].tolist(), (apart.reasons[record] for record in first.tolist()), strict=True)
+    if told.done:
+        result.quarantined += new.shape[0]
+        result.warnings_omitted += new.shape[0] - first.shape[0]
+        for index, reason in said:
+            result.warnings.add(index=index, code=QUARANTINED, message=reason)
+        result.warnings.sort(key=lambda warning: warning.index)
+    else:
+        result.errors_omitted += new.shape[0] - first.shape[0]
+        for index, reason in said:
+            problem = f"{reason}; and the quarantine is full: redrive or drop what is there"
+            result.errors.add(index=index, code=FULL, message=problem)
+        result.errors.sort(key=lambda error: error.index)
 
 
 class Quarantine:
@@ -196,7 +225,7 @@ def _with_message_ids(apart: Apart) -> RecordBatch:
     """The records, each with an id; who came without gets the same one whenever its batch is sent again."""
     batch = apart.batch
     known = hashlib.blake2b(batch.batch_id, digest_size=12).hexdigest()
-    places = enumerate(apart.positions)
+    places = enumerate(apart.positions.tolist())
     ids = [batch.message_ids[at] or f"quarantine-{known}-{place}".encode() for at, place in places]
     return replace(batch, batch_id=_BATCH_PREFIX + batch.batch_id, message_ids=Strings.of(ids))
 
@@ -211,5 +240,5 @@ def _of_event(batch: RecordBatch, event: str | None) -> Bools:
 def _broken(batch: RecordBatch, rules: Rules) -> Bools:
     broken = np.zeros(len(batch), np.bool_)
     found = check(batch, rules)
-    broken[[*found.of_mode(Mode.QUARANTINE), *found.of_mode(Mode.REJECT)]] = True
+    broken[found.of_mode(Mode.QUARANTINE)] = broken[found.of_mode(Mode.REJECT)] = True
     return broken

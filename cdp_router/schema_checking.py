@@ -2,48 +2,54 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from cdp_router.schema_rules import Allowed, PropertyCheck, RecordCheck, Rules
 from cdp_router.violation_counts import Counts, Mode, Rule
-from cdp_store.arrays import I64, Bools
+from cdp_store.arrays import I64, U8, Bools
 from cdp_store.nested import wholes_of
 from cdp_store.records import ATTRIBUTES, RecordBatch
 from cdp_store.values import Kind, float_bits
 
 
-@dataclass(slots=True)
 class Violations:
-    """By record what it breaks, with the mode of its rule; how often each rule was broken."""
+    """What each record of a batch breaks, with the mode of its rule; how often each rule was broken.
 
-    reasons: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
-    modes: dict[int, Mode] = field(default_factory=dict)
-    counts: Counts = field(default_factory=Counter)
+    Records that break the same rules share one text.
+    """
 
-    def of_mode(self, mode: Mode) -> list[int]:
+    def __init__(self, count: int) -> None:
+        self.counts: Counts = Counter()
+        self._modes: U8 = np.zeros(count, np.uint8)
+        self._texts, self._said = [""], np.zeros(count, np.int64)
+
+    def of_mode(self, mode: Mode) -> I64:
         """The records whose rule has a mode, ascending."""
-        return sorted(record for record, own in self.modes.items() if own is mode)
+        return np.flatnonzero(self._modes == mode)
 
-    def told(self, record: int) -> str:
-        """What is wrong with a record, in words."""
-        return "; ".join(self.reasons[record])
+    def told(self, records: I64) -> list[str]:
+        """What is wrong with some records, in words."""
+        return [self._texts[number] for number in self._said[records].tolist()]
 
     def note(self, rule: Rule, mode: Mode, records: I64, reason: str) -> None:
-        """Take records that break a rule; those that are allowed to are only counted."""
-        if records.size:
-            self.counts[rule, mode] += int(records.size)
-        for record in records.tolist() if mode is not Mode.ALLOW else ():
-            self.modes[record] = mode
-            self.reasons[record].append(reason)
+        """Take different records that break a rule; those that are allowed to are only counted."""
+        if not records.size:
+            return
+        self.counts[rule, mode] += int(records.size)
+        if mode is Mode.ALLOW:
+            return
+        self._modes[records] = mode
+        before, places = np.unique(self._said[records], return_inverse=True)
+        self._said[records] = len(self._texts) + places
+        self._texts += [f"{self._texts[number]}; {reason}" if number else reason for number in before.tolist()]
 
 
 def check(batch: RecordBatch, rules: Rules) -> Violations:
     """What of a batch breaks the rules."""
-    found = Violations()
+    found = Violations(len(batch))
     if rules.is_empty or not len(batch):
         return found
     columns = _Columns(batch)

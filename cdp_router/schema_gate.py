@@ -24,6 +24,7 @@ from cdp_router.schema_checking import Violations, check
 from cdp_router.schema_rules import Rules
 from cdp_router.shared_document import SharedDocument
 from cdp_router.violation_counts import Counts, Mode
+from cdp_store.arrays import I64
 from cdp_store.errors import DirectoryDamaged, StoreError
 from cdp_store.identity.changes import Links
 from cdp_store.records import RecordBatch
@@ -39,7 +40,7 @@ class Apart:
 
     batch: RecordBatch
     reasons: list[str]
-    positions: list[int]
+    positions: I64
     links: Links
 
 
@@ -98,16 +99,14 @@ class SchemaGate:
             return Passed(columnarised)
         self._count(found.counts)
 
-        def told(records: list[int]) -> list[ingest_pb2.RecordError]:
-            places = columnarised.positions
-            return [
-                ingest_pb2.RecordError(index=int(places[each]), code=VIOLATION, message=found.told(each))
-                for each in records[:ERRORS_TOLD_MAX]
-            ]
+        def told(records: I64) -> list[ingest_pb2.RecordError]:
+            some = records[:ERRORS_TOLD_MAX]
+            said = zip(columnarised.positions[some].tolist(), found.told(some), strict=True)
+            return [ingest_pb2.RecordError(index=index, code=VIOLATION, message=message) for index, message in said]
 
         refused, apart = found.of_mode(Mode.REJECT), found.of_mode(Mode.QUARANTINE)
         gone = np.zeros(len(columnarised.batch), np.bool_)
-        gone[[*refused, *apart]] = True
+        gone[refused] = gone[apart] = True
         kept = np.flatnonzero(~gone)
         passed = replace(
             columnarised,
@@ -119,16 +118,16 @@ class SchemaGate:
         )
         warned = found.of_mode(Mode.WARN)
         omitted = max(0, len(warned) - ERRORS_TOLD_MAX)
-        return Passed(passed, told(warned), _apart(columnarised, apart, found) if apart else None, omitted)
+        return Passed(passed, told(warned), _apart(columnarised, apart, found) if apart.size else None, omitted)
 
 
-def _apart(columnarised: Columnarised, records: list[int], found: Violations) -> Apart:
+def _apart(columnarised: Columnarised, records: I64, found: Violations) -> Apart:
     batch, others = columnarised.batch, np.ones(len(columnarised.batch), np.bool_)
     others[records] = False
     return Apart(
-        batch.take(np.array(records, np.intp)),
-        [found.told(record) for record in records],
-        [int(columnarised.positions[record]) for record in records],
+        batch.take(records),
+        found.told(records),
+        columnarised.positions[records],
         without_records(columnarised.links, batch, others),
     )
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from cdp_router.background import PAUSE_SECONDS, Background
 from cdp_router.paced import Paced
@@ -33,6 +33,7 @@ class Upkeep:
         self._maintaining: asyncio.Task[None] | None = None
         self._settling: asyncio.TimerHandle | None = None
         self._purging: asyncio.TimerHandle | None = None
+        self._is_stopped = False
         self._rests_until = 0.0  # after a failure, so that it is not tried again with every batch
 
     def maintain_soon(self) -> None:
@@ -44,8 +45,7 @@ class Upkeep:
         """Tidy up once nothing has arrived for a while."""
         if self._settling is not None:
             self._settling.cancel()
-        loop = asyncio.get_running_loop()
-        self._settling = loop.call_later(_IDLE_SECONDS, self._start, self._store.settle)
+        self._settling = self._later(_IDLE_SECONDS, self._start, self._store.settle)
 
     async def purge_now(self) -> None:
         """Remove from memory what erased profiles and retention left there."""
@@ -56,7 +56,8 @@ class Upkeep:
         self._background.keep("retention", self._retain_hourly)
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more, whatever is asked for or fails from now on."""
+        self._is_stopped = True
         for timer in (self._settling, self._purging):
             if timer is not None:
                 timer.cancel()
@@ -70,7 +71,7 @@ class Upkeep:
 
     def _start(self, work: Callable[[], bool]) -> None:
         rests = asyncio.get_running_loop().time() < self._rests_until
-        if not rests and (self._maintaining is None or self._maintaining.done()):
+        if not self._is_stopped and not rests and (self._maintaining is None or self._maintaining.done()):
             self._maintaining = self._background.begin("maintenance", self._run(work), lambda _: self._rest())
 
     async def _run(self, work: Callable[[], bool]) -> None:
@@ -81,7 +82,7 @@ class Upkeep:
             self._commits.fail(error)
             return
         if is_left and self._purging is None:
-            self._purging = loop.call_later(self._purge.seconds_left, self._purge_again)
+            self._purging = self._later(self._purge.seconds_left, self._purge_again)
 
     def _maintain(self, work: Callable[[], bool]) -> bool:
         """Purge where it is due, do the work, and report whether anything is left to purge."""
@@ -96,10 +97,13 @@ class Upkeep:
 
     def _rest(self) -> None:
         """Begin nothing for a moment, and then try again: what has failed changed nothing, or has stopped the store."""
-        loop = asyncio.get_running_loop()
-        self._rests_until = loop.time() + PAUSE_SECONDS
+        self._rests_until = asyncio.get_running_loop().time() + PAUSE_SECONDS
         if self._purging is None:
-            self._purging = loop.call_later(PAUSE_SECONDS, self._purge_again)
+            self._purging = self._later(PAUSE_SECONDS, self._purge_again)
+
+    def _later(self, seconds: float, work: Callable[..., None], *given: Any) -> asyncio.TimerHandle | None:
+        """A timer, or none once the threads that its work needs are about to go."""
+        return None if self._is_stopped else asyncio.get_running_loop().call_later(seconds, work, *given)
 
     def _purge_again(self) -> None:
         self._purging = None

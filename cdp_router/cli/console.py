@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from google.protobuf import json_format
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -22,33 +24,30 @@ from cdp_router.as_of import as_of_stamp
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
 from cdp_router.client.credentials import TLS_CA, TLS_CERT, TLS_KEY
 from cdp_router.limits import DEFAULT_PORT
+from cdp_router.printable import visible
 from cdp_router.security.unusable import CredentialsUnusable
-
-# What a terminal or an eye could take for something else than a character: controls, marks that turn the direction of
-# writing, separators of lines, and halves of surrogate pairs, which cannot be written at all.
-_CONTROLS: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
-
-
-def visible(text: str, *, lines: bool = False) -> str:
-    """A text whose control characters are written as JSON escapes, so that JSON stays what it is; `lines` leaves the
-    ends of lines."""
-    return _CONTROLS.sub(lambda found: "\n" if lines and found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
 
 
 class SafeConsole(Console):
     """A console on which nothing that comes from data can control the terminal: every command prints through one."""
 
     def render_str(self, text: str, *arguments: Any, **named: Any) -> Text:
-        """The text as it is laid out."""
-        return super().render_str(visible(text, lines=True), *arguments, **named)
+        """The text as it is laid out, on one line: an end of line in data could make it look like two."""
+        return super().render_str(visible(text), *arguments, **named)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """What is about to be written; texts that were made elsewhere are caught here."""
         for segment in super().render(renderable, options):
             text = segment.text if segment.is_control else visible(segment.text, lines=True)
             yield segment if text == segment.text else Segment(text, segment.style)
+
+
+def print_json(message: Message, *, with_unset: bool = False) -> None:
+    """Print a message as JSON, in lines; fields that are not set only where they are wanted."""
+    said = json_format.MessageToJson(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=with_unset
+    )
+    OUT.print(Text(said), soft_wrap=True)
 
 
 def echo_exact(line: str) -> None:
@@ -84,7 +83,7 @@ TlsCa = Annotated[_Pem, typer.Option("--tls-ca", envvar=TLS_CA, help="PEM file: 
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with one message on standard error."""
-    ERR.print(f"error: {message}", soft_wrap=True)
+    ERR.print(Text(f"error: {message}"), soft_wrap=True)  # one about a question shows its place in a line of its own
     raise typer.Exit(code)
 
 

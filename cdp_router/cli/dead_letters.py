@@ -8,9 +8,9 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, echo_exact, fail
+from cdp_router.cli.tables import Table
 from cdp_router.errors import RequestInvalid
 from cdp_router.gateway.dead_letters import (
     FOLDER,

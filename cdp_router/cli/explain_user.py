@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 from cdp.v1 import proof_pb2, query_pb2
-from google.protobuf import json_format
-from rich.text import Text
 from rich.tree import Tree
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, parse_as_of, plain, visible
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, parse_as_of, plain, print_json
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
+from cdp_router.printable import visible
 from cdp_router.wire.values import from_value
 
 _SHOWN = 5
@@ -48,7 +47,7 @@ def explain_user(
     with connected(address) as client:
         found = client.explain_user(request)
     if as_json:
-        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+        print_json(found)
         return
     said = "in the segment" if found.member else "not in the segment"
     unborn = "" if found.in_population else " (not in the population at this instant)"
@@ -57,17 +56,17 @@ def explain_user(
 
 
 def _branch(node: proof_pb2.ProofNode) -> Tree:
-    branch = Tree(Text(f"{'yes' if node.holds else 'no '}  {node.text}"), guide_style="dim")
+    branch = Tree(f"{'yes' if node.holds else 'no '}  {node.text}", guide_style="dim")
     for part in node.parts:
         branch.children.append(_branch(part))
     for value in node.values[-_SHOWN:]:
         shown = "unset" if value.value.WhichOneof("kind") is None else plain(from_value(value.value))
-        branch.add(Text(f"{shown}, since {value.since.ToDatetime().isoformat()}Z"))
+        branch.add(f"{shown}, since {value.since.ToDatetime().isoformat()}Z")
     for event in node.events[-_SHOWN:]:
-        branch.add(Text(_event(event)))
+        branch.add(_event(event))
     hidden = node.event_count - len(node.events[-_SHOWN:])
     if hidden > 0:
-        branch.add(Text(f"and {hidden:,} more event{'s' if hidden != 1 else ''}"))
+        branch.add(f"and {hidden:,} more event{'s' if hidden != 1 else ''}")
     return branch
 
 

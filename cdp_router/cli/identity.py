@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 from cdp.v1 import identity_pb2, query_pb2
-from google.protobuf import json_format
-from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, visible
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, print_json
+from cdp_router.cli.tables import Table
+from cdp_router.printable import visible
 from cdp_store.ids import ANONYMOUS_ID, USER_ID
 
 _Value = Annotated[str, typer.Argument(help="The identifier.", metavar="ID", show_default=False)]
@@ -25,7 +25,7 @@ def identity(
     with connected(address) as client:
         found = client.explain_identity(query_pb2.Identifier(kind=kind, value=identifier))
     if as_json:
-        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+        print_json(found)
         return
     OUT.print(f"profile: {_shown(found.profile)}")
     table = Table("identifier", "claimed for", "time (UTC)", "message id", "", box=None, pad_edge=False)

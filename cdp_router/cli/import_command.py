@@ -11,17 +11,19 @@ from typing import Annotated, Final
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.text import Text
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_instant
 from cdp_router.cli.import_notes import notes
 from cdp_router.cli.importing import BATCHES_IN_FLIGHT, Rejections, _Loading
 from cdp_router.cli.mapping import AUTO, ColumnMapping, is_time
 from cdp_router.cli.sources import Source, SourceInvalid, open_source
+from cdp_router.cli.tables import Table
 from cdp_router.client import Client
 from cdp_router.importing.reading import BINARIES, NULLS, Reading
 from cdp_router.importing.texts import known_encoding
 from cdp_router.instants import PER_SECOND
+from cdp_router.printable import visible
 from cdp_store.values import to_ms
 
 _FORMATS: Final = ("ndjson", "csv", "parquet")
@@ -219,7 +221,7 @@ def _summarise(loading: _Loading, seconds: float) -> None:
 def _told(told: Rejections) -> Table:
     table = Table("reason", "records", "for example", box=None, pad_edge=False)
     for code, count in sorted(told.counts.items(), key=lambda entry: -entry[1]):
-        table.add_row(code, f"{count:,}", "\n".join(told.examples[code]))
+        table.add_row(code, f"{count:,}", Text("\n".join(map(visible, told.examples[code]))))
     return table
 
 

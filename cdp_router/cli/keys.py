@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from cdp_router.cli.console import ERR, OUT, fail, parse_instant
+from cdp_router.cli.tables import Table
 from cdp_router.security.principal import Role
 from cdp_store.seams import SystemClock
 from cdp_store.values import to_datetime, to_ms
@@ -87,7 +88,7 @@ def list_keys(
 
     now_ms, found = SystemClock().now_ms(), _read(data, file)
     if as_json:
-        OUT.print(listed(found, now_ms), soft_wrap=True)
+        OUT.print(Text(listed(found, now_ms)), soft_wrap=True)
         return
     table = Table("id", "name", "roles", "state", "created (UTC)", "expires (UTC)", "limits", box=None, pad_edge=False)
     for key in found.values():

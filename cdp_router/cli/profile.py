@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 from cdp.v1 import query_pb2
-from google.protobuf import json_format
-from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain, visible
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain, print_json
+from cdp_router.cli.tables import Table
 from cdp_router.limits import PROFILE_EVENTS_MAX
+from cdp_router.printable import visible
 from cdp_router.wire.values import from_value
 from cdp_store.ids import USER_ID
 
@@ -32,7 +32,7 @@ def profile(
         request = query_pb2.GetProfileRequest(other=named, events_max=events, with_origins=origins)
         found = client.profile(request)
     if as_json:
-        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+        print_json(found)
         return
     for known in found.identifiers:
         OUT.print(visible(f"{known.kind} {known.value}"))

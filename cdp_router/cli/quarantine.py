@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 from google.protobuf import json_format
-from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain
+from cdp_router.cli.tables import Table
 from cdp_router.wire.values import from_value
 
 quarantine = typer.Typer(name="quarantine", help="Records that broke a rule of the schema.", no_args_is_help=True)

@@ -10,8 +10,6 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 from cdp.v1 import query_pb2
-from google.protobuf import json_format
-from rich.table import Table
 
 from cdp_router.cli.console import (
     DEFAULT_ADDRESS,
@@ -22,10 +20,12 @@ from cdp_router.cli.console import (
     echo_exact,
     fail,
     parse_as_of,
+    print_json,
     value_label,
 )
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.cli.report_tables import funnel_tables, report_table, share
+from cdp_router.cli.tables import Table
 from cdp_router.client import Members
 from cdp_router.wire.values import from_value
 
@@ -94,7 +94,7 @@ def query(
                 asked.tree.CopyFrom(question)
         answer = client.query(asked)
     if as_json:
-        print_json(answer)
+        print_json(answer, with_unset=True)
     else:
         _print_answer(answer)
     _end(answer.warnings, found=answer.count or WITHHELD in answer.flags)
@@ -104,15 +104,6 @@ def _end(warnings: Sequence[str], *, found: int) -> None:
     """Give the command the exit code of a warning that may say why nobody was found."""
     if warnings and not found:
         raise typer.Exit(_FOUND_NOTHING)
-
-
-def print_json(answer: query_pb2.QueryResponse) -> None:
-    """Print an answer as its protobuf JSON."""
-    OUT.print(
-        json_format.MessageToJson(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True),
-        markup=False,
-        soft_wrap=True,
-    )
 
 
 def _print_ids(members: Members, as_json: bool) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cdp.v1 import query_pb2, report_pb2
-from rich.table import Table
 
 from cdp_router.cli.console import plain, value_label
+from cdp_router.cli.tables import Table
 from cdp_router.wire.values import from_value
 
 _OPEN_MARK = "*"

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 from cdp.v1 import schema_pb2
-from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, text_of
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, print_json, text_of
 from cdp_router.cli.json_files import message_of
+from cdp_router.cli.tables import Table
 
 schema = typer.Typer(name="schema", help="What records may look like, and what they do.", no_args_is_help=True)
 
@@ -34,7 +33,7 @@ def show(address: Address = DEFAULT_ADDRESS) -> None:
     """Print the rules as JSON."""
     with connected(address) as client:
         found = client.schema_rules()
-    OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+    print_json(found)
 
 
 @schema.command()
@@ -46,7 +45,7 @@ def discover(
     with connected(address) as client:
         found = client.discover_schema()
     if as_json:
-        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+        print_json(found)
         return
     table = Table(
         "event", "property", "values", "different texts", "first (UTC)", "last (UTC)", box=None, pad_edge=False

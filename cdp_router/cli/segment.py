@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 from cdp.v1 import named_segment_pb2
-from google.protobuf import json_format
-from rich.table import Table
+from rich.text import Text
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, print_json
 from cdp_router.cli.questions import Cql, CqlFile, TreeFile, question_of, segment_of
+from cdp_router.cli.tables import Table
 
 segment = typer.Typer(
     name="segment", help="Keep segments under names, for in_segment(...) in questions.", no_args_is_help=True
@@ -49,7 +49,7 @@ def list_segments(address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -
     with connected(address) as client:
         found = client.segments()
     if as_json:
-        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+        print_json(found)
         return
     table = Table("name", "version", "created", "segment", box=None, pad_edge=False)
     for item in found.segments:
@@ -68,12 +68,12 @@ def show(
     with connected(address) as client:
         found = client.segment(name, version)
     if as_json:
-        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+        print_json(found)
         return
     OUT.print(f"{found.name} version {found.version}, created {found.created.ToDatetime().isoformat()}Z")
     if found.description:
         OUT.print(found.description, soft_wrap=True)
-    OUT.print(found.text, soft_wrap=True)
+    OUT.print(Text(found.text), soft_wrap=True)  # in the lines in which it was written
 
 
 @segment.command()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
+from cdp_router.cli.tables import Table
 
 
 def snapshot(

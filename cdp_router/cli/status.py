@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 from cdp.v1 import admin_pb2
-from google.protobuf import json_format
-from rich.table import Table
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, print_json
+from cdp_router.cli.tables import Table
 from cdp_router.cli.watching import watch
 
 
@@ -28,7 +27,7 @@ def status(
         found = client.status()
         schema = client.schema() if names else None
     if as_json:
-        OUT.print(json_format.MessageToJson(found, preserving_proto_field_name=True), soft_wrap=True)
+        print_json(found)
     else:
         OUT.print(f"cluster {found.cluster}   version {found.version}   {found.partition_count} partitions")
         OUT.print(_shards(found))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from cdp_router.cli.console import OUT, TlsCa, TlsCert, TlsKey, fail
 from cdp_router.cli.doors import AllowHost, AnyClient, Doors, Insecure, KeysFile, host_options
 from cdp_router.cli.ports import check_free
+from cdp_router.cli.tables import Table
 from cdp_router.cli.warm import warm_with_progress
 from cdp_router.limits import (
     DEFAULT_PORT,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from cdp.v1 import admin_pb2
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from cdp_router.cli.console import OUT
+from cdp_router.cli.tables import Table
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
 
 
@@ -60,7 +60,7 @@ def _look(client: Client) -> Look:
 def view(before: Look, now: Look) -> Group:
     """One look beside the one before."""
     if now.status is None:
-        return Group(Text(now.problem))
+        return Group(now.problem)
     found = now.status
     head = Text(f"cluster {found.cluster}   version {found.version}   {found.partition_count} partitions")
     table = Table(

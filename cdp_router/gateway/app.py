@@ -52,6 +52,7 @@ def gateway_app(
 
     def taking(dialect: Dialect, type_: str = "") -> Endpoint:
         async def take(request: Request) -> Response:
+            intake.check_key(request.headers)
             async with bodies.read(request) as body:
                 sent = Sent(body, request.headers, request.query_params, type_)
                 return json_response(await intake.take(dialect, sent))

@@ -91,8 +91,11 @@ class Delivery:
     would fill a batch does not wait, nor does anything for long when a call hangs.
     """
 
-    def __init__(self, send: Send, background: Background | None = None) -> None:
-        self._send, self._background = send, background or Background()
+    def __init__(
+        self, send: Send, background: Background | None = None, omitted: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """`omitted` is told how many more warnings the cluster counted than it reported."""
+        self._send, self._background, self._omitted = send, background or Background(), omitted
         self._lanes = dict[str, _Lane]()
         self._waiting_bytes = 0
         self._calls = set[asyncio.Task[None]]()
@@ -194,6 +197,8 @@ class Delivery:
             for piece in wanted:
                 _fail(piece, problem)
             return
+        if result.warnings_omitted:
+            self._omitted(result.warnings_omitted)
         _settle(wanted, result)
 
 

@@ -83,6 +83,12 @@ class Intake:
         self._held_bytes = 0
         self._notices, self._warnings = Notices(), Notices()
 
+    def check_key(self, headers: Mapping[str, str]) -> None:
+        """Problem 401 or 403 where the headers show a key, which counts before any in the body, that is not taken."""
+        shown = credentials(headers, {}, None)
+        if shown != NO_CREDENTIALS:
+            self._sources.source_of(*shown)
+
     async def take(self, dialect: Dialect, sent: Sent) -> dict[str, Any]:
         """The answer to a request, once all of it is durable."""
         prepared = await self._prepared(dialect, sent)

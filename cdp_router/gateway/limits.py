@@ -14,7 +14,7 @@ BODIES_BYTES_MAX: Final = 256 * MIB  # of all requests at work: beyond, new ones
 WAITING_BYTES_MAX: Final = 64 * MIB  # of rows on their way to the router
 LARGE_BODY_BYTES: Final = 256 * 1024  # decoded beside the event loop
 # Some kilobytes of gzip become 20 MiB of `[],[],...`, which take half a gigabyte once they are decoded.
-DECODED_BYTES_MAX: Final = 96 * MIB  # of one body: more than a million values
+DECODED_BYTES_MAX: Final = 96 * MIB  # of one body: more than a million values, or some 450,000 with names
 LARGE_DECODED_BYTES_MAX: Final = 256 * MIB  # of all large bodies at work: beyond, new ones are told to come later
 KEY_BYTES_MAX: Final = 256
 BATCH_ROWS_MAX: Final = 5000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -36,6 +36,7 @@ _LINES: Final = msgspec.json.Encoder()
 _LONG_AT_ONCE: Final = 2  # of messages that take long to read or write as JSON: a megabyte takes seconds
 _LONG_ANSWER_BYTES: Final = 16 * 1024
 
+Admits = Callable[[str, Mapping[str, str]], bool]
 Result = TypeVar("Result")
 
 
@@ -121,11 +122,16 @@ _STATUSES: Final = {
 STATUSES: Final = (*sorted({*_STATUSES.values(), 413, 500}),)
 
 
+def _all(method: str, headers: Mapping[str, str]) -> bool:
+    return True
+
+
 class QuerySide:
     """Routes that ask the routers behind some channels."""
 
-    def __init__(self, channels: Sequence[grpc.aio.Channel], bodies: Bodies) -> None:
-        self._channels, self._bodies, self._next = channels, bodies, 0
+    def __init__(self, channels: Sequence[grpc.aio.Channel], bodies: Bodies, admits: Admits = _all) -> None:
+        """`admits` decides by method and headers whose body is read at once."""
+        self._channels, self._bodies, self._admits, self._next = channels, bodies, admits, 0
         self._long = asyncio.Semaphore(_LONG_AT_ONCE)
 
     def routes(self) -> list[Route]:
@@ -167,7 +173,21 @@ class QuerySide:
         parts = _arrow_parts(first, call) if wants_arrow else _lines(first, call)
         return StreamingResponse(parts, media_type=ARROW if wants_arrow else NDJSON)
 
+    async def _check_key(self, request: Request, served: Served) -> None:
+        """Have a router refuse a key that is not known here, or let it in: it decides before it reads a request."""
+        if self._admits(served.method, request.headers):
+            return
+        call: Any = self._channel().stream_stream(served.method)(
+            iter(()), timeout=QUERY_SECONDS, metadata=_carried(request)
+        )
+        try:
+            await call.read()
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:  # it lacks a message, but not a key
+                raise _problem(error) from error
+
     async def _message(self, request: Request, served: Served) -> Message:
+        await self._check_key(request, served)
         async with self._bodies.read(request) as body:
             if len(body) > REQUEST_BYTES_MAX:
                 raise too_large(f"a question has at most {REQUEST_BYTES_MAX} bytes")

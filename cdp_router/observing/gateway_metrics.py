@@ -63,6 +63,10 @@ class GatewayMetrics:
         """The cluster warned so often of records that it took."""
         self._warnings.labels(code).inc(count)
 
+    def warnings_omitted(self, count: int) -> None:
+        """The cluster counted so many more warnings than it reported: their codes are not known."""
+        self.warned("MORE", count)
+
     def answered(self, status: int, seconds: float) -> None:
         """A request was answered."""
         self._requests.labels(str(status)).inc()

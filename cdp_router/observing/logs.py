@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from cdp_router.printable import visible
 from cdp_router.rpc.call import current_request_id
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -31,19 +32,21 @@ class JsonLines(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        return visible(msgspec.json.encode(line, enc_hook=str).decode())
 
 
-class _TextLines(logging.Formatter):
+class TextLines(logging.Formatter):
     """A record as text, followed by what was given as `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        return super().format(record) + "".join(f" {key}={value}" for key, value in extra.items())
+        shown = logging.makeLogRecord({**vars(record), "msg": visible(record.getMessage()), "args": ()})
+        line = super().format(shown)  # and a traceback in lines of its own
+        return visible(line, lines=True) + visible("".join(f" {key}={value}" for key, value in extra.items()))
 
 
 def start_logging() -> None:
     """Send the logs of this process to standard error."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_TextLines(_TEXT) if sys.stderr.isatty() else JsonLines())
+    handler.setFormatter(TextLines(_TEXT) if sys.stderr.isatty() else JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -16,6 +16,7 @@ from cdp_router.background import Background
 from cdp_router.data_directory import open_keys
 from cdp_router.errors import RouterError
 from cdp_router.gateway.app import gateway_app
+from cdp_router.gateway.asking_keys import AskingKeys
 from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.delivery import Delivery
@@ -68,7 +69,7 @@ async def _serve(
     metrics, settings = GatewayMetrics(registry), Settings.of()
     ProcessCollector(registry=registry)
     background = Background(metrics.failed)
-    delivery, bodies = Delivery(connected.ingest, background), Bodies()
+    delivery, bodies = Delivery(connected.ingest, background, metrics.warnings_omitted), Bodies()
     known = KeySources(keys, clock, Refusals(connected.channels, background).note, pattern_of_environment())
     sources = SeenSources(known, data, clock, is_open=lambda: keys.keys() is None)
     room = LetterRoom(data / FOLDER, RoomLimits.of())
@@ -77,7 +78,8 @@ async def _serve(
         _LOG.error("%s", problem)
     intake = Intake(sources, delivery, letters, clock, metrics)
     hosts = Hosts([address.rpartition(":")[0], *allowed], is_open=lambda: keys.keys() is None)
-    app = gateway_app(intake, bodies, QuerySide(connected.channels, bodies), hosts, metrics)
+    asking = QuerySide(connected.channels, bodies, AskingKeys(keys, clock).admits)
+    app = gateway_app(intake, bodies, asking, hosts, metrics)
     server = GatewayServer(MeasuredApp(app, metrics), tls if tls is not None and tls.certificate else None)
 
     def stop() -> None:

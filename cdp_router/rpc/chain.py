@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 import grpc
@@ -107,18 +108,18 @@ class Chain(grpc.aio.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(self._unary(method), None, handler.response_serializer)
 
     def _unary(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[Any]]:
-        async def serve(raws: AsyncIterator[bytes], context: Context) -> Any:
+        async def serve(_: AsyncIterator[bytes], context: Context) -> Any:
             async with self._around(method, context) as call:
-                request = await self._begun(method, raws, call)
+                request = await self._begun(method, context, call)
                 return await method.handler.unary_unary(request, context)
 
         return serve
 
     def _responses(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
-        async def serve(raws: AsyncIterator[bytes], context: Context) -> None:
+        async def serve(_: AsyncIterator[bytes], context: Context) -> None:
             # Writing in here, and not yielding, keeps a client that reads too slowly under the cap as well.
             async with self._around(method, context) as call:
-                request = await self._begun(method, raws, call)
+                request = await self._begun(method, context, call)
                 async with aclosing(method.handler.unary_stream(request, context)) as responses:
                     async for response in responses:
                         self._gate.renew(call)
@@ -127,46 +128,50 @@ class Chain(grpc.aio.ServerInterceptor):
         return serve
 
     def _stream(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
-        async def serve(raws: AsyncIterator[bytes], context: Context) -> None:
+        async def serve(_: AsyncIterator[bytes], context: Context) -> None:
             async with self._around(method, context) as call:
-                requests = self._requests(method, raws, call)
-                async with aclosing(requests), aclosing(method.handler.stream_stream(requests, context)) as responses:
+                requests = _Requests(partial(self._next, method, context, call))
+                async with aclosing(method.handler.stream_stream(requests, context)) as responses:
                     async for response in responses:
                         await context.write(response)
 
         return serve
 
-    async def _begun(self, method: _Method, raws: AsyncIterator[bytes], call: Call) -> Any:
+    async def _begun(self, method: _Method, context: Context, call: Call) -> Any:
         """The request of a call, once it is kept that it begins."""
-        if self._readings is not None and method.bounds.request_bytes > REQUEST_BYTES_MAX:
-            async with self._readings.one(call.principal.key):
-                raw = await anext(raws, None)
-        else:
-            raw = await anext(raws, None)
-        if raw is None:
-            raise RequestInvalid("request", "a message is missing")
-        call.request = method.read(raw)
+        async with self._turn(method, call):
+            if (raw := await context.read()) is grpc.aio.EOF:
+                raise RequestInvalid("request", "a message is missing")
+            call.request = method.read(raw)
         await self._record.begun(call)
         return call.request
 
-    async def _requests(self, method: _Method, raws: AsyncIterator[bytes], call: Call) -> AsyncGenerator[Any, None]:
-        """The requests of a stream, until it ends or the process wants to."""
-        closing = awaited(self._closing.wait())
-        arriving: asyncio.Task[bytes | None] | None = None
+    async def _next(self, method: _Method, context: Context, call: Call) -> Any:
+        """The next request of a stream, EOF at its end; ShuttingDown where the process wants to end it."""
+        async with self._turn(method, call):
+            # Read like this nothing holds the bytes any longer; the iterator that gRPC gives has the last ones.
+            if (raw := await self._arrived(context)) is grpc.aio.EOF:
+                return raw
+            self._gate.renew(call)
+            return method.read(raw)
+
+    def _turn(self, method: _Method, call: Call) -> AbstractAsyncContextManager[None]:
+        if self._readings is None or method.bounds.request_bytes <= REQUEST_BYTES_MAX:
+            return nullcontext()
+        of = self._readings.next_of_stream if method.handler.request_streaming else self._readings.one
+        return of(call.principal.key)
+
+    async def _arrived(self, context: Context) -> Any:
+        arriving, closing = awaited(context.read()), awaited(self._closing.wait())
         try:
-            while True:
-                arriving = awaited(_next(raws))
-                await asyncio.wait({arriving, closing}, return_when=asyncio.FIRST_COMPLETED)
-                if not arriving.done():
-                    raise ShuttingDown
-                if (raw := arriving.result()) is None:
-                    return
-                self._gate.renew(call)
-                yield method.read(raw)
+            await asyncio.wait({arriving, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not arriving.done():
+                raise ShuttingDown
+            return arriving.result()
         finally:
             closing.cancel()
-            if arriving is not None:
-                arriving.cancel()
+            arriving.cancel()
+            await asyncio.gather(arriving, closing, return_exceptions=True)  # whoever hung up, reading may have failed
 
     @asynccontextmanager
     async def _around(self, method: _Method, context: Context) -> AsyncIterator[Call]:
@@ -249,6 +254,16 @@ async def _capped(cap: float | None, remaining: float | None) -> AsyncIterator[N
         raise DeadlineMissed("the deadline passed before the answer was complete; allow more time") from None
 
 
-async def _next(raws: AsyncIterator[bytes]) -> bytes | None:
-    """The next request of a stream, None at its end."""
-    return await anext(raws, None)
+class _Requests:
+    """The requests of a stream; each belongs to its reader alone."""
+
+    def __init__(self, read: Callable[[], Awaitable[Any]]) -> None:
+        self._read = read
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        if (request := await self._read()) is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return request

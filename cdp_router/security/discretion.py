@@ -32,8 +32,15 @@ class Discretion:
     async def segments(
         self, segments: Sequence[named_segment_pb2.NamedSegment], deadline: Deadline
     ) -> Sequence[named_segment_pb2.NamedSegment]:
-        """Named segments, without the definitions of those that test what is personal."""
-        if Role.PROFILE_READ not in current_principal().roles:
+        """Named segments, without the definitions of those that test what is personal.
+
+        What is written beside a segment may name people: it is for keys that read them, or that define segments.
+        """
+        roles = current_principal().roles
+        if roles.isdisjoint((Role.PROFILE_READ, Role.ADMIN)):
+            for each in segments:
+                each.ClearField("description")
+        if Role.PROFILE_READ not in roles:
             privacy = await self._privacy.newest(deadline)
             for each in segments:
                 if is_personal(from_segment(each.segment), privacy):

@@ -17,7 +17,7 @@ from cdp_router.security.rates import Rates
 from cdp_store.seams import Clock
 
 AUTHORIZATION: Final = "authorization"
-_SCHEME: Final = "bearer "
+SCHEME: Final = "bearer "
 
 
 class KeyGate:
@@ -72,6 +72,6 @@ def _shown(metadata: grpc.aio.Metadata) -> str:
         problem = "an API key is needed: send it as `authorization: Bearer KEY`, or set CDP_API_KEY for cdp and the SDK"
         raise Unauthenticated("KEY_MISSING", problem)
     value = shown[0]
-    if len(shown) > 1 or not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:
+    if len(shown) > 1 or not isinstance(value, str) or value[: len(SCHEME)].lower() != SCHEME:
         raise Unauthenticated("KEY_MALFORMED", "one header `authorization: Bearer KEY` is expected")
-    return value[len(_SCHEME) :]
+    return value[len(SCHEME) :]

@@ -41,9 +41,11 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
 
         async def read() -> None:
             try:
+                await room.acquire()  # first: a batch that has come in is at work, and counted
                 async for request in request_iterator:
-                    await room.acquire()
                     answers.put_nowait(awaited(self._take(request.batch)))
+                    del request  # while the next one is awaited, which may be long
+                    await room.acquire()
             finally:
                 answers.put_nowait(None)
 

@@ -63,7 +63,7 @@ def seal(events: EventColumns, layout: Layout = LAYOUT) -> tuple[EventChunk, ...
     order = order_by_row_time(events.rows, events.times) if events.rows.shape[0] else np.zeros(0, np.int64)
     cut = layout.cut(events.times[order])
     order = order if cut.order is None else order[cut.order]
-    columns = list(_pivot(events, order)) if cut.parts else []
+    columns = _pivot(events, order) if cut.parts else ()
     return _chunks(events.rows[order], events.times[order], columns, cut)
 
 
@@ -101,11 +101,17 @@ def _pivot(events: EventColumns, order: I64) -> Iterator[WideColumn]:
             yield (group >> 3, Kind(group & 7)), raws[slot], None if sizes[group] == count else present[slot]
 
 
-def _chunks(rows: U32, times: I64, columns: Sequence[WideColumn], cut: Cut) -> tuple[EventChunk, ...]:
+def _chunks(rows: U32, times: I64, columns: Iterable[WideColumn], cut: Cut) -> tuple[EventChunk, ...]:
+    # One column after the other: a wide one takes 9 bytes an event, and there may be thousands.
+    narrowed = [dict[ColumnKey, EventColumn]() for _ in cut.parts]
+    for column in columns:
+        for own, part in zip(narrowed, cut.parts, strict=True):
+            if (found := _narrowed(column, part)) is not None:
+                own[column[0]] = found
     buckets = (int(times[part].min()) // BUCKET_MS for part in cut.parts)
     return tuple(
-        _chunk(bucket, rows[part], times[part], dict(_narrowed(columns, part)))
-        for bucket, part in zip(buckets, cut.parts, strict=True)
+        _chunk(bucket, rows[part], times[part], own)
+        for bucket, part, own in zip(buckets, cut.parts, narrowed, strict=True)
     )
 
 
@@ -142,14 +148,13 @@ def chunk_in_order(rows: U32, times: I64, columns: Mapping[ColumnKey, EventColum
     return _chunk(int(times.min()) // BUCKET_MS, rows, times, columns)
 
 
-def _narrowed(columns: Iterable[WideColumn], part: slice) -> Iterator[tuple[ColumnKey, EventColumn]]:
-    for key, raws, present in columns:
-        inside = None if present is None else present[part]
-        if inside is not None and not inside.any():
-            continue
-        if inside is not None and inside.all():
-            inside = None
-        yield key, narrow(key[1], raws[part], inside)
+def _narrowed(column: WideColumn, part: slice) -> EventColumn | None:
+    """The column of a part of the events; None where none of them has a value."""
+    key, raws, present = column
+    inside = None if present is None else present[part]
+    if inside is not None and not inside.any():
+        return None
+    return narrow(key[1], raws[part], None if inside is None or inside.all() else inside)
 
 
 def _morsel_offsets(run_rows: U32) -> I64:
@@ -173,7 +178,7 @@ def compact(chunks: Sequence[EventChunk], layout: Layout = LAYOUT, kept: Bools |
     cut = layout.cut(times[order])
     order = order if cut.order is None else order[cut.order]
     keys = dict.fromkeys(key for chunk in chunks for key in chunk.columns)
-    columns = [(key, *_joined(chunks, key, order)) for key in keys]
+    columns = ((key, *_joined(chunks, key, order)) for key in keys)
     return _chunks(rows[order], times[order], columns, cut)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,6 +103,7 @@ def gateway_cluster(
     gate: Gate | None = None,
     metrics: GatewayMetrics | None = None,
     room: LetterRoom | None = None,
+    admits: Callable[[str, Mapping[str, str]], bool] = lambda method, headers: True,
 ) -> Iterator[GatewayCluster]:
     """A cluster and its gateway for the length of the block; the structures are validated at the end."""
     runner, faults = LoopThread(), Faults()
@@ -124,7 +125,8 @@ def gateway_cluster(
                 raise faults.after.pop(0)
             return result
 
-        delivery, counted = Delivery(send), metrics or GatewayMetrics()
+        counted = metrics or GatewayMetrics()
+        delivery = Delivery(send, omitted=counted.warnings_omitted)
         intake = Intake(
             sources or AnySource(), delivery, DeadLetters(folder / "dead-letters", room=room), made.clock, counted
         )
@@ -132,7 +134,7 @@ def gateway_cluster(
         router, channel = runner.run(_router(made, gate or OpenGate()))
         held = bodies or Bodies()
         server = GatewayServer(
-            MeasuredApp(gateway_app(intake, held, QuerySide([channel], held), metrics=counted), counted)
+            MeasuredApp(gateway_app(intake, held, QuerySide([channel], held, admits), metrics=counted), counted)
         )
         serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listening]), runner.loop)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"

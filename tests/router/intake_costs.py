@@ -57,6 +57,11 @@ def usual(count: int) -> dict[str, pa.Array]:
     return {"user_id": same("u", count), "time": times(count), "event": same("E", count)}
 
 
+def linked(count: int) -> dict[str, pa.Array]:
+    """Records that each give one user another identifier, many more than a person may have."""
+    return usual(count) | {"anonymous_id": pa.array([str(number) for number in range(count)])}
+
+
 def _arrow(**arrays: pa.Array) -> Make:
     return lambda: ingest_pb2.Batch(arrow_columns=columns(**arrays))
 
@@ -105,6 +110,7 @@ def known() -> Iterator[tuple[str, Make]]:
         "as many users as may be",
         _arrow(compression="lz4", user_id=pa.array([f"{n:06}" for n in range(90_000)]), time=times(90_000)),
     )
+    yield "links beyond what a person may have", _arrow(**linked(180_000))
     yield "nobody's rows", _arrow(user_id=same("null", 300_000), time=times(300_000))
     yield "an id of a megabyte for each row", _arrow(**usual(100_000) | {"user_id": same("u" * 900_000, 100_000)})
     yield "a name of a megabyte for each row", _arrow(**usual(100_000) | {"event": same("E" * 900_000, 100_000)})
@@ -181,6 +187,8 @@ def bodies() -> Iterator[tuple[str, bytes, str]]:
         "objects": b"[" + b"{}," * (size // 3) + b"1]",
         "objects of one": b"[" + b'{"":1},' * (size // 7) + b"1]",
         "numbers": b"[" + b"300," * (size // 4) + b"1]",
+        "names": b"{" + b",".join(b'"%x":1' % number for number in range(1_250_000)) + b"}",
+        "as many names as may be": b"{" + b",".join(b'"%x":1' % number for number in range(460_000)) + b"}",
         "depth": b"[" * size,
         "texts": b"[" + b'"xx",' * (size // 5) + b"1]",
         "not quite JSON": b"[NaN," + '"\U0001f600",'.encode() + b"[]," * (size // 3 - 10) + b"1]",

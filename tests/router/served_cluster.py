@@ -35,6 +35,7 @@ from cdp_router.queries import Queries
 from cdp_router.routing import Routing
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
+from cdp_router.rpc.reading import Readings
 from cdp_router.rpc.record import Record
 from cdp_router.schema_gate import SchemaGate
 from cdp_router.security.discretion import Discretion
@@ -99,6 +100,7 @@ async def served_cluster(
     tls: Tls | None = None,
     record: Record | None = None,
     rates: Rates | None = None,
+    readings: Readings | None = None,
 ) -> AsyncIterator[Served]:
     """Two shards and their router for the length of the block; `gates` are those of the router and of the shards.
 
@@ -111,8 +113,8 @@ async def served_cluster(
     routing = Routing(CLUSTER, shards)
     clock, segments = FixedClock(), SharedSegments(routing)
     router, shard = (
-        grpc.aio.server(interceptors=[Chain(gate, observers, kept)], options=OPTIONS)
-        for gate, kept in zip(gates, (record, None), strict=True)
+        grpc.aio.server(interceptors=[Chain(gate, observers, kept, bounded)], options=OPTIONS)
+        for gate, kept, bounded in zip(gates, (record, None), (readings, None), strict=True)
     )
     with ThreadPoolExecutor(1) as threads:
         schema = SchemaGate(routing)

@@ -378,6 +378,55 @@ def test_a_request_that_gets_no_turn_or_never_ends_is_told_so() -> None:
     asyncio.run(test())
 
 
+def test_streams_wait_with_a_turn_until_others_lack_one_and_the_longest_idle_of_the_same_turns_is_ended() -> None:
+    async def test() -> None:
+        readings, waiting = Readings(together=3, of_key=2, idle_seconds=0), dict[str, asyncio.Task[None]]()
+
+        async def wait(key: str) -> None:
+            async with readings.next_of_stream(key):
+                await asyncio.Event().wait()
+
+        async def opened(name: str) -> None:
+            waiting[name] = asyncio.create_task(wait(name[0]))
+            await asyncio.sleep(0)
+
+        for name in ("b1", "a1", "a2"):
+            await opened(name)
+        assert not any(task.done() for task in waiting.values())
+        async with readings.one("a"):  # no turn of this key is left, so another key's stream is no help
+            with pytest.raises(Overloaded, match="open a new stream"):
+                await waiting["a1"]
+        async with readings.one("c"), readings.one("c"):  # one turn is free again, and one has to be given
+            with pytest.raises(Overloaded):
+                await waiting["b1"]
+        assert not waiting["a2"].done()
+        waiting["a2"].cancel()
+        await asyncio.gather(*waiting.values(), return_exceptions=True)
+
+    asyncio.run(test())
+
+
+def test_a_stream_that_has_not_waited_long_is_not_ended_for_others() -> None:
+    async def test() -> None:
+        readings, opened = Readings(together=1, of_key=1, wait_seconds=0.05, idle_seconds=60), asyncio.Event()
+
+        async def wait() -> None:
+            async with readings.next_of_stream("a"):
+                opened.set()
+                await asyncio.Event().wait()
+
+        waiting = asyncio.create_task(wait())
+        await opened.wait()
+        with pytest.raises(Overloaded, match="at once"):
+            async with readings.one("b"):
+                pass
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    asyncio.run(test())
+
+
 def test_observers_learn_of_every_end() -> None:
     async def test(served: _Served) -> None:
         await served.queries.Query(query_pb2.QueryRequest())

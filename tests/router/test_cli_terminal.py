@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import logging
 import re
 import sys
 import typing
@@ -20,7 +21,6 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 from typer.testing import CliRunner
@@ -28,10 +28,13 @@ from typer.testing import CliRunner
 import cdp_router.cli
 from cdp_router.cli import console
 from cdp_router.cli.app import app
-from cdp_router.cli.console import ExactOutput, SafeConsole, echo_exact, plain, visible
+from cdp_router.cli.console import ExactOutput, SafeConsole, echo_exact, plain
+from cdp_router.cli.tables import Table
 from cdp_router.client import Client
+from cdp_router.observing.logs import JsonLines, TextLines
+from cdp_router.printable import visible
 
-HOSTILE: Final = "a\x1b[31mred\x07\x9b2J\x85\x7f\u202eevil\u2066\x00b"
+HOSTILE: Final = "a\x1b[31mred\x07\x9b2J\x85\x7f\u202eevil\u2066\x00b\nforged"
 _BAD: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 FOLDER: Final = Path(cdp_router.cli.__file__).parent
 
@@ -66,13 +69,13 @@ def test_no_control_character_is_printed_whatever_it_stands_in(text: str) -> Non
 def test_json_stays_what_it_is() -> None:
     value = {"name": HOSTILE, "list": ["\x9b", "\u202e", "ü", "\n"]}
     for dumped in (json.dumps(value, ensure_ascii=False), json.dumps(value)):
-        assert json.loads(_printed(dumped).replace("\n", "")) == value
+        assert json.loads(_printed(Text(dumped)).replace("\n", "")) == value
 
 
 def test_what_programs_read_is_exact_in_a_pipe_and_visible_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for is_terminal, shown in ((False, HOSTILE), (True, visible(HOSTILE))):
+    for is_terminal, shown in ((False, HOSTILE), (True, visible(HOSTILE, lines=True))):
         monkeypatch.setattr(sys.stdout, "isatty", lambda is_terminal=is_terminal: is_terminal)
         echo_exact(HOSTILE)
         ExactOutput().write(HOSTILE)
@@ -93,6 +96,26 @@ def test_commands_print_in_no_other_way() -> None:
                 case ast.Attribute(value=ast.Name(id="sys"), attr="stdout" as name):
                     found.add((path.name, name))
     assert {each for each in found if each[0] != "console.py"} <= allowed
+
+
+def test_tables_are_of_the_kind_that_keeps_a_text_in_its_line() -> None:
+    found = {path.name for path in FOLDER.glob("*.py") if "rich.table" in path.read_text()}
+    assert not found
+    table = Table("a")
+    table.add_row("one\ntwo")
+    assert "one\\u000atwo" in _printed(table)
+
+
+def test_a_line_of_the_log_cannot_be_forged() -> None:
+    record = logging.makeLogRecord({"msg": "source %s", "args": (HOSTILE,), "table": HOSTILE})
+    for formatter in (TextLines(), JsonLines()):
+        line = formatter.format(record)
+        assert "forged" in line and "\n" not in line and not _BAD.search(line)
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    assert not _BAD.search(TextLines().format(record)) and "Traceback" in TextLines().format(record)
 
 
 # ---------------------------------------------------------------------------------------------------------- commands
@@ -178,6 +201,8 @@ def test_no_command_lets_an_answer_control_the_terminal(words: list[str], monkey
     done = CliRunner().invoke(app, words)
     assert done.exit_code != 2 and isinstance(done.exception, SystemExit | None), "it is asked as it should be"
     assert not _BAD.search(done.output), done.output
+    if words != ["segment", "show", "x"]:  # it shows a text in the lines in which it was written
+        assert not any(line.lstrip(" │").startswith("forged") for line in done.output.splitlines()), done.output
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cdp_router.gateway.asking_keys import AskingKeys
 from cdp_router.gateway.credentials import KeySources
+from cdp_router.security.gates import KeyGate
 from cdp_router.security.key_file import KeyFile, change_keys
 from cdp_router.security.key_list import KeyList
 from cdp_router.security.principal import Role
@@ -36,8 +40,9 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, str]) -> Iterator[GatewayCluster]:
-    sources = KeySources(KeyFile(Path(keys["path"])), FixedClock())
-    with gateway_cluster(tmp_path_factory.mktemp("gateway"), sources) as found:
+    file, clock = KeyFile(Path(keys["path"])), FixedClock()
+    sources, asking, gate = KeySources(file, clock), AskingKeys(file, clock), KeyGate(file, clock)
+    with gateway_cluster(tmp_path_factory.mktemp("gateway"), sources, gate=gate, admits=asking.admits) as found:
         found.http.auth = None
         yield found
 
@@ -80,3 +85,49 @@ def test_g10_any_other_key_is_refused_and_nothing_is_kept(
         {401: "invalid_write_key", 403: "role_missing"}[status],
     )
     assert (gateway.count('did("no")'), len(gateway.letters())) == (0, before)
+
+
+def _answer_without_body(gateway: GatewayCluster, path: str, authorization: str) -> tuple[int, str]:
+    """Status and code of the answer to a request of which the head alone is sent."""
+    connection = http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=30)
+    connection.putrequest("POST", path)
+    connection.putheader("content-length", "1000000")
+    if authorization:
+        connection.putheader("authorization", authorization)
+    connection.endheaders()
+    answer = connection.getresponse()
+    said = json.loads(answer.read())
+    connection.close()
+    return answer.status, said["code"]
+
+
+@pytest.mark.parametrize("path", ["/v1/segments:count", "/v1/segments:members", "/v1/profiles:get"])
+@pytest.mark.parametrize(
+    ("which", "status", "code"),
+    [("", 401, "key_missing"), ("unknown", 401, "key_unknown"), ("revoked", 401, "key_revoked"), ("web", 403, "")],
+)
+def test_a_question_under_a_key_that_may_not_ask_it_is_refused_before_its_body_has_come_in(
+    gateway: GatewayCluster, keys: dict[str, str], path: str, which: str, status: int, code: str
+) -> None:
+    shown = f"Bearer {keys.get(which, 'cdp_000000000000_x')}" if which else ""
+    found, said = _answer_without_body(gateway, path, shown)
+    assert (found, said) == (status, code or "role_missing")
+
+
+@pytest.mark.parametrize(("which", "status"), [("unknown", 401), ("revoked", 401), ("reader", 403)])
+def test_records_under_a_key_in_a_header_that_is_not_taken_are_refused_before_their_body_has_come_in(
+    gateway: GatewayCluster, keys: dict[str, str], which: str, status: int
+) -> None:
+    shown = f"Bearer {keys.get(which, 'cdp_000000000000_x')}"
+    assert _answer_without_body(gateway, "/v1/batch", shown)[0] == status
+
+
+def test_a_key_that_only_the_router_knows_may_ask(tmp_path: Path, keys: dict[str, str]) -> None:
+    gate = KeyGate(KeyFile(Path(keys["path"])), FixedClock())
+    with gateway_cluster(tmp_path, gate=gate, admits=lambda method, headers: False) as found:
+        found.http.auth = None
+        answers = [
+            found.post("/v1/segments:count", {"text": "everyone"}, headers={"authorization": f"Bearer {keys[which]}"})
+            for which in ("reader", "web")
+        ]
+        assert [each.status_code for each in answers] == [200, 403]

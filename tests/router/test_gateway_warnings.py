@@ -26,6 +26,7 @@ class _Warning:
         result: ingest_pb2.BatchResult = await self._taking.take(batch, deadline)
         if b"doubtful" in batch.msgpack_rows:
             result.warnings.add(index=1, code="IDENTIFIER_LIMIT", message="it has too many identifiers")
+            result.warnings_omitted = 3
         return result
 
 
@@ -50,5 +51,6 @@ def test_warnings_are_counted_by_code_logged_and_told(tmp_path: Path, caplog: py
         assert gateway.post("/1/upload", {"d": clevertap}).json()["status"] == "success"
         assert gateway.letters() == []
     assert registry.get_sample_value("cdp_gateway_warnings_total", {"code": "IDENTIFIER_LIMIT"}) == 4
+    assert registry.get_sample_value("cdp_gateway_warnings_total", {"code": "MORE"}) == 12
     told = [line for line in caplog.messages if "taken with warnings" in line]
     assert len(told) <= 2 and "IDENTIFIER_LIMIT" in told[0]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from cdp_router.gateway.beacons import unwrapped
-from cdp_router.gateway.bodies import decompressed
+from cdp_router.gateway.bodies import check_values, decompressed
 from cdp_router.gateway.distinct_ids import is_anonymous
 from cdp_router.gateway.limits import BODY_BYTES_MAX
 from cdp_router.gateway.mapping import Envelope
@@ -26,6 +26,14 @@ def test_a_beacon_of_very_many_blanks_is_refused_without_trying_every_length_of_
     body = b"A" + blank * (4_000_000 // len(blank)) + b"!"
     with pytest.raises(Problem, match="neither JSON nor base64"):
         unwrapped(body, BASE64, BODY_BYTES_MAX)
+
+
+def test_a_body_of_very_many_names_is_refused_before_it_is_decoded() -> None:
+    names = b",".join(b'"%x":1' % number for number in range(500_000))
+    with pytest.raises(Problem, match="names") as caught:
+        check_values(b"{" + names + b"}")
+    assert caught.value.status == 413
+    assert check_values(b"{" + names[: len(names) // 2] + b"}")
 
 
 def test_base64_in_lines_is_read() -> None:

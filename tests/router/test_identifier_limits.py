@@ -14,6 +14,7 @@ from cdp.v1 import admin_pb2, identity_pb2, ingest_pb2, query_pb2, shard_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdp_router import identifier_limits
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import Erasures
 from cdp_router.errors import RequestInvalid, ShardUnavailable
@@ -99,6 +100,16 @@ def test_what_goes_beyond_is_taken_and_told_but_not_linked(tmp_path: Path) -> No
         again = cluster.ingest(seen_with("ann", "d0", 4, b"2", email="b@x"))
         assert refused(again) == [0], "the address; the device is linked already"
         assert cluster.query('count("View") = 5').count == 1
+
+
+def test_the_first_refused_links_are_told_and_the_others_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identifier_limits, "ERRORS_TOLD_MAX", 3)
+    with limited_cluster(tmp_path) as cluster:
+        views = [["View", "ann", f"d{n}", NOW_MS - n, f"m{n}", {}] for n in range(9)]
+        result = cluster.ingest(rows(*views))
+        assert (result.accepted, len(refused(result)), result.warnings_omitted) == (9, 3, 4)
 
 
 def test_batches_that_come_together_share_the_seats(tmp_path: Path) -> None:

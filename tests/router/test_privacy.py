@@ -294,10 +294,10 @@ def test_keys_see_what_their_roles_allow_through_every_router(tmp_path: Path) ->
             mark = served.router.unary_unary("/cdp.v1.PrivacyService/ChangePrivacy")
             raw = privacy_pb2.ChangePrivacyRequest(mark=["email"], smallest_count=8).SerializeToString()
             await mark(raw, metadata=(("authorization", f"Bearer {keys['admin'][0]}"),))
-            analyst, seer, admin = (
-                AsyncClient(served.address, api_key=keys[name][0]) for name in ("analyst", "seer", "admin")
+            analyst, seer, admin, definer = (
+                AsyncClient(served.address, api_key=keys[name][0]) for name in ("analyst", "seer", "admin", "definer")
             )
-            async with analyst, seer, admin:
+            async with analyst, seer, admin, definer:
                 assert await seer.count("vip = true") == 7
                 assert await seer.count('email = "1@x.org"') == 1
                 assert await analyst.count('plan = "gold"') == 25
@@ -309,8 +309,11 @@ def test_keys_see_what_their_roles_allow_through_every_router(tmp_path: Path) ->
                     await analyst.count('email = "1@x.org"')
                 assert (caught.value.code, caught.value.reason) == (_DENIED, "PERSONAL_DATA")
                 await admin.create_segment(
-                    named_segment_pb2.CreateSegmentRequest(name="theirs", text='email = "1@x.org"')
+                    named_segment_pb2.CreateSegmentRequest(name="theirs", text='email = "1@x.org"', description="Ann's")
                 )
+                described = [(await each.segment("theirs")).description for each in (analyst, seer, definer)]
+                assert described == ["", "Ann's", "Ann's"]
+                assert [each.description for each in (await analyst.segments()).segments] == [""]
                 assert (await analyst.segment("theirs")).text == "(personal)"
                 assert not (await analyst.segment("theirs")).HasField("segment")
                 assert "1@x.org" in (await seer.segment("theirs")).text
@@ -335,7 +338,12 @@ def test_keys_see_what_their_roles_allow_through_every_router(tmp_path: Path) ->
 
 
 _DENIED = grpc.StatusCode.PERMISSION_DENIED
-_ROLES = {"analyst": [Role.QUERY], "seer": [Role.QUERY, Role.PROFILE_READ], "admin": [Role.ADMIN]}
+_ROLES = {
+    "analyst": [Role.QUERY],
+    "seer": [Role.QUERY, Role.PROFILE_READ],
+    "admin": [Role.ADMIN],
+    "definer": (Role.QUERY, Role.ADMIN),
+}
 
 
 # -------------------------------------------------------------------------------------------------------------- effort

@@ -12,6 +12,7 @@ import pytest
 from cdp.v1 import admin_pb2, query_pb2, schema_pb2, shard_pb2
 
 import cdp_store.store
+from cdp_router import quarantining
 from cdp_router.deadline import Deadline
 from cdp_router.erasing import Erasures
 from cdp_router.errors import ShardUnavailable
@@ -50,6 +51,18 @@ def redrive(schema: Schema, event: str | None = None) -> tuple[int, int, int]:
 def total(schema: Schema) -> int:
     """How many records there are."""
     return schema.cluster.run(Quarantine(schema.cluster.routing, schema.gate).total(far_deadline()))
+
+
+def test_the_first_records_kept_apart_are_told_and_the_others_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantining, "ERRORS_TOLD_MAX", 2)
+    bad = [["Charged", f"u{n}", None, NOW_MS, f"m{n}", {"amount": "12"}] for n in range(7)]
+    with checked_cluster(tmp_path) as schema:
+        schema.set(charged("QUARANTINE"))
+        result = schema.take(GOOD, *bad)
+        assert [each.index for each in result.warnings] == [1, 2]
+        assert (result.accepted, result.quarantined, result.warnings_omitted, total(schema)) == (1, 7, 5, 7)
 
 
 def _nothing(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
@@ -16,7 +17,7 @@ from cdp_store.arrays import I64, U32
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.delta import ArrivedEvents, EventDelta
 from cdp_store.events.layout import Layout
-from cdp_store.events.sealing import EventColumns, order_by_row_time, seal
+from cdp_store.events.sealing import _PIVOT_CELLS_MAX, EventColumns, compact, order_by_row_time, seal
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.limits import BUCKET_MS, MORSEL_ROWS
 from cdp_store.values import Kind
@@ -241,3 +242,26 @@ def test_events_of_a_row_are_found_across_morsels() -> None:
     for missing in (1, MORSEL_ROWS, MORSEL_ROWS + 3, 5 * MORSEL_ROWS):
         part = chunk.events_of_row(missing)
         assert part.start == part.stop
+
+
+@pytest.mark.parametrize("work", ["seal", "compact"])
+def test_very_many_properties_are_wide_one_after_the_other(work: str) -> None:
+    events, keys = 20_000, 1000
+    wide = EventColumns(
+        np.zeros(events, np.uint32),
+        np.arange(events, dtype=np.int64),
+        np.arange(keys, dtype=np.uint32),
+        np.arange(keys, dtype=np.uint16),
+        np.full(keys, Kind.INT, np.uint8),
+        np.arange(keys, dtype=np.int64) % 100,
+    )
+    (sealed,) = seal(wide)
+    tracemalloc.start()
+    try:
+        (chunk,) = seal(wide) if work == "seal" else compact([sealed, sealed])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(chunk.columns) == keys
+    # A block of columns that are laid out together, and no second one of all: 9 bytes an event each.
+    assert peak < chunk.nbytes + len(chunk) * keys * 9 // 4 + 9 * _PIVOT_CELLS_MAX

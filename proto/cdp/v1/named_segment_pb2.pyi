@@ -38,6 +38,7 @@ class NamedSegment(_message.Message):
     text: _builtins.str
     """The segment in canonical text form."""
     description: _builtins.str
+    """Empty for keys that may only query."""
     @_builtins.property
     def segment(self) -> _segment_pb2.Segment: ...
     @_builtins.property
