@@ -118,7 +118,7 @@ def version_holds(test: tree.VersionTest, value: Value | None) -> bool:
 
 
 def _version(text: Value | None) -> list[int] | None:
-    found = re.match(r"[vV]?([0-9][0-9.]*)", text) if isinstance(text, str) else None
+    found = re.match(r"[vV]?([0-9]+(?:\.[0-9]+)*)", text) if isinstance(text, str) else None
     parts = found.group(1).split(".") if found else []
     if not parts or len(parts) > 16 or not all(0 < len(part) <= 18 for part in parts):
         return None

@@ -74,7 +74,7 @@ NUMBERS = (
     5e-324,
 )
 EXTREME_NUMBERS = (2**63 - 1, -(2**63), 2**62, 2**63 - 2, 1e300, -1e300, 9.3e18)
-VERSIONS = ("5", "5.10.0", "v5.9 beta")
+VERSIONS = ("5", "5.10.0", "v5.9 beta", "5.x")
 TEXTS = ("", "a", "gold", "Gold", "golden", "größe", "GRÖßE", "a.b", "日本", "x\ny", 'say "hi"', *VERSIONS)
 DEGREES = (0, 13, 52.5, -33.25, 90.0, 179.5, -180, 95)
 MOMENT_VALUES = tuple(
