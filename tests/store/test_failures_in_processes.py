@@ -81,7 +81,7 @@ def test_row_09_a_power_loss_takes_back_no_snapshot_that_was_reported(tmp_path: 
 
 
 def test_row_09_a_snapshot_whose_name_was_not_made_durable_is_as_if_it_had_never_been(tmp_path: Path) -> None:
-    code, said = fed(tmp_path, ["0", "s", "1", "s", "2"], Trouble(kill=("rename", 7)))
+    code, said = fed(tmp_path, ["0", "s", "1", "s", "2"], Trouble(kill=("rename", 8)))
     assert code == -signal.SIGKILL and said == ["ok 0", "ok s", "ok 1"]
     assert snapshot_numbers(LocalPlace(snapshots_path(tmp_path), OsFiles())) == [1]
     check(tmp_path, said, 3)
