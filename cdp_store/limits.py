@@ -29,6 +29,10 @@ SPARSE_BUCKET_EVENTS: Final = (
     1024  # below, a chunk's fixed cost exceeds that of 64-bit times in a chunk of several buckets
 )
 WIDE_CHUNK_EVENTS_MAX: Final = 8192  # about as many events as a query scans in the time it spends on one more chunk
+# Of a chunk's columns, which have a slot for every event: so many bytes, and more for each value. Events of which each
+# has few of very many properties take chunks of their own, so that memory follows what was sent.
+CHUNK_SLOT_BYTES: Final = 1 << 20
+SLOT_BYTES_PER_VALUE: Final = 2048
 ERASED_ROWS_MAX: Final = 1024  # rows of erased profiles a busy partition carries along before it is purged
 RETENTION_DAYS_MAX: Final = 366_000  # a thousand years: beyond, cutoffs would leave the calendar
 # When nothing arrives there is time to leave less for queries to do; a smaller tail costs them next to nothing.

@@ -1,21 +1,28 @@
 """How the events of a name are cut into chunks: a dense bucket stands alone, sparse neighbours share a wide chunk.
 
 A chunk costs some kilobytes whatever it holds, a wide one four more bytes an event (times of 64 bits): so the number of
-chunks follows the data and not names x buckets.
+chunks follows the data and not names x buckets. A column has a slot for every event of its chunk: so events with many
+properties of which each has few share no chunk with many others, and memory follows the data there too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from cdp_store.arrays import I64
-from cdp_store.events.chunk import EventChunk
+from cdp_store.events.chunk import ColumnKey, EventChunk
 from cdp_store.kernels import sealing
-from cdp_store.limits import BUCKET_MS, SPARSE_BUCKET_EVENTS, WIDE_CHUNK_EVENTS_MAX
+from cdp_store.limits import (
+    BUCKET_MS,
+    CHUNK_SLOT_BYTES,
+    SLOT_BYTES_PER_VALUE,
+    SPARSE_BUCKET_EVENTS,
+    WIDE_CHUNK_EVENTS_MAX,
+)
 
 Chunks = tuple[EventChunk, ...]
 
@@ -30,10 +37,19 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A bucket of fewer than `sparse_events` shares its chunk with neighbours, up to `wide_events_max` in all."""
+    """A bucket of fewer than `sparse_events` shares its chunk with neighbours, up to `wide_events_max` in all.
+
+    The slots of a chunk's columns take at most `slot_bytes`, and `slot_bytes_per_value` more for each value.
+    """
 
     sparse_events: int
     wide_events_max: int
+    slot_bytes: int = CHUNK_SLOT_BYTES
+    slot_bytes_per_value: int = SLOT_BYTES_PER_VALUE
+
+    def fits(self, slot_bytes: int, values: int) -> bool:
+        """Whether columns with so many bytes of slots, for so many values, may be one chunk's."""
+        return slot_bytes <= self.slot_bytes + self.slot_bytes_per_value * values
 
     def cut(self, times: I64) -> Cut:
         """Spans of buckets, oldest first, for events with these times; stable inside each span."""
@@ -55,21 +71,42 @@ class Layout:
     def due(self, chunks: Sequence[EventChunk], least: int) -> Iterator[Chunks]:
         """Sets of at least `least` chunks of one name that belong together, each in order of arrival, as `chunks` is.
 
-        Chunks that overlap in buckets form a group; sparse groups join their neighbours. So a chunk that is left out
-        shares no bucket with those of the set.
+        Chunks that overlap in buckets form a group; sparse groups join their neighbours. A set whose columns would not
+        fit is taken apart into neighbours. So a chunk that is left out shares no bucket with those of the set, or comes
+        before or after all of them.
         """
         run, size = list[int](), 0
         for group in _overlapping(chunks):
             events = sum(len(chunks[index]) for index in group)
             sparse = events < self.sparse_events
             if not sparse or size + events > self.wide_events_max:
-                yield from _crowded(chunks, run, least)
+                yield from self._crowded(chunks, run, least)
                 run, size = [], 0
             if sparse:
                 run, size = run + group, size + events
             else:
-                yield from _crowded(chunks, group, least)
-        yield from _crowded(chunks, run, least)
+                yield from self._crowded(chunks, group, least)
+        yield from self._crowded(chunks, run, least)
+
+    def _crowded(self, chunks: Sequence[EventChunk], members: list[int], least: int) -> Iterator[Chunks]:
+        if not members or len(members) < least:
+            return
+        for run in self._fitting([chunks[index] for index in sorted(members)]):
+            if len(run) >= least:
+                yield tuple(run)
+
+    def _fitting(self, chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
+        """The chunks as runs of neighbours whose columns fit one chunk."""
+        run, slots = list[EventChunk](), _Slots()
+        for chunk in chunks:
+            wider = slots.with_columns_of(chunk)
+            if run and not self.fits(wider.nbytes, wider.values):
+                yield run
+                run, wider = [], _Slots().with_columns_of(chunk)
+            run.append(chunk)
+            slots = wider
+        if run:
+            yield run
 
     def _span_of_bucket(self, counts: I64) -> I64:
         """Number of the span of each bucket, given the number of events in each."""
@@ -83,6 +120,26 @@ class Layout:
             size = size + events if sparse else self.wide_events_max
             spans[bucket] = span
         return spans
+
+
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """Of some chunks together: events, values, and the bytes of one slot of each column."""
+
+    events: int = 0
+    values: int = 0
+    widths: Mapping[ColumnKey, int] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        return self.events * sum(self.widths.values())
+
+    def with_columns_of(self, chunk: EventChunk) -> _Slots:
+        widths, values = dict(self.widths), self.values
+        for key, column in chunk.columns.items():
+            widths[key] = max(widths.get(key, 0), column.values.dtype.itemsize)
+            values += len(chunk) if column.present is None else int(np.bitwise_count(column.present).sum())
+        return _Slots(self.events + len(chunk), values, widths)
 
 
 LAYOUT: Final = Layout(SPARSE_BUCKET_EVENTS, WIDE_CHUNK_EVENTS_MAX)
@@ -99,8 +156,3 @@ def _overlapping(chunks: Sequence[EventChunk]) -> Iterator[list[int]]:
         group.append(index)
     if group:
         yield group
-
-
-def _crowded(chunks: Sequence[EventChunk], members: list[int], least: int) -> Iterator[Chunks]:
-    if members and len(members) >= least:
-        yield tuple(chunks[index] for index in sorted(members))

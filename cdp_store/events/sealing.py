@@ -22,6 +22,7 @@ _RADIX_EVENTS_MIN: Final = 512  # below, numpy's sort beats clearing the radix h
 _NARROW_DIGIT: Final = 13
 _WIDE_DIGIT: Final = 16
 _WIDE_DIGIT_EVENTS_MIN: Final = 65_536  # below, clearing the large histogram costs more than another pass
+_RAW_BYTES: Final = 8
 _PIVOT_CELLS_MAX: Final = 1 << 22  # laid out at once, 9 bytes each
 
 
@@ -59,12 +60,47 @@ def order_by_row_time(rows: U32, times: I64) -> I64:
 
 
 def seal(events: EventColumns, layout: Layout = LAYOUT) -> tuple[EventChunk, ...]:
-    """Chunks as the layout cuts them, oldest first."""
+    """Chunks as the layout cuts them, oldest first; in several goes, by arrival, where columns would not fit."""
+    return tuple(chunk for part in _fitting(events, layout) for chunk in _seal_together(part, layout))
+
+
+def _seal_together(events: EventColumns, layout: Layout) -> tuple[EventChunk, ...]:
     order = order_by_row_time(events.rows, events.times) if events.rows.shape[0] else np.zeros(0, np.int64)
     cut = layout.cut(events.times[order])
     order = order if cut.order is None else order[cut.order]
     columns = _pivot(events, order) if cut.parts else ()
     return _chunks(events.rows[order], events.times[order], columns, cut)
+
+
+def _fitting(events: EventColumns, layout: Layout) -> Iterator[EventColumns]:
+    """The events, halved until the columns of each part fit a chunk of the layout."""
+    count, values = events.rows.shape[0], events.triple_keys.shape[0]
+    columns = np.count_nonzero(_group_sizes(events)) if values else 0
+    if count < 2 or layout.fits(int(count * columns * _RAW_BYTES), values):
+        yield events
+        return
+    middle = count // 2
+    for part in (slice(0, middle), slice(middle, count)):
+        yield from _fitting(_part_of(events, part), layout)
+
+
+def _part_of(events: EventColumns, part: slice) -> EventColumns:
+    first, last = np.searchsorted(events.triple_events, (part.start, part.stop)).tolist()
+    return EventColumns(
+        events.rows[part],
+        events.times[part],
+        events.triple_events[first:last] - np.uint32(part.start),
+        events.triple_keys[first:last],
+        events.triple_kinds[first:last],
+        events.triple_raws[first:last],
+    )
+
+
+def _group_sizes(events: EventColumns) -> I64:
+    """Values of each key and kind: i64[keys * 8], at key * 8 + kind."""
+    sizes: I64 = np.zeros(((int(events.triple_keys.max()) + 1) << 3), np.int64)
+    kernels.count_groups(events.triple_keys, events.triple_kinds, sizes)
+    return sizes
 
 
 WideColumn = tuple[ColumnKey, I64, Bools | None]
@@ -77,8 +113,7 @@ def _pivot(events: EventColumns, order: I64) -> Iterator[WideColumn]:
         return
     places: I64 = np.empty(count, np.int64)
     kernels.invert(order, places)
-    sizes: I64 = np.zeros(((int(events.triple_keys.max()) + 1) << 3), np.int64)
-    kernels.count_groups(events.triple_keys, events.triple_kinds, sizes)
+    sizes = _group_sizes(events)
     groups = np.flatnonzero(sizes)
     at_once = max(_PIVOT_CELLS_MAX // count, 1)
     for first in range(0, groups.shape[0], at_once):

@@ -16,10 +16,17 @@ from hypothesis import strategies as st
 from cdp_store.arrays import I64, U32
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.delta import ArrivedEvents, EventDelta
-from cdp_store.events.layout import Layout
+from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.sealing import _PIVOT_CELLS_MAX, EventColumns, compact, order_by_row_time, seal
 from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
-from cdp_store.limits import BUCKET_MS, MORSEL_ROWS
+from cdp_store.limits import (
+    BUCKET_MS,
+    CHUNK_SLOT_BYTES,
+    MORSEL_ROWS,
+    SLOT_BYTES_PER_VALUE,
+    SPARSE_BUCKET_EVENTS,
+    WIDE_CHUNK_EVENTS_MAX,
+)
 from cdp_store.values import Kind
 from tests.raw_records import Event, user
 from tests.shards import filled
@@ -244,6 +251,59 @@ def test_events_of_a_row_are_found_across_morsels() -> None:
         assert part.start == part.stop
 
 
+CRAMPED = {
+    "values alone": Layout(3, 7, 0, 24),
+    "some room": Layout(1000, 1000, 100, 8),
+    "bucket by bucket": Layout(0, 0, 60, 8),
+}
+
+
+@pytest.mark.parametrize("name", CRAMPED)
+@given(st.lists(ARRIVALS, min_size=1, max_size=6))
+@settings(max_examples=60)
+def test_columns_without_room_share_no_chunk_and_ties_go_by_arrival(name: str, batches: list[list[Arrival]]) -> None:
+    layout = CRAMPED[name]
+    tables = EventTables(layout)
+    for batch in batches:
+        tables.append(_arrived(batch))
+        tables.install_seal(prepare_seal(tables.capture()))
+        for chunk in tables.capture().chunks(7):
+            values = sum(map(len, (v for _, _, v in events_of(chunk))))
+            assert len(chunk) == 1 or len(chunk) * len(chunk.columns) <= layout.slot_bytes + 24 * values
+        _compact_once(tables)
+    while _compact_once(tables):
+        pass
+    chunks = tables.capture().chunks(7)
+    check_chunks(chunks)
+    assert in_order([e for chunk in chunks for e in events_of(chunk)]) == in_order([a for b in batches for a in b])
+
+
+def test_rare_properties_cost_what_their_values_do() -> None:
+    """An event in a thousand has a property that no other has; plain ones come before, between and after."""
+    rare, plain = 2000, 1_000_000
+    events = EventColumns(
+        np.zeros(plain, np.uint32),
+        np.arange(plain, dtype=np.int64),
+        np.arange(0, plain, plain // rare, dtype=np.uint32),
+        np.arange(rare, dtype=np.uint16),
+        np.full(rare, Kind.INT, np.uint8),
+        np.arange(rare, dtype=np.int64) % 100,
+    )
+    held = tuple(chunk for _ in range(3) for chunk in seal(events))
+    assert sum(map(len, held)) == 3 * plain and slot_bytes(held) <= 3 * 32 * plain
+    merged = [compact(sources) for sources in LAYOUT.due(held, 2)]
+    assert merged, "neighbours that fit share a chunk"
+    assert sum(map(slot_bytes, merged)) <= 3 * 64 * plain
+    for chunks in merged:
+        values = sum(len(chunk.columns) for chunk in chunks)
+        assert slot_bytes(chunks) <= CHUNK_SLOT_BYTES + SLOT_BYTES_PER_VALUE * 3 * values
+
+
+def slot_bytes(chunks: Sequence[EventChunk]) -> int:
+    """Bytes of the values of all columns, given or not."""
+    return sum(column.values.nbytes for chunk in chunks for column in chunk.columns.values())
+
+
 @pytest.mark.parametrize("work", ["seal", "compact"])
 def test_very_many_properties_are_wide_one_after_the_other(work: str) -> None:
     events, keys = 20_000, 1000
@@ -255,10 +315,11 @@ def test_very_many_properties_are_wide_one_after_the_other(work: str) -> None:
         np.full(keys, Kind.INT, np.uint8),
         np.arange(keys, dtype=np.int64) % 100,
     )
-    (sealed,) = seal(wide)
+    roomy = Layout(SPARSE_BUCKET_EVENTS, WIDE_CHUNK_EVENTS_MAX, 1 << 40)
+    (sealed,) = seal(wide, roomy)
     tracemalloc.start()
     try:
-        (chunk,) = seal(wide) if work == "seal" else compact([sealed, sealed])
+        (chunk,) = seal(wide, roomy) if work == "seal" else compact([sealed, sealed], roomy)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
