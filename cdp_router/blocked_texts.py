@@ -25,8 +25,12 @@ def which_blocked(texts: Strings, blocked: Blocked, skipped: int = 0) -> Bools:
     words, word_ends, first_words, foreign = _listed(blocked.values)
     classify_identifiers(texts.offsets, texts.data, skipped, words, word_ends, first_words, _EDGE, foreign, classes)
     found: Bools = classes == LISTED
+    decided = dict[bytes, bool]()  # a dictionary of Arrow may stand for one text as often as there are records
     for at in np.flatnonzero(classes == UNDECIDED).tolist():
-        found[at] = blocked(texts[at][skipped:].decode())
+        text = texts[at][skipped:]
+        if text not in decided:
+            decided[text] = blocked(text.decode())
+        found[at] = decided[text]
     return found
 
 

@@ -33,6 +33,7 @@ from cdp_router.limits import (
     MOVING_SECONDS,
     PIECE_RECORDS,
 )
+from cdp_router.linking import NO_LINKS, earliest, joined, said_anew
 from cdp_router.loads import Load, Said, Taken, load
 from cdp_router.moving import Mover
 from cdp_router.partition_map import Claim
@@ -42,7 +43,7 @@ from cdp_router.shard_client import ShardClient
 from cdp_store.builder import BatchBuilder
 from cdp_store.identity.changes import Links
 from cdp_store.limits import NAMES_PER_BATCH_MAX
-from cdp_store.records import RecordBatch
+from cdp_store.records import RecordBatch, Strings
 
 _LOG = logging.getLogger(__name__)
 _NO_RECORDS: Final = BatchBuilder().finish()
@@ -83,9 +84,16 @@ class Flights:
         Raises what tells of those that did not acknowledge it.
         """
         taken = await self._travelled(Said(batch, links), deadline)
-        if not len(taken.new_links):
+        new, seats = taken.new_links, NO_LINKS
+        if len(taken.void):
+            work = asyncio.get_running_loop().run_in_executor
+            anew = await work(self._threads, said_anew, taken.void, links, batch, taken.gone)
+            new = earliest(joined((new, anew)), self._routing.cluster.hash_key)
+            # Their records are taken by now: with message ids they would count as said before, and get no seats.
+            seats = replace(anew, message_ids=Strings.of([b""] * len(anew)))
+        if not len(new):
             return taken
-        later = await self._travelled(Said(_NO_RECORDS, new_links=taken.new_links), deadline)
+        later = await self._travelled(Said(_NO_RECORDS, seats, new), deadline)
         return replace(taken, positions={**taken.positions, **later.positions})
 
     async def _travelled(self, said: Said, deadline: Deadline) -> Taken:

@@ -54,7 +54,8 @@ def choose(columns: list[tuple[str, pa.Array]], which_blocked: Callable[[pa.Arra
 
 
 def _allowed(column: pa.Array, which_blocked: Callable[[pa.Array], Bools]) -> pa.Array:
-    names_nobody = which_blocked(column) & _bools(column.is_valid())
+    # What lies under a null may be anything, also no text.
+    names_nobody = which_blocked(column.fill_null("")) & _bools(column.is_valid())
     return pc.if_else(pa.array(names_nobody), None, column) if names_nobody.any() else column
 
 

@@ -12,7 +12,7 @@ from cdp_router.linking import NO_LINKS, LinkParts, earliest, ends, joined, part
 from cdp_router.partitioning import split
 from cdp_router.topology import ClusterFile
 from cdp_store.arena import HashKey
-from cdp_store.arrays import I64
+from cdp_store.arrays import I64, Bools
 from cdp_store.identity.changes import Links, encode_identity_change
 from cdp_store.records import RecordBatch, encode_batch, join_batches
 
@@ -35,7 +35,8 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What became of it: the sequence number of each partition, errors as (record, code, message), links that say
-    something new and are to be logged, and those for which there was no seat."""
+    something new and are to be logged, those for which there was no seat, and those of pairs that an erasure removed.
+    For these `gone` tells which records were not taken now, bool[n]: another record may say the pair anew."""
 
     accepted: int
     duplicates: int
@@ -43,6 +44,8 @@ class Taken:
     errors: Sequence[tuple[int, str, str]]
     new_links: Links
     refused: Links
+    void: Links
+    gone: Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +129,25 @@ class Load:
             accepted, duplicates = accepted + len(own) - known - len(refused), duplicates + known
             first = int(self.starts[number])
             errors += [(int(part.records[error.index]) - first, error.code, error.message) for error in refused]
-        return Taken(accepted, duplicates, positions, errors, *self._new_and_refused(number, outcomes))
+        *links, void = self._new_and_refused(number, outcomes)
+        gone = self._gone(number, outcomes) if len(void) else np.zeros(0, np.bool_)
+        return Taken(accepted, duplicates, positions, errors, *links, void, gone)
 
-    def _new_and_refused(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> tuple[Links, Links]:
-        """Of a sender's links those that are news and have seats, and those that are news and have none; each pair
-        once."""
+    def _gone(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> Bools:
+        """Which of a sender's records were refused, or had been taken before: bool[n]."""
+        gone: Bools = np.zeros(int(self.starts[-1]), np.bool_)
+        for outcome in outcomes:
+            if (part := self.parts.get(outcome.partition)) is not None:
+                gone[part.records[[error.index for error in outcome.errors]]] = True
+                repeated = outcome.duplicates == len(part.records)
+                gone[part.records if repeated else part.records[list(outcome.duplicate_records)]] = True
+        return gone[int(self.starts[number]) : int(self.starts[number + 1])]
+
+    def _new_and_refused(
+        self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]
+    ) -> tuple[Links, Links, Links]:
+        """Of a sender's links those that are news and have seats, that are news and have none, and that are news of
+        pairs that are gone; each pair once."""
         parts, own = self.links.parts, np.arange(*self.links.starts[number : number + 2])
         news, seatless, void = np.zeros((3, len(parts.links)), np.bool_)
         for outcome in outcomes:
@@ -141,7 +158,9 @@ class Load:
             if outcome.void:
                 void[parts.at_upper[outcome.partition][list(outcome.void)]] = True
         new, refused = own[(news & ~seatless & ~void)[own]], own[(news & seatless)[own]]
-        return earliest(parts.links.take(new), self.links.key), earliest(parts.links.take(refused), self.links.key)
+        found = (parts.links.take(each) for each in (new, refused, own[(news & void & ~seatless)[own]]))
+        links, refused_links, void_links = (earliest(each, self.links.key) for each in found)
+        return links, refused_links, void_links
 
 
 def load(said: Sequence[Said], cluster: ClusterFile) -> Load:

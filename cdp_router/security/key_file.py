@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,7 @@ KEYS_OUTDATED: Final = (
     "put the newest version in its place. To go on with this one, start with --salvage; keys that were revoked since "
     "hold again then, so look through `cdp keys list`"
 )
+_AGAIN_SECONDS: Final = 1.0
 _LOG = logging.getLogger(__name__)
 
 Keys = Mapping[str, StoredKey]
@@ -83,18 +86,28 @@ def _alone(path: Path) -> Iterator[None]:
 class KeyFile:
     """The keys as a router sees them: those in the file now. Looking whether it has changed costs two microseconds.
 
-    A file that has gone holds no keys. One that cannot be read leaves the keys as they were.
+    A file that has gone holds no keys. One that cannot be read leaves the keys as they were, and is tried again each
+    second: for want of a descriptor, say, no revoked key may hold for good.
     """
 
-    def __init__(self, path: Path, listed: ListedFile | None = None, *, must_exist: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        listed: ListedFile | None = None,
+        *,
+        must_exist: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` counts seconds."""
         self.path, self._seen, self._listed = path, _signature(path), listed
+        self._clock, self._again_at = clock, math.inf
         self._keys: Keys | None = read_keys(path, listed) if must_exist or self._seen is not None else None
 
     def keys(self) -> Keys | None:
         """All keys, by id; None as long as there was no file: then none are asked for."""
         signature = _signature(self.path)
-        if signature != self._seen:
-            self._seen = signature
+        if signature != self._seen or self._clock() >= self._again_at:
+            self._seen, self._again_at = signature, math.inf
             self._keys = self._read_again() if signature is not None else {}
         return self._keys
 
@@ -103,6 +116,7 @@ class KeyFile:
             return read_keys(self.path, self._listed)
         except DirectoryDamaged as error:
             _LOG.error("%s; the keys stay as they were", error)
+            self._again_at = self._clock() + _AGAIN_SECONDS
             return self._keys or {}
 
 

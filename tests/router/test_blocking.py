@@ -123,3 +123,5 @@ def test_no_object_is_made_of_identifiers_that_are_plainly_somebodys() -> None:
     found = which_blocked(texts, Listening())
     assert np.flatnonzero(found).tolist() == [len(values) - 1]
     assert asked == [] and not blocked("0a00-00")
+    which_blocked(Strings.of([b'"ann"', b'"null"'] * 1000), Listening())
+    assert asked == ['"ann"', '"null"'], "each text once"

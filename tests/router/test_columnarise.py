@@ -419,6 +419,17 @@ def test_the_id_of_an_anonymous_profile_is_used_where_the_user_id_is_null_or_emp
     assert sorted(_stored(arrow_batch(table))) == [b"ax", b"ubob"]
 
 
+@pytest.mark.parametrize("hidden", [b"\xe2\x28", b'"\xff', b"null", b"000"])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_what_lies_under_a_null_is_no_identifier(kind: pa.DataType, hidden: bytes) -> None:
+    offsets = np.array([0, len(hidden), len(hidden) + 3], np.int64 if kind == pa.large_string() else np.int32)
+    buffers = [pa.py_buffer(b"\x02"), pa.py_buffer(offsets.tobytes()), pa.py_buffer(hidden + b"bob")]
+    user_id = pa.Array.from_buffers(kind, 2, buffers)
+    columnarised = columnarise(arrow_batch(_table(user_id=user_id, anonymous_id=["x", "y"])), NOW_MS)
+    assert columnarised.errors == []
+    assert sorted(_state(columnarised.batch)) == [b"ax", b"ubob"]
+
+
 def test_an_anonymous_id_beside_a_user_id_is_checked_too() -> None:
     record = Sent("View", "ann", NOW_MS, {}, anonymous_id="x" * 513)
     for batch in (

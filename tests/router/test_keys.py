@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cdp_router.security import key_file
 from cdp_router.security import keys as keys_module
 from cdp_router.security.errors import Unauthenticated
 from cdp_router.security.key_file import KeyFile, change_keys, read_keys
@@ -131,6 +132,25 @@ def test_the_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.L
     assert "stay as they were" in caplog.text
     path.unlink()
     assert file.keys() == {}, "without its file nobody is let in, rather than everybody"
+
+
+def test_a_file_that_could_not_be_read_is_read_again_although_it_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, now = tmp_path / "keys.json", [0.0]
+    _add(path, "one")
+    file = KeyFile(path, clock=lambda: now[0])
+    _add(path, "two")
+    with monkeypatch.context() as without_descriptors:
+
+        def fail(path: Path) -> bytes:
+            raise DirectoryDamaged(path, "Too many open files")
+
+        without_descriptors.setattr(key_file, "read_whole", fail)
+        assert {key.name for key in (file.keys() or {}).values()} == {"one"}
+    assert len(file.keys() or {}) == 1, "not at each call"
+    now[0] = 1.0
+    assert {key.name for key in (file.keys() or {}).values()} == {"one", "two"}
 
 
 @pytest.mark.parametrize(

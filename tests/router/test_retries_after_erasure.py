@@ -102,6 +102,35 @@ def test_who_comes_back_is_somebody_new_whose_links_are_taken(tmp_path: Path, pa
 
 
 @PARTITIONS
+@pytest.mark.parametrize("places", [(-9, -5, 0), (-9, -5, -1, 0), (0, 0, 0)])
+def test_a_new_record_between_two_repeats_says_its_link_anew(
+    tmp_path: Path, partitions: int, places: tuple[int, ...]
+) -> None:
+    before = [login("m0", time_ms=T + places[0]), login("m9", time_ms=T + places[-1])]
+    new = [login(f"n{number}", time_ms=T + place) for number, place in enumerate(places[1:-1])]
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        cluster.ingest(rows(*before, batch_id=b"1"))
+        erased(cluster)
+        again = cluster.ingest(rows(before[0], *new, before[1], batch_id=b"2"))
+        assert (again.accepted, again.duplicates) == (len(new), 2)
+        assert known(cluster, DEVICE) == {("d", "n0")}
+        seats = [each.identity.seats for server in cluster.servers for each in server._store.partitions.values()]
+        assert sum(map(len, seats)) == 1
+        cluster.ingest(rows(*before, *new, batch_id=b"3"))
+        assert [identifier for identifier, _ in known(cluster, DEVICE)] == ["d"]
+
+
+@PARTITIONS
+def test_a_pair_that_comes_back_counts_from_its_first_new_record(tmp_path: Path, partitions: int) -> None:
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        cluster.ingest(rows(login("m1", time_ms=T - 9), batch_id=b"1"))
+        erased(cluster)
+        mixed = [login("m1", time_ms=T - 9), login("m2", time_ms=T - 5), login("m3")]
+        cluster.ingest(rows(*mixed, batch_id=b"2"))
+        assert known(cluster, DEVICE) == {("d", "m2")}
+
+
+@PARTITIONS
 def test_a_device_that_was_two_people_s_is_not_given_to_the_other_by_a_retry(tmp_path: Path, partitions: int) -> None:
     with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
         cluster.ingest(rows(login("m1"), batch_id=b"1"))
