@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from cdp_router.schema_rules import Allowed, PropertyCheck, RecordCheck, Rules
-from cdp_router.violation_counts import Counts, Mode, Rule
+from cdp_router.violation_counts import ANY_NAME, Counts, Mode, Rule
 from cdp_store.arrays import I64, U8, Bools
 from cdp_store.nested import wholes_of
 from cdp_store.records import ATTRIBUTES, RecordBatch
@@ -80,7 +80,7 @@ def check(batch: RecordBatch, rules: Rules) -> Violations:
             _check_records(columns, name, records, rules.checks[name], found)
         elif number != ATTRIBUTES:
             reason = f"events named {name!r} are in no rule"
-            found.note((name, "", "unlisted"), rules.unlisted, np.flatnonzero(records), reason)
+            found.note((ANY_NAME, "", "unlisted"), rules.unlisted, np.flatnonzero(records), reason)
     return found
 
 
@@ -99,7 +99,8 @@ class _Columns:
     def values_of(self, key: str, records: Bools) -> I64:
         """Where the values of a property of some records stand; removals are none."""
         at = self.triples_of(key, records)
-        return at[self._kinds[at] != Kind.UNSET]
+        given: I64 = at[self._kinds[at] != Kind.UNSET]
+        return given
 
     def triples_of(self, key: str, records: Bools) -> I64:
         """The same with removals."""
@@ -107,7 +108,8 @@ class _Columns:
         if number is None:
             return np.zeros(0, np.int64)
         at = self._by_key[self._ends[number] : self._ends[number + 1]]
-        return at[records[self.owners[at]]]
+        own: I64 = at[records[self.owners[at]]]
+        return own
 
 
 def _check_records(columns: _Columns, name: str, records: Bools, check: RecordCheck, found: Violations) -> None:
@@ -123,7 +125,7 @@ def _check_records(columns: _Columns, name: str, records: Bools, check: RecordCh
             # An object is there unset, beside its parts.
             at = columns.values_of(key, records) if key in wholes else columns.triples_of(key, records)
             broken = columns.owners[at]
-            found.note((name, key, "unlisted"), check.mode, np.unique(broken), f"{key!r} is in no rule")
+            found.note((name, ANY_NAME, "unlisted"), check.mode, np.unique(broken), f"{key!r} is in no rule")
 
 
 def _broken(columns: _Columns, check: PropertyCheck, at: I64, records: Bools) -> Iterator[tuple[str, I64, str]]:

@@ -278,7 +278,14 @@ def test_records_that_break_very_many_rules_in_very_many_ways_take_little_memory
     finally:
         tracemalloc.stop()
     assert all(each.startswith("'k") and each.endswith(" more") and each.count("; ") == 16 for each in told)
-    assert sum(found.counts.values()) == batch.triple_keys.shape[0]
+    assert found.counts == {(("Charged", "*", "unlisted"), Mode.WARN): batch.triple_keys.shape[0]}
+
+
+def test_names_that_stand_in_no_rule_are_counted_as_one() -> None:
+    """Senders choose them: metrics by name would grow as long as anybody sends new ones, and may tell of people."""
+    events = [Event(user("ann"), f"event {number}", NOW_MS) for number in range(50)]
+    found = check(batch_of(events), Rules.of(rules_of(unlisted="WARN")))
+    assert found.counts == {(("*", "", "unlisted"), Mode.WARN): 50}
 
 
 def test_each_key_of_a_batch_is_looked_at_where_it_stands() -> None:
