@@ -72,15 +72,17 @@ def check(batch: RecordBatch, rules: Rules) -> Violations:
     if rules.is_empty or not len(batch):
         return found
     columns = _Columns(batch)
-    present = np.unique(batch.record_names)
-    for number in present.tolist():
+    by_name = np.argsort(batch.record_names, kind="stable")
+    present, starts = np.unique(batch.record_names[by_name], return_index=True)
+    for number, own in zip(present.tolist(), np.split(by_name, starts[1:]), strict=True):
         name = "" if number == ATTRIBUTES else batch.names[number]
-        records: Bools = batch.record_names == number
         if name in rules.checks:
+            records: Bools = np.zeros(len(batch), np.bool_)
+            records[own] = True
             _check_records(columns, name, records, rules.checks[name], found)
         elif number != ATTRIBUTES:
             reason = f"events named {name!r} are in no rule"
-            found.note((ANY_NAME, "", "unlisted"), rules.unlisted, np.flatnonzero(records), reason)
+            found.note((ANY_NAME, "", "unlisted"), rules.unlisted, own, reason)
     return found
 
 
