@@ -129,9 +129,9 @@ class Load:
             accepted, duplicates = accepted + len(own) - known - len(refused), duplicates + known
             first = int(self.starts[number])
             errors += [(int(part.records[error.index]) - first, error.code, error.message) for error in refused]
-        *links, void = self._new_and_refused(number, outcomes)
+        new, refused_links, void = self._new_and_refused(number, outcomes)
         gone = self._gone(number, outcomes) if len(void) else np.zeros(0, np.bool_)
-        return Taken(accepted, duplicates, positions, errors, *links, void, gone)
+        return Taken(accepted, duplicates, positions, errors, new, refused_links, void, gone)
 
     def _gone(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> Bools:
         """Which of a sender's records were refused, or had been taken before: bool[n]."""
@@ -158,9 +158,10 @@ class Load:
             if outcome.void:
                 void[parts.at_upper[outcome.partition][list(outcome.void)]] = True
         new, refused = own[(news & ~seatless & ~void)[own]], own[(news & seatless)[own]]
-        found = (parts.links.take(each) for each in (new, refused, own[(news & void & ~seatless)[own]]))
-        links, refused_links, void_links = (earliest(each, self.links.key) for each in found)
-        return links, refused_links, void_links
+        gone = own[(news & void & ~seatless)[own]]
+        first = (earliest(parts.links.take(each), self.links.key) for each in (new, refused, gone))
+        new_links, refused_links, void_links = first
+        return new_links, refused_links, void_links
 
 
 def load(said: Sequence[Said], cluster: ClusterFile) -> Load:

@@ -4,35 +4,52 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
 from cdp_router.schema_rules import Allowed, PropertyCheck, RecordCheck, Rules
-from cdp_router.violation_counts import Counts, Mode, Rule
+from cdp_router.violation_counts import ANY_NAME, Counts, Mode, Rule
 from cdp_store.arrays import I64, U8, Bools
 from cdp_store.nested import wholes_of
 from cdp_store.records import ATTRIBUTES, RecordBatch
 from cdp_store.values import Kind, float_bits
 
+_REASONS_TOLD_MAX: Final = 16
+
 
 class Violations:
     """What each record of a batch breaks, with the mode of its rule; how often each rule was broken.
 
-    Records that break the same rules share one text.
+    Records that break the same rules share one text, which is made when it is told: a batch of some kilobytes may
+    break hundreds of rules in thousands of ways.
     """
 
     def __init__(self, count: int) -> None:
         self.counts: Counts = Counter()
         self._modes: U8 = np.zeros(count, np.uint8)
-        self._texts, self._said = [""], np.zeros(count, np.int64)
+        # A text is a reason behind an earlier text; number 0 is the empty one. Each reason has texts of its own.
+        self._reasons, self._before = [""], [np.zeros(1, np.int64)]
+        self._texts, self._said = 1, np.zeros(count, np.int64)
 
     def of_mode(self, mode: Mode) -> I64:
         """The records whose rule has a mode, ascending."""
         return np.flatnonzero(self._modes == mode)
 
     def told(self, records: I64) -> list[str]:
-        """What is wrong with some records, in words."""
-        return [self._texts[number] for number in self._said[records].tolist()]
+        """What is wrong with some records, in words: of very much the first reasons, and how many more there are."""
+        said, before = self._said[records], np.concatenate(self._before).tolist()
+        reasons = np.repeat(np.arange(len(self._reasons)), [len(own) for own in self._before]).tolist()
+        texts = dict[int, str]()
+        for number in np.unique(said).tolist():
+            behind, at = list[str](), number
+            while at:
+                behind.append(self._reasons[reasons[at]])
+                at = before[at]
+            first = behind[: -_REASONS_TOLD_MAX - 1 : -1]
+            more = [f"and {len(behind) - len(first)} more"] if len(behind) > len(first) else []
+            texts[number] = "; ".join([*first, *more])
+        return [texts[number] for number in said.tolist()]
 
     def note(self, rule: Rule, mode: Mode, records: I64, reason: str) -> None:
         """Take different records that break a rule; those that are allowed to are only counted."""
@@ -43,8 +60,10 @@ class Violations:
             return
         self._modes[records] = mode
         before, places = np.unique(self._said[records], return_inverse=True)
-        self._said[records] = len(self._texts) + places
-        self._texts += [f"{self._texts[number]}; {reason}" if number else reason for number in before.tolist()]
+        self._said[records] = self._texts + places
+        self._texts += len(before)
+        self._before.append(before)
+        self._reasons.append(reason)
 
 
 def check(batch: RecordBatch, rules: Rules) -> Violations:
@@ -53,15 +72,17 @@ def check(batch: RecordBatch, rules: Rules) -> Violations:
     if rules.is_empty or not len(batch):
         return found
     columns = _Columns(batch)
-    present = np.unique(batch.record_names)
-    for number in present.tolist():
+    by_name = np.argsort(batch.record_names, kind="stable")
+    present, starts = np.unique(batch.record_names[by_name], return_index=True)
+    for number, own in zip(present.tolist(), np.split(by_name, starts[1:]), strict=True):
         name = "" if number == ATTRIBUTES else batch.names[number]
-        records: Bools = batch.record_names == number
         if name in rules.checks:
+            records: Bools = np.zeros(len(batch), np.bool_)
+            records[own] = True
             _check_records(columns, name, records, rules.checks[name], found)
         elif number != ATTRIBUTES:
             reason = f"events named {name!r} are in no rule"
-            found.note((name, "", "unlisted"), rules.unlisted, np.flatnonzero(records), reason)
+            found.note((ANY_NAME, "", "unlisted"), rules.unlisted, own, reason)
     return found
 
 
@@ -72,14 +93,25 @@ class _Columns:
         self.batch = batch
         self.owners: I64 = np.repeat(np.arange(len(batch)), batch.property_counts())
         self.number = {key: number for number, key in enumerate(batch.keys)}
+        self._kinds = batch.plain_kinds()
+        # Triples by key, of each in their order: a pass over all for each of thousands of keys would take seconds.
+        self._by_key = np.argsort(batch.triple_keys, kind="stable")
+        self._ends = np.searchsorted(batch.triple_keys[self._by_key], np.arange(len(batch.keys) + 1))
 
     def values_of(self, key: str, records: Bools) -> I64:
         """Where the values of a property of some records stand; removals are none."""
+        at = self.triples_of(key, records)
+        given: I64 = at[self._kinds[at] != Kind.UNSET]
+        return given
+
+    def triples_of(self, key: str, records: Bools) -> I64:
+        """The same with removals."""
         number = self.number.get(key)
         if number is None:
             return np.zeros(0, np.int64)
-        is_own = (self.batch.triple_keys == number) & (self.batch.plain_kinds() != Kind.UNSET)
-        return np.flatnonzero(is_own & records[self.owners])
+        at = self._by_key[self._ends[number] : self._ends[number + 1]]
+        own: I64 = at[records[self.owners[at]]]
+        return own
 
 
 def _check_records(columns: _Columns, name: str, records: Bools, check: RecordCheck, found: Violations) -> None:
@@ -90,14 +122,12 @@ def _check_records(columns: _Columns, name: str, records: Bools, check: RecordCh
     if check.only_these is None:
         return
     wholes = {whole for name in check.only_these for whole in wholes_of(name)}
-    for key, number in columns.number.items():
+    for key in columns.number:
         if key not in check.only_these:
-            is_own = (columns.batch.triple_keys == number) & records[columns.owners]
-            if key in wholes:
-                # An object is there unset, beside its parts.
-                is_own &= columns.batch.triple_kinds != Kind.UNSET
-            broken = columns.owners[is_own]
-            found.note((name, key, "unlisted"), check.mode, np.unique(broken), f"{key!r} is in no rule")
+            # An object is there unset, beside its parts.
+            at = columns.values_of(key, records) if key in wholes else columns.triples_of(key, records)
+            broken = columns.owners[at]
+            found.note((name, ANY_NAME, "unlisted"), check.mode, np.unique(broken), f"{key!r} is in no rule")
 
 
 def _broken(columns: _Columns, check: PropertyCheck, at: I64, records: Bools) -> Iterator[tuple[str, I64, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
+from typing import Final
 
 from cdp.v1 import schema_pb2
 
@@ -18,4 +19,5 @@ class Mode(enum.IntEnum):
 
 
 Rule = tuple[str, str, str]  # event ("": attributes), property ("": the record), what is wrong
+ANY_NAME: Final = "*"  # of names that stand in no rule: senders choose them, so counts by name would grow without end
 Counts = Counter[tuple[Rule, Mode]]

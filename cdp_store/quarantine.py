@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 import numpy as np
@@ -17,6 +17,8 @@ from cdp_store.ids import SequenceNumber
 from cdp_store.records import RecordBatch, Strings, decode_batch, encode_batch
 
 TABLE = "quarantined"  # of a snapshot, beside those of identifiers
+_ENTRY_BYTES: Final = 4096  # of an entry beside its content: some thirty arrays and texts
+_REASON_BYTES: Final = 56  # of a text beside its characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,10 @@ class Quarantined:
     @property
     def nbytes(self) -> int:
         """Memory occupied, about."""
-        batch = self.batch
-        arrays = (batch.record_times, batch.property_offsets, batch.triple_raws, batch.triple_keys, batch.strings.data)
-        return sum(array.nbytes for array in arrays) + sum(map(len, self.reasons)) + 64 * len(batch)
+        tables = (self.links.lower, self.links.upper, self.links.message_ids)
+        links: int = self.links.times.nbytes + sum(table.offsets.nbytes + table.data.nbytes for table in tables)
+        reasons = sum(map(len, self.reasons)) + _REASON_BYTES * len(self.reasons)
+        return _ENTRY_BYTES + self.batch.nbytes + links + reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,13 @@ class Quarantine:
     """All entries of a partition by their positions; never changed, what changes it gives another."""
 
     entries: Mapping[SequenceNumber, Quarantined] = field(default_factory=dict)
+    nbytes: int = 0
+    """Memory occupied, about: asked for with each entry, of which there may be very many."""
+
+    @staticmethod
+    def of(entries: Mapping[SequenceNumber, Quarantined]) -> Quarantine:
+        """One that holds these."""
+        return Quarantine(entries, sum(entry.nbytes for entry in entries.values()))
 
     def __len__(self) -> int:
         return sum(map(len, self.entries.values()))
@@ -114,7 +124,7 @@ class Quarantine:
     def changed(self, change: QuarantineChange, sequence: SequenceNumber) -> Quarantine:
         """With a change that is logged at a position."""
         if isinstance(change, Quarantined):
-            return Quarantine({**self.entries, sequence: change})
+            return Quarantine({**self.entries, sequence: change}, self.nbytes + change.nbytes)
         return self._with(lambda at, entry: entry.take(~np.isin(entry.numbers, change.records.get(at, ()))))
 
     def without(self, identifiers: Collection[bytes]) -> Quarantine:
@@ -142,11 +152,6 @@ class Quarantine:
         found = {at: tuple(n for n in each if n in here.get(at, ())) for at, each in change.records.items()}
         return Released({at: each for at, each in found.items() if each})
 
-    @property
-    def nbytes(self) -> int:
-        """Memory occupied, about."""
-        return sum(entry.nbytes for entry in self.entries.values())
-
     def identifiers(self) -> Strings:
         """All identifiers that anything here names."""
         tables = [table for each in self.entries.values() for table in (each.batch.identities, each.links.lower)]
@@ -168,11 +173,11 @@ class Quarantine:
             if isinstance(entry, Released):
                 raise BatchMalformed("quarantined records: an entry of a snapshot is none")
             entries[SequenceNumber(row["sequence"])] = entry
-        return Quarantine(entries)
+        return Quarantine.of(entries)
 
     def _with(self, work: Callable[[SequenceNumber, Quarantined], Quarantined]) -> Quarantine:
         changed = {at: work(at, entry) for at, entry in self.entries.items()}
-        return Quarantine({at: entry for at, entry in changed.items() if len(entry)})
+        return Quarantine.of({at: entry for at, entry in changed.items() if len(entry)})
 
 
 def _among(table: Strings, identifiers: Collection[bytes]) -> Bools:

@@ -30,7 +30,9 @@ class NameTable:
     def overflow(self, names: Iterable[str]) -> frozenset[str]:
         """Which of these names, in order of appearance, would not fit any more."""
         fresh = [name for name in names if name not in self._ids]
-        return frozenset([*dict.fromkeys(fresh)][self.limit - len(self._ids) :]) if fresh else _NONE
+        # There may be more than the limit already: names that were used again, or came together in a restore.
+        room = max(0, self.limit - len(self._ids))
+        return frozenset([*dict.fromkeys(fresh)][room:]) if fresh else _NONE
 
     def number(self, name: str) -> int:
         """Id of a name, new or known."""

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
-from cdp_store.arrays import Bools
+from cdp_store.arena import hash_strings
+from cdp_store.arrays import U64, Bools
+from cdp_store.digest import combine
 from cdp_store.identity.contents import contents_of, record_hashes
 from cdp_store.partition import Partition
 from cdp_store.records import RecordBatch
 
+_KEY: Final = (0, 0)  # hashes only tell the records of one call apart
+_PROFILES_AT_ONCE: Final = 256  # reading one costs a look at all chunks, and all at once may be very much
+
 
 def taken_before(partition: Partition, batch: RecordBatch) -> Bools:
     """Which events of a batch stand in their profiles already, with the same time and values: bool[n]."""
-    hashes, events = record_hashes(batch), ~batch.is_attributes()
+    said = _said(batch)
     taken: Bools = np.zeros(len(batch), np.bool_)
-    view, rows = partition.locate([batch.identities[at] for at in range(len(batch.identities))])
-    for number, row in enumerate(rows):
-        if row is not None:
-            held = contents_of(view, [row])
-            own = events & (batch.record_identities == number)
-            taken |= own & np.isin(hashes, record_hashes(held)[~held.is_attributes()])
-    return taken
+    view, found = partition.locate([batch.identities[at] for at in range(len(batch.identities))])
+    rows = sorted({row for row in found if row is not None})
+    for start in range(0, len(rows), _PROFILES_AT_ONCE):
+        held = contents_of(view, rows[start : start + _PROFILES_AT_ONCE])
+        taken |= np.isin(said, _said(held)[~held.is_attributes()])
+    return taken & ~batch.is_attributes()
+
+
+def _said(batch: RecordBatch) -> U64:
+    """What each record says, and whose it is."""
+    return combine(hash_strings(_KEY, batch.identities)[batch.record_identities], record_hashes(batch))

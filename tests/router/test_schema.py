@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from cdp.v1 import ingest_pb2, query_pb2, schema_pb2
 from google.protobuf import json_format
@@ -21,6 +24,7 @@ from cdp_router.schema_checking import check
 from cdp_router.schema_gate import SchemaGate
 from cdp_router.schema_rules import Rules
 from cdp_router.violation_counts import Counts, Mode
+from cdp_store.limits import MIB
 from tests.raw_records import Change, Event, Record, user
 from tests.router.local_cluster import NOW_MS, LocalCluster, Wrap, far_deadline, local_cluster, plain
 from tests.router.test_moving import rows
@@ -256,3 +260,39 @@ def test_an_object_among_attributes_is_listed_by_its_parts(tmp_path: Path) -> No
             (2, "'address.zip' is in no rule"),
             (3, "'address' is in no rule"),
         ]
+
+
+def _stranger(number: int, keys: Iterable[int]) -> Event:
+    return Event(user("ann"), "Charged", NOW_MS, properties={f"k{key}": number for key in keys})
+
+
+def test_records_that_break_very_many_rules_in_very_many_ways_take_little_memory() -> None:
+    random, keys, count = Random(1), 80, 3000
+    batch = batch_of([_stranger(n, [key for key in range(keys) if random.random() < 0.5]) for n in range(count)])
+    rules = Rules.of(rules_of({"event": "Charged", "mode": "WARN", "properties": [{"name": "a"}], "only_these": True}))
+    tracemalloc.start()
+    try:
+        found = check(batch, rules)
+        told = found.told(np.arange(count))
+        assert tracemalloc.get_traced_memory()[1] < 16 * MIB, "a text for each step of each record took 140 MB"
+    finally:
+        tracemalloc.stop()
+    assert all(each.startswith("'k") and each.endswith(" more") and each.count("; ") == 16 for each in told)
+    assert found.counts == {(("Charged", "*", "unlisted"), Mode.WARN): batch.triple_keys.shape[0]}
+
+
+def test_names_that_stand_in_no_rule_are_counted_as_one() -> None:
+    """Senders choose them: metrics by name would grow as long as anybody sends new ones, and may tell of people."""
+    events = [Event(user("ann"), f"event {number}", NOW_MS) for number in range(50)]
+    found = check(batch_of(events), Rules.of(rules_of(unlisted="WARN")))
+    assert found.counts == {(("*", "", "unlisted"), Mode.WARN): 50}
+
+
+def test_each_key_of_a_batch_is_looked_at_where_it_stands() -> None:
+    rules = Rules.of(rules_of({"event": "Charged", "mode": "WARN", "properties": [{"name": "k1"}], "only_these": True}))
+    batch = batch_of([_stranger(0, [1, 2]), Event(user("ann"), "Other", NOW_MS, properties={"k2": 1}),
+                      _stranger(1, [3]), _stranger(2, [1]), _stranger(3, [3, 2])])  # fmt: skip
+    found = check(batch, rules)
+    assert found.told(found.of_mode(Mode.WARN)) == ["'k2' is in no rule", "'k3' is in no rule",
+                                                    "'k2' is in no rule; 'k3' is in no rule"]  # fmt: skip
+    assert found.of_mode(Mode.WARN).tolist() == [0, 2, 4]

@@ -98,6 +98,18 @@ def test_a_flood_of_names_is_undone_and_names_come_in_again() -> None:
     assert sorted(partition.capture().schema.events) == ["Order", "Signup"]
 
 
+def test_a_name_that_is_used_again_before_it_is_freed_opens_no_way_around_the_limit() -> None:
+    partition = Partition(PartitionId(0), KEY)
+    flood = [f"flood {number}" for number in range(EVENT_NAMES_MAX)]
+    _take(partition, _batch(flood))
+    _forget(partition, flood[:1])
+    assert _take(partition, _batch(["one more", flood[0]])) == 2
+    partition.purge()
+    assert len(partition.capture().schema.events) == EVENT_NAMES_MAX + 1
+    assert _take(partition, _batch([f"more {number}" for number in range(50)])) == 0
+    assert len(partition.capture().schema.events) == EVENT_NAMES_MAX + 1
+
+
 def test_views_from_before_keep_what_is_forgotten() -> None:
     partition = Partition(PartitionId(0), KEY)
     _take(partition, _batch(["A", "B", "A"]))
