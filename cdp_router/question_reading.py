@@ -125,9 +125,7 @@ class QuestionReader:
     def _question(self, request: query_pb2.QueryRequest) -> tree.Question:
         match request.WhichOneof("question"):
             case "tree":
-                if request.by:
-                    raise RequestInvalid("by", "goes with a text; a tree says breakdown itself")
-                return from_question(request.tree)
+                return pipeline.broken_down(from_question(request.tree), request.by or None)
             case "cql":
                 return pipeline.broken_down(read_cql(request.cql), request.by or None)
         if not request.text:

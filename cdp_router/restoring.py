@@ -30,6 +30,7 @@ from cdp_store.documents import Documents
 from cdp_store.errors import (
     DirectoryDamaged,
     DirectoryExists,
+    InstantTooEarly,
     NothingToRestore,
     PartitionElsewhere,
     PlaceUnusable,
@@ -41,7 +42,7 @@ from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.inventory import INVENTORY_NAME, Inventory, write_inventory
 from cdp_store.log.format import LogRecord
 from cdp_store.log.local import begin_after_snapshot
-from cdp_store.log.reader import BEHIND_ALL, first_sequences
+from cdp_store.log.reader import BEHIND_ALL, first_sequences, is_trimmed
 from cdp_store.log.replaying import replay_records
 from cdp_store.logged import Logged, apply_logged
 from cdp_store.partition import Partition
@@ -58,6 +59,7 @@ from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import LocalPlace, SnapshotPlace, place_at
 from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
 from cdp_store.suppressions import Suppressions
+from cdp_store.values import to_datetime
 from cdp_store.whole_files import write_durably
 
 
@@ -190,7 +192,7 @@ def _loaded_shard(
     log = log if log is not None and log.exists() else None
     if log is not None:
         if snapshot is None:
-            _check_first_records(source, shard, log, place, partitions)
+            _check_first_records(source, shard, log, place, partitions, is_limited=until_ms is not None)
         others = {PartitionId(number) for number in range(cluster.partitions)} - set(partitions)
         _replay(log, partitions, others, until_ms, late, percentage(named(tell, shard)))
     elif snapshot is None:
@@ -205,13 +207,20 @@ def _loaded_shard(
 
 
 def _check_first_records(
-    source: str, shard: int, log: Path, place: SnapshotPlace, partitions: Iterable[PartitionId]
+    source: str, shard: int, log: Path, place: SnapshotPlace, partitions: Iterable[PartitionId], *, is_limited: bool
 ) -> None:
-    """Raise PartitionElsewhere unless the log alone holds all of the partitions, which came from no other shard."""
-    first, later = first_sequences(log, partitions), list[Manifest]()
+    """Raise PartitionElsewhere unless the log alone holds all of the partitions, which came from no other shard.
+
+    Raises InstantTooEarly where an instant is wanted that lies before all snapshots, and the log goes back no further.
+    """
+    later = list[Manifest]()
     for number in snapshot_numbers(place):
         with suppress(SnapshotDamaged):
             later.append(read_manifest(place, number))
+    if is_limited and later and is_trimmed(log):
+        received = [max((each.received_ms for each in manifest.partitions), default=0) for manifest in later]
+        raise InstantTooEarly(source, shard, to_datetime(min(received)).isoformat())
+    first = first_sequences(log, partitions)
     came_with = {PartitionId(entry.partition) for each in later for entry in each.partitions if entry.sequence}
     for number in partitions:
         if first.get(number, 1) > 1 or (number in came_with and number not in first):
@@ -276,11 +285,13 @@ def _rerouted(
 ) -> dict[PartitionId, Partition]:
     """The same contents in another number of partitions, but for the batch ids, of which a part may have been taken."""
     made, rules = _empty(list(range(cluster.partitions)), cluster), dict[str, int]()
+    received_ms = 0
     ids, identities, suppressions = list[IdGeneration](), list[IdentityTables](), Suppressions(cluster.hash_key)
     for number in sorted(partitions):
         tell(f"partition {number}: dealing its profiles out to {cluster.partitions} partitions")
         export = partitions.pop(number).export()
         rules.update(export.retention_days)
+        received_ms = max(received_ms, export.received_ms)
         ids += export.ids
         identities.append(export.identity)
         suppressions = suppressions.joined(export.suppressions)
@@ -298,6 +309,7 @@ def _rerouted(
         made[PartitionId(target)].load_identity(tables)
     for partition in made.values():
         partition.suppressions = suppressions
+        partition.note_received(received_ms)
     tell("dealing the message ids out")
     left = carry_ids(ids, cold_of(frozenset(made)).tables(), made)
     if left:

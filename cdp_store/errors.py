@@ -13,6 +13,7 @@ StoreError
 +-- PlaceUnusable        where snapshots are to be copied to or read from cannot be used
 +-- FilesNotRemoved      files that are not needed any more are still there; nothing else is touched by that
 +-- NothingToRestore     a source without any usable snapshot
++-- InstantTooEarly      an instant before everything that a source of a restore holds
 +-- PartitionElsewhere   a partition that came to its shard later than the instant that is to be restored
 +-- ProfilesUnderway     profiles are between two partitions, which cannot be cut anew
 +-- DocumentsNotDealtOut documents of one partition, which cannot be cut anew with its profiles
@@ -165,6 +166,17 @@ class NothingToRestore(StoreError):
         which = " from before that instant" if is_limited else ""
         super().__init__(f"{source} holds no whole snapshot of shard {shard}{which}, and no log")
         self.source, self.shard = source, shard
+
+
+class InstantTooEarly(StoreError):
+    """A source of a restore holds snapshots, and a log, of later instants only."""
+
+    def __init__(self, source: str, shard: int, earliest: str) -> None:
+        super().__init__(
+            f"shard {shard} of {source} reaches back to {earliest}, the earliest instant of its snapshots, and its log "
+            f"begins behind it. Restore a later instant, or an older copy"
+        )
+        self.source, self.shard, self.earliest = source, shard, earliest
 
 
 class PartitionElsewhere(StoreError):

@@ -291,6 +291,11 @@ class Partition:
                 self._batch_ids.add(batch_id, SequenceNumber(sequence))
             self._received_ms = parts.received_ms
 
+    def note_received(self, received_ms: int) -> None:
+        """Hold what another partition received up to an instant."""
+        with self._held():
+            self._received_ms = max(self._received_ms, received_ms)
+
     def load_identity(self, tables: IdentityTables) -> None:
         """Hold what a snapshot kept of identifiers; after `load`."""
         with self._held():
@@ -351,17 +356,12 @@ class Partition:
     def status(self) -> PartitionStatus:
         """Sizes as of now."""
         with self._held():
-            memory = self._memory
+            memory, events = self._memory, self._memory.events
             ids = {"message_ids": self._message_ids.nbytes, "batch_ids": self._batch_ids.nbytes}
             own = {"identity": self.identity.nbytes, "quarantine": self.quarantine.nbytes}
-            return PartitionStatus(
-                self.partition,
-                memory.sequence,
-                len(memory) - memory.erased_count,
-                memory.events.counts()[0],
-                memory.events.delta_count + memory.changes.delta_count,
-                memory.memory_report() | ids | own,
-            )
+            live, unsealed = len(memory) - memory.erased_count, events.delta_count + memory.changes.delta_count
+            report = memory.memory_report() | ids | own
+            return PartitionStatus(self.partition, memory.sequence, live, events.counts()[0], unsealed, report)
 
     def validate(self) -> None:
         """Raise StructureBroken unless every rule of the structures holds; reads everything, for tests."""

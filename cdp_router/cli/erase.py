@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from cdp.v1 import admin_pb2, query_pb2
 from google.protobuf import json_format
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
+from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail
 from cdp_store.ids import USER_ID
 
 
@@ -37,21 +39,48 @@ def erase(
     with --purge or --suppress that is no error, since they may be repeated.
     """
     kind = "anonymous_id" if anonymous else kind
-    if receipt is not None and receipt.exists():
-        fail(f"{receipt} exists already; name another file")
     if not yes and not typer.confirm(f"Erase {kind} {identifier} permanently?"):
         fail("nothing was erased")
     named = query_pb2.Identifier(kind=kind, value=identifier)
-    with connected(address) as client:
+    with _receipt_to(receipt) as keep, connected(address) as client:
         done = client.erase(admin_pb2.EraseProfileRequest(other=named, purge=purge, suppress=suppress))
-    if receipt is not None:
-        receipt.write_text(json_format.MessageToJson(done, preserving_proto_field_name=True) + "\n", encoding="utf-8")
+        keep(json_format.MessageToJson(done, preserving_proto_field_name=True))
     _show(done, f"{kind} {identifier}")
     found = [f"shard {scan.shard}: {place}" for scan in done.scans for place in scan.found]
     if found:
         fail(f"identifiers or texts of the person still stand in {'; '.join(found)}: erase again")
     if not (done.erased or purge or suppress):
         fail(f"no profile has {kind} {identifier!r}")
+
+
+@contextmanager
+def _receipt_to(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """A file for the receipt, made before anything is erased: a proof that cannot be kept must not cost the person."""
+    if path is None:
+        yield lambda _: None
+        return
+    try:
+        file = path.open("x", encoding="utf-8")
+    except FileExistsError:
+        fail(f"{path} exists already; name another file. Nothing was erased")
+    except OSError as error:
+        fail(f"{path}: no file for the receipt can be made there: {error.strerror}. Nothing was erased")
+    with file:
+        try:
+            yield lambda text: _keep(text, file)
+        finally:
+            if not file.tell():
+                path.unlink()
+
+
+def _keep(text: str, file: TextIO) -> None:
+    """Write the receipt; where that fails, print it."""
+    try:
+        file.write(text + "\n")
+        file.flush()
+    except OSError as error:
+        OUT.print(text, markup=False, soft_wrap=True)
+        ERR.print(f"warning: {file.name}: {error.strerror}; the receipt is printed instead", soft_wrap=True)
 
 
 def _show(done: admin_pb2.EraseProfileResponse, named: str) -> None:

@@ -76,6 +76,12 @@ def check_beginning(paths: Sequence[Path], start: Positions | None) -> None:
         raise LogCorrupt(paths[0], 0, "what was logged before it has been removed, and no snapshot holds it")
 
 
+def is_trimmed(directory: Path) -> bool:
+    """Whether segments before those that are there were removed."""
+    paths = segments(directory)
+    return bool(paths) and number_of(paths[0]) > 1
+
+
 def durable_position(directory: Path) -> Position:
     """How far the log was known to be durable.
 

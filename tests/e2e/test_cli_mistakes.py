@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -120,7 +121,14 @@ def test_an_unknown_profile_is_named(people: str) -> None:
 
 def test_an_unknown_name_is_a_warning_and_in_strict_mode_an_error(people: str) -> None:
     done = cdp("query", 'did("cli.sen")', "--as-of", PAST, "--address", people, code=3)
-    assert done.stderr.strip() == "warning: no event named 'cli.sen' has been seen; did you mean 'cli.seen'?"
+    assert done.stderr.startswith("warning: no event named 'cli.sen' has been seen; did you mean 'cli.seen'")
     assert "UNKNOWN_NAME" in done.stdout
     assert "cli.seen" in error_of("query", 'did("cli.sen")', "--strict", "--address", people)
     assert "cli.seen" in error_of("query", 'did("cli.sen")', "--strict", "--ids", "--address", people)
+
+
+def test_an_erasure_whose_receipt_cannot_be_kept_erases_nobody(people: str, tmp_path: Path) -> None:
+    for path in (tmp_path / "missing" / "receipt.json", tmp_path):
+        error = error_of("erase", "cli-cy", "--yes", "--receipt", str(path), "--address", people)
+        assert "Nothing was erased" in error and "\n" not in error.strip()
+    assert "cli-cy" in cdp("profile", "cli-cy", "--address", people).stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
+from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse
+from cdp_router.client.asking import query_request
 from cdp_router.client.questions import (
     SET,
     UNSET,
@@ -67,6 +70,8 @@ from cdp_router.client.questions import (
 from cdp_router.wire.questions import from_question
 from tests import strategies, strategies_attempts, strategies_reports
 from tests.built import build
+from tests.router.encodings import msgpack_batch
+from tests.router.local_cluster import NOW_MS, local_cluster
 from tests.strategies import MOMENTS
 
 PAIRS: list[tuple[Any, str]] = [
@@ -305,3 +310,13 @@ def test_windows_are_one_at_a_time() -> None:
         attr("a").was(last="1d", before="2026-01-01")
     with pytest.raises(ValueError, match="none of day"):
         did("A").this("fortnight")
+
+
+def test_an_expression_is_broken_down_like_a_text(tmp_path: Path) -> None:
+    with local_cluster(tmp_path) as cluster:
+        cluster.ingest(msgpack_batch([[None, "u1", None, NOW_MS, None, {"plan": "gold"}]]))
+        asked = query_request(attr("plan") == "gold", by="plan")
+        answer = cluster.ask(asked)
+        assert [(row.value.text, row.count) for row in answer.breakdown] == [("gold", 1)]
+        with pytest.raises(QueryInvalid, match="takes a segment"):
+            cluster.ask(query_request(overlap(did("A"), did("B")), by="plan"))

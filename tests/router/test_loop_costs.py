@@ -14,6 +14,7 @@ SECONDS_MAX = 2.0  # of CPU time; what is measured stays below half of it, but f
 BYTES_MAX = 1_050_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("which", "least"), [("bodies", 20), ("batches", 25)])
 def test_requests_that_stand_for_much_keep_no_event_loop(tmp_path: Path, which: str, least: int) -> None:
     command = [sys.executable, "-m", "tests.router.loop_costs", str(tmp_path), which]

@@ -16,7 +16,7 @@ from cdp_router.restoring import Restored, Wanted, restore, verify_source
 from cdp_router.topology import ClusterDirectory
 from cdp_store.admission import Delivery
 from cdp_store.digest import Digest, digest
-from cdp_store.errors import DirectoryExists, DirectoryInUse, NothingToRestore, PartitionElsewhere
+from cdp_store.errors import DirectoryExists, DirectoryInUse, InstantTooEarly, NothingToRestore, PartitionElsewhere
 from cdp_store.events.retained import Summary
 from cdp_store.holdings import Holding, HoldingState
 from cdp_store.ids import PartitionId, encode_identifier
@@ -31,6 +31,7 @@ from cdp_store.snapshot.reader import check_file, read_manifest
 from cdp_store.store import Store
 from tests import strategies
 from tests.raw_records import Change, Event, Record, user
+from tests.router.local_cluster import NOW_MS
 from tests.shards import batch_of
 
 RECORDS: list[Record] = [
@@ -188,6 +189,32 @@ def test_a_point_in_time_is_everything_received_up_to_it(tmp_path: Path, snapsho
         made = restored(tmp_path / "source", tmp_path / f"new{number}", Wanted(until_ms=1000 + number))
         assert made.digest == wanted
     assert restored(tmp_path / "source", tmp_path / "none", Wanted(until_ms=999)).digest == Digest()
+
+
+@pytest.mark.parametrize("partitions", [None, 7])
+def test_an_instant_before_what_a_restored_directory_holds_is_refused_with_the_earliest(
+    tmp_path: Path, partitions: int | None
+) -> None:
+    """Its snapshot is of what was received up to an instant, whatever partitions that was dealt out to."""
+    with opened(tmp_path / "source") as data:
+        data.deliver(RECORDS[:20], received_ms=1000)
+        data.deliver(RECORDS[20:40], received_ms=2000)
+        digest = data.digest()
+    shape = {} if partitions is None else {"partitions": partitions, "shards": 1}
+    restored(tmp_path / "source", tmp_path / "new", Wanted(**shape))
+    assert restored(tmp_path / "new", tmp_path / "again", Wanted(until_ms=2000)).digest == digest
+    with pytest.raises((InstantTooEarly, PartitionElsewhere)):
+        restored(tmp_path / "new", tmp_path / "earlier", Wanted(until_ms=1999))
+    assert not (tmp_path / "earlier").exists()
+
+
+def test_an_instant_before_a_trimmed_log_is_no_damage(tmp_path: Path) -> None:
+    with opened(tmp_path / "source") as data:
+        data.deliver(RECORDS[:20], received_ms=NOW_MS)
+        for store in data.stores:
+            store.purge_files(0)
+    with pytest.raises(InstantTooEarly, match="reaches back to 2026-01-01"):
+        restored(tmp_path / "source", tmp_path / "new", Wanted(until_ms=NOW_MS - 1))
 
 
 @pytest.mark.parametrize("logged_after", [True, False])

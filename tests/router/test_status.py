@@ -71,6 +71,7 @@ NEVER_SENT: tuple[Exception, ...] = (
     store_errors.SnapshotUnsupported("snapshot-1.json", 2, 1),
     store_errors.NothingToRestore("s3://bucket", 0, False),
     store_errors.PartitionElsewhere("data", 1, 3),
+    store_errors.InstantTooEarly("data", 1, "2026-01-01T00:00:00+00:00"),
     store_errors.ProfilesUnderway(),
     store_errors.DocumentsNotDealtOut(3, ["other"]),
     store_errors.DirectoryExists(Path("/data")),
