@@ -212,6 +212,7 @@ def test_an_instant_before_a_trimmed_log_is_no_damage(tmp_path: Path) -> None:
     with opened(tmp_path / "source") as data:
         data.deliver(RECORDS[:20], received_ms=NOW_MS)
         for store in data.stores:
+            store.start_log_anew()
             store.purge_files(0)
     with pytest.raises(InstantTooEarly, match="reaches back to 2026-01-01"):
         restored(tmp_path / "source", tmp_path / "new", Wanted(until_ms=NOW_MS - 1))
