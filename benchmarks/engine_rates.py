@@ -26,16 +26,16 @@ from benchmarks.roofline import measure_roofline
 from benchmarks.scales import AS_OF_MS, DEFAULT_SEED, SCALES, ScaleName
 from benchmarks.store_rates import cpu_seconds
 from cdp_query import pipeline
-from cdp_query.bind import Binder
+from cdp_query.bind.bind import Binder
 from cdp_query.kernels import runs
 from cdp_query.stats import total
 from cdp_query.tree import Context
-from cdp_router.columnarise import columnarise
-from cdp_router.partitioning import split
+from cdp_router.cluster.partitioning import split
+from cdp_router.records.columnarise import columnarise
 from cdp_store.arrays import U32, Bools
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.partition import Partition
-from cdp_store.view import PartitionView
+from cdp_store.memory.view import PartitionView
+from cdp_store.partition.partition import Partition
 
 _KEY: Final = (3, 4)
 _PARTITIONS: Final = 16

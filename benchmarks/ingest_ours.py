@@ -23,7 +23,7 @@ from benchmarks.dataset import Dataset
 from benchmarks.engines import THREADS
 from benchmarks.ours import arrow_stream, renamed
 from cdp_router.client import Client
-from cdp_router.wire.values import to_timestamp, to_values
+from cdp_router.contract.values import to_timestamp, to_values
 from cdp_store.values import to_ms
 
 ROWS_PER_BATCH: Final = 2_000

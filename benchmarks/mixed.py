@@ -20,7 +20,7 @@ from benchmarks.ingest_ours import event_rows, sdk_batch
 from benchmarks.ours import attribute_batches, event_batches, memory_bytes, send_all
 from benchmarks.queries import QUERIES
 from cdp_router.client import Client
-from cdp_router.wire.values import to_timestamp
+from cdp_router.contract.values import to_timestamp
 
 EVENTS_PER_SECOND: Final = 20_000
 _BATCH_ROWS: Final = 500

@@ -22,7 +22,7 @@ from benchmarks.engines import THREADS
 from benchmarks.queries import QUERIES, Query
 from benchmarks.timings import Inner
 from cdp_router.client import Client
-from cdp_router.wire.values import to_timestamp
+from cdp_router.contract.values import to_timestamp
 
 BATCH_ROWS: Final = 200_000
 _IN_FLIGHT: Final = 3

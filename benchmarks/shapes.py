@@ -16,8 +16,8 @@ from rich.console import Console
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.ids import USER_ID, PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import DAY_MS, IDLE_BUCKET_CHUNKS_MAX, IDLE_DELTA_EVENTS_MAX
-from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch, Strings
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import RecordBatch, Strings
 from cdp_store.values import Kind
 
 _KEY: Final = (3, 4)

@@ -18,24 +18,24 @@ import typer
 from rich.console import Console
 
 from benchmarks.shapes import Shape, batches
-from cdp_store.admission import Delivery
-from cdp_store.arena import StringArena, hash_strings
 from cdp_store.arrays import U8, U32
+from cdp_store.columns.arena import StringArena, hash_strings
+from cdp_store.directory.shard_directory import ShardIdentity
 from cdp_store.events.layout import Chunks
 from cdp_store.events.sealing import compact
 from cdp_store.events.tables import EventsReading, prepare_seal
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, COLD_FILE_ROWS, DELTA_EVENTS_MAX
-from cdp_store.partition import Partition
-from cdp_store.records import Strings, encode_batch
-from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import ShardIdentity
+from cdp_store.outside.seams import OsFiles
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import Strings, encode_batch
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.store import Store
 from cdp_store.snapshot.cold.carrying import DealtOut
 from cdp_store.snapshot.cold.tables import LoggedBatch, table_of
 from cdp_store.snapshot.keeper import ShardSnapshots
 from cdp_store.snapshot.places import LocalPlace
 from cdp_store.snapshot.tables import to_parquet
-from cdp_store.store import Store
 
 _KEY: Final = (3, 4)
 _ROUNDS: Final = 5

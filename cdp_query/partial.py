@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 
+from cdp_query.bind.names import NO_NAMES, Names
 from cdp_query.limits import BREAKDOWN_VALUES_MAX
-from cdp_query.names import NO_NAMES, Names
 from cdp_query.reports.parts import ReportPart, keep_smallest, merge_parts
+from cdp_query.reports.value_keys import ValueKey
 from cdp_query.stats import NodeStats, merge_stats
-from cdp_query.value_keys import ValueKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,21 @@ from dataclasses import replace
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind import Binder
-from cdp_query.breakdown import breakdown
+from cdp_query.bind.bind import Binder
 from cdp_query.errors import QueryInvalid
-from cdp_query.execute import Checkpoint, Execution
+from cdp_query.evaluate.execute import Checkpoint, Execution
+from cdp_query.evaluate.needs import check_needs
+from cdp_query.evaluate.plan import plan
 from cdp_query.language import parse
-from cdp_query.needs import check_needs
 from cdp_query.partial import Partial, capped
-from cdp_query.plan import plan
+from cdp_query.reports.breakdown import breakdown
 from cdp_query.reports.evaluate import check_report, evaluate_funnel, evaluate_report
+from cdp_query.reports.value_keys import ValueKey
 from cdp_query.rules import rewrite
 from cdp_query.stats import Meter
-from cdp_query.value_keys import ValueKey
 from cdp_store.arrays import Bools
 from cdp_store.ids import AttributeId
-from cdp_store.view import PartitionView
+from cdp_store.memory.view import PartitionView
 
 
 def prepare(text: str, by: str | None, context: tree.Context) -> tree.Question:

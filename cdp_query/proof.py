@@ -11,23 +11,24 @@ from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
 
-from cdp_query import bound, tree
-from cdp_query.attempts import find_attempt
-from cdp_query.attribute_history import changes_of
-from cdp_query.bind import Binder
-from cdp_query.bound_attempts import BoundAttempts
-from cdp_query.bound_events import BoundEvents
-from cdp_query.bound_profiles import BoundChanged, BoundUnchanged, BoundValueAt, BoundWas
-from cdp_query.execute import Checkpoint, Execution
-from cdp_query.ruled_attempts import candidates_of
-from cdp_query.scan import scan
+from cdp_query import tree
+from cdp_query.bind import bound
+from cdp_query.bind.bind import Binder
+from cdp_query.bind.bound_attempts import BoundAttempts
+from cdp_query.bind.bound_events import BoundEvents
+from cdp_query.bind.bound_profiles import BoundChanged, BoundUnchanged, BoundValueAt, BoundWas
+from cdp_query.calendar.windows import Interval
+from cdp_query.evaluate.attempts import find_attempt
+from cdp_query.evaluate.execute import Checkpoint, Execution
+from cdp_query.evaluate.ruled_attempts import candidates_of
+from cdp_query.scan.attribute_history import changes_of
+from cdp_query.scan.scan import scan
+from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import Meter, NodeStats
-from cdp_query.user_windows import anchored
-from cdp_query.windows import Interval
 from cdp_store.events.chunk import EventChunk
 from cdp_store.limits import TIME_MIN_MS
+from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
-from cdp_store.view import PartitionView
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cdp_router.partition_map import Claim
+    from cdp_router.cluster.partition_map import Claim
 
 
 class RouterError(Exception):

@@ -17,11 +17,11 @@ from typing import Any
 
 from cdp.v1 import admin_pb2, identity_pb2, query_pb2
 
-from cdp_router.erasing import Erasures
-from cdp_router.identities import Identities
-from cdp_router.moving import Mover
-from cdp_router.topology import ClusterFile
-from cdp_store.digest import Digest, digest
+from cdp_router.cluster.topology import ClusterFile
+from cdp_router.erasure.erasing import Erasures
+from cdp_router.identity.identities import Identities
+from cdp_router.identity.transfers import Mover
+from cdp_store.memory.digest import Digest, digest
 from tests.identity_cluster import Apart, Link, Said, merged, never_linked
 from tests.raw_records import Change, Event, User, anonymous, user
 from tests.router.local_cluster import KEY, NOW_MS, LocalCluster, far_deadline, local_cluster

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from cdp_router.security.tls import Tls
+from cdp_router.security.tls.tls import Tls
 
 _DAY = timedelta(days=1)
 

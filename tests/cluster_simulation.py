@@ -26,21 +26,21 @@ from typing import Any
 import grpc
 from cdp.v1 import ingest_pb2, query_pb2
 
+from cdp_router.cluster.partitioning import partitions_of
+from cdp_router.cluster.routing import Routing
+from cdp_router.contract.status import TRANSLATED, describe, grpc_code
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
-from cdp_router.ingest import Ingest
-from cdp_router.local_shard_client import LocalShardClient
-from cdp_router.moves.director import Director
-from cdp_router.partitioning import partitions_of
-from cdp_router.queries import Queries
-from cdp_router.routing import Routing
-from cdp_router.shard_server import ShardServer
-from cdp_router.status import TRANSLATED, describe, grpc_code
+from cdp_router.ingest.ingest import Ingest
+from cdp_router.questions.queries import Queries
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.moves.director import Director
+from cdp_router.shard.server import ShardServer
+from cdp_store.directory.holdings import HoldingState
 from cdp_store.errors import StoreError
-from cdp_store.faulty_files import FaultyFiles
-from cdp_store.holdings import HoldingState
 from cdp_store.ids import encode_identifier
-from cdp_store.records import Strings
+from cdp_store.outside.faulty_files import FaultyFiles
+from cdp_store.records.records import Strings
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.fake_shards import call_error
 from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock, far_deadline, open_store

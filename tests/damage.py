@@ -20,28 +20,28 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from cdp_router.data_directory import check_directory, open_keys
+from cdp_router.cluster.topology import ClusterDirectory, shard_name
 from cdp_router.deadline import Deadline
-from cdp_router.gateway.dead_letters import DeadLetters
-from cdp_router.gateway.letter_lines import DeadLetter
-from cdp_router.security.audit_check import check
-from cdp_router.security.audit_files import AuditFiles, anchor_path
-from cdp_router.security.audit_lines import Entry
-from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
-from cdp_router.security.key_file import KEYS_NAME, KEYS_OUTDATED, change_keys
-from cdp_router.security.key_list import KeyList
-from cdp_router.security.keys import mint
-from cdp_router.security.principal import Role
-from cdp_router.suppressing import suppress
-from cdp_router.topology import ClusterDirectory, shard_name
-from cdp_store.digest import digest
+from cdp_router.erasure.suppressing import suppress
+from cdp_router.gateway.letters.dead_letters import DeadLetters
+from cdp_router.gateway.letters.letter_lines import DeadLetter
+from cdp_router.process.data_directory import check_directory, open_keys
+from cdp_router.rpc.principal import Role
+from cdp_router.security.audit.audit_check import check
+from cdp_router.security.audit.audit_files import AuditFiles, anchor_path
+from cdp_router.security.audit.audit_lines import Entry
+from cdp_router.security.keys.key_file import KEYS_NAME, KEYS_OUTDATED, change_keys
+from cdp_router.security.keys.key_list import KeyList
+from cdp_router.security.keys.keys import mint
+from cdp_router.security.tls.cluster_secrets import AUDIT_CHAIN, derived
 from cdp_store.errors import StoreError
-from cdp_store.handover import Giving, Taking
 from cdp_store.ids import PartitionId, encode_identifier
-from cdp_store.partition import Partition
-from cdp_store.sealed import seal_json
-from cdp_store.seams import AppendFile, OsAppendFile, OsFiles
-from cdp_store.store import Store
+from cdp_store.memory.digest import digest
+from cdp_store.outside.sealed import seal_json
+from cdp_store.outside.seams import AppendFile, OsAppendFile, OsFiles
+from cdp_store.partition.partition import Partition
+from cdp_store.shard.handover import Giving, Taking
+from cdp_store.shard.store import Store
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import CLUSTER, NOW_MS, local_cluster
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cdp_store.digest import Digest, digest
 from cdp_store.identity.changes import (
     Arrival,
     Departure,
@@ -24,9 +23,10 @@ from cdp_store.identity.changes import (
 )
 from cdp_store.ids import PartitionId, SequenceNumber, decode_identifier, encode_identifier, rank_of_kind
 from cdp_store.log.format import LogRecord, RecordKind
-from cdp_store.logged import Logged, apply_logged
-from cdp_store.partition import Partition
-from cdp_store.records import encode_batch
+from cdp_store.memory.digest import Digest, digest
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import encode_batch
+from cdp_store.shard.logged import Logged, apply_logged
 from tests.raw_records import Change, Event, Record, User
 from tests.shards import KEY, SMALL_LAYOUT, batch_of
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
-from cdp_store.dedupe import BatchIds
 from cdp_store.errors import StorageFull, StoreFailed
 from cdp_store.fuse import Fuse
 from cdp_store.log.local import LocalLog
-from cdp_store.partition import Partition
+from cdp_store.partition.dedupe import BatchIds
+from cdp_store.partition.partition import Partition
 from cdp_store.snapshot import keeper, reader
 from cdp_store.snapshot.keeper import ShardSnapshots
 from cdp_store.snapshot.places import LocalPlace

@@ -11,18 +11,18 @@ from pathlib import Path
 import msgspec
 
 from cdp_query import pipeline, tree
-from cdp_query.bind import Binder
+from cdp_query.bind.bind import Binder
 from cdp_query.partial import Partial, merge_all
-from cdp_store.builder import BatchBuilder
+from cdp_store.directory.shard_directory import ShardIdentity, log_path
 from cdp_store.events.layout import Layout
 from cdp_store.ids import PartitionId, SequenceNumber, decode_identifier, encode_identifier
-from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch
-from cdp_store.salvaging import salvage_files
-from cdp_store.sealed import key_fingerprint
-from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import ShardIdentity, log_path
-from cdp_store.view import PartitionView
+from cdp_store.memory.view import PartitionView
+from cdp_store.outside.sealed import key_fingerprint
+from cdp_store.outside.seams import OsFiles
+from cdp_store.partition.partition import Partition
+from cdp_store.records.builder import BatchBuilder
+from cdp_store.records.records import RecordBatch
+from cdp_store.shard.salvaging import salvage_files
 from tests.raw_records import Change, Event, Record, User
 
 # Cuts a handful of events like the real one cuts thousands: dense buckets alone, sparse ones together.

@@ -16,14 +16,14 @@ from random import Random
 import grpc
 from cdp.v1 import admin_pb2, ingest_pb2, query_pb2
 
+from cdp_router.cluster.routing import Routing
 from cdp_router.deadline import Deadline
-from cdp_router.erasing import Erasures
+from cdp_router.erasure.erasing import Erasures
 from cdp_router.errors import RouterError
-from cdp_router.identifier_limits import IdentifierLimits
-from cdp_router.ingest import Ingest
-from cdp_router.moving import Mover
-from cdp_router.queries import Queries
-from cdp_router.routing import Routing
+from cdp_router.identity.identifier_limits import IdentifierLimits
+from cdp_router.identity.transfers import Mover
+from cdp_router.ingest.ingest import Ingest
+from cdp_router.questions.queries import Queries
 from cdp_store.errors import StoreError
 from cdp_store.identity.seats import OTHERS
 from tests.router.encodings import Sent, protobuf_batch

@@ -32,21 +32,21 @@ from unittest.mock import patch
 
 import numpy as np
 
-from cdp_store.admission import Delivery
+from cdp_store.directory.shard_directory import ShardIdentity, snapshots_path
 from cdp_store.errors import FilesNotRemoved, SnapshotDamaged, SnapshotFailed, StorageFull, StoreFailed
-from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.log.sync_mode import SyncMode
-from cdp_store.memory import PartitionMemory
-from cdp_store.records import RecordBatch
-from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import ShardIdentity, snapshots_path
+from cdp_store.memory.memory import PartitionMemory
+from cdp_store.memory.view import PartitionView
+from cdp_store.outside.faulty_files import Fault, FaultyFiles
+from cdp_store.outside.seams import OsFiles
+from cdp_store.records.records import RecordBatch
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.store import Store
 from cdp_store.snapshot.manifest import manifest_name
 from cdp_store.snapshot.places import LocalPlace
 from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
-from cdp_store.store import Store
 from cdp_store.values import Kind
-from cdp_store.view import PartitionView
 from tests.raw_records import Event, user
 from tests.shards import KEY, batch_of
 from tests.stepping import Interleaving, by_chance, step, step_through

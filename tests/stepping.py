@@ -13,7 +13,7 @@ from itertools import count
 from random import Random
 from typing import Any, Final, TypeVar
 
-from cdp_store.partition import Partition
+from cdp_store.partition.partition import Partition
 
 _WAIT_SECONDS: Final = 60.0  # for a thread that is at work; none ever waits so long unless it hangs
 Result = TypeVar("Result")

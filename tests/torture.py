@@ -24,9 +24,9 @@ import numpy as np
 import psutil
 
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
-from cdp_router.topology import ClusterDirectory
-from cdp_store.seams import OsFiles
-from cdp_store.store import Store
+from cdp_router.cluster.topology import ClusterDirectory
+from cdp_store.outside.seams import OsFiles
+from cdp_store.shard.store import Store
 from tests.e2e.processes import (
     ENVIRONMENT,
     eventually,

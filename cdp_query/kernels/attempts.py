@@ -10,7 +10,7 @@ import numpy as np
 
 from cdp_query.kernels.matching import can_fill
 from cdp_store.arrays import I32, I64, U8, U32
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 
 NEVER = -(1 << 62)
 DEEPEST = 0

@@ -6,7 +6,7 @@ import numpy as np
 
 from cdp_query.kernels.attempts import DEEPEST, FIRST_ENTRY, NEVER, keep_better, same_time
 from cdp_store.arrays import I32, I64, U8, U32, Bools
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 
 
 @kernel

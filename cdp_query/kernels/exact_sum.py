@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from cdp_store.arrays import F64, I64
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 
 LIMBS = 70
 _LIMB_MASK = 0xFFFFFFFF

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U16, U32, AnyArray, Bools
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 
 FIRST = 0
 LAST = 1

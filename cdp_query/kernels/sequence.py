@@ -6,7 +6,7 @@ import numpy as np
 
 from cdp_query.kernels.matching import can_fill
 from cdp_store.arrays import I64, U8, U32
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 
 _NEVER = -(1 << 62)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cdp_query.kernels.memory import i64_at, u8_at, u16_at, u32_at
 from cdp_store.arrays import I64, U8
-from cdp_store.jit import inlined, kernel
+from cdp_store.kernels.jit import inlined, kernel
 
 # Fields of a source, the events of one step in one group.
 RUN_ROWS: Final = 0

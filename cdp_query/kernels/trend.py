@@ -6,7 +6,7 @@ import numpy as np
 
 from cdp_query.kernels.exact_sum import add_to_limbs
 from cdp_store.arrays import I32, I64, U16, U32, AnyArray, Bools
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 
 
 @kernel

@@ -19,7 +19,7 @@ from cdp_query.language.advice import advice, advice_at_end
 from cdp_query.language.build_reports import QuestionBuilder
 from cdp_query.language.suggest import nearest_hint
 from cdp_query.limits import QUERY_NESTING_MAX, QUERY_TEXT_CHARACTERS_MAX
-from cdp_query.ranges import INT_MAX, INT_MIN
+from cdp_query.matching.ranges import INT_MAX, INT_MIN
 
 _TERMINALS: Final = {
     "NAME": "a name",

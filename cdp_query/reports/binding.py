@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cdp_query import tree
-from cdp_query.bind import Binder
+from cdp_query.bind.bind import Binder
+from cdp_query.calendar.windows import fixed_ms
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import FLOW_DEPTH_MAX
 from cdp_query.reports.flow import BoundFlow
@@ -11,8 +12,7 @@ from cdp_query.reports.funnel import BoundFunnel
 from cdp_query.reports.retention import BoundRetention
 from cdp_query.reports.rfm import BoundRfm
 from cdp_query.reports.trend import BoundTrend
-from cdp_query.windows import fixed_ms
-from cdp_store.schema import SchemaReading
+from cdp_store.memory.schema import SchemaReading
 
 
 def bind_funnel(report: tree.Funnel, binder: Binder, schema: SchemaReading) -> BoundFunnel:

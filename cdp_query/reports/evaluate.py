@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cdp_query import tree
-from cdp_query.bind import NO_SCHEMA, Binder
-from cdp_query.bound_events import BoundEvents
+from cdp_query.bind.bind import NO_SCHEMA, Binder
+from cdp_query.bind.bound_events import BoundEvents
+from cdp_query.calendar.windows import zone
 from cdp_query.errors import QueryInvalid
-from cdp_query.execute import Execution
+from cdp_query.evaluate.execute import Execution
+from cdp_query.evaluate.needs import check_needs, check_report_needs
 from cdp_query.limits import PERIODS_MAX
-from cdp_query.needs import check_needs, check_report_needs
 from cdp_query.reports.binding import bind_flow, bind_funnel, bind_retention, bind_rfm, bind_trend
 from cdp_query.reports.flow import flow
 from cdp_query.reports.funnel import funnel, plain_funnel
@@ -19,7 +20,6 @@ from cdp_query.reports.retention import retention
 from cdp_query.reports.rfm import rfm
 from cdp_query.reports.segments import check_overlap, diff, diff_instants, distribution, overlap
 from cdp_query.reports.trend import trend
-from cdp_query.windows import zone
 from cdp_store.arrays import Bools
 
 

@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.exact_total import ExactTotal
-from cdp_query.periods import Periods, check_shown, months_between, periods_over, zone_offsets
+from cdp_query.calendar.periods import Periods, check_shown, months_between, periods_over, zone_offsets
+from cdp_query.calendar.windows import Interval, shown_interval
 from cdp_query.reports.parts import ReportPart, RetentionCohort, RetentionPart, TrendCell, TrendPart
-from cdp_query.windows import Interval, shown_interval
+from cdp_query.scan.exact_total import ExactTotal
 from cdp_store.arrays import I64
 from cdp_store.limits import DAY_MS, TIME_MIN_MS
 

@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from cdp_query.multiset import Multiset
 from cdp_query.reports.parts import OverlapPart, RfmPart
+from cdp_query.scan.multiset import Multiset
 from cdp_store.arrays import I64, AnyArray
 
 QUANTILES: Final = tuple(Fraction(share, 100) for share in (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100))

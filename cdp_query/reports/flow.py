@@ -8,20 +8,20 @@ from typing import Final
 
 import numpy as np
 
-from cdp_query.bound_events import BoundEvents
-from cdp_query.dropped import note_dropped
+from cdp_query.bind.bound_events import BoundEvents
+from cdp_query.calendar.windows import Interval
 from cdp_query.kernels import flows as kernels
 from cdp_query.reports.flow_part import FlowPart, distinct_paths
-from cdp_query.scan import Scanned, overlapping, scan
+from cdp_query.scan.dropped import note_dropped
+from cdp_query.scan.scan import Scanned, overlapping, scan
+from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
 from cdp_query.tree import FlowAnchor, FlowDirection
-from cdp_query.user_windows import anchored
-from cdp_query.windows import Interval
 from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.sealing import order_by_row_time
 from cdp_store.limits import MORSEL_ROWS, TIME_MAX_MS, TIME_MIN_MS
-from cdp_store.view import PartitionView
+from cdp_store.memory.view import PartitionView
 
 _MODES: Final = {FlowAnchor.FIRST: kernels.FIRST, FlowAnchor.LAST: kernels.LAST, FlowAnchor.EACH: kernels.EACH}
 

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cdp_query.attribute_scan import spans
-from cdp_query.bound import BoundCount, BoundSequence
-from cdp_query.bound_attempts import BoundAttempts
-from cdp_query.breakdown import keys_of
-from cdp_query.event_tests import did_mask
-from cdp_query.held_values import kinds_and_raws
-from cdp_query.multiset import EMPTY, Multiset
-from cdp_query.ranges import range_of
+from cdp_query.bind.bound import BoundCount, BoundSequence
+from cdp_query.bind.bound_attempts import BoundAttempts
+from cdp_query.calendar.windows import Interval
+from cdp_query.evaluate.event_tests import did_mask
+from cdp_query.evaluate.ruled_attempts import NEVER, Attempts, find_attempts
+from cdp_query.evaluate.sequences import sequence_depth
+from cdp_query.matching.ranges import range_of
+from cdp_query.reports.breakdown import keys_of
 from cdp_query.reports.parts import FunnelGroup, FunnelPart, keep_smallest
-from cdp_query.ruled_attempts import NEVER, Attempts, find_attempts
-from cdp_query.sequences import sequence_depth
+from cdp_query.reports.value_keys import ValueKey
+from cdp_query.scan.attribute_scan import spans
+from cdp_query.scan.held_values import kinds_and_raws
+from cdp_query.scan.multiset import EMPTY, Multiset
 from cdp_query.stats import NodeStats
 from cdp_query.tree import AttemptMode, Op
-from cdp_query.value_keys import ValueKey
-from cdp_query.windows import Interval
 from cdp_store.arrays import I64, U8, Bools
+from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
-from cdp_store.view import PartitionView
 
 
 @dataclass(frozen=True, slots=True)

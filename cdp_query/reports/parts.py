@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from cdp_query.exact_total import ExactTotal
 from cdp_query.limits import GROUPS_MAX
-from cdp_query.multiset import EMPTY, Multiset
 from cdp_query.reports.flow_part import FlowPart
-from cdp_query.value_keys import ValueKey
+from cdp_query.reports.value_keys import ValueKey
+from cdp_query.scan.exact_total import ExactTotal
+from cdp_query.scan.multiset import EMPTY, Multiset
 from cdp_store.arrays import F64, I64
 
 Key = TypeVar("Key")

@@ -8,20 +8,20 @@ from typing import Final
 
 import numpy as np
 
-from cdp_query.bound_events import BoundEvents
+from cdp_query.bind.bound_events import BoundEvents
+from cdp_query.calendar.periods import Periods, check_shown, months_between, periods_over, zone_offsets
+from cdp_query.calendar.windows import Interval
 from cdp_query.kernels import aggregate
 from cdp_query.kernels import retention as kernels
-from cdp_query.periods import Periods, check_shown, months_between, periods_over, zone_offsets
 from cdp_query.reports.parts import RetentionCohort, RetentionPart
-from cdp_query.scan import Scanned, filter_mask, scan
+from cdp_query.scan.scan import Scanned, filter_mask, scan
+from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
 from cdp_query.tree import PeriodStart, ReturnMode
-from cdp_query.user_windows import anchored
-from cdp_query.windows import Interval
 from cdp_store.arrays import I32, I64, U32, U64, Bools
 from cdp_store.events.chunk import EventChunk
 from cdp_store.limits import DAY_MS, TIME_MAX_MS
-from cdp_store.view import PartitionView
+from cdp_store.memory.view import PartitionView
 
 _NEVER: Final = TIME_MAX_MS + 1
 _ELAPSED_MS: Final = {"day": DAY_MS, "week": 7 * DAY_MS}

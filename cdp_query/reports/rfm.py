@@ -7,19 +7,19 @@ from typing import Final
 
 import numpy as np
 
-from cdp_query.bound_events import BoundEvents
+from cdp_query.bind.bound_events import BoundEvents
+from cdp_query.calendar.windows import Interval
 from cdp_query.kernels.exact_sum import exact_sums
 from cdp_query.kernels.recency import last_times
 from cdp_query.kernels.trend import sum_integers_by_period
 from cdp_query.reports.parts import RfmPart
-from cdp_query.scan import Scanned, scan
+from cdp_query.scan.scan import Scanned, scan
+from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
-from cdp_query.user_windows import anchored
-from cdp_query.windows import Interval
 from cdp_store.arrays import F64, I32, I64, U32, Bools
 from cdp_store.limits import TIME_MIN_MS
+from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
-from cdp_store.view import PartitionView
 
 _NEVER: Final = TIME_MIN_MS - 1
 _TWO_32: Final = 2.0**32

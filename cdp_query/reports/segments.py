@@ -10,18 +10,18 @@ from typing import Final
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.attribute_scan import spans
-from cdp_query.bind import Binder
+from cdp_query.bind.bind import Binder
+from cdp_query.calendar.windows import moment_span
 from cdp_query.errors import QueryInvalid
-from cdp_query.execute import Execution
+from cdp_query.evaluate.execute import Execution
+from cdp_query.evaluate.measures import expression_numbers
+from cdp_query.evaluate.needs import check_needs
+from cdp_query.evaluate.plan import plan
 from cdp_query.limits import OVERLAP_SEGMENTS_MAX
-from cdp_query.measures import expression_numbers
-from cdp_query.multiset import EMPTY, Multiset
-from cdp_query.needs import check_needs
-from cdp_query.numbers import Numbers
-from cdp_query.plan import plan
 from cdp_query.reports.parts import DiffPart, DistributionPart, OverlapPart
-from cdp_query.windows import moment_span
+from cdp_query.scan.attribute_scan import spans
+from cdp_query.scan.multiset import EMPTY, Multiset
+from cdp_query.scan.numbers import Numbers
 from cdp_store.arrays import F64, I64, U8, Bools
 from cdp_store.values import Kind
 

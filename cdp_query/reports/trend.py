@@ -7,20 +7,20 @@ from typing import Final
 
 import numpy as np
 
-from cdp_query.bound_events import BoundEvents
-from cdp_query.dropped import note_dropped
-from cdp_query.exact_total import ExactTotal, fractions_of_limbs, no_limbs
+from cdp_query.bind.bound_events import BoundEvents
+from cdp_query.calendar.periods import Periods, periods_over
+from cdp_query.calendar.windows import Interval
 from cdp_query.kernels import trend as kernels
-from cdp_query.periods import Periods, periods_over
 from cdp_query.reports.parts import TrendCell, TrendPart
-from cdp_query.scan import Scanned, is_wide, scan_in_time
+from cdp_query.scan.dropped import note_dropped
+from cdp_query.scan.exact_total import ExactTotal, fractions_of_limbs, no_limbs
+from cdp_query.scan.scan import Scanned, is_wide, scan_in_time
+from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
-from cdp_query.user_windows import anchored
-from cdp_query.windows import Interval
 from cdp_store.arrays import I32, I64, Bools
 from cdp_store.events.chunk import EventChunk
+from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
-from cdp_store.view import PartitionView
 
 _SHARED_MIN: Final = 4
 

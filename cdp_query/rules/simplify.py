@@ -5,7 +5,7 @@ What is dropped mentions no name that the rest does not mention too, so that unk
 
 from __future__ import annotations
 
-from cdp_query.names import names_of
+from cdp_query.bind.names import names_of
 from cdp_query.rules.groups import Group, grouped, key, on_groups
 from cdp_query.tree import All, Any, Everyone, Node, Not
 

@@ -8,34 +8,11 @@ from typing import Annotated
 
 import typer
 
-from cdp_router.cli import (
-    audit,
-    by_hand,
-    dead_letters,
-    erase,
-    explain_user,
-    export,
-    identity,
-    import_command,
-    keys,
-    log,
-    members,
-    moves,
-    privacy,
-    profile,
-    quarantine,
-    query,
-    restore,
-    retention,
-    schema,
-    segment,
-    snapshots,
-    status,
-    suppressions,
-    up,
-    warm,
-)
+from cdp_router.cli.admin import audit, erase, identity, keys, privacy, retention, suppressions
+from cdp_router.cli.ask import explain_user, profile, query, segment
+from cdp_router.cli.cluster import by_hand, log, members, moves, restore, snapshots, status, up, warm
 from cdp_router.cli.console import TlsCa, TlsCert, TlsKey
+from cdp_router.cli.data import dead_letters, export, import_command, quarantine, schema
 from cdp_router.client.credentials import API_KEY, TLS, TLS_CA, TLS_CERT, TLS_KEY
 
 app = typer.Typer(

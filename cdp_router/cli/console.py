@@ -20,12 +20,12 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from cdp_router.as_of import as_of_stamp
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
 from cdp_router.client.credentials import TLS_CA, TLS_CERT, TLS_KEY
 from cdp_router.limits import DEFAULT_PORT
 from cdp_router.printable import visible
-from cdp_router.security.unusable import CredentialsUnusable
+from cdp_router.records.as_of import as_of_stamp
+from cdp_router.security.keys.unusable import CredentialsUnusable
 
 
 class SafeConsole(Console):

@@ -1,14 +1,14 @@
 """What applications use: clients, writers in the background, typed results. Loads neither the engine nor the server."""
 
 from cdp_router.client.aio import AsyncClient
-from cdp_router.client.aio_writer import AsyncWriter
-from cdp_router.client.batching import Lost, QueueFull, Rejected, Warned, WriterClosed
 from cdp_router.client.connection import Client
 from cdp_router.client.failures import ClusterUnreachable, RequestFailed
-from cdp_router.client.outcomes import CallbackFailed, WriterBroken
 from cdp_router.client.results import Answer, Event, Members, Profile
-from cdp_router.client.writer import Writer
-from cdp_router.security.tls import Tls
+from cdp_router.client.writing.aio_writer import AsyncWriter
+from cdp_router.client.writing.batching import Lost, QueueFull, Rejected, Warned, WriterClosed
+from cdp_router.client.writing.outcomes import CallbackFailed, WriterBroken
+from cdp_router.client.writing.writer import Writer
+from cdp_router.security.tls.tls import Tls
 
 __all__ = [
     "Answer",

@@ -32,8 +32,8 @@ from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import Backoff, failure_of, told_count
 from cdp_router.client.results import Answer, Event, Members, Profile
 from cdp_router.rpc.carrying import carrying
-from cdp_router.security.renewing import renewing
-from cdp_router.security.tls import Tls
+from cdp_router.security.tls.renewing import renewing
+from cdp_router.security.tls.tls import Tls
 
 Response = TypeVar("Response")
 

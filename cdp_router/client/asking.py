@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypedDict, Unpack
 
 from cdp.v1 import profile_pb2, query_pb2, segment_pb2
 
-from cdp_router.as_of import AsOf, as_of_stamp
+from cdp_router.records.as_of import AsOf, as_of_stamp
 
 
 class Asked(Protocol):

@@ -11,8 +11,8 @@ import grpc
 
 from cdp_router.client.channels import OPTIONS
 from cdp_router.client.failures import Backoff, failure_of
-from cdp_router.security.renewing import renewing_blocking
-from cdp_router.security.tls import Tls
+from cdp_router.security.tls.renewing import renewing_blocking
+from cdp_router.security.tls.tls import Tls
 
 Response = TypeVar("Response")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from cdp_router.rpc.call import Metadata
-from cdp_router.security.tls import Tls
-from cdp_router.security.unusable import CredentialsUnusable
+from cdp_router.security.keys.unusable import CredentialsUnusable
+from cdp_router.security.tls.tls import Tls
 
 API_KEY: Final = "CDP_API_KEY"
 TLS: Final = "CDP_TLS"

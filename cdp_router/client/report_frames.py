@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 from cdp.v1 import query_pb2, report_pb2
 
-from cdp_router.wire.values import from_timestamp, from_value
+from cdp_router.contract.values import from_timestamp, from_value
 
 
 def report_frame(response: query_pb2.QueryResponse) -> pa.Table | None:

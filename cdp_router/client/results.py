@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdp.v1 import query_pb2
 
-from cdp_router.wire.values import from_timestamp, from_value
+from cdp_router.contract.values import from_timestamp, from_value
 
 if TYPE_CHECKING:
     import pandas as pd

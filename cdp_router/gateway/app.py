@@ -14,9 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from cdp_router.gateway.browser_settings import SETTINGS_ROUTES
 from cdp_router.gateway.cors import CrossOrigin
-from cdp_router.gateway.dialects import BATCH, CLEVERTAP, POSTHOG, POSTHOG_V1, SEGMENT, Dialect
+from cdp_router.gateway.dialects.browser_settings import SETTINGS_ROUTES
+from cdp_router.gateway.dialects.dialects import BATCH, CLEVERTAP, POSTHOG, POSTHOG_V1, SEGMENT, Dialect
+from cdp_router.gateway.dialects.segment import call_type
+from cdp_router.gateway.dialects.unserved import Unserved
 from cdp_router.gateway.hosts import AllowedHosts, Hosts
 from cdp_router.gateway.intake import Intake, Sent
 from cdp_router.gateway.openapi import document
@@ -24,8 +26,6 @@ from cdp_router.gateway.paths import PlainPaths
 from cdp_router.gateway.problems import Problem
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
-from cdp_router.gateway.segment import call_type
-from cdp_router.gateway.unserved import Unserved
 from cdp_router.observing.gateway_metrics import GatewayMetrics
 
 _LOG = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from cdp_router.security.access import LET_IN
 from cdp_router.security.errors import Unauthenticated
 from cdp_router.security.gates import AUTHORIZATION, SCHEME
-from cdp_router.security.key_file import KeyFile
-from cdp_router.security.keys import authenticate
-from cdp_store.seams import Clock
+from cdp_router.security.keys.key_file import KeyFile
+from cdp_router.security.keys.keys import authenticate
+from cdp_store.outside.seams import Clock
 
 
 class AskingKeys:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cdp_router.security.loopback import is_loopback
+from cdp_router.security.tls.loopback import is_loopback
 
 _HEALTH = "/health"  # says nothing that anybody could want, and probes ask under many names
 

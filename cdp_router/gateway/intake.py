@@ -9,34 +9,34 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cdp_router.gateway.beacons import sent_in_query, unwrapped
 from cdp_router.gateway.bodies import check_values, decompressed, read_json
 from cdp_router.gateway.credentials import NO_CREDENTIALS, Source, Sources, credentials
-from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
-from cdp_router.gateway.dialects import BATCH, CLEVERTAP, SEGMENT, Dialect, DoubtOf, Unpacked, segment_sent
-from cdp_router.gateway.dry_runs import is_dry_run, refused_rows
-from cdp_router.gateway.letter_room import LettersFull
+from cdp_router.gateway.dialects.beacons import sent_in_query, unwrapped
+from cdp_router.gateway.dialects.dialects import BATCH, CLEVERTAP, SEGMENT, Dialect, DoubtOf, Unpacked, segment_sent
+from cdp_router.gateway.dialects.dry_runs import is_dry_run, refused_rows
+from cdp_router.gateway.dialects.mapped import Mapped, Rejected, Warned, mapped
+from cdp_router.gateway.dialects.mapping import Envelope, WireRow
+from cdp_router.gateway.dialects.segment import said_by_call
+from cdp_router.gateway.dialects.segment_calls import UsualBatch, usual_batch
+from cdp_router.gateway.dialects.segment_rows import usual_rows
+from cdp_router.gateway.dialects.times import Said, is_contradicted, is_skewed
+from cdp_router.gateway.dialects.wrapping import usual_wrap
+from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters
+from cdp_router.gateway.letters.letter_room import LettersFull
 from cdp_router.gateway.limits import (
     BODY_BYTES_MAX,
     ITEMS_PER_REQUEST_MAX,
     LARGE_BODY_BYTES,
     LARGE_DECODED_BYTES_MAX,
 )
-from cdp_router.gateway.mapped import Mapped, Rejected, Warned, mapped
-from cdp_router.gateway.mapping import Envelope, WireRow
 from cdp_router.gateway.notices import Notices
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
-from cdp_router.gateway.segment import said_by_call
-from cdp_router.gateway.segment_calls import UsualBatch, usual_batch
-from cdp_router.gateway.segment_rows import usual_rows
-from cdp_router.gateway.times import Said, is_contradicted, is_skewed
-from cdp_router.gateway.wrapping import usual_wrap
 from cdp_router.observing.gateway_metrics import GatewayMetrics
+from cdp_router.records.validation import RecordInvalid
 from cdp_router.security.errors import RateLimited
-from cdp_router.security.rates import Rates
-from cdp_router.validation import RecordInvalid
-from cdp_store.seams import Clock
+from cdp_router.security.keys.rates import Rates
+from cdp_store.outside.seams import Clock
 
 _LOG = logging.getLogger(__name__)
 _LARGE_AT_ONCE = 2  # a large body takes many times its bytes while it is decoded

@@ -19,13 +19,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cdp_router.as_of import as_of_stamp
 from cdp_router.client.failures import RequestFailed, failure_of
 from cdp_router.gateway.limits import QUERY_SECONDS
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
 from cdp_router.gateway.reading import Bodies
-from cdp_router.instants import NoInstant
 from cdp_router.limits import LONG_QUESTION_BYTES, REQUEST_BYTES_MAX
+from cdp_router.records.as_of import as_of_stamp
+from cdp_router.records.instants import NoInstant
 from cdp_router.rpc.call import REQUEST_ID, is_usable
 
 ARROW: Final = "application/vnd.apache.arrow.stream"

@@ -13,8 +13,8 @@ from cdp.v1 import ingest_pb2, ingest_pb2_grpc
 from cdp_router.background import Background
 from cdp_router.client.credentials import authorization
 from cdp_router.rpc.call import Metadata
-from cdp_router.security.buckets import TokenBucket
-from cdp_router.security.unusable import CredentialsUnusable
+from cdp_router.security.keys.buckets import TokenBucket
+from cdp_router.security.keys.unusable import CredentialsUnusable
 
 _LOG: Final = logging.getLogger(__name__)
 _PER_SECOND: Final = 10.0  # as many as an audit keeps of its own

@@ -13,8 +13,8 @@ from cdp_router.client.credentials import authorization
 from cdp_router.client.failures import RETRYABLE, ClusterUnreachable, RequestFailed, failure_of
 from cdp_router.gateway.limits import DELIVERY_SECONDS
 from cdp_router.gateway.problems import Problem, busy, key_unknown
-from cdp_router.security.renewing import renewing
-from cdp_router.security.tls import Tls
+from cdp_router.security.tls.renewing import renewing
+from cdp_router.security.tls.tls import Tls
 
 
 class Routers:

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from cdp_router.gateway.credentials import Source, Sources
-from cdp_store.seams import Clock
+from cdp_store.outside.seams import Clock
 
 _LOG = logging.getLogger(__name__)
 NAME: Final = "sources-seen.json"

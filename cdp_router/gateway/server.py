@@ -12,9 +12,9 @@ from starlette.types import ASGIApp
 
 from cdp_router.gateway.connections import BoundedConnection
 from cdp_router.gateway.limits import CONNECTIONS_MAX, IDLE_SECONDS
-from cdp_router.security.certificate_files import CertificateFiles
-from cdp_router.security.renewing import LOOK_SECONDS
-from cdp_router.security.tls import Tls
+from cdp_router.security.tls.certificate_files import CertificateFiles
+from cdp_router.security.tls.renewing import LOOK_SECONDS
+from cdp_router.security.tls.tls import Tls
 
 _BACKLOG = 4096
 _STOP_SECONDS = 10  # for answers to requests that are being worked on

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from cdp_store.log.format import SEGMENT_SUFFIX
-from cdp_store.seams import AppendFile, Clock, Files, OsFiles, UpdateFile
+from cdp_store.outside.seams import AppendFile, Clock, Files, OsFiles, UpdateFile
 from cdp_store.snapshot.manifest import Manifest
 
 _SYNC_SECONDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)

@@ -18,8 +18,8 @@ from cdp_router.observing.settings import PORT_MAX, TRACES, Settings
 from cdp_router.observing.slow_queries import AnsweredQueries
 from cdp_router.observing.work_metrics import IngestMetrics, QueryMetrics
 from cdp_router.rpc.chain import Observer
-from cdp_store.partition_readings import PartitionStatus
-from cdp_store.seams import Clock, Files
+from cdp_store.outside.seams import Clock, Files
+from cdp_store.partition.readings import PartitionStatus
 
 if TYPE_CHECKING:
     from cdp_router.observing.traces import Traces

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from cdp_store.partition_readings import PartitionStatus
+from cdp_store.partition.readings import PartitionStatus
 
 
 class PartitionMetrics(Collector):

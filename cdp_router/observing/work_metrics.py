@@ -7,9 +7,9 @@ from typing import Final
 from cdp.v1 import ingest_pb2, query_pb2
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from cdp_router.identifier_limits import LINK_REFUSED
+from cdp_router.identity.identifier_limits import LINK_REFUSED
+from cdp_router.ingest.violation_counts import Counts
 from cdp_router.observing.call_metrics import SECONDS
-from cdp_router.violation_counts import Counts
 
 _OUTCOMES: Final = ("accepted", "duplicate", "rejected", "quarantined")
 

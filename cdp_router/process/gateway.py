@@ -13,17 +13,17 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from cdp_router.background import Background
-from cdp_router.data_directory import open_keys
+from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.errors import RouterError
 from cdp_router.gateway.app import gateway_app
 from cdp_router.gateway.asking_keys import AskingKeys
 from cdp_router.gateway.credentials import KeySources
-from cdp_router.gateway.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.delivery import Delivery
-from cdp_router.gateway.distinct_ids import pattern_of_environment
+from cdp_router.gateway.dialects.distinct_ids import pattern_of_environment
 from cdp_router.gateway.hosts import Hosts
 from cdp_router.gateway.intake import Intake
-from cdp_router.gateway.letter_room import LetterRoom, RoomLimits
+from cdp_router.gateway.letters.dead_letters import FOLDER, DeadLetters
+from cdp_router.gateway.letters.letter_room import LetterRoom, RoomLimits
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.refusals import Refusals
@@ -33,6 +33,7 @@ from cdp_router.gateway.server import GatewayServer, listening_socket
 from cdp_router.observing.gateway_metrics import GatewayMetrics, MeasuredApp, serve_metrics
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.settings import Settings
+from cdp_router.process.data_directory import open_keys
 from cdp_router.process.supervised import (
     EXIT_REFUSED,
     Report,
@@ -42,13 +43,12 @@ from cdp_router.process.supervised import (
     watch_standard_input,
 )
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
-from cdp_router.security.key_file import KeyFile
-from cdp_router.security.listening import check_listening
-from cdp_router.security.tls import Tls
-from cdp_router.security.unusable import CredentialsUnusable
-from cdp_router.topology import ClusterDirectory
+from cdp_router.security.keys.key_file import KeyFile
+from cdp_router.security.keys.unusable import CredentialsUnusable
+from cdp_router.security.tls.listening import check_listening
+from cdp_router.security.tls.tls import Tls
 from cdp_store.errors import StoreError
-from cdp_store.seams import SystemClock
+from cdp_store.outside.seams import SystemClock
 
 _LOG = logging.getLogger(__name__)
 

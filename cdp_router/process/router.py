@@ -38,45 +38,45 @@ from cdp.v1 import (
     schema_pb2_grpc,
 )
 
-from cdp_router import warming
-from cdp_router.address_book import AddressBook
 from cdp_router.background import Background
-from cdp_router.blocking import Blocked
-from cdp_router.data_directory import open_keys
+from cdp_router.cluster.address_book import AddressBook
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
-from cdp_router.erasing import Erasures
+from cdp_router.erasure.erasing import Erasures
 from cdp_router.errors import RouterError
-from cdp_router.gateway.dead_letters import FOLDER as FOLDER_OF_LETTERS
-from cdp_router.gateway.dead_letters import DeadLetters
-from cdp_router.grpc_shard_client import GrpcShardClient
-from cdp_router.identifier_limits import IdentifierLimits
-from cdp_router.identities import Identities
-from cdp_router.ingest import Ingest
+from cdp_router.gateway.letters.dead_letters import FOLDER as FOLDER_OF_LETTERS
+from cdp_router.gateway.letters.dead_letters import DeadLetters
+from cdp_router.identity.identifier_limits import IdentifierLimits
+from cdp_router.identity.identities import Identities
+from cdp_router.identity.transfers import Mover
+from cdp_router.ingest.ingest import Ingest
+from cdp_router.ingest.schema_gate import SchemaGate
 from cdp_router.limits import QUERY_SECONDS_DEFAULT, ROUTER_MESSAGE_BYTES_MAX
-from cdp_router.moves.director import Director
-from cdp_router.moving import Mover
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
+from cdp_router.process import warming
+from cdp_router.process.data_directory import open_keys
 from cdp_router.process.serving import Serving
 from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
-from cdp_router.queries import Queries
-from cdp_router.routing import Routing
+from cdp_router.questions.queries import Queries
+from cdp_router.questions.shared_segments import SharedSegments
+from cdp_router.records.blocking import Blocked
 from cdp_router.rpc.reading import Readings
-from cdp_router.schema_gate import SchemaGate
-from cdp_router.security.audit import Audit
-from cdp_router.security.audit_files import FOLDER
-from cdp_router.security.cluster_secrets import AUDIT_CHAIN, AUDITED_PEOPLE, derived
-from cdp_router.security.discretion import Discretion
+from cdp_router.security.audit.audit import Audit
+from cdp_router.security.audit.audit_files import FOLDER
 from cdp_router.security.gates import KeyGate
-from cdp_router.security.key_file import KeyFile
-from cdp_router.security.links import Link
-from cdp_router.security.listening import check_listening, server_credentials
-from cdp_router.security.privacy import SharedPrivacy
-from cdp_router.security.rates import Rates
-from cdp_router.security.tls import Tls
-from cdp_router.security.unusable import CredentialsUnusable
+from cdp_router.security.keys.key_file import KeyFile
+from cdp_router.security.keys.rates import Rates
+from cdp_router.security.keys.unusable import CredentialsUnusable
+from cdp_router.security.privacy.discretion import Discretion
+from cdp_router.security.privacy.privacy import SharedPrivacy
+from cdp_router.security.tls.cluster_secrets import AUDIT_CHAIN, AUDITED_PEOPLE, derived
+from cdp_router.security.tls.links import Link
+from cdp_router.security.tls.listening import check_listening, server_credentials
+from cdp_router.security.tls.tls import Tls
 from cdp_router.services.admin import AdminService
 from cdp_router.services.export import ExportService
 from cdp_router.services.identity import IdentityService
@@ -87,10 +87,10 @@ from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
 from cdp_router.services.schema import SchemaService
 from cdp_router.services.segments import SegmentService
-from cdp_router.shared_segments import SharedSegments
-from cdp_router.topology import ClusterDirectory
+from cdp_router.shard.grpc_shard_client import GrpcShardClient
+from cdp_router.shard.moves.director import Director
 from cdp_store.errors import StoreError
-from cdp_store.seams import Clock, SystemClock
+from cdp_store.outside.seams import Clock, SystemClock
 
 _LOG = logging.getLogger(__name__)
 Loop = Callable[[], Coroutine[Any, Any, None]]

@@ -11,33 +11,33 @@ from pathlib import Path
 
 from cdp.v1 import partition_pb2, partition_pb2_grpc, shard_pb2, shard_pb2_grpc
 
-from cdp_router import warming
 from cdp_router.background import Background
+from cdp_router.cluster.topology import ClusterDirectory, shard_name
 from cdp_router.errors import RouterError
-from cdp_router.memory_budget import MemoryBudget, default_bytes
-from cdp_router.moves.client import connect_by_grpc
 from cdp_router.observing.durability_metrics import Kept
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
+from cdp_router.process import warming
 from cdp_router.process.serving import Serving
 from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
-from cdp_router.security.cluster_secrets import call_secret
 from cdp_router.security.gates import ClusterGate
-from cdp_router.security.links import Link
-from cdp_router.security.listening import server_credentials
-from cdp_router.security.tls import Tls
-from cdp_router.security.unusable import CredentialsUnusable
+from cdp_router.security.keys.unusable import CredentialsUnusable
+from cdp_router.security.tls.cluster_secrets import call_secret
+from cdp_router.security.tls.links import Link
+from cdp_router.security.tls.listening import server_credentials
+from cdp_router.security.tls.tls import Tls
 from cdp_router.services.partitions import PartitionService
 from cdp_router.services.shard import ShardService
-from cdp_router.shard_server import ShardServer
-from cdp_router.topology import ClusterDirectory, shard_name
+from cdp_router.shard.memory_budget import MemoryBudget, default_bytes
+from cdp_router.shard.moves.client import connect_by_grpc
+from cdp_router.shard.server import ShardServer
 from cdp_store.errors import StoreError, StoreFailed
 from cdp_store.limits import MIB
 from cdp_store.log.sync_mode import SyncMode
-from cdp_store.seams import SystemClock
-from cdp_store.store import Store
+from cdp_store.outside.seams import SystemClock
+from cdp_store.shard.store import Store
 
 EXIT_STORE_FAILED = 75  # "temporary failure": starting again recovers from the log
 _LOG = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from typing import Final
 import msgspec
 
 from cdp_router.background import awaited
+from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.process.supervised import EXIT_REFUSED, Report
-from cdp_router.security.loopback import is_loopback
-from cdp_router.topology import ClusterDirectory
+from cdp_router.security.tls.loopback import is_loopback
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.log.local import NO_ROOM
 

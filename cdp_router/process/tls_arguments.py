@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cdp_router.security.tls import Tls
+from cdp_router.security.tls.tls import Tls
 
 
 def add_tls_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import grpc
 from google.protobuf.message import Message
 
-from cdp_router.security.principal import ANYBODY, Principal
+from cdp_router.rpc.principal import ANYBODY, Principal
 
 REQUEST_ID: Final = "x-request-id"
 ATTEMPTS: Final = "grpc-previous-rpc-attempts"

@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from cdp_router.background import awaited
+from cdp_router.contract.status import Context, abort, grpc_code, reason_of, status_of
 from cdp_router.errors import DeadlineMissed, RequestInvalid, ShuttingDown
 from cdp_router.limits import REQUEST_BYTES_MAX
 from cdp_router.rpc.call import REQUEST_ID, Call, begin
@@ -22,7 +23,6 @@ from cdp_router.rpc.gate import Gate, OpenGate
 from cdp_router.rpc.methods import Bounds, bounds_of
 from cdp_router.rpc.reading import Readings
 from cdp_router.rpc.record import NoRecord, Record
-from cdp_router.status import Context, abort, grpc_code, reason_of, status_of
 
 _TELLING_SECONDS: Final = 0.05  # what it takes to tell a caller that its deadline is about to pass
 _TELLING_SHARE: Final = 0.1

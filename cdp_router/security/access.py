@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from cdp_router.security.principal import Role
+from cdp_router.rpc.principal import Role
 
 # One person that the caller can name: keys with the role query alone get it with personal values masked
 # (`discretion.py`).

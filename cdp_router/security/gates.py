@@ -9,12 +9,12 @@ import grpc
 
 from cdp_router.rpc.call import Call
 from cdp_router.security.access import LET_IN, NEEDED
-from cdp_router.security.cluster_secrets import SECRET_HEADER
 from cdp_router.security.errors import RoleMissing, Unauthenticated
-from cdp_router.security.key_file import KeyFile
-from cdp_router.security.keys import authenticate
-from cdp_router.security.rates import Rates
-from cdp_store.seams import Clock
+from cdp_router.security.keys.key_file import KeyFile
+from cdp_router.security.keys.keys import authenticate
+from cdp_router.security.keys.rates import Rates
+from cdp_router.security.tls.cluster_secrets import SECRET_HEADER
+from cdp_store.outside.seams import Clock
 
 AUTHORIZATION: Final = "authorization"
 SCHEME: Final = "bearer "

@@ -8,28 +8,28 @@ from importlib import metadata
 
 from cdp.v1 import admin_pb2, admin_pb2_grpc, shard_pb2
 
-from cdp_query.names import Names
+from cdp_query.bind.names import Names
+from cdp_router.cluster.partition_map import Claim
+from cdp_router.cluster.placement import Placement, publish_placement
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.scatter import scatter
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.topology import CLUSTER_NAME
+from cdp_router.contract.claims import to_epochs
+from cdp_router.contract.partials import from_names
+from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
-from cdp_router.erasing import Erasures, purge_files
+from cdp_router.erasure.erasing import Erasures, purge_files
+from cdp_router.erasure.retention import get_retention, set_retention
+from cdp_router.erasure.suppressing import lift, list_suppressions
 from cdp_router.errors import RestoreRefused
 from cdp_router.limits import LONG_SECONDS_MAX, QUERY_SECONDS_DEFAULT
-from cdp_router.moves.director import Director
-from cdp_router.partition_map import Claim
-from cdp_router.placement import Placement, publish_placement
-from cdp_router.retention import get_retention, set_retention
-from cdp_router.routing import Routing
-from cdp_router.scatter import scatter
 from cdp_router.security.snapshot_places import allowed_places, check_place
-from cdp_router.shard_client import ShardClient
-from cdp_router.shard_snapshots import check_destination
-from cdp_router.status import Context
-from cdp_router.suppressing import lift, list_suppressions
-from cdp_router.topology import CLUSTER_NAME
-from cdp_router.wire.claims import to_epochs
-from cdp_router.wire.partials import from_names
-from cdp_store.digest import Digest
+from cdp_router.shard.moves.director import Director
+from cdp_router.shard.snapshots import check_destination
 from cdp_store.errors import SnapshotFailed
-from cdp_store.sealed import seal_json
+from cdp_store.memory.digest import Digest
+from cdp_store.outside.sealed import seal_json
 from cdp_store.snapshot.places import place_at
 
 _STATUS_SECONDS = 5.0  # a status must come back soon, above all when a shard hangs

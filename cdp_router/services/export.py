@@ -7,12 +7,12 @@ from contextlib import aclosing
 
 from cdp.v1 import export_pb2, export_pb2_grpc
 
+from cdp_router.cluster.routing import Routing
+from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
 from cdp_router.errors import Overloaded
-from cdp_router.exports import Exports
+from cdp_router.export.exports import Exports
 from cdp_router.limits import EXPORTS_OF_ALL_MAX, EXPORTS_RETRY_MS, LONG_SECONDS_MAX
-from cdp_router.routing import Routing
-from cdp_router.status import Context
 
 
 class ExportService(export_pb2_grpc.ExportServiceServicer):

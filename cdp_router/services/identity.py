@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from cdp.v1 import identity_pb2, identity_pb2_grpc
 
+from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
-from cdp_router.identifying import checked
-from cdp_router.identities import Identities
+from cdp_router.identity.identifying import checked
+from cdp_router.identity.identities import Identities
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
-from cdp_router.status import Context
 
 
 class IdentityService(identity_pb2_grpc.IdentityServiceServicer):

@@ -10,13 +10,13 @@ from cdp.v1 import ingest_pb2, ingest_pb2_grpc
 from google.rpc import status_pb2
 
 from cdp_router.background import awaited
+from cdp_router.contract.status import TRANSLATED, Context, describe, retry_delay_ms
 from cdp_router.deadline import Deadline
-from cdp_router.ingest import Ingest
+from cdp_router.ingest.ingest import Ingest
 from cdp_router.limits import INGEST_SECONDS_DEFAULT
 from cdp_router.observing.work_metrics import IngestMetrics
 from cdp_router.rpc.call import current_principal
-from cdp_router.security.rates import Rates
-from cdp_router.status import TRANSLATED, Context, describe, retry_delay_ms
+from cdp_router.security.keys.rates import Rates
 
 _STREAM_BATCHES_IN_FLIGHT = 8
 

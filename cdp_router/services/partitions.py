@@ -5,8 +5,8 @@ from __future__ import annotations
 from cdp.v1 import partition_pb2 as pb
 from cdp.v1 import partition_pb2_grpc as pb_grpc
 
-from cdp_router.moves.shard import ShardMoves
-from cdp_router.status import Context
+from cdp_router.contract.status import Context
+from cdp_router.shard.moves.shard import ShardMoves
 
 
 class PartitionService(pb_grpc.PartitionServiceServicer):

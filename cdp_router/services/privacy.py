@@ -5,10 +5,10 @@ from __future__ import annotations
 from cdp.v1 import privacy_pb2 as pb
 from cdp.v1 import privacy_pb2_grpc as pb_grpc
 
+from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
-from cdp_router.security.privacy import Privacy, SharedPrivacy
-from cdp_router.status import Context
+from cdp_router.security.privacy.privacy import Privacy, SharedPrivacy
 
 
 class PrivacyService(pb_grpc.PrivacyServiceServicer):

@@ -11,9 +11,10 @@ from contextlib import aclosing
 import msgspec
 from cdp.v1 import profile_pb2, profile_pb2_grpc, query_pb2, shard_pb2
 
-from cdp_router import identifying
+from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
 from cdp_router.errors import Overloaded, ProfileNotFound, RequestInvalid
+from cdp_router.identity import identifying
 from cdp_router.limits import (
     EVENT_NAMES_PER_PAGE_MAX,
     EXPORTS_MAX,
@@ -25,10 +26,9 @@ from cdp_router.limits import (
     PROFILES_READ_AT_ONCE,
     QUERY_SECONDS_DEFAULT,
 )
-from cdp_router.queries import Queries
-from cdp_router.security.discretion import Discretion
-from cdp_router.security.masking import mask_identifiers
-from cdp_router.status import Context
+from cdp_router.questions.queries import Queries
+from cdp_router.security.privacy.discretion import Discretion
+from cdp_router.security.privacy.masking import mask_identifiers
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 
 _GIVEN_MAX = 2**32 - 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from cdp.v1 import proof_pb2, proof_pb2_grpc
 
+from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
-from cdp_router.identifying import named
+from cdp_router.identity.identifying import named
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
-from cdp_router.queries import Queries
-from cdp_router.security.discretion import Discretion
-from cdp_router.security.masking import mask_proof
-from cdp_router.security.personal_data import check_mentions
-from cdp_router.status import Context
+from cdp_router.questions.queries import Queries
+from cdp_router.security.privacy.discretion import Discretion
+from cdp_router.security.privacy.masking import mask_proof
+from cdp_router.security.privacy.personal_data import check_mentions
 
 
 class ProofService(proof_pb2_grpc.ProofServiceServicer):

@@ -7,9 +7,10 @@ from contextlib import aclosing
 
 from cdp.v1 import query_pb2, query_pb2_grpc
 
+from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import Overloaded
-from cdp_router.identifying import named
+from cdp_router.identity.identifying import named
 from cdp_router.limits import (
     MEMBER_STREAMS_MAX,
     MEMBER_STREAMS_RETRY_MS,
@@ -18,9 +19,8 @@ from cdp_router.limits import (
 )
 from cdp_router.observing.slow_queries import AnsweredQueries
 from cdp_router.observing.work_metrics import QueryMetrics
-from cdp_router.queries import Queries
-from cdp_router.security.discretion import Check, Discretion
-from cdp_router.status import Context
+from cdp_router.questions.queries import Queries
+from cdp_router.security.privacy.discretion import Check, Discretion
 
 
 class QueryService(query_pb2_grpc.QueryServiceServicer):

@@ -8,18 +8,18 @@ import binascii
 import msgspec
 from cdp.v1 import schema_pb2, schema_pb2_grpc
 
+from cdp_router.cluster.routing import Routing
+from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
-from cdp_router.discovering import discover
+from cdp_router.erasure.retention import forget_events
 from cdp_router.errors import RequestInvalid
-from cdp_router.identifier_limits import IdentifierLimits
+from cdp_router.identity.identifier_limits import IdentifierLimits
+from cdp_router.ingest.quarantine import Quarantine
+from cdp_router.ingest.quarantined import to_quarantined
+from cdp_router.ingest.schema_gate import SchemaGate
 from cdp_router.limits import LONG_SECONDS_MAX, QUARANTINED_DEFAULT, QUARANTINED_MAX, QUERY_SECONDS_DEFAULT
-from cdp_router.quarantining import Quarantine
-from cdp_router.retention import forget_events
-from cdp_router.routing import Routing
-from cdp_router.schema_gate import SchemaGate
-from cdp_router.security.discretion import Discretion
-from cdp_router.status import Context
-from cdp_router.wire.quarantined import to_quarantined
+from cdp_router.questions.discovery import discover
+from cdp_router.security.privacy.discretion import Discretion
 
 
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):

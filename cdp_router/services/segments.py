@@ -8,18 +8,18 @@ from cdp.v1 import named_segment_pb2 as pb
 from cdp.v1 import named_segment_pb2_grpc as pb_grpc
 
 from cdp_query import pipeline, tree
-from cdp_query.cql import read_cql
 from cdp_query.language import print_question
+from cdp_query.language.cql import read_cql
+from cdp_router.contract.segments import from_segment, to_segment
+from cdp_router.contract.status import Context
+from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
-from cdp_router.named_segments import Version
-from cdp_router.security.discretion import Discretion
-from cdp_router.shared_segments import SharedSegments
-from cdp_router.status import Context
-from cdp_router.wire.segments import from_segment, to_segment
-from cdp_router.wire.values import to_timestamp
-from cdp_store.seams import Clock
+from cdp_router.questions.named_segments import Version
+from cdp_router.questions.shared_segments import SharedSegments
+from cdp_router.security.privacy.discretion import Discretion
+from cdp_store.outside.seams import Clock
 
 
 class SegmentService(pb_grpc.SegmentServiceServicer):

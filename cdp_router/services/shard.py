@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 from cdp.v1 import moving_pb2, shard_pb2, shard_pb2_grpc
 
+from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
-from cdp_router.shard_server import ShardServer
-from cdp_router.status import Context
+from cdp_router.shard.server import ShardServer
 
 
 class ShardService(shard_pb2_grpc.ShardServiceServicer):

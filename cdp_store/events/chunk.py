@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cdp_store.arrays import I64, U16, U32, AnyArray
-from cdp_store.events.column import EventColumn
+from cdp_store.columns.column import EventColumn
 from cdp_store.limits import BUCKET_MS, MORSEL_BITS
 from cdp_store.values import Kind
 

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from cdp_store.arrays import I32, I64, U8, U16, U32, AnyArray, Bools
+from cdp_store.columns.column import EventColumn, narrow
 from cdp_store.events.chunk import ColumnKey, EventChunk
-from cdp_store.events.column import EventColumn, narrow
 from cdp_store.events.layout import LAYOUT, Cut, Layout
 from cdp_store.kernels import order as order_kernels
 from cdp_store.kernels import sealing as kernels

@@ -13,7 +13,7 @@ from cdp_store.errors import BatchMalformed
 from cdp_store.identity.dropped import Dropped, decode_dropped, encode_dropped
 from cdp_store.ids import IDENTIFIER_TAGS, PartitionId, SequenceNumber, is_identifier_kind
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
-from cdp_store.records import RecordBatch, Strings, decode_batch, encode_batch
+from cdp_store.records.records import RecordBatch, Strings, decode_batch, encode_batch
 
 _IS_TAG: Final = np.isin(np.arange(256), np.frombuffer(b"".join(IDENTIFIER_TAGS), np.uint8))
 

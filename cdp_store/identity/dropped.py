@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cdp_store.events.retained import Summary
-from cdp_store.memory import PartitionMemory
-from cdp_store.view import PartitionView
+from cdp_store.memory.memory import PartitionMemory
+from cdp_store.memory.view import PartitionView
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from cdp_store.identity.dropped import Dropped
 from cdp_store.ids import SequenceNumber
-from cdp_store.memory import PartitionMemory
-from cdp_store.nested import Given
-from cdp_store.records import RecordBatch, Strings
+from cdp_store.memory.memory import PartitionMemory
+from cdp_store.memory.nested import Given
+from cdp_store.records.records import RecordBatch, Strings
 
 MemoryChange = Callable[[PartitionMemory], object]
 

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from cdp_store.arena import HashKey, StringArena, hash_strings
 from cdp_store.arrays import I64, U32, Bools
-from cdp_store.growable import Growable
-from cdp_store.profile_times import NOT_CREATED
-from cdp_store.records import Strings
-from cdp_store.validate_chunk import require
+from cdp_store.columns.arena import HashKey, StringArena, hash_strings
+from cdp_store.columns.growable import Growable
+from cdp_store.memory.validate_chunk import require
+from cdp_store.profiles.profile_times import NOT_CREATED
+from cdp_store.records.records import Strings
 
 NOBODY: Final = 0xFFFFFFFF
 _LEVELS_MAX: Final = 256  # of identifiers under each other: each has a kind of its own

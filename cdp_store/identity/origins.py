@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cdp_store.arrays import I64, U32, U64
-from cdp_store.digest import combine
-from cdp_store.growable import Growable
-from cdp_store.identity.contents import is_creation, record_hashes, unified
+from cdp_store.columns.growable import Growable
 from cdp_store.identity.names import Names
 from cdp_store.identity.ties import places
-from cdp_store.profile_times import NOT_CREATED
-from cdp_store.records import ATTRIBUTES, RecordBatch, Strings, join_batches
+from cdp_store.memory.contents import is_creation, record_hashes, unified
+from cdp_store.memory.digest import combine
+from cdp_store.profiles.profile_times import NOT_CREATED
+from cdp_store.records.records import ATTRIBUTES, RecordBatch, Strings, join_batches
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 
 from cdp_store.arrays import I64
-from cdp_store.attributes import Versions
 from cdp_store.events.chunk import EventChunk
-from cdp_store.identity.contents import (
+from cdp_store.limits import PAGE_BYTES, PAGE_RECORDS, TIME_MIN_MS
+from cdp_store.memory.contents import (
     batch_of_events,
     batch_of_versions,
     current_of,
@@ -19,9 +19,9 @@ from cdp_store.identity.contents import (
     joined_batches,
     record_sizes,
 )
-from cdp_store.limits import PAGE_BYTES, PAGE_RECORDS, TIME_MIN_MS
-from cdp_store.records import RecordBatch
-from cdp_store.view import PartitionView, changed_to
+from cdp_store.memory.view import PartitionView, changed_to
+from cdp_store.profiles.attributes import Versions
+from cdp_store.records.records import RecordBatch
 
 _RUNS_FIRST: Final = 16  # looked at for a page; twice as many each time they do not fill it
 

@@ -12,10 +12,10 @@ import google_crc32c
 import numpy as np
 
 from cdp_store.identity.changes import Arrival, Parcel
-from cdp_store.identity.contents import joined_batches, record_hashes, record_sizes
 from cdp_store.identity.transfers import Arriving, OpenTransfer
 from cdp_store.ids import PartitionId
 from cdp_store.limits import PARCEL_PIECE_BYTES
+from cdp_store.memory.contents import joined_batches, record_hashes, record_sizes
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from cdp_store.arena import HashKey
+from cdp_store.columns.arena import HashKey
 from cdp_store.errors import ProfilesUnderway
 from cdp_store.identity.changes import Links
 from cdp_store.identity.names import NOBODY

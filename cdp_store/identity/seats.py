@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from cdp_store.arena import HashKey, StringArena, hash_strings
 from cdp_store.arrays import I64, U8, U16, U32, U64, AnyArray, Bools
-from cdp_store.digest import combine
-from cdp_store.growable import Growable
+from cdp_store.columns.arena import HashKey, StringArena, hash_strings
+from cdp_store.columns.growable import Growable
 from cdp_store.identity.changes import Links, Seating
 from cdp_store.ids import CUSTOM_TAG, KIND_END, decode_identifier
-from cdp_store.records import Strings
-from cdp_store.validate_chunk import require
+from cdp_store.memory.digest import combine
+from cdp_store.memory.validate_chunk import require
+from cdp_store.records.records import Strings
 
 OTHERS: Final = ""  # in a mapping of limits: all kinds without one of their own
 

@@ -11,8 +11,8 @@ from itertools import islice
 
 import numpy as np
 
-from cdp_store.arena import HashKey
 from cdp_store.arrays import I64, Bools
+from cdp_store.columns.arena import HashKey
 from cdp_store.identity.changes import (
     Arrival,
     Departure,
@@ -25,7 +25,6 @@ from cdp_store.identity.changes import (
     TakenElsewhere,
 )
 from cdp_store.identity.claims import Claims
-from cdp_store.identity.contents import given_of, is_creation, record_hashes, unified
 from cdp_store.identity.dropped import Dropped, dropped_of, take_dropped
 from cdp_store.identity.joining import Joining, MemoryChange, applying, renamed, renamed_all
 from cdp_store.identity.names import NOBODY, Names
@@ -35,10 +34,11 @@ from cdp_store.identity.seats import Seats
 from cdp_store.identity.ties import in_order, tied_rows
 from cdp_store.identity.transfers import OpenTransfer, Sent, TransferReading, Transfers
 from cdp_store.ids import SequenceNumber
-from cdp_store.profile_times import NOT_CREATED
-from cdp_store.records import RecordBatch, Strings, join_batches
-from cdp_store.validate_chunk import require
-from cdp_store.view import PartitionView
+from cdp_store.memory.contents import given_of, is_creation, record_hashes, unified
+from cdp_store.memory.validate_chunk import require
+from cdp_store.memory.view import PartitionView
+from cdp_store.profiles.profile_times import NOT_CREATED
+from cdp_store.records.records import RecordBatch, Strings, join_batches
 
 Find = Callable[[list[bytes]], list[int | None]]  # rows of identifiers in the partition's memory
 

@@ -9,8 +9,8 @@ import msgpack
 import numpy as np
 import pyarrow as pa
 
-from cdp_store.arena import HashKey
 from cdp_store.arrays import U32, AnyArray, Bools
+from cdp_store.columns.arena import HashKey
 from cdp_store.errors import BatchMalformed
 from cdp_store.identity.changes import Links, decode_parcel, encode_parcel
 from cdp_store.identity.names import NOBODY
@@ -18,7 +18,7 @@ from cdp_store.identity.seats import Seats
 from cdp_store.identity.state import IdentityState
 from cdp_store.identity.transfers import Arriving, OpenTransfer
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.records import Strings, decode_batch, encode_batch
+from cdp_store.records.records import Strings, decode_batch, encode_batch
 
 _TRACKED: Final = 1
 _PARENT: Final = 2

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from cdp_store.arrays import I64, U64
-from cdp_store.digest import combine
-from cdp_store.identity.contents import events_of, rows_at, versions_of
 from cdp_store.ids import decode_identifier, rank_of_kind
-from cdp_store.records import RecordBatch
-from cdp_store.view import PartitionView
+from cdp_store.memory.contents import events_of, rows_at, versions_of
+from cdp_store.memory.digest import combine
+from cdp_store.memory.view import PartitionView
+from cdp_store.records.records import RecordBatch
 
 
 def places(identifiers: list[bytes]) -> I64:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cdp_store.arrays import I64
 from cdp_store.identity.changes import Parcel
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.records import RecordBatch
+from cdp_store.records.records import RecordBatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U16, U32
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 from cdp_store.limits import NAMES_PER_BATCH_MAX
 from cdp_store.values import Kind
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import U8, U32, U64
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 
 _ROT_13 = np.uint64(13)
 _ROT_16 = np.uint64(16)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U32, U64, Int
-from cdp_store.jit import kernel
 from cdp_store.kernels.hashing import siphash
+from cdp_store.kernels.jit import kernel
 
 COUNT = 0
 MASK = 1

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U16, U32, Bools, Int
-from cdp_store.jit import kernel
 from cdp_store.kernels.interning import COUNT, Table, intern, new_table
+from cdp_store.kernels.jit import kernel
 from cdp_store.kernels.msgpack_tokens import (
     ARRAY,
     BOOL,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import U8, Int
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 from cdp_store.kernels.utf8 import is_utf8
 
 PADDING = 16

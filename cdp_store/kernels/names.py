@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import U16, U32, Bools
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 from cdp_store.limits import NAMES_PER_BATCH_MAX
 
 _ATTRIBUTES = NAMES_PER_BATCH_MAX

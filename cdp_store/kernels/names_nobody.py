@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U32, Bools
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 
 USUAL: Final = 0
 LISTED: Final = 1

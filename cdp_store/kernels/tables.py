@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U32, U64, AnyArray, Bools
-from cdp_store.jit import kernel
 from cdp_store.kernels.hashing import siphash
+from cdp_store.kernels.jit import kernel
 
 _HALF = np.uint64(32)
 _AHEAD = 64  # strings whose slots are fetched together, so that the cache misses of a large table overlap

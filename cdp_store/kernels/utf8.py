@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U32, Bools, Int
-from cdp_store.jit import kernel
+from cdp_store.kernels.jit import kernel
 
 
 @kernel

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 import google_crc32c
 
-from cdp_store.checksums import crc32c_of
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_RECORD_BYTES_MAX
+from cdp_store.outside.checksums import crc32c_of
 
 MAGIC: Final = b"CDPLOG\r\n"
 VERSION: Final = 2

@@ -38,8 +38,8 @@ from cdp_store.log.replaying import hand_over
 from cdp_store.log.reserve import Reserve
 from cdp_store.log.salvage import QUARANTINE_NAME
 from cdp_store.log.sync_mode import SyncMode
-from cdp_store.seams import AppendFile, Files
-from cdp_store.whole_files import leftovers, remove_leftovers, write_durably
+from cdp_store.outside.seams import AppendFile, Files
+from cdp_store.outside.whole_files import leftovers, remove_leftovers, write_durably
 
 _AFTER_RESTORE: Final = 2  # the first segment of a log that cannot do without a snapshot
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

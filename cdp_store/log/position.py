@@ -10,8 +10,8 @@ from typing import Final
 import google_crc32c
 
 from cdp_store.errors import LogCorrupt, LogUnsupported
-from cdp_store.seams import Files, UpdateFile
-from cdp_store.whole_files import write_durably
+from cdp_store.outside.seams import Files, UpdateFile
+from cdp_store.outside.whole_files import write_durably
 
 POSITION_NAME: Final = "position"
 _MAGIC: Final = b"CDPPOS\r\n"

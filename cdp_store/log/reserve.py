@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from cdp_store.limits import LOG_RESERVE_BYTES
-from cdp_store.seams import Files
+from cdp_store.outside.seams import Files
 
 RESERVE_NAME: Final = "reserve"
 

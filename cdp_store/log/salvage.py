@@ -23,8 +23,8 @@ from cdp_store.log.format import (
 )
 from cdp_store.log.position import Position, read_position, reset_position
 from cdp_store.log.reader import Positions, number_of, segments
-from cdp_store.seams import Files
-from cdp_store.whole_files import write_durably
+from cdp_store.outside.seams import Files
+from cdp_store.outside.whole_files import write_durably
 
 QUARANTINE_NAME: Final = "quarantine"
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cdp_store.arrays import I64, U32, AnyArray, Bools
+from cdp_store.columns.column import EventColumn, narrow
 from cdp_store.events.chunk import ColumnKey, EventChunk
-from cdp_store.events.column import EventColumn, narrow
 from cdp_store.events.sealing import chunk_in_order
 from cdp_store.limits import SNAPSHOT_FILE_CELLS_MAX, SNAPSHOT_SMALL_FILE_ROWS
 from cdp_store.snapshot.manifest import ChunkEntry, ColumnEntry

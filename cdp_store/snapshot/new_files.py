@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from cdp_store.checksums import crc32c_of
 from cdp_store.ids import PartitionId
+from cdp_store.outside.checksums import crc32c_of
 from cdp_store.snapshot import tables
 from cdp_store.snapshot.manifest import FileEntry
 from cdp_store.snapshot.places import SnapshotPlace

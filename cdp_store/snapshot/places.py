@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.fs
 
 from cdp_store.errors import PlaceUnusable, SnapshotDamaged, SnapshotFailed
-from cdp_store.seams import Files, OsFiles
+from cdp_store.outside.seams import Files, OsFiles
+from cdp_store.outside.whole_files import write_durably
 from cdp_store.snapshot.s3 import SCHEME, explain, open_s3
-from cdp_store.whole_files import write_durably
 
 
 class SnapshotPlace(Protocol):

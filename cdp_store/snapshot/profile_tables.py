@@ -10,18 +10,18 @@ import numpy as np
 import pyarrow as pa
 
 from cdp_store.arrays import I64, U16, Bools
-from cdp_store.attributes import AttributeBlock
-from cdp_store.change_times import TimesReading
-from cdp_store.checksums import crc32c_of
-from cdp_store.events.column import EventColumn
+from cdp_store.columns.column import EventColumn
 from cdp_store.limits import MORSEL_ROWS, SNAPSHOT_FILE_CELLS_MAX
-from cdp_store.profile_parts import BlockParts, MorselParts
-from cdp_store.profile_times import NOT_CREATED, MorselTimes
+from cdp_store.memory.view import PartitionView
+from cdp_store.outside.checksums import crc32c_of
+from cdp_store.profiles.attributes import AttributeBlock
+from cdp_store.profiles.change_times import TimesReading
+from cdp_store.profiles.profile_parts import BlockParts, MorselParts
+from cdp_store.profiles.profile_times import NOT_CREATED, MorselTimes
 from cdp_store.snapshot.chunk_tables import column_array, column_entry, column_name, encoded
 from cdp_store.snapshot.manifest import BlockEntry, ColumnEntry, MorselEntry
 from cdp_store.snapshot.tables import column_of, instants, instants_of, values_of
 from cdp_store.values import Kind
-from cdp_store.view import PartitionView
 
 ReadTable = Callable[[str], pa.Table]
 WriteTable = Callable[[pa.Table], str]

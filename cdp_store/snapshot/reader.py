@@ -9,16 +9,17 @@ import numpy as np
 import pyarrow as pa
 
 from cdp_store.arrays import U8, U64, AnyArray
-from cdp_store.checksums import crc32c_of
-from cdp_store.dedupe import IdGeneration
-from cdp_store.documents import Document
+from cdp_store.directory.documents import Document
 from cdp_store.errors import SnapshotDamaged
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import Chunks
 from cdp_store.events.retained import Summary
 from cdp_store.ids import SequenceNumber
-from cdp_store.memory import NO_TIMES, MemoryParts
-from cdp_store.profile_parts import MorselParts
+from cdp_store.memory.memory import NO_TIMES, MemoryParts
+from cdp_store.memory.view import CHANGE_VALUE
+from cdp_store.outside.checksums import crc32c_of
+from cdp_store.partition.dedupe import IdGeneration
+from cdp_store.profiles.profile_parts import MorselParts
 from cdp_store.snapshot import tables
 from cdp_store.snapshot.chunk_tables import FileColumns
 from cdp_store.snapshot.manifest import (
@@ -34,7 +35,6 @@ from cdp_store.snapshot.manifest import (
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.profile_tables import read_morsel
 from cdp_store.values import Kind
-from cdp_store.view import CHANGE_VALUE
 
 
 def snapshot_numbers(place: SnapshotPlace) -> list[int]:

@@ -16,10 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from cdp_store.arrays import I64, U8, AnyArray
-from cdp_store.checksums import crc32c_of
-from cdp_store.dedupe import IdGeneration
-from cdp_store.dictionary import scope_key
-from cdp_store.documents import Document
+from cdp_store.columns.dictionary import scope_key
+from cdp_store.directory.documents import Document
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import Chunks
 from cdp_store.events.retained import Summary
@@ -29,7 +27,10 @@ from cdp_store.limits import (
     SNAPSHOT_SMALL_FILES_MAX,
 )
 from cdp_store.log.reader import Positions
-from cdp_store.partition_readings import PartitionExport
+from cdp_store.memory.view import CHANGE_VALUE
+from cdp_store.outside.checksums import crc32c_of
+from cdp_store.partition.dedupe import IdGeneration
+from cdp_store.partition.readings import PartitionExport
 from cdp_store.snapshot import tables
 from cdp_store.snapshot.chunk_tables import chunk_table, column_entry, file_groups
 from cdp_store.snapshot.cold.files import ColdFiles
@@ -49,7 +50,6 @@ from cdp_store.snapshot.manifest import (
 from cdp_store.snapshot.new_files import NewFiles
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.profile_tables import KnownMorsel, morsels_of, write_morsel
-from cdp_store.view import CHANGE_VALUE
 
 _CHANGE_NAMES = {CHANGE_VALUE: "value"}
 ReadDocuments = Callable[[PartitionId], Mapping[str, Document]]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cdp_router.contract.values import from_value
 from cdp_router.gateway.problems import busy
-from cdp_router.wire.values import from_value
 from tests.router.gateway_cluster import gateway_cluster
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ import pyarrow as pa
 from cdp.v1 import query_pb2
 
 from cdp_router.client import Client
-from cdp_router.wire.values import from_value, to_timestamp
+from cdp_router.contract.values import from_value, to_timestamp
 from cdp_store.values import to_ms
 from tests.e2e.processes import cdp
 

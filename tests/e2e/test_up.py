@@ -13,9 +13,9 @@ import pytest
 
 from benchmarks.cluster import running_cluster
 from cdp_router.client import Client
+from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.process.supervisor import Supervisor
-from cdp_router.topology import ClusterDirectory
-from cdp_store.sealed import seal_json
+from cdp_store.outside.sealed import seal_json
 from tests.e2e.processes import (
     cdp,
     cdp_process,

@@ -9,7 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
-from cdp_query.value_keys import ValueKey
+from cdp_query.reports.value_keys import ValueKey
 from cdp_store.values import Kind
 from tests import oracle, strategies
 from tests.raw_records import Record

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
-from cdp_query.case_folding import folded, folded_pattern
 from cdp_query.language import parse
+from cdp_query.matching.case_folding import folded, folded_pattern
 from tests import oracle
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from cdp_query import tree
 from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse, print_question
-from cdp_query.multiset import Multiset
 from cdp_query.pipeline import prepare
 from cdp_query.reports.parts import FunnelGroup, FunnelPart
+from cdp_query.scan.multiset import Multiset
 from cdp_store.values import Kind
 from tests import oracle, oracle_attempts, strategies, strategies_attempts
 from tests.raw_records import Event, Record, user

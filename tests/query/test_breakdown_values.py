@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
-from cdp_query.value_keys import EMPTY_LIST_KEY, NONE_KEY, ValueKey, item_key
+from cdp_query.reports.value_keys import EMPTY_LIST_KEY, NONE_KEY, ValueKey, item_key
 from cdp_router.cli.console import value_label
-from cdp_router.wire.key_values import from_key_value, to_key_value
-from cdp_router.wire.values import from_value
+from cdp_router.contract.key_values import from_key_value, to_key_value
+from cdp_router.contract.values import from_value
 from cdp_store.values import Kind
 from tests import oracle, strategies
 from tests.raw_records import Change, Event, Record, Value, user

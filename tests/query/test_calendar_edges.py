@@ -15,15 +15,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
+from cdp_query.calendar.local_days import days_of, local_days
+from cdp_query.calendar.periods import periods_over
+from cdp_query.calendar.windows import moment_span, resolve
 from cdp_query.errors import QueryInvalid
-from cdp_query.exact_total import ExactTotal
 from cdp_query.language import parse
-from cdp_query.local_days import days_of, local_days
-from cdp_query.periods import periods_over
 from cdp_query.reports.finish import retention_rows, trend_rows
 from cdp_query.reports.parts import TrendCell, TrendPart
-from cdp_query.windows import moment_span, resolve
-from cdp_router.report_answers import report_table
+from cdp_query.scan.exact_total import ExactTotal
+from cdp_router.questions.report_answers import report_table
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from tests import oracle_zones
 from tests.oracle_zones import DAY_MS

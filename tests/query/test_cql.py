@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp_query import tree
-from cdp_query.cql import import_cql, read_cql
 from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse, print_question
+from cdp_query.language.cql import import_cql, read_cql
 from cdp_query.pipeline import check
 from cdp_store.values import to_ms
 from tests.raw_records import Change, Event, User, user

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cdp_query import tree
 from cdp_query.language import parse
-from cdp_router.cli.report_tables import report_table as shown_table
-from cdp_router.report_answers import ReportTable, report_table
+from cdp_router.cli.ask.report_tables import report_table as shown_table
+from cdp_router.questions.report_answers import ReportTable, report_table
 from tests import oracle_reports
 from tests.raw_records import Event, Record, user
 from tests.shards import Shards

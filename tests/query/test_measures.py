@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cdp_query import tree
+from cdp_query.calendar.local_days import days_of, local_days
 from cdp_query.language import parse
-from cdp_query.local_days import days_of, local_days
 from cdp_store.limits import BUCKET_MS, DAY_MS
 from cdp_store.values import to_ms
 from tests.raw_records import Event, Record, user

@@ -7,8 +7,8 @@ import pytest
 from cdp_query import tree
 from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse, print_question
+from cdp_query.language.named import Definition, Inliner, Lookup, nothing_named, references
 from cdp_query.limits import NAMED_SEGMENT_DEPTH_MAX, QUERY_NESTING_MAX
-from cdp_query.named import Definition, Inliner, Lookup, nothing_named, references
 from cdp_query.pipeline import check, segment_of
 
 CONTEXT = tree.Context(0)

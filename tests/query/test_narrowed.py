@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 
 from cdp_query import pipeline, tree
-from cdp_query.bind import Binder
+from cdp_query.bind.bind import Binder
 from cdp_query.language import parse
-from cdp_query.narrowed import NarrowedView, chunk_of, narrowed
+from cdp_query.scan.narrowed import NarrowedView, chunk_of, narrowed
 from tests import oracle, strategies
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
@@ -24,11 +24,11 @@ DAY_MS = 86_400_000
 def _always_narrow() -> Iterator[None]:
     """However many rows are undecided."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cdp_query.narrowed.FEW", 0)
-        patch.setattr("cdp_query.narrowed._FEWER", 0)
-        patch.setattr("cdp_query.narrowed.WORTH_NARROWING", 0)
-        patch.setattr("cdp_query.decided._WORTH_GATHERING", 0)
-        patch.setattr("cdp_query.decided._WORTH_SEARCHING", 0)
+        patch.setattr("cdp_query.scan.narrowed.FEW", 0)
+        patch.setattr("cdp_query.scan.narrowed._FEWER", 0)
+        patch.setattr("cdp_query.scan.narrowed.WORTH_NARROWING", 0)
+        patch.setattr("cdp_query.matching.decided._WORTH_GATHERING", 0)
+        patch.setattr("cdp_query.matching.decided._WORTH_SEARCHING", 0)
         yield
 
 

@@ -9,14 +9,14 @@ from random import Random
 import pytest
 
 from cdp_query import pipeline, tree
-from cdp_query.bind import Binder
+from cdp_query.bind.bind import Binder
 from cdp_query.errors import QueryTooLarge
-from cdp_query.needs import check_needs, needed_bytes
-from cdp_query.plan import plan
-from cdp_store.builder import BatchBuilder
+from cdp_query.evaluate.needs import check_needs, needed_bytes
+from cdp_query.evaluate.plan import plan
 from cdp_store.ids import USER_ID, PartitionId, SequenceNumber
-from cdp_store.partition import Partition
-from cdp_store.view import PartitionView
+from cdp_store.memory.view import PartitionView
+from cdp_store.partition.partition import Partition
+from cdp_store.records.builder import BatchBuilder
 from tests.shards import KEY
 
 DAY_MS = 86_400_000
@@ -129,8 +129,8 @@ def test_what_needs_too_much_is_refused_before_it_is_evaluated(text: str) -> Non
 
 
 def test_a_question_that_is_too_large_says_so_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdp_query.needs.check_needs.__defaults__", (1 << 20,))
-    monkeypatch.setattr("cdp_query.needs.check_report_needs.__defaults__", (1 << 20,))
+    monkeypatch.setattr("cdp_query.evaluate.needs.check_needs.__defaults__", (1 << 20,))
+    monkeypatch.setattr("cdp_query.evaluate.needs.check_report_needs.__defaults__", (1 << 20,))
     for text in ('avg("A".price) > 10', 'overlap(plan = "gold", median("A".price) > 10)', 'rfm("A".price)'):
         with pytest.raises(QueryTooLarge, match="at most 1 MiB"):
             pipeline.evaluate(pipeline.prepare(text, None, CONTEXT), _view(), Binder(CONTEXT))

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 
 from cdp_query import pipeline, tree
-from cdp_query.attempts import Candidate, find_attempt
-from cdp_query.bind import Binder
-from cdp_query.bound_attempts import BoundAttempts
-from cdp_query.bound_events import BoundEvents
+from cdp_query.bind.bind import Binder
+from cdp_query.bind.bound_attempts import BoundAttempts
+from cdp_query.bind.bound_events import BoundEvents
+from cdp_query.calendar.windows import Interval
+from cdp_query.evaluate.attempts import Candidate, find_attempt
 from cdp_query.language import parse
 from cdp_query.proof import Proof, Verdict, prove
-from cdp_query.windows import Interval
 from cdp_store.ids import encode_identifier
 from cdp_store.values import Kind
 from tests import oracle, strategies

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from cdp_query import tree
+from cdp_query.calendar.windows import resolve
 from cdp_query.partial import Partial
 from cdp_query.pipeline import prepare
 from cdp_query.reports.finish import retention_rows
-from cdp_query.windows import resolve
 from cdp_store.values import to_datetime, to_ms
 from tests.raw_records import Event, Record, user
 from tests.shards import Shards

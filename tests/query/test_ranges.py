@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cdp_query.masks import range_mask
-from cdp_query.ranges import INT_MAX, INT_MIN, Number, Range, range_of
+from cdp_query.matching.masks import range_mask
+from cdp_query.matching.ranges import INT_MAX, INT_MIN, Number, Range, range_of
 from cdp_query.tree import Op
 
 COMPARE: dict[Op, Callable[[Number, Number], bool]] = {

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from cdp_query import tree
 from cdp_query.language import parse
 from cdp_query.stats import total
-from cdp_store.controls import Retention
 from cdp_store.ids import SequenceNumber
 from cdp_store.limits import BUCKET_MS
+from cdp_store.log.controls import Retention
 from cdp_store.values import to_datetime
 from tests import oracle, strategies, strategies_reports
 from tests.raw_records import Change, Event, Record, user

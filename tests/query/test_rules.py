@@ -9,8 +9,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
+from cdp_query.bind.names import names_of
 from cdp_query.language import parse, print_question
-from cdp_query.names import names_of
 from cdp_query.rules import RULES, rewrite
 from cdp_query.rules.flatten import flatten
 from cdp_query.rules.fold_windows import fold_windows

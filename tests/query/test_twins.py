@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_query import pipeline, tree
-from cdp_query.bind import Binder
+from cdp_query.bind.bind import Binder
+from cdp_query.bind.twins import repeated
 from cdp_query.language import parse
 from cdp_query.reports.parts import OverlapPart
-from cdp_query.twins import repeated
 from tests import oracle, strategies
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
@@ -68,7 +68,7 @@ def test_segments_of_few_different_parts_answer_like_the_oracle(
     segment = tree.Any(tuple(tree.All(tuple(some() for _ in range(3))) for _ in range(3)))
     shards = Shards(2)
     shards.apply(records)
-    with patch.multiple("cdp_query.narrowed", FEW=0, _FEWER=0, WORTH_NARROWING=0):
+    with patch.multiple("cdp_query.scan.narrowed", FEW=0, _FEWER=0, WORTH_NARROWING=0):
         assert shards.members(segment, context) == oracle.members(segment, records, context)
 
 
@@ -76,7 +76,7 @@ def test_what_is_kept_is_right_for_rows_that_were_decided_when_it_was_evaluated(
     shards = _shards()
     text = '(n < 5 and (count("A", x >= 0) > 3 or n = 9)) or (n > 30 and flag = true and count("A", x >= 0) > 3)'
     expected = shards.ask(parse(text), _CONTEXT).count
-    with patch.multiple("cdp_query.narrowed", FEW=0, _FEWER=0, WORTH_NARROWING=0):
+    with patch.multiple("cdp_query.scan.narrowed", FEW=0, _FEWER=0, WORTH_NARROWING=0):
         assert shards.ask(parse(text), _CONTEXT).count == expected > 3
 
 

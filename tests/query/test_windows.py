@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
+from cdp_query.calendar.windows import Interval, fixed_ms, moment_span, resolve
 from cdp_query.errors import QueryInvalid
-from cdp_query.windows import Interval, fixed_ms, moment_span, resolve
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from tests import strategies
 from tests.oracle_windows import in_window, span_of_moment

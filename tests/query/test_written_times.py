@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
+from cdp_query.calendar.written_times import written_times
 from cdp_query.language import parse
-from cdp_query.written_times import written_times
 from cdp_store.values import to_ms
 from tests import oracle, oracle_profiles, strategies
 from tests.raw_records import Change, Event, Record, user

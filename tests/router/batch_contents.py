@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cdp_store.records import ATTRIBUTES, RecordBatch
+from cdp_store.records.records import ATTRIBUTES, RecordBatch
 from cdp_store.values import TEXT_KINDS
 
 

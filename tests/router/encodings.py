@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 from cdp.v1 import ingest_pb2
 
-from cdp_router.wire.values import to_timestamp, to_values
+from cdp_router.contract.values import to_timestamp, to_values
 
 DAY_MS = 86_400_000
 _BATCH_NUMBERS = itertools.count()

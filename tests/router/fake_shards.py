@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 from cdp.v1 import moving_pb2, shard_pb2
 
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.contract.status import describe
 from cdp_router.deadline import Deadline
-from cdp_router.shard_client import ShardClient
-from cdp_router.status import describe
 
 
 def call_error(code: grpc.StatusCode, details: str = "", *, cause: Exception | None = None) -> grpc.aio.AioRpcError:

@@ -6,7 +6,7 @@ import errno
 import threading
 from pathlib import Path
 
-from cdp_store.seams import AppendFile, OsAppendFile, OsFiles
+from cdp_store.outside.seams import AppendFile, OsAppendFile, OsFiles
 
 
 class FaultyFiles(OsFiles):

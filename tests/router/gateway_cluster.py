@@ -20,10 +20,10 @@ from cdp.v1 import ingest_pb2, profile_pb2_grpc, proof_pb2_grpc, query_pb2_grpc
 from cdp_router.errors import Overloaded
 from cdp_router.gateway.app import gateway_app
 from cdp_router.gateway.credentials import AnySource, Sources
-from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.intake import Intake
-from cdp_router.gateway.letter_room import LetterRoom
+from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters
+from cdp_router.gateway.letters.letter_room import LetterRoom
 from cdp_router.gateway.problems import busy
 from cdp_router.gateway.query_side import QuerySide
 from cdp_router.gateway.reading import Bodies
@@ -31,8 +31,8 @@ from cdp_router.gateway.server import GatewayServer, listening_socket
 from cdp_router.observing.gateway_metrics import GatewayMetrics, MeasuredApp
 from cdp_router.rpc.chain import Chain
 from cdp_router.rpc.gate import Gate, OpenGate
-from cdp_router.security.discretion import Discretion
-from cdp_router.security.privacy import SharedPrivacy
+from cdp_router.security.privacy.discretion import Discretion
+from cdp_router.security.privacy.privacy import SharedPrivacy
 from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService

@@ -11,13 +11,13 @@ from typing import Any
 from cdp.v1 import ingest_pb2
 from rich.progress import Progress
 
-from cdp_router.cli.importing import _Loading
-from cdp_router.cli.mapping import AUTO, ColumnMapping, is_time
-from cdp_router.cli.sources import open_source
-from cdp_router.columnarise import columnarise
+from cdp_router.cli.data.importing import _Loading
+from cdp_router.cli.data.mapping import AUTO, ColumnMapping, is_time
+from cdp_router.cli.data.sources import open_source
 from cdp_router.importing.reading import Reading
+from cdp_router.records.columnarise import columnarise
 from cdp_store.ids import decode_identifier
-from cdp_store.records import ATTRIBUTES, RecordBatch
+from cdp_store.records.records import ATTRIBUTES, RecordBatch
 from cdp_store.values import TEXT_KINDS, decode_value
 
 NOW_MS = 1_798_761_600_000  # 2027-01-01

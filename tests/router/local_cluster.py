@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from cdp.v1 import ingest_pb2, query_pb2
 
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.topology import ClusterFile
+from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline, monotonic_ms
-from cdp_router.ingest import Ingest
-from cdp_router.local_shard_client import LocalShardClient
-from cdp_router.queries import Queries
-from cdp_router.routing import Routing
-from cdp_router.shard_client import ShardClient
-from cdp_router.shard_server import ShardServer
-from cdp_router.topology import ClusterFile
-from cdp_router.wire.values import to_timestamp
+from cdp_router.ingest.ingest import Ingest
+from cdp_router.questions.queries import Queries
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.server import ShardServer
 from cdp_store.errors import StoreFailed
-from cdp_store.seams import Files, OsFiles
-from cdp_store.store import Store
+from cdp_store.outside.seams import Files, OsFiles
+from cdp_store.shard.store import Store
 
 NOW_MS = 1_767_225_600_000  # 2026-01-01
 KEY = "000102030405060708090a0b0c0d0e0f"

@@ -22,7 +22,7 @@ import pyarrow as pa
 from cdp.v1 import ingest_pb2, query_pb2, schema_pb2, schema_pb2_grpc
 
 from cdp_router.gateway.limits import BODY_BYTES_MAX
-from cdp_router.violation_counts import Mode
+from cdp_router.ingest.violation_counts import Mode
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 from tests.router.intake_costs import columns, known, linked, same, usual
 from tests.router.local_cluster import NOW_MS

@@ -27,22 +27,23 @@ from cdp.v1 import (
     shard_pb2_grpc,
 )
 
-from cdp_router.erasing import Erasures
-from cdp_router.identities import Identities
-from cdp_router.ingest import Ingest
-from cdp_router.local_shard_client import LocalShardClient
-from cdp_router.queries import Queries
-from cdp_router.routing import Routing
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.erasure.erasing import Erasures
+from cdp_router.identity.identities import Identities
+from cdp_router.ingest.ingest import Ingest
+from cdp_router.ingest.schema_gate import SchemaGate
+from cdp_router.questions.queries import Queries
+from cdp_router.questions.shared_segments import SharedSegments
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
 from cdp_router.rpc.reading import Readings
 from cdp_router.rpc.record import Record
-from cdp_router.schema_gate import SchemaGate
-from cdp_router.security.discretion import Discretion
-from cdp_router.security.listening import server_credentials
-from cdp_router.security.privacy import SharedPrivacy
-from cdp_router.security.rates import Rates
-from cdp_router.security.tls import Tls
+from cdp_router.security.keys.rates import Rates
+from cdp_router.security.privacy.discretion import Discretion
+from cdp_router.security.privacy.privacy import SharedPrivacy
+from cdp_router.security.tls.listening import server_credentials
+from cdp_router.security.tls.tls import Tls
 from cdp_router.services.admin import AdminService
 from cdp_router.services.export import ExportService
 from cdp_router.services.identity import IdentityService
@@ -55,9 +56,8 @@ from cdp_router.services.query import QueryService
 from cdp_router.services.schema import SchemaService
 from cdp_router.services.segments import SegmentService
 from cdp_router.services.shard import ShardService
-from cdp_router.shard_client import ShardClient
-from cdp_router.shard_server import ShardServer
-from cdp_router.shared_segments import SharedSegments
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.server import ShardServer
 from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store
 
 Gates = tuple[Gate | None, Gate | None]

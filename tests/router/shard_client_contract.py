@@ -18,17 +18,17 @@ from google.rpc import code_pb2, status_pb2
 
 from cdp_query.language import parse
 from cdp_query.pipeline import segment_of
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.contract.questions import to_question
+from cdp_router.contract.segments import to_segment
+from cdp_router.contract.status import TRANSLATED, describe, retry_delay_ms
+from cdp_router.contract.tables import from_stream
 from cdp_router.deadline import Deadline
-from cdp_router.shard_client import ShardClient
-from cdp_router.shard_server import ShardServer
-from cdp_router.status import TRANSLATED, describe, retry_delay_ms
-from cdp_router.wire.questions import to_question
-from cdp_router.wire.segments import to_segment
-from cdp_router.wire.tables import from_stream
+from cdp_router.shard.server import ShardServer
+from cdp_store.directory.holdings import FIRST_EPOCH
 from cdp_store.errors import StoreFailed
-from cdp_store.holdings import FIRST_EPOCH
-from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch, encode_batch
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import RecordBatch, encode_batch
 from tests.raw_records import Change, Event, Record, user
 from tests.router.encodings import DAY_MS
 from tests.router.faulty_files import FaultyFiles
@@ -523,7 +523,7 @@ class ShardClientContract:
         self.run(tmp_path, test)
 
     def test_many_members_come_in_pieces_without_loss(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("cdp_router.member_pages.MEMBERS_PER_MESSAGE", 7)
+        monkeypatch.setattr("cdp_router.shard.member_pages.MEMBERS_PER_MESSAGE", 7)
 
         async def test(shard: Shard) -> None:
             await shard.client.deliver(one([view(f"u{n}") for n in range(50)]), far_deadline())

@@ -17,16 +17,16 @@ from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
 from cdp_router.process.router import _SERVICES, _Router
 from cdp_router.rpc.methods import INTERNAL_SERVICES
+from cdp_router.rpc.principal import Role
 from cdp_router.security.access import LET_IN, NEEDED
-from cdp_router.security.audit import Audit
-from cdp_router.security.audit_check import check, read_lines
-from cdp_router.security.cluster_secrets import SECRET_HEADER, call_secret
+from cdp_router.security.audit.audit import Audit
+from cdp_router.security.audit.audit_check import check, read_lines
 from cdp_router.security.errors import REFUSALS
 from cdp_router.security.gates import ClusterGate, KeyGate
-from cdp_router.security.key_file import KeyFile, change_keys
-from cdp_router.security.keys import KEY_CHARS_MAX, StoredKey, mint
-from cdp_router.security.principal import Role
-from cdp_router.security.rates import Rates
+from cdp_router.security.keys.key_file import KeyFile, change_keys
+from cdp_router.security.keys.keys import KEY_CHARS_MAX, StoredKey, mint
+from cdp_router.security.keys.rates import Rates
+from cdp_router.security.tls.cluster_secrets import SECRET_HEADER, call_secret
 from tests.router.calls import Ending, call
 from tests.router.contract import methods, path_of
 from tests.router.encodings import Sent, protobuf_batch

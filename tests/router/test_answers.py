@@ -8,16 +8,16 @@ import pytest
 from cdp.v1 import ingest_pb2, query_pb2
 
 from cdp_query import tree
+from cdp_query.bind.names import Names
 from cdp_query.language import parse
-from cdp_query.names import Names
 from cdp_query.partial import Partial, merge_all
+from cdp_query.reports.value_keys import NONE_KEY
 from cdp_query.stats import NodeStats
-from cdp_query.value_keys import NONE_KEY
-from cdp_router.answers import Answering, answer
+from cdp_router.contract.partials import from_evaluation, to_evaluation
+from cdp_router.contract.questions import to_question
+from cdp_router.contract.values import from_value
 from cdp_router.deadline import monotonic_ms
-from cdp_router.wire.partials import from_evaluation, to_evaluation
-from cdp_router.wire.questions import to_question
-from cdp_router.wire.values import from_value
+from cdp_router.questions.answers import Answering, answer
 from cdp_store.values import Kind
 from tests.raw_records import Change, Event, user
 from tests.router.local_cluster import NOW_MS

@@ -13,19 +13,19 @@ from cdp.v1 import admin_pb2, query_pb2
 from google.protobuf.message import Message
 
 from cdp_router.rpc.call import Call
+from cdp_router.rpc.principal import Principal, Role
 from cdp_router.security.access import NEEDED
-from cdp_router.security.audit import Audit, changes_something, identifier_hash
-from cdp_router.security.audit_check import check, read_lines
-from cdp_router.security.audit_files import AuditFiles, anchor_path, claim_folder
-from cdp_router.security.audit_lines import Entry
-from cdp_router.security.cluster_secrets import call_secret
+from cdp_router.security.audit.audit import Audit, changes_something, identifier_hash
+from cdp_router.security.audit.audit_check import check, read_lines
+from cdp_router.security.audit.audit_files import AuditFiles, anchor_path, claim_folder
+from cdp_router.security.audit.audit_lines import Entry
 from cdp_router.security.errors import AuditFailed
 from cdp_router.security.gates import ClusterGate, KeyGate
-from cdp_router.security.key_file import KeyFile, change_keys
-from cdp_router.security.keys import mint
-from cdp_router.security.principal import Principal, Role
-from cdp_store.faulty_files import Fault, FaultyFiles
-from cdp_store.seams import OsFiles
+from cdp_router.security.keys.key_file import KeyFile, change_keys
+from cdp_router.security.keys.keys import mint
+from cdp_router.security.tls.cluster_secrets import call_secret
+from cdp_store.outside.faulty_files import Fault, FaultyFiles
+from cdp_store.outside.seams import OsFiles
 from tests.router.calls import Ending, call
 from tests.router.contract import methods
 from tests.router.encodings import Sent, protobuf_batch

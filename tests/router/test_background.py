@@ -17,23 +17,23 @@ from cdp.v1 import shard_pb2
 
 import cdp_router
 from cdp_router.background import PAUSE_SECONDS, PAUSE_SECONDS_MAX, Background
-from cdp_router.begun_erasures import DOCUMENT as ERASURES
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.topology import ClusterFile
 from cdp_router.deadline import Deadline
-from cdp_router.erasing import Erasures
-from cdp_router.local_shard_client import LocalShardClient
-from cdp_router.moves.director import Director
-from cdp_router.moves.local import LocalMoveClient
+from cdp_router.erasure.begun_erasures import DOCUMENT as ERASURES
+from cdp_router.erasure.erasing import Erasures
+from cdp_router.ingest.schema_gate import DOCUMENT as SCHEMA
+from cdp_router.ingest.schema_gate import SchemaGate
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
 from cdp_router.process import gateway, router, shard
-from cdp_router.routing import Routing
-from cdp_router.schema_gate import DOCUMENT as SCHEMA
-from cdp_router.schema_gate import SchemaGate
-from cdp_router.shard_client import ShardClient
-from cdp_router.shard_server import ShardServer
-from cdp_router.topology import ClusterFile
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.moves.director import Director
+from cdp_router.shard.moves.local import LocalMoveClient
+from cdp_router.shard.server import ShardServer
 from cdp_store.ids import PartitionId
-from cdp_store.retaining import Retaining
+from cdp_store.shard.retaining import Retaining
 from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store
 from tests.router.shard_client_contract import one, view
 from tests.virtual_time import VirtualLoop

@@ -12,10 +12,10 @@ from cdp.v1 import ingest_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.blocked_texts import which_blocked
-from cdp_router.blocking import BLOCKED_DEFAULT, Blocked
-from cdp_router.columnarise import columnarise
-from cdp_store.records import Strings
+from cdp_router.records.blocked_texts import which_blocked
+from cdp_router.records.blocking import BLOCKED_DEFAULT, Blocked
+from cdp_router.records.columnarise import columnarise
+from cdp_store.records.records import Strings
 from tests.router.encodings import arrow_batch, msgpack_batch
 from tests.router.local_cluster import NOW_MS
 

@@ -14,10 +14,10 @@ from starlette.applications import Starlette
 
 from cdp_router.client import AsyncClient, ClusterUnreachable
 from cdp_router.gateway.server import GatewayServer
-from cdp_router.security.certificate_files import CertificateFiles
-from cdp_router.security.listening import server_credentials
-from cdp_router.security.renewing import renewing
-from cdp_router.security.tls import Tls
+from cdp_router.security.tls.certificate_files import CertificateFiles
+from cdp_router.security.tls.listening import server_credentials
+from cdp_router.security.tls.renewing import renewing
+from cdp_router.security.tls.tls import Tls
 from tests.certificates import Authority
 from tests.router.served_cluster import served_cluster
 

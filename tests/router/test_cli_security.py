@@ -12,17 +12,17 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cdp_router.cli.app import app
+from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.errors import RequestInvalid
 from cdp_router.gateway.credentials import AnySource, KeySources, Source
 from cdp_router.gateway.seen_sources import HOUR_MS, NAME, SeenSources, seen_lately
-from cdp_router.security.audit_files import AuditFiles, anchor_path
-from cdp_router.security.audit_lines import Entry
-from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
-from cdp_router.security.key_file import KeyFile, read_keys
-from cdp_router.security.keys import authenticate
-from cdp_router.security.listening import check_listening
-from cdp_router.topology import ClusterDirectory
-from cdp_store.seams import OsFiles, SystemClock
+from cdp_router.security.audit.audit_files import AuditFiles, anchor_path
+from cdp_router.security.audit.audit_lines import Entry
+from cdp_router.security.keys.key_file import KeyFile, read_keys
+from cdp_router.security.keys.keys import authenticate
+from cdp_router.security.tls.cluster_secrets import AUDIT_CHAIN, derived
+from cdp_router.security.tls.listening import check_listening
+from cdp_store.outside.seams import OsFiles, SystemClock
 from tests.router.local_cluster import FixedClock
 
 

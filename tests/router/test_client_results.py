@@ -22,7 +22,7 @@ from cdp_router.cli.console import parse_as_of
 from cdp_router.client import Answer, AsyncClient, Client, ClusterUnreachable, Profile, RequestFailed
 from cdp_router.client.asking import members_request, profile_name, query_request
 from cdp_router.client.questions import did, funnel
-from cdp_router.wire.values import to_value
+from cdp_router.contract.values import to_value
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS
 from tests.router.served_cluster import served_cluster

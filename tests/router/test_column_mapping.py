@@ -16,11 +16,11 @@ from cdp.v1 import ingest_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_router.cli.column_mapping import columns_mappable, map_columns
-from cdp_router.cli.mapping import ColumnMapping, RowRejected, problem_in, to_row
-from cdp_router.cli.sources import open_source
-from cdp_router.columnarise import columnarise
-from cdp_router.wire.tables import VALUE
+from cdp_router.cli.data.column_mapping import columns_mappable, map_columns
+from cdp_router.cli.data.mapping import ColumnMapping, RowRejected, problem_in, to_row
+from cdp_router.cli.data.sources import open_source
+from cdp_router.contract.tables import VALUE
+from cdp_router.records.columnarise import columnarise
 from cdp_store.limits import STRING_BYTES_MAX
 from tests.router.batch_contents import contents
 from tests.router.encodings import DAY_MS, arrow_batch, fresh_batch_id

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.column_texts import written_out_bytes
-from cdp_router.columnarise import columnarise
-from cdp_router.columnarised import Columnarised
 from cdp_router.errors import RequestInvalid
-from cdp_store.records import check_batch
+from cdp_router.records.column_texts import written_out_bytes
+from cdp_router.records.columnarise import columnarise
+from cdp_router.records.columnarised import Columnarised
+from cdp_store.records.records import check_batch
 from tests.router.batch_contents import contents
 from tests.router.encodings import arrow_batch
 from tests.router.local_cluster import NOW_MS

@@ -20,19 +20,19 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.columnarise import columnarise
-from cdp_router.columnarised import Columnarised
-from cdp_router.decimal_columns import numbers_of
+from cdp_router.contract.values import from_value
 from cdp_router.errors import RequestInvalid
 from cdp_router.importing.numbers import Unkept, decimal_of
 from cdp_router.limits import COLUMNS_BYTES_MAX, ROWS_BYTES_MAX
-from cdp_router.profile_reading import read_profile
-from cdp_router.timelines import Page
-from cdp_router.wire.values import from_value
+from cdp_router.questions.profile_reading import read_profile
+from cdp_router.questions.timelines import Page
+from cdp_router.records.columnarise import columnarise
+from cdp_router.records.columnarised import Columnarised
+from cdp_router.records.decimal_columns import numbers_of
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import STRING_BYTES_MAX as TEXT_MAX
-from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch, check_batch, decode_batch, encode_batch
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import RecordBatch, check_batch, decode_batch, encode_batch
 from tests.router.encodings import (
     DAY_MS,
     Sent,

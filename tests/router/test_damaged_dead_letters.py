@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cdp_router.cli import dead_letters as command
-from cdp_router.gateway.dead_letters import UNREADABLE, DeadLetters, read_letters, replace_letters
-from cdp_router.gateway.letter_lines import DeadLetter, decode_letter, encode_letter
-from cdp_router.gateway.letter_sizes import lost
+from cdp_router.cli.data import dead_letters as command
+from cdp_router.gateway.letters.dead_letters import UNREADABLE, DeadLetters, read_letters, replace_letters
+from cdp_router.gateway.letters.letter_lines import DeadLetter, decode_letter, encode_letter
+from cdp_router.gateway.letters.letter_sizes import lost
 from tests.router.test_gateway_dead_letters import letter
 
 RECORDS: list[Any] = [{"userId": f"ann-{n}", "properties": {"amount": 1000 + n}} for n in range(5)]

@@ -13,16 +13,16 @@ import pytest
 from typer.testing import CliRunner
 
 from cdp_router.cli.app import app
-from cdp_router.data_directory import check_directory, open_keys, remove_old_leftovers
-from cdp_router.placement import placement_in
-from cdp_router.restoring import Wanted, restore, source_cluster, verify_source
-from cdp_router.salvaging import salvaged
+from cdp_router.cluster.placement import placement_in
+from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.process.data_directory import check_directory, open_keys, remove_old_leftovers
+from cdp_router.restore.restoring import Wanted, restore, source_cluster, verify_source
+from cdp_router.restore.salvaging import salvaged
+from cdp_router.rpc.principal import Role
 from cdp_router.security.errors import Unauthenticated
-from cdp_router.security.key_file import KeyFile, decode_keys, read_keys
-from cdp_router.security.keys import StoredKey, authenticate
-from cdp_router.security.principal import Role
-from cdp_router.topology import ClusterDirectory
-from cdp_store.digest import Digest
+from cdp_router.security.keys.key_file import KeyFile, decode_keys, read_keys
+from cdp_router.security.keys.keys import StoredKey, authenticate
+from cdp_store.directory.shard_directory import read_identity
 from cdp_store.errors import (
     ClusterKeyMismatch,
     DirectoryDamaged,
@@ -34,8 +34,8 @@ from cdp_store.errors import (
     StoreError,
 )
 from cdp_store.ids import PartitionId
-from cdp_store.sealed import seal_bytes, seal_json, unseal_bytes, unseal_json
-from cdp_store.shard_directory import read_identity
+from cdp_store.memory.digest import Digest
+from cdp_store.outside.sealed import seal_bytes, seal_json, unseal_bytes, unseal_json
 from tests.damage import Found, build, found_in, trials
 
 GOLDEN = Path(__file__).parent / "golden" / "directory-1"

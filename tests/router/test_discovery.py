@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cdp.v1 import schema_pb2
 
-from cdp_router.discovering import discover
-from cdp_store.discovery import DISTINCT_TOLD_MAX
+from cdp_router.questions.discovery import discover
+from cdp_store.memory.discovery import DISTINCT_TOLD_MAX
 from tests.router.local_cluster import NOW_MS, LocalCluster, far_deadline, local_cluster
 from tests.router.test_moving import rows
 

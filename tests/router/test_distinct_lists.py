@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_router.distinct_lists import distinct_lists
+from cdp_router.records.distinct_lists import distinct_lists
 
 TYPES: dict[str, tuple[pa.DataType, list[Any]]] = {
     "strings": (pa.string(), ["", "a", "b", "ab"]),

@@ -7,9 +7,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from cdp_router.observing.durability_metrics import Kept, KeptMetrics, MeasuredFiles
+from cdp_store.directory.shard_directory import ShardIdentity
 from cdp_store.ids import PartitionId
-from cdp_store.shard_directory import ShardIdentity
-from cdp_store.store import Delivery, Store
+from cdp_store.shard.store import Delivery, Store
 from tests.raw_records import Event, user
 from tests.router.local_cluster import FixedClock
 from tests.shards import KEY, batch_of

@@ -13,24 +13,24 @@ import pytest
 from typer.testing import CliRunner
 
 from cdp_router.cli.app import app
-from cdp_router.data_directory import check_directory, open_keys
-from cdp_router.gateway.dead_letters import FOLDER, DeadLetters
-from cdp_router.gateway.letter_lines import DeadLetter
-from cdp_router.restoring import Wanted, restore
-from cdp_router.salvaging import salvaged
-from cdp_router.security.key_file import KEYS_NAME, KEYS_OUTDATED, Keys, change_keys, decode_keys, read_keys
-from cdp_router.security.key_list import KeyList
-from cdp_router.security.keys import mint
-from cdp_router.security.principal import Role
-from cdp_router.topology import MEMBERS_NAME, ClusterDirectory
-from cdp_store.documents import Documents
+from cdp_router.cluster.topology import MEMBERS_NAME, ClusterDirectory
+from cdp_router.gateway.letters.dead_letters import FOLDER, DeadLetters
+from cdp_router.gateway.letters.letter_lines import DeadLetter
+from cdp_router.process.data_directory import check_directory, open_keys
+from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.restore.salvaging import salvaged
+from cdp_router.rpc.principal import Role
+from cdp_router.security.keys.key_file import KEYS_NAME, KEYS_OUTDATED, Keys, change_keys, decode_keys, read_keys
+from cdp_router.security.keys.key_list import KeyList
+from cdp_router.security.keys.keys import mint
+from cdp_store.directory.documents import Documents
+from cdp_store.directory.holdings import Holding, Holdings, HoldingState, read_holdings
+from cdp_store.directory.inventory import read_inventory
 from cdp_store.errors import DirectoryDamaged, FileOutdated, StoreFailed
-from cdp_store.faulty_files import Fault, FaultyFiles
-from cdp_store.holdings import Holding, Holdings, HoldingState, read_holdings
 from cdp_store.ids import PartitionId
-from cdp_store.inventory import read_inventory
-from cdp_store.sealed import Unsealed, generation_in, seal_bytes, seal_json, unseal_bytes, unseal_json
-from cdp_store.seams import AppendFile, Files, OsFiles
+from cdp_store.outside.faulty_files import Fault, FaultyFiles
+from cdp_store.outside.sealed import Unsealed, generation_in, seal_bytes, seal_json, unseal_bytes, unseal_json
+from cdp_store.outside.seams import AppendFile, Files, OsFiles
 from tests.router.local_cluster import CLUSTER, NOW_MS, open_store
 
 GOLDEN = Path(__file__).parent / "golden"

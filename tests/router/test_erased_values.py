@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import cdp_router.erasing
-from cdp_store import purging
+import cdp_router.erasure.erasing
+from cdp_store.partition import purging
 from tests.router.local_cluster import NOW_MS, local_cluster
 from tests.router.test_erasing import erase, left_in_files, one_person_and_others, snapshot
 from tests.router.test_moving import rows
@@ -58,7 +58,7 @@ def test_a_log_that_was_forgotten_is_found(tmp_path: Path) -> None:
 
 
 def test_texts_beyond_what_is_looked_for_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cdp_router.erasing, "ERASED_VALUES_MAX", 2)
+    monkeypatch.setattr(cdp_router.erasure.erasing, "ERASED_VALUES_MAX", 2)
     with local_cluster(tmp_path) as cluster:
         one_person_and_others(cluster)
         receipt = erase(cluster, purge=True)

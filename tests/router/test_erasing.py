@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from cdp.v1 import admin_pb2, query_pb2, shard_pb2
 
-from cdp_router.begun_erasures import DOCUMENT
+from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
-from cdp_router.erasing import Erasures
+from cdp_router.erasure.begun_erasures import DOCUMENT
+from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.suppressing import lift, list_suppressions
 from cdp_router.errors import RequestInvalid, ShardUnavailable
-from cdp_router.gateway.dead_letters import DeadLetter, DeadLetters
-from cdp_router.restoring import Wanted, restore
-from cdp_router.suppressing import lift, list_suppressions
-from cdp_router.topology import ClusterDirectory
-from cdp_store.admission import Delivery
+from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters
+from cdp_router.restore.restoring import Wanted, restore
 from cdp_store.ids import PartitionId
+from cdp_store.shard.admission import Delivery
 from tests.raw_records import Event, user
 from tests.router.fake_shards import FailingShard, call_error
 from tests.router.local_cluster import (

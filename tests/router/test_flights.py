@@ -16,16 +16,16 @@ from cdp.v1 import ingest_pb2, shard_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_router.columnarise import columnarise
+from cdp_router.cluster.partitioning import partitions_of
+from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, ShardUnavailable
+from cdp_router.ingest.loads import Load, Taken, load
 from cdp_router.limits import FLIGHTS_MAX
-from cdp_router.loads import Load, Taken, load
-from cdp_router.partitioning import partitions_of
-from cdp_router.shard_client import ShardClient
-from cdp_store.digest import digest
+from cdp_router.records.columnarise import columnarise
 from cdp_store.ids import USER_ID, encode_identifier
-from cdp_store.records import Strings, decode_batch
+from cdp_store.memory.digest import digest
+from cdp_store.records.records import Strings, decode_batch
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.fake_shards import FailingShard, SilentShard, call_error
 from tests.router.local_cluster import CLUSTER, NOW_MS, LocalCluster, far_deadline, local_cluster
@@ -121,7 +121,7 @@ def _gated(folder: Path) -> Iterator[tuple[LocalCluster, list[Gate]]]:
 
 
 def test_what_waits_for_a_flight_goes_in_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdp_router.flights.FLIGHT_SECONDS", 60.0)
+    monkeypatch.setattr("cdp_router.ingest.flights.FLIGHT_SECONDS", 60.0)
     with _gated(tmp_path) as (cluster, gates):
         read = [columnarise(_batch(*range(n, n + 7)), NOW_MS) for n in range(20)]
 
@@ -152,7 +152,7 @@ def test_batches_without_ids_of_records_go_alone_under_their_own(tmp_path: Path)
 
 
 def test_a_caller_that_goes_away_stops_nobody_on_its_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdp_router.flights.FLIGHTS_MAX", 1)
+    monkeypatch.setattr("cdp_router.ingest.flights.FLIGHTS_MAX", 1)
     loading, may_load = asyncio.Event(), threading.Event()
 
     async def run(cluster: LocalCluster, gate: Gate) -> ingest_pb2.BatchResult:
@@ -167,7 +167,7 @@ def test_a_caller_that_goes_away_stops_nobody_on_its_flight(tmp_path: Path, monk
         takes = (cluster.taking._flights.take(each.batch, each.links, far_deadline()) for each in read)
         first, second, third = [asyncio.create_task(take) for take in takes]
         await gate.asked.acquire()
-        monkeypatch.setattr("cdp_router.flights.load", slowly)
+        monkeypatch.setattr("cdp_router.ingest.flights.load", slowly)
         gate.open.set()
         await loading.wait()
         second.cancel()

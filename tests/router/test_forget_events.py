@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cdp.v1 import ingest_pb2, query_pb2
 
+from cdp_router.erasure.retention import forget_events
 from cdp_router.errors import RequestInvalid
-from cdp_router.retention import forget_events
 from cdp_store.limits import EVENT_NAMES_MAX
 from tests.router.encodings import msgpack_batch
 from tests.router.local_cluster import NOW_MS, LocalCluster, far_deadline, local_cluster

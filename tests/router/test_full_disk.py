@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from cdp_router.address_book import AddressBook
-from cdp_router.data_directory import check_directory
-from cdp_router.gateway.dead_letters import DeadLetters
+from cdp_router.cluster.address_book import AddressBook
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.gateway.letters.dead_letters import DeadLetters
+from cdp_router.process.data_directory import check_directory
 from cdp_router.process.supervisor import Supervisor
-from cdp_router.routing import Routing
-from cdp_router.topology import ClusterDirectory
 from cdp_store.errors import StorageFull
 from cdp_store.ids import PartitionId
 from cdp_store.log.reserve import RESERVE_NAME
-from cdp_store.seams import AppendFile, OsFiles
+from cdp_store.outside.seams import AppendFile, OsFiles
 from tests.router.local_cluster import CLUSTER, open_store
 from tests.router.test_gateway_dead_letters import letter
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cdp_router.wire.values import from_value
+from cdp_router.contract.values import from_value
 from cdp_store.limits import STRING_BYTES_MAX
 from cdp_store.values import to_ms
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster

@@ -13,9 +13,9 @@ import pytest
 from cdp.v1 import ingest_pb2
 from typer.testing import CliRunner
 
-from cdp_router.cli import dead_letters as command
-from cdp_router.gateway import dead_letters
-from cdp_router.gateway.dead_letters import (
+from cdp_router.cli.data import dead_letters as command
+from cdp_router.gateway.letters import dead_letters
+from cdp_router.gateway.letters.dead_letters import (
     DeadLetter,
     DeadLetters,
     decode_letter,
@@ -24,7 +24,7 @@ from cdp_router.gateway.dead_letters import (
     read_letters,
     replace_letters,
 )
-from cdp_router.gateway.redriving import redrive
+from cdp_router.gateway.letters.redriving import redrive
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 
 
@@ -133,7 +133,7 @@ def test_a_failed_write_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cdp_router.gateway.dead_letters._write_all", half)
+        patch.setattr("cdp_router.gateway.letters.dead_letters._write_all", half)
         with pytest.raises(OSError):
             kept.add([letter(record=2)])
     assert (tmp_path / "web" / "current.ndjson").read_bytes() == encode_letter(letter(record=1))

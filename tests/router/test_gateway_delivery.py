@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cdp.v1 import ingest_pb2
 
-from cdp_router.columnarise import columnarise
 from cdp_router.gateway.delivery import Delivery
+from cdp_router.gateway.dialects.mapping import NO_OPERATIONS, encode_row
 from cdp_router.gateway.limits import (
     BATCH_BYTES_MAX,
     BATCH_ROWS_MAX,
@@ -18,9 +18,9 @@ from cdp_router.gateway.limits import (
     PATIENCE_SECONDS,
     WAITING_BYTES_MAX,
 )
-from cdp_router.gateway.mapping import NO_OPERATIONS, encode_row
 from cdp_router.gateway.problems import Problem, busy
 from cdp_router.gateway.rows import Rows
+from cdp_router.records.columnarise import columnarise
 
 NOW_MS = 1_767_225_600_000
 

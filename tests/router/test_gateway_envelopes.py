@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from cdp.v1 import ingest_pb2
 
-from cdp_router.columnarise import columnarise
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import ENVELOPE_BYTES_MAX
+from cdp_router.records.columnarise import columnarise
 from cdp_store.ids import USER_ID
 from cdp_store.values import to_datetime
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster

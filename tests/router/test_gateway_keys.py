@@ -12,10 +12,10 @@ import pytest
 
 from cdp_router.gateway.asking_keys import AskingKeys
 from cdp_router.gateway.credentials import KeySources
+from cdp_router.rpc.principal import Role
 from cdp_router.security.gates import KeyGate
-from cdp_router.security.key_file import KeyFile, change_keys
-from cdp_router.security.key_list import KeyList
-from cdp_router.security.principal import Role
+from cdp_router.security.keys.key_file import KeyFile, change_keys
+from cdp_router.security.keys.key_list import KeyList
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 from tests.router.local_cluster import FixedClock
 

@@ -19,8 +19,8 @@ import rudderstack.analytics.client as rudder
 import segment.analytics.client as segment
 from posthog.capture_mode import CaptureMode
 
+from cdp_router.contract.values import from_value
 from cdp_router.gateway.problems import busy
-from cdp_router.wire.values import from_value
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 
 USERS, EVENTS = 7, 250

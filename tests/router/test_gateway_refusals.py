@@ -10,13 +10,13 @@ import pytest
 from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.problems import Problem
 from cdp_router.gateway.refusals import Refusals
-from cdp_router.security.audit import Audit
-from cdp_router.security.audit_check import read_lines
-from cdp_router.security.cluster_secrets import call_secret
+from cdp_router.rpc.principal import Role
+from cdp_router.security.audit.audit import Audit
+from cdp_router.security.audit.audit_check import read_lines
 from cdp_router.security.gates import ClusterGate, KeyGate
-from cdp_router.security.key_file import KeyFile, change_keys
-from cdp_router.security.keys import StoredKey, mint
-from cdp_router.security.principal import Role
+from cdp_router.security.keys.key_file import KeyFile, change_keys
+from cdp_router.security.keys.keys import StoredKey, mint
+from cdp_router.security.tls.cluster_secrets import call_secret
 from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock
 from tests.router.served_cluster import served_cluster
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cdp_router.gateway.dialects.unserved import UNKNOWN, vendor_of
 from cdp_router.gateway.notices import Notices
-from cdp_router.gateway.unserved import UNKNOWN, vendor_of
 from cdp_router.observing.gateway_metrics import GatewayMetrics
 from tests.router.gateway_cluster import gateway_cluster
 

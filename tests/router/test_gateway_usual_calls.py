@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cdp_router.gateway.dialects import BATCH, SEGMENT
+from cdp_router.gateway.dialects.dialects import BATCH, SEGMENT
+from cdp_router.gateway.dialects.mapped import Mapped, mapped
+from cdp_router.gateway.dialects.mapping import Envelope
+from cdp_router.gateway.dialects.segment_calls import usual_batch
+from cdp_router.gateway.dialects.segment_rows import usual_rows
 from cdp_router.gateway.intake import map_item
-from cdp_router.gateway.mapped import Mapped, mapped
-from cdp_router.gateway.mapping import Envelope
-from cdp_router.gateway.segment_calls import usual_batch
-from cdp_router.gateway.segment_rows import usual_rows
 
 NOW_MS = 1_767_225_600_000
 TEXTS = st.sampled_from(["u-1", "", "ü" * 20, "x" * 130, "2026-01-31T10:00:00.123Z", "2026-01-31", "no time", "anon-1"])

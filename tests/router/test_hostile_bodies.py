@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
-from cdp_router.gateway.beacons import unwrapped
 from cdp_router.gateway.bodies import check_values, decompressed
-from cdp_router.gateway.distinct_ids import is_anonymous
+from cdp_router.gateway.dialects.beacons import unwrapped
+from cdp_router.gateway.dialects.distinct_ids import is_anonymous
+from cdp_router.gateway.dialects.mapping import Envelope
+from cdp_router.gateway.dialects.wrapping import wrap_posthog
 from cdp_router.gateway.limits import BODY_BYTES_MAX
-from cdp_router.gateway.mapping import Envelope
 from cdp_router.gateway.problems import Problem
-from cdp_router.gateway.wrapping import wrap_posthog
-from cdp_router.instants import instant_of
+from cdp_router.records.instants import instant_of
 
 BASE64 = {"compression": "base64"}
 

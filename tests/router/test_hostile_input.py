@@ -9,14 +9,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_query.bind import Binder
+from cdp_query.bind.bind import Binder
 from cdp_query.language.parse import parse
 from cdp_query.pipeline import check, evaluate
 from cdp_query.tree import Context
-from cdp_router.columnarise import columnarise
-from cdp_router.partitioning import partitions_of
-from cdp_router.topology import ClusterDirectory
-from cdp_store.arena import HashKey, StringArena, hash_strings
+from cdp_router.cluster.partitioning import partitions_of
+from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.records.columnarise import columnarise
+from cdp_store.columns.arena import HashKey, StringArena, hash_strings
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import (
     EVENT_NAMES_MAX,
@@ -27,8 +27,8 @@ from cdp_store.limits import (
     PROPERTY_NAMES_MAX,
     STRING_BYTES_MAX,
 )
-from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch, Strings
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import RecordBatch, Strings
 from tests.router.encodings import Sent, msgpack_batch, msgpack_row, protobuf_batch
 from tests.router.local_cluster import NOW_MS
 from tests.shards import KEY

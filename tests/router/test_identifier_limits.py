@@ -14,17 +14,17 @@ from cdp.v1 import admin_pb2, identity_pb2, ingest_pb2, query_pb2, shard_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_router import identifier_limits
+from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.deadline import Deadline
-from cdp_router.erasing import Erasures
+from cdp_router.erasure.erasing import Erasures
 from cdp_router.errors import RequestInvalid, ShardUnavailable
-from cdp_router.identifier_limits import LINK_REFUSED, IdentifierLimits
-from cdp_router.identities import Identities
-from cdp_router.ingest import Ingest
-from cdp_router.moving import Mover
-from cdp_router.shard_client import ShardClient
+from cdp_router.identity import identifier_limits
+from cdp_router.identity.identifier_limits import LINK_REFUSED, IdentifierLimits
+from cdp_router.identity.identities import Identities
+from cdp_router.identity.transfers import Mover
+from cdp_router.ingest.ingest import Ingest
 from cdp_store.identity.seats import OTHERS
-from cdp_store.partition import Partition
+from cdp_store.partition.partition import Partition
 from tests.identity_cluster import Link, Said, merged, never_linked
 from tests.raw_records import Change, Event, anonymous, user
 from tests.router.fake_shards import FailingShard, call_error

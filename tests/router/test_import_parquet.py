@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_router.cli import importing
-from cdp_router.cli.sources import SourceInvalid, open_source
+from cdp_router.cli.data import importing
+from cdp_router.cli.data.sources import SourceInvalid, open_source
 from cdp_router.importing.numbers import INT64_MAX
 from cdp_router.importing.reading import Reading
 from tests.router.imported_files import Imported, Record, imported

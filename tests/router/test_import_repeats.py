@@ -17,9 +17,9 @@ from cdp.v1 import ingest_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_router.cli import importing
+from cdp_router.cli.data import importing
+from cdp_router.cluster.topology import ClusterFile
 from cdp_router.importing.content_ids import ContentIds, Occurrences, lanes_of
-from cdp_router.topology import ClusterFile
 from tests.router.imported_files import NOW_MS, Imported, Taking, import_into
 from tests.router.local_cluster import KEY, local_cluster
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cdp_router.cli.import_notes import notes
-from cdp_router.cli.mapping import AUTO, ColumnMapping
-from cdp_router.cli.sources import open_source
+from cdp_router.cli.data.import_notes import notes
+from cdp_router.cli.data.mapping import AUTO, ColumnMapping
+from cdp_router.cli.data.sources import open_source
 from tests.router.imported_files import Imported, Record, imported
 
 MARCH_MS = 1_772_323_200_000  # 2026-03-01

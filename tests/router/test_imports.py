@@ -9,7 +9,15 @@ import sys
 import pytest
 
 _LIST = "import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
-_HEAVY = ("numba", "llvmlite", "cdp_query", "lark", "cdp_router.shard_server", "cdp_router.services", "cdp_store.store")
+_HEAVY = (
+    "numba",
+    "llvmlite",
+    "cdp_query",
+    "lark",
+    "cdp_router.shard.server",
+    "cdp_router.services",
+    "cdp_store.shard.store",
+)
 
 
 def _loaded(module: str) -> set[str]:
@@ -36,7 +44,7 @@ def test_no_command_waits_for_pandas_to_load() -> None:
 
 
 def test_the_gateway_is_a_client_of_the_cluster() -> None:
-    heavy = {"numba", "llvmlite", "lark", "cdp_router.shard_server", "cdp_router.services", "cdp_store.store"}
+    heavy = {"numba", "llvmlite", "lark", "cdp_router.shard.server", "cdp_router.services", "cdp_store.shard.store"}
     assert heavy & _loaded("cdp_router.process.gateway") == set()
 
 
@@ -46,4 +54,4 @@ def test_the_contract_loads_nothing_of_ours() -> None:
 
 
 def test_the_server_does_load_what_the_client_must_not() -> None:
-    assert {"numba", "cdp_query", "cdp_router.shard_server"} <= _loaded("cdp_router.process.shard")
+    assert {"numba", "cdp_query", "cdp_router.shard.server"} <= _loaded("cdp_router.process.shard")

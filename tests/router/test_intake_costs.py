@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from cdp.v1 import ingest_pb2
 
-from cdp_router import columnarised
-from cdp_router.columnarise import columnarise
+from cdp_router.contract.status import describe
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RequestTooLarge
-from cdp_router.ingest import Ingest
+from cdp_router.ingest.ingest import Ingest
+from cdp_router.ingest.result_size import shorten
 from cdp_router.limits import ERRORS_TOLD_BYTES, ERRORS_TOLD_MAX, PIECE_RECORDS, ROWS_RECORDS_MAX
-from cdp_router.result_size import shorten
-from cdp_router.status import describe
+from cdp_router.records import columnarised
+from cdp_router.records.columnarise import columnarise
 from tests.router.encodings import msgpack_batch
 from tests.router.intake_costs import columns, same, times, usual
 from tests.router.local_cluster import NOW_MS, FixedClock, local_cluster

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from cdp_router.security import key_file
-from cdp_router.security import keys as keys_module
+from cdp_router.rpc.principal import Role
 from cdp_router.security.errors import Unauthenticated
-from cdp_router.security.key_file import KeyFile, change_keys, read_keys
-from cdp_router.security.key_list import KeyList, KeyRefused, listed
-from cdp_router.security.keys import KEY_CHARS_MAX, StoredKey, authenticate, mint
-from cdp_router.security.principal import Role
+from cdp_router.security.keys import key_file
+from cdp_router.security.keys import keys as keys_module
+from cdp_router.security.keys.key_file import KeyFile, change_keys, read_keys
+from cdp_router.security.keys.key_list import KeyList, KeyRefused, listed
+from cdp_router.security.keys.keys import KEY_CHARS_MAX, StoredKey, authenticate, mint
 from cdp_store.errors import DirectoryDamaged
 
 NOW = 1_000_000

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cdp_router.cli.log import log
-from cdp_router.topology import ClusterDirectory
-from cdp_store.holdings import Holding, HoldingState
+from cdp_router.cli.cluster.log import log
+from cdp_router.cluster.topology import ClusterDirectory
+from cdp_store.directory.holdings import Holding, HoldingState
 from cdp_store.ids import PartitionId
-from cdp_store.seams import OsFiles
-from cdp_store.store import Delivery, Store
+from cdp_store.outside.seams import OsFiles
+from cdp_store.shard.store import Delivery, Store
 from tests.raw_records import Event, user
 from tests.shards import batch_of
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdp_router.cli.mapping import ColumnMapping, RowRejected, to_row
-from cdp_router.cli.sources import open_source
-from cdp_router.columnarise import columnarise
+from cdp_router.cli.data.mapping import ColumnMapping, RowRejected, to_row
+from cdp_router.cli.data.sources import open_source
+from cdp_router.records.columnarise import columnarise
 from tests.router.encodings import msgpack_batch
 from tests.router.local_cluster import NOW_MS
 

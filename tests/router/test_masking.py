@@ -12,14 +12,14 @@ import pytest
 from cdp.v1 import ingest_pb2, privacy_pb2, profile_pb2, proof_pb2, query_pb2
 from google.protobuf.message import Message
 
+from cdp_router.contract.values import to_value
 from cdp_router.rpc.call import Call
+from cdp_router.rpc.principal import Principal, Role
 from cdp_router.security.gates import ClusterGate, KeyGate
-from cdp_router.security.key_file import KeyFile, change_keys
-from cdp_router.security.keys import mint
-from cdp_router.security.masking import MASKED, mask_profile
-from cdp_router.security.principal import Principal, Role
-from cdp_router.security.privacy import Privacy, SharedPrivacy
-from cdp_router.wire.values import to_value
+from cdp_router.security.keys.key_file import KeyFile, change_keys
+from cdp_router.security.keys.keys import mint
+from cdp_router.security.privacy.masking import MASKED, mask_profile
+from cdp_router.security.privacy.privacy import Privacy, SharedPrivacy
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.gateway_cluster import gateway_cluster
 from tests.router.local_cluster import NOW_MS, FixedClock, far_deadline

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from cdp.v1 import ingest_pb2, query_pb2
 
-from cdp_router import attribute_columns
+from cdp_router.contract.values import to_timestamp
 from cdp_router.errors import RequestInvalid
-from cdp_router.wire.values import to_timestamp
+from cdp_router.questions import attribute_columns
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS, LocalCluster, far_deadline, local_cluster
 
@@ -95,7 +95,7 @@ def test_attributes_are_as_they_stood_then(tmp_path: Path) -> None:
 
 def test_messages_end_by_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attribute_columns, "MEMBER_MESSAGE_BYTES", 4000)
-    monkeypatch.setattr("cdp_router.member_pages.MEMBER_MESSAGE_BYTES", 4000)
+    monkeypatch.setattr("cdp_router.shard.member_pages.MEMBER_MESSAGE_BYTES", 4000)
     given = {f"u{number}": {"text": f"{number} " + "x" * 1000, "n": number} for number in range(200)}
     with local_cluster(tmp_path) as cluster:
         take(cluster, given)

@@ -11,7 +11,7 @@ import pytest
 from cdp.v1 import query_pb2
 
 from cdp_router.errors import Overloaded
-from cdp_router.member_stream import MemberStream
+from cdp_router.questions.member_stream import MemberStream
 from cdp_router.services import query as query_module
 from cdp_router.services.query import QueryService
 from cdp_store.ids import encode_identifier

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 
-from cdp_router.control_groups import limit_files
+from cdp_router.contract.status import describe, retry_delay_ms
 from cdp_router.errors import Overloaded
-from cdp_router.local_shard_client import LocalShardClient
-from cdp_router.memory_budget import MemoryBudget, default_bytes, machine_bytes, resident_bytes
-from cdp_router.shard_server import ShardServer
-from cdp_router.status import describe, retry_delay_ms
+from cdp_router.shard.control_groups import limit_files
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.memory_budget import MemoryBudget, default_bytes, machine_bytes, resident_bytes
+from cdp_router.shard.server import ShardServer
 from cdp_store.limits import MIB
 from tests.router.local_cluster import far_deadline, open_store
 from tests.router.shard_client_contract import count, one, view

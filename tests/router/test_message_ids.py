@@ -13,10 +13,10 @@ from cdp.v1 import ingest_pb2, shard_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.topology import ClusterDirectory, ClusterFile
 from cdp_router.errors import ShardUnavailable
-from cdp_router.restoring import Wanted, restore
-from cdp_router.shard_client import ShardClient
-from cdp_router.topology import ClusterDirectory, ClusterFile
+from cdp_router.restore.restoring import Wanted, restore
 from tests.arrivals import of, unlink
 from tests.raw_records import anonymous, user
 from tests.router.local_cluster import KEY, NOW_MS, LocalCluster, local_cluster

@@ -13,14 +13,14 @@ from cdp.v1 import query_pb2
 from typer.testing import CliRunner
 
 from cdp_query import tree
+from cdp_query.bind.names import names_of
 from cdp_query.language import parse
-from cdp_query.mistyped import kinds_held, never_matching
-from cdp_query.names import names_of
-from cdp_router.cli import query as command
+from cdp_query.language.mistyped import kinds_held, never_matching
 from cdp_router.cli.app import app
+from cdp_router.cli.ask import query as command
 from cdp_router.client import Members
 from cdp_router.errors import RequestInvalid
-from cdp_router.member_stream import MemberStream
+from cdp_router.questions.member_stream import MemberStream
 from cdp_store.ids import encode_identifier
 from tests.raw_records import Change, Event, Record, Value, user
 from tests.router.encodings import Sent, protobuf_batch

@@ -15,17 +15,17 @@ from cdp.v1 import partition_pb2 as pb
 from cdp.v1 import partition_pb2_grpc
 from google.rpc import code_pb2
 
-from cdp_router.local_shard_client import LocalShardClient
-from cdp_router.moves.client import MoveClient, connect_by_grpc
-from cdp_router.moves.local import LocalMoveClient
 from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc.chain import Chain
 from cdp_router.services.partitions import PartitionService
-from cdp_router.shard_server import ShardServer
-from cdp_store.digest import digest
-from cdp_store.documents import Document
-from cdp_store.holdings import HoldingState
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.moves.client import MoveClient, connect_by_grpc
+from cdp_router.shard.moves.local import LocalMoveClient
+from cdp_router.shard.server import ShardServer
+from cdp_store.directory.documents import Document
+from cdp_store.directory.holdings import HoldingState
 from cdp_store.ids import PartitionId
+from cdp_store.memory.digest import digest
 from cdp_store.snapshot.manifest import decode_manifest
 from tests.raw_records import Event, Record, user
 from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store

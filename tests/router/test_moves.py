@@ -17,27 +17,27 @@ from cdp.v1 import partition_pb2 as pb
 
 from cdp_query.language import parse
 from cdp_query.pipeline import segment_of
+from cdp_router.cluster.placement import placement_in
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.erasure.retention import set_retention
 from cdp_router.errors import MoveRefused, RequestInvalid, ShardUnavailable, WrongEpoch
-from cdp_router.ingest import Ingest
-from cdp_router.local_shard_client import LocalShardClient
-from cdp_router.moves.director import Director
-from cdp_router.moves.local import LocalMoveClient
-from cdp_router.placement import placement_in
-from cdp_router.queries import Queries
-from cdp_router.restoring import Wanted, restore
-from cdp_router.retention import set_retention
-from cdp_router.routing import Routing
-from cdp_router.shard_client import ShardClient
-from cdp_router.shard_server import ShardServer
-from cdp_router.shared_segments import SharedSegments
-from cdp_store.controls import Suppression
-from cdp_store.digest import Digest, digest
-from cdp_store.holdings import HoldingState
+from cdp_router.ingest.ingest import Ingest
+from cdp_router.questions.queries import Queries
+from cdp_router.questions.shared_segments import SharedSegments
+from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.moves.director import Director
+from cdp_router.shard.moves.local import LocalMoveClient
+from cdp_router.shard.server import ShardServer
+from cdp_store.directory.holdings import HoldingState
 from cdp_store.identity.changes import Links
 from cdp_store.ids import PartitionId, encode_identifier
-from cdp_store.quarantine import Quarantined
-from cdp_store.records import Strings, encode_batch
-from cdp_store.suppressions import fingerprints
+from cdp_store.log.controls import Suppression
+from cdp_store.memory.digest import Digest, digest
+from cdp_store.partition.quarantine import Quarantined
+from cdp_store.partition.suppressions import fingerprints
+from cdp_store.records.records import Strings, encode_batch
 from tests.raw_records import Event, user
 from tests.router.encodings import DAY_MS, Sent, protobuf_batch
 from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock, far_deadline, members_of, open_store

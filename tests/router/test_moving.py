@@ -14,20 +14,20 @@ from cdp.v1 import admin_pb2, identity_pb2, ingest_pb2, moving_pb2, query_pb2, s
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cdp_router.identities
+import cdp_router.identity.identities
 import cdp_store.identity.pieces
-from cdp_router.agreement import compare
-from cdp_router.blocking import Blocked
-from cdp_router.erasing import Erasures
+from cdp_router.cluster.agreement import compare
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.erasure.erasing import Erasures
 from cdp_router.errors import RequestInvalid
-from cdp_router.identities import Identities
-from cdp_router.moving import Mover
-from cdp_router.restoring import Wanted, restore
-from cdp_router.shard_client import ShardClient
-from cdp_router.topology import ClusterDirectory
-from cdp_store.digest import Digest, digest
+from cdp_router.identity.identities import Identities
+from cdp_router.identity.transfers import Mover
+from cdp_router.records.blocking import Blocked
+from cdp_router.restore.restoring import Wanted, restore
 from cdp_store.errors import ProfilesUnderway
 from cdp_store.identity.changes import Recall
+from cdp_store.memory.digest import Digest, digest
 from tests.identity_cluster import Link, Said, merged, never_linked
 from tests.raw_records import Change, Event, User, anonymous, user
 from tests.router.fake_shards import FailingShard, call_error
@@ -437,7 +437,7 @@ class CountingShard(FailingShard):
 def test_all_identifiers_of_a_person_are_read_with_few_calls_none_of_them_between_commits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cdp_router.identities, "IDENTITIES_READ_MAX", 30)
+    monkeypatch.setattr(cdp_router.identity.identities, "IDENTITIES_READ_MAX", 30)
     counting = dict[int, CountingShard]()
 
     def wrap(number: int, client: ShardClient) -> ShardClient:

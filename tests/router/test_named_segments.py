@@ -12,12 +12,12 @@ from cdp_query import tree
 from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse
 from cdp_query.pipeline import segment_of
-from cdp_router import named_segments
+from cdp_router.cluster.routing import Routing
+from cdp_router.contract.segments import from_segment, to_segment
 from cdp_router.errors import RequestInvalid, SegmentInUse, SegmentNotFound
-from cdp_router.named_segments import NamedSegments, Version
-from cdp_router.routing import Routing
-from cdp_router.shared_segments import SharedSegments
-from cdp_router.wire.segments import from_segment, to_segment
+from cdp_router.questions import named_segments
+from cdp_router.questions.named_segments import NamedSegments, Version
+from cdp_router.questions.shared_segments import SharedSegments
 from cdp_store.errors import DirectoryDamaged
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import CLUSTER, NOW_MS, LocalCluster, far_deadline, local_cluster

@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cdp_router.columnarise import columnarise
+from cdp_router.contract.tables import VALUE
 from cdp_router.errors import RequestInvalid
-from cdp_router.wire.tables import VALUE
+from cdp_router.records.columnarise import columnarise
 from cdp_store.limits import STRING_BYTES_MAX
 from cdp_store.values import Kind
 from tests.router.encodings import arrow_batch

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cdp_router.columnarise import columnarise
-from cdp_store.digest import digest
+from cdp_router.records.columnarise import columnarise
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.partition import Partition
+from cdp_store.memory.digest import digest
+from cdp_store.partition.partition import Partition
 from tests.router.local_cluster import CLUSTER, NOW_MS, local_cluster
 from tests.router.test_operations import Row, attributes, change, packed, protobuf, workload
 

@@ -21,10 +21,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from cdp_router.cli.watching import Look, rate, view
+from cdp_router.cli.cluster.watching import Look, rate, view
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
-from cdp_router.grpc_shard_client import GrpcShardClient
 from cdp_router.observing.access_log import AccessLog
 from cdp_router.observing.call_metrics import CallMetrics
 from cdp_router.observing.logs import JsonLines
@@ -35,7 +34,8 @@ from cdp_router.observing.traces import Traces
 from cdp_router.observing.work_metrics import IngestMetrics, QueryMetrics
 from cdp_router.rpc.call import begin
 from cdp_router.rpc.chain import Chain
-from cdp_store.partition_readings import PartitionStatus
+from cdp_router.shard.grpc_shard_client import GrpcShardClient
+from cdp_store.partition.readings import PartitionStatus
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS
 from tests.router.served_cluster import served_cluster

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 from cdp.v1 import ingest_pb2
 
-from cdp_router.columnarise import columnarise
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.contract.values import from_value, to_timestamp, to_value
 from cdp_router.errors import ShardUnavailable
-from cdp_router.shard_client import ShardClient
-from cdp_router.wire.values import from_value, to_timestamp, to_value
-from cdp_store.digest import digest
+from cdp_router.records.columnarise import columnarise
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.partition import Partition
+from cdp_store.memory.digest import digest
+from cdp_store.partition.partition import Partition
 from tests.router.fake_shards import FailingShard, call_error
 from tests.router.local_cluster import CLUSTER, NOW_MS, LocalCluster, local_cluster
 

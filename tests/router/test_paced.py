@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from cdp_router.paced import Paced
-from cdp_router.shard_commits import Commits
-from cdp_router.shard_upkeep import Upkeep
-from cdp_store.admission import Delivery
+from cdp_router.shard.commits import Commits
+from cdp_router.shard.upkeep import Upkeep
+from cdp_store.directory.shard_directory import ShardIdentity
 from cdp_store.ids import PartitionId, encode_identifier
-from cdp_store.seams import OsFiles, SystemClock
-from cdp_store.shard_directory import ShardIdentity
-from cdp_store.store import Store
+from cdp_store.outside.seams import OsFiles, SystemClock
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.store import Store
 from tests.raw_records import Event, user
 from tests.shards import KEY, batch_of
 
@@ -43,7 +43,7 @@ def test_work_takes_its_share_of_the_time_and_runs_without_cost_when_there_is_no
 def test_erased_profiles_leave_memory_at_once_or_when_the_pace_allows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdp_router.shard_upkeep._PURGE_SHARE", 1e-9)
+    monkeypatch.setattr("cdp_router.shard.upkeep._PURGE_SHARE", 1e-9)
     store = Store(tmp_path, ShardIdentity("test", 0, (0,)), KEY, OsFiles())
     store.recover(lambda *_: None)
     store.commit([Delivery(PartitionId(0), batch_of([Event(user(name), "View", 1) for name in "abc"]))])

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.partitioning import partitions_of, split
+from cdp_router.cluster.partitioning import partitions_of, split
 from cdp_store.ids import ANONYMOUS_ID, USER_ID, encode_identifier
-from cdp_store.records import RecordBatch, Strings
+from cdp_store.records.records import RecordBatch, Strings
 from tests import strategies
 from tests.raw_records import Record
 from tests.shards import KEY, batch_of

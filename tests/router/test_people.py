@@ -20,10 +20,10 @@ from cdp_router.client.exporting import (
     write_json_file,
     write_parquet,
 )
-from cdp_router.erasing import Erasures
+from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.retention import set_retention
 from cdp_router.errors import PersonChanged, ProfileNotFound
-from cdp_router.identities import Identities
-from cdp_router.retention import set_retention
+from cdp_router.identity.identities import Identities
 from tests.router.local_cluster import NOW_MS, LocalCluster, far_deadline, local_cluster
 from tests.router.test_moving import rows
 

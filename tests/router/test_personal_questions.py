@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdp_query import pipeline, tree
-from cdp_query.cql import read_cql
-from cdp_query.mentions import FIELDS, Named, mentions
-from cdp_query.names import names_of
+from cdp_query.bind.names import names_of
+from cdp_query.language.cql import read_cql
+from cdp_query.tree.mentions import FIELDS, Named, mentions
+from cdp_router.contract.questions import from_question, to_question
 from cdp_router.security.errors import PersonalData
-from cdp_router.security.personal_data import check_conditions, check_mentions
-from cdp_router.security.privacy import Privacy
-from cdp_router.security.withholding import withhold
-from cdp_router.wire.questions import from_question, to_question
+from cdp_router.security.privacy.personal_data import check_conditions, check_mentions
+from cdp_router.security.privacy.privacy import Privacy
+from cdp_router.security.privacy.withholding import withhold
 from tests import strategies, strategies_attempts, strategies_reports
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS, LocalCluster, local_cluster

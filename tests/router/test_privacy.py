@@ -18,19 +18,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp_router.client import AsyncClient, RequestFailed
-from cdp_router.discovering import discover
+from cdp_router.contract.questions import from_question
 from cdp_router.errors import RequestInvalid
+from cdp_router.questions.discovery import discover
+from cdp_router.rpc.principal import Role
 from cdp_router.security.errors import PersonalData
 from cdp_router.security.gates import ClusterGate, KeyGate
-from cdp_router.security.key_file import KeyFile, change_keys
-from cdp_router.security.keys import mint
-from cdp_router.security.masking import MASKED
-from cdp_router.security.personal_data import check_conditions
-from cdp_router.security.principal import Role
-from cdp_router.security.privacy import Privacy
-from cdp_router.security.withheld_schema import withhold_seen
-from cdp_router.security.withholding import withhold
-from cdp_router.wire.questions import from_question
+from cdp_router.security.keys.key_file import KeyFile, change_keys
+from cdp_router.security.keys.keys import mint
+from cdp_router.security.privacy.masking import MASKED
+from cdp_router.security.privacy.personal_data import check_conditions
+from cdp_router.security.privacy.privacy import Privacy
+from cdp_router.security.privacy.withheld_schema import withhold_seen
+from cdp_router.security.privacy.withholding import withhold
 from tests.router.encodings import Sent, protobuf_batch
 from tests.router.local_cluster import NOW_MS, FixedClock, LocalCluster, far_deadline, local_cluster
 from tests.router.served_cluster import served_cluster

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.client.batching import encode
-from cdp_router.wire.values import from_value, to_value
+from cdp_router.client.writing.batching import encode
+from cdp_router.contract.values import from_value, to_value
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

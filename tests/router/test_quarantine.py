@@ -11,16 +11,16 @@ import msgspec
 import pytest
 from cdp.v1 import admin_pb2, query_pb2, schema_pb2, shard_pb2
 
-import cdp_store.store
-from cdp_router import quarantining
+import cdp_store.shard.store
+from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
-from cdp_router.erasing import Erasures
+from cdp_router.erasure.erasing import Erasures
 from cdp_router.errors import ShardUnavailable
-from cdp_router.quarantining import Quarantine
-from cdp_router.restoring import Wanted, restore
-from cdp_router.topology import ClusterDirectory
-from cdp_router.wire.quarantined import to_quarantined
-from cdp_store.quarantine import Quarantined
+from cdp_router.ingest import quarantine as quarantining
+from cdp_router.ingest.quarantine import Quarantine
+from cdp_router.ingest.quarantined import to_quarantined
+from cdp_router.restore.restoring import Wanted, restore
+from cdp_store.partition.quarantine import Quarantined
 from tests.router.fake_shards import FailingShard, call_error
 from tests.router.local_cluster import CLUSTER, NOW_MS, far_deadline, open_store
 from tests.router.test_schema import Schema, charged, checked_cluster
@@ -180,7 +180,7 @@ def test_a_full_quarantine_refuses_and_what_is_dropped_is_gone(tmp_path: Path, m
     with checked_cluster(tmp_path) as schema:
         schema.set(charged("QUARANTINE"), {"event": "", "mode": "QUARANTINE", "properties": [], "only_these": True})
         assert schema.take(BAD, [None, "ann", None, NOW_MS, None, {"plan": "x"}]).quarantined == 2
-        monkeypatch.setattr(cdp_store.store, "QUARANTINE_BYTES_MAX", 0)
+        monkeypatch.setattr(cdp_store.shard.store, "QUARANTINE_BYTES_MAX", 0)
         full = schema.take(BAD_WITHOUT_ID, GOOD, batch_id=b"2")
         assert [(error.index, error.code) for error in full.errors] == [(0, "QUARANTINE_FULL")]
         assert (full.accepted, full.quarantined) == (1, 0)

@@ -13,7 +13,7 @@ import pytest
 from cdp_query.errors import QueryCancelled
 from cdp_router.deadline import Deadline
 from cdp_router.errors import Overloaded
-from cdp_router.query_workers import Checkpoint, QueryWorkers
+from cdp_router.shard.query_workers import Checkpoint, QueryWorkers
 
 
 class Gate:

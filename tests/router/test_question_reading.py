@@ -17,8 +17,8 @@ from cdp_query.limits import QUERY_TEXT_CHARACTERS_MAX
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, Overloaded
 from cdp_router.limits import LONG_QUESTION_BYTES, QUERIES_WAITING_MAX
-from cdp_router.question_reading import Aside
-from cdp_router.shared_segments import SharedSegments
+from cdp_router.questions.question_reading import Aside
+from cdp_router.questions.shared_segments import SharedSegments
 from tests.router.local_cluster import LocalCluster, far_deadline, local_cluster
 
 LONG = " or ".join(f'did("A", amount > {number})' for number in range(200))

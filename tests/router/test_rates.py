@@ -13,13 +13,13 @@ from google.rpc import code_pb2, error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.security.buckets import TokenBucket
+from cdp_router.rpc.principal import ANYBODY, Principal, Role
 from cdp_router.security.errors import RateLimited
 from cdp_router.security.gates import ClusterGate, KeyGate
-from cdp_router.security.key_file import KeyFile, change_keys
-from cdp_router.security.keys import mint
-from cdp_router.security.principal import ANYBODY, Principal, Role
-from cdp_router.security.rates import Rates
+from cdp_router.security.keys.buckets import TokenBucket
+from cdp_router.security.keys.key_file import KeyFile, change_keys
+from cdp_router.security.keys.keys import mint
+from cdp_router.security.keys.rates import Rates
 from tests.router.calls import call
 from tests.router.contract import methods
 from tests.router.encodings import Sent, protobuf_batch

@@ -12,9 +12,9 @@ from rich.console import Console
 from cdp_query import tree
 from cdp_query.language import parse
 from cdp_query.pipeline import prepare
-from cdp_router.cli.report_tables import duration, funnel_tables, report_table
-from cdp_router.report_answers import report_table as answer_table
-from cdp_router.wire.report_parts import from_part, to_part
+from cdp_router.cli.ask.report_tables import duration, funnel_tables, report_table
+from cdp_router.contract.report_parts import from_part, to_part
+from cdp_router.questions.report_answers import report_table as answer_table
 from tests import strategies, strategies_attempts, strategies_reports
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards

@@ -10,25 +10,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_router import restoring
-from cdp_router.partitioning import partitions_of, split
-from cdp_router.restoring import Restored, Wanted, restore, verify_source
-from cdp_router.topology import ClusterDirectory
-from cdp_store.admission import Delivery
-from cdp_store.digest import Digest, digest
+from cdp_router.cluster.partitioning import partitions_of, split
+from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.restore import restoring
+from cdp_router.restore.restoring import Restored, Wanted, restore, verify_source
+from cdp_store.directory.holdings import Holding, HoldingState
 from cdp_store.errors import DirectoryExists, DirectoryInUse, InstantTooEarly, NothingToRestore, PartitionElsewhere
 from cdp_store.events.retained import Summary
-from cdp_store.holdings import Holding, HoldingState
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import DAY_MS
-from cdp_store.records import Strings
-from cdp_store.retaining import Retaining
-from cdp_store.seams import OsFiles
+from cdp_store.memory.digest import Digest, digest
+from cdp_store.outside.seams import OsFiles
+from cdp_store.records.records import Strings
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.retaining import Retaining
+from cdp_store.shard.store import Store
 from cdp_store.snapshot.keeper import copy_snapshot, fill
 from cdp_store.snapshot.parts import only, renamed
 from cdp_store.snapshot.places import place_at
 from cdp_store.snapshot.reader import check_file, read_manifest
-from cdp_store.store import Store
 from tests import strategies
 from tests.raw_records import Change, Event, Record, user
 from tests.router.local_cluster import NOW_MS

@@ -8,22 +8,22 @@ import pytest
 from typer.testing import CliRunner
 
 from cdp_router.cli.app import app
-from cdp_router.data_directory import check_directory, open_keys
-from cdp_router.gateway.dead_letters import FOLDER as LETTERS
-from cdp_router.gateway.dead_letters import DeadLetters
-from cdp_router.gateway.letter_lines import DeadLetter
-from cdp_router.restoring import Restored, Wanted, restore
-from cdp_router.security.audit_check import check
-from cdp_router.security.audit_files import FOLDER as AUDIT
-from cdp_router.security.audit_files import AuditFiles, anchor_path, claim_folder
-from cdp_router.security.audit_lines import Entry
-from cdp_router.security.cluster_secrets import AUDIT_CHAIN, derived
-from cdp_router.security.key_file import KEYS_NAME, KEYS_OUTDATED, change_keys
-from cdp_router.security.keys import authenticate, mint
-from cdp_router.security.principal import Role
-from cdp_router.topology import ClusterDirectory
+from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.gateway.letters.dead_letters import FOLDER as LETTERS
+from cdp_router.gateway.letters.dead_letters import DeadLetters
+from cdp_router.gateway.letters.letter_lines import DeadLetter
+from cdp_router.process.data_directory import check_directory, open_keys
+from cdp_router.restore.restoring import Restored, Wanted, restore
+from cdp_router.rpc.principal import Role
+from cdp_router.security.audit.audit_check import check
+from cdp_router.security.audit.audit_files import FOLDER as AUDIT
+from cdp_router.security.audit.audit_files import AuditFiles, anchor_path, claim_folder
+from cdp_router.security.audit.audit_lines import Entry
+from cdp_router.security.keys.key_file import KEYS_NAME, KEYS_OUTDATED, change_keys
+from cdp_router.security.keys.keys import authenticate, mint
+from cdp_router.security.tls.cluster_secrets import AUDIT_CHAIN, derived
 from cdp_store.errors import DirectoryExists, FileMissing, KeysNotCarried
-from cdp_store.seams import OsFiles
+from cdp_store.outside.seams import OsFiles
 from tests.router.test_restoring import RECORDS, opened
 
 LETTER = DeadLetter("web", "segment", 7, None, "FIELD_TYPE", "userId is not text", {"userId": 7})

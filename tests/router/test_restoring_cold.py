@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from cdp_router.partitioning import partitions_of
-from cdp_router.restoring import Wanted
+from cdp_router.cluster.partitioning import partitions_of
+from cdp_router.restore.restoring import Wanted
+from cdp_store.directory.shard_directory import snapshots_path
 from cdp_store.ids import PartitionId, encode_identifier
-from cdp_store.records import Strings
-from cdp_store.shard_directory import snapshots_path
+from cdp_store.records.records import Strings
+from cdp_store.shard.store import Store
 from cdp_store.snapshot.keeper import copy_snapshot
 from cdp_store.snapshot.places import place_at
-from cdp_store.store import Store
 from tests.raw_records import Event, Record, User, user
 from tests.router.test_restoring import Data, opened, restored
 

@@ -9,16 +9,16 @@ import pytest
 
 from cdp_query.language import parse
 from cdp_query.pipeline import segment_of
+from cdp_router.cluster.placement import newest_epoch
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.topology import ClusterDirectory, ClusterFile
 from cdp_router.errors import RouterError
-from cdp_router.local_shard_client import LocalShardClient
-from cdp_router.moves.director import Director
-from cdp_router.placement import newest_epoch
-from cdp_router.restoring import Restored, Wanted, restore
-from cdp_router.routing import Routing
-from cdp_router.shard_server import ShardServer
-from cdp_router.shared_segments import SharedSegments
-from cdp_router.topology import ClusterDirectory, ClusterFile
-from cdp_store.documents import Document
+from cdp_router.questions.shared_segments import SharedSegments
+from cdp_router.restore.restoring import Restored, Wanted, restore
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.moves.director import Director
+from cdp_router.shard.server import ShardServer
+from cdp_store.directory.documents import Document
 from cdp_store.errors import DocumentsNotDealtOut
 from cdp_store.ids import PartitionId
 from cdp_store.snapshot.keeper import copy_snapshot

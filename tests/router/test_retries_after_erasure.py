@@ -9,15 +9,15 @@ import grpc
 import pytest
 from cdp.v1 import shard_pb2
 
+from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.errors import ShardUnavailable
-from cdp_router.identities import Identities, Named
-from cdp_router.shard_client import ShardClient
-from cdp_store.admission import Delivery, admit
+from cdp_router.identity.identities import Identities, Named
 from cdp_store.identity.changes import Links, Seating
 from cdp_store.identity.seats import OTHERS, Wanted
 from cdp_store.ids import PartitionId, encode_identifier
-from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import RecordBatch
+from cdp_store.shard.admission import Delivery, admit
 from tests.arrivals import of
 from tests.raw_records import Event, user
 from tests.router.fake_shards import FailingShard, call_error

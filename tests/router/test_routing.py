@@ -13,12 +13,12 @@ from cdp.v1 import partition_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdp_router.cluster.partition_map import Claim, PartitionMap, claims_of
+from cdp_router.cluster.routing import Routing
+from cdp_router.contract.claims import STATES, from_holdings, from_mismatch, to_mismatch
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ShardUnavailable, WrongEpoch
-from cdp_router.partition_map import Claim, PartitionMap, claims_of
-from cdp_router.routing import Routing
-from cdp_router.wire.claims import STATES, from_holdings, from_mismatch, to_mismatch
-from cdp_store.holdings import Holding, HoldingState
+from cdp_store.directory.holdings import Holding, HoldingState
 from cdp_store.ids import PartitionId
 from tests.router.fake_shards import call_error
 from tests.router.local_cluster import CLUSTER, far_deadline

@@ -12,11 +12,11 @@ import pytest
 from cdp.v1 import moving_pb2, query_pb2, shard_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError
+from cdp_router.cluster.scatter import scatter
+from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, Overloaded, ProfileNotFound, RequestInvalid, ShardUnavailable
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, PROFILE_EVENTS_MAX
-from cdp_router.scatter import scatter
-from cdp_router.shard_client import ShardClient
 from cdp_store.errors import StorageFull
 from tests.router.encodings import DAY_MS, Sent, protobuf_batch
 from tests.router.fake_shards import FailingShard, SilentShard, call_error

@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_router.errors import RequestInvalid
-from cdp_router.ingest import Ingest
-from cdp_router.schema_checking import check
-from cdp_router.schema_gate import SchemaGate
-from cdp_router.schema_rules import Rules
-from cdp_router.violation_counts import Counts, Mode
+from cdp_router.ingest.ingest import Ingest
+from cdp_router.ingest.schema_checking import check
+from cdp_router.ingest.schema_gate import SchemaGate
+from cdp_router.ingest.schema_rules import Rules
+from cdp_router.ingest.violation_counts import Counts, Mode
 from cdp_store.limits import MIB
 from tests.raw_records import Change, Event, Record, user
 from tests.router.local_cluster import NOW_MS, LocalCluster, Wrap, far_deadline, local_cluster, plain

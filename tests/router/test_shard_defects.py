@@ -13,18 +13,18 @@ import pytest
 from cdp.v1 import admin_pb2, moving_pb2, partition_pb2, query_pb2, shard_pb2
 from google.rpc import code_pb2, error_details_pb2
 
-import cdp_store.admission
 import cdp_store.events.maintaining
+import cdp_store.shard.admission
 from cdp_router.background import Background
-from cdp_router.local_shard_client import LocalShardClient
-from cdp_router.shard_server import ShardServer
-from cdp_router.status import retry_delay_ms
+from cdp_router.contract.status import retry_delay_ms
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.server import ShardServer
 from cdp_store.errors import StoreFailed
 from cdp_store.identity.changes import Links, encode_identity_change
 from cdp_store.ids import PartitionId, encode_identifier
-from cdp_store.memory import PartitionMemory
-from cdp_store.partition import Partition
-from cdp_store.quarantine import Quarantined, encode_quarantine_change
+from cdp_store.memory.memory import PartitionMemory
+from cdp_store.partition.partition import Partition
+from cdp_store.partition.quarantine import Quarantined, encode_quarantine_change
 from tests.raw_records import Event, anonymous, user
 from tests.router.faulty_files import FaultyFiles
 from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock, far_deadline, open_store
@@ -157,7 +157,7 @@ async def _as_one_group(shard: Shard, requests: list[shard_pb2.DeliverRequest]) 
 def test_a_batch_too_large_for_the_log_refuses_its_sender_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    monkeypatch.setattr(cdp_store.admission, "LOG_RECORD_BYTES_MAX", 4000)
+    monkeypatch.setattr(cdp_store.shard.admission, "LOG_RECORD_BYTES_MAX", 4000)
 
     async def test(shard: Shard) -> None:
         large = Event(user("large"), "View", NOW_MS, {"text": "x" * 5000}, "m large")

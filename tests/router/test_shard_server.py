@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import grpc
 from cdp.v1 import partition_pb2_grpc, shard_pb2_grpc
 
-from cdp_router.grpc_shard_client import GrpcShardClient
-from cdp_router.local_shard_client import LocalShardClient
+from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc.chain import Chain
 from cdp_router.services.partitions import PartitionService
 from cdp_router.services.shard import ShardService
-from cdp_router.shard_client import ShardClient
-from cdp_router.shard_server import ShardServer
+from cdp_router.shard.grpc_shard_client import GrpcShardClient
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.server import ShardServer
 from tests.router.shard_client_contract import ShardClientContract
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cdp_router import shard_snapshots
-from cdp_router.local_shard_client import LocalShardClient
-from cdp_router.shard_server import ShardServer
+from cdp_router.shard import snapshots as shard_snapshots
+from cdp_router.shard.local_shard_client import LocalShardClient
+from cdp_router.shard.server import ShardServer
 from cdp_store.errors import StoreFailed
-from cdp_store.faulty_files import Fault, FaultyFiles
+from cdp_store.outside.faulty_files import Fault, FaultyFiles
 from tests.router.local_cluster import FixedClock, far_deadline, open_store
 from tests.router.shard_client_contract import one, view
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cdp_router import shard_upkeep
 from cdp_router.background import Background
-from cdp_router.shard_server import ShardServer
-from cdp_router.shard_upkeep import Upkeep
+from cdp_router.shard import upkeep as shard_upkeep
+from cdp_router.shard.server import ShardServer
+from cdp_router.shard.upkeep import Upkeep
 from tests.router.local_cluster import open_store
 
 

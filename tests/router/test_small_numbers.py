@@ -16,11 +16,11 @@ import pytest
 from cdp.v1 import ingest_pb2, query_pb2, report_pb2
 
 from cdp_query import tree
-from cdp_query.multiset import Multiset
 from cdp_query.reports.parts import DistributionPart, FunnelGroup, FunnelPart, OverlapPart
-from cdp_router.report_answers import report_table
-from cdp_router.security.privacy import Privacy
-from cdp_router.security.withholding import withhold
+from cdp_query.scan.multiset import Multiset
+from cdp_router.questions.report_answers import report_table
+from cdp_router.security.privacy.privacy import Privacy
+from cdp_router.security.privacy.withholding import withhold
 
 K: Final = 3
 CONTEXT: Final = tree.Context(0)

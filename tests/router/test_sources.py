@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cdp_router.cli.sources import Found, SourceInvalid, open_source
+from cdp_router.cli.data.sources import Found, SourceInvalid, open_source
 from cdp_store.values import to_ms
 
 Write = Callable[[str, bytes | str], Path]

@@ -15,9 +15,9 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError, QueryTooLarge
 from cdp_router import errors
-from cdp_router.partition_map import Claim
+from cdp_router.cluster.partition_map import Claim
+from cdp_router.contract.status import DOMAIN, abort, describe, grpc_code, retry_delay_ms, status_of
 from cdp_router.security import errors as security_errors
-from cdp_router.status import DOMAIN, abort, describe, grpc_code, retry_delay_ms, status_of
 from cdp_store import errors as store_errors
 from tests.router.fake_shards import call_error
 

@@ -13,13 +13,13 @@ from cdp.v1 import partition_pb2
 
 from cdp_router.client import AsyncClient, ClusterUnreachable
 from cdp_router.deadline import Deadline
-from cdp_router.grpc_shard_client import GrpcShardClient
-from cdp_router.moves.client import connect_by_grpc
 from cdp_router.security.gates import ClusterGate
-from cdp_router.security.links import Link
-from cdp_router.security.listening import server_credentials
-from cdp_router.security.tls import Tls
-from cdp_router.security.unusable import CredentialsUnusable
+from cdp_router.security.keys.unusable import CredentialsUnusable
+from cdp_router.security.tls.links import Link
+from cdp_router.security.tls.listening import server_credentials
+from cdp_router.security.tls.tls import Tls
+from cdp_router.shard.grpc_shard_client import GrpcShardClient
+from cdp_router.shard.moves.client import connect_by_grpc
 from tests.certificates import Authority
 from tests.router.local_cluster import CLUSTER
 from tests.router.served_cluster import Served, served_cluster

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from cdp_query import pipeline, tree
 from cdp_query.errors import QueryError
 from cdp_query.limits import QUERY_NESTING_MAX
+from cdp_router.contract.questions import from_question, to_question
 from cdp_router.errors import RequestInvalid
-from cdp_router.wire.questions import from_question, to_question
 from tests import strategies, strategies_attempts, strategies_reports
 
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp_router.client import AsyncWriter, Lost, QueueFull, Rejected, RequestFailed, Warned, Writer, WriterClosed
-from cdp_router.client.batching import BATCH_BYTES_MAX, Problem, Sending, encode
 from cdp_router.client.failures import BACKOFF_SECONDS_MAX, Backoff, ClusterUnreachable
+from cdp_router.client.writing.batching import BATCH_BYTES_MAX, Problem, Sending, encode
 
 FAR = 3600.0
 FAILED = RequestFailed(grpc.StatusCode.UNAVAILABLE, "gone", "SHARD_UNAVAILABLE", 0.0)

@@ -15,7 +15,7 @@ import pytest
 from cdp.v1 import ingest_pb2
 
 from cdp_router.client import AsyncWriter, CallbackFailed, QueueFull, Writer, WriterBroken, WriterClosed
-from cdp_router.client.batching import Problem
+from cdp_router.client.writing.batching import Problem
 
 _SECONDS: Final = 20.0  # a call that has not returned by then hangs
 

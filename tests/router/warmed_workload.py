@@ -18,7 +18,7 @@ import cdp_query.kernels
 import cdp_store.kernels
 from cdp_query.errors import QueryError
 from cdp_router.errors import RequestInvalid
-from cdp_router.warming import warm_kernels
+from cdp_router.process.warming import warm_kernels
 from tests.router.encodings import (
     DAY_MS,
     Sent,
@@ -241,7 +241,7 @@ def _work(folder: Path) -> None:
             cluster.seal()
         _ask_all(cluster)
     with local_cluster(folder) as cluster:  # from the log
-        with patch.multiple("cdp_query.narrowed", FEW=0, WORTH_NARROWING=0):
+        with patch.multiple("cdp_query.scan.narrowed", FEW=0, WORTH_NARROWING=0):
             _ask_all(cluster)
 
 

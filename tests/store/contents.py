@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from cdp_store.arrays import I64
-from cdp_store.attributes import AttributeReading
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.tables import prepare_seal
 from cdp_store.ids import decode_identifier
-from cdp_store.memory import PartitionMemory
-from cdp_store.profile_times import NOT_CREATED
-from cdp_store.validate_chunk import check_chunk
+from cdp_store.memory.memory import PartitionMemory
+from cdp_store.memory.validate_chunk import check_chunk
+from cdp_store.memory.view import PartitionView
+from cdp_store.profiles.attributes import AttributeReading
+from cdp_store.profiles.profile_times import NOT_CREATED
 from cdp_store.values import Kind, decode_value
-from cdp_store.view import PartitionView
 from tests.raw_records import Change, Event, Record, User
 
 Typed = tuple[str, str]  # type and repr, so that 1, 1.0 and true, 0.0 and -0.0 stay apart

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cdp_store.controls import Retention, Suppression
 from cdp_store.identity.changes import Departure, Links, Recall, Seating, TakenElsewhere
 from cdp_store.ids import PartitionId, encode_identifier
-from cdp_store.quarantine import Quarantined
+from cdp_store.log.controls import Retention, Suppression
+from cdp_store.partition.quarantine import Quarantined
 from tests.identity_cluster import Partitions
 from tests.raw_records import Change, Event, User, anonymous, user
 from tests.shards import batch_of

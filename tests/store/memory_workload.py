@@ -11,10 +11,10 @@ import json
 import numpy as np
 import psutil
 
-from cdp_store.heap import release_free_memory
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.partition import Partition
-from cdp_store.records import ATTRIBUTES, RecordBatch, Strings
+from cdp_store.outside.heap import release_free_memory
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import ATTRIBUTES, RecordBatch, Strings
 from cdp_store.values import Kind
 from tests.shards import KEY
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from cdp_store import seams
-from cdp_store.admission import Delivery
+from cdp_store.directory.shard_directory import ShardIdentity
 from cdp_store.errors import StorageFull, StoreError, StoreFailed
-from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId
-from cdp_store.shard_directory import ShardIdentity
-from cdp_store.store import Store
+from cdp_store.outside import seams
+from cdp_store.outside.faulty_files import Fault, FaultyFiles
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.store import Store
 from tests.raw_records import Event, user
 from tests.shards import KEY, batch_of
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.arena import StringArena, hash_strings
-from cdp_store.growable import Growable
+from cdp_store.columns.arena import StringArena, hash_strings
+from cdp_store.columns.growable import Growable
 from cdp_store.kernels import tables
-from cdp_store.records import Strings
+from cdp_store.records.records import Strings
 from tests.shards import KEY
 
 TEXTS = st.one_of(st.binary(max_size=3), st.binary(max_size=30))

@@ -9,12 +9,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.attributes import AttributeColumn, Versions
+from cdp_store.columns.morsels import by_morsel
 from cdp_store.ids import SequenceNumber
 from cdp_store.limits import MORSEL_ROWS
-from cdp_store.morsels import by_morsel
+from cdp_store.memory.view import PartitionView
+from cdp_store.profiles.attributes import AttributeColumn, Versions
 from cdp_store.values import Kind, decode_value
-from cdp_store.view import PartitionView
 from tests import strategies
 from tests.raw_records import Change, user
 from tests.shards import batch_of, filled

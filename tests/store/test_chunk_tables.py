@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cdp_store.columns.column import narrow
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.column import narrow
 from cdp_store.events.sealing import chunk_in_order
 from cdp_store.limits import BUCKET_MS
 from cdp_store.snapshot.chunk_tables import FileColumns, chunk_table, column_entry

@@ -16,15 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.admission import Delivery
+from cdp_store.directory.shard_directory import ShardIdentity, log_path, snapshots_path
 from cdp_store.errors import SnapshotDamaged
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import BUCKET_MS, DAY_MS, SNAPSHOT_SMALL_FILES_MAX
-from cdp_store.retaining import Retaining
-from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import ShardIdentity, log_path, snapshots_path
+from cdp_store.outside.seams import OsFiles
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.retaining import Retaining
+from cdp_store.shard.store import Store
 from cdp_store.snapshot.reader import read_manifest
-from cdp_store.store import Store
 from cdp_store.values import to_ms
 from tests.raw_records import Change, Event, Record, User, anonymous, user
 from tests.shards import KEY, batch_of, without_log
@@ -177,7 +177,7 @@ def test_every_record_keeps_its_cold_columns_whatever_happens(
 
 
 def test_cold_columns_outlive_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdp_store.store.LOG_SEGMENT_BYTES", 400)
+    monkeypatch.setattr("cdp_store.shard.store.LOG_SEGMENT_BYTES", 400)
     model = Model()
     with opened(tmp_path) as store:
         removed = 0

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from cdp_store.directory.shard_directory import log_path, snapshots_path
 from cdp_store.errors import SnapshotFailed
-from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import SNAPSHOT_SMALL_FILES_MAX
 from cdp_store.log.sync_mode import SyncMode
-from cdp_store.seams import Files, OsFiles
-from cdp_store.shard_directory import log_path, snapshots_path
+from cdp_store.outside.faulty_files import Fault, FaultyFiles
+from cdp_store.outside.seams import Files, OsFiles
+from cdp_store.shard.store import Store
 from cdp_store.snapshot.cold.log_reading import LogReading
 from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
-from cdp_store.store import Store
 from tests.raw_records import Event, user
 from tests.shards import KEY, without_log
 from tests.store.test_cold import IDENTITY, deliver, read

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cdp_query.decided import decide_codes
-from cdp_query.masks import column_mask
-from cdp_query.matchers import compile_condition
+from cdp_query.matching.decided import decide_codes
+from cdp_query.matching.masks import column_mask
+from cdp_query.matching.matchers import compile_condition
 from cdp_query.tree import Compare, Context, Op
-from cdp_store.events.column import EventColumn, column_value_bounds, narrow
+from cdp_store.columns.column import EventColumn, column_value_bounds, narrow
+from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
-from cdp_store.view import PartitionView
 from tests.raw_records import Event, user
 from tests.shards import filled
 from tests.store.contents import raws_of

@@ -11,13 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.absence import scan_files
-from cdp_store.admission import Delivery
-from cdp_store.dedupe import BatchIds, IdGeneration, IdSet, MessageIds, hash_ids, hash_records, identified, repeated
 from cdp_store.errors import BatchMalformed
 from cdp_store.identity.changes import TakenElsewhere, decode_identity_change, encode_identity_change
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
-from cdp_store.records import Strings
+from cdp_store.partition.dedupe import (
+    BatchIds,
+    IdGeneration,
+    IdSet,
+    MessageIds,
+    hash_ids,
+    hash_records,
+    identified,
+    repeated,
+)
+from cdp_store.reading.absence import scan_files
+from cdp_store.records.records import Strings
+from cdp_store.shard.admission import Delivery
 from tests.raw_records import Event, User, user
 from tests.shards import KEY, Shards, batch_of
 from tests.store.test_snapshot import opened

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.dictionary import StringDictionary, scope_of
-from cdp_store.records import Strings
+from cdp_store.columns.dictionary import StringDictionary, scope_of
+from cdp_store.records.records import Strings
 from tests.shards import KEY
 
 SCOPED = st.tuples(st.sampled_from([0, 1, 2, 3, 64, 300]), st.text(max_size=4))

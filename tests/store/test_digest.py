@@ -8,12 +8,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.admission import Delivery
-from cdp_store.digest import Digest, digest
+from cdp_store.directory.shard_directory import ShardIdentity
 from cdp_store.ids import PartitionId
-from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import ShardIdentity
-from cdp_store.store import Store
+from cdp_store.memory.digest import Digest, digest
+from cdp_store.outside.seams import OsFiles
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.store import Store
 from tests import strategies
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import KEY, Shards, batch_of, filled

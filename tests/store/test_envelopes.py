@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cdp_store.snapshot.cold.tables as cold
-from cdp_router.partitioning import split
-from cdp_store.admission import Delivery
+from cdp_router.cluster.partitioning import split
 from cdp_store.ids import PartitionId, encode_identifier
-from cdp_store.records import RecordBatch, Strings, decode_batch, encode_batch, join_batches
-from cdp_store.store import Store
+from cdp_store.records.records import RecordBatch, Strings, decode_batch, encode_batch, join_batches
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.store import Store
 from tests.raw_records import Event, Record, user
 from tests.shards import KEY, batch_of
 from tests.store.test_cold import forget_log, opened

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cdp_store.partition
+import cdp_store.partition.partition
 from cdp_store.ids import SequenceNumber, encode_identifier
-from cdp_store.partition import Partition
+from cdp_store.partition.partition import Partition
 from cdp_store.values import pack_list
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import batch_of, filled
@@ -140,7 +140,7 @@ def test_what_arrives_while_a_purge_runs_is_kept(monkeypatch: pytest.MonkeyPatch
         Event(ANN, "New", 60, {"page": "new", "k": "new"}),
         Change(user("new"), 61, {"plan": "zebra-plan"}),
     ]
-    build = cdp_store.partition.purged
+    build = cdp_store.partition.partition.purged
 
     def purged_while_writing(*args: Any) -> Any:
         memory = build(*args)
@@ -149,12 +149,12 @@ def test_what_arrives_while_a_purge_runs_is_kept(monkeypatch: pytest.MonkeyPatch
         erase(partition, BOB)
         return memory
 
-    monkeypatch.setattr(cdp_store.partition, "purged", purged_while_writing)
+    monkeypatch.setattr(cdp_store.partition.partition, "purged", purged_while_writing)
     assert partition.purge()
     expected = expected_contents([*without(BOB, without(ZEBRA, records())), *late])
     check_same(read_contents(partition.capture()), expected)
     partition.validate()
-    monkeypatch.setattr(cdp_store.partition, "purged", build)
+    monkeypatch.setattr(cdp_store.partition.partition, "purged", build)
     assert partition.purge(), "what was erased meanwhile is next"
     check_same(read_contents(partition.capture()), expected)
 
@@ -167,7 +167,7 @@ def test_a_purge_that_fails_leaves_everything_as_it_was(monkeypatch: pytest.Monk
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(cdp_store.partition, "purged", fails)
+        patched.setattr(cdp_store.partition.partition, "purged", fails)
         with pytest.raises(MemoryError):
             partition.purge()
     write(partition, Event(ANN, "View", 70))

@@ -17,20 +17,20 @@ from typing import Any, Final
 import pytest
 
 import cdp_store
-from cdp_store.admission import Delivery
-from cdp_store.documents import Document
+from cdp_store.directory.documents import Document
+from cdp_store.directory.holdings import Holding, HoldingState
+from cdp_store.directory.shard_directory import ShardIdentity
 from cdp_store.errors import StoreError, StoreFailed
-from cdp_store.handover import Taking
-from cdp_store.holdings import Holding, HoldingState
 from cdp_store.identity.changes import Arrival, Farewell
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.log.format import LogRecord, RecordKind
-from cdp_store.quarantine import Released
-from cdp_store.records import encode_batch
-from cdp_store.retaining import Retaining
-from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import ShardIdentity
-from cdp_store.store import Store
+from cdp_store.outside.seams import OsFiles
+from cdp_store.partition.quarantine import Released
+from cdp_store.records.records import encode_batch
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.handover import Taking
+from cdp_store.shard.retaining import Retaining
+from cdp_store.shard.store import Store
 from tests.raw_records import Event
 from tests.shards import KEY, batch_of
 from tests.store.linked_pair import (

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from cdp_store.directory.shard_directory import log_path, snapshots_path
 from cdp_store.errors import LogCorrupt
-from cdp_store.faulty_files import Fault
 from cdp_store.log.format import RECORD_HEADER_BYTES
 from cdp_store.log.position import read_position
-from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import log_path, snapshots_path
+from cdp_store.outside.faulty_files import Fault
+from cdp_store.outside.seams import OsFiles
+from cdp_store.shard.store import Store
 from cdp_store.snapshot.places import LocalPlace
 from cdp_store.snapshot.reader import snapshot_numbers
-from cdp_store.store import Store
 from tests.shards import KEY
 from tests.simulation import numbers_in
 from tests.store.store_process import EXIT_FAILED, IDENTITY, Trouble, numbers_of, serve

@@ -8,15 +8,15 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.admission import Delivery, admit, apply_pending
-from cdp_store.builder import BatchBuilder
-from cdp_store.controls import FORGOTTEN_MS, Retention
-from cdp_store.dictionary import scope_of
-from cdp_store.forgetting import forgetting
+from cdp_store.columns.dictionary import scope_of
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import EVENT_NAMES_MAX, PROPERTY_NAMES_MAX
-from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch, decode_batch, encode_batch
+from cdp_store.log.controls import FORGOTTEN_MS, Retention
+from cdp_store.partition.forgetting import forgetting
+from cdp_store.partition.partition import Partition
+from cdp_store.records.builder import BatchBuilder
+from cdp_store.records.records import RecordBatch, decode_batch, encode_batch
+from cdp_store.shard.admission import Delivery, admit, apply_pending
 from tests.shards import KEY
 from tests.store.contents import read_contents
 

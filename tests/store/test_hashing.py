@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_store.kernels.hashing import hash_strings
-from cdp_store.records import Strings
+from cdp_store.records.records import Strings
 from tests.siphash import siphash
 
 KEY = (0x0706050403020100, 0x0F0E0D0C0B0A0908)  # the key of the published SipHash test vectors

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cdp_store.partition
+import cdp_store.partition.partition
 from cdp_store.identity.changes import Links
 from cdp_store.ids import EMAIL, PartitionId, SequenceNumber, encode_identifier
-from cdp_store.memory import PartitionMemory
-from cdp_store.partition import Partition
-from cdp_store.purging import purged
+from cdp_store.memory.memory import PartitionMemory
+from cdp_store.partition.partition import Partition
+from cdp_store.partition.purging import purged
 from tests.identity_cluster import Apart, Link, Partitions, Said, merged, never_linked, people_of
 from tests.raw_records import Change, Event, User, anonymous, user
 from tests.shards import KEY, SMALL_LAYOUT, batch_of
@@ -130,7 +130,7 @@ def test_a_link_that_is_logged_while_a_purge_runs_keeps_its_position(
         partition.change_identity(Links.of(pair, apart=apart), SequenceNumber(3))
         return purged(*arguments)
 
-    monkeypatch.setattr(cdp_store.partition, "purged", purged_beside_a_link)
+    monkeypatch.setattr(cdp_store.partition.partition, "purged", purged_beside_a_link)
     assert partition.purge()
     assert partition.sequence == 3, "or the next record would be logged at a position that is taken"
     partition.validate()

@@ -8,11 +8,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from cdp_store.controls import Erasure, encode_erasure
 from cdp_store.ids import PartitionId, encode_identifier
+from cdp_store.log.controls import Erasure, encode_erasure
 from cdp_store.log.format import RecordKind
-from cdp_store.partition import Partition
-from cdp_store.records import encode_batch
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import encode_batch
 from tests.identity_cluster import Apart, Link, Partitions, Said, merged, never_linked, people_of
 from tests.raw_records import Change, Event, User, anonymous, user
 from tests.shards import KEY, SMALL_LAYOUT, batch_of

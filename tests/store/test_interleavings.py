@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cdp_store.memory
+import cdp_store.memory.memory
 from cdp_store.identity.changes import Arrival, Farewell, IdentityChange
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
-from cdp_store.partition import Partition
-from cdp_store.view import PartitionView
+from cdp_store.memory.view import PartitionView
+from cdp_store.partition.partition import Partition
 from tests.identity_cluster import Partitions
 from tests.raw_records import Event
 from tests.shards import KEY, SMALL_LAYOUT, batch_of
@@ -196,7 +196,7 @@ def test_any_part_of_a_purge_between_any_two_points_of_a_step_changes_nothing_of
 
 
 def test_names_that_were_admitted_before_a_purge_stay_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cdp_store.memory, "EVENT_NAMES_MAX", 2)  # View and one more
+    monkeypatch.setattr(cdp_store.memory.memory, "EVENT_NAMES_MAX", 2)  # View and one more
 
     start = cluster().partitions[GIVER]
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cdp_store.admission
-import cdp_store.store
-from cdp_store.admission import Delivery, Outcome
+import cdp_store.shard.admission
+import cdp_store.shard.store
+from cdp_store.directory.shard_directory import ShardIdentity, log_path
 from cdp_store.errors import (
     BatchTooLarge,
     DirectoryInUse,
@@ -28,17 +28,17 @@ from cdp_store.errors import (
     StoreError,
     StoreFailed,
 )
-from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import LOG_RESERVE_BYTES
 from cdp_store.log.format import LogEntry, RecordKind
 from cdp_store.log.local import LocalLog
 from cdp_store.log.position import Position, reset_position
 from cdp_store.log.sync_mode import SyncMode
-from cdp_store.salvaging import salvage_shard
-from cdp_store.seams import Files, OsFiles
-from cdp_store.shard_directory import ShardIdentity, log_path
-from cdp_store.store import Store
+from cdp_store.outside.faulty_files import Fault, FaultyFiles
+from cdp_store.outside.seams import Files, OsFiles
+from cdp_store.shard.admission import Delivery, Outcome
+from cdp_store.shard.salvaging import salvage_shard
+from cdp_store.shard.store import Store
 from tests import strategies
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import KEY, batch_of
@@ -340,7 +340,7 @@ def test_a_batch_over_the_record_limit_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(tmp_path) as store:
-        monkeypatch.setattr(cdp_store.admission, "LOG_RECORD_BYTES_MAX", 1000)
+        monkeypatch.setattr(cdp_store.shard.admission, "LOG_RECORD_BYTES_MAX", 1000)
         large = batch_of([Event(ANN, "View", 1, {"a": "x" * 2000}, "m1")], b"b1")
         small = batch_of([Event(ANN, "View", 2, {}, "m2")], b"b2")
         with pytest.raises(BatchTooLarge) as caught:
@@ -355,15 +355,15 @@ def test_a_batch_over_the_record_limit_is_refused_before_anything_is_written(
 
 def test_row_23_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from cdp_store.store import Store\n"
-        "from cdp_store.shard_directory import ShardIdentity\n"
-        "from cdp_store.seams import OsFiles; from cdp_store.errors import DirectoryInUse\n"
+        "import sys; from pathlib import Path; from cdp_store.shard.store import Store\n"
+        "from cdp_store.directory.shard_directory import ShardIdentity\n"
+        "from cdp_store.outside.seams import OsFiles; from cdp_store.errors import DirectoryInUse\n"
         "from tests.shards import KEY\n"
         "try:\n    Store(Path(sys.argv[1]), ShardIdentity('test', 0, (0, 1)), KEY, OsFiles())\n"
         "except DirectoryInUse as error:\n    print(error.path)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    root = Path(cdp_store.store.__file__).parents[1]
+    root = Path(cdp_store.shard.store.__file__).parents[1]
     with opened(tmp_path):
         refused = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
     allowed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)

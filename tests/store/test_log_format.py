@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import cdp_store.log
 from cdp_store.errors import LogCorrupt, LogUnsupported, RecordUnsupported
-from cdp_store.faulty_files import FaultyFiles
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.log.format import (
     FILE_HEADER_BYTES,
@@ -30,7 +29,8 @@ from cdp_store.log.local import LocalLog
 from cdp_store.log.position import Position, decode_slot, encode_slot, reset_position
 from cdp_store.log.reader import Positions
 from cdp_store.log.sync_mode import SyncMode
-from cdp_store.seams import OsFiles
+from cdp_store.outside.faulty_files import FaultyFiles
+from cdp_store.outside.seams import OsFiles
 
 
 def entry(partition: int, sequence: int, payload: bytes) -> LogEntry:

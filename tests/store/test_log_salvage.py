@@ -11,7 +11,7 @@ from cdp_store.ids import PartitionId
 from cdp_store.log.format import LogEntry, LogRecord, RecordKind
 from cdp_store.log.local import LocalLog
 from cdp_store.log.salvage import Salvage, Salvaged
-from cdp_store.seams import OsFiles
+from cdp_store.outside.seams import OsFiles
 from tests.store.test_log_format import entry, replayed
 
 ENTRIES = [entry(number % 2, number // 2 + 1, bytes([number]) * (number + 1)) for number in range(12)]

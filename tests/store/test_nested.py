@@ -9,13 +9,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.builder import BatchBuilder
-from cdp_store.digest import digest
 from cdp_store.ids import PartitionId, SequenceNumber, decode_identifier
-from cdp_store.partition import Partition
-from cdp_store.rerouting import batches_of
+from cdp_store.memory.digest import digest
+from cdp_store.memory.rerouting import batches_of
+from cdp_store.memory.view import PartitionView
+from cdp_store.partition.partition import Partition
+from cdp_store.records.builder import BatchBuilder
 from cdp_store.values import Kind, Operation
-from cdp_store.view import PartitionView
 from tests.identity_cluster import Apart, Link, Partitions, Said, merged, never_linked
 from tests.raw_records import Change, anonymous, user
 from tests.shards import KEY, SMALL_LAYOUT, batch_of

@@ -7,15 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cdp_router.begun_erasures import _read as read_erasures
-from cdp_router.named_segments import _read as read_segments
-from cdp_router.salvaging import salvaged
-from cdp_router.security.privacy import _read as read_privacy
-from cdp_router.topology import ClusterDirectory
+from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.erasure.begun_erasures import _read as read_erasures
+from cdp_router.questions.named_segments import _read as read_segments
+from cdp_router.restore.salvaging import salvaged
+from cdp_router.security.privacy.privacy import _read as read_privacy
 from cdp_store.errors import DirectoryDamaged, FileUnsupported
-from cdp_store.sealed import _checksum, seal_bytes, seal_json, unseal_json
-from cdp_store.seams import OsFiles
-from cdp_store.store import Store
+from cdp_store.outside.sealed import _checksum, seal_bytes, seal_json, unseal_json
+from cdp_store.outside.seams import OsFiles
+from cdp_store.shard.store import Store
 
 NEWER = {"format": 9, "new": [1]}
 

@@ -11,7 +11,7 @@ from cdp_store.identity.pieces import Pieces
 from cdp_store.identity.tables import from_tables, to_tables
 from cdp_store.identity.transfers import OpenTransfer
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.partition import Partition
+from cdp_store.partition.partition import Partition
 from tests.raw_records import Event, anonymous
 from tests.shards import KEY, SMALL_LAYOUT, batch_of
 

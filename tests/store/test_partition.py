@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.builder import BatchBuilder
 from cdp_store.events.tables import prepare_compactions, prepare_seal
 from cdp_store.ids import ANONYMOUS_ID, PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import BUCKET_CHUNKS_MAX, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX
-from cdp_store.memory import PartitionMemory
-from cdp_store.partition import Partition
+from cdp_store.memory.memory import PartitionMemory
+from cdp_store.partition.partition import Partition
+from cdp_store.records.builder import BatchBuilder
 from tests import strategies
 from tests.raw_records import Change, Event, Record, anonymous, user
 from tests.shards import KEY, SMALL_LAYOUT, batch_of, filled

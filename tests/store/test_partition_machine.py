@@ -6,11 +6,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from cdp_store.controls import Retention
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import BUCKET_MS
-from cdp_store.partition import Partition
-from cdp_store.view import PartitionView
+from cdp_store.log.controls import Retention
+from cdp_store.memory.view import PartitionView
+from cdp_store.partition.partition import Partition
 from tests import strategies
 from tests.raw_records import Change, Event, Record, User
 from tests.shards import KEY, SMALL_LAYOUT, batch_of

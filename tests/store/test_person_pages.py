@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.identity.contents import contents_of, is_creation, record_hashes
 from cdp_store.identity.pages import Place, read_records
 from cdp_store.ids import encode_identifier
 from cdp_store.limits import BUCKET_MS
-from cdp_store.records import RecordBatch
+from cdp_store.memory.contents import contents_of, is_creation, record_hashes
+from cdp_store.records.records import RecordBatch
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import filled
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from cdp_store.ids import PartitionId
+from cdp_store.memory.validate import validate
+from cdp_store.shard.store import Store
 from cdp_store.snapshot import profile_tables
 from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.reader import read_manifest
-from cdp_store.store import Store
-from cdp_store.validate import validate
 from tests.raw_records import Change, Event, Record
 from tests.store.contents import expected_contents, read_contents
 from tests.store.test_snapshot import ANN, BOB, deliver, forget_log, opened, snapshot

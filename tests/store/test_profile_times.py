@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_store.change_times import ChangeTimes
-from cdp_store.events.column import narrow
-from cdp_store.profile_times import MorselTimes
+from cdp_store.columns.column import narrow
+from cdp_store.profiles.change_times import ChangeTimes
+from cdp_store.profiles.profile_times import MorselTimes
 from cdp_store.values import Kind
 
 _BASES = (0, -5, 1 << 40, -(1 << 45))

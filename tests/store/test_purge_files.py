@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from cdp_store.admission import Delivery
+from cdp_store.directory.shard_directory import ShardIdentity, log_path, snapshots_path
 from cdp_store.errors import LogCorrupt, SnapshotDamaged, StoreError
-from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId, encode_identifier
-from cdp_store.salvaging import salvage_shard
-from cdp_store.seams import Files, OsFiles
-from cdp_store.shard_directory import ShardIdentity, log_path, snapshots_path
-from cdp_store.store import Store
+from cdp_store.outside.faulty_files import Fault, FaultyFiles
+from cdp_store.outside.seams import Files, OsFiles
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.salvaging import salvage_shard
+from cdp_store.shard.store import Store
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import KEY, batch_of
 from tests.store.contents import check_same, expected_contents, read_contents

@@ -6,7 +6,7 @@ import tracemalloc
 
 from cdp_store.identity.changes import Links
 from cdp_store.ids import SequenceNumber
-from cdp_store.quarantine import (
+from cdp_store.partition.quarantine import (
     Quarantine,
     Quarantined,
     Released,

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_query import tree
-from cdp_store.batch_check import say_what_does_not_fit
-from cdp_store.builder import BatchBuilder
 from cdp_store.errors import BatchMalformed
 from cdp_store.ids import SequenceNumber
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
-from cdp_store.records import RecordBatch, Strings, decode_batch, encode_batch
+from cdp_store.records.batch_check import say_what_does_not_fit
+from cdp_store.records.builder import BatchBuilder
+from cdp_store.records.records import RecordBatch, Strings, decode_batch, encode_batch
 from cdp_store.values import Kind, pack_list, unpack_list
 from tests import strategies
 from tests.raw_records import Change, Event, Record, user

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from cdp_router.restoring import Wanted, restore
-from cdp_router.salvaging import salvaged
-from cdp_router.topology import ClusterDirectory
-from cdp_store.admission import Delivery
-from cdp_store.controls import Erasure, Retention, encode_erasure, encode_retention
-from cdp_store.digest import digest
+from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.restore.salvaging import salvaged
+from cdp_store.directory.shard_directory import log_path
 from cdp_store.errors import RecordNotReplayed
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
+from cdp_store.log.controls import Erasure, Retention, encode_erasure, encode_retention
 from cdp_store.log.format import FILE_HEADER_BYTES, LogEntry, RecordKind
 from cdp_store.log.local import LocalLog
 from cdp_store.log.reader import read_located
-from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch, encode_batch
-from cdp_store.seams import OsFiles
-from cdp_store.shard_directory import log_path
-from cdp_store.store import Store
+from cdp_store.memory.digest import digest
+from cdp_store.outside.seams import OsFiles
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import RecordBatch, encode_batch
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.store import Store
 from tests.raw_records import Event, user
 from tests.shards import batch_of
 

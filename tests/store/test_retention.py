@@ -6,16 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from cdp_store.admission import Delivery
-from cdp_store.controls import Erasure, Retention, decode_erasure, decode_retention, encode_erasure, encode_retention
 from cdp_store.errors import BatchMalformed
 from cdp_store.events.tables import prepare_compactions, prepare_seal
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import BUCKET_MS, DAY_MS
-from cdp_store.memory import PartitionMemory
-from cdp_store.partition import Partition
-from cdp_store.retaining import Retaining
-from cdp_store.store import Store
+from cdp_store.log.controls import (
+    Erasure,
+    Retention,
+    decode_erasure,
+    decode_retention,
+    encode_erasure,
+    encode_retention,
+)
+from cdp_store.memory.memory import PartitionMemory
+from cdp_store.partition.partition import Partition
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.retaining import Retaining
+from cdp_store.shard.store import Store
 from tests.raw_records import Change, Event, Record, user
 from tests.router.local_cluster import open_store
 from tests.shards import KEY, SMALL_LAYOUT, batch_of, filled

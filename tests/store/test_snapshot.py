@@ -14,20 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.admission import Delivery
-from cdp_store.digest import Digest, digest
+from cdp_store.directory.shard_directory import ShardIdentity, snapshots_path
 from cdp_store.errors import LogCorrupt, SnapshotFailed
-from cdp_store.faulty_files import Fault, FaultyFiles
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import DAY_MS
-from cdp_store.retaining import Retaining
-from cdp_store.seams import Files, OsFiles
-from cdp_store.shard_directory import ShardIdentity, snapshots_path
+from cdp_store.memory.digest import Digest, digest
+from cdp_store.memory.validate import validate
+from cdp_store.outside.faulty_files import Fault, FaultyFiles
+from cdp_store.outside.seams import Files, OsFiles
+from cdp_store.shard.admission import Delivery
+from cdp_store.shard.retaining import Retaining
+from cdp_store.shard.store import Store
 from cdp_store.snapshot.keeper import Taken
 from cdp_store.snapshot.manifest import decode_manifest
 from cdp_store.snapshot.reader import read_manifest, snapshot_numbers
-from cdp_store.store import Store
-from cdp_store.validate import validate
 from tests import strategies
 from tests.raw_records import Change, Event, Record, anonymous, user
 from tests.shards import KEY, batch_of, without_log
@@ -245,7 +245,7 @@ def filled_twice(directory: Path) -> list[Digest]:
 
 
 def test_the_log_is_trimmed_behind_the_older_of_two_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdp_store.store.LOG_SEGMENT_BYTES", 400)
+    monkeypatch.setattr("cdp_store.shard.store.LOG_SEGMENT_BYTES", 400)
     with opened(tmp_path) as store:
         removed = list[int]()
         for number in range(6):
@@ -292,7 +292,7 @@ def test_row_05_any_damaged_file_of_the_newest_snapshot_falls_back_to_the_other_
 def test_row_05_a_snapshot_that_was_found_damaged_is_none_of_the_two_that_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdp_store.store.LOG_SEGMENT_BYTES", 400)
+    monkeypatch.setattr("cdp_store.shard.store.LOG_SEGMENT_BYTES", 400)
     filled_twice(tmp_path)
     damage_newest(tmp_path)
     with opened(tmp_path) as store:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from cdp_store.digest import digest
+from cdp_store.directory.shard_directory import snapshots_path
 from cdp_store.errors import SnapshotUnsupported
 from cdp_store.ids import PartitionId
 from cdp_store.limits import DAY_MS
-from cdp_store.shard_directory import snapshots_path
+from cdp_store.memory.digest import digest
+from cdp_store.memory.validate import validate
+from cdp_store.shard.store import Store
 from cdp_store.snapshot.manifest import VERSION
 from cdp_store.snapshot.reader import read_manifest
-from cdp_store.store import Store
-from cdp_store.validate import validate
 from tests.raw_records import Change, Event, Record
 from tests.store.contents import expected_contents, read_contents
 from tests.store.test_snapshot import ANN, BOB, EVERY_KIND, deliver, forget_log, opened, snapshot

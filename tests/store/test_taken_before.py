@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from cdp_store import taken_before as module
-from cdp_store.identity.contents import contents_of
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.partition import Partition
-from cdp_store.records import RecordBatch
-from cdp_store.taken_before import taken_before
-from cdp_store.view import PartitionView
+from cdp_store.memory.contents import contents_of
+from cdp_store.memory.view import PartitionView
+from cdp_store.partition.partition import Partition
+from cdp_store.reading import taken_before as module
+from cdp_store.reading.taken_before import taken_before
+from cdp_store.records.records import RecordBatch
 from tests.raw_records import Change, Event, user
 from tests.shards import KEY, batch_of
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cdp_store.arena import hash_strings
+from cdp_store.columns.arena import hash_strings
 from cdp_store.errors import StructureBroken
 from cdp_store.events.layout import Layout
 from cdp_store.ids import SequenceNumber
 from cdp_store.limits import BUCKET_MS
-from cdp_store.memory import PartitionMemory
-from cdp_store.records import Strings
-from cdp_store.validate import validate
+from cdp_store.memory.memory import PartitionMemory
+from cdp_store.memory.validate import validate
+from cdp_store.records.records import Strings
 from cdp_store.values import Kind
 from tests.raw_records import Change, Event, user
 from tests.shards import KEY, batch_of

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store import change_times
-from cdp_store.change_times import ChangeTimes
-from cdp_store.events.column import EventColumn
+from cdp_store.columns.column import EventColumn
+from cdp_store.columns.value_block import ValueBlock
 from cdp_store.limits import BLOCK_ROWS_MIN, MORSEL_ROWS
-from cdp_store.profile_times import NOT_CREATED, ProfileTimes
-from cdp_store.value_block import ValueBlock
+from cdp_store.profiles import change_times
+from cdp_store.profiles.change_times import ChangeTimes
+from cdp_store.profiles.profile_times import NOT_CREATED, ProfileTimes
 from cdp_store.values import Kind
 from tests.store.contents import raws_of
 

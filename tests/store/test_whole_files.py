@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from cdp_store.documents import FOLDER, Documents
+from cdp_store.directory.documents import FOLDER, Documents
+from cdp_store.directory.holdings import FIRST_EPOCH, Holding, Holdings, HoldingState, read_holdings
+from cdp_store.directory.shard_directory import ShardIdentity
 from cdp_store.errors import StorageFull, StoreFailed
-from cdp_store.faulty_files import Fault, FaultyFiles
-from cdp_store.holdings import FIRST_EPOCH, Holding, Holdings, HoldingState, read_holdings
 from cdp_store.ids import PartitionId
-from cdp_store.seams import AppendFile, OsFiles
-from cdp_store.shard_directory import ShardIdentity
-from cdp_store.shard_files import begin_directory
-from cdp_store.store import Store
-from cdp_store.whole_files import NotDurable, write_durably
+from cdp_store.outside.faulty_files import Fault, FaultyFiles
+from cdp_store.outside.seams import AppendFile, OsFiles
+from cdp_store.outside.whole_files import NotDurable, write_durably
+from cdp_store.shard.shard_files import begin_directory
+from cdp_store.shard.store import Store
 
 IDENTITY = ShardIdentity("c", 0, (0, 1))
 FIRST = PartitionId(0)

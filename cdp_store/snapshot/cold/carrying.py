@@ -13,7 +13,7 @@ import pyarrow as pa
 from cdp_store.arrays import U32
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.log.reader import Positions
-from cdp_store.records import Strings
+from cdp_store.records.records import Strings
 from cdp_store.snapshot.cold.logged import ColdSource, logged_rows
 from cdp_store.snapshot.cold.removals import Removals
 from cdp_store.snapshot.cold.tables import chosen, completed, encoded_text

@@ -11,10 +11,10 @@ from typing import IO, Protocol
 
 import pyarrow as pa
 
-from cdp_store.controls import decode_erasure, decode_retention
 from cdp_store.errors import BatchMalformed
 from cdp_store.ids import PartitionId
 from cdp_store.limits import COLD_FILE_ROWS
+from cdp_store.log.controls import decode_erasure, decode_retention
 from cdp_store.log.format import (
     FILE_HEADER_BYTES,
     RECORD_HEADER_BYTES,

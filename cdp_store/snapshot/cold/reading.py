@@ -15,7 +15,7 @@ from cdp_store.arrays import I64, Bools
 from cdp_store.errors import SnapshotDamaged, SnapshotFailed
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import TIME_MIN_MS
-from cdp_store.partition import Partition
+from cdp_store.partition.partition import Partition
 from cdp_store.snapshot.cold.logged import logged_rows
 from cdp_store.snapshot.cold.removals import Removals
 from cdp_store.snapshot.cold.tables import SCHEMA, chosen, completed, encoded_text, joined

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_store.arrays import I64, Bools
-from cdp_store.controls import Erasure, Retention
 from cdp_store.ids import SequenceNumber
+from cdp_store.log.controls import Erasure, Retention
 from cdp_store.snapshot.cold.tables import chosen, encoded_text
 
 

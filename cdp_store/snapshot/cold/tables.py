@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.errors import BatchMalformed
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.records import ATTRIBUTES
+from cdp_store.records.records import ATTRIBUTES
 
 _INSTANT: Final = pa.timestamp("ms", tz="UTC")
 _TEXT: Final = pa.dictionary(pa.int32(), pa.string())

@@ -1,0 +1,121 @@
+"""The bound tree: names replaced by ids of one partition, windows by intervals, conditions by matchers.
+
+A name the partition has never seen has no id; the node then works on nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdp_query.bind.bound_attempts import BoundAttempts
+from cdp_query.bind.bound_event_tests import BoundEventTest
+from cdp_query.bind.bound_events import BoundEvents
+from cdp_query.bind.bound_measures import BoundExpressionTest
+from cdp_query.bind.bound_profiles import BoundProfile
+from cdp_query.calendar.windows import Interval
+from cdp_query.matching.matcher import Matcher
+from cdp_query.matching.ranges import Range
+from cdp_query.tree import Aggregate, Occurrence
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAll:
+    """Every item holds."""
+
+    id: int
+    items: tuple[BoundNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAny:
+    """At least one item holds."""
+
+    id: int
+    items: tuple[BoundNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundNot:
+    """The item does not hold."""
+
+    id: int
+    item: BoundNode
+
+
+@dataclass(frozen=True, slots=True)
+class BoundEveryone:
+    """All rows."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAttribute:
+    """A matcher on an attribute at the context's instant."""
+
+    id: int
+    attribute: int | None
+    matcher: Matcher
+
+
+@dataclass(frozen=True, slots=True)
+class BoundCount:
+    """The number of events in the interval lies in `wanted` (or, negated, does not); zero may be left out."""
+
+    id: int
+    events: BoundEvents
+    interval: Interval
+    wanted: Range
+    negated: bool
+    exclude_zero: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAggregate:
+    """An aggregate of a property's numbers lies in `wanted` (or, negated, is defined and does not)."""
+
+    id: int
+    aggregate: Aggregate
+    property: int | None
+    events: BoundEvents
+    interval: Interval
+    wanted: Range
+    negated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BoundOccurrence:
+    """The first or last event up to `until_ms` lies in the interval."""
+
+    id: int
+    occurrence: Occurrence
+    events: BoundEvents
+    interval: Interval
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSequence:
+    """Steps in order; the first within the interval, all up to `until_ms`; within_ms < 0 is no limit."""
+
+    id: int
+    steps: tuple[BoundEvents, ...]
+    interval: Interval
+    until_ms: int
+    within_ms: int
+    strict_ties: bool
+
+
+BoundLeaf = (
+    BoundEveryone
+    | BoundAttribute
+    | BoundCount
+    | BoundAggregate
+    | BoundOccurrence
+    | BoundExpressionTest
+    | BoundEventTest
+    | BoundSequence
+    | BoundAttempts
+    | BoundProfile
+)
+BoundNode = BoundAll | BoundAny | BoundNot | BoundLeaf

@@ -1,0 +1,1 @@
+"""Windows, periods and local time."""

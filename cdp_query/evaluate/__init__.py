@@ -1,0 +1,1 @@
+"""Evaluation: the plan, and a mask of rows for each predicate."""

@@ -1,0 +1,103 @@
+"""How much memory parts of a question may take on a partition, told before they are evaluated.
+
+A part of a question needs arrays over rows, and some gather events. What each takes was measured and is rounded up
+generously; tests hold the bounds against what is really allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from cdp_query.bind import bound
+from cdp_query.bind.bound_attempts import BoundAttempts
+from cdp_query.bind.bound_event_tests import BoundUserOccurrence, read_by
+from cdp_query.bind.bound_events import BoundEvents
+from cdp_query.bind.bound_measures import BoundExpressionTest, measures_of
+from cdp_query.bind.bound_profiles import (
+    BoundBucket,
+    BoundChanged,
+    BoundDistance,
+    BoundUnchanged,
+    BoundValueAt,
+    BoundWas,
+)
+from cdp_query.calendar.windows import Interval
+from cdp_query.errors import QueryTooLarge
+from cdp_query.limits import PART_BYTES_MAX
+from cdp_store.limits import MIB, TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.memory.view import PartitionView
+
+_ROW: Final = 80  # masks, counters, sums and instants of a row; a filter's window adds two instants
+_FILTERED: Final = 16  # an event that passes a filter: masks, and rows of those that pass
+_SUMMED: Final = 128  # an event whose number is added up: rows, and the number in two halves while they are sorted
+_GATHERED: Final = 160  # an event that is sorted by row with what it matches or holds
+_CHANGE: Final = 160  # a value of an attribute's history
+_MASKS: Final = 2  # bytes of a row for each group that a part stands in
+_EVER: Final = Interval(TIME_MIN_MS, TIME_MAX_MS)
+
+
+def check_needs(node: bound.BoundNode, view: PartitionView, bytes_max: int = PART_BYTES_MAX) -> None:
+    """Raise QueryTooLarge where a part of a segment may take more memory than one may."""
+    _check(needed_bytes(node, view), bytes_max)
+
+
+def check_report_needs(events: Iterable[BoundEvents], view: PartitionView, bytes_max: int = PART_BYTES_MAX) -> None:
+    """Raise QueryTooLarge where a report may take too much that gathers these events."""
+    _check(view.row_count * _ROW + _GATHERED * sum(_count(one, _EVER, view) for one in events), bytes_max)
+
+
+def _check(needed: int, bytes_max: int) -> None:
+    if needed > bytes_max:
+        raise QueryTooLarge(
+            f"a part of this question may take {needed // MIB:,} MiB of memory in one partition, and at most"
+            f" {bytes_max // MIB:,} MiB are given; a shorter window, fewer event names or more partitions take less"
+        )
+
+
+def needed_bytes(node: bound.BoundNode, view: PartitionView) -> int:
+    """What evaluating a segment may take at most: one part at a time, and a mask or two for each group around it."""
+    rows = view.row_count * _ROW
+    match node:
+        case bound.BoundAll(items=items) | bound.BoundAny(items=items):
+            return _MASKS * view.row_count + max((needed_bytes(item, view) for item in items), default=0)
+        case bound.BoundNot(item=item):
+            return _MASKS * view.row_count + needed_bytes(item, view)
+        case bound.BoundCount(events=events, interval=interval):
+            return rows + (_FILTERED * _count(events, interval, view) if events.where is not None else 0)
+        case bound.BoundOccurrence(events=events):
+            return rows + (_FILTERED * _count(events, _EVER, view) if events.where is not None else 0)
+        case bound.BoundAggregate(events=events, interval=interval):
+            return rows + _SUMMED * _count(events, interval, view)
+        case BoundExpressionTest(left=left, right=right):
+            measures = (*measures_of(left), *measures_of(right))
+            most = max((_count(measure.events, measure.interval, view) for measure in measures), default=0)
+            return rows * max(len(measures), 1) + _GATHERED * most
+        case (
+            bound.BoundSequence(steps=steps, interval=interval, until_ms=until_ms)
+            | BoundAttempts(steps=steps, interval=interval, until_ms=until_ms)
+        ):
+            reach = Interval(interval.first_ms, until_ms)
+            excluded = (events for _, events in node.without) if isinstance(node, BoundAttempts) else ()
+            # An event is taken once however many steps it matches.
+            names = tuple({name for events in (*steps, *excluded) for name in events.names})
+            per_event = 2 * _GATHERED if isinstance(node, BoundAttempts) else _GATHERED
+            return rows + per_event * _count(BoundEvents(names, None), reach, view)
+        case BoundWas() | BoundChanged() | BoundUnchanged() | BoundValueAt():
+            return rows + _CHANGE * _changes(node.attribute, view)
+        case bound.BoundAttribute() | bound.BoundEveryone() | BoundDistance() | BoundBucket():
+            return rows
+        case BoundUserOccurrence(events=events):
+            return rows + _FILTERED * _count(events, _EVER, view)
+    return rows + _GATHERED * sum(_count(node.events, interval, view) for interval in read_by(node))
+
+
+def _count(events: BoundEvents, interval: Interval, view: PartitionView) -> int:
+    """Events of the chunks that a window touches; what is not sealed yet is little."""
+    chunks = (chunk for name in events.names for chunk in view.events.sealed.get(name, ()))
+    return sum(len(chunk) for chunk in chunks if interval.overlaps(chunk.first_ms, chunk.last_ms))
+
+
+def _changes(attribute: int | None, view: PartitionView) -> int:
+    chunks = () if attribute is None else view.changes.sealed.get(attribute, ())
+    return view.row_count + sum(map(len, chunks)) + len(view.changes.delta)

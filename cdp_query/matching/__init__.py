@@ -1,0 +1,1 @@
+"""Conditions on values: ranges, matchers and masks over columns."""

@@ -1,0 +1,78 @@
+"""Counting members by the value of an attribute."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from cdp_query.reports.value_keys import EMPTY_LIST_KEY, NONE_KEY, ValueKey, item_key, number_key
+from cdp_query.scan.attribute_scan import blocks
+from cdp_store.arrays import I64, Bools
+from cdp_store.columns.column import EventColumn
+from cdp_store.ids import AttributeId
+from cdp_store.memory.view import PartitionView
+from cdp_store.values import Kind, float_bits, to_datetime, unpack_list
+
+_COUNTED_BY_PLACE: Final = 2  # bytes of a value
+
+
+def breakdown(view: PartitionView, members: Bools, attribute: AttributeId | None, instant_ms: int) -> Counter[ValueKey]:
+    """Members by value at an instant. A member with a list counts once per different item; without value, "(none)".
+
+    1 and 1.0 are one value. So the count of a single value v is that of the segment `attribute = v`.
+    """
+    counts, raws = Counter[ValueKey](), defaultdict[Kind, Counter[int]](Counter)
+    unplaced = int(np.count_nonzero(members))
+    for first, block in blocks(view, attribute, instant_ms):
+        for kind, column in block.columns.items():
+            chosen = _chosen(column, members[first:])
+            unplaced -= chosen.values.shape[0]
+            raws[kind].update(_raw_counts(chosen))
+    if attribute is not None:
+        for kind, found in raws.items():
+            values: I64 = np.fromiter(found, np.int64, len(found))
+            for keys, size in zip(keys_of(view, attribute, kind, values, attribute=True), found.values(), strict=True):
+                for key in keys:
+                    counts[key] += size
+    if unplaced:
+        counts[NONE_KEY] += unplaced
+    return counts
+
+
+def _chosen(column: EventColumn, members: Bools) -> EventColumn:
+    """The values that members have."""
+    presence, inside = column.presence(), members[: column.values.shape[0]]
+    return replace(column, values=column.values[inside if presence is None else inside & presence], present=None)
+
+
+def _raw_counts(column: EventColumn) -> dict[int, int]:
+    """How often each value occurs, in 64-bit form; narrow integers are counted by place, without sorting."""
+    if column.values.itemsize <= _COUNTED_BY_PLACE and column.kind is not Kind.FLOAT:
+        sizes = np.bincount(column.values)
+        distinct = np.flatnonzero(sizes)
+        return dict(zip((distinct + column.base).tolist(), sizes[distinct].tolist(), strict=True))
+    distinct, sizes = np.unique(column.raws(), return_counts=True)
+    return dict(zip(distinct.tolist(), sizes.tolist(), strict=True))
+
+
+def keys_of(view: PartitionView, key: int, kind: Kind, raws: I64, *, attribute: bool) -> list[set[ValueKey]]:
+    """Per value of one kind, in 64-bit form, its keys: one, or one for each different item of a list."""
+    match kind:
+        case Kind.UNSET:
+            return [{NONE_KEY} for _ in raws]
+        case Kind.STRING:
+            texts = view.strings(key, attribute=attribute).take(raws)
+            return [{(int(kind), text.as_py().decode())} for text in texts]
+        case Kind.LIST:
+            packed = view.strings(key, attribute=attribute, is_list=True).take(raws)
+            return [{item_key(item) for item in unpack_list(text.as_py())} or {EMPTY_LIST_KEY} for text in packed]
+        case Kind.FLOAT:
+            return [{number_key(value)} for value in float_bits(raws).tolist()]
+        case Kind.BOOL:
+            return [{(int(kind), bool(value))} for value in raws.tolist()]
+        case Kind.TIME:
+            return [{(int(kind), to_datetime(value).isoformat())} for value in raws.tolist()]
+    return [{(int(kind), value)} for value in raws.tolist()]

@@ -1,0 +1,1 @@
+"""Scans: the events and values that a part of a question reads."""

@@ -1,0 +1,1 @@
+"""Commands on access, privacy and retention."""

@@ -1,0 +1,1 @@
+"""Commands on a cluster: start, status, moves, snapshots and logs."""

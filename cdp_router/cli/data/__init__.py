@@ -1,0 +1,1 @@
+"""Commands on data: import, export, schema, quarantine and dead letters."""

@@ -1,0 +1,253 @@
+"""Files into a cluster: pieces of them as batches, and what became of each record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from cdp.v1 import ingest_pb2
+from rich.progress import Progress, TaskID
+
+from cdp_router.cli.data.column_mapping import columns_mappable, content_rules, map_columns
+from cdp_router.cli.data.mapping import EXPORTED, ColumnMapping, RowRejected, WireRow, problem_in, to_row
+from cdp_router.cli.data.outgoing_rows import EncodedRow, Gathered, encode_row
+from cdp_router.cli.data.sources import Columns, Found, Source, found_rows
+from cdp_router.client import Client
+from cdp_router.importing.arrow_hashes import row_hashes
+from cdp_router.importing.content_ids import ContentIds, id_column
+from cdp_router.importing.reading import Reading
+from cdp_router.limits import COLUMNS_BYTES_MAX, COLUMNS_VALUES, ROWS_BYTES_MAX
+from cdp_store.arrays import U8, U64
+
+_ROWS_PER_BATCH: Final = 4000
+_BATCH_BYTES: Final = ROWS_BYTES_MAX * 3 // 4
+_COLUMN_BYTES: Final = COLUMNS_BYTES_MAX // 2
+_COLUMN_ROWS: Final = 50_000
+_ROWS_OF_COLUMNS: Final = 16_384  # of a file that goes by rows
+BATCHES_IN_FLIGHT: Final = 4  # of columns
+# Of rows: more would travel together (`flights`), and so lose the id that tells the whole batch again.
+_SMALL_BATCHES_IN_FLIGHT: Final = 2
+_EXAMPLES: Final = 3
+_USUAL: Final = Reading()
+_HINTS: Final = {"INTEGER_OUT_OF_RANGE": "; --as-text takes such a column as text"}
+
+
+@dataclass(slots=True)
+class Rejections:
+    """What is wrong with records: counts per reason with the first few places."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self, code: str, number: int) -> None:
+        """Count records of which no place is known."""
+        if number:
+            self.counts[code] = self.counts.get(code, 0) + number
+            self.examples.setdefault(code, [])
+
+    def add(self, code: str, place: str, message: str) -> None:
+        self.counts[code] = self.counts.get(code, 0) + 1
+        examples = self.examples.setdefault(code, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(f"{place}: {message}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A part of a file as a batch: its encoding, the line or row of each record, how far it reaches into the file, and
+    what its id is made of."""
+
+    encoding: str
+    content: bytes
+    lines: Sequence[int] | npt.NDArray[np.int64]
+    done: int
+    told: bytes
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A batch on its way: where its records stood in the file."""
+
+    source: Source
+    piece: _Piece
+    result: Future[ingest_pb2.BatchResult]
+
+
+@dataclass(frozen=True, slots=True)
+class _Identified:
+    """A batch of columns, how many rows stand before it, and of each row the hash of its content and its id."""
+
+    batch: pa.RecordBatch
+    before: int
+    hashes: U64
+    ids: U8
+
+
+@dataclass(slots=True)
+class _Loading:
+    """One run of `cdp import` over its files."""
+
+    client: Client
+    mapping: ColumnMapping
+    threads: ThreadPoolExecutor
+    progress: Progress
+    reading: Reading = _USUAL
+    label: str = ""  # of files whose records are new, whatever equal ones there are
+    rejections: Rejections = field(default_factory=Rejections)
+    warnings: Rejections = field(default_factory=Rejections)
+    quarantined: int = 0
+    in_flight: deque[_Sent] = field(default_factory=deque)
+    in_order: bool = False  # one batch after the other, as what was exported arrived
+    accepted: int = 0
+    duplicates: int = 0
+
+    def load(self, source: Source, task: TaskID) -> None:
+        """Send a file; returns when all of it is acknowledged."""
+        self.in_order = False
+        ids = ContentIds(self.label)
+        if source.columns is not None:
+            pieces = self._pieces_of_columns(source, source.columns, ids)
+        else:
+            pieces = self._pieces_of_rows(source, source.read(), ids)
+        for piece in pieces:
+            self._send(source, piece)
+            self.progress.update(task, completed=piece.done, rows=self.accepted + self.duplicates)
+            while len(self.in_flight) >= self._in_flight_max(piece):
+                self._settle()
+        while self.in_flight:
+            self._settle()
+        self.progress.update(task, completed=source.size, rows=self.accepted + self.duplicates)
+
+    def _in_flight_max(self, piece: _Piece) -> int:
+        if self.in_order:
+            return 1
+        return BATCHES_IN_FLIGHT if piece.encoding == "arrow_columns" else _SMALL_BATCHES_IN_FLIGHT
+
+    def _pieces_of_columns(self, source: Source, columns: Columns, ids: ContentIds) -> Iterator[_Piece]:
+        before, self.in_order = 0, EXPORTED in columns.schema.names
+        mappable = not self.reading.as_text and columns_mappable(columns.schema, self.mapping)
+        rules = content_rules(columns.schema, self.mapping, self.reading)
+        for batch in columns.table.batches(_COLUMN_ROWS if mappable else _ROWS_OF_COLUMNS):
+            hashes = row_hashes(batch, lambda name: rules.paths.get(name, name)) + rules.lanes
+            whole = _Identified(batch, before, hashes, ids.of(hashes))
+            for part in _within_limit(whole) if mappable else [whole]:
+                mapped = map_columns(part.batch, self.mapping) if mappable else None
+                if mapped is None or part.batch.nbytes > _COLUMN_BYTES:
+                    records = found_rows(columns.table, part.batch, part.before)
+                    yield from self._pieces_of_rows(source, records, ids, part)
+                    continue
+                for row, reason in mapped.rejected:
+                    self.rejections.add("RECORD_MALFORMED", _place(source, part.before + row + 1), reason)
+                if mapped.rows.size:
+                    lines = mapped.rows + part.before + 1
+                    stream = _arrow_stream(mapped.with_ids(id_column(part.ids[mapped.rows])))
+                    done = part.before + len(part.batch)
+                    yield _Piece("arrow_columns", stream, lines, done, part.hashes.tobytes() + lines.tobytes())
+            before += len(batch)
+
+    def _pieces_of_rows(
+        self, source: Source, records: Iterator[Found], ids: ContentIds, part: _Identified | None = None
+    ) -> Iterator[_Piece]:
+        gathered, done = Gathered(), 0
+        for found in records:
+            done = found.done
+            if found.record is None:
+                self.rejections.add(found.code, _place(source, found.line), found.problem)
+                continue
+            self.in_order = self.in_order or EXPORTED in found.record
+            made = None if part is None else part.ids[found.line - part.before - 1].tobytes()
+            row = self._encoded(found.record, source, found.line, made)
+            if row is None:
+                continue
+            if gathered.rows and (len(gathered.rows) == _ROWS_PER_BATCH or gathered.size + row.size > _BATCH_BYTES):
+                yield _row_piece(gathered, ids, done)
+                gathered = Gathered()
+            gathered.add(row)
+        if gathered.rows:
+            yield _row_piece(gathered, ids, done)
+
+    def _encoded(self, record: dict[str, Any], source: Source, line: int, made: bytes | None) -> EncodedRow | None:
+        """The row of a record as msgpack; a record that is none is noted as rejected."""
+        try:
+            row = to_row(record, self.mapping)
+            encoded = _encodable(row, line, made)
+        except RowRejected as error:
+            self.rejections.add(error.code, _place(source, line), error.reason)
+            return None
+        if encoded.size > _BATCH_BYTES:
+            self.rejections.add("RECORD_TOO_LARGE", _place(source, line), f"{encoded.size} bytes")
+            return None
+        return encoded
+
+    def _send(self, source: Source, piece: _Piece) -> None:
+        digest = hashlib.blake2b(piece.told, digest_size=16, key=self.label.encode()[:64])
+        batch = ingest_pb2.Batch(batch_id=digest.digest())
+        setattr(batch, piece.encoding, piece.content)
+        self.in_flight.append(_Sent(source, piece, self.threads.submit(self.client.ingest, batch)))
+
+    def _settle(self) -> None:
+        sent = self.in_flight.popleft()
+        result = sent.result.result()
+        self.accepted += result.accepted
+        self.duplicates += result.duplicates
+        self.quarantined += result.quarantined
+        self.rejections.count("MORE", result.errors_omitted)
+        self.warnings.count("MORE", result.warnings_omitted)
+        for told, records in ((self.rejections, result.errors), (self.warnings, result.warnings)):
+            for each in records:
+                message = each.message + _HINTS.get(each.code, "")
+                told.add(each.code, _place(sent.source, int(sent.piece.lines[each.index])), message)
+
+
+def _place(source: Source, line: int) -> str:
+    return f"{source.path.name} {source.unit} {line}"
+
+
+def _encodable(row: WireRow, line: int, made: bytes | None) -> EncodedRow:
+    """The row as msgpack; RowRejected says which of its values has no such form."""
+    try:
+        encoded = encode_row(row, line, made)
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise problem_in(row) or RowRejected(str(error), "VALUE_UNUSABLE") from error
+    return encoded
+
+
+def _row_piece(gathered: Gathered, ids: ContentIds, done: int) -> _Piece:
+    content, lines = gathered.packed(ids)
+    return _Piece("msgpack_rows", content, lines, done, content)
+
+
+def _within_limit(whole: _Identified) -> Iterator[_Identified]:
+    """The batch in parts that fit a message each, as far as rows go."""
+    count = len(whole.batch)
+    fits = whole.batch.nbytes <= _COLUMN_BYTES and count * (whole.batch.num_columns + 1) <= COLUMNS_VALUES
+    if fits or count == 1:
+        yield whole
+        return
+    half = count // 2
+    for start, length in ((0, half), (half, count - half)):
+        stop = start + length
+        yield from _within_limit(
+            _Identified(
+                whole.batch.slice(start, length),
+                whole.before + start,
+                whole.hashes[start:stop],
+                whole.ids[start:stop],
+            )
+        )
+
+
+def _arrow_stream(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream

@@ -1,0 +1,198 @@
+"""Files as streams of records: NDJSON, CSV and Parquet. What is no record comes out as a rejection with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from cdp_router.cli.data.mapping import EXPORTED, ColumnMapping, WrittenRecord
+from cdp_router.client.formulas import restored
+from cdp_router.importing.csv_files import CsvHeader, read_header, read_rows
+from cdp_router.importing.errors import SourceInvalid
+from cdp_router.importing.ndjson_files import MALFORMED, TEXT_INVALID, read_lines
+from cdp_router.importing.numbers import csv_value
+from cdp_router.importing.parquet_files import ParquetTable, open_parquet
+from cdp_router.importing.reading import Reading
+from cdp_router.importing.texts import Encoding, encoding_of, marked, undecodable
+
+__all__ = ["Columns", "Found", "Source", "SourceInvalid", "found_rows", "open_source"]
+
+_ROWS_PER_READ: Final = 16_384
+_ROWS_PER_COLUMN_READ: Final = 50_000  # below what a batch of columns may have of different event names
+_SAMPLE: Final = 1000  # records whose names are looked at before a file of NDJSON is read
+_USUAL: Final = Reading()
+_INDEX: Final = ("", "Unnamed: 0")  # what the row numbers of a data frame are called, the latter after a second round
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One line or row: its record, or why there is none; `done` is how far the file was read, of its `size`."""
+
+    line: int
+    record: dict[str, Any] | None
+    problem: str
+    done: int
+    code: str = MALFORMED
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that can be read once: the names it has (of NDJSON those at its beginning), and what was assumed."""
+
+    path: Path
+    unit: str  # what a position counts: line or row
+    size: int
+    read: Callable[[], Iterator[Found]]
+    columns: Columns | None = None
+    names: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A file that can be read in columns too: batches of this schema, in the order of the rows."""
+
+    schema: pa.Schema
+    read: Callable[[], Iterator[pa.RecordBatch]]
+    table: ParquetTable
+
+
+def open_source(
+    path: Path, file_format: str | None, reading: Reading = _USUAL, mapping: ColumnMapping | None = None
+) -> Source:
+    """The source of a file; the format is told by its name unless given."""
+    if path.is_dir():
+        raise SourceInvalid(f"{path}: is a folder; give {path}/*")
+    if not path.is_file():
+        raise SourceInvalid(f"{path}: there is no such file")
+    kind = file_format or _FORMATS_BY_SUFFIX.get(path.suffix.lower())
+    if kind is None:
+        raise SourceInvalid(f"{path}: cannot tell the format from the name; give --format ndjson, csv or parquet")
+    try:
+        if kind == "parquet":
+            return _parquet(path, reading)
+        encoding = encoding_of(path, reading.encoding)
+        if kind == "csv":
+            return _csv(path, encoding, reading, mapping or ColumnMapping())
+        return _ndjson(path, encoding, reading)
+    except OSError as error:
+        raise SourceInvalid(f"{path}: {error.strerror or error}") from error
+
+
+_FORMATS_BY_SUFFIX: Final = {
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+
+
+def _read_as(encoding: Encoding) -> tuple[str, ...]:
+    return (f"it is read as {encoding.name}, which its first bytes say",) if encoding.assumed else ()
+
+
+# --------------------------------------------------------------------------------------------------------------- NDJSON
+
+
+def _ndjson(path: Path, encoding: Encoding, reading: Reading) -> Source:
+    def read() -> Iterator[Found]:
+        for line in read_lines(path, encoding.name, reading):
+            yield Found(line.number, line.record, line.problem, line.done, line.code)
+
+    names = dict[str, None]()
+    for _, found in zip(range(_SAMPLE), read(), strict=False):
+        names |= dict.fromkeys(found.record or ())
+    return Source(path, "line", path.stat().st_size, read, names=tuple(names), assumed=_read_as(encoding))
+
+
+# ------------------------------------------------------------------------------------------------------------------ CSV
+
+
+def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMapping) -> Source:
+    header = read_header(path, encoding.name, reading.delimiter)
+    if header.names[0] in _INDEX:
+        reading = replace(reading, skip=reading.skip | {header.names[0]})
+    named = tuple(name for name in header.names if name and name not in reading.skip)
+    assumed = list(_read_as(encoding))
+    if header.assumed:
+        assumed.append(f"its columns are separated by {header.delimiter!r}, as its first line has it")
+    if header.names[0] in _INDEX:
+        name = f"is {header.names[0]!r}" if header.names[0] else "has no name"
+        assumed.append(f"its first column {name}; it is taken for the index of a data frame, and left out")
+    time = mapping.column("time", dict.fromkeys(named))
+    place = None if time is None else header.names.index(time)
+    trusted = EXPORTED in named  # what an export has quoted is no mistake, whatever is in it
+    columns = _CsvColumns(header, encoding.name, reading, is_ours=trusted)
+
+    def read() -> Iterator[Found]:
+        for row in read_rows(path, encoding.name, header, place, reading.is_time, trusted):
+            if row.fields is None:
+                yield Found(row.line, None, row.problem, row.done)
+            else:
+                yield columns.found(row.line, row.fields, row.done)
+
+    return Source(path, "line", path.stat().st_size, read, names=named, assumed=tuple(assumed))
+
+
+class _CsvColumns:
+    """The columns of a CSV file: from fields to records; in a file of our own, texts that were defused are restored."""
+
+    def __init__(self, header: CsvHeader, encoding: str, reading: Reading, *, is_ours: bool) -> None:
+        self._names, self._encoding, self._is_ours = header.names, encoding, is_ours
+        self._missing = reading.missing
+        kept = [(place, name) for place, name in enumerate(header.names) if name and name not in reading.skip]
+        self._kept = [(place, name, name in reading.as_text) for place, name in kept]
+        self._nameless = [place for place, name in enumerate(header.names) if not name and place]
+
+    def found(self, line: int, fields: list[str], done: int) -> Found:
+        """The record of a row, or what is wrong with it."""
+        if len(fields) != len(self._names):
+            return Found(line, None, f"{len(fields)} fields where the header has {len(self._names)}", done)
+        if marked("".join(fields)):
+            return Found(line, None, self._undecodable(fields), done, TEXT_INVALID)
+        if self._is_ours:
+            fields = [restored(each) for each in fields]
+        if self._missing:
+            fields = ["" if each in self._missing else each for each in fields]
+        for place in self._nameless:
+            if fields[place]:
+                return Found(line, None, f"column {place + 1} has a value but no name in the header", done)
+        written = {name: fields[place] for place, name, _ in self._kept}
+        values = {
+            name: (fields[place] or None) if is_text else csv_value(fields[place])
+            for place, name, is_text in self._kept
+        }
+        return Found(line, WrittenRecord(values, written), "", done)
+
+    def _undecodable(self, fields: list[str]) -> str:
+        place, shown = next((place, shown) for place, field in enumerate(fields) if (shown := marked(field)))
+        return undecodable(shown, self._encoding, f"column {self._names[place]!r} holds ")
+
+
+# -------------------------------------------------------------------------------------------------------------- Parquet
+
+
+def _parquet(path: Path, reading: Reading) -> Source:
+    table = open_parquet(path, reading)
+
+    def read() -> Iterator[Found]:
+        number = 0
+        for batch in table.batches(_ROWS_PER_READ):
+            yield from found_rows(table, batch, number)
+            number += len(batch)
+
+    columns = Columns(table.schema, lambda: table.batches(_ROWS_PER_COLUMN_READ), table)
+    assumed = tuple(f"column {name!r} is taken for the index of a data frame, and left out" for name in table.index)
+    return Source(path, "row", table.rows, read, columns, tuple(table.schema.names), assumed)
+
+
+def found_rows(table: ParquetTable, batch: pa.RecordBatch, before: int) -> Iterator[Found]:
+    """The rows of a batch that follows `before` other rows."""
+    for number, record in table.records(batch, before):
+        yield Found(number, record, "", number)

@@ -1,0 +1,204 @@
+"""Records sent in the background of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Protocol
+
+from cdp.v1 import ingest_pb2
+
+from cdp_router.client.writing.batching import (
+    BATCH_RECORDS_DEFAULT,
+    GIVE_UP_SECONDS_DEFAULT,
+    LINGER_SECONDS_DEFAULT,
+    QUEUE_BYTES_DEFAULT,
+    Outgoing,
+    Problem,
+    Sending,
+    Waiting,
+    WriterClosed,
+    encode,
+    identifiers_of,
+)
+from cdp_router.client.writing.outcomes import CallbackFailed, Outcomes, Tally, WriterBroken, log_problem
+
+_LOG = logging.getLogger("cdp.client")
+
+
+class AsyncIngesting(Protocol):
+    """What takes batches, such as an AsyncClient."""
+
+    async def ingest(self, batch: ingest_pb2.Batch, *, give_up_seconds: float) -> ingest_pb2.BatchResult:
+        """Make a batch durable, trying again for so long."""
+
+
+class AsyncWriter:
+    """What Writer is, for one event loop: `track` and `identify` wait while the queue is full.
+
+    Used as `async with AsyncWriter(client) as writer`: the end of the block waits until everything is answered, and
+    raises what `flush` raises: CallbackFailed, WriterBroken.
+    """
+
+    def __init__(
+        self,
+        client: AsyncIngesting,
+        *,
+        queue_bytes: int = QUEUE_BYTES_DEFAULT,
+        batch_records: int = BATCH_RECORDS_DEFAULT,
+        linger_seconds: float = LINGER_SECONDS_DEFAULT,
+        give_up_seconds: float = GIVE_UP_SECONDS_DEFAULT,
+        on_problem: Callable[[Problem], None] = log_problem,
+    ) -> None:
+        self._client, self._outcomes, self._process = client, Outcomes(on_problem), os.getpid()
+        self._linger, self._give_up = linger_seconds, give_up_seconds
+        self._waiting = Waiting(queue_bytes, batch_records)
+        self._changed = asyncio.Condition()
+        self._closed = self._flushing = False
+        self._sending = 0  # records of the batch under way
+        self._unanswered = 0  # those of them of which nothing is known yet
+        self._task: asyncio.Task[None] | None = None
+        self._ended_by: BaseException | None = None
+        self._telling: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> AsyncWriter:
+        self._task = asyncio.create_task(self._run(), name="cdp-writer")
+        self._task.add_done_callback(self._ended)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        assert self._task is not None
+        await asyncio.wait([self._task])
+        try:
+            self._check_alive()
+            self._outcomes.raise_kept()
+        except (CallbackFailed, WriterBroken) as failure:
+            if error is None:
+                raise
+            error.add_note(f"{type(failure).__name__}: {failure}")  # the error of the block matters more
+
+    @property
+    def tally(self) -> Tally:
+        """What became of the records so far."""
+        return self._outcomes.tally
+
+    async def track(
+        self,
+        name: str,
+        user_id: str = "",
+        properties: Mapping[str, Any] | None = None,
+        *,
+        anonymous_id: str = "",
+        email: str = "",
+        identifiers: Mapping[str, str] | None = None,
+        time: datetime | None = None,
+        message_id: str | None = None,
+    ) -> None:
+        """Queue an event; `identifiers` are others of the person, by kind."""
+        await self._put(
+            encode(name, properties or {}, user_id, anonymous_id, time, message_id, identifiers_of(email, identifiers))
+        )
+
+    async def identify(
+        self,
+        user_id: str = "",
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        anonymous_id: str = "",
+        email: str = "",
+        identifiers: Mapping[str, str] | None = None,
+        time: datetime | None = None,
+        message_id: str | None = None,
+    ) -> None:
+        """Queue a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
+        await self._put(
+            encode(None, attributes or {}, user_id, anonymous_id, time, message_id, identifiers_of(email, identifiers))
+        )
+
+    async def flush(self) -> None:
+        """Send what waits and wait until all of it has been answered.
+
+        Raises CallbackFailed for what `on_problem` raised since the last time, and WriterBroken where nothing is sent
+        any more.
+        """
+        self._check_process()
+        async with self._changed:
+            self._flushing = True
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._ended_by is not None or not (self._waiting or self._sending))
+            self._check_alive()
+        self._outcomes.raise_kept()
+
+    async def _put(self, record: Outgoing) -> None:
+        self._check_process()
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self._closed or self._ended_by is not None or self._waiting.has_room(record)
+            )
+            self._check_alive()
+            if self._closed or self._task is None:
+                raise WriterClosed("the writer is closed, or was not entered with `async with`")
+            self._waiting.put(record)
+            self._changed.notify_all()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise WriterBroken("this writer belongs to the process that made it; make one after the fork")
+
+    def _check_alive(self) -> None:
+        if self._ended_by is not None:
+            left = f"{len(self._waiting) + self._unanswered} records were not sent"
+            raise WriterBroken(f"the sending task ended by {self._ended_by!r}; {left}") from self._ended_by
+
+    async def _run(self) -> None:
+        while (sending := await self._next()) is not None:
+            await self._send(sending)
+            async with self._changed:
+                self._sending = 0
+                self._changed.notify_all()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Have every call raise once the task is gone, also one that was cancelled before it began."""
+        self._ended_by = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._ended_by is not None:
+            _LOG.error("the sending task of a writer ended", exc_info=self._ended_by)
+            self._telling = asyncio.create_task(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _next(self) -> Sending | None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: bool(self._waiting) or self._closed)
+            if not self._waiting:
+                return None
+            try:
+                async with asyncio.timeout(self._linger):
+                    await self._changed.wait_for(lambda: self._waiting.is_batch() or self._flushing or self._closed)
+            except TimeoutError:
+                pass  # old enough
+            sending = self._waiting.take()
+            self._sending = self._unanswered = len(sending.message_ids)
+            self._flushing = self._flushing and bool(self._waiting)
+            self._changed.notify_all()
+            return sending
+
+    async def _send(self, sending: Sending) -> None:
+        try:
+            result = await self._client.ingest(sending.batch, give_up_seconds=self._give_up)
+        except Exception as error:  # noqa: BLE001  # any failure loses this batch alone, and is told
+            self._unanswered = 0
+            self._outcomes.lost(sending, error)
+        else:
+            self._unanswered = 0
+            self._outcomes.answered(sending, result)

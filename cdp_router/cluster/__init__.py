@@ -1,0 +1,1 @@
+"""The cluster: topology, partition map, routing, scatter, and documents that all routers share."""

@@ -1,0 +1,114 @@
+"""Whether views of all partitions show every profile once, while profiles move between them; and which do.
+
+A transfer is part of the view it arrived in and of the view it has not left yet. Views agree when each transfer shows
+in exactly one of the two; where it shows in both, the view it comes from is read without it. Views that are too old
+against others, so that it would show in neither, are captured anew. ARCHITECTURE.md ("Identity") has the proof.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from cdp.v1 import moving_pb2 as pb
+
+from cdp_router.cluster.partition_map import Claim
+from cdp_router.cluster.routing import Answers, Routing
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.contract.claims import to_epochs
+from cdp_router.deadline import Deadline
+from cdp_router.errors import DeadlineMissed
+
+_TOKEN_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """(partition, to) of open transfers that have arrived, and partitions whose views are too old."""
+
+    arrived: frozenset[tuple[int, int]]
+    too_old: frozenset[int]
+
+    def __bool__(self) -> bool:
+        return bool(self.arrived or self.too_old)
+
+
+def compare(transfers: Iterable[pb.PartitionTransfers]) -> Disagreement:
+    """What stands between these views and an answer that counts everybody once."""
+    ends = {each.partition: each for each in transfers}
+    sent = {(number, each.to): each for number, end in ends.items() for each in end.sent}
+    received = {(each.source, number): each.last for number, end in ends.items() for each in end.received}
+    arrived, too_old = set[tuple[int, int]](), set[int]()
+    for (number, to), each in sent.items():
+        if to in ends:
+            last = received.get((number, to), 0)
+            if last < each.released:
+                too_old.add(to)
+            if each.open and last >= each.open:
+                arrived.add((number, to))
+    for (source, number), last in received.items():
+        if source in ends:
+            end = sent.get((source, number))
+            if end is None or last > max(end.released, end.open):
+                too_old.add(source)
+    return Disagreement(frozenset(arrived), frozenset(too_old))
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Attributes to look for in views, as of an instant."""
+
+    names: Sequence[str]
+    as_of_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """Views that agree, those of which partitions, and what was met of the attributes looked for, in each of them."""
+
+    views: pb.HeldViews
+    partitions: Sequence[int]
+    attributes: Sequence[pb.AttributeKinds]
+
+
+async def agreeing_views(
+    routing: Routing, deadline: Deadline, attributes: Attributes | None = None, *, allow_partial: bool = False
+) -> Agreed:
+    """Have the shards hold views of all partitions that agree; DeadlineMissed when they never did.
+
+    With `allow_partial` of those whose shards answer, at least one.
+    """
+    ends, met = dict[int, pb.PartitionTransfers](), list[pb.AttributeKinds]()
+    request = pb.CaptureViewsRequest(cluster=routing.cluster.cluster, token=secrets.token_bytes(_TOKEN_BYTES))
+    if attributes is not None:
+        request.attributes.extend(attributes.names)
+        request.as_of_ms = attributes.as_of_ms
+    wanted: Iterable[int] = routing.map.partitions
+    while deadline.remaining():
+        captured = await _captured(routing, request, wanted, deadline)
+        for response in captured.answers:
+            ends |= {each.partition: each for each in response.transfers}
+            met += response.attributes
+        for lost in chain.from_iterable(captured.missing.values()):
+            ends.pop(lost, None)
+        if captured.failures and not (allow_partial and ends):
+            raise routing.error(captured)
+        found = compare(ends.values())
+        if not found.too_old:
+            arrived = [pb.ArrivedTransfer(partition=number, to=to) for number, to in sorted(found.arrived)]
+            return Agreed(pb.HeldViews(token=request.token, arrived=arrived), sorted(ends), met)
+        wanted = found.too_old
+    raise DeadlineMissed("profiles moved between partitions all the time; allow more time")
+
+
+async def _captured(
+    routing: Routing, request: pb.CaptureViewsRequest, partitions: Iterable[int], deadline: Deadline
+) -> Answers[pb.CaptureViewsResponse]:
+    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[pb.CaptureViewsResponse]:
+        asked = pb.CaptureViewsRequest(partitions=to_epochs(claims))
+        asked.MergeFrom(request)
+        return client.capture_views(asked, deadline)
+
+    return await routing.gather(partitions, ask, deadline)

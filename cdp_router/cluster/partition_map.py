@@ -1,0 +1,78 @@
+"""Which shard answers for which partition: claims of shards, of which the one of the highest epoch holds.
+
+No coordinator hands epochs out: only the holder of a partition can give it away, at one epoch more than its own, so
+that no two shards ever claim the same partition at the same epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cdp_router.cluster.topology import ClusterFile
+from cdp_store.directory.holdings import FIRST_EPOCH, Holding, HoldingState
+from cdp_store.ids import PartitionId
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """From this epoch on, the partition is this shard's."""
+
+    partition: int
+    epoch: int
+    shard: int
+
+
+class PartitionMap:
+    """The newest claims known; what it takes in only ever makes it newer."""
+
+    def __init__(self, cluster: ClusterFile) -> None:
+        self._claims = [
+            Claim(number, FIRST_EPOCH, cluster.first_shard_of_partition(number)) for number in range(cluster.partitions)
+        ]
+
+    def merge(self, claims: Iterable[Claim]) -> bool:
+        """Take claims in; whether any was news."""
+        is_newer = False
+        for claim in claims:
+            if claim.partition < len(self._claims) and claim.epoch > self._claims[claim.partition].epoch:
+                self._claims[claim.partition] = claim
+                is_newer = True
+        return is_newer
+
+    def claim(self, partition: int) -> Claim:
+        """Who answers for a partition."""
+        return self._claims[partition]
+
+    def by_shard(self, partitions: Iterable[int]) -> dict[int, list[Claim]]:
+        """The claims of some partitions, by the shard that answers for them."""
+        found = dict[int, list[Claim]]()
+        for partition in partitions:
+            claim = self._claims[partition]
+            found.setdefault(claim.shard, []).append(claim)
+        return found
+
+    def partitions_of(self, shard: int) -> list[int]:
+        """The partitions a shard answers for."""
+        return [claim.partition for claim in self._claims if claim.shard == shard]
+
+    @property
+    def partitions(self) -> range:
+        """All partitions of the cluster."""
+        return range(len(self._claims))
+
+
+def claim_of(shard: int, partition: PartitionId, holding: Holding) -> Claim:
+    """What a holding of a shard says about whose the partition is."""
+    match holding.state:
+        case HoldingState.OWNED:
+            return Claim(partition, holding.epoch, shard)
+        case HoldingState.INCOMING:
+            return Claim(partition, holding.epoch - 1, holding.shard)
+        case HoldingState.RELEASED | HoldingState.GONE:
+            return Claim(partition, holding.epoch, holding.shard)
+
+
+def claims_of(shard: int, holdings: Mapping[PartitionId, Holding]) -> list[Claim]:
+    """What a shard knows about whose partitions are."""
+    return [claim_of(shard, partition, holding) for partition, holding in holdings.items()]

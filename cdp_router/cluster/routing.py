@@ -1,0 +1,167 @@
+"""A request's way to the shards that answer for its partitions, whoever that is while partitions move.
+
+Each call says which partitions it is about, at which epoch of the map. A shard that is asked under another epoch
+refuses, and says what it knows; the map gets newer, and only the partitions refused are asked for again. So every
+partition is answered for once, by its one holder of that epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import grpc
+
+from cdp_router.cluster.partition_map import Claim, PartitionMap
+from cdp_router.cluster.scatter import Failure, Gathered, as_they_come, failed, scatter
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.topology import ClusterFile
+from cdp_router.contract.status import mismatch_of
+from cdp_router.deadline import Deadline
+from cdp_router.errors import RouterError, WrongEpoch
+
+Response = TypeVar("Response")
+Ask = Callable[[ShardClient, Sequence[Claim]], Awaitable[Response]]
+AskStream = Callable[[ShardClient, Sequence[Claim]], AsyncIterator[Response]]
+
+_PAUSE_SECONDS: Final = 0.002  # about as long as a partition is between two holders
+_PAUSE_SECONDS_MAX: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Answers(Generic[Response]):
+    """Answers that cover each partition at most once; by shard, why there is none, and for which partitions."""
+
+    answers: Sequence[Response]
+    failures: Mapping[int, Failure]
+    missing: Mapping[int, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A shard's refusal, as a value."""
+
+    error: WrongEpoch
+
+
+class Routing:
+    """The shards of a cluster, and the newest map of its partitions that this router has heard of."""
+
+    def __init__(self, cluster: ClusterFile, shards: Mapping[int, ShardClient]) -> None:
+        self.cluster, self.shards = cluster, shards
+        self.map = PartitionMap(cluster)
+
+    async def gather(self, partitions: Iterable[int], ask: Ask[Response], deadline: Deadline) -> Answers[Response]:
+        """Ask for every partition, all shards at the same time; a shard that fails is not asked again."""
+        waiting, pause = set(partitions), _PAUSE_SECONDS
+        answers, failures, missing = list[Response](), dict[int, Failure](), dict[int, list[int]]()
+        while waiting:
+            asked = self.map.by_shard(sorted(waiting))
+            outcomes = await self._asked(asked, ask)
+            refused = [outcome.error for outcome in outcomes.values() if isinstance(outcome, _Refused)]
+            is_over = not deadline.remaining()
+            for shard, outcome in outcomes.items():
+                if isinstance(outcome, _Refused) and not is_over:
+                    continue
+                own = [claim.partition for claim in asked[shard]]
+                waiting.difference_update(own)
+                if outcome is None or isinstance(outcome, grpc.aio.AioRpcError | _Refused):
+                    failures[shard] = outcome.error if isinstance(outcome, _Refused) else outcome
+                    missing.setdefault(shard, []).extend(own)
+                else:
+                    answers.append(outcome)
+            if waiting and not self.learn(refused):
+                await asyncio.sleep(min(pause, deadline.remaining()))
+                pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+        return Answers(answers, failures, missing)
+
+    async def complete(self, partitions: Iterable[int], ask: Ask[Response], deadline: Deadline) -> Sequence[Response]:
+        """Answers for all of the partitions; else the error that names what is missing."""
+        found = await self.gather(partitions, ask, deadline)
+        if found.failures:
+            raise self.error(found)
+        return found.answers
+
+    async def one(
+        self, partition: int, ask: Callable[[ShardClient, Claim], Awaitable[Response]], deadline: Deadline
+    ) -> Response:
+        """Ask the holder of one partition."""
+        return (await self.complete([partition], lambda client, claims: ask(client, claims[0]), deadline))[0]
+
+    async def stream(self, ask: AskStream[Response], deadline: Deadline, ahead: int) -> AsyncIterator[Response]:
+        """Responses of streams that together cover every partition, as they come, `ahead` of the reader at most.
+
+        A shard refuses another epoch before it answers anything. A stream that fails ends all with its error.
+        """
+        waiting, pause = set(self.map.partitions), _PAUSE_SECONDS
+        while waiting:
+            asked, refused = self.map.by_shard(sorted(waiting)), list[WrongEpoch]()
+            unknown: dict[int, Failure] = {shard: None for shard in asked if shard not in self.shards}
+            if unknown:
+                raise self._failed(unknown)
+            streams = {shard: _refusable(ask(self.shards[shard], claims)) for shard, claims in asked.items()}
+            waiting.clear()
+            async for shard, response in as_they_come(streams, ahead):
+                if isinstance(response, WrongEpoch):
+                    refused.append(response)
+                    waiting.update(claim.partition for claim in asked[shard])
+                elif isinstance(response, grpc.aio.AioRpcError):
+                    raise self._failed({shard: response}) from response
+                else:
+                    yield response
+            if waiting and not deadline.remaining():
+                raise self._failed({self.map.claim(number).shard: refused[-1] for number in waiting})
+            if waiting and not self.learn(refused):
+                await asyncio.sleep(min(pause, deadline.remaining()))
+                pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+
+    def learn(self, refused: Iterable[WrongEpoch]) -> bool:
+        """Make the map newer by what shards said; whether any of it was news."""
+        return self.map.merge(claim for refusal in refused for claim in refusal.claims)
+
+    def whole(self, gathered: Gathered[Response]) -> Mapping[int, Response]:
+        """The answers of shards asked as such, when every one gave one; else the error that says who did not."""
+        if gathered.failures:
+            raise self._failed(gathered.failures)
+        return gathered.answers
+
+    def error(self, found: Answers[Response]) -> RouterError | grpc.aio.AioRpcError:
+        """What stands for the failures."""
+        return failed(found.failures, self.shards, found.missing)
+
+    def _failed(self, failures: Mapping[int, Failure]) -> RouterError | grpc.aio.AioRpcError:
+        return failed(failures, self.shards, {shard: self.map.partitions_of(shard) for shard in failures})
+
+    async def _asked(
+        self, asked: Mapping[int, Sequence[Claim]], ask: Ask[Response]
+    ) -> dict[int, Response | _Refused | grpc.aio.AioRpcError | None]:
+        async def call(shard: int, client: ShardClient) -> Response | _Refused:
+            try:
+                return await ask(client, asked[shard])
+            except WrongEpoch as refusal:
+                return _Refused(refusal)
+            except grpc.aio.AioRpcError as error:
+                refusal_of_call = mismatch_of(error)
+                if refusal_of_call is None:
+                    raise
+                return _Refused(refusal_of_call)
+
+        known = {shard: self.shards[shard] for shard in asked if shard in self.shards}
+        gathered = await scatter(known, call)
+        return {shard: gathered.answers.get(shard, gathered.failures.get(shard)) for shard in asked}
+
+
+async def _refusable(stream: AsyncIterator[Response]) -> AsyncIterator[Response | WrongEpoch]:
+    """The stream; a refusal of another epoch is its only response."""
+    try:
+        async for response in stream:
+            yield response
+    except WrongEpoch as refusal:
+        yield refusal
+    except grpc.aio.AioRpcError as error:
+        refusal_of_call = mismatch_of(error)
+        if refusal_of_call is None:
+            raise
+        yield refusal_of_call

@@ -1,0 +1,112 @@
+"""The same call to every shard under one deadline; a shard that fails is a value beside the answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import grpc
+
+from cdp_router.background import awaited
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.errors import DeadlineMissed, RouterError, ShardUnavailable, WrongEpoch
+
+Response = TypeVar("Response")
+_ANSWERS_OF_THE_SHARD = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.INTERNAL,  # trying again would find the same fault again
+)
+
+
+Failure = grpc.aio.AioRpcError | WrongEpoch | None  # None: nobody knows where the shard is
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered(Generic[Response]):
+    """Answers by shard, and for the shards that gave none the reason."""
+
+    answers: Mapping[int, Response]
+    failures: Mapping[int, grpc.aio.AioRpcError]
+
+
+def failed(
+    failures: Mapping[int, Failure], shards: Mapping[int, ShardClient], missing: Mapping[int, Sequence[int]]
+) -> RouterError | grpc.aio.AioRpcError:
+    """The error that stands for failed shards: what a shard answered on purpose, else which partitions are missing."""
+    for failure in failures.values():
+        if isinstance(failure, grpc.aio.AioRpcError) and failure.code() in _ANSWERS_OF_THE_SHARD:
+            return failure
+    problems = [_problem(shard, shards, failure) for shard, failure in sorted(failures.items())]
+    if all(_is_late(failure) for failure in failures.values()):
+        return DeadlineMissed(f"{'; '.join(problems)}; allow more time or ask for less")
+    return ShardUnavailable(problems, sorted(number for shard in failures for number in missing.get(shard, ())))
+
+
+def _is_late(failure: Failure) -> bool:
+    return isinstance(failure, grpc.aio.AioRpcError) and failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def _problem(shard: int, shards: Mapping[int, ShardClient], failure: Failure) -> str:
+    if failure is None:
+        return f"shard {shard} has no known address"
+    where = f"shard {shard} at {shards[shard].address}"
+    if isinstance(failure, WrongEpoch):
+        return f"{where} did not finish taking partitions over in time"
+    if _is_late(failure):
+        return f"{where} did not answer in time"
+    if failure.code() is grpc.StatusCode.UNAVAILABLE:
+        return f"{where} cannot be reached"
+    return f"{where} failed: {failure.details()}"
+
+
+async def scatter(
+    shards: Mapping[int, ShardClient], call: Callable[[int, ShardClient], Awaitable[Response]]
+) -> Gathered[Response]:
+    """Call every shard at the same time and wait for all."""
+    results = await asyncio.gather(*(call(number, shard) for number, shard in shards.items()), return_exceptions=True)
+    answers, failures = dict[int, Response](), dict[int, grpc.aio.AioRpcError]()
+    for number, result in zip(shards, results, strict=True):
+        if isinstance(result, grpc.aio.AioRpcError):
+            failures[number] = result
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            answers[number] = result
+    return Gathered(answers, failures)
+
+
+async def as_they_come(
+    streams: Mapping[int, AsyncIterator[Response]], ahead: int
+) -> AsyncIterator[tuple[int, Response | grpc.aio.AioRpcError]]:
+    """(shard, response) of several streams read at the same time; a stream that fails ends with its error.
+
+    At most `ahead` responses wait for the reader; the shards wait beyond.
+    """
+    waiting = asyncio.Queue[tuple[int, Response | grpc.aio.AioRpcError] | None]()
+    room = asyncio.Semaphore(ahead)
+
+    async def pump(shard: int, stream: AsyncIterator[Response]) -> None:
+        try:
+            async for response in stream:
+                await room.acquire()
+                waiting.put_nowait((shard, response))
+        except grpc.aio.AioRpcError as failure:
+            waiting.put_nowait((shard, failure))
+        finally:
+            waiting.put_nowait(None)
+
+    pumps = [awaited(pump(shard, stream)) for shard, stream in streams.items()]
+    try:
+        for _ in streams:
+            while (received := await waiting.get()) is not None:
+                yield received
+                room.release()
+        await asyncio.gather(*pumps)
+    finally:
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)

@@ -1,0 +1,95 @@
+"""A value that all routers of a cluster share: a document with versions, kept with a partition.
+
+A router asks for what is new before it uses any, and changes it only as it has seen it last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from cdp.v1 import shard_pb2
+
+from cdp_router.cluster.partition_map import Claim
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.deadline import Deadline
+from cdp_router.errors import RouterError
+
+Value = TypeVar("Value")
+Result = TypeVar("Result")
+PARTITION: Final = 0
+_ATTEMPTS: Final = 8  # other routers may be faster, but each time one of them gets on
+
+
+class SharedDocument(Generic[Value]):
+    """What this router knows of a document; `read` and `write` turn its value from and into bytes."""
+
+    def __init__(
+        self,
+        routing: Routing,
+        name: str,
+        empty: Value,
+        read: Callable[[bytes], Value],
+        write: Callable[[Value], bytes],
+        busy: Callable[[], RouterError],
+    ) -> None:
+        self._routing, self._name = routing, name
+        self._read, self._write, self._busy = read, write, busy
+        # Versions count up as long as nobody restores the cluster; then, as after a move, the epoch is another.
+        self._epoch, self._version = 0, 0
+        self._empty = self.known = empty
+        self._changing = asyncio.Lock()
+
+    async def newest(self, deadline: Deadline) -> Value:
+        """The value as it is now."""
+
+        async def ask(client: ShardClient, claim: Claim) -> tuple[int, shard_pb2.ReadDocumentResponse]:
+            request = shard_pb2.ReadDocumentRequest(
+                cluster=self._routing.cluster.cluster,
+                partition=PARTITION,
+                name=self._name,
+                known_version=self._version if claim.epoch == self._epoch else 0,
+                epoch=claim.epoch,
+            )
+            return claim.epoch, await client.read_document(request, deadline)
+
+        epoch, found = await self._routing.one(PARTITION, ask, deadline)
+        if (epoch, found.version) > (self._epoch, self._version):
+            known = self._read(found.content) if found.version else self._empty
+            self._epoch, self._version, self.known = epoch, found.version, known
+        return self.known
+
+    async def change(self, work: Callable[[Value], tuple[Result, Value]], deadline: Deadline) -> Result:
+        """Make another value of the newest one, durably; again where another router was faster, `busy` where each time
+        one was."""
+        async with self._changing:
+            for _ in range(_ATTEMPTS):
+                before = await self.newest(deadline)
+                result, after = await asyncio.to_thread(work, before)
+                if after is before or await self._written(after, deadline):
+                    return result
+        raise self._busy()
+
+    async def _written(self, value: Value, deadline: Deadline) -> bool:
+        """Write it unless another was written since; whether it was."""
+        content, expected, epoch = self._write(value), self._version, self._epoch
+
+        async def ask(client: ShardClient, claim: Claim) -> shard_pb2.WriteDocumentResponse:
+            if claim.epoch != epoch:
+                return shard_pb2.WriteDocumentResponse()  # there may be another value by now
+            request = shard_pb2.WriteDocumentRequest(
+                cluster=self._routing.cluster.cluster,
+                partition=PARTITION,
+                name=self._name,
+                expected_version=expected,
+                content=content,
+                epoch=claim.epoch,
+            )
+            return await client.write_document(request, deadline)
+
+        response = await self._routing.one(PARTITION, ask, deadline)
+        if response.written and epoch == self._epoch:
+            self._version, self.known = expected + 1, value
+        return response.written

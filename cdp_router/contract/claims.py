@@ -1,0 +1,48 @@
+"""Claims, epochs and holdings to and from messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from cdp.v1 import partition_pb2 as pb
+
+from cdp_router.cluster.partition_map import Claim
+from cdp_store.directory.holdings import HoldingState
+
+STATES: Final = {
+    HoldingState.OWNED: pb.HOLDING_STATE_OWNED,
+    HoldingState.INCOMING: pb.HOLDING_STATE_INCOMING,
+    HoldingState.RELEASED: pb.HOLDING_STATE_RELEASED,
+    HoldingState.GONE: pb.HOLDING_STATE_GONE,
+}
+
+
+def to_epochs(claims: Iterable[Claim]) -> list[pb.PartitionEpoch]:
+    """The partitions and epochs a shard is asked for."""
+    return [pb.PartitionEpoch(partition=claim.partition, epoch=claim.epoch) for claim in claims]
+
+
+def to_mismatch(claims: Iterable[Claim]) -> pb.EpochMismatch:
+    """The detail of a refusal."""
+    listed = [pb.PartitionClaim(partition=each.partition, epoch=each.epoch, shard=each.shard) for each in claims]
+    return pb.EpochMismatch(claims=listed)
+
+
+def from_mismatch(message: pb.EpochMismatch) -> list[Claim]:
+    """The claims in a refusal."""
+    return [Claim(each.partition, each.epoch, each.shard) for each in message.claims]
+
+
+def from_holdings(shard: int, holdings: Iterable[pb.PartitionHolding]) -> list[Claim]:
+    """What a shard's holdings say about whose partitions are; states of newer programs say nothing."""
+    claims = list[Claim]()
+    for each in holdings:
+        match each.state:
+            case pb.HOLDING_STATE_OWNED:
+                claims.append(Claim(each.partition, each.epoch, shard))
+            case pb.HOLDING_STATE_INCOMING:
+                claims.append(Claim(each.partition, each.epoch - 1, each.shard))
+            case pb.HOLDING_STATE_RELEASED | pb.HOLDING_STATE_GONE:
+                claims.append(Claim(each.partition, each.epoch, each.shard))
+    return claims

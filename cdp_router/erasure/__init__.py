@@ -1,0 +1,1 @@
+"""Erasure, suppression and retention across the cluster."""

@@ -1,0 +1,74 @@
+"""Erasures that have begun and may not be done: written down before the first part is erased, and gone with the last.
+
+While they are underway they name the people to forget in clear, since that is what has to be finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shared_document import SharedDocument
+from cdp_router.errors import ErasuresChanged
+from cdp_store.directory.documents import ERASURES
+from cdp_store.errors import DirectoryDamaged
+from cdp_store.outside.sealed import check_format
+
+DOCUMENT: Final = ERASURES
+_FORMAT: Final = 1
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """One erasure: the (kind, value) of all identifiers, and whether they are to be suppressed."""
+
+    identifiers: frozenset[tuple[str, str]]
+    suppress: bool = False
+
+
+class BegunErasures(msgspec.Struct, frozen=True):
+    """All of them, by number."""
+
+    format: int = _FORMAT
+    erasures: dict[int, Begun] = {}
+
+    def about(self, identifiers: Iterable[tuple[str, str]]) -> dict[int, Begun]:
+        """Those of people with one of these identifiers."""
+        wanted = set(identifiers)
+        return {number: each for number, each in self.erasures.items() if each.identifiers & wanted}
+
+    def begin(self, begun: Begun) -> tuple[int, BegunErasures]:
+        """With one more, which takes in those about the same people; and its number."""
+        others = self.about(begun.identifiers)
+        number = max(self.erasures, default=0) + 1
+        whole = Begun(
+            begun.identifiers.union(*(each.identifiers for each in others.values())),
+            begun.suppress or any(each.suppress for each in others.values()),
+        )
+        kept = {number: each for number, each in self.erasures.items() if number not in others}
+        return number, BegunErasures(_FORMAT, {**kept, number: whole})
+
+    def end(self, number: int) -> tuple[None, BegunErasures]:
+        """Without one."""
+        if number not in self.erasures:
+            return None, self
+        return None, BegunErasures(_FORMAT, {other: each for other, each in self.erasures.items() if other != number})
+
+
+def shared_erasures(routing: Routing) -> SharedDocument[BegunErasures]:
+    """The cluster's."""
+    return SharedDocument(routing, DOCUMENT, BegunErasures(), _read, msgspec.json.encode, ErasuresChanged)
+
+
+def _read(content: bytes) -> BegunErasures:
+    check_format(Path(DOCUMENT), content, _FORMAT)
+    try:
+        found = msgspec.json.decode(content, type=BegunErasures)
+    except msgspec.DecodeError as error:
+        raise DirectoryDamaged(Path(DOCUMENT), str(error)) from error
+    if found.format != _FORMAT:
+        raise DirectoryDamaged(Path(DOCUMENT), f"there is no format {found.format}")
+    return found

@@ -1,0 +1,69 @@
+"""How long events are kept: rules on their way through router and shard."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+
+from cdp.v1 import admin_pb2, schema_pb2, shard_pb2
+
+from cdp_router.cluster.partition_map import Claim
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.contract.claims import to_epochs
+from cdp_router.contract.retention import latest, listed
+from cdp_router.deadline import Deadline
+from cdp_router.errors import RequestInvalid
+from cdp_store.limits import NAME_BYTES_MAX, RETENTION_DAYS_MAX
+
+
+async def set_retention(
+    rule: admin_pb2.RetentionRule, routing: Routing, deadline: Deadline
+) -> admin_pb2.SetRetentionResponse:
+    """Give a rule to all partitions; ShardUnavailable when one could not take it, and then it may be given again."""
+    if len(rule.event.encode()) > NAME_BYTES_MAX:
+        raise RequestInvalid("rule.event", f"longer than {NAME_BYTES_MAX} bytes")
+    if rule.days > RETENTION_DAYS_MAX:
+        raise RequestInvalid("rule.days", f"at most {RETENTION_DAYS_MAX}, and 0 for ever")
+    known = await _changed([rule], routing, deadline)
+    return admin_pb2.SetRetentionResponse(rules=known.rules, retained=known.retained)
+
+
+async def get_retention(routing: Routing, deadline: Deadline) -> admin_pb2.GetRetentionResponse:
+    """The rules, and since when events are complete, as all partitions have it."""
+    known = await _changed([], routing, deadline)
+    return admin_pb2.GetRetentionResponse(rules=known.rules, retained=known.retained)
+
+
+async def forget_events(
+    events: Sequence[str], routing: Routing, deadline: Deadline, *, unused: bool
+) -> schema_pb2.ForgetEventsResponse:
+    """Drop all events of some names and free the names; ShardUnavailable when a partition could not, ask again then."""
+    if not events and not unused:
+        raise RequestInvalid("events", "none is named; name some, or ask for all names without events")
+    if any(not event or len(event.encode()) > NAME_BYTES_MAX for event in events):
+        raise RequestInvalid("events", f"a name has 1 to {NAME_BYTES_MAX} bytes")
+
+    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.ChangeRetentionResponse]:
+        message = shard_pb2.ChangeRetentionRequest(
+            cluster=routing.cluster.cluster, forgotten=events, forget_unused=unused, partitions=to_epochs(claims)
+        )
+        return client.change_retention(message, deadline)
+
+    answers = await routing.complete(routing.map.partitions, ask, deadline)
+    return schema_pb2.ForgetEventsResponse(events=sorted({event for answer in answers for event in answer.forgotten}))
+
+
+async def _changed(
+    rules: Sequence[admin_pb2.RetentionRule], routing: Routing, deadline: Deadline
+) -> shard_pb2.ChangeRetentionResponse:
+    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.ChangeRetentionResponse]:
+        message = shard_pb2.ChangeRetentionRequest(
+            cluster=routing.cluster.cluster, rules=rules, partitions=to_epochs(claims)
+        )
+        return client.change_retention(message, deadline)
+
+    answers = await routing.complete(routing.map.partitions, ask, deadline)
+    return listed(
+        {rule.event: rule.days for answer in answers for rule in answer.rules},
+        latest((item.event, item.since.ToMilliseconds()) for answer in answers for item in answer.retained),
+    )

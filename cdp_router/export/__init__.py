@@ -1,0 +1,1 @@
+"""Exports: everything a cluster holds as tables."""

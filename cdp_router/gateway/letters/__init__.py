@@ -1,0 +1,1 @@
+"""Dead letters: records that could not be taken, their files, bounds and redrive."""

@@ -1,0 +1,337 @@
+"""Records that could not be taken, kept with the reason until somebody looks: one directory per source.
+
+`current.ndjson` takes new ones. To send them again it is first renamed; what is refused once more replaces that file in
+one step. So a crash at any point leaves every letter in one of the files, and sending one twice changes nothing, since
+each has its message id. A line that cannot be read is never dropped: it goes to `unreadable.lines` before its file is
+replaced.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+import urllib.parse
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from cdp_router.gateway.letters.letter_lines import DeadLetter, decode_letter, encode_letter, read_lines
+from cdp_router.gateway.letters.letter_room import LetterRoom
+from cdp_router.gateway.letters.letter_sizes import (
+    CURRENT,
+    acknowledge,
+    acknowledged,
+    list_sizes,
+    listed,
+    lost,
+    lost_of_current,
+)
+from cdp_store.directory.inventory import missing, record
+from cdp_store.outside.folder_lock import folder_locked
+from cdp_store.outside.seams import OsFiles
+from cdp_store.outside.whole_files import write_durably
+
+__all__ = ["DeadLetter", "DeadLetters", "decode_letter", "encode_letter"]
+FOLDER: Final = "dead-letters"
+UNREADABLE: Final = "unreadable.lines"
+_LOG = logging.getLogger(__name__)
+_TELLING_CHARACTERS: Final = 6
+_NAME_CHARACTERS_MAX: Final = 120
+_READ_BYTES: Final = 1 << 16
+
+
+class Remembering(Protocol):
+    """A data directory that misses what it was told of."""
+
+    def remember(self, *names: str) -> None:
+        """List files that must be there from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """The letters of all sources below one directory; `room` bounds what they may take there."""
+
+    path: Path
+    root: Remembering | None = None
+    room: LetterRoom | None = None
+
+    def check_room(self, source: str) -> None:
+        """LettersFull where a source may keep no more letters, however small."""
+        if self.room is not None:
+            self.room.check(self.path / directory_name(source), 0)
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep letters of one source durably; OSError where that fails, LettersFull where they are too many."""
+        directory = self.path / directory_name(letters[0].source)
+        lines = b"".join(map(encode_letter, letters))
+        if self.room is not None:
+            self.room.check(directory, len(lines))
+        if not directory.exists():
+            directory.mkdir(parents=True, exist_ok=True)
+            for parent in (directory.parent, directory.parent.parent):
+                _sync_directory(parent)
+            record(self.path, "", OsFiles(), [directory.name])
+            if self.root is not None:
+                self.root.remember(self.path.name)
+        while not _append(directory / CURRENT, lines):
+            pass  # it was just renamed: the next one is another file
+
+    def sources(self) -> list[Path]:
+        """The directories of sources that have letters."""
+        if not self.path.exists():
+            return []
+        return sorted(each for each in self.path.iterdir() if each.is_dir() and any(each.glob("*.ndjson")))
+
+    def problems(self) -> list[str]:
+        """What is missing, and what cannot be read, in words; an empty list where all is there."""
+        found = [f"{path} is missing, with the records in it" for path in missing(self.path, "")]
+        for directory in sorted(each for each in self.path.glob("*") if each.is_dir()):
+            found += lost(directory)
+            bad = sum(letter is None for path in files_of(directory) for _, letter in read_lines(path))
+            found += [f"{bad} lines of {directory} cannot be read; a redrive keeps them in {UNREADABLE}"] if bad else []
+            aside = directory / UNREADABLE
+            if aside.exists():
+                count = len(aside.read_bytes().splitlines())
+                found.append(f"{aside} keeps {count} lines that could not be read")
+        return found
+
+    def list_sources(self) -> None:
+        """Miss from now on the directories of sources that there are; OSError where that cannot be noted."""
+        names = [each.name for each in self.path.glob("*") if each.is_dir()]
+        if names:
+            record(self.path, "", OsFiles(), names)
+
+    def expect_what_is_there(self) -> list[str]:
+        """Miss directories of sources that are gone no longer; what they were called."""
+        gone = [path.name for path in missing(self.path, "")]
+        if gone:
+            record(self.path, "", OsFiles(), remove=gone)
+        return gone
+
+    def letters(self, directory: Path) -> Iterator[DeadLetter]:
+        """The letters of a source, oldest first."""
+        for path in files_of(directory):
+            yield from read_letters(path)
+
+    def forget(self, identifiers: Collection[str]) -> int:
+        """Remove the letters that name a person by any of these identifiers; how many there were."""
+        forgotten = 0
+        for directory in self.sources():
+            with folder_locked(directory):  # new letters come in meanwhile
+                for path in files_of(directory):
+                    _mend(path)  # what is left of a line may name the person too
+                if any(_is_about(*line, identifiers) for path in files_of(directory) for line in read_lines(path)):
+                    for path in self.set_aside(directory):
+                        forgotten += _forget_lines(path, identifiers)
+        for aside in sorted(self.path.glob(f"*/{UNREADABLE}")):
+            forgotten += _forget_unreadable(aside, identifiers)
+        return forgotten
+
+    def set_aside(self, directory: Path) -> list[Path]:
+        """Files of a source that get no more letters, oldest first, with the current one among them."""
+        if (directory / CURRENT).exists():
+            aside = directory / f"{time.time_ns():020d}.ndjson"
+            with _locked(directory / CURRENT) as descriptor:  # whoever was writing has finished
+                _end_last_line(descriptor, acknowledged(directory))
+                (directory / CURRENT).rename(aside)
+                _sync_directory(directory)
+                list_sizes(directory, {**listed(directory), aside.name: aside.stat().st_size})
+                acknowledge(directory, 0)
+        elif acknowledged(directory):
+            acknowledge(directory, 0)  # who asked was told that it is missing
+        found = [path for path in files_of(directory) if path.name != CURRENT]
+        list_sizes(directory, {path.name: path.stat().st_size for path in found})
+        return found
+
+
+def _names(record: Any, identifiers: Collection[str]) -> bool:
+    """Whether a record names a person by one of the identifiers.
+
+    Long ones count wherever they stand, also in a text that was no record; short ones, such as 7, would be found in
+    anybody's properties, and count where identifiers stand.
+    """
+    long = {each for each in identifiers if len(each) >= _TELLING_CHARACTERS}
+    if isinstance(record, str):
+        return any(identifier in record for identifier in long)
+    waiting = [("", record)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting.extend(value.items())
+        elif isinstance(value, list):
+            waiting.extend((key, item) for item in value)
+        elif str(value) in (identifiers if _ends_like_identifier(key) else long):
+            return True
+    return False
+
+
+def _ends_like_identifier(key: object) -> bool:
+    return str(key).lower().endswith(("id", "identity", "email", "alias"))
+
+
+def replace_letters(path: Path, letters: Iterable[DeadLetter]) -> int:
+    """Leave only these letters in a file that was set aside; without any it is removed.
+
+    Lines that cannot be read are kept beside it first; how many there were.
+    """
+    unreadable = [line for line, letter in read_lines(path) if letter is None]
+    if unreadable:
+        _keep_unreadable(path.parent / UNREADABLE, unreadable)
+    lines, sizes = b"".join(map(encode_letter, letters)), dict(listed(path.parent))
+    sizes.pop(path.name, None)
+    list_sizes(path.parent, sizes)
+    if lines:
+        write_durably(path, lines, OsFiles())
+        list_sizes(path.parent, {**sizes, path.name: len(lines)})
+    else:
+        path.unlink()
+        _sync_directory(path.parent)
+    return len(unreadable)
+
+
+def _keep_unreadable(aside: Path, lines: Sequence[bytes]) -> None:
+    """Append lines durably, but for those that are there: a redrive that was killed may be repeated."""
+    known = set(aside.read_bytes().splitlines(keepends=True)) if aside.exists() else set()
+    added = [line for line in lines if line not in known]
+    if added:
+        write_durably(aside, b"".join([aside.read_bytes() if known else b"", *added]), OsFiles())
+
+
+def _forget_lines(path: Path, identifiers: Collection[str]) -> int:
+    """Leave only the lines of a file that was set aside that name nobody of these; how many went."""
+    lines = list(read_lines(path))
+    kept = [(line, letter) for line, letter in lines if not _is_about(line, letter, identifiers)]
+    unreadable = [line for line, letter in kept if letter is None]
+    if unreadable:
+        _keep_unreadable(path.parent / UNREADABLE, unreadable)
+    sizes = {name: size for name, size in listed(path.parent).items() if name != path.name}
+    list_sizes(path.parent, sizes)
+    content = b"".join(encode_letter(letter) for _, letter in kept if letter is not None)
+    if content:
+        write_durably(path, content, OsFiles())
+        list_sizes(path.parent, {**sizes, path.name: len(content)})
+    else:
+        path.unlink()
+        _sync_directory(path.parent)
+    return len(lines) - len(kept)
+
+
+def _forget_unreadable(aside: Path, identifiers: Collection[str]) -> int:
+    lines = aside.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if not _is_about(line, None, identifiers)]
+    if len(kept) < len(lines):
+        write_durably(aside, b"".join(kept), OsFiles())
+    return len(lines) - len(kept)
+
+
+def _is_about(line: bytes, letter: DeadLetter | None, identifiers: Collection[str]) -> bool:
+    """Whether a line names a person; one that cannot be read is a text."""
+    return _names(line.decode(errors="replace") if letter is None else letter.record, identifiers)
+
+
+def files_of(directory: Path) -> list[Path]:
+    """The files of a source, oldest first: names are times, and the current one sorts behind them."""
+    return sorted(directory.glob("*.ndjson"))
+
+
+def read_letters(path: Path) -> Iterator[DeadLetter]:
+    """The letters of a file that can be read; `DeadLetters.problems` tells of other lines."""
+    return (letter for _, letter in read_lines(path) if letter is not None)
+
+
+def directory_name(source: str) -> str:
+    """A name that is safe in any file system; no two sources share one."""
+    quoted = urllib.parse.quote(source.encode(errors="surrogatepass"), safe="").replace(".", "%2E")
+    if len(quoted) <= _NAME_CHARACTERS_MAX:
+        return quoted
+    return f"{quoted[:_NAME_CHARACTERS_MAX]}~{blake2b(quoted.encode(), digest_size=8).hexdigest()}"
+
+
+def _append(path: Path, lines: bytes) -> bool:
+    """Add whole lines; False where the file was renamed before they could be."""
+    with _locked(path, os.O_CREAT) as descriptor:
+        if not _is_at(path, descriptor):
+            return False
+        for problem in lost_of_current(path.parent):
+            _LOG.error("%s", problem)
+            _keep_unreadable(path.parent / UNREADABLE, [f"# {problem}\n".encode()])
+        start = _end_last_line(descriptor, acknowledged(path.parent))
+        try:
+            _write_all(descriptor, lines)
+        except OSError:
+            os.ftruncate(descriptor, start)
+            raise
+        os.fsync(descriptor)
+        if not start:
+            _sync_directory(path.parent)
+        acknowledge(path.parent, start + len(lines), lines)
+        return True
+
+
+@contextmanager
+def _locked(path: Path, flags: int = 0) -> Iterator[int]:
+    """A file open for appending, while nobody else appends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _mend(path: Path) -> None:
+    """Cut off what a crash left of a line; waits for whoever is writing."""
+    wanted = acknowledged(path.parent) if path.name == CURRENT else listed(path.parent).get(path.name, 0)
+    with _locked(path) as descriptor:
+        before = os.fstat(descriptor).st_size
+        if _end_last_line(descriptor, wanted) != before:
+            os.fsync(descriptor)
+
+
+def _end_last_line(descriptor: int, answered_for: int) -> int:
+    """Shorten a locked file to its last whole line; its size then.
+
+    A line without an end was never acknowledged, unless it is among the bytes that were: then its end was damaged, and
+    it gets another, so that it is kept as a line that cannot be read.
+    """
+    size = whole = os.fstat(descriptor).st_size
+    while whole:
+        begin = max(whole - _READ_BYTES, 0)
+        end = os.pread(descriptor, whole - begin, begin).rfind(b"\n")
+        if end >= 0:
+            whole = begin + end + 1
+            break
+        whole = begin
+    if whole == size:
+        return size
+    if whole < answered_for:
+        _write_all(descriptor, b"\n")
+        return size + 1
+    os.ftruncate(descriptor, whole)
+    return whole
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _write_all(descriptor: int, lines: bytes) -> None:
+    view = memoryview(lines)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

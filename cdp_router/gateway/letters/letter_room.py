@@ -1,0 +1,132 @@
+"""How much room dead letters may take on a disk that logs may share: of one source, of all, and what must stay free.
+
+Letters of one source also have a rate, since writing them is work beside that on records that are right.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cdp_router.security.keys.buckets import TokenBucket
+from cdp_store.limits import MIB
+
+OF_SOURCE: Final = "CDP_DEAD_LETTERS_SOURCE_MIB"
+OF_ALL: Final = "CDP_DEAD_LETTERS_MIB"
+FREE: Final = "CDP_DEAD_LETTERS_FREE_MIB"
+_BLOCK_BYTES: Final = 4096  # the least a file takes
+_SECONDS_AT_ONCE: Final = 8
+_SOURCES_MAX: Final = 1000  # whose rates are known: any text is a source's name while there are no keys
+_LOOK_SECONDS: Final = 1.0  # between looks at the whole directory; what this process adds meanwhile is counted
+
+
+class LettersFull(OSError):
+    """Dead letters may not take more room; nothing was written."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(errno.ENOSPC, problem)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class RoomLimits:
+    """Bytes of one source's letters, of all, and of the disk that are left to others."""
+
+    of_source: int = 256 * MIB
+    of_all: int = 1024 * MIB
+    free: int = 512 * MIB
+    per_second: int = 4 * MIB  # of one source's letters, and eight times as much at once
+
+    @staticmethod
+    def of(environment: Mapping[str, str] = os.environ) -> RoomLimits:
+        """The limits, those that the environment gives in MiB instead of the usual ones; ValueError for no number."""
+        usual = RoomLimits()
+        return RoomLimits(
+            _mib(environment, OF_SOURCE, usual.of_source),
+            _mib(environment, OF_ALL, usual.of_all),
+            _mib(environment, FREE, usual.free),
+        )
+
+
+class LetterRoom:
+    """Decides whether letters may be written below a directory; used from any thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        limits: RoomLimits | None = None,
+        free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path, self._limits = path, limits or RoomLimits()
+        self._free_bytes, self._clock = free_bytes, clock
+        self._looked_at, self._total = -_LOOK_SECONDS, 0
+        self._rates, self._lock = OrderedDict[str, TokenBucket](), threading.Lock()
+
+    def check(self, directory: Path, size: int) -> None:
+        """LettersFull where so many more bytes of a source are too many, or those before came too fast."""
+        rate = self._rate(directory.name)
+        if rate.wait_seconds():
+            problem = f"dead letters of this source come faster than {self._limits.per_second} bytes a second"
+            raise LettersFull(problem)
+        if (taken := _taken(directory)) + size > self._limits.of_source:
+            raise LettersFull(f"the dead letters of this source take {taken} of {self._limits.of_source} bytes")
+        if (taken := self._of_all()) + size > self._limits.of_all:
+            raise LettersFull(f"dead letters take {taken} of {self._limits.of_all} bytes")
+        place = self._path if self._path.exists() else self._path.parent
+        if (free := self._free_bytes(place)) - size < self._limits.free:
+            raise LettersFull(f"the disk has {free} bytes left, of which {self._limits.free} are not for dead letters")
+        self._total += size
+        rate.take(size)
+
+    def _rate(self, source: str) -> TokenBucket:
+        with self._lock:
+            found = self._rates.pop(source, None)
+            if found is None:
+                per_second = self._limits.per_second
+                found = TokenBucket(per_second, _SECONDS_AT_ONCE * per_second, self._clock)
+            self._rates[source] = found
+            if len(self._rates) > _SOURCES_MAX:
+                self._rates.popitem(last=False)
+            return found
+
+    def _of_all(self) -> int:
+        now = self._clock()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            directories = [each for each in self._path.iterdir() if each.is_dir()] if self._path.exists() else []
+            self._total = sum(map(_taken, directories))
+        return self._total
+
+
+def _taken(directory: Path) -> int:
+    """Bytes of the files in a directory, and of the directory itself."""
+    try:
+        with os.scandir(directory) as entries:
+            return _BLOCK_BYTES + sum(_size(entry) for entry in entries)
+    except FileNotFoundError:
+        return 0
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return max(_BLOCK_BYTES, entry.stat().st_size)
+    except FileNotFoundError:  # just set aside, or redriven
+        return 0
+
+
+def _mib(environment: Mapping[str, str], name: str, usual: int) -> int:
+    given = environment.get(name)
+    if given is None:
+        return usual
+    if not given.isdecimal():
+        raise ValueError(f"{name} must be a number of MiB, not {given!r}")
+    return int(given) * MIB

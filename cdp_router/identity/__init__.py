@@ -1,0 +1,1 @@
+"""Identifiers across partitions: links, limits, and transfers of profiles."""

@@ -1,0 +1,1 @@
+"""The path of a batch: read, checked against the schema, delivered to shards."""

@@ -1,0 +1,212 @@
+"""Batches on their way to the shards: those that arrive while others are under way go together with the next.
+
+What a shard does costs by the piece, and a batch of a hundred records is a handful for each partition. Batches of many
+callers that go together are pieces of a useful size; each caller is told of its own records alone, and waits for the
+shards that they concern alone.
+
+Links take two steps (ARCHITECTURE.md, "Identity"): with the records goes the question which of them would be news where
+the lower identifier lives, and a seat is taken where the upper one does. Then new links go with the next flight, if
+there was one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Final
+
+import grpc
+from cdp.v1 import shard_pb2
+
+from cdp_router.background import Background, awaited
+from cdp_router.cluster.partition_map import Claim
+from cdp_router.cluster.routing import Answers, Routing
+from cdp_router.cluster.scatter import Failure
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.deadline import Deadline
+from cdp_router.errors import DeadlineMissed, RouterError
+from cdp_router.identity.identifier_limits import IdentifierLimits
+from cdp_router.identity.linking import NO_LINKS, earliest, joined, said_anew
+from cdp_router.identity.transfers import Mover
+from cdp_router.ingest.loads import Load, Said, Taken, load
+from cdp_router.limits import (
+    FLIGHT_BYTES_MAX,
+    FLIGHT_RECORDS_MAX,
+    FLIGHT_SECONDS,
+    FLIGHTS_MAX,
+    MOVING_SECONDS,
+    PIECE_RECORDS,
+)
+from cdp_store.identity.changes import Links
+from cdp_store.limits import NAMES_PER_BATCH_MAX
+from cdp_store.records.builder import BatchBuilder
+from cdp_store.records.records import RecordBatch, Strings
+
+_LOG = logging.getLogger(__name__)
+_NO_RECORDS: Final = BatchBuilder().finish()
+Delivered = Answers[shard_pb2.DeliverResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A load under way: by partition, the call that brings it there."""
+
+    load: Load
+    calls: Mapping[int, asyncio.Task[Delivered]]
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class _Passenger:
+    """What a sender has, waiting for a flight: (its number in it, the flight once it is loaded)."""
+
+    said: Said
+    deadline: Deadline
+    boarded: asyncio.Future[tuple[int, asyncio.Task[_Flight]]]
+
+
+class Flights:
+    """Brings batches to their shards, those that may be joined a few flights at a time."""
+
+    def __init__(self, routing: Routing, threads: Executor | None, limits: IdentifierLimits) -> None:
+        self._routing, self._threads, self._limits = routing, threads, limits
+        self._mover = Mover(routing)
+        self._waiting = list[_Passenger]()
+        self._background, self._under_way = Background(), 0
+        self._tasks = set[asyncio.Task[object]]()  # a task that nobody holds may be collected
+
+    async def take(self, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
+        """Make a batch, and what it says of identifiers, durable on all shards it concerns.
+
+        Raises what tells of those that did not acknowledge it.
+        """
+        taken = await self._travelled(Said(batch, links), deadline)
+        new, seats = taken.new_links, NO_LINKS
+        if len(taken.void):
+            work = asyncio.get_running_loop().run_in_executor
+            anew = await work(self._threads, said_anew, taken.void, links, batch, taken.gone)
+            new = earliest(joined((new, anew)), self._routing.cluster.hash_key)
+            # Their records are taken by now: with message ids they would count as said before, and get no seats.
+            seats = replace(anew, message_ids=Strings.of([b""] * len(anew)))
+        if not len(new):
+            return taken
+        later = await self._travelled(Said(_NO_RECORDS, seats, new), deadline)
+        return replace(taken, positions={**taken.positions, **later.positions})
+
+    async def _travelled(self, said: Said, deadline: Deadline) -> Taken:
+        passenger = _Passenger(said, deadline, asyncio.get_running_loop().create_future())
+        if said.may_share:
+            self._waiting.append(passenger)
+            self._depart()
+        else:
+            self._board([passenger])
+        number, boarding = await passenger.boarded
+        # A caller that goes away must not stop the others on its flight.
+        flight = await asyncio.shield(boarding)
+        return await self._arrived(flight, number, deadline)
+
+    def _depart(self) -> None:
+        while self._waiting and self._under_way < FLIGHTS_MAX:
+            self._under_way += 1
+            self._background.begin("flight", self._make_room_after(self._board(_group(self._waiting))))
+
+    def _board(self, group: Sequence[_Passenger]) -> asyncio.Task[_Flight]:
+        boarding = awaited(self._begun(group))
+        self._keep(boarding)
+        for number, passenger in enumerate(group):
+            if not passenger.boarded.done():
+                passenger.boarded.set_result((number, boarding))
+        return boarding
+
+    async def _begun(self, group: Sequence[_Passenger]) -> _Flight:
+        deadline = Deadline(max(passenger.deadline.at for passenger in group))
+        said, work = [passenger.said for passenger in group], asyncio.get_running_loop().run_in_executor
+        loaded = await work(self._threads, load, said, self._routing.cluster)
+        calls = dict[int, asyncio.Task[Delivered]]()
+        for claims in self._routing.map.by_shard(sorted(loaded.partitions)).values():
+            partitions = [claim.partition for claim in claims]
+            call = awaited(self._deliver(loaded, partitions, deadline))
+            self._keep(call)
+            calls |= dict.fromkeys(partitions, call)
+        return _Flight(loaded, calls, deadline)
+
+    async def _deliver(self, loaded: Load, partitions: Sequence[int], deadline: Deadline) -> Delivered:
+        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.DeliverResponse]:
+            batches = [loaded.message(claim.partition, claim.epoch) for claim in claims]
+            request = shard_pb2.DeliverRequest(cluster=self._routing.cluster.cluster, batches=batches)
+            if any(batch.seats for batch in batches):
+                request.limits.update(self._limits.by_kind)
+            return client.deliver(request, deadline)
+
+        found = await self._routing.gather(partitions, ask, deadline)
+        await self._move(found.answers, deadline)
+        return found
+
+    async def _move(self, answers: Iterable[shard_pb2.DeliverResponse], deadline: Deadline) -> None:
+        """Have profiles move before the batch that links them is acked. What it says is durable already."""
+        if due := {number for answer in answers for number in answer.due}:
+            try:
+                # A shard that hangs must not hold up the acks of all who link anybody.
+                seconds = min(deadline.remaining(), MOVING_SECONDS)
+                await self._mover.settle(due, Deadline.after(seconds, MOVING_SECONDS))
+            except (RouterError, grpc.aio.AioRpcError) as error:
+                _LOG.warning("profiles wait for being moved: %s", error)
+
+    async def _arrived(self, flight: _Flight, number: int, deadline: Deadline) -> Taken:
+        """What became of one batch of a flight; waits for the shards that it concerns."""
+        concerned = flight.load.concerned(number)
+        calls = dict.fromkeys(flight.calls[partition] for partition in sorted(concerned))
+        if calls:
+            # The calls end by the flight's deadline, and say which shard was late.
+            is_last = deadline.at >= flight.deadline.at
+            _, late = await asyncio.wait(calls, timeout=None if is_last else deadline.remaining())
+            if late:
+                raise DeadlineMissed("not all shards acknowledged in time; send the batch again, or allow more time")
+        found = [call.result() for call in calls]
+        failures, missing = dict[int, Failure](), dict[int, list[int]]()
+        for each in found:
+            for shard, numbers in each.missing.items():
+                if absent := [partition for partition in numbers if partition in concerned]:
+                    failures[shard] = each.failures[shard]
+                    missing[shard] = missing.get(shard, []) + absent
+        if failures:
+            raise self._routing.error(Answers((), failures, missing))
+        outcomes = [outcome for each in found for answer in each.answers for outcome in answer.outcomes]
+        own = [outcome for outcome in outcomes if outcome.partition in concerned]
+        if sum(len(outcome.errors) + len(outcome.duplicate_records) for outcome in own) <= PIECE_RECORDS:
+            return flight.load.taken(number, own)
+        work = asyncio.get_running_loop().run_in_executor
+        return await work(self._threads, flight.load.taken, number, own)
+
+    async def _make_room_after(self, boarding: asyncio.Task[_Flight]) -> None:
+        """Let the next flight go when one has ended, or is under way for long: a shard that hangs holds up its own."""
+        try:
+            await asyncio.wait([boarding])
+            if boarding.exception() is None and (calls := set(boarding.result().calls.values())):
+                await asyncio.wait(calls, timeout=FLIGHT_SECONDS)
+        finally:
+            self._under_way -= 1
+            self._depart()
+
+    def _keep(self, task: asyncio.Task[object]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _group(waiting: list[_Passenger]) -> list[_Passenger]:
+    """As many as may go together, the first at least; they wait no more."""
+    count, records, size, names, keys = 0, 0, 0, 0, 0
+    for each in waiting:
+        batch = each.said.batch
+        records, size = records + len(batch), size + batch.nbytes
+        names, keys = names + len(batch.names), keys + len(batch.keys)
+        fits = records <= FLIGHT_RECORDS_MAX and size <= FLIGHT_BYTES_MAX and max(names, keys) <= NAMES_PER_BATCH_MAX
+        if count and not fits:
+            break
+        count += 1
+    group = waiting[:count]
+    del waiting[:count]
+    return group

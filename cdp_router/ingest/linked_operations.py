@@ -1,0 +1,119 @@
+"""Operations under an identifier that belongs to somebody else's profile: sent on to where the values are.
+
+The partition of the identifier refuses them, and says so again when a batch is repeated, as long as it has not taken
+the message. The partition of the profile takes them, under the profile's own identifier, and knows the message of the
+identifier that they came under from then on: so each is done once, whatever is sent again after a crash, and whatever
+ids the profile's own records have. Then the identifier's partition is told the message too, before the
+batch is acked, so that it stays known when the identifier comes to belong to another profile, or to none. A record
+without a message id would not be known again; it stays refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from cdp.v1 import ingest_pb2
+
+from cdp_router.cluster.partitioning import partitions_of
+from cdp_router.cluster.routing import Routing
+from cdp_router.deadline import Deadline
+from cdp_router.identity.identities import Identities
+from cdp_router.identity.linking import NO_LINKS
+from cdp_router.identity.transfers import Mover
+from cdp_router.ingest.flights import Flights
+from cdp_router.ingest.loads import Taken
+from cdp_router.records.columnarised import Columnarised
+from cdp_store.identity.changes import TakenElsewhere
+from cdp_store.ids import decode_identifier, encode_identifier
+from cdp_store.partition.dedupe import hash_records
+from cdp_store.partition.refusals import OPERATION_ELSEWHERE
+from cdp_store.records.records import RecordBatch, Strings
+
+_TRIES: Final = 3  # the profile may come to belong to another one meanwhile
+
+
+async def send_on(
+    result: ingest_pb2.BatchResult,
+    sent: Columnarised,
+    flights: Flights,
+    routing: Routing,
+    deadline: Deadline,
+) -> None:
+    """Take what was refused for being elsewhere there, and put into the result what becomes of it."""
+    for _ in range(_TRIES):
+        refused = [error.index for error in result.errors if error.code == OPERATION_ELSEWHERE]
+        if not refused:
+            return
+        records = np.flatnonzero(np.isin(sent.positions, refused) & _with_message_id(sent.batch))
+        if not records.size:
+            return
+        taken = await take_elsewhere(sent.batch.take(records), flights, routing, deadline)
+        positions = sent.positions[records]
+        gone = set(positions.tolist())
+        kept = [error for error in result.errors if error.index not in gone]
+        result.accepted += taken.accepted
+        result.duplicates += taken.duplicates
+        _note_positions(result, taken.positions)
+        for record, code, message in taken.errors:
+            kept.append(ingest_pb2.RecordError(index=int(positions[record]), code=code, message=message))
+        del result.errors[:]
+        result.errors.extend(sorted(kept, key=lambda error: error.index))
+
+
+async def take_elsewhere(batch: RecordBatch, flights: Flights, routing: Routing, deadline: Deadline) -> Taken:
+    """Take operations with message ids under the profiles that their identifiers belong to, each once."""
+    own = await _under_profiles(batch, routing, deadline)
+    taken = await flights.take(own, NO_LINKS, deadline)
+    await _tell_homes(own, taken, routing, deadline)
+    return taken
+
+
+async def _tell_homes(own: RecordBatch, taken: Taken, routing: Routing, deadline: Deadline) -> None:
+    """Make durable, where the identifiers live that operations came under, that these were done elsewhere."""
+    cluster, mover = routing.cluster, Mover(routing)
+    homes, done_at = (
+        partitions_of(table, cluster.hash_key, cluster.partitions)[numbers]
+        for table, numbers in ((own.givers, own.record_givers), (own.identities, own.record_identities))
+    )
+    told = homes != done_at
+    told[[record for record, _, _ in taken.errors]] = False
+    ids = hash_records(cluster.hash_key, own)
+    known = TakenElsewhere(ids.high, ids.low, own.received_ms)
+    changes = ((home, known.take(told & (homes == home))) for home in np.unique(homes[told]).tolist())
+    await asyncio.gather(*(mover.change(home, change, deadline) for home, change in changes))
+
+
+def _note_positions(result: ingest_pb2.BatchResult, positions: Mapping[int, int]) -> None:
+    """Let the result say each partition's position once, the later one."""
+    known = {each.partition: each.sequence for each in result.positions}
+    for partition, sequence in positions.items():
+        known[partition] = max(sequence, known.get(partition, 0))
+    del result.positions[:]
+    for partition in sorted(known):
+        result.positions.add(partition=partition, sequence=known[partition])
+
+
+def _with_message_id(batch: RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return np.diff(batch.message_ids.offsets.astype(np.int64)) > 0
+
+
+async def _under_profiles(batch: RecordBatch, routing: Routing, deadline: Deadline) -> RecordBatch:
+    """The same records under the identifiers of the profiles they belong to; message ids with the identifiers that they
+    came under tell them, no batch id."""
+    known = Identities(routing)
+    named = [decode_identifier(batch.identities[number]) for number in range(len(batch.identities))]
+    owners = await known.profiles_of(named, deadline)
+    identities = Strings.of(encode_identifier(*owners[each]) for each in named)
+    given = [batch.identities[number] for number in range(len(batch.identities))]
+    return replace(
+        batch,
+        batch_id=uuid.uuid4().bytes,
+        identities=identities,
+        givers=Strings.of([b"", *given]),
+        record_givers=batch.record_identities + np.uint32(1),
+    )

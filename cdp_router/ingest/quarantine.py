@@ -1,0 +1,244 @@
+"""Records that broke a rule: into the quarantine of the partitions their profiles live in, and out of it again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from cdp.v1 import ingest_pb2, schema_pb2, shard_pb2
+
+from cdp_router.cluster.partition_map import Claim
+from cdp_router.cluster.partitioning import partitions_of, split
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.topology import ClusterFile
+from cdp_router.deadline import Deadline
+from cdp_router.identity.identifier_limits import IdentifierLimits
+from cdp_router.identity.linking import without_records
+from cdp_router.ingest.flights import Flights
+from cdp_router.ingest.linked_operations import take_elsewhere
+from cdp_router.ingest.schema_checking import check
+from cdp_router.ingest.schema_gate import Apart, SchemaGate
+from cdp_router.ingest.schema_rules import Rules
+from cdp_router.ingest.violation_counts import Mode
+from cdp_router.limits import ERRORS_TOLD_MAX
+from cdp_store.arrays import I64, Bools
+from cdp_store.ids import SequenceNumber
+from cdp_store.partition.quarantine import (
+    QuarantineChange,
+    Quarantined,
+    Released,
+    decode_quarantine_change,
+    encode_quarantine_change,
+)
+from cdp_store.partition.refusals import OPERATION_ELSEWHERE
+from cdp_store.records.records import ATTRIBUTES, RecordBatch, Strings
+
+QUARANTINED: Final = "SCHEMA_QUARANTINED"
+FULL: Final = "QUARANTINE_FULL"
+_BATCH_PREFIX: Final = b"quarantine:"  # what is kept apart of a batch has an id of its own: it is remembered too
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Records that came together, where they are kept."""
+
+    partition: int
+    sequence: SequenceNumber
+    records: Quarantined
+
+
+async def keep_apart(
+    apart: Apart, routing: Routing, threads: Executor, deadline: Deadline, result: ingest_pb2.BatchResult
+) -> None:
+    """Keep records durably, and tell of the first ones in the result of their batch, which has what became of others.
+
+    The work on each record is done beside the event loop.
+    """
+    loop = asyncio.get_running_loop()
+    # A batch of which anything is new was not taken before as a whole.
+    sent_before = b"" if result.accepted else apart.batch.batch_id
+    for partition, records, own in await loop.run_in_executor(threads, _parts, apart, routing.cluster):
+        told = await _change(own, partition, routing, deadline, sent_before)
+        await loop.run_in_executor(threads, _tell, apart, records, told, result)
+
+
+def _parts(apart: Apart, cluster: ClusterFile) -> list[tuple[int, I64, Quarantined]]:
+    """By partition which records it keeps."""
+    homes = partitions_of(apart.links.upper, cluster.hash_key, cluster.partitions)
+    parts = split(_with_message_ids(apart), cluster.hash_key, cluster.partitions)
+    return [
+        (
+            partition,
+            records,
+            Quarantined.of(
+                part, [apart.reasons[record] for record in records.tolist()], apart.links.take(homes == partition)
+            ),
+        )
+        for partition, (part, records) in parts.items()
+    ]
+
+
+def _tell(apart: Apart, records: I64, told: shard_pb2.ChangeQuarantineResponse, result: ingest_pb2.BatchResult) -> None:
+    """Add what became of records of one partition; beyond the first of the batch they are counted."""
+    new: I64 = np.delete(records, np.array(told.taken, np.int64))
+    result.duplicates += len(told.taken)
+    first = new[new < ERRORS_TOLD_MAX]
+    said = zip(apart.positions[first].tolist(), (apart.reasons[record] for record in first.tolist()), strict=True)
+    if told.done:
+        result.quarantined += new.shape[0]
+        result.warnings_omitted += new.shape[0] - first.shape[0]
+        for index, reason in said:
+            result.warnings.add(index=index, code=QUARANTINED, message=reason)
+        result.warnings.sort(key=lambda warning: warning.index)
+    else:
+        result.errors_omitted += new.shape[0] - first.shape[0]
+        for index, reason in said:
+            problem = f"{reason}; and the quarantine is full: redrive or drop what is there"
+            result.errors.add(index=index, code=FULL, message=problem)
+        result.errors.sort(key=lambda error: error.index)
+
+
+class Quarantine:
+    """The quarantine of a cluster."""
+
+    def __init__(self, routing: Routing, gate: SchemaGate, limits: IdentifierLimits | None = None) -> None:
+        self._routing, self._gate = routing, gate
+        self._flights = Flights(routing, None, limits or IdentifierLimits())
+
+    async def page(
+        self, start: tuple[int, int, int], count: int, deadline: Deadline
+    ) -> tuple[list[tuple[Entry, int]], tuple[int, int, int] | None]:
+        """Some records, as an entry and a place in it, from (partition, position, number) on; where the next page
+        begins."""
+        found = list[tuple[Entry, int]]()
+        async for entry in self._entries(deadline, start[0], start[1]):
+            for at, number in enumerate(entry.records.numbers.tolist()):
+                place = entry.partition, int(entry.sequence), number
+                if place < start:
+                    continue
+                if len(found) == count:
+                    return found, place
+                found.append((entry, at))
+        return found, None
+
+    async def total(self, deadline: Deadline) -> int:
+        """How many records there are."""
+        reads = [await self._read(number, 1 << 62, deadline) for number in self._routing.map.partitions]
+        return sum(each.total for each in reads)
+
+    async def redrive(self, event: str | None, deadline: Deadline) -> schema_pb2.RedriveQuarantinedResponse:
+        """Take what breaks no rule any more. Records are let go after they were taken, and taken once by message id."""
+        rules, told = await self._gate.newest(deadline), schema_pb2.RedriveQuarantinedResponse()
+        async for entry in self._entries(deadline):
+            wanted = _of_event(entry.records.batch, event)
+            passing = wanted & ~_broken(entry.records.batch, rules)
+            told.kept += int((wanted & ~passing).sum())
+            if passing.any():
+                await self._take(entry, passing, deadline, told)
+        return told
+
+    async def drop(self, event: str | None, deadline: Deadline) -> int:
+        """Throw records away; how many there were."""
+        dropped = 0
+        async for entry in self._entries(deadline):
+            wanted = _of_event(entry.records.batch, event)
+            if wanted.any():
+                dropped += int(wanted.sum())
+                await self._release(entry, wanted, deadline)
+        return dropped
+
+    async def _take(
+        self, entry: Entry, passing: Bools, deadline: Deadline, told: schema_pb2.RedriveQuarantinedResponse
+    ) -> None:
+        records = entry.records.take(passing)
+        batch = replace(records.batch, batch_id=b"")  # message ids alone tell what was taken: rules may let others pass
+        links = without_records(entry.records.links, entry.records.batch, ~passing)
+        taken = await self._flights.take(batch, links, deadline)
+        refused = [record for record, code, _ in taken.errors if code != OPERATION_ELSEWHERE]
+        if elsewhere := [record for record, code, _ in taken.errors if code == OPERATION_ELSEWHERE]:
+            part = batch.take(np.array(elsewhere, np.int64))  # all have message ids
+            later = await take_elsewhere(part, self._flights, self._routing, deadline)
+            refused += [elsewhere[record] for record, _, _ in later.errors]
+            told.taken += later.accepted
+            told.duplicates += later.duplicates
+        gone = passing.copy()
+        gone[np.flatnonzero(passing)[refused]] = False
+        told.links_refused += len(taken.refused)
+        told.taken += taken.accepted
+        told.duplicates += taken.duplicates
+        told.kept += len(refused)
+        await self._release(entry, gone, deadline)
+
+    async def _release(self, entry: Entry, gone: Bools, deadline: Deadline) -> None:
+        numbers = tuple(entry.records.numbers[gone].tolist())
+        await _change(Released({entry.sequence: numbers}), entry.partition, self._routing, deadline)
+
+    async def _entries(self, deadline: Deadline, partition: int = 0, position: int = 0) -> AsyncIterator[Entry]:
+        """All entries from a position of a partition on."""
+        for number in sorted(self._routing.map.partitions):
+            at = position if number == partition else 0
+            while number >= partition:
+                found = await self._read(number, at, deadline)
+                if not found.sequence:
+                    break
+                records = decode_quarantine_change(found.entry)
+                assert isinstance(records, Quarantined), "a shard gives entries"
+                yield Entry(number, SequenceNumber(found.sequence), records)
+                at = found.sequence + 1
+
+    async def _read(self, partition: int, position: int, deadline: Deadline) -> shard_pb2.ReadQuarantineResponse:
+        request = shard_pb2.ReadQuarantineRequest(
+            cluster=self._routing.cluster.cluster, partition=partition, from_sequence=position
+        )
+
+        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ReadQuarantineResponse]:
+            request.epoch = claim.epoch
+            return client.read_quarantine(request, deadline)
+
+        return await self._routing.one(partition, ask, deadline)
+
+
+async def _change(
+    change: QuarantineChange, partition: int, routing: Routing, deadline: Deadline, batch_id: bytes = b""
+) -> shard_pb2.ChangeQuarantineResponse:
+    request = shard_pb2.ChangeQuarantineRequest(
+        cluster=routing.cluster.cluster,
+        partition=partition,
+        change=encode_quarantine_change(change),
+        batch_id=batch_id,
+    )
+
+    def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ChangeQuarantineResponse]:
+        request.epoch = claim.epoch
+        return client.change_quarantine(request, deadline)
+
+    return await routing.one(partition, ask, deadline)
+
+
+def _with_message_ids(apart: Apart) -> RecordBatch:
+    """The records, each with an id; who came without gets the same one whenever its batch is sent again."""
+    batch = apart.batch
+    known = hashlib.blake2b(batch.batch_id, digest_size=12).hexdigest()
+    places = enumerate(apart.positions.tolist())
+    ids = [batch.message_ids[at] or f"quarantine-{known}-{place}".encode() for at, place in places]
+    return replace(batch, batch_id=_BATCH_PREFIX + batch.batch_id, message_ids=Strings.of(ids))
+
+
+def _of_event(batch: RecordBatch, event: str | None) -> Bools:
+    if event is None:
+        return np.ones(len(batch), np.bool_)
+    numbers = [number for number, name in enumerate(batch.names) if name == event] if event else [ATTRIBUTES]
+    return np.isin(batch.record_names, numbers)
+
+
+def _broken(batch: RecordBatch, rules: Rules) -> Bools:
+    broken = np.zeros(len(batch), np.bool_)
+    found = check(batch, rules)
+    broken[found.of_mode(Mode.QUARANTINE)] = broken[found.of_mode(Mode.REJECT)] = True
+    return broken

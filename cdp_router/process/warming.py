@@ -1,0 +1,175 @@
+"""Compiling every kernel, or loading it from the cache, before a process says it is ready.
+
+The work is done the way production does it, on a few thousand made-up records that reach every kernel with every
+type of array: so no query is the first to pay for a compilation. A test compares the compiled signatures.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Final
+
+import msgspec
+import numpy as np
+from cdp.v1 import ingest_pb2
+
+from cdp_query import pipeline
+from cdp_query.bind.bind import Binder
+from cdp_query.evaluate.execute import Execution
+from cdp_query.scan.narrowed import chunk_of, narrowed
+from cdp_query.stats import Meter
+from cdp_query.tree import Context
+from cdp_router.cluster.partitioning import split
+from cdp_router.records.columnarise import columnarise
+from cdp_store.columns.arena import StringArena, hash_strings
+from cdp_store.ids import USER_ID, PartitionId, SequenceNumber
+from cdp_store.kernels.utf8 import which_not_utf8
+from cdp_store.limits import BUCKET_CHUNKS_MAX, DAY_MS
+from cdp_store.partition.partition import Partition
+from cdp_store.records.builder import BatchBuilder
+from cdp_store.records.records import RecordBatch, Strings, decode_batch, encode_batch
+from cdp_store.values import Value
+
+_KEY: Final = (1, 2)
+_QUESTIONS: Final = (
+    'plan = "p1" and age > 3',
+    'plan contains "p"',
+    'city = "c1"',
+    'tags has "x" and size(tags) > 0 and any(tags, place.city = "x")',
+    'count("A") >= 1 and count("A", small > 1, last: 2d) < 5',
+    *(f'sum("A".{name}) > 1' for name in ("small", "medium", "wide", "huge", "price", "fare", "mixed")),
+    'avg("A".mixed) > 1',
+    'count("A", last: 3d) = 2',
+    'sum("A".cents) > 1',
+    'sum("A".spread) > 1',
+    *(f'{extreme}("A".{name}) > 1' for extreme in ("min", "max") for name in ("small", "price")),
+    'streak("A") > 1 and streak(["A", "B"]) > 2 and count("A", within: 1d, of_first: "A") > 1 and recency("A") > 3d',
+    *(f'{measure}("A".{name}) > 0 * sum("B".{name})' for measure in ("distinct", "p95") for name in ("small", "mixed")),
+    'regularly("A", 1 per day, 1 of last 9) and nth("A", 2) and first("A".small) = 1 and share("A".text = "t1") > 0.1',
+    'days("A") > 1 and days(["A", "B"]) > 2 * count("B")',
+    'first_time("A", last: 9d) and last_time("A", last: 9d)',
+    'sequence("A" -> "B" -> "A", within: 1d)',
+    'sequence("A" -> "B", tie: strict)',
+    'funnel("A" -> without "B" -> "A", hold: flag, mode: totals, times: on, by: plan, within: 9d)',
+    'funnel("A" -> "B", order: any, within: 9d, by_entry: text)',
+    'flow("A", depth: 2)',
+    'flow(["A", "B"], small > 3, depth: 3, direction: before, anchor: each, within: 9d)',
+    'sequence("A" -> "B", within: 1d, for: 2d, of_first: "A")',
+    'rfm("A".small)',
+    'rfm("A".price, small > 3, last: 30d)',
+    'distribution(everyone, count("A"))',
+    'trend("A", unit: week, last: 30d)',
+    *(f'trend("A".{name}, small > 9, unit: day)' for name in ("small", "price")),
+    *(f'retention("A", return: "B", unit: {unit}, periods: 3)' for unit in ("day", "month")),
+    'retention("A", return: "A", unit: week, periods: 3, start: calendar, last: 30d)',
+)
+
+Step = Callable[[], object]
+
+
+def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a process loads all kernels before it is ready; with CDP_WARM=0 the first calls that need one do."""
+    return environment.get("CDP_WARM", "1") != "0"
+
+
+def warm_kernels(progress: Callable[[int, int], None] | None = None) -> None:
+    """Run every step; `progress(done, total)` is told after each."""
+    steps = list(_steps())
+    for done, work in enumerate(steps, 1):
+        work()
+        if progress is not None:
+            progress(done, len(steps))
+
+
+def warm_routing() -> None:
+    """Load the few kernels that a router runs."""
+    rows = [["A", "u1", None, 0, None, {"n": 1, "text": "x"}], ["A", "u2", None, 0, None, {"list": [[1]]}], 5]
+    batch = ingest_pb2.Batch(batch_id=b"warm", msgpack_rows=msgspec.msgpack.encode(rows))
+    split(columnarise(batch, 0).batch, _KEY, 3)
+    which_not_utf8(np.zeros(1, np.int64), np.zeros(0, np.uint8))
+
+
+def _steps() -> Iterator[Step]:
+    yield warm_routing
+    partition = Partition(PartitionId(0), _KEY)
+    batches = [_batch(events, seed) for seed, events in enumerate((20_000, *[50] * (BUCKET_CHUNKS_MAX + 1)))]
+    for number, batch in enumerate(batches, 1):
+        yield partial(split, batch, _KEY, 3)
+        yield partial(_apply, partition, batch, number)
+        yield partial(partition.maintain, 0)
+    unsealed = _batch(50, 99)
+    yield partial(_apply, partition, unsealed, len(batches) + 1)
+    sparse = Partition(PartitionId(1), _KEY)  # few events over a long time: chunks with times of 64 bits
+    yield partial(_apply, sparse, _batch(300, 0, days=400), 1)
+    yield partial(sparse.maintain, 0)
+    for asked in (partition, sparse):
+        for as_of_ms in (8 * DAY_MS, 400 * DAY_MS):
+            for text in _QUESTIONS:
+                yield partial(_ask, asked, text, as_of_ms)
+    yield partial(_ask_few, partition)
+    yield lambda: partition.capture().gather_identifiers(np.arange(3, dtype=np.int64))
+    yield partial(partition.locate, [b"u1"])
+    yield _wide_offsets
+    yield partial(_ask, partition, "everyone", 400 * DAY_MS, "plan")
+
+
+def _wide_offsets() -> None:
+    """An arena as it is beyond 2 GiB of strings."""
+    arena, table = StringArena(_KEY, narrow_bytes_max=0), Strings.of(b"%d" % number for number in range(50))
+    entries = arena.insert(np.arange(50, dtype=np.uint32), table, hash_strings(_KEY, table))
+    arena.gather(entries)
+
+
+def _apply(partition: Partition, batch: RecordBatch, sequence: int) -> None:
+    received = decode_batch(encode_batch(batch))
+    admission = partition.admit(received, partition.pending_ids())
+    partition.apply(admission.batch, SequenceNumber(sequence))
+
+
+def _ask(partition: Partition, text: str, as_of_ms: int, by: str | None = None) -> None:
+    context = Context(as_of_ms)
+    question = pipeline.prepare(text, by, context)
+    pipeline.evaluate(question, partition.capture(), Binder(context))
+
+
+def _ask_few(partition: Partition) -> None:
+    """What is done where hardly any row is undecided."""
+    view, context = partition.capture(), Context(8 * DAY_MS)
+    inside = narrowed(view, np.zeros(view.row_count, np.bool_))
+    for chunk in view.event_chunks(view.schema.events["A"]):
+        chunk_of(inside, chunk)
+    for text in ('plan contains "p"', 'plan matches "p%"', 'tags has "x"'):
+        segment = Binder(context).bind(pipeline.segment_of(pipeline.prepare(text, None, context)), view.schema)
+        Execution(inside, context, Meter(), lambda: None).mask(segment)
+
+
+def _batch(events: int, seed: int, days: int = 40) -> RecordBatch:
+    """Made-up records: two event names over two buckets and more, equal times, properties of every kind and width."""
+    chance, builder = random.Random(seed), BatchBuilder()
+    for number in range(events):
+        user = f"u{chance.randrange(200)}"
+        time_ms = chance.randrange(days) * DAY_MS
+        values: dict[str, Value | None] = {
+            "small": chance.randrange(200),
+            "medium": chance.randrange(60_000),
+            "wide": chance.randrange(1 << 31),
+            "huge": chance.randrange(1 << 40),
+            "cents": chance.randrange(200) / 100,
+            "spread": chance.choice((1e16, 1.0, 1e-9)),  # sums whose rounding stays open until they are done exactly
+            "price": chance.randrange(10_000) / 100,
+            "fare": chance.randrange(200) / 100,
+            "mixed": chance.random() * 10 if number % 2 else number,
+            "flag": number % 2 == 0,
+            "text": f"t{number % 7}",
+        }
+        builder.add(USER_ID, user, "AB"[number % 2], time_ms, values, f"{seed}-{number}")
+        if number < 100:
+            attributes: dict[str, Value | None] = {"plan": f"p{number % 3}", "age": number, "tags": ["x"]}
+            attributes["gone"] = None if number % 2 else "x"
+            builder.add(USER_ID, user, None, time_ms, attributes)
+            # Changes so far apart that their history takes chunks with times of 64 bits.
+            builder.add(USER_ID, user, None, number * 37 % 400 * DAY_MS, {"city": f"c{number % 3}"})
+    return builder.finish(f"{seed}".encode())

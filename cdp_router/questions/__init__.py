@@ -1,0 +1,1 @@
+"""The path of a question: read, scattered, merged, answered."""

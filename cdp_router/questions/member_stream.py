@@ -1,0 +1,92 @@
+"""Members as one Arrow IPC stream with the columns kind and id, and those of attributes, written piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from cdp.v1 import shard_pb2
+
+from cdp_router.questions.attribute_columns import ARROW_TYPES
+from cdp_store.ids import TAGGED_KINDS, encode_identifier
+
+_IDENTIFIER: Final = [("kind", pa.large_string()), ("id", pa.large_string())]
+
+_KINDS: Final = pa.array([*TAGGED_KINDS, None], pa.large_string())
+_NUMBER_OF_TAG: Final = np.full(256, len(TAGGED_KINDS), np.uint8)
+_NUMBER_OF_TAG[[encode_identifier(kind, "")[0] for kind in TAGGED_KINDS]] = np.arange(len(TAGGED_KINDS))
+_CUSTOM: Final = r"(?s)^c(?P<kind>[a-z0-9_]+):(?P<id>.*)$"
+
+
+class MemberStream:
+    """Turns the shards' encoded identifiers into the stream clients read, without a Python object per member."""
+
+    def __init__(self, attributes: Iterable[shard_pb2.AttributeColumn] = ()) -> None:
+        columns = [(each.column, ARROW_TYPES[each.type]) for each in attributes]
+        self._schema = pa.schema([*_IDENTIFIER, *columns])
+        self._parts, self.count = _Parts(), 0
+        self._writer = pa.ipc.new_stream(pa.PythonFile(self._parts, "w"), self._schema)
+
+    def write(self, identifiers: bytes) -> None:
+        """Add a shard's Arrow stream of encoded identifiers, with the columns of attributes."""
+        with pa.ipc.open_stream(identifiers) as reader:
+            for batch in reader:
+                self.count += len(batch)
+                own = kinds_and_ids(batch.column(0).view(pa.large_string()))
+                self._writer.write_batch(pa.record_batch([*own, *batch.columns[1:]], schema=self._schema))
+
+    def drain(self) -> bytes:
+        """What was written since the last call."""
+        return self._parts.take()
+
+    def finish(self) -> bytes:
+        """The end of the stream."""
+        self._writer.close()
+        return self.drain()
+
+
+def kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
+    """The kind and the value of encoded identifiers, as `cdp_store.ids` encodes them."""
+    ids = pc.utf8_slice_codeunits(texts, 1)
+    if not len(texts):
+        return [ids, ids]
+    _, offsets, data = texts.buffers()
+    starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts)]
+    numbers = _NUMBER_OF_TAG[np.frombuffer(data, np.uint8)[starts]]
+    is_one = (numbers == numbers[0]).all()
+    kinds = pa.repeat(_KINDS[int(numbers[0])], len(texts)) if is_one else _KINDS.take(pa.array(numbers))
+    if (numbers == len(TAGGED_KINDS)).any():
+        # Kinds without a tag of their own stand before the value.
+        custom = pc.extract_regex(texts, _CUSTOM)
+        ids = pc.if_else(pc.is_valid(kinds), ids, custom.field("id"))
+        kinds = pc.coalesce(kinds, custom.field("kind"))
+    return [kinds, ids]
+
+
+class _Parts:
+    """A file object that keeps what is written until it is taken."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._parts = list[bytes]()
+
+    def write(self, data: bytes) -> int:
+        """Keep `data`."""
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def take(self) -> bytes:
+        """All that was kept."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data

@@ -1,0 +1,153 @@
+"""Texts of Arrow columns before they are read: what dictionaries stand for, and texts that are not UTF-8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cdp_router.errors import RequestInvalid
+from cdp_router.records.column_checks import Checks
+from cdp_router.records.identity_columns import PREFIX
+from cdp_router.records.ipc_sizes import FIELD
+from cdp_store.arrays import I64, Bools
+from cdp_store.ids import ANONYMOUS_ID, USER_ID
+from cdp_store.kernels.utf8 import which_not_utf8
+
+_CODES: Final = {
+    USER_ID: "IDENTIFIER_INVALID",
+    ANONYMOUS_ID: "IDENTIFIER_INVALID",
+    "event": "EVENT_NAME_INVALID",
+    "message_id": "MESSAGE_ID_INVALID",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """Rows whose texts are UTF-8, the position of each in the stream, and the checks that rejected the others."""
+
+    table: pa.Table
+    positions: npt.NDArray[np.intp]
+    rejected: Checks
+
+
+def written_out_bytes(array: pa.Array) -> int:
+    """Bytes of the texts that dictionaries in an array stand for, written out for each value."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        if not _is_text(kind.value_type):
+            return written_out_bytes(array.dictionary)
+        lengths: I64 = pc.fill_null(pc.binary_length(array.dictionary), 0).to_numpy(zero_copy_only=False)
+        codes = array.indices.drop_null().to_numpy(zero_copy_only=False)
+        return int(lengths.astype(np.float64)[codes].sum()) if lengths.size else 0
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return written_out_bytes(array.flatten())
+    if pa.types.is_struct(kind):
+        return sum(written_out_bytes(array.field(number)) for number in range(kind.num_fields))
+    return 0
+
+
+def readable(table: pa.Table) -> Readable:
+    """The table without the rows that hold a text that is not UTF-8; pa.ArrowInvalid where more is wrong with it."""
+    rejected = Checks(table.num_rows)
+    try:
+        table.validate(full=True)
+        return Readable(table, np.arange(table.num_rows), rejected)
+    except pa.ArrowInvalid:
+        table.validate()
+    table, columns = table.combine_chunks(), list[pa.Array]()
+    for name in table.column_names:
+        column = _one(table.column(name))
+        as_bytes = _as_bytes(column)
+        as_bytes.validate(full=True)
+        code = "IDENTIFIER_INVALID" if name.startswith(PREFIX) else _CODES.get(name, "STRING_INVALID")
+        rejected.reject(_bad_rows(as_bytes), code, f"{name!r} holds text that is not valid UTF-8")
+        columns.append(_without_bad_entries(column, as_bytes))
+    if rejected.keep.all():
+        raise pa.ArrowInvalid("a text outside of all rows is not UTF-8")
+    cleaned = pa.table(columns, names=table.column_names).filter(pa.array(rejected.keep))
+    cleaned.validate(full=True)
+    return Readable(cleaned, np.flatnonzero(rejected.keep), rejected)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+
+
+def _as_bytes(array: pa.Array) -> pa.Array:
+    """The same with bytes in the place of texts: reading it breaks on nothing that texts may hold."""
+    if pa.types.is_dictionary(array.type):
+        return pa.DictionaryArray.from_arrays(array.indices, _as_bytes(array.dictionary))
+    return array.cast(_bytes_type(array.type))
+
+
+def _bytes_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(_bytes_type(kind.value_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_bytes_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _bytes_type(field.type)) for field in kind])
+    return kind
+
+
+def _bad_rows(array: pa.Array) -> Bools:
+    """Which values hold bytes that are not UTF-8: bool[n]."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        codes = pc.fill_null(array.indices, 0).to_numpy(zero_copy_only=False)
+        bad_entries = _bad_rows(array.dictionary)
+        return bad_entries[codes] & _valid(array.indices) if bad_entries.size else np.zeros(len(array), np.bool_)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return _not_utf8(array.cast(pa.large_binary()))
+    bad_of_all: Bools = np.zeros(len(array), np.bool_)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        if pa.types.is_dictionary(kind.value_type):
+            raise RequestInvalid(FIELD, "a dictionary inside a list holds text that is not UTF-8")
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        bad_of_all[np.repeat(np.arange(len(array)), lengths)[_bad_rows(array.flatten())]] = True
+    elif pa.types.is_struct(kind):
+        for number in range(kind.num_fields):
+            bad_of_all |= _bad_rows(array.field(number))
+    return bad_of_all
+
+
+def _not_utf8(array: pa.Array) -> Bools:
+    if not len(array):
+        return np.zeros(0, np.bool_)
+    _, offsets, data = array.buffers()
+    # Kernels are compiled for writable arrays: what a buffer gives is read-only.
+    places = np.array(np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8))
+    texts = np.array(np.frombuffer(b"" if data is None else data, np.uint8))
+    bad: Bools = which_not_utf8(places, texts) & _valid(array)
+    return bad
+
+
+def _valid(array: pa.Array) -> Bools:
+    flags: Bools = pc.is_valid(array).to_numpy(zero_copy_only=False).astype(np.bool_)
+    return flags
+
+
+def _without_bad_entries(column: pa.Array, as_bytes: pa.Array) -> pa.Array:
+    """A dictionary with null in the place of entries that are not UTF-8; any other column as it is."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    bad = _bad_rows(as_bytes.dictionary)
+    if not bad.any():
+        return column
+    if not _is_text(column.type.value_type):
+        raise RequestInvalid(FIELD, "a dictionary of lists holds text that is not UTF-8")
+    entries = pc.if_else(pa.array(bad), pa.scalar(None, as_bytes.type.value_type), as_bytes.dictionary)
+    return pa.DictionaryArray.from_arrays(column.indices, entries.cast(column.type.value_type))

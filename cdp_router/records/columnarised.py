@@ -1,0 +1,92 @@
+"""What became of the records of a request: a batch of columns, and the errors of those that are not in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from cdp.v1 import ingest_pb2
+
+from cdp_router.identity.linking import NO_LINKS
+from cdp_router.limits import ERRORS_TOLD_MAX
+from cdp_router.records.blocking import Blocked
+from cdp_router.records.validation import RecordInvalid, Row, check_row
+from cdp_store.identity.changes import Links
+from cdp_store.ids import encode_identifier, rank_of_kind
+from cdp_store.limits import NAMES_PER_BATCH_MAX
+from cdp_store.records.builder import BatchBuilder
+from cdp_store.records.records import RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Columnarised:
+    """A batch, what was left out of it, and which identifiers its records give together; positions[i] is where record
+    i stood in the request. `errors_omitted` more records are left out than there are errors."""
+
+    batch: RecordBatch
+    positions: np.ndarray[tuple[int], np.dtype[np.intp]]
+    errors: list[ingest_pb2.RecordError]
+    links: Links = NO_LINKS
+    errors_omitted: int = 0
+
+
+@dataclass(slots=True)
+class RecordErrors:
+    """The first errors of records that come in order, and how many more there are."""
+
+    told: list[ingest_pb2.RecordError] = field(default_factory=list)
+    omitted: int = 0
+
+    def add(self, index: int, error: RecordInvalid) -> None:
+        """Note why the record at a position cannot be taken."""
+        if len(self.told) < ERRORS_TOLD_MAX:
+            self.told.append(ingest_pb2.RecordError(index=index, code=error.code, message=error.message))
+        else:
+            self.omitted += 1
+
+
+class RowColumns:
+    """Columns of rows that are Python objects, taken one after the other, in order."""
+
+    def __init__(self, now_ms: int, blocked: Blocked) -> None:
+        self._now_ms, self._blocked = now_ms, blocked
+        self._builder, self._positions = BatchBuilder(), list[int]()
+        self._links = list[tuple[bytes, bytes, int, bytes]]()
+        self.errors = RecordErrors()
+
+    def take_all(self, rows: Iterable[tuple[int, Row | RecordInvalid]]) -> None:
+        """Take rows with their positions."""
+        for index, row in rows:
+            try:
+                self._take(index, row)
+            except RecordInvalid as error:
+                self.errors.add(index, error)
+
+    def finish(self, batch_id: bytes) -> Columnarised:
+        """Everything that was taken."""
+        batch = self._builder.finish(batch_id, self._now_ms)
+        links = Links.of(self._links)
+        return Columnarised(batch, np.array(self._positions, np.intp), self.errors.told, links, self.errors.omitted)
+
+    def _take(self, index: int, row: Row | RecordInvalid) -> None:
+        if isinstance(row, RecordInvalid):
+            raise row
+        checked = check_row(row, self._now_ms, self._blocked)
+        if not self._builder.has_room(checked.name, checked.values):
+            raise RecordInvalid("TOO_MANY_NAMES", f"one batch may mention {NAMES_PER_BATCH_MAX} different names")
+        self._builder.add(
+            checked.kind,
+            checked.identifier,
+            checked.name,
+            checked.time_ms,
+            checked.values,
+            checked.message_id,
+            checked.operations,
+        )
+        self._positions.append(index)
+        upper = encode_identifier(checked.kind, checked.identifier)
+        for kind, value in checked.others:
+            if rank_of_kind(kind) > rank_of_kind(checked.kind):
+                said = checked.time_ms, checked.message_id.encode()
+                self._links.append((encode_identifier(kind, value), upper, *said))

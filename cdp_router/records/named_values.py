@@ -1,0 +1,83 @@
+"""Columns of named values, a list for each record, as one column per name and type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cdp_router.contract.tables import VALUE
+from cdp_router.errors import RequestInvalid
+from cdp_router.limits import COLUMNS_MAX
+from cdp_store.arrays import I64, Bools
+
+_FIELD: Final = "batch.arrow_columns"
+_NAMES_MAX: Final = COLUMNS_MAX
+_LIST: Final = "list"
+
+Positions = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedColumn:
+    """Values of one name and type, and the record of each; lists are JSON. Without values: removals."""
+
+    name: str
+    records: Positions
+    values: pa.Array | None
+    is_list: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NamedValues:
+    """The columns, and the records that name a value twice or have two under one name."""
+
+    columns: list[NamedColumn]
+    ambiguous: Positions
+
+
+def named_values(column: pa.Array) -> NamedValues:
+    """A column whose type `is_values`; RequestInvalid where it cannot be read."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    owners: Positions = np.repeat(np.arange(len(column)), lengths)
+    try:
+        found = column.flatten().cast(VALUE)
+    except pa.ArrowException as error:
+        raise RequestInvalid(_FIELD, f"column 'values' has type {column.type}: {error}") from error
+    names = found.field("name").dictionary_encode()
+    if names.null_count or len(names.dictionary) > _NAMES_MAX:
+        raise RequestInvalid(_FIELD, f"column 'values' has values without a name, or more than {_NAMES_MAX} names")
+    codes: I64 = names.indices.to_numpy().astype(np.int64)
+    texts = names.dictionary.to_pylist()
+    given = np.zeros(codes.shape[0], np.int64)
+    columns = list[NamedColumn]()
+    for field in VALUE.names[1:]:
+        values = found.field(field)
+        valid = _bools(pc.is_valid(values))
+        given += valid
+        for code, at in _by_code(codes, valid):
+            columns.append(NamedColumn(texts[code], owners[at], values.take(pa.array(at)), field == _LIST))
+    columns += [NamedColumn(texts[code], owners[at], None) for code, at in _by_code(codes, given == 0)]
+    pairs, counts = np.unique(owners * _NAMES_MAX + codes, return_counts=True)
+    twice = np.concatenate((pairs[counts > 1] // _NAMES_MAX, owners[given > 1]))
+    return NamedValues(columns, np.unique(twice))
+
+
+def _by_code(codes: I64, chosen: Bools) -> Iterator[tuple[int, Positions]]:
+    """(code, where it stands among the chosen) of each."""
+    at = np.flatnonzero(chosen)
+    order = np.argsort(codes[at], kind="stable")
+    ordered = codes[at][order]
+    bounds = np.flatnonzero(np.diff(ordered)) + 1
+    for part in np.split(order, bounds) if at.shape[0] else ():
+        yield int(codes[at[part[0]]]), at[part]
+
+
+def _bools(column: pa.Array) -> Bools:
+    flags: Bools = column.to_numpy(zero_copy_only=False).astype(np.bool_)
+    return flags

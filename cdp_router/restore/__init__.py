@@ -1,0 +1,1 @@
+"""Restoring and salvaging a data directory."""

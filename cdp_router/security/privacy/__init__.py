@@ -1,0 +1,1 @@
+"""What keys without profile-read see: withheld numbers, masked values, refused questions."""

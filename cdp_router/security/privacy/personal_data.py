@@ -1,0 +1,56 @@
+"""Which questions a key without profile-read may not ask: those whose answer would tell what is personal.
+
+There is one rule, and it knows no kind of question: a marked name may stand in no place but those listed here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cdp_query import tree
+from cdp_query.tree.mentions import Mention, Named, mentions
+from cdp_router.security.errors import PersonalData
+from cdp_router.security.privacy.privacy import Privacy
+
+# What an answer is grouped by: `withholding.py` puts all values into one masked group.
+_MASKED: Final = frozenset(((tree.Breakdown, "attribute"), (tree.Funnel, "by_attribute"), (tree.Funnel, "by_entry")))
+
+
+def check_conditions(question: tree.Question, privacy: Privacy) -> None:
+    """PersonalData where an answer could depend on a value that is personal.
+
+    Whether a value is there may be asked, and an answer may be grouped by one, since the groups are masked. Neither
+    holds for a part of a marked value, which says what the value is. A named segment may test anything: who made it
+    had the role admin.
+    """
+    for mention in _personal(question, privacy):
+        if not (_is_harmless(mention) and privacy.mark_above(mention.name) is None):
+            raise PersonalData(mention.name, privacy.mark_above(mention.name) or mention.name)
+
+
+def check_mentions(question: tree.Question, privacy: Privacy) -> None:
+    """PersonalData where a question mentions anything personal at all, as none may that is asked about one user: its
+    proof would show the value."""
+    for mention in _personal(question, privacy):
+        raise PersonalData(mention.name, privacy.mark_above(mention.name) or mention.name)
+
+
+def is_personal(segment: tree.Node, privacy: Privacy) -> bool:
+    """Whether a segment tests a value that is personal."""
+    try:
+        check_conditions(segment, privacy)
+    except PersonalData:
+        return True
+    return False
+
+
+def _personal(question: tree.Question, privacy: Privacy) -> list[Mention]:
+    found = (mention for mention in mentions(question) if mention.kind is Named.VALUE_OF)
+    return [mention for mention in found if privacy.holds_personal(mention.name)]
+
+
+def _is_harmless(mention: Mention) -> bool:
+    match mention.part:
+        case tree.AttributeTest(condition=tree.Exists()) | tree.PropertyTest(condition=tree.Exists()):
+            return True
+    return (type(mention.part), mention.field) in _MASKED

@@ -1,0 +1,188 @@
+"""What is left of each report for keys without profile-read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from cdp.v1 import query_pb2, report_pb2
+
+from cdp_query import tree
+from cdp_query.reports.finish_segments import rfm_name
+from cdp_router.security.privacy.blocks import chain, is_apart, is_whole, merged
+from cdp_router.security.privacy.cells import Cells
+from cdp_router.security.privacy.withheld_attempts import hide_flow, hide_funnel
+
+_SHARES_BEYOND: Final = 1e-9
+
+
+def hide_report(response: query_pb2.QueryResponse, question: tree.Question, cells: Cells) -> None:
+    """Withhold what would tell of few users."""
+    kind = response.WhichOneof("report")
+    if kind is not None:
+        _REPORTS[kind](response, question, cells)
+
+
+def _trend(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
+    """The users of a period are some of all who are counted, and have an event each: what is more than that tells of
+    users with several."""
+    population, count, smallest = response.population, response.count, cells.smallest
+    users = [row.users for row in response.trend.rows]
+    told = [each >= smallest and is_apart(population, each, smallest) for each in users]
+    is_count_told = is_apart(sum(users) - count, 0, smallest) and is_apart(population, count, smallest)
+    is_count_told &= all(is_apart(count, each, smallest) and each not in range(1, smallest) for each in users)
+    for is_told, row in zip(told, response.trend.rows, strict=True):
+        row.users = cells.shown_if(is_told, row.users)
+        if not (row.users and is_apart(row.events, row.users, smallest)):
+            row.events = cells.hidden()
+            row.events_per_user = 0.0
+        if not row.events or _sum_is_small(row, smallest):
+            cells.hidden()
+            row.ClearField("sum")
+            row.ClearField("average")
+    response.count = cells.shown_if(is_count_told, count)
+
+
+def _sum_is_small(row: report_pb2.TrendRow, smallest: int) -> bool:
+    """Whether a sum could be a small number of events, as that of a property of 0 and 1 is, or its average tells how
+    few events have the property, or have it not."""
+    if not row.HasField("sum"):
+        return False
+    total, average = _float(row.sum), _float(row.average)
+    if not average:
+        return True
+    with_value = round(total / average)
+    is_few = with_value < smallest or not is_apart(row.events, with_value, smallest)
+    ones = abs(total)
+    like_a_count = ones == int(ones) and (
+        ones < smallest or any(0 < abs(ones - each) < smallest for each in (row.events, with_value))
+    )
+    return is_few or like_a_count
+
+
+def _float(value: object) -> float:
+    kind = value.WhichOneof("kind")  # type: ignore[attr-defined]
+    return float(getattr(value, kind)) if kind in ("integer", "number") else 0.0
+
+
+def _retention(response: query_pb2.QueryResponse, question: tree.Question, cells: Cells) -> None:
+    rows, smallest = response.retention.rows, cells.smallest
+    users = [row.users for row in rows]
+    block = merged([*users, response.population - response.count], smallest)
+    is_nested = isinstance(question, tree.Retention) and question.mode is tree.ReturnMode.ON_OR_AFTER
+    for place, row in enumerate(rows):
+        if place in block or row.users < smallest:
+            row.users, row.complete_periods = cells.hidden(), 0
+            row.returned[:] = [0] * len(row.returned)
+        elif is_nested:
+            told = chain((row.users, *row.returned), smallest)[1:]
+            row.returned[:] = map(cells.shown_if, told, row.returned)
+        else:
+            row.returned[:] = [cells.shown_if(is_apart(row.users, count, smallest), count) for count in row.returned]
+    response.count = cells.shown_if(is_whole(range(len(users)), block), response.count)
+
+
+def _overlap(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
+    """Its cells are those in one combination and no other, and those in none."""
+    report, smallest = response.overlap, cells.smallest
+    combinations = [frozenset(row.segments) for row in report.rows]
+    none, counts = len(combinations), [*(row.only for row in report.rows), report.in_none]
+    in_all = [
+        frozenset(place for place, other in enumerate(combinations) if wanted <= other) for wanted in combinations
+    ]
+    in_any = frozenset(range(none))
+    block = merged(counts, smallest)
+    for place, row in enumerate(report.rows):
+        row.only = cells.shown_if(is_whole((place,), block), row.only)
+        row.all = cells.shown_if(is_whole(in_all[place], block), row.all)
+    report.in_none = cells.shown_if(is_whole((none,), block), report.in_none)
+    response.count = cells.shown_if(is_whole(in_any, block), response.count)
+
+
+def _diff(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
+    report = response.diff
+    counts = [report.entered, report.left, report.stayed]
+    counts.append(response.population - sum(counts))
+    block = merged(counts, cells.smallest)
+    report.entered = cells.shown_if(is_whole((0,), block), report.entered)
+    report.left = cells.shown_if(is_whole((1,), block), report.left)
+    report.stayed = cells.shown_if(is_whole((2,), block), report.stayed)
+    response.count = cells.shown_if(is_whole((0, 2), block), response.count)
+
+
+def _distribution(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
+    """The mean goes, since times the count it is a total, of one user's events too; quantiles stay where k users lie
+    on both sides; the bins of a histogram lie between the least and the greatest value, which are those of one user."""
+    report = response.distribution
+    counts = [report.count, report.undefined, response.population - response.count]
+    block = merged(counts, cells.smallest)
+    kept = [] if not is_whole((0,), block) else inner_quantiles(report.quantiles, report.count, cells.smallest)
+    report.count = cells.shown_if(is_whole((0,), block), report.count)
+    report.undefined = cells.shown_if(is_whole((1,), block), report.undefined)
+    response.count = cells.shown_if(is_whole((0, 1), block), response.count)
+    del report.quantiles[:]
+    report.quantiles.extend(kept)
+    report.ClearField("mean")
+    del report.histogram[:]
+
+
+def inner_quantiles(quantiles: Sequence[report_pb2.Quantile], count: int, smallest: int) -> list[report_pb2.Quantile]:
+    """Those with no small number of users on either side."""
+    return [each for each in quantiles if int(min(each.share, 1 - each.share) * count + _SHARES_BEYOND) >= smallest]
+
+
+def _rfm(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
+    """Cells make up the named groups, and these all members. A fifth of the members is expected to have each score, so
+    that those of one score are a number that need not be told to be known."""
+    report, smallest = response.rfm, cells.smallest
+    names = [name.count for name in report.names]
+    hidden_names = merged([*names, response.population - response.count], smallest)
+    counts = [cell.count for cell in report.cells]
+    groups = _cells_by_name(report, hidden_names) + [
+        [place for place, cell in enumerate(report.cells) if getattr(cell, score) == value]
+        for score in ("recency", "frequency", "money")
+        for value in range(1, 6)
+    ]
+    hidden = set(groups[0]) | {place for place, count in enumerate(counts) if count < smallest}
+    while True:
+        more = {taken for group in groups[1:] if (taken := _next(group, hidden, counts, smallest)) is not None}
+        if not more - hidden:
+            break
+        hidden |= more
+    if hidden or hidden_names:
+        cells.hidden()
+    kept_cells = [cell for place, cell in enumerate(report.cells) if place not in hidden]
+    kept_names = [name for place, name in enumerate(report.names) if place not in hidden_names]
+    del report.cells[:]
+    del report.names[:]
+    report.cells.extend(kept_cells)
+    report.names.extend(kept_names)
+    response.count = cells.shown_if(is_whole(range(len(names)), hidden_names), response.count)
+
+
+def _cells_by_name(report: report_pb2.RfmReport, hidden_names: frozenset[int]) -> list[list[int]]:
+    """Places of cells by their named group; first those of all groups that are withheld."""
+    places: dict[str, list[int]] = {name.name: [] for name in report.names}
+    for place, cell in enumerate(report.cells):
+        places[rfm_name(cell.recency, cell.frequency)].append(place)
+    withheld = [at for number, name in enumerate(report.names) if number in hidden_names for at in places[name.name]]
+    return [withheld, *(own for number, own in enumerate(places.values()) if number not in hidden_names)]
+
+
+def _next(group: Sequence[int], hidden: set[int], counts: Sequence[int], smallest: int) -> int | None:
+    """The smallest cell of a group to withhold as well, where those withheld are few together."""
+    few = sum(counts[place] for place in group if place in hidden)
+    shown = [place for place in group if place not in hidden]
+    return min(shown, key=lambda place: counts[place]) if 0 < few < smallest and shown else None
+
+
+_REPORTS: Final[Mapping[str, Callable[[query_pb2.QueryResponse, tree.Question, Cells], None]]] = {
+    "trend": _trend,
+    "retention": _retention,
+    "funnel_report": hide_funnel,
+    "overlap": _overlap,
+    "diff": _diff,
+    "distribution": _distribution,
+    "rfm": _rfm,
+    "flow": hide_flow,
+}

@@ -1,0 +1,1 @@
+"""Certificates, secrets between processes, and where a process may listen."""

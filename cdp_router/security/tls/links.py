@@ -1,0 +1,34 @@
+"""How processes of a cluster reach its shards: with the cluster's secret, and with certificates where there are any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+
+from cdp_router.cluster.topology import ClusterFile
+from cdp_router.limits import SHARD_CHANNEL_OPTIONS
+from cdp_router.rpc.call import Metadata
+from cdp_router.security.tls.cluster_secrets import SECRET_HEADER, call_secret
+from cdp_router.security.tls.renewing import renewing
+from cdp_router.security.tls.tls import Tls
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What connections to shards are made with."""
+
+    shown: Metadata = ()
+    tls: Tls | None = None
+
+    @staticmethod
+    def of(cluster: ClusterFile, tls: Tls | None = None) -> Link:
+        """The link of a process that belongs to a cluster."""
+        return Link(((SECRET_HEADER, call_secret(cluster)),), tls)
+
+    def connect(self, address: str) -> grpc.aio.Channel:
+        """A connection to a shard."""
+        if self.tls is None:
+            return grpc.aio.insecure_channel(address, options=SHARD_CHANNEL_OPTIONS)
+        tls = self.tls
+        return renewing(lambda: grpc.aio.secure_channel(address, tls.channel(), options=SHARD_CHANNEL_OPTIONS), tls)

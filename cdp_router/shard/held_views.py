@@ -1,0 +1,68 @@
+"""Views that a shard holds ready between the two steps of a question asked while profiles move."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from cdp.v1 import moving_pb2 as pb
+
+from cdp_router.errors import ViewsLost
+from cdp_router.limits import HELD_VIEWS_MAX, HELD_VIEWS_SECONDS
+from cdp_store.identity.transfers import TransferReading
+from cdp_store.memory.view import PartitionView
+from cdp_store.partition.partition import Partition
+
+Captured = tuple[Partition, PartitionView, TransferReading]
+
+
+class HeldViews:
+    """By the token of a question: the views captured for it, dropped when they were used or nobody came for them."""
+
+    def __init__(self) -> None:
+        self._held = dict[bytes, dict[int, Captured]]()
+
+    def hold(self, token: bytes, captured: Iterable[Captured]) -> None:
+        """Keep what was captured, in place of what was captured of the same partitions under this token."""
+        if token not in self._held:
+            if len(self._held) >= HELD_VIEWS_MAX:
+                self._held.pop(next(iter(self._held)))
+            asyncio.get_running_loop().call_later(HELD_VIEWS_SECONDS, self._held.pop, token, None)
+        held = self._held.setdefault(token, {})
+        held.update({each[0].partition: each for each in captured})
+
+    def take(self, views: pb.HeldViews, partitions: Sequence[Partition]) -> list[Captured]:
+        """The views of partitions, without what has arrived elsewhere; ViewsLost when they are not here."""
+        held = self._held.get(views.token, {})
+        taken = [held.pop(partition.partition, None) for partition in partitions]
+        if not held:
+            self._held.pop(views.token, None)
+        arrived = dict[int, list[int]]()
+        for each in views.arrived:
+            arrived.setdefault(each.partition, []).append(each.to)
+        return [_without(each, arrived) for each in taken if each is not None or _lost(views.token)]
+
+
+def capture_all(partitions: Iterable[Partition]) -> list[Captured]:
+    """All partitions as of about the same moment; takes their locks, so never on an event loop."""
+    return [(partition, *partition.capture_moving()) for partition in partitions]
+
+
+def to_transfers(partition: Partition, _: PartitionView, reading: TransferReading) -> pb.PartitionTransfers:
+    """The ends of transfers as a message."""
+    sent = [pb.SentTransfers(to=to, released=each.released, open=each.open) for to, each in reading.sent.items()]
+    received = [pb.ReceivedTransfers(source=source, last=last) for source, last in reading.received.items()]
+    return pb.PartitionTransfers(partition=partition.partition, sent=sent, received=received)
+
+
+def _without(captured: Captured | None, arrived: Mapping[int, Sequence[int]]) -> Captured:
+    assert captured is not None
+    partition, view, reading = captured
+    hidden = [reading.sent[to].rows for to in arrived.get(partition.partition, ())]
+    return partition, replace(view, hidden=np.concatenate(hidden)) if hidden else view, reading
+
+
+def _lost(token: bytes) -> bool:
+    raise ViewsLost(token)

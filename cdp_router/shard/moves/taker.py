@@ -1,0 +1,296 @@
+"""The taker's side of a move, which drives it: copy, catch up, have it released, own, have it forgotten.
+
+That a partition is on its way in is durable, how far it has come is not: after a restart, and after any failure, the
+copy begins again once a router says so (`sweeping`). Until the giver has released the partition nothing has happened;
+from then on only the taker can own it, and the giver keeps everything until it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+import grpc
+import pyarrow as pa
+from cdp.v1 import partition_pb2 as pb
+
+from cdp_query.errors import QueryError
+from cdp_router.background import Background
+from cdp_router.contract.claims import STATES
+from cdp_router.contract.status import describe, mismatch_of
+from cdp_router.deadline import Deadline
+from cdp_router.errors import MoveRefused, RequestInvalid, RouterError, WrongEpoch
+from cdp_router.limits import CATCH_UP_RECORDS, EPOCH_MAX, MOVE_CALL_SECONDS, MOVE_COPY_SECONDS, PARTITIONS_MAX
+from cdp_router.shard.checks import check_cluster
+from cdp_router.shard.commits import Commits
+from cdp_router.shard.memory_budget import MemoryBudget
+from cdp_router.shard.moves.client import MoveClient
+from cdp_router.shard.snapshots import Snapshots
+from cdp_store.directory.documents import Document
+from cdp_store.directory.holdings import FIRST_EPOCH, Holding, HoldingState
+from cdp_store.errors import StoreError
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.log.format import LogRecord
+from cdp_store.outside.seams import Clock
+from cdp_store.partition.partition import Partition
+from cdp_store.shard.handover import Taking
+from cdp_store.shard.store import Store
+from cdp_store.snapshot.manifest import Manifest, decode_manifest
+
+Response = TypeVar("Response")
+Connect = Callable[[str], MoveClient]
+_LOG = logging.getLogger(__name__)
+_ATTEMPTS: Final = 4  # of one call: a whole copy should not be lost with one packet
+_PAUSE_SECONDS: Final = 0.05
+
+
+@dataclass(slots=True)
+class _Taking:
+    """One partition on its way in."""
+
+    task: asyncio.Task[None] | None = None
+    bytes_done: int = 0
+    bytes_total: int = 0
+    records_behind: int = 0
+    problem: str = ""
+
+    def failed(self, error: BaseException) -> None:
+        """Have it told that a defect ended it; a router begins it again."""
+        self.problem = self.problem or f"{type(error).__name__}: {error}"
+
+    @property
+    def is_running(self) -> bool:
+        return self.task is not None and not self.task.done()
+
+
+class Taker:
+    """Takes partitions over into one store, one after the other."""
+
+    def __init__(
+        self,
+        store: Store,
+        taking: Taking,
+        commits: Commits,
+        snapshots: Snapshots,
+        clock: Clock,
+        connect: Connect,
+        budget: MemoryBudget | None,
+        background: Background | None = None,
+    ) -> None:
+        self._store, self._taking, self._clock = store, taking, clock
+        self._commits, self._snapshots, self._connect, self._budget = commits, snapshots, connect, budget
+        self._background, self._under_way = background or Background(), dict[PartitionId, _Taking]()
+        self._one = asyncio.Lock()
+
+    async def take(self, request: pb.TakePartitionRequest) -> pb.TakePartitionResponse:
+        """Begin to take a partition over, or go on where that has ended; nothing, where it is here already."""
+        check_cluster(self._store, request.cluster)
+        number, wanted = (
+            PartitionId(request.partition),
+            Holding(HoldingState.INCOMING, request.epoch, request.from_shard),
+        )
+        if number >= PARTITIONS_MAX:
+            raise RequestInvalid("partition", f"must be below {PARTITIONS_MAX}")
+        if not FIRST_EPOCH < request.epoch < EPOCH_MAX:
+            raise RequestInvalid("epoch", "is none that a partition is handed over at")
+        if request.from_shard == self._store.identity.shard:
+            raise MoveRefused(f"partition {number} lives on shard {request.from_shard} already")
+        held = self._store.holdings.get(number)
+        if held is None or held.epoch < request.epoch or held == wanted:
+            await self._commits.between(partial(self._begin, number, wanted))
+            self._start(number, request)
+        elif (held.state, held.epoch) != (HoldingState.OWNED, request.epoch):
+            raise MoveRefused(f"partition {number} is beyond epoch {request.epoch}; ask again")
+        return pb.TakePartitionResponse(holding=self.describe(number))
+
+    async def stop(self, request: pb.StopTakingRequest) -> pb.StopTakingResponse:
+        """Give a partition up, unless it has been released already."""
+        check_cluster(self._store, request.cluster)
+        number = PartitionId(request.partition)
+        held, under_way = self._store.holdings.get(number), self._under_way.get(number)
+        if held is None or held.state is not HoldingState.INCOMING:
+            return pb.StopTakingResponse(stopped=False)
+        if under_way is not None and under_way.task is not None:
+            under_way.task.cancel()
+            await asyncio.gather(under_way.task, return_exceptions=True)
+        if self._store.holdings.get(number) != held:
+            return pb.StopTakingResponse(stopped=False)
+        # A release that is still on its way makes the giver say so, and a router start the move anew.
+        await self._commits.between(partial(self._taking.abandon, number, (held.epoch - 1, held.shard)))
+        return pb.StopTakingResponse(stopped=True)
+
+    def describe(self, number: PartitionId) -> pb.PartitionHolding:
+        """A holding, and how far it has come where it is on its way in."""
+        held = self._store.holdings.get(number)
+        if held is None:
+            return pb.PartitionHolding(partition=number)
+        told = pb.PartitionHolding(partition=number, epoch=held.epoch, state=STATES[held.state], shard=held.shard)
+        under_way = self._under_way.get(number)
+        if held.state is HoldingState.INCOMING:
+            under_way = under_way or _Taking(problem="the shard was started again")
+            told.progress.CopyFrom(
+                pb.TakingProgress(
+                    bytes_done=under_way.bytes_done,
+                    bytes_total=under_way.bytes_total,
+                    records_behind=under_way.records_behind,
+                    problem=under_way.problem,
+                    running=under_way.is_running,
+                )
+            )
+        return told
+
+    async def close(self) -> None:
+        """Stop what is under way; it goes on after the next start."""
+        tasks = [each.task for each in self._under_way.values() if each.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, number: PartitionId, wanted: Holding) -> None:
+        """Runs between commits, where holdings change."""
+        held = self._store.holdings.get(number)
+        if held == wanted:
+            return
+        if held is not None and held.state is HoldingState.RELEASED:
+            raise MoveRefused(f"shard {held.shard} has not confirmed that it has partition {number}; ask again")
+        if held is not None and (held.state is HoldingState.OWNED or held.epoch >= wanted.epoch):
+            raise MoveRefused(f"partition {number} is at epoch {held.epoch}; ask again")
+        self._taking.begin(number, wanted.epoch, wanted.shard)
+
+    def _start(self, number: PartitionId, request: pb.TakePartitionRequest) -> None:
+        under_way = self._under_way.get(number)
+        if under_way is None or not under_way.is_running:
+            under_way = self._under_way[number] = _Taking()
+            work = self._run(number, request, under_way)
+            under_way.task = self._background.begin(f"taking partition {number} over", work, under_way.failed)
+
+    async def _run(self, number: PartitionId, request: pb.TakePartitionRequest, under_way: _Taking) -> None:
+        async with self._one:
+            source = self._connect(request.from_address)
+            try:
+                await _Transfer(self, number, request, source, under_way).run()
+            except WrongEpoch as refusal:
+                await self._refused(number, request, refusal, under_way)
+            except grpc.aio.AioRpcError as error:
+                under_way.problem = f"shard {request.from_shard}: {describe(error).message}"
+            except (StoreError, RouterError, QueryError) as error:
+                under_way.problem = str(error)
+            finally:
+                await source.close()
+                held = self._store.holdings.get(number)
+                if held is None or held.state is not HoldingState.OWNED:
+                    # There, since a copy that is being adopted goes on there until it is done.
+                    await self._snapshots.run(partial(self._taking.drop, number))
+            if under_way.problem:
+                _LOG.warning("partition %d is not taken over yet: %s", number, under_way.problem)
+
+    async def _refused(
+        self, number: PartitionId, request: pb.TakePartitionRequest, refusal: WrongEpoch, under_way: _Taking
+    ) -> None:
+        """The giver does not hold the partition at the epoch before: someone else was faster."""
+        under_way.problem = str(refusal)
+        claims = [claim for claim in refusal.claims if claim.epoch >= request.epoch]
+        if claims:
+            claim = (claims[0].epoch, claims[0].shard)
+            await self._commits.between(partial(self._taking.abandon, number, claim))
+
+
+class _Transfer:
+    """One attempt to take one partition over."""
+
+    def __init__(
+        self,
+        taker: Taker,
+        number: PartitionId,
+        request: pb.TakePartitionRequest,
+        source: MoveClient,
+        under_way: _Taking,
+    ) -> None:
+        self._store, self._taking, self._clock = taker._store, taker._taking, taker._clock
+        self._commits, self._snapshots, self._budget = taker._commits, taker._snapshots, taker._budget
+        self._number, self._request, self._source, self._under_way = number, request, source, under_way
+        self._cluster, self._own = self._store.identity.cluster, self._store.identity.shard
+
+    async def run(self) -> None:
+        """From the copy to the ownership; raises where it cannot go on."""
+        exported = await self._call(partial(self._source.export, self._export_request()), MOVE_COPY_SECONDS)
+        manifest = decode_manifest(f"copy of partition {self._number}", exported.manifest)
+        await self._copy(exported.export_id, manifest)
+        work = partial(self._taking.adopt, self._number, exported.export_id, manifest, self._clock.now_ms())
+        partition = await self._snapshots.run(work)
+        await self._catch_up(partition, exported.export_id)
+        released = await self._call(partial(self._source.release, self._release_request()))
+        await self._catch_up(partition, exported.export_id, released.sequence)
+        documents = {each.name: Document(each.version, each.content) for each in released.documents}
+        await self._commits.between(partial(self._taking.own, partition, self._request.epoch, documents))
+        _LOG.info("partition %d is here, at epoch %d", self._number, self._request.epoch)
+        forget = pb.ForgetPartitionRequest(cluster=self._cluster, partition=self._number, epoch=self._request.epoch)
+        await self._call(partial(self._source.forget, forget))
+
+    def _export_request(self) -> pb.ExportPartitionRequest:
+        return pb.ExportPartitionRequest(
+            cluster=self._cluster, partition=self._number, epoch=self._request.epoch, to_shard=self._own
+        )
+
+    def _release_request(self) -> pb.ReleasePartitionRequest:
+        return pb.ReleasePartitionRequest(
+            cluster=self._cluster, partition=self._number, epoch=self._request.epoch, to_shard=self._own
+        )
+
+    async def _copy(self, export_id: str, manifest: Manifest) -> None:
+        """Fetch the files of the copy; they are checked against their checksums when they are adopted."""
+        self._taking.clean(self._number)
+        place, loop = self._taking.place(self._number), asyncio.get_running_loop()
+        self._under_way.bytes_total = sum(file.bytes for file in manifest.files.values())
+        if self._budget is not None:
+            self._budget.admit(self._under_way.bytes_total)
+        for name, file in manifest.files.items():
+            pieces, size = list[bytes](), 0
+            while size < file.bytes:
+                request = pb.ReadExportRequest(
+                    cluster=self._cluster, partition=self._number, export_id=export_id, file=name, offset=size
+                )
+                piece = await self._call(partial(self._source.read_export, request))
+                if not piece.data:
+                    break
+                pieces.append(piece.data)
+                size += len(piece.data)
+                self._under_way.bytes_done += len(piece.data)
+            await loop.run_in_executor(None, place.write, name, pa.py_buffer(b"".join(pieces)))
+
+    async def _catch_up(self, partition: Partition, export_id: str, upto: SequenceNumber | int | None = None) -> None:
+        """Log and apply what the giver has logged since: nearly all of it, or all up to a sequence number."""
+        while True:
+            request = pb.ReadTailRequest(
+                cluster=self._cluster, partition=self._number, export_id=export_id, after=partition.sequence
+            )
+            tail = await self._call(partial(self._source.read_tail, request))
+            records = [
+                LogRecord(self._number, SequenceNumber(each.sequence), each.kind, each.payload, 0, 0)
+                for each in tail.records
+            ]
+            await self._commits.between(partial(self._taking.receive, partition, records))
+            self._under_way.records_behind = tail.sequence - partition.sequence
+            if self._under_way.records_behind <= (CATCH_UP_RECORDS if upto is None else 0):
+                return
+            await self._snapshots.run(partition.maintain)
+
+    async def _call(
+        self, call: Callable[[Deadline], Awaitable[Response]], seconds: float = MOVE_CALL_SECONDS
+    ) -> Response:
+        """A call to the giver, made again when the way there fails; refusals of an epoch as such."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await call(Deadline.after(seconds, seconds))
+            except grpc.aio.AioRpcError as error:
+                refusal = mismatch_of(error)
+                if refusal is not None:
+                    raise refusal from error
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == _ATTEMPTS - 1:
+                    raise
+            await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")

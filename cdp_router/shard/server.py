@@ -1,0 +1,387 @@
+"""What a shard does for routers, without a socket: takes batches, evaluates on worker threads, reads profiles."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, segment_pb2, shard_pb2
+
+from cdp_query import pipeline
+from cdp_query.bind.bind import Binder
+from cdp_query.partial import merge_all
+from cdp_query.proof import prove
+from cdp_query.tree import Context
+from cdp_router.background import Background
+from cdp_router.cluster.partition_map import Claim, claim_of
+from cdp_router.contract.partials import to_evaluation
+from cdp_router.contract.questions import from_question
+from cdp_router.contract.retention import latest, listed
+from cdp_router.contract.segments import from_segment
+from cdp_router.deadline import Deadline, monotonic_ms
+from cdp_router.errors import RequestInvalid, WrongEpoch
+from cdp_router.limits import CLAIMS_TOLD_MAX, PROOF_SHOWN_MAX
+from cdp_router.questions.attribute_columns import kinds_met
+from cdp_router.questions.profile_reading import read_profile
+from cdp_router.questions.proofs import to_response
+from cdp_router.questions.timelines import Page
+from cdp_router.shard.checks import check_cluster
+from cdp_router.shard.commits import Commits
+from cdp_router.shard.discovery import met_by
+from cdp_router.shard.documents import ShardDocuments
+from cdp_router.shard.erasing import ShardErasing
+from cdp_router.shard.exporting import ShardExporting
+from cdp_router.shard.held_views import Captured, HeldViews, capture_all, to_transfers
+from cdp_router.shard.identity import change_identity, read_identity
+from cdp_router.shard.member_pages import MemberPages, MembersOf
+from cdp_router.shard.memory_budget import MemoryBudget
+from cdp_router.shard.moves.client import connect_by_grpc
+from cdp_router.shard.moves.giver import Giver
+from cdp_router.shard.moves.shard import ShardMoves
+from cdp_router.shard.moves.taker import Connect, Taker
+from cdp_router.shard.people import ShardPeople, encoded
+from cdp_router.shard.quarantine import ShardQuarantine
+from cdp_router.shard.query_workers import Checkpoint, QueryWorkers
+from cdp_router.shard.readings import ShardReadings
+from cdp_router.shard.snapshots import Snapshots
+from cdp_router.shard.upkeep import Upkeep
+from cdp_store.directory.holdings import HoldingState
+from cdp_store.errors import StoreFailed
+from cdp_store.identity.changes import Links, decode_identity_change
+from cdp_store.identity.seats import OTHERS, Wanted
+from cdp_store.ids import PartitionId
+from cdp_store.memory.digest import digest
+from cdp_store.outside.seams import Clock, SystemClock
+from cdp_store.partition.partition import Partition
+from cdp_store.records.builder import BatchBuilder
+from cdp_store.records.records import decode_batch
+from cdp_store.shard.admission import Delivery, Outcome
+from cdp_store.shard.handover import Giving, Taking
+from cdp_store.shard.retaining import Retaining
+from cdp_store.shard.store import Store
+
+Result = TypeVar("Result")
+
+
+class ShardServer:
+    """One shard's store behind asynchronous calls; every method takes and gives messages of cdp.v1."""
+
+    def __init__(
+        self,
+        store: Store,
+        on_failure: Callable[[StoreFailed], None],
+        query_threads: int = 2,
+        clock: Clock | None = None,
+        budget: MemoryBudget | None = None,
+        connect: Connect = connect_by_grpc,
+        background: Background | None = None,
+    ) -> None:
+        self._store, self._clock, self._budget = store, clock or SystemClock(), budget
+        self.background = background or Background()
+        self.commits = Commits(store, on_failure, self._maintain_soon, self.background)
+        self.upkeep = Upkeep(store, self.commits, self._clock, self.background)
+        self.snapshots = Snapshots(store, self._clock, self.background)
+        self._workers = QueryWorkers(query_threads)
+        self._exporting = ShardExporting(self._workers)
+        self.documents = ShardDocuments(store, self.commits, self._check_epochs)
+        self.erasing = ShardErasing(store, self.commits, self.upkeep, self.snapshots, self._clock, self._check_epochs)
+        self.quarantine = ShardQuarantine(store, self.commits, self._check_epochs)
+        self.people = ShardPeople(store, self._check_epochs, self._in_query_thread)
+        giver = Giver(store, Giving(store, store.files), self.commits, self.snapshots, self._clock)
+        taking = Taking(store, store.files)
+        taker = Taker(store, taking, self.commits, self.snapshots, self._clock, connect, budget, self.background)
+        self.moves = ShardMoves(store, giver, taker)
+        self._held, self.readings = HeldViews(), ShardReadings(store)
+
+    async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
+        """Log, apply and acknowledge; concurrent deliveries share one sync. Overloaded when memory gets short."""
+        check_cluster(self._store, request.cluster)
+        size = sum(len(item.batch) for item in request.batches)
+        if self._budget is not None:
+            self._budget.admit(size + self.commits.waiting_bytes)
+        asked = [(item.partition, item.epoch) for item in request.batches]
+        self._check_epochs(asked)
+        deliveries = [_delivery(item, request.limits) for item in request.batches]
+        outcomes = await self.commits.commit(deliveries, size, partial(self._check_epochs, asked))
+        held = self._store.partitions  # one may have left meanwhile
+        due = [each.partition for each in deliveries if each.partition in held and held[each.partition].identity.is_due]
+        return shard_pb2.DeliverResponse(outcomes=map(_to_outcome, deliveries, outcomes), due=due)
+
+    async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
+        """The merged contribution of the partitions asked for."""
+        check_cluster(self._store, request.cluster)
+        context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
+        work = partial(_evaluated, request.question, self._views(request), context)
+        return await self._workers.run(work, deadline)
+
+    async def list_members(
+        self, request: shard_pb2.ListMembersRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
+        """Identifiers of members, one partition after the other, all as of now."""
+        check_cluster(self._store, request.cluster)
+        take = self._views(request)
+        views = await self._workers.run(lambda _: take(), deadline)
+        context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
+        segment = await self._workers.run(lambda _: from_segment(request.segment), deadline, begun=True)
+        binder, pages = Binder(context), MemberPages()
+        for partition, view, _ in views:
+            find = partial(MembersOf.found, segment, view, binder, request.attributes)
+            members = await self._workers.run(find, deadline, begun=True)
+            for start in members.starts:
+                batches = await self._in_query_thread(partial(members.page, start), begun=True)
+                for message in pages.add(batches):
+                    yield message
+            position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
+            pages.end(position, type_mismatch=members.type_mismatch)
+        yield pages.take()
+
+    async def read_all(
+        self, request: shard_pb2.ReadAllRequest, deadline: Deadline
+    ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
+        """Everything that partitions hold, one after the other."""
+        check_cluster(self._store, request.cluster)
+        async for response in self._exporting.read_all(self._views(request), deadline):
+            yield response
+
+    async def read_profile(self, request: shard_pb2.ReadProfileRequest) -> shard_pb2.ReadProfileResponse:
+        """One profile with its latest events."""
+        check_cluster(self._store, request.cluster)
+        partition = self._owned(request.partition, request.epoch)
+        identifier = encoded(request.identifier)
+        page = Page(request.events_max, set(request.event_names), *_given(request))
+        profile = await self._in_query_thread(lambda: read_profile(partition, identifier, page))
+        return shard_pb2.ReadProfileResponse(found=profile is not None, profile=profile)
+
+    async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:
+        """The verdict on one user, with what decided it."""
+        check_cluster(self._store, request.cluster)
+        partition = self._owned(request.partition, request.epoch)
+        identifier = encoded(request.identifier)
+        context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
+        return await self._workers.run(partial(_proved, partition, identifier, request.segment, context), deadline)
+
+    async def change_retention(self, request: shard_pb2.ChangeRetentionRequest) -> shard_pb2.ChangeRetentionResponse:
+        """Change rules of retention, drop what they want dropped, and say which rules there are."""
+        check_cluster(self._store, request.cluster)
+        if request.rules:
+            days = {rule.event: rule.days for rule in request.rules}
+
+            def change() -> None:
+                numbers = [partition.partition for partition in self._asked_for(request.partitions)]
+                Retaining(self._store).set_retention(days, self._clock.now_ms(), numbers)
+
+            await self.commits.between(change)
+        forgotten = await self._forgotten(request) if request.forgotten or request.forget_unused else []
+        found = await self.readings.run(partial(_rules, self._asked_for(request.partitions)))
+        found.forgotten.extend(forgotten)
+        return found
+
+    async def _forgotten(self, request: shard_pb2.ChangeRetentionRequest) -> list[str]:
+        def forget() -> list[str]:
+            numbers = [partition.partition for partition in self._asked_for(request.partitions)]
+            return Retaining(self._store).forget_events(request.forgotten, numbers, unused=request.forget_unused)
+
+        forgotten = await self.commits.between(forget)
+        await self.upkeep.purge_now()
+        return forgotten
+
+    async def discover(self, request: shard_pb2.DiscoverNamesRequest) -> shard_pb2.DiscoverNamesResponse:
+        """What partitions have seen, one after the other."""
+        check_cluster(self._store, request.cluster)
+        found = shard_pb2.DiscoverNamesResponse()
+        for partition in self._asked_for(request.partitions):
+            found.MergeFrom(await self._in_query_thread(partial(met_by, partition)))
+        return found
+
+    async def read_digest(self, request: shard_pb2.ReadDigestRequest) -> shard_pb2.ReadDigestResponse:
+        """Digest of each partition asked for."""
+        check_cluster(self._store, request.cluster)
+        partitions = self._asked_for(request.partitions)
+        return await self._in_query_thread(lambda: _digests(partitions))
+
+    async def capture_views(self, request: moving_pb2.CaptureViewsRequest) -> moving_pb2.CaptureViewsResponse:
+        """Hold views of partitions for a question, and say how far transfers had come in them."""
+        check_cluster(self._store, request.cluster)
+        partitions = self._asked_for(request.partitions)
+        captured = await self.readings.run(partial(capture_all, partitions))
+        self._held.hold(request.token, captured)
+        response = moving_pb2.CaptureViewsResponse(transfers=[to_transfers(*each) for each in captured])
+        for _, view, _ in captured if request.attributes else ():
+            met = partial(kinds_met, view, request.attributes, request.as_of_ms)
+            response.attributes.extend(await self._in_query_thread(met, begun=True))
+        return response
+
+    async def change_identity(self, request: moving_pb2.ChangeIdentityRequest) -> moving_pb2.ChangeIdentityResponse:
+        """Log and do a change of identifiers, and say what is left to move."""
+        check_cluster(self._store, request.cluster)
+        work = partial(change_identity, lambda: self._owned(request.partition, request.epoch), request, self._store)
+        response = await self.commits.between(work)
+        if response.done:
+            self._maintain_soon()
+        return response
+
+    async def read_identity(self, request: moving_pb2.ReadIdentityRequest) -> moving_pb2.ReadIdentityResponse:
+        """What a partition knows of an identifier."""
+        check_cluster(self._store, request.cluster)
+        partition = self._owned(request.partition, request.epoch)
+        found = await self._in_query_thread(partial(read_identity, partition, encoded(request.identifier)))
+        self._owned(request.partition, request.epoch)  # still
+        return found
+
+    async def take_snapshot(self, request: shard_pb2.TakeSnapshotRequest) -> shard_pb2.TakeSnapshotResponse:
+        """Write a snapshot, and copy it if a destination is given; one at a time."""
+        return shard_pb2.TakeSnapshotResponse(snapshot=await self.snapshots.take(request.destination))
+
+    async def purge_files(self, request: shard_pb2.PurgeFilesRequest) -> shard_pb2.PurgeFilesResponse:
+        """Leave nothing of profiles that were erased before this call in any file of this shard."""
+        check_cluster(self._store, request.cluster)
+        await self.commits.between(self._store.start_log_anew)
+        return shard_pb2.PurgeFilesResponse(purge=await self.snapshots.purge_files())
+
+    async def verify_snapshots(self) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
+        """Read every file of the snapshots."""
+        return await self.snapshots.verify()
+
+    async def close(self) -> None:
+        """Finish what is being committed, then close the store."""
+        self.upkeep.stop()
+        await self.moves.taker.close()
+        await self.commits.close()
+        await self.upkeep.close()
+        await self.snapshots.close()
+        await self.background.close()
+        self._workers.close()
+        self.readings.close()
+        self._store.close()
+
+    def _maintain_soon(self) -> None:
+        self.upkeep.maintain_soon()
+        self.snapshots.write_cold_soon()
+
+    async def _in_query_thread(self, work: Callable[[], Result], *, begun: bool = False) -> Result:
+        return await self._workers.run(lambda _: work(), begun=begun)
+
+    def _owned(self, number: int, epoch: int) -> Partition:
+        """A partition that the shard answers for at this epoch; WrongEpoch, or RequestInvalid where it never did."""
+        self._check_epochs([(number, epoch)])
+        return self._store.partitions[PartitionId(number)]
+
+    def _views(
+        self, request: shard_pb2.EvaluateRequest | shard_pb2.ListMembersRequest | shard_pb2.ReadAllRequest
+    ) -> Callable[[], Sequence[Captured]]:
+        """What gives the views a question is answered from, all as of about the same moment, on a thread of its own.
+
+        A partition that moves away between this check and its capture keeps what it held when it was handed over,
+        which is all that was acknowledged before the question came.
+        """
+        partitions = self._asked_for(request.partitions)
+        if request.HasField("views"):
+            held = self._held.take(request.views, partitions)
+            return lambda: held
+        return partial(capture_all, partitions)
+
+    def _asked_for(self, asked: Iterable[partition_pb2.PartitionEpoch]) -> list[Partition]:
+        """The partitions of a request, each at the epoch the shard holds it."""
+        wanted = [(each.partition, each.epoch) for each in asked]
+        if not wanted:
+            raise RequestInvalid("partitions", "none is given")
+        self._check_epochs(wanted)
+        return [self._store.partitions[PartitionId(number)] for number, _ in wanted]
+
+    def _check_epochs(self, asked: Iterable[tuple[int, int]]) -> None:
+        """Raise WrongEpoch unless the shard owns all of the partitions at these epochs; called from any thread."""
+        own, claims, strange = self._store.identity.shard, list[Claim](), list[int]()
+        for number, epoch in asked:
+            holding = self._store.holdings.get(PartitionId(number))
+            if holding is None:
+                strange.append(number)  # who asks may know the cluster as it was before a restore
+            elif holding.state is not HoldingState.OWNED or holding.epoch != epoch:
+                claims.append(claim_of(own, PartitionId(number), holding))
+        if claims or strange:
+            raise WrongEpoch(claims[:CLAIMS_TOLD_MAX], strange[:CLAIMS_TOLD_MAX])
+
+
+def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:
+    """Up to where pages before this one went: (time, events of that time)."""
+    return (request.after.time_ms, request.after.given) if request.HasField("after") else (None, 0)
+
+
+def _evaluated(
+    message: segment_pb2.Question, take: Callable[[], Sequence[Captured]], context: Context, checkpoint: Checkpoint
+) -> shard_pb2.EvaluateResponse:
+    started, views = monotonic_ms(), take()
+    question, binder = from_question(message), Binder(context)
+    partials, positions = [], []
+    for partition, view, _ in views:
+        partials.append(pipeline.evaluate(question, view, binder, checkpoint))
+        positions.append(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
+    response = to_evaluation(merge_all(partials), positions)
+    moving = (to_transfers(*each) for each in views)
+    response.transfers.extend(each for each in moving if each.sent or each.received)
+    response.engine_milliseconds = monotonic_ms() - started
+    return response
+
+
+def _delivery(item: shard_pb2.PartitionBatch, limits: Mapping[str, int]) -> Delivery:
+    links, asked, seats = (_links(item, field) for field in ("links", "asked_links", "seats"))
+    only_links = not item.batch and any(each is not None for each in (links, asked, seats))
+    batch = BatchBuilder().finish() if only_links else decode_batch(item.batch)
+    if seats is not None and OTHERS not in limits:
+        raise RequestInvalid("limits", "say nothing of other kinds")
+    wanted = None if seats is None else Wanted(seats, limits)
+    return Delivery(PartitionId(item.partition), batch, links, asked, wanted)
+
+
+def _links(item: shard_pb2.PartitionBatch, field: str) -> Links | None:
+    payload: bytes = getattr(item, field)
+    links = decode_identity_change(payload) if payload else None
+    if links is not None and not isinstance(links, Links):
+        raise RequestInvalid(f"batches.{field}", "hold another change of identifiers")
+    return links
+
+
+def _rules(partitions: Sequence[Partition]) -> shard_pb2.ChangeRetentionResponse:
+    days = {name: number for partition in partitions for name, number in partition.retention_days().items()}
+    return listed(days, latest(cutoff for partition in partitions for cutoff in partition.cutoffs().items()))
+
+
+def _digests(partitions: Sequence[Partition]) -> shard_pb2.ReadDigestResponse:
+    digests = list[admin_pb2.PartitionDigest]()
+    for partition in partitions:
+        view = partition.capture()
+        found = admin_pb2.PartitionDigest(
+            partition=partition.partition, sequence=view.sequence, digest=str(digest(view))
+        )
+        digests.append(found)
+    return shard_pb2.ReadDigestResponse(partitions=digests)
+
+
+def _proved(
+    partition: Partition, identifier: bytes, message: segment_pb2.Segment, context: Context, checkpoint: Checkpoint
+) -> shard_pb2.ProveUserResponse:
+    segment = from_segment(message)
+    view, [row] = partition.locate([identifier])
+    if row is None:
+        return shard_pb2.ProveUserResponse()
+    verdict = prove(segment, view, Binder(context), row, PROOF_SHOWN_MAX, checkpoint)
+    position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
+    return shard_pb2.ProveUserResponse(found=True, proof=to_response(verdict, view, position, context))
+
+
+def _to_outcome(delivery: Delivery, outcome: Outcome) -> shard_pb2.PartitionOutcome:
+    errors = [
+        ingest_pb2.RecordError(index=rejection.record, code=rejection.code, message=rejection.message)
+        for rejection in outcome.rejections
+    ]
+    return shard_pb2.PartitionOutcome(
+        partition=delivery.partition,
+        sequence=outcome.sequence,
+        accepted=outcome.accepted,
+        duplicates=outcome.duplicates,
+        duplicate_records=outcome.known.tolist() if outcome.duplicates < len(delivery.batch) else (),
+        errors=errors,
+        news=outcome.news,
+        refused=outcome.refused,
+        void=outcome.void,
+    )

@@ -1,0 +1,1 @@
+"""Growable arrays, string dictionaries and blocks of values."""

@@ -1,0 +1,161 @@
+"""Which files of a directory must be there, and at which generation: a list beside them.
+
+A name is added once its file is durable and taken out before the file is removed: a crash in between leaves a file that
+is not listed, which the next start adds. A file that changes gets a generation above all that its directory ever gave
+out, and the list follows once the file is durable. So a file may be newer than the list says, after a crash, and never
+older: then an earlier version was put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from cdp_store.errors import DirectoryDamaged, FileOutdated
+from cdp_store.log.local import NO_ROOM
+from cdp_store.outside.folder_lock import folder_locked
+from cdp_store.outside.sealed import Unsealed, generation_in, read_whole, seal_json, unseal_json
+from cdp_store.outside.seams import Files
+from cdp_store.outside.whole_files import write_durably
+
+INVENTORY_NAME: Final = "inventory.json"
+Value = TypeVar("Value")
+
+
+class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    files: list[str]
+    generations: dict[str, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Files that must be there; the newest generation of each that has one; the last that was given out."""
+
+    files: frozenset[str] = frozenset()
+    generations: Mapping[str, int] = field(default_factory=dict)
+    newest: int = 0
+
+    def after(self, add: Iterable[str], remove: Iterable[str], generations: Mapping[str, int]) -> Inventory:
+        """The list with these changes; what was given out is never given out again, also of files that went."""
+        files = self.files - frozenset(remove) | frozenset(add)
+        newest = max(self.newest, *generations.values(), 0)
+        return Inventory(files, {**self.generations, **generations}, newest)
+
+
+def read_inventory(directory: Path, owner: str) -> Inventory | None:
+    """What must be below a directory, None where there is no list; DirectoryDamaged for a bad one."""
+    path = directory / INVENTORY_NAME
+    if not path.exists():
+        return None
+    found = unseal_json(path, read_whole(path), _Stored, owner)
+    if not found.is_sealed:
+        raise DirectoryDamaged(path, "it has no checksum")
+    return Inventory(frozenset(found.value.files), found.value.generations, found.generation)
+
+
+def write_inventory(directory: Path, inventory: Inventory, owner: str, files: Files) -> None:
+    """Make the list, in place of one that was there."""
+    stored = _Stored(sorted(inventory.files), dict(sorted(inventory.generations.items())))
+    write_durably(directory / INVENTORY_NAME, seal_json(stored, owner, max(inventory.newest, 1), indent=1), files)
+
+
+def record(
+    directory: Path,
+    owner: str,
+    files: Files,
+    add: Iterable[str] = (),
+    remove: Iterable[str] = (),
+    generations: Mapping[str, int] | None = None,
+) -> None:
+    """Change the list, durably; one process at a time. OSError where it cannot be written."""
+    with folder_locked(directory):
+        _record(directory, owner, files, add, remove, generations or {})
+
+
+def _record(
+    directory: Path,
+    owner: str,
+    files: Files,
+    add: Iterable[str],
+    remove: Iterable[str],
+    generations: Mapping[str, int],
+) -> None:
+    before = read_inventory(directory, owner)
+    after = (before or Inventory()).after(add, remove, generations)
+    if after != before:
+        write_inventory(directory, after, owner, files)
+
+
+def missing(directory: Path, owner: str) -> list[Path]:
+    """Files that the list of a directory names, and that are not there."""
+    found = read_inventory(directory, owner) or Inventory()
+    return [directory / name for name in sorted(found.files) if not (directory / name).exists()]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file that must be there once it was, at its newest generation; `remedy` says what to do where it is not."""
+
+    directory: Path
+    name: str
+    mark: Callable[[str], str]
+    """What a file of this name says of its owner."""
+    remedy: str
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.directory / self.name
+
+    @property
+    def owner(self) -> str:
+        """What the file says of its owner."""
+        return self.mark(self.name)
+
+    def read(self, unseal: Callable[[Path, bytes, str], Unsealed[Value]]) -> Value:
+        """The content of the file; DirectoryDamaged where it cannot be used, FileOutdated for an earlier version."""
+        known = self.generation()  # read first: whoever writes the file meanwhile makes it newer
+        found = unseal(self.path, read_whole(self.path), self.owner)
+        if found.generation < known:
+            raise FileOutdated(self.path, found.generation, known, self.remedy)
+        return found.value
+
+    def generation(self) -> int:
+        """The newest generation that the list knows, 0 where it knows none."""
+        known = read_inventory(self.directory, self.mark(INVENTORY_NAME)) or Inventory()
+        return known.generations.get(self.name, 0)
+
+    def replace(self, seal: Callable[[int], bytes], files: Files) -> None:
+        """Write the file durably at a new generation, and have it missed from then on.
+
+        Raises OSError where the file was not replaced. A list that has no room is brought up to date later.
+        """
+        owner = self.mark(INVENTORY_NAME)
+        with folder_locked(self.directory):
+            known = read_inventory(self.directory, owner) or Inventory()
+            generation = max(known.newest, generation_in(self.path)) + 1
+            write_durably(self.path, seal(generation), files)
+            try:
+                _record(self.directory, owner, files, [self.name], (), {self.name: generation})
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+
+    def settle(self, files: Files) -> bool:
+        """Have the list follow a file that is newer than it says; False for a file without a generation.
+
+        Raises OSError where the list cannot be written.
+        """
+        found = generation_in(self.path)
+        if found > self.generation():
+            record(self.directory, self.mark(INVENTORY_NAME), files, [self.name], generations={self.name: found})
+        return found > 0
+
+    def accept(self, files: Files) -> None:
+        """Go on with an earlier version: it is the newest one from now on. OSError where that cannot be noted."""
+        found = generation_in(self.path)
+        record(self.directory, self.mark(INVENTORY_NAME), files, generations={self.name: found})

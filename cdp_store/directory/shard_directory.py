@@ -1,0 +1,92 @@
+"""The directory of one shard: whose data it holds, and that only one process uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cdp_store.errors import ClusterKeyMismatch, DirectoryInUse, DirectoryMismatch
+from cdp_store.outside.sealed import Unsealed, owner_mark, read_whole, seal_json, unseal_json
+from cdp_store.outside.seams import Files
+from cdp_store.outside.whole_files import write_durably
+
+IDENTITY_NAME: Final = "identity.json"
+HOLDINGS_NAME: Final = "holdings.json"
+RESTORE_OR_SALVAGE: Final = (
+    "Restore it from a backup, restore the whole directory with `cdp restore`, or start with --salvage to go on "
+    "without it"
+)
+OUTDATED: Final = (
+    "put the newest version in its place, restore the whole directory with `cdp restore`, or start with --salvage to "
+    "go on with the newest that is left"
+)
+
+
+class ShardIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose data a shard directory holds; written at creation, compared at every start.
+
+    `key` is a fingerprint of the cluster's key, empty in directories of before it was kept.
+    """
+
+    cluster: str
+    shard: int
+    partitions: tuple[int, ...]
+    key: str = ""
+
+    def mark(self, name: str) -> str:
+        """What a file of this shard says of its owner."""
+        return owner_mark(self.cluster, self.key, f"shard-{self.shard}/{name}")
+
+
+def log_path(directory: Path) -> Path:
+    """Where the log of a shard lies."""
+    return directory / "log"
+
+
+def snapshots_path(directory: Path) -> Path:
+    """Where the snapshots of a shard lie."""
+    return directory / "snapshots"
+
+
+def lock_directory(directory: Path) -> int:
+    """Descriptor that holds the lock of a directory until it is closed; DirectoryInUse when another holds it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise DirectoryInUse(directory) from error
+    return descriptor
+
+
+def find_identity(directory: Path, identity: ShardIdentity) -> Unsealed[ShardIdentity] | None:
+    """The identity of a directory, None where there is none.
+
+    Raises DirectoryMismatch or ClusterKeyMismatch unless it is the one given.
+    """
+    path = directory / IDENTITY_NAME
+    if not path.exists():
+        return None
+    found = unseal_json(path, read_whole(path), ShardIdentity)
+    for what in ("cluster", "shard", "partitions"):
+        if getattr(found.value, what) != getattr(identity, what):
+            raise DirectoryMismatch(directory, what, getattr(found.value, what), getattr(identity, what))
+    if found.value.key and found.value.key != identity.key:
+        raise ClusterKeyMismatch(directory)
+    return found
+
+
+def write_identity(directory: Path, identity: ShardIdentity, files: Files) -> None:
+    """Say whose a directory is, last of all: from then on the files it was made with must be there."""
+    write_durably(directory / IDENTITY_NAME, seal_json(identity), files)
+
+
+def read_identity(directory: Path) -> ShardIdentity:
+    """The identity that stands in a directory."""
+    path = directory / IDENTITY_NAME
+    return unseal_json(path, read_whole(path), ShardIdentity).value

@@ -1,0 +1,64 @@
+"""The one way kernels are compiled: no GIL, cached per user and by content.
+
+Numba keys its cache by the path of the source file, so that each clone would compile again. The
+locator below keys it by the content of all kernel files a kernel may call, under the user's cache directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba.core import caching, config
+
+from cdp_store.kernels.kernel_cache import cache_directory, content_stamp
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PACKAGE_ROOT = Path(__file__).parent.parent
+
+
+class KernelCacheLocator(caching._CacheLocator):
+    """Places compiled kernels by the content of their sources, whatever folder the sources lie in."""
+
+    def __init__(self, py_func: Any, py_file: str) -> None:
+        source = Path(py_file).resolve()
+        self._line = py_func.__code__.co_firstlineno
+        self._stamp = content_stamp(source.parent)
+        self._path = cache_directory() / f"{source.parent.parent.name}-{self._stamp}"
+
+    def get_cache_path(self) -> str:
+        return str(self._path)
+
+    def get_source_stamp(self) -> str:
+        return self._stamp
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> KernelCacheLocator | None:
+        if not Path(py_file).resolve().is_relative_to(_PACKAGE_ROOT):
+            return None
+        locator = cls(py_func, py_file)
+        try:
+            locator.ensure_cache_path()  # type: ignore[no-untyped-call]
+        except OSError:
+            return None
+        return locator
+
+
+_OURS = f"{KernelCacheLocator.__module__}.{KernelCacheLocator.__qualname__}"
+vars(config)["CACHE_LOCATOR_CLASSES"] = f"{_OURS},UserProvidedCacheLocator,UserWideCacheLocator,InTreeCacheLocator"
+
+
+def kernel(function: F) -> F:
+    """Compile `function` on first use, without the GIL, cached on disk."""
+    return cast(F, numba.njit(nogil=True, cache=True)(function))
+
+
+def inlined(function: F) -> F:
+    """A part of a kernel, written apart for reading: compiled into its callers, so arrays cost no reference count."""
+    return cast(F, numba.njit(inline="always")(function))

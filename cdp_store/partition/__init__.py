@@ -1,0 +1,1 @@
+"""A partition as one door: locks, message ids, limits, purges, suppressions and quarantine."""

@@ -1,0 +1,224 @@
+"""Which message ids and batch ids a partition has already taken, bounded in memory.
+
+A message id counts for the identifier that names the profile of its record, as given: two identifiers may use one id,
+also once they are linked, and whatever partitions they live in. Versions before snapshots of format 4 kept ids alone;
+those that they took are known whatever the identifier, until the first generation after them is full or old.
+
+An id is remembered for at least DEDUPE_WINDOW_MS or DEDUPE_IDS_PER_GENERATION further ids, whichever ends first. Time
+is that of the batches' receipt as logged, so that recovery remembers what the process before it did.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cdp_store.arrays import U64, Bools
+from cdp_store.columns.arena import HashKey
+from cdp_store.ids import SequenceNumber
+from cdp_store.kernels import hashing, tables
+from cdp_store.limits import BATCH_IDS_REMEMBERED, DEDUPE_IDS_PER_GENERATION, DEDUPE_WINDOW_MS
+from cdp_store.memory.digest import combine
+from cdp_store.records.records import RecordBatch, Strings
+
+_TABLE_ROWS_MIN = 1024
+_BATCH_ID_BYTES = 200  # a key of 16 bytes, a number, and their place in the dictionary
+_ID_BITS = 128  # a keyed hash this wide stands for the id: no two ids of a cluster's life meet
+
+
+class IdSet:
+    """One growing hash set of 128-bit ids; `started_ms` is when its first id was received."""
+
+    def __init__(self, started_ms: int = 0) -> None:
+        self.started_ms = started_ms
+        self.table: U64 = np.zeros((0, 2), np.uint64)  # many a set never holds an id
+        self.count = 0
+
+    def add(self, high: U64, low: U64) -> None:
+        """Put ids in that are not in yet."""
+        wanted = (self.count + high.shape[0]) * 2
+        if wanted > self.table.shape[0]:
+            grown: U64 = np.zeros((max(_TABLE_ROWS_MIN, 1 << int(wanted - 1).bit_length()), 2), np.uint64)
+            kept = self.table[(self.table != 0).any(axis=1)]
+            tables.insert_ids(grown, np.ascontiguousarray(kept[:, 0]), np.ascontiguousarray(kept[:, 1]))
+            self.table = grown
+        self.count += tables.insert_ids(self.table, high, low)
+
+    def contains(self, high: U64, low: U64) -> Bools:
+        """Which of these ids are in."""
+        out: Bools = np.zeros(high.shape[0], np.bool_)
+        if self.count:
+            tables.contains_ids(self.table, high, low, out)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class IdGeneration:
+    """A copy of one generation for a snapshot; `table` u64[capacity, 2], (0, 0) = free."""
+
+    started_ms: int
+    table: U64
+    of_identifiers: bool = True  # False: ids alone, as versions before snapshots of format 4 kept them
+
+    def ids(self) -> tuple[U64, U64]:
+        """(high, low) of the ids, in no order."""
+        kept = self.table[(self.table != 0).any(axis=1)]
+        return np.ascontiguousarray(kept[:, 0]), np.ascontiguousarray(kept[:, 1])
+
+
+def hash_ids(key: HashKey, ids: Strings) -> tuple[U64, U64]:
+    """128-bit keyed hash of each id as two uint64 arrays; the empty id gives (0, 0)."""
+    high: U64 = np.zeros(len(ids), np.uint64)
+    low: U64 = np.zeros(len(ids), np.uint64)
+    if not ids.data.shape[0]:
+        return high, low
+    hashing.hash_ids(np.uint64(key[0]), np.uint64(key[1]), ids.offsets, ids.data, high, low)
+    return high, low
+
+
+@dataclass(frozen=True, slots=True)
+class RecordIds:
+    """Keyed hashes of 128 bits of the message ids of some records, (0, 0) where there is none: u64[n] each. `high` and
+    `low` are of an id with the identifier that its record came under, `alone` (high, low) of the id only."""
+
+    high: U64
+    low: U64
+    alone: tuple[U64, U64]
+
+    @property
+    def given(self) -> Bools:
+        """Which records have an id: bool[n]."""
+        given: Bools = (self.high != 0) | (self.low != 0)
+        return given
+
+
+def hash_records(key: HashKey, batch: RecordBatch) -> RecordIds:
+    """What tells the records of a batch apart."""
+    hashes: U64 = np.zeros((len(batch), 4), np.uint64)
+    if batch.message_ids.data.shape[0]:
+        hashing.hash_records(
+            np.uint64(key[0]),
+            np.uint64(key[1]),
+            (batch.message_ids.offsets, batch.message_ids.data),
+            (batch.identities.offsets, batch.identities.data, batch.record_identities),
+            (batch.givers.offsets, batch.givers.data, batch.record_givers),
+            hashes,
+        )
+    high, low, alone_high, alone_low = np.ascontiguousarray(hashes.T)
+    return RecordIds(high, low, (alone_high, alone_low))
+
+
+def identified(alone: tuple[U64, U64], owners: tuple[U64, U64]) -> tuple[U64, U64]:
+    """Hashes of ids with identifiers, from those of each: (high, low), (0, 0) where there is no id."""
+    given = (alone[0] != 0) | (alone[1] != 0)
+    high, low = (np.where(given, combine(own, owner), 0) for own, owner in zip(alone, owners, strict=True))
+    return high, low
+
+
+def repeated(high: U64, low: U64) -> Bools:
+    """True for each id that stands earlier in these arrays; never for the empty one."""
+    out: Bools = np.zeros(high.shape[0], np.bool_)
+    if low.any() or high.any():
+        tables.repeated_ids(high, low, out)
+    return out
+
+
+class MessageIds:
+    """The last one to two generations of message ids; the older one is dropped when the newer is full or old. Beside
+    them ids that older versions took, until the first generation that began after these is full or old."""
+
+    def __init__(
+        self, key: HashKey, capacity: int = DEDUPE_IDS_PER_GENERATION, window_ms: int = DEDUPE_WINDOW_MS
+    ) -> None:
+        self._key = key
+        self._capacity, self._window_ms = capacity, window_ms
+        self._older, self._newer = IdSet(), IdSet()
+        self._alone = list[IdSet]()  # of older versions
+
+    def hash(self, batch: RecordBatch) -> RecordIds:
+        """What tells the records of a batch apart."""
+        return hash_records(self._key, batch)
+
+    def known(self, ids: RecordIds) -> Bools:
+        """Which records were taken, as far as is remembered: bool[n]."""
+        known = self.seen(ids.high, ids.low)
+        for generation in self._alone:
+            known |= generation.contains(*ids.alone)
+        return known
+
+    def seen(self, high: U64, low: U64) -> Bools:
+        """True for each id already added; the empty id is never seen."""
+        out: Bools = np.zeros(high.shape[0], np.bool_)
+        for generation in (self._older, self._newer):
+            out |= generation.contains(high, low)
+        return out
+
+    def add(self, high: U64, low: U64, received_ms: int = 0) -> None:
+        """Remember these ids, received at `received_ms`."""
+        given = (high != 0) | (low != 0)
+        if not given.any():
+            return
+        is_full = self._newer.count + int(given.sum()) > self._capacity
+        # One step at a time: a clock that jumps ahead makes us forget one generation, never both.
+        if self._newer.count and (is_full or received_ms - self._newer.started_ms > self._window_ms):
+            self._older, self._newer = self._newer, IdSet(received_ms)
+            self._alone = []
+        elif not self._newer.count:
+            self._newer.started_ms = received_ms
+        self._newer.add(high[given], low[given])
+
+    def generations(self) -> tuple[IdGeneration, ...]:
+        """All that is remembered, the older generation first, those of older versions before it."""
+        alone = tuple(IdGeneration(each.started_ms, each.table.copy(), False) for each in self._alone if each.count)
+        own = (IdGeneration(each.started_ms, each.table.copy()) for each in (self._older, self._newer) if each.count)
+        return (*alone, *own)
+
+    def remember(self, generations: Sequence[IdGeneration]) -> None:
+        """Take what `generations` gave, instead of what is remembered now."""
+        self._alone = [_loaded(each) for each in generations if not each.of_identifiers]
+        own = [_loaded(each) for each in generations if each.of_identifiers]
+        self._older, self._newer = [IdSet(), IdSet(), *own][-2:]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory occupied."""
+        return sum(each.table.nbytes for each in (self._older, self._newer, *self._alone))
+
+
+def _loaded(generation: IdGeneration) -> IdSet:
+    loaded = IdSet(generation.started_ms)
+    loaded.add(*generation.ids())
+    return loaded
+
+
+class BatchIds:
+    """The sequence numbers under which the last batches were logged, by batch id."""
+
+    def __init__(self, capacity: int = BATCH_IDS_REMEMBERED) -> None:
+        self._capacity = capacity
+        self._known = OrderedDict[bytes, SequenceNumber]()
+
+    def get(self, batch: RecordBatch) -> SequenceNumber | None:
+        """Where this batch already stands in the log, if it does; batches without an id are never known."""
+        return self._known.get(batch.batch_id) if batch.batch_id else None
+
+    def add(self, batch_id: bytes, sequence: SequenceNumber) -> None:
+        """Remember a batch id, forgetting the oldest beyond capacity."""
+        if not batch_id:
+            return
+        self._known[batch_id] = sequence
+        self._known.move_to_end(batch_id)
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory occupied, by what an entry was measured to take."""
+        return len(self._known) * _BATCH_ID_BYTES
+
+    def items(self) -> list[tuple[bytes, SequenceNumber]]:
+        """All that is remembered, the oldest first."""
+        return list(self._known.items())

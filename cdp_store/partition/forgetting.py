@@ -1,0 +1,33 @@
+"""Event names of which nothing is to be left, and with them property names that no event has any more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from cdp_store.ids import PartitionId
+from cdp_store.log.controls import ALL_EVENTS, FORGOTTEN_MS, Retention
+from cdp_store.memory.view import PartitionView
+from cdp_store.partition.purging import used_properties
+
+
+def forgetting(
+    views: Mapping[PartitionId, PartitionView], names: Collection[str], *, unused: bool
+) -> dict[PartitionId, Retention]:
+    """What partitions that know any of the names are to log, with `unused` also for names without events, and where
+    property names are without events: for these the name of no event stands.
+    """
+    found = {number: _known(view, names, unused=unused) for number, view in views.items()}
+    return {number: Retention({}, dict.fromkeys(own, FORGOTTEN_MS)) for number, own in found.items() if own}
+
+
+def _known(view: PartitionView, names: Collection[str], *, unused: bool) -> list[str]:
+    used = {*view.events.names(), *view.summaries}
+    known = view.schema.events.items()
+    found = [name for name, number in known if name in names or (unused and number not in used)]
+    return [*found, ALL_EVENTS] if unused and not found and _has_unused_properties(view) else found
+
+
+def _has_unused_properties(view: PartitionView) -> bool:
+    chunks = (chunk for name in view.events.names() for chunk in view.events.chunks(name))
+    used = {key for chunk in chunks for key in used_properties(chunk)}
+    return len(used) < len(view.schema.properties)

@@ -1,0 +1,156 @@
+"""A partition without its erased profiles: nothing of them stays, and the other rows close ranks. Strings that nothing
+uses any more, because of that or of retention, go too, and so do names of events of which nothing is left. Where event
+names were forgotten, names of properties that no event has any more go with them.
+
+The work is done on a view, beside reads and writes, and results in a new memory; what arrives meanwhile is applied to
+that memory too, before it takes the place of the old one. Views from before keep the old one alive for as long as they
+are held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from cdp_store.arrays import I64, U32, Bools
+from cdp_store.columns.arena import HashKey
+from cdp_store.columns.dictionary import scope_key, scope_of
+from cdp_store.events.chunk import EventChunk
+from cdp_store.events.layout import Chunks, Layout
+from cdp_store.events.sealing import compact, renumber
+from cdp_store.memory.memory import PartitionMemory, Parts
+from cdp_store.memory.view import PartitionView
+from cdp_store.values import TEXT_KINDS, Kind
+
+
+def purged(
+    view: PartitionView, retention_days: Mapping[str, int], key: HashKey, layout: Layout, settled: int = 0
+) -> PartitionMemory:
+    """A memory with everything of the view but its erased profiles, under the same rules of retention.
+
+    Of the first `settled` properties those are forgotten that no event has any more.
+    """
+    ranks = Ranks.without(view.erased())
+    texts = _Texts()
+    tables = {name: view.events.chunks(name) for name in view.events.names()}
+    events = _carried(tables, ranks, layout, texts, attribute=False)
+    versions = {attribute: view.attribute_chunks(attribute, layout) for attribute in view.attributes}
+    changes = _carried(versions, ranks, layout, texts, attribute=True)
+    dictionary = view.dictionary.without(texts.unreferenced(view.dictionary.sizes()))
+    summaries = {name: summary.without(ranks.gone, ranks.of_row) for name, summary in view.summaries.items()}
+    names, number_of = _numbered(view, {*events, *summaries})
+    events = {number_of[name]: chunks for name, chunks in events.items()}
+    summaries = {number_of[name]: summary for name, summary in summaries.items()}
+    properties, key_of = _numbered_properties(view, events, settled)
+    if len(properties) < len(view.schema.properties):
+        events = {name: tuple(_rekeyed(chunk, key_of) for chunk in chunks) for name, chunks in events.items()}
+        dictionary = dictionary.rescoped(_scopes(dictionary.sizes(), key_of))
+    parts = Parts(ranks.kept, events, changes, dictionary, summaries, retention_days, names, properties)
+    return PartitionMemory.restored(view, parts, key, layout)
+
+
+def _numbered(view: PartitionView, used: Collection[int]) -> tuple[dict[str, int], dict[int, int]]:
+    """The event names of which anything is left, under new numbers in the same order; new numbers by old ones."""
+    names = sorted(view.schema.events.items(), key=lambda each: each[1])
+    staying = [(name, old) for name, old in names if old in used]
+    numbers = {old: new for new, (_, old) in enumerate(staying)}
+    return {name: numbers[old] for name, old in staying}, numbers
+
+
+def _numbered_properties(
+    view: PartitionView, events: Mapping[int, Chunks], settled: int
+) -> tuple[dict[str, int], dict[int, int]]:
+    """The same of properties; those from number `settled` on stay whether an event has them or not."""
+    used = {key for chunks in events.values() for chunk in chunks for key in used_properties(chunk)}
+    names = sorted(view.schema.properties.items(), key=lambda each: each[1])
+    staying = [(name, old) for name, old in names if old >= settled or old in used]
+    numbers = {old: new for new, (_, old) in enumerate(staying)}
+    return {name: numbers[old] for name, old in staying}, numbers
+
+
+def used_properties(chunk: EventChunk) -> Iterator[int]:
+    """Numbers of the properties that any event of a chunk has."""
+    for (key, _), column in chunk.columns.items():
+        presence = column.presence()
+        if presence is None or presence.any():
+            yield key
+
+
+def _rekeyed(chunk: EventChunk, key_of: Mapping[int, int]) -> EventChunk:
+    columns = {(key_of[key], kind): column for (key, kind), column in chunk.columns.items() if key in key_of}
+    return replace(chunk, columns=columns)
+
+
+def _scopes(known: Iterable[int], key_of: Mapping[int, int]) -> dict[int, int]:
+    """New numbers of dictionaries by old ones; those of attributes keep theirs."""
+    found = dict[int, int]()
+    for scope in known:
+        key, is_attribute, is_list = scope_key(scope)
+        if is_attribute or key in key_of:
+            new = key if is_attribute else key_of[key]
+            found[scope] = scope_of(new, attribute=is_attribute, is_list=is_list)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The rows that stay, in order, and the number each gets: kept i64[m], of_row u32[n], gone bool[n]."""
+
+    kept: I64
+    of_row: U32
+    gone: Bools
+
+    @staticmethod
+    def without(gone: Bools) -> Ranks:
+        """Numbers for the rows that are not gone."""
+        ranks: U32 = np.cumsum(~gone, dtype=np.uint32) - np.uint32(1)
+        return Ranks(np.flatnonzero(~gone), ranks, gone)
+
+
+@dataclass(slots=True)
+class _Texts:
+    """Dictionary codes in use, by scope."""
+
+    used: dict[int, list[I64]] = field(default_factory=dict)
+
+    def unreferenced(self, sizes: Mapping[int, int]) -> Mapping[int, I64]:
+        """Codes that nothing uses, by scope, of dictionaries of these sizes."""
+        found = dict[int, I64]()
+        for scope, size in sizes.items():
+            free: Bools = np.ones(size, np.bool_)
+            for codes in self.used.get(scope, ()):
+                free[codes] = False
+            found[scope] = np.flatnonzero(free)
+        return {scope: codes for scope, codes in found.items() if codes.size}
+
+    def note(self, number: int, chunk: EventChunk, doomed: Bools, *, attribute: bool) -> None:
+        """Take the codes of a chunk's events that are not doomed; `number` is the name they stand under."""
+        for scope, codes, presence in _text_columns(number, chunk, attribute=attribute):
+            stay = ~doomed if presence is None else ~doomed & presence
+            self.used.setdefault(scope, []).append(np.unique(codes[stay]))
+
+
+def _text_columns(number: int, chunk: EventChunk, *, attribute: bool) -> Iterator[tuple[int, I64, Bools | None]]:
+    for (key, kind), column in chunk.columns.items():
+        if kind in TEXT_KINDS:
+            owner = number if attribute else key
+            scope = scope_of(owner, attribute=attribute, is_list=kind is Kind.LIST)
+            yield scope, column.integers(), column.presence()
+
+
+def _carried(
+    held: Mapping[int, Chunks], ranks: Ranks, layout: Layout, texts: _Texts, *, attribute: bool
+) -> Mapping[int, Chunks]:
+    tables = dict[int, Chunks]()
+    for name, own in held.items():
+        chunks = list[EventChunk]()
+        for chunk in own:
+            doomed = ranks.gone[chunk.full_rows()]
+            texts.note(name, chunk, doomed, attribute=attribute)
+            staying = compact([chunk], layout, ~doomed) if doomed.any() else (chunk,)
+            chunks.extend(renumber(part, ranks.of_row) for part in staying)
+        if chunks:
+            tables[name] = tuple(chunks)
+    return tables

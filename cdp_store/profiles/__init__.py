@@ -1,0 +1,1 @@
+"""Profiles of a partition in memory: attributes, their history, and times."""

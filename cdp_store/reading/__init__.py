@@ -1,0 +1,1 @@
+"""Readings of everything a partition holds: exports, one person, and proofs of absence."""

@@ -1,0 +1,1 @@
+"""A shard's store: admission, group commit, recovery, handover of partitions, salvage and retention."""

@@ -1,0 +1,120 @@
+"""What partitions remember besides their contents, on its way into partitions that are cut in another way.
+
+Message ids are kept as hashes only. Cold rows tell them with the identifiers they came under, and so where they belong;
+an id that no cold row tells of, such as one of an erased profile, is remembered by every new partition. Ids that older
+versions kept alone count for the identifiers that cold rows tell them with from here on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from cdp_store.arrays import I64, U64
+from cdp_store.columns.arena import HashKey
+from cdp_store.events.retained import Summary
+from cdp_store.ids import PartitionId
+from cdp_store.limits import DEDUPE_IDS_PER_GENERATION
+from cdp_store.memory.view import PartitionView
+from cdp_store.partition.dedupe import IdGeneration, IdSet, RecordIds, hash_ids, identified
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import Strings
+from cdp_store.snapshot.cold.tables import encoded_text
+from cdp_store.snapshot.tables import strings_of
+
+Partitions = Mapping[PartitionId, Partition]
+Table = tuple[PartitionId, pa.Table]
+Found = tuple[U64, U64, I64]  # (high, low) of ids, and when each was received
+
+_SOME: Final = 1 << 16  # ids remembered at once: a generation may begin between two lots
+
+
+def carry_ids(generations: Iterable[IdGeneration], rows: Iterator[Table], partitions: Partitions) -> int:
+    """Let new partitions remember the ids of old ones; `rows` are the old ones' cold rows by new partition.
+
+    Returns how many ids found no place, because more than a generation of them have no cold row.
+    """
+    old = sorted(generations, key=lambda each: each.started_ms)
+    own, alone = ([each for each in old if each.of_identifiers is wanted] for wanted in (True, False))
+    taken, taken_alone, told, told_alone = _all_of(own), _all_of(alone), IdSet(), IdSet()
+    found = {number: list[Found]() for number in partitions}
+    for number, table in rows:
+        ids, received = _ids_of(table, partitions[number].key)
+        known = taken.contains(ids.high, ids.low) | taken_alone.contains(*ids.alone)
+        told.add(ids.high[known], ids.low[known])
+        told_alone.add(ids.alone[0][known], ids.alone[1][known])
+        found[number].append((ids.high[known], ids.low[known], received[known]))
+    homeless, left = _without(own, told)
+    older, left_alone = _without(alone, told_alone)
+    generations_alone = [
+        IdGeneration(int(received[0]), np.stack([high, low], axis=1), of_identifiers=False)
+        for high, low, received in reversed(older)
+        if received.shape[0]
+    ]
+    for number, partition in partitions.items():
+        partition.remember_ids(generations_alone, _lots([*homeless, *found[number]]))
+    return left + left_alone
+
+
+def carry_summaries(view: PartitionView, partitions: Partitions) -> None:
+    """Let new partitions, which hold the profiles already, keep what retention left of an old one's dropped events."""
+    names = list(view.schema.events)
+    for number, summary in view.summaries.items():
+        offsets, data = view.gather_identifiers(summary.rows.astype(np.int64))
+        identifiers = Strings(offsets.astype(np.uint32), data)
+        for partition in partitions.values():
+            rows = partition.rows_of(identifiers)
+            here = np.flatnonzero(rows >= 0)
+            here = here[np.argsort(rows[here], kind="stable")]
+            columns = (summary.counts[here], summary.first_ms[here], summary.last_ms[here])
+            part = Summary(summary.cutoff_ms, rows[here].astype(np.uint32), *columns)
+            partition.add_summary(names[number], part)
+
+
+def _all_of(generations: Iterable[IdGeneration]) -> IdSet:
+    every = IdSet()
+    for generation in generations:
+        every.add(*generation.ids())
+    return every
+
+
+def _ids_of(table: pa.Table, key: HashKey) -> tuple[RecordIds, I64]:
+    """The ids that cold rows tell, and when each was received."""
+    given = table.filter(pa.compute.is_valid(table.column("message_id")))
+    alone = hash_ids(key, _strings(given, "message_id"))
+    texts, codes = encoded_text(given, "identifier")
+    high, low = hash_ids(key, _strings(pa.table({"text": texts.cast(pa.large_string())}), "text"))
+    received: I64 = given.column("received").cast(pa.int64()).to_numpy()
+    return RecordIds(*identified(alone, (high[codes], low[codes])), alone), received
+
+
+def _strings(table: pa.Table, name: str) -> Strings:
+    offsets, data = strings_of(table, name, 0, table.num_rows)
+    return Strings(offsets.astype(np.uint32), data)
+
+
+def _without(generations: Iterable[IdGeneration], told: IdSet) -> tuple[list[Found], int]:
+    """(ids no cold row tells of, at most a generation and the newest of them; how many are too many)."""
+    found, count = list[Found](), 0
+    for generation in reversed(list(generations)):
+        high, low = generation.ids()
+        rest = np.flatnonzero(~told.contains(high, low))
+        kept = rest[: max(DEDUPE_IDS_PER_GENERATION - count, 0)]
+        count += rest.shape[0]
+        found.append((high[kept], low[kept], np.full(kept.shape[0], generation.started_ms, np.int64)))
+    return found, max(count - DEDUPE_IDS_PER_GENERATION, 0)
+
+
+def _lots(found: list[Found]) -> Iterator[tuple[U64, U64, int]]:
+    """Ids in order of their receipt, some at a time, with when the last of them was received."""
+    if not found:
+        return
+    high, low, received = (np.concatenate([each[place] for each in found]) for place in range(3))
+    order = np.argsort(received, kind="stable")
+    for start in range(0, order.shape[0], _SOME):
+        some = order[start : start + _SOME]
+        yield high[some], low[some], int(received[some[-1]])

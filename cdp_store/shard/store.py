@@ -1,0 +1,382 @@
+"""A shard's data: its partitions, their common log, and the commit of groups of batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from cdp_store.columns.arena import HashKey
+from cdp_store.directory.documents import Documents
+from cdp_store.directory.holdings import Holdings, HoldingState
+from cdp_store.directory.shard_directory import ShardIdentity, lock_directory, log_path, snapshots_path
+from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, RecordNotReplayed, StorageFull, StoreError
+from cdp_store.fuse import Fuse
+from cdp_store.identity.changes import Departure, IdentityChange, Links, Seating, TakenElsewhere
+from cdp_store.ids import PartitionId, SequenceNumber
+from cdp_store.limits import (
+    BUCKET_CHUNKS_MAX,
+    DELTA_EVENTS_MAX,
+    ERASED_ROWS_MAX,
+    IDLE_BUCKET_CHUNKS_MAX,
+    IDLE_DELTA_EVENTS_MAX,
+    LOG_SEGMENT_BYTES,
+    QUARANTINE_BYTES_MAX,
+    TIME_MIN_MS,
+)
+from cdp_store.log.controls import (
+    Erasure,
+    Suppression,
+    encode_erasure,
+    encode_suppression,
+)
+from cdp_store.log.format import LogEntry, LogRecord, RecordKind
+from cdp_store.log.local import LocalLog
+from cdp_store.log.reader import BEHIND_ALL, Positions, segments
+from cdp_store.log.sync_mode import SyncMode
+from cdp_store.outside.heap import release_free_memory
+from cdp_store.outside.sealed import key_fingerprint
+from cdp_store.outside.seams import Files
+from cdp_store.outside.whole_files import leftovers, remove_leftovers
+from cdp_store.partition.partition import Partition
+from cdp_store.partition.quarantine import QuarantineChange, Released, encode_quarantine_change
+from cdp_store.shard.admission import Delivery, Outcome, Pending, admit, apply_pending, log_entry
+from cdp_store.shard.logged import Logged, apply_logged
+from cdp_store.shard.shard_files import check_without_snapshot, open_directory, settle_files
+from cdp_store.shard.tails import Tails
+from cdp_store.snapshot.cold.log_reading import LogReading
+from cdp_store.snapshot.cold.reading import Receipts, read_receipts
+from cdp_store.snapshot.keeper import Loaded, ShardSnapshots, Taken, Verification
+from cdp_store.snapshot.manifest import Manifest
+from cdp_store.snapshot.places import LocalPlace
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How a start went: bytes of a torn write cut off the log, and damaged snapshots that were passed over."""
+
+    bytes_cut: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedFiles:
+    """What a purge of the files did; `untouched` are files that salvages set aside, which it leaves to people."""
+
+    taken: Taken
+    segments_removed: int
+    untouched: tuple[Path, ...]
+
+
+class Store:
+    """Partitions of one shard over one log.
+
+    `commit` and `maintain` each have one caller at a time; captures are free.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: ShardIdentity,
+        key: HashKey,
+        files: Files,
+        sync_mode: SyncMode = SyncMode.ALWAYS,
+        segment_bytes: int | None = None,
+    ) -> None:
+        identity = msgspec.structs.replace(identity, key=key_fingerprint(key, identity.cluster))
+        self.identity, self.sync_mode, self.directory, self.files = identity, sync_mode, directory, files
+        self._lock_descriptor = lock_directory(directory)
+        self._fuse = Fuse()
+        self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode, self._fuse)
+        try:
+            self._is_unsealed = open_directory(directory, identity, files)
+            self.holdings = Holdings(directory, identity, files, self._fuse)
+            self.documents = Documents(directory, identity, files, self._fuse, self._log.make_room)
+            self.documents.check()
+        except (StoreError, OSError):
+            os.close(self._lock_descriptor)
+            raise
+        self._key = key
+        self.partitions: Mapping[PartitionId, Partition] = {}  # until they are recovered
+        self.tails = Tails()
+        self._staged: Mapping[PartitionId, Partition] = {}  # on their way in: part of snapshots, not of answers
+        self._logged = LogReading(log_path(directory))
+        self._cold_upto = 0  # of the bytes that the log has taken since the start
+        self.snapshot_place = LocalPlace(snapshots_path(directory), files)
+        self._snapshots = ShardSnapshots(self.snapshot_place, identity.cluster)
+
+    def recover(self, progress: Progress) -> Recovery:
+        """Load the newest whole snapshot and replay the log behind it; must run before the first commit."""
+        loaded = self._snapshots.load(self._empty_partitions)
+        self.partitions, problems = loaded.partitions, loaded.problems
+        is_new = not segments(log_path(self.directory))
+        try:
+            cut = self._log.replay(self._replay, progress, self._starts(loaded))
+        except LogCorrupt as error:
+            if not problems or isinstance(error, RecordNotReplayed):
+                raise
+            raise LogCorrupt(error.path, error.offset, f"{error.reason}; and {'; '.join(problems)}") from error
+        if loaded.snapshot is None and not is_new:
+            check_without_snapshot(self.snapshot_place, self.holdings, problems)
+        parts = (self.identity, self.holdings, self.documents, self.files)
+        settle_files(self.directory, *parts, is_unsealed=self._is_unsealed)
+        remove_leftovers(leftovers(self.directory), self.files)
+        return Recovery(cut, problems)
+
+    def snapshot(self, taken_ms: int) -> tuple[Taken, int]:
+        """Write a snapshot beside reads and writes, one caller at a time; what it cost, and log segments removed.
+
+        Raises SnapshotFailed when it could not be written, FilesNotRemoved when what it replaces cannot go.
+        """
+        self._cold_upto = self._log.appended_bytes
+        held = {**self._staged, **self.partitions}
+        taken = self._snapshots.take(held, taken_ms, self._logged.rows, self.documents.of)
+        return taken, self._trim(taken)
+
+    @property
+    def cold_backlog_bytes(self) -> int:
+        """Bytes logged since cold columns went from the log to files."""
+        return self._log.appended_bytes - self._cold_upto
+
+    def write_cold(self) -> tuple[str, ...]:
+        """Write cold columns of what was logged ahead of the next snapshot; problems, with which nothing was kept.
+
+        Runs like `snapshot`. Raises SnapshotFailed when files could not be written.
+        """
+        self._cold_upto = self._log.appended_bytes
+        held = {**self._staged, **self.partitions}
+        return self._snapshots.write_cold({number: each.sequence for number, each in held.items()}, self._logged.rows)
+
+    def start_log_anew(self) -> None:
+        """First step of `purge_files`: what is logged from here on stands apart from what was logged before.
+
+        Runs like `commit`, never beside it; raises what `commit` raises.
+        """
+        self._log.roll()
+
+    def purge_files(self, taken_ms: int) -> PurgedFiles:
+        """Second step, run like `snapshot`: leave nothing of profiles erased before the first in any file of ours.
+
+        A snapshot without them is written and read back; then all other snapshots go, and the log before the first
+        step. Killed anywhere it can be done again, and until then all that was acknowledged is still there. Raises
+        SnapshotFailed or SnapshotDamaged when the snapshot is not good (then nothing is removed), FilesNotRemoved when
+        what it replaces cannot go.
+        """
+        held = {**self._staged, **self.partitions}
+        taken = self._snapshots.take(held, taken_ms, self._logged.rows, self.documents.of, alone=True)
+        removed = self._trim(taken)
+        return PurgedFiles(taken, removed, tuple(self._log.quarantined()))
+
+    def verify_snapshots(self) -> Verification:
+        """Read every file of the snapshots, loading nothing; not beside `snapshot`."""
+        return self._snapshots.verify()
+
+    def receipts(
+        self,
+        partition: PartitionId,
+        identifiers: Sequence[bytes],
+        from_ms: int = TIME_MIN_MS,
+        rows_max: int | None = None,
+    ) -> Receipts:
+        """How what came in under encoded identifiers did, for times from an instant on (see read_receipts).
+
+        Reads files, beside everything else; SnapshotDamaged when one of them is not what it should be.
+        """
+        held, log = self.partitions[partition], log_path(self.directory)
+        return read_receipts(self._snapshots, self.snapshot_place, log, held, identifiers, from_ms, rows_max)
+
+    def commit(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Log a group with one sync, then apply it; outcomes in the order of the deliveries.
+
+        Raises StorageFull when nothing was kept, StoreFailed when the process must stop.
+        """
+        outcomes, pending = admit(self.partitions, deliveries)
+        if pending:
+            with self.logged([log_entry(entry) for entry in pending]):
+                apply_pending(self.partitions, pending)
+        return outcomes
+
+    def change_identity(self, partition: PartitionId, change: IdentityChange) -> bool:
+        """Log and do a change of identifiers; False where there is nothing left of it to do.
+
+        Runs like `commit`, never beside it; raises what `commit` raises.
+        """
+        target = self.partitions[partition]
+        match change:
+            case Departure(to, moves):
+                change = Departure(to, target.identity.still_due(moves))
+            case Links():
+                change = target.fresh_links(change)
+            case Seating():
+                change = target.identity.seats.news(change)
+            case TakenElsewhere():
+                change = target.unknown(change)
+        if not target.identity.means_something(change):
+            return False
+        sequence = SequenceNumber(target.sequence + 1)
+        with self.logged([log_entry(Pending(partition, sequence, change))]):
+            target.change_identity(change, sequence)
+        return True
+
+    def erase(self, partition: PartitionId, identifiers: Sequence[bytes]) -> tuple[SequenceNumber, int]:
+        """Log that these profiles are forgotten and take them out of every answer: (position, how many there were).
+
+        Runs like `commit`, never beside it; raises what `commit` raises. `purge` removes what they left in memory.
+        """
+        target = self.partitions[partition]
+        known = [row for row in target.locate(identifiers)[1] if row is not None]
+        is_linked = any(map(target.identity.knows, identifiers))
+        if not known and not is_linked and not any(map(target.quarantine.names, identifiers)):
+            return target.sequence, 0
+        sequence = SequenceNumber(target.sequence + 1)
+        payload = encode_erasure(Erasure(tuple(identifiers)))
+        with self.logged([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True):
+            erased = target.erase(identifiers, sequence)
+        return sequence, erased
+
+    def suppress(self, change: Suppression, partitions: Iterable[PartitionId]) -> None:
+        """Log for partitions that nothing may come in under some identifiers, or may again; what is so is not logged.
+
+        Runs like `commit`, never beside it; raises what `commit` raises.
+        """
+        changes = {number: self.partitions[number].suppressions.news(change) for number in partitions}
+        sequences = {number: SequenceNumber(self.partitions[number].sequence + 1) for number in changes}
+        entries = [
+            LogEntry(number, sequences[number], encode_suppression(news), RecordKind.SUPPRESSION)
+            for number, news in changes.items()
+            if news
+        ]
+        if entries:
+            with self.logged(entries, essential=True):
+                for entry in entries:
+                    self.partitions[entry.partition].suppress(changes[entry.partition], entry.sequence)
+
+    def quarantine(self, partition: PartitionId, change: QuarantineChange) -> bool:
+        """Log and keep records that broke a rule, or let some go; False where there is no room for them. What was done
+        already is not done again.
+
+        Runs like `commit`, never beside it; raises what `commit` raises.
+        """
+        target = self.partitions[partition]
+        if isinstance(change, Released):
+            change = target.quarantine.news(change)
+            if not change.records:
+                return True
+        elif target.known_batch(change.batch) is not None:
+            return True
+        elif target.quarantine.nbytes + change.nbytes > QUARANTINE_BYTES_MAX:
+            return False
+        sequence = SequenceNumber(target.sequence + 1)
+        entry = LogEntry(partition, sequence, encode_quarantine_change(change), RecordKind.QUARANTINE)
+        with self.logged([entry], essential=isinstance(change, Released)):
+            target.quarantine_records(change, sequence)
+        return True
+
+    @contextmanager
+    def logged(self, entries: Sequence[LogEntry], *, essential: bool = False) -> Iterator[None]:
+        """Log entries with one sync (see LocalLog.append), keep them for takers of their partitions, and have the block
+        do to memory what they say.
+
+        What fails after the log has them may be there and not in memory. Going on would log the next entries under the
+        same numbers, so whatever it was, the store has failed: StoreFailed, until a start has replayed the log.
+        """
+        with self._fuse.whole("doing what was logged", harmless=(StorageFull, BatchTooLarge)):
+            self._log.append(entries, essential=essential)
+            self.tails.note(entries)
+            yield
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes of the log's files."""
+        return self._log.nbytes
+
+    @property
+    def newest_snapshot(self) -> Manifest | None:
+        """The manifest of the snapshot taken or loaded last."""
+        return self._snapshots.newest
+
+    def empty_partition(self, partition: PartitionId) -> Partition:
+        """One to load into."""
+        return Partition(partition, self._key)
+
+    def stage(self, partition: Partition, manifest: Manifest) -> None:
+        """From now on a partition on its way in, loaded from files that are in place, is part of snapshots."""
+        self._snapshots.adopt(manifest, partition)
+        self._staged = {**self._staged, partition.partition: partition}
+
+    def unstage(self, number: PartitionId, keep: Partition | None = None) -> None:
+        """Drop a partition that was on its way in; or keep it, since it is here."""
+        if keep is not None:
+            self.partitions = {**self.partitions, number: keep}
+        self._staged = {other: held for other, held in self._staged.items() if other != number}
+
+    def drop(self, number: PartitionId) -> None:
+        """Let go of a partition's memory."""
+        self.partitions = {other: held for other, held in self.partitions.items() if other != number}
+
+    def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
+        """Seal and compact where due; True if anything was done. Runs beside commits, one caller at a time."""
+        self._log.sync_position()
+        worked = [partition.maintain(delta_max, chunks_max) for partition in self.partitions.values()]
+        return self.purge(ERASED_ROWS_MAX) or any(worked)
+
+    def purge(self, erased_max: int = 0) -> bool:
+        """Remove what more than `erased_max` erased profiles of a partition, or retention, left in memory.
+
+        True if there was anything. Dear: a partition that has something is built anew. Runs like `maintain`.
+        """
+        purged = [partition.purge(erased_max) for partition in self.partitions.values()]
+        return any(purged)
+
+    @property
+    def awaits_purge(self) -> bool:
+        """Whether there is anything that `purge` would remove."""
+        return any(partition.awaits_purge for partition in tuple(self.partitions.values()))
+
+    def settle(self) -> bool:
+        """Maintenance for idle times: few chunks for queries, nothing left free."""
+        worked = self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX)
+        release_free_memory()
+        return worked
+
+    def sync(self) -> None:
+        """Make durable what was committed; needed only in SyncMode.INTERVAL. Never beside `commit`."""
+        self._log.sync()
+
+    def close(self) -> None:
+        """Close the log and give the directory free."""
+        self._log.close()
+        os.close(self._lock_descriptor)
+
+    def _trim(self, taken: Taken) -> int:
+        try:
+            self._log.remove_leftovers()
+            gone = {number: held.state is HoldingState.GONE for number, held in self.holdings.all().items()}
+            never = {number: BEHIND_ALL for number, is_gone in gone.items() if is_gone}
+            return self._log.trim({**taken.needed, **never})
+        except OSError as error:
+            raise FilesNotRemoved(log_path(self.directory), str(error)) from error
+
+    def _starts(self, loaded: Loaded) -> Positions | None:
+        """Where the log goes on; what it holds of partitions that are not here is passed over."""
+        positions, held = loaded.positions(), loaded.partitions
+        if positions is None:
+            return None
+        return {**{number: BEHIND_ALL for number in self.holdings.all() if number not in held}, **positions}
+
+    def _empty_partitions(self) -> dict[PartitionId, Partition]:
+        return {number: Partition(number, self._key) for number in self.holdings.in_memory()}
+
+    def _replay(self, record: LogRecord) -> None:
+        partition = self.partitions.get(record.partition)
+        if partition is None:
+            self.holdings.check_known(record.partition)
+            return  # it was here for a while
+        apply_logged(partition, Logged.decode(record))
+        partition.maintain()
