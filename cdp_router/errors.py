@@ -1,4 +1,4 @@
-"""Error tree of the router, each with the gRPC status it becomes (status.py does the translation).
+"""Error tree of the router, each with the gRPC status it becomes (`contract/status.py` translates them).
 
 RouterError
 +-- RequestInvalid        a field of a request cannot be used            INVALID_ARGUMENT
@@ -19,15 +19,37 @@ RouterError
 +-- ViewsLost             a question's views are not held any more       UNAVAILABLE
 +-- DeadlineMissed        a shard did not answer in time                 DEADLINE_EXCEEDED
 +-- Overloaded            more bytes in flight than allowed              RESOURCE_EXHAUSTED
++-- Unauthenticated       no key, or none that holds                     UNAUTHENTICATED
++-- RoleMissing           the key has not the role the method needs      PERMISSION_DENIED
++-- RateLimited           the key is used more than it may be            RESOURCE_EXHAUSTED
++-- NothingMarked         one person is asked for, and no name is marked  PERMISSION_DENIED
++-- PersonalData          a question tests what its key may not see      PERMISSION_DENIED
++-- PrivacyChanged        other routers changed it all the time          ABORTED
++-- AuditFailed           what was done cannot be kept                   UNAVAILABLE
+
+RecordInvalid stands alone: one record cannot be taken, and its request goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from cdp_router.cluster.partition_map import Claim
+    from cdp_router.contract.claims import Claim
+
+
+REFUSALS: Final = frozenset(
+    ("KEY_MISSING", "KEY_MALFORMED", "KEY_UNKNOWN", "KEY_EXPIRED", "KEY_REVOKED", "ROLE_MISSING", "RATE_LIMITED")
+)
+
+
+class RecordInvalid(Exception):
+    """One record cannot be taken; the others of its batch are not affected."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
 
 
 class RouterError(Exception):
@@ -227,3 +249,90 @@ class Overloaded(RouterError):
     @property
     def facts(self) -> Mapping[str, str]:
         return {"retry_after_ms": str(self.retry_after_ms)}
+
+
+class Unauthenticated(RouterError):
+    """The call came without a key that holds; `reason` tells which it was."""
+
+    def __init__(self, reason: str, problem: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+
+
+class RoleMissing(RouterError):
+    """The key is good, but not for this."""
+
+    reason = "ROLE_MISSING"
+
+    def __init__(self, method: str, role: str, key: str) -> None:
+        super().__init__(
+            f"the key {key} lacks the role {role}, which {method} needs. Whoever runs the cluster makes keys: "
+            f"`cdp keys create NAME --role {role}`"
+        )
+        self.method, self.role, self.key = method, role, key
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"role": self.role, "method": self.method, "key": self.key}
+
+
+class AuditFailed(RouterError):
+    """What must be kept of a call cannot be; a call that begins is refused, one that has ended is not answered."""
+
+    reason = "AUDIT_UNWRITABLE"
+
+
+class RateLimited(RouterError):
+    """The key is used more than it may be; nothing was done, and after `retry_after_ms` it may be used again."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, key: str, limit: str, retry_after_ms: int) -> None:
+        super().__init__(f"the key {key} may be used for {limit}; send again after {retry_after_ms} ms")
+        self.key, self.limit, self.retry_after_ms = key, limit, retry_after_ms
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"key": self.key, "limit": self.limit, "retry_after_ms": str(self.retry_after_ms)}
+
+
+class PersonalData(RouterError):
+    """A question tests a value that is personal, and its key may not see one person."""
+
+    reason = "PERSONAL_DATA"
+
+    def __init__(self, name: str, marked: str | None = None) -> None:
+        super().__init__(
+            f"the values of {name!r} are personal: testing them or calculating with them needs a key with the role "
+            f"profile-read; whether one is there may be asked, with exists({marked or name})"
+        )
+        self.name = name
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"name": self.name, "role": "profile-read"}
+
+
+class NothingMarked(RouterError):
+    """A key without profile-read asks for a person, and nobody has said yet which values are personal."""
+
+    reason = "NOTHING_MARKED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "keys without the role profile-read see no profiles until personal names are marked, as with "
+            "`cdp privacy mark email`"
+        )
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"role": "profile-read"}
+
+
+class PrivacyChanged(RouterError):
+    """What is withheld was changed by others again and again; nothing was changed here."""
+
+    reason = "PRIVACY_CHANGED"
+
+    def __init__(self) -> None:
+        super().__init__("other changes of what is withheld came first each time; try again")

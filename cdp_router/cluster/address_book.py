@@ -11,7 +11,6 @@ from cdp_router.background import Background
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.topology import ClusterDirectory
-from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_store.errors import DirectoryDamaged
 
 _LOG = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ class AddressBook:
         self,
         directory: ClusterDirectory,
         routing: Routing,
-        connect: Callable[[str], ShardClient] = GrpcShardClient,
+        connect: Callable[[str], ShardClient],
         first: Mapping[int, str] | None = None,
         background: Background | None = None,
     ) -> None:

@@ -14,10 +14,9 @@ from itertools import chain
 
 from cdp.v1 import moving_pb2 as pb
 
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.routing import Answers, Routing
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import to_epochs
+from cdp_router.contract.claims import Claim, to_epochs
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed
 

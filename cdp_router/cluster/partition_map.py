@@ -7,20 +7,11 @@ that no two shards ever claim the same partition at the same epoch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from cdp_router.cluster.topology import ClusterFile
+from cdp_router.contract.claims import Claim
 from cdp_store.directory.holdings import FIRST_EPOCH, Holding, HoldingState
 from cdp_store.ids import PartitionId
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """From this epoch on, the partition is this shard's."""
-
-    partition: int
-    epoch: int
-    shard: int
 
 
 class PartitionMap:

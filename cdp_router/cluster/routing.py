@@ -14,10 +14,11 @@ from typing import Final, Generic, TypeVar
 
 import grpc
 
-from cdp_router.cluster.partition_map import Claim, PartitionMap
+from cdp_router.cluster.partition_map import PartitionMap
 from cdp_router.cluster.scatter import Failure, Gathered, as_they_come, failed, scatter
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.topology import ClusterFile
+from cdp_router.contract.claims import Claim
 from cdp_router.contract.status import mismatch_of
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError, WrongEpoch

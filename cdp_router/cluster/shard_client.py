@@ -7,8 +7,8 @@ from typing import Protocol
 
 from cdp.v1 import moving_pb2, shard_pb2
 
+from cdp_router.cluster.move_client import MoveClient
 from cdp_router.deadline import Deadline
-from cdp_router.shard.moves.client import MoveClient
 
 KindsOf = shard_pb2.KnownNames | None
 

@@ -11,9 +11,9 @@ from typing import Final, Generic, TypeVar
 
 from cdp.v1 import shard_pb2
 
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.contract.claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
 

@@ -1,13 +1,13 @@
-"""Claims, epochs and holdings to and from messages."""
+"""Claims of shards to partitions, epochs and holdings: to messages and back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from cdp.v1 import partition_pb2 as pb
 
-from cdp_router.cluster.partition_map import Claim
 from cdp_store.directory.holdings import HoldingState
 
 STATES: Final = {
@@ -16,6 +16,15 @@ STATES: Final = {
     HoldingState.RELEASED: pb.HOLDING_STATE_RELEASED,
     HoldingState.GONE: pb.HOLDING_STATE_GONE,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """From this epoch on, the partition is this shard's."""
+
+    partition: int
+    epoch: int
+    shard: int
 
 
 def to_epochs(claims: Iterable[Claim]) -> list[pb.PartitionEpoch]:

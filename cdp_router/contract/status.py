@@ -14,14 +14,20 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from cdp_query.errors import QueryCancelled, QueryError, QuerySyntaxError
 from cdp_router.contract.claims import from_mismatch, to_mismatch
 from cdp_router.errors import (
+    AuditFailed,
     DeadlineMissed,
     ErasuresChanged,
     MoveRefused,
+    NothingMarked,
     Overloaded,
+    PersonalData,
     PersonChanged,
+    PrivacyChanged,
     ProfileNotFound,
+    RateLimited,
     RequestInvalid,
     RestoreRefused,
+    RoleMissing,
     RouterError,
     SchemaChanged,
     SegmentInUse,
@@ -29,18 +35,10 @@ from cdp_router.errors import (
     SegmentsChanged,
     ShardUnavailable,
     ShuttingDown,
+    Unauthenticated,
     ViewsLost,
     WrongCluster,
     WrongEpoch,
-)
-from cdp_router.security.errors import (
-    AuditFailed,
-    NothingMarked,
-    PersonalData,
-    PrivacyChanged,
-    RateLimited,
-    RoleMissing,
-    Unauthenticated,
 )
 from cdp_store.errors import (
     BatchMalformed,

@@ -10,7 +10,7 @@ from cdp.v1 import ingest_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cdp_router.contract.python_values import plain_value, property_name
-from cdp_router.records.validation import RecordInvalid
+from cdp_router.errors import RecordInvalid
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import to_datetime, to_ms
 

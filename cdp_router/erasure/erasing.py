@@ -15,10 +15,10 @@ from typing import Final
 import grpc
 from cdp.v1 import admin_pb2, query_pb2, shard_pb2
 
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.scatter import scatter
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.contract.claims import Claim
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.begun_erasures import Begun, shared_erasures

@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Sequence
 
 from cdp.v1 import admin_pb2, schema_pb2, shard_pb2
 
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import to_epochs
+from cdp_router.contract.claims import Claim, to_epochs
 from cdp_router.contract.retention import latest, listed
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid

@@ -7,10 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from cdp.v1 import export_pb2, query_pb2, shard_pb2
 
 from cdp_router.cluster.agreement import agreeing_views
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import to_epochs
+from cdp_router.contract.claims import Claim, to_epochs
 from cdp_router.deadline import Deadline
 from cdp_router.limits import MEMBER_RESPONSES_AHEAD
 from cdp_router.rpc.call import note

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cdp_router.errors import Unauthenticated
 from cdp_router.security.access import LET_IN
-from cdp_router.security.errors import Unauthenticated
 from cdp_router.security.gates import AUTHORIZATION, SCHEME
 from cdp_router.security.keys.key_file import KeyFile
 from cdp_router.security.keys.keys import authenticate

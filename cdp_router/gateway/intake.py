@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cdp_router.errors import RateLimited, RecordInvalid
 from cdp_router.gateway.bodies import check_values, decompressed, read_json
 from cdp_router.gateway.credentials import NO_CREDENTIALS, Source, Sources, credentials
 from cdp_router.gateway.delivery import Delivery
@@ -33,8 +34,6 @@ from cdp_router.gateway.limits import (
 from cdp_router.gateway.notices import Notices
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
 from cdp_router.observing.gateway_metrics import GatewayMetrics
-from cdp_router.records.validation import RecordInvalid
-from cdp_router.security.errors import RateLimited
 from cdp_router.security.keys.rates import Rates
 from cdp_store.outside.seams import Clock
 

@@ -7,10 +7,9 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from cdp.v1 import identity_pb2, query_pb2
 from cdp.v1 import moving_pb2 as pb
 
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import to_epochs
+from cdp_router.contract.claims import Claim, to_epochs
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
 from cdp_router.identity.identifying import checked

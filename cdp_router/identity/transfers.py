@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Iterable
 import grpc
 from cdp.v1 import moving_pb2 as pb
 
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.contract.claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
 from cdp_router.limits import MOVING_SECONDS

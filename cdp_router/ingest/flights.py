@@ -22,10 +22,10 @@ import grpc
 from cdp.v1 import shard_pb2
 
 from cdp_router.background import Background, awaited
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.routing import Answers, Routing
 from cdp_router.cluster.scatter import Failure
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.contract.claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
 from cdp_router.identity.identifier_limits import IdentifierLimits

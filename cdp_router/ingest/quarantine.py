@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 from cdp.v1 import ingest_pb2, schema_pb2, shard_pb2
 
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.partitioning import partitions_of, split
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.topology import ClusterFile
+from cdp_router.contract.claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.identity.identifier_limits import IdentifierLimits
 from cdp_router.identity.linking import without_records

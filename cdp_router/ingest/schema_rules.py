@@ -11,10 +11,9 @@ import numpy as np
 from cdp.v1 import ingest_pb2, schema_pb2
 
 from cdp_router.contract.values import from_value
-from cdp_router.errors import RequestInvalid
+from cdp_router.errors import RecordInvalid, RequestInvalid
 from cdp_router.ingest.violation_counts import Mode
 from cdp_router.limits import SCHEMA_ALLOWED_MAX, SCHEMA_RULES_MAX
-from cdp_router.records.validation import RecordInvalid
 from cdp_store.arrays import I64, U8
 from cdp_store.limits import NAME_BYTES_MAX, PROPERTIES_PER_RECORD_MAX
 from cdp_store.values import Kind

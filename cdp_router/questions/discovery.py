@@ -9,10 +9,9 @@ from typing import Final
 import numpy as np
 from cdp.v1 import schema_pb2, shard_pb2
 
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import to_epochs
+from cdp_router.contract.claims import Claim, to_epochs
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
 from cdp_store.values import Kind

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 from cdp.v1 import profile_pb2, query_pb2, shard_pb2
 
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.contract.claims import Claim
 from cdp_router.contract.tables import from_stream, to_stream
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline

@@ -14,16 +14,15 @@ from cdp_query.language.suggest import nearest
 from cdp_query.partial import merge_all
 from cdp_query.stats import total
 from cdp_router.cluster.agreement import Attributes, agreeing_views, compare
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.scatter import scatter
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import to_epochs
+from cdp_router.contract.claims import Claim, to_epochs
 from cdp_router.contract.partials import from_evaluation, from_held_kinds, from_names, to_names
 from cdp_router.contract.values import from_timestamp
 from cdp_router.deadline import Deadline
-from cdp_router.errors import ProfileNotFound, RequestInvalid
+from cdp_router.errors import ProfileNotFound, RecordInvalid, RequestInvalid
 from cdp_router.identity import identifying
 from cdp_router.identity.identities import Identities
 from cdp_router.limits import (
@@ -37,7 +36,6 @@ from cdp_router.questions.member_stream import MemberStream
 from cdp_router.questions.people import People
 from cdp_router.questions.question_reading import Asked, QuestionReader
 from cdp_router.questions.shared_segments import SharedSegments
-from cdp_router.records.validation import RecordInvalid
 from cdp_router.rpc.call import note
 from cdp_store.ids import encode_identifier
 from cdp_store.outside.seams import Clock

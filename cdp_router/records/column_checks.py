@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.limits import ERRORS_TOLD_MAX
-from cdp_router.records.validation import RecordInvalid
 from cdp_store.arrays import I32, I64, Bools
 
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]

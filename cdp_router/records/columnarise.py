@@ -16,7 +16,7 @@ import pyarrow as pa
 from cdp.v1 import ingest_pb2
 
 from cdp_router.contract.values import from_timestamp_ms, from_value
-from cdp_router.errors import RequestInvalid, RequestTooLarge
+from cdp_router.errors import RecordInvalid, RequestInvalid, RequestTooLarge
 from cdp_router.identity.linking import joined
 from cdp_router.limits import (
     BATCH_ID_BYTES_MAX,
@@ -32,7 +32,7 @@ from cdp_router.records.columnarised import Columnarised, RowColumns
 from cdp_router.records.columns import columnarise_arrow
 from cdp_router.records.msgpack_rows import FoundRows, find_rows, read_msgpack_rows
 from cdp_router.records.unusual_rows import unusual_rows
-from cdp_router.records.validation import RecordInvalid, Row
+from cdp_router.records.validation import Row
 from cdp_store.arrays import U32
 from cdp_store.ids import ANONYMOUS_ID
 from cdp_store.records.records import Strings, join_batches

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.contract.tables import VALUES, is_values
-from cdp_router.errors import RequestInvalid, RequestTooLarge
+from cdp_router.errors import RecordInvalid, RequestInvalid, RequestTooLarge
 from cdp_router.identity.linking import joined
 from cdp_router.limits import COLUMNS_MAX, ERRORS_TOLD_MAX
 from cdp_router.records.blocked_texts import which_blocked
@@ -20,7 +20,7 @@ from cdp_router.records.column_checks import Checks, Invalid, Positions
 from cdp_router.records.column_texts import Readable, readable, written_out_bytes
 from cdp_router.records.identity_columns import PREFIX, GivenTogether, choose
 from cdp_router.records.ipc_sizes import FIELD, check_stream, plain_bytes_max
-from cdp_router.records.validation import RecordInvalid, check_text
+from cdp_router.records.validation import check_text
 from cdp_router.records.value_columns import (
     ValueColumn,
     bools_of,

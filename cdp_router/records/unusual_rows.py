@@ -11,8 +11,9 @@ from typing import Any, Final
 import msgpack
 import msgspec
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.records.msgpack_rows import FoundRows
-from cdp_router.records.validation import RecordInvalid, Row
+from cdp_router.records.validation import Row
 
 _ROW_FIELDS: Final = 6
 _ARRAY_HEAD: Final = b"\xdd"  # of a msgpack array with a length of 32 bits

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.records.blocking import Blocked
 from cdp_store.ids import ANONYMOUS_ID, USER_ID, is_identifier_kind, rank_of_kind
 from cdp_store.limits import (
@@ -29,14 +30,6 @@ _USUALLY_BLOCKED = Blocked()
 _OWN_KINDS: Final = frozenset((USER_ID, ANONYMOUS_ID))  # those that have fields of their own
 _OPERATIONS: Final = {each.name.lower(): each for each in Operation if each is not Operation.SET}
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
-
-
-class RecordInvalid(Exception):
-    """One record cannot be taken; the others of its batch are not affected."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
 
 
 @dataclass(frozen=True, slots=True)

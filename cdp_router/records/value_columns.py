@@ -13,13 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.errors import RequestInvalid
+from cdp_router.errors import RecordInvalid, RequestInvalid
 from cdp_router.importing.numbers import Unkept, decimal_of
 from cdp_router.records.column_checks import Checks, Positions
 from cdp_router.records.decimal_columns import numbers_of
 from cdp_router.records.distinct_lists import distinct_lists
 from cdp_router.records.named_values import named_values
-from cdp_router.records.validation import RecordInvalid, check_text, check_value, value_size
+from cdp_router.records.validation import check_text, check_value, value_size
 from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.limits import (
     NAME_BYTES_MAX,

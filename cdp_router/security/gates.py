@@ -7,9 +7,9 @@ from typing import Final
 
 import grpc
 
+from cdp_router.errors import RoleMissing, Unauthenticated
 from cdp_router.rpc.call import Call
 from cdp_router.security.access import LET_IN, NEEDED
-from cdp_router.security.errors import RoleMissing, Unauthenticated
 from cdp_router.security.keys.key_file import KeyFile
 from cdp_router.security.keys.keys import authenticate
 from cdp_router.security.keys.rates import Rates

@@ -9,13 +9,12 @@ from importlib import metadata
 from cdp.v1 import admin_pb2, admin_pb2_grpc, shard_pb2
 
 from cdp_query.bind.names import Names
-from cdp_router.cluster.partition_map import Claim
 from cdp_router.cluster.placement import Placement, publish_placement
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.scatter import scatter
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.topology import CLUSTER_NAME
-from cdp_router.contract.claims import to_epochs
+from cdp_router.contract.claims import Claim, to_epochs
 from cdp_router.contract.partials import from_names
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 
 from cdp.v1 import moving_pb2, shard_pb2, shard_pb2_grpc
 
+from cdp_router.cluster.move_client import MoveClient
 from cdp_router.cluster.shard_client import KindsOf
 from cdp_router.deadline import Deadline
 from cdp_router.rpc.carrying import carrying
 from cdp_router.security.tls.links import Link
-from cdp_router.shard.moves.client import GrpcMoveClient, MoveClient
+from cdp_router.shard.moves.client import GrpcMoveClient
 
 
 class GrpcShardClient:

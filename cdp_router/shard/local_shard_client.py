@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 from cdp.v1 import moving_pb2, shard_pb2
 
+from cdp_router.cluster.move_client import MoveClient
 from cdp_router.cluster.shard_client import KindsOf
 from cdp_router.deadline import Deadline
-from cdp_router.shard.moves.client import MoveClient
 from cdp_router.shard.moves.local import LocalMoveClient
 from cdp_router.shard.server import ShardServer
 

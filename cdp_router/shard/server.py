@@ -14,7 +14,8 @@ from cdp_query.partial import merge_all
 from cdp_query.proof import prove
 from cdp_query.tree import Context
 from cdp_router.background import Background
-from cdp_router.cluster.partition_map import Claim, claim_of
+from cdp_router.cluster.partition_map import claim_of
+from cdp_router.contract.claims import Claim
 from cdp_router.contract.partials import to_evaluation
 from cdp_router.contract.questions import from_question
 from cdp_router.contract.retention import latest, listed

@@ -17,7 +17,7 @@ from cdp_store.kernels.kernel_cache import cache_directory, content_stamp
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PACKAGE_ROOT = Path(__file__).parent.parent
+_PACKAGE_ROOT = Path(__file__).parents[2]
 
 
 class KernelCacheLocator(caching._CacheLocator):

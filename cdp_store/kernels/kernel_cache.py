@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 CACHE_ENV = "CDP_CACHE_DIR"
-_STORE_KERNELS = Path(__file__).parent / "kernels"
+_STORE_KERNELS = Path(__file__).parent
 
 
 def cache_directory() -> Path:

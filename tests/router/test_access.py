@@ -13,6 +13,7 @@ import pytest
 from cdp.v1 import admin_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
+from cdp_router.errors import REFUSALS
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
 from cdp_router.process.router import _SERVICES, _Router
@@ -21,7 +22,6 @@ from cdp_router.rpc.principal import Role
 from cdp_router.security.access import LET_IN, NEEDED
 from cdp_router.security.audit.audit import Audit
 from cdp_router.security.audit.audit_check import check, read_lines
-from cdp_router.security.errors import REFUSALS
 from cdp_router.security.gates import ClusterGate, KeyGate
 from cdp_router.security.keys.key_file import KeyFile, change_keys
 from cdp_router.security.keys.keys import KEY_CHARS_MAX, StoredKey, mint

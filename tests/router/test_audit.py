@@ -12,6 +12,7 @@ import pytest
 from cdp.v1 import admin_pb2, query_pb2
 from google.protobuf.message import Message
 
+from cdp_router.errors import AuditFailed
 from cdp_router.rpc.call import Call
 from cdp_router.rpc.principal import Principal, Role
 from cdp_router.security.access import NEEDED
@@ -19,7 +20,6 @@ from cdp_router.security.audit.audit import Audit, changes_something, identifier
 from cdp_router.security.audit.audit_check import check, read_lines
 from cdp_router.security.audit.audit_files import AuditFiles, anchor_path, claim_folder
 from cdp_router.security.audit.audit_lines import Entry
-from cdp_router.security.errors import AuditFailed
 from cdp_router.security.gates import ClusterGate, KeyGate
 from cdp_router.security.keys.key_file import KeyFile, change_keys
 from cdp_router.security.keys.keys import mint

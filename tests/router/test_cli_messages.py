@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cdp_router.cli.app import app
-from cdp_router.security.errors import NothingMarked, RoleMissing
+from cdp_router.errors import NothingMarked, RoleMissing
 
 
 def _error(*arguments: object, code: int) -> str:

@@ -86,7 +86,7 @@ def test_commands_print_in_no_other_way() -> None:
     """`print`, `typer.echo`, consoles and streams of their own would go round it."""
     allowed = {("app.py", "echo"), ("by_hand.py", "stdout")}
     found = set[tuple[str, str]]()
-    for path in sorted(FOLDER.glob("*.py")):
+    for path in sorted(FOLDER.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(func=ast.Name(id="print" | "Console" as name)):

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from cdp_router.cli.app import app
 from cdp_router.cluster.placement import placement_in
 from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.errors import Unauthenticated
 from cdp_router.process.data_directory import check_directory, open_keys, remove_old_leftovers
 from cdp_router.restore.restoring import Wanted, restore, source_cluster, verify_source
 from cdp_router.restore.salvaging import salvaged
 from cdp_router.rpc.principal import Role
-from cdp_router.security.errors import Unauthenticated
 from cdp_router.security.keys.key_file import KeyFile, decode_keys, read_keys
 from cdp_router.security.keys.keys import StoredKey, authenticate
 from cdp_store.directory.shard_directory import read_identity

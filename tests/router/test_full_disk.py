@@ -14,6 +14,7 @@ from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.gateway.letters.dead_letters import DeadLetters
 from cdp_router.process.data_directory import check_directory
 from cdp_router.process.supervisor import Supervisor
+from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_store.errors import StorageFull
 from cdp_store.ids import PartitionId
 from cdp_store.log.reserve import RESERVE_NAME
@@ -86,7 +87,7 @@ def test_addresses_that_a_router_was_told_hold_until_the_file_changes(tmp_path: 
     routing = Routing(CLUSTER, {})
 
     async def run() -> None:
-        book = AddressBook(directory, routing, first={0: "told:2"})
+        book = AddressBook(directory, routing, GrpcShardClient, first={0: "told:2"})
         book.read()
         assert routing.shards[0].address == "told:2"
         directory.set_addresses({0: "new:3"})

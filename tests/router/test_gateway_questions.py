@@ -16,12 +16,11 @@ from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_router.errors import Overloaded, ProfileNotFound
+from cdp_router.errors import Overloaded, ProfileNotFound, Unauthenticated
 from cdp_router.gateway import query_side
 from cdp_router.gateway.openapi import document
 from cdp_router.gateway.query_side import ARROW, NDJSON, STATUSES
 from cdp_router.rpc.call import Call
-from cdp_router.security.errors import Unauthenticated
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp_router.cli.data.mapping import AUTO, ColumnMapping, RowRejected, to_row
+from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.times import instant_ms
 from cdp_router.records.instants import PER_SECOND, NoInstant, count_ms, instant_of, sure_ms, sure_unit
-from cdp_router.records.validation import RecordInvalid
 from cdp_store.values import to_datetime, to_ms
 
 _2000, _2100 = 946_684_800_000, 4_102_444_800_000

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cdp_router.errors import Unauthenticated
 from cdp_router.rpc.principal import Role
-from cdp_router.security.errors import Unauthenticated
 from cdp_router.security.keys import key_file
 from cdp_router.security.keys import keys as keys_module
 from cdp_router.security.keys.key_file import KeyFile, change_keys, read_keys

@@ -15,11 +15,12 @@ from cdp.v1 import partition_pb2 as pb
 from cdp.v1 import partition_pb2_grpc
 from google.rpc import code_pb2
 
+from cdp_router.cluster.move_client import MoveClient
 from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc.chain import Chain
 from cdp_router.services.partitions import PartitionService
 from cdp_router.shard.local_shard_client import LocalShardClient
-from cdp_router.shard.moves.client import MoveClient, connect_by_grpc
+from cdp_router.shard.moves.client import connect_by_grpc
 from cdp_router.shard.moves.local import LocalMoveClient
 from cdp_router.shard.server import ShardServer
 from cdp_store.directory.documents import Document

@@ -17,14 +17,14 @@ from cdp.v1 import ingest_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.errors import RequestInvalid
+from cdp_router.errors import RecordInvalid, RequestInvalid
 from cdp_router.limits import ROWS_BYTES_MAX, ROWS_RECORDS_MAX
 from cdp_router.records.blocking import Blocked
 from cdp_router.records.columnarise import columnarise, columnarise_rows
 from cdp_router.records.columnarised import Columnarised
 from cdp_router.records.msgpack_rows import ReadRows, find_rows, read_msgpack_rows
 from cdp_router.records.unusual_rows import as_row
-from cdp_router.records.validation import RecordInvalid, Row
+from cdp_router.records.validation import Row
 from cdp_store.limits import NAMES_PER_BATCH_MAX, STRING_BYTES_MAX
 from cdp_store.records.records import RecordBatch, check_batch
 from tests.router.batch_contents import contents

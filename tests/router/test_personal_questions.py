@@ -21,7 +21,7 @@ from cdp_query.bind.names import names_of
 from cdp_query.language.cql import read_cql
 from cdp_query.tree.mentions import FIELDS, Named, mentions
 from cdp_router.contract.questions import from_question, to_question
-from cdp_router.security.errors import PersonalData
+from cdp_router.errors import PersonalData
 from cdp_router.security.privacy.personal_data import check_conditions, check_mentions
 from cdp_router.security.privacy.privacy import Privacy
 from cdp_router.security.privacy.withholding import withhold

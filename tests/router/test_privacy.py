@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 
 from cdp_router.client import AsyncClient, RequestFailed
 from cdp_router.contract.questions import from_question
-from cdp_router.errors import RequestInvalid
+from cdp_router.errors import PersonalData, RequestInvalid
 from cdp_router.questions.discovery import discover
 from cdp_router.rpc.principal import Role
-from cdp_router.security.errors import PersonalData
 from cdp_router.security.gates import ClusterGate, KeyGate
 from cdp_router.security.keys.key_file import KeyFile, change_keys
 from cdp_router.security.keys.keys import mint

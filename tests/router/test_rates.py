@@ -13,8 +13,8 @@ from google.rpc import code_pb2, error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdp_router.errors import RateLimited
 from cdp_router.rpc.principal import ANYBODY, Principal, Role
-from cdp_router.security.errors import RateLimited
 from cdp_router.security.gates import ClusterGate, KeyGate
 from cdp_router.security.keys.buckets import TokenBucket
 from cdp_router.security.keys.key_file import KeyFile, change_keys

@@ -13,9 +13,9 @@ from cdp.v1 import partition_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.cluster.partition_map import Claim, PartitionMap, claims_of
+from cdp_router.cluster.partition_map import PartitionMap, claims_of
 from cdp_router.cluster.routing import Routing
-from cdp_router.contract.claims import STATES, from_holdings, from_mismatch, to_mismatch
+from cdp_router.contract.claims import STATES, Claim, from_holdings, from_mismatch, to_mismatch
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ShardUnavailable, WrongEpoch
 from cdp_store.directory.holdings import Holding, HoldingState

@@ -15,9 +15,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError, QueryTooLarge
 from cdp_router import errors
-from cdp_router.cluster.partition_map import Claim
+from cdp_router.contract.claims import Claim
 from cdp_router.contract.status import DOMAIN, abort, describe, grpc_code, retry_delay_ms, status_of
-from cdp_router.security import errors as security_errors
 from cdp_store import errors as store_errors
 from tests.router.fake_shards import call_error
 
@@ -40,13 +39,13 @@ EXAMPLES: tuple[Exception, ...] = (
     errors.ShuttingDown(),
     errors.DeadlineMissed("shard 1 did not answer in time"),
     errors.Overloaded("much is in flight", 250),
-    security_errors.Unauthenticated("KEY_MISSING", "an API key is needed"),
-    security_errors.RoleMissing("QueryService/Query", "query", "0951ffb3958c"),
-    security_errors.RateLimited("0951ffb3958c", "5 calls a second", 200),
-    security_errors.PersonalData("email"),
-    security_errors.NothingMarked(),
-    security_errors.PrivacyChanged(),
-    security_errors.AuditFailed("the audit cannot be written: EIO"),
+    errors.Unauthenticated("KEY_MISSING", "an API key is needed"),
+    errors.RoleMissing("QueryService/Query", "query", "0951ffb3958c"),
+    errors.RateLimited("0951ffb3958c", "5 calls a second", 200),
+    errors.PersonalData("email"),
+    errors.NothingMarked(),
+    errors.PrivacyChanged(),
+    errors.AuditFailed("the audit cannot be written: EIO"),
     QuerySyntaxError("a = ", 1, 5, "the question ends too early", "expected a number"),
     QueryInvalid("the window ends before it starts"),
     QueryCancelled("the deadline passed"),

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.records import validation
 from cdp_router.records.columnarise import columnarise
-from cdp_router.records.validation import CheckedRow, RecordInvalid, Row, check_row
+from cdp_router.records.validation import CheckedRow, Row, check_row
 from cdp_store.limits import RECORD_BYTES_MAX as SIZE_MAX
 from cdp_store.limits import STRING_BYTES_MAX as TEXT_MAX
 from tests.router.encodings import DAY_MS, msgpack_batch

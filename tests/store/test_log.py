@@ -363,7 +363,7 @@ def test_row_23_a_second_process_is_refused_while_the_first_lives(tmp_path: Path
         "except DirectoryInUse as error:\n    print(error.path)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    root = Path(cdp_store.shard.store.__file__).parents[1]
+    root = Path(cdp_store.shard.store.__file__).parents[2]
     with opened(tmp_path):
         refused = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
     allowed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.mapping import NO_OPERATIONS, Envelope, Operations, WireRow, map_of, text_id
 from cdp_router.gateway.dialects.times import instant_ms
-from cdp_router.records.validation import RecordInvalid
 from cdp_store.ids import EMAIL
 from cdp_store.values import to_datetime
 

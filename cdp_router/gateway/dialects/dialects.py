@@ -11,6 +11,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.clevertap import MESSAGE_ID, map_clevertap, upload_result
 from cdp_router.gateway.dialects.mapped import Rejected, Warned
 from cdp_router.gateway.dialects.mapping import Envelope, Mapper
@@ -25,7 +26,6 @@ from cdp_router.gateway.dialects.segment import map_segment, said_by_segment
 from cdp_router.gateway.dialects.times import Said, lenient_ms
 from cdp_router.gateway.dialects.wrapping import Wrap, wrap_clevertap, wrap_posthog, wrap_segment
 from cdp_router.gateway.problems import malformed
-from cdp_router.records.validation import RecordInvalid
 
 
 @dataclass(frozen=True, slots=True)

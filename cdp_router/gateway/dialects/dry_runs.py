@@ -8,9 +8,10 @@ from typing import Final
 
 import msgspec
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.delivery import Refused
 from cdp_router.gateway.rows import Rows
-from cdp_router.records.validation import RecordInvalid, Row, check_row
+from cdp_router.records.validation import Row, check_row
 
 _NAME: Final = re.compile(r"dry[-_ ]?run", re.IGNORECASE)
 _NOT: Final = frozenset({"0", "false", "no", "off", "n", "f"})

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.mapping import UsualRow, WireRow, encode_row, encode_rows
 from cdp_router.gateway.limits import BATCH_BYTES_MAX
 from cdp_router.gateway.rows import Rows
-from cdp_router.records.validation import RecordInvalid
 from cdp_store.limits import RECORD_BYTES_MAX
 
 Item = TypeVar("Item")

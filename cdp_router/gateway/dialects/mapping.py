@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cdp_router.records.validation import RecordInvalid
+from cdp_router.errors import RecordInvalid
 from cdp_store.ids import EMAIL, is_identifier_kind
 from cdp_store.limits import MESSAGE_ID_BYTES_MAX
 

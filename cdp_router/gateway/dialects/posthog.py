@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.distinct_ids import is_anonymous, is_of_nobody, looks_made_up
 from cdp_router.gateway.dialects.mapping import (
     GROUP,
@@ -24,7 +25,6 @@ from cdp_router.gateway.dialects.mapping import (
     text_id,
 )
 from cdp_router.gateway.dialects.times import Said, corrected_ms, instant_ms, lenient_ms
-from cdp_router.records.validation import RecordInvalid
 from cdp_store.ids import ANONYMOUS_ID
 
 _NOT_STORED: Final = frozenset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.mapping import (
     GROUP,
     NO_OPERATIONS,
@@ -20,7 +21,6 @@ from cdp_router.gateway.dialects.mapping import (
 )
 from cdp_router.gateway.dialects.segment_calls import Call, CallContext
 from cdp_router.gateway.dialects.times import Said, corrected_ms, instant_ms, is_skewed, lenient_ms
-from cdp_router.records.validation import RecordInvalid
 from cdp_store.ids import ANONYMOUS_ID
 
 GROUP_ID: Final = "group_id"  # kind of a group's identifier, and the attribute that refers to it

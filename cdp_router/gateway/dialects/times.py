@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.records.instants import NoInstant, instant_of
-from cdp_router.records.validation import RecordInvalid
 
 # Below, a difference is the way of the request or a retry of the same bytes, and no wrong clock.
 SKEW_MS_MIN: Final = 60_000

@@ -10,13 +10,13 @@ from typing import Final, Protocol
 import msgspec
 from cdp.v1 import ingest_pb2
 
+from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.dialects import DIALECTS
 from cdp_router.gateway.dialects.mapping import Envelope, encode_row
 from cdp_router.gateway.intake import map_item
 from cdp_router.gateway.letters.dead_letters import DeadLetter
 from cdp_router.gateway.limits import BATCH_BYTES_MAX, ROWS_ALONE_MAX
 from cdp_router.gateway.rows import Rows, batch_of
-from cdp_router.records.validation import RecordInvalid
 
 NO_PATTERNS: Final[Mapping[str, str]] = MappingProxyType({})
 

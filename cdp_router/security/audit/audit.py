@@ -21,12 +21,12 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 
+from cdp_router.errors import REFUSALS
 from cdp_router.rpc.call import Call
 from cdp_router.rpc.principal import Role
 from cdp_router.security.access import NEEDED
 from cdp_router.security.audit.audit_files import AuditFiles, Lock, anchor_path, claim_folder
 from cdp_router.security.audit.audit_lines import Entry
-from cdp_router.security.errors import REFUSALS
 from cdp_router.security.keys.buckets import TokenBucket
 from cdp_store.ids import encode_identifier
 from cdp_store.outside.seams import Clock, Files, OsFiles

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdp_router.errors import AuditFailed
 from cdp_router.security.audit.audit_files import files_of, read_anchor, read_head
 from cdp_router.security.audit.audit_lines import NO_HASH, Line, from_line, is_unchanged
-from cdp_router.security.errors import AuditFailed
 
 
 @dataclass(frozen=True, slots=True)

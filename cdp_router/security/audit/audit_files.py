@@ -18,8 +18,8 @@ from typing import Final
 
 import msgspec
 
+from cdp_router.errors import AuditFailed
 from cdp_router.security.audit.audit_lines import NO_HASH, Entry, from_line, to_line
-from cdp_router.security.errors import AuditFailed
 from cdp_store.limits import MIB
 from cdp_store.outside.seams import AppendFile, Files
 

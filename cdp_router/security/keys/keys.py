@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
+from cdp_router.errors import Unauthenticated
 from cdp_router.rpc.principal import Principal, Role
-from cdp_router.security.errors import Unauthenticated
 
 KEY_CHARS_MAX: Final = 128  # more is refused before anything is computed from it
 _PREFIX: Final = "cdp_"

@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Callable
 
+from cdp_router.errors import RateLimited
 from cdp_router.rpc.principal import Principal
-from cdp_router.security.errors import RateLimited
 from cdp_router.security.keys.buckets import TokenBucket
 
 

@@ -11,9 +11,9 @@ from cdp_query import tree
 from cdp_router.contract.questions import from_question
 from cdp_router.contract.segments import from_segment
 from cdp_router.deadline import Deadline
+from cdp_router.errors import NothingMarked, PersonalData
 from cdp_router.rpc.call import current_principal, note
 from cdp_router.rpc.principal import Role
-from cdp_router.security.errors import NothingMarked, PersonalData
 from cdp_router.security.privacy.masking import mask_profile
 from cdp_router.security.privacy.personal_data import check_conditions, is_personal
 from cdp_router.security.privacy.privacy import Privacy, SharedPrivacy

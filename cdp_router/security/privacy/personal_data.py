@@ -9,7 +9,7 @@ from typing import Final
 
 from cdp_query import tree
 from cdp_query.tree.mentions import Mention, Named, mentions
-from cdp_router.security.errors import PersonalData
+from cdp_router.errors import PersonalData
 from cdp_router.security.privacy.privacy import Privacy
 
 # What an answer is grouped by: `withholding.py` puts all values into one masked group.

@@ -11,8 +11,7 @@ import msgspec
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shared_document import SharedDocument
 from cdp_router.deadline import Deadline
-from cdp_router.errors import RequestInvalid
-from cdp_router.security.errors import PrivacyChanged
+from cdp_router.errors import PrivacyChanged, RequestInvalid
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.limits import NAME_BYTES_MAX
 from cdp_store.outside.sealed import check_format

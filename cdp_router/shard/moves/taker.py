@@ -20,6 +20,7 @@ from cdp.v1 import partition_pb2 as pb
 
 from cdp_query.errors import QueryError
 from cdp_router.background import Background
+from cdp_router.cluster.move_client import MoveClient
 from cdp_router.contract.claims import STATES
 from cdp_router.contract.status import describe, mismatch_of
 from cdp_router.deadline import Deadline
@@ -28,7 +29,6 @@ from cdp_router.limits import CATCH_UP_RECORDS, EPOCH_MAX, MOVE_CALL_SECONDS, MO
 from cdp_router.shard.checks import check_cluster
 from cdp_router.shard.commits import Commits
 from cdp_router.shard.memory_budget import MemoryBudget
-from cdp_router.shard.moves.client import MoveClient
 from cdp_router.shard.snapshots import Snapshots
 from cdp_store.directory.documents import Document
 from cdp_store.directory.holdings import FIRST_EPOCH, Holding, HoldingState
