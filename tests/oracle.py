@@ -1,4 +1,4 @@
-"""Segment semantics as plain Python over raw records: the executable form of segments.md.
+"""Segment semantics as plain Python over raw records: the executable form of semantics.md.
 
 Written from the specification and not from the kernels; only the unbound tree is shared with the engine. Nothing here
 is fast. Each function answers for one user, or for one event, or for one value.

@@ -1,4 +1,4 @@
-"""The newer event predicates of segments.md, section 3, as plain Python; oracle.py asks here.
+"""The newer event predicates of semantics.md, section 3, as plain Python; oracle.py asks here.
 
 `done` gives the user's visible events of a set inside a window, ordered by time, ties by arrival.
 """

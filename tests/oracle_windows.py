@@ -1,4 +1,4 @@
-"""Windows and time literals as segments.md defines them, with calendar arithmetic of its own.
+"""Windows and time literals as semantics.md defines them, with calendar arithmetic of its own.
 
 Only the unbound tree is shared with the engine. A span keeps the brackets of the table in section 1 as they are
 written there: each end says itself whether it belongs to the span.

@@ -1,4 +1,4 @@
-"""Local days from zoneinfo alone, instant by instant: the calendar that segments.md, section 0, means.
+"""Local days from zoneinfo alone, instant by instant: the calendar that semantics.md, section 0, means.
 
 A day begins with the first instant at which the clock on the wall shows its date or a later one, and lasts until the
 next day begins. So a date that a zone skipped has no instant, and where the clock goes back over midnight the new day

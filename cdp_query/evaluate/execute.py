@@ -59,7 +59,7 @@ class Execution:
         return replace(self, kept=dict.fromkeys(repeated(segment))).mask(segment)
 
     def population(self) -> Bools:
-        """U of segments.md: bool[row_count]."""
+        """U of semantics.md: bool[row_count]."""
         mask = self.view.created_by(self.context.as_of_ms)
         return mask if self.context.include_anonymous else mask & ~self.view.named_by(ANONYMOUS_ID)
 

@@ -1,4 +1,4 @@
-"""Attempts of users at steps under all rules of segments.md, section 4; the plain ones have a road of their own."""
+"""Attempts of users at steps under all rules of semantics.md, section 4; the plain ones have a road of their own."""
 
 from __future__ import annotations
 

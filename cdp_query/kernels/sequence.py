@@ -16,7 +16,7 @@ def sequence_depth(rows: U32, times: I64, steps: U32, length: int, within: int, 
     """depth[row] = most steps any attempt of that user completed.
 
     Events sorted by (row, time); steps[i] is the set of steps event i matches, as bits. Per step the latest possible
-    start is kept (segments.md, section 4): O(events x length). `within` < 0 means no limit. Events of one time count
+    start is kept (semantics.md, section 4): O(events x length). `within` < 0 means no limit. Events of one time count
     as in order unless `strict`. Reads 16 bytes an event.
     """
     start = np.empty(length, np.int64)

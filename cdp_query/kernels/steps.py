@@ -2,7 +2,7 @@
 
 Chunks come in groups that do not overlap in time, usually the buckets, and groups in order of time. So all that has
 to be known of a user's earlier groups is one number per step: the latest start of an attempt that completed it
-(segments.md, section 4). Inside a group a step hands on to the next the events that raised that number.
+(semantics.md, section 4). Inside a group a step hands on to the next the events that raised that number.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """E of segments.md: events with one of these names that pass the filter."""
+    """E of semantics.md: events with one of these names that pass the filter."""
 
     names: tuple[str, ...]
     where: Node | None = None

@@ -142,7 +142,7 @@ PLAIN_RULES = AttemptRules()
 
 @dataclass(frozen=True, slots=True)
 class SequenceTest:
-    """The steps were done in order by different events (segments.md, section 4)."""
+    """The steps were done in order by different events (semantics.md, section 4)."""
 
     steps: tuple[Events, ...]
     window: Window = ALWAYS

@@ -1,4 +1,4 @@
-"""When events count: the window forms of segments.md, section 1."""
+"""When events count: the window forms of semantics.md, section 1."""
 
 from __future__ import annotations
 

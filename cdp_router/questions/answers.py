@@ -42,7 +42,7 @@ class Answering:
 
 
 def answer(parts: Answering) -> query_pb2.QueryResponse:
-    """The reply of segments.md, section 6."""
+    """The reply of semantics.md, section 6."""
     partial, scanned = parts.partial, total(parts.partial.stats)
     is_partial = len(parts.coverage.answered) < parts.coverage.total
     table = report_table(parts.question, partial.report, parts.context)

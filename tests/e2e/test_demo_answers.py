@@ -21,7 +21,7 @@ _CARTS = f"""SELECT v.user_id, v.ts AS start, c.ts FROM ({_VIEWS}) v JOIN e c ON
 _PURCHASES = f"""SELECT c.user_id FROM ({_CARTS}) c JOIN e b ON b.user_id = c.user_id
     AND b.event = 'purchase' AND b.ts >= c.ts AND b.ts <= c.start + INTERVAL 7 DAY"""
 
-# Written from the question in words and segments.md, not from the engine. A list of queries: the steps of a funnel.
+# Written from the question in words and semantics.md, not from the engine. A list of queries: the steps of a funnel.
 SQL: dict[str, str | list[str]] = {
     "attribute": "SELECT user_id FROM u WHERE a->>'$.country' IN ('Germany', 'France')",
     "recent_count": f"{_BOUGHT} AND ts > t() - INTERVAL 30 DAY GROUP BY 1 HAVING count(*) >= 10",

@@ -1,4 +1,4 @@
-"""The laws of segments.md, section 8: true for every question, whatever the data; no oracle is asked."""
+"""The laws of semantics.md, section 8: true for every question, whatever the data; no oracle is asked."""
 
 from __future__ import annotations
 

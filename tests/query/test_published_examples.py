@@ -180,7 +180,7 @@ def test_the_previous_week_of_new_years_day_2005_is_week_52_of_2004() -> None:
 
 
 def test_a_calendar_window_of_days_is_full_days_and_today_so_far() -> None:
-    """segments.md, section 1: last_calendar: 7d is [start(day(T) - 7), T]; days_ago: 3 is exactly that day."""
+    """semantics.md, section 1: last_calendar: 7d is [start(day(T) - 7), T]; days_ago: 3 is exactly that day."""
     context = tree.Context(_at("2026-03-10T15:30"))
     week = resolve(tree.LastCalendar(tree.Duration(7, "d")), context)
     assert (week.first_ms, week.last_ms) == (_at("2026-03-03"), context.as_of_ms)
