@@ -1,4 +1,4 @@
-"""Random reports; see strategies.py."""
+"""Random reports; see the strategies beside it."""
 
 from __future__ import annotations
 

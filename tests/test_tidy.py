@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,10 @@ import pytest
 _ROOT: Final = Path(__file__).parents[1]
 _PACKAGES: Final = ("cdp_router", "cdp_query", "cdp_store")
 _FOLDERS: Final = (*_PACKAGES, "benchmarks", "examples", "tests")
+_LOOSE_MAX: Final = 7
+_ROOM_MODULES_MAX: Final = 25
+_DOCUMENT_COLUMNS: Final = 120
+_MENTION: Final = re.compile(r"(?<![\w/.<{*()-])((?:[\w-]+/)*[\w-]+\.(?:py|md))\b(?!\()")
 _LINES_MAX: Final = 400  # of a module, so that it is read in one go; the generated ones lie in proto/
 # Both go through a float, which has no exact form for most instants: `cdp_store.values` has integer functions.
 _FLOAT_TIMES: Final = re.compile(r"\.timestamp\(\)|fromtimestamp\(.*/")
@@ -37,6 +41,81 @@ def _line_count(path: Path) -> int:
 def test_no_module_of_the_packages_is_too_long() -> None:
     long = {path.name: _line_count(path) for path in _sources(_PACKAGES) if _line_count(path) > _LINES_MAX}
     assert not long, f"split modules of more than {_LINES_MAX} lines"
+
+
+def _rooms() -> Iterator[Path]:
+    for package in _PACKAGES:
+        yield from (init.parent for init in sorted((_ROOT / package).rglob("__init__.py")))
+
+
+def _modules(folder: Path) -> list[str]:
+    return [path.name for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
+
+
+def test_the_root_of_a_package_holds_few_modules() -> None:
+    loose = {package: _modules(_ROOT / package) for package in _PACKAGES}
+    assert {package: found for package, found in loose.items() if len(found) > _LOOSE_MAX} == {}, "give them rooms"
+
+
+def test_no_room_is_crowded() -> None:
+    rooms = {str(room.relative_to(_ROOT)): len(_modules(room)) for room in _rooms()}
+    assert {room: count for room, count in rooms.items() if count > _ROOM_MODULES_MAX} == {}, "divide the room"
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    silent = [str(room) for room in _rooms() if not (room / "__init__.py").read_text().startswith('"""')]
+    assert not silent, "a room's __init__.py begins with a sentence about it"
+
+
+def _documents() -> list[Path]:
+    folders = ("docs", "examples", *_PACKAGES)
+    written = [_ROOT / "benchmarks" / "RESULTS.md", _ROOT / "benchmarks" / "data" / "README.md"]
+    return [*_ROOT.glob("*.md"), *written, *(path for folder in folders for path in (_ROOT / folder).rglob("*.md"))]
+
+
+def _long_lines(text: str) -> list[str]:
+    """Lines that do not fit a screen; rows of tables cannot be broken."""
+    return [line for line in text.splitlines() if len(line) > _DOCUMENT_COLUMNS and not line.lstrip().startswith("|")]
+
+
+def test_documents_fit_a_screen() -> None:
+    documents = _documents()
+    assert len(documents) > 10
+    long = {str(path.relative_to(_ROOT)): lines for path in documents if (lines := _long_lines(path.read_text()))}
+    assert not long, f"break lines at {_DOCUMENT_COLUMNS} characters"
+
+
+def _mentioned(text: str) -> set[str]:
+    return set(_MENTION.findall(text))
+
+
+def test_every_file_that_is_mentioned_is_there() -> None:
+    folders = ("docs", ".ci", *_FOLDERS)
+    there = [path.relative_to(_ROOT).as_posix() for folder in folders for path in (_ROOT / folder).rglob("*.*")]
+    there += [path.name for path in _ROOT.glob("*.*")]
+    readers = [*_documents(), *(path for path in _sources() if path != Path(__file__))]
+    lost = {
+        str(path.relative_to(_ROOT)): found
+        for path in readers
+        if (found := {name for name in _mentioned(path.read_text()) if not _is_there(name, there)})
+    }
+    assert not lost, "these files do not exist"
+
+
+def _is_there(name: str, there: list[str]) -> bool:
+    return any(path == name or path.endswith(f"/{name}") for path in there)
+
+
+@pytest.mark.parametrize(
+    ("rule", "broken"),
+    [
+        (_long_lines, "x" * 121),
+        (_mentioned, "see gone.py for why"),
+        (lambda text: not _is_there("gone.py", ["cdp_store/here.py", text]), "cdp_store/begone.py"),
+    ],
+)
+def test_the_rules_of_documents_find_what_they_forbid(rule: Callable[[str], object], broken: str) -> None:
+    assert rule(broken)
 
 
 def test_no_source_takes_an_instant_through_a_float() -> None:
