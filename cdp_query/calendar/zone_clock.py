@@ -53,6 +53,8 @@ class ZoneClock:
 
     def days(self, instants: I64) -> I64:
         """Local day of epoch ms, counted from 1970-01-01."""
+        if self._is_fixed:
+            return (instants + self.offsets_ms) // DAY_MS
         stretch = self._stretch(instants)
         days: I64 = np.maximum(
             (instants + self.offsets_ms[stretch]) // DAY_MS, ((self.reached_ms - 1) // DAY_MS)[stretch]
@@ -62,9 +64,16 @@ class ZoneClock:
     def day_starts(self, days: I64) -> I64:
         """Epoch ms of the first instant of local days; a skipped one begins with the next."""
         walls = days * DAY_MS
+        if self._is_fixed:
+            return walls - self.offsets_ms
         stretch = np.searchsorted(self.reached_ms[1:], walls, "right")
         starts: I64 = np.maximum(walls - self.offsets_ms[stretch], np.where(stretch, self.starts_ms[stretch], -_FAR))
         return starts
+
+    @property
+    def _is_fixed(self) -> bool:
+        """Whether the offset never changes."""
+        return bool(self.offsets_ms.shape[0] == 1)
 
     def _stretch(self, instants: I64) -> I64:
         return np.maximum(np.searchsorted(self.starts_ms, instants, "right") - 1, 0)
