@@ -63,7 +63,7 @@ class DeadLetters:
     def check_room(self, source: str) -> None:
         """LettersFull where a source may keep no more letters, however small."""
         if self.room is not None:
-            self.room.check(self.path / directory_name(source), 0)
+            self.room.admit(self.path / directory_name(source))
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters of one source durably; OSError where that fails, LettersFull where they are too many."""

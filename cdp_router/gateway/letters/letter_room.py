@@ -71,12 +71,18 @@ class LetterRoom:
         self._looked_at, self._total = -_LOOK_SECONDS, 0
         self._rates, self._lock = OrderedDict[str, TokenBucket](), threading.Lock()
 
-    def check(self, directory: Path, size: int) -> None:
-        """LettersFull where so many more bytes of a source are too many, or those before came too fast."""
-        rate = self._rate(directory.name)
-        if rate.wait_seconds():
+    def admit(self, directory: Path) -> None:
+        """LettersFull where letters of a source came too fast, or no more find room; asked before a delivery."""
+        if self._rate(directory.name).wait_seconds():
             problem = f"dead letters of this source come faster than {self._limits.per_second} bytes a second"
             raise LettersFull(problem)
+        self.check(directory, 0)
+
+    def check(self, directory: Path, size: int) -> None:
+        """LettersFull where so many more bytes of a source are too many; else they count against its rate.
+
+        The rate refuses nothing here: other records of the request may have been taken by now.
+        """
         if (taken := _taken(directory)) + size > self._limits.of_source:
             raise LettersFull(f"the dead letters of this source take {taken} of {self._limits.of_source} bytes")
         if (taken := self._of_all()) + size > self._limits.of_all:
@@ -85,7 +91,7 @@ class LetterRoom:
         if (free := self._free_bytes(place)) - size < self._limits.free:
             raise LettersFull(f"the disk has {free} bytes left, of which {self._limits.free} are not for dead letters")
         self._total += size
-        rate.take(size)
+        self._rate(directory.name).take(size)
 
     def _rate(self, source: str) -> TokenBucket:
         with self._lock:
