@@ -292,7 +292,7 @@ class Partition:
             self._received_ms = parts.received_ms
 
     def note_received(self, received_ms: int) -> None:
-        """Hold what another partition received up to an instant."""
+        """Count everything up to an instant as received: another partition received it, and its contents are here now."""
         with self._held():
             self._received_ms = max(self._received_ms, received_ms)
 

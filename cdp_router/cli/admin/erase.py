@@ -55,7 +55,7 @@ def erase(
 
 @contextmanager
 def _receipt_to(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """A file for the receipt, made before anything is erased: a proof that cannot be kept must not cost the person."""
+    """Open the file of the receipt before anything is erased, so that no erasure is left without its proof."""
     if path is None:
         yield lambda _: None
         return
