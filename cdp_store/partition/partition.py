@@ -292,7 +292,7 @@ class Partition:
             self._received_ms = parts.received_ms
 
     def note_received(self, received_ms: int) -> None:
-        """Count everything up to an instant as received: another partition received it, and its contents are here now."""
+        """Count everything up to an instant as received, as the partition did whose contents came here."""
         with self._held():
             self._received_ms = max(self._received_ms, received_ms)
 
