@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cdp_store.identity.admitting import to_log
 from cdp_store.identity.changes import (
+    AllHome,
     Arrival,
     Departure,
     Farewell,
@@ -21,6 +23,7 @@ from cdp_store.identity.changes import (
     Recall,
     encode_identity_change,
 )
+from cdp_store.identity.names import NOBODY
 from cdp_store.ids import PartitionId, SequenceNumber, decode_identifier, encode_identifier, rank_of_kind
 from cdp_store.log.format import LogRecord, RecordKind
 from cdp_store.memory.digest import Digest, digest
@@ -91,9 +94,10 @@ class Partitions:
 
     def change(self, number: int, change: IdentityChange) -> bool:
         """Log and apply a change of identifiers, if it means something."""
-        if not self.partitions[number].identity.means_something(change):
+        logged = to_log(self.partitions[number].identity, change, PartitionId(number))
+        if logged is None:
             return False
-        self._log(number, RecordKind.IDENTITY, encode_identity_change(change))
+        self._log(number, RecordKind.IDENTITY, encode_identity_change(logged))
         return True
 
     def _log(self, number: int, kind: RecordKind, payload: bytes) -> None:
@@ -135,21 +139,34 @@ class Partitions:
         for to, opened in [*self.partitions[number].identity.transfers.open.items()]:
             if self.change(to, Arrival(PartitionId(number), opened.number, opened.parcel)):
                 yield
-            if self.change(number, Farewell(to, opened.number)):
+            arrived = self.partitions[to].identity.transfers.has_received(PartitionId(number), opened.number)
+            if arrived and self.change(number, Farewell(to, opened.number)):
                 yield
 
     def _recall(self, identifier: bytes, parent: bytes) -> Iterator[None]:
-        """Look for records where they went, and where they were taken on from there."""
-        at: bytes | None = parent
-        while at is not None:
-            number = self.home(at)
-            if self.change(number, Recall(identifier, parent)):
-                yield
-                return
-            names = self.partitions[number].identity.names
-            entry = names.entry(at)
-            place = None if entry is None else int(names.place.filled()[entry])
-            at = None if place is None or place >= len(names) else names.get(place)
+        """Look for records where they went, and where they were taken on from there; twice, since they may come back
+        behind the first look."""
+        looks = list[list[bytes]]()
+        for _ in range(2):
+            seen, at = list[bytes](), parent
+            while at:
+                number = self.home(at)
+                if self.partitions[number].identity.is_moving(identifier):
+                    return
+                if self.change(number, Recall(identifier, parent)):
+                    yield
+                    return
+                seen.append(at)
+                at = self._place(number, at)
+            looks.append(seen)
+        if looks[0] == looks[1] and self.change(self.home(identifier), AllHome(identifier, parent)):
+            yield
+
+    def _place(self, number: int, identifier: bytes) -> bytes:
+        names = self.partitions[number].identity.names
+        entry = names.entry(identifier)
+        place = NOBODY if entry is None else int(names.place.filled()[entry])
+        return b"" if place == NOBODY else names.get(place)
 
     def digest(self) -> Digest:
         """Of everything together."""

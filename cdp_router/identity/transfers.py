@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
 
 import grpc
 from cdp.v1 import moving_pb2 as pb
@@ -21,12 +22,27 @@ from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
 from cdp_router.limits import MOVING_SECONDS
 from cdp_store.errors import StoreError
-from cdp_store.identity.changes import Departure, Farewell, IdentityChange, Recall, encode_identity_change
+from cdp_store.identity.changes import (
+    AllHome,
+    Departure,
+    Farewell,
+    IdentityChange,
+    Recall,
+    encode_identity_change,
+)
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.records.records import Strings
 
 _LOG = logging.getLogger(__name__)
 _PASSES_MAX = 64  # over partitions that profiles go on from; each identifier moves on at most once per kind above it
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Under which identifiers records were looked for, and the partition where there is more to do."""
+
+    way: tuple[bytes, ...]
+    touched: set[int]
 
 
 class Mover:
@@ -37,7 +53,8 @@ class Mover:
         self._busy = defaultdict[int, asyncio.Lock](asyncio.Lock)
 
     async def settle(self, partitions: Iterable[int], deadline: Deadline) -> None:
-        """Move what waits in partitions, and what that makes wait in others. What fails is tried again later."""
+        """Move what waits in partitions, and what that makes wait in others. What fails, or has no time left, is logged
+        and tried again later."""
         waiting, passes = set(partitions), 0
         while waiting and passes < _PASSES_MAX and deadline.remaining():
             passes += 1
@@ -48,6 +65,9 @@ class Mover:
                 if isinstance(each, BaseException):
                     raise each
                 waiting |= each
+        if waiting:
+            some = ", ".join(map(str, sorted(waiting)[:8]))
+            _LOG.warning("profiles of %d partitions (%s) wait for being moved: the time was over", len(waiting), some)
 
     async def settle_all(self, deadline: Deadline) -> None:
         """Move whatever waits anywhere."""
@@ -80,11 +100,11 @@ class Mover:
     async def _finish(self, partition: int, opened: Iterable[pb.OpenTransfer], deadline: Deadline) -> set[int]:
         touched = set[int]()
         for transfer in opened:
+            touched.add(transfer.to)
             if not await self._arrived(partition, transfer, deadline):
-                continue  # its source has started again since: the next look sends it anew
+                continue  # it waits for another transfer there, or its source has started again: the next pass sends it
             farewell = Farewell(PartitionId(transfer.to), SequenceNumber(transfer.number))
             await self.change(partition, farewell, deadline)
-            touched.add(transfer.to)
         return touched
 
     async def _arrived(self, partition: int, transfer: pb.OpenTransfer, deadline: Deadline) -> bool:
@@ -98,17 +118,31 @@ class Mover:
         return response.arrived
 
     async def _recall(self, wanted: pb.IdentifierPair, deadline: Deadline) -> set[int]:
-        """Have records leave the profile they stand in, wherever that has gone since."""
-        at, seen = wanted.belongs_to, set[bytes]()
-        while at and at not in seen:
-            seen.add(at)
+        """Have records leave the profile they stand in, wherever that has gone since; or say that all are home.
+
+        All are home where two looks find nothing on the same way: behind one alone, records may have come back.
+        """
+        looks = [await self._look(wanted, deadline)]
+        if not looks[0].touched:
+            looks.append(await self._look(wanted, deadline))
+        if looks[-1].touched or looks[0] != looks[1]:
+            return looks[-1].touched
+        home = self.home(wanted.identifier)
+        response = await self.change(home, AllHome(wanted.identifier, wanted.belongs_to), deadline)
+        return {home} if response.done else set()
+
+    async def _look(self, wanted: pb.IdentifierPair, deadline: Deadline) -> _Look:
+        """Go the way that records went, as far as the first partition that holds some or sends some on."""
+        change = encode_identity_change(Recall(wanted.identifier, wanted.belongs_to))
+        way, at = list[bytes](), wanted.belongs_to
+        while at and at not in way:
+            way.append(at)
             number = self.home(at)
-            change = encode_identity_change(Recall(wanted.identifier, wanted.belongs_to))
             response = await self._encoded_change(number, change, at, deadline)
-            if response.done:
-                return {number}
+            if response.done or response.moving:
+                return _Look(tuple(way), {number})
             at = response.place
-        return set()
+        return _Look(tuple(way), set())
 
     async def change(
         self, partition: int, change: IdentityChange | None, deadline: Deadline

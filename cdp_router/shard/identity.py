@@ -8,7 +8,7 @@ from cdp.v1 import identity_pb2, moving_pb2, query_pb2
 
 from cdp_router.contract.values import to_timestamp
 from cdp_router.limits import MOVES_TOLD_MAX
-from cdp_store.identity.changes import Arrival, decode_identity_change, encode_identity_change
+from cdp_store.identity.changes import Arrival, Recall, decode_identity_change, encode_identity_change
 from cdp_store.identity.claims import Claim
 from cdp_store.identity.names import NOBODY
 from cdp_store.identity.state import IdentityState
@@ -26,14 +26,16 @@ def change_identity(
 ) -> moving_pb2.ChangeIdentityResponse:
     """Log and do a change, and say what is left to move. A change that was done already changes nothing."""
     partition = owned()
-    done = arrived = False
+    done = arrived = moving = False
     if request.change:
         change = decode_identity_change(request.change)
+        if isinstance(change, Recall):
+            moving = partition.identity.is_moving(change.identifier)
         done = store.change_identity(partition.partition, change)
         if isinstance(change, Arrival):
             arrived = partition.identity.transfers.has_received(change.source, change.transfer)
     response = _left_to_move(partition, request)
-    response.done, response.arrived = done, arrived
+    response.done, response.arrived, response.moving = done, arrived, moving
     return response
 
 

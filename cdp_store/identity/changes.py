@@ -94,6 +94,14 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True)
+class AllHome:
+    """Nothing that came in under `identifier` stands under `parent` any more, or is on its way: all of it is home."""
+
+    identifier: bytes
+    parent: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Seating:
     """Identifiers take a seat each among those that may belong to another, all known by keyed hashes: lowers[i] of kind
     kind_names[kinds[i]] with uppers[i]; or, `apart`, leave it for good."""
@@ -129,7 +137,7 @@ class TakenElsewhere:
         return replace(self, high=self.high[chosen], low=self.low[chosen])
 
 
-IdentityChange = Links | Departure | Arrival | Farewell | Recall | Seating | TakenElsewhere
+IdentityChange = Links | Departure | Arrival | Farewell | Recall | AllHome | Seating | TakenElsewhere
 
 
 def encode_identity_change(change: IdentityChange) -> bytes:
@@ -179,6 +187,8 @@ def _fields(change: IdentityChange) -> dict[str, Any]:
         case TakenElsewhere():
             ids = [change.high.tobytes(), change.low.tobytes()]
             return {"what": "taken", "ids": ids, "received": change.received_ms}
+        case AllHome():
+            return {"what": "all home", "identifier": change.identifier, "parent": change.parent}
     return {"what": "recall", "identifier": change.identifier, "parent": change.parent}
 
 
@@ -196,6 +206,8 @@ def _change(packed: dict[str, Any]) -> IdentityChange:
             return Farewell(_partition(packed["to"]), _number(packed["transfer"]))
         case "recall":
             return Recall(_identifier(packed["identifier"]), _identifier(packed["parent"]))
+        case "all home":
+            return AllHome(_identifier(packed["identifier"]), _identifier(packed["parent"]))
         case "seating":
             return _seating(packed)
         case "taken":

@@ -14,6 +14,7 @@ import numpy as np
 from cdp_store.arrays import I64, Bools
 from cdp_store.columns.arena import HashKey
 from cdp_store.identity.changes import (
+    AllHome,
     Arrival,
     Departure,
     Farewell,
@@ -115,7 +116,16 @@ class IdentityState:
                 return opened is not None and opened.number == change.transfer
             case Seating() | TakenElsewhere():
                 return len(change) > 0
+            case AllHome():
+                return self._is_awaited(change)
         return self._recallable(change) is not None
+
+    def is_moving(self, identifier: bytes) -> bool:
+        """Whether records that came in under an identifier are on their way from here, or wait here for going home."""
+        if self.names.entry(identifier) in self.guests:
+            return True
+        opened = self.transfers.open.values()
+        return any(identifier == child for transfer in opened for child, _ in transfer.parcel.parents)
 
     def still_due(self, moves: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
         """Those of some departures that are still to be made."""
@@ -165,6 +175,11 @@ class IdentityState:
                 self.seats.take(change)
                 return []
             case TakenElsewhere():  # the partition keeps message ids
+                return []
+            case AllHome():
+                entry = self.names.add(change.identifier)
+                self.names.place.filled()[entry] = NOBODY
+                self._astray.discard(entry)
                 return []
         return self._recall(change, sequence, view, find)
 
@@ -284,8 +299,7 @@ class IdentityState:
         for child, parent in parcel.parents:
             entry = names.add(child)
             if child == parent:
-                self._welcome_home(entry)
-                continue
+                continue  # its place stays until nothing is left there: `AllHome`
             self._track(names.add(parent), view, find)
             if not names.is_tracked.filled()[entry] or names.root(entry) == entry:
                 names.track(entry, NOT_CREATED)
@@ -330,10 +344,12 @@ class IdentityState:
             if row is not None:
                 yield from dropped_of(view, row, identifier)
 
-    def _welcome_home(self, entry: int) -> None:
-        """Records are back under the identifier they came under."""
-        self.names.place.filled()[entry] = NOBODY
-        self._astray.discard(entry)
+    def _is_awaited(self, change: AllHome) -> bool:
+        """Whether an identifier's records are to come home from under another one."""
+        entry, parent = self.names.entry(change.identifier), self.names.entry(change.parent)
+        if entry is None or parent is None or self.is_moving(change.identifier):
+            return False
+        return bool(self.names.place.filled()[entry] == parent != self.names.target.filled()[entry])
 
     def _track(self, entry: int, view: PartitionView, find: Find) -> None:
         """Others' records join this identifier's: what its own say of its creation must not be lost."""
@@ -365,11 +381,12 @@ class IdentityState:
             unified(records.take(np.flatnonzero(leaves))), lambda _: change.identifier, [change.identifier], view, find
         )
         self.names.let_go(entry)
+        [late] = find([change.identifier])
+        if late is not None:  # what came in later stands for itself: until now nobody noted when that was first seen
+            self.names.lower_created(np.array([entry]), np.array([view.times.created_ms_of(late)]))
         self.origins.forget([entry])
         rest = renamed_all(unified(records.take(np.flatnonzero(~leaves))), owner)
-        if self.names.place.filled()[entry] != NOBODY:
-            self._welcome_home(entry)
-        else:
+        if self.names.place.filled()[entry] == NOBODY:
             self.guests.add(entry)
         self._note_due(np.array([entry, root], np.int64))
         changes: list[MemoryChange] = [lambda memory: memory.erase([owner], sequence)] if at is not None else []

@@ -16,6 +16,7 @@ from cdp_store.directory.holdings import Holdings, HoldingState
 from cdp_store.directory.shard_directory import ShardIdentity, lock_directory, log_path, snapshots_path
 from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, RecordNotReplayed, StorageFull, StoreError
 from cdp_store.fuse import Fuse
+from cdp_store.identity.admitting import to_log
 from cdp_store.identity.changes import Departure, IdentityChange, Links, Seating, TakenElsewhere
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
@@ -203,7 +204,7 @@ class Store:
         return outcomes
 
     def change_identity(self, partition: PartitionId, change: IdentityChange) -> bool:
-        """Log and do a change of identifiers; False where there is nothing left of it to do.
+        """Log and do a change of identifiers; False where there is nothing left of it to do, or not yet.
 
         Runs like `commit`, never beside it; raises what `commit` raises.
         """
@@ -217,11 +218,12 @@ class Store:
                 change = target.identity.seats.news(change)
             case TakenElsewhere():
                 change = target.unknown(change)
-        if not target.identity.means_something(change):
+        logged = to_log(target.identity, change, partition)
+        if logged is None:
             return False
         sequence = SequenceNumber(target.sequence + 1)
-        with self.logged([log_entry(Pending(partition, sequence, change))]):
-            target.change_identity(change, sequence)
+        with self.logged([log_entry(Pending(partition, sequence, logged))]):
+            target.change_identity(logged, sequence)
         return True
 
     def erase(self, partition: PartitionId, identifiers: Sequence[bytes]) -> tuple[SequenceNumber, int]:

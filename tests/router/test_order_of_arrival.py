@@ -12,6 +12,8 @@ from cdp.v1 import shard_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdp_router.deadline import Deadline
+from cdp_router.identity.transfers import Mover
 from cdp_store.ids import rank_of_kind
 from tests.arrivals import (
     ORDERS,
@@ -25,8 +27,8 @@ from tests.arrivals import (
     unlink,
 )
 from tests.identity_cluster import Apart, Link, Said, merged, never_linked
-from tests.raw_records import Change, Event, User
-from tests.router.local_cluster import local_cluster
+from tests.raw_records import Change, Event, User, user
+from tests.router.local_cluster import far_deadline, local_cluster
 from tests.router.test_moving import rows
 
 
@@ -54,6 +56,21 @@ def test_profiles_that_move_together_stay_apart_for_any_number_of_partitions(
     with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
         check_people(cluster, people, said)
         check_what_follows(cluster, people, said)
+
+
+def test_a_profile_that_leaves_for_another_of_its_partition_takes_what_arrives_meanwhile_along(tmp_path: Path) -> None:
+    one, two, mails = user("u0"), user("u2"), [User("email", "e0"), User("email", "e1")]
+    crm, phone = [User("crm", "c0"), User("crm", "c1")], User("phone", "p0")
+    people = [[one, mails[0], crm[1]], [crm[0]], [two, mails[1], crm[1]], [one], [mails[1], crm[0], phone], [one]]
+    made = [{"ts": T, "named": named, "event": "Step", "n": int(named == [crm[0]])} for named in people]
+    said = [each for record in made for each in _meant(record)]
+    with local_cluster(tmp_path, cluster=of(3)) as cluster:  # the second address lives beside user two
+        assert cluster.ingest(rows(*map(_row, made, range(len(made))), batch_id=b"all")).accepted == len(made)
+        assert digest_of(cluster) == never_linked(merged(said))
+        for lower, upper in [(mails[0], one), (mails[1], two), (phone, mails[1])]:
+            unlink(cluster, lower, upper)
+            said.append(Apart(lower, upper))
+            assert digest_of(cluster) == never_linked(merged(said))
 
 
 # All 24 orders for eight partitions, where most links cross two of them; of other numbers, which only make other pairs
@@ -133,3 +150,12 @@ def test_random_chains_of_many_kinds_give_what_the_rule_of_identity_says(
             unlink(cluster, lower, upper)
             said.append(Apart(lower, upper))
             assert digest_of(cluster) == never_linked(merged(said))
+
+
+def test_moves_for_which_no_time_is_left_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with local_cluster(tmp_path, cluster=of(3)) as cluster:
+        cluster.run(Mover(cluster.routing).settle_all(Deadline.after(None, 0)))
+        assert caplog.messages == ["profiles of 3 partitions (0, 1, 2) wait for being moved: the time was over"]
+        caplog.clear()
+        cluster.run(Mover(cluster.routing).settle_all(far_deadline()))
+        assert not caplog.messages

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cdp_store.partition.partition
-from cdp_store.identity.changes import Links
+from cdp_store.identity.changes import Arrival, Departure, Farewell, Links, Recall
 from cdp_store.ids import EMAIL, PartitionId, SequenceNumber, encode_identifier
 from cdp_store.memory.memory import PartitionMemory
 from cdp_store.partition.partition import Partition
@@ -136,13 +136,140 @@ def test_a_link_that_is_logged_while_a_purge_runs_keeps_its_position(
     partition.validate()
 
 
+class Placed(Partitions):
+    """Partitions of a test that says where each identifier lives, and takes the steps of movers itself."""
+
+    def __init__(self, homes: dict[User, int]) -> None:
+        self.homes = {encode_identifier(*who): number for who, number in homes.items()}
+        super().__init__(max(homes.values()) + 1)
+
+    def home(self, identifier: bytes) -> int:
+        return self.homes[identifier]
+
+    def depart(self, who: User, under: User, to: int, source: int | None = None) -> None:
+        """A profile begins to move, from its home unless it is a guest elsewhere."""
+        move = (encode_identifier(*who), encode_identifier(*under))
+        number = self.home(move[0]) if source is None else source
+        assert self.change(number, Departure(PartitionId(to), (move,)))
+
+    def look_for(self, who: User, under: User) -> bool:
+        """Whether a look for what is to come home has anything to do."""
+        return bool([*self._recall(encode_identifier(*who), encode_identifier(*under))])
+
+    def arrive(self, source: int, to: int) -> bool:
+        """What moves between two partitions arrives, and is gone where it came from."""
+        opened = self.partitions[source].identity.transfers.open[PartitionId(to)]
+        arrived = self.change(to, Arrival(PartitionId(source), opened.number, opened.parcel))
+        return arrived and self.change(source, Farewell(PartitionId(to), opened.number))
+
+
+def test_what_is_linked_to_a_profile_that_leaves_for_another_of_its_partition_comes_after_it() -> None:
+    device, mail, ann = DEVICES[0], MAILS[0], USERS[0]
+    partitions = Placed({device: 0, mail: 1, ann: 1})
+    said = [Event(device, "View", 5, {"n": 1}), Event(ann, "View", 5, {"n": 0}), Event(mail, "View", 5, {"n": 0}),
+            Link(device, mail, 5), Link(mail, ann, 5)]  # fmt: skip
+    for each in said:
+        partitions.say(each)
+    partitions.depart(device, mail, 1)
+    partitions.depart(mail, ann, 1)
+    assert not partitions.arrive(0, 1), "in the row that it made, it could not be told from what is the address's own"
+    assert partitions.arrive(1, 1) and partitions.arrive(0, 1)
+    for apart in (None, Apart(mail, ann)):
+        if apart:
+            said.append(apart)
+            partitions.say(apart)
+        partitions.settle()
+        partitions.validate()
+        check(partitions, said)
+
+
+def test_what_is_on_its_way_when_an_identifier_is_recalled_comes_home_too() -> None:
+    device, mail, ann, bob = DEVICES[0], MAILS[0], USERS[0], USERS[1]
+    partitions = Placed({device: 0, mail: 0, ann: 1, bob: 1})
+    said = settled_in(partitions, [Link(device, mail, 1), Link(mail, ann, 2), Event(device, "View", 3, {"n": 1})])
+    say(partitions, said, Event(device, "Buy", 4, {"n": 1}))
+    partitions.depart(device, mail, 0)
+    assert partitions.arrive(0, 0)
+    partitions.depart(mail, ann, 1)  # with the purchase
+    say(partitions, said, Link(device, bob, 5))
+    assert partitions.change(1, Recall(encode_identifier(*device), encode_identifier(*mail)))
+    partitions.depart(device, device, 0, source=1)
+    assert partitions.arrive(1, 0), "the view is home"
+    assert not partitions.look_for(device, mail), "and the purchase is on its way"
+    assert partitions.arrive(0, 1), "and the purchase with the one it was recalled from"
+    partitions.settle()
+    partitions.validate()
+    check(partitions, said)
+
+
+def test_a_recalled_identifier_is_looked_for_until_it_is_home() -> None:
+    device, ann, bob = DEVICES[0], USERS[0], USERS[1]
+    partitions = Placed({device: 0, ann: 1, bob: 1})
+    said = settled_in(partitions, [Link(device, bob, 2), Event(device, "View", 3, {})])
+    say(partitions, said, Link(device, ann, 1))
+    assert partitions.look_for(device, bob), "it is a guest where it stood"
+    assert not partitions.look_for(device, bob)
+    partitions.depart(device, device, 0, source=1)
+    assert not partitions.look_for(device, bob)
+    assert partitions.arrive(1, 0)
+    assert partitions.look_for(device, bob), "all of it is home"
+    partitions.settle()
+    check(partitions, said)
+
+
+def test_a_guest_takes_home_what_comes_for_it_meanwhile() -> None:
+    device, mail, ann, bob = DEVICES[0], MAILS[0], USERS[0], USERS[1]
+    partitions = Placed({device: 0, mail: 0, ann: 1, bob: 0})
+    said = settled_in(partitions, [Event(device, "View", 3, {"n": 1}), Event(mail, "View", 3, {"n": 2}),
+                                   Link(device, mail, 1), Link(mail, ann, 2)])  # fmt: skip
+    say(partitions, said, Link(mail, bob, 1))
+    assert partitions.change(1, Recall(encode_identifier(*mail), encode_identifier(*ann)))
+    say(partitions, said, Apart(mail, bob), Event(mail, "View", 3, {"n": 1}))
+    partitions.depart(mail, ann, 1)
+    assert partitions.arrive(0, 1)
+    partitions.settle()
+    partitions.validate()
+    check(partitions, said)
+    say(partitions, said, Apart(device, mail))
+    partitions.settle()
+    check(partitions, said)
+
+
+def test_a_recalled_profile_remembers_when_what_came_in_later_was_first_seen() -> None:
+    device, mail, ann = DEVICES[0], MAILS[0], USERS[0]
+    partitions = Placed({device: 0, mail: 0, ann: 0})
+    said = settled_in(partitions, [Link(device, mail, 4), Event(mail, "View", 9, {})])
+    say(partitions, said, Event(device, "View", 7, {}))
+    partitions.depart(device, mail, 0)
+    say(partitions, said, Change(device, 2, {}))
+    assert partitions.arrive(0, 0)
+    say(partitions, said, Link(device, ann, 8))
+    partitions.settle()
+    check(partitions, said)
+
+
+def settled_in(partitions: Partitions, said: list[Said]) -> list[Said]:
+    for each in said:
+        partitions.say(each)
+    partitions.settle()
+    return said
+
+
+def say(partitions: Partitions, said: list[Said], *more: Said) -> None:
+    for each in more:
+        partitions.say(each)
+        said.append(each)
+
+
 @st.composite
 def sayings(draw: st.DrawFn) -> list[Said]:
     """Records, many of them of one instant, links from lower kinds to higher ones, and some pairs taken apart."""
     times = st.integers(1, draw(st.sampled_from([1, 3, 30])))
     said: list[Said] = []
+    some = draw(st.integers(1, len(DEVICES)))
+    everybody = [*USERS[:some], *DEVICES[:some], *MAILS]
     for _ in range(draw(st.integers(3, 24))):
-        who, ts = draw(st.sampled_from(EVERYBODY)), draw(times)
+        who, ts = draw(st.sampled_from(everybody)), draw(times)
         match draw(st.integers(0, 5)):
             case 0 | 1:
                 said.append(Event(who, draw(st.sampled_from(["View", "Buy"])), ts, {"n": draw(st.integers(0, 2))}))
@@ -151,16 +278,17 @@ def sayings(draw: st.DrawFn) -> list[Said]:
                 value = draw(st.sampled_from([{}, {attribute: "a"}, {attribute: "b"}, {attribute: None}]))
                 said.append(Change(who, ts, value))
             case 3 | 4:
-                said.append(Link(*draw(pairs()), ts))
+                said.append(Link(*draw(pairs(some)), ts))
             case _:
-                said.append(Apart(*draw(pairs())))
+                said.append(Apart(*draw(pairs(some))))
     return said
 
 
 @st.composite
-def pairs(draw: st.DrawFn) -> tuple[User, User]:
-    upper = draw(st.sampled_from([*USERS, *USERS, *MAILS]))
-    lower = {"user_id": [*MAILS, *DEVICES], "email": [MAILS[1], *DEVICES], "crm": DEVICES}[upper.kind]
+def pairs(draw: st.DrawFn, some: int) -> tuple[User, User]:
+    users, devices = USERS[:some], DEVICES[:some]
+    upper = draw(st.sampled_from([*users, *users, *MAILS]))
+    lower = {"user_id": [*MAILS, *devices], "email": [MAILS[1], *devices], "crm": devices}[upper.kind]
     return draw(st.sampled_from(lower)), upper
 
 
@@ -176,6 +304,23 @@ def test_any_order_and_any_crash_gives_the_same_profiles(said: list[Said], data:
             next(steps, None)
         if data.draw(st.booleans()):
             partitions.crash(data.draw(st.integers(0, partitions.count - 1)))
+    partitions.settle()
+    partitions.validate()
+    check(partitions, arrived)
+
+
+@given(sayings(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_movers_of_several_routers_that_take_turns_give_the_same_profiles(
+    said: list[Said], data: st.DataObject
+) -> None:
+    partitions, arrived = Partitions(data.draw(st.sampled_from([1, 2, 3]))), data.draw(st.permutations(said))
+    movers = [partitions.steps() for _ in range(3)]
+    for each in arrived:
+        partitions.say(each)
+        for turn in data.draw(st.lists(st.integers(0, 2), max_size=5)):
+            if next(movers[turn], "at its end") == "at its end":
+                movers[turn] = partitions.steps()
     partitions.settle()
     partitions.validate()
     check(partitions, arrived)

@@ -345,12 +345,15 @@ class ChangeIdentityResponse(_message.Message):
     RECALLS_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
     ARRIVED_FIELD_NUMBER: _builtins.int
+    MOVING_FIELD_NUMBER: _builtins.int
     done: _builtins.bool
     """Whether there was anything left to do of the change."""
     place: _builtins.bytes
     """Empty: they did not."""
     arrived: _builtins.bool
     """Of an arrival: all of its transfer has arrived."""
+    moving: _builtins.bool
+    """Of a recall: records that came in under the identifier are on their way from here, so that no look elsewhere is whole."""
     @_builtins.property
     def open(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenTransfer]: ...
     @_builtins.property
@@ -368,10 +371,11 @@ class ChangeIdentityResponse(_message.Message):
         recalls: _abc.Iterable[Global___IdentifierPair] | None = ...,
         place: _builtins.bytes = ...,
         arrived: _builtins.bool = ...,
+        moving: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "departures", b"departures", "done", b"done", "open", b"open", "place", b"place", "recalls", b"recalls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "departures", b"departures", "done", b"done", "moving", b"moving", "open", b"open", "place", b"place", "recalls", b"recalls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
