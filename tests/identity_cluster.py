@@ -151,7 +151,7 @@ class Partitions:
             seen, at = list[bytes](), parent
             while at:
                 number = self.home(at)
-                if self.partitions[number].identity.is_moving(identifier):
+                if self.partitions[number].identity.is_moving(identifier, parent):
                     return
                 if self.change(number, Recall(identifier, parent)):
                     yield

@@ -67,6 +67,8 @@ class _Links:
 
     @staticmethod
     def of(links: Sequence[Links], cluster: ClusterFile) -> _Links:
+        if not any(map(len, links)):
+            return _Links(cluster.hash_key, np.zeros(len(links) + 1, np.int64), LinkParts(NO_LINKS, {}, {}))
         pairs = [ends(each, cluster.hash_key) if len(each) else each for each in links]
         at_home = parted(joined(pairs), cluster.hash_key, cluster.partitions)
         return _Links(cluster.hash_key, np.cumsum([0, *map(len, pairs)]), at_home)
@@ -149,6 +151,8 @@ class Load:
         """Of a sender's links those that are news and have seats, that are news and have none, and that are news of
         pairs that are gone; each pair once."""
         parts, own = self.links.parts, np.arange(*self.links.starts[number : number + 2])
+        if not own.size:
+            return NO_LINKS, NO_LINKS, NO_LINKS
         news, seatless, void = np.zeros((3, len(parts.links)), np.bool_)
         for outcome in outcomes:
             if outcome.news:
@@ -159,9 +163,12 @@ class Load:
                 void[parts.at_upper[outcome.partition][list(outcome.void)]] = True
         new, refused = own[(news & ~seatless & ~void)[own]], own[(news & seatless)[own]]
         gone = own[(news & void & ~seatless)[own]]
-        first = (earliest(parts.links.take(each), self.links.key) for each in (new, refused, gone))
+        first = (self._earliest(each) for each in (new, refused, gone))
         new_links, refused_links, void_links = first
         return new_links, refused_links, void_links
+
+    def _earliest(self, chosen: I64) -> Links:
+        return earliest(self.links.parts.links.take(chosen), self.links.key) if chosen.size else NO_LINKS
 
 
 def load(said: Sequence[Said], cluster: ClusterFile) -> Load:

@@ -30,7 +30,7 @@ def change_identity(
     if request.change:
         change = decode_identity_change(request.change)
         if isinstance(change, Recall):
-            moving = partition.identity.is_moving(change.identifier)
+            moving = partition.identity.is_moving(change.identifier, change.parent)
         done = store.change_identity(partition.partition, change)
         if isinstance(change, Arrival):
             arrived = partition.identity.transfers.has_received(change.source, change.transfer)

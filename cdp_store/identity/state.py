@@ -120,12 +120,17 @@ class IdentityState:
                 return self._is_awaited(change)
         return self._recallable(change) is not None
 
-    def is_moving(self, identifier: bytes) -> bool:
-        """Whether records that came in under an identifier are on their way from here, or wait here for going home."""
-        if self.names.entry(identifier) in self.guests:
-            return True
+    def is_moving(self, identifier: bytes, parent: bytes) -> bool:
+        """Whether records that came in under an identifier are on their way from here, wait here for going home, or
+        stand here under `parent` and cannot leave before a transfer has ended."""
+        entry, above = self.names.entry(identifier), self.names.entry(parent)
+        if entry is None:
+            return False
         opened = self.transfers.open.values()
-        return any(identifier == child for transfer in opened for child, _ in transfer.parcel.parents)
+        if entry in self.guests or any(identifier == child for each in opened for child, _ in each.parcel.parents):
+            return True
+        stands = above is not None and self.names.parent.filled()[entry] == above
+        return stands and self.names.get(self.names.root(entry)) in self.transfers.underway()
 
     def still_due(self, moves: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
         """Those of some departures that are still to be made."""
@@ -347,7 +352,7 @@ class IdentityState:
     def _is_awaited(self, change: AllHome) -> bool:
         """Whether an identifier's records are to come home from under another one."""
         entry, parent = self.names.entry(change.identifier), self.names.entry(change.parent)
-        if entry is None or parent is None or self.is_moving(change.identifier):
+        if entry is None or parent is None or self.is_moving(change.identifier, change.parent):
             return False
         return bool(self.names.place.filled()[entry] == parent != self.names.target.filled()[entry])
 

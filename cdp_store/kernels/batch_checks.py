@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U16, U32, Bools, Int
-from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.jit import kernel, leaf
 from cdp_store.kernels.msgpack_tokens import (
     ARRAY,
     BEYOND,
@@ -31,7 +31,7 @@ _LIST_BYTES_MAX = 1024  # of a list that is looked at here; longer ones are few
 _ATTRIBUTES = NAMES_PER_BATCH_MAX
 
 
-@kernel
+@leaf
 def offsets_fit(offsets: U32, size: Int) -> bool:
     """Whether the offsets rise from 0 to `size`."""
     if offsets.shape[0] == 0 or offsets[0] != 0 or offsets[-1] != size:
@@ -130,7 +130,7 @@ def strings_fit(offsets: U32, data: U8, is_string: Bools, is_list: Bools) -> boo
     return True
 
 
-@kernel
+@leaf
 def _is_plain_list(data: U8, size: Int) -> bool:
     """Whether data[:size] is a msgpack array of scalars that every reader decodes."""
     kind, count, at = read_token(data, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import U8, U32, U64
-from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.jit import kernel, leaf
 
 _ROT_13 = np.uint64(13)
 _ROT_16 = np.uint64(16)
@@ -32,12 +32,12 @@ _SHIFT_30, _SHIFT_27, _SHIFT_31 = np.uint64(30), np.uint64(27), np.uint64(31)
 State = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 
 
-@kernel
+@leaf
 def _rotate(x: np.uint64, by: np.uint64) -> np.uint64:
     return (x << by) | (x >> (_WORD - by))
 
 
-@kernel
+@leaf
 def _round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> State:
     v0 += v1
     v1 = _rotate(v1, _ROT_13) ^ v0
@@ -52,7 +52,7 @@ def _round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> State:
     return v0, v1, v2, v3
 
 
-@kernel
+@leaf
 def siphash(key0: np.uint64, key1: np.uint64, data: U8, start: int | np.int64, stop: int | np.int64) -> np.uint64:
     """SipHash-1-3 of data[start:stop]; reads each byte once."""
     v0, v1, v2, v3 = key0 ^ _C0, key1 ^ _C1, key0 ^ _C2, key1 ^ _C3
@@ -86,7 +86,7 @@ def hash_strings(key0: np.uint64, key1: np.uint64, offsets: U32, data: U8, out: 
         out[i] = siphash(key0, key1, data, int(offsets[i]), int(offsets[i + 1]))
 
 
-@kernel
+@leaf
 def _mix(value: np.uint64) -> np.uint64:
     """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
     mixed = (value ^ (value >> _SHIFT_30)) * _MIX_1
@@ -94,13 +94,13 @@ def _mix(value: np.uint64) -> np.uint64:
     return mixed ^ (mixed >> _SHIFT_31)
 
 
-@kernel
+@leaf
 def _combine(first: np.uint64, second: np.uint64) -> np.uint64:
     """`digest.combine` of two single hashes."""
     return _mix((_mix(first) + _GOLDEN) ^ second)
 
 
-@kernel
+@leaf
 def _hash_id(key0: np.uint64, key1: np.uint64, offsets: U32, data: U8, number: int) -> tuple[np.uint64, np.uint64]:
     """128-bit hash of one string as (high, low); (0, 0) for the empty one."""
     start, stop = int(offsets[number]), int(offsets[number + 1])

@@ -11,7 +11,7 @@ import numpy as np
 
 from cdp_store.arrays import I64, U8, U32, U64, Int
 from cdp_store.kernels.hashing import siphash
-from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.jit import kernel, leaf
 
 COUNT = 0
 MASK = 1
@@ -35,7 +35,7 @@ def new_table(entries_max: Int, bytes_max: Int) -> Table:
     return state, slots, np.empty(entries_max, np.uint64), offsets, np.empty(bytes_max, np.uint8)
 
 
-@kernel
+@leaf
 def intern(table: Table, source: U8, start: Int, stop: Int, key0: np.uint64, key1: np.uint64) -> Int:
     """Entry of source[start:stop], appended when it is new; reads each byte two or three times."""
     state, slots, hashes, offsets, data = table
@@ -60,7 +60,7 @@ def intern(table: Table, source: U8, start: Int, stop: Int, key0: np.uint64, key
     return entry
 
 
-@kernel
+@leaf
 def _same(offsets: U32, data: U8, entry: Int, source: U8, start: Int, stop: Int) -> bool:
     base = np.int64(offsets[entry])
     if np.int64(offsets[entry + 1]) - base != stop - start:
@@ -71,7 +71,7 @@ def _same(offsets: U32, data: U8, entry: Int, source: U8, start: Int, stop: Int)
     return True
 
 
-@kernel
+@leaf
 def _double(state: I64, slots: U32, hashes: U64) -> None:
     state[MASK] = 2 * state[MASK] + 1
     slots[: state[MASK] + 1] = 0

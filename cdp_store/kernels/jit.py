@@ -59,6 +59,14 @@ def kernel(function: F) -> F:
     return cast(F, numba.njit(nogil=True, cache=True)(function))
 
 
+def leaf(function: F) -> F:
+    """Compile a kernel that other kernels call for each row or text: without reference counts of its arrays.
+
+    These cost more than a short kernel does. It may allocate no array (numba refuses that) and return none.
+    """
+    return cast(F, numba.njit(nogil=True, cache=True, _nrt=False)(function))
+
+
 def inlined(function: F) -> F:
     """A part of a kernel, written apart for reading: compiled into its callers, so arrays cost no reference count."""
     return cast(F, numba.njit(inline="always")(function))

@@ -11,7 +11,7 @@ import numpy as np
 
 from cdp_store.arrays import I64, U8, U16, U32, Bools, Int
 from cdp_store.kernels.interning import COUNT, Table, intern, new_table
-from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.jit import kernel, leaf
 from cdp_store.kernels.msgpack_tokens import (
     ARRAY,
     BOOL,
@@ -145,7 +145,7 @@ def parse_rows(
     )  # fmt: skip
 
 
-@kernel
+@leaf
 def _read_head(
     packed: U8,
     at: Int,
@@ -212,7 +212,7 @@ def _read_head(
     return at + size
 
 
-@kernel
+@leaf
 def _read_values(
     packed: U8,
     at: Int,
@@ -281,7 +281,7 @@ def _read_values(
     return filled
 
 
-@kernel
+@leaf
 def _read_value(packed: U8, at: Int, strings: Table, key0: np.uint64, key1: np.uint64) -> Value:
     """(kind or UNUSUAL, raw form, bytes it counts for, position behind) of the value at `at`, which is no map."""
     kind, number, body = read_token(packed, at)
@@ -309,13 +309,13 @@ def _read_value(packed: U8, at: Int, strings: Table, key0: np.uint64, key1: np.u
     return UNUSUAL, 0, 0, at
 
 
-@kernel
+@leaf
 def is_finite(bits: Int) -> bool:
     """Whether the float64 of these bits is a finite number."""
     return bool((bits >> np.int64(52)) & np.int64(0x7FF) != 0x7FF)
 
 
-@kernel
+@leaf
 def widened(bits: Int) -> Int:
     """The bits as float64 of a float32's bits; of subnormal and infinite numbers those of no finite number."""
     sign = (bits >> np.int64(31)) << np.int64(63)
@@ -328,7 +328,7 @@ def widened(bits: Int) -> Int:
     return sign | ((exponent + np.int64(896)) << np.int64(52)) | (fraction << np.int64(29))
 
 
-@kernel
+@leaf
 def timestamp_ms(packed: U8, size: Int, at: Int) -> Int:
     """Milliseconds of the timestamp extension at `at`; beyond all times when it is none, or finer than microseconds."""
     nanos: Int = 0
@@ -348,7 +348,7 @@ def timestamp_ms(packed: U8, size: Int, at: Int) -> Int:
     return seconds * 1000 + nanos // 1_000_000
 
 
-@kernel
+@leaf
 def canonical_items(packed: U8, at: Int, count: Int) -> tuple[Int, Int]:
     """(position behind the list, bytes its items count for); UNUSUAL unless they are scalars as short as can be."""
     start = at
@@ -374,7 +374,7 @@ def canonical_items(packed: U8, at: Int, count: Int) -> tuple[Int, Int]:
     return at, size
 
 
-@kernel
+@leaf
 def integer_bytes(number: Int) -> Int:
     """Bytes that follow the head of an integer in its shortest form."""
     if -32 <= number < 128:

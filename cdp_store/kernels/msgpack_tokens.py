@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import U8, Int
-from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.jit import leaf
 from cdp_store.kernels.utf8 import is_utf8
 
 PADDING = 16
@@ -30,7 +30,7 @@ NEVER = 11
 Token = tuple[Int, Int, Int]
 
 
-@kernel
+@leaf
 def big_endian(data: U8, at: Int, size: Int) -> Int:
     """The unsigned integer of `size` bytes; 8 bytes wrap into int64."""
     value = np.uint64(0)
@@ -39,13 +39,13 @@ def big_endian(data: U8, at: Int, size: Int) -> Int:
     return np.int64(value)
 
 
-@kernel
+@leaf
 def _sign_extended(value: Int, size: Int) -> Int:
     bits = np.int64(64 - 8 * size)
     return (value << bits) >> bits
 
 
-@kernel
+@leaf
 def read_token(data: U8, at: Int) -> Token:
     """(kind, number, position after the head) of the token at `at`.
 
@@ -87,7 +87,7 @@ def read_token(data: U8, at: Int) -> Token:
     return NEVER, 0, at
 
 
-@kernel
+@leaf
 def _integer(data: U8, head: Int, at: Int) -> Token:
     size = 1 << (head & 3)
     value = big_endian(data, at, size)
@@ -96,7 +96,7 @@ def _integer(data: U8, head: Int, at: Int) -> Token:
     return BEYOND if value < 0 else INT, value, at + size
 
 
-@kernel
+@leaf
 def _sized(data: U8, head: Int, at: Int) -> Token:
     if head <= 0xDB:
         size = 1 << (head - 0xD9)
@@ -105,14 +105,14 @@ def _sized(data: U8, head: Int, at: Int) -> Token:
     return ARRAY if head <= 0xDD else MAP, big_endian(data, at, size), at + size
 
 
-@kernel
+@leaf
 def skip_value(data: U8, at: Int, end: Int) -> Int:
     """Position after the value at `at`, or BROKEN when it is cut off, holds a byte msgpack never uses, or no UTF-8."""
     stop, is_text = skip_structure(data, at, end)
     return stop if is_text else BROKEN
 
 
-@kernel
+@leaf
 def skip_structure(data: U8, at: Int, end: Int) -> tuple[Int, bool]:
     """(position after the value at `at`, whether all its texts are UTF-8).
 

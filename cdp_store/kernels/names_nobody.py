@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U32, Bools
-from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.jit import kernel, leaf
 
 USUAL: Final = 0
 LISTED: Final = 1
@@ -17,7 +17,7 @@ _ZERO, _DASH = ord("0"), ord("-")
 _CONTINUATION_MASK, _CONTINUATION = 0xC0, 0x80  # of the later bytes of a character in UTF-8
 
 
-@kernel
+@leaf
 def _is_word(data: U8, start: np.int64, word: U8) -> bool:
     """Whether the bytes from `start` on are the word, which is in lower case."""
     for i in range(word.shape[0]):

@@ -12,13 +12,13 @@ import numpy as np
 
 from cdp_store.arrays import I64, U8, U32, U64, AnyArray, Bools
 from cdp_store.kernels.hashing import siphash
-from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.jit import kernel, leaf
 
 _HALF = np.uint64(32)
 _AHEAD = 64  # strings whose slots are fetched together, so that the cache misses of a large table overlap
 
 
-@kernel
+@leaf
 def _same_bytes(a: U8, a_start: np.int64, b: U8, b_start: np.int64, length: np.int64) -> bool:
     for i in range(length):
         if a[a_start + i] != b[b_start + i]:
@@ -26,17 +26,17 @@ def _same_bytes(a: U8, a_start: np.int64, b: U8, b_start: np.int64, length: np.i
     return True
 
 
-@kernel
+@leaf
 def _home(h: np.uint64, capacity: int) -> np.int64:
     return np.int64(((h >> _HALF) * np.uint64(capacity)) >> _HALF)
 
 
-@kernel
+@leaf
 def _after(slot: np.int64, capacity: int) -> np.int64:
     return np.int64(0) if slot + 1 == capacity else slot + np.int64(1)
 
 
-@kernel
+@leaf
 def _tagged(h: np.uint64, entry_bits: int) -> np.uint32:
     return np.uint32((h << np.uint64(entry_bits)) & np.uint64(0xFFFFFFFF))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U32, Bools, Int
-from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.jit import kernel, leaf
 
 
-@kernel
+@leaf
 def is_utf8(data: U8, start: Int, stop: Int) -> bool:
     """Whether data[start:stop] is UTF-8: shortest forms only, no surrogates, nothing above U+10FFFF. Reads it once."""
     at = start
@@ -39,7 +39,7 @@ def is_utf8(data: U8, start: Int, stop: Int) -> bool:
     return True
 
 
-@kernel
+@leaf
 def first_not_utf8(offsets: U32, data: U8) -> Int:
     """Number of the first string data[offsets[i]:offsets[i + 1]] that is no UTF-8, or -1; reads each byte once."""
     for i in range(offsets.shape[0] - 1):

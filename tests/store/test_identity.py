@@ -217,6 +217,20 @@ def test_a_recalled_identifier_is_looked_for_until_it_is_home() -> None:
     check(partitions, said)
 
 
+def test_what_stands_in_a_row_that_cannot_be_told_apart_yet_is_not_home() -> None:
+    device, mail, ann, bob = DEVICES[0], MAILS[0], USERS[0], USERS[1]
+    partitions = Placed({device: 0, mail: 1, ann: 0, bob: 0})
+    said = settled_in(partitions, [Link(mail, ann, 2)])
+    say(partitions, said, Event(mail, "Buy", 3, {}), Event(device, "View", 3, {}), Link(device, mail, 1))
+    partitions.depart(mail, ann, 0)
+    partitions.depart(device, mail, 1)
+    assert partitions.arrive(0, 1), "into a new row of the address: its own is on its way"
+    say(partitions, said, Link(device, bob, 1))
+    assert not partitions.look_for(device, mail)
+    partitions.settle()
+    check(partitions, said)
+
+
 def test_a_guest_takes_home_what_comes_for_it_meanwhile() -> None:
     device, mail, ann, bob = DEVICES[0], MAILS[0], USERS[0], USERS[1]
     partitions = Placed({device: 0, mail: 0, ann: 1, bob: 0})
