@@ -64,7 +64,8 @@ def leaf(function: F) -> F:
 
     These cost more than a short kernel does. It may allocate no array (numba refuses that) and return none.
     """
-    return cast(F, numba.njit(nogil=True, cache=True, _nrt=False)(function))
+    options: dict[str, Any] = {"nogil": True, "cache": True, "_nrt": False}  # numba's types do not know the last one
+    return cast(F, numba.njit(**options)(function))
 
 
 def inlined(function: F) -> F:
