@@ -1,6 +1,6 @@
 """What one partition knows of identifiers, and what each change of it does to the partition's memory.
 
-ARCHITECTURE.md ("Identity") tells the protocol. Changes come from the log in its order: a replay does the same.
+docs/design/identity.md describes the protocol. Changes come from the log in its order: a replay does the same.
 """
 
 from __future__ import annotations
