@@ -1,9 +1,13 @@
-"""Write the pages of docs/reference that are read from the code; `--check` only says whether they are up to date."""
+"""Write the documents that are read from the code: pages of docs/reference, and what each room may import.
+
+`--check` only says whether they are up to date.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from docs.pages.commands import command_line
@@ -12,6 +16,7 @@ from docs.pages.errors import errors
 from docs.pages.limits import limits
 from docs.pages.metrics import metrics
 from docs.pages.page import ROOT
+from docs.pages.rooms import readmes
 
 REFERENCE: Final = ROOT / "docs" / "reference"
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
@@ -23,23 +28,25 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
 }
 
 
+def documents() -> dict[Path, str]:
+    """Every generated document as it should be."""
+    return {REFERENCE / name: make() for name, make in PAGES.items()} | readmes()
+
+
 def stale() -> list[str]:
-    """Names of pages that are not as the code has them."""
-    return [
-        name
-        for name, make in PAGES.items()
-        if not (REFERENCE / name).exists() or (REFERENCE / name).read_text() != make()
-    ]
+    """Names of documents that are not as the code has them."""
+    wanted = documents().items()
+    return [str(path.relative_to(ROOT)) for path, text in wanted if not path.exists() or path.read_text() != text]
 
 
 def main() -> None:
-    """Write the pages, or with --check compare."""
+    """Write the documents, or with --check compare."""
     if "--check" in sys.argv:
         if found := stale():
-            raise SystemExit(f"generated pages are out of date: {', '.join(found)}. Run: make docs")
+            raise SystemExit(f"generated documents are out of date: {', '.join(found)}. Run: make docs")
         return
-    for name, make in PAGES.items():
-        (REFERENCE / name).write_text(make())
+    for path, text in documents().items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class Page:
 
     def say(self, text: str) -> None:
         """A paragraph."""
-        self.lines += ["", *_wrapped(text)]
+        self.lines += ["", *wrapped(text)]
 
     def head(self, text: str, level: int = 2) -> None:
         """A heading."""
@@ -39,7 +39,8 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
-def _wrapped(text: str, columns: int = 120) -> list[str]:
+def wrapped(text: str, columns: int = 120) -> list[str]:
+    """A text in lines of at most so many columns."""
     lines = [""]
     for word in text.split():
         lines[-1:] = [f"{lines[-1]} {word}".strip()] if len(lines[-1]) + len(word) < columns else [lines[-1], word]
