@@ -22,10 +22,11 @@ from cdp_store.columns.dictionary import scope_key
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import LAYOUT
 from cdp_store.identity.changes import Arrival
+from cdp_store.identity.state import IdentityState
 from cdp_store.log.format import SEGMENT_SUFFIX
 from cdp_store.memory.view import CHANGE_VALUE, PartitionView
 from cdp_store.partition.partition import Partition
-from cdp_store.partition.quarantine import Quarantined, decode_quarantine_change
+from cdp_store.partition.quarantine import Quarantine, Quarantined, decode_quarantine_change
 from cdp_store.reading.absence import log_records
 from cdp_store.records.records import RecordBatch, Strings, decode_batch
 from cdp_store.shard.logged import Logged
@@ -72,11 +73,14 @@ def _scan_memory(partition: Partition, hashes: U64, scan: ValueScan) -> None:
             names = view.schema.attributes if is_attribute else view.schema.properties
             what = f"{'attribute' if is_attribute else 'property'} {tuple(names)[owner]}"
             scan.found.append(f"partition {partition.partition}: values of {what}")
-    others = [each.batch for each in partition.quarantine.entries.values()]
-    others += partition.identity.transfers.records()
-    for batch in others:
+    for batch in partition.with_identity(_apart):
         here = hash_strings(key, batch.strings)
         scan.shared = np.union1d(scan.shared, here[np.isin(here, hashes)])
+
+
+def _apart(identity: IdentityState, quarantine: Quarantine) -> list[RecordBatch]:
+    """Records that are in no view: in quarantine, and between two partitions."""
+    return [*(each.batch for each in quarantine.entries.values()), *identity.transfers.records()]
 
 
 def _used_codes(view: PartitionView, owner: int, codes: I64, *, is_attribute: bool, kind: Kind) -> Any:
