@@ -39,7 +39,7 @@ _PACKED_COLUMNS: Final = ("entry", "parcel")  # of records in quarantine, or und
 
 @dataclass(slots=True)
 class ValueScan:
-    """Where a text was left behind, and the hashes of those that others use: u64[n]."""
+    """Places where a text was left behind, and the hashes of texts that others use: u64[n]."""
 
     found: list[str] = field(default_factory=list)
     shared: U64 = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -84,7 +84,7 @@ def _apart(identity: IdentityState, quarantine: Quarantine) -> list[RecordBatch]
 
 
 def _used_codes(view: PartitionView, owner: int, codes: I64, *, is_attribute: bool, kind: Kind) -> Any:
-    """Which of some codes any record of a profile that is there uses: bool[n]."""
+    """Mask of the codes that a record of an existing profile uses: bool[n]."""
     used, gone = np.zeros(codes.shape[0], np.bool_), view.erased()
     for chunk in _chunks(view, owner, is_attribute=is_attribute):
         column = chunk.columns.get((CHANGE_VALUE if is_attribute else owner, kind))
@@ -104,7 +104,7 @@ def _chunks(view: PartitionView, owner: int, *, is_attribute: bool) -> Iterator[
 
 
 def _in_files(directory: Path, hashes: U64, key: HashKey) -> Iterator[tuple[str, U64]]:
-    """Which of the texts stand in each file that has any."""
+    """Hashes of the texts that stand in each file that has any."""
     for path in sorted(each for each in directory.rglob("*") if each.suffix in (".parquet", SEGMENT_SUFFIX)):
         here: U64 = np.zeros(0, np.uint64)
         try:
