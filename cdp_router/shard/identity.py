@@ -44,7 +44,7 @@ def _left_to_move(partition: Partition, request: moving_pb2.ChangeIdentityReques
     for to, opened in identity.transfers.open.items():
         pieces = identity.pieces_of(opened)
         if request.piece >= len(pieces.starts) or size > PARCELS_TOLD_BYTES:
-            continue  # what is not told now is told when others are gone
+            continue  # omitted here; the router asks again once these transfers are done
         arrival = encode_identity_change(pieces.arrival(partition.partition, opened, request.piece))
         response.open.add(to=to, number=opened.number, arrival=arrival, pieces=len(pieces.starts))
         size += len(arrival)

@@ -17,7 +17,7 @@ _VARIABLE: Final = re.compile(r"[\"'](CDP_[A-Z_]+)[\"']")
 # Variables that are no option of a command: who reads them, their default, and what they mean.
 _VARIABLES: Final[Mapping[str, tuple[str, Callable[[], str], str]]] = {
     "CDP_ACCESS_LOG": (
-        "router, shard, gateway",
+        "router, shard",
         lambda: "off" if not Settings.of({}).access_log else "on",
         "Log every call; any text but `0` turns it on. `cdp up --access-log` sets it.",
     ),

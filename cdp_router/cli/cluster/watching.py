@@ -58,7 +58,7 @@ def _look(client: Client) -> Look:
 
 
 def view(before: Look, now: Look) -> Group:
-    """One look beside the one before."""
+    """Render the status, with rates since the previous poll."""
     if now.status is None:
         return Group(now.problem)
     found = now.status

@@ -85,12 +85,12 @@ def authenticate(keys: Mapping[str, StoredKey], shown: str, now_ms: int) -> Stor
         raise Unauthenticated("KEY_MALFORMED", "what was given is no API key: those begin with cdp_")
     key_id = shown.removeprefix(_PREFIX).partition("_")[0]
     stored = keys.get(key_id)
-    # An id that nobody has takes as long as one that somebody has.
+    # An unknown id takes as long as a known one.
     expected = stored.hash if stored is not None else _NO_HASH
     is_right = hmac.compare_digest(_hash(shown, key_id), expected)
     if stored is None or not is_right:
         raise Unauthenticated("KEY_UNKNOWN", "the API key is not known here")
-    # Only who has the secret is told more.
+    # Reveal details only to callers that hold the secret.
     if stored.revoked_ms is not None:
         raise Unauthenticated("KEY_REVOKED", f"the API key {stored.id} ({stored.name}) was revoked")
     if not stored.is_active(now_ms):
