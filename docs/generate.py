@@ -13,6 +13,7 @@ from typing import Final
 from docs.pages.commands import command_line
 from docs.pages.configuration import configuration
 from docs.pages.errors import errors
+from docs.pages.http import http
 from docs.pages.limits import limits
 from docs.pages.metrics import metrics
 from docs.pages.page import ROOT
@@ -24,6 +25,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "configuration.md": configuration,
     "cli.md": command_line,
     "errors.md": errors,
+    "http.md": http,
     "metrics.md": metrics,
 }
 
