@@ -18,7 +18,7 @@ from cdp_router.client import Client, ClusterUnreachable, RequestFailed
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen at one moment of the monotonic clock; `problem` where nothing answered."""
+    """Status at one moment of the monotonic clock; `problem` where nothing answered."""
 
     at_seconds: float
     status: admin_pb2.GetStatusResponse | None

@@ -26,7 +26,7 @@ _NO_HASH: Final = "0" * 2 * _HASH_BYTES
 
 
 class StoredKey(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What is kept of a key."""
+    """Stored form of a key."""
 
     id: str
     name: str
@@ -40,17 +40,17 @@ class StoredKey(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     anonymous_ids: str = ""  # a regular expression: which of PostHog's ids stand for people who are not known
 
     def is_active(self, now_ms: int) -> bool:
-        """Whether the key opens anything now."""
+        """True if the key opens anything now."""
         return self.revoked_ms is None and (self.expires_ms is None or now_ms < self.expires_ms)
 
     def state(self, now_ms: int) -> str:
-        """What has become of the key."""
+        """State of the key."""
         if self.revoked_ms is not None:
             return "revoked"
         return "active" if self.is_active(now_ms) else "expired"
 
     def principal(self) -> Principal:
-        """Who calls with this key."""
+        """Principal of calls with this key."""
         return Principal(self.id, self.name, frozenset(self.roles), self.calls_per_second, self.events_per_second)
 
 
