@@ -8,7 +8,7 @@ CLIENTS_STAMP := tests/clients/node_modules/.package-lock.json
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long clients test-clients test-fast torture load bench bench-m bench-l bench-engine bench-move bench-gateway bench-shapes check format proto warm clean
+.PHONY: help setup demo test test-long clients test-clients test-fast torture load bench bench-m bench-l bench-engine bench-move bench-gateway bench-shapes check format proto docs warm clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,13 +84,14 @@ bench-shapes: $(STAMP) warm ## Unusual shapes at full size (512 rare names, one 
 	$(BIN)/python -m benchmarks.shapes
 	$(BIN)/python -m benchmarks.store_rates
 
-check: $(STAMP) ## Format, lint, types, import arrows, contract, generated code
+check: $(STAMP) ## Format, lint, types, import arrows, contract, generated code and pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python -m docs.generate --check
 
 format: $(STAMP) ## Format the sources and fix what can be fixed
 	$(BIN)/ruff format .
@@ -98,6 +99,9 @@ format: $(STAMP) ## Format the sources and fix what can be fixed
 
 proto: $(STAMP) ## Generate the Python form of proto/
 	$(BIN)/python proto/generate.py
+
+docs: $(STAMP) ## Generate the pages of docs/reference that are read from the code
+	$(BIN)/python -m docs.generate
 
 clean: ## Remove what was made here: environment, caches, demo data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache cdp-data

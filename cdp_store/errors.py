@@ -354,7 +354,7 @@ class ExportLost(StoreError):
 
 
 class TailLost(StoreError):
-    """What was logged behind `sequence` is not kept for a taker any more."""
+    """The log entries after `sequence` are not kept for a taker any more."""
 
     def __init__(self, sequence: int) -> None:
         super().__init__(f"what was logged behind {sequence} is not kept any more; begin again")

@@ -16,7 +16,7 @@ class Fuse:
 
     @property
     def is_blown(self) -> bool:
-        """Whether nothing may go on."""
+        """True once nothing may go on."""
         return self._cause is not None
 
     def check(self) -> None:

@@ -26,7 +26,7 @@ assert all(tag[0] & LOWER_CASE for tag in IDENTIFIER_TAGS)
 
 
 def is_identifier_kind(kind: str) -> bool:
-    """Whether a kind of identifiers can have this name."""
+    """True if a kind of identifiers can have this name."""
     return _KIND.fullmatch(kind) is not None
 
 

@@ -39,7 +39,7 @@ RETENTION_DAYS_MAX: Final = 366_000  # a thousand years: beyond, cutoffs would l
 IDLE_DELTA_EVENTS_MAX: Final = 1024
 IDLE_BUCKET_CHUNKS_MAX: Final = 2
 
-# What one record may hold (design: Limits).
+# What one record may hold.
 NAME_BYTES_MAX: Final = 120
 STRING_BYTES_MAX: Final = MIB - 4 * KIB  # what a record has room for beside names
 RECORD_BYTES_MAX: Final = MIB  # libraries promise 32 KB and send what they are given

@@ -1,4 +1,4 @@
-"""What to do about a damaged file, by its name: the texts of `DirectoryDamaged` in one place."""
+"""Remedies for a damaged file, by its name: the texts of `DirectoryDamaged` in one place."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _OTHERS: Final = "restore this file from a backup"
 
 
 def remedy(path: Path) -> str:
-    """What to do where a file is damaged."""
+    """Remedy for a damaged file."""
     if path.parent.name == "documents":
         return _OF_DOCUMENTS
     return _BY_NAME.get(path.name, _OTHERS)

@@ -38,7 +38,7 @@ class Kind(enum.IntEnum):
 
 
 class Operation(enum.IntEnum):
-    """What a change of an attribute does with its value; stands above the kind in a batch's byte for it, never in
+    """Effect of a change of an attribute on its value; stands above the kind in a batch's byte for it, never in
     memory."""
 
     SET = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,9 @@ _PACKAGES: Final = ("cdp_router", "cdp_query", "cdp_store")
 _FOLDERS: Final = (*_PACKAGES, "benchmarks", "examples", "tests")
 _LOOSE_MAX: Final = 7
 _ROOM_MODULES_MAX: Final = 25
+_README_LINES_MAX: Final = 40
 _DOCUMENT_COLUMNS: Final = 120
+_LINK: Final = re.compile(r"\]\(([^)\s:]+)\)")  # to a file here, not to a site
 _MENTION: Final = re.compile(r"(?<![\w/.<{*()-])((?:[\w-]+/)*[\w-]+\.(?:py|md))\b(?!\()")
 _LINES_MAX: Final = 400  # of a module, so that it is read in one go; the generated ones lie in proto/
 # Both go through a float, which has no exact form for most instants: `cdp_store.values` has integer functions.
@@ -67,6 +69,17 @@ def test_every_room_says_what_it_is_for() -> None:
     assert not silent, "a room's __init__.py begins with a sentence about it"
 
 
+def _rooms_without_readme(rooms: Sequence[Path]) -> list[str]:
+    readmes = {room.name: room / "README.md" for room in rooms}
+    return [name for name, path in readmes.items() if not path.exists() or _line_count(path) > _README_LINES_MAX]
+
+
+def test_every_room_has_a_short_readme() -> None:
+    rooms = [init.parent for package in _PACKAGES for init in (_ROOT / package).glob("*/__init__.py")]
+    assert len(rooms) > 40
+    assert not _rooms_without_readme(rooms), f"what it is, where to start: at most {_README_LINES_MAX} lines"
+
+
 def _documents() -> list[Path]:
     folders = ("docs", "examples", *_PACKAGES)
     written = [_ROOT / "benchmarks" / "RESULTS.md", _ROOT / "benchmarks" / "data" / "README.md"]
@@ -83,6 +96,30 @@ def test_documents_fit_a_screen() -> None:
     assert len(documents) > 10
     long = {str(path.relative_to(_ROOT)): lines for path in documents if (lines := _long_lines(path.read_text()))}
     assert not long, f"break lines at {_DOCUMENT_COLUMNS} characters"
+
+
+def _lost_links(document: Path, text: str) -> list[str]:
+    """Links to files or headings that are not there."""
+    lost = list[str]()
+    for link in _LINK.findall(text):
+        name, _, heading = link.partition("#")
+        target = document.parent / name if name else document
+        if not target.exists() or (heading and heading not in _headings(target.read_text())):
+            lost.append(link)
+    return lost
+
+
+def _headings(text: str) -> set[str]:
+    """Headings as links name them."""
+    found = (line.lstrip("#").strip().lower() for line in text.splitlines() if line.startswith("#"))
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in found}
+
+
+def test_every_link_of_a_document_leads_somewhere() -> None:
+    texts = {document: document.read_text() for document in _documents()}
+    assert sum(len(_LINK.findall(text)) for text in texts.values()) > 100
+    lost = {str(path.relative_to(_ROOT)): found for path, text in texts.items() if (found := _lost_links(path, text))}
+    assert not lost, "these links lead nowhere"
 
 
 def _mentioned(text: str) -> set[str]:
@@ -111,6 +148,9 @@ def _is_there(name: str, there: list[str]) -> bool:
     [
         (_long_lines, "x" * 121),
         (_mentioned, "see gone.py for why"),
+        (lambda text: _lost_links(_ROOT / "README.md", text), "[why](docs/gone.md)"),
+        (lambda text: _lost_links(_ROOT / "README.md", text), "[why](ARCHITECTURE.md#gone)"),
+        (lambda text: _rooms_without_readme([_ROOT / text]), "proto"),
         (lambda text: not _is_there("gone.py", ["cdp_store/here.py", text]), "cdp_store/begone.py"),
     ],
 )

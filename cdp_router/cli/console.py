@@ -1,4 +1,4 @@
-"""What all commands share: where to print, where the cluster is, and how errors end a command."""
+"""Common part of all commands: where to print, where the cluster is, and how errors end a command."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SafeConsole(Console):
         return super().render_str(visible(text), *arguments, **named)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is about to be written; texts that were made elsewhere are caught here."""
+        """Text that is about to be written; texts that were made elsewhere are caught here."""
         for segment in super().render(renderable, options):
             text = segment.text if segment.is_control else visible(segment.text, lines=True)
             yield segment if text == segment.text else Segment(text, segment.style)

@@ -2,7 +2,7 @@
 
 A transfer is part of the view it arrived in and of the view it has not left yet. Views agree when each transfer shows
 in exactly one of the two; where it shows in both, the view it comes from is read without it. Views that are too old
-against others, so that it would show in neither, are captured anew. ARCHITECTURE.md ("Identity") has the proof.
+against others, so that it would show in neither, are captured anew. docs/design/identity.md has the proof.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ Receipt = admin_pb2.EraseProfileResponse
 
 @dataclass(slots=True)
 class _Texts:
-    """What the records of a person said, by keyed hashes, as far as it is looked for; how many texts that were."""
+    """Texts of a person's records, as keyed hashes, as far as they are looked for; and their number."""
 
     is_wanted: bool
     hashes: set[int] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""How long events are kept: rules on their way through router and shard."""
+"""Retention of events: rules on their way through router and shard."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def gateway_app(
     closed = tuple({route.path.partition(":")[0].lower() for route in closed_routes})
 
     def is_open(path: str) -> bool:
-        """Whether pages of any site may use a plain path, or learn that nothing is served there."""
+        """True if pages of any site may use a plain path, or learn that nothing is served there."""
         is_served = any(route.path_regex.match(path) for route in open_routes)
         return is_served or not path.lower().startswith(closed)
 

@@ -1,4 +1,4 @@
-"""Which callers may ask, by their headers alone, before a byte of the question is read."""
+"""Decides by the headers alone which callers may ask, before a byte of the question is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AskingKeys:
         self._file, self._clock = file, clock
 
     def admits(self, method: str, headers: Mapping[str, str]) -> bool:
-        """Whether a key among the headers has a role that the method needs; where not, a router decides."""
+        """True if a key among the headers has a role that the method needs; otherwise a router decides."""
         keys = self._file.keys()
         if keys is None:
             return True

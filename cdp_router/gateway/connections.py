@@ -72,7 +72,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """What is still to come of the body is read for a while: who sends it may look for an answer only then."""
+        """Reads the rest of the body for a while: its sender may look for an answer only then."""
         super().on_response_complete()
         if not self._is_whole and self.cycle.response_complete and not self.transport.is_closing():
             self._wait()

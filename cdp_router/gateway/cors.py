@@ -1,4 +1,4 @@
-"""What browsers need to be told before and after a request from another site."""
+"""CORS: the answers that browsers need before and after a request from another site."""
 
 from __future__ import annotations
 

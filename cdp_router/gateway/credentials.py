@@ -1,4 +1,4 @@
-"""Who sends: the write key, from any of the places where SDKs put it, and the source it stands for."""
+"""Sender of a request: the write key, from any of the places where SDKs put it, and the source it stands for."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class _Piece:
 
 @dataclass(slots=True)
 class _Lane:
-    """What waits to go under one API key, in the order it came, and how many calls are under way with it."""
+    """Queue of rows under one API key, in the order they came, and the number of calls under way with it."""
 
     waiting: deque[_Piece] = field(default_factory=deque)
     rows: int = 0
@@ -77,7 +77,7 @@ class _Lane:
         return taken
 
     def is_due(self, now: float) -> bool:
-        """Whether a call should begin: none is under way, there is enough for a full one, or it has waited long."""
+        """True if a call should begin: none is under way, there is enough for a full one, or it has waited long."""
         if not self.waiting:
             return False
         is_full = self.rows >= BATCH_ROWS_MAX or self.size >= BATCH_BYTES_MAX

@@ -26,7 +26,7 @@ class Hosts:
         self._names, self.is_open = {_plain(name) for name in names}, is_open
 
     def lets_in(self, authority: str) -> bool:
-        """Whether a `Host` header, or the authority of an origin, has such a name."""
+        """True if a `Host` header, or the authority of an origin, has such a name."""
         try:
             parts = urlsplit(f"//{authority}")
             name, _ = _plain(parts.hostname or ""), parts.port

@@ -1,4 +1,4 @@
-"""What the log is told once in a while, however often it happens."""
+"""Notices for the log, once in a while, however often something happens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Notices:
         self._told_ms = dict[str, int]()
 
     def is_due(self, key: str, now_ms: int) -> bool:
-        """Whether a minute has passed since it was last true of this key."""
+        """True if a minute has passed since it was last true of this key."""
         told_ms = self._told_ms.get(key)
         if told_ms is not None and now_ms - told_ms < self._every_ms:
             return False

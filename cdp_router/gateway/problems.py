@@ -1,4 +1,4 @@
-"""What a request can end with instead of an answer; SDKs read `code` and `message` of the body."""
+"""Problems that a request can end with instead of an answer; SDKs read `code` and `message` of the body."""
 
 from __future__ import annotations
 

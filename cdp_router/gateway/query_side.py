@@ -240,7 +240,7 @@ def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _carried(request: Request) -> tuple[tuple[str, str], ...]:
-    """What goes on to the router: the caller's key, and the id under which the call is found in its logs."""
+    """Metadata for the router: the caller's key, and the id under which the call is found in its logs."""
     shown = request.headers.get("authorization", "")
     is_key = shown.lower().startswith("bearer ") and shown.isascii() and shown.isprintable()
     # What is cut off is longer than any key; gRPC would refuse it as a lack of room.

@@ -1,4 +1,4 @@
-"""Which sources sent records lately without API keys: the first key would turn them away, and whoever makes it is told.
+"""Sources that sent records lately without API keys: the first key would turn them away, and its maker is told.
 
 A file in the data directory: {"format": 1, "seen_ms": {name: when last}}. It is a hint and is never relied on.
 """

@@ -1,6 +1,6 @@
 """Moves profiles to the partitions of the persons they belong to: every step may be taken by any router, or again.
 
-ARCHITECTURE.md ("Identity") tells the steps and what a crash between any two leaves behind.
+docs/design/identity.md lists the steps and what a crash between any two leaves behind.
 """
 
 from __future__ import annotations

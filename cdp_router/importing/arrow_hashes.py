@@ -150,7 +150,7 @@ def _maps(column: pa.Array) -> U64:
 
 
 def _bounds(column: pa.Array) -> tuple[I64, I64, pa.Array]:
-    """Where the items of each list begin and end among all of them; nothing for null."""
+    """Bounds of the items of each list among all of them; nothing for null."""
     kind, count = column.type, len(column)
     if pa.types.is_fixed_size_list(kind):
         starts: I64 = (column.offset + np.arange(count, dtype=np.int64)) * kind.list_size

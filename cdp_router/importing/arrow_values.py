@@ -257,7 +257,7 @@ def _uuid(value: bytes | None) -> str | None:
 
 
 def _bounds(column: pa.Array) -> tuple[list[tuple[int, int] | None], int, int]:
-    """Where the items of each list or map begin and end, None for null, behind the first of them; that and the last."""
+    """Bounds of the items of each list or map after the first of them, None for null; that and the last."""
     kind, count = column.type, len(column)
     if pa.types.is_fixed_size_list(kind):
         starts = [(column.offset + number) * kind.list_size for number in range(count)]

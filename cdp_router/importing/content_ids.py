@@ -50,7 +50,7 @@ class _Run:
 
 @dataclass(slots=True)
 class Occurrences:
-    """How many equal records stood before each one of a file; 16 bytes for each different record."""
+    """Number of equal records before each one of a file; 16 bytes for each different record."""
 
     _runs: list[_Run] = field(default_factory=list)
 

@@ -162,7 +162,7 @@ def _swallowed(first: int, last: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Spans:
-    """Whether lines that one quoted field holds together are records each, so that a quote must be wrong."""
+    """True if lines that one quoted field holds together are records each, so that a quote must be wrong."""
 
     columns: int
     delimiter: str

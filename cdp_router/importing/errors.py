@@ -1,4 +1,4 @@
-"""What is wrong with a whole file."""
+"""Errors of a whole file."""
 
 from __future__ import annotations
 

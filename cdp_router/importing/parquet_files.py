@@ -79,5 +79,5 @@ def open_parquet(path: Path, reading: Reading) -> ParquetTable:
 
 
 def _is_index(number: int, field: pa.Field) -> bool:
-    """Whether a column is the row numbers of a data frame; an index that has a name is a column like others."""
+    """True if a column is the row numbers of a data frame; an index that has a name is a column like others."""
     return bool(_INDEX.fullmatch(field.name)) or (number == 0 and not field.name and pa.types.is_integer(field.type))

@@ -1,4 +1,4 @@
-"""How files are read: what the options of `cdp import` say about texts, columns and values."""
+"""Options of `cdp import` about texts, columns and values: the way files are read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _no_time(_: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How to read files. `as_text` and `skip` are names of columns, or paths such as order.price inside of them."""
+    """Way to read files. `as_text` and `skip` are names of columns, or paths such as order.price inside of them."""
 
     encoding: str | None = None
     delimiter: str | None = None
@@ -31,7 +31,7 @@ class Reading:
     nested: frozenset[str] = frozenset(("properties", "attributes", "traits"))  # columns that are maps of values
 
     def is_text(self, path: str) -> bool:
-        """Whether the values at a path are kept as text; inside a map of values its own name may be left out."""
+        """True if the values at a path are kept as text; inside a map of values its own name may be left out."""
         outer, _, inner = path.partition(".")
         return path in self.as_text or (outer in self.nested and inner in self.as_text)
 

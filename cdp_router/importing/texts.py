@@ -74,7 +74,7 @@ def encoding_of(path: Path, given: str | None) -> Encoding:
 
 
 def marked(text: str) -> str | None:
-    """What is wrong with a text that holds undecodable bytes: the first of them; None where there are none."""
+    """Problem of a text that holds undecodable bytes: the first of them; None where there are none."""
     if text.isascii() or (found := _MARKED.search(text)) is None:
         return None
     return " ".join(f"0x{ord(each) - 0xDC00:02x}" for each in found.group()[:_BYTES_SHOWN])

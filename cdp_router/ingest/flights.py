@@ -4,7 +4,7 @@ What a shard does costs by the piece, and a batch of a hundred records is a hand
 callers that go together are pieces of a useful size; each caller is told of its own records alone, and waits for the
 shards that they concern alone.
 
-Links take two steps (ARCHITECTURE.md, "Identity"): with the records goes the question which of them would be news where
+Links take two steps (docs/design/identity.md): with the records goes the question which of them would be news where
 the lower identifier lives, and a seat is taken where the upper one does. Then new links go with the next flight, if
 there was one.
 """

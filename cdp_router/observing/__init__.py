@@ -1,1 +1,1 @@
-"""What a process tells about itself: metrics, logs, traces, slow questions. Nothing here names people or their data."""
+"""Reports of a process about itself: metrics, logs, traces, slow questions. Nothing here names people or their data."""

@@ -1,4 +1,4 @@
-"""What a shard does to keep data safe: syncs of its log, and how old and large what it keeps is."""
+"""Metrics of a shard's durability: syncs of its log, and the age and size of its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SYNC_SECONDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02,
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a shard keeps in files, as of now."""
+    """Files of a shard, as of now."""
 
     log_bytes: int
     newest: Manifest | None

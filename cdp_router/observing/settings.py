@@ -1,4 +1,4 @@
-"""What of itself a process is asked to tell, by environment variables, which children of `cdp up` inherit."""
+"""Settings of what a process reports, by environment variables, which children of `cdp up` inherit."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class Settings:
         )
 
     def metrics_of_router(self, number: int) -> tuple[str, int] | None:
-        """Where a router serves its metrics: one more than the first uses the port that many lower."""
+        """Address of a router's metrics: one more than the first uses the port that many lower."""
         if self.metrics is None:
             return None
         host, port = self.metrics
         return host, max(1, port - number) if port else 0
 
     def metrics_of_gateway(self) -> tuple[str, int] | None:
-        """Where the gateway serves its metrics: as far above the router's as it listens above the router."""
+        """Address of the gateway's metrics: as far above the router's as it listens above the router."""
         if self.metrics is None:
             return None
         host, port = self.metrics
         return host, min(PORT_MAX, port + GATEWAY_PORT - DEFAULT_PORT) if port else 0
 
     def metrics_of_shard(self, shard: int) -> tuple[str, int] | None:
-        """Where a shard serves its metrics."""
+        """Address of a shard's metrics."""
         if self.metrics is None:
             return None
         host, port = self.metrics

@@ -1,4 +1,4 @@
-"""What must be in a data directory when `cdp up` starts on it: nothing that was there may be missing unnoticed."""
+"""Checks of a data directory when `cdp up` starts on it: nothing that was there may be missing unnoticed."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ async def _serve(
 
 
 def _to_routers(tls: Tls | None) -> Tls | None:
-    """How routers are known: by the authority given, else by the certificate that is shown here as well as there."""
+    """Trust in routers: by the authority given, else by the certificate that is shown here as well as there."""
     return None if tls is None else Tls(tls.certificate, tls.key, tls.ca or tls.certificate)
 
 

@@ -1,4 +1,4 @@
-"""How many connections a process may hold."""
+"""Limit of the connections that a process may hold."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ Loop = Callable[[], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class _Doors:
-    """Who is let in at a router, and where."""
+    """Admission at a router: which callers, and where."""
 
     address: str
     keys: KeyFile
@@ -106,7 +106,7 @@ class _Doors:
     clients_show_certificates: bool
 
     def credentials(self) -> grpc.ServerCredentials | None:
-        """What the router listens with."""
+        """Credentials with which the router listens."""
         if self.tls is None:
             return None
         return server_credentials(self.tls, clients_show_certificates=self.clients_show_certificates)
@@ -164,7 +164,7 @@ _SERVICES: Final = [
 
 @dataclass(frozen=True, slots=True)
 class _Router:
-    """What the services of a router share."""
+    """Parts that the services of a router share."""
 
     data: Path
     routing: Routing

@@ -1,4 +1,4 @@
-"""What every serving process has in common: a gRPC server with health and reflection, and its way to stop."""
+"""Common part of every serving process: a gRPC server with health and reflection, and its way to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process and its supervisor have to say to each other, and the loop that every process runs on."""
+"""Protocol between a process and its supervisor, and the loop that every process runs on."""
 
 from __future__ import annotations
 

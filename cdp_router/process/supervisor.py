@@ -34,7 +34,7 @@ class ClusterFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChildOptions:
-    """What the processes are started with, beside where their data is."""
+    """Settings that the processes are started with, beside the place of their data."""
 
     shard: Sequence[str] = ()
     router: Sequence[str] = ()
@@ -53,7 +53,7 @@ class Child:
 
     @property
     def address(self) -> str:
-        """Where the process listens."""
+        """Address at which the process listens."""
         return f"{self._host}:{self.port}"
 
     @property
@@ -135,12 +135,12 @@ class Supervisor:
 
     @property
     def router_address(self) -> str:
-        """Where clients connect; there may be more routers."""
+        """Address for clients; there may be more routers."""
         return self._routers[0].address
 
     @property
     def gateway_address(self) -> str | None:
-        """Where HTTP clients send to, if they may."""
+        """Address for HTTP clients, if they may send."""
         return self._gateways[0].address if self._gateways else None
 
     def addresses(self) -> Iterator[tuple[str, str, int]]:

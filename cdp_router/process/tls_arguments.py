@@ -1,4 +1,4 @@
-"""How a process is told its certificates."""
+"""Arguments that name the certificates of a process."""
 
 from __future__ import annotations
 

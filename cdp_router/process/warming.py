@@ -71,7 +71,7 @@ Step = Callable[[], object]
 
 
 def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a process loads all kernels before it is ready; with CDP_WARM=0 the first calls that need one do."""
+    """True if a process loads all kernels before it is ready; with CDP_WARM=0 the first calls that need one do."""
     return environment.get("CDP_WARM", "1") != "0"
 
 
@@ -136,7 +136,7 @@ def _ask(partition: Partition, text: str, as_of_ms: int, by: str | None = None) 
 
 
 def _ask_few(partition: Partition) -> None:
-    """What is done where hardly any row is undecided."""
+    """Reaches the kernels that run where hardly any row is undecided."""
     view, context = partition.capture(), Context(8 * DAY_MS)
     inside = narrowed(view, np.zeros(view.row_count, np.bool_))
     for chunk in view.event_chunks(view.schema.events["A"]):

@@ -91,7 +91,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
 
 
 def plan_hash(plan: segment_pb2.Question) -> str:
-    """What identifies an evaluated question whatever its spelling."""
+    """Hash that identifies an evaluated question whatever its spelling."""
     return hashlib.blake2b(plan.SerializeToString(deterministic=True), digest_size=8).hexdigest()
 
 

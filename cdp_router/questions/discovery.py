@@ -1,4 +1,4 @@
-"""What a cluster has seen, put together from its partitions."""
+"""Discovery of a cluster, put together from its partitions."""
 
 from __future__ import annotations
 

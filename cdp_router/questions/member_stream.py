@@ -39,7 +39,7 @@ class MemberStream:
                 self._writer.write_batch(pa.record_batch([*own, *batch.columns[1:]], schema=self._schema))
 
     def drain(self) -> bytes:
-        """What was written since the last call."""
+        """Bytes written since the last call."""
         return self._parts.take()
 
     def finish(self) -> bytes:

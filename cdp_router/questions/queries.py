@@ -162,7 +162,7 @@ class Queries:
         deadline: Deadline,
         check: Callable[[tree.Question], None] = lambda _: None,
     ) -> proof_pb2.ExplainUserResponse:
-        """Why one user is in a segment, or is not; `check` may refuse the question, named segments written out."""
+        """Proof for one user in a segment, or not in it; `check` may refuse the question, segments written out."""
         context = self._context(request)
         identifier, partition = self.located(request)
         asked = await self._reader.segment(request, context, deadline, as_written=True)
@@ -299,7 +299,7 @@ class Queries:
     async def _evaluated(
         self, message: shard_pb2.EvaluateRequest, deadline: Deadline, *, allow_partial: bool
     ) -> Sequence[shard_pb2.EvaluateResponse]:
-        """What shards contribute, each for other partitions; profiles that move meanwhile count once."""
+        """Contributions of shards, each for other partitions; profiles that move meanwhile count once."""
         everywhere = self._routing.map.partitions
         evaluations = await self._evaluated_once(message, everywhere, deadline, allow_partial=allow_partial)
         if compare(each for evaluation in evaluations for each in evaluation.transfers):

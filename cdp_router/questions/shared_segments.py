@@ -18,7 +18,7 @@ DOCUMENT: Final = "segments"
 
 
 class SharedSegments:
-    """What this router knows of the named segments."""
+    """Named segments as this router knows them."""
 
     def __init__(self, routing: Routing) -> None:
         self._document = SharedDocument(

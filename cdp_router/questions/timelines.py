@@ -14,7 +14,7 @@ from cdp_store.memory.view import PartitionView
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which events are wanted: so many, of these names or of all, and after what a page before has given.
+    """Request for events: so many, of these names or of all, and after the end of the previous page.
 
     `time_ms` is the time of the last event given, `given` how many of that time were.
     """
@@ -27,7 +27,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where one event stands."""
+    """Place of one event."""
 
     time_ms: int
     name: str
@@ -66,7 +66,7 @@ def read_page(view: PartitionView, row: int, page: Page) -> tuple[list[Found], i
 
 
 def _stop(ordered: I64, page: Page) -> int:
-    """How many of the events, in order of time, the pages before have left."""
+    """Number of the events, in order of time, that the previous pages have left."""
     if page.time_ms is None:
         return int(ordered.shape[0])
     first, last = np.searchsorted(ordered, page.time_ms, "left"), np.searchsorted(ordered, page.time_ms, "right")

@@ -57,12 +57,12 @@ class Blocked:
 
     @staticmethod
     def of(environment: Mapping[str, str] = os.environ) -> Blocked:
-        """What the environment lists, separated by commas, instead of the usual values."""
+        """Values that the environment lists, separated by commas, instead of the usual ones."""
         listed = environment.get(BLOCKED_IDENTIFIERS)
         return Blocked() if listed is None else Blocked(listed.split(","))
 
     def __call__(self, value: str) -> bool:
-        """Whether a value names nobody."""
+        """True if a value names nobody."""
         bare = value.strip(AROUND)
         return _PATTERNS.fullmatch(bare) is not None or bare.lower() in self._values
 

@@ -1,4 +1,4 @@
-"""Which records of Arrow columns are rejected, with the first reason of each, without an object per record."""
+"""Rejected records of Arrow columns, with the first reason of each, without an object per record."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Checks:
 
     @property
     def invalid_count(self) -> int:
-        """How many records were taken out."""
+        """Number of records that were taken out."""
         return int(np.count_nonzero(~self.keep))
 
     def _take_out(self, records: Positions, reason: RecordInvalid) -> None:

@@ -104,7 +104,7 @@ def _bytes_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _bad_rows(array: pa.Array) -> Bools:
-    """Which values hold bytes that are not UTF-8: bool[n]."""
+    """Mask of values that hold bytes that are not UTF-8: bool[n]."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         codes = pc.fill_null(array.indices, 0).to_numpy(zero_copy_only=False)

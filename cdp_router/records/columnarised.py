@@ -1,4 +1,4 @@
-"""What became of the records of a request: a batch of columns, and the errors of those that are not in it."""
+"""Result of columnarising a request: a batch of columns, and the errors of the records that are not in it."""
 
 from __future__ import annotations
 

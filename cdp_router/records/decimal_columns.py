@@ -18,7 +18,7 @@ _BYTES_MIN: Final = 16  # of a decimal128, which smaller ones become
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What n decimals are: floats f64[n] where is_float bool[n], integers i64[n] where is_integer bool[n]; where
+    """Values of n decimals: floats f64[n] where is_float bool[n], integers i64[n] where is_integer bool[n]; where
     neither, there is none or no number keeps it."""
 
     floats: F64

@@ -1,4 +1,4 @@
-"""When something happened, as senders and files write it: one reading for HTTP and for imports.
+"""Instants as senders and files write them: one reading for HTTP and for imports.
 
 A text of digits and the number of the same digits are the same instant, whatever wrote them:
 
@@ -55,7 +55,7 @@ Count = int | float | Decimal
 
 
 class NoInstant(ValueError):
-    """What was given is no instant; the message says why and what to write."""
+    """The given text or number is no instant; the message says why and what to write."""
 
 
 def instant_of(value: float | str, unit: str | None = None, zone: tzinfo = UTC) -> int:

@@ -1,4 +1,4 @@
-"""What a stream of Arrow columns stands for, read from the metadata of its messages before anything is decoded.
+"""Sizes that a stream of Arrow columns expands to, read from the metadata of its messages before anything is decoded.
 
 A message is a flatbuffer (Arrow's Message.fbs) and a body. pyarrow has verified the flatbuffer by the time it hands the
 message over; this module reads the four numbers it needs from it: rows, lengths of arrays, lengths of buffers, and
@@ -61,7 +61,7 @@ def check_stream(stream: bytes) -> None:
 
 
 def plain_bytes_max(size: int) -> int:
-    """How many bytes a stream of so many may become: after decompression, and where a dictionary is written out."""
+    """Limit of the bytes that a stream of so many may become, decompressed and with dictionaries written out."""
     return min(COLUMNS_BYTES_MAX, max(COLUMNS_PLAIN_BYTES, COLUMNS_GROWTH_MAX * size))
 
 

@@ -63,7 +63,7 @@ class ReadRows:
 
 
 def find_rows(packed: bytes) -> FoundRows:
-    """Where the rows are; RequestInvalid where the bytes are no array of them, or hold too many."""
+    """Places of the rows; RequestInvalid where the bytes are no array of them, or hold too many."""
     scratch = _padded(packed)
     promised, at = msgpack_rows.read_array_head(scratch, len(packed))
     if promised == BROKEN:
@@ -133,7 +133,7 @@ def _without_nobody(read: ReadRows, seconds: U32, blocked: Blocked) -> ReadRows:
 
 
 def _links(batch: RecordBatch, seconds: U32, kept: I64) -> Links:
-    """Which anonymous ids some of the records give beside a user id."""
+    """Anonymous ids that some of the records give beside a user id."""
     records = kept[seconds[kept] != msgpack_rows.NO_SECOND]
     lower, upper = seconds[records], batch.record_identities[records]
     ids = batch.message_ids.take(records.astype(np.uint32))

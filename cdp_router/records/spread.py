@@ -1,4 +1,4 @@
-"""What a batch becomes in long form, dealt out to partitions."""
+"""Size of a batch in long form, dealt out to partitions."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def _packed_lists(name: str, distinct: list[Any], numbers: I64, records: Positio
 
 
 def _plain_number(item: Decimal | None, scale: int) -> int | float | Unkept | None:
-    """What a decimal of a list is."""
+    """Value of a decimal in a list."""
     return None if item is None else int(item) if scale <= 0 else decimal_of(item)
 
 
@@ -320,7 +320,7 @@ def strings_of(column: pa.Array) -> Strings:
 
 
 def longer(column: pa.Array, limit: int) -> Bools:
-    """Which strings have more than so many bytes: bool[n]."""
+    """Mask of strings that have more than so many bytes: bool[n]."""
     return bools_of(pc.fill_null(pc.greater(pc.binary_length(column), limit), False))
 
 

@@ -78,7 +78,7 @@ def _and_folders(folder: Path) -> Iterable[Path]:
 
 
 def _has_key_of(data: Path, cluster: ClusterFile) -> bool:
-    """Whether the secrets of a directory's cluster are those of another; not where its cluster.json is damaged."""
+    """True if the secrets of a directory's cluster are those of another; not where its cluster.json is damaged."""
     try:
         return ClusterDirectory(data).load().key == cluster.key
     except DirectoryDamaged:
@@ -86,7 +86,7 @@ def _has_key_of(data: Path, cluster: ClusterFile) -> bool:
 
 
 def _listed(data: Path) -> frozenset[str]:
-    """What must be in a directory; nothing where the list cannot be read."""
+    """Names of files that must be in a directory; none where the list cannot be read."""
     try:
         return (read_inventory(data, _mark(data, INVENTORY_NAME)) or Inventory()).files
     except DirectoryDamaged:
@@ -94,7 +94,7 @@ def _listed(data: Path) -> frozenset[str]:
 
 
 def _mark(data: Path, name: str) -> str:
-    """What files there say of their owner; nothing where it cannot be known."""
+    """Mark of the owner of files there; empty where it cannot be known."""
     try:
         return ClusterDirectory(data).mark(name)
     except DirectoryDamaged:

@@ -22,7 +22,7 @@ from cdp_store.snapshot.cold.removals import Removals
 
 @dataclass(slots=True)
 class LateErasures:
-    """What was logged of partitions behind the instant, in the order of their logs."""
+    """Erasures and suppressions logged after the instant, in the order of the logs."""
 
     ended: set[PartitionId] = field(default_factory=set)
     erased: set[tuple[bytes, ...]] = field(default_factory=set)
@@ -40,7 +40,7 @@ class LateErasures:
                 self.suppressed.append((number, change))
 
     def removals(self, number: PartitionId) -> Removals:
-        """What is removed from the cold rows of a partition whose log was read, also by what is noted from now on."""
+        """Removals from the cold rows of a partition whose log was read, also by changes noted from now on."""
         return self._removed if number in self.ended else Removals()
 
     def hold(self, partitions: Mapping[PartitionId, Partition]) -> int:

@@ -1,4 +1,4 @@
-"""What the records of a shard's log hold, as lines for people and machines."""
+"""Records of a shard's log, as lines for people and machines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cdp_store.values import to_datetime
 
 
 class RecordLine(msgspec.Struct, omit_defaults=True):
-    """What is told of one record of a batch; a change of attributes has no name."""
+    """Line about one record of a batch; a change of attributes has no name."""
 
     identifier: str
     time_ms: int
@@ -26,7 +26,7 @@ class RecordLine(msgspec.Struct, omit_defaults=True):
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """What is told of one record."""
+    """Line about one record."""
 
     shard: int
     segment: str

@@ -1,4 +1,4 @@
-"""How a restore tells how far it has come."""
+"""Progress of a restore."""
 
 from __future__ import annotations
 

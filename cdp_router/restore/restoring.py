@@ -65,7 +65,7 @@ from cdp_store.values import to_datetime
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be restored: into how many shards and partitions (None: as they were), which partitions (None: all),
+    """Scope of a restore: into how many shards and partitions (None: as they were), which partitions (None: all),
     up to which receipt (None: everything there is).
     """
 
@@ -77,7 +77,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What stands in the new directory; `replaced` is where the directory before it went, with a copy of its keys."""
+    """Result of a restore; `replaced` is where the directory before it went, with a copy of its keys."""
 
     cluster: ClusterFile
     profiles: int
@@ -131,7 +131,7 @@ def source_cluster(source: str) -> ClusterFile:
 
 
 def source_place(source: str, shard: int) -> SnapshotPlace:
-    """Where the snapshots of one of its shards lie."""
+    """Place of the snapshots of one of its shards."""
     return place_at(source, f"shard-{shard}/snapshots")
 
 
@@ -151,7 +151,7 @@ def verify_source(source: str) -> tuple[int, int, int, list[str]]:
 
 
 def _lacking(placement: Placement, wanted: Iterable[int]) -> str:
-    """Which of some partitions no shard's directory holds, in words; nothing where there are none."""
+    """Names in words the partitions that no shard's directory holds; empty where there are none."""
     gone = sorted(set(wanted) - {number for held in placement.values() for number in held})
     return f"no directory of a shard there holds partition {', '.join(map(str, gone))}" if gone else ""
 
@@ -338,7 +338,7 @@ def _cold(cluster: ClusterFile, old: list[OldPartition], is_rerouted: bool, own:
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """What a data directory is made of; its partitions are owned from `epoch` on."""
+    """Parts of a new data directory; its partitions are owned from `epoch` on."""
 
     cluster: ClusterFile
     partitions: Mapping[PartitionId, Partition]

@@ -63,7 +63,7 @@ def _accepted(file: ListedFile, error: FileOutdated) -> str:
 
 
 def _has_data(directory: ClusterDirectory, shard: int) -> bool:
-    """Whether a shard's directory is more than the mount point of a disk."""
+    """True if a shard's directory is more than the mount point of a disk."""
     return any(any((directory.shard_path(shard) / name).glob("*")) for name in ("log", "snapshots"))
 
 

@@ -1,1 +1,1 @@
-"""What every call has in common, whatever its service: one chain on the server, one service config for clients."""
+"""Common part of every call, whatever its service: one chain on the server, one service config for clients."""

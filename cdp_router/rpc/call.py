@@ -40,7 +40,7 @@ class Call:
 
     @property
     def path(self) -> str:
-        """What gRPC calls the method."""
+        """Name of the method in gRPC."""
         return f"/{self.service}/{self.method}"
 
 
@@ -61,12 +61,12 @@ def begin(service: str, method: str, metadata: Iterable[tuple[str, str | bytes]]
 
 
 def is_usable(request_id: str) -> bool:
-    """Whether an id from outside may stand in logs and headers."""
+    """True if an id from outside may stand in logs and headers."""
     return 0 < len(request_id) <= _REQUEST_ID_CHARS_MAX and request_id.isascii() and request_id.isprintable()
 
 
 def current_principal() -> Principal:
-    """Who called this task."""
+    """Principal that called this task."""
     call = _CURRENT.get()
     return call.principal if call is not None else ANYBODY
 
@@ -85,6 +85,6 @@ def current_request_id() -> str:
 
 
 def outgoing_metadata() -> Metadata:
-    """What a call made on behalf of the current one carries along."""
+    """Metadata that a call on behalf of the current one carries along."""
     call = _CURRENT.get()
     return ((REQUEST_ID, call.request_id), *call.passed_on) if call is not None else ()

@@ -13,7 +13,7 @@ Channel = TypeVar("Channel", grpc.Channel, grpc.aio.Channel)
 
 
 def carrying(channel: Channel, own: Metadata = ()) -> Channel:
-    """What a stub of such calls is made from; `own` goes with each of them."""
+    """Channel for stubs of such calls; `own` goes with each of them."""
     return cast("Channel", _Carrying(channel, own))
 
 

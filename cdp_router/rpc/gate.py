@@ -1,4 +1,4 @@
-"""Where it is decided who may call what."""
+"""Gate: decides which caller may call which method."""
 
 from __future__ import annotations
 

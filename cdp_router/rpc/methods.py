@@ -1,4 +1,4 @@
-"""How long a method may take and how large its request may be."""
+"""Bounds of each method: its time and the size of its request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who calls, as far as a process knows."""
+"""Caller of a method, as far as a process knows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Role(StrEnum):
-    """What a key may be used for; none includes another."""
+    """Use that a key allows; none includes another."""
 
     INGEST = "ingest"
     QUERY = "query"

@@ -85,7 +85,7 @@ class Readings:
 
     @asynccontextmanager
     async def _turn(self, key: str) -> AsyncIterator[Sequence[asyncio.Semaphore]]:
-        """What is taken for one request. Without keys all callers are one, and have all turns."""
+        """Turn taken for one request. Without keys all callers are one, and have all turns."""
         own = self._keys.setdefault(key, _OfKey(asyncio.Semaphore(self._of_key)))
         own.count += 1
         turns = (own.turns, self._room) if key else (self._room,)

@@ -1,4 +1,4 @@
-"""Where it is kept what was done on whose behalf."""
+"""Record of what was done on whose behalf."""
 
 from __future__ import annotations
 

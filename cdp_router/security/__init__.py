@@ -1,1 +1,1 @@
-"""Who may do what: keys, roles, secrets between processes, certificates, the record of what was done."""
+"""Access and its record: keys, roles, secrets between processes, certificates, the audit."""

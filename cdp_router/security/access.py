@@ -1,4 +1,4 @@
-"""Which role each method of a router needs: the one table of it. What is not listed is served to nobody."""
+"""Roles that each method of a router needs: the one table of it. A method that is not listed is served to nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the holder of an admin key may have shards copy snapshots: what the operator of the router allows."""
+"""Places where the holder of an admin key may have shards copy snapshots, as the operator of the router allows."""
 
 from __future__ import annotations
 

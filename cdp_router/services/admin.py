@@ -146,7 +146,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.CreateSnapshotResponse(shards=[answer.snapshot for answer in answers])
 
     def _placement(self, answers: Sequence[shard_pb2.TakeSnapshotResponse]) -> Placement:
-        """Whose snapshot holds which partition; when one moved meanwhile, two may hold all that was there before."""
+        """Shards whose snapshots hold each partition; when one moved meanwhile, two may hold all of it."""
         holders = {number: answer.snapshot.shard for answer in answers for number in answer.snapshot.partitions}
         missing = sorted(set(self._routing.map.partitions) - set(holders))
         if missing:

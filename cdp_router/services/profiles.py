@@ -127,7 +127,7 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
 
 
 def _token(events: Sequence[query_pb2.ProfileEvent], before: shard_pb2.PageEnd) -> str:
-    """Where the next page goes on: behind the last event of this one."""
+    """Start of the next page: after the last event of this one."""
     times = [event.time.ToMilliseconds() for event in events]
     given = times.count(times[-1]) + (before.given if before.time_ms == times[-1] else 0)
     return base64.urlsafe_b64encode(msgspec.msgpack.encode((times[-1], given))).decode()

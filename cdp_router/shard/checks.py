@@ -1,4 +1,4 @@
-"""What a shard checks of every request before it looks at the rest."""
+"""Checks of every request to a shard, before it looks at the rest."""
 
 from __future__ import annotations
 

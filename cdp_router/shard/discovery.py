@@ -1,4 +1,4 @@
-"""What a partition has seen, as a message."""
+"""Discovery of a partition as a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shard does to forget people: erases, refuses what comes late, and looks whether anything is left."""
+"""Erasure at a shard: erases, refuses late records, and searches for what is left."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class ShardErasing:
         return is_news, max(held, key=len)
 
     def _scanned(self, identifiers: list[bytes], values: U64, with_files: bool) -> tuple[Scan, int]:
-        """What stands where, and how many of some values others have."""
+        """Places of identifiers and texts, and the number of the values that others have."""
         partitions = tuple(self._store.partitions.values())
         scan = scan_memory(partitions, identifiers)
         if with_files:

@@ -1,4 +1,4 @@
-"""What a shard does about identifiers: changes of them, what is left to move, what is known of one."""
+"""Identifiers at a shard: changes of them, moves that are left, and what is known of one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _left_to_move(partition: Partition, request: moving_pb2.ChangeIdentityReques
     for to, opened in identity.transfers.open.items():
         pieces = identity.pieces_of(opened)
         if request.piece >= len(pieces.starts) or size > PARCELS_TOLD_BYTES:
-            continue  # what is not told now is told when others are gone
+            continue  # omitted here; the router asks again once these transfers are done
         arrival = encode_identity_change(pieces.arrival(partition.partition, opened, request.piece))
         response.open.add(to=to, number=opened.number, arrival=arrival, pieces=len(pieces.starts))
         size += len(arrival)
@@ -60,7 +60,7 @@ def _left_to_move(partition: Partition, request: moving_pb2.ChangeIdentityReques
 
 
 def read_identity(partition: Partition, identifier: bytes) -> moving_pb2.ReadIdentityResponse:
-    """Whom an identifier belongs to, as far as a partition knows, and whom it was seen with; from any thread."""
+    """Owner of an identifier, as far as a partition knows, and the identifiers it was seen with; from any thread."""
 
     def read(identity: IdentityState, quarantine: Quarantine) -> moving_pb2.ReadIdentityResponse:
         response = moving_pb2.ReadIdentityResponse(
@@ -77,7 +77,7 @@ def read_identity(partition: Partition, identifier: bytes) -> moving_pb2.ReadIde
 
 
 def read_identities(partitions: Iterable[Partition], identifiers: Sequence[bytes]) -> moving_pb2.ReadIdentitiesResponse:
-    """What partitions know of some identifiers; from any thread."""
+    """Reads what partitions know of some identifiers; from any thread."""
 
     def read(identity: IdentityState, quarantine: Quarantine) -> tuple[list[Claim], bool]:
         mentioned = quarantine.names_any(frozenset(identifiers)) or identity.seats.names_any(identifiers)

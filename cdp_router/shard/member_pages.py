@@ -45,7 +45,7 @@ class MembersOf:
 
     @property
     def starts(self) -> range:
-        """Where pages of members begin."""
+        """Starts of the pages of members."""
         return range(0, self.rows.shape[0], MEMBERS_PER_MESSAGE)
 
     def page(self, start: int) -> list[pa.RecordBatch]:
@@ -63,7 +63,7 @@ def _batch(view: PartitionView, rows: I64, columns: Mapping[str, pa.Array]) -> p
 
 @dataclass(slots=True)
 class MemberPages:
-    """What waits to be sent: batches of members, and the positions of partitions that end with them."""
+    """Queue of what is to be sent: batches of members, and the positions of partitions that end with them."""
 
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _positions: list[ingest_pb2.PartitionPosition] = field(default_factory=list)

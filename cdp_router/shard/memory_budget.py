@@ -1,4 +1,4 @@
-"""How much memory a shard may take before it refuses new data, so that it never dies of it and queries go on."""
+"""Memory that a shard may take before it refuses new data, so that it never dies of it and queries go on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def machine_bytes(cgroup_limits: Iterable[Path] | None = None) -> int:
 
 
 def default_bytes(shards: int, machine: int | None = None) -> int:
-    """What each of so many shards on this machine may take when nobody says it.
+    """Default budget of each of so many shards on this machine.
 
     Where there is little, router, gateway and supervisor come first, but for a quarter of it.
     """

@@ -45,7 +45,7 @@ class ShardPeople:
         return await self._in_thread(partial(_records, partition, identifier, _place(request)))
 
     async def read_receipts(self, request: shard_pb2.ReadReceiptsRequest) -> shard_pb2.ReadReceiptsResponse:
-        """How records came in under identifiers."""
+        """Receipts of the records under identifiers."""
         partition, identifiers = self._owned(request), [encoded(each) for each in request.identifiers]
         if not identifiers:
             raise RequestInvalid("identifiers", "none is given")
@@ -57,7 +57,7 @@ class ShardPeople:
         return shard_pb2.ReadReceiptsResponse(arrow=to_stream(receipts.rows), until_ms=receipts.until_ms)
 
     async def read_identities(self, request: moving_pb2.ReadIdentitiesRequest) -> moving_pb2.ReadIdentitiesResponse:
-        """What partitions know of some identifiers."""
+        """Reads what partitions know of some identifiers."""
         check_cluster(self._store, request.cluster)
         if len(request.identifiers) > IDENTITIES_READ_MAX:
             raise RequestInvalid("identifiers", f"are more than {IDENTITIES_READ_MAX:,}")

@@ -49,7 +49,7 @@ class ShardQuarantine:
         return shard_pb2.ChangeQuarantineResponse(done=done, taken=taken)
 
     def _taken(self, request: shard_pb2.ChangeQuarantineRequest, change: QuarantineChange) -> Bools:
-        """Which records to keep apart were taken when their batch was sent first: bool[n]."""
+        """Mask of records to quarantine that were taken when their batch was sent first: bool[n]."""
         nothing: Bools = np.zeros(0, np.bool_)
         if not isinstance(change, Quarantined) or not request.batch_id:
             return nothing

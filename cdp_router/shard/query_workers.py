@@ -21,7 +21,7 @@ Checkpoint = Callable[[], None]
 
 @dataclass(slots=True)
 class _Stop:
-    """What work asks between its steps: whether anybody still wants its result."""
+    """Stop sign that work looks at between its steps: does any caller still want its result?"""
 
     deadline: Deadline | None
     gone: threading.Event = field(default_factory=threading.Event)
@@ -47,7 +47,7 @@ class QueryWorkers:
 
     @property
     def waiting(self) -> int:
-        """How many wait for a thread."""
+        """Number of pieces of work that wait for a thread."""
         return len(self._waiting)
 
     async def run(

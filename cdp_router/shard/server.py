@@ -1,4 +1,4 @@
-"""What a shard does for routers, without a socket: takes batches, evaluates on worker threads, reads profiles."""
+"""Server side of a shard, without a socket: takes batches, evaluates on worker threads, reads profiles."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class ShardServer:
         return forgotten
 
     async def discover(self, request: shard_pb2.DiscoverNamesRequest) -> shard_pb2.DiscoverNamesResponse:
-        """What partitions have seen, one after the other."""
+        """Discoveries of partitions, one after the other."""
         check_cluster(self._store, request.cluster)
         found = shard_pb2.DiscoverNamesResponse()
         for partition in self._asked_for(request.partitions):
@@ -223,7 +223,7 @@ class ShardServer:
         return response
 
     async def read_identity(self, request: moving_pb2.ReadIdentityRequest) -> moving_pb2.ReadIdentityResponse:
-        """What a partition knows of an identifier."""
+        """Reads what a partition knows of an identifier."""
         check_cluster(self._store, request.cluster)
         partition = self._owned(request.partition, request.epoch)
         found = await self._in_query_thread(partial(read_identity, partition, encoded(request.identifier)))
@@ -271,7 +271,7 @@ class ShardServer:
     def _views(
         self, request: shard_pb2.EvaluateRequest | shard_pb2.ListMembersRequest | shard_pb2.ReadAllRequest
     ) -> Callable[[], Sequence[Captured]]:
-        """What gives the views a question is answered from, all as of about the same moment, on a thread of its own.
+        """Source of the views a question is answered from, all as of about the same moment, on a thread of its own.
 
         A partition that moves away between this check and its capture keeps what it held when it was handed over,
         which is all that was acknowledged before the question came.

@@ -1,4 +1,4 @@
-"""What a shard does by itself: seal and compact, tidy up when idle, drop what retention wants dropped."""
+"""Work that a shard does by itself: seal and compact, tidy up when idle, drop events by retention."""
 
 from __future__ import annotations
 

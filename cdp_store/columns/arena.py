@@ -154,7 +154,7 @@ class StringArena:
         return done
 
     def _room(self) -> int:
-        """How many entries the slots and offsets have room for in all."""
+        """Number of entries that the slots and offsets have room for in all."""
         return min(_fill_max(self._slots.shape[0]), len(self._offsets.buffer) - 1)
 
     def _grow(self, entries: int, size: int) -> None:

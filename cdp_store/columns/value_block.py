@@ -43,11 +43,11 @@ class ValueBlock:
         return block
 
     def __len__(self) -> int:
-        """How many rows have a value."""
+        """Number of rows with a value."""
         return self._count
 
     def has(self, local: U16) -> Bools:
-        """Which of these rows have a value: bool[n]."""
+        """Mask of these rows that have a value: bool[n]."""
         held: Bools = np.zeros(local.shape[0], np.bool_)
         inside = local < self._values.shape[0]
         rows = local if inside.all() else local[inside]

@@ -1,4 +1,4 @@
-"""Which partitions a shard holds, at which epoch of the map, and how that changes: durable before it is true.
+"""Partitions that a shard holds, each at an epoch of the map; a change is durable before it is true.
 
 owned     the shard answers for the partition; the only state in which it does
 incoming  it is about to take the partition over from another shard, at this epoch
@@ -29,7 +29,7 @@ FIRST_EPOCH: Final = 1
 
 
 class HoldingState(enum.Enum):
-    """What a shard has to do with a partition."""
+    """Relation of a shard to a partition."""
 
     OWNED = "owned"
     INCOMING = "incoming"
@@ -49,7 +49,7 @@ class Holding(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether the shard has the partition's data loaded."""
+        """True if the shard has the partition's data loaded."""
         return self.state in {HoldingState.OWNED, HoldingState.RELEASED}
 
     @property
@@ -148,5 +148,5 @@ def _write(file: ListedFile, holdings: Mapping[PartitionId, Holding], files: Fil
 
 
 def dealt(identity: ShardIdentity) -> dict[PartitionId, Holding]:
-    """What a shard holds before any partition moves."""
+    """Holdings of a shard before any partition moves."""
     return {PartitionId(number): Holding(HoldingState.OWNED, FIRST_EPOCH) for number in identity.partitions}

@@ -1,4 +1,4 @@
-"""Which files of a directory must be there, and at which generation: a list beside them.
+"""Inventory of a directory: a list of the files that must be there, each with its generation.
 
 A name is added once its file is durable and taken out before the file is removed: a crash in between leaves a file that
 is not listed, which the next start adds. A file that changes gets a generation above all that its directory ever gave
@@ -47,7 +47,7 @@ class Inventory:
 
 
 def read_inventory(directory: Path, owner: str) -> Inventory | None:
-    """What must be below a directory, None where there is no list; DirectoryDamaged for a bad one."""
+    """Inventory below a directory, None where there is no list; DirectoryDamaged for a bad one."""
     path = directory / INVENTORY_NAME
     if not path.exists():
         return None
@@ -108,12 +108,12 @@ class ListedFile:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """Path of the file."""
         return self.directory / self.name
 
     @property
     def owner(self) -> str:
-        """What the file says of its owner."""
+        """Mark of the file's owner."""
         return self.mark(self.name)
 
     def read(self, unseal: Callable[[Path, bytes, str], Unsealed[Value]]) -> Value:

@@ -27,7 +27,7 @@ OUTDATED: Final = (
 
 
 class ShardIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose data a shard directory holds; written at creation, compared at every start.
+    """Identity of a shard directory: cluster and shard of its data; written at creation, compared at every start.
 
     `key` is a fingerprint of the cluster's key, empty in directories of before it was kept.
     """
@@ -38,17 +38,17 @@ class ShardIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str = ""
 
     def mark(self, name: str) -> str:
-        """What a file of this shard says of its owner."""
+        """Mark of the owner of a file of this shard."""
         return owner_mark(self.cluster, self.key, f"shard-{self.shard}/{name}")
 
 
 def log_path(directory: Path) -> Path:
-    """Where the log of a shard lies."""
+    """Directory of a shard's log."""
     return directory / "log"
 
 
 def snapshots_path(directory: Path) -> Path:
-    """Where the snapshots of a shard lie."""
+    """Directory of a shard's snapshots."""
     return directory / "snapshots"
 
 

@@ -91,7 +91,7 @@ class EventChunk:
         return self.times.astype(np.int64) + self.base_ms
 
     def events_of_row(self, row: int) -> slice:
-        """Where the events of one row stand."""
+        """Positions of the events of one row."""
         morsel = row >> MORSEL_BITS
         if morsel >= self.run_offsets.shape[0] - 1:
             return slice(0, 0)

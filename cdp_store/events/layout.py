@@ -1,4 +1,4 @@
-"""How the events of a name are cut into chunks: a dense bucket stands alone, sparse neighbours share a wide chunk.
+"""Layout of a name's events in chunks: a dense bucket stands alone, sparse neighbours share a wide chunk.
 
 A chunk costs some kilobytes whatever it holds, a wide one four more bytes an event (times of 64 bits): so the number of
 chunks follows the data and not names x buckets. A column has a slot for every event of its chunk: so events with many
@@ -48,7 +48,7 @@ class Layout:
     slot_bytes_per_value: int = SLOT_BYTES_PER_VALUE
 
     def fits(self, slot_bytes: int, values: int) -> bool:
-        """Whether columns with so many bytes of slots, for so many values, may be one chunk's."""
+        """True if columns with so many bytes of slots, for so many values, may belong to one chunk."""
         return slot_bytes <= self.slot_bytes + self.slot_bytes_per_value * values
 
     def cut(self, times: I64) -> Cut:

@@ -11,7 +11,7 @@ Locked = Callable[[], AbstractContextManager[None]]
 
 
 def is_due(tables: EventTables, delta_max: int, chunks_max: int) -> bool:
-    """Whether `maintain` would find anything to do; the caller holds the lock of the tables."""
+    """True if `maintain` would find anything to do; the caller holds the lock of the tables."""
     return tables.delta_count > delta_max or not tables.nothing_due(chunks_max)
 
 

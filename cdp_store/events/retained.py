@@ -1,4 +1,4 @@
-"""What retention leaves of dropped events: how many there were per profile, and when the first and the last was."""
+"""Summaries that retention leaves of dropped events: per profile their number, first time and last time."""
 
 from __future__ import annotations
 

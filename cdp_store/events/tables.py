@@ -79,7 +79,7 @@ class EventTables:
         return EventsReading(self._sealed, self._delta.reading())
 
     def nothing_due(self, least: int) -> bool:
-        """Whether it is known already that no chunks are to be merged: looking at all after each batch is dear."""
+        """True if it is known already that no chunks are to be merged: looking at all after each batch is expensive."""
         known = self._looked_through
         return known is not None and known[0] is self._sealed and known[1] <= least
 
@@ -88,7 +88,7 @@ class EventTables:
         self._looked_through = reading.sealed, least
 
     def is_read_by(self, reading: EventsReading) -> bool:
-        """Whether a reading still shows everything."""
+        """True if a reading still shows everything."""
         delta = reading.delta
         return reading.sealed is self._sealed and delta.delta is self._delta and len(delta) == len(self._delta)
 

@@ -1,4 +1,4 @@
-"""Which changes of identifiers are logged, and in which form: decided once, before the log has them."""
+"""Decides which changes of identifiers are logged, and in which form: once, before the log has them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def to_log(identity: IdentityState, change: IdentityChange, here: PartitionId) -
 
 
 def _leave_for_here(identity: IdentityState, parcel: Parcel, here: PartitionId) -> bool:
-    """Whether a parcel brings records for profiles that leave for another profile of this partition.
+    """True if a parcel brings records for profiles that leave for another profile of this partition.
 
     Taken now, they would stand in a row that is neither the profile's nor its person's, where nothing tells them apart.
     So they come after the profile.

@@ -1,4 +1,4 @@
-"""What the log says about identifiers: links, and the steps of a profile's move (log/FORMAT.md has their bytes)."""
+"""Log records about identifiers: links, and the steps of a profile's move (log/FORMAT.md has their bytes)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What a transfer carries: records under the identifiers they came under, by identifier the one its records stand
+    """Content of a transfer: records under the identifiers they came under, by identifier the one its records stand
     under where they arrive (itself: a profile of its own), and what is left of the profiles' dropped events."""
 
     records: RecordBatch
@@ -79,7 +79,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Farewell:
-    """What left with a transfer is gone from here: it has arrived."""
+    """The profiles that left with a transfer are gone from here: it has arrived."""
 
     to: PartitionId
     transfer: SequenceNumber
@@ -87,7 +87,7 @@ class Farewell:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What came in under `identifier` leaves the profile of `parent`, and is a profile of its own again."""
+    """The records under `identifier` leave the profile of `parent` and are a profile of their own again."""
 
     identifier: bytes
     parent: bytes

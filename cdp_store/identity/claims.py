@@ -1,4 +1,4 @@
-"""Which identifiers were seen together, and whom each belongs to: the same whatever the order of arrival.
+"""Claims: identifiers that were seen together, and the owner of each, independent of the order of arrival.
 
 An identifier is linked to the one of the highest kind that it was ever seen with (a user id before an e-mail address
 before others); among several of that kind to the one it was seen with at the earliest time, and of one time to the
@@ -63,7 +63,7 @@ class Claims:
         return len(self._pairs)
 
     def news(self, links: Links) -> Bools:
-        """Which claims say something that is not known: bool[n]."""
+        """Mask of the claims that say something new: bool[n]."""
         lower, upper = self._names.find(links.lower), self._names.find(links.upper)
         known = np.flatnonzero((lower >= 0) & (upper >= 0))
         fresh: Bools = np.ones(len(links), np.bool_)

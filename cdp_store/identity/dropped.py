@@ -1,4 +1,4 @@
-"""What retention has left of dropped events of single profiles, on its way with them."""
+"""Summaries of dropped events of single profiles, on their way with the profiles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Dropped:
 
 
 def dropped_of(view: PartitionView, row: int, identifier: bytes) -> Iterator[Dropped]:
-    """What is left of a row's dropped events, under an identifier."""
+    """Summary of a row's dropped events, under an identifier."""
     for name, number in view.schema.events.items():
         summary = view.summaries.get(number)
         at = -1 if summary is None else int(np.searchsorted(summary.rows, row))
@@ -51,7 +51,7 @@ def encode_dropped(dropped: Iterable[Dropped]) -> list[list[Any]]:
 
 
 def decode_dropped(packed: list[list[Any]]) -> tuple[Dropped, ...]:
-    """What `encode_dropped` gave; ValueError or TypeError where it is something else."""
+    """Decodes the output of `encode_dropped`; ValueError or TypeError where it is something else."""
     found = tuple(Dropped(*each) for each in packed)
     for each in found:
         numbers = (each.cutoff_ms, each.count, each.first_ms, each.last_ms)

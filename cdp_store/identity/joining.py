@@ -16,7 +16,7 @@ MemoryChange = Callable[[PartitionMemory], object]
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """What arriving records make of a partition's memory: profiles that are put in order go and come again with them,
+    """Effect of arriving records on a partition's memory: profiles that are put in order go and come again with them,
     and with what is left of their dropped events."""
 
     gone: tuple[bytes, ...]
@@ -24,7 +24,7 @@ class Joining:
     dropped: tuple[Dropped, ...]
 
     def changes(self, sequence: SequenceNumber) -> list[MemoryChange]:
-        """What it does to the memory."""
+        """Changes of the memory."""
         gone: list[MemoryChange] = [lambda memory: memory.erase(list(self.gone), sequence)] if self.gone else []
         return [*gone, *(applying(part, sequence) for part in self.parts)]
 

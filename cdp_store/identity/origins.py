@@ -1,4 +1,4 @@
-"""Which of the records that stand under an identifier came under another one: twelve bytes for each that arrived."""
+"""Origins: records of a profile that came in under another identifier; twelve bytes for each that arrived."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cdp_store.records.records import ATTRIBUTES, RecordBatch, Strings, join_bat
 
 @dataclass(frozen=True, slots=True)
 class OriginsReading:
-    """What `Origins` knew at one moment of some profiles' records: the entries that these are made of, ascending, each
+    """Reading of `Origins` at one moment for records of some profiles: their entries, ascending, each
     with the profile it is part of (its number among the identities of their records), its place among those whose
     records count at one instant, and its identifier; the hashes and sources of everybody's arrived records."""
 
@@ -80,7 +80,7 @@ class Origins:
         return unified(join_batches((told.take(stays), self._created(reading.tree.tolist()))))
 
     def reading(self, identifier: bytes) -> OriginsReading | None:
-        """Which records of a profile came under which identifier, for later; None where all came under its own."""
+        """Reading of the records of a profile by the identifier they came under; None where all came under its own."""
         top = self._joined_entry(identifier)
         return None if top is None else self._reading({0: top})
 
@@ -145,7 +145,7 @@ def match_first(wanted: U64, offered: U64) -> I64:
 
 
 def _matched(wanted: U64, offered: U64) -> I64:
-    """Where each hash stands among others that all differ, -1 for nowhere."""
+    """Position of each hash among others that all differ, -1 where it is missing."""
     order = np.argsort(offered)
     if not order.shape[0]:
         return np.full(wanted.shape[0], -1, np.int64)

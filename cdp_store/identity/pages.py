@@ -28,7 +28,7 @@ _RUNS_FIRST: Final = 16  # looked at for a page; twice as many each time they do
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far records were given: all before `time_ms`, and `given` of those at it."""
+    """End of a page: all records before `time_ms` were given, and `given` of those at it."""
 
     time_ms: int = TIME_MIN_MS
     given: int = 0
@@ -90,14 +90,14 @@ class _Current:
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """What is left of a run behind a place."""
+    """Rest of a run after a place."""
 
     run: _Stretch | _Current
     start: int
     first_ms: int
 
     def count_before(self, time_ms: int | None) -> int:
-        """How many of the rest lie before an instant."""
+        """Number of the rest that lie before an instant."""
         if time_ms is None:
             return len(self.run) - self.start
         return _count_before(self.run, time_ms) - self.start
@@ -191,7 +191,7 @@ def _enough(rests: list[_Rest], wanted: int) -> tuple[list[_Rest], int | None]:
 
 
 def _batches(view: PartitionView, parts: Sequence[tuple[_Rest, int]], chosen: I64) -> Iterator[RecordBatch]:
-    """What stands at ascending positions of the parts, counted through; a part's are its first ones."""
+    """Records at ascending positions of the parts, counted through; a part's are its first ones."""
     starts = np.cumsum([0, *(count for _, count in parts)])
     bounds = np.searchsorted(chosen, starts)
     for number, (rest, _) in enumerate(parts):

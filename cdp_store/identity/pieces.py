@@ -20,7 +20,7 @@ from cdp_store.memory.contents import joined_batches, record_hashes, record_size
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Where the records of a parcel are cut: the first record of each piece; and a checksum of them in their order."""
+    """Cut of a parcel: the first record of each piece; and a checksum of the records in their order."""
 
     starts: tuple[int, ...]
     checksum: int
@@ -51,14 +51,14 @@ class Pieces:
 
 
 def next_piece(staged: Arriving | None, arrival: Arrival) -> int:
-    """Which piece of an arrival's transfer is wanted."""
+    """Number of the piece of an arrival's transfer that is wanted."""
     if staged is None or (staged.transfer, staged.checksum) != (arrival.transfer, arrival.checksum):
         return 0
     return len(staged.pieces)
 
 
 def staged_with(staged: Arriving | None, arrival: Arrival) -> Arriving:
-    """What has arrived of a transfer, with the piece that was wanted."""
+    """Pieces of a transfer that have arrived, with the piece that was wanted."""
     before = staged.pieces if staged is not None and arrival.piece else ()
     return Arriving(arrival.transfer, arrival.checksum, (*before, arrival.parcel.records))
 

@@ -56,7 +56,7 @@ def _places(old: IdentityState, state_of: Callable[[bytes], IdentityState]) -> N
 
 
 def _origins(old: IdentityState, state_of: Callable[[bytes], IdentityState]) -> None:
-    """Where records stand, with the profile they stand in."""
+    """Carries origins of records over, with the profile they stand in."""
     parent, created = old.names.parent.filled(), old.names.own_created.filled()
     for entry in np.flatnonzero(old.names.is_tracked.filled()).tolist():
         names = state_of(old.names.get(old.names.root(entry))).names

@@ -1,4 +1,4 @@
-"""How many identifiers of a kind may belong to one: a seat each, kept where the one they belong to lives.
+"""Limit of identifiers of a kind per owner: a seat for each pair, kept where the owner lives.
 
 A seat is known by keyed hashes alone. Who has one keeps it, whatever comes later, until the two are taken apart.
 """
@@ -54,7 +54,7 @@ class Seats:
         return seating_of(links, self._key)
 
     def hold(self, seating: Seating, before: Sequence[Seating]) -> Bools:
-        """Which pairs have a seat, are about to take one with those `before`, or were taken apart: bool[n]."""
+        """Mask of pairs that have a seat, are about to take one with those `before`, or were taken apart: bool[n]."""
         held: Bools = self._find(seating) >= 0
         pairs = combine(seating.uppers, seating.lowers)
         for each in before:
@@ -62,7 +62,7 @@ class Seats:
         return held
 
     def granted(self, wanted: Seating, limits: Mapping[str, int], before: Sequence[Seating] = ()) -> Bools:
-        """Who of some may sit, beside all who do and those `before`, who are about to: bool[n]."""
+        """Mask of requested seats that fit the limits, counting taken ones and pending ones (`before`): bool[n]."""
         whole = joined([*before, wanted])
         pairs = combine(whole.uppers, whole.lowers)
         fresh = self._find(whole) < 0
@@ -78,7 +78,7 @@ class Seats:
         return ~refused
 
     def news(self, seating: Seating) -> Seating:
-        """What of it is not so already."""
+        """The part of a change that is new."""
         entries = self._find(seating)
         if not seating.apart:
             return seating.take(np.flatnonzero((entries < 0) & _is_first(combine(seating.uppers, seating.lowers))))
@@ -106,11 +106,11 @@ class Seats:
             self._tally(seating, fresh, 1)
 
     def names(self, identifier: bytes) -> bool:
-        """Whether an encoded identifier stands in any pair."""
+        """True if an encoded identifier stands in any pair."""
         return self.names_any([identifier])
 
     def names_any(self, identifiers: Iterable[bytes]) -> bool:
-        """Whether one of some encoded identifiers stands in any pair."""
+        """True if one of some encoded identifiers stands in any pair."""
         if not len(self):
             return False
         uppers, lowers = self._hashes()
@@ -136,7 +136,7 @@ class Seats:
 
     @staticmethod
     def from_table(key: HashKey, table: pa.Table) -> Seats:
-        """What `to_table` gave."""
+        """Seats from the output of `to_table`."""
         seats, kinds = Seats(key), table.column("kind").combine_chunks().dictionary_encode()
         kinds = kinds.chunk(0) if isinstance(kinds, pa.ChunkedArray) and kinds.num_chunks else kinds
         names = tuple(kinds.dictionary.to_pylist()) if len(table) else ()
@@ -231,14 +231,14 @@ def _kinds_of(identifiers: Strings) -> tuple[U16, tuple[str, ...]]:
 
 
 def _is_first(hashes: U64) -> Bools:
-    """Which hashes do not stand before."""
+    """Mask of the hashes that do not occur earlier in the array: bool[n]."""
     first: Bools = np.zeros(hashes.shape[0], np.bool_)
     first[np.unique(hashes, return_index=True)[1]] = True
     return first
 
 
 def _places(groups: U64) -> I64:
-    """How many of its group stand before each."""
+    """Number of members of its group before each: i64[n]."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
     starts = np.append(True, ordered[1:] != ordered[:-1])[: ordered.shape[0]]

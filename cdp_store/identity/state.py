@@ -1,6 +1,6 @@
-"""What one partition knows of identifiers, and what each change of it does to the partition's memory.
+"""Identifiers as one partition knows them, and the effect of each change on the partition's memory.
 
-ARCHITECTURE.md ("Identity") tells the protocol. Changes come from the log in its order: a replay does the same.
+docs/design/identity.md describes the protocol. Changes come from the log in its order: a replay does the same.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Find = Callable[[list[bytes]], list[int | None]]  # rows of identifiers in the p
 
 @dataclass(frozen=True, slots=True)
 class DueMoves:
-    """What is to be done: (identifier, the one it belongs under) of profiles that can leave now, and of those whose
+    """Moves that are due: (identifier, the one it belongs under) of profiles that can leave now, and of those whose
     records went away under another identifier than they belong under: (identifier, that other one)."""
 
     departures: tuple[tuple[bytes, bytes], ...]
@@ -71,11 +71,11 @@ class IdentityState:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was ever linked."""
+        """True if nothing was ever linked."""
         return len(self.names) == len(self.seats) == 0 and self.transfers.is_empty
 
     def knows(self, identifier: bytes) -> bool:
-        """Whether an identifier was given together with others, as far as this partition was told."""
+        """True if an identifier was given together with others, as far as this partition was told."""
         return self.names.entry(identifier) is not None or self.seats.names(identifier)
 
     def take_records(self, batch: RecordBatch) -> None:
@@ -92,7 +92,7 @@ class IdentityState:
         self.names.lower_created(owners[given], batch.record_times[given])
 
     def is_linked(self, identifiers: Strings) -> Bools:
-        """Which identifiers belong to the profile of another one: bool[n]."""
+        """Mask of the identifiers that belong to the profile of another one: bool[n]."""
         linked: Bools = np.zeros(len(identifiers), np.bool_)
         if len(self.names):
             entries = self.names.find(identifiers)
@@ -101,7 +101,7 @@ class IdentityState:
         return linked
 
     def means_something(self, change: IdentityChange) -> bool:
-        """Whether a change has anything left to change here; only such are logged."""
+        """True if a change has anything left to change here; only such changes are logged."""
         match change:
             case Links():
                 return len(change) > 0
@@ -139,11 +139,11 @@ class IdentityState:
 
     @property
     def is_due(self) -> bool:
-        """Whether anything is to be moved, or is on its way from here."""
+        """True if anything is to be moved, or is on its way from here."""
         return bool(self.due or self.guests or self._astray or self.transfers.open)
 
     def due_moves(self, most: int = 1 << 30) -> DueMoves:
-        """What is to be done now, at most so many of each; what is under way already is not told."""
+        """Moves that are due now, at most so many of each; those under way are left out."""
         underway, target, place = self.transfers.underway(), self.names.target.filled(), self.names.place.filled()
         departures, recalls = list[tuple[bytes, bytes]](), list[tuple[bytes, bytes]]()
         for entry in islice(sorted(self.due | self.guests), most):
@@ -189,14 +189,14 @@ class IdentityState:
         return self._recall(change, sequence, view, find)
 
     def pieces_of(self, opened: OpenTransfer) -> Pieces:
-        """How an open transfer is cut."""
+        """Pieces of an open transfer."""
         known = self._pieces.get(opened.number)
         if known is None:
             self._pieces = {opened.number: (known := Pieces.of(opened.parcel))}
         return known
 
     def reading(self, in_transit: Mapping[bytes, int]) -> TransferReading:
-        """Where transfers stand, with the rows of profiles that are leaving."""
+        """Reading of the transfers, with the rows of profiles that are leaving."""
         transfers, sent = self.transfers, dict[int, Sent]()
         nothing: I64 = np.zeros(0, np.int64)
         for to in {*transfers.open, *transfers.released}:
@@ -318,7 +318,7 @@ class IdentityState:
         view: PartitionView,
         find: Find,
     ) -> Joining:
-        """How records join the profiles of their roots: after what these hold, or before where they return to them; but
+        """Joins records to the profiles of their roots: after what these hold, or before where they return to them; but
         where both have something of one instant all of the profile is put in order."""
         owners = [root_of(records.identities[number]) for number in range(len(records.identities))]
         rows = np.array([-1 if row is None else row for row in find(owners)], np.int64)
@@ -350,7 +350,7 @@ class IdentityState:
                 yield from dropped_of(view, row, identifier)
 
     def _is_awaited(self, change: AllHome) -> bool:
-        """Whether an identifier's records are to come home from under another one."""
+        """True if an identifier's records are to come home from under another one."""
         entry, parent = self.names.entry(change.identifier), self.names.entry(change.parent)
         if entry is None or parent is None or self.is_moving(change.identifier, change.parent):
             return False

@@ -1,4 +1,4 @@
-"""What a partition knows of identifiers as Arrow tables for a snapshot, and back (columns: snapshot/FORMAT.md)."""
+"""Identifiers of a partition as Arrow tables for a snapshot, and back (columns: snapshot/FORMAT.md)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def to_tables(state: IdentityState) -> dict[str, pa.Table]:
 
 
 def from_tables(found: IdentityTables, key: HashKey) -> IdentityState:
-    """What `to_tables` gave; BatchMalformed when an open transfer cannot be read."""
+    """State from the output of `to_tables`; BatchMalformed when an open transfer cannot be read."""
     state = IdentityState(key)
     if "names" not in found:
         return state

@@ -1,4 +1,4 @@
-"""How far the transfers between this partition and each other one have come.
+"""Transfers between this partition and each other one, and how far they have come.
 
 There is at most one open transfer from one partition to another, and transfers of such a pair arrive in the order of
 their numbers: so one number says at either end which of them have arrived.
@@ -66,7 +66,7 @@ class Transfers:
         return {identifier for transfer in self.open.values() for identifier in transfer.leaving}
 
     def has_received(self, source: PartitionId, number: SequenceNumber) -> bool:
-        """Whether a transfer has arrived."""
+        """True if a transfer has arrived."""
         return self.received.get(source, 0) >= number
 
     def records(self) -> list[RecordBatch]:
@@ -76,5 +76,5 @@ class Transfers:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there never was one."""
+        """True if there never was one."""
         return not (self.open or self.arriving or self.released or self.received)

@@ -33,7 +33,7 @@ RECORD_HEADER_BYTES: Final = _RECORD_HEADER.size
 
 
 class RecordKind(enum.IntEnum):
-    """What a record's payload is; a number once given is never used for anything else (FORMAT.md)."""
+    """Kind of a record's payload; a number once given is never used for anything else (FORMAT.md)."""
 
     BATCH = 1
     LOST = 2
@@ -45,7 +45,7 @@ class RecordKind(enum.IntEnum):
 
 
 class LogEntry(NamedTuple):
-    """What is appended: a payload of a kind at a position of a partition."""
+    """Entry to append: a payload of a kind at a position of a partition."""
 
     partition: PartitionId
     sequence: SequenceNumber
@@ -94,7 +94,7 @@ def encode_record(
 
 
 class RecordHeader(NamedTuple):
-    """What the first bytes of a record say, unchecked but for being possible at all."""
+    """Header of a record, unchecked but for being possible at all."""
 
     length: int  # of the payload
     partition: PartitionId
@@ -133,7 +133,7 @@ def decode_record(
 
 
 def next_record(data: bytes | mmap.mmap, offset: int, version: int = VERSION) -> int | None:
-    """Where the next good record after `offset` starts."""
+    """Start of the next good record after `offset`."""
     mark = bytes([_MARKS[version]])
     at = data.find(mark, offset + 1 + _KIND_AT + 1)
     while at >= 0:
@@ -145,7 +145,7 @@ def next_record(data: bytes | mmap.mmap, offset: int, version: int = VERSION) ->
 
 
 def synced_behind(data: bytes | mmap.mmap, offset: int, version: int = VERSION) -> int:
-    """How much of the file was durable for sure, as the good records behind the bad one at `offset` tell.
+    """Bytes of the file that were durable for sure, according to the good records after the bad one at `offset`.
 
     Records of version 1 do not tell: there, any good record behind `offset` means that it was durable.
     """

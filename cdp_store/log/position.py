@@ -1,4 +1,4 @@
-"""How far the log is durable, in a small file of two slots written in turn; FORMAT.md describes the bytes."""
+"""Durable position of the log, in a small file of two slots written in turn; FORMAT.md describes the bytes."""
 
 from __future__ import annotations
 

@@ -77,13 +77,13 @@ def check_beginning(paths: Sequence[Path], start: Positions | None) -> None:
 
 
 def is_trimmed(directory: Path) -> bool:
-    """Whether segments before those that are there were removed."""
+    """True if segments before those that are there were removed."""
     paths = segments(directory)
     return bool(paths) and number_of(paths[0]) > 1
 
 
 def durable_position(directory: Path) -> Position:
-    """How far the log was known to be durable.
+    """Position up to which the log was known to be durable.
 
     Raises LogCorrupt when that file is damaged, or missing beside segments that were never without one.
     """

@@ -40,7 +40,7 @@ class Damage:
 
 @dataclass(slots=True)
 class Salvaged:
-    """What was found: damaged bytes, whole files kept in quarantine, and sequence numbers lost by partition.
+    """Findings of a salvage: damaged bytes, whole files kept in quarantine, and sequence numbers lost by partition.
 
     A lost record at a partition's very end leaves no gap, so `lost` may be one group short.
     """
@@ -50,7 +50,7 @@ class Salvaged:
     lost: dict[PartitionId, int] = field(default_factory=dict)
 
     def joined(self, later: Salvaged) -> Salvaged:
-        """What two passes have found."""
+        """Findings of two passes together."""
         numbers = sorted({*self.lost, *later.lost})
         lost = {number: self.lost.get(number, 0) + later.lost.get(number, 0) for number in numbers}
         return Salvaged(self.damages + later.damages, self.kept + later.kept, lost)

@@ -6,7 +6,7 @@ import enum
 
 
 class SyncMode(enum.Enum):
-    """When what was appended becomes durable: before `append` returns, or when `sync` is called."""
+    """Moment when appended entries become durable: before `append` returns, or when `sync` is called."""
 
     ALWAYS = "always"
     INTERVAL = "interval"

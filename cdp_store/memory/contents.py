@@ -57,7 +57,7 @@ def given_of(view: PartitionView, rows: Sequence[int]) -> RecordBatch:
 
 
 def record_hashes(batch: RecordBatch) -> U64:
-    """What each record says, whoever says it and in whichever batch: u64[n]."""
+    """Hash of the content of each record, whatever its profile and batch: u64[n]."""
     names, keys = (
         hash_strings(_KEY, Strings.of(name.encode() for name in table)) for table in (batch.names, batch.keys)
     )
@@ -87,13 +87,13 @@ def record_sizes(batch: RecordBatch) -> I64:
 
 
 def is_creation(batch: RecordBatch) -> Bools:
-    """Which records say no more than that a profile exists: bool[n]."""
+    """Mask of the records that say no more than that a profile exists: bool[n]."""
     said: Bools = batch.is_attributes() & (batch.property_counts() == 0)
     return said
 
 
 def events_of(chunk: EventChunk, rows: I64, row_count: int) -> I64:
-    """Where the events of rows stand in a chunk, ascending."""
+    """Positions of the events of rows in a chunk, ascending."""
     if rows.shape[0] <= _FEW_ROWS:
         slices = (chunk.events_of_row(int(row)) for row in rows)
         return np.concatenate([np.zeros(0, np.int64), *(np.arange(each.start, each.stop) for each in slices)])

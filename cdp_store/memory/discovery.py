@@ -1,4 +1,4 @@
-"""What a partition has seen: names of events, properties and attributes, with types, how often, and when."""
+"""Names that a partition has seen, of events, properties and attributes, with types, how often, and when."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DISTINCT_TOLD_MAX: Final = 1000  # texts of one property whose hashes are told, 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How often a property or attribute had a value of each type; how many different texts and lists, with their keyed
+    """Counts of a property or attribute: values of each type; different texts and lists, with their keyed
     hashes where they are few (None: they are not); when, where nothing else says."""
 
     name: str
@@ -37,7 +37,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class SeenEvents:
-    """How many events of a name there are, when, and with which properties."""
+    """Counts of the events of a name: their number, when, and with which properties."""
 
     name: str
     count: int
@@ -94,7 +94,7 @@ def _properties(
 
 
 class _Texts:
-    """Which texts of a property or attribute were met."""
+    """Texts of a property or attribute that were met."""
 
     def __init__(self, view: PartitionView, number: int, *, attribute: bool) -> None:
         self._view, self._number, self._attribute = view, number, attribute

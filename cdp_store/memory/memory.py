@@ -34,7 +34,7 @@ from cdp_store.values import Kind
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a memory is restored from, besides a view: the rows taken (ascending), and what they hold by new row."""
+    """Source of a restored memory, besides a view: the rows taken (ascending), and what they hold by new row."""
 
     rows: I64
     events: Mapping[int, Chunks]
@@ -51,7 +51,7 @@ NO_TIMES: Final[I64] = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class MemoryParts:
-    """What a partition's memory is made of again: row-ordered identifiers, strings by scope in code order, chunks by
+    """Parts to load a partition's memory from: row-ordered identifiers, strings by scope in code order, chunks by
     name, each name's in the order of `EventsReading.chunks`, and profiles by morsel.
 
     Strings come as (offsets from 0 u32 or i64 [n + 1], bytes); names in order of their numbers. Without morsels (None)
@@ -120,7 +120,7 @@ class PartitionMemory:
 
     @property
     def has_leavings(self) -> bool:
-        """Whether there are erased profiles, or forgotten names, of which no snapshot may tell."""
+        """True if there are erased profiles, or forgotten names, that no snapshot may mention."""
         return self._erased > 0 or bool(self._forgotten) or self.settled_properties > 0
 
     @property
@@ -134,7 +134,7 @@ class PartitionMemory:
         return self._erased
 
     def is_worth_purging(self, erased_max: int) -> bool:
-        """Whether event names are forgotten, more rows than that are erased, a fifth of all rows was left by profiles
+        """True if event names are forgotten, more rows than that are erased, a fifth of all rows was left by profiles
         that moved away, or a fifth of the events was dropped since the last purge."""
         if self._forgotten or self.settled_properties or self._erased - self._moved > erased_max:
             return True
@@ -290,7 +290,7 @@ class PartitionMemory:
         return self._identifiers.find(index, identifiers, hash_strings(self._key, identifiers))
 
     def current(self, attribute: str, rows: U32) -> Versions:
-        """What rows have of an attribute, and since when."""
+        """Values that rows have of an attribute, and since when."""
         number = self.schema.attributes.get(attribute)
         return self.current_versions(-1 if number is None else number, rows)
 
@@ -300,12 +300,12 @@ class PartitionMemory:
         return NEVER if column is None else column.latest_ms
 
     def current_versions(self, attribute: int, rows: U32) -> Versions:
-        """What rows have of an attribute; the time is NEVER where it was never touched."""
+        """Values that rows have of an attribute; the time is NEVER where it was never touched."""
         column = self._attributes.get(attribute)
         return (column or AttributeColumn()).current(rows, self._times.first_set_ms(rows))
 
     def past_versions(self, attribute: int, rows: U32) -> Versions:
-        """What rows, ascending, had of an attribute before."""
+        """Values that rows, ascending, had of an attribute before."""
         wanted, parts = rows.astype(np.int64), list[Versions]()
         for chunk in self.changes.capture().chunks(attribute):
             where = events_of(chunk, wanted, len(self))

@@ -28,7 +28,7 @@ _STORED: Final = -1  # the group of what is in memory already: it arrived before
 
 
 class Given(enum.Enum):
-    """Which values of a batch are given together, so that a whole unsets none of them."""
+    """Rule for which values of a batch are given together, so that a whole unsets none of them."""
 
     BY_RECORD = enum.auto()
     BY_INSTANT = enum.auto()  # all of a person at one time: the records are single versions of another memory
@@ -49,7 +49,7 @@ class Stored(Protocol):
 
 
 class NestedNames:
-    """Which attributes are parts of which, by number."""
+    """Attributes that are parts of others, by number."""
 
     def __init__(self) -> None:
         self._numbers = dict[str, int]()
@@ -130,14 +130,14 @@ def with_unset_parts(arriving: Arriving, names: NestedNames, stored: Stored) -> 
 
 
 def _gives(arriving: Arriving, wholes: Positions, parts: Positions) -> Bools:
-    """Which changes of the whole come with the part."""
+    """Mask of the changes of the whole that come with the part: bool[wholes]."""
     gives_part: Bools = np.zeros(arriving.groups, np.bool_)
     gives_part[arriving.group[parts]] = True
     return gives_part[arriving.group[wholes]]
 
 
 def _is_settled(arriving: Arriving, wholes: Positions, parts: Positions, latest_ms: int) -> bool:
-    """Whether nothing can be due, as is usual: each whole gives the part, and no stored change of it is later."""
+    """True if nothing can be due, as is usual: each whole gives the part, and no stored change of it is later."""
     if parts.shape[0] and int(arriving.versions.times[parts].min()) < latest_ms:
         return False
     return bool(_gives(arriving, wholes, parts).all()) if wholes.shape[0] else True

@@ -28,7 +28,7 @@ class NameTable:
         self._shared = False
 
     def overflow(self, names: Iterable[str]) -> frozenset[str]:
-        """Which of these names, in order of appearance, would not fit any more."""
+        """The new names beyond the limit, counted in order of appearance."""
         fresh = [name for name in names if name not in self._ids]
         # There may be more than the limit already: names that were used again, or came together in a restore.
         room = max(0, self.limit - len(self._ids))

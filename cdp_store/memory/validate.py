@@ -126,7 +126,7 @@ def _check_rows(what: str, rows: I64, times: I64, created: I64) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _CodeCounts:
-    """How many dictionary codes a property or attribute has, asked once each."""
+    """Number of dictionary codes of each property or attribute, asked once each."""
 
     view: PartitionView
     attribute: bool

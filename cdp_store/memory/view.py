@@ -28,7 +28,7 @@ CHANGE_VALUE: Final = 0  # property id under which a change chunk keeps the new 
 
 @dataclass(frozen=True, slots=True)
 class PartitionView:
-    """What one partition held when it was captured; `identifiers` are (offsets, bytes) of the encoded ones by row.
+    """Content of one partition at its capture; `identifiers` are (offsets, bytes) of the encoded ones by row.
 
     `summaries` tell by event name of the events that retention has dropped; `hidden` are rows that take no part.
     """
@@ -47,13 +47,13 @@ class PartitionView:
     hidden: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def created_by(self, instant_ms: int) -> Bools:
-        """Which rows are profiles that existed at an instant: bool[row_count]."""
+        """Mask of the rows whose profiles existed at an instant: bool[row_count]."""
         created = self.times.created_by(instant_ms)
         created[self.hidden] = False
         return created
 
     def erased(self) -> Bools:
-        """Which rows are of erased profiles: bool[row_count]; no instant knows them."""
+        """Mask of the rows of erased profiles: bool[row_count]; they exist at no instant."""
         return ~self.created_by(TIME_MAX_MS)
 
     def gather_identifiers(self, rows: I64) -> tuple[I64, U8]:
@@ -66,7 +66,7 @@ class PartitionView:
         return offsets, data
 
     def named_by(self, kind: str) -> Bools:
-        """Which rows have a canonical identifier of this kind: bool[row_count]."""
+        """Mask of the rows that have a canonical identifier of this kind: bool[row_count]."""
         offsets, data = self.identifiers
         mask: Bools = data[offsets[:-1]] | LOWER_CASE == encode_identifier(kind, "")[0]
         return mask

@@ -86,7 +86,7 @@ class FaultyFiles:
         self._hidden = {each: content for each, content in self._hidden.items() if each.parent != path}
 
     def crash(self, chance: Random | None = None) -> None:
-        """What a power loss leaves: synced bytes under names that were synced, and else what stood there before.
+        """Loses power: synced bytes stay under names that were synced, elsewhere what stood there before.
 
         With `chance`, any part of what was not synced may be there as well.
         """
@@ -157,7 +157,7 @@ class FaultyFiles:
 
 
 def _remains(unsynced: bytes, chance: Random | None) -> bytes:
-    """What is left of bytes that were written and not synced: some first part, perhaps with holes of zeros."""
+    """Remains of bytes that were written and not synced: some first part, perhaps with holes of zeros."""
     if chance is None or not unsynced:
         return b""
     kept = bytearray(unsynced[: chance.randint(0, len(unsynced))])

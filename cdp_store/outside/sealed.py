@@ -63,7 +63,7 @@ def key_fingerprint(key: HashKey, cluster: str) -> str:
 
 
 def owner_mark(cluster: str, fingerprint: str, place: str) -> str:
-    """What a file says of its owner: 64 bits, hexadecimal; `place` is its path below the data directory."""
+    """Mark of a file's owner: 64 bits, hexadecimal; `place` is its path below the data directory."""
     text = "\0".join((cluster, fingerprint, place)).encode()
     return hashlib.blake2b(text, digest_size=_MARK_BYTES).hexdigest()
 

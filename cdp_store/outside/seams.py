@@ -38,7 +38,7 @@ class UpdateFile(Protocol):
 
 
 class Files(Protocol):
-    """What the store asks of a file system."""
+    """File system as the store uses it."""
 
     def open_append(self, path: Path) -> AppendFile:
         """Open for appending, creating the file if it is missing."""

@@ -56,7 +56,7 @@ def write_durably(path: Path, content: bytes, files: Files) -> None:
 
 
 def leftovers(directory: Path) -> list[Path]:
-    """What writers that were killed left in a directory and below; of living ones too, where there are any."""
+    """Files that killed writers left in a directory and below; those of living writers too, where there are any."""
     return sorted(directory.rglob(f"*{_SUFFIX}")) if directory.exists() else []
 
 

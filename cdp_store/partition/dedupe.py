@@ -1,4 +1,4 @@
-"""Which message ids and batch ids a partition has already taken, bounded in memory.
+"""Message ids and batch ids that a partition has already taken, bounded in memory.
 
 A message id counts for the identifier that names the profile of its record, as given: two identifiers may use one id,
 also once they are linked, and whatever partitions they live in. Versions before snapshots of format 4 kept ids alone;
@@ -48,7 +48,7 @@ class IdSet:
         self.count += tables.insert_ids(self.table, high, low)
 
     def contains(self, high: U64, low: U64) -> Bools:
-        """Which of these ids are in."""
+        """Mask of these ids that are in."""
         out: Bools = np.zeros(high.shape[0], np.bool_)
         if self.count:
             tables.contains_ids(self.table, high, low, out)
@@ -90,13 +90,13 @@ class RecordIds:
 
     @property
     def given(self) -> Bools:
-        """Which records have an id: bool[n]."""
+        """Mask of the records that have an id: bool[n]."""
         given: Bools = (self.high != 0) | (self.low != 0)
         return given
 
 
 def hash_records(key: HashKey, batch: RecordBatch) -> RecordIds:
-    """What tells the records of a batch apart."""
+    """Ids of the records of a batch, hashed with their identifiers."""
     hashes: U64 = np.zeros((len(batch), 4), np.uint64)
     if batch.message_ids.data.shape[0]:
         hashing.hash_records(
@@ -139,11 +139,11 @@ class MessageIds:
         self._alone = list[IdSet]()  # of older versions
 
     def hash(self, batch: RecordBatch) -> RecordIds:
-        """What tells the records of a batch apart."""
+        """Ids of the records of a batch, hashed with their identifiers."""
         return hash_records(self._key, batch)
 
     def known(self, ids: RecordIds) -> Bools:
-        """Which records were taken, as far as is remembered: bool[n]."""
+        """Mask of the records that were taken, as far as is remembered: bool[n]."""
         known = self.seen(ids.high, ids.low)
         for generation in self._alone:
             known |= generation.contains(*ids.alone)
@@ -202,7 +202,7 @@ class BatchIds:
         self._known = OrderedDict[bytes, SequenceNumber]()
 
     def get(self, batch: RecordBatch) -> SequenceNumber | None:
-        """Where this batch already stands in the log, if it does; batches without an id are never known."""
+        """Position of this batch in the log, if it has one; batches without an id are never known."""
         return self._known.get(batch.batch_id) if batch.batch_id else None
 
     def add(self, batch_id: bytes, sequence: SequenceNumber) -> None:

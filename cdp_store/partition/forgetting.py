@@ -13,7 +13,7 @@ from cdp_store.partition.purging import used_properties
 def forgetting(
     views: Mapping[PartitionId, PartitionView], names: Collection[str], *, unused: bool
 ) -> dict[PartitionId, Retention]:
-    """What partitions that know any of the names are to log, with `unused` also for names without events, and where
+    """Changes to log by partitions that know any of the names, with `unused` also for names without events, and where
     property names are without events: for these the name of no event stands.
     """
     found = {number: _known(view, names, unused=unused) for number, view in views.items()}

@@ -35,7 +35,7 @@ class Values(Protocol):
         """Row of each encoded identifier, or -1."""
 
     def current(self, attribute: str, rows: U32) -> Versions:
-        """What rows have of an attribute, and since when."""
+        """Values that rows have of an attribute, and since when."""
 
     def list_value(self, attribute: str, code: int) -> bytes:
         """The bytes of a list."""
@@ -43,7 +43,7 @@ class Values(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """What one attribute of one person is: `value` of numbers and lists only; `raw` is that of the batch."""
+    """Value of one attribute of one person: `value` of numbers and lists only; `raw` is that of the batch."""
 
     time_ms: int
     kind: int
@@ -52,7 +52,7 @@ class _Value:
 
 
 def has_operations(batch: RecordBatch) -> bool:
-    """Whether any value of a batch is an operation."""
+    """True if any value of a batch is an operation."""
     return bool(batch.triple_kinds.shape[0]) and int(batch.triple_kinds.max()) > KIND_MASK
 
 
@@ -167,7 +167,7 @@ class _Resolving:
         return _Value(0, kind, decode_value(kind, raw) if kind in (Kind.INT, Kind.FLOAT) else None, raw)
 
     def _done(self, operation: Operation, before: _Value | None, given: _Value) -> _Value | None:
-        """What comes of a value; None where it stays as it was."""
+        """Result of an operation on a value; None where it stays as it was."""
         match operation:
             case Operation.SET:
                 return given

@@ -74,12 +74,12 @@ class Partition:
 
     @property
     def awaits_purge(self) -> bool:
-        """Whether there is anything that `purge` would remove."""
+        """True if there is anything that `purge` would remove."""
         with self._held():
             return self._memory.is_worth_purging(0)
 
     def known_batch(self, batch: RecordBatch) -> SequenceNumber | None:
-        """Where the batch was logged before, if it was."""
+        """Position at which the batch was logged before, if it was."""
         return self._batch_ids.get(batch)
 
     def pending_ids(self) -> MessageIds:
@@ -142,16 +142,16 @@ class Partition:
         self.identity.take_records(plain)
 
     def fresh_links(self, links: Links) -> Links:
-        """Those that say something new, and name nobody who is suppressed."""
+        """The links that say something new and name no suppressed identifier."""
         return links.take(self.new_links(links))
 
     def new_links(self, links: Links) -> Bools:
-        """Which say something new, and name nobody who is suppressed: bool[n]."""
+        """Mask of the links that say something new and name no suppressed identifier: bool[n]."""
         suppressed = self.suppressions.among(links.lower) | self.suppressions.among(links.upper)
         return self.identity.claims.news(links) & ~suppressed
 
     def said_before(self, links: Links, pending: MessageIds) -> Bools:
-        """Which links were said by records that were taken, as far as their message ids are remembered: bool[n]."""
+        """Mask of the links of records that were taken, as far as their message ids are remembered: bool[n]."""
         alone = hash_ids(self.key, links.message_ids)
         ids = RecordIds(*identified(alone, hash_ids(self.key, links.upper)), alone)
         return self._message_ids.known(ids) | pending.known(ids)
@@ -177,12 +177,12 @@ class Partition:
             return self._memory.capture(), self.identity.reading(self._memory.in_transit)
 
     def with_identity(self, read: Callable[[IdentityState, Quarantine], Result]) -> Result:
-        """What is read of identifiers while nothing changes; from any thread."""
+        """Reads identifiers and quarantine while nothing changes; from any thread."""
         with self._held():
             return read(self.identity, self.quarantine)
 
     def pass_over(self, sequence: SequenceNumber) -> None:
-        """Go on behind `sequence`, because what was logged up to it is lost."""
+        """Advance to `sequence`: the log entries before it were lost (salvage)."""
         with self._changing():
             self._do(lambda memory: memory.pass_over(sequence))
 

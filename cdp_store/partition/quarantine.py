@@ -46,7 +46,7 @@ class Quarantined:
         )
 
     def names(self, identifiers: Collection[bytes]) -> bool:
-        """Whether a record or a link names one of some identifiers."""
+        """True if a record or a link names one of some identifiers."""
         tables = (self.batch.identities, self.links.lower, self.links.upper)
         return any(table[at] in identifiers for table in tables for at in range(len(table)))
 
@@ -139,15 +139,15 @@ class Quarantine:
                 yield entry.batch.take(np.flatnonzero(own))
 
     def names(self, identifier: bytes) -> bool:
-        """Whether anything here names an identifier."""
+        """True if anything here names an identifier."""
         return self.names_any((identifier,))
 
     def names_any(self, identifiers: Collection[bytes]) -> bool:
-        """Whether anything here names one of some identifiers."""
+        """True if anything here names one of some identifiers."""
         return any(entry.names(identifiers) for entry in self.entries.values())
 
     def news(self, change: Released) -> Released:
-        """What of a release is still here."""
+        """The part of a release that is still here."""
         here = {at: set(entry.numbers.tolist()) for at, entry in self.entries.items()}
         found = {at: tuple(n for n in each if n in here.get(at, ())) for at, each in change.records.items()}
         return Released({at: each for at, each in found.items() if each})
@@ -166,7 +166,7 @@ class Quarantine:
 
     @staticmethod
     def from_table(table: pa.Table) -> Quarantine:
-        """What `to_table` gave; BatchMalformed where an entry cannot be read."""
+        """Quarantine from the output of `to_table`; BatchMalformed where an entry cannot be read."""
         entries = dict[SequenceNumber, Quarantined]()
         for row in table.to_pylist():
             entry = decode_quarantine_change(row["entry"])

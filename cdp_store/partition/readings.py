@@ -1,4 +1,4 @@
-"""What a partition tells of itself: sizes, texts, and all that a snapshot keeps."""
+"""Readings of a partition: sizes, texts, and all that a snapshot keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why records of a batch are not taken, beyond what they say themselves."""
+"""Refusals of records for reasons outside of the records themselves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ELSEWHERE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What of a batch may be logged, and which of its records had been taken before."""
+    """Part of a batch that may be logged, and the records that had been taken before."""
 
     batch: RecordBatch
     known: I64
@@ -31,7 +31,7 @@ class Admission:
 
     @property
     def duplicates(self) -> int:
-        """How many records had been taken before."""
+        """Number of records that had been taken before."""
         return int(self.known.shape[0])
 
 

@@ -46,13 +46,13 @@ class Suppressions:
         return iter(sorted(self.since_ms.items()))
 
     def among(self, identifiers: Strings) -> Bools:
-        """Which encoded identifiers are suppressed: bool[n]."""
+        """Mask of the encoded identifiers that are suppressed: bool[n]."""
         if not self.since_ms or not len(identifiers):
             return np.zeros(len(identifiers), np.bool_)
         return self._known.contains(*hash_ids(self.key, identifiers))
 
     def news(self, change: Suppression) -> Suppression:
-        """What of a change is not so already."""
+        """The part of a change that is new."""
         added = tuple(each for each in change.added if each not in self.since_ms)
         return Suppression(change.since_ms, added, tuple(each for each in change.lifted if each in self.since_ms))
 
@@ -73,7 +73,7 @@ class Suppressions:
 
     @staticmethod
     def from_table(key: HashKey, table: pa.Table) -> Suppressions:
-        """What `to_table` gave."""
+        """Suppressions from the output of `to_table`."""
         pairs = np.stack([table.column(name).to_numpy() for name in ("high", "low")], axis=1)
         since = table.column("since").to_pylist()
         return Suppressions.of(key, dict(zip([pair.tobytes() for pair in pairs], since, strict=True)))

@@ -228,7 +228,7 @@ class AttributeColumn:
         return loses
 
     def current(self, rows: U32, first_set_ms: I64) -> Versions:
-        """What rows have, and since when; the time is before all times where the attribute was never touched."""
+        """Values that rows have, and since when; the time is before all times where the attribute was never touched."""
         times: I64 = np.full(rows.shape[0], NEVER, np.int64)
         kinds: U8 = np.zeros(rows.shape[0], np.uint8)
         raws: I64 = np.zeros(rows.shape[0], np.int64)
@@ -314,7 +314,7 @@ def _with_values(kind: Kind, present: EventColumn | None, held: Bools, given: Po
 
 
 def _fits(column: EventColumn, raws: I64) -> bool:
-    """Whether values, raw, fit the encoding of a column of integers or codes."""
+    """True if values, raw, fit the encoding of a column of integers or codes."""
     if column.kind is Kind.FLOAT or column.values.dtype.kind != "u":
         return False
     low, high = column.base, column.base + int(np.iinfo(column.values.dtype).max)
@@ -331,7 +331,7 @@ def _dense_column(kind: Kind, raws: I64, held: Bools) -> EventColumn:
 
 
 def current_versions(reading: AttributeReading, first_set: Iterator[I64]) -> Versions:
-    """What each row has now, removals included, by row; `first_set` gives each morsel's first times."""
+    """Current version of each row, removals included, by row; `first_set` gives each morsel's first times."""
     parts = list[Versions]()
     for number, (block, first_ms) in enumerate(zip(reading.blocks, first_set, strict=False)):
         if block is not None:

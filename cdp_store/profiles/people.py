@@ -1,4 +1,4 @@
-"""Who a batch is about: their rows, and what it says of when they appeared."""
+"""People of a batch: their rows, and when they appeared according to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the profiles of one morsel are made of again, when a snapshot is loaded."""
+"""Parts from which the profiles of one morsel are loaded from a snapshot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BlockParts:
 
 @dataclass(frozen=True, slots=True)
 class MorselParts:
-    """When attributes were first set (None: never), rows u16[n] that were created at another time than that with those
+    """First times of attributes (None: never set), rows u16[n] that were created at another time than that with those
     times i64[n], and the blocks by attribute.
     """
 

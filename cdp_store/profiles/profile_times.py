@@ -1,4 +1,4 @@
-"""When each profile was created, and when its attributes were first set.
+"""Times of profiles: when each was created, and when its attributes were first set.
 
 Most profiles get all their attributes in one record, and it is their first: one time per row says it all. What differs
 from that is kept apart (`ChangeTimes`).
@@ -33,7 +33,7 @@ class MorselTimes:
     latest_created_ms: int
 
     def first_set_ms(self) -> I64:
-        """When the attributes of each row were first set, NOT_CREATED where never: i64[rows]."""
+        """Time when the attributes of each row were first set, NOT_CREATED where never: i64[rows]."""
         times: I64 = np.full(self.rows, NOT_CREATED, np.int64)
         if self.first_set is not None:
             presence, given = self.first_set.presence(), self.first_set.integers()
@@ -42,7 +42,7 @@ class MorselTimes:
         return times
 
     def set_after(self, instant_ms: int) -> Bools:
-        """Whether the attributes of each row were first set after an instant, or never: bool[rows]."""
+        """Mask of the rows whose attributes were first set after an instant, or never: bool[rows]."""
         after: Bools = np.ones(self.rows, np.bool_)
         if self.first_set is not None:
             values, presence = self.first_set.values, self.first_set.presence()
@@ -53,7 +53,7 @@ class MorselTimes:
         return after
 
     def created_by(self, instant_ms: int) -> Bools:
-        """Whether each row was created at or before an instant: bool[rows]."""
+        """Mask of the rows that were created at or before an instant: bool[rows]."""
         if self.latest_created_ms <= instant_ms:
             return np.ones(self.rows, np.bool_)
         created = ~self.set_after(instant_ms)
@@ -63,7 +63,7 @@ class MorselTimes:
         return created
 
     def created_ms(self) -> I64:
-        """When each row was created: i64[rows]."""
+        """Time when each row was created: i64[rows]."""
         times = self.first_set_ms()
         if self.created is not None:
             rows, differing = self.created.given()
@@ -78,15 +78,15 @@ class ProfileTimesReading:
     morsels: tuple[MorselTimes, ...]
 
     def created_ms(self) -> I64:
-        """When each row was created: i64[rows]."""
+        """Time when each row was created: i64[rows]."""
         return np.concatenate([np.zeros(0, np.int64), *(morsel.created_ms() for morsel in self.morsels)])
 
     def created_ms_of(self, row: int) -> int:
-        """When one row was created."""
+        """Time when one row was created."""
         return int(self.morsels[row // MORSEL_ROWS].created_ms()[row % MORSEL_ROWS])
 
     def created_by(self, instant_ms: int) -> Bools:
-        """Which rows were created at or before an instant: bool[rows]. Reads only morsels that are not wholly older."""
+        """Mask of rows created at or before an instant: bool[rows]. Reads only morsels that are not wholly older."""
         return np.concatenate([np.zeros(0, np.bool_), *(morsel.created_by(instant_ms) for morsel in self.morsels)])
 
 
@@ -120,7 +120,7 @@ class ProfileTimes:
         self._latest_created[number] = parts.latest_created_ms
 
     def first_set_ms(self, rows: U32) -> I64:
-        """When the attributes of rows were first set, NOT_CREATED where never: i64[n]."""
+        """Time when the attributes of rows were first set, NOT_CREATED where never: i64[n]."""
         first: I64 = np.full(rows.shape[0], NOT_CREATED, np.int64)
         for morsel, local, where in by_morsel(rows):
             if morsel < len(self._first):

@@ -29,7 +29,7 @@ _IDENTIFIERS: Final = ("identifier", "source")  # columns of snapshots whose tex
 
 @dataclass(slots=True)
 class Scan:
-    """What was looked through, where an identifier stands, and how many other texts equal the value of one."""
+    """Result of a search: amount searched, places of an identifier, and number of other texts that equal its value."""
 
     structures: int = 0
     files: int = 0
@@ -149,7 +149,7 @@ def _all_of(table: Strings) -> frozenset[bytes]:
 
 
 def _count(offsets: AnyArray, data: U8, wanted: bytes) -> int:
-    """How many of some strings equal one."""
+    """Number of strings that equal one."""
     starts = offsets[:-1][np.diff(offsets.astype(np.int64)) == len(wanted)].astype(np.int64)
     for place, byte in enumerate(wanted):
         starts = starts[data[starts + place] == byte]

@@ -53,12 +53,12 @@ def events_of(view: PartitionView) -> Iterator[RecordBatch]:
 
 
 def dropped_of(view: PartitionView) -> int:
-    """How many events retention has dropped that are still counted."""
+    """Number of events that retention has dropped and that are still counted."""
     return sum(int(summary.counts.sum()) for summary in view.summaries.values())
 
 
 def _of_rows(chunk: EventChunk, wanted: Bools) -> I64:
-    """Where events of rows stand in a chunk, ascending."""
+    """Positions of the events of rows in a chunk, ascending."""
     of_runs = wanted[chunk.full_run_rows()]
     if of_runs.all():
         return np.arange(len(chunk), dtype=np.int64)

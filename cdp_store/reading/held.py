@@ -1,4 +1,4 @@
-"""How much a partition holds of some people: what an erasure's receipt tells."""
+"""Counts of what a partition holds of some people, for the receipt of an erasure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Held:
 
 
 def held_of(partition: Partition, identifiers: Sequence[bytes]) -> Held:
-    """What a partition holds under identifiers; called between commits."""
+    """Counts of what a partition holds under identifiers; called between commits."""
     view, found = partition.locate(identifiers)
     names, claims = partition.identity.names, partition.identity.claims
     known = {each for each, row in zip(identifiers, found, strict=True) if row is not None}

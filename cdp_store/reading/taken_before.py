@@ -18,7 +18,7 @@ _PROFILES_AT_ONCE: Final = 256  # reading one costs a look at all chunks, and al
 
 
 def taken_before(partition: Partition, batch: RecordBatch) -> Bools:
-    """Which events of a batch stand in their profiles already, with the same time and values: bool[n]."""
+    """Mask of the events that stand in their profiles already, with the same time and values: bool[n]."""
     said = _said(batch)
     taken: Bools = np.zeros(len(batch), np.bool_)
     view, found = partition.locate([batch.identities[at] for at in range(len(batch.identities))])
@@ -30,5 +30,5 @@ def taken_before(partition: Partition, batch: RecordBatch) -> Bools:
 
 
 def _said(batch: RecordBatch) -> U64:
-    """What each record says, and whose it is."""
+    """Hash of the content of each record and of its owner: u64[n]."""
     return combine(hash_strings(_KEY, batch.identities)[batch.record_identities], record_hashes(batch))

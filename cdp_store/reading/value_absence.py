@@ -22,10 +22,11 @@ from cdp_store.columns.dictionary import scope_key
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import LAYOUT
 from cdp_store.identity.changes import Arrival
+from cdp_store.identity.state import IdentityState
 from cdp_store.log.format import SEGMENT_SUFFIX
 from cdp_store.memory.view import CHANGE_VALUE, PartitionView
 from cdp_store.partition.partition import Partition
-from cdp_store.partition.quarantine import Quarantined, decode_quarantine_change
+from cdp_store.partition.quarantine import Quarantine, Quarantined, decode_quarantine_change
 from cdp_store.reading.absence import log_records
 from cdp_store.records.records import RecordBatch, Strings, decode_batch
 from cdp_store.shard.logged import Logged
@@ -38,7 +39,7 @@ _PACKED_COLUMNS: Final = ("entry", "parcel")  # of records in quarantine, or und
 
 @dataclass(slots=True)
 class ValueScan:
-    """Where a text was left behind, and the hashes of those that others use: u64[n]."""
+    """Places where a text was left behind, and the hashes of texts that others use: u64[n]."""
 
     found: list[str] = field(default_factory=list)
     shared: U64 = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -72,15 +73,18 @@ def _scan_memory(partition: Partition, hashes: U64, scan: ValueScan) -> None:
             names = view.schema.attributes if is_attribute else view.schema.properties
             what = f"{'attribute' if is_attribute else 'property'} {tuple(names)[owner]}"
             scan.found.append(f"partition {partition.partition}: values of {what}")
-    others = [each.batch for each in partition.quarantine.entries.values()]
-    others += partition.identity.transfers.records()
-    for batch in others:
+    for batch in partition.with_identity(_apart):
         here = hash_strings(key, batch.strings)
         scan.shared = np.union1d(scan.shared, here[np.isin(here, hashes)])
 
 
+def _apart(identity: IdentityState, quarantine: Quarantine) -> list[RecordBatch]:
+    """Records that are in no view: in quarantine, and between two partitions."""
+    return [*(each.batch for each in quarantine.entries.values()), *identity.transfers.records()]
+
+
 def _used_codes(view: PartitionView, owner: int, codes: I64, *, is_attribute: bool, kind: Kind) -> Any:
-    """Which of some codes any record of a profile that is there uses: bool[n]."""
+    """Mask of the codes that a record of an existing profile uses: bool[n]."""
     used, gone = np.zeros(codes.shape[0], np.bool_), view.erased()
     for chunk in _chunks(view, owner, is_attribute=is_attribute):
         column = chunk.columns.get((CHANGE_VALUE if is_attribute else owner, kind))
@@ -100,7 +104,7 @@ def _chunks(view: PartitionView, owner: int, *, is_attribute: bool) -> Iterator[
 
 
 def _in_files(directory: Path, hashes: U64, key: HashKey) -> Iterator[tuple[str, U64]]:
-    """Which of the texts stand in each file that has any."""
+    """Hashes of the texts that stand in each file that has any."""
     for path in sorted(each for each in directory.rglob("*") if each.suffix in (".parquet", SEGMENT_SUFFIX)):
         here: U64 = np.zeros(0, np.uint64)
         try:

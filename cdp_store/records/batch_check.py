@@ -1,4 +1,4 @@
-"""What a record batch from the wire or the log must satisfy before anything of it is taken.
+"""Checks of a record batch from the wire or the log, before anything of it is taken.
 
 Applying a batch cannot fail half-way, and no question may stumble over what it left: so everything that a column could
 not hold, or a reader not decode, is refused here.

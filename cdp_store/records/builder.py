@@ -38,7 +38,7 @@ class BatchBuilder:
         return len(self._record_times)
 
     def has_room(self, name: str | None, keys: Collection[str]) -> bool:
-        """Whether the names of a record can still be numbered."""
+        """True if the names of a record can still be numbered."""
         if len(self._names) < NAMES_PER_BATCH_MAX and len(self._keys) + len(keys) <= NAMES_PER_BATCH_MAX:
             return True
         names = len(self._names.keys() | ({name} - {None}))

@@ -1,4 +1,4 @@
-"""What a group of deliveries may add to the partitions: found out before anything is logged."""
+"""Admission of a group of deliveries: decides, before anything is logged, what they may add to the partitions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a delivery; `sequence` is the partition's position that includes it, `known` are the records that
+    """Outcome of a delivery; `sequence` is the partition's position that includes it, `known` are the records that
     had been taken before, `news` numbers those of the asked links that say something new, `refused` those of the wanted
     ones for which there is no seat, and `void` those that a record taken before said of a pair that has gone since."""
 
@@ -50,13 +50,13 @@ class Outcome:
 
     @property
     def duplicates(self) -> int:
-        """How many records had been taken before."""
+        """Number of records that had been taken before."""
         return int(self.known.shape[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What is about to be logged, and its position."""
+    """Change that is about to be logged, and its position."""
 
     partition: PartitionId
     sequence: SequenceNumber
@@ -66,7 +66,7 @@ class Pending:
 def admit(
     partitions: Mapping[PartitionId, Partition], deliveries: Iterable[Delivery]
 ) -> tuple[list[Outcome], list[Pending]]:
-    """What becomes of deliveries, and what of them is to be logged, in that order."""
+    """Outcomes of deliveries, and the changes that are to be logged, in that order."""
     outcomes, pending = list[Outcome](), list[Pending]()
     ids = dict[PartitionId, MessageIds]()
     batches = dict[tuple[PartitionId, bytes], SequenceNumber]()
@@ -119,7 +119,7 @@ def admit(
 
 
 def told_by_ids(batch: RecordBatch) -> RecordBatch:
-    """What is taken of a batch of which other records were rejected, without the batch's id where every record has one.
+    """Accepted part of a batch with rejected records, without the batch's id where every record has one.
 
     So when the batch comes again, what was taken is known by message ids, and what was rejected is tried again.
     """
@@ -143,7 +143,7 @@ def apply_pending(partitions: Mapping[PartitionId, Partition], pending: Iterable
 
 
 def _runs(entries: Iterable[Pending]) -> Iterator[list[Pending]]:
-    """What may be applied together: batches, as long as one may hold their records and name what they name."""
+    """Runs that may be applied together: batches, as long as one may hold their records and name what they name."""
     run, records, names, keys = list[Pending](), 0, 0, 0
     for entry in entries:
         batch = entry.meaning
@@ -177,7 +177,7 @@ class _Seated:
 
 
 def _seated(partition: Partition, wanted: Wanted, before: Sequence[Seating], repeats: Bools) -> _Seated:
-    """Which of some links have a seat, or may take one alongside those who are about to.
+    """Mask of the links that have a seat, or may take one alongside those that are about to.
 
     A pair that a record named when it was taken has had a seat since. A repeat that finds none names a pair of which
     one was erased, or for which there was no seat: it takes none now.

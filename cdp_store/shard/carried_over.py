@@ -1,4 +1,4 @@
-"""What partitions remember besides their contents, on its way into partitions that are cut in another way.
+"""Carries what partitions remember besides their contents into partitions that are cut in another way.
 
 Message ids are kept as hashes only. Cold rows tell them with the identifiers they came under, and so where they belong;
 an id that no cold row tells of, such as one of an erased profile, is remembered by every new partition. Ids that older

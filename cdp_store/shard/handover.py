@@ -30,7 +30,7 @@ IMPORTS_NAME: Final = "imports"
 
 
 class Giving:
-    """What a store does for the shard that takes a partition over from it."""
+    """Giver's side of a handover: serves the shard that takes a partition over."""
 
     def __init__(self, store: Store, files: Files) -> None:
         self._store, self._files = store, files
@@ -64,7 +64,7 @@ class Giving:
             return opened.read(size)
 
     def tail(self, partition: PartitionId, after: SequenceNumber) -> tuple[Sequence[LogEntry], SequenceNumber]:
-        """What was logged behind `after`, or the first part of it, and where the partition stands."""
+        """Entries logged after `after`, or the first part of them, and the position of the partition."""
         self._store.sync()  # what a power loss could still take must not be in another shard's log
         return self._store.tails.after(partition, after), self._store.partitions[partition].sequence
 
@@ -90,7 +90,7 @@ class Giving:
 
 
 class Taking:
-    """What a store does to take a partition over from another shard."""
+    """Taker's side of a handover: takes a partition over from another shard."""
 
     def __init__(self, store: Store, files: Files) -> None:
         self._store, self._files = store, files
@@ -111,7 +111,7 @@ class Taking:
         self.clean(partition)
 
     def place(self, partition: PartitionId) -> LocalPlace:
-        """Where the files of its export go."""
+        """Place for the files of its export."""
         return LocalPlace(self._folder(partition), self._files)
 
     def clean(self, partition: PartitionId) -> None:

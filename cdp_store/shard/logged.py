@@ -1,4 +1,4 @@
-"""What a log record means to a partition: the one place where kinds of records are told apart."""
+"""Applies a log record to its partition: the one place where kinds of records are distinguished."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Logged:
 
     @property
     def received_ms(self) -> int:
-        """When a batch was received, 0 for what has no time of its own."""
+        """Time when a batch was received, 0 for a record without a time of its own."""
         return self.meaning.received_ms if isinstance(self.meaning, RecordBatch) else 0
 
 

@@ -1,4 +1,4 @@
-"""How long a store keeps events: rules, what they want dropped, and names that are forgotten."""
+"""Retention of a store: its rules, the events they want dropped, and names that are forgotten."""
 
 from __future__ import annotations
 

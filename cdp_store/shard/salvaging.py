@@ -139,7 +139,7 @@ def _salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> It
 
 
 def _salvage_identity(directory: Path, identity: ShardIdentity, files: Files) -> Generator[str, None, bool]:
-    """Whether the directory is one in which all files must be there: it has an identity, or holdings, with a mark."""
+    """True if all files must be there in the directory: it has an identity, or holdings, with a mark."""
     try:
         found = find_identity(directory, identity)
         return found.is_sealed if found is not None else (directory / HOLDINGS_NAME).exists()

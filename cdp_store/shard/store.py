@@ -60,7 +60,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How a start went: bytes of a torn write cut off the log, and damaged snapshots that were passed over."""
+    """Report of a start: bytes of a torn write cut off the log, and damaged snapshots that were passed over."""
 
     bytes_cut: int
     problems: tuple[str, ...]
@@ -68,7 +68,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class PurgedFiles:
-    """What a purge of the files did; `untouched` are files that salvages set aside, which it leaves to people."""
+    """Result of a purge of the files; `untouched` are files that salvages set aside, which it leaves to people."""
 
     taken: Taken
     segments_removed: int
@@ -185,7 +185,7 @@ class Store:
         from_ms: int = TIME_MIN_MS,
         rows_max: int | None = None,
     ) -> Receipts:
-        """How what came in under encoded identifiers did, for times from an instant on (see read_receipts).
+        """Receipts of the records under encoded identifiers, for times from an instant on (see read_receipts).
 
         Reads files, beside everything else; SnapshotDamaged when one of them is not what it should be.
         """
@@ -338,7 +338,7 @@ class Store:
 
     @property
     def awaits_purge(self) -> bool:
-        """Whether there is anything that `purge` would remove."""
+        """True if there is anything that `purge` would remove."""
         return any(partition.awaits_purge for partition in tuple(self.partitions.values()))
 
     def settle(self) -> bool:
@@ -366,7 +366,7 @@ class Store:
             raise FilesNotRemoved(log_path(self.directory), str(error)) from error
 
     def _starts(self, loaded: Loaded) -> Positions | None:
-        """Where the log goes on; what it holds of partitions that are not here is passed over."""
+        """Positions where the log goes on; its records of partitions that are not here are passed over."""
         positions, held = loaded.positions(), loaded.partitions
         if positions is None:
             return None

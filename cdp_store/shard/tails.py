@@ -1,4 +1,4 @@
-"""What is logged for a partition while another shard copies it, kept until the taker has it."""
+"""Tail of a partition: entries logged while another shard copies it, kept until the taker has them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Tails:
                 tail.note(entry)
 
     def after(self, partition: PartitionId, sequence: SequenceNumber) -> Sequence[LogEntry]:
-        """What was logged behind `sequence`, or the first part of it; TailLost when that is not kept."""
+        """Entries logged after `sequence`, or the first part of them; TailLost when they are not kept."""
         tail = self._tails.get(partition)
         if tail is None:
             raise TailLost(sequence)

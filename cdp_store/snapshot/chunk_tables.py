@@ -29,7 +29,7 @@ def column_name(owner: str, kind: Kind) -> str:
 
 
 def column_entry(key: ColumnKey, column: EventColumn) -> ColumnEntry:
-    """How a column is held in memory; one of floats that are no decimals is encoded anew when it is read."""
+    """Form in which a column is held in memory; floats that are no decimals are encoded again when they are read."""
     if column.values.dtype.kind == "f":
         return ColumnEntry(key[0], int(key[1]))
     low, high, width = int(column.low), int(column.high), column.values.dtype.itemsize

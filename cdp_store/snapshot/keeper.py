@@ -21,7 +21,7 @@ Partitions = Mapping[PartitionId, Partition]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a snapshot of these partitions cost. The log is needed behind `needed` only."""
+    """Cost of a snapshot of these partitions. The log is needed after `needed` only."""
 
     number: int
     files_written: int
@@ -45,7 +45,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Verification:
-    """What reading every file of every snapshot found."""
+    """Findings of reading every file of every snapshot."""
 
     snapshots: int = 0
     files: int = 0
@@ -64,7 +64,7 @@ class Loaded:
     problems: tuple[str, ...]
 
     def positions(self) -> dict[PartitionId, SequenceNumber] | None:
-        """Where the log goes on, None without a snapshot."""
+        """Positions where the log goes on, None without a snapshot."""
         if self.snapshot is None:
             return None
         return {number: partition.sequence for number, partition in self.partitions.items()}

@@ -67,7 +67,7 @@ class Generation(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SummaryEntry(msgspec.Struct, frozen=True, array_like=True):
-    """What retention left of the dropped events of one name, a whole file."""
+    """Summary of the dropped events of one name, a whole file."""
 
     file: str
     cutoff_ms: int
@@ -100,7 +100,7 @@ class DocumentEntry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PartitionEntry(msgspec.Struct, frozen=True):
-    """What a snapshot keeps of one partition, at position `sequence` of its log."""
+    """Entry of one partition in a snapshot, at position `sequence` of its log."""
 
     partition: int
     sequence: int

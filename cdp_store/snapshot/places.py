@@ -1,4 +1,4 @@
-"""Where the files of snapshots lie: a seam with a local directory and any pyarrow file system behind it."""
+"""Places for the files of snapshots: a seam with a local directory and any pyarrow file system behind it."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Morsel:
     blocks: Mapping[int, AttributeBlock]
 
     def marks(self) -> tuple[int, int, int]:
-        """What is another one when other profiles came, or times changed."""
+        """Marks that differ once other profiles came, or times changed."""
         first_set, created = self.times.first_set_ms(), self.times.created_ms()
         return self.times.rows, crc32c_of(first_set.tobytes()), crc32c_of(created.tobytes())
 
@@ -60,11 +60,11 @@ class KnownMorsel:
 
     @staticmethod
     def of(morsel: Morsel, entry: MorselEntry) -> KnownMorsel:
-        """What is known of a morsel that stands in files."""
+        """State of a morsel that stands in files."""
         return KnownMorsel(morsel.marks(), {name: weakref.ref(each) for name, each in morsel.blocks.items()}, entry)
 
     def is_still(self, morsel: Morsel) -> bool:
-        """Whether nothing of it has changed."""
+        """True if nothing of it has changed."""
         if self.blocks.keys() != morsel.blocks.keys() or self.marks != morsel.marks():
             return False
         return all(self.blocks[name]() is block for name, block in morsel.blocks.items())
@@ -108,7 +108,7 @@ def _differing(reading: TimesReading, rows: int) -> pa.Array:
 
 
 def read_morsel(entry: MorselEntry, names: Sequence[str], read: ReadTable) -> MorselParts:
-    """What `write_morsel` wrote."""
+    """Reads the output of `write_morsel`."""
     tables = {entry.file: read(entry.file)}
     first_set, first_ms = None, np.full(entry.rows, NOT_CREATED, np.int64)
     if entry.first_set is not None:

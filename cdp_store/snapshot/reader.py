@@ -68,7 +68,7 @@ class PartitionReader:
         self._place, self._manifest, self.entry = place, manifest, entry
 
     def parts(self) -> MemoryParts:
-        """What the partition's memory is made of. Raises SnapshotDamaged; strings and identifiers are read lazily."""
+        """Parts of the partition's memory. Raises SnapshotDamaged; strings and identifiers are read lazily."""
         entry, properties = self.entry, dict(enumerate(self.entry.property_names))
         return MemoryParts(
             sequence=SequenceNumber(entry.sequence),

@@ -47,7 +47,7 @@ def open_s3(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def explain(error: Exception) -> str:
-    """What a failure of S3 means to whom it concerns; other failures speak for themselves."""
+    """Explains a failure of S3; other failures speak for themselves."""
     text = str(error)
     if "NETWORK_CONNECTION" in text or "curlCode" in text:
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

@@ -116,7 +116,7 @@ def ids_of(table: pa.Table) -> tuple[U64, U64]:
 
 
 def summary_table(rows: npt.NDArray[np.uint32], counts: I64, first_ms: I64, last_ms: I64) -> pa.Table:
-    """What retention left of dropped events, by row."""
+    """Summary of dropped events, by row."""
     first, last = instants(first_ms), instants(last_ms)
     return pa.table({"row": pa.array(rows), "count": pa.array(counts), "first": first, "last": last})
 

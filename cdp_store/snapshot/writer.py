@@ -58,7 +58,7 @@ _Placed = tuple["weakref.ReferenceType[EventChunk]", ChunkEntry]
 
 @dataclass(slots=True)
 class _Known:
-    """What files hold of a partition already, valid for one lineage of it."""
+    """Content of a partition that files hold already, valid for one lineage of it."""
 
     lineage: int = -1
     chunks: dict[int, _Placed] = field(default_factory=dict)  # by id of the chunk, which may have been reused
@@ -66,7 +66,7 @@ class _Known:
     entry: PartitionEntry | None = None
 
     def place_of(self, chunk: EventChunk) -> ChunkEntry | None:
-        """Where a chunk is written already."""
+        """Place where a chunk is written already."""
         placed = self.chunks.get(id(chunk))
         return placed[1] if placed is not None and placed[0]() is chunk else None
 
@@ -248,7 +248,7 @@ class _PartitionWriter:
         return now
 
     def entry(self) -> PartitionEntry:
-        """What the manifest says of the partition."""
+        """Entry of the partition in the manifest."""
         assert self._entry is not None, "write comes first"
         return self._entry
 
@@ -272,7 +272,7 @@ class _PartitionWriter:
         return entries
 
     def _shared_places(self, listed: Mapping[int, Chunks]) -> dict[int, ChunkEntry]:
-        """Where chunks stand already, except in files of which too little is still used."""
+        """Places of chunks that are written already, except in files of which too little is still used."""
         places = dict[int, ChunkEntry]()
         for chunk in (chunk for chunks in listed.values() for chunk in chunks):
             place = self._known.place_of(chunk)
@@ -288,7 +288,7 @@ class _PartitionWriter:
         return {chunk: place for chunk, place in places.items() if place.file not in given_up}
 
     def _unchanged(self) -> PartitionEntry | None:
-        """What was written before, if nothing was logged since."""
+        """Entry written before, if nothing was logged since."""
         entry = self._known.entry
         return entry if entry is not None and entry.sequence == self._export.view.sequence else None
 

@@ -1,4 +1,4 @@
-"""Meanings that could be read in two ways, one worked example each; the sentences are in ARCHITECTURE, Semantics."""
+"""Meanings that could be read in two ways, one worked example each; docs/reference/semantics.md has the sentences."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def report_table(answer: query_pb2.QueryResponse) -> Table | None:
 
 
 def funnel_tables(answer: query_pb2.QueryResponse) -> list[Table | str]:
-    """What a funnel says besides its steps: groups, times to convert, and how many attempts are still open."""
+    """Parts of a funnel besides its steps: groups, times to convert, and the number of attempts that are still open."""
     report, shown = answer.funnel_report, list[Table | str]()
     if report.groups:
         steps = len(answer.funnel)

@@ -1,4 +1,4 @@
-"""What the commands that start processes have in common: who is let in, and how the way there is protected."""
+"""Common part of the commands that start processes: who is let in, and how the way there is protected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ AllowHost = Annotated[
 
 
 def host_options(allowed: Sequence[str] | None) -> list[str]:
-    """What a gateway is started with for the names of --allow-host."""
+    """Arguments of a gateway for the names of --allow-host."""
     return [word for name in allowed or () for word in ("--allow-host", name)]
 
 
@@ -87,7 +87,7 @@ class Doors:
             )
 
     def shard_options(self) -> Sequence[str]:
-        """What shards are started with: certificates where there is an authority that they know their routers by."""
+        """Arguments of shards: certificates where there is an authority that they know their routers by."""
         return self._tls_options() if self.tls_ca is not None else []
 
     def _tls_options(self) -> Sequence[str]:
@@ -95,7 +95,7 @@ class Doors:
         return [word for name, path in files if path is not None for word in (name, str(path.resolve()))]
 
     def router_options(self) -> Sequence[str]:
-        """What routers are started with."""
+        """Arguments of routers."""
         keys = ["--keys", str(self.keys.resolve())] if self.keys is not None else []
         return [*self._tls_options(), *keys, *(["--any-client"] if self.any_client else [])]
 

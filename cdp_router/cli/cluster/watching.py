@@ -18,7 +18,7 @@ from cdp_router.client import Client, ClusterUnreachable, RequestFailed
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen at one moment of the monotonic clock; `problem` where nothing answered."""
+    """Status at one moment of the monotonic clock; `problem` where nothing answered."""
 
     at_seconds: float
     status: admin_pb2.GetStatusResponse | None
@@ -58,7 +58,7 @@ def _look(client: Client) -> Look:
 
 
 def view(before: Look, now: Look) -> Group:
-    """One look beside the one before."""
+    """Render the status, with rates since the previous poll."""
     if now.status is None:
         return Group(now.problem)
     found = now.status

@@ -53,14 +53,14 @@ class MappedColumns:
 
 @dataclass(frozen=True, slots=True)
 class ContentRules:
-    """What besides the values of a row makes its content: what columns count as, and a hash of how they are read."""
+    """Content of a row besides its values: what columns count as, and a hash of how they are read."""
 
     paths: Mapping[str, str]
     lanes: U64
 
 
 def content_rules(schema: pa.Schema, mapping: ColumnMapping, reading: Reading) -> ContentRules:
-    """How the rows of a file of this schema count: the column of a role counts as the role, whatever its name."""
+    """Content of the rows of a file of this schema: the column of a role counts as the role, whatever its name."""
     paths = {name: f"\0{role}" for role, name in _roles(schema, mapping).items() if name is not None}
     plain = mapping.event_name, mapping.default_time_ms, mapping.time_unit, mapping.profiles, mapping.nulls
     told = (*plain, sorted(mapping.times), reading.binary, sorted(reading.as_text))
@@ -68,7 +68,7 @@ def content_rules(schema: pa.Schema, mapping: ColumnMapping, reading: Reading) -
 
 
 def columns_mappable(schema: pa.Schema, mapping: ColumnMapping) -> bool:
-    """Whether batches of this schema mean as columns what they mean as rows."""
+    """True if batches of this schema mean as columns what they mean as rows."""
     if len(set(schema.names)) != len(schema.names):
         return False
     roles = _roles(schema, mapping)

@@ -125,7 +125,7 @@ def _tell_losses(directory: Path) -> None:
 
 
 def _patterns(data: Path, keys: Path | None) -> dict[str, str]:
-    """Which ids are anonymous, by source; those of sources without a pattern of their own under ""."""
+    """Patterns of anonymous ids by source; the one of sources without a pattern of their own under ""."""
     path = keys or data / KEYS_NAME
     try:
         found = read_keys(path).values() if path.exists() else ()

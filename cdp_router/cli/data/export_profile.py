@@ -15,7 +15,7 @@ from cdp_store.ids import USER_ID
 
 
 class Format(StrEnum):
-    """What is written."""
+    """Form of the output."""
 
     JSON = "json"
     PARQUET = "parquet"

@@ -1,4 +1,4 @@
-"""What `cdp import` takes a file for where the file does not say: told before anything of it is sent."""
+"""Assumptions of `cdp import` where a file does not say: reported before anything of it is sent."""
 
 from __future__ import annotations
 

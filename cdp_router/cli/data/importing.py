@@ -42,7 +42,7 @@ _HINTS: Final = {"INTEGER_OUT_OF_RANGE": "; --as-text takes such a column as tex
 
 @dataclass(slots=True)
 class Rejections:
-    """What is wrong with records: counts per reason with the first few places."""
+    """Rejections of records: counts per reason with the first few places."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)

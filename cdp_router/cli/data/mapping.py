@@ -67,7 +67,7 @@ class RowRejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Which column holds what; None = take the usual names. See `cdp import --help` for each."""
+    """Mapping of columns to roles; None = take the usual names. See `cdp import --help` for each."""
 
     user_id: str | None = None
     anonymous_id: str | None = None
@@ -201,7 +201,7 @@ def no_event(names: Container[str]) -> str:
 
 
 def problem_in(row: WireRow) -> RowRejected | None:
-    """What in the values of a row cannot be stored, with the path of it; None where nothing is seen."""
+    """Problem of a row's values that cannot be stored, with its path; None where nothing is seen."""
     return next(_problems(row[5], ""), None)
 
 
@@ -359,7 +359,7 @@ def _time_ms(value: Any, mapping: ColumnMapping) -> int:
 
 
 def is_time(text: str, mapping: ColumnMapping) -> bool:
-    """Whether a text can be the time of a record."""
+    """True if a text can be the time of a record."""
     try:
         return bool(text) and _parsed_ms(text, mapping.time_unit) is not None
     except RowRejected:

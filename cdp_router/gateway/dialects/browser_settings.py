@@ -19,7 +19,7 @@ def _answer(value: Any) -> Response:
 
 
 async def _segment_settings(request: Request) -> Response:
-    """Where the library of Segment sends to: here."""
+    """Settings that make the library of Segment send here."""
     own = {
         "apiKey": request.path_params["key"],
         "apiHost": f"{request.url.netloc}/v1",

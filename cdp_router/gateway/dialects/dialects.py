@@ -49,7 +49,7 @@ BATCH: Final = "batch"  # the type of calls of a path that takes many
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a family of SDKs talks: `unpack` takes a body, the headers and the type of calls that the path names."""
+    """Dialect of a family of SDKs: `unpack` takes a body, the headers and the type of calls that the path names."""
 
     name: str
     unpack: Unpack
@@ -144,7 +144,7 @@ def _answer_posthog(items: Items, rejected: Sequence[Rejected], warned: Sequence
 
 
 def _answer_posthog_v1(items: Items, rejected: Sequence[Rejected], warned: Sequence[Warned]) -> dict[str, Any]:
-    """What became of each event, by its uuid; one that cannot be taken will not be by being sent again."""
+    """Outcome of each event, by its uuid; one that cannot be taken will not be taken when it is sent again."""
     results = dict[str, dict[str, str]]()
     wrong = {each.index: each for each in rejected}
     doubtful = {each.index: each for each in reversed(warned)}

@@ -1,4 +1,4 @@
-"""Which ids of PostHog's one space are anonymous: by what the library says of one, by its form, by a source's pattern.
+"""Anonymous ids in PostHog's one space: by what the library says of one, by its form, by a source's pattern.
 
 The reading of an id must not change, or what came under it before a link would be left behind: two user ids never
 become one. So it depends on the id and the capture alone, never on what came before.
@@ -47,20 +47,20 @@ def pattern_of_environment() -> str:
 
 
 def looks_made_up(distinct: str, pattern: str = "") -> bool:
-    """Whether an id has the form of those that are made up for people who are not known; `pattern` names others."""
+    """True if an id has the form of those that are made up for unknown people; `pattern` names others."""
     if len(distinct) > IDENTIFIER_BYTES_MAX:
         return False  # it will be refused, whatever it is
     return _MADE_UP.fullmatch(distinct) is not None or (bool(pattern) and _matches(pattern, distinct))
 
 
 def is_anonymous(distinct: str, properties: Mapping[str, Any], pattern: str = "") -> bool:
-    """Whether the id of a capture stands for somebody who is not known."""
+    """True if the id of a capture stands for an unknown person."""
     is_said = properties.get("$is_identified") is False or properties.get("$device_id") == distinct
     return is_said or looks_made_up(distinct, pattern)
 
 
 def is_of_nobody(distinct: str, properties: Mapping[str, Any]) -> bool:
-    """Whether a capture has no id: without cookies, the library sends one constant for all visitors."""
+    """True if a capture has no id: without cookies, the library sends one constant for all visitors."""
     return distinct == _COOKIELESS or properties.get("$cookieless_mode") is True
 
 

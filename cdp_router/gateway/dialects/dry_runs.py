@@ -18,7 +18,7 @@ _NOT: Final = frozenset({"0", "false", "no", "off", "n", "f"})
 
 
 def is_dry_run(query: Mapping[str, str]) -> bool:
-    """Whether a request asks for it, in any spelling; storing nothing is the safe reading of what is unknown."""
+    """True if a request asks for a dry run, in any spelling; storing nothing is the safe reading of others."""
     return any(_NAME.fullmatch(name) and value.strip().lower() not in _NOT for name, value in query.items())
 
 

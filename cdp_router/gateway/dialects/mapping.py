@@ -1,4 +1,4 @@
-"""What all dialects share: from one thing a client sent to the rows of the cluster."""
+"""Common part of all dialects: from one thing a client sent to the rows of the cluster."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GROUP: Final = "group"
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What is known of a request beside its records; times in epoch milliseconds."""
+    """Facts of a request beside its records; times in epoch milliseconds."""
 
     source: str
     received_ms: int
@@ -55,7 +55,7 @@ class Envelope:
         return f"{prefix}{known}{part}"
 
     def message_id_prefix(self) -> tuple[str, int]:
-        """What stands before the ids of this source, and for how many bytes of an id there is room behind it."""
+        """Prefix of the ids of this source, and the bytes of an id that there is room for after it."""
         source = self.source if len(self.source) <= _SOURCE_CHARACTERS_MAX else _short(self.source)
         return f"{source}:", MESSAGE_ID_BYTES_MAX - _SUFFIX_BYTES - len(source.encode(errors="replace"))
 
@@ -109,7 +109,7 @@ def identifier_kind(name: Any) -> str | None:
 
 
 def is_server_library(name: Any) -> bool:
-    """Whether a library is one for servers."""
+    """True if a library is one for servers."""
     return isinstance(name, str) and _SERVERS.search(name.lower()) is not None
 
 

@@ -1,4 +1,4 @@
-"""What PostHog's libraries capture: events, and changes of people and groups among them.
+"""Captures of PostHog's libraries: events, and changes of people and groups among them.
 
 PostHog has one space of ids; `distinct_ids` says which of them are anonymous. Every other id is a user's.
 """
@@ -46,14 +46,14 @@ _NO_CHANGE: Final[tuple[dict[str, Any], Operations]] = ({}, NO_OPERATIONS)
 
 
 def is_personless(capture: Mapping[str, Any], properties: Mapping[str, Any]) -> bool:
-    """Whether a capture asks that nothing is said of a person with it."""
+    """True if a capture asks that nothing is said of a person with it."""
     options = capture.get("options")
     given = options.get("process_person_profile") if isinstance(options, dict) else None
     return (properties.get("$process_person_profile") if given is None else given) is False
 
 
 def is_kept_nowhere(capture: Any) -> bool:
-    """Whether a capture comes from a browser without cookies: it has no id, so it can be part of no profile."""
+    """True if a capture comes from a browser without cookies: it has no id, so it can be part of no profile."""
     properties = capture.get("properties") if isinstance(capture, dict) else None
     if not isinstance(properties, dict) or capture.get("event") == "$groupidentify":
         return False
@@ -62,7 +62,7 @@ def is_kept_nowhere(capture: Any) -> bool:
 
 
 def refused_link(capture: Mapping[str, Any], envelope: Envelope) -> RecordInvalid | None:
-    """Why a capture's link leaves out what came under the old id, which is read as a user's; None where it does not."""
+    """Reason why a capture's link leaves out the old id's records: it is read as a user's; None where it does not."""
     name, properties = capture.get("event"), map_of("properties", capture.get("properties"))
     if name not in (*_ALIASES, "$identify"):
         return None
@@ -139,7 +139,7 @@ def _directed(
 
 
 def _change(capture: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[dict[str, Any], Operations]:
-    """What a capture changes of its person: (values, operations)."""
+    """Changes of a capture to its person: (values, operations)."""
     values, once = dict[str, Any](), dict[str, Any]()
     for given in (capture, properties):
         values |= map_of("$set", given.get("$set"))
@@ -184,7 +184,7 @@ def _group(properties: Mapping[str, Any], time_ms: int, message_id: str) -> Wire
 
 
 def _time_ms(capture: Mapping[str, Any], properties: Mapping[str, Any], envelope: Envelope) -> int:
-    """When it was captured, by our clock."""
+    """Time of the capture, by our clock."""
     instant = instant_ms(capture.get("timestamp"))
     if instant is None:
         instant = instant_ms(properties.get("$time"))
@@ -204,7 +204,7 @@ def _time_ms(capture: Mapping[str, Any], properties: Mapping[str, Any], envelope
 
 
 def said_by_capture(item: Any, envelope: Envelope) -> Said | None:
-    """What a library says of the times of a capture; None where it says nothing."""
+    """Times of a capture according to the library; None where it says nothing."""
     properties = item.get("properties") if isinstance(item, dict) else None
     given = lenient_ms(item.get("timestamp")) if isinstance(item, dict) else None
     if given is None and isinstance(properties, dict):

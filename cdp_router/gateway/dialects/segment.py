@@ -47,7 +47,7 @@ def map_call(call: Call, envelope: Envelope) -> list[WireRow]:
 
 
 def call_time_ms(call: Call, envelope: Envelope) -> int:
-    """When a call was made, by our clock."""
+    """Time of a call, by our clock."""
     given, original = instant_ms(call.timestamp), instant_ms(call.original_timestamp)
     if given is not None and original is not None:
         return given  # a sender of both means the first, and has it from its caller
@@ -62,13 +62,13 @@ def call_time_ms(call: Call, envelope: Envelope) -> int:
 
 
 def sent_ms(call: Call, envelope: Envelope) -> int | None:
-    """When a call says that it was sent, or else its request."""
+    """Time of sending according to a call, or else to its request."""
     sent = lenient_ms(call.sent_at)
     return envelope.sent_ms if sent is None else sent
 
 
 def said_by_call(call: Call, envelope: Envelope) -> Said | None:
-    """What the library of a call says of its times; None where it says nothing."""
+    """Times of a call according to its library; None where it says nothing."""
     given, original = lenient_ms(call.timestamp), lenient_ms(call.original_timestamp)
     instant = original if given is None else given
     if instant is None or (given is not None and original is not None):
@@ -82,7 +82,7 @@ def said_by_segment(item: Any, envelope: Envelope) -> Said | None:
 
 
 def _is_of_server(call: Call) -> bool:
-    """Whether a server's library made a call: its clock is right, and some of them send old bytes again."""
+    """True if a server's library made a call: its clock is right, and some of them send old bytes again."""
     library = _context(call.context).library
     name = library.get("name") if isinstance(library, dict) else getattr(library, "name", None)
     return call.channel == "server" or is_server_library(name)

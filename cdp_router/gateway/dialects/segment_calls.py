@@ -9,14 +9,14 @@ import msgspec
 
 
 class Library(msgspec.Struct, gc=False):
-    """What a client says it is."""
+    """Library of a client, as the client names it."""
 
     name: str | None = None
     version: str | None = None
 
 
 class CallContext(msgspec.Struct, rename="camel", gc=False):
-    """What is used of a call's context."""
+    """Part of a call's context that is used."""
 
     traits: Any = None
     external_ids: Any = None

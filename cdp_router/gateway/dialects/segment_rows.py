@@ -14,7 +14,7 @@ _NOTHING: Final[dict[str, Any]] = {}
 
 
 def usual_rows(envelope: Envelope) -> Callable[[UsualCall], Sequence[MappedRow]]:
-    """What gives the rows of a call that came in this envelope."""
+    """Function that gives the rows of a call that came in this envelope."""
     prefix, room = envelope.message_id_prefix()
 
     def rows_of(call: UsualCall) -> Sequence[MappedRow]:

@@ -1,4 +1,4 @@
-"""When something happened: instants as clients write them, corrected where the client's clock is wrong."""
+"""Times of events: instants as clients write them, corrected where the client's clock is wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PRECISION_MS: Final = 1000  # of times of sending: some are written in whole se
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a record says of its times in epoch milliseconds: when it happened, and when it was sent."""
+    """Times of a record in epoch milliseconds: when it happened, and when it was sent."""
 
     original_ms: int
     sent_ms: int | None
@@ -44,7 +44,7 @@ def lenient_ms(value: Any) -> int | None:
 
 
 def is_contradicted(records: Iterable[Said], received_ms: int) -> bool:
-    """Whether a record is younger than its sending, so that the request cannot have been sent when it says."""
+    """True if a record is younger than its sending, so that the request cannot have been sent when it says."""
     return any(
         is_skewed(each.sent_ms, received_ms) and each.original_ms > each.sent_ms + _PRECISION_MS
         for each in records
@@ -53,12 +53,12 @@ def is_contradicted(records: Iterable[Said], received_ms: int) -> bool:
 
 
 def is_skewed(sent_ms: int | None, received_ms: int) -> bool:
-    """Whether the time of sending is so far from that of the receipt that one of the two is wrong."""
+    """True if the time of sending is so far from that of the receipt that one of the two is wrong."""
     return sent_ms is not None and abs(received_ms - sent_ms) > SKEW_MS_MIN
 
 
 def corrected_ms(said: Said, received_ms: int, *, is_server: bool, is_attempt: bool) -> int:
-    """When something happened by our clock: the client's clock is wrong by as much as its time of sending.
+    """Time of an event by our clock: the client's clock is wrong by as much as its time of sending.
 
     A time of sending in the past may also be that of an earlier attempt, unless it is known to be of this one
     (`is_attempt`). It is no measure of the clock of a server, nor where it is so old that the request was stored.

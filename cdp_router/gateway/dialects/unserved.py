@@ -52,7 +52,7 @@ _VENDORS: Final = tuple(
 
 
 def vendor_of(path: str) -> str:
-    """Whose path it is, or `unknown`."""
+    """Vendor of a path, or `unknown`."""
     return next((name for name, pattern in _VENDORS if pattern.fullmatch(path)), UNKNOWN)
 
 

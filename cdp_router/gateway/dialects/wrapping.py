@@ -1,4 +1,4 @@
-"""What an item came wrapped in: kept with its records as a JSON text, for who asks how they came in.
+"""Envelope of an item: kept with its records as a JSON text, for callers that ask how they came in.
 
 What is in it names nobody: identifiers have their own place, from where an erasure removes them.
 """

@@ -88,7 +88,7 @@ class DeadLetters:
         return sorted(each for each in self.path.iterdir() if each.is_dir() and any(each.glob("*.ndjson")))
 
     def problems(self) -> list[str]:
-        """What is missing, and what cannot be read, in words; an empty list where all is there."""
+        """Problems in words: what is missing, and what cannot be read; an empty list where all is there."""
         found = [f"{path} is missing, with the records in it" for path in missing(self.path, "")]
         for directory in sorted(each for each in self.path.glob("*") if each.is_dir()):
             found += lost(directory)
@@ -150,7 +150,7 @@ class DeadLetters:
 
 
 def _names(record: Any, identifiers: Collection[str]) -> bool:
-    """Whether a record names a person by one of the identifiers.
+    """True if a record names a person by one of the identifiers.
 
     Long ones count wherever they stand, also in a text that was no record; short ones, such as 7, would be found in
     anybody's properties, and count where identifiers stand.
@@ -230,7 +230,7 @@ def _forget_unreadable(aside: Path, identifiers: Collection[str]) -> int:
 
 
 def _is_about(line: bytes, letter: DeadLetter | None, identifiers: Collection[str]) -> bool:
-    """Whether a line names a person; one that cannot be read is a text."""
+    """True if a line names a person; one that cannot be read is a text."""
     return _names(line.decode(errors="replace") if letter is None else letter.record, identifiers)
 
 

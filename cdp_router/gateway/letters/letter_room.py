@@ -1,4 +1,4 @@
-"""How much room dead letters may take on a disk that logs may share: of one source, of all, and what must stay free.
+"""Room for dead letters on a disk that logs may share: of one source, of all, and what must stay free.
 
 Letters of one source also have a rate, since writing them is work beside that on records that are right.
 """

@@ -1,4 +1,4 @@
-"""How many bytes of dead letters each file of a source must have, and which, so that those that are gone are missed.
+"""Sizes of the dead letters of a source: bytes that each file must have, and which, so that lost ones are noticed.
 
 `head` says it of the current file; it is written in place after every letter was synced. `index.json` says it of the
 files that were set aside. Both have a checksum of the bytes, so that an earlier version of a file is told from it. What
@@ -57,7 +57,7 @@ def acknowledge(directory: Path, size: int, lines: bytes = b"") -> None:
 
 
 def read_head(directory: Path) -> Head:
-    """What was answered for of the current file; nothing where that is not known."""
+    """Bytes of the current file that were answered for; nothing where that is not known."""
     path = directory / _HEAD
     found = _LINE.fullmatch(path.read_bytes()) if path.exists() else None
     if not found or google_crc32c.value(found[1]) != int(found[4], 16):
@@ -95,7 +95,7 @@ def list_sizes(directory: Path, sizes: Mapping[str, int]) -> None:
 
 
 def lost(directory: Path) -> list[str]:
-    """What is missing of a source's letters, or was changed, in words; for those who alone handle its files."""
+    """Problems of a source's letters in words: missing or changed; for callers that alone handle its files."""
     index, found = _index(directory), list[str]()
     for name, size in index.bytes.items():
         path, checksum = directory / name, index.checksums.get(name, "")
@@ -145,7 +145,7 @@ def _extended(checksum: str, lines: bytes) -> str:
 
 
 def lost_of_current(directory: Path) -> list[str]:
-    """What is missing of the file that gets new letters, in words; for those who hold its lock. Others may go."""
+    """Problems of the file that gets new letters, in words; for callers that hold its lock. Others may go."""
     wanted = acknowledged(directory)
     found = _shortage(directory / CURRENT, wanted)
     known = {CURRENT, *listed(directory)} if found else set()

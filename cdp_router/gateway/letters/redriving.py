@@ -22,7 +22,7 @@ NO_PATTERNS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Ingesting(Protocol):
-    """What takes batches, such as a Client."""
+    """Receiver of batches, such as a Client."""
 
     def ingest(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
         """Make a batch durable."""

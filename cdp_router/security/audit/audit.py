@@ -1,4 +1,4 @@
-"""What goes into the audit: who did what, by which key, with which outcome; never what belongs to people.
+"""Content of the audit: actions with their key and outcome; never the data of people.
 
 | what | line |
 |---|---|
@@ -40,13 +40,13 @@ _CHANGING_ROLES: Final = (Role.ADMIN, Role.ERASE)
 
 
 def changes_something(path: str) -> bool:
-    """Whether a method of the contract changes anything, as the contract says."""
+    """True if a method of the contract changes anything, as the contract says."""
     method = Default().FindMethodByName(path.strip("/").replace("/", "."))
     return bool(method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS)
 
 
 def identifier_hash(secret: bytes, kind: str, value: str) -> str:
-    """What stands for an identifier: without the secret nobody can try out whose it is."""
+    """Hash that stands for an identifier: without the secret nobody can try out whose it is."""
     return hashlib.blake2b(encode_identifier(kind, value), digest_size=_HASH_BYTES, key=secret).hexdigest()
 
 
@@ -117,7 +117,7 @@ class Audit:
             await asyncio.to_thread(self._files.sync)
 
     def _people(self, request: Message | None) -> dict[str, str]:
-        """Whom a request is about: hashes of the identifiers it names."""
+        """Subjects of a request: hashes of the identifiers it names."""
         found = [] if request is None else list(_identifiers(request))
         return {"people": " ".join(identifier_hash(self._people_secret, *each) for each in found)} if found else {}
 

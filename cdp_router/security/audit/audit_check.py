@@ -1,4 +1,4 @@
-"""Whether an audit is what was written: no line changed, removed, put in or put elsewhere."""
+"""Verifies that an audit is what was written: no line changed, removed, inserted or moved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cdp_router.security.audit.audit_lines import NO_HASH, Line, from_line, is_u
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found in a folder: how many entries, the numbers of the first and the last, the hash of the last, and
+    """Findings in a folder: how many entries, the numbers of the first and the last, the hash of the last, and
     what is wrong.
     """
 
@@ -81,7 +81,7 @@ class _Chain:
             self._found[number] = line.hash
 
     def finish(self) -> Checked:
-        """What is wrong with all of them."""
+        """Problems of all of them."""
         last = max(self._head(), self._anchored())
         self._missing.update(dict.fromkeys(range(self._last + 1, last + 1), "the end"))
         for first, last, where in _runs(self._missing):

@@ -74,7 +74,7 @@ def read_head(folder: Path) -> tuple[int, str]:
 
 
 def anchor_path(folder: Path) -> Path:
-    """Where the anchor of a router's folder lies."""
+    """Path of the anchor of a router's folder."""
     return folder.parent / ANCHORS / folder.name
 
 
@@ -135,7 +135,7 @@ class AuditFiles:
             raise AuditFailed(f"the audit cannot be written: {error}") from error
 
     def _read_anchor(self) -> tuple[int, str]:
-        """What the anchor says. One that was changed stays as it is, so that this is found."""
+        """Content of the anchor. One that was changed stays as it is, so that this is found."""
         self._keeps_anchor = True
         try:
             return read_anchor(self._folder, self._secret) or (0, NO_HASH)

@@ -64,7 +64,7 @@ def from_line(line: bytes) -> Line | None:
 
 
 def is_unchanged(line: bytes, secret: bytes) -> bool:
-    """Whether a line is what was written."""
+    """True if a line is what was written."""
     body, _, rest = line.rpartition(_MARK)
     return hmac.compare_digest(rest.removesuffix(_END), _hash(body, secret).encode())
 

@@ -16,7 +16,7 @@ class TokenBucket:
         self._lock = threading.Lock()
 
     def wait_seconds(self) -> float:
-        """How long until at least one is there; 0 now."""
+        """Seconds until at least one is there; 0 now."""
         with self._lock:
             self._fill()
             return max(0.0, (1.0 - self._tokens) / self.rate)

@@ -1,4 +1,4 @@
-"""What can be done with the list of keys: a key made, replaced, revoked."""
+"""Changes of the list of keys: a key made, replaced, revoked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IN_USE_MAX: Final = 2  # of one name: the old one and the new one while users c
 
 
 class KeyRefused(Exception):
-    """What was asked of the keys cannot be done; nothing was changed."""
+    """The requested change of the keys cannot be done; nothing was changed."""
 
 
 class KeyList:
@@ -27,11 +27,11 @@ class KeyList:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there never was a key: then routers ask for none."""
+        """True if there never was a key: then routers ask for none."""
         return not self._keys
 
     def after(self, work: Callable[[KeyList], Result]) -> tuple[Result, Mapping[str, StoredKey]]:
-        """What `work` gives, and the keys as it leaves them."""
+        """Result of `work`, and the keys as it leaves them."""
         return work(self), self._keys
 
     def create(

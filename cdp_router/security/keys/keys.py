@@ -26,7 +26,7 @@ _NO_HASH: Final = "0" * 2 * _HASH_BYTES
 
 
 class StoredKey(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What is kept of a key."""
+    """Stored form of a key."""
 
     id: str
     name: str
@@ -40,17 +40,17 @@ class StoredKey(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     anonymous_ids: str = ""  # a regular expression: which of PostHog's ids stand for people who are not known
 
     def is_active(self, now_ms: int) -> bool:
-        """Whether the key opens anything now."""
+        """True if the key opens anything now."""
         return self.revoked_ms is None and (self.expires_ms is None or now_ms < self.expires_ms)
 
     def state(self, now_ms: int) -> str:
-        """What has become of the key."""
+        """State of the key."""
         if self.revoked_ms is not None:
             return "revoked"
         return "active" if self.is_active(now_ms) else "expired"
 
     def principal(self) -> Principal:
-        """Who calls with this key."""
+        """Principal of calls with this key."""
         return Principal(self.id, self.name, frozenset(self.roles), self.calls_per_second, self.events_per_second)
 
 
@@ -85,12 +85,12 @@ def authenticate(keys: Mapping[str, StoredKey], shown: str, now_ms: int) -> Stor
         raise Unauthenticated("KEY_MALFORMED", "what was given is no API key: those begin with cdp_")
     key_id = shown.removeprefix(_PREFIX).partition("_")[0]
     stored = keys.get(key_id)
-    # An id that nobody has takes as long as one that somebody has.
+    # An unknown id takes as long as a known one.
     expected = stored.hash if stored is not None else _NO_HASH
     is_right = hmac.compare_digest(_hash(shown, key_id), expected)
     if stored is None or not is_right:
         raise Unauthenticated("KEY_UNKNOWN", "the API key is not known here")
-    # Only who has the secret is told more.
+    # Reveal details only to callers that hold the secret.
     if stored.revoked_ms is not None:
         raise Unauthenticated("KEY_REVOKED", f"the API key {stored.id} ({stored.name}) was revoked")
     if not stored.is_active(now_ms):

@@ -1,4 +1,4 @@
-"""How much a key may be used: calls and records a second, in each process that knows keys."""
+"""Rates of a key: calls and records a second, in each process that knows keys."""
 
 from __future__ import annotations
 

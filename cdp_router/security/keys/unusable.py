@@ -1,4 +1,4 @@
-"""What is wrong with a key or a certificate before it was ever shown; loads nothing, since clients need it."""
+"""Problem of a key or a certificate before it was ever shown; loads nothing, since clients need it."""
 
 from __future__ import annotations
 

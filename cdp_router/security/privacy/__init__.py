@@ -1,1 +1,1 @@
-"""What keys without profile-read see: withheld numbers, masked values, refused questions."""
+"""Privacy for keys without profile-read: withheld numbers, masked values, refused questions."""

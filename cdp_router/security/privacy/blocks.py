@@ -1,4 +1,4 @@
-"""Which numbers of users may be told so that none below k follows from them.
+"""Blocks of cells: decides which numbers of users may be reported so that none below k follows from them.
 
 The users an answer is about fall into cells that do not overlap, and a number it tells is that of some of the cells.
 Cells are merged into blocks until every block holds k users or none, and a number is told where it is that of whole
@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 
 
 def is_apart(larger: int, smaller: int, smallest: int) -> bool:
-    """Whether those in the larger group alone are none, or no small number."""
+    """True if the users in the larger group alone are none, or no small number."""
     return larger == smaller or larger - smaller >= smallest
 
 
@@ -33,13 +33,13 @@ def merged(counts: Sequence[int], smallest: int) -> frozenset[int]:
 
 
 def is_whole(cells: Collection[int], block: frozenset[int]) -> bool:
-    """Whether a number that is that of some cells may be told: it has the whole block in it, or nothing of it."""
+    """True if the number of some cells may be reported: it has the whole block in it, or nothing of it."""
     inside = block.intersection(cells)
     return not inside or inside == block
 
 
 def chain(numbers: Sequence[int], smallest: int) -> list[bool]:
-    """Which numbers of groups may be told of which each lies in the one before it: those that are no small number, and
+    """Mask of the numbers that may be reported of groups of which each lies in the one before it: no small numbers, and
     neither is what lies between one and the one told before it."""
     told, before = list[bool](), -1
     for number in numbers:

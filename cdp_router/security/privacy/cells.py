@@ -14,7 +14,7 @@ class Cells:
 
     @property
     def is_hiding(self) -> bool:
-        """Whether anything is withheld at all."""
+        """True if anything is withheld at all."""
         return self.smallest > 1
 
     def shown(self, count: int) -> int:
@@ -26,6 +26,6 @@ class Cells:
         return self.shown(count) if is_told else self.hidden()
 
     def hidden(self) -> int:
-        """What stands for a number that is withheld."""
+        """Placeholder for a number that is withheld."""
         self.is_any_hidden = True
         return 0

@@ -51,13 +51,13 @@ class Discretion:
     async def discovered(
         self, seen: schema_pb2.DiscoverSchemaResponse, deadline: Deadline
     ) -> schema_pb2.DiscoverSchemaResponse:
-        """What has been seen, without small numbers and instants."""
+        """Discovery without small numbers and instants."""
         if Role.PROFILE_READ not in current_principal().roles:
             withhold_seen(seen, await self._privacy.newest(deadline))
         return seen
 
     async def about_one(self, kinds: Iterable[str], deadline: Deadline) -> Privacy | None:
-        """What is to be masked of a person who is named by identifiers of some kinds; None: this key sees everything.
+        """Mask for a person who is named by identifiers of some kinds; None: this key sees everything.
 
         NothingMarked where nothing could be; PersonalData where a kind is personal, since whoever is found has it.
         """

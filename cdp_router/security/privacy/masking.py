@@ -1,4 +1,4 @@
-"""What one person's profile shows to keys without profile-read: all but the values that are personal."""
+"""Masking of one person's profile for keys without profile-read: all but the personal values are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which questions a key without profile-read may not ask: those whose answer would tell what is personal.
+"""Refusal of questions by keys without profile-read whose answer would reveal a personal value.
 
 There is one rule, and it knows no kind of question: a marked name may stand in no place but those listed here.
 """
@@ -36,7 +36,7 @@ def check_mentions(question: tree.Question, privacy: Privacy) -> None:
 
 
 def is_personal(segment: tree.Node, privacy: Privacy) -> bool:
-    """Whether a segment tests a value that is personal."""
+    """True if a segment tests a personal value."""
     try:
         check_conditions(segment, privacy)
     except PersonalData:

@@ -1,4 +1,4 @@
-"""What is withheld from keys without profile-read, as all routers of a cluster share it."""
+"""Settings of what is withheld from keys without profile-read, shared by all routers of a cluster."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Privacy(msgspec.Struct, frozen=True):
     format: int = _FORMAT
 
     def is_personal(self, name: str) -> bool:
-        """Whether a name, or one that it is nested in, is marked."""
+        """True if a name, or one that it is nested in, is marked."""
         parts = name.split(".")
         return any(".".join(parts[:depth]) in self.personal for depth in range(1, len(parts) + 1))
 
@@ -42,7 +42,7 @@ class Privacy(msgspec.Struct, frozen=True):
         return next((each for each in above if each in self.personal), None)
 
     def holds_personal(self, name: str) -> bool:
-        """Whether values of a name may say what is personal: it is marked, or something inside of them is."""
+        """True if values of a name may be personal: the name is marked, or something inside of them is."""
         return self.is_personal(name) or any(marked.startswith(f"{name}.") for marked in self.personal)
 
     def changed(self, mark: Iterable[str], unmark: Iterable[str], smallest_count: int | None) -> Privacy:
@@ -64,13 +64,13 @@ class Privacy(msgspec.Struct, frozen=True):
 
 
 class SharedPrivacy:
-    """What this router knows of it."""
+    """Settings as this router knows them."""
 
     def __init__(self, routing: Routing) -> None:
         self._document = SharedDocument(routing, DOCUMENT, Privacy(), _read, msgspec.json.encode, PrivacyChanged)
 
     async def newest(self, deadline: Deadline) -> Privacy:
-        """What is withheld now."""
+        """Settings in force now."""
         return await self._document.newest(deadline)
 
     async def change(

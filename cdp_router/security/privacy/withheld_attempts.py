@@ -1,4 +1,4 @@
-"""What is left of funnels and flows for keys without profile-read."""
+"""Funnels and flows as keys without profile-read see them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALIKE_MAX: Final = (
 
 
 def hide_funnel(response: query_pb2.QueryResponse, question: tree.Question, cells: Cells) -> None:
-    """Who reached a step reached those before it: what lies between two steps is told with them."""
+    """Users who reached a step reached those before it: the difference of two steps is reported with them."""
     report, smallest = response.funnel_report, cells.smallest
     steps = [step.count for step in response.funnel]
     counts_users = isinstance(question, tree.Funnel) and question.mode is not tree.AttemptMode.TOTALS

@@ -1,4 +1,4 @@
-"""What is left of each report for keys without profile-read."""
+"""Reports as keys without profile-read see them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _trend(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) ->
 
 
 def _sum_is_small(row: report_pb2.TrendRow, smallest: int) -> bool:
-    """Whether a sum could be a small number of events, as that of a property of 0 and 1 is, or its average tells how
+    """True if a sum could be a small number of events, as that of a property of 0 and 1 is, or its average tells how
     few events have the property, or have it not."""
     if not row.HasField("sum"):
         return False

@@ -1,4 +1,4 @@
-"""What has been seen, as keys without profile-read are told of it: names, but no small numbers, and no instants."""
+"""Discovery as keys without profile-read see it: names, but no small numbers, and no instants."""
 
 from __future__ import annotations
 

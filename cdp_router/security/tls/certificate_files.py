@@ -23,7 +23,7 @@ class CertificateFiles:
         self._used = self._looked_at = _stamps(tls)
 
     def have_changed(self) -> bool:
-        """Whether there are others now than at the last time this was true, and they fit together.
+        """True if there are others now than at the last time this was true, and they fit together.
 
         A certificate and its key are replaced one after the other: until they fit, those used go on.
         """
@@ -44,7 +44,7 @@ class CertificateFiles:
 
 
 def _problem(tls: Tls) -> str:
-    """What keeps certificates from being used; empty where nothing does."""
+    """Problem that keeps certificates from being used; empty where there is none."""
     try:
         for path in filter(None, (tls.certificate, tls.key, tls.ca)):
             pem(path)

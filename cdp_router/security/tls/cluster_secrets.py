@@ -19,5 +19,5 @@ def derived(cluster: ClusterFile, purpose: str) -> bytes:
 
 
 def call_secret(cluster: ClusterFile) -> str:
-    """What calls to shards carry."""
+    """Metadata that calls to shards carry."""
     return derived(cluster, "calls to shards").hex()

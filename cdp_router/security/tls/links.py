@@ -1,4 +1,4 @@
-"""How processes of a cluster reach its shards: with the cluster's secret, and with certificates where there are any."""
+"""Links from processes of a cluster to its shards: with the cluster's secret, and certificates where there are any."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cdp_router.security.tls.tls import Tls
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What connections to shards are made with."""
+    """Credentials of connections to shards."""
 
     shown: Metadata = ()
     tls: Tls | None = None

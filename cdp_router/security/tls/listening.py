@@ -1,4 +1,4 @@
-"""Where a router may listen, and with which certificates servers do."""
+"""Rules for where a router may listen, and the certificates of servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_listening(address: str, *, has_keys: bool) -> None:
 
 
 def server_credentials(tls: Tls, *, clients_show_certificates: bool) -> grpc.ServerCredentials:
-    """What a server listens with: the files as they are when a connection begins.
+    """Credentials of a server: the files as they are when a connection begins.
 
     CredentialsUnusable where they are missing or no PEM at the start; later, those read last go on.
     """

@@ -33,7 +33,7 @@ class Tls:
             raise CredentialsUnusable("certificates of clients are believed by an authority: give --tls-ca")
 
     def channel(self) -> grpc.ChannelCredentials:
-        """What a client connects with; CredentialsUnusable where files are missing or no PEM."""
+        """Credentials of a client; CredentialsUnusable where files are missing or no PEM."""
         shown = (pem(self.key), pem(self.certificate)) if self.certificate and self.key else (None, None)
         return grpc.ssl_channel_credentials(pem(self.ca) if self.ca is not None else None, *shown)
 

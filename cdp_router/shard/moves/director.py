@@ -33,13 +33,13 @@ Held = Mapping[int, Sequence[pb.PartitionHolding]]
 
 @dataclass(frozen=True, slots=True)
 class Placements:
-    """What every shard that answered says of partitions, and those that did not."""
+    """Answers of the shards about partitions, and the shards that did not answer."""
 
     held: Held
     silent: Sequence[int]
 
     def holding(self, shard: int, partition: int) -> pb.PartitionHolding | None:
-        """What a shard says of a partition."""
+        """Answer of a shard about a partition."""
         return next((each for each in self.held.get(shard, ()) if each.partition == partition), None)
 
     def moves(self) -> list[tuple[int, pb.PartitionHolding]]:
@@ -70,7 +70,7 @@ class Placements:
         ]
 
     def _has_it(self, released: pb.PartitionHolding) -> bool:
-        """Whether the taker has, or had, the partition at the epoch at which it was released."""
+        """True if the taker has, or had, the partition at the epoch at which it was released."""
         taken = self.holding(released.shard, released.partition)
         if taken is None or taken.epoch < released.epoch:
             return False
@@ -164,7 +164,7 @@ class Director:
         return stopped
 
     async def list(self) -> admin_pb2.ListPlacementsResponse:
-        """Where partitions are, and how far those on their way have come."""
+        """Places of partitions, and the progress of those on their way."""
         found = await self.look()
         claims = [self._routing.map.claim(number) for number in self._routing.map.partitions]
         moves = [_told(taker, each) for taker, each in found.moves()]

@@ -11,7 +11,7 @@ from cdp_store.shard.store import Store
 
 
 class ShardMoves:
-    """What one shard gives and takes."""
+    """Moves of one shard: what it gives and what it takes."""
 
     def __init__(self, store: Store, giver: Giver, taker: Taker) -> None:
         self._store, self.giver, self.taker = store, giver, taker

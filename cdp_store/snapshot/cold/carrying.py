@@ -27,7 +27,7 @@ Route = Callable[[Strings], U32]  # the new partition of each encoded identifier
 
 @dataclass(frozen=True, slots=True)
 class OldPartition:
-    """Where the cold rows of a partition lie: files of a snapshot, and the log behind it up to `end`, but for those
+    """Source of the cold rows of a partition: files of a snapshot, and the log after it up to `end`, but for those
     that `later` removals took."""
 
     partition: PartitionId

@@ -20,7 +20,7 @@ class LogReading:
 
     @contextmanager
     def rows(self, start: Positions, end: Positions) -> Iterator[LoggedRows]:
-        """What the log holds behind `start` up to `end`: a ColdReader."""
+        """Rows of the log after `start` up to `end`: a ColdReader."""
         goes_on = all(number in self._read and start.get(number, 0) >= self._read[number] for number in end)
         with logged_rows(self._directory, start, end, first=self._place if goes_on else None) as source:
             yield source

@@ -33,15 +33,15 @@ _REMOVING = (RecordKind.ERASE, RecordKind.RETENTION)
 
 
 class ColdSource(Protocol):
-    """What came since the last snapshot."""
+    """Source of the rows since the last snapshot."""
 
     @property
     def removals(self) -> Mapping[PartitionId, Removals]:
-        """What was removed; rows of `tables` are without it already."""
+        """Removals; rows of `tables` are without them already."""
 
     @property
     def problems(self) -> list[str]:
-        """What could not be read so far."""
+        """Problems so far: what could not be read."""
 
     def tables(self) -> Iterator[tuple[PartitionId, pa.Table]]:
         """Rows of partitions, those of each in order of arrival."""
@@ -53,7 +53,7 @@ ColdReader = Callable[[Positions, Positions], AbstractContextManager[ColdSource]
 
 @dataclass(frozen=True, slots=True)
 class LogPlace:
-    """Where a record begins."""
+    """Beginning of a record."""
 
     segment: Path
     offset: int
@@ -67,7 +67,7 @@ def logged_rows(
     wanted: Sequence[bytes] = (b"",),
     first: LogPlace | None = None,
 ) -> Iterator[LoggedRows]:
-    """What the log in a directory holds of the partitions in `end`, but for batches without any of the bytes `wanted`.
+    """Rows of the log in a directory of the partitions in `end`, but for batches without any of the bytes `wanted`.
 
     Nothing before `first` is looked at: who gives it knows that nothing behind `start` stands there. Nor is what lies
     behind `end`: it may be half written. Segments stay readable until the end, even if removed.

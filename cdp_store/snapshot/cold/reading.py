@@ -33,7 +33,7 @@ class NewestSnapshot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receipts:
-    """How some records came in, in order of arrival, by cold.tables.SCHEMA: all of them before `until_ms` that were
+    """Receipts of some records, in order of arrival, by cold.tables.SCHEMA: all of them before `until_ms` that were
     asked for; None: all."""
 
     rows: pa.Table
@@ -49,7 +49,7 @@ def read_receipts(
     from_ms: int = TIME_MIN_MS,
     rows_max: int | None = None,
 ) -> Receipts:
-    """What came in under encoded identifiers for times from an instant on, the earliest `rows_max` of it or those of
+    """Receipts of records under encoded identifiers for times from an instant on, the earliest `rows_max` or those of
     one instant, while snapshots are taken and removed."""
     while True:
         manifest, earliest = snapshots.newest, _Earliest(identifiers, from_ms, rows_max)
@@ -86,7 +86,7 @@ class _Earliest:
             self._cut(self._rows_max)
 
     def finish(self) -> Receipts:
-        """What was kept."""
+        """Receipts that were kept."""
         if self._rows_max is not None and self._count > self._rows_max:
             self._cut(self._rows_max)
         return Receipts(joined(self._kept), self._until_ms)

@@ -1,4 +1,4 @@
-"""Which cold rows an erasure or retention takes away."""
+"""Cold rows that an erasure or retention takes away."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cdp_store.snapshot.cold.tables import chosen, encoded_text
 
 @dataclass(slots=True)
 class Removals:
-    """What a partition's log took away: profiles by identifier and events by (name, cutoff), each with the position."""
+    """Removals of a partition's log: profiles by identifier and events by (name, cutoff), each with the position."""
 
     erased: dict[bytes, SequenceNumber] = field(default_factory=dict)
     dropped: list[tuple[str, int, SequenceNumber]] = field(default_factory=list)

@@ -34,7 +34,7 @@ _NO_ENVELOPES: Final = (memoryview(bytes(8)), memoryview(b""))  # a table of one
 
 
 class _Payload(msgspec.Struct, frozen=True):
-    """What is read of a batch; the bytes of its columns are not copied."""
+    """Part of a batch that is read; the bytes of its columns are not copied."""
 
     received_ms: int
     names: list[str]
