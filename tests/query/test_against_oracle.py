@@ -8,16 +8,16 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from cdp_query import tree
+from cdp_query import pipeline, tree
 from cdp_query.reports.value_keys import ValueKey
 from cdp_store.values import Kind
 from tests import oracle, strategies
 from tests.raw_records import Record
 from tests.shards import Shards
 from tests.states import STATES
-from tests.states import batches as _batches
 from tests.states import every_state as _every_state
 from tests.states import half_sealed as _half_sealed
+from tests.states import spread as _spread
 
 
 def _sizes() -> st.SearchStrategy[int]:
@@ -35,10 +35,12 @@ def test_members_are_the_oracles_in_every_state(
 ) -> None:
     expected = [oracle.members(segment, records, context) for segment in segments]
     event(f"some but not all: {any(0 < len(e) < len(oracle.population(records, context)) for e in expected)}")
+    rewritten = [pipeline.segment_of(pipeline.check(segment, context)) for segment in segments]
     for state, shards in _every_state(records, size):
-        for segment, members in zip(segments, expected, strict=True):
-            assert shards.members(segment, context) == members, state
-            assert shards.members(segment, context, rewritten=False) == members, f"{state}, without rules"
+        views = shards.capture()
+        for segment, by_rules, members in zip(segments, rewritten, expected, strict=True):
+            assert shards.members(by_rules, context, rewritten=False, views=views) == members, state
+            assert shards.members(segment, context, rewritten=False, views=views) == members, f"{state}, without rules"
 
 
 @given(strategies.records(), st.lists(strategies.predicates(), min_size=6, max_size=6), strategies.contexts())
@@ -47,7 +49,7 @@ def test_single_predicates_are_the_oracles(
     records: list[Record], segments: list[tree.Node], context: tree.Context
 ) -> None:
     shards = Shards(2)
-    _half_sealed(shards, _batches(records, 5))
+    _half_sealed(shards, _spread(shards, records, 5))
     for segment in segments:
         assert shards.members(segment, context) == oracle.members(segment, records, context)
 
@@ -58,7 +60,7 @@ def test_conditions_on_attributes_and_properties_are_the_oracles(
     records: list[Record], conditions: list[tree.Condition], context: tree.Context
 ) -> None:
     shards = Shards()
-    _half_sealed(shards, _batches(records, 9))
+    _half_sealed(shards, _spread(shards, records, 9))
     for condition in conditions:
         attribute = tree.AttributeTest("plan", condition)
         prop = tree.Did(tree.Events(strategies.EVENT_NAMES, tree.PropertyTest("amount", condition)))
@@ -75,7 +77,7 @@ def test_arrival_order_does_not_matter_where_times_differ(
     expected = oracle.members(segment, distinct, context)
     random.shuffle(distinct)
     shards = Shards(2)
-    _half_sealed(shards, _batches(distinct, 4))
+    _half_sealed(shards, _spread(shards, distinct, 4))
     assert shards.members(segment, context) == expected
 
 
@@ -92,7 +94,7 @@ def test_sequences_do_not_depend_on_arrival_order_even_in_ties(
     expected = [oracle.members(segment, records, context) for segment in segments]
     random.shuffle(records)
     shards = Shards()
-    _half_sealed(shards, _batches(records, 4))
+    _half_sealed(shards, _spread(shards, records, 4))
     assert [shards.members(segment, context) for segment in segments] == expected
 
 
@@ -119,7 +121,7 @@ def test_crowded_sequences_reach_the_oracles_step(case: tuple[list[Record], tree
     context = tree.Context(strategies.BORDER_MS + offset)
     funnel = tree.Funnel(sequence.steps, sequence.window, sequence.within, sequence.strict_ties)
     shards = Shards()
-    _half_sealed(shards, _batches(records, 3))
+    _half_sealed(shards, _spread(shards, records, 3))
     assert shards.ask(funnel, context).steps == oracle.funnel(funnel, records, context)
 
 
