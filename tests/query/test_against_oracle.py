@@ -28,8 +28,8 @@ def _named(values: dict[ValueKey, int]) -> dict[oracle.ValueKey, int]:
     return {(Kind(kind).name.lower(), value): count for (kind, value), count in values.items()}
 
 
-@given(strategies.records(), _sizes(), st.lists(strategies.segments(), min_size=1, max_size=4), strategies.contexts())
-@settings(max_examples=80)
+@given(strategies.records(), _sizes(), st.lists(strategies.segments(), min_size=3, max_size=8), strategies.contexts())
+@settings(max_examples=40)
 def test_members_are_the_oracles_in_every_state(
     records: list[Record], size: int, segments: list[tree.Node], context: tree.Context
 ) -> None:
@@ -43,8 +43,8 @@ def test_members_are_the_oracles_in_every_state(
             assert shards.members(segment, context, rewritten=False, views=views) == members, f"{state}, without rules"
 
 
-@given(strategies.records(), st.lists(strategies.predicates(), min_size=6, max_size=6), strategies.contexts())
-@settings(max_examples=250)
+@given(strategies.records(), st.lists(strategies.predicates(), min_size=14, max_size=14), strategies.contexts())
+@settings(max_examples=110)
 def test_single_predicates_are_the_oracles(
     records: list[Record], segments: list[tree.Node], context: tree.Context
 ) -> None:
@@ -54,8 +54,8 @@ def test_single_predicates_are_the_oracles(
         assert shards.members(segment, context) == oracle.members(segment, records, context)
 
 
-@given(strategies.records(), st.lists(strategies.conditions(), min_size=8, max_size=8), strategies.contexts())
-@settings(max_examples=200)
+@given(strategies.records(), st.lists(strategies.conditions(), min_size=16, max_size=16), strategies.contexts())
+@settings(max_examples=100)
 def test_conditions_on_attributes_and_properties_are_the_oracles(
     records: list[Record], conditions: list[tree.Condition], context: tree.Context
 ) -> None:
@@ -125,36 +125,44 @@ def test_crowded_sequences_reach_the_oracles_step(case: tuple[list[Record], tree
     assert shards.ask(funnel, context).steps == oracle.funnel(funnel, records, context)
 
 
-@given(strategies.records(25), _sizes(), strategies.funnels(), strategies.contexts())
-@settings(max_examples=80)
+@given(strategies.records(25), _sizes(), st.lists(strategies.funnels(), min_size=4, max_size=4), strategies.contexts())
+@settings(max_examples=30)
 def test_funnels_are_the_oracles_in_every_state(
-    records: list[Record], size: int, report: tree.Funnel, context: tree.Context
+    records: list[Record], size: int, reports: list[tree.Funnel], context: tree.Context
 ) -> None:
-    expected = oracle.funnel(report, records, context)
+    expected = [oracle.funnel(report, records, context) for report in reports]
     everyone = len(oracle.population(records, context))
     for state, shards in _every_state(records, size):
-        answer = shards.ask(report, context)
-        assert (answer.steps, answer.count, answer.population) == (expected, expected[-1], everyone), state
+        views = shards.capture()
+        for report, steps in zip(reports, expected, strict=True):
+            answer = shards.ask(report, context, views)
+            assert (answer.steps, answer.count, answer.population) == (steps, steps[-1], everyone), state
 
 
 @given(
     strategies.records(),
     _sizes(),
-    strategies.segments(2),
-    st.sampled_from(strategies.ATTRIBUTE_NAMES),
+    st.lists(
+        st.builds(tree.Breakdown, strategies.segments(2), st.sampled_from(strategies.ATTRIBUTE_NAMES)),
+        min_size=4,
+        max_size=4,
+    ),
     strategies.contexts(),
 )
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_breakdowns_are_the_oracles_in_every_state(
-    records: list[Record], size: int, segment: tree.Node, attribute: str, context: tree.Context
+    records: list[Record], size: int, reports: list[tree.Breakdown], context: tree.Context
 ) -> None:
-    report = tree.Breakdown(segment, attribute)
-    expected = oracle.breakdown(report, records, context)
-    count = len(oracle.members(segment, records, context))
+    expected = [
+        (oracle.breakdown(report, records, context), len(oracle.members(report.segment, records, context)))
+        for report in reports
+    ]
     for state, shards in _every_state(records, size):
-        answer = shards.ask(report, context)
-        assert _named(dict(answer.values)) == dict(expected), state
-        assert answer.count == count, state
+        views = shards.capture()
+        for report, (values, count) in zip(reports, expected, strict=True):
+            answer = shards.ask(report, context, views)
+            assert _named(dict(answer.values)) == dict(values), state
+            assert answer.count == count, state
 
 
 def test_a_breakdown_keeps_the_smallest_values_exactly_and_sums_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
