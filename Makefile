@@ -8,6 +8,8 @@ CLIENTS_STAMP := tests/clients/node_modules/.package-lock.json
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
+# Tests start many processes; without compiled modules each of them would spend a second on compiling.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test test-long clients test-clients test-fast torture load bench bench-m bench-l bench-engine bench-move bench-gateway bench-shapes check format proto docs warm clean
 
 help: ## Show this help

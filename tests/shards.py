@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tests.raw_records import Change, Event, Record, User
 
 # Cuts a handful of events like the real one cuts thousands: dense buckets alone, sparse ones together.
 SMALL_LAYOUT = Layout(4, 9)
+Spread = Mapping[int, RecordBatch]  # by number of the partition
 KEY = (0x0706050403020100, 0x0F0E0D0C0B0A0908)
 
 
@@ -57,12 +58,20 @@ class Shards:
 
     def apply(self, records: Iterable[Record]) -> None:
         """Apply records as one batch for each partition that has any."""
+        self.take(self.spread(records))
+
+    def spread(self, records: Iterable[Record]) -> Spread:
+        """The records as batches by partition; any shards with as many partitions can take them."""
         parts: list[list[Record]] = [[] for _ in self.partitions]
         for record in records:
             parts[self._home(record.user)].append(record)
-        for partition, part in zip(self.partitions, parts, strict=True):
-            if part:
-                partition.apply(batch_of(part), SequenceNumber(partition.sequence + 1))
+        return {number: batch_of(part) for number, part in enumerate(parts) if part}
+
+    def take(self, spread: Spread) -> None:
+        """Apply one batch for each partition that has any."""
+        for number, batch in spread.items():
+            partition = self.partitions[number]
+            partition.apply(batch, SequenceNumber(partition.sequence + 1))
 
     def seal(self) -> None:
         """Seal everything, and compact where due."""
@@ -91,8 +100,7 @@ class Shards:
     ) -> set[User]:
         """The users of a segment; `rewritten` False leaves the rewrite rules out."""
         binder = Binder(context)
-        checked = pipeline.check(segment, context)
-        question = checked if rewritten else segment
+        question = pipeline.check(segment, context) if rewritten else segment
         assert not isinstance(question, tree.Funnel | tree.Breakdown | tree.Report)
         found = set[User]()
         for view in views or self.capture():

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tests.raw_records import Record
-from tests.shards import Shards
+from tests.shards import Shards, Spread
 
 
-def unsealed(shards: Shards, batches: Sequence[Sequence[Record]]) -> None:
+def unsealed(shards: Shards, batches: Sequence[Spread]) -> None:
     """Everything in the deltas."""
     for batch in batches:
-        shards.apply(batch)
+        shards.take(batch)
 
 
-def sealed(shards: Shards, batches: Sequence[Sequence[Record]]) -> None:
+def sealed(shards: Shards, batches: Sequence[Spread]) -> None:
     """Everything in chunks."""
     unsealed(shards, batches)
     shards.seal()
 
 
-def half_sealed(shards: Shards, batches: Sequence[Sequence[Record]]) -> None:
+def half_sealed(shards: Shards, batches: Sequence[Spread]) -> None:
     """The first half in chunks, the rest in the deltas."""
     middle = len(batches) // 2
     sealed(shards, batches[:middle])
     unsealed(shards, batches[middle:])
 
 
-def compacted(shards: Shards, batches: Sequence[Sequence[Record]]) -> None:
+def compacted(shards: Shards, batches: Sequence[Spread]) -> None:
     """Sealed after every batch, so that chunks were merged."""
     for batch in batches:
         sealed(shards, [batch])
@@ -36,15 +36,24 @@ def compacted(shards: Shards, batches: Sequence[Sequence[Record]]) -> None:
 STATES = {"unsealed": unsealed, "sealed": sealed, "half sealed": half_sealed, "compacted": compacted}
 
 
-def batches(records: Sequence[Record], size: int) -> list[Sequence[Record]]:
-    """Records in batches of a size."""
-    return [records[start : start + size] for start in range(0, len(records), size)]
+def spread(shards: Shards, records: Sequence[Record], size: int) -> list[Spread]:
+    """Records in batches of a size, each spread over the partitions."""
+    return [shards.spread(records[start : start + size]) for start in range(0, len(records), size)]
 
 
 def every_state(records: Sequence[Record], size: int) -> Iterator[tuple[str, Shards]]:
-    """Shards with the records, by a name of their state: one and four partitions, sealed to different degrees."""
-    for state, fill in STATES.items():
-        for partition_count in (1, 4):
+    """Shards with the records, by a name of their state: one and four partitions, sealed to different degrees.
+
+    Shards that were unsealed are sealed next: they must be done with when the next ones are taken.
+    """
+    for partition_count in (1, 4):
+        shards = Shards(partition_count)
+        batches = spread(shards, records, size)
+        unsealed(shards, batches)
+        yield f"unsealed, {partition_count} partitions", shards
+        shards.seal()
+        yield f"sealed, {partition_count} partitions", shards
+        for fill in (half_sealed, compacted):
             shards = Shards(partition_count)
-            fill(shards, batches(records, size))
-            yield f"{state}, {partition_count} partitions", shards
+            fill(shards, batches)
+            yield f"{fill.__name__}, {partition_count} partitions", shards

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from hypothesis import strategies as st
 
 from cdp_query import tree
@@ -10,12 +12,14 @@ from tests import strategies
 UNITS = st.sampled_from(tree.PERIOD_UNITS)
 
 
+@cache
 def trends() -> st.SearchStrategy[tree.Trend]:
     """Trends with and without a property."""
     names = st.sampled_from((None, "amount", "amount", "item.größe", strategies.UNKNOWN_NAME))
     return st.builds(tree.Trend, strategies.event_sets(), UNITS, strategies.event_windows(), names)
 
 
+@cache
 def retentions() -> st.SearchStrategy[tree.Retention]:
     """Retentions of every kind; often an event returns to itself."""
     return st.builds(
@@ -30,16 +34,19 @@ def retentions() -> st.SearchStrategy[tree.Retention]:
     )
 
 
+@cache
 def reports() -> st.SearchStrategy[tree.Report]:
     """Every report."""
     return st.one_of(trends(), retentions(), overlaps(), distributions(), rfms(), flows())
 
 
+@cache
 def overlaps() -> st.SearchStrategy[tree.Overlap]:
     """Two to four segments."""
     return st.builds(tree.Overlap, st.lists(strategies.segments(2), min_size=2, max_size=4).map(tuple))
 
 
+@cache
 def distributions() -> st.SearchStrategy[tree.Distribution]:
     """Of an attribute, or of what is measured."""
     attributes = st.builds(tree.AttributeNumber, st.sampled_from((*strategies.ATTRIBUTE_NAMES, "and", "and")))
@@ -47,6 +54,7 @@ def distributions() -> st.SearchStrategy[tree.Distribution]:
     return st.builds(tree.Distribution, strategies.segments(2), strategies.one_of(attributes, measured, measured))
 
 
+@cache
 def rfms() -> st.SearchStrategy[tree.Rfm]:
     """Scores of users by an event."""
     return st.builds(
@@ -54,6 +62,7 @@ def rfms() -> st.SearchStrategy[tree.Rfm]:
     )
 
 
+@cache
 def flows() -> st.SearchStrategy[tree.Flow]:
     """Flows of every kind; some look at a few names only."""
     only = st.sampled_from(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,6 @@ from cdp_store.ids import TAGGED_KINDS, encode_identifier
 
 _IDENTIFIER: Final = [("kind", pa.large_string()), ("id", pa.large_string())]
 
-_KINDS: Final = pa.array([*TAGGED_KINDS, None], pa.large_string())
 _NUMBER_OF_TAG: Final = np.full(256, len(TAGGED_KINDS), np.uint8)
 _NUMBER_OF_TAG[[encode_identifier(kind, "")[0] for kind in TAGGED_KINDS]] = np.arange(len(TAGGED_KINDS))
 _CUSTOM: Final = r"(?s)^c(?P<kind>[a-z0-9_]+):(?P<id>.*)$"
@@ -57,13 +57,19 @@ def kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
     starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts)]
     numbers = _NUMBER_OF_TAG[np.frombuffer(data, np.uint8)[starts]]
     is_one = (numbers == numbers[0]).all()
-    kinds = pa.repeat(_KINDS[int(numbers[0])], len(texts)) if is_one else _KINDS.take(pa.array(numbers))
+    kinds = pa.repeat(_kinds()[int(numbers[0])], len(texts)) if is_one else _kinds().take(pa.array(numbers))
     if (numbers == len(TAGGED_KINDS)).any():
         # Kinds without a tag of their own stand before the value.
         custom = pc.extract_regex(texts, _CUSTOM)
         ids = pc.if_else(pc.is_valid(kinds), ids, custom.field("id"))
         kinds = pc.coalesce(kinds, custom.field("kind"))
     return [kinds, ids]
+
+
+@cache
+def _kinds() -> pa.Array:
+    """The kinds by number, then none; made when needed, because the first array of a process loads pandas if it can."""
+    return pa.array([*TAGGED_KINDS, None], pa.large_string())
 
 
 class _Parts:

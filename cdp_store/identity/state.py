@@ -123,14 +123,14 @@ class IdentityState:
     def is_moving(self, identifier: bytes, parent: bytes) -> bool:
         """Whether records that came in under an identifier are on their way from here, wait here for going home, or
         stand here under `parent` and cannot leave before a transfer has ended."""
-        entry, above = self.names.entry(identifier), self.names.entry(parent)
+        entry = self.names.entry(identifier)
         if entry is None:
             return False
         opened = self.transfers.open.values()
         if entry in self.guests or any(identifier == child for each in opened for child, _ in each.parcel.parents):
             return True
-        stands = above is not None and self.names.parent.filled()[entry] == above
-        return stands and self.names.get(self.names.root(entry)) in self.transfers.underway()
+        stands = self.names.parent.filled()[entry] == self.names.entry(parent)
+        return bool(stands) and self.names.get(self.names.root(entry)) in self.transfers.underway()
 
     def still_due(self, moves: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
         """Those of some departures that are still to be made."""
@@ -165,9 +165,6 @@ class IdentityState:
     ) -> list[MemoryChange]:
         """Take a change; what it does to the memory that `view` shows and `find` finds profiles in."""
         match change:
-            case Links():
-                self._note_targets(self.claims.take(change), find)
-                return []
             case Departure():
                 return self._depart(change, sequence, view, find)
             case Arrival():
@@ -176,17 +173,19 @@ class IdentityState:
                 opened = self.transfers.open.pop(change.to)
                 self.transfers.released[change.to] = opened.number
                 return [lambda memory: memory.release(list(opened.leaving), sequence)]
+            case Recall():
+                return self._recall(change, sequence, view, find)
+            case Links():
+                self._note_targets(self.claims.take(change), find)
             case Seating():
                 self.seats.take(change)
-                return []
-            case TakenElsewhere():  # the partition keeps message ids
-                return []
             case AllHome():
                 entry = self.names.add(change.identifier)
                 self.names.place.filled()[entry] = NOBODY
                 self._astray.discard(entry)
-                return []
-        return self._recall(change, sequence, view, find)
+            case TakenElsewhere():
+                pass  # the partition keeps message ids
+        return []
 
     def pieces_of(self, opened: OpenTransfer) -> Pieces:
         """Pieces of an open transfer."""

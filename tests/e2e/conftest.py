@@ -24,7 +24,7 @@ def address(cluster_data: Path) -> Iterator[str]:
     """Address of the router of the shared cluster: two shards, metrics on free ports."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CDP_METRICS", "127.0.0.1:0")
-        with running_cluster(cluster_data, 2) as found:
+        with running_cluster(cluster_data, 2, warm=False) as found:
             yield found
 
 

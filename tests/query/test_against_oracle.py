@@ -8,16 +8,16 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from cdp_query import tree
+from cdp_query import pipeline, tree
 from cdp_query.reports.value_keys import ValueKey
 from cdp_store.values import Kind
 from tests import oracle, strategies
 from tests.raw_records import Record
 from tests.shards import Shards
 from tests.states import STATES
-from tests.states import batches as _batches
 from tests.states import every_state as _every_state
 from tests.states import half_sealed as _half_sealed
+from tests.states import spread as _spread
 
 
 def _sizes() -> st.SearchStrategy[int]:
@@ -28,37 +28,39 @@ def _named(values: dict[ValueKey, int]) -> dict[oracle.ValueKey, int]:
     return {(Kind(kind).name.lower(), value): count for (kind, value), count in values.items()}
 
 
-@given(strategies.records(), _sizes(), st.lists(strategies.segments(), min_size=1, max_size=4), strategies.contexts())
-@settings(max_examples=80)
+@given(strategies.records(), _sizes(), st.lists(strategies.segments(), min_size=3, max_size=8), strategies.contexts())
+@settings(max_examples=40)
 def test_members_are_the_oracles_in_every_state(
     records: list[Record], size: int, segments: list[tree.Node], context: tree.Context
 ) -> None:
     expected = [oracle.members(segment, records, context) for segment in segments]
     event(f"some but not all: {any(0 < len(e) < len(oracle.population(records, context)) for e in expected)}")
+    rewritten = [pipeline.segment_of(pipeline.check(segment, context)) for segment in segments]
     for state, shards in _every_state(records, size):
-        for segment, members in zip(segments, expected, strict=True):
-            assert shards.members(segment, context) == members, state
-            assert shards.members(segment, context, rewritten=False) == members, f"{state}, without rules"
+        views = shards.capture()
+        for segment, by_rules, members in zip(segments, rewritten, expected, strict=True):
+            assert shards.members(by_rules, context, rewritten=False, views=views) == members, state
+            assert shards.members(segment, context, rewritten=False, views=views) == members, f"{state}, without rules"
 
 
-@given(strategies.records(), st.lists(strategies.predicates(), min_size=6, max_size=6), strategies.contexts())
-@settings(max_examples=250)
+@given(strategies.records(), st.lists(strategies.predicates(), min_size=14, max_size=14), strategies.contexts())
+@settings(max_examples=110)
 def test_single_predicates_are_the_oracles(
     records: list[Record], segments: list[tree.Node], context: tree.Context
 ) -> None:
     shards = Shards(2)
-    _half_sealed(shards, _batches(records, 5))
+    _half_sealed(shards, _spread(shards, records, 5))
     for segment in segments:
         assert shards.members(segment, context) == oracle.members(segment, records, context)
 
 
-@given(strategies.records(), st.lists(strategies.conditions(), min_size=8, max_size=8), strategies.contexts())
-@settings(max_examples=200)
+@given(strategies.records(), st.lists(strategies.conditions(), min_size=16, max_size=16), strategies.contexts())
+@settings(max_examples=100)
 def test_conditions_on_attributes_and_properties_are_the_oracles(
     records: list[Record], conditions: list[tree.Condition], context: tree.Context
 ) -> None:
     shards = Shards()
-    _half_sealed(shards, _batches(records, 9))
+    _half_sealed(shards, _spread(shards, records, 9))
     for condition in conditions:
         attribute = tree.AttributeTest("plan", condition)
         prop = tree.Did(tree.Events(strategies.EVENT_NAMES, tree.PropertyTest("amount", condition)))
@@ -75,7 +77,7 @@ def test_arrival_order_does_not_matter_where_times_differ(
     expected = oracle.members(segment, distinct, context)
     random.shuffle(distinct)
     shards = Shards(2)
-    _half_sealed(shards, _batches(distinct, 4))
+    _half_sealed(shards, _spread(shards, distinct, 4))
     assert shards.members(segment, context) == expected
 
 
@@ -92,7 +94,7 @@ def test_sequences_do_not_depend_on_arrival_order_even_in_ties(
     expected = [oracle.members(segment, records, context) for segment in segments]
     random.shuffle(records)
     shards = Shards()
-    _half_sealed(shards, _batches(records, 4))
+    _half_sealed(shards, _spread(shards, records, 4))
     assert [shards.members(segment, context) for segment in segments] == expected
 
 
@@ -119,40 +121,48 @@ def test_crowded_sequences_reach_the_oracles_step(case: tuple[list[Record], tree
     context = tree.Context(strategies.BORDER_MS + offset)
     funnel = tree.Funnel(sequence.steps, sequence.window, sequence.within, sequence.strict_ties)
     shards = Shards()
-    _half_sealed(shards, _batches(records, 3))
+    _half_sealed(shards, _spread(shards, records, 3))
     assert shards.ask(funnel, context).steps == oracle.funnel(funnel, records, context)
 
 
-@given(strategies.records(25), _sizes(), strategies.funnels(), strategies.contexts())
-@settings(max_examples=80)
+@given(strategies.records(25), _sizes(), st.lists(strategies.funnels(), min_size=4, max_size=4), strategies.contexts())
+@settings(max_examples=30)
 def test_funnels_are_the_oracles_in_every_state(
-    records: list[Record], size: int, report: tree.Funnel, context: tree.Context
+    records: list[Record], size: int, reports: list[tree.Funnel], context: tree.Context
 ) -> None:
-    expected = oracle.funnel(report, records, context)
+    expected = [oracle.funnel(report, records, context) for report in reports]
     everyone = len(oracle.population(records, context))
     for state, shards in _every_state(records, size):
-        answer = shards.ask(report, context)
-        assert (answer.steps, answer.count, answer.population) == (expected, expected[-1], everyone), state
+        views = shards.capture()
+        for report, steps in zip(reports, expected, strict=True):
+            answer = shards.ask(report, context, views)
+            assert (answer.steps, answer.count, answer.population) == (steps, steps[-1], everyone), state
 
 
 @given(
     strategies.records(),
     _sizes(),
-    strategies.segments(2),
-    st.sampled_from(strategies.ATTRIBUTE_NAMES),
+    st.lists(
+        st.builds(tree.Breakdown, strategies.segments(2), st.sampled_from(strategies.ATTRIBUTE_NAMES)),
+        min_size=4,
+        max_size=4,
+    ),
     strategies.contexts(),
 )
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_breakdowns_are_the_oracles_in_every_state(
-    records: list[Record], size: int, segment: tree.Node, attribute: str, context: tree.Context
+    records: list[Record], size: int, reports: list[tree.Breakdown], context: tree.Context
 ) -> None:
-    report = tree.Breakdown(segment, attribute)
-    expected = oracle.breakdown(report, records, context)
-    count = len(oracle.members(segment, records, context))
+    expected = [
+        (oracle.breakdown(report, records, context), len(oracle.members(report.segment, records, context)))
+        for report in reports
+    ]
     for state, shards in _every_state(records, size):
-        answer = shards.ask(report, context)
-        assert _named(dict(answer.values)) == dict(expected), state
-        assert answer.count == count, state
+        views = shards.capture()
+        for report, (values, count) in zip(reports, expected, strict=True):
+            answer = shards.ask(report, context, views)
+            assert _named(dict(answer.values)) == dict(values), state
+            assert answer.count == count, state
 
 
 def test_a_breakdown_keeps_the_smallest_values_exactly_and_sums_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

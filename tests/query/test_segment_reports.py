@@ -24,14 +24,14 @@ from cdp_router.contract.questions import from_question, to_question
 from tests import oracle, oracle_reports, strategies, strategies_reports
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
-from tests.states import batches, half_sealed
+from tests.states import half_sealed, spread
 
 DAY_MS = 86_400_000
 
 
 def _shards(records: list[Record]) -> Shards:
     shards = Shards(3)
-    half_sealed(shards, batches(records, 5))
+    half_sealed(shards, spread(shards, records, 5))
     return shards
 
 

@@ -24,6 +24,7 @@ from tests.strategies.records import (
 )
 
 
+@cache
 def literals(kind: str | None = None) -> st.SearchStrategy[tree.Literal]:
     """Literals of one type or of all, taken from the stored values so that they hit."""
     pools: dict[str, Sequence[tree.Literal]] = {
@@ -36,11 +37,13 @@ def literals(kind: str | None = None) -> st.SearchStrategy[tree.Literal]:
     return st.sampled_from([literal for pool in pools.values() for literal in pool] if kind is None else pools[kind])
 
 
+@cache
 def comparisons() -> st.SearchStrategy[tree.Op]:
     """One of the six operators."""
     return st.sampled_from(tree.Op)
 
 
+@cache
 def literal_lists(kind: str | None) -> st.SearchStrategy[tuple[tree.Literal, ...]]:
     """One to three literals."""
     return st.lists(literals(kind), min_size=1, max_size=3).map(tuple)
@@ -97,6 +100,7 @@ def _list_conditions() -> list[st.SearchStrategy[tree.Condition]]:
     ]
 
 
+@cache
 def conditions(kind: str | None = None) -> st.SearchStrategy[tree.Condition]:
     """Every condition that suits a kind of value, or all of them."""
     forms = {
@@ -116,11 +120,13 @@ def by_iso(moments: Sequence[tree.Moment]) -> list[tree.Moment]:
     return sorted(moments, key=lambda moment: moment.iso)
 
 
+@cache
 def durations(units: str = "ms s m h d w mo y", most: int = 40) -> st.SearchStrategy[tree.Duration]:
     """Durations in some units."""
     return st.builds(tree.Duration, st.integers(0, most), st.sampled_from(units.split()))
 
 
+@cache
 def windows(*, always: bool = True) -> st.SearchStrategy[tree.Window]:
     """Every window form with ends in order."""
     dates = st.sampled_from(MOMENTS[:5])
@@ -172,12 +178,14 @@ def _time_filters() -> st.SearchStrategy[tree.TimeFilter]:
     return one_of(hours.map(lambda pair: tree.HourTest(*pair)), st.builds(tree.WeekdayTest, days))
 
 
+@cache
 def filters(depth: int = 2) -> st.SearchStrategy[tree.Node]:
     """Filters on an event's own properties and time."""
     tests = [conditions_on(tree.PropertyTest, PROPERTY_NAMES)] * 4
     return combined(one_of(*tests, distances("place"), _time_filters()), depth)
 
 
+@cache
 def conditions_on(kind: type[Any], names: Sequence[str]) -> st.SearchStrategy[Any]:
     """A condition that suits the name, mostly."""
     suited = [st.builds(kind, st.just(name), conditions(TYPICAL[name])) for name in names]
@@ -192,6 +200,7 @@ def event_sets() -> st.SearchStrategy[tree.Events]:
     return st.builds(tree.Events, names, one_of(st.none(), st.none(), filters()))
 
 
+@cache
 def anniversaries() -> st.SearchStrategy[tree.Anniversary]:
     """Ranges of days from T, near, far and longer than a year."""
     ranges = st.sampled_from(((0, 0), (0, 7), (1, 2), (5, 40), (0, 400), (300, 400)))
@@ -199,6 +208,7 @@ def anniversaries() -> st.SearchStrategy[tree.Anniversary]:
     return st.one_of(days, st.just(tree.Anniversary(tree.Duration(0, "d"), tree.Duration(2, "w"))))
 
 
+@cache
 def distances(name: str) -> st.SearchStrategy[tree.DistanceTest]:
     """Distances between the places that are stored, none of them close to a threshold."""
     latitudes, longitudes = st.sampled_from((0.0, 52.5, -33.25, 90.0)), st.sampled_from((0.0, 13.0, -180.0))
@@ -207,6 +217,7 @@ def distances(name: str) -> st.SearchStrategy[tree.DistanceTest]:
     return st.builds(tree.DistanceTest, st.just(name), latitudes, longitudes, ops, metres)
 
 
+@cache
 def combined(leaves: st.SearchStrategy[tree.Node], depth: int) -> st.SearchStrategy[tree.Node]:
     """Leaves, and groups of them up to a depth."""
     if depth <= 0:

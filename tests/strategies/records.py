@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -116,28 +117,33 @@ def one_of(*choices: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.sampled_from(choices).flatmap(lambda choice: choice)
 
 
+@cache
 def moments() -> st.SearchStrategy[int]:
     """Event times: mostly one of a few, so that ties are common."""
     near = st.integers(BORDER_MS - 2 * BUCKET_MS, BORDER_MS + 2 * BUCKET_MS)
     return st.one_of(st.sampled_from(TIMES), st.sampled_from(TIMES[:8]), near)
 
 
+@cache
 def scalars() -> st.SearchStrategy[Any]:
     """Values of every scalar kind."""
     return st.sampled_from((*NUMBERS, *TEXTS, False, True, *MOMENT_VALUES))
 
 
+@cache
 def values() -> st.SearchStrategy[Any]:
     """Values of every kind, or None for unset."""
     return st.one_of(scalars(), st.lists(scalars(), max_size=3), st.none())
 
 
+@cache
 def events() -> st.SearchStrategy[Event]:
     """Events with mixed-type properties."""
     properties = st.dictionaries(st.sampled_from(PROPERTY_NAMES), values(), max_size=3)
     return st.builds(Event, st.sampled_from(USERS), st.sampled_from(EVENT_NAMES), moments(), properties)
 
 
+@cache
 def changes() -> st.SearchStrategy[Change]:
     """Attribute changes, unsets among them; an empty one only creates the profile."""
     value = st.one_of(values(), st.sampled_from(EXTREME_NUMBERS))  # nothing adds attributes up
@@ -145,6 +151,7 @@ def changes() -> st.SearchStrategy[Change]:
     return st.builds(Change, st.sampled_from(USERS), moments(), attributes)
 
 
+@cache
 def records(most: int = 60) -> st.SearchStrategy[list[Record]]:
     """Records in order of arrival, which is not the order of their times.
 
@@ -183,6 +190,7 @@ def _random_value(random: Random, name: str) -> Any:
     return random.choice(POOLS[kind])
 
 
+@cache
 def contexts() -> st.SearchStrategy[tree.Context]:
     """As-of instants behind, inside and before the data, in several time zones."""
     behind = st.sampled_from((BORDER_MS + 3 * BUCKET_MS, BORDER_MS + 40 * DAY_MS))

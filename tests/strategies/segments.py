@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -33,11 +34,13 @@ ONLY_IN_EXPRESSIONS = (
 )
 
 
+@cache
 def histories() -> st.SearchStrategy[tree.HistoryTest]:
     """was, changed, unchanged and value_at, mostly with values that suit the attribute."""
     return st.sampled_from((*ATTRIBUTE_NAMES, *ATTRIBUTE_NAMES[:4], UNKNOWN_NAME)).flatmap(_histories_of)
 
 
+@cache
 def _histories_of(name: str) -> st.SearchStrategy[tree.HistoryTest]:
     kind = TYPICAL.get(name, "text")
     suited, moments_at = conditions(kind), st.one_of(st.sampled_from(MOMENTS), durations())
@@ -57,11 +60,13 @@ def _unset() -> st.SearchStrategy[tree.ChangeSide]:
     return st.just(tree.ChangeSide(unset=True))
 
 
+@cache
 def buckets() -> st.SearchStrategy[tree.BucketTest]:
     """A part of the population."""
     return st.sampled_from(((0, 999), (0, 499), (0, 0), (300, 700))).map(lambda pair: tree.BucketTest(*pair))
 
 
+@cache
 def _sequences(kind: type[Any]) -> st.SearchStrategy[Any]:
     steps = st.lists(event_sets(), min_size=2, max_size=4).map(tuple)
     within = one_of(st.none(), durations("ms h d w w", 9))
@@ -78,6 +83,7 @@ def sequences() -> st.SearchStrategy[tree.SequenceTest]:
     return _sequences(tree.SequenceTest)
 
 
+@cache
 def _measures(functions: Sequence[tree.Measured]) -> st.SearchStrategy[tree.Measure]:
     plain = [function for function in functions if function not in tree.PROPERTY_MEASURES]
     of_property = [function for function in functions if function in tree.PROPERTY_MEASURES]
@@ -92,6 +98,7 @@ def _numbers() -> st.SearchStrategy[tree.Number]:
     return one_of(st.sampled_from((0, 1, 2, 3, 0.5, 2.0)), literals("number")).map(tree.Number)
 
 
+@cache
 def numbers() -> st.SearchStrategy[tree.Expression]:
     """Numbers about users: measured, and calculated from what is measured."""
     measures = _measures(tuple(tree.Measured))
@@ -101,6 +108,7 @@ def numbers() -> st.SearchStrategy[tree.Expression]:
     )
 
 
+@cache
 def expression_tests() -> st.SearchStrategy[tree.ExpressionTest]:
     """Comparisons in the form in which they are read: one count against a number is a test of its own."""
     measures, only = _measures(tuple(tree.Measured)), _measures(ONLY_IN_EXPRESSIONS)
@@ -119,6 +127,7 @@ def expression_tests() -> st.SearchStrategy[tree.ExpressionTest]:
     )
 
 
+@cache
 def _phases() -> st.SearchStrategy[tree.Node]:
     day = tree.Moment("2026-01-15")
     month, week = tree.Duration(30, "d"), tree.Duration(7, "d")
@@ -137,6 +146,7 @@ def _phases() -> st.SearchStrategy[tree.Node]:
     return one_of(stopped, st.builds(tree.ResumedTest, event_sets(), st.sampled_from((*gaps, tree.MoreThanAgo(month)))))
 
 
+@cache
 def _value_tests() -> st.SearchStrategy[tree.Node]:
     kinds = st.sampled_from(
         [(name, kind) for name, kind in TYPICAL.items() if name in PROPERTY_NAMES] * 2 + [("amount", "text")]
@@ -156,6 +166,7 @@ def _value_tests() -> st.SearchStrategy[tree.Node]:
     return kinds.flatmap(of)
 
 
+@cache
 def _ordinals() -> st.SearchStrategy[tree.Node]:
     quotas = st.sampled_from(((1, 1), (1, 3), (2, 3), (3, 3), (2, 10)))
     units = st.sampled_from(tree.CALENDAR_UNITS)
@@ -166,6 +177,7 @@ def _ordinals() -> st.SearchStrategy[tree.Node]:
     return one_of(nth, nth, regularly)
 
 
+@cache
 def predicates() -> st.SearchStrategy[tree.Node]:
     """Every leaf of a segment."""
     thresholds = st.sampled_from((-1, 0, 1, 2, 3, 5, 0.5, 2.0))
@@ -208,6 +220,7 @@ def predicates() -> st.SearchStrategy[tree.Node]:
     )
 
 
+@cache
 def segments(depth: int = 4) -> st.SearchStrategy[tree.Node]:
     """Segments up to a depth of and, or, not."""
     return combined(predicates(), depth - 1)
