@@ -31,7 +31,7 @@ from cdp.v1 import (
 )
 
 from cdp_router.client.asking import Asked, MembersOptions, QueryOptions, members_request, profile_name, query_request
-from cdp_router.client.calls import Connection
+from cdp_router.client.blocking import Connection
 from cdp_router.client.channels import HEALTH
 from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import Backoff, failure_of, told_count
