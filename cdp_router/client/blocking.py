@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import grpc
 
+from cdp_router.client.calls import Attempts, Call, Item, Page, Response, Result, Router, StreamCall
 from cdp_router.client.channels import OPTIONS
-from cdp_router.client.failures import Backoff, failure_of
+from cdp_router.client.credentials import authorization, tls_of_environment
+from cdp_router.client.failures import failure_of
 from cdp_router.security.tls.renewing import renewing_blocking
 from cdp_router.security.tls.tls import Tls
-
-Response = TypeVar("Response")
 
 
 def _connect(address: str, tls: Tls | None) -> grpc.Channel:
@@ -26,9 +26,10 @@ def _connect(address: str, tls: Tls | None) -> grpc.Channel:
 class Connection:
     """One channel to a router, and how calls over it are made."""
 
-    def __init__(self, address: str, tls: Tls | None) -> None:
-        self.address = address
-        self._channel = _connect(address, tls)
+    def __init__(self, address: str, api_key: str | None = None, tls: Tls | None = None) -> None:
+        self.address, shown = address, authorization(api_key)
+        self._channel = _connect(address, tls or tls_of_environment())
+        self._router = Router(self._channel, shown)
 
     def __enter__(self) -> Self:
         return self
@@ -42,26 +43,26 @@ class Connection:
         """Let go of the connection."""
         self._channel.close()
 
-    def _retried(self, call: Callable[[], Response], give_up_seconds: float) -> Response:
-        backoff = Backoff(time.monotonic(), give_up_seconds)
+    def _call(self, call: Call[Result], timeout_seconds: float, give_up_seconds: float | None = None) -> Result:
+        attempts = Attempts(call.again, self.address, time.monotonic(), timeout_seconds, give_up_seconds)
         while True:
             try:
-                return call()
+                response = call.begin(self._router, attempts.seconds(time.monotonic()))
             except grpc.RpcError as error:
-                failure = failure_of(error, self.address)
-                wait = backoff.next(error.code(), failure, time.monotonic())
-                if wait is None:
-                    raise failure from None
+                wait = attempts.wait_after(error, time.monotonic())
+            else:
+                return call.read(response)
             time.sleep(wait)
 
-    def _translated(self, call: Callable[[], Response]) -> Response:
+    def _stream(self, call: StreamCall[Response], timeout_seconds: float) -> Iterator[Response]:
         try:
-            return call()
+            yield from call.begin(self._router, timeout_seconds)
         except grpc.RpcError as error:
             raise failure_of(error, self.address) from None
 
-    def _streamed(self, call: Callable[[], Iterable[Response]]) -> Iterator[Response]:
-        try:
-            yield from call()
-        except grpc.RpcError as error:
-            raise failure_of(error, self.address) from None
+    def _items(self, call: Call[Page[Item]], timeout_seconds: float) -> Iterator[Item]:
+        more: Call[Page[Item]] | None = call
+        while more is not None:
+            page = self._call(more, timeout_seconds)
+            yield from page.items
+            more = page.next
