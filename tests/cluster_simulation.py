@@ -28,6 +28,7 @@ from cdp.v1 import ingest_pb2, query_pb2
 
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shard_methods import UnaryMethod
 from cdp_router.contract.status import TRANSLATED, describe, grpc_code
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
@@ -64,26 +65,18 @@ class Batch:
 class Link:
     """The way to one shard, and back."""
 
-    def __init__(self, network: Network, number: int, part: str = "") -> None:
-        self._network, self._number, self._part = network, number, part
+    def __init__(self, network: Network, number: int) -> None:
+        self._network, self._number = network, number
         self.address = str(number)
-
-    @property
-    def moves(self) -> Link:
-        return Link(self._network, self._number, "moves")
 
     async def close(self) -> None:
         """Nothing is open."""
 
-    def __getattr__(self, name: str) -> Any:
-        async def call(*arguments: Any) -> Any:
-            def work(server: ShardServer) -> Awaitable[Any]:
-                client: Any = LocalShardClient(server, self.address)
-                return getattr(client.moves if self._part else client, name)(*arguments)  # type: ignore[no-any-return]
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        def work(server: ShardServer) -> Awaitable[Any]:
+            return LocalShardClient(server, self.address).call(method, request, deadline)
 
-            return await self._network.carry(self._number, work)
-
-        return call
+        return await self._network.carry(self._number, work)
 
 
 class Network:
@@ -195,7 +188,7 @@ class Life:
     def _start(self, number: int) -> None:
         store = open_store(self.folder / f"shard-{number}", number, self.files[number])
         server = ShardServer(
-            store, lambda error: None, clock=FixedClock(), connect=lambda where: self.network.link(int(where)).moves
+            store, lambda error: None, clock=FixedClock(), connect=lambda where: self.network.link(int(where))
         )
         server._workers._threads = Inline()  # type: ignore[assignment]
         self.network.servers[number] = server

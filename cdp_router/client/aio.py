@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
 import grpc
 from cdp.v1 import (
     admin_pb2,
-    admin_pb2_grpc,
     export_pb2,
-    export_pb2_grpc,
     ingest_pb2,
-    ingest_pb2_grpc,
     named_segment_pb2,
-    named_segment_pb2_grpc,
     privacy_pb2,
-    privacy_pb2_grpc,
     profile_pb2,
-    profile_pb2_grpc,
     query_pb2,
-    query_pb2_grpc,
 )
 
+from cdp_router.client import methods
 from cdp_router.client.asking import Asked, MembersOptions, QueryOptions, members_request, profile_name, query_request
-from cdp_router.client.channels import HEALTH, OPTIONS
+from cdp_router.client.calls import Attempts, Call, Item, Page, Response, Result, Router, StreamCall
+from cdp_router.client.channels import OPTIONS
 from cdp_router.client.credentials import authorization, tls_of_environment
-from cdp_router.client.failures import Backoff, failure_of, told_count
+from cdp_router.client.failures import failure_of, told_count
 from cdp_router.client.results import Answer, Event, Members, Profile
-from cdp_router.rpc.carrying import carrying
 from cdp_router.security.tls.renewing import renewing
 from cdp_router.security.tls.tls import Tls
-
-Response = TypeVar("Response")
 
 
 def _connect(address: str, options: Sequence[tuple[str, Any]], tls: Tls | None) -> grpc.aio.Channel:
@@ -57,17 +49,9 @@ class AsyncClient:
         api_key: str | None = None,
         tls: Tls | None = None,
     ) -> None:
-        self.address = address
-        shown = authorization(api_key)
+        self.address, shown = address, authorization(api_key)
         self._channel = _connect(address, (*OPTIONS, *options), tls or tls_of_environment())
-        channel = carrying(self._channel, shown)
-        self._ingest = ingest_pb2_grpc.IngestServiceStub(channel)
-        self._query = query_pb2_grpc.QueryServiceStub(channel)
-        self._export = export_pb2_grpc.ExportServiceStub(channel)
-        self._profiles = profile_pb2_grpc.ProfileServiceStub(channel)
-        self._segments = named_segment_pb2_grpc.SegmentServiceStub(channel)
-        self._privacy = privacy_pb2_grpc.PrivacyServiceStub(channel)
-        self._admin = admin_pb2_grpc.AdminServiceStub(channel)
+        self._router = Router(self._channel, shown)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -85,31 +69,11 @@ class AsyncClient:
         self, batch: ingest_pb2.Batch, timeout_seconds: float = 60.0, give_up_seconds: float = 60.0
     ) -> ingest_pb2.BatchResult:
         """Make a batch durable, trying again while the cluster is away."""
-        request = ingest_pb2.IngestRequest(batch=batch)
-        backoff = Backoff(time.monotonic(), give_up_seconds)
-        while True:
-            try:
-                return (await self._ingest.Ingest(request, timeout=timeout_seconds)).result
-            except grpc.aio.AioRpcError as error:
-                failure = failure_of(error, self.address)
-                wait = backoff.next(error.code(), failure, time.monotonic())
-                if wait is None:
-                    raise failure from None
-            await asyncio.sleep(wait)
+        return await self._call(methods.ingest(batch), timeout_seconds, give_up_seconds)
 
     async def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
         """Ask a question given as a message; again while the cluster is busy, all within the time given."""
-        give_up_at = time.monotonic() + timeout_seconds
-        backoff = Backoff(time.monotonic(), timeout_seconds)
-        while True:
-            try:
-                return await self._query.Query(request, timeout=give_up_at - time.monotonic())
-            except grpc.aio.AioRpcError as error:
-                failure = failure_of(error, self.address)
-                wait = backoff.next_question(failure, time.monotonic())
-                if wait is None:
-                    raise failure from None
-            await asyncio.sleep(wait)
+        return await self._call(methods.query(request), timeout_seconds)
 
     async def answer(
         self, question: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]
@@ -121,15 +85,11 @@ class AsyncClient:
         """How many profiles are in a segment; RequestFailed where the key may not know, since there are too few."""
         return told_count(await self.answer(segment, timeout_seconds, **options))
 
-    async def members(
+    def members(
         self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0
     ) -> AsyncIterator[query_pb2.MembersResponse]:
         """Stream a segment's members."""
-        try:
-            async for response in self._query.Members(request, timeout=timeout_seconds):
-                yield response
-        except grpc.aio.AioRpcError as error:
-            raise failure_of(error, self.address) from None
+        return self._stream(methods.members(request), timeout_seconds)
 
     async def list_members(
         self, segment: str | Asked, timeout_seconds: float = 300.0, **options: Unpack[MembersOptions]
@@ -152,9 +112,7 @@ class AsyncClient:
         self, names: Sequence[profile_pb2.ProfileName], events_max: int = 0, timeout_seconds: float = 30.0
     ) -> list[Profile | None]:
         """Up to 100 profiles at once, in the order asked for."""
-        request = profile_pb2.BatchGetProfilesRequest(names=names, events_max=events_max)
-        found = await self._translated(lambda: self._profiles.BatchGetProfiles(request, timeout=timeout_seconds))
-        return [Profile.of(each.profile) if each.HasField("profile") else None for each in found.results]
+        return await self._call(methods.find_profiles(names, events_max), timeout_seconds)
 
     async def timeline(
         self,
@@ -165,130 +123,118 @@ class AsyncClient:
         timeout_seconds: float = 30.0,
     ) -> AsyncIterator[Event]:
         """All events of a profile, latest first, fetched page by page."""
-        request = profile_pb2.ListProfileEventsRequest(
-            name=profile_name(user_id, anonymous_id), page_size=page_size, event_names=event_names
-        )
-        while True:
-            page = await self._translated(lambda: self._profiles.ListProfileEvents(request, timeout=timeout_seconds))
-            for message in page.events:
-                yield Event.of(message)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        name = profile_name(user_id, anonymous_id)
+        async for event in self._items(methods.timeline(name, event_names, page_size), timeout_seconds):
+            yield event
 
-    async def export_profile(
+    def export_profile(
         self, name: profile_pb2.ProfileName, timeout_seconds: float = 3600.0
     ) -> AsyncIterator[profile_pb2.ExportProfileResponse]:
         """Everything that is kept of a person, piece by piece."""
-        request = profile_pb2.ExportProfileRequest(name=name)
-        try:
-            async for response in self._profiles.ExportProfile(request, timeout=timeout_seconds):
-                yield response
-        except grpc.aio.AioRpcError as error:
-            raise failure_of(error, self.address) from None
+        return self._stream(methods.export_profile(name), timeout_seconds)
 
-    async def export_records(self, timeout_seconds: float = 3600.0) -> AsyncIterator[export_pb2.ExportRecordsResponse]:
+    def export_records(self, timeout_seconds: float = 3600.0) -> AsyncIterator[export_pb2.ExportRecordsResponse]:
         """Everything the cluster holds, piece by piece."""
-        try:
-            async for response in self._export.ExportRecords(
-                export_pb2.ExportRecordsRequest(), timeout=timeout_seconds
-            ):
-                yield response
-        except grpc.aio.AioRpcError as error:
-            raise failure_of(error, self.address) from None
+        return self._stream(methods.export_records(), timeout_seconds)
 
     async def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
         """Read the cluster's status."""
-        request = admin_pb2.GetStatusRequest()
-        return await self._translated(lambda: self._admin.GetStatus(request, timeout=timeout_seconds))
+        return await self._call(methods.status(), timeout_seconds)
 
     async def create_segment(
         self, request: named_segment_pb2.CreateSegmentRequest, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
         """Create a named segment, or its next version."""
-        made = await self._translated(lambda: self._segments.CreateSegment(request, timeout=timeout_seconds))
-        return made.segment
+        return await self._call(methods.create_segment(request), timeout_seconds)
 
     async def segment(
         self, name: str, version: int | None = None, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
         """Read a version of a named segment, the newest where none is given."""
-        request = named_segment_pb2.GetSegmentRequest(name=name, version=version or 0)
-        return (await self._translated(lambda: self._segments.GetSegment(request, timeout=timeout_seconds))).segment
+        return await self._call(methods.segment(name, version), timeout_seconds)
 
     async def segments(self, timeout_seconds: float = 30.0) -> named_segment_pb2.ListSegmentsResponse:
         """List named segments in their newest versions."""
-        request = named_segment_pb2.ListSegmentsRequest()
-        return await self._translated(lambda: self._segments.ListSegments(request, timeout=timeout_seconds))
+        return await self._call(methods.segments(), timeout_seconds)
 
     async def delete_segment(self, name: str, timeout_seconds: float = 30.0) -> int:
         """Delete a named segment; the number of its versions."""
-        request = named_segment_pb2.DeleteSegmentRequest(name=name)
-        return (await self._translated(lambda: self._segments.DeleteSegment(request, timeout=timeout_seconds))).versions
+        return await self._call(methods.delete_segment(name), timeout_seconds)
 
     async def schema(self, timeout_seconds: float = 10.0) -> admin_pb2.GetSchemaResponse:
         """Read the names the cluster has seen."""
-        request = admin_pb2.GetSchemaRequest()
-        return await self._translated(lambda: self._admin.GetSchema(request, timeout=timeout_seconds))
+        return await self._call(methods.schema(), timeout_seconds)
 
     async def erase(
         self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float = 30.0
     ) -> admin_pb2.EraseProfileResponse:
         """Forget a profile for good; asking again for one that is gone changes nothing."""
-        return await self._translated(lambda: self._admin.EraseProfile(request, timeout=timeout_seconds))
+        return await self._call(methods.erase(request), timeout_seconds)
 
     async def purge(self, timeout_seconds: float = 3600.0) -> admin_pb2.PurgeErasedResponse:
         """Remove what erased profiles have left in the files of every shard; wait for it."""
-        request = admin_pb2.PurgeErasedRequest()
-        return await self._translated(lambda: self._admin.PurgeErased(request, timeout=timeout_seconds))
+        return await self._call(methods.purge(), timeout_seconds)
 
     async def check(self, timeout_seconds: float = 10.0) -> None:
         """Find out whether a router answers, which needs no key."""
-        ask: Any = self._channel.unary_unary(HEALTH)
-        await self._translated(lambda: ask(b"", timeout=timeout_seconds))
+        await self._call(methods.check(), timeout_seconds)
 
     async def privacy(self, timeout_seconds: float = 30.0) -> privacy_pb2.Privacy:
         """What is withheld from keys without profile-read."""
-        request = privacy_pb2.GetPrivacyRequest()
-        return (await self._translated(lambda: self._privacy.GetPrivacy(request, timeout=timeout_seconds))).privacy
+        return await self._call(methods.privacy(), timeout_seconds)
 
     async def change_privacy(
         self, request: privacy_pb2.ChangePrivacyRequest, timeout_seconds: float = 30.0
     ) -> privacy_pb2.Privacy:
         """Change what is withheld from keys without profile-read."""
-        return (await self._translated(lambda: self._privacy.ChangePrivacy(request, timeout=timeout_seconds))).privacy
+        return await self._call(methods.change_privacy(request), timeout_seconds)
 
     async def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
         """Read how long events are kept."""
-        request = admin_pb2.GetRetentionRequest()
-        return await self._translated(lambda: self._admin.GetRetention(request, timeout=timeout_seconds))
+        return await self._call(methods.retention(), timeout_seconds)
 
     async def set_retention(
         self, rule: admin_pb2.RetentionRule, timeout_seconds: float = 60.0
     ) -> admin_pb2.SetRetentionResponse:
         """Change how long events are kept; older ones are dropped for good."""
-        request = admin_pb2.SetRetentionRequest(rule=rule)
-        return await self._translated(lambda: self._admin.SetRetention(request, timeout=timeout_seconds))
+        return await self._call(methods.set_retention(rule), timeout_seconds)
 
     async def digest(self, timeout_seconds: float = 3600.0) -> admin_pb2.GetDigestResponse:
         """Read the digest of all data."""
-        request = admin_pb2.GetDigestRequest()
-        return await self._translated(lambda: self._admin.GetDigest(request, timeout=timeout_seconds))
+        return await self._call(methods.digest(), timeout_seconds)
 
     async def snapshot(
         self, destination: str = "", timeout_seconds: float = 3600.0
     ) -> admin_pb2.CreateSnapshotResponse:
         """Have every shard write a snapshot, and copy it to a path or URI if one is given; wait for it."""
-        request = admin_pb2.CreateSnapshotRequest(destination=destination)
-        return await self._translated(lambda: self._admin.CreateSnapshot(request, timeout=timeout_seconds))
+        return await self._call(methods.snapshot(destination), timeout_seconds)
 
     async def verify(self, timeout_seconds: float = 3600.0) -> admin_pb2.VerifySnapshotsResponse:
         """Have every shard check the files of its snapshots."""
-        request = admin_pb2.VerifySnapshotsRequest()
-        return await self._translated(lambda: self._admin.VerifySnapshots(request, timeout=timeout_seconds))
+        return await self._call(methods.verify(), timeout_seconds)
 
-    async def _translated(self, call: Callable[[], Awaitable[Response]]) -> Response:
+    async def _call(self, call: Call[Result], timeout_seconds: float, give_up_seconds: float | None = None) -> Result:
+        attempts = Attempts(call.again, self.address, time.monotonic(), timeout_seconds, give_up_seconds)
+        while True:
+            try:
+                response = await call.begin(self._router, attempts.seconds(time.monotonic()))
+            except grpc.aio.AioRpcError as error:
+                wait = attempts.wait_after(error, time.monotonic())
+            else:
+                return call.read(response)
+            await asyncio.sleep(wait)
+
+    async def _stream(self, call: StreamCall[Response], timeout_seconds: float) -> AsyncIterator[Response]:
         try:
-            return await call()
+            async for response in call.begin(self._router, timeout_seconds):
+                yield response
         except grpc.aio.AioRpcError as error:
             raise failure_of(error, self.address) from None
+
+    async def _items(self, call: Call[Page[Item]], timeout_seconds: float) -> AsyncIterator[Item]:
+        more: Call[Page[Item]] | None = call
+        while more is not None:
+            page = await self._call(more, timeout_seconds)
+            for item in page.items:
+                yield item
+            more = page.next

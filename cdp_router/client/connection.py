@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
-import grpc
 from cdp.v1 import (
     admin_pb2,
-    admin_pb2_grpc,
     export_pb2,
-    export_pb2_grpc,
     identity_pb2,
-    identity_pb2_grpc,
     ingest_pb2,
-    ingest_pb2_grpc,
     named_segment_pb2,
-    named_segment_pb2_grpc,
     privacy_pb2,
-    privacy_pb2_grpc,
     profile_pb2,
-    profile_pb2_grpc,
     proof_pb2,
-    proof_pb2_grpc,
     query_pb2,
-    query_pb2_grpc,
     schema_pb2,
-    schema_pb2_grpc,
 )
 
+from cdp_router.client import methods
 from cdp_router.client.asking import Asked, MembersOptions, QueryOptions, members_request, profile_name, query_request
-from cdp_router.client.calls import Connection
-from cdp_router.client.channels import HEALTH
-from cdp_router.client.credentials import authorization, tls_of_environment
-from cdp_router.client.failures import Backoff, failure_of, told_count
+from cdp_router.client.blocking import Connection
+from cdp_router.client.calls import plain
+from cdp_router.client.failures import told_count
 from cdp_router.client.results import Answer, Event, MemberBatches, Members, Profile
-from cdp_router.rpc.carrying import carrying
-from cdp_router.security.tls.tls import Tls
 
 
 class Client(Connection):
@@ -46,42 +32,16 @@ class Client(Connection):
     Without `api_key` and `tls` those of the environment are used: CDP_API_KEY; CDP_TLS_CA, CDP_TLS_CERT, CDP_TLS_KEY.
     """
 
-    def __init__(self, address: str, api_key: str | None = None, tls: Tls | None = None) -> None:
-        super().__init__(address, tls or tls_of_environment())
-        channel = carrying(self._channel, authorization(api_key))
-        self._ingest = ingest_pb2_grpc.IngestServiceStub(channel)
-        self._query = query_pb2_grpc.QueryServiceStub(channel)
-        self._profiles = profile_pb2_grpc.ProfileServiceStub(channel)
-        self._export = export_pb2_grpc.ExportServiceStub(channel)
-        self._proofs = proof_pb2_grpc.ProofServiceStub(channel)
-        self._segments = named_segment_pb2_grpc.SegmentServiceStub(channel)
-        self._identity = identity_pb2_grpc.IdentityServiceStub(channel)
-        self._privacy = privacy_pb2_grpc.PrivacyServiceStub(channel)
-        self._admin = admin_pb2_grpc.AdminServiceStub(channel)
-        self._schema = schema_pb2_grpc.SchemaServiceStub(channel)
-
     def ingest(
         self, batch: ingest_pb2.Batch, timeout_seconds: float = 60.0, give_up_seconds: float = 60.0
     ) -> ingest_pb2.BatchResult:
         """Make a batch durable. Sends it again while the cluster is away, up to `give_up_seconds`: its batch_id keeps
         what was taken already from being taken twice."""
-        request = ingest_pb2.IngestRequest(batch=batch)
-        call = self._retried(lambda: self._ingest.Ingest(request, timeout=timeout_seconds), give_up_seconds)
-        return call.result
+        return self._call(methods.ingest(batch), timeout_seconds, give_up_seconds)
 
     def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
         """Ask a question; again while the cluster is busy, all within the time given."""
-        give_up_at = time.monotonic() + timeout_seconds
-        backoff = Backoff(time.monotonic(), timeout_seconds)
-        while True:
-            try:
-                return self._query.Query(request, timeout=give_up_at - time.monotonic())
-            except grpc.RpcError as error:
-                failure = failure_of(error, self.address)
-                wait = backoff.next_question(failure, time.monotonic())
-                if wait is None:
-                    raise failure from None
-            time.sleep(wait)
+        return self._call(methods.query(request), timeout_seconds)
 
     def ask(
         self, question: Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]
@@ -93,7 +53,7 @@ class Client(Connection):
         self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0
     ) -> Iterator[query_pb2.MembersResponse]:
         """Stream a segment's members."""
-        return self._streamed(lambda: self._query.Members(request, timeout=timeout_seconds))
+        return self._stream(methods.members(request), timeout_seconds)
 
     def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> Answer:
         """The typed answer to a question; `options` are fields of QueryRequest, such as tz, by, allow_partial."""
@@ -130,9 +90,7 @@ class Client(Connection):
         self, names: Sequence[profile_pb2.ProfileName], events_max: int = 0, timeout_seconds: float = 30.0
     ) -> list[Profile | None]:
         """Up to 100 profiles at once, in the order asked for."""
-        request = profile_pb2.BatchGetProfilesRequest(names=names, events_max=events_max)
-        found = self._translated(lambda: self._profiles.BatchGetProfiles(request, timeout=timeout_seconds))
-        return [Profile.of(each.profile) if each.HasField("profile") else None for each in found.results]
+        return self._call(methods.find_profiles(names, events_max), timeout_seconds)
 
     def timeline(
         self,
@@ -143,102 +101,88 @@ class Client(Connection):
         timeout_seconds: float = 30.0,
     ) -> Iterator[Event]:
         """All events of a profile, latest first, fetched page by page."""
-        request = profile_pb2.ListProfileEventsRequest(
-            name=profile_name(user_id, anonymous_id), page_size=page_size, event_names=event_names
-        )
-        while True:
-            page = self._translated(lambda: self._profiles.ListProfileEvents(request, timeout=timeout_seconds))
-            yield from map(Event.of, page.events)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        name = profile_name(user_id, anonymous_id)
+        yield from self._items(methods.timeline(name, event_names, page_size), timeout_seconds)
 
     def export_profile(
         self, name: profile_pb2.ProfileName, timeout_seconds: float = 3600.0
     ) -> Iterator[profile_pb2.ExportProfileResponse]:
         """Everything that is kept of a person, piece by piece; cdp_router.client.exporting writes files of it."""
-        request = profile_pb2.ExportProfileRequest(name=name)
-        return self._streamed(lambda: self._profiles.ExportProfile(request, timeout=timeout_seconds))
+        return self._stream(methods.export_profile(name), timeout_seconds)
 
     def export_records(self, timeout_seconds: float = 3600.0) -> Iterator[export_pb2.ExportRecordsResponse]:
         """Everything the cluster holds; cdp_router.client.export_files writes files of it."""
-        return self._streamed(
-            lambda: self._export.ExportRecords(export_pb2.ExportRecordsRequest(), timeout=timeout_seconds)
-        )
+        return self._stream(methods.export_records(), timeout_seconds)
 
     def profile(
         self, request: query_pb2.GetProfileRequest, timeout_seconds: float = 30.0
     ) -> query_pb2.GetProfileResponse:
         """Read one profile."""
-        return self._translated(lambda: self._query.GetProfile(request, timeout=timeout_seconds))
+        return self._call(plain(lambda router: router.query.GetProfile, request), timeout_seconds)
 
     def explain_user(
         self, request: proof_pb2.ExplainUserRequest, timeout_seconds: float = 30.0
     ) -> proof_pb2.ExplainUserResponse:
         """Why one user is in a segment, or is not."""
-        return self._translated(lambda: self._proofs.ExplainUser(request, timeout=timeout_seconds))
+        return self._call(plain(lambda router: router.proofs.ExplainUser, request), timeout_seconds)
 
     def explain_identity(
         self, identifier: query_pb2.Identifier, timeout_seconds: float = 30.0
     ) -> identity_pb2.ExplainIdentityResponse:
         """Whom an identifier belongs to, and which messages bound the identifiers of that person."""
         request = identity_pb2.ExplainIdentityRequest(identifier=identifier)
-        return self._translated(lambda: self._identity.ExplainIdentity(request, timeout=timeout_seconds))
+        return self._call(plain(lambda router: router.identity.ExplainIdentity, request), timeout_seconds)
 
     def unlink(self, request: identity_pb2.UnlinkIdentifierRequest, timeout_seconds: float = 60.0) -> bool:
         """Take two identifiers apart for good; False where they were."""
-        return self._translated(lambda: self._identity.UnlinkIdentifier(request, timeout=timeout_seconds)).changed
+        return self._call(plain(lambda router: router.identity.UnlinkIdentifier, request), timeout_seconds).changed
 
     def create_segment(
         self, request: named_segment_pb2.CreateSegmentRequest, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
         """Create a named segment, or its next version."""
-        return self._translated(lambda: self._segments.CreateSegment(request, timeout=timeout_seconds)).segment
+        return self._call(methods.create_segment(request), timeout_seconds)
 
     def segment(
         self, name: str, version: int | None = None, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
         """Read a version of a named segment, the newest where none is given."""
-        request = named_segment_pb2.GetSegmentRequest(name=name, version=version or 0)
-        return self._translated(lambda: self._segments.GetSegment(request, timeout=timeout_seconds)).segment
+        return self._call(methods.segment(name, version), timeout_seconds)
 
     def segments(self, timeout_seconds: float = 30.0) -> named_segment_pb2.ListSegmentsResponse:
         """List named segments in their newest versions."""
-        request = named_segment_pb2.ListSegmentsRequest()
-        return self._translated(lambda: self._segments.ListSegments(request, timeout=timeout_seconds))
+        return self._call(methods.segments(), timeout_seconds)
 
     def delete_segment(self, name: str, timeout_seconds: float = 30.0) -> int:
         """Delete a named segment; the number of its versions."""
-        request = named_segment_pb2.DeleteSegmentRequest(name=name)
-        return self._translated(lambda: self._segments.DeleteSegment(request, timeout=timeout_seconds)).versions
+        return self._call(methods.delete_segment(name), timeout_seconds)
 
     def check(self, timeout_seconds: float = 10.0) -> None:
         """Find out whether a router answers, which needs no key."""
-        ask: Any = self._channel.unary_unary(HEALTH)
-        self._translated(lambda: ask(b"", timeout=timeout_seconds))
+        self._call(methods.check(), timeout_seconds)
 
     def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
         """Read the cluster's status."""
-        return self._translated(lambda: self._admin.GetStatus(admin_pb2.GetStatusRequest(), timeout=timeout_seconds))
+        return self._call(methods.status(), timeout_seconds)
 
     def schema(self, timeout_seconds: float = 10.0) -> admin_pb2.GetSchemaResponse:
         """Read the names the cluster has seen."""
-        return self._translated(lambda: self._admin.GetSchema(admin_pb2.GetSchemaRequest(), timeout=timeout_seconds))
+        return self._call(methods.schema(), timeout_seconds)
 
     def schema_rules(self, timeout_seconds: float = 30.0) -> schema_pb2.SchemaRules:
         """Read the rules that records are checked by."""
         request = schema_pb2.GetSchemaRulesRequest()
-        return self._translated(lambda: self._schema.GetSchemaRules(request, timeout=timeout_seconds)).rules
+        return self._call(plain(lambda router: router.schema.GetSchemaRules, request), timeout_seconds).rules
 
     def set_schema_rules(self, rules: schema_pb2.SchemaRules, timeout_seconds: float = 30.0) -> schema_pb2.SchemaRules:
         """Replace the rules that records are checked by."""
         request = schema_pb2.SetSchemaRulesRequest(rules=rules)
-        return self._translated(lambda: self._schema.SetSchemaRules(request, timeout=timeout_seconds)).rules
+        return self._call(plain(lambda router: router.schema.SetSchemaRules, request), timeout_seconds).rules
 
     def discover_schema(self, timeout_seconds: float = 3600.0) -> schema_pb2.DiscoverSchemaResponse:
         """What the cluster has seen: names, types, counts, times."""
         request = schema_pb2.DiscoverSchemaRequest()
-        return self._translated(lambda: self._schema.DiscoverSchema(request, timeout=timeout_seconds))
+        return self._call(plain(lambda router: router.schema.DiscoverSchema, request), timeout_seconds)
 
     def quarantined(
         self, page_size: int = 0, timeout_seconds: float = 30.0
@@ -246,7 +190,7 @@ class Client(Connection):
         """Records in quarantine, page by page."""
         request = schema_pb2.ListQuarantinedRequest(page_size=page_size)
         while True:
-            page = self._translated(lambda: self._schema.ListQuarantined(request, timeout=timeout_seconds))
+            page = self._call(plain(lambda router: router.schema.ListQuarantined, request), timeout_seconds)
             yield page
             if not page.next_page_token:
                 return
@@ -257,19 +201,19 @@ class Client(Connection):
     ) -> schema_pb2.RedriveQuarantinedResponse:
         """Take the records in quarantine that break no rule any more; with a name only events of it."""
         request = schema_pb2.RedriveQuarantinedRequest(event=event)
-        return self._translated(lambda: self._schema.RedriveQuarantined(request, timeout=timeout_seconds))
+        return self._call(plain(lambda router: router.schema.RedriveQuarantined, request), timeout_seconds)
 
     def forget_events(
         self, events: Sequence[str], *, unused: bool = False, timeout_seconds: float = 3600.0
     ) -> list[str]:
         """Drop all events of some names for good, with `unused` free the names without events too; which they were."""
         request = schema_pb2.ForgetEventsRequest(events=events, unused=unused)
-        return list(self._translated(lambda: self._schema.ForgetEvents(request, timeout=timeout_seconds)).events)
+        return list(self._call(plain(lambda router: router.schema.ForgetEvents, request), timeout_seconds).events)
 
     def drop_quarantined(self, event: str | None = None, timeout_seconds: float = 3600.0) -> int:
         """Throw records in quarantine away, with a name only events of it; how many there were."""
         request = schema_pb2.DropQuarantinedRequest(event=event)
-        return self._translated(lambda: self._schema.DropQuarantined(request, timeout=timeout_seconds)).dropped
+        return self._call(plain(lambda router: router.schema.DropQuarantined, request), timeout_seconds).dropped
 
     def erase(
         self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float | None = None
@@ -277,77 +221,70 @@ class Client(Connection):
         """Forget a person for good, with a receipt; asking again for one that is gone changes nothing. With `purge` it
         may take as long as reading and writing everything does."""
         seconds = timeout_seconds or (3600.0 if request.purge else 30.0)
-        return self._translated(lambda: self._admin.EraseProfile(request, timeout=seconds))
+        return self._call(methods.erase(request), seconds)
 
     def suppressions(self, timeout_seconds: float = 30.0) -> list[admin_pb2.SuppressedIdentifier]:
         """Identifiers of erased people under which nothing is taken, by their keyed hashes."""
         request = admin_pb2.ListSuppressionsRequest()
-        found = self._translated(lambda: self._admin.ListSuppressions(request, timeout=timeout_seconds))
+        found = self._call(plain(lambda router: router.admin.ListSuppressions, request), timeout_seconds)
         return list(found.suppressed)
 
     def lift_suppression(self, request: admin_pb2.LiftSuppressionRequest, timeout_seconds: float = 30.0) -> bool:
         """Let records come in again under an identifier; False where it was not suppressed."""
-        return self._translated(lambda: self._admin.LiftSuppression(request, timeout=timeout_seconds)).lifted
+        return self._call(plain(lambda router: router.admin.LiftSuppression, request), timeout_seconds).lifted
 
     def purge(self, timeout_seconds: float = 3600.0) -> admin_pb2.PurgeErasedResponse:
         """Remove what erased profiles have left in the files of every shard; wait for it."""
-        return self._translated(
-            lambda: self._admin.PurgeErased(admin_pb2.PurgeErasedRequest(), timeout=timeout_seconds)
-        )
+        return self._call(methods.purge(), timeout_seconds)
 
     def privacy(self, timeout_seconds: float = 30.0) -> privacy_pb2.Privacy:
         """What is withheld from keys without profile-read."""
-        request = privacy_pb2.GetPrivacyRequest()
-        return self._translated(lambda: self._privacy.GetPrivacy(request, timeout=timeout_seconds)).privacy
+        return self._call(methods.privacy(), timeout_seconds)
 
     def change_privacy(
         self, request: privacy_pb2.ChangePrivacyRequest, timeout_seconds: float = 30.0
     ) -> privacy_pb2.Privacy:
         """Change what is withheld from keys without profile-read."""
-        return self._translated(lambda: self._privacy.ChangePrivacy(request, timeout=timeout_seconds)).privacy
+        return self._call(methods.change_privacy(request), timeout_seconds)
 
     def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
         """Read how long events are kept."""
-        request = admin_pb2.GetRetentionRequest()
-        return self._translated(lambda: self._admin.GetRetention(request, timeout=timeout_seconds))
+        return self._call(methods.retention(), timeout_seconds)
 
     def set_retention(
         self, rule: admin_pb2.RetentionRule, timeout_seconds: float = 60.0
     ) -> admin_pb2.SetRetentionResponse:
         """Change how long events are kept; older ones are dropped for good."""
-        request = admin_pb2.SetRetentionRequest(rule=rule)
-        return self._translated(lambda: self._admin.SetRetention(request, timeout=timeout_seconds))
+        return self._call(methods.set_retention(rule), timeout_seconds)
 
     def placements(self, timeout_seconds: float = 10.0) -> admin_pb2.ListPlacementsResponse:
         """Where partitions are, and how far those on their way have come."""
         request = admin_pb2.ListPlacementsRequest()
-        return self._translated(lambda: self._admin.ListPlacements(request, timeout=timeout_seconds))
+        return self._call(plain(lambda router: router.admin.ListPlacements, request), timeout_seconds)
 
     def move(self, partition: int, shard: int, timeout_seconds: float = 30.0) -> admin_pb2.PartitionMove:
         """Begin to move a partition to a shard."""
         request = admin_pb2.MovePartitionRequest(partition=partition, shard=shard)
-        return self._translated(lambda: self._admin.MovePartition(request, timeout=timeout_seconds)).move
+        return self._call(plain(lambda router: router.admin.MovePartition, request), timeout_seconds).move
 
     def drain(self, shard: int, timeout_seconds: float = 30.0) -> admin_pb2.DrainShardResponse:
         """Begin to move all partitions of a shard to others."""
         request = admin_pb2.DrainShardRequest(shard=shard)
-        return self._translated(lambda: self._admin.DrainShard(request, timeout=timeout_seconds))
+        return self._call(plain(lambda router: router.admin.DrainShard, request), timeout_seconds)
 
     def stop_move(self, partition: int, timeout_seconds: float = 30.0) -> bool:
         """Leave a partition where it is; False where that is too late, or nothing is under way."""
         request = admin_pb2.StopMoveRequest(partition=partition)
-        return self._translated(lambda: self._admin.StopMove(request, timeout=timeout_seconds)).stopped
+        return self._call(plain(lambda router: router.admin.StopMove, request), timeout_seconds).stopped
 
     def digest(self, timeout_seconds: float = 3600.0) -> admin_pb2.GetDigestResponse:
         """Read the digest of all data."""
-        return self._translated(lambda: self._admin.GetDigest(admin_pb2.GetDigestRequest(), timeout=timeout_seconds))
+        return self._call(methods.digest(), timeout_seconds)
 
     def snapshot(self, destination: str = "", timeout_seconds: float = 3600.0) -> admin_pb2.CreateSnapshotResponse:
         """Have every shard write a snapshot, and copy it to a path or URI if one is given; wait for it."""
-        request = admin_pb2.CreateSnapshotRequest(destination=destination)
-        return self._translated(lambda: self._admin.CreateSnapshot(request, timeout=timeout_seconds))
+        return self._call(methods.snapshot(destination), timeout_seconds)
 
     def verify(self, timeout_seconds: float = 3600.0) -> admin_pb2.VerifySnapshotsResponse:
         """Have every shard check the files of its snapshots."""
-        request = admin_pb2.VerifySnapshotsRequest()
-        return self._translated(lambda: self._admin.VerifySnapshots(request, timeout=timeout_seconds))
+        return self._call(methods.verify(), timeout_seconds)

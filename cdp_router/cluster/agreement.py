@@ -8,15 +8,14 @@ against others, so that it would show in neither, are captured anew. docs/design
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from cdp.v1 import moving_pb2 as pb
 
-from cdp_router.cluster.routing import Answers, Routing
-from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import Claim, to_epochs
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shard_methods import CAPTURE_VIEWS
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed
 
@@ -80,13 +79,13 @@ async def agreeing_views(
     With `allow_partial` of those whose shards answer, at least one.
     """
     ends, met = dict[int, pb.PartitionTransfers](), list[pb.AttributeKinds]()
-    request = pb.CaptureViewsRequest(cluster=routing.cluster.cluster, token=secrets.token_bytes(_TOKEN_BYTES))
+    request = pb.CaptureViewsRequest(token=secrets.token_bytes(_TOKEN_BYTES))
     if attributes is not None:
         request.attributes.extend(attributes.names)
         request.as_of_ms = attributes.as_of_ms
     wanted: Iterable[int] = routing.map.partitions
     while deadline.remaining():
-        captured = await _captured(routing, request, wanted, deadline)
+        captured = await routing.gather(CAPTURE_VIEWS, request, deadline, wanted)
         for response in captured.answers:
             ends |= {each.partition: each for each in response.transfers}
             met += response.attributes
@@ -100,14 +99,3 @@ async def agreeing_views(
             return Agreed(pb.HeldViews(token=request.token, arrived=arrived), sorted(ends), met)
         wanted = found.too_old
     raise DeadlineMissed("profiles moved between partitions all the time; allow more time")
-
-
-async def _captured(
-    routing: Routing, request: pb.CaptureViewsRequest, partitions: Iterable[int], deadline: Deadline
-) -> Answers[pb.CaptureViewsResponse]:
-    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[pb.CaptureViewsResponse]:
-        asked = pb.CaptureViewsRequest(partitions=to_epochs(claims))
-        asked.MergeFrom(request)
-        return client.capture_views(asked, deadline)
-
-    return await routing.gather(partitions, ask, deadline)

@@ -8,24 +8,24 @@ partition is answered for once, by its one holder of that epoch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias
 
 import grpc
 
 from cdp_router.cluster.partition_map import PartitionMap
 from cdp_router.cluster.scatter import Failure, Gathered, as_they_come, failed, scatter
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import Method, Request, Response, StreamMethod, UnaryMethod
 from cdp_router.cluster.topology import ClusterFile
 from cdp_router.contract.claims import Claim
 from cdp_router.contract.status import mismatch_of
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError, WrongEpoch
 
-Response = TypeVar("Response")
-Ask = Callable[[ShardClient, Sequence[Claim]], Awaitable[Response]]
-AskStream = Callable[[ShardClient, Sequence[Claim]], AsyncIterator[Response]]
+# A request that is the same for every shard but for its partitions, or what makes the one about some of them.
+Asked: TypeAlias = Request | Callable[[Sequence[Claim]], Request]
 
 _PAUSE_SECONDS: Final = 0.002  # about as long as a partition is between two holders
 _PAUSE_SECONDS_MAX: Final = 0.1
@@ -54,13 +54,19 @@ class Routing:
         self.cluster, self.shards = cluster, shards
         self.map = PartitionMap(cluster)
 
-    async def gather(self, partitions: Iterable[int], ask: Ask[Response], deadline: Deadline) -> Answers[Response]:
-        """Ask for every partition, all shards at the same time; a shard that fails is not asked again."""
-        waiting, pause = set(partitions), _PAUSE_SECONDS
+    async def gather(
+        self,
+        method: UnaryMethod[Request, Response],
+        request: Asked[Request],
+        deadline: Deadline,
+        partitions: Iterable[int] | None = None,
+    ) -> Answers[Response]:
+        """Ask for some partitions, or for all, of all shards at the same time; one that fails is not asked again."""
+        waiting, pause = set(self.map.partitions if partitions is None else partitions), _PAUSE_SECONDS
         answers, failures, missing = list[Response](), dict[int, Failure](), dict[int, list[int]]()
         while waiting:
             asked = self.map.by_shard(sorted(waiting))
-            outcomes = await self._asked(asked, ask)
+            outcomes = await self._outcomes(asked, method, request, deadline)
             refused = [outcome.error for outcome in outcomes.values() if isinstance(outcome, _Refused)]
             is_over = not deadline.remaining()
             for shard, outcome in outcomes.items():
@@ -78,20 +84,27 @@ class Routing:
                 pause = min(2 * pause, _PAUSE_SECONDS_MAX)
         return Answers(answers, failures, missing)
 
-    async def complete(self, partitions: Iterable[int], ask: Ask[Response], deadline: Deadline) -> Sequence[Response]:
-        """Answers for all of the partitions; else the error that names what is missing."""
-        found = await self.gather(partitions, ask, deadline)
-        if found.failures:
-            raise self.error(found)
-        return found.answers
+    async def complete(
+        self, method: UnaryMethod[Request, Response], request: Asked[Request], deadline: Deadline
+    ) -> Sequence[Response]:
+        """Answers for all partitions; else the error that names what is missing."""
+        return self._whole(await self.gather(method, request, deadline))
 
     async def one(
-        self, partition: int, ask: Callable[[ShardClient, Claim], Awaitable[Response]], deadline: Deadline
+        self, method: UnaryMethod[Request, Response], request: Asked[Request], deadline: Deadline, partition: int
     ) -> Response:
         """Ask the holder of one partition."""
-        return (await self.complete([partition], lambda client, claims: ask(client, claims[0]), deadline))[0]
+        return self._whole(await self.gather(method, request, deadline, [partition]))[0]
 
-    async def stream(self, ask: AskStream[Response], deadline: Deadline, ahead: int) -> AsyncIterator[Response]:
+    async def everywhere(
+        self, method: UnaryMethod[Request, Response], request: Request, deadline: Deadline
+    ) -> Gathered[Response]:
+        """Ask every shard as such, whatever partitions it holds."""
+        return await scatter(self.shards, lambda _, shard: shard.call(method, request, deadline))
+
+    async def stream(
+        self, method: StreamMethod[Request, Response], request: Asked[Request], deadline: Deadline, ahead: int
+    ) -> AsyncIterator[Response]:
         """Responses of streams that together cover every partition, as they come, `ahead` of the reader at most.
 
         A shard refuses another epoch before it answers anything. A stream that fails ends all with its error.
@@ -102,7 +115,10 @@ class Routing:
             unknown: dict[int, Failure] = {shard: None for shard in asked if shard not in self.shards}
             if unknown:
                 raise self._failed(unknown)
-            streams = {shard: _refusable(ask(self.shards[shard], claims)) for shard, claims in asked.items()}
+            streams = {
+                shard: _refusable(self.shards[shard].stream(method, self._request(method, request, claims), deadline))
+                for shard, claims in asked.items()
+            }
             waiting.clear()
             async for shard, response in as_they_come(streams, ahead):
                 if isinstance(response, WrongEpoch):
@@ -135,12 +151,31 @@ class Routing:
     def _failed(self, failures: Mapping[int, Failure]) -> RouterError | grpc.aio.AioRpcError:
         return failed(failures, self.shards, {shard: self.map.partitions_of(shard) for shard in failures})
 
-    async def _asked(
-        self, asked: Mapping[int, Sequence[Claim]], ask: Ask[Response]
+    def _whole(self, found: Answers[Response]) -> Sequence[Response]:
+        if found.failures:
+            raise self.error(found)
+        return found.answers
+
+    def _request(self, method: Method[Request, Response], asked: Asked[Request], claims: Sequence[Claim]) -> Request:
+        """The request about some partitions; each shard gets one of its own."""
+        if callable(asked):
+            request = asked(claims)
+        else:
+            request = method.request()
+            request.CopyFrom(asked)
+        method.address(request, self.cluster.cluster, claims)
+        return request
+
+    async def _outcomes(
+        self,
+        asked: Mapping[int, Sequence[Claim]],
+        method: UnaryMethod[Request, Response],
+        request: Asked[Request],
+        deadline: Deadline,
     ) -> dict[int, Response | _Refused | grpc.aio.AioRpcError | None]:
         async def call(shard: int, client: ShardClient) -> Response | _Refused:
             try:
-                return await ask(client, asked[shard])
+                return await client.call(method, self._request(method, request, asked[shard]), deadline)
             except WrongEpoch as refusal:
                 return _Refused(refusal)
             except grpc.aio.AioRpcError as error:

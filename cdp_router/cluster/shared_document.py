@@ -6,13 +6,13 @@ A router asks for what is new before it uses any, and changes it only as it has 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from cdp.v1 import shard_pb2
 
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import READ_DOCUMENT, WRITE_DOCUMENT
 from cdp_router.contract.claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
@@ -21,6 +21,10 @@ Value = TypeVar("Value")
 Result = TypeVar("Result")
 PARTITION: Final = 0
 _ATTEMPTS: Final = 8  # other routers may be faster, but each time one of them gets on
+
+
+class _HolderChanged(Exception):
+    """Another shard holds the document than when it was read: there may be another value by now."""
 
 
 class SharedDocument(Generic[Value]):
@@ -44,18 +48,16 @@ class SharedDocument(Generic[Value]):
 
     async def newest(self, deadline: Deadline) -> Value:
         """The value as it is now."""
+        asked = list[int]()  # epochs, that of the answer last
 
-        async def ask(client: ShardClient, claim: Claim) -> tuple[int, shard_pb2.ReadDocumentResponse]:
-            request = shard_pb2.ReadDocumentRequest(
-                cluster=self._routing.cluster.cluster,
-                partition=PARTITION,
-                name=self._name,
-                known_version=self._version if claim.epoch == self._epoch else 0,
-                epoch=claim.epoch,
-            )
-            return claim.epoch, await client.read_document(request, deadline)
+        def request(claims: Sequence[Claim]) -> shard_pb2.ReadDocumentRequest:
+            [claim] = claims
+            asked.append(claim.epoch)
+            known_version = self._version if claim.epoch == self._epoch else 0
+            return shard_pb2.ReadDocumentRequest(name=self._name, known_version=known_version)
 
-        epoch, found = await self._routing.one(PARTITION, ask, deadline)
+        found = await self._routing.one(READ_DOCUMENT, request, deadline, PARTITION)
+        epoch = asked[-1]
         if (epoch, found.version) > (self._epoch, self._version):
             known = self._read(found.content) if found.version else self._empty
             self._epoch, self._version, self.known = epoch, found.version, known
@@ -76,20 +78,16 @@ class SharedDocument(Generic[Value]):
         """Write it unless another was written since; whether it was."""
         content, expected, epoch = self._write(value), self._version, self._epoch
 
-        async def ask(client: ShardClient, claim: Claim) -> shard_pb2.WriteDocumentResponse:
+        def request(claims: Sequence[Claim]) -> shard_pb2.WriteDocumentRequest:
+            [claim] = claims
             if claim.epoch != epoch:
-                return shard_pb2.WriteDocumentResponse()  # there may be another value by now
-            request = shard_pb2.WriteDocumentRequest(
-                cluster=self._routing.cluster.cluster,
-                partition=PARTITION,
-                name=self._name,
-                expected_version=expected,
-                content=content,
-                epoch=claim.epoch,
-            )
-            return await client.write_document(request, deadline)
+                raise _HolderChanged
+            return shard_pb2.WriteDocumentRequest(name=self._name, expected_version=expected, content=content)
 
-        response = await self._routing.one(PARTITION, ask, deadline)
+        try:
+            response = await self._routing.one(WRITE_DOCUMENT, request, deadline, PARTITION)
+        except _HolderChanged:
+            return False
         if response.written and epoch == self._epoch:
             self._version, self.known = expected + 1, value
         return response.written

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,9 +16,7 @@ import grpc
 from cdp.v1 import admin_pb2, query_pb2, shard_pb2
 
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.scatter import scatter
-from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import Claim
+from cdp_router.cluster.shard_methods import ERASE_PROFILES, PURGE_FILES, SCAN_FOR_IDENTIFIERS
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.begun_erasures import Begun, shared_erasures
@@ -129,18 +127,8 @@ class Erasures:
     async def _erase(
         self, own: Collection[Named], partition: int, deadline: Deadline, receipt: Receipt, *, with_values: bool
     ) -> shard_pb2.EraseProfilesResponse:
-        message = shard_pb2.EraseProfilesRequest(
-            cluster=self._routing.cluster.cluster,
-            identifiers=_messages(own),
-            partition=partition,
-            with_values=with_values,
-        )
-
-        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.EraseProfilesResponse]:
-            message.epoch = claim.epoch
-            return client.erase(message, deadline)
-
-        response = await self._routing.one(partition, ask, deadline)
+        request = shard_pb2.EraseProfilesRequest(identifiers=_messages(own), with_values=with_values)
+        response = await self._routing.one(ERASE_PROFILES, request, deadline, partition)
         receipt.erased = receipt.erased or response.erased > 0
         if response.partition.identifiers:
             receipt.partitions.append(response.partition)
@@ -155,15 +143,14 @@ class Erasures:
             with_files=texts.is_wanted,
             values=sorted(texts.hashes),
         )
-        scans = await scatter(self._routing.shards, lambda _, shard: shard.scan_for_identifiers(order, deadline))
-        answers = self._routing.whole(scans)
+        answers = self._routing.whole(await self._routing.everywhere(SCAN_FOR_IDENTIFIERS, order, deadline))
         receipt.scans.extend(answers[number].scan for number in sorted(answers))
 
 
 async def purge_files(routing: Routing, deadline: Deadline) -> list[admin_pb2.ShardPurge]:
     """Have every shard remove what erased profiles have left in its files; all must answer."""
     order = shard_pb2.PurgeFilesRequest(cluster=routing.cluster.cluster)
-    answers = routing.whole(await scatter(routing.shards, lambda _, shard: shard.purge_files(order, deadline)))
+    answers = routing.whole(await routing.everywhere(PURGE_FILES, order, deadline))
     return [answers[number].purge for number in sorted(answers)]
 
 

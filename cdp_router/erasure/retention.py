@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 from cdp.v1 import admin_pb2, schema_pb2, shard_pb2
 
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import Claim, to_epochs
+from cdp_router.cluster.shard_methods import CHANGE_RETENTION
 from cdp_router.contract.retention import latest, listed
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
@@ -42,26 +41,16 @@ async def forget_events(
     if any(not event or len(event.encode()) > NAME_BYTES_MAX for event in events):
         raise RequestInvalid("events", f"a name has 1 to {NAME_BYTES_MAX} bytes")
 
-    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.ChangeRetentionResponse]:
-        message = shard_pb2.ChangeRetentionRequest(
-            cluster=routing.cluster.cluster, forgotten=events, forget_unused=unused, partitions=to_epochs(claims)
-        )
-        return client.change_retention(message, deadline)
-
-    answers = await routing.complete(routing.map.partitions, ask, deadline)
+    request = shard_pb2.ChangeRetentionRequest(forgotten=events, forget_unused=unused)
+    answers = await routing.complete(CHANGE_RETENTION, request, deadline)
     return schema_pb2.ForgetEventsResponse(events=sorted({event for answer in answers for event in answer.forgotten}))
 
 
 async def _changed(
     rules: Sequence[admin_pb2.RetentionRule], routing: Routing, deadline: Deadline
 ) -> shard_pb2.ChangeRetentionResponse:
-    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.ChangeRetentionResponse]:
-        message = shard_pb2.ChangeRetentionRequest(
-            cluster=routing.cluster.cluster, rules=rules, partitions=to_epochs(claims)
-        )
-        return client.change_retention(message, deadline)
-
-    answers = await routing.complete(routing.map.partitions, ask, deadline)
+    request = shard_pb2.ChangeRetentionRequest(rules=rules)
+    answers = await routing.complete(CHANGE_RETENTION, request, deadline)
     return listed(
         {rule.event: rule.days for answer in answers for rule in answer.rules},
         latest((item.event, item.since.ToMilliseconds()) for answer in answers for item in answer.retained),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from cdp.v1 import admin_pb2, shard_pb2
 
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import Claim, to_epochs
+from cdp_router.cluster.shard_methods import CHANGE_SUPPRESSIONS
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
@@ -55,13 +54,8 @@ async def list_suppressions(routing: Routing, deadline: Deadline) -> admin_pb2.L
 async def _change(
     routing: Routing, deadline: Deadline, added: Sequence[bytes] = (), lifted: Sequence[bytes] = ()
 ) -> Sequence[shard_pb2.ChangeSuppressionsResponse]:
-    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.ChangeSuppressionsResponse]:
-        message = shard_pb2.ChangeSuppressionsRequest(
-            cluster=routing.cluster.cluster, partitions=to_epochs(claims), added=added, lifted=lifted
-        )
-        return client.change_suppressions(message, deadline)
-
-    return await routing.complete(routing.map.partitions, ask, deadline)
+    request = shard_pb2.ChangeSuppressionsRequest(added=added, lifted=lifted)
+    return await routing.complete(CHANGE_SUPPRESSIONS, request, deadline)
 
 
 def _fingerprints(identifiers: Collection[Named], routing: Routing) -> list[bytes]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
 
 from cdp.v1 import export_pb2, query_pb2, shard_pb2
 
 from cdp_router.cluster.agreement import agreeing_views
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import Claim, to_epochs
+from cdp_router.cluster.shard_methods import READ_ALL
 from cdp_router.deadline import Deadline
 from cdp_router.limits import MEMBER_RESPONSES_AHEAD
 from cdp_router.rpc.call import note
@@ -27,14 +26,9 @@ class Exports:
         cluster = self._routing.cluster
         end = export_pb2.ExportRecordsEnd(coverage=query_pb2.Coverage(total=cluster.partitions))
 
-        def ask(client: ShardClient, claims: Sequence[Claim]) -> AsyncIterator[shard_pb2.ReadAllResponse]:
-            request = shard_pb2.ReadAllRequest(
-                cluster=cluster.cluster, partitions=to_epochs(claims), views=agreed.views
-            )
-            return client.read_all(request, deadline)
-
+        request = shard_pb2.ReadAllRequest(views=agreed.views)
         count = 0
-        async for response in self._routing.stream(ask, deadline, MEMBER_RESPONSES_AHEAD):
+        async for response in self._routing.stream(READ_ALL, request, deadline, MEMBER_RESPONSES_AHEAD):
             if response.HasField("table"):
                 count += response.table.rows
                 note(count=count)

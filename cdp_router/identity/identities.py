@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cdp.v1 import identity_pb2, query_pb2
 from cdp.v1 import moving_pb2 as pb
 
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import Claim, to_epochs
+from cdp_router.cluster.shard_methods import READ_IDENTITIES, READ_IDENTITY
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
 from cdp_router.identity.identifying import checked
@@ -113,28 +112,13 @@ class Identities:
     async def _read_all(self, identifiers: Sequence[Named], deadline: Deadline) -> list[pb.KnownIdentities]:
         """What all partitions know of some identifiers: one call a shard."""
 
-        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[pb.ReadIdentitiesResponse]:
-            request = pb.ReadIdentitiesRequest(
-                cluster=self._routing.cluster.cluster,
-                partitions=to_epochs(claims),
-                identifiers=map(_message, identifiers),
-            )
-            return client.read_identities(request, deadline)
-
-        answers = await self._routing.complete(self._routing.map.partitions, ask, deadline)
+        request = pb.ReadIdentitiesRequest(identifiers=map(_message, identifiers))
+        answers = await self._routing.complete(READ_IDENTITIES, request, deadline)
         return [each for answer in answers for each in answer.partitions]
 
     async def _read(self, partition: int, identifier: Named, deadline: Deadline) -> pb.ReadIdentityResponse:
-        def ask(client: ShardClient, claim: Claim) -> Awaitable[pb.ReadIdentityResponse]:
-            request = pb.ReadIdentityRequest(
-                cluster=self._routing.cluster.cluster,
-                partition=partition,
-                epoch=claim.epoch,
-                identifier=_message(identifier),
-            )
-            return client.read_identity(request, deadline)
-
-        return await self._routing.one(partition, ask, deadline)
+        request = pb.ReadIdentityRequest(identifier=_message(identifier))
+        return await self._routing.one(READ_IDENTITY, request, deadline, partition)
 
     def home(self, identifier: Named) -> int:
         """The partition where an identifier lives."""

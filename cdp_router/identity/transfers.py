@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import grpc
@@ -16,8 +16,7 @@ from cdp.v1 import moving_pb2 as pb
 
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import Claim
+from cdp_router.cluster.shard_methods import CHANGE_IDENTITY
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
 from cdp_router.limits import MOVING_SECONDS
@@ -154,18 +153,8 @@ class Mover:
     async def _encoded_change(
         self, partition: int, change: bytes, place_of: bytes, deadline: Deadline, piece: int = 0
     ) -> pb.ChangeIdentityResponse:
-        def ask(client: ShardClient, claim: Claim) -> Awaitable[pb.ChangeIdentityResponse]:
-            request = pb.ChangeIdentityRequest(
-                cluster=self._routing.cluster.cluster,
-                partition=partition,
-                epoch=claim.epoch,
-                change=change,
-                place_of=place_of,
-                piece=piece,
-            )
-            return client.change_identity(request, deadline)
-
-        return await self._routing.one(partition, ask, deadline)
+        request = pb.ChangeIdentityRequest(change=change, place_of=place_of, piece=piece)
+        return await self._routing.one(CHANGE_IDENTITY, request, deadline, partition)
 
     def home(self, identifier: bytes) -> int:
         """The partition where an encoded identifier lives."""

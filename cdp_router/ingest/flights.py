@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Final
@@ -24,7 +24,7 @@ from cdp.v1 import shard_pb2
 from cdp_router.background import Background, awaited
 from cdp_router.cluster.routing import Answers, Routing
 from cdp_router.cluster.scatter import Failure
-from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import DELIVER
 from cdp_router.contract.claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
@@ -134,14 +134,14 @@ class Flights:
         return _Flight(loaded, calls, deadline)
 
     async def _deliver(self, loaded: Load, partitions: Sequence[int], deadline: Deadline) -> Delivered:
-        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.DeliverResponse]:
+        def request(claims: Sequence[Claim]) -> shard_pb2.DeliverRequest:
             batches = [loaded.message(claim.partition, claim.epoch) for claim in claims]
-            request = shard_pb2.DeliverRequest(cluster=self._routing.cluster.cluster, batches=batches)
+            made = shard_pb2.DeliverRequest(batches=batches)
             if any(batch.seats for batch in batches):
-                request.limits.update(self._limits.by_kind)
-            return client.deliver(request, deadline)
+                made.limits.update(self._limits.by_kind)
+            return made
 
-        found = await self._routing.gather(partitions, ask, deadline)
+        found = await self._routing.gather(DELIVER, request, deadline, partitions)
         await self._move(found.answers, deadline)
         return found
 

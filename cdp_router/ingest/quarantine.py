@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Final
@@ -14,9 +14,8 @@ from cdp.v1 import ingest_pb2, schema_pb2, shard_pb2
 
 from cdp_router.cluster.partitioning import partitions_of, split
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import CHANGE_QUARANTINE, READ_QUARANTINE
 from cdp_router.cluster.topology import ClusterFile
-from cdp_router.contract.claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.identity.identifier_limits import IdentifierLimits
 from cdp_router.identity.linking import without_records
@@ -193,32 +192,15 @@ class Quarantine:
                 at = found.sequence + 1
 
     async def _read(self, partition: int, position: int, deadline: Deadline) -> shard_pb2.ReadQuarantineResponse:
-        request = shard_pb2.ReadQuarantineRequest(
-            cluster=self._routing.cluster.cluster, partition=partition, from_sequence=position
-        )
-
-        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ReadQuarantineResponse]:
-            request.epoch = claim.epoch
-            return client.read_quarantine(request, deadline)
-
-        return await self._routing.one(partition, ask, deadline)
+        request = shard_pb2.ReadQuarantineRequest(from_sequence=position)
+        return await self._routing.one(READ_QUARANTINE, request, deadline, partition)
 
 
 async def _change(
     change: QuarantineChange, partition: int, routing: Routing, deadline: Deadline, batch_id: bytes = b""
 ) -> shard_pb2.ChangeQuarantineResponse:
-    request = shard_pb2.ChangeQuarantineRequest(
-        cluster=routing.cluster.cluster,
-        partition=partition,
-        change=encode_quarantine_change(change),
-        batch_id=batch_id,
-    )
-
-    def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ChangeQuarantineResponse]:
-        request.epoch = claim.epoch
-        return client.change_quarantine(request, deadline)
-
-    return await routing.one(partition, ask, deadline)
+    request = shard_pb2.ChangeQuarantineRequest(change=encode_quarantine_change(change), batch_id=batch_id)
+    return await routing.one(CHANGE_QUARANTINE, request, deadline, partition)
 
 
 def _with_message_ids(apart: Apart) -> RecordBatch:

@@ -9,9 +9,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from cdp.v1 import partition_pb2, partition_pb2_grpc, shard_pb2, shard_pb2_grpc
-
 from cdp_router.background import Background
+from cdp_router.cluster.shard_methods import SERVICES
 from cdp_router.cluster.topology import ClusterDirectory, shard_name
 from cdp_router.errors import RouterError
 from cdp_router.observing.durability_metrics import Kept
@@ -28,10 +27,9 @@ from cdp_router.security.tls.cluster_secrets import call_secret
 from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.listening import server_credentials
 from cdp_router.security.tls.tls import Tls
-from cdp_router.services.partitions import PartitionService
-from cdp_router.services.shard import ShardService
+from cdp_router.services.shard import add_shard_services
+from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.memory_budget import MemoryBudget, default_bytes
-from cdp_router.shard.moves.client import connect_by_grpc
 from cdp_router.shard.server import ShardServer
 from cdp_store.errors import StoreError, StoreFailed
 from cdp_store.limits import MIB
@@ -66,13 +64,9 @@ async def _serve(
     directory.remember(shard_name(shard))
     observing.watch_files(lambda: Kept(store.log_bytes, store.newest_snapshot), SystemClock())
     observing.watch_partitions(lambda: [partition.status() for partition in store.partitions.values()])
-    names = [
-        shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name,
-        partition_pb2.DESCRIPTOR.services_by_name["PartitionService"].full_name,
-    ]
     # Whoever has the secret may read and change everything, so certificates are asked for wherever there are any.
     credentials = server_credentials(tls, clients_show_certificates=True) if tls is not None else None
-    serving = Serving(names, observing.observers, ClusterGate(call_secret(cluster)), credentials)
+    serving = Serving(SERVICES, observing.observers, ClusterGate(call_secret(cluster)), credentials)
     observing.start()
     failures = list[StoreFailed]()
 
@@ -83,14 +77,13 @@ async def _serve(
     budget = MemoryBudget(default_bytes(cluster.shards) if memory_mib is None else memory_mib * MIB)
     link = Link.of(cluster, tls)
     background = Background(observing.background.failed)
-    connect = partial(connect_by_grpc, link=link)
+    connect = partial(GrpcShardClient, link=link)
     server = ShardServer(store, fail, budget=budget, connect=connect, background=background)
     server.upkeep.settle_soon()
     server.upkeep.retain_hourly()
     if minutes:
         background.keep("snapshots", partial(server.snapshots.take_every, minutes * 60))
-    shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), serving.server)
-    partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(server.moves), serving.server)
+    add_shard_services(server, serving.server)
     await serving.run(address, is_alone=is_alone)
     observing.close()
     await server.close()

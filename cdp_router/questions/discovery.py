@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from cdp.v1 import schema_pb2, shard_pb2
 
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import Claim, to_epochs
+from cdp_router.cluster.shard_methods import DISCOVER_NAMES
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
 from cdp_store.values import Kind
@@ -28,12 +27,7 @@ _TYPES: Final[Mapping[int, schema_pb2.ValueType.ValueType]] = {
 
 async def discover(routing: Routing, deadline: Deadline) -> schema_pb2.DiscoverSchemaResponse:
     """Everything that any partition has seen, by name; all must answer."""
-
-    def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.DiscoverNamesResponse]:
-        request = shard_pb2.DiscoverNamesRequest(cluster=routing.cluster.cluster, partitions=to_epochs(claims))
-        return client.discover(request, deadline)
-
-    answers = await routing.complete(routing.map.partitions, ask, deadline)
+    answers = await routing.complete(DISCOVER_NAMES, shard_pb2.DiscoverNamesRequest(), deadline)
     events = defaultdict[str, list[shard_pb2.MetEvents]](list)
     properties = defaultdict[str, defaultdict[str, list[shard_pb2.MetProperty]]](lambda: defaultdict(list))
     for answer in answers:

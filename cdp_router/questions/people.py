@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,7 @@ import pyarrow as pa
 from cdp.v1 import profile_pb2, query_pb2, shard_pb2
 
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import Claim
+from cdp_router.cluster.shard_methods import READ_RECEIPTS, READ_RECORDS
 from cdp_router.contract.tables import from_stream, to_stream
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
@@ -22,8 +21,6 @@ from cdp_router.records.record_tables import with_receipts
 from cdp_store.ids import decode_identifier
 from cdp_store.snapshot.cold.tables import SCHEMA, encoded_text
 from cdp_store.values import to_ms
-
-_Reading = Callable[[ShardClient, Claim], Awaitable[shard_pb2.ReadRecordsResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +105,12 @@ class People:
     ) -> AsyncIterator[Part]:
         receipts = _Receipts(self._routing, self._identities, own)
         request = shard_pb2.ReadRecordsRequest(
-            cluster=self._routing.cluster.cluster,
-            partition=self._identities.home(identifier),
             identifier=query_pb2.Identifier(kind=identifier[0], value=identifier[1]),
             after=after,
         )
-        is_first = True
+        home, is_first = self._identities.home(identifier), True
         while True:
-            page = await self._routing.one(request.partition, _reading(request, deadline), deadline)
+            page = await self._routing.one(READ_RECORDS, request, deadline, home)
             if not page.found and not is_first:
                 raise PersonChanged
             if not page.found:
@@ -158,27 +153,12 @@ class _Receipts:
 
     async def _read(self, home: int, from_ms: int, deadline: Deadline) -> None:
         request = shard_pb2.ReadReceiptsRequest(
-            cluster=self._routing.cluster.cluster,
-            partition=home,
             identifiers=[query_pb2.Identifier(kind=kind, value=value) for kind, value in self._homes[home]],
             from_ms=from_ms,
         )
-
-        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ReadReceiptsResponse]:
-            request.epoch = claim.epoch
-            return client.read_receipts(request, deadline)
-
-        found = await self._routing.one(home, ask, deadline)
+        found = await self._routing.one(READ_RECEIPTS, request, deadline, home)
         self._held[home] = pa.concat_tables([self._held[home], from_stream(found.arrow)])
         self._until[home] = found.until_ms if found.HasField("until_ms") else None
-
-
-def _reading(request: shard_pb2.ReadRecordsRequest, deadline: Deadline) -> _Reading:
-    def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ReadRecordsResponse]:
-        request.epoch = claim.epoch
-        return client.read_records(request, deadline)
-
-    return ask
 
 
 def _told(records: pa.Table) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from cdp.v1 import proof_pb2, query_pb2, shard_pb2
@@ -16,9 +16,7 @@ from cdp_query.stats import total
 from cdp_router.cluster.agreement import Attributes, agreeing_views, compare
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.scatter import scatter
-from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.claims import Claim, to_epochs
+from cdp_router.cluster.shard_methods import EVALUATE, LIST_MEMBERS, PROVE_USER, READ_PROFILE, READ_SCHEMA
 from cdp_router.contract.partials import from_evaluation, from_held_kinds, from_names, to_names
 from cdp_router.contract.values import from_timestamp
 from cdp_router.deadline import Deadline
@@ -68,7 +66,6 @@ class Queries:
         asked = await self._reader.asked(request, self._context(request), deadline)
         await self._reader.aside.run(request.ByteSize(), deadline, lambda: check(asked.asked))
         message = shard_pb2.EvaluateRequest(
-            cluster=self._cluster.cluster,
             question=asked.plan,
             as_of_ms=asked.context.as_of_ms,
             tz=asked.context.tz,
@@ -105,7 +102,6 @@ class Queries:
         check_names(request.attributes)
         asked = await self._reader.segment(request, context, deadline)
         message = shard_pb2.ListMembersRequest(
-            cluster=self._cluster.cluster,
             segment=asked.plan.segment,
             as_of_ms=context.as_of_ms,
             tz=context.tz,
@@ -143,15 +139,10 @@ class Queries:
         self, message: shard_pb2.ReadProfileRequest, deadline: Deadline
     ) -> query_pb2.GetProfileResponse:
         """One profile, with the events that are wanted; ProfileNotFound where there is none."""
-        message.cluster, identifier = self._cluster.cluster, message.identifier
-        named, message.partition = await self._belonging(identifier, message.partition, deadline)
+        identifier = message.identifier
+        named, partition = await self._belonging(identifier, message.partition, deadline)
         message.identifier.CopyFrom(named)
-
-        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ReadProfileResponse]:
-            message.epoch = claim.epoch
-            return client.read_profile(message, deadline)
-
-        response = await self._routing.one(message.partition, ask, deadline)
+        response = await self._routing.one(READ_PROFILE, message, deadline, partition)
         if not response.found:
             raise ProfileNotFound(identifier.kind, identifier.value)
         return response.profile
@@ -169,20 +160,13 @@ class Queries:
         check(asked.question)
         identifier, partition = await self._belonging(identifier, partition, deadline)
         message = shard_pb2.ProveUserRequest(
-            cluster=self._cluster.cluster,
-            partition=partition,
             identifier=identifier,
             segment=asked.plan.segment,
             as_of_ms=context.as_of_ms,
             tz=context.tz,
             exclude_anonymous=not context.include_anonymous,
         )
-
-        def ask(client: ShardClient, claim: Claim) -> Awaitable[shard_pb2.ProveUserResponse]:
-            message.epoch = claim.epoch
-            return client.prove_user(message, deadline)
-
-        response = await self._routing.one(partition, ask, deadline)
+        response = await self._routing.one(PROVE_USER, message, deadline, partition)
         if not response.found:
             raise ProfileNotFound(identifier.kind, identifier.value)
         return response.proof
@@ -212,13 +196,7 @@ class Queries:
         sink, mismatch = MemberStream(message.attributes), False
         coverage = query_pb2.Coverage(total=self._cluster.partitions)
         yield query_pb2.MembersResponse(arrow=sink.drain())
-
-        def ask(client: ShardClient, claims: Sequence[Claim]) -> AsyncIterator[shard_pb2.ListMembersResponse]:
-            asked = shard_pb2.ListMembersRequest(partitions=to_epochs(claims))
-            asked.MergeFrom(message)
-            return client.list_members(asked, deadline)
-
-        async for response in self._routing.stream(ask, deadline, MEMBER_RESPONSES_AHEAD):
+        async for response in self._routing.stream(LIST_MEMBERS, message, deadline, MEMBER_RESPONSES_AHEAD):
             coverage.answered.extend(response.answered)
             mismatch |= response.type_mismatch
             if response.arrow:
@@ -233,7 +211,7 @@ class Queries:
     async def _warnings_of_list(self, asked: Asked, deadline: Deadline, *, mismatch: bool) -> list[str]:
         """The warnings that an answer to the same question has; none of names while a shard that may know them is
         away."""
-        gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline))
+        gathered = await self._routing.everywhere(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), deadline)
         known = Names()
         for response in gathered.answers.values():
             known = known.merge(from_names(response.names))
@@ -268,8 +246,8 @@ class Queries:
     async def _mistyped(self, asked: Asked, deadline: Deadline, *, strict: bool) -> list[str]:
         """A line for each comparison with values of which none has a type asked for; worth asking shards for where
         some value had another."""
-        names = to_names(asked.names)
-        gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline, names))
+        request = shard_pb2.ReadSchemaRequest(kinds_of=to_names(asked.names))
+        gathered = await self._routing.everywhere(READ_SCHEMA, request, deadline)
         if gathered.failures:
             return []  # another shard may hold values of the type
         held = from_held_kinds(each for response in gathered.answers.values() for each in response.kinds)
@@ -290,7 +268,7 @@ class Queries:
 
     async def _schema(self, deadline: Deadline, *, is_whole: bool = False) -> Names:
         """Names seen by the shards that can be reached; the error that says which cannot where all are needed."""
-        gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline))
+        gathered = await self._routing.everywhere(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), deadline)
         whole = Names()
         for response in (self._routing.whole(gathered) if is_whole else gathered.answers).values():
             whole = whole.merge(from_names(response.names))
@@ -311,12 +289,7 @@ class Queries:
     async def _evaluated_once(
         self, message: shard_pb2.EvaluateRequest, partitions: Iterable[int], deadline: Deadline, *, allow_partial: bool
     ) -> Sequence[shard_pb2.EvaluateResponse]:
-        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.EvaluateResponse]:
-            asked = shard_pb2.EvaluateRequest(partitions=to_epochs(claims))
-            asked.MergeFrom(message)
-            return client.evaluate(asked, deadline)
-
-        found = await self._routing.gather(partitions, ask, deadline)
+        found = await self._routing.gather(EVALUATE, message, deadline, partitions)
         if found.failures and not (allow_partial and found.answers):
             raise self._routing.error(found)
         return found.answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 
 from cdp.v1 import admin_pb2, admin_pb2_grpc, shard_pb2
@@ -11,10 +11,8 @@ from cdp.v1 import admin_pb2, admin_pb2_grpc, shard_pb2
 from cdp_query.bind.names import Names
 from cdp_router.cluster.placement import Placement, publish_placement
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.scatter import scatter
-from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import READ_DIGEST, READ_SCHEMA, READ_STATUS, TAKE_SNAPSHOT, VERIFY_SNAPSHOTS
 from cdp_router.cluster.topology import CLUSTER_NAME
-from cdp_router.contract.claims import Claim, to_epochs
 from cdp_router.contract.partials import from_names
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
@@ -45,7 +43,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """Say what the cluster holds; shards that do not answer are listed as unreachable."""
         deadline = Deadline.after(context.time_remaining(), _STATUS_SECONDS)
         shards = dict(sorted(self._routing.shards.items()))
-        gathered = await scatter(shards, lambda _, shard: shard.read_status(deadline))
+        gathered = await self._routing.everywhere(READ_STATUS, shard_pb2.ReadStatusRequest(), deadline)
         statuses = [admin_pb2.ShardStatus(shard=number, address=shard.address) for number, shard in shards.items()]
         for status in statuses:
             failure = gathered.failures.get(status.shard)
@@ -65,7 +63,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def GetSchema(self, request: admin_pb2.GetSchemaRequest, context: Context) -> admin_pb2.GetSchemaResponse:
         """List the names seen anywhere."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
-        gathered = await scatter(self._routing.shards, lambda _, shard: shard.read_schema(deadline))
+        gathered = await self._routing.everywhere(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), deadline)
         names = Names()
         for response in self._routing.whole(gathered).values():
             names = names.merge(from_names(response.names))
@@ -118,11 +116,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """Digest the data; all shards must answer."""
         deadline = _long(context)
 
-        def ask(client: ShardClient, claims: Sequence[Claim]) -> Awaitable[shard_pb2.ReadDigestResponse]:
-            message = shard_pb2.ReadDigestRequest(cluster=self._cluster.cluster, partitions=to_epochs(claims))
-            return client.read_digest(message, deadline)
-
-        answers = await self._routing.complete(self._routing.map.partitions, ask, deadline)
+        answers = await self._routing.complete(READ_DIGEST, shard_pb2.ReadDigestRequest(), deadline)
         partitions = [each for answer in answers for each in answer.partitions]
         total = sum((Digest.parse(each.digest) for each in partitions), Digest())
         partitions.sort(key=lambda each: each.partition)
@@ -135,7 +129,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         check_destination(request.destination)
         check_place(request.destination, allowed_places())
         order = shard_pb2.TakeSnapshotRequest(destination=request.destination)
-        gathered = await scatter(self._routing.shards, lambda _, shard: shard.take_snapshot(order, _long(context)))
+        gathered = await self._routing.everywhere(TAKE_SNAPSHOT, order, _long(context))
         answers = list(self._routing.whole(gathered).values())
         if request.destination:
             copied = seal_json(self._cluster)
@@ -166,7 +160,8 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.VerifySnapshotsRequest, context: Context
     ) -> admin_pb2.VerifySnapshotsResponse:
         """Have every shard check the files of its snapshots."""
-        gathered = await scatter(self._routing.shards, lambda _, shard: shard.verify_snapshots(_long(context)))
+        order = shard_pb2.ShardServiceVerifySnapshotsRequest()
+        gathered = await self._routing.everywhere(VERIFY_SNAPSHOTS, order, _long(context))
         results = [answer.result for answer in self._routing.whole(gathered).values()]
         return admin_pb2.VerifySnapshotsResponse(
             snapshots=sum(result.snapshots for result in results),

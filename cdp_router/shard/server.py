@@ -33,11 +33,11 @@ from cdp_router.shard.discovery import met_by
 from cdp_router.shard.documents import ShardDocuments
 from cdp_router.shard.erasing import ShardErasing
 from cdp_router.shard.exporting import ShardExporting
+from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.held_views import Captured, HeldViews, capture_all, to_transfers
 from cdp_router.shard.identity import change_identity, read_identity
 from cdp_router.shard.member_pages import MemberPages, MembersOf
 from cdp_router.shard.memory_budget import MemoryBudget
-from cdp_router.shard.moves.client import connect_by_grpc
 from cdp_router.shard.moves.giver import Giver
 from cdp_router.shard.moves.shard import ShardMoves
 from cdp_router.shard.moves.taker import Connect, Taker
@@ -75,7 +75,7 @@ class ShardServer:
         query_threads: int = 2,
         clock: Clock | None = None,
         budget: MemoryBudget | None = None,
-        connect: Connect = connect_by_grpc,
+        connect: Connect = GrpcShardClient,
         background: Background | None = None,
     ) -> None:
         self._store, self._clock, self._budget = store, clock or SystemClock(), budget

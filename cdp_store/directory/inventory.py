@@ -17,7 +17,7 @@ import msgspec
 
 from cdp_store.errors import DirectoryDamaged, FileOutdated
 from cdp_store.log.local import NO_ROOM
-from cdp_store.outside.folder_lock import folder_locked
+from cdp_store.outside.locks import folder_locked
 from cdp_store.outside.sealed import Unsealed, generation_in, read_whole, seal_json, unseal_json
 from cdp_store.outside.seams import Files
 from cdp_store.outside.whole_files import write_durably

@@ -18,13 +18,11 @@ from cdp.v1 import (
     ingest_pb2,
     ingest_pb2_grpc,
     named_segment_pb2_grpc,
-    partition_pb2_grpc,
     privacy_pb2_grpc,
     profile_pb2_grpc,
     proof_pb2_grpc,
     query_pb2_grpc,
     schema_pb2_grpc,
-    shard_pb2_grpc,
 )
 
 from cdp_router.cluster.routing import Routing
@@ -48,14 +46,13 @@ from cdp_router.services.admin import AdminService
 from cdp_router.services.export import ExportService
 from cdp_router.services.identity import IdentityService
 from cdp_router.services.ingest import IngestService
-from cdp_router.services.partitions import PartitionService
 from cdp_router.services.privacy import PrivacyService
 from cdp_router.services.profiles import ProfileService
 from cdp_router.services.proofs import ProofService
 from cdp_router.services.query import QueryService
 from cdp_router.services.schema import SchemaService
 from cdp_router.services.segments import SegmentService
-from cdp_router.services.shard import ShardService
+from cdp_router.services.shard import add_shard_services
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.server import ShardServer
 from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store
@@ -134,8 +131,7 @@ async def served_cluster(
         schema_pb2_grpc.add_SchemaServiceServicer_to_server(schema_service, router)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(routing, Erasures(routing)), router)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityService(Identities(routing)), router)
-        shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(servers[0]), shard)
-        partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(servers[0].moves), shard)
+        add_shard_services(servers[0], shard)
         ports = [_listen(server, tls) for server in (router, shard)]
         await asyncio.gather(router.start(), shard.start())
         to_router, to_shard = (grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) for port in ports)

@@ -19,6 +19,25 @@ from google.rpc import code_pb2, status_pb2
 from cdp_query.language import parse
 from cdp_query.pipeline import segment_of
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import (
+    CHANGE_RETENTION,
+    DELIVER,
+    ERASE_PROFILES,
+    EVALUATE,
+    LIST_MEMBERS,
+    PROVE_USER,
+    READ_ALL,
+    READ_DIGEST,
+    READ_DOCUMENT,
+    READ_PROFILE,
+    READ_RECEIPTS,
+    READ_RECORDS,
+    READ_SCHEMA,
+    READ_STATUS,
+    TAKE_SNAPSHOT,
+    VERIFY_SNAPSHOTS,
+    WRITE_DOCUMENT,
+)
 from cdp_router.contract.questions import to_question
 from cdp_router.contract.segments import to_segment
 from cdp_router.contract.status import TRANSLATED, describe, retry_delay_ms
@@ -84,7 +103,7 @@ def evaluation(text: str, **changed: Any) -> shard_pb2.EvaluateRequest:
 
 async def count(client: ShardClient, text: str = "everyone", **changed: Any) -> int:
     """How many of the shard's profiles a question holds for."""
-    return (await client.evaluate(evaluation(text, **changed), far_deadline())).count
+    return (await client.call(EVALUATE, evaluation(text, **changed), far_deadline())).count
 
 
 async def listed(client: ShardClient, text: str) -> tuple[list[bytes], list[tuple[int, int]]]:
@@ -94,7 +113,7 @@ async def listed(client: ShardClient, text: str) -> tuple[list[bytes], list[tupl
         cluster=CLUSTER.cluster, segment=segment, as_of_ms=NOW_MS, tz="UTC", partitions=epochs(0, 2)
     )
     found, positions = list[bytes](), list[tuple[int, int]]()
-    async for response in client.list_members(request, far_deadline()):
+    async for response in client.stream(LIST_MEMBERS, request, far_deadline()):
         positions.extend((position.partition, position.sequence) for position in response.answered)
         if response.arrow:
             with pa.ipc.open_stream(response.arrow) as reader:
@@ -162,24 +181,24 @@ class ShardClientContract:
 
     def test_what_is_delivered_is_logged_applied_and_counted(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
-            response = await shard.client.deliver(
-                delivery((0, batch_of([view("a"), view("b")])), (2, batch_of([view("c")]))), far_deadline()
+            response = await shard.client.call(
+                DELIVER, delivery((0, batch_of([view("a"), view("b")])), (2, batch_of([view("c")]))), far_deadline()
             )
             found = [(item.partition, item.sequence, item.accepted, item.duplicates) for item in response.outcomes]
             assert found == [(0, 1, 2, 0), (2, 1, 1, 0)]
             assert await count(shard.client) == 3
-            again = await shard.client.deliver(one([view("d")]), far_deadline())
+            again = await shard.client.call(DELIVER, one([view("d")]), far_deadline())
             assert [item.sequence for item in again.outcomes] == [2]
 
         self.run(tmp_path, test)
 
     def test_what_was_acknowledged_is_there_after_a_restart(self, tmp_path: Path) -> None:
         async def fill(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a"), view("b")], b"b1"), far_deadline())
+            await shard.client.call(DELIVER, one([view("a"), view("b")], b"b1"), far_deadline())
 
         async def look(shard: Shard) -> None:
             assert await count(shard.client) == 2
-            again = await shard.client.deliver(one([view("a"), view("b")], b"b1"), far_deadline())
+            again = await shard.client.call(DELIVER, one([view("a"), view("b")], b"b1"), far_deadline())
             assert [(item.accepted, item.duplicates) for item in again.outcomes] == [(0, 2)]
             assert await count(shard.client, 'count("View") = 1') == 2
 
@@ -189,9 +208,9 @@ class ShardClientContract:
     def test_a_batch_id_is_taken_once(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             request = one([view("a"), view("b")], b"b1")
-            outcomes = [(await shard.client.deliver(request, far_deadline())).outcomes[0] for _ in range(2)]
+            outcomes = [(await shard.client.call(DELIVER, request, far_deadline())).outcomes[0] for _ in range(2)]
             assert [(item.accepted, item.duplicates, item.sequence) for item in outcomes] == [(2, 0, 1), (0, 2, 1)]
-            other = await shard.client.deliver(one([view("c")], b"b1", partition=2), far_deadline())
+            other = await shard.client.call(DELIVER, one([view("c")], b"b1", partition=2), far_deadline())
             assert other.outcomes[0].accepted == 1
             assert await count(shard.client, 'count("View") = 1') == 3
 
@@ -200,10 +219,10 @@ class ShardClientContract:
     def test_a_message_id_is_taken_once_inside_a_batch_and_across_batches(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             first = [view("a", 0, "m1"), view("a", 1, "m1"), view("a", 2, "m2"), view("a", 3), view("a", 3)]
-            response = await shard.client.deliver(one(first, b"b1"), far_deadline())
+            response = await shard.client.call(DELIVER, one(first, b"b1"), far_deadline())
             assert [(item.accepted, item.duplicates) for item in response.outcomes] == [(4, 1)]
             second = [view("a", 5, "m2"), view("a", 5, "m3")]
-            response = await shard.client.deliver(one(second, b"b2"), far_deadline())
+            response = await shard.client.call(DELIVER, one(second, b"b2"), far_deadline())
             assert [(item.accepted, item.duplicates) for item in response.outcomes] == [(1, 1)]
             assert await count(shard.client, 'count("View") = 5') == 1
 
@@ -212,7 +231,7 @@ class ShardClientContract:
     def test_the_same_ids_sent_at_the_same_time_are_taken_once(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             requests = [one([view("a", n, "m1")], b"b%d" % (n % 2)) for n in range(6)]
-            responses = await asyncio.gather(*(shard.client.deliver(item, far_deadline()) for item in requests))
+            responses = await asyncio.gather(*(shard.client.call(DELIVER, item, far_deadline()) for item in requests))
             taken = [response.outcomes[0] for response in responses]
             assert sum(item.accepted for item in taken) == 1
             assert sum(item.duplicates for item in taken) == 5
@@ -225,10 +244,10 @@ class ShardClientContract:
             shard.files.may_sync.clear()
             shard.files.syncing.clear()
             before = shard.files.syncs
-            first = asyncio.create_task(shard.client.deliver(one([view("a")], b"b0"), far_deadline()))
+            first = asyncio.create_task(shard.client.call(DELIVER, one([view("a")], b"b0"), far_deadline()))
             await asyncio.to_thread(shard.files.syncing.wait)
             rest = [
-                asyncio.create_task(shard.client.deliver(one([view(f"u{n}")], b"b%d" % n), far_deadline()))
+                asyncio.create_task(shard.client.call(DELIVER, one([view(f"u{n}")], b"b%d" % n), far_deadline()))
                 for n in range(1, 9)
             ]
             while shard.server.commits.waiting_count < len(rest):
@@ -247,7 +266,7 @@ class ShardClientContract:
         async def test(shard: Shard) -> None:
             shard.files.may_sync.clear()
             shard.files.syncing.clear()
-            waiting = asyncio.create_task(shard.client.deliver(one([view("a")]), far_deadline()))
+            waiting = asyncio.create_task(shard.client.call(DELIVER, one([view("a")]), far_deadline()))
             await asyncio.to_thread(shard.files.syncing.wait)
             assert await count(shard.client) == 0
             shard.files.may_sync.set()
@@ -258,14 +277,14 @@ class ShardClientContract:
 
     def test_a_full_disk_leaves_nothing_behind_and_may_be_tried_again(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a")], b"b1"), far_deadline())
+            await shard.client.call(DELIVER, one([view("a")], b"b1"), far_deadline())
             shard.files.room = 20
-            status = await refused(shard.client.deliver(one([view("b", 0, "m1")], b"b2"), far_deadline()))
+            status = await refused(shard.client.call(DELIVER, one([view("b", 0, "m1")], b"b2"), far_deadline()))
             assert status.code == code_pb2.RESOURCE_EXHAUSTED
             assert retry_delay_ms(status) > 0
             assert await count(shard.client) == 1
             shard.files.room = None
-            response = await shard.client.deliver(one([view("b", 0, "m1")], b"b2"), far_deadline())
+            response = await shard.client.call(DELIVER, one([view("b", 0, "m1")], b"b2"), far_deadline())
             assert [(item.accepted, item.sequence) for item in response.outcomes] == [(1, 2)]
             assert await count(shard.client) == 2
             assert not shard.failures
@@ -278,13 +297,15 @@ class ShardClientContract:
 
     def test_after_a_failed_sync_nothing_is_taken_any_more_and_the_process_is_told(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a")]), far_deadline())
+            await shard.client.call(DELIVER, one([view("a")]), far_deadline())
             shard.files.sync_error = OSError(errno.EIO, "Input/output error")
             for n in range(2):
-                status = await refused(shard.client.deliver(one([view(f"b{n}")]), far_deadline()))
+                status = await refused(shard.client.call(DELIVER, one([view(f"b{n}")]), far_deadline()))
                 assert status.code == code_pb2.UNAVAILABLE
             shard.files.sync_error = None
-            assert (await refused(shard.client.deliver(one([view("c")]), far_deadline()))).code == code_pb2.UNAVAILABLE
+            assert (
+                await refused(shard.client.call(DELIVER, one([view("c")]), far_deadline()))
+            ).code == code_pb2.UNAVAILABLE
             assert len(shard.failures) >= 1
             assert await count(shard.client) == 1
 
@@ -297,7 +318,7 @@ class ShardClientContract:
             partition = next(iter(shard.server._store.partitions.values()))
             monkeypatch.setattr(partition._memory.schema.events, "limit", 1)
             records = [view("a"), Event(user("b"), "Other", NOW_MS), view("c")]
-            [outcome] = (await shard.client.deliver(one(list(records)), far_deadline())).outcomes
+            [outcome] = (await shard.client.call(DELIVER, one(list(records)), far_deadline())).outcomes
             assert (outcome.accepted, outcome.duplicates) == (2, 0)
             assert [(error.index, error.code) for error in outcome.errors] == [(1, "EVENT_NAMES_LIMIT")]
             assert await count(shard.client) == 2
@@ -308,11 +329,13 @@ class ShardClientContract:
         async def test(shard: Shard) -> None:
             batch = (0, batch_of([view("a")]))
             calls = [
-                shard.client.deliver(delivery(batch, cluster="theirs"), far_deadline()),
-                shard.client.evaluate(evaluation("everyone", cluster="theirs"), far_deadline()),
-                shard.client.read_profile(shard_pb2.ReadProfileRequest(cluster="theirs"), far_deadline()),
-                anext(shard.client.list_members(shard_pb2.ListMembersRequest(cluster="theirs"), far_deadline())),
-                anext(shard.client.read_all(shard_pb2.ReadAllRequest(cluster="theirs"), far_deadline())),
+                shard.client.call(DELIVER, delivery(batch, cluster="theirs"), far_deadline()),
+                shard.client.call(EVALUATE, evaluation("everyone", cluster="theirs"), far_deadline()),
+                shard.client.call(READ_PROFILE, shard_pb2.ReadProfileRequest(cluster="theirs"), far_deadline()),
+                anext(
+                    shard.client.stream(LIST_MEMBERS, shard_pb2.ListMembersRequest(cluster="theirs"), far_deadline())
+                ),
+                anext(shard.client.stream(READ_ALL, shard_pb2.ReadAllRequest(cluster="theirs"), far_deadline())),
             ]
             for call in calls:
                 status = await refused(call)
@@ -325,7 +348,7 @@ class ShardClientContract:
     def test_a_partition_of_another_shard_is_refused_whole(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             request = delivery((0, batch_of([view("a")])), (OTHERS, batch_of([view("b")])))
-            status = await refused(shard.client.deliver(request, far_deadline()))
+            status = await refused(shard.client.call(DELIVER, request, far_deadline()))
             # As by another map: who asks may know the cluster as it was before a restore.
             assert status.code == code_pb2.ABORTED and f"{OTHERS} (never on this shard)" in status.message
             assert await count(shard.client) == 0
@@ -351,21 +374,21 @@ class ShardClientContract:
             everything = shard_pb2.ReadAllRequest(cluster=CLUSTER.cluster, partitions=asked)
             client, deadline = shard.client, far_deadline()
             for call in (
-                client.deliver(deliver, deadline),
-                client.evaluate(evaluation("everyone", partitions=asked), deadline),
-                anext(client.list_members(members, deadline)),
-                anext(client.read_all(everything, deadline)),
-                client.read_profile(profile, deadline),
-                client.prove_user(proof, deadline),
-                client.erase(erasure, deadline),
-                client.change_retention(retention, deadline),
-                client.read_digest(digests, deadline),
+                client.call(DELIVER, deliver, deadline),
+                client.call(EVALUATE, evaluation("everyone", partitions=asked), deadline),
+                anext(client.stream(LIST_MEMBERS, members, deadline)),
+                anext(client.stream(READ_ALL, everything, deadline)),
+                client.call(READ_PROFILE, profile, deadline),
+                client.call(PROVE_USER, proof, deadline),
+                client.call(ERASE_PROFILES, erasure, deadline),
+                client.call(CHANGE_RETENTION, retention, deadline),
+                client.call(READ_DIGEST, digests, deadline),
             ):
                 status, mismatch = await refused(call), partition_pb2.EpochMismatch()
                 assert status.code == code_pb2.ABORTED
                 assert any(detail.Unpack(mismatch) for detail in status.details)
                 assert [(each.partition, each.epoch, each.shard) for each in mismatch.claims] == [(2, 1, OWN)]
-            sizes = (await client.read_status(deadline)).partitions
+            sizes = (await client.call(READ_STATUS, shard_pb2.ReadStatusRequest(), deadline)).partitions
             assert [(size.sequence, size.epoch) for size in sizes] == [(0, 1), (0, 1)], "nothing was changed"
 
         self.run(tmp_path, test)
@@ -375,14 +398,14 @@ class ShardClientContract:
             request = shard_pb2.WriteDocumentRequest(
                 cluster=CLUSTER.cluster, partition=0, name="d", expected_version=expected, content=content, epoch=1
             )
-            found = await shard.client.write_document(request, far_deadline())
+            found = await shard.client.call(WRITE_DOCUMENT, request, far_deadline())
             return found.written, found.version
 
         async def read(shard: Shard, known: int = 0, epoch: int = 1) -> tuple[int, bytes]:
             request = shard_pb2.ReadDocumentRequest(
                 cluster=CLUSTER.cluster, partition=0, name="d", known_version=known, epoch=epoch
             )
-            found = await shard.client.read_document(request, far_deadline())
+            found = await shard.client.call(READ_DOCUMENT, request, far_deadline())
             return found.version, found.content
 
         async def test(shard: Shard) -> None:
@@ -409,9 +432,9 @@ class ShardClientContract:
 
     def test_digests_are_of_the_partitions_asked_for(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a")], partition=2), far_deadline())
+            await shard.client.call(DELIVER, one([view("a")], partition=2), far_deadline())
             request = shard_pb2.ReadDigestRequest(cluster=CLUSTER.cluster, partitions=epochs(2))
-            [found] = (await shard.client.read_digest(request, far_deadline())).partitions
+            [found] = (await shard.client.call(READ_DIGEST, request, far_deadline())).partitions
             assert (found.partition, found.sequence) == (2, 1)
             assert int(found.digest, 16) > 0
 
@@ -419,11 +442,15 @@ class ShardClientContract:
 
     def test_snapshots_are_taken_checked_and_say_what_they_hold(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a")]), far_deadline())
+            await shard.client.call(DELIVER, one([view("a")]), far_deadline())
             order = shard_pb2.TakeSnapshotRequest(destination=str(tmp_path / "copy"))
-            taken = (await shard.client.take_snapshot(order, far_deadline())).snapshot
+            taken = (await shard.client.call(TAKE_SNAPSHOT, order, far_deadline())).snapshot
             assert (taken.shard, taken.number, list(taken.partitions)) == (OWN, 1, [0, 2])
-            found = (await shard.client.verify_snapshots(far_deadline())).result
+            found = (
+                await shard.client.call(
+                    VERIFY_SNAPSHOTS, shard_pb2.ShardServiceVerifySnapshotsRequest(), far_deadline()
+                )
+            ).result
             assert (found.snapshots, found.files, len(found.problems)) == (1, taken.files_written, 0)
             assert any((tmp_path / "copy" / f"shard-{OWN}" / "snapshots").iterdir())
 
@@ -434,8 +461,10 @@ class ShardClientContract:
         async def test(shard: Shard) -> None:
             part = shard_pb2.PartitionBatch(partition=0, batch=packed, epoch=FIRST_EPOCH)
             request = shard_pb2.DeliverRequest(cluster=CLUSTER.cluster, batches=[part])
-            assert (await refused(shard.client.deliver(request, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
-            await shard.client.deliver(one([view("a")]), far_deadline())
+            assert (
+                await refused(shard.client.call(DELIVER, request, far_deadline()))
+            ).code == code_pb2.INVALID_ARGUMENT
+            await shard.client.call(DELIVER, one([view("a")]), far_deadline())
             assert await count(shard.client) == 1
 
         self.run(tmp_path, test)
@@ -443,8 +472,8 @@ class ShardClientContract:
     def test_an_evaluation_covers_the_shards_partitions_with_their_positions(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             for _ in range(2):
-                await shard.client.deliver(one([view("a")]), far_deadline())
-            response = await shard.client.evaluate(evaluation('count("View") = 2 and plan = 1'), far_deadline())
+                await shard.client.call(DELIVER, one([view("a")]), far_deadline())
+            response = await shard.client.call(EVALUATE, evaluation('count("View") = 2 and plan = 1'), far_deadline())
             assert [(item.partition, item.sequence) for item in response.answered] == [(0, 2), (2, 0)]
             assert (response.count, response.population) == (0, 1)
             assert list(response.known.events) == ["View"]
@@ -461,8 +490,8 @@ class ShardClientContract:
                     view(f"u{partition}", 2),
                     view(f"u{partition}"),
                 ]
-                await shard.client.deliver(one(list(records), partition=partition), far_deadline())
-            funnel = await shard.client.evaluate(evaluation('funnel("View" -> "View" -> "View")'), far_deadline())
+                await shard.client.call(DELIVER, one(list(records), partition=partition), far_deadline())
+            funnel = await shard.client.call(EVALUATE, evaluation('funnel("View" -> "View" -> "View")'), far_deadline())
             assert list(funnel.steps) == [2, 2, 0]
             request = evaluation("everyone")
             request.question.CopyFrom(
@@ -470,14 +499,14 @@ class ShardClientContract:
                     breakdown=segment_pb2.Breakdown(segment=to_segment(parse("everyone")), attribute="plan")  # type: ignore[arg-type]
                 )
             )
-            values = (await shard.client.evaluate(request, far_deadline())).values
+            values = (await shard.client.call(EVALUATE, request, far_deadline())).values
             assert [(row.value.text, row.count) for row in values] == [("gold", 2)]
 
         self.run(tmp_path, test)
 
     def test_as_of_and_the_time_zone_are_those_of_the_request(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a", 3)]), far_deadline())
+            await shard.client.call(DELIVER, one([view("a", 3)]), far_deadline())
             assert await count(shard.client, as_of_ms=NOW_MS - 3 * DAY_MS - 1) == 0
             assert await count(shard.client, as_of_ms=NOW_MS - 3 * DAY_MS) == 1
             # Midnight UTC is still the day before in New York.
@@ -497,16 +526,18 @@ class ShardClientContract:
                 evaluation('did("View", last: 1d)', tz="Mars/Olympus"),
                 evaluation('did("View", ago: 60d..30d)'),
             ):
-                assert (await refused(shard.client.evaluate(request, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
+                assert (
+                    await refused(shard.client.call(EVALUATE, request, far_deadline()))
+                ).code == code_pb2.INVALID_ARGUMENT
 
         self.run(tmp_path, test)
 
     def test_an_evaluation_beyond_its_deadline_ends_as_such(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a")]), far_deadline())
+            await shard.client.call(DELIVER, one([view("a")]), far_deadline())
             late = Deadline.after(0.0, 0.0)
             assert (
-                await refused(shard.client.evaluate(evaluation('did("View")'), late))
+                await refused(shard.client.call(EVALUATE, evaluation('did("View")'), late))
             ).code == code_pb2.DEADLINE_EXCEEDED
 
         self.run(tmp_path, test)
@@ -514,8 +545,8 @@ class ShardClientContract:
     def test_members_are_listed_with_the_position_of_every_partition(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             assert await listed(shard.client, "everyone") == ([], [(0, 0), (2, 0)])
-            await shard.client.deliver(one([view("a"), view("b", 9), view("größe")]), far_deadline())
-            await shard.client.deliver(one([view("c")], partition=2), far_deadline())
+            await shard.client.call(DELIVER, one([view("a"), view("b", 9), view("größe")]), far_deadline())
+            await shard.client.call(DELIVER, one([view("c")], partition=2), far_deadline())
             found, positions = await listed(shard.client, 'did("View", last: 1d)')
             assert sorted(found) == sorted([b"ua", "ugröße".encode(), b"uc"])
             assert positions == [(0, 1), (2, 1)]
@@ -526,7 +557,7 @@ class ShardClientContract:
         monkeypatch.setattr("cdp_router.shard.member_pages.MEMBERS_PER_MESSAGE", 7)
 
         async def test(shard: Shard) -> None:
-            await shard.client.deliver(one([view(f"u{n}") for n in range(50)]), far_deadline())
+            await shard.client.call(DELIVER, one([view(f"u{n}") for n in range(50)]), far_deadline())
             found, positions = await listed(shard.client, "everyone")
             assert sorted(found) == sorted(b"uu%d" % n for n in range(50))
             assert positions == [(0, 1), (2, 0)]
@@ -536,8 +567,8 @@ class ShardClientContract:
     def test_a_profile_is_read_with_its_latest_events_first(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             records = [view("a", 2), view("a", 5), view("a", 1), Change(user("a"), NOW_MS, {"plan": "gold"})]
-            await shard.client.deliver(one(list(records)), far_deadline())
-            response = await shard.client.read_profile(_profile("a", 2), far_deadline())
+            await shard.client.call(DELIVER, one(list(records)), far_deadline())
+            response = await shard.client.call(READ_PROFILE, _profile("a", 2), far_deadline())
             assert response.found
             profile = response.profile
             assert [(item.kind, item.value) for item in profile.identifiers] == [("user_id", "a")]
@@ -546,8 +577,8 @@ class ShardClientContract:
             assert [event.properties["n"].integer for event in profile.events] == [1, 2]
             assert profile.event_count == 3
             assert profile.partition == 0
-            assert not (await shard.client.read_profile(_profile("b"), far_deadline())).found
-            assert not (await shard.client.read_profile(_profile("a", partition=2), far_deadline())).found
+            assert not (await shard.client.call(READ_PROFILE, _profile("b"), far_deadline())).found
+            assert not (await shard.client.call(READ_PROFILE, _profile("a", partition=2), far_deadline())).found
 
         self.run(tmp_path, test)
 
@@ -558,11 +589,11 @@ class ShardClientContract:
                 [Event(user("a"), "Buy", NOW_MS - 5), Event(user("b"), "View", NOW_MS - 5, {}, "of b")],
                 [Event(user("a"), "View", NOW_MS - 9, {"n": 3}, "m3"), Change(user("a"), NOW_MS, {"plan": "x"}, "m4")],
             ):
-                await shard.client.deliver(one(list(records)), far_deadline())
+                await shard.client.call(DELIVER, one(list(records)), far_deadline())
             asked = query_pb2.Identifier(kind="user_id", value="a")
             for _ in range(2):
                 request = shard_pb2.ReadRecordsRequest(cluster=CLUSTER.cluster, partition=0, epoch=1, identifier=asked)
-                page = await shard.client.read_records(request, far_deadline())
+                page = await shard.client.call(READ_RECORDS, request, far_deadline())
                 records = from_stream(page.arrow)
                 assert records.column("event").to_pylist() == ["View", "View", "View", "View", "Buy", None]
                 assert set(records.column("source").to_pylist()) == {"ua"}
@@ -570,11 +601,11 @@ class ShardClientContract:
                 wanted = shard_pb2.ReadReceiptsRequest(
                     cluster=CLUSTER.cluster, partition=0, epoch=1, identifiers=[asked], from_ms=NOW_MS - 5
                 )
-                receipts = from_stream((await shard.client.read_receipts(wanted, far_deadline())).arrow)
+                receipts = from_stream((await shard.client.call(READ_RECEIPTS, wanted, far_deadline())).arrow)
                 assert receipts.column("message_id").to_pylist() == ["m0", "m1", "m2", None, "m4"]
                 request.identifier.value = "nobody"
-                assert not (await shard.client.read_records(request, far_deadline())).found
-                await shard.client.take_snapshot(shard_pb2.TakeSnapshotRequest(), far_deadline())
+                assert not (await shard.client.call(READ_RECORDS, request, far_deadline())).found
+                await shard.client.call(TAKE_SNAPSHOT, shard_pb2.TakeSnapshotRequest(), far_deadline())
 
         self.run(tmp_path, test)
 
@@ -583,15 +614,17 @@ class ShardClientContract:
         async def test(shard: Shard) -> None:
             request = _profile("a")
             request.identifier.kind = kind
-            assert (await refused(shard.client.read_profile(request, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
+            assert (
+                await refused(shard.client.call(READ_PROFILE, request, far_deadline()))
+            ).code == code_pb2.INVALID_ARGUMENT
 
         self.run(tmp_path, test)
 
     def test_the_verdict_on_a_user_is_explained(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
             records = [view("a", 2), view("a", 5), Change(user("a"), NOW_MS, {"plan": "gold"})]
-            await shard.client.deliver(one(list(records)), far_deadline())
-            response = await shard.client.prove_user(_question_about("a"), far_deadline())
+            await shard.client.call(DELIVER, one(list(records)), far_deadline())
+            response = await shard.client.call(PROVE_USER, _question_about("a"), far_deadline())
             assert response.found
             proof = response.proof
             assert (proof.member, proof.in_population, proof.proof.text) == (False, True, "all of")
@@ -600,25 +633,29 @@ class ShardClientContract:
             assert (viewed.holds, viewed.event_count) == (False, 1)
             assert [event.properties["n"].integer for event in viewed.events] == [2]
             assert proof.position.partition == 0
-            assert not (await shard.client.prove_user(_question_about("b"), far_deadline())).found
+            assert not (await shard.client.call(PROVE_USER, _question_about("b"), far_deadline())).found
             wrong = _question_about("a")
             wrong.identifier.kind = "E-mail"
-            assert (await refused(shard.client.prove_user(wrong, far_deadline()))).code == code_pb2.INVALID_ARGUMENT
+            assert (
+                await refused(shard.client.call(PROVE_USER, wrong, far_deadline()))
+            ).code == code_pb2.INVALID_ARGUMENT
 
         self.run(tmp_path, test)
 
     def test_an_erased_profile_is_gone_at_once_and_after_a_restart(self, tmp_path: Path) -> None:
         async def erase(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a"), view("b")]), far_deadline())
-            done = await shard.client.erase(_erasure("a"), far_deadline())
+            await shard.client.call(DELIVER, one([view("a"), view("b")]), far_deadline())
+            done = await shard.client.call(ERASE_PROFILES, _erasure("a"), far_deadline())
             assert (done.sequence, done.erased) == (2, 1)
-            again = await shard.client.erase(_erasure("a"), far_deadline())
+            again = await shard.client.call(ERASE_PROFILES, _erasure("a"), far_deadline())
             assert (again.sequence, again.erased) == (2, 0), "nothing is logged for nobody"
 
         async def look(shard: Shard) -> None:
             assert await listed(shard.client, "everyone") == ([b"ub"], [(0, 2), (2, 0)])
-            assert not (await shard.client.read_profile(_profile("a"), far_deadline())).found
-            assert (await shard.client.read_status(far_deadline())).partitions[0].profiles == 1
+            assert not (await shard.client.call(READ_PROFILE, _profile("a"), far_deadline())).found
+            assert (await shard.client.call(READ_STATUS, shard_pb2.ReadStatusRequest(), far_deadline())).partitions[
+                0
+            ].profiles == 1
 
         async def both(shard: Shard) -> None:
             await erase(shard)
@@ -631,7 +668,7 @@ class ShardClientContract:
         async def test(shard: Shard) -> None:
             request = _erasure("a")
             request.identifiers[0].kind = "Shoe size"
-            status = await refused(shard.client.erase(request, far_deadline()))
+            status = await refused(shard.client.call(ERASE_PROFILES, request, far_deadline()))
             assert status.code == code_pb2.INVALID_ARGUMENT
             assert "Shoe size" in status.message
 
@@ -639,9 +676,9 @@ class ShardClientContract:
 
     def test_an_erasure_that_cannot_be_logged_changes_nothing(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a")]), far_deadline())
+            await shard.client.call(DELIVER, one([view("a")]), far_deadline())
             shard.files.sync_error = OSError(errno.EIO, "broken")
-            status = await refused(shard.client.erase(_erasure("a"), far_deadline()))
+            status = await refused(shard.client.call(ERASE_PROFILES, _erasure("a"), far_deadline()))
             assert status.code == code_pb2.UNAVAILABLE
             assert await count(shard.client) == 1
             assert len(shard.failures) == 1
@@ -652,20 +689,22 @@ class ShardClientContract:
         rules = [admin_pb2.RetentionRule(event="View", days=60), admin_pb2.RetentionRule(event="", days=0)]
 
         async def change(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a", 500), view("a", 1)]), far_deadline())
-            await shard.client.deliver(one([view("c", 1)], partition=2), far_deadline())
+            await shard.client.call(DELIVER, one([view("a", 500), view("a", 1)]), far_deadline())
+            await shard.client.call(DELIVER, one([view("c", 1)], partition=2), far_deadline())
             request = shard_pb2.ChangeRetentionRequest(cluster=CLUSTER.cluster, rules=rules, partitions=epochs(0, 2))
-            changed = await shard.client.change_retention(request, far_deadline())
+            changed = await shard.client.call(CHANGE_RETENTION, request, far_deadline())
             assert [(rule.event, rule.days) for rule in changed.rules] == [("", 0), ("View", 60)]
             assert [item.event for item in changed.retained] == ["View"]
 
         async def look(shard: Shard) -> None:
-            found = await shard.client.change_retention(
-                shard_pb2.ChangeRetentionRequest(cluster=CLUSTER.cluster, partitions=epochs(0, 2)), far_deadline()
+            found = await shard.client.call(
+                CHANGE_RETENTION,
+                shard_pb2.ChangeRetentionRequest(cluster=CLUSTER.cluster, partitions=epochs(0, 2)),
+                far_deadline(),
             )
             assert [(rule.event, rule.days) for rule in found.rules] == [("", 0), ("View", 60)]
             assert 0 < NOW_MS - found.retained[0].since.ToMilliseconds() - 60 * DAY_MS < 28 * DAY_MS
-            profile = await shard.client.read_profile(_profile("a"), far_deadline())
+            profile = await shard.client.call(READ_PROFILE, _profile("a"), far_deadline())
             assert profile.profile.event_count == 1
             assert await count(shard.client) == 2
 
@@ -678,8 +717,8 @@ class ShardClientContract:
 
     def test_the_status_tells_sizes(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a"), view("a"), view("b")]), far_deadline())
-            response = await shard.client.read_status(far_deadline())
+            await shard.client.call(DELIVER, one([view("a"), view("a"), view("b")]), far_deadline())
+            response = await shard.client.call(READ_STATUS, shard_pb2.ReadStatusRequest(), far_deadline())
             found = [(item.partition, item.sequence, item.profiles, item.events) for item in response.partitions]
             assert found == [(0, 1, 2, 3), (2, 0, 0, 0)]
             assert response.partitions[0].unsealed == 3
@@ -691,9 +730,9 @@ class ShardClientContract:
 
     def test_the_schema_tells_names_of_all_partitions(self, tmp_path: Path) -> None:
         async def test(shard: Shard) -> None:
-            await shard.client.deliver(one([view("a")]), far_deadline())
-            await shard.client.deliver(one([Change(user("c"), NOW_MS, {"plan": 1})], partition=2), far_deadline())
-            names = (await shard.client.read_schema(far_deadline())).names
+            await shard.client.call(DELIVER, one([view("a")]), far_deadline())
+            await shard.client.call(DELIVER, one([Change(user("c"), NOW_MS, {"plan": 1})], partition=2), far_deadline())
+            names = (await shard.client.call(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), far_deadline())).names
             assert (list(names.events), list(names.properties), list(names.attributes)) == (["View"], ["n"], ["plan"])
 
         self.run(tmp_path, test)
@@ -702,12 +741,12 @@ class ShardClientContract:
         async def test(shard: Shard) -> None:
             shard.files.may_sync.clear()
             shard.files.syncing.clear()
-            waiting = asyncio.create_task(shard.client.deliver(one([view("a")], b"b1"), far_deadline()))
+            waiting = asyncio.create_task(shard.client.call(DELIVER, one([view("a")], b"b1"), far_deadline()))
             await asyncio.to_thread(shard.files.syncing.wait)
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
             shard.files.may_sync.set()
-            again = await shard.client.deliver(one([view("a")], b"b1"), far_deadline())
+            again = await shard.client.call(DELIVER, one([view("a")], b"b1"), far_deadline())
             assert [(item.accepted, item.duplicates) for item in again.outcomes] == [(0, 1)]
             assert await count(shard.client, 'count("View") = 1') == 1
 

@@ -19,6 +19,7 @@ import cdp_router
 from cdp_router.background import PAUSE_SECONDS, PAUSE_SECONDS_MAX, Background
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import DELIVER, FORGET_PARTITION, READ_HOLDINGS, TAKE_PARTITION, UnaryMethod
 from cdp_router.cluster.topology import ClusterFile
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.begun_erasures import DOCUMENT as ERASURES
@@ -30,7 +31,6 @@ from cdp_router.observing.settings import Settings
 from cdp_router.process import gateway, router, shard
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.moves.director import Director
-from cdp_router.shard.moves.local import LocalMoveClient
 from cdp_router.shard.server import ShardServer
 from cdp_store.ids import PartitionId
 from cdp_store.shard.retaining import Retaining
@@ -163,26 +163,21 @@ class _Moves:
 
     def __init__(self, routing: Callable[[], Routing], held: list[pb.PartitionHolding], leaves: int | None) -> None:
         self._routing, self._held, self._leaves = routing, held, leaves
+        self.address = "somewhere"
         self.forgotten, self.taken = list[int](), list[int]()
 
-    async def read_holdings(self, request: pb.ReadHoldingsRequest, deadline: Deadline) -> pb.ReadHoldingsResponse:
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        if method is FORGET_PARTITION:
+            self.forgotten.append(request.partition)
+            return pb.ForgetPartitionResponse()
+        if method is TAKE_PARTITION:
+            self.taken.append(request.partition)
+            return pb.TakePartitionResponse()
+        assert method is READ_HOLDINGS
         if self._leaves is not None:
             shards = self._routing().shards
             self._routing().shards = {number: each for number, each in shards.items() if number != self._leaves}
         return pb.ReadHoldingsResponse(holdings=self._held)
-
-    async def forget(self, request: pb.ForgetPartitionRequest, deadline: Deadline) -> pb.ForgetPartitionResponse:
-        self.forgotten.append(request.partition)
-        return pb.ForgetPartitionResponse()
-
-    async def take(self, request: pb.TakePartitionRequest, deadline: Deadline) -> pb.TakePartitionResponse:
-        self.taken.append(request.partition)
-        return pb.TakePartitionResponse()
-
-
-class _Shard:
-    def __init__(self, moves: _Moves) -> None:
-        self.moves, self.address = moves, "somewhere"
 
 
 def _holding(partition: int, state: pb.HoldingState.ValueType, shard: int) -> pb.PartitionHolding:
@@ -198,8 +193,7 @@ def test_a_shard_that_leaves_while_moves_are_looked_after_holds_up_no_other_move
         2: [_holding(0, owned, 0), _holding(1, owned, 0), _holding(2, incoming, 1)],
     }
     moves = {number: _Moves(lambda: routing, each, leaves if number == 2 else None) for number, each in held.items()}
-    shards: dict[int, ShardClient] = {number: _Shard(each) for number, each in moves.items()}  # type: ignore[misc]
-    routing = Routing(CLUSTER, shards)
+    routing = Routing(CLUSTER, moves)  # type: ignore[arg-type]
 
     async def test() -> None:
         await Director(routing).resume()
@@ -216,8 +210,7 @@ def test_a_shard_that_leaves_while_moves_are_looked_after_holds_up_no_other_move
 
 def test_the_director_asks_a_shard_that_left_for_nothing() -> None:
     moves = _Moves(lambda: routing, [_holding(0, pb.HOLDING_STATE_INCOMING, 1)], leaves=0)
-    shards: dict[int, ShardClient] = {0: _Shard(moves)}  # type: ignore[dict-item]
-    routing = Routing(CLUSTER, shards)
+    routing = Routing(CLUSTER, {0: moves})  # type: ignore[dict-item]
 
     async def test() -> None:
         with pytest.raises(cdp_router.errors.MoveRefused, match="shard 0 is not known here any more"):
@@ -274,7 +267,7 @@ def test_snapshots_are_taken_again_after_any_failure(tmp_path: Path, monkeypatch
         failures = Counter[str]()
         background = Background(lambda name: failures.update([name]))
         server = ShardServer(open_store(tmp_path, 0), lambda error: None, clock=FixedClock(), background=background)
-        await LocalShardClient(server).deliver(one([view("a", message_id="m1")]), far_deadline())
+        await LocalShardClient(server).call(DELIVER, one([view("a", message_id="m1")]), far_deadline())
         real = server._store.snapshot
 
         def fails(now_ms: int) -> Any:
@@ -309,7 +302,7 @@ def test_maintenance_that_fails_is_told_and_tried_again(
         monkeypatch.setattr(server._store, "maintain", fails)
         client = LocalShardClient(server)
         for number in range(20):  # it rests between two tries, however much arrives
-            await client.deliver(one([view("a", message_id=f"m{number}")]), far_deadline())
+            await client.call(DELIVER, one([view("a", message_id=f"m{number}")]), far_deadline())
         assert runs["maintain"] == 1
         await asyncio.sleep(10)
         assert failures == {"maintenance": 3} and runs["maintain"] >= 4
@@ -346,7 +339,7 @@ def test_a_move_that_ends_by_a_defect_says_so_and_is_begun_again(
     async def whole() -> None:
         for number in (0, 1):
             store = open_store(tmp_path / str(number), number)
-            connect = lambda where: LocalMoveClient(servers[int(where)].moves)  # noqa: E731
+            connect = lambda where: LocalShardClient(servers[int(where)])  # noqa: E731
             servers[number] = ShardServer(store, lambda error: None, clock=FixedClock(), connect=connect)
         taker = servers[1].moves.taker
         request = pb.TakePartitionRequest(cluster=CLUSTER.cluster, partition=0, epoch=2, from_shard=0, from_address="0")
@@ -372,7 +365,7 @@ def test_senders_do_not_wait_for_ever_when_what_follows_a_commit_fails(
         server.commits._on_committed = lambda: {}[7]
         client = LocalShardClient(server)
         sent = [
-            asyncio.ensure_future(client.deliver(one([view("a", message_id=f"m{n}")]), far_deadline()))
+            asyncio.ensure_future(client.call(DELIVER, one([view("a", message_id=f"m{n}")]), far_deadline()))
             for n in range(3)
         ]
         async with asyncio.timeout(60):

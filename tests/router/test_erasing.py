@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import msgspec
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from cdp.v1 import admin_pb2, query_pb2, shard_pb2
 
+from cdp_router.cluster.shard_methods import ERASE_PROFILES, UnaryMethod
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.begun_erasures import DOCUMENT
@@ -172,13 +174,12 @@ class EraseStopsAt(FailingShard):
 
     left = 1 << 30
 
-    async def erase(
-        self, request: shard_pb2.EraseProfilesRequest, deadline: Deadline
-    ) -> shard_pb2.EraseProfilesResponse:
-        if EraseStopsAt.left == 0:
-            raise call_error(grpc.StatusCode.UNAVAILABLE)
-        EraseStopsAt.left -= 1
-        return await self.inner.erase(request, deadline)
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        if method is ERASE_PROFILES:
+            if EraseStopsAt.left == 0:
+                raise call_error(grpc.StatusCode.UNAVAILABLE)
+            EraseStopsAt.left -= 1
+        return await super().call(method, request, deadline)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import DELIVER, UnaryMethod
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, ShardUnavailable
 from cdp_router.ingest.loads import Load, Taken, load
@@ -46,11 +47,12 @@ class Gate(FailingShard):
         self.asked = asyncio.Semaphore(0)  # released by each request
         self.requests = list[shard_pb2.DeliverRequest]()
 
-    async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
-        self.requests.append(request)
-        self.asked.release()
-        await self.open.wait()
-        return await super().deliver(request, deadline)
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        if method is DELIVER:
+            self.requests.append(request)
+            self.asked.release()
+            await self.open.wait()
+        return await super().call(method, request, deadline)
 
 
 def _batch(*numbers: int) -> ingest_pb2.Batch:

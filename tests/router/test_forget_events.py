@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cdp.v1 import ingest_pb2, query_pb2
+from cdp.v1 import ingest_pb2, query_pb2, shard_pb2
 
+from cdp_router.cluster.shard_methods import READ_SCHEMA
 from cdp_router.erasure.retention import forget_events
 from cdp_router.errors import RequestInvalid
 from cdp_store.limits import EVENT_NAMES_MAX
@@ -25,7 +26,10 @@ def _forget(cluster: LocalCluster, names: list[str], *, unused: bool = False) ->
 
 
 def _known(cluster: LocalCluster) -> set[str]:
-    found = [cluster.run(shard.read_schema(far_deadline())) for shard in cluster.shards.values()]
+    found = [
+        cluster.run(shard.call(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), far_deadline()))
+        for shard in cluster.shards.values()
+    ]
     return {name for each in found for name in each.names.events}
 
 
@@ -71,7 +75,10 @@ def test_names_without_events_are_freed_when_asked_for_and_others_stay(tmp_path:
 
 
 def _properties(cluster: LocalCluster) -> set[str]:
-    found = [cluster.run(shard.read_schema(far_deadline())) for shard in cluster.shards.values()]
+    found = [
+        cluster.run(shard.call(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), far_deadline()))
+        for shard in cluster.shards.values()
+    ]
     return {name for each in found for name in each.names.properties}
 
 

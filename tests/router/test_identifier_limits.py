@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import DELIVER, UnaryMethod
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.erasing import Erasures
 from cdp_router.errors import RequestInvalid, ShardUnavailable
@@ -45,11 +46,13 @@ class BreakingShard(FailingShard):
         super().__init__(inner)
         self.ahead = list[str]()
 
-    async def deliver(self, request: shard_pb2.DeliverRequest, deadline: Deadline) -> shard_pb2.DeliverResponse:
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        if method is not DELIVER:
+            return await super().call(method, request, deadline)
         fate = self.ahead.pop() if self.ahead else "works"
         if fate == "before" or (self.breaks_links and any(each.links for each in request.batches)):
             raise call_error(grpc.StatusCode.UNAVAILABLE)
-        response = await super().deliver(request, deadline)
+        response = await super().call(method, request, deadline)
         if fate == "after":
             raise call_error(grpc.StatusCode.UNAVAILABLE)
         return response

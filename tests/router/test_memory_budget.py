@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 
+from cdp_router.cluster.shard_methods import DELIVER
 from cdp_router.contract.status import describe, retry_delay_ms
 from cdp_router.errors import Overloaded
 from cdp_router.shard.control_groups import limit_files
@@ -26,10 +27,10 @@ def test_row_21_ingest_is_refused_before_memory_ends_and_queries_go_on(tmp_path:
         server = ShardServer(open_store(tmp_path), lambda error: None, budget=MemoryBudget(100 * MIB, lambda: held))
         client = LocalShardClient(server)
         nonlocal held
-        await client.deliver(one([view("a")], b"b1"), far_deadline())
+        await client.call(DELIVER, one([view("a")], b"b1"), far_deadline())
         held = 91 * MIB
         with pytest.raises(Overloaded) as caught:
-            await client.deliver(one([view("b")], b"b2"), far_deadline())
+            await client.call(DELIVER, one([view("b")], b"b2"), far_deadline())
         status = describe(caught.value)
         assert status.code == code_pb2.RESOURCE_EXHAUSTED
         assert retry_delay_ms(status) == 5000
@@ -37,7 +38,7 @@ def test_row_21_ingest_is_refused_before_memory_ends_and_queries_go_on(tmp_path:
         assert "90 MiB" in status.message
         assert await count(client) == 1
         held = 80 * MIB
-        await client.deliver(one([view("b")], b"b2"), far_deadline())
+        await client.call(DELIVER, one([view("b")], b"b2"), far_deadline())
         assert await count(client) == 2
         await server.close()
 

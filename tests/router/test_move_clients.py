@@ -12,16 +12,25 @@ import google_crc32c
 import grpc
 import pytest
 from cdp.v1 import partition_pb2 as pb
-from cdp.v1 import partition_pb2_grpc
 from google.rpc import code_pb2
 
-from cdp_router.cluster.move_client import MoveClient
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import (
+    DELIVER,
+    EXPORT_PARTITION,
+    FORGET_PARTITION,
+    READ_EXPORT,
+    READ_HOLDINGS,
+    READ_TAIL,
+    RELEASE_PARTITION,
+    STOP_TAKING,
+    TAKE_PARTITION,
+)
 from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc.chain import Chain
-from cdp_router.services.partitions import PartitionService
+from cdp_router.services.shard import add_shard_services
+from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.local_shard_client import LocalShardClient
-from cdp_router.shard.moves.client import connect_by_grpc
-from cdp_router.shard.moves.local import LocalMoveClient
 from cdp_router.shard.server import ShardServer
 from cdp_store.directory.documents import Document
 from cdp_store.directory.holdings import HoldingState
@@ -38,38 +47,38 @@ LINES = {"segments": Document(3, b"all of them")}
 
 
 @asynccontextmanager
-async def local(server: ShardServer) -> AsyncIterator[tuple[MoveClient, Callable[[str], MoveClient], str]]:
+async def local(server: ShardServer) -> AsyncIterator[tuple[ShardClient, Callable[[str], ShardClient], str]]:
     """A client of a shard, how another shard reaches it, and where."""
-    yield LocalMoveClient(server.moves), lambda _: LocalMoveClient(server.moves), "here"
+    yield LocalShardClient(server), lambda _: LocalShardClient(server), "here"
 
 
 @asynccontextmanager
-async def remote(server: ShardServer) -> AsyncIterator[tuple[MoveClient, Callable[[str], MoveClient], str]]:
+async def remote(server: ShardServer) -> AsyncIterator[tuple[ShardClient, Callable[[str], ShardClient], str]]:
     """The same over a socket."""
     listening = grpc.aio.server(interceptors=[Chain()], options=SERVER_OPTIONS)
-    partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(server.moves), listening)
+    add_shard_services(server, listening)
     address = f"127.0.0.1:{listening.add_insecure_port('127.0.0.1:0')}"
     await listening.start()
-    client = connect_by_grpc(address)
+    client = GrpcShardClient(address)
     try:
-        yield client, connect_by_grpc, address
+        yield client, GrpcShardClient, address
     finally:
         await client.close()
         await listening.stop(None)
 
 
-Reached = tuple[MoveClient, Callable[[str], MoveClient], str]
+Reached = tuple[ShardClient, Callable[[str], ShardClient], str]
 Way = Callable[[ShardServer], AbstractAsyncContextManager[Reached]]
 Ways = pytest.mark.parametrize("way", [local, remote])
 
 
 async def deliver(server: ShardServer, *users: str) -> None:
     records: list[Record] = [Event(user(name), "View", number) for number, name in enumerate(users)]
-    await LocalShardClient(server).deliver(one(records, users[0].encode()), far_deadline())
+    await LocalShardClient(server).call(DELIVER, one(records, users[0].encode()), far_deadline())
 
 
 @asynccontextmanager
-async def shards(folder: Path, way: Way) -> AsyncIterator[tuple[ShardServer, ShardServer, MoveClient, str]]:
+async def shards(folder: Path, way: Way) -> AsyncIterator[tuple[ShardServer, ShardServer, ShardClient, str]]:
     """(giver with some data, taker, a client of the giver, where the giver is)."""
     async with AsyncExitStack() as stack:
         giver = ShardServer(open_store(folder / "0", 0), lambda error: None, clock=FixedClock())
@@ -94,37 +103,41 @@ def test_a_partition_is_copied_followed_released_and_forgotten(tmp_path: Path, w
     async def test() -> None:
         async with shards(tmp_path, way) as (giver, _, client, _):
             deadline = far_deadline()
-            copy = await client.export(pb.ExportPartitionRequest(**WHERE, epoch=2, to_shard=1), deadline)
+            copy = await client.call(
+                EXPORT_PARTITION, pb.ExportPartitionRequest(**WHERE, epoch=2, to_shard=1), deadline
+            )
             manifest = decode_manifest("copy", copy.manifest)
             assert [each.partition for each in manifest.partitions] == [MOVED]
             for name, entry in manifest.files.items():
                 content, more = b"", True
                 while more:
                     request = pb.ReadExportRequest(**WHERE, export_id=copy.export_id, file=name, offset=len(content))
-                    piece = (await client.read_export(request, deadline)).data
+                    piece = (await client.call(READ_EXPORT, request, deadline)).data
                     content, more = content + piece, bool(piece)
                 assert (len(content), google_crc32c.value(content)) == (entry.bytes, entry.crc32c)
             await deliver(giver, "late")
-            tail = await client.read_tail(pb.ReadTailRequest(**WHERE, export_id=copy.export_id, after=1), deadline)
+            tail = await client.call(
+                READ_TAIL, pb.ReadTailRequest(**WHERE, export_id=copy.export_id, after=1), deadline
+            )
             assert ([each.sequence for each in tail.records], tail.sequence) == ([2], 2)
             release = pb.ReleasePartitionRequest(**WHERE, epoch=2, to_shard=1, export_id=copy.export_id)
             for _ in range(2):  # the answer may have been lost
-                released = await client.release(release, deadline)
+                released = await client.call(RELEASE_PARTITION, release, deadline)
                 assert released.sequence == 2
                 assert {each.name: Document(each.version, each.content) for each in released.documents} == LINES
             [held] = await holdings(client)
             assert (held.state, held.epoch, held.shard) == (pb.HOLDING_STATE_RELEASED, 2, 1)
             for _ in range(2):
-                await client.forget(pb.ForgetPartitionRequest(**WHERE, epoch=2), deadline)
+                await client.call(FORGET_PARTITION, pb.ForgetPartitionRequest(**WHERE, epoch=2), deadline)
             [held] = await holdings(client)
             assert held.state == pb.HOLDING_STATE_GONE and MOVED not in giver._store.partitions
 
     run(test())
 
 
-async def holdings(client: MoveClient) -> list[pb.PartitionHolding]:
+async def holdings(client: ShardClient) -> list[pb.PartitionHolding]:
     request = pb.ReadHoldingsRequest(cluster=CLUSTER.cluster)
-    found = await client.read_holdings(request, far_deadline())
+    found = await client.call(READ_HOLDINGS, request, far_deadline())
     return [each for each in found.holdings if each.partition == MOVED]
 
 
@@ -136,16 +149,22 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path, way: W
             other = {**WHERE, "cluster": "another"}
             lost, elsewhere = code_pb2.FAILED_PRECONDITION, code_pb2.ABORTED
             calls: list[tuple[Awaitable[object], int]] = [
-                (client.export(pb.ExportPartitionRequest(**WHERE, epoch=3, to_shard=1), deadline), elsewhere),
-                (client.release(pb.ReleasePartitionRequest(**WHERE, epoch=7, to_shard=1), deadline), elsewhere),
-                (client.read_export(pb.ReadExportRequest(**WHERE, export_id="no", file="x"), deadline), lost),
-                (client.read_tail(pb.ReadTailRequest(**WHERE, export_id="no"), deadline), lost),
-                (client.forget(pb.ForgetPartitionRequest(**other, epoch=2), deadline), lost),
-                (client.read_holdings(pb.ReadHoldingsRequest(cluster="another"), deadline), lost),
+                (
+                    client.call(EXPORT_PARTITION, pb.ExportPartitionRequest(**WHERE, epoch=3, to_shard=1), deadline),
+                    elsewhere,
+                ),
+                (
+                    client.call(RELEASE_PARTITION, pb.ReleasePartitionRequest(**WHERE, epoch=7, to_shard=1), deadline),
+                    elsewhere,
+                ),
+                (client.call(READ_EXPORT, pb.ReadExportRequest(**WHERE, export_id="no", file="x"), deadline), lost),
+                (client.call(READ_TAIL, pb.ReadTailRequest(**WHERE, export_id="no"), deadline), lost),
+                (client.call(FORGET_PARTITION, pb.ForgetPartitionRequest(**other, epoch=2), deadline), lost),
+                (client.call(READ_HOLDINGS, pb.ReadHoldingsRequest(cluster="another"), deadline), lost),
             ]
             assert [(await refused(call)).code for call, _ in calls] == [code for _, code in calls]
-            await client.forget(pb.ForgetPartitionRequest(**WHERE, epoch=2), deadline)
-            assert not (await client.stop_taking(pb.StopTakingRequest(**WHERE), deadline)).stopped
+            await client.call(FORGET_PARTITION, pb.ForgetPartitionRequest(**WHERE, epoch=2), deadline)
+            assert not (await client.call(STOP_TAKING, pb.StopTakingRequest(**WHERE), deadline)).stopped
             assert dict(giver._store.holdings.all()) == before and MOVED in giver._store.partitions
 
     run(test())
@@ -157,7 +176,7 @@ def test_a_taker_takes_all_there_is(tmp_path: Path, way: Way) -> None:
         async with shards(tmp_path, way) as (giver, taker, client, where):
             before = digest(giver._store.partitions[MOVED].capture())
             request = pb.TakePartitionRequest(**WHERE, epoch=2, from_shard=0, from_address=where)
-            await LocalMoveClient(taker.moves).take(request, far_deadline())
+            await LocalShardClient(taker).call(TAKE_PARTITION, request, far_deadline())
             await asyncio.gather(*(each.task for each in taker.moves.taker._under_way.values() if each.task))
             held = taker._store.holdings.get(MOVED)
             assert held is not None and (held.state, held.epoch) == (HoldingState.OWNED, 2)

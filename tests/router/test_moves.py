@@ -28,7 +28,6 @@ from cdp_router.questions.shared_segments import SharedSegments
 from cdp_router.restore.restoring import Wanted, restore
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.moves.director import Director
-from cdp_router.shard.moves.local import LocalMoveClient
 from cdp_router.shard.server import ShardServer
 from cdp_store.directory.holdings import HoldingState
 from cdp_store.identity.changes import Links
@@ -68,7 +67,7 @@ class Cluster:
             store,
             lambda error: None,
             clock=FixedClock(),
-            connect=lambda where: LocalMoveClient(self.servers[int(where)].moves),
+            connect=lambda where: LocalShardClient(self.servers[int(where)]),
         )
 
     def restart(self, number: int) -> None:

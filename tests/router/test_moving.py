@@ -18,7 +18,9 @@ import cdp_router.identity.identities
 import cdp_store.identity.pieces
 from cdp_router.cluster.agreement import compare
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import CHANGE_IDENTITY, READ_IDENTITIES, READ_IDENTITY, TAKE_SNAPSHOT, UnaryMethod
 from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.deadline import Deadline
 from cdp_router.erasure.erasing import Erasures
 from cdp_router.errors import RequestInvalid
 from cdp_router.identity.identities import Identities
@@ -102,12 +104,12 @@ class StoppingShard(FailingShard):
         super().__init__(inner)
         self.left: int | None = None
 
-    async def change_identity(self, request: Any, deadline: Any) -> moving_pb2.ChangeIdentityResponse:
-        if request.change and self.left is not None:
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        if method is CHANGE_IDENTITY and request.change and self.left is not None:
             if self.left == 0:
                 raise call_error(grpc.StatusCode.UNAVAILABLE)
             self.left -= 1
-        return await self.inner.change_identity(request, deadline)
+        return await super().call(method, request, deadline)
 
 
 @pytest.mark.parametrize("steps", range(5))
@@ -339,7 +341,7 @@ def test_links_and_moves_survive_a_restart_and_a_snapshot(tmp_path: Path) -> Non
         cluster.ingest(rows(*(["View", None, f"d{n}", NOW_MS - 50, None, {"n": n}] for n in range(6)), batch_id=b"1"))
         stopping[0].left, stopping[1].left = 3, 1
         cluster.ingest(rows(*(["View", f"u{n}", f"d{n}", NOW_MS, None, {}] for n in range(6)), batch_id=b"2"))
-        cluster.run(cluster.shards[0].take_snapshot(shard_pb2.TakeSnapshotRequest(), far_deadline()))
+        cluster.run(cluster.shards[0].call(TAKE_SNAPSHOT, shard_pb2.TakeSnapshotRequest(), far_deadline()))
     with local_cluster(tmp_path) as cluster:
         cluster.run(Mover(cluster.routing).settle_all(far_deadline()))
         assert cluster.query('count("View") = 2').count == cluster.query("everyone").count == 6
@@ -425,13 +427,12 @@ class CountingShard(FailingShard):
         super().__init__(inner)
         self.asked = list[int]()
 
-    async def read_identity(self, request: Any, deadline: Any) -> moving_pb2.ReadIdentityResponse:
-        self.asked.append(1)
-        return await self.inner.read_identity(request, deadline)
-
-    async def read_identities(self, request: Any, deadline: Any) -> moving_pb2.ReadIdentitiesResponse:
-        self.asked.append(len(request.identifiers))
-        return await self.inner.read_identities(request, deadline)
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        if method is READ_IDENTITY:
+            self.asked.append(1)
+        if method is READ_IDENTITIES:
+            self.asked.append(len(request.identifiers))
+        return await super().call(method, request, deadline)
 
 
 def test_all_identifiers_of_a_person_are_read_with_few_calls_none_of_them_between_commits(

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from cdp_router.cli.cluster.watching import Look, rate, view
+from cdp_router.cluster.shard_methods import READ_SCHEMA
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
 from cdp_router.observing.access_log import AccessLog
@@ -171,7 +172,7 @@ class _Router(query_pb2_grpc.QueryServiceServicer):
         self.shard = GrpcShardClient(address)
 
     async def Query(self, request: Any, context: Any) -> query_pb2.QueryResponse:
-        await self.shard.read_schema(Deadline.after(10.0, 10.0))
+        await self.shard.call(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), Deadline.after(10.0, 10.0))
         return query_pb2.QueryResponse()
 
 

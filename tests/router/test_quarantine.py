@@ -12,6 +12,7 @@ import pytest
 from cdp.v1 import admin_pb2, query_pb2, schema_pb2, shard_pb2
 
 import cdp_store.shard.store
+from cdp_router.cluster.shard_methods import CHANGE_QUARANTINE, UnaryMethod
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.erasing import Erasures
@@ -117,12 +118,10 @@ class ReleaseFails(FailingShard):
 
     fails = False
 
-    async def change_quarantine(
-        self, request: shard_pb2.ChangeQuarantineRequest, deadline: Deadline
-    ) -> shard_pb2.ChangeQuarantineResponse:
-        if ReleaseFails.fails:
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        if method is CHANGE_QUARANTINE and ReleaseFails.fails:
             raise call_error(grpc.StatusCode.UNAVAILABLE)
-        return await self.inner.change_quarantine(request, deadline)
+        return await super().call(method, request, deadline)
 
 
 def test_a_redrive_that_stops_before_it_lets_go_takes_nothing_twice(

@@ -7,9 +7,10 @@ from typing import Any
 
 import grpc
 import pytest
-from cdp.v1 import shard_pb2
 
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import DELIVER, UnaryMethod
+from cdp_router.deadline import Deadline
 from cdp_router.errors import ShardUnavailable
 from cdp_router.identity.identities import Identities, Named
 from cdp_store.identity.changes import Links, Seating
@@ -150,10 +151,10 @@ class LinklessShard(FailingShard):
         super().__init__(inner)
         self.fails = False
 
-    async def deliver(self, request: Any, deadline: Any) -> shard_pb2.DeliverResponse:
-        if self.fails and any(batch.links for batch in request.batches):
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        if method is DELIVER and self.fails and any(batch.links for batch in request.batches):
             raise call_error(grpc.StatusCode.UNAVAILABLE)
-        return await self.inner.deliver(request, deadline)
+        return await super().call(method, request, deadline)
 
 
 @PARTITIONS

@@ -10,11 +10,13 @@ from typing import Any
 import grpc
 import pytest
 from cdp.v1 import partition_pb2 as pb
+from cdp.v1.shard_pb2 import ReadAllRequest, ReadDigestRequest, ReadProfileRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp_router.cluster.partition_map import PartitionMap, claims_of
-from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.routing import Answers, Routing
+from cdp_router.cluster.shard_methods import READ_ALL, READ_DIGEST, READ_PROFILE, StreamMethod, UnaryMethod
 from cdp_router.contract.claims import STATES, Claim, from_holdings, from_mismatch, to_mismatch
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ShardUnavailable, WrongEpoch
@@ -36,9 +38,12 @@ class Holder:
     address: str = "there"
     asked: list[list[int]] = field(default_factory=list)
     error: grpc.aio.AioRpcError | None = None
+    learns_before: tuple[int, dict[int, Claim]] | None = None  # (the number of a call, what it knows from then on)
 
     async def answer(self, claims: Sequence[Claim]) -> list[Claim]:
         self.asked.append([claim.partition for claim in claims])
+        if self.learns_before is not None and len(self.asked) == self.learns_before[0]:
+            self.claims = self.learns_before[1]
         if self.error is not None:
             raise self.error
         wrong = [self.claims[claim.partition] for claim in claims if self.claims[claim.partition] != claim]
@@ -48,8 +53,13 @@ class Holder:
             raise WrongEpoch(wrong)
         return list(claims)
 
-    async def stream(self, claims: Sequence[Claim]) -> AsyncIterator[Claim]:
-        for claim in await self.answer(claims):
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> list[Claim]:
+        assert request.cluster == CLUSTER.cluster
+        about = [request] if method is READ_PROFILE else request.partitions
+        return await self.answer([Claim(each.partition, each.epoch, self.number) for each in about])
+
+    async def stream(self, method: StreamMethod[Any, Any], request: Any, deadline: Deadline) -> AsyncIterator[Claim]:
+        for claim in await self.answer([Claim(each.partition, each.epoch, self.number) for each in request.partitions]):
             yield claim
 
 
@@ -62,8 +72,12 @@ def _dealt() -> dict[int, Claim]:
     return {number: Claim(number, 1, number % 2) for number in ALL}
 
 
-async def _ask(shard: Any, claims: Sequence[Claim]) -> list[Claim]:
-    return await shard.answer(claims)  # type: ignore[no-any-return]
+def _gathered(routing: Routing, deadline: Deadline) -> Answers[Any]:
+    return asyncio.run(routing.gather(READ_DIGEST, ReadDigestRequest(), deadline))
+
+
+def _complete(routing: Routing) -> Sequence[Any]:
+    return asyncio.run(routing.complete(READ_DIGEST, ReadDigestRequest(), far_deadline()))
 
 
 def test_the_first_map_deals_partitions_out_in_turn() -> None:
@@ -105,11 +119,11 @@ def test_holdings_say_the_same_here_and_over_the_wire() -> None:
 def test_only_what_moved_is_asked_for_again(over_a_call: bool) -> None:
     truth = _dealt() | {2: Claim(2, 5, 2)}
     routing, [first, second, third] = _cluster(truth, over_a_call=over_a_call)
-    answers = asyncio.run(routing.complete(ALL, _ask, far_deadline()))
+    answers = _complete(routing)
     found = {claim.partition: claim for answer in answers for claim in answer}
     assert (found, sum(map(len, answers))) == (truth, 4)
     assert (first.asked, second.asked, third.asked) == ([[0, 2], [0]], [[1, 3]], [[2]])
-    assert asyncio.run(routing.one(2, lambda shard, claim: _ask(shard, [claim]), far_deadline())) == [truth[2]]
+    assert asyncio.run(routing.one(READ_PROFILE, ReadProfileRequest(), far_deadline(), 2)) == [truth[2]]
     assert len(first.asked) == 2, "the map was learned"
 
 
@@ -119,8 +133,8 @@ def test_streams_cover_every_partition_once(over_a_call: bool) -> None:
     routing, _ = _cluster(truth, over_a_call=over_a_call)
 
     async def collect() -> list[Claim]:
-        ask = lambda shard, claims: shard.stream(claims)  # noqa: E731
-        return [claim async for claim in routing.stream(ask, far_deadline(), 2)]
+        stream: AsyncIterator[Any] = routing.stream(READ_ALL, ReadAllRequest(), far_deadline(), 2)
+        return [claim async for claim in stream]
 
     assert sorted(asyncio.run(collect()), key=lambda claim: claim.partition) == [truth[number] for number in ALL]
 
@@ -129,14 +143,8 @@ def test_a_partition_between_two_holders_is_asked_for_until_it_has_one() -> None
     """The old holder has released it, and the new one is not there yet: as long as it says so, it is asked again."""
     truth = _dealt() | {2: Claim(2, 2, 2)}
     routing, [_, _, third] = _cluster(truth)
-    third.claims = {**truth, 2: Claim(2, 1, 0)}
-
-    async def ask(shard: Any, claims: Sequence[Claim]) -> list[Claim]:
-        if shard is third and len(third.asked) == 3:
-            third.claims = truth
-        return await _ask(shard, claims)
-
-    answers = asyncio.run(routing.complete(ALL, ask, far_deadline()))
+    third.claims, third.learns_before = {**truth, 2: Claim(2, 1, 0)}, (4, truth)
+    answers = _complete(routing)
     assert sorted(claim.partition for answer in answers for claim in answer) == ALL
     assert third.asked == [[2]] * 4
 
@@ -145,7 +153,7 @@ def test_a_partition_that_finds_no_holder_in_time_is_missing() -> None:
     truth = _dealt() | {2: Claim(2, 2, 2)}
     routing, [_, _, third] = _cluster(truth)
     third.claims = {**truth, 2: Claim(2, 1, 0)}
-    found = asyncio.run(routing.gather(ALL, _ask, Deadline.after(0.02, 1.0)))
+    found = _gathered(routing, Deadline.after(0.02, 1.0))
     assert sorted(claim.partition for answer in found.answers for claim in answer) == [0, 1, 3]
     error = routing.error(found)
     assert isinstance(error, ShardUnavailable)
@@ -157,7 +165,7 @@ def test_a_shard_without_an_address_and_one_that_is_away_are_named_with_what_the
     truth = _dealt() | {2: Claim(2, 5, 6)}
     routing, [_, second, _] = _cluster(truth)
     second.error = call_error(grpc.StatusCode.UNAVAILABLE)
-    found = asyncio.run(routing.gather(ALL, _ask, far_deadline()))
+    found = _gathered(routing, far_deadline())
     assert [claim for answer in found.answers for claim in answer] == [truth[0]]
     error = routing.error(found)
     assert isinstance(error, ShardUnavailable)

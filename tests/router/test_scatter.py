@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
-from cdp.v1 import moving_pb2, query_pb2, shard_pb2
+from cdp.v1 import moving_pb2, query_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError
 from cdp_router.cluster.scatter import scatter
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import EVALUATE, READ_SCHEMA, UnaryMethod
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, Overloaded, ProfileNotFound, RequestInvalid, ShardUnavailable
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, PROFILE_EVENTS_MAX
@@ -141,9 +143,9 @@ def test_a_name_that_no_partition_knows_is_an_error_where_all_were_asked(cluster
 class _Moving(FailingShard):
     """Says that a profile has come in that the partition it came from does not know of, until views are held."""
 
-    async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
-        response = await self.inner.evaluate(request, deadline)
-        if not request.HasField("views"):
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        response = await super().call(method, request, deadline)
+        if method is EVALUATE and not request.HasField("views"):
             ends = {each.partition: each for each in response.transfers}
             if {0, 2} <= {each.partition for each in request.partitions}:
                 moved = moving_pb2.PartitionTransfers(partition=2, received=[{"source": 0, "last": 1}])
@@ -433,13 +435,10 @@ def test_the_deadline_is_shared_by_all_calls_of_a_question(tmp_path: Path) -> No
     seen = list[Deadline]()
 
     class Noting(FailingShard):
-        async def evaluate(self, request, deadline):  # type: ignore[no-untyped-def]
+        async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+            assert method in (EVALUATE, READ_SCHEMA)
             seen.append(deadline)
-            return await super().evaluate(request, deadline)
-
-        async def read_schema(self, deadline: Deadline, kinds_of=None):  # type: ignore[no-untyped-def]
-            seen.append(deadline)
-            return await super().read_schema(deadline, kinds_of)
+            return await super().call(method, request, deadline)
 
     with local_cluster(tmp_path, lambda _, shard: Noting(shard)) as cluster:
         deadline = far_deadline()

@@ -16,6 +16,26 @@ from google.rpc import code_pb2, error_details_pb2
 import cdp_store.events.maintaining
 import cdp_store.shard.admission
 from cdp_router.background import Background
+from cdp_router.cluster.shard_methods import (
+    CAPTURE_VIEWS,
+    CHANGE_IDENTITY,
+    CHANGE_QUARANTINE,
+    CHANGE_RETENTION,
+    CHANGE_SUPPRESSIONS,
+    DELIVER,
+    DISCOVER_NAMES,
+    EVALUATE,
+    PURGE_FILES,
+    READ_ALL,
+    READ_DOCUMENT,
+    READ_HOLDINGS,
+    READ_IDENTITY,
+    READ_QUARANTINE,
+    READ_SCHEMA,
+    READ_STATUS,
+    SCAN_FOR_IDENTIFIERS,
+    TAKE_SNAPSHOT,
+)
 from cdp_router.contract.status import retry_delay_ms
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.server import ShardServer
@@ -82,17 +102,17 @@ def test_a_defect_between_the_log_and_memory_stops_the_shard(
     """Another batch would be logged under the same number, and the next start would refuse the log."""
 
     async def fail(shard: Shard) -> None:
-        await shard.client.deliver(one([view("a")]), far_deadline())
+        await shard.client.call(DELIVER, one([view("a")]), far_deadline())
         Once(monkeypatch, PartitionMemory, "apply", after=after)
         for _ in range(2):
-            status = await refused(shard.client.deliver(one([view("b", message_id="m")]), far_deadline()))
+            status = await refused(shard.client.call(DELIVER, one([view("b", message_id="m")]), far_deadline()))
             assert status.code == code_pb2.UNAVAILABLE and retry_delay_ms(status), "it is to be sent again"
         assert shard.failures and "MemoryError: apply" in str(shard.failures[0])
-        status = await refused(shard.client.evaluate(evaluation("everyone"), far_deadline()))
+        status = await refused(shard.client.call(EVALUATE, evaluation("everyone"), far_deadline()))
         assert status.code == code_pb2.UNAVAILABLE, "memory may hold a part of it"
 
     async def look(shard: Shard) -> None:
-        again = await shard.client.deliver(one([view("b", message_id="m")]), far_deadline())
+        again = await shard.client.call(DELIVER, one([view("b", message_id="m")]), far_deadline())
         assert [(each.accepted, each.duplicates) for each in again.outcomes] == [(0, 1)], "the log had it"
         assert await count(shard.client) == 2
 
@@ -113,12 +133,12 @@ def test_a_swap_of_maintenance_that_fails_halfway_stops_the_shard(
             if shard.failures:
                 break
             batch = one([view("a", message_id=f"m{number}")])
-            assert (await shard.client.deliver(batch, far_deadline())).outcomes[0].accepted == 1
+            assert (await shard.client.call(DELIVER, batch, far_deadline())).outcomes[0].accepted == 1
             await asyncio.gather(shard.server.upkeep._maintaining, return_exceptions=True)
         assert len(shard.failures) == 1
-        status = await refused(shard.client.evaluate(evaluation("everyone"), far_deadline()))
+        status = await refused(shard.client.call(EVALUATE, evaluation("everyone"), far_deadline()))
         assert status.code == code_pb2.UNAVAILABLE
-        assert (await refused(shard.client.take_snapshot(shard_pb2.TakeSnapshotRequest(), far_deadline()))).code
+        assert (await refused(shard.client.call(TAKE_SNAPSHOT, shard_pb2.TakeSnapshotRequest(), far_deadline()))).code
 
     run(tmp_path, test)
 
@@ -130,9 +150,9 @@ def test_maintenance_that_fails_before_its_swap_changes_nothing(
         Once(monkeypatch, cdp_store.events.maintaining, "prepare_seal", after=False)
         partition = shard.server._store.partitions[PartitionId(0)]
         monkeypatch.setattr(shard.server._store, "maintain", lambda: partition.maintain(0, 2))
-        await shard.client.deliver(one([view("a")]), far_deadline())
+        await shard.client.call(DELIVER, one([view("a")]), far_deadline())
         await asyncio.gather(shard.server.upkeep._maintaining, return_exceptions=True)
-        await shard.client.deliver(one([view("b")]), far_deadline())
+        await shard.client.call(DELIVER, one([view("b")]), far_deadline())
         assert (await count(shard.client), shard.failures) == (2, [])
         partition.validate()
 
@@ -143,9 +163,9 @@ async def _as_one_group(shard: Shard, requests: list[shard_pb2.DeliverRequest]) 
     """What becomes of requests that share one sync, since another one is under way when they come."""
     shard.files.may_sync.clear()
     shard.files.syncing.clear()
-    first = asyncio.ensure_future(shard.client.deliver(one([view("first", message_id="first")]), far_deadline()))
+    first = asyncio.ensure_future(shard.client.call(DELIVER, one([view("first", message_id="first")]), far_deadline()))
     await asyncio.to_thread(shard.files.syncing.wait)
-    sent = [asyncio.ensure_future(shard.client.deliver(request, far_deadline())) for request in requests]
+    sent = [asyncio.ensure_future(shard.client.call(DELIVER, request, far_deadline())) for request in requests]
     while shard.server.commits.waiting_count < len(requests):
         await asyncio.sleep(0)
     shard.files.may_sync.set()
@@ -213,7 +233,7 @@ def test_calls_are_answered_while_the_lock_of_a_partition_is_held(tmp_path: Path
     """As long as a large batch is applied, or a snapshot exports: all that waits for the lock does so elsewhere."""
 
     async def test(shard: Shard) -> None:
-        await shard.client.deliver(one([view("a")]), far_deadline())
+        await shard.client.call(DELIVER, one([view("a")]), far_deadline())
         await asyncio.gather(shard.server.upkeep._maintaining, return_exceptions=True)
         lock, deadline = shard.server._store.partitions[PartitionId(0)]._lock, far_deadline()
         released = threading.Event()
@@ -232,17 +252,17 @@ def test_calls_are_answered_while_the_lock_of_a_partition_is_held(tmp_path: Path
         waiting = [
             asyncio.ensure_future(call)
             for call in (
-                shard.client.read_status(deadline),
-                shard.client.read_schema(deadline),
-                shard.client.capture_views(capture, deadline),
-                shard.client.change_retention(rules, deadline),
-                shard.client.deliver(one([view("b")]), deadline),
-                shard.client.evaluate(evaluation("everyone"), deadline),
+                shard.client.call(READ_STATUS, shard_pb2.ReadStatusRequest(), deadline),
+                shard.client.call(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), deadline),
+                shard.client.call(CAPTURE_VIEWS, capture, deadline),
+                shard.client.call(CHANGE_RETENTION, rules, deadline),
+                shard.client.call(DELIVER, one([view("b")]), deadline),
+                shard.client.call(EVALUATE, evaluation("everyone"), deadline),
             )
         ]
         document = shard_pb2.ReadDocumentRequest(cluster=CLUSTER.cluster, partition=2, name="x", epoch=1)
         for _ in range(3):  # the loop goes round, and answers what needs no lock
-            await shard.client.read_document(document, deadline)
+            await shard.client.call(READ_DOCUMENT, document, deadline)
             await asyncio.sleep(0)
         assert not any(each.done() for each in waiting)
         released.set()
@@ -271,34 +291,36 @@ def test_no_call_takes_the_lock_of_a_partition_on_the_event_loop(
         client, deadline, cluster = shard.client, far_deadline(), CLUSTER.cluster
         request = delivery((0, batch_of([view("a")])))
         request.batches[0].links = encode_identity_change(link)
-        assert list((await client.deliver(request, deadline)).outcomes)
+        assert list((await client.call(DELIVER, request, deadline)).outcomes)
         at = {"cluster": cluster, "partition": 0, "epoch": 1}
         views = moving_pb2.CaptureViewsRequest(
             cluster=cluster, partitions=epochs(0, 2), token=b"t", attributes=["plan"], as_of_ms=NOW_MS
         )
-        await client.capture_views(views, deadline)
+        await client.call(CAPTURE_VIEWS, views, deadline)
         held = moving_pb2.HeldViews(token=b"t")
-        assert (await client.evaluate(evaluation("everyone", views=held), deadline)).count == 1
-        await client.read_identity(moving_pb2.ReadIdentityRequest(**at, identifier=ann), deadline)
-        await client.change_identity(moving_pb2.ChangeIdentityRequest(**at), deadline)
-        await client.discover(shard_pb2.DiscoverNamesRequest(cluster=cluster, partitions=epochs(0, 2)), deadline)
+        assert (await client.call(EVALUATE, evaluation("everyone", views=held), deadline)).count == 1
+        await client.call(READ_IDENTITY, moving_pb2.ReadIdentityRequest(**at, identifier=ann), deadline)
+        await client.call(CHANGE_IDENTITY, moving_pb2.ChangeIdentityRequest(**at), deadline)
+        await client.call(
+            DISCOVER_NAMES, shard_pb2.DiscoverNamesRequest(cluster=cluster, partitions=epochs(0, 2)), deadline
+        )
         apart = Quarantined.of(batch_of([view("b")], b"apart"), ["why"], Links.of([]))
         quarantine = shard_pb2.ChangeQuarantineRequest(**at, change=encode_quarantine_change(apart))
-        await client.change_quarantine(quarantine, deadline)
-        await client.read_quarantine(shard_pb2.ReadQuarantineRequest(**at), deadline)
+        await client.call(CHANGE_QUARANTINE, quarantine, deadline)
+        await client.call(READ_QUARANTINE, shard_pb2.ReadQuarantineRequest(**at), deadline)
         suppress = shard_pb2.ChangeSuppressionsRequest(cluster=cluster, partitions=epochs(0, 2), added=[b"f" * 16])
-        await client.change_suppressions(suppress, deadline)
+        await client.call(CHANGE_SUPPRESSIONS, suppress, deadline)
         scan = shard_pb2.ScanForIdentifiersRequest(cluster=cluster, identifiers=[ann], with_files=True)
-        await client.scan_for_identifiers(scan, deadline)
-        await client.purge_files(shard_pb2.PurgeFilesRequest(cluster=cluster), deadline)
-        await client.take_snapshot(shard_pb2.TakeSnapshotRequest(), deadline)
+        await client.call(SCAN_FOR_IDENTIFIERS, scan, deadline)
+        await client.call(PURGE_FILES, shard_pb2.PurgeFilesRequest(cluster=cluster), deadline)
+        await client.call(TAKE_SNAPSHOT, shard_pb2.TakeSnapshotRequest(), deadline)
         holdings = partition_pb2.ReadHoldingsRequest(cluster=cluster)
-        assert (await client.moves.read_holdings(holdings, deadline)).holdings
+        assert (await client.call(READ_HOLDINGS, holdings, deadline)).holdings
         rules = [admin_pb2.RetentionRule(event="View", days=60)]
         change = shard_pb2.ChangeRetentionRequest(cluster=cluster, rules=rules, partitions=epochs(0, 2))
-        await client.change_retention(change, deadline)
+        await client.call(CHANGE_RETENTION, change, deadline)
         everything = shard_pb2.ReadAllRequest(cluster=cluster, partitions=epochs(0, 2))
-        assert [each async for each in client.read_all(everything, deadline)]
+        assert [each async for each in client.stream(READ_ALL, everything, deadline)]
         await asyncio.gather(shard.server.upkeep._maintaining, return_exceptions=True)
         assert not failed, "nor does what the shard does by itself"
 

@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
-from cdp.v1 import partition_pb2_grpc, shard_pb2_grpc
 
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc.chain import Chain
-from cdp_router.services.partitions import PartitionService
-from cdp_router.services.shard import ShardService
+from cdp_router.services.shard import add_shard_services
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.server import ShardServer
@@ -33,8 +31,7 @@ class TestGrpcShardClient(ShardClientContract):
     @asynccontextmanager
     async def connect(self, server: ShardServer) -> AsyncIterator[ShardClient]:
         listening = grpc.aio.server(interceptors=[Chain()], options=SERVER_OPTIONS)
-        shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardService(server), listening)
-        partition_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionService(server.moves), listening)
+        add_shard_services(server, listening)
         port = listening.add_insecure_port("127.0.0.1:0")
         await listening.start()
         client = GrpcShardClient(f"127.0.0.1:{port}")

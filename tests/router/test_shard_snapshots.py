@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cdp_router.cluster.shard_methods import DELIVER
 from cdp_router.shard import snapshots as shard_snapshots
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.server import ShardServer
@@ -37,7 +38,7 @@ def after_a_delivery(
         if not is_regular:
             regular.cancel()
         await asyncio.sleep(0)  # it has begun, or has been cancelled before
-        response = await LocalShardClient(server).deliver(one([view("a", message_id="m1")]), far_deadline())
+        response = await LocalShardClient(server).call(DELIVER, one([view("a", message_id="m1")]), far_deadline())
         assert response.outcomes[0].accepted == 1
         await until(server)
         regular.cancel()

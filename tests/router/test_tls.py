@@ -9,9 +9,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from cdp.v1 import partition_pb2
+from cdp.v1 import partition_pb2, shard_pb2
 
 from cdp_router.client import AsyncClient, ClusterUnreachable
+from cdp_router.cluster.shard_methods import READ_HOLDINGS, READ_STATUS
 from cdp_router.deadline import Deadline
 from cdp_router.security.gates import ClusterGate
 from cdp_router.security.keys.unusable import CredentialsUnusable
@@ -19,7 +20,6 @@ from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.listening import server_credentials
 from cdp_router.security.tls.tls import Tls
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
-from cdp_router.shard.moves.client import connect_by_grpc
 from tests.certificates import Authority
 from tests.router.local_cluster import CLUSTER
 from tests.router.served_cluster import Served, served_cluster
@@ -53,16 +53,16 @@ async def _as_client(served: Served, tls: Tls | None) -> None:
 async def _as_router(served: Served, tls: Tls | None) -> None:
     shard = GrpcShardClient(served.shard_address, Link.of(CLUSTER, tls))
     try:
-        assert (await shard.read_status(Deadline.after(20, 20))).partitions
+        assert (await shard.call(READ_STATUS, shard_pb2.ReadStatusRequest(), Deadline.after(20, 20))).partitions
     finally:
         await shard.close()
 
 
 async def _as_shard(served: Served, tls: Tls | None) -> None:
-    giver = connect_by_grpc(served.shard_address, Link.of(CLUSTER, tls))
+    giver = GrpcShardClient(served.shard_address, Link.of(CLUSTER, tls))
     try:
         request = partition_pb2.ReadHoldingsRequest(cluster=CLUSTER.cluster)
-        assert (await giver.read_holdings(request, Deadline.after(20, 20))).holdings
+        assert (await giver.call(READ_HOLDINGS, request, Deadline.after(20, 20))).holdings
     finally:
         await giver.close()
 

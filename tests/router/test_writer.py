@@ -275,7 +275,7 @@ def test_on_a_loop_a_full_queue_makes_callers_wait() -> None:
             for _ in range(200):
                 await asyncio.sleep(0)
             assert not all(task.done() for task in tasks)
-            assert writer._waiting._bytes <= 2_000
+            assert writer._outbox.waiting._bytes <= 2_000
             cluster.open.set()
             await asyncio.gather(*tasks)
         assert len(cluster.rows) == 20

@@ -26,7 +26,7 @@ from cdp_router.gateway.letters.letter_sizes import lost
 from cdp_router.gateway.letters.redriving import redrive
 from cdp_router.security.keys.key_file import KEYS_NAME, read_keys
 from cdp_store.errors import DirectoryDamaged
-from cdp_store.outside.folder_lock import folder_locked
+from cdp_store.outside.locks import folder_locked
 
 dead_letters = typer.Typer(
     name="dead-letters", help="Records that the gateway could not take, kept with the reason.", no_args_is_help=True

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
+import time as clock
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import TracebackType
@@ -20,14 +19,12 @@ from cdp_router.client.writing.batching import (
     Outgoing,
     Problem,
     Sending,
-    Waiting,
     WriterClosed,
     encode,
     identifiers_of,
 )
-from cdp_router.client.writing.outcomes import CallbackFailed, Outcomes, Tally, WriterBroken, log_problem
-
-_LOG = logging.getLogger("cdp.client")
+from cdp_router.client.writing.outbox import Outbox
+from cdp_router.client.writing.outcomes import Tally, log_problem
 
 
 class AsyncIngesting(Protocol):
@@ -54,15 +51,10 @@ class AsyncWriter:
         give_up_seconds: float = GIVE_UP_SECONDS_DEFAULT,
         on_problem: Callable[[Problem], None] = log_problem,
     ) -> None:
-        self._client, self._outcomes, self._process = client, Outcomes(on_problem), os.getpid()
-        self._linger, self._give_up = linger_seconds, give_up_seconds
-        self._waiting = Waiting(queue_bytes, batch_records)
+        self._client, self._give_up = client, give_up_seconds
+        self._outbox = Outbox("task", queue_bytes, batch_records, linger_seconds, on_problem)
         self._changed = asyncio.Condition()
-        self._closed = self._flushing = False
-        self._sending = 0  # records of the batch under way
-        self._unanswered = 0  # those of them of which nothing is known yet
         self._task: asyncio.Task[None] | None = None
-        self._ended_by: BaseException | None = None
         self._telling: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> AsyncWriter:
@@ -74,22 +66,16 @@ class AsyncWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         async with self._changed:
-            self._closed = True
+            self._outbox.closed = True
             self._changed.notify_all()
         assert self._task is not None
         await asyncio.wait([self._task])
-        try:
-            self._check_alive()
-            self._outcomes.raise_kept()
-        except (CallbackFailed, WriterBroken) as failure:
-            if error is None:
-                raise
-            error.add_note(f"{type(failure).__name__}: {failure}")  # the error of the block matters more
+        self._outbox.check_block(error)
 
     @property
     def tally(self) -> Tally:
         """What became of the records so far."""
-        return self._outcomes.tally
+        return self._outbox.outcomes.tally
 
     async def track(
         self,
@@ -130,47 +116,35 @@ class AsyncWriter:
         Raises CallbackFailed for what `on_problem` raised since the last time, and WriterBroken where nothing is sent
         any more.
         """
-        self._check_process()
+        self._outbox.check_process()
         async with self._changed:
-            self._flushing = True
+            self._outbox.flush()
             self._changed.notify_all()
-            await self._changed.wait_for(lambda: self._ended_by is not None or not (self._waiting or self._sending))
-            self._check_alive()
-        self._outcomes.raise_kept()
+            await self._changed.wait_for(self._outbox.is_flushed)
+            self._outbox.check_all_sent()
 
     async def _put(self, record: Outgoing) -> None:
-        self._check_process()
+        self._outbox.check_process()
         async with self._changed:
-            await self._changed.wait_for(
-                lambda: self._closed or self._ended_by is not None or self._waiting.has_room(record)
-            )
-            self._check_alive()
-            if self._closed or self._task is None:
+            await self._changed.wait_for(lambda: self._outbox.may_put(record))
+            self._outbox.check_alive()
+            if self._outbox.closed or self._task is None:
                 raise WriterClosed("the writer is closed, or was not entered with `async with`")
-            self._waiting.put(record)
+            self._outbox.put(record, clock.monotonic())
             self._changed.notify_all()
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
-            raise WriterBroken("this writer belongs to the process that made it; make one after the fork")
-
-    def _check_alive(self) -> None:
-        if self._ended_by is not None:
-            left = f"{len(self._waiting) + self._unanswered} records were not sent"
-            raise WriterBroken(f"the sending task ended by {self._ended_by!r}; {left}") from self._ended_by
 
     async def _run(self) -> None:
         while (sending := await self._next()) is not None:
             await self._send(sending)
             async with self._changed:
-                self._sending = 0
+                self._outbox.sent()
                 self._changed.notify_all()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Have every call raise once the task is gone, also one that was cancelled before it began."""
-        self._ended_by = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if self._ended_by is not None:
-            _LOG.error("the sending task of a writer ended", exc_info=self._ended_by)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            self._outbox.ended(error)
             self._telling = asyncio.create_task(self._notify())
 
     async def _notify(self) -> None:
@@ -179,17 +153,15 @@ class AsyncWriter:
 
     async def _next(self) -> Sending | None:
         async with self._changed:
-            await self._changed.wait_for(lambda: bool(self._waiting) or self._closed)
-            if not self._waiting:
+            await self._changed.wait_for(self._outbox.has_work)
+            if not self._outbox.waiting:
                 return None
             try:
-                async with asyncio.timeout(self._linger):
-                    await self._changed.wait_for(lambda: self._waiting.is_batch() or self._flushing or self._closed)
+                async with asyncio.timeout(self._outbox.linger_seconds(clock.monotonic())):
+                    await self._changed.wait_for(self._outbox.is_due)
             except TimeoutError:
                 pass  # old enough
-            sending = self._waiting.take()
-            self._sending = self._unanswered = len(sending.message_ids)
-            self._flushing = self._flushing and bool(self._waiting)
+            sending = self._outbox.take(clock.monotonic())
             self._changed.notify_all()
             return sending
 
@@ -197,8 +169,6 @@ class AsyncWriter:
         try:
             result = await self._client.ingest(sending.batch, give_up_seconds=self._give_up)
         except Exception as error:  # noqa: BLE001  # any failure loses this batch alone, and is told
-            self._unanswered = 0
-            self._outcomes.lost(sending, error)
+            self._outbox.lost(sending, error)
         else:
-            self._unanswered = 0
-            self._outcomes.answered(sending, result)
+            self._outbox.answered(sending, result)

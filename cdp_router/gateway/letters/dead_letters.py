@@ -32,7 +32,7 @@ from cdp_router.gateway.letters.letter_sizes import (
     lost_of_current,
 )
 from cdp_store.directory.inventory import missing, record
-from cdp_store.outside.folder_lock import folder_locked
+from cdp_store.outside.locks import folder_locked
 from cdp_store.outside.seams import OsFiles
 from cdp_store.outside.whole_files import write_durably
 

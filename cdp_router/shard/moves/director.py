@@ -17,8 +17,8 @@ from cdp.v1 import admin_pb2
 from cdp.v1 import partition_pb2 as pb
 
 from cdp_router.cluster.routing import Routing
-from cdp_router.cluster.scatter import scatter
 from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import FORGET_PARTITION, READ_HOLDINGS, STOP_TAKING, TAKE_PARTITION
 from cdp_router.contract.claims import from_holdings
 from cdp_router.deadline import Deadline
 from cdp_router.errors import MoveRefused, RequestInvalid, RouterError
@@ -86,8 +86,7 @@ class Director:
     async def look(self) -> Placements:
         """Ask all shards, and make the map newer by what they say."""
         deadline, request = Deadline.after(_CALL_SECONDS, _CALL_SECONDS), pb.ReadHoldingsRequest(cluster=self._cluster)
-        shards = dict(self._routing.shards)
-        gathered = await scatter(shards, lambda _, shard: shard.moves.read_holdings(request, deadline))
+        gathered = await self._routing.everywhere(READ_HOLDINGS, request, deadline)
         held = {shard: answer.holdings for shard, answer in gathered.answers.items()}
         self._routing.map.merge(claim for shard in held for claim in from_holdings(shard, held[shard]))
         return Placements(held, sorted(gathered.failures))
@@ -159,7 +158,7 @@ class Director:
         request, stopped = pb.StopTakingRequest(cluster=self._cluster, partition=partition), False
         for taker, each in found.moves():
             if each.partition == partition:
-                answer = await self._shard(taker).moves.stop_taking(request, _soon())
+                answer = await self._shard(taker).call(STOP_TAKING, request, _soon())
                 stopped = stopped or answer.stopped
         return stopped
 
@@ -191,7 +190,7 @@ class Director:
     async def _forget(self, giver: int, released: pb.PartitionHolding) -> None:
         partition, epoch = released.partition, released.epoch
         request = pb.ForgetPartitionRequest(cluster=self._cluster, partition=partition, epoch=epoch)
-        await self._shard(giver).moves.forget(request, _soon())
+        await self._shard(giver).call(FORGET_PARTITION, request, _soon())
 
     def _shard(self, number: int) -> ShardClient:
         """A shard that may have left since it was asked: MoveRefused."""
@@ -211,7 +210,7 @@ class Director:
             from_shard=wanted.shard,
             from_address=giver.address,
         )
-        return (await self._shard(taker).moves.take(request, _soon())).holding
+        return (await self._shard(taker).call(TAKE_PARTITION, request, _soon())).holding
 
 
 def _told(taker: int, holding: pb.PartitionHolding) -> admin_pb2.PartitionMove:

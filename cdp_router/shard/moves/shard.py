@@ -16,7 +16,7 @@ class ShardMoves:
     def __init__(self, store: Store, giver: Giver, taker: Taker) -> None:
         self._store, self.giver, self.taker = store, giver, taker
 
-    def read_holdings(self, request: pb.ReadHoldingsRequest) -> pb.ReadHoldingsResponse:
+    async def read_holdings(self, request: pb.ReadHoldingsRequest) -> pb.ReadHoldingsResponse:
         """All the shard knows of partitions."""
         check_cluster(self._store, request.cluster)
         return pb.ReadHoldingsResponse(holdings=map(self.taker.describe, sorted(self._store.holdings.all())))

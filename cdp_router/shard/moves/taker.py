@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import grpc
 import pyarrow as pa
@@ -20,7 +20,17 @@ from cdp.v1 import partition_pb2 as pb
 
 from cdp_query.errors import QueryError
 from cdp_router.background import Background
-from cdp_router.cluster.move_client import MoveClient
+from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_methods import (
+    EXPORT_PARTITION,
+    FORGET_PARTITION,
+    READ_EXPORT,
+    READ_TAIL,
+    RELEASE_PARTITION,
+    Request,
+    Response,
+    UnaryMethod,
+)
 from cdp_router.contract.claims import STATES
 from cdp_router.contract.status import describe, mismatch_of
 from cdp_router.deadline import Deadline
@@ -41,8 +51,7 @@ from cdp_store.shard.handover import Taking
 from cdp_store.shard.store import Store
 from cdp_store.snapshot.manifest import Manifest, decode_manifest
 
-Response = TypeVar("Response")
-Connect = Callable[[str], MoveClient]
+Connect = Callable[[str], ShardClient]
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS: Final = 4  # of one call: a whole copy should not be lost with one packet
 _PAUSE_SECONDS: Final = 0.05
@@ -207,7 +216,7 @@ class _Transfer:
         taker: Taker,
         number: PartitionId,
         request: pb.TakePartitionRequest,
-        source: MoveClient,
+        source: ShardClient,
         under_way: _Taking,
     ) -> None:
         self._store, self._taking, self._clock = taker._store, taker._taking, taker._clock
@@ -217,19 +226,19 @@ class _Transfer:
 
     async def run(self) -> None:
         """From the copy to the ownership; raises where it cannot go on."""
-        exported = await self._call(partial(self._source.export, self._export_request()), MOVE_COPY_SECONDS)
+        exported = await self._call(EXPORT_PARTITION, self._export_request(), MOVE_COPY_SECONDS)
         manifest = decode_manifest(f"copy of partition {self._number}", exported.manifest)
         await self._copy(exported.export_id, manifest)
         work = partial(self._taking.adopt, self._number, exported.export_id, manifest, self._clock.now_ms())
         partition = await self._snapshots.run(work)
         await self._catch_up(partition, exported.export_id)
-        released = await self._call(partial(self._source.release, self._release_request()))
+        released = await self._call(RELEASE_PARTITION, self._release_request())
         await self._catch_up(partition, exported.export_id, released.sequence)
         documents = {each.name: Document(each.version, each.content) for each in released.documents}
         await self._commits.between(partial(self._taking.own, partition, self._request.epoch, documents))
         _LOG.info("partition %d is here, at epoch %d", self._number, self._request.epoch)
         forget = pb.ForgetPartitionRequest(cluster=self._cluster, partition=self._number, epoch=self._request.epoch)
-        await self._call(partial(self._source.forget, forget))
+        await self._call(FORGET_PARTITION, forget)
 
     def _export_request(self) -> pb.ExportPartitionRequest:
         return pb.ExportPartitionRequest(
@@ -254,7 +263,7 @@ class _Transfer:
                 request = pb.ReadExportRequest(
                     cluster=self._cluster, partition=self._number, export_id=export_id, file=name, offset=size
                 )
-                piece = await self._call(partial(self._source.read_export, request))
+                piece = await self._call(READ_EXPORT, request)
                 if not piece.data:
                     break
                 pieces.append(piece.data)
@@ -268,7 +277,7 @@ class _Transfer:
             request = pb.ReadTailRequest(
                 cluster=self._cluster, partition=self._number, export_id=export_id, after=partition.sequence
             )
-            tail = await self._call(partial(self._source.read_tail, request))
+            tail = await self._call(READ_TAIL, request)
             records = [
                 LogRecord(self._number, SequenceNumber(each.sequence), each.kind, each.payload, 0, 0)
                 for each in tail.records
@@ -280,12 +289,12 @@ class _Transfer:
             await self._snapshots.run(partition.maintain)
 
     async def _call(
-        self, call: Callable[[Deadline], Awaitable[Response]], seconds: float = MOVE_CALL_SECONDS
+        self, method: UnaryMethod[Request, Response], request: Request, seconds: float = MOVE_CALL_SECONDS
     ) -> Response:
         """A call to the giver, made again when the way there fails; refusals of an epoch as such."""
         for attempt in range(_ATTEMPTS):
             try:
-                return await call(Deadline.after(seconds, seconds))
+                return await self._source.call(method, request, Deadline.after(seconds, seconds))
             except grpc.aio.AioRpcError as error:
                 refusal = mismatch_of(error)
                 if refusal is not None:

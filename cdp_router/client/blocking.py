@@ -1,0 +1,68 @@
+"""A connection to a cluster's router with typed failures and safe retries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from cdp_router.client.calls import Attempts, Call, Item, Page, Response, Result, Router, StreamCall
+from cdp_router.client.channels import OPTIONS
+from cdp_router.client.credentials import authorization, tls_of_environment
+from cdp_router.client.failures import failure_of
+from cdp_router.security.tls.renewing import renewing_blocking
+from cdp_router.security.tls.tls import Tls
+
+
+def _connect(address: str, tls: Tls | None) -> grpc.Channel:
+    if tls is None:
+        return grpc.insecure_channel(address, options=OPTIONS)
+    return renewing_blocking(lambda: grpc.secure_channel(address, tls.channel(), options=OPTIONS), tls)
+
+
+class Connection:
+    """One channel to a router, and how calls over it are made."""
+
+    def __init__(self, address: str, api_key: str | None = None, tls: Tls | None = None) -> None:
+        self.address, shown = address, authorization(api_key)
+        self._channel = _connect(address, tls or tls_of_environment())
+        self._router = Router(self._channel, shown)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._channel.close()
+
+    def _call(self, call: Call[Result], timeout_seconds: float, give_up_seconds: float | None = None) -> Result:
+        attempts = Attempts(call.again, self.address, time.monotonic(), timeout_seconds, give_up_seconds)
+        while True:
+            try:
+                response = call.begin(self._router, attempts.seconds(time.monotonic()))
+            except grpc.RpcError as error:
+                wait = attempts.wait_after(error, time.monotonic())
+            else:
+                return call.read(response)
+            time.sleep(wait)
+
+    def _stream(self, call: StreamCall[Response], timeout_seconds: float) -> Iterator[Response]:
+        try:
+            yield from call.begin(self._router, timeout_seconds)
+        except grpc.RpcError as error:
+            raise failure_of(error, self.address) from None
+
+    def _items(self, call: Call[Page[Item]], timeout_seconds: float) -> Iterator[Item]:
+        more: Call[Page[Item]] | None = call
+        while more is not None:
+            page = self._call(more, timeout_seconds)
+            yield from page.items
+            more = page.next

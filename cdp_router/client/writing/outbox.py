@@ -1,0 +1,125 @@
+"""What a writer knows and decides, without waiting and without I/O: the same for threads and for event loops."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+
+from cdp.v1 import ingest_pb2
+
+from cdp_router.client.writing.batching import Outgoing, Problem, Sending, Waiting
+from cdp_router.client.writing.outcomes import CallbackFailed, Outcomes, WriterBroken
+
+_LOG = logging.getLogger("cdp.client")
+
+
+class Outbox:
+    """Records of one writer, from the queue to their answers.
+
+    The writer holds its lock around every call but `answered` and `lost`, which call the application back. `carrier`
+    names what sends: a thread or a task. Instants are seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        carrier: str,
+        queue_bytes: int,
+        batch_records: int,
+        linger_seconds: float,
+        on_problem: Callable[[Problem], None],
+    ) -> None:
+        self._carrier, self._linger, self._process = carrier, linger_seconds, os.getpid()
+        self.outcomes, self.waiting = Outcomes(on_problem), Waiting(queue_bytes, batch_records)
+        self.closed = self._flushing = False
+        self._sending = 0  # records of the batch under way
+        self._unanswered = 0  # those of them of which nothing is known yet
+        self._first_at = 0.0
+        self._ended_by: BaseException | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process made the writer."""
+        return os.getpid() == self._process
+
+    def check_process(self) -> None:
+        """Raise WriterBroken in another process than the writer's."""
+        if not self.is_own:
+            raise WriterBroken("this writer belongs to the process that made it; make one after the fork")
+
+    def check_alive(self) -> None:
+        """Raise WriterBroken once nothing is sent any more."""
+        if self._ended_by is not None:
+            left = f"{len(self.waiting) + self._unanswered} records were not sent"
+            raise WriterBroken(f"the sending {self._carrier} ended by {self._ended_by!r}; {left}") from self._ended_by
+
+    def check_all_sent(self) -> None:
+        """Raise WriterBroken, or CallbackFailed for what `on_problem` raised since the last time."""
+        self.check_alive()
+        self.outcomes.raise_kept()
+
+    def check_block(self, error: BaseException | None) -> None:
+        """The same at the end of a `with` block, whose own error matters more: that gets a note."""
+        try:
+            self.check_all_sent()
+        except (CallbackFailed, WriterBroken) as failure:
+            if error is None:
+                raise
+            error.add_note(f"{type(failure).__name__}: {failure}")
+
+    def may_put(self, record: Outgoing) -> bool:
+        """Whether a record need not wait any longer: there is room for it, or will never be."""
+        return self.closed or self._ended_by is not None or self.waiting.has_room(record)
+
+    def put(self, record: Outgoing, now: float) -> None:
+        """Queue a record."""
+        if not self.waiting:
+            self._first_at = now
+        self.waiting.put(record)
+
+    def flush(self) -> None:
+        """Let nothing that waits linger."""
+        self._flushing = True
+
+    def is_flushed(self) -> bool:
+        """Whether everything has been answered, or nothing will be any more."""
+        return self._ended_by is not None or not (self.waiting or self._sending)
+
+    def has_work(self) -> bool:
+        """Whether the sender need not wait: there is something to send, or never will be."""
+        return bool(self.waiting) or self.closed
+
+    def linger_seconds(self, now: float) -> float:
+        """For how long what waits may wait for more."""
+        return max(0.0, self._first_at + self._linger - now)
+
+    def is_due(self) -> bool:
+        """Whether what waits is to be sent at once."""
+        return self.waiting.is_batch() or self._flushing or self.closed
+
+    def take(self, now: float) -> Sending:
+        """The next batch, which must not be empty."""
+        sending = self.waiting.take()
+        self._first_at, self._sending = now, len(sending.message_ids)
+        self._unanswered = self._sending
+        self._flushing = self._flushing and bool(self.waiting)
+        return sending
+
+    def answered(self, sending: Sending, result: ingest_pb2.BatchResult) -> None:
+        """Count and tell what became of a batch."""
+        self._unanswered = 0
+        self.outcomes.answered(sending, result)
+
+    def lost(self, sending: Sending, error: Exception) -> None:
+        """Count and tell that a batch was given up."""
+        self._unanswered = 0
+        self.outcomes.lost(sending, error)
+
+    def sent(self) -> None:
+        """No batch is under way any more."""
+        self._sending = 0
+
+    def ended(self, error: BaseException) -> None:
+        """Nothing is sent any more, unexpectedly."""
+        _LOG.error("the sending %s of a writer ended", self._carrier, exc_info=error)
+        self._ended_by = error
