@@ -5,7 +5,7 @@ docs/design/identity.md describes the protocol. Changes come from the log in its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -33,7 +33,7 @@ from cdp_store.identity.origins import Origins
 from cdp_store.identity.pieces import Pieces, next_piece, staged_with, whole
 from cdp_store.identity.seats import Seats
 from cdp_store.identity.ties import in_order, tied_rows
-from cdp_store.identity.transfers import OpenTransfer, Sent, TransferReading, Transfers
+from cdp_store.identity.transfers import OpenTransfer, Transfers
 from cdp_store.ids import SequenceNumber
 from cdp_store.memory.contents import given_of, is_creation, record_hashes, unified
 from cdp_store.memory.validate_chunk import require
@@ -193,18 +193,6 @@ class IdentityState:
         if known is None:
             self._pieces = {opened.number: (known := Pieces.of(opened.parcel))}
         return known
-
-    def reading(self, in_transit: Mapping[bytes, int]) -> TransferReading:
-        """Reading of the transfers, with the rows of profiles that are leaving."""
-        transfers, sent = self.transfers, dict[int, Sent]()
-        nothing: I64 = np.zeros(0, np.int64)
-        for to in {*transfers.open, *transfers.released}:
-            opened = transfers.open.get(to)
-            rows = nothing
-            if opened is not None:
-                rows = np.array([in_transit[each] for each in opened.leaving if each in in_transit], np.int64)
-            sent[to] = Sent(transfers.released.get(to, 0), 0 if opened is None else opened.number, rows)
-        return TransferReading(sent, {source: int(number) for source, number in transfers.received.items()})
 
     def find_due(self, find: Find) -> None:
         """Find out what is due, after everything was loaded."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from cdp_store.arrays import I64
 from cdp_store.identity.changes import Parcel
 from cdp_store.ids import PartitionId, SequenceNumber
@@ -73,6 +75,17 @@ class Transfers:
         """All records that are under way from here, or have come in part."""
         leaving = [each.parcel.records for each in self.open.values()]
         return [*leaving, *(piece for each in self.arriving.values() for piece in each.pieces)]
+
+    def reading(self, in_transit: Mapping[bytes, int]) -> TransferReading:
+        """Where transfers stand; `in_transit` gives the rows of profiles that are leaving."""
+        sent, nothing = dict[int, Sent](), np.zeros(0, np.int64)
+        for to in {*self.open, *self.released}:
+            opened = self.open.get(to)
+            rows: I64 = nothing
+            if opened is not None:
+                rows = np.array([in_transit[each] for each in opened.leaving if each in in_transit], np.int64)
+            sent[to] = Sent(self.released.get(to, 0), 0 if opened is None else opened.number, rows)
+        return TransferReading(sent, {source: int(number) for source, number in self.received.items()})
 
     @property
     def is_empty(self) -> bool:

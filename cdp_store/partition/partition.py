@@ -174,7 +174,7 @@ class Partition:
     def capture_moving(self) -> tuple[PartitionView, TransferReading]:
         """A stable reading, and how far the transfers of profiles had come then."""
         with self._held():
-            return self._memory.capture(), self.identity.reading(self._memory.in_transit)
+            return self._memory.capture(), self.identity.transfers.reading(self._memory.in_transit)
 
     def with_identity(self, read: Callable[[IdentityState, Quarantine], Result]) -> Result:
         """Reads identifiers and quarantine while nothing changes; from any thread."""
