@@ -19,8 +19,7 @@ from google.rpc import code_pb2, status_pb2
 from cdp_query.language import parse
 from cdp_query.pipeline import segment_of
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.contract.questions import to_question
-from cdp_router.contract.segments import to_segment
+from cdp_router.contract.questions import to_question, to_segment
 from cdp_router.contract.status import TRANSLATED, describe, retry_delay_ms
 from cdp_router.contract.tables import from_stream
 from cdp_router.deadline import Deadline
