@@ -146,35 +146,18 @@ class Binder:
                 raise QueryInvalid(f"the segment {name!r} was not written out; only a router knows named segments")
             case tree.HourTest() | tree.WeekdayTest():
                 raise QueryInvalid("hour and weekday are of an event; they stand in event filters")
-            case (
-                tree.RecencyTest()
-                | tree.Inactive()
-                | tree.EdgeValueTest()
-                | tree.NthTest()
-                | tree.MostlyTest()
-                | tree.ShareTest()
-                | tree.RegularlyTest()
-                | tree.StoppedTest()
-                | tree.ResumedTest()
-            ):
-                return bind_event_test(node, own, self._binding(schema))
             case tree.PropertyTest(name):
                 raise QueryInvalid(f"{name!r} is a property test outside of an event filter; use an attribute test")
             case tree.SequenceTest(rules=tree.PLAIN_RULES, window=window) if not isinstance(window, tree.UserWindow):
                 return self._sequence(node, schema, own)
             case tree.SequenceTest():
                 return self.attempts(node, schema, own)
-            case (
-                tree.DistanceTest()
-                | tree.BucketTest()
-                | tree.WasTest()
-                | tree.ChangedTest()
-                | tree.UnchangedTest()
-                | tree.ValueAtTest()
-            ):
-                return bind_profile_test(node, schema.attributes, self.context, self._matcher, own)
             case tree.ExpressionTest():
                 return bind_expression_test(node, own, self._binding(schema))
+        if isinstance(node, tree.EventTest):
+            return bind_event_test(node, own, self._binding(schema))
+        if isinstance(node, tree.DistanceTest | tree.BucketTest | tree.HistoryTest):
+            return bind_profile_test(node, schema.attributes, self.context, self._matcher, own)
         return self._about_events(node, schema, own)
 
     def _about_events(

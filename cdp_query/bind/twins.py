@@ -7,28 +7,18 @@ from collections.abc import Iterator, Mapping
 
 from cdp_query import tree
 from cdp_query.bind import bound
+from cdp_query.tree.walk import predicates
 
 
 def twins_of(segment: tree.Node) -> Mapping[int, int]:
     """By the id of each part that has a twin the id of the first one written alike; groups are looked into."""
     alike = defaultdict[str, list[tree.Node]](list)
-    kinds = Counter(type(leaf) for leaf in _leaves(segment))
-    for leaf in _leaves(segment):
+    kinds = Counter(type(leaf) for leaf in predicates(segment))
+    for leaf in predicates(segment):
         if kinds[type(leaf)] > 1:
             # Equality would not do: 1 == 1.0 == True in Python, not in a question.
             alike[repr(leaf)].append(leaf)
     return {id(leaf): id(same[0]) for same in alike.values() if len(same) > 1 for leaf in same}
-
-
-def _leaves(node: tree.Node) -> Iterator[tree.Node]:
-    match node:
-        case tree.All(items) | tree.Any(items):
-            for item in items:
-                yield from _leaves(item)
-        case tree.Not(item):
-            yield from _leaves(item)
-        case _:
-            yield node
 
 
 def repeated(node: bound.BoundNode) -> frozenset[int]:

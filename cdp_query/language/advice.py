@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from cdp_query.tree import Measured
+
 _UNITS: Final = {"day": "d", "week": "w", "month": "mo", "year": "y", "hour": "h", "minute": "min", "second": "s"}
 _WORDS: Final = ("AND", "OR", "NOT", "IN", "BETWEEN", "CONTAINS", "STARTS_WITH", "ENDS_WITH", "MATCHES", "HAS", "CI")
 _CALLED: Final = (
-    *("did", "count", "sum", "min", "max", "avg", "days", "streak", "distinct", "median", "p95", "first_time"),
-    *("last_time", "recency", "inactive", "sequence", "funnel", "exists", "missing", "size", "version", "in_segment"),
+    *("did", "first_time", "last_time", "recency", "inactive", "sequence", "funnel", "in_segment"),
+    *("exists", "missing", "size", "version", *(measured.value for measured in Measured)),
 )
 _TEXT_WORDS: Final = ("contains", "starts_with", "ends_with", "matches", "has", "has_any", "has_all", "has_none")
 _SIGNS: Final = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from cdp_query.language import print_question
 from cdp_query.matching.matcher import Matcher
 from cdp_query.matching.matchers import compile_condition
 from cdp_query.scan.attribute_scan import blocks
+from cdp_query.tree.walk import children
 from cdp_store.columns.dictionary import as_arrow
 from cdp_store.limits import TIME_MAX_MS
 from cdp_store.memory.view import PartitionView, changed_to
@@ -124,12 +125,9 @@ def _asked(part: Any) -> Iterator[_Asked]:
             if getattr(part, "function", None) is not tree.Measured.DISTINCT:
                 yield _Asked(False, name, None)
             yield from _asked(part.events)
-        case tuple():
-            for item in part:
-                yield from _asked(item)
-        case _ if is_dataclass(part):
-            for field in fields(part):
-                yield from _asked(getattr(part, field.name))
+        case _:
+            for _, child in children(part):
+                yield from _asked(child)
 
 
 def _sentence(asked: _Asked, kinds: frozenset[Kind]) -> str:

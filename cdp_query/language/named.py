@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from cdp_query import tree
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import NAMED_SEGMENT_DEPTH_MAX, QUERY_NESTING_MAX, QUERY_NODES_MAX
+from cdp_query.tree.walk import children, descendants
 
 Part = TypeVar("Part")
 
@@ -63,7 +64,8 @@ class Inliner:
         self._nodes += 1
         if self._nodes > QUERY_NODES_MAX:
             raise QueryInvalid(f"with its named segments written out, the question has over {QUERY_NODES_MAX} parts")
-        changed = {name: new for name, old in _values(part) if (new := self._part(old, path)) is not old and new != old}
+        values = ((each.name, getattr(part, each.name)) for each in fields(part))
+        changed = {name: new for name, old in values if (new := self._part(old, path)) is not old and new != old}
         return replace(part, **changed) if changed else part
 
     def _definition(self, reference: tree.InSegment, path: tuple[tuple[str, int], ...]) -> tree.Node:
@@ -81,24 +83,10 @@ class Inliner:
 
 def references(part: object) -> set[str]:
     """Names of the segments that a segment or question names itself."""
-    if isinstance(part, tree.InSegment):
-        return {part.name}
-    if isinstance(part, tuple):
-        return set().union(*map(references, part)) if part else set()
-    if not is_dataclass(part) or isinstance(part, type):
-        return set()
-    return set().union(*(references(value) for _, value in _values(part)))
-
-
-def _values(part: Any) -> Iterator[tuple[str, Any]]:
-    return ((field.name, getattr(part, field.name)) for field in fields(part))
+    return {each.name for each in descendants(part) if isinstance(each, tree.InSegment)}
 
 
 def _depth(part: object) -> int:
     """Levels of and, or and not inside each other."""
-    if isinstance(part, tuple):
-        return max(map(_depth, part), default=0)
-    if not is_dataclass(part) or isinstance(part, type):
-        return 0
     own = isinstance(part, tree.All | tree.Any | tree.Not)
-    return own + max((_depth(value) for _, value in _values(part)), default=0)
+    return own + max((_depth(child) for _, child in children(part)), default=0)

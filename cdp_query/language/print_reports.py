@@ -34,6 +34,22 @@ def print_question(question: tree.Question) -> str:
     return print_segment(question)
 
 
+def print_heading(question: tree.Question) -> str:
+    """Text of a part of a question where the segments inside it are listed below."""
+    match question:
+        case tree.All():
+            return "all of"
+        case tree.Any():
+            return "any of"
+        case tree.Not():
+            return "not"
+        case tree.Overlap(segments):
+            return f"overlap of {len(segments)} segments"
+        case tree.Diff(_, start, end):
+            return f"difference from {start.iso} to {end.iso}"
+    return print_question(question)
+
+
 def _number(number: tree.Expression | tree.AttributeNumber) -> str:
     return print_attribute(number.name) if isinstance(number, tree.AttributeNumber) else print_expression(number)
 

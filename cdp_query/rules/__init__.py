@@ -11,22 +11,8 @@ from cdp_query.rules.negate import negate
 from cdp_query.rules.push_not import push_not
 from cdp_query.rules.share import share
 from cdp_query.rules.simplify import simplify
-from cdp_query.tree import (
-    All,
-    Any,
-    Breakdown,
-    Diff,
-    Distribution,
-    Flow,
-    Funnel,
-    Node,
-    Not,
-    Overlap,
-    Question,
-    Retention,
-    Rfm,
-    Trend,
-)
+from cdp_query.tree import All, Any, Node, Not, Question
+from cdp_query.tree.walk import with_operands
 
 RULES = (push_not, negate, flatten, simplify, fold_windows, merge_values, share)
 _ROUNDS_MAX: Final = 8  # each takes something away; what people write is done after two
@@ -34,18 +20,7 @@ _ROUNDS_MAX: Final = 8  # each takes something away; what people write is done a
 
 def rewrite(question: Question) -> Question:
     """The question after all rules; reports keep their steps."""
-    match question:
-        case Overlap(segments):
-            return Overlap(tuple(map(_rewritten, segments)))
-        case Diff(segment, start, end):
-            return Diff(_rewritten(segment), start, end)
-        case Distribution(segment, number):
-            return Distribution(_rewritten(segment), number)
-        case Funnel() | Trend() | Retention() | Rfm() | Flow():
-            return question
-    if isinstance(question, Breakdown):
-        return Breakdown(_rewritten(question.segment), question.attribute)
-    return _rewritten(question)
+    return _rewritten(question) if isinstance(question, Node) else with_operands(question, _rewritten)
 
 
 def _rewritten(segment: Node) -> Node:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cdp_query.tree import All, Any, Node, Not
+from cdp_query.tree import All, Any, Node
+from cdp_query.tree.walk import with_operands
 
 
 def flatten(node: Node) -> Node:
@@ -14,9 +15,7 @@ def flatten(node: Node) -> Node:
         case Any(items):
             merged = _merged(Any, items)
             return merged[0] if len(merged) == 1 else Any(merged)
-        case Not(item):
-            return Not(flatten(item))
-    return node
+    return with_operands(node, flatten)
 
 
 def _merged(kind: type[All] | type[Any], items: tuple[Node, ...]) -> tuple[Node, ...]:

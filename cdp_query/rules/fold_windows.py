@@ -10,7 +10,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from cdp_query.rules.groups import Group, grouped, on_groups
-from cdp_query.tree import All, Always, CountTest, Did, Duration, Events, Last, MoreThanAgo, Node, Not, Op, Window
+from cdp_query.tree import (
+    All,
+    Always,
+    CountTest,
+    Did,
+    Duration,
+    Events,
+    Last,
+    MoreThanAgo,
+    Node,
+    Not,
+    Op,
+    UserWindow,
+    Window,
+)
 
 _FIXED_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
@@ -54,6 +68,9 @@ def _folded(group: Group) -> Node:
 
 def _goes(own: _Bound, other: _Bound, is_all: bool, *, first: bool) -> bool:
     """Whether a bound may go for the other; of two that say the same the first stays."""
+    # A window of each user mentions a name, and whether that is known is told.
+    if isinstance(own.window, UserWindow) and other.window != own.window:
+        return False
     spare = other.implies(own) if is_all else own.implies(other)
     alike = other.implies(own) and own.implies(other)
     return spare and (first or not alike)

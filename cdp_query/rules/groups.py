@@ -7,20 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from cdp_query.tree import All, Any, Node, Not
+from cdp_query.tree import All, Any, Node
+from cdp_query.tree.walk import with_operands
 
 Group = All | Any
 
 
 def on_groups(node: Node, rule: Callable[[Group], Node]) -> Node:
     """The segment with a rule applied to every group, inner ones first."""
-    match node:
-        case All(items) | Any(items):
-            rebuilt = tuple(on_groups(item, rule) for item in items)
-            return rule(All(rebuilt) if isinstance(node, All) else Any(rebuilt))
-        case Not(item):
-            return Not(on_groups(item, rule))
-    return node
+    rebuilt = with_operands(node, lambda item: on_groups(item, rule))
+    return rule(rebuilt) if isinstance(rebuilt, All | Any) else rebuilt
 
 
 def grouped(kind: type[All] | type[Any], items: Iterable[Node]) -> Node:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from typing import Final
 
 from cdp_query.tree import (
-    All,
-    Any,
     AttributeTest,
     Compare,
     Condition,
@@ -24,6 +22,7 @@ from cdp_query.tree import (
     RecencyTest,
     TextTest,
 )
+from cdp_query.tree.walk import with_operands
 
 _OPPOSITE: Final = {
     Op.EQ: Op.NE,
@@ -38,10 +37,6 @@ _OPPOSITE: Final = {
 def negate(node: Node) -> Node:
     """The segment without `not` in front of predicates that have a complement."""
     match node:
-        case All(items):
-            return All(tuple(map(negate, items)))
-        case Any(items):
-            return Any(tuple(map(negate, items)))
         case Not(AttributeTest(name, condition)):
             complement = _complement(condition)
             return node if complement is None else AttributeTest(name, complement)
@@ -49,9 +44,7 @@ def negate(node: Node) -> Node:
             return replace(test, op=_OPPOSITE[op])
         case Not(RecencyTest(op=op) as test):
             return replace(test, op=_OPPOSITE[op])
-        case Not(item):
-            return Not(negate(item))
-    return node
+    return with_operands(node, negate)
 
 
 def _complement(condition: Condition) -> Condition | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cdp_query.tree import All, Any, Node, Not
+from cdp_query.tree.walk import with_operands
 
 
 def push_not(node: Node) -> Node:
@@ -14,8 +15,4 @@ def push_not(node: Node) -> Node:
             return Any(tuple(push_not(Not(item)) for item in items))
         case Not(Any(items)):
             return All(tuple(push_not(Not(item)) for item in items))
-        case All(items):
-            return All(tuple(map(push_not, items)))
-        case Any(items):
-            return Any(tuple(map(push_not, items)))
-    return node
+    return with_operands(node, push_not)

@@ -7,6 +7,30 @@ from dataclasses import dataclass
 
 from cdp_query.tree.items import ItemsTest
 
+__all__ = [
+    "CALENDAR_UNITS",
+    "DURATION_UNITS",
+    "Anniversary",
+    "Between",
+    "Compare",
+    "Condition",
+    "Duration",
+    "Exists",
+    "Infix",
+    "ListOp",
+    "ListTest",
+    "Literal",
+    "Moment",
+    "OneOf",
+    "Op",
+    "Side",
+    "SizeTest",
+    "TextOp",
+    "TextTest",
+    "TimeTest",
+    "VersionTest",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:

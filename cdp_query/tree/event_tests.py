@@ -14,6 +14,24 @@ from cdp_query.tree.windows import ALWAYS, Window
 if TYPE_CHECKING:
     from cdp_query.tree.segments import Node
 
+__all__ = [
+    "WEEKDAYS",
+    "Edge",
+    "EdgeValueTest",
+    "EventTest",
+    "HourTest",
+    "Inactive",
+    "MostlyTest",
+    "NthTest",
+    "RecencyTest",
+    "RegularlyTest",
+    "ResumedTest",
+    "ShareTest",
+    "StoppedTest",
+    "TimeFilter",
+    "WeekdayTest",
+]
+
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 

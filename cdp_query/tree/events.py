@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cdp_query.tree.segments import Node
 
+__all__ = ["Events"]
+
 
 @dataclass(frozen=True, slots=True)
 class Events:

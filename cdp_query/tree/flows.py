@@ -9,6 +9,8 @@ from cdp_query.tree.conditions import Duration
 from cdp_query.tree.events import Events
 from cdp_query.tree.windows import ALWAYS, Window
 
+__all__ = ["Flow", "FlowAnchor", "FlowDirection"]
+
 
 class FlowDirection(enum.Enum):
     """Which way a flow looks from its anchors."""

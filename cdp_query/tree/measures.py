@@ -10,6 +10,17 @@ from cdp_query.tree.conditions import Op
 from cdp_query.tree.events import Events
 from cdp_query.tree.windows import ALWAYS, Window
 
+__all__ = [
+    "PROPERTY_MEASURES",
+    "Arithmetic",
+    "ArithmeticOp",
+    "Expression",
+    "ExpressionTest",
+    "Measure",
+    "Measured",
+    "Number",
+]
+
 
 class Measured(enum.Enum):
     """What is measured per user over such events in a window."""

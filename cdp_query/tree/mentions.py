@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Final
 
 from cdp_query import tree
+from cdp_query.tree.walk import children, texts
 
 
 class Named(enum.Enum):
     """What a text in the tree is."""
 
     EVENT = "event"
-    VALUE_OF = "attribute or property"
+    ATTRIBUTE = "attribute"
+    PROPERTY = "property"
     SEGMENT = "segment"
     NO_NAME = "literal, unit or zone"
 
 
+VALUE_OF: Final = frozenset((Named.ATTRIBUTE, Named.PROPERTY))
 FIELDS: Final[Mapping[tuple[type, str], Named]] = {
     **dict.fromkeys(
         ((tree.Events, "names"), (tree.WithinFirst, "names"), (tree.Flow, "only")),
@@ -27,27 +30,32 @@ FIELDS: Final[Mapping[tuple[type, str], Named]] = {
     **dict.fromkeys(
         (
             (tree.AttributeTest, "name"),
-            (tree.PropertyTest, "name"),
             (tree.DistanceTest, "name"),
             (tree.WasTest, "name"),
             (tree.ChangedTest, "name"),
             (tree.UnchangedTest, "name"),
             (tree.ValueAtTest, "name"),
             (tree.Since, "attribute"),
+            (tree.Breakdown, "attribute"),
+            (tree.Funnel, "by_attribute"),
+            (tree.AttributeNumber, "name"),
+        ),
+        Named.ATTRIBUTE,
+    ),
+    **dict.fromkeys(
+        (
+            (tree.PropertyTest, "name"),
             (tree.AggregateTest, "property"),
             (tree.EdgeValueTest, "property"),
             (tree.MostlyTest, "property"),
             (tree.ShareTest, "property"),
             (tree.Measure, "property"),
             (tree.AttemptRules, "hold"),
-            (tree.Breakdown, "attribute"),
-            (tree.Funnel, "by_attribute"),
             (tree.Funnel, "by_entry"),
             (tree.Trend, "property"),
-            (tree.AttributeNumber, "name"),
             (tree.Rfm, "money"),
         ),
-        Named.VALUE_OF,
+        Named.PROPERTY,
     ),
     (tree.InSegment, "name"): Named.SEGMENT,
     **dict.fromkeys(
@@ -74,43 +82,38 @@ FIELDS: Final[Mapping[tuple[type, str], Named]] = {
 }
 
 
+_FILTERS: Final = frozenset(((tree.Events, "where"), (tree.NthTest, "where")))
+
+
 @dataclass(frozen=True, slots=True)
 class Mention:
     """A name, and the part of the question in whose `field` it stands.
 
-    A field of a list's items has the dotted name that leads to it: `cart.sku` in any(cart, sku = "x").
+    A field of a list's items has the dotted name that leads to it: `cart.sku` in any(cart, sku = "x"), `in_list` being
+    `cart.` there.
     """
 
     kind: Named
     name: str
     part: object
     field: str
+    in_list: str = ""
 
 
-def mentions(part: object, above: str = "") -> Iterator[Mention]:
+def mentions(part: object, in_list: str = "", *, of_event: bool = False) -> Iterator[Mention]:
     """Every name in a question or a part of one; TypeError where a text stands in a field that FIELDS does not list.
 
-    `above` is put before the names of attributes and properties.
+    `in_list` is put before the names of attributes and properties. In a filter of events, `of_event`, all are
+    properties.
     """
-    if isinstance(part, tuple | frozenset):
-        for item in part:
-            yield from mentions(item, above)
-        return
-    if not is_dataclass(part) or isinstance(part, type):
-        return
-    for field in fields(part):
-        value = getattr(part, field.name)
-        texts = [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)]
-        if texts:
-            yield from _named(part, field.name, texts, above)
-        items_of = isinstance(value, tree.ItemsTest) and getattr(part, "name", None)
-        yield from mentions(value, f"{above}{items_of}." if items_of else above)
-
-
-def _named(part: object, field: str, texts: list[str], above: str) -> Iterator[Mention]:
-    kind = FIELDS.get((type(part), field))
-    if kind is None:
-        raise TypeError(f"{type(part).__name__}.{field} holds a text, and nobody has said whether it is a name")
-    if kind is not Named.NO_NAME:
-        for text in texts:
-            yield Mention(kind, above + text if kind is Named.VALUE_OF else text, part, field)
+    for field, text in texts(part):
+        kind = FIELDS.get((type(part), field))
+        if kind is None:
+            raise TypeError(f"{type(part).__name__}.{field} holds a text, and nobody has said whether it is a name")
+        if kind is Named.ATTRIBUTE and of_event:
+            kind = Named.PROPERTY
+        if kind is not Named.NO_NAME:
+            yield Mention(kind, in_list + text if kind in VALUE_OF else text, part, field, in_list)
+    for field, child in children(part):
+        inner = f"{in_list}{getattr(part, 'name', '')}." if isinstance(child, tree.ItemsTest) else in_list
+        yield from mentions(child, inner, of_event=of_event or (type(part), field) in _FILTERS)

@@ -7,6 +7,17 @@ from dataclasses import dataclass
 from cdp_query.tree.conditions import Condition, Duration, Literal, Moment, Op
 from cdp_query.tree.windows import ALWAYS, Window
 
+__all__ = [
+    "BucketTest",
+    "ChangeSide",
+    "ChangedTest",
+    "DistanceTest",
+    "HistoryTest",
+    "UnchangedTest",
+    "ValueAtTest",
+    "WasTest",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class DistanceTest:

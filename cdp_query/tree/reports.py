@@ -12,6 +12,25 @@ from cdp_query.tree.measures import Expression
 from cdp_query.tree.segments import PLAIN_RULES, AttemptRules, Node
 from cdp_query.tree.windows import ALWAYS, Window
 
+__all__ = [
+    "PERIOD_UNITS",
+    "AttemptMode",
+    "AttributeNumber",
+    "Breakdown",
+    "Context",
+    "Diff",
+    "Distribution",
+    "Funnel",
+    "Overlap",
+    "PeriodStart",
+    "Question",
+    "Report",
+    "Retention",
+    "ReturnMode",
+    "Rfm",
+    "Trend",
+]
+
 
 class AttemptMode(enum.Enum):
     """Which attempts of a user a funnel counts: the deepest, that of the first entry, or one after the other."""

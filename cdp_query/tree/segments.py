@@ -12,6 +12,29 @@ from cdp_query.tree.measures import ExpressionTest
 from cdp_query.tree.profiles import BucketTest, DistanceTest, HistoryTest
 from cdp_query.tree.windows import ALWAYS, Window
 
+__all__ = [
+    "PLAIN_RULES",
+    "Aggregate",
+    "AggregateTest",
+    "All",
+    "Any",
+    "AttemptRules",
+    "AttributeTest",
+    "CountTest",
+    "Did",
+    "Everyone",
+    "Exclusion",
+    "InSegment",
+    "Leaf",
+    "Node",
+    "Not",
+    "Occurrence",
+    "OccurrenceTest",
+    "PropertyTest",
+    "SequenceTest",
+    "StepOrder",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class All:

@@ -6,6 +6,26 @@ from dataclasses import dataclass
 
 from cdp_query.tree.conditions import Duration, Moment
 
+__all__ = [
+    "ALWAYS",
+    "After",
+    "Ago",
+    "Always",
+    "Before",
+    "DaysAgo",
+    "FixedWindow",
+    "FromTo",
+    "Last",
+    "LastCalendar",
+    "MoreThanAgo",
+    "Previous",
+    "Since",
+    "This",
+    "UserWindow",
+    "Window",
+    "WithinFirst",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Always:

@@ -12,6 +12,20 @@ from cdp_router.client.literals import literal, span
 from cdp_router.client.values import Compared, Tested
 from cdp_router.client.windows import Windowed, calendar_unit, window_of
 
+__all__ = [
+    "first_of",
+    "hour",
+    "last_of",
+    "mostly",
+    "nth",
+    "recency",
+    "regularly",
+    "resumed",
+    "share",
+    "stopped",
+    "weekday",
+]
+
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Names = str | Sequence[str]
 

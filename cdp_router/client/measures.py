@@ -12,6 +12,20 @@ from cdp_router.client.literals import literal
 from cdp_router.client.values import Compared
 from cdp_router.client.windows import Windowed
 
+__all__ = [
+    "avg_of",
+    "count",
+    "days",
+    "distinct_of",
+    "max_of",
+    "median_of",
+    "min_of",
+    "number",
+    "p95_of",
+    "streak",
+    "sum_of",
+]
+
 _AGGREGATES: Final = {
     "SUM": pb.AGGREGATE_FUNCTION_SUM,
     "MIN": pb.AGGREGATE_FUNCTION_MIN,

@@ -13,36 +13,13 @@ from typing import Any
 
 from cdp.v1 import segment_pb2 as pb
 
-from cdp_router.client.event_tests import (
-    first_of,
-    hour,
-    last_of,
-    mostly,
-    nth,
-    recency,
-    regularly,
-    resumed,
-    share,
-    stopped,
-    weekday,
-)
+from cdp_router.client import event_tests, measures, reports, steps
+from cdp_router.client.event_tests import *
 from cdp_router.client.expressions import SET, UNSET, Events, Filter, Report, Segment, all_of, any_of, attr, prop
 from cdp_router.client.literals import at, span
-from cdp_router.client.measures import (
-    avg_of,
-    count,
-    days,
-    distinct_of,
-    max_of,
-    median_of,
-    min_of,
-    number,
-    p95_of,
-    streak,
-    sum_of,
-)
-from cdp_router.client.reports import diff, distribution, flow, overlap, retention, rfm, trend
-from cdp_router.client.steps import funnel, sequence, without
+from cdp_router.client.measures import *
+from cdp_router.client.reports import *
+from cdp_router.client.steps import *
 from cdp_router.client.windows import Windowed
 
 __all__ = [
@@ -56,47 +33,19 @@ __all__ = [
     "any_of",
     "at",
     "attr",
-    "avg_of",
     "bucket",
-    "count",
-    "days",
     "did",
-    "diff",
-    "distinct_of",
-    "distribution",
     "everyone",
-    "first_of",
     "first_time",
-    "flow",
-    "funnel",
-    "hour",
     "in_segment",
     "inactive",
-    "last_of",
     "last_time",
-    "max_of",
-    "median_of",
-    "min_of",
-    "mostly",
-    "nth",
-    "number",
-    "overlap",
-    "p95_of",
     "prop",
-    "recency",
-    "regularly",
-    "resumed",
-    "retention",
-    "rfm",
-    "sequence",
-    "share",
-    "stopped",
-    "streak",
-    "sum_of",
-    "trend",
-    "weekday",
-    "without",
 ]
+__all__ += event_tests.__all__
+__all__ += measures.__all__
+__all__ += reports.__all__
+__all__ += steps.__all__
 
 
 class did(Segment, Windowed):  # noqa: N801  # reads as a word of the language

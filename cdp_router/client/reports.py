@@ -13,6 +13,8 @@ from cdp_router.client.literals import moment, span
 from cdp_router.client.measures import Number
 from cdp_router.client.windows import Windowed, calendar_unit
 
+__all__ = ["diff", "distribution", "flow", "overlap", "retention", "rfm", "trend"]
+
 Names = str | Sequence[str]
 _STARTS: Final = {"rolling": pb.PERIOD_START_ROLLING, "calendar": pb.PERIOD_START_CALENDAR}
 _MODES: Final = {"on": pb.RETURN_MODE_ON, "on_or_after": pb.RETURN_MODE_ON_OR_AFTER}

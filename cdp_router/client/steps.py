@@ -11,6 +11,8 @@ from cdp_router.client.expressions import Events, Report, Segment
 from cdp_router.client.literals import span
 from cdp_router.client.windows import Windowed
 
+__all__ = ["funnel", "sequence", "without"]
+
 Own = TypeVar("Own", bound="_Steps")
 _ORDERS: Final[Mapping[str, pb.StepOrder.ValueType]] = {
     "ordered": pb.STEP_ORDER_ORDERED,

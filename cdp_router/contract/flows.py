@@ -1,62 +1,12 @@
-"""Flows on the wire: the question, what partitions contribute, and the answer."""
+"""Flows on the wire: what partitions contribute, and the answer."""
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from cdp.v1 import report_part_pb2, report_pb2
-from cdp.v1 import segment_pb2 as pb
 
-from cdp_query import tree
 from cdp_query.reports.finish_flow import flow_nodes
 from cdp_query.reports.flow_part import FlowPart
-from cdp_router.contract.enums import known
-from cdp_router.contract.segments import from_events, to_events
-from cdp_router.contract.windows import from_span, from_window, to_span, to_window
-from cdp_router.errors import RequestInvalid
-
-_DIRECTIONS: Final = {
-    tree.FlowDirection.AFTER: pb.FLOW_DIRECTION_AFTER,
-    tree.FlowDirection.BEFORE: pb.FLOW_DIRECTION_BEFORE,
-}
-_ANCHORS: Final = {
-    tree.FlowAnchor.FIRST: pb.FLOW_ANCHOR_FIRST,
-    tree.FlowAnchor.LAST: pb.FLOW_ANCHOR_LAST,
-    tree.FlowAnchor.EACH: pb.FLOW_ANCHOR_EACH,
-}
-
-
-def to_flow(report: tree.Flow) -> pb.Flow:
-    """Message of a flow."""
-    return pb.Flow(
-        events=to_events(report.events),
-        depth=report.depth,
-        window=to_window(report.window),
-        within=None if report.within is None else to_span(report.within),
-        direction=_DIRECTIONS[report.direction],
-        anchor=_ANCHORS[report.anchor],
-        only=report.only,
-    )
-
-
-def from_flow(message: pb.Flow) -> tree.Flow:
-    """Flow of a message."""
-    return tree.Flow(
-        from_events(message.events, "flow.events"),
-        message.depth,
-        from_window(message.window, "flow"),
-        from_span(message.within, "flow.within") if message.HasField("within") else None,
-        known(_DIRECTIONS, message.direction or pb.FLOW_DIRECTION_AFTER, "flow.direction"),
-        known(_ANCHORS, message.anchor or pb.FLOW_ANCHOR_FIRST, "flow.anchor"),
-        _names(message),
-    )
-
-
-def _names(message: pb.Flow) -> tuple[str, ...]:
-    if not all(message.only):
-        raise RequestInvalid("flow.only", "must not hold an empty name")
-    return tuple(message.only)
 
 
 def to_flow_part(part: FlowPart) -> report_part_pb2.FlowPart:

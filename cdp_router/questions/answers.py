@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from cdp.v1 import query_pb2, segment_pb2
 
 from cdp_query import tree
-from cdp_query.language import print_question
+from cdp_query.language import print_heading, print_question
 from cdp_query.partial import Partial
 from cdp_query.reports.value_keys import NONE_KEY
 from cdp_query.stats import NodeStats, total
+from cdp_query.tree.walk import operands
 from cdp_router.contract.key_values import to_key_value
 from cdp_router.contract.questions import to_question
 from cdp_router.contract.values import to_timestamp
@@ -130,35 +131,9 @@ def _explanation(parts: Answering) -> list[query_pb2.StepExplanation]:
     ]
 
 
-def _described(question: tree.Question) -> Iterator[tuple[int, str]]:
+def _described(question: tree.Question, depth: int = 0) -> Iterator[tuple[int, str]]:
     """(nesting, text) of every node in the order in which binding numbers them."""
-    match question:
-        case tree.Breakdown(segment):
-            yield from _described_node(segment, 0)
-        case tree.Overlap(segments):
-            yield 0, f"overlap of {len(segments)} segments"
-            for segment in segments:
-                yield from _described_node(segment, 1)
-        case tree.Diff(segment, start, end):
-            yield 0, f"difference from {start.iso} to {end.iso}"
-            yield from _described_node(segment, 1)
-        case tree.Distribution(segment):
-            yield 0, print_question(question)
-            yield from _described_node(segment, 1)
-        case tree.Funnel() | tree.Trend() | tree.Retention() | tree.Rfm() | tree.Flow():
-            yield 0, print_question(question)
-        case _:
-            yield from _described_node(question, 0)
-
-
-def _described_node(node: tree.Node, depth: int) -> Iterator[tuple[int, str]]:
-    match node:
-        case tree.All(items) | tree.Any(items):
-            yield depth, "all of" if isinstance(node, tree.All) else "any of"
-            for item in items:
-                yield from _described_node(item, depth + 1)
-        case tree.Not(item):
-            yield depth, "not"
-            yield from _described_node(item, depth + 1)
-        case _:
-            yield depth, print_question(node)
+    whole = question.segment if isinstance(question, tree.Breakdown) else question
+    yield depth, print_heading(whole)
+    for segment in operands(whole):
+        yield from _described(segment, depth + 1)

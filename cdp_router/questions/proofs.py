@@ -5,7 +5,7 @@ from __future__ import annotations
 from cdp.v1 import ingest_pb2, proof_pb2
 
 from cdp_query import tree
-from cdp_query.language import print_question
+from cdp_query.language import print_heading
 from cdp_query.proof import FoundValue, Proof, Verdict
 from cdp_router.contract.values import to_timestamp, to_value
 from cdp_router.questions.profile_reading import attribute_value, event_message
@@ -29,7 +29,7 @@ def to_response(
 
 def _node(proof: Proof, view: PartitionView, names: dict[int, str]) -> proof_pb2.ProofNode:
     return proof_pb2.ProofNode(
-        text=_text(proof.node),
+        text=print_heading(proof.node),
         holds=proof.holds,
         parts=[_node(part, view, names) for part in proof.parts],
         events=[
@@ -38,17 +38,6 @@ def _node(proof: Proof, view: PartitionView, names: dict[int, str]) -> proof_pb2
         event_count=proof.event_count,
         values=[_value(value, view) for value in proof.values],
     )
-
-
-def _text(node: tree.Node) -> str:
-    match node:
-        case tree.All():
-            return "all of"
-        case tree.Any():
-            return "any of"
-        case tree.Not():
-            return "not"
-    return print_question(node)
 
 
 def _value(found: FoundValue, view: PartitionView) -> proof_pb2.AttributeValue:

@@ -38,8 +38,7 @@ from cdp_router.cluster.shard_methods import (
     VERIFY_SNAPSHOTS,
     WRITE_DOCUMENT,
 )
-from cdp_router.contract.questions import to_question
-from cdp_router.contract.segments import to_segment
+from cdp_router.contract.questions import to_question, to_segment
 from cdp_router.contract.status import TRANSLATED, describe, retry_delay_ms
 from cdp_router.contract.tables import from_stream
 from cdp_router.deadline import Deadline

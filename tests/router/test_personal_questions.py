@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from cdp_query import pipeline, tree
 from cdp_query.bind.names import names_of
 from cdp_query.language.cql import read_cql
-from cdp_query.tree.mentions import FIELDS, Named, mentions
+from cdp_query.tree.mentions import FIELDS, VALUE_OF, Named, mentions
 from cdp_router.contract.questions import from_question, to_question
 from cdp_router.errors import PersonalData
 from cdp_router.security.privacy.personal_data import check_conditions, check_mentions
@@ -160,16 +161,14 @@ def test_a_marked_name_is_refused_wherever_it_stands(question: tree.Question) ->
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(QUESTIONS)
-def test_the_walk_finds_the_names_that_binding_looks_up(question: tree.Question) -> None:
+def test_the_walk_finds_every_name_of_the_message(question: tree.Question) -> None:
     found, names = list(mentions(question)), names_of(question)
+    written = [(place, getattr(place, field.name)) for place, field in _places(to_question(question))]
+    assert Counter(each.name for each in found if each.kind in VALUE_OF) == Counter(name for _, name in written)
     assert {each.name for each in found if each.kind is Named.EVENT} == names.events
-    plain = {
-        each.name for each in found if not isinstance(each.part, tree.DistanceTest) and each.kind is Named.VALUE_OF
-    }
-    places = {
-        f"{each.name}{end}" for each in found if isinstance(each.part, tree.DistanceTest) for end in (".lat", ".lon")
-    }
-    assert plain | places == names.attributes | names.properties
+    ends = {True: (".lat", ".lon"), False: ("",)}
+    looked_up = {f"{name}{end}" for place, name in written for end in ends[place.DESCRIPTOR.name == "DistanceTest"]}
+    assert looked_up == names.attributes | names.properties
 
 
 # ---------------------------------------------------------------------------------------------------------- every form

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
 from cdp.v1 import segment_pb2 as pb
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError, Message
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cdp_query import pipeline, tree
 from cdp_query.errors import QueryError
+from cdp_query.language import parse
 from cdp_query.limits import QUERY_NESTING_MAX
-from cdp_router.contract.questions import from_question, to_question
+from cdp_router.contract.questions import CODECS, from_question, to_question
 from cdp_router.errors import RequestInvalid
 from tests import strategies, strategies_attempts, strategies_reports
+from tests.case_files import Case, cases
 
 
 def _questions() -> st.SearchStrategy[tree.Question]:
@@ -57,6 +61,60 @@ def test_a_rewritten_tree_survives_as_well(segment: tree.Node) -> None:
         assume(False)
     received = pb.Question.FromString(to_question(checked).SerializeToString())
     assert _typed(from_question(received)) == _typed(checked)
+
+
+# ------------------------------------------------------------------------------------------------- byte for byte
+
+
+def _fields_set(message: Message) -> Iterator[str]:
+    for field, value in message.ListFields():
+        yield field.full_name
+        if field.enum_type is not None:
+            yield field.enum_type.values_by_number[value].name
+        for inner in value if field.is_repeated else [value]:
+            if isinstance(inner, Message):
+                yield from _fields_set(inner)
+
+
+def _fields_of(descriptor: Descriptor, known: set[str]) -> set[str]:
+    """Every field and enumerated value that a message may hold, those of messages inside it too."""
+    for field in descriptor.fields:
+        if field.full_name not in known:
+            known.add(field.full_name)
+            if field.enum_type is not None:
+                known.update(value.name for value in field.enum_type.values if value.number)
+            if field.message_type is not None:
+                _fields_of(field.message_type, known)
+    return known
+
+
+@pytest.mark.parametrize("case", cases("wire.txt"))
+def test_the_bytes_of_a_question_stay_what_they_are(case: Case) -> None:
+    (written,) = case.expected
+    question = parse(case.text)
+    assert to_question(question).SerializeToString().hex() == written
+    assert _typed(from_question(pb.Question.FromString(bytes.fromhex(written)))) == _typed(question)
+
+
+def test_the_bytes_of_a_breakdown_stay_what_they_are() -> None:
+    question = tree.Breakdown(tree.Everyone(), "plan")
+    assert to_question(question).SerializeToString().hex() == "1a0a0a0222001204706c616e"
+
+
+def test_the_written_bytes_hold_every_field_of_a_question() -> None:
+    written = [pb.Question.FromString(bytes.fromhex(case.values[0].expected[0])) for case in cases("wire.txt")]
+    held = {name for question in written for name in _fields_set(question)}
+    lost = _fields_of(pb.Question.DESCRIPTOR, set()) - held
+    assert {name for name in lost if "breakdown" not in name.lower()} == set(), "add a question to wire.txt"
+
+
+def test_every_node_of_a_segment_has_a_field() -> None:
+    messages = (pb.Segment, pb.Filter, pb.Condition, pb.Window)
+    unions = (tree.Node, tree.Node, tree.Condition, tree.Window)
+    held = set[type]()
+    for message, union in zip(messages, unions, strict=True):
+        held |= CODECS.of_oneof(union, message.DESCRIPTOR.oneofs[0]).kinds()
+    assert set(get_args(tree.Node) + get_args(tree.Condition) + get_args(tree.Window)) - held == {tree.Always}
 
 
 # --------------------------------------------------------------------------------------------------------- what is bad

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from cdp_query import tree
-from cdp_query.tree.mentions import Mention, Named, mentions
+from cdp_query.tree.mentions import VALUE_OF, Mention, mentions
 from cdp_router.errors import PersonalData
 from cdp_router.security.privacy.privacy import Privacy
 
@@ -45,7 +45,7 @@ def is_personal(segment: tree.Node, privacy: Privacy) -> bool:
 
 
 def _personal(question: tree.Question, privacy: Privacy) -> list[Mention]:
-    found = (mention for mention in mentions(question) if mention.kind is Named.VALUE_OF)
+    found = (mention for mention in mentions(question) if mention.kind in VALUE_OF)
     return [mention for mention in found if privacy.holds_personal(mention.name)]
 
 

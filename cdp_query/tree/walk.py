@@ -1,0 +1,72 @@
+"""The one walk over the tree: the parts directly inside a part, found by the fields of its dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from cdp_query.tree.reports import Question
+from cdp_query.tree.segments import Leaf, Node
+
+Written = TypeVar("Written", bound=Question)
+
+
+def children(part: Any) -> Iterator[tuple[str, object]]:
+    """Each part directly inside a part of a question, with the field it stands in, in the order of the fields."""
+    for name in _names(part):
+        value = getattr(part, name)
+        for each in value if isinstance(value, tuple) else (value,):
+            if is_dataclass(each):
+                yield name, each
+
+
+def texts(part: Any) -> Iterator[tuple[str, str]]:
+    """Each text directly inside a part, with its field."""
+    for name in _names(part):
+        value = getattr(part, name)
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, str):
+                yield name, each
+
+
+def descendants(part: Any) -> Iterator[object]:
+    """The part and every part inside it, each before its own parts."""
+    yield part
+    for _, child in children(part):
+        yield from descendants(child)
+
+
+def operands(question: Question) -> tuple[Node, ...]:
+    """The segments that `and`, `or` and `not` join or that a report is about; none for a predicate."""
+    if isinstance(question, Leaf):
+        return ()
+    return tuple(child for _, child in children(question) if isinstance(child, Node))
+
+
+def with_operands(question: Written, change: Callable[[Node], Node]) -> Written:
+    """The same group or report of changed segments; a predicate stays as it is."""
+    if isinstance(question, Leaf):
+        return question
+    whole: Any = question
+    changed = dict[str, Any]()
+    for name in _names(whole):
+        value = getattr(whole, name)
+        if isinstance(value, Node):
+            changed[name] = change(value)
+        elif isinstance(value, tuple):
+            changed[name] = tuple(change(each) if isinstance(each, Node) else each for each in value)
+    rebuilt: Written = replace(whole, **changed)
+    return rebuilt
+
+
+def predicates(node: Node) -> Iterator[Node]:
+    """Whatever `and`, `or` and `not` join that is none of them, in the order it is written."""
+    if isinstance(node, Leaf):
+        yield node
+    for item in operands(node):
+        yield from predicates(item)
+
+
+def _names(part: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(part)) if is_dataclass(part) else ()

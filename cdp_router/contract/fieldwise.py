@@ -1,0 +1,283 @@
+"""A codec between dataclasses and protobuf messages, made from the fields of both.
+
+A field is matched by its name and converted by its annotation: scalars, enums, optional values, tuples, dataclasses,
+and unions, which are oneofs. `Rules` lists the exceptions. Codecs are made from both when a module is loaded; what does
+not fit together is an error then.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, fields, is_dataclass
+from types import NoneType
+from typing import Any, Final, get_args, get_origin, get_type_hints
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
+from google.protobuf.message_factory import GetMessageClass
+
+from cdp_router.contract.oneofs import Codec, Oneof, OneofRule
+from cdp_router.errors import RequestInvalid
+
+Put = Callable[[Any, dict[str, Any]], None]
+Take = Callable[[Any, str, int], Any]
+Owner = tuple[type, str]  # a dataclass and the name of one of its fields
+
+AS_IT_IS: Final = Codec(lambda value: value, lambda value, _path, _depth: value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What names and types alone do not say."""
+
+    types: Mapping[str, Any]  # by the names that annotations use
+    wire_names: Mapping[type | str | Owner, str]  # of dataclasses in a oneof, and of fields; "a.b": b of the message a
+    words: Mapping[Owner, Mapping[str, str]]  # our texts for the members of an enum of the contract
+    unions: Mapping[str, Any]  # what a message may hold that is nothing but a oneof
+    oneofs: Mapping[str, OneofRule]  # by message, message and oneof, or message and what it stands in
+    messages: Mapping[str, Callable[[Codecs, Any], Codec]]  # those with a codec of their own, given the annotation
+    fields: Mapping[Owner, Callable[[Codec], Codec]]  # what is particular to one field
+    finishing: Mapping[type, Callable[[Any, str], Any]]  # of a dataclass that was read, at a path
+    first: Mapping[type, tuple[str, ...]]  # fields that are read, and refused, before the others
+    inside: Mapping[type, str]  # the name by which `oneofs` knows what stands in this dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A field of a dataclass: how it is put among the fields of a message, and taken from the message."""
+
+    name: str
+    put: Put
+    take: Take
+
+
+class Codecs:
+    """The codecs of a family of dataclasses."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._oneofs: dict[tuple[str, str], Oneof] = {}
+        self._messages: dict[tuple[Any, str, str], Codec] = {}
+        self._annotations: dict[type, dict[str, Any]] = {}
+
+    def of_message(self, kind: Any, descriptor: Descriptor, inside: str = "") -> Codec:
+        """The codec of a type that is a message."""
+        special = self._rules.messages.get(descriptor.name)
+        if special is not None:
+            return special(self, kind)
+        key = (kind, descriptor.full_name, inside)
+        if key not in self._messages:
+            self._messages[key] = self._of_union_or_dataclass(kind, descriptor, inside)
+        return self._messages[key]
+
+    def _of_union_or_dataclass(self, kind: Any, descriptor: Descriptor, inside: str) -> Codec:
+        union = self._rules.unions.get(descriptor.name)
+        if union is None:
+            return self._of_dataclass(kind, descriptor, self._rules.inside.get(kind, inside))
+        only = _members(kind)
+        narrowed = None if set(only) >= set(_members(union)) else frozenset(only)
+        return self.of_oneof(union, descriptor.oneofs[0], inside).of_message(narrowed)
+
+    def of_oneof(self, union: Any, descriptor: OneofDescriptor, inside: str = "") -> Oneof:
+        """The codec of a union; made once, as it may stand inside itself."""
+        key = (descriptor.full_name, inside)
+        if key in self._oneofs:
+            return self._oneofs[key]
+        message = descriptor.containing_type.name
+        names = (f"{message} in {inside}", f"{message}.{descriptor.name}", message)
+        made = Oneof(descriptor, next(self._rules.oneofs[name] for name in names if name in self._rules.oneofs))
+        self._oneofs[key] = made
+        by_name = {each.name: each for each in descriptor.fields}
+        for kind in _members(union):
+            name = self._rules.wire_names.get(kind) or _snake(kind.__name__)
+            if name in by_name:
+                made.add(kind, name, self.of_value(kind, by_name[name], None, inside))
+        return made
+
+    def of_value(self, kind: Any, at: FieldDescriptor, owner: Owner | None = None, inside: str = "") -> Codec:
+        """The codec of one value in a field."""
+        message = at.message_type
+        if is_dataclass(kind) and isinstance(kind, type) and not (message and message.name in self._rules.messages):
+            own = fields(kind)
+            if len(own) == 1 and not (message and self._wire_name(kind, own[0].name) in message.fields_by_name):
+                return self._of_only(kind, own[0].name, at, inside)
+        if message is not None:
+            return self.of_message(kind, message, inside)
+        return AS_IT_IS if at.enum_type is None else self._of_enum(kind, at.enum_type, owner)
+
+    def _of_only(self, kind: type, name: str, at: FieldDescriptor, inside: str) -> Codec:
+        """The codec of a dataclass of one field that the contract writes without a message around it."""
+        codec = self._of_field(kind, name, at, inside)
+        write, read = codec.write, codec.read
+        return Codec(
+            lambda value: write(getattr(value, name)), lambda value, path, depth: kind(read(value, path, depth))
+        )
+
+    def _of_enum(self, kind: Any, enumeration: EnumDescriptor, owner: Owner | None) -> Codec:
+        """The codec of an enum, or of texts for one, by the names of its members."""
+        prefix = enumeration.values_by_number[0].name.removesuffix("UNSPECIFIED")
+        numbers = {value.name.removeprefix(prefix): value.number for value in enumeration.values if value.number}
+        if isinstance(kind, type) and issubclass(kind, enum.Enum):
+            ours: dict[Any, int] = {member: numbers[member.name] for member in kind}
+        else:
+            words = self._rules.words.get(owner) if owner else None
+            ours = {word: numbers[name] for word, name in (words or {name.lower(): name for name in numbers}).items()}
+        theirs = {number: member for member, number in ours.items()}
+
+        def read(number: int, path: str, _depth: int) -> Any:
+            if number not in theirs:
+                raise RequestInvalid(path, f"value {number} is unspecified or unknown")
+            return theirs[number]
+
+        return Codec(ours.__getitem__, read)
+
+    def _of_field(self, owner: type, name: str, at: FieldDescriptor, inside: str) -> Codec:
+        """The codec of a dataclass's field, with what is particular to it."""
+        kind, special = self._annotation(owner, name), self._rules.fields.get((owner, name))
+        if get_origin(kind) in {tuple, frozenset}:
+            codec = _repeated(self.of_value(get_args(kind)[0], at, (owner, name), inside), get_origin(kind))
+        else:
+            members = _members(kind)
+            codec = self.of_value(members[0] if len(members) == 1 else kind, at, (owner, name), inside)
+        return codec if special is None else special(codec)
+
+    def _of_dataclass(self, kind: type, descriptor: Descriptor, inside: str) -> Codec:
+        """The codec of a dataclass that is a message."""
+        made, parts = GetMessageClass(descriptor), self._parts(kind, descriptor, inside)
+        putting, take = [part.put for part in parts], self._taking(kind, parts)
+
+        def write(node: Any) -> Any:
+            whole: dict[str, Any] = {}
+            for put in putting:
+                put(node, whole)
+            return made(**whole)
+
+        return Codec(write, take)
+
+    def _parts(self, kind: type, descriptor: Descriptor, inside: str) -> list[_Part]:
+        """The fields of a dataclass in a message."""
+        parts = list[_Part]()
+        for each in fields(kind):
+            group, _, wire_name = self._wire_name(kind, each.name).rpartition(".")
+            there = _message_in(descriptor, group)
+            annotation = self._annotation(kind, each.name)
+            if wire_name in there.fields_by_name:
+                at = there.fields_by_name[wire_name]
+                codec = self._of_field(kind, each.name, at, inside)
+                part = _Part(each.name, _putting(each.name, wire_name, codec), _taking(at, each, codec, annotation))
+                parts.append(_grouped(group, part) if group else part)
+            elif wire_name in there.oneofs_by_name:
+                union = self.of_oneof(annotation, there.oneofs_by_name[wire_name], inside)
+                parts.append(_Part(each.name, _spreading(each.name, union), union.read))
+            else:
+                own = self._parts(annotation, descriptor, inside)
+                parts.append(_Part(each.name, _inlining(each.name, own), self._taking(annotation, own)))
+        return parts
+
+    def _taking(self, kind: type, parts: list[_Part]) -> Take:
+        """How a dataclass is read from the fields of a message."""
+        first, finish = self._rules.first.get(kind, ()), self._rules.finishing.get(kind)
+        rest = [part.name for part in parts if part.name not in first]
+        by_name = {part.name: part.take for part in parts}
+        taking = [(name, by_name[name]) for name in (*first, *rest)]
+
+        def take(message: Any, path: str, depth: int) -> Any:
+            node = kind(**{name: take_part(message, path, depth) for name, take_part in taking})
+            return node if finish is None else finish(node, path)
+
+        return take
+
+    def _wire_name(self, kind: type, name: str) -> str:
+        names = self._rules.wire_names
+        return names.get((kind, name)) or names.get(name) or name
+
+    def _annotation(self, kind: type, name: str) -> Any:
+        if kind not in self._annotations:
+            self._annotations[kind] = get_type_hints(kind, localns=dict(self._rules.types))
+        return self._annotations[kind][name]
+
+
+def _message_in(descriptor: Descriptor, name: str) -> Descriptor:
+    """The message in a field of a message; the message itself without a name."""
+    inner = descriptor.fields_by_name[name].message_type if name else descriptor
+    if inner is None:
+        raise TypeError(f"{descriptor.full_name}.{name} is no message")
+    return inner
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """The types of a union but for None; any other type alone."""
+    return tuple(each for each in get_args(kind) or (kind,) if each is not NoneType)
+
+
+def _snake(name: str) -> str:
+    """The field of a oneof that a dataclass stands in: WasTest in was, EdgeValueTest in edge_value."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower().removesuffix("_test")
+
+
+def _repeated(item: Codec, made: Callable[[Any], Any]) -> Codec:
+    """The codec of several values; sets are written in order."""
+    write, read = item.write, item.read
+    listed: Callable[[Any], Any] = sorted if made is frozenset else list
+    if item is AS_IT_IS:
+        return Codec(listed, lambda values, _path, _depth: made(values))
+
+    def read_all(values: Any, path: str, depth: int) -> Any:
+        return made([read(value, f"{path}[{index}]", depth) for index, value in enumerate(values)])
+
+    return Codec(lambda values: [write(value) for value in listed(values)], read_all)
+
+
+def _putting(name: str, wire_name: str, codec: Codec) -> Put:
+    """Puts a value into its field; None is left out."""
+    write = codec.write
+
+    def put(node: Any, whole: dict[str, Any]) -> None:
+        value = getattr(node, name)
+        if value is not None:
+            whole[wire_name] = write(value)
+
+    return put
+
+
+def _spreading(name: str, union: Oneof) -> Put:
+    """Puts a value of a union into the oneof that the message itself has for it."""
+    return lambda node, whole: whole.update(union.parts(getattr(node, name)))
+
+
+def _inlining(name: str, own: list[_Part]) -> Put:
+    """Puts the fields of a dataclass among those of the whole that it belongs to."""
+
+    def put(node: Any, whole: dict[str, Any]) -> None:
+        value = getattr(node, name)
+        for part in own:
+            part.put(value, whole)
+
+    return put
+
+
+def _grouped(group: str, part: _Part) -> _Part:
+    """The part of a message inside the message."""
+    return _Part(
+        part.name,
+        lambda node, whole: part.put(node, whole.setdefault(group, {})),
+        lambda message, path, depth: part.take(getattr(message, group), f"{path}.{group}", depth),
+    )
+
+
+def _taking(at: FieldDescriptor, ours: Field[Any], codec: Codec, annotation: Any) -> Take:
+    """How one field is read: what has a default of its own may be left out."""
+    wire_name, read = at.name, codec.read
+    if NoneType in get_args(annotation):
+        if at.has_presence:
+            return lambda message, path, depth: (
+                read(getattr(message, wire_name), f"{path}.{wire_name}", depth) if message.HasField(wire_name) else None
+            )
+        return lambda message, _path, _depth: getattr(message, wire_name) or None
+    if codec is AS_IT_IS:
+        return lambda message, _path, _depth: getattr(message, wire_name)
+    if isinstance(ours.default, enum.Enum):
+        default = codec.write(ours.default)
+        return lambda message, path, depth: read(getattr(message, wire_name) or default, f"{path}.{wire_name}", depth)
+    return lambda message, path, depth: read(getattr(message, wire_name), f"{path}.{wire_name}", depth)

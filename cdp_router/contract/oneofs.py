@@ -1,0 +1,94 @@
+"""Unions of dataclasses and the oneofs of the contract they stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.descriptor import OneofDescriptor
+from google.protobuf.message_factory import GetMessageClass
+
+from cdp_router.errors import RequestInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How one kind of value is written, and read from the contract at a path, so many levels deep."""
+
+    write: Callable[[Any], Any]
+    read: Callable[[Any, str, int], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OneofRule:
+    """What is said where a oneof is not given, or where a value has no field in it."""
+
+    missing: str
+    place: str | None = None  # of that problem, after the path of the message; None: the oneof
+    absent: Any = None  # stands in the tree where the oneof is not given, instead of a refusal
+    foreign: Callable[[Any], RequestInvalid] | None = None
+    only: Container[str] | None = None  # the fields that may be given; None: all
+    narrowed: str = ""  # the problem where a field takes only some of what the message can hold
+    nesting: frozenset[str] | None = None  # fields that lead a level deeper, while others begin anew; None: all do
+    levels_max: int | None = None
+    unset: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)  # when a field counts as not given
+
+
+class Oneof:
+    """The codec of a union: each of its dataclasses stands in one field of a oneof."""
+
+    def __init__(self, descriptor: OneofDescriptor, rule: OneofRule) -> None:
+        self._name, self._rule = descriptor.name, rule
+        self._place = f".{descriptor.name}" if rule.place is None else rule.place
+        self._message = descriptor.containing_type
+        self._by_type: dict[type, tuple[str, Codec]] = {}
+        self._by_field: dict[str, Codec] = {}
+
+    def add(self, kind: type, name: str, codec: Codec) -> None:
+        """Have a dataclass stand in a field, where the rule allows it."""
+        if self._rule.only is None or name in self._rule.only:
+            self._by_type[kind] = (name, codec)
+            self._by_field[name] = codec
+
+    def kinds(self) -> set[type]:
+        """The dataclasses that have a field."""
+        return set(self._by_type)
+
+    def parts(self, value: Any) -> dict[str, Any]:
+        """The field of a value, with its content."""
+        found = self._by_type.get(type(value))
+        if found is not None:
+            return {found[0]: found[1].write(value)}
+        if self._rule.foreign is None:
+            raise TypeError(f"{type(value).__name__} has no field in {self._message.name}.{self._name}")
+        raise self._rule.foreign(value)
+
+    def read(self, message: Any, path: str, depth: int) -> Any:
+        """What the message holds; RequestInvalid where that is missing, or too deep."""
+        rule = self._rule
+        if rule.levels_max is not None and depth > rule.levels_max:
+            raise RequestInvalid(path, f"more than {rule.levels_max} levels inside each other")
+        name = message.WhichOneof(self._name)
+        codec = self._by_field.get(name)
+        if codec is None or (name in rule.unset and rule.unset[name](getattr(message, name))):
+            if rule.absent is not None:
+                return rule.absent
+            raise RequestInvalid(f"{path}{self._place}", rule.missing)
+        deeper = depth + 1 if rule.nesting is None or name in rule.nesting else 0
+        return codec.read(getattr(message, name), f"{path}.{name}" if path else name, deeper)
+
+    def of_message(self, only: Container[type] | None = None) -> Codec:
+        """The codec of the message around it, of some of its kinds where `only` is given."""
+        made, absent, narrowed = GetMessageClass(self._message), type(self._rule.absent), self._rule.narrowed
+
+        def write(value: Any) -> Any:
+            return None if type(value) is absent else made(**self.parts(value))
+
+        def read_some(message: Any, path: str, depth: int) -> Any:
+            value = self.read(message, path, depth)
+            if only is not None and type(value) not in only:
+                raise RequestInvalid(path, narrowed)
+            return value
+
+        return Codec(write, self.read if only is None else read_some)
