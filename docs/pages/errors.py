@@ -16,6 +16,8 @@ from cdp_router import errors as router
 from cdp_router.contract.status import describe
 from cdp_router.gateway.query_side import _STATUSES
 from cdp_store import errors as store
+from cdp_store.limits import ATTRIBUTE_NAMES_MAX, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX
+from cdp_store.memory.schema import Schema
 from docs.pages.page import ROOT, Page
 
 _CODE: Final = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
@@ -50,7 +52,7 @@ RECORD_CODES: Final = {
     "TEXT_INVALID": "`cdp import` only: bytes that are not text in the file's encoding.",
     "TIME_INVALID": "The time is missing, ambiguous, or not between the years 1 and 9999.",
     "TIME_IN_FUTURE": "The time is more than 24 hours ahead of the server's clock.",
-    "TOO_MANY_NAMES": "The batch, or the partition, would know too many different names.",
+    "TOO_MANY_NAMES": "The batch mentions too many different names.",
     "TOO_MANY_PROPERTIES": "The record has too many properties.",
     "TYPE_UNKNOWN": "The type of a call is not one of the dialect's.",
     "VALUE_TYPE_UNKNOWN": "A value has a type that cannot be stored.",
@@ -157,6 +159,14 @@ def record_codes() -> set[str]:
     return {each for each in found if not each.startswith("CDP_")}
 
 
+def _name_limits() -> Iterator[tuple[str, str]]:
+    """Codes of records with a name beyond what a partition may know."""
+    schema = Schema(EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX)
+    for table in (schema.events, schema.properties, schema.attributes):
+        said = f"The record has a new {table.what} name, and its partition knows {table.limit} already."
+        yield f"{table.what}_NAMES_LIMIT".upper(), said
+
+
 def errors() -> str:
     """Every error code with its status."""
     page = Page("Errors")
@@ -194,7 +204,8 @@ def errors() -> str:
     page.table(("code", "HTTP"), ((f"`{code}`", str(status)) for code, status in sorted(set(_http_problems()))))
     page.head("Codes of records")
     page.say("One record is refused, and the others of its batch are taken.")
-    page.table(("code", "meaning"), ((f"`{code}`", said) for code, said in RECORD_CODES.items()))
+    codes = sorted((RECORD_CODES | dict(_name_limits())).items())
+    page.table(("code", "meaning"), ((f"`{code}`", said) for code, said in codes))
     page.head("Warnings of records that are taken")
     page.table(("code", "meaning"), ((f"`{code}`", said) for code, said in _WARNING_CODES.items()))
     page.head("Flags of answers")
