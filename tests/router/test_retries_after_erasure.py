@@ -28,7 +28,6 @@ from tests.shards import KEY, batch_of
 
 T = NOW_MS - 100
 ANN, DEVICE, TABLET = ("user_id", "ann"), ("anonymous_id", "d"), ("anonymous_id", "t")
-FIRST = ["Login", "ann", "d", T, "m1", {}, {}, {}, {"email": "a@x.org"}]
 FIRST = PartitionId(0)
 PARTITIONS = pytest.mark.parametrize("partitions", [1, 4, 16])
 
@@ -73,6 +72,18 @@ def test_a_batch_that_was_taken_before_an_erasure_brings_no_identifier_back(
             assert not any(
                 each.identity.knows(encode_identifier(*DEVICE)) for each in server._store.partitions.values()
             )
+
+
+@PARTITIONS
+def test_an_address_stays_away_like_a_device(tmp_path: Path, partitions: int) -> None:
+    first = [*login("m1"), {"email": "a@x.org"}]
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        cluster.ingest(rows(first, batch_id=b"1"))
+        assert known(cluster, ANN) == {("d", "m1"), ("a@x.org", "m1")}
+        erased(cluster)
+        assert cluster.ingest(rows(first, batch_id=b"2")).duplicates == 1
+        for identifier in (ANN, DEVICE, ("email", "a@x.org")):
+            assert known(cluster, identifier) == set()
 
 
 @PARTITIONS
