@@ -12,7 +12,7 @@ from typing import Any
 from cdp_router.errors import RateLimited, RecordInvalid
 from cdp_router.gateway.bodies import check_values, decompressed, read_json
 from cdp_router.gateway.credentials import NO_CREDENTIALS, Source, Sources, credentials
-from cdp_router.gateway.delivery import Delivery
+from cdp_router.gateway.delivery import Delivery, Refused
 from cdp_router.gateway.dialects.beacons import sent_in_query, unwrapped
 from cdp_router.gateway.dialects.dialects import BATCH, CLEVERTAP, SEGMENT, Dialect, DoubtOf, Unpacked, segment_sent
 from cdp_router.gateway.dialects.dry_runs import is_dry_run, refused_rows
@@ -23,7 +23,7 @@ from cdp_router.gateway.dialects.segment_calls import UsualBatch, usual_batch
 from cdp_router.gateway.dialects.segment_rows import usual_rows
 from cdp_router.gateway.dialects.times import Said, is_contradicted, is_skewed
 from cdp_router.gateway.dialects.wrapping import usual_wrap
-from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters
+from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters, encode_letter
 from cdp_router.gateway.letters.letter_room import LettersFull
 from cdp_router.gateway.limits import (
     BODY_BYTES_MAX,
@@ -61,6 +61,13 @@ class Prepared:
     items: Callable[[], Sequence[Any]]
     mapped: Mapped
     decoded_bytes: int = 0  # what a large body may take as long as it is at work
+    is_repeatable: bool = True  # each item came with an id, so that what was taken is known when it comes again
+
+    @property
+    def known(self) -> list[Rejected]:
+        """What goes to the dead letters whatever the cluster says, each item once."""
+        by_item = {each.index: each for each in (*self.mapped.doubted, *self.mapped.rejected)}
+        return [by_item[index] for index in sorted(by_item)]
 
 
 class Intake:
@@ -100,41 +107,38 @@ class Intake:
             self._held_bytes -= prepared.decoded_bytes
 
     async def _taken(self, dialect: Dialect, sent: Sent, prepared: Prepared) -> dict[str, Any]:
-        rows, owners, known = prepared.mapped.rows, prepared.mapped.owners, len(prepared.mapped.rejected)
-        is_dry = dialect is CLEVERTAP and is_dry_run(sent.query)
-        if known and not is_dry:
-            await self._admit_rejected(prepared.source, known)
-        if is_dry:
-            refused = await asyncio.to_thread(refused_rows, rows, prepared.envelope.received_ms)
-        else:
-            refused = await self._delivery.deliver(rows, prepared.source.api_key)
-        by_item = {each.index: each for each in prepared.mapped.rejected}
-        warned = [Warned(owners[each.index], each.code, each.message) for each in refused if each.is_warning]
-        for each in refused:
-            if each.is_warning:
-                continue
-            by_item.setdefault(owners[each.index], Rejected(owners[each.index], each.code, each.message))
-        for doubted in prepared.mapped.doubted:
-            by_item.setdefault(doubted.index, doubted)
-        rejected = [by_item[index] for index in sorted(by_item)]
-        if is_dry:
+        if dialect is CLEVERTAP and is_dry_run(sent.query):
+            refused = await asyncio.to_thread(refused_rows, prepared.mapped.rows, prepared.envelope.received_ms)
+            rejected, _ = _outcome(prepared, refused)
             self._metrics.took(dialect.name, len(sent.body), 0, 0, prepared.count)
             return dialect.answer(prepared.items, rejected, ())
-        if rejected:
-            self._rates.spend_events(prepared.source.principal, len(rejected) - known)
-            await self._keep(dialect, prepared, rejected)
-        meant = len(by_item.keys() | owners)
+        known = prepared.known
+        letters = await asyncio.to_thread(_encoded, dialect, prepared, known) if known else b""
+        if known:
+            await self._admit_rejected(prepared.source, len(prepared.mapped.rejected), len(letters))
+        try:
+            refused = await self._delivery.deliver(prepared.mapped.rows, prepared.source.api_key)
+            rejected, warned = _outcome(prepared, refused)
+            if rejected:
+                self._rates.spend_events(prepared.source.principal, len(rejected) - len(prepared.mapped.rejected))
+                rejected = await self._keep(dialect, prepared, rejected, refused, letters)
+        finally:
+            if known:
+                self._dead_letters.release(prepared.source.name, len(letters))
+        meant = len({each.index for each in rejected}.union(prepared.mapped.owners))
         self._tell_refused_links(prepared)
         self._tell_warnings(prepared, warned)
         self._metrics.took(dialect.name, len(sent.body), meant - len(rejected), len(rejected), prepared.count - meant)
         return dialect.answer(prepared.items, rejected, warned)
 
-    async def _admit_rejected(self, source: Source, count: int) -> None:
-        """Count records that no router will see against the key; Problem 503 before anything is delivered."""
+    async def _admit_rejected(self, source: Source, count: int, size: int) -> None:
+        """Count records that no router will see against the key, and hold room for their letters; Problem 503 before
+        anything is delivered."""
         try:
-            self._rates.admit_call(source.principal)
-            self._rates.admit_batch(source.principal, count)
-            await asyncio.to_thread(self._dead_letters.check_room, source.name)
+            if count:
+                self._rates.admit_call(source.principal)
+                self._rates.admit_batch(source.principal, count)
+            await asyncio.to_thread(self._dead_letters.hold, source.name, size)
         except RateLimited as error:
             problem = f"records that are wrong come too fast: {error}"
             raise busy(problem, error.retry_after_ms / 1000, "rate_limited") from error
@@ -177,7 +181,8 @@ class Intake:
         )
         if dialect.doubt is not None:
             made = replace(made, doubted=_doubted(dialect.doubt, unpacked.items, envelope, made))
-        return Prepared(source, envelope, len(unpacked.items), lambda: unpacked.items, made, decoded_bytes)
+        items = unpacked.items
+        return Prepared(source, envelope, len(items), lambda: items, made, decoded_bytes, unpacked.is_repeatable)
 
     def _prepare_usual(self, sent: Sent, received_ms: int, plain: bytes, batch: UsualBatch, source: Source) -> Prepared:
         _check_count(len(batch.batch))
@@ -208,28 +213,68 @@ class Intake:
             said = "%d records of source %s were taken with warnings; the first is %s: %s"
             _LOG.warning(said, len({each.index for each in warned}), source, first.code, first.message)
 
-    async def _keep(self, dialect: Dialect, prepared: Prepared, rejected: list[Rejected]) -> None:
-        envelope = prepared.envelope
-        items = prepared.items()
-        letters = [
-            DeadLetter(
-                envelope.source,
-                dialect.name,
-                envelope.received_ms,
-                None if envelope.is_contradicted else envelope.sent_ms,
-                each.code,
-                each.message,
-                items[each.index],
-            )
-            for each in rejected
-        ]
+    async def _keep(
+        self,
+        dialect: Dialect,
+        prepared: Prepared,
+        rejected: list[Rejected],
+        refused: Sequence[Refused],
+        letters: bytes,
+    ) -> list[Rejected]:
+        """Keep what was rejected; `letters` are those known before the delivery, for which there is room.
+
+        Where some cannot be kept, Problem 503 as long as the request may be sent again: nothing of it was taken, or its
+        ids tell what was. Else they are lost, and their records are told so.
+        """
+        known = set(prepared.known)
+        late, source = [each for each in rejected if each not in known], prepared.source.name
+        whole = await asyncio.to_thread(_encoded, dialect, prepared, rejected) if late else letters
+        refused_rows = sum(not each.is_warning for each in refused)
+        may_repeat = prepared.is_repeatable or refused_rows == prepared.mapped.rows.count
         try:
-            await asyncio.to_thread(self._dead_letters.add, letters)
+            await asyncio.to_thread(self._dead_letters.append, source, whole, len(letters))
+            return rejected
         except LettersFull as error:
-            raise _no_room(error) from error
+            if may_repeat:
+                raise _no_room(error) from error
+            problem = error.problem
         except OSError as error:
             _LOG.error("dead letters cannot be kept: %s", error)
-            raise busy("records that are wrong cannot be kept now; send it again") from error
+            if may_repeat:
+                raise busy("records that are wrong cannot be kept now; send it again") from error
+            problem, late = str(error), rejected
+        if letters and len(late) < len(rejected):
+            await self._keep(dialect, prepared, [each for each in rejected if each in known], refused, letters)
+        self._metrics.lost_letters(len(late))
+        _LOG.error("%d wrong records of source %s are not kept as dead letters: %s", len(late), source, problem)
+        lost = {each.index for each in late}
+        return [
+            replace(each, message=f"{each.message}; it is not kept as a dead letter: {problem}")
+            if each.index in lost
+            else each
+            for each in rejected
+        ]
+
+
+def _outcome(prepared: Prepared, refused: Sequence[Refused]) -> tuple[list[Rejected], list[Warned]]:
+    """The items of a request that are not taken as they ask for, and warnings of others."""
+    owners = prepared.mapped.owners
+    by_item = {each.index: each for each in prepared.mapped.rejected}
+    warned = [Warned(owners[each.index], each.code, each.message) for each in refused if each.is_warning]
+    for each in refused:
+        if not each.is_warning:
+            by_item.setdefault(owners[each.index], Rejected(owners[each.index], each.code, each.message))
+    for doubted in prepared.mapped.doubted:
+        by_item.setdefault(doubted.index, doubted)
+    return [by_item[index] for index in sorted(by_item)], warned
+
+
+def _encoded(dialect: Dialect, prepared: Prepared, rejected: Sequence[Rejected]) -> bytes:
+    """The dead letters of rejected items."""
+    envelope, items = prepared.envelope, prepared.items()
+    sent_ms = None if envelope.is_contradicted else envelope.sent_ms
+    said = (envelope.source, dialect.name, envelope.received_ms, sent_ms)
+    return b"".join(encode_letter(DeadLetter(*said, each.code, each.message, items[each.index])) for each in rejected)
 
 
 def _no_room(error: LettersFull) -> Problem:

@@ -49,13 +49,9 @@ def without_records(links: Links, batch: RecordBatch, gone: Bools) -> Links:
     return links.take(~np.isin(own, said[gone]) | np.isin(own, said[~gone]))
 
 
-def said_anew(void: Links, said: Links, batch: RecordBatch, gone: Bools) -> Links:
-    """Of the pairs of some void links those that a record of the batch says which is not gone, each once.
-
-    Partitions are told the first and the last saying of a pair: both may be repeats, and one between them new.
-    """
-    of_void = said.take(np.isin(_pairs(said), _pairs(void)))
-    return earliest(without_records(of_void, batch, gone), _KEY)
+def without_pairs(links: Links, others: Links) -> Links:
+    """The links of pairs that are not among others."""
+    return links.take(~np.isin(_pairs(links), _pairs(others))) if len(others) else links
 
 
 def joined(parts: Iterable[Links]) -> Links:

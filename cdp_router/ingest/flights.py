@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import grpc
+import numpy as np
 from cdp.v1 import shard_pb2
 
 from cdp_router.background import Background, awaited
@@ -29,7 +30,7 @@ from cdp_router.contract.claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
 from cdp_router.identity.identifier_limits import IdentifierLimits
-from cdp_router.identity.linking import NO_LINKS, earliest, joined, said_anew
+from cdp_router.identity.linking import earliest, joined, without_pairs, without_records
 from cdp_router.identity.transfers import Mover
 from cdp_router.ingest.loads import Load, Said, Taken, load
 from cdp_router.limits import (
@@ -84,17 +85,34 @@ class Flights:
         Raises what tells of those that did not acknowledge it.
         """
         taken = await self._travelled(Said(batch, links), deadline)
-        new, seats = taken.new_links, NO_LINKS
-        if len(taken.void):
-            work = asyncio.get_running_loop().run_in_executor
-            anew = await work(self._threads, said_anew, taken.void, links, batch, taken.gone)
-            new = earliest(joined((new, anew)), self._routing.cluster.hash_key)
-            # Their records are taken by now: with message ids they would count as said before, and get no seats.
-            seats = replace(anew, message_ids=Strings.of([b""] * len(anew)))
-        if not len(new):
+        if len(taken.undecided):
+            taken = await self._decided(taken, batch, links, deadline)
+        if len(taken.unseated):
+            taken = await self._seated(taken, deadline)
+        if not len(taken.new_links):
             return taken
-        later = await self._travelled(Said(_NO_RECORDS, seats, new), deadline)
+        later = await self._travelled(Said(_NO_RECORDS, new_links=taken.new_links), deadline)
         return replace(taken, positions={**taken.positions, **later.positions})
+
+    async def _decided(self, taken: Taken, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
+        """Take records that were not, with all that they say of identifiers, so that seats stand before them."""
+        others = np.ones(len(batch), np.bool_)
+        others[taken.undecided] = False
+        work = asyncio.get_running_loop().run_in_executor
+        own = await work(self._threads, without_records, links, batch, others)
+        later = await self._travelled(Said(batch.take(taken.undecided), own, is_exact=True), deadline)
+        return taken.completed(later, self._routing.cluster.hash_key)
+
+    async def _seated(self, taken: Taken, deadline: Deadline) -> Taken:
+        """Ask for seats for links of records that were taken without: with message ids they would count as repeats."""
+        late = taken.unseated
+        seats = replace(late, message_ids=Strings.of([b""] * len(late)))
+        later = await self._travelled(Said(_NO_RECORDS, seats), deadline)
+        new = joined((taken.new_links, without_pairs(late, later.refused)))
+        refused = joined((taken.refused, later.refused))
+        positions = {**taken.positions, **later.positions}
+        key = self._routing.cluster.hash_key
+        return replace(taken, new_links=earliest(new, key), refused=earliest(refused, key), positions=positions)
 
     async def _travelled(self, said: Said, deadline: Deadline) -> Taken:
         passenger = _Passenger(said, deadline, asyncio.get_running_loop().create_future())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from cdp.v1 import shard_pb2
@@ -11,32 +12,40 @@ from cdp.v1 import shard_pb2
 from cdp_router.cluster.partitioning import split
 from cdp_router.cluster.topology import ClusterFile
 from cdp_router.identity.linking import NO_LINKS, LinkParts, earliest, ends, joined, parted
-from cdp_store.arrays import I64, Bools
+from cdp_store.arrays import I64
 from cdp_store.columns.arena import HashKey
 from cdp_store.identity.changes import Links, encode_identity_change
 from cdp_store.records.records import RecordBatch, encode_batch, join_batches
 
+_NO_RECORDS: Final[I64] = np.zeros(0, np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a sender has for the shards: records, links that these say, and links that are known to be news."""
+    """What a sender has for the shards: records, links that these say, and links that are known to be news. Of a pair
+    that is said often the shards are told the first and the last saying, unless `is_exact`."""
 
     batch: RecordBatch
     links: Links = NO_LINKS
     new_links: Links = NO_LINKS
+    is_exact: bool = False
 
     @property
     def may_share(self) -> bool:
-        """Whether every record has an id: then nothing is taken twice, whatever it travels with."""
+        """Whether every record has an id: then nothing is taken twice, whatever it travels with.
+
+        What is exact goes alone: beside links that are left out, its records might be undecided again.
+        """
         ids = self.batch.message_ids.offsets
-        return bool((ids[1:] > ids[:-1]).all())
+        return not self.is_exact and bool((ids[1:] > ids[:-1]).all())
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What became of it: the sequence number of each partition, errors as (record, code, message), links that say
-    something new and are to be logged, those for which there was no seat, and those of pairs that an erasure removed.
-    For these `gone` tells which records were not taken now, bool[n]: another record may say the pair anew."""
+    something new and are to be logged, those for which there was no seat, and those of records that were taken before
+    without a seat, which there is now. The `undecided` records, ascending, were not taken: all their links are asked
+    for first."""
 
     accepted: int
     duplicates: int
@@ -44,8 +53,23 @@ class Taken:
     errors: Sequence[tuple[int, str, str]]
     new_links: Links
     refused: Links
-    void: Links
-    gone: Bools
+    unseated: Links
+    undecided: I64
+
+    def completed(self, later: Taken, key: HashKey) -> Taken:
+        """With what became of the undecided records; their links were asked for again."""
+        assert not len(later.undecided), "all their links were told"
+        records = self.undecided.tolist()
+        return Taken(
+            self.accepted + later.accepted,
+            self.duplicates + later.duplicates,
+            {**self.positions, **later.positions},
+            [*self.errors, *((records[record], code, message) for record, code, message in later.errors)],
+            earliest(joined((self.new_links, later.new_links)), key),
+            earliest(joined((self.refused, later.refused)), key),
+            earliest(joined((self.unseated, later.unseated)), key),
+            later.undecided,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +88,21 @@ class _Links:
     key: HashKey
     starts: I64
     parts: LinkParts
+    leaves_out: bool = False  # sayings of pairs between their ends
 
     @staticmethod
     def of(links: Sequence[Links], cluster: ClusterFile) -> _Links:
         if not any(map(len, links)):
             return _Links(cluster.hash_key, np.zeros(len(links) + 1, np.int64), LinkParts(NO_LINKS, {}, {}))
-        pairs = [ends(each, cluster.hash_key) if len(each) else each for each in links]
-        at_home = parted(joined(pairs), cluster.hash_key, cluster.partitions)
-        return _Links(cluster.hash_key, np.cumsum([0, *map(len, pairs)]), at_home)
+        at_home = parted(joined(links), cluster.hash_key, cluster.partitions)
+        return _Links(cluster.hash_key, np.cumsum([0, *map(len, links)]), at_home)
+
+    @staticmethod
+    def asked(said: Sequence[Said], cluster: ClusterFile) -> _Links:
+        key = cluster.hash_key
+        links = [ends(each.links, key) if len(each.links) and not each.is_exact else each.links for each in said]
+        leaves_out = sum(map(len, links)) < sum(len(each.links) for each in said)
+        return replace(_Links.of(links, cluster), leaves_out=leaves_out)
 
     def homes(self, number: int, at: Mapping[int, I64]) -> set[int]:
         """The partitions of one side that a sender's links concern."""
@@ -108,6 +139,7 @@ class Load:
             links=new_links.encoded(new_links.parts.at_lower.get(partition)),
             asked_links=links.encoded(links.parts.at_lower.get(partition)),
             seats=links.encoded(links.parts.at_upper.get(partition)),
+            leaves_out_seats=links.leaves_out,
         )
 
     def concerned(self, number: int) -> set[int]:
@@ -118,54 +150,46 @@ class Load:
 
     def taken(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> Taken:
         """What became of what one of the senders has, from the outcomes of the partitions that it concerns."""
-        accepted, duplicates = 0, 0
-        positions, errors = dict[int, int](), list[tuple[int, str, str]]()
+        accepted, duplicates, first = 0, 0, int(self.starts[number])
+        positions, errors, undecided = dict[int, int](), list[tuple[int, str, str]](), [_NO_RECORDS]
         for outcome in outcomes:
             positions[outcome.partition] = outcome.sequence
             part = self.parts.get(outcome.partition)
             if part is None:
                 continue
             own = range(int(part.bounds[number]), int(part.bounds[number + 1]))
+            if outcome.undecided:
+                undecided.append(part.records[own.start : own.stop] - first)
+                continue
             refused = [error for error in outcome.errors if error.index in own]
             known = _known(outcome, part, own)
             accepted, duplicates = accepted + len(own) - known - len(refused), duplicates + known
-            first = int(self.starts[number])
             errors += [(int(part.records[error.index]) - first, error.code, error.message) for error in refused]
-        new, refused_links, void = self._new_and_refused(number, outcomes)
-        gone = self._gone(number, outcomes) if len(void) else np.zeros(0, np.bool_)
-        return Taken(accepted, duplicates, positions, errors, new, refused_links, void, gone)
+        links = self._answered(number, outcomes)
+        return Taken(accepted, duplicates, positions, errors, *links, np.sort(np.concatenate(undecided)))
 
-    def _gone(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> Bools:
-        """Which of a sender's records were refused, or had been taken before: bool[n]."""
-        gone: Bools = np.zeros(int(self.starts[-1]), np.bool_)
-        for outcome in outcomes:
-            if (part := self.parts.get(outcome.partition)) is not None:
-                gone[part.records[[error.index for error in outcome.errors]]] = True
-                repeated = outcome.duplicates == len(part.records)
-                gone[part.records if repeated else part.records[list(outcome.duplicate_records)]] = True
-        return gone[int(self.starts[number]) : int(self.starts[number + 1])]
-
-    def _new_and_refused(
-        self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]
-    ) -> tuple[Links, Links, Links]:
-        """Of a sender's links those that are news and have seats, that are news and have none, and that are news of
-        pairs that are gone; each pair once."""
+    def _answered(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> tuple[Links, Links, Links]:
+        """Of a sender's links that are news those that have seats, those for which there are none, and those that no
+        seat was asked for yet; each pair once."""
         parts, own = self.links.parts, np.arange(*self.links.starts[number : number + 2])
         if not own.size:
             return NO_LINKS, NO_LINKS, NO_LINKS
-        news, seatless, void = np.zeros((3, len(parts.links)), np.bool_)
+        news, forgotten, seatless, void, unseated = np.zeros((5, len(parts.links)), np.bool_)
         for outcome in outcomes:
-            if outcome.news:
-                news[parts.at_lower[outcome.partition][list(outcome.news)]] = True
-            if outcome.refused:
-                seatless[parts.at_upper[outcome.partition][list(outcome.refused)]] = True
-            if outcome.void:
-                void[parts.at_upper[outcome.partition][list(outcome.void)]] = True
-        new, refused = own[(news & ~seatless & ~void)[own]], own[(news & seatless)[own]]
-        gone = own[(news & void & ~seatless)[own]]
-        first = (self._earliest(each) for each in (new, refused, gone))
-        new_links, refused_links, void_links = first
-        return new_links, refused_links, void_links
+            at_lower, at_upper = parts.at_lower.get(outcome.partition), parts.at_upper.get(outcome.partition)
+            told = (
+                (news, at_lower, outcome.news),
+                (forgotten, at_lower, outcome.forgotten),
+                (seatless, at_upper, outcome.refused),
+                (void, at_upper, outcome.void),
+                (unseated, at_upper, outcome.unseated),
+            )
+            for flags, at, numbers in told:
+                if at is not None and numbers:
+                    flags[at[list(numbers)]] = True
+        chosen = (news & ~seatless & ~void & ~unseated, news & seatless, news & unseated & ~forgotten)
+        new, refused, late = (self._earliest(own[each[own]]) for each in chosen)
+        return new, refused, late
 
     def _earliest(self, chosen: I64) -> Links:
         return earliest(self.links.parts.links.take(chosen), self.links.key) if chosen.size else NO_LINKS
@@ -183,8 +207,8 @@ def load(said: Sequence[Said], cluster: ClusterFile) -> Load:
         partition: _Part(encode_batch(part), records, np.searchsorted(records, starts))
         for partition, (part, records) in split(whole, cluster.hash_key, cluster.partitions).items()
     }
-    asked, logged = [each.links for each in said], [each.new_links for each in said]
-    return Load(starts, parts, _Links.of(asked, cluster), _Links.of(logged, cluster))
+    logged = [each.new_links for each in said]
+    return Load(starts, parts, _Links.asked(said, cluster), _Links.of(logged, cluster))
 
 
 def _known(outcome: shard_pb2.PartitionOutcome, part: _Part, own: range) -> int:

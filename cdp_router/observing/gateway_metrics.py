@@ -35,6 +35,9 @@ class GatewayMetrics:
         self._links_refused = Counter(
             "cdp_gateway_links_refused", "Links between ids that were asked for and not made.", registry=given
         )
+        self._letters_lost = Counter(
+            "cdp_gateway_letters_lost", "Records that were refused and found no room as dead letters.", registry=given
+        )
         self._warnings = Counter(
             "cdp_gateway_warnings",
             "Warnings of the cluster on records that it took, by code.",
@@ -58,6 +61,10 @@ class GatewayMetrics:
     def refused_links(self, count: int) -> None:
         """Links between ids that were asked for and not made."""
         self._links_refused.inc(count)
+
+    def lost_letters(self, count: int) -> None:
+        """Records were refused after others of their requests were taken, and could not be kept."""
+        self._letters_lost.inc(count)
 
     def warned(self, code: str, count: int) -> None:
         """The cluster warned so often of records that it took."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from cdp.v1 import shard_pb2
 
+from cdp_router.identity.linking import without_records
 from cdp_router.shard.checks import check_cluster
 from cdp_router.shard.commits import Commits
 from cdp_store.arrays import Bools
@@ -41,7 +42,8 @@ class ShardQuarantine:
             if not taken.any():
                 return self._store.quarantine(PartitionId(request.partition), change), []
             assert isinstance(change, Quarantined), "what is let go was never taken"
-            left = change.take(~taken)
+            links = without_records(change.links, change.batch, taken)
+            left = replace(change.take(~taken), links=links)
             done = not len(left) or self._store.quarantine(PartitionId(request.partition), left)
             return done, np.flatnonzero(taken).tolist()
 
@@ -49,14 +51,17 @@ class ShardQuarantine:
         return shard_pb2.ChangeQuarantineResponse(done=done, taken=taken)
 
     def _taken(self, request: shard_pb2.ChangeQuarantineRequest, change: QuarantineChange) -> Bools:
-        """Mask of records to quarantine that were taken when their batch was sent first: bool[n]."""
+        """Mask of records to quarantine that were taken, or quarantined, before: bool[n].
+
+        Message ids tell; of a record that came without one, that its batch was taken and an event like it stands here.
+        """
         nothing: Bools = np.zeros(0, np.bool_)
-        if not isinstance(change, Quarantined) or not request.batch_id:
+        if not isinstance(change, Quarantined):
             return nothing
         partition = self._store.partitions[PartitionId(request.partition)]
-        if partition.known_batch(replace(change.batch, batch_id=request.batch_id)) is None:
-            return nothing
-        return taken_before(partition, change.batch)
+        taken = partition.message_ids.met(change.batch)
+        batch = replace(change.batch, batch_id=request.batch_id)
+        return taken if partition.known_batch(batch) is None else taken | taken_before(partition, change.batch)
 
     async def read(self, request: shard_pb2.ReadQuarantineRequest) -> shard_pb2.ReadQuarantineResponse:
         """The first entry from a position on."""

@@ -329,7 +329,7 @@ def _delivery(item: shard_pb2.PartitionBatch, limits: Mapping[str, int]) -> Deli
     batch = BatchBuilder().finish() if only_links else decode_batch(item.batch)
     if seats is not None and OTHERS not in limits:
         raise RequestInvalid("limits", "say nothing of other kinds")
-    wanted = None if seats is None else Wanted(seats, limits)
+    wanted = None if seats is None else Wanted(seats, limits, item.leaves_out_seats)
     return Delivery(PartitionId(item.partition), batch, links, asked, wanted)
 
 
@@ -384,4 +384,7 @@ def _to_outcome(delivery: Delivery, outcome: Outcome) -> shard_pb2.PartitionOutc
         news=outcome.news,
         refused=outcome.refused,
         void=outcome.void,
+        unseated=outcome.unseated,
+        forgotten=outcome.forgotten,
+        undecided=outcome.undecided,
     )

@@ -26,10 +26,14 @@ OTHERS: Final = ""  # in a mapping of limits: all kinds without one of their own
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Links that want seats, and how many of a kind there may be; OTHERS must be among the kinds."""
+    """Links that want seats, and how many of a kind there may be; OTHERS must be among the kinds.
+
+    `leaves_out`: records between the first and the last that say a pair are not among them.
+    """
 
     links: Links
     limits: Mapping[str, int]
+    leaves_out: bool = False
 
 
 class Seats:

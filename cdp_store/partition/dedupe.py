@@ -4,6 +4,9 @@ A message id counts for the identifier that names the profile of its record, as 
 also once they are linked, and whatever partitions they live in. Versions before snapshots of format 4 kept ids alone;
 those that they took are known whatever the identifier, until the first generation after them is full or old.
 
+An erasure leaves marks among the ids of messages and of batches, so that it is remembered for as long as what it erased
+may be sent again: a keyed hash for each of the identifiers.
+
 An id is remembered for at least DEDUPE_WINDOW_MS or DEDUPE_IDS_PER_GENERATION further ids, whichever ends first. Time
 is that of the batches' receipt as logged, so that recovery remembers what the process before it did.
 """
@@ -11,13 +14,14 @@ is that of the batches' receipt as logged, so that recovery remembers what the p
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cdp_store.arrays import U64, Bools
 from cdp_store.columns.arena import HashKey
+from cdp_store.identity.changes import Links, TakenElsewhere
 from cdp_store.ids import SequenceNumber
 from cdp_store.kernels import hashing, tables
 from cdp_store.limits import BATCH_IDS_REMEMBERED, DEDUPE_IDS_PER_GENERATION, DEDUPE_WINDOW_MS
@@ -26,6 +30,8 @@ from cdp_store.records.records import RecordBatch, Strings
 
 _TABLE_ROWS_MIN = 1024
 _BATCH_ID_BYTES = 200  # a key of 16 bytes, a number, and their place in the dictionary
+_ERASED, _KEPT_APART = b"erased", b"kept apart"  # stand for an identifier in marks; encoded ones begin otherwise
+_BATCH_MARK = b"erased:"  # before marks among ids of batches
 _ID_BITS = 128  # a keyed hash this wide stands for the id: no two ids of a cluster's life meet
 
 
@@ -170,6 +176,55 @@ class MessageIds:
             self._newer.started_ms = received_ms
         self._newer.add(high[given], low[given])
 
+    def said(self, links: Links) -> Bools:
+        """Which links were said by records that were taken, or kept apart when one of their identifiers was erased, as
+        far as is remembered: bool[n]."""
+        alone = hash_ids(self._key, links.message_ids)
+        ids = RecordIds(*identified(alone, hash_ids(self._key, links.upper)), alone)
+        return self.known(ids) | self._kept_apart(ids)
+
+    def met(self, batch: RecordBatch) -> Bools:
+        """Which records were taken, or kept apart when an identifier that they said was erased: bool[n]."""
+        ids = self.hash(batch)
+        return self.known(ids) | self._kept_apart(ids)
+
+    def unknown(self, taken: TakenElsewhere) -> TakenElsewhere:
+        """Those of some ids that are not remembered."""
+        return taken.take(~self.seen(taken.high, taken.low))
+
+    def forget(
+        self,
+        marks: tuple[U64, U64],
+        erased: Iterable[RecordBatch],
+        kept_apart: Iterable[RecordBatch],
+        received_ms: int,
+    ) -> None:
+        """Note marks of erased identifiers, and records `erased` in quarantine with them: sent again, these count as
+        taken.
+
+        Others were `kept_apart`, and stay there without what they said of the identifiers; sent again they say none of
+        it either.
+        """
+        self.add(*marks, received_ms)
+        for batch in erased:
+            ids = self.hash(batch)
+            self.add(ids.high, ids.low, max(received_ms, batch.received_ms))
+        for batch in kept_apart:
+            ids = self.hash(batch)
+            self.add(*self._marked(_KEPT_APART, ids.high, ids.low), max(received_ms, batch.received_ms))
+
+    def marks(self, identifiers: Strings) -> tuple[U64, U64]:
+        """What stands for erased identifiers among ids."""
+        return self._marked(_ERASED, *hash_ids(self._key, identifiers))
+
+    def _kept_apart(self, ids: RecordIds) -> Bools:
+        return self.seen(*self._marked(_KEPT_APART, ids.high, ids.low))
+
+    def _marked(self, mark: bytes, high: U64, low: U64) -> tuple[U64, U64]:
+        """Hashes that stand for others with a mark; (0, 0) for (0, 0)."""
+        [own_high], [own_low] = hash_ids(self._key, Strings.of([mark]))
+        return identified((high, low), (np.full(high.shape[0], own_high), np.full(low.shape[0], own_low)))
+
     def generations(self) -> tuple[IdGeneration, ...]:
         """All that is remembered, the older generation first, those of older versions before it."""
         alone = tuple(IdGeneration(each.started_ms, each.table.copy(), False) for each in self._alone if each.count)
@@ -200,6 +255,7 @@ class BatchIds:
     def __init__(self, capacity: int = BATCH_IDS_REMEMBERED) -> None:
         self._capacity = capacity
         self._known = OrderedDict[bytes, SequenceNumber]()
+        self._mark_count = 0
 
     def get(self, batch: RecordBatch) -> SequenceNumber | None:
         """Position of this batch in the log, if it has one; batches without an id are never known."""
@@ -209,10 +265,23 @@ class BatchIds:
         """Remember a batch id, forgetting the oldest beyond capacity."""
         if not batch_id:
             return
+        self._mark_count += batch_id not in self._known and batch_id.startswith(_BATCH_MARK)
         self._known[batch_id] = sequence
         self._known.move_to_end(batch_id)
         if len(self._known) > self._capacity:
-            self._known.popitem(last=False)
+            oldest, _ = self._known.popitem(last=False)
+            self._mark_count -= oldest.startswith(_BATCH_MARK)
+
+    def forget(self, marks: tuple[U64, U64], sequence: SequenceNumber) -> None:
+        """Note marks of erased identifiers: a batch may be remembered for longer than its message ids."""
+        for mark in _mark_keys(marks):
+            self.add(mark, sequence)
+
+    def forgotten(self, marks: tuple[U64, U64]) -> Bools:
+        """Which marks are noted: bool[n]."""
+        if not self._mark_count:
+            return np.zeros(marks[0].shape[0], np.bool_)
+        return np.array([mark in self._known for mark in _mark_keys(marks)], np.bool_)
 
     @property
     def nbytes(self) -> int:
@@ -222,3 +291,8 @@ class BatchIds:
     def items(self) -> list[tuple[bytes, SequenceNumber]]:
         """All that is remembered, the oldest first."""
         return list(self._known.items())
+
+
+def _mark_keys(marks: tuple[U64, U64]) -> Iterator[bytes]:
+    data = np.stack(marks, axis=1).tobytes()
+    return (_BATCH_MARK + data[at : at + 16] for at in range(0, len(data), 16))

@@ -33,7 +33,7 @@ from cdp_store.memory.nested import Given
 from cdp_store.memory.validate import validate
 from cdp_store.memory.view import PartitionView
 from cdp_store.partition import quarantine, suppressions
-from cdp_store.partition.dedupe import BatchIds, IdGeneration, MessageIds, RecordIds, hash_ids, identified, repeated
+from cdp_store.partition.dedupe import BatchIds, IdGeneration, MessageIds, repeated
 from cdp_store.partition.operations import has_operations, in_turns, resolved
 from cdp_store.partition.purging import purged
 from cdp_store.partition.quarantine import Quarantine, QuarantineChange, Quarantined
@@ -59,7 +59,7 @@ class Partition:
         self.identity = IdentityState(key)
         self.suppressions = Suppressions(key)
         self.quarantine = Quarantine()
-        self._message_ids = MessageIds(key)
+        self.message_ids = MessageIds(key)
         self._batch_ids = BatchIds()
         self._received_ms = 0
         self._lineage = 0  # raised when rows, codes or strings get other numbers
@@ -88,9 +88,9 @@ class Partition:
 
     def admit(self, batch: RecordBatch, pending: MessageIds) -> Admission:
         """Take out repeated message ids and records with names beyond the limits; registers the remaining names."""
-        ids = self._message_ids.hash(batch)
+        ids = self.message_ids.hash(batch)
         with self._held():
-            seen = self._message_ids.known(ids) | pending.known(ids)
+            seen = self.message_ids.known(ids) | pending.known(ids)
             kept = ~seen
             rejections = suppressed(batch, kept, self.suppressions) + elsewhere(batch, kept, self.identity)
             rejections += name_overflow(self._memory.schema, batch, kept)
@@ -109,9 +109,9 @@ class Partition:
         """
         if not has_operations(batch):
             return ()
-        ids = self._message_ids.hash(batch)
+        ids = self.message_ids.hash(batch)
         with self._held():
-            kept = ids.given & ~self._message_ids.known(ids) & ~pending.known(ids)
+            kept = ids.given & ~self.message_ids.known(ids) & ~pending.known(ids)
             return tuple(elsewhere(batch, kept, self.identity))
 
     def apply(self, batch: RecordBatch, sequence: SequenceNumber) -> None:
@@ -126,14 +126,14 @@ class Partition:
     def apply_all(self, batches: Sequence[RecordBatch], last: SequenceNumber) -> None:
         """The same for batches that were logged one behind the other, up to sequence number `last`, in one go."""
         whole = batches[0] if len(batches) == 1 else join_batches(batches)
-        ids = self._message_ids.hash(whole)
+        ids = self.message_ids.hash(whole)
         with self._changing():
             for part in in_turns(whole, self._memory.schema.attributes):
                 self._apply_records(resolved(part, self._memory), last)
             start = 0
             for sequence, batch in enumerate(batches, last - len(batches) + 1):
                 own = slice(start, start := start + len(batch))
-                self._message_ids.add(ids.high[own], ids.low[own], batch.received_ms)
+                self.message_ids.add(ids.high[own], ids.low[own], batch.received_ms)
                 self._batch_ids.add(batch.batch_id, SequenceNumber(sequence))
                 self._received_ms = max(self._received_ms, batch.received_ms)
 
@@ -150,21 +150,16 @@ class Partition:
         suppressed = self.suppressions.among(links.lower) | self.suppressions.among(links.upper)
         return self.identity.claims.news(links) & ~suppressed
 
-    def said_before(self, links: Links, pending: MessageIds) -> Bools:
-        """Mask of the links of records that were taken, as far as their message ids are remembered: bool[n]."""
-        alone = hash_ids(self.key, links.message_ids)
-        ids = RecordIds(*identified(alone, hash_ids(self.key, links.upper)), alone)
-        return self._message_ids.known(ids) | pending.known(ids)
-
-    def unknown(self, taken: TakenElsewhere) -> TakenElsewhere:
-        """Those of some message ids that are not remembered."""
-        return taken.take(~self._message_ids.seen(taken.high, taken.low))
+    def forgotten(self, identifiers: Strings) -> Bools:
+        """Mask of identifiers that were erased; remembered for longer than what they sent: bool[n]."""
+        marks = self.message_ids.marks(identifiers)
+        return self.message_ids.seen(*marks) | self._batch_ids.forgotten(marks)
 
     def change_identity(self, change: IdentityChange, sequence: SequenceNumber) -> None:
         """Do what was logged about identifiers; one caller at a time, and none of `apply` meanwhile."""
         with self._changing():
             if isinstance(change, TakenElsewhere):
-                self._message_ids.add(change.high, change.low, change.received_ms)
+                self.message_ids.add(change.high, change.low, change.received_ms)
             # Rows that are found belong to the view only if no purge comes between the two.
             changes = self.identity.apply(change, sequence, self._memory.capture(), self._memory.find)
             # Some change no memory; what a purge makes meanwhile must know their positions all the same.
@@ -190,7 +185,11 @@ class Partition:
         """Take profiles out of every answer from now on; returns how many there were. `purge` removes their bytes."""
         with self._changing():
             erased = self._do(lambda memory: memory.erase(list(identifiers), sequence))
-            self.quarantine = self.quarantine.without(identifiers)
+            before, self.quarantine = self.quarantine, self.quarantine.without(identifiers)
+            apart = (before.batches_of(identifiers), self.quarantine.batches_changed(before))
+            marks = self.message_ids.marks(Strings.of(identifiers))
+            self.message_ids.forget(marks, *apart, self._received_ms)
+            self._batch_ids.forget(marks, sequence)
             kept = without(self.identity, identifiers, self.key)
             if kept is not self.identity:
                 kept.find_due(self._memory.find)
@@ -269,7 +268,7 @@ class Partition:
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, goes = memory.capture(), dict(memory.retention_days), memory.has_leavings
             settled = memory.settled_properties
-            ids, batches = self._message_ids.generations(), tuple(self._batch_ids.items())
+            ids, batches = self.message_ids.generations(), tuple(self._batch_ids.items())
             identity, suppressed, kept_apart = to_tables(self.identity), self.suppressions, self.quarantine
             if memory.in_transit:
                 lineage = -1  # some identifiers are marked; other snapshots must not take them so
@@ -286,7 +285,7 @@ class Partition:
         """Hold what a snapshot kept; for a partition that is empty."""
         with self._held():
             self._memory.load(parts)
-            self._message_ids.remember(ids)
+            self.message_ids.remember(ids)
             for batch_id, sequence in batches:
                 self._batch_ids.add(batch_id, SequenceNumber(sequence))
             self._received_ms = parts.received_ms
@@ -309,9 +308,9 @@ class Partition:
     def remember_ids(self, older: Sequence[IdGeneration], found: Iterable[tuple[U64, U64, int]]) -> None:
         """Take ids of others for taken: those alone of older versions, and lots of (high, low, received)."""
         with self._held():
-            self._message_ids.remember(older)
+            self.message_ids.remember(older)
             for high, low, received_ms in found:
-                self._message_ids.add(high, low, received_ms)
+                self.message_ids.add(high, low, received_ms)
 
     def rows_of(self, identifiers: Strings) -> I64:
         """The row of each encoded identifier, -1 where there is none."""
@@ -357,7 +356,7 @@ class Partition:
         """Sizes as of now."""
         with self._held():
             memory, events = self._memory, self._memory.events
-            ids = {"message_ids": self._message_ids.nbytes, "batch_ids": self._batch_ids.nbytes}
+            ids = {"message_ids": self.message_ids.nbytes, "batch_ids": self._batch_ids.nbytes}
             own = {"identity": self.identity.nbytes, "quarantine": self.quarantine.nbytes}
             live, unsealed = len(memory) - memory.erased_count, events.delta_count + memory.changes.delta_count
             report = memory.memory_report() | ids | own

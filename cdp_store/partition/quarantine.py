@@ -138,6 +138,10 @@ class Quarantine:
             if own.any():
                 yield entry.batch.take(np.flatnonzero(own))
 
+    def batches_changed(self, before: Quarantine) -> Iterator[RecordBatch]:
+        """The records of entries that were different ones before."""
+        return (entry.batch for at, entry in self.entries.items() if entry is not before.entries.get(at))
+
     def names(self, identifier: bytes) -> bool:
         """True if anything here names an identifier."""
         return self.names_any((identifier,))

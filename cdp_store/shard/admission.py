@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from cdp_store.partition.dedupe import MessageIds
 from cdp_store.partition.partition import Partition
 from cdp_store.records.records import RecordBatch, encode_batch
 from cdp_store.shard.logged import Logged, apply_logged
+
+_NO_RECORDS: Final[I64] = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,9 @@ class Delivery:
 class Outcome:
     """Outcome of a delivery; `sequence` is the partition's position that includes it, `known` are the records that
     had been taken before, `news` numbers those of the asked links that say something new, `refused` those of the wanted
-    ones for which there is no seat, and `void` those that a record taken before said of a pair that has gone since."""
+    ones for which there is no seat, and `void` those that a record taken before said of a pair that has gone since.
+    `unseated` are those that such a record said without a seat, and which may have one; `forgotten` numbers the asked
+    links whose identifier was erased. Where it is `undecided` who says links anew, no record was taken."""
 
     sequence: SequenceNumber
     accepted: int
@@ -47,6 +52,9 @@ class Outcome:
     news: tuple[int, ...] = ()
     refused: tuple[int, ...] = ()
     void: tuple[int, ...] = ()
+    unseated: tuple[int, ...] = ()
+    forgotten: tuple[int, ...] = ()
+    undecided: bool = False
 
     @property
     def duplicates(self) -> int:
@@ -82,13 +90,15 @@ def admit(
         partition = partitions[delivery.partition]
         key = (delivery.partition, delivery.batch.batch_id)
         known = partition.known_batch(delivery.batch) or (batches.get(key) if key[1] else None)
-        seated, position = None, SequenceNumber(0)
+        seated, position, is_undecided = None, SequenceNumber(0), False
         if delivery.wanted is not None:
             # Seats stand before the records in the log: of a write that is torn, no record is left without its seats.
             pending_ids = ids.setdefault(delivery.partition, partition.pending_ids())
-            repeats = partition.said_before(delivery.wanted.links, pending_ids) | (known is not None)
+            said, links = partition.message_ids.said, delivery.wanted.links
+            repeats = said(links) | pending_ids.said(links) | (known is not None)
             seated = _seated(partition, delivery.wanted, seatings[delivery.partition], repeats)
-            if len(seated.taken):
+            is_undecided = known is None and _is_undecided(seated, delivery.wanted, delivery.batch)
+            if len(seated.taken) and not is_undecided:
                 seatings[delivery.partition].append(seated.taken)
                 position = append(delivery.partition, seated.taken)
         if known is not None:
@@ -96,6 +106,8 @@ def admit(
             refused = partition.refused_again(delivery.batch, group_ids)
             others = np.delete(np.arange(len(delivery.batch)), [each.record for each in refused])
             outcome = Outcome(max(known, position), 0, others, refused)
+        elif is_undecided:
+            outcome = Outcome(sequences.get(delivery.partition, partition.sequence), 0, _NO_RECORDS, undecided=True)
         else:
             group_ids = ids.setdefault(delivery.partition, partition.pending_ids())
             admission = partition.admit(delivery.batch, group_ids)
@@ -110,11 +122,7 @@ def admit(
             news = partition.fresh_links(delivery.links)
             if len(news):
                 outcome = replace(outcome, sequence=append(delivery.partition, news))
-        if delivery.asked is not None:
-            outcome = replace(outcome, news=_numbers(partition.new_links(delivery.asked)))
-        if seated is not None:
-            outcome = replace(outcome, refused=_numbers(seated.refused), void=_numbers(seated.void))
-        outcomes.append(outcome)
+        outcomes.append(_with_links(outcome, partition, delivery.asked, seated))
     return outcomes, pending
 
 
@@ -169,29 +177,53 @@ def _numbers(flags: Bools) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Seated:
-    """Of some links those without a seat, and those that are void: bool[n] each; and the seats that the others take."""
+    """Of some links those without a seat, those that are void, and those that a repeat says without a seat, which may
+    have one: bool[n] each; and the seats that the others take."""
 
     refused: Bools
     void: Bools
+    unseated: Bools
     taken: Seating
 
 
 def _seated(partition: Partition, wanted: Wanted, before: Sequence[Seating], repeats: Bools) -> _Seated:
     """Mask of the links that have a seat, or may take one alongside those that are about to.
 
-    A pair that a record named when it was taken has had a seat since. A repeat that finds none names a pair of which
-    one was erased, or for which there was no seat: it takes none now.
+    A repeat that finds none names a pair of which one was erased since, which is void, or for which there was no seat,
+    or it is from before there were seats. It takes none here: the lower identifier's partition may know of an erasure.
     """
-    seats, suppressions = partition.identity.seats, partition.suppressions
-    seating = seats.seating_of(wanted.links)
-    void = repeats & ~seats.hold(seating, before)
+    seats, suppressions, links = partition.identity.seats, partition.suppressions, wanted.links
+    seating = seats.seating_of(links)
+    late = repeats & ~seats.hold(seating, before)
     granted: Bools = np.ones(len(seating), np.bool_)
-    for chosen in (np.flatnonzero(~void), np.flatnonzero(void)):
+    for chosen in (np.flatnonzero(~late), np.flatnonzero(late)):
         granted[chosen] = seats.granted(seating.take(chosen), wanted.limits, before)
-    suppressed = suppressions.among(wanted.links.lower) | suppressions.among(wanted.links.upper)
+    void: Bools = np.zeros(len(seating), np.bool_)
+    at = np.flatnonzero(late)
+    if at.size:
+        repeated = links.take(at)
+        void[at] = np.logical_or(*map(partition.forgotten, (repeated.lower, repeated.upper)))
+    suppressed = suppressions.among(links.lower) | suppressions.among(links.upper)
     # Seats that others of the group take too are in the log twice, which changes nothing.
-    taken = seats.news(seating.take(np.flatnonzero(granted & ~suppressed & ~void)))
-    return _Seated(~granted, void & granted, taken)
+    taken = seats.news(seating.take(np.flatnonzero(granted & ~suppressed & ~late)))
+    return _Seated(~granted & ~void, void, late & granted & ~void, taken)
+
+
+def _with_links(outcome: Outcome, partition: Partition, asked: Links | None, seated: _Seated | None) -> Outcome:
+    """An outcome, with what becomes of links that are asked about and of those that want seats."""
+    if asked is not None:
+        news = np.flatnonzero(partition.new_links(asked))
+        forgotten = news[partition.forgotten(asked.take(news).lower)]
+        outcome = replace(outcome, news=tuple(news.tolist()), forgotten=tuple(forgotten.tolist()))
+    if seated is not None:
+        refused, void, unseated = map(_numbers, (seated.refused, seated.void, seated.unseated))
+        outcome = replace(outcome, refused=refused, void=void, unseated=unseated)
+    return outcome
+
+
+def _is_undecided(seated: _Seated, wanted: Wanted, batch: RecordBatch) -> bool:
+    """Whether a record that is not told may say a pair anew: its seat must stand before it in the log."""
+    return wanted.leaves_out and len(batch) > 0 and bool((seated.void | seated.unseated).any())
 
 
 def log_entry(pending: Pending) -> LogEntry:

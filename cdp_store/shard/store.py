@@ -217,7 +217,7 @@ class Store:
             case Seating():
                 change = target.identity.seats.news(change)
             case TakenElsewhere():
-                change = target.unknown(change)
+                change = target.message_ids.unknown(change)
         logged = to_log(target.identity, change, partition)
         if logged is None:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,15 @@ def test_letters_of_one_source_have_a_rate_and_leave_others_theirs(tmp_path: Pat
     letters = DeadLetters(tmp_path / "dead", room=LetterRoom(tmp_path / "dead", limits, lambda _: 1 << 40, lambda: now))
     letters.add(_letters("web", 10_000))  # what may come at once, and two seconds' worth that are owed
     letters.add(_letters("app", 5_000))
-    letters.check_room("app")
+    letters.hold("app", 0)
     with pytest.raises(LettersFull, match="faster than 1000 bytes a second"):
-        letters.check_room("web")
+        letters.hold("web", 0)
     letters.add(_letters("web", 500))  # half a second more
     now = 2.4
     with pytest.raises(LettersFull):
-        letters.check_room("web")
+        letters.hold("web", 0)
     now = 2.6
-    letters.check_room("web")
+    letters.hold("web", 0)
 
 
 def test_letters_leave_room_on_the_disk(tmp_path: Path) -> None:
@@ -102,6 +103,89 @@ def test_a_request_whose_letters_have_no_room_is_told_to_come_again_and_nothing_
         assert sum(path.stat().st_size for path in (tmp_path / "dead-letters").glob("*/*")) <= 9_000
         assert gateway.post("/v1/batch", {"batch": [good]}).status_code == 200
         assert gateway.count('did("E")') == 1
+
+
+LATE: dict[str, Any] = {"type": "track", "event": "x" * 200, "userId": "u"}  # the cluster alone refuses it
+WITHOUT_ID: dict[str, Any] = {"type": "track", "event": "E", "userId": "u"}
+COUNTED = 'count("E") = '
+
+
+def _write_fails(*_: Any) -> None:
+    raise OSError(28, "no space left on device")
+
+
+def _full_cluster(folder: Path, of_source: int = 9_000) -> AbstractContextManager[GatewayCluster]:
+    return gateway_cluster(folder, room=LetterRoom(folder / "dead-letters", RoomLimits(of_source=of_source, free=0)))
+
+
+@pytest.mark.parametrize("bad", [BAD | {"y": "z" * 9_000}, LATE | {"properties": {"y": "z" * 9_000}}])
+def test_records_without_ids_are_counted_once_however_often_their_request_is_sent(
+    tmp_path: Path, bad: dict[str, Any]
+) -> None:
+    """What is known before is refused whole; what the cluster refuses later asks for no repetition."""
+    with _full_cluster(tmp_path) as gateway:
+        for _ in range(3):
+            if gateway.post("/v1/batch", {"batch": [WITHOUT_ID, bad]}).status_code == 200:
+                break
+        assert gateway.count('did("E")') == gateway.count(COUNTED + "1") == (bad["type"] == "track")
+        assert not gateway.letters()
+
+
+def test_letters_known_before_are_kept_beside_late_ones_that_find_no_room(tmp_path: Path) -> None:
+    late = LATE | {"properties": {"y": "z" * 9_000}}
+    with _full_cluster(tmp_path) as gateway:
+        assert gateway.post("/v1/batch", {"batch": [WITHOUT_ID, BAD, late]}).status_code == 200
+        assert [letter.record["type"] for letter in gateway.letters()] == ["?"]
+        assert gateway.count(COUNTED + "1") == 1
+
+
+def test_a_request_is_refused_after_it_was_delivered_only_where_sending_it_again_is_safe(tmp_path: Path) -> None:
+    late = LATE | {"properties": {"y": "z" * 9_000}}
+    with _full_cluster(tmp_path) as gateway:
+        for body in ([late], [WITHOUT_ID | {"messageId": "m"}, late | {"messageId": "l"}]):
+            answer = gateway.post("/v1/batch", {"batch": body})
+            assert (answer.status_code, answer.json()["code"]) == (503, "dead_letters_full")
+        assert gateway.count(COUNTED + "1") == 1
+
+
+def test_a_disk_that_fails_has_nothing_counted_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with gateway_cluster(tmp_path) as gateway:
+        with monkeypatch.context() as patch:
+            patch.setattr("cdp_router.gateway.letters.dead_letters._write_all", _write_fails)
+            assert gateway.post("/v1/batch", {"batch": [WITHOUT_ID, BAD]}).status_code == 200
+            assert gateway.post("/v1/batch", {"batch": [BAD]}).status_code == 503, "nothing was taken"
+        assert gateway.count(COUNTED + "1") == 1
+
+
+def test_an_answer_by_record_says_which_was_not_kept(tmp_path: Path) -> None:
+    good = {"event": "E", "distinct_id": "u", "uuid": "good"}
+    late = {"event": "x" * 200, "distinct_id": "u", "uuid": "late", "properties": {"y": "z" * 9_000}}
+    nameless = {"event": "E", "distinct_id": "u"}
+    with _full_cluster(tmp_path) as gateway:
+        answer = gateway.post("/i/v1/analytics/events", {"api_key": "web", "batch": [good, late, nameless]})
+        results = answer.json()["results"]
+        assert (answer.status_code, results["good"]["result"], results["late"]["result"]) == (200, "ok", "drop")
+        assert "not kept as a dead letter" in results["late"]["details"]
+
+
+def test_room_that_others_wait_to_fill_is_theirs(tmp_path: Path) -> None:
+    letters = _room(tmp_path, RoomLimits(of_source=20_000, of_all=40_000, free=0))
+    letters.hold("web", 12_000)
+    letters.hold("app", 12_000)
+    with pytest.raises(LettersFull, match="of this source"):
+        letters.hold("web", 9_000)
+    with pytest.raises(LettersFull, match="dead letters take"):
+        letters.hold("other", 17_000)
+    with pytest.raises(LettersFull):
+        letters.add(_letters("web", 9_000))
+    lines = b"".join(map(encode_letter, _letters("web", 12_000)))
+    letters.append("web", lines, len(lines))
+    letters.release("web", 12_000)
+    letters.release("app", 12_000)
+    letters.hold("other", 17_000)
+    letters.release("other", 17_000)
+    with pytest.raises(LettersFull, match="of this source"):
+        letters.hold("web", 9_000)
 
 
 class _Limited:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import tracemalloc
 from collections.abc import Callable
 
 import pytest
 
-from cdp_router.gateway.bodies import check_values, decompressed
+from cdp_router.gateway.bodies import check_values, decompressed, read_json
 from cdp_router.gateway.dialects.beacons import unwrapped
 from cdp_router.gateway.dialects.distinct_ids import is_anonymous
 from cdp_router.gateway.dialects.mapping import Envelope
@@ -34,6 +35,52 @@ def test_a_body_of_very_many_names_is_refused_before_it_is_decoded() -> None:
         check_values(b"{" + names + b"}")
     assert caught.value.status == 413
     assert check_values(b"{" + names[: len(names) // 2] + b"}")
+
+
+TEXTS = [
+    "2026-01-31T08:00:00.000Z",
+    "https://x.org/a,b?c=[1,2],{3:4}",
+    'said "a: b", and left',
+    "C:\\\\",
+    "\\",
+    '\\"',
+    "é: ü, ☃",
+    "",
+]
+
+
+def test_punctuation_inside_texts_counts_as_bytes_alone() -> None:
+    plain = json.dumps({"batch": [{"type": "track", "properties": {"a": "x"}}]}).encode()
+    for text in TEXTS:
+        for is_ascii in (True, False):
+            written = json.dumps({"batch": [{"type": "track", "properties": {"a": text}}]}, ensure_ascii=is_ascii)
+            body = written.encode()
+            assert check_values(body) - len(body) == check_values(plain) - len(plain), text
+
+
+@pytest.mark.parametrize("pad", range(5))
+def test_punctuation_is_told_from_texts_wherever_a_body_is_cut_for_counting(pad: int) -> None:
+    text, before = json.dumps("\\" * 3 + '":,[{' * 60_000), b'"a","",' * pad
+    body = b"[" + before + f"{', '.join([text] * 3)}]".encode()
+    plain = b"[" + before + b'"","",""]'
+    assert check_values(body) - len(body) == check_values(plain) - len(plain)
+
+
+def test_a_body_of_long_texts_full_of_punctuation_is_taken() -> None:
+    call = json.dumps({"type": "track", "properties": {"log": "12:00:00, [a], {b: c}; " * 40_000}}).encode()
+    body = b'{"batch":[' + b",".join([call] * 20) + b"]}"
+    assert check_values(body) < 2 * len(body)
+
+
+def test_a_text_that_never_ends_hides_nothing_that_would_be_decoded() -> None:
+    hidden = b"[" + b"[]," * 2_000_000
+    for body in (b'"' + hidden, b'{"a\\":' + hidden):
+        assert check_values(body)  # no decoder comes beyond the text
+        with pytest.raises(Problem, match="no JSON"):
+            read_json(body)
+    for body in (hidden, b'"a"' + hidden, b'{"a\\\\":' + hidden, b'{"\\"":' + hidden):
+        with pytest.raises(Problem, match="values and names"):
+            check_values(body)
 
 
 def test_base64_in_lines_is_read() -> None:

@@ -16,11 +16,12 @@ from cdp_router.cluster.shard_methods import CHANGE_QUARANTINE, UnaryMethod
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.erasing import Erasures
-from cdp_router.errors import ShardUnavailable
+from cdp_router.errors import ProfileNotFound, ShardUnavailable
 from cdp_router.ingest import quarantine as quarantining
 from cdp_router.ingest.quarantine import Quarantine
 from cdp_router.ingest.quarantined import to_quarantined
 from cdp_router.restore.restoring import Wanted, restore
+from cdp_store.ids import encode_identifier
 from cdp_store.partition.quarantine import Quarantined
 from tests.router.fake_shards import FailingShard, call_error
 from tests.router.local_cluster import CLUSTER, NOW_MS, far_deadline, open_store
@@ -223,3 +224,72 @@ def test_what_was_taken_before_a_rule_came_is_not_kept_apart_when_its_batch_is_s
         schema.set()
         assert redrive(schema) == (2, 0, 0)
         assert schema.cluster.query('count("Charged") = 3').count == 1, "and once more for what another batch said"
+
+
+OTHER_BAD = ["Charged", "ann", "d2", NOW_MS - 6, "m9", {"amount": "15"}]
+
+
+@pytest.mark.parametrize("meanwhile", [_nothing, _from_snapshots])
+@pytest.mark.parametrize("is_allowed", [False, True])
+def test_records_from_before_an_erasure_are_neither_kept_apart_again_nor_taken(
+    tmp_path: Path, meanwhile: Callable[[Path], None], is_allowed: bool
+) -> None:
+    with checked_cluster(tmp_path) as schema:
+        schema.set(charged("QUARANTINE"))
+        assert schema.take(BAD, GOOD, batch_id=b"1").quarantined == 1
+        request = admin_pb2.EraseProfileRequest(user_id="ann")
+        schema.cluster.run(Erasures(schema.cluster.routing).erase(request, far_deadline()))
+        assert total(schema) == 0
+    meanwhile(tmp_path)
+    with checked_cluster(tmp_path) as schema:
+        if is_allowed:
+            schema.set(charged("QUARANTINE") | {"properties": [{"name": "amount", "required": True}]})
+        for batch_id in (b"1", b"2"):
+            again = schema.take(BAD, GOOD, batch_id=batch_id)
+            assert again.accepted == 0 and not again.errors
+        assert (again.duplicates, again.quarantined) == (2, 0)
+        assert (total(schema), listed(schema)) == (0, [])
+        mixed = schema.take(BAD, OTHER_BAD, batch_id=b"3")
+        assert mixed.duplicates == 1 and mixed.accepted + mixed.quarantined == 1, "a new record is somebody new's"
+        if not is_allowed:
+            assert [each.message_id for each in listed(schema)] == ["m9"]
+            partitions = [each for server in schema.cluster.servers for each in server._store.partitions.values()]
+            assert not any(each.quarantine.names(encode_identifier("anonymous_id", "d1")) for each in partitions)
+            schema.set(charged("QUARANTINE") | {"properties": [{"name": "amount", "required": True}]})
+            assert redrive(schema) == (1, 0, 0)
+        assert schema.cluster.members("everyone")[0] == [("user_id", "ann"), ("user_id", "bob")]
+        with pytest.raises(ProfileNotFound):
+            schema.cluster.profile(anonymous_id="d1")
+
+
+@pytest.mark.parametrize("meanwhile", [_nothing, _from_snapshots])
+@pytest.mark.parametrize("is_allowed", [False, True])
+def test_a_record_that_stays_apart_without_an_erased_identifier_brings_it_back_no_more_when_it_is_sent_again(
+    tmp_path: Path, meanwhile: Callable[[Path], None], is_allowed: bool
+) -> None:
+    with checked_cluster(tmp_path) as schema:
+        schema.set(charged("QUARANTINE"))
+        schema.take(BAD, batch_id=b"1")
+        request = admin_pb2.EraseProfileRequest(anonymous_id="d1")
+        schema.cluster.run(Erasures(schema.cluster.routing).erase(request, far_deadline()))
+    meanwhile(tmp_path)
+    with checked_cluster(tmp_path) as schema:
+        if is_allowed:
+            schema.set()
+        again = schema.take(BAD, batch_id=b"2")
+        assert (again.accepted, again.duplicates, total(schema)) == (int(is_allowed), int(not is_allowed), 1)
+        partitions = [each for server in schema.cluster.servers for each in server._store.partitions.values()]
+        assert not any(each.quarantine.names(encode_identifier("anonymous_id", "d1")) for each in partitions)
+        schema.set()
+        assert redrive(schema) == (int(not is_allowed), int(is_allowed), 0)
+        assert schema.cluster.members("everyone")[0] == [("user_id", "ann")]
+        with pytest.raises(ProfileNotFound):
+            schema.cluster.profile(anonymous_id="d1")
+
+
+def test_what_was_taken_is_not_kept_apart_when_a_rule_came_meanwhile(tmp_path: Path) -> None:
+    with checked_cluster(tmp_path) as schema:
+        assert schema.take(BAD, batch_id=b"1").accepted == 1
+        schema.set(charged("QUARANTINE"))
+        again = schema.take(BAD, batch_id=b"2")
+        assert (again.accepted, again.duplicates, again.quarantined, total(schema)) == (0, 1, 0, 0)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from cdp.v1 import ingest_pb2, shard_pb2
 
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.shard_methods import DELIVER, UnaryMethod
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ShardUnavailable
 from cdp_router.identity.identities import Identities, Named
+from cdp_router.ingest.loads import Said
 from cdp_store.identity.changes import Links, Seating
 from cdp_store.identity.seats import OTHERS, Wanted
 from cdp_store.ids import PartitionId, encode_identifier
+from cdp_store.limits import DEDUPE_WINDOW_MS
 from cdp_store.partition.partition import Partition
 from cdp_store.records.records import RecordBatch
 from cdp_store.shard.admission import Delivery, admit
@@ -29,7 +35,6 @@ from tests.shards import KEY, batch_of
 
 T = NOW_MS - 100
 ANN, DEVICE, TABLET = ("user_id", "ann"), ("anonymous_id", "d"), ("anonymous_id", "t")
-FIRST = ["Login", "ann", "d", T, "m1", {}, {}, {}, {"email": "a@x.org"}]
 FIRST = PartitionId(0)
 PARTITIONS = pytest.mark.parametrize("partitions", [1, 4, 16])
 
@@ -77,6 +82,18 @@ def test_a_batch_that_was_taken_before_an_erasure_brings_no_identifier_back(
 
 
 @PARTITIONS
+def test_an_address_stays_away_like_a_device(tmp_path: Path, partitions: int) -> None:
+    first = [*login("m1"), {"email": "a@x.org"}]
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        cluster.ingest(rows(first, batch_id=b"1"))
+        assert known(cluster, ANN) == {("d", "m1"), ("a@x.org", "m1")}
+        erased(cluster)
+        assert cluster.ingest(rows(first, batch_id=b"2")).duplicates == 1
+        for identifier in (ANN, DEVICE, ("email", "a@x.org")):
+            assert known(cluster, identifier) == set()
+
+
+@PARTITIONS
 def test_a_batch_without_message_ids_is_known_by_its_own(tmp_path: Path, partitions: int) -> None:
     with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
         cluster.ingest(rows(login(None), batch_id=b"1"))
@@ -85,6 +102,26 @@ def test_a_batch_without_message_ids_is_known_by_its_own(tmp_path: Path, partiti
         assert known(cluster, DEVICE) == set()
         cluster.ingest(rows(login(None), batch_id=b"2"))
         assert len(known(cluster, DEVICE)) == 1
+
+
+@PARTITIONS
+@pytest.mark.parametrize("message_id", ["m1", None])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_batch_that_is_known_longer_than_message_ids_brings_nobody_back(
+    tmp_path: Path, partitions: int, message_id: str | None, restarts: bool
+) -> None:
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        cluster.ingest(rows(login(message_id), batch_id=b"1"))
+        erased(cluster)
+        for week in range(1, 4):
+            cluster.clock.now = NOW_MS + week * (DEDUPE_WINDOW_MS + 1)
+            others = [login(f"{week} {n}", f"u{n}", f"e{n}") for n in range(60)]
+            cluster.ingest(rows(*others, batch_id=b"week %d" % week))
+        if restarts:
+            snapshot(cluster)
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        assert cluster.ingest(rows(login(message_id), batch_id=b"1")).duplicates == 1
+        assert known(cluster, DEVICE) == set()
 
 
 @PARTITIONS
@@ -181,6 +218,91 @@ def test_links_that_a_crash_cut_off_come_with_the_retry_also_after_an_erasure(
         again = cluster.ingest(rows(login("m1"), login("m2"), batch_id=b"2"))
         assert (again.accepted, again.duplicates) == (0, 2)
         assert [identifier for identifier, _ in known(cluster, DEVICE)] == ["d"]
+
+
+class StoppingShard(FailingShard):
+    """Goes away before, or right after, one of its deliveries, counted from 0, and comes back for the others."""
+
+    def __init__(self, inner: ShardClient) -> None:
+        super().__init__(inner)
+        self.stops_at, self.is_after, self.calls = -1, False, 0
+
+    def stop(self, at: int, *, is_after: bool) -> None:
+        self.stops_at, self.is_after, self.calls = at, is_after, 0
+
+    async def deliver(self, request: Any, deadline: Any) -> shard_pb2.DeliverResponse:
+        is_stopping = self.calls == self.stops_at
+        self.calls += 1
+        if is_stopping and not self.is_after:
+            raise call_error(grpc.StatusCode.UNAVAILABLE)
+        response = await self.inner.deliver(request, deadline)
+        if is_stopping:
+            raise call_error(grpc.StatusCode.UNAVAILABLE)
+        return response
+
+
+@contextmanager
+def stopping_cluster(folder: Path, partitions: int) -> Iterator[tuple[LocalCluster, list[StoppingShard]]]:
+    shards = dict[int, StoppingShard]()
+
+    def wrap(number: int, client: ShardClient) -> ShardClient:
+        return shards.setdefault(number, StoppingShard(client))
+
+    with local_cluster(folder, wrap, of(partitions)) as cluster:
+        yield cluster, list(shards.values())
+
+
+@PARTITIONS
+@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("new_id", ["n", None])
+def test_wherever_a_shard_stops_a_new_link_between_two_repeats_is_taken_by_the_retry(
+    tmp_path: Path, partitions: int, is_after: bool, at: int, new_id: str | None
+) -> None:
+    before = [login("m0", time_ms=T - 9), login("m9")]
+    mixed = rows(before[0], login(new_id, time_ms=T - 5), before[1], batch_id=b"2")
+    with stopping_cluster(tmp_path, partitions) as (cluster, shards):
+        cluster.ingest(rows(*before, batch_id=b"1"))
+        erased(cluster)
+        for shard in shards:
+            shard.stop(at, is_after=is_after)
+        try:
+            cluster.ingest(mixed)
+        except ShardUnavailable:
+            again = cluster.ingest(mixed)
+            assert again.accepted + again.duplicates == 3 and not again.errors
+        assert [identifier for identifier, _ in known(cluster, DEVICE)] == ["d"]
+        assert cluster.query('count("Login") = 1').count == 1
+        assert cluster.query("everyone").count == 1
+
+
+@PARTITIONS
+def test_records_that_share_a_flight_with_undecided_ones_are_all_taken_once(tmp_path: Path, partitions: int) -> None:
+    def between(n: int) -> list[list[Any]]:
+        names = (f"u{n}", f"d{n}")
+        return [login("m0", *names, time_ms=T - 9), login("n", *names, time_ms=T - 5), login("m9", *names)]
+
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        for n in range(6):
+            cluster.ingest(rows(between(n)[0], between(n)[2], batch_id=b"first %d" % n))
+            erased(cluster, f"u{n}")
+        mixed = [rows(*between(n), batch_id=b"mixed %d" % n) for n in range(6)]
+        others = [rows(login(f"o{n}", f"o{n}", f"e{n}"), batch_id=b"other %d" % n) for n in range(6)]
+
+        async def together() -> list[ingest_pb2.BatchResult]:
+            batches = [batch for pair in zip(mixed, others, strict=True) for batch in pair]
+            return list(await asyncio.gather(*(cluster.taking.take(batch, far_deadline()) for batch in batches)))
+
+        results = cluster.run(together())
+        assert [(each.accepted, each.duplicates) for each in results] == [(1, 2), (1, 0)] * 6
+        for n in range(6):
+            assert known(cluster, ("anonymous_id", f"d{n}")) == {(f"d{n}", "n")}
+        assert cluster.query('count("Login") = 1').count == 12
+
+
+def test_what_tells_all_its_links_goes_alone() -> None:
+    assert Said(batch_of([Event(user("ann"), "Login", T, message_id="m1")])).may_share
+    assert not Said(batch_of([Event(user("ann"), "Login", T, message_id="m1")]), is_exact=True).may_share
 
 
 def test_a_torn_write_leaves_no_records_without_their_seats() -> None:

@@ -197,6 +197,29 @@ def test_the_empty_id_is_never_seen() -> None:
     assert seen(ids, [b"", b"", b"a"]) == [False, False, False]
 
 
+def test_marks_of_erased_identifiers_stay_for_as_long_as_the_ids_before_them() -> None:
+    ids, batches = MessageIds(KEY, capacity=2), BatchIds(capacity=2)
+    ann, bob = Strings.of([b"uann"]), Strings.of([b"ubob"])
+    marks = ids.marks(ann)
+    assert not ids.seen(*marks).any() and not batches.forgotten(marks).any()
+    batches.add(b"before", SequenceNumber(1))
+    ids.forget(marks, [], [], 5)
+    batches.forget(marks, SequenceNumber(2))
+    for _ in range(2):
+        assert ids.seen(*marks).all() and batches.forgotten(marks).all()
+        assert not ids.seen(*ids.marks(bob)).any() and not batches.forgotten(ids.marks(bob)).any()
+        ids.remember(ids.generations())
+    batches.add(b"after", SequenceNumber(3))
+    assert batches.forgotten(marks).all() and b"before" not in dict(batches.items())
+    again = BatchIds(capacity=2)
+    for batch_id, sequence in batches.items():
+        again.add(batch_id, sequence)
+    assert again.forgotten(marks).all()
+    again.add(b"last", SequenceNumber(4))
+    assert not again.forgotten(marks).any()
+    assert (ids.marks(Strings.of([b""]))[0] == 0).all()
+
+
 def test_batch_ids_give_the_sequence_and_forget_the_oldest() -> None:
     known = BatchIds(capacity=2)
     batches = [batch_of([Event(ANN, "View", 1)], name) for name in (b"x", b"y", b"z", b"")]

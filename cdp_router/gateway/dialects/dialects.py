@@ -35,6 +35,7 @@ class Unpacked:
     items: list[Any]
     sent_ms: int | None = None
     is_attempt: bool = False  # a header says so, which is written anew at each attempt
+    is_repeatable: bool = True  # each item came with an id, so that what was taken is known when it comes again
 
 
 Unpack = Callable[[Any, Mapping[str, str], str], Unpacked]
@@ -80,12 +81,12 @@ def _unpack_segment(body: Any, headers: Mapping[str, str], call_type: str) -> Un
     given = object_body(body)
     sent = segment_sent(given.get("sentAt"), headers)
     if call_type != BATCH:
-        return Unpacked([_with_id({**given, "type": call_type})], *sent)
+        return _with_ids([{**given, "type": call_type}], *sent)
     context = given.get("context")
     items = list_of(given, "batch")
     if isinstance(context, dict) and context:
         items = [_with_context(item, context) for item in items]
-    return Unpacked([_with_id(item) for item in items], *sent)
+    return _with_ids(items, *sent)
 
 
 def segment_sent(given: Any, headers: Mapping[str, str]) -> tuple[int | None, bool]:
@@ -101,11 +102,12 @@ def _with_context(item: Any, context: Mapping[str, Any]) -> Any:
     return {**item, "context": {**context, **(own or {})}}
 
 
-def _with_id(item: Any) -> Any:
-    # A dead letter must keep the id it was first given, or it could be taken twice.
-    if isinstance(item, dict) and item.get("messageId") in (None, ""):
-        item["messageId"] = uuid.uuid4().hex
-    return item
+def _with_ids(items: list[Any], sent_ms: int | None, is_attempt: bool, name: str = "messageId") -> Unpacked:
+    """Items, each with an id: a dead letter must keep the one it was first given, or it could be taken twice."""
+    nameless = [item for item in items if isinstance(item, dict) and item.get(name) in (None, "")]
+    for item in nameless:
+        item[name] = uuid.uuid4().hex
+    return Unpacked(items, sent_ms, is_attempt, not nameless)
 
 
 def _answer_segment(items: Items, rejected: Sequence[Rejected], warned: Sequence[Warned]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def _unpack_posthog(body: Any, headers: Mapping[str, str], call_type: str) -> Un
     library, _, version = headers.get("posthog-sdk-info", "").partition("/")
     if library:
         items = [_with_library(item, library, version) for item in items]
-    return Unpacked([_with_uuid(item) for item in items], sent_ms, attempt_ms is not None)
+    return _with_ids(items, sent_ms, attempt_ms is not None, "uuid")
 
 
 def _with_library(item: Any, library: str, version: str) -> Any:
@@ -131,12 +133,6 @@ def _with_library(item: Any, library: str, version: str) -> Any:
     if not isinstance(properties, dict):
         return item
     return {**item, "properties": {"$lib": library, "$lib_version": version, **properties}}
-
-
-def _with_uuid(item: Any) -> Any:
-    if isinstance(item, dict) and item.get("uuid") in (None, ""):
-        item["uuid"] = uuid.uuid4().hex
-    return item
 
 
 def _answer_posthog(items: Items, rejected: Sequence[Rejected], warned: Sequence[Warned]) -> dict[str, Any]:

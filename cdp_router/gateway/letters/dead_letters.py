@@ -60,17 +60,25 @@ class DeadLetters:
     root: Remembering | None = None
     room: LetterRoom | None = None
 
-    def check_room(self, source: str) -> None:
-        """LettersFull where a source may keep no more letters, however small."""
+    def hold(self, source: str, size: int) -> None:
+        """Hold room for bytes of a source's letters until `release`; LettersFull where there is none."""
         if self.room is not None:
-            self.room.admit(self.path / directory_name(source))
+            self.room.hold(self.path / directory_name(source), size)
+
+    def release(self, source: str, size: int) -> None:
+        """Let go of room that was held."""
+        if self.room is not None:
+            self.room.release(self.path / directory_name(source), size)
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters of one source durably; OSError where that fails, LettersFull where they are too many."""
-        directory = self.path / directory_name(letters[0].source)
-        lines = b"".join(map(encode_letter, letters))
+        self.append(letters[0].source, b"".join(map(encode_letter, letters)))
+
+    def append(self, source: str, lines: bytes, held: int = 0) -> None:
+        """Keep encoded letters of one source likewise; for so many bytes of them room is held."""
+        directory = self.path / directory_name(source)
         if self.room is not None:
-            self.room.check(directory, len(lines))
+            self.room.take(directory, len(lines), held)
         if not directory.exists():
             directory.mkdir(parents=True, exist_ok=True)
             for parent in (directory.parent, directory.parent.parent):

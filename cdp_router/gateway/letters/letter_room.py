@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,29 +69,49 @@ class LetterRoom:
         self._path, self._limits = path, limits or RoomLimits()
         self._free_bytes, self._clock = free_bytes, clock
         self._looked_at, self._total = -_LOOK_SECONDS, 0
+        self._held = Counter[str]()
         self._rates, self._lock = OrderedDict[str, TokenBucket](), threading.Lock()
 
-    def admit(self, directory: Path) -> None:
-        """LettersFull where letters of a source came too fast, or no more find room; asked before a delivery."""
+    def hold(self, directory: Path, size: int) -> None:
+        """Hold room for so many bytes of a source until `release`; asked before a delivery.
+
+        LettersFull where they find none, or letters of the source came too fast.
+        """
         if self._rate(directory.name).wait_seconds():
             problem = f"dead letters of this source come faster than {self._limits.per_second} bytes a second"
             raise LettersFull(problem)
-        self.check(directory, 0)
+        with self._lock:
+            self._check(directory, size, 0)
+            self._held[directory.name] += size
 
-    def check(self, directory: Path, size: int) -> None:
-        """LettersFull where so many more bytes of a source are too many; else they count against its rate.
+    def release(self, directory: Path, size: int) -> None:
+        """Let go of room that was held."""
+        with self._lock:
+            self._held[directory.name] -= size
+            if not self._held[directory.name]:
+                del self._held[directory.name]
+
+    def take(self, directory: Path, size: int, held: int) -> None:
+        """Count bytes that are about to be written; LettersFull where those beyond what is held for them find no room.
 
         The rate refuses nothing here: other records of the request may have been taken by now.
         """
-        if (taken := _taken(directory)) + size > self._limits.of_source:
-            raise LettersFull(f"the dead letters of this source take {taken} of {self._limits.of_source} bytes")
-        if (taken := self._of_all()) + size > self._limits.of_all:
-            raise LettersFull(f"dead letters take {taken} of {self._limits.of_all} bytes")
-        place = self._path if self._path.exists() else self._path.parent
-        if (free := self._free_bytes(place)) - size < self._limits.free:
-            raise LettersFull(f"the disk has {free} bytes left, of which {self._limits.free} are not for dead letters")
+        if size > held:
+            with self._lock:
+                self._check(directory, size, held)
         self._total += size
         self._rate(directory.name).take(size)
+
+    def _check(self, directory: Path, size: int, own: int) -> None:
+        """LettersFull where so many bytes are too many, beside what others hold; `own` of what is held is for them."""
+        of_source, of_all = self._held[directory.name] - own, sum(self._held.values()) - own
+        if (taken := _taken(directory)) + of_source + size > self._limits.of_source:
+            raise LettersFull(f"the dead letters of this source take {taken} of {self._limits.of_source} bytes")
+        if (taken := self._of_all()) + of_all + size > self._limits.of_all:
+            raise LettersFull(f"dead letters take {taken} of {self._limits.of_all} bytes")
+        place = self._path if self._path.exists() else self._path.parent
+        if (free := self._free_bytes(place)) - of_all - size < self._limits.free:
+            raise LettersFull(f"the disk has {free} bytes left, of which {self._limits.free} are not for dead letters")
 
     def _rate(self, source: str) -> TokenBucket:
         with self._lock:

@@ -64,6 +64,7 @@ class PartitionBatch(_message.Message):
     LINKS_FIELD_NUMBER: _builtins.int
     ASKED_LINKS_FIELD_NUMBER: _builtins.int
     SEATS_FIELD_NUMBER: _builtins.int
+    LEAVES_OUT_SEATS_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     batch: _builtins.bytes
     epoch: _builtins.int
@@ -74,6 +75,8 @@ class PartitionBatch(_message.Message):
     """The same, of which only is told what would be news; nothing is logged of it."""
     seats: _builtins.bytes
     """The same of identifiers seen with ones that live in the partition: each takes a seat there, if there is one left."""
+    leaves_out_seats: _builtins.bool
+    """Whether of some pair the first and the last record that says it are told here, and not those between."""
     def __init__(
         self,
         *,
@@ -83,10 +86,11 @@ class PartitionBatch(_message.Message):
         links: _builtins.bytes = ...,
         asked_links: _builtins.bytes = ...,
         seats: _builtins.bytes = ...,
+        leaves_out_seats: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_links", b"asked_links", "batch", b"batch", "epoch", b"epoch", "links", b"links", "partition", b"partition", "seats", b"seats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_links", b"asked_links", "batch", b"batch", "epoch", b"epoch", "leaves_out_seats", b"leaves_out_seats", "links", b"links", "partition", b"partition", "seats", b"seats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,10 +159,17 @@ class PartitionOutcome(_message.Message):
     NEWS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     VOID_FIELD_NUMBER: _builtins.int
+    UNSEATED_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
+    UNDECIDED_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     sequence: _builtins.int
     accepted: _builtins.int
     duplicates: _builtins.int
+    undecided: _builtins.bool
+    """Nothing of the batch was taken: repeated records say a pair that has no seat, and whether others say it anew is to
+    be told first. Send it again with all its seats.
+    """
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.RecordError]:
         """Indexes count the records of the partition's batch."""
@@ -181,6 +192,16 @@ class PartitionOutcome(_message.Message):
         gone since, with an erasure.
         """
 
+    @_builtins.property
+    def unseated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of the seats those that a record asks for which was taken before without one, and which none takes yet: it may have
+        one, unless the other identifier was erased since.
+        """
+
+    @_builtins.property
+    def forgotten(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of the links asked about those whose identifier was erased since the oldest message id that is remembered."""
+
     def __init__(
         self,
         *,
@@ -193,10 +214,13 @@ class PartitionOutcome(_message.Message):
         news: _abc.Iterable[_builtins.int] | None = ...,
         refused: _abc.Iterable[_builtins.int] | None = ...,
         void: _abc.Iterable[_builtins.int] | None = ...,
+        unseated: _abc.Iterable[_builtins.int] | None = ...,
+        forgotten: _abc.Iterable[_builtins.int] | None = ...,
+        undecided: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicate_records", b"duplicate_records", "duplicates", b"duplicates", "errors", b"errors", "news", b"news", "partition", b"partition", "refused", b"refused", "sequence", b"sequence", "void", b"void"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicate_records", b"duplicate_records", "duplicates", b"duplicates", "errors", b"errors", "forgotten", b"forgotten", "news", b"news", "partition", b"partition", "refused", b"refused", "sequence", b"sequence", "undecided", b"undecided", "unseated", b"unseated", "void", b"void"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
