@@ -43,8 +43,8 @@ def test_members_are_the_oracles_in_every_state(
             assert shards.members(segment, context, rewritten=False, views=views) == members, f"{state}, without rules"
 
 
-@given(strategies.records(), st.lists(strategies.predicates(), min_size=14, max_size=14), strategies.contexts())
-@settings(max_examples=110)
+@given(strategies.records(), st.lists(strategies.predicates(), min_size=10, max_size=10), strategies.contexts())
+@settings(max_examples=160)
 def test_single_predicates_are_the_oracles(
     records: list[Record], segments: list[tree.Node], context: tree.Context
 ) -> None:
@@ -54,8 +54,8 @@ def test_single_predicates_are_the_oracles(
         assert shards.members(segment, context) == oracle.members(segment, records, context)
 
 
-@given(strategies.records(), st.lists(strategies.conditions(), min_size=16, max_size=16), strategies.contexts())
-@settings(max_examples=100)
+@given(strategies.records(), st.lists(strategies.conditions(), min_size=11, max_size=11), strategies.contexts())
+@settings(max_examples=150)
 def test_conditions_on_attributes_and_properties_are_the_oracles(
     records: list[Record], conditions: list[tree.Condition], context: tree.Context
 ) -> None:
