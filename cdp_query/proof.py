@@ -15,6 +15,7 @@ from cdp_query import tree
 from cdp_query.bind import bound
 from cdp_query.bind.bind import Binder
 from cdp_query.bind.bound_attempts import BoundAttempts
+from cdp_query.bind.bound_counts import BoundOccurrence
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_profiles import BoundChanged, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.calendar.windows import Interval
@@ -122,7 +123,7 @@ class _Prover:
             for event in self._matching(events, interval)
         }
         ordered = sorted(found.values(), key=lambda event: event.time_ms)
-        if isinstance(part, bound.BoundOccurrence) and ordered:
+        if isinstance(part, BoundOccurrence) and ordered:
             # The one occurrence that decides.
             chosen = ordered[:1] if part.occurrence is tree.Occurrence.FIRST else ordered[-1:]
             return tuple(chosen), len(ordered)
@@ -178,9 +179,7 @@ def _scopes(part: object, interval: Interval) -> Iterator[tuple[BoundEvents, Int
             yield from _scopes(item, interval)
     elif is_dataclass(part) and not isinstance(part, type):
         own = getattr(part, "interval", interval)
-        if isinstance(part, bound.BoundOccurrence | bound.BoundSequence | BoundAttempts) or not isinstance(
-            own, Interval
-        ):
+        if isinstance(part, BoundOccurrence | bound.BoundSequence | BoundAttempts) or not isinstance(own, Interval):
             own = interval  # what decides may lie outside
         for field in fields(part):
             yield from _scopes(getattr(part, field.name), own)

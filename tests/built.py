@@ -32,7 +32,12 @@ _OF_PROPERTY = {
     tree.Measured.MEDIAN: q.median_of,
     tree.Measured.P95: q.p95_of,
 }
-_PLAIN = {tree.Measured.COUNT: q.count, tree.Measured.DAYS: q.days, tree.Measured.STREAK: q.streak}
+_PLAIN = {
+    tree.Measured.COUNT: q.count,
+    tree.Measured.DAYS: q.days,
+    tree.Measured.WEEKS: q.weeks,
+    tree.Measured.STREAK: q.streak,
+}
 
 
 def build(question: tree.Question) -> Segment | Report:

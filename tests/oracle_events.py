@@ -79,6 +79,8 @@ def _measured(function: tree.Measured, name: str | None, events: list[Event], co
             return len(events)
         case tree.Measured.DAYS:
             return len(_dates(events, context))
+        case tree.Measured.WEEKS:
+            return len({day.isocalendar()[:2] for day in _dates(events, context)})
         case tree.Measured.STREAK:
             return _longest_streak(_dates(events, context))
     values = values_of(name, events)

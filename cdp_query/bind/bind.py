@@ -13,6 +13,7 @@ from cdp_query.bind.bind_measures import bind_expression, bind_expression_test
 from cdp_query.bind.bind_profiles import LATITUDE, LONGITUDE, bind_profile_test, circle
 from cdp_query.bind.binding import Binding
 from cdp_query.bind.bound_attempts import BoundAttempts, check_rules
+from cdp_query.bind.bound_counts import BoundAggregate, BoundCount
 from cdp_query.bind.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
 from cdp_query.bind.bound_measures import BoundExpression
 from cdp_query.bind.bound_profiles import FilterDistance
@@ -172,13 +173,13 @@ class Binder:
         events, interval = binding.windowed(node.events, node.window)
         match node:
             case tree.Did():
-                return bound.BoundCount(own, events, interval, range_of(tree.Op.GE, 1), False, False)
+                return BoundCount(own, events, interval, range_of(tree.Op.GE, 1), False, False)
             case tree.CountTest(op=op, value=value, exclude_zero=exclude_zero):
                 wanted = range_of(op, value)
-                return bound.BoundCount(own, events, interval, wanted, op is tree.Op.NE, exclude_zero)
+                return BoundCount(own, events, interval, wanted, op is tree.Op.NE, exclude_zero)
             case tree.AggregateTest(aggregate=aggregate, property=name, op=op, value=value):
                 wanted, key = range_of(op, value), schema.properties.get(name)
-                return bound.BoundAggregate(own, aggregate, key, events, interval, wanted, op is tree.Op.NE)
+                return BoundAggregate(own, aggregate, key, events, interval, wanted, op is tree.Op.NE)
 
     def _sequence(self, node: tree.SequenceTest | tree.Funnel, schema: SchemaReading, own: int) -> bound.BoundSequence:
         if not 1 <= len(node.steps) <= SEQUENCE_STEPS_MAX:

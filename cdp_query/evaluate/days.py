@@ -1,4 +1,4 @@
-"""On how many different local dates each user did something, and on how many in a row."""
+"""On how many different local dates and in how many weeks each user did something, and on how many dates in a row."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cdp_store.arrays import I32, U32
 from cdp_store.memory.view import PartitionView
 
 _NO_DAY: Final = -(1 << 31)
+_MONDAY: Final = 1  # the first day of date.toordinal, 0001-01-01
 
 
 def days_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz: str, stats: NodeStats) -> U32:
@@ -34,6 +35,16 @@ def days_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz
             merged = stretch(group)
             kernels.count_days(merged.rows, days_of(merged.times, tz), last_day, days)
     return days
+
+
+def weeks_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz: str, stats: NodeStats) -> U32:
+    """Different weeks of the local dates of the events in the interval, each from Monday: u32[row_count]."""
+    weeks: U32 = np.zeros(view.row_count, np.uint32)
+    last_week: I32 = np.full(view.row_count, _NO_DAY, np.int32)
+    for group in groups(view, events, interval, stats):
+        merged = stretch(group)
+        kernels.count_days(merged.rows, (days_of(merged.times, tz) - _MONDAY) // 7, last_week, weeks)
+    return weeks
 
 
 def streaks_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz: str, stats: NodeStats) -> U32:

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cdp_query.bind.bound import BoundCount, BoundOccurrence
-from cdp_query.bind.bound_event_tests import (
+from cdp_query.bind.bind_event_tests import (
     BoundEdgeValue,
     BoundEventTest,
     BoundMostly,
@@ -18,6 +17,7 @@ from cdp_query.bind.bound_event_tests import (
     BoundShare,
     BoundUserOccurrence,
 )
+from cdp_query.bind.bound_counts import BoundCount, BoundOccurrence
 from cdp_query.calendar.windows import Interval
 from cdp_query.evaluate.event_order import edge_value_mask, nth_mask, regularly_mask
 from cdp_query.evaluate.event_shares import mostly_mask, share_mask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_query.bind.bound_event_tests import BoundEdgeValue, BoundNth, BoundRegularly
+from cdp_query.bind.bind_event_tests import BoundEdgeValue, BoundNth, BoundRegularly
 from cdp_query.bind.bound_events import BoundFilter
 from cdp_query.calendar.windows import Interval
 from cdp_query.kernels import ordinals

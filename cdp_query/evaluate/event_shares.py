@@ -7,7 +7,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from cdp_query.bind.bound_event_tests import BoundMostly, BoundShare
+from cdp_query.bind.bind_event_tests import BoundMostly, BoundShare
 from cdp_query.kernels import aggregate
 from cdp_query.matching.decided import decisions
 from cdp_query.matching.masks import Codes, column_mask

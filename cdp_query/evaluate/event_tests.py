@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_query.bind.bound import BoundAggregate, BoundCount, BoundOccurrence
+from cdp_query.bind.bound_counts import BoundAggregate, BoundCount, BoundOccurrence
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval
 from cdp_query.kernels import aggregate, runs

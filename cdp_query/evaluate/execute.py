@@ -9,6 +9,7 @@ import numpy as np
 
 from cdp_query.bind import bound
 from cdp_query.bind.bound_attempts import BoundAttempts
+from cdp_query.bind.bound_counts import BoundAggregate, BoundCount, BoundOccurrence
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_measures import BoundExpressionTest
 from cdp_query.bind.bound_profiles import (
@@ -83,7 +84,7 @@ class Execution:
 
     def _mask(self, node: bound.BoundNode) -> Bools:
         with self.meter.timed(node.id) as stats:
-            if isinstance(node, bound.BoundCount | bound.BoundAggregate):
+            if isinstance(node, BoundCount | BoundAggregate):
                 events = anchored(node.events, self.view, stats)
                 node = node if events is node.events else replace(node, events=events)
             mask = self._evaluate(node, stats)
@@ -102,11 +103,11 @@ class Execution:
                 return np.ones(self.view.row_count, np.bool_)
             case bound.BoundAttribute():
                 return attribute_mask(self.view, node, self.context.as_of_ms, stats)
-            case bound.BoundCount():
+            case BoundCount():
                 return count_mask(self._read_by(node.events), node, stats)
-            case bound.BoundAggregate():
+            case BoundAggregate():
                 return aggregate_mask(self.view, node, stats)
-            case bound.BoundOccurrence():
+            case BoundOccurrence():
                 return occurrence_mask(self._read_by(node.events), node, stats)
             case BoundDistance():
                 return distance_mask(self.view, node, self.context.as_of_ms, stats)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cdp_query.bind.bound_measures import BoundArithmetic, BoundExpression, BoundExpressionTest, BoundMeasure
-from cdp_query.evaluate.days import days_by_row, streaks_by_row
+from cdp_query.evaluate.days import days_by_row, streaks_by_row, weeks_by_row
 from cdp_query.evaluate.event_tests import event_counts
 from cdp_query.scan.numbers import Numbers, calculate, compare, constant
 from cdp_query.scan.order_statistics import distinct_by_row, order_statistic
@@ -52,6 +52,9 @@ def _measured(view: PartitionView, written: BoundMeasure, stats: NodeStats) -> N
         case Measured.DAYS:
             days = days_by_row(view, measure.events, measure.interval, measure.tz, stats)
             return Numbers(days.astype(np.int64))
+        case Measured.WEEKS:
+            weeks = weeks_by_row(view, measure.events, measure.interval, measure.tz, stats)
+            return Numbers(weeks.astype(np.int64))
         case Measured.STREAK:
             streaks = streaks_by_row(view, measure.events, measure.interval, measure.tz, stats)
             return Numbers(streaks.astype(np.int64))

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from cdp_query.bind import bound
+from cdp_query.bind.bind_event_tests import BoundUserOccurrence, read_by
 from cdp_query.bind.bound_attempts import BoundAttempts
-from cdp_query.bind.bound_event_tests import BoundUserOccurrence, read_by
+from cdp_query.bind.bound_counts import BoundAggregate, BoundCount, BoundOccurrence
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_measures import BoundExpressionTest, measures_of
 from cdp_query.bind.bound_profiles import (
@@ -63,11 +64,11 @@ def needed_bytes(node: bound.BoundNode, view: PartitionView) -> int:
             return _MASKS * view.row_count + max((needed_bytes(item, view) for item in items), default=0)
         case bound.BoundNot(item=item):
             return _MASKS * view.row_count + needed_bytes(item, view)
-        case bound.BoundCount(events=events, interval=interval):
+        case BoundCount(events=events, interval=interval):
             return rows + (_FILTERED * _count(events, interval, view) if events.where is not None else 0)
-        case bound.BoundOccurrence(events=events):
+        case BoundOccurrence(events=events):
             return rows + (_FILTERED * _count(events, _EVER, view) if events.where is not None else 0)
-        case bound.BoundAggregate(events=events, interval=interval):
+        case BoundAggregate(events=events, interval=interval):
             return rows + _SUMMED * _count(events, interval, view)
         case BoundExpressionTest(left=left, right=right):
             measures = (*measures_of(left), *measures_of(right))

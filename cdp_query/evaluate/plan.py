@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cdp_query.bind import bound
+from cdp_query.bind.bind_event_tests import read_by
 from cdp_query.bind.bound_attempts import BoundAttempts
-from cdp_query.bind.bound_event_tests import read_by
+from cdp_query.bind.bound_counts import BoundAggregate, BoundCount, BoundOccurrence
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_measures import BoundExpressionTest, measures_of
 from cdp_query.bind.bound_profiles import (
@@ -60,7 +61,7 @@ def _cost(node: bound.BoundLeaf, view: PartitionView) -> float:
             return _HISTORY_COST * _changes(node, view) + view.row_count
         case bound.BoundSequence() | BoundAttempts():
             return _SEQUENCE_COST * sum(_events(step, node, view) for step in node.steps)
-        case bound.BoundCount() | bound.BoundAggregate() | bound.BoundOccurrence():
+        case BoundCount() | BoundAggregate() | BoundOccurrence():
             return _EVENT_COST * _events(node.events, node, view) + view.row_count
         case BoundExpressionTest(left=left, right=right):
             parts = (*measures_of(left), *measures_of(right))
@@ -84,11 +85,11 @@ def _changes(node: BoundHistory, view: PartitionView) -> int:
 
 def _events(
     events: BoundEvents,
-    node: bound.BoundCount | bound.BoundAggregate | bound.BoundOccurrence | bound.BoundSequence | BoundAttempts,
+    node: BoundCount | BoundAggregate | BoundOccurrence | bound.BoundSequence | BoundAttempts,
     view: PartitionView,
 ) -> int:
     chunks = (chunk for name in events.names for chunk in view.events.sealed.get(name, ()))
-    reaches_back = isinstance(node, bound.BoundOccurrence)
+    reaches_back = isinstance(node, BoundOccurrence)
     return sum(len(chunk) for chunk in chunks if reaches_back or node.interval.overlaps(chunk.first_ms, chunk.last_ms))
 
 

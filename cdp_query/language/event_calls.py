@@ -1,8 +1,9 @@
-"""Calls about events that are neither counts nor aggregates: when they came, in which order, with which values."""
+"""Calls about events that are neither counts nor aggregates, read and printed: when, in which order, which values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from cdp_query import tree
@@ -238,3 +239,50 @@ def _windows(options: Sequence[syntax.OptionSyntax]) -> list[list[syntax.OptionS
         else:
             grouped.append([option])
     return grouped
+
+
+@dataclass(frozen=True, slots=True)
+class EventPrinter:
+    """How what stands inside of a call is printed: events and window, a condition behind its subject, filters."""
+
+    arguments: Callable[[tree.Events, str | None, tree.Window, Iterable[str]], str]
+    infix: Callable[[str, tree.Infix], str]
+    step: Callable[[tree.Events], str]
+    filters: Callable[[tree.Node | None], list[str]]
+    window: Callable[[tree.Window], list[str]]
+    literal: Callable[[tree.Literal], str]
+
+    def tested(self, node: tree.MostlyTest | tree.ShareTest) -> str:
+        """A property with its condition, then filters and window."""
+        named = self.arguments(tree.Events(node.events.names), node.property, tree.ALWAYS, ())
+        first = self.infix(named, node.condition)
+        return ", ".join([first, *self.filters(node.events.where), *self.window(node.window)])
+
+
+def print_event_test(node: tree.EventTest | tree.TimeFilter, printer: EventPrinter) -> str:
+    """Text of a call that `EventCalls` builds."""
+    match node:
+        case tree.RecencyTest(events, op, duration, window):
+            return f"recency({printer.arguments(events, None, window, ())}) {op.value} {duration}"
+        case tree.Inactive(duration):
+            return f"inactive({duration})"
+        case tree.EdgeValueTest(edge, prop, events, window, condition):
+            return printer.infix(f"{edge.value}({printer.arguments(events, prop, window, ())})", condition)
+        case tree.NthTest(events, number, where, window):
+            parts = [printer.step(events), str(number), *printer.filters(where), *printer.window(window)]
+            return f"nth({', '.join(parts)})"
+        case tree.MostlyTest():
+            return f"mostly({printer.tested(node)})"
+        case tree.ShareTest(op=op, value=value):
+            return f"share({printer.tested(node)}) {op.value} {printer.literal(value)}"
+        case tree.RegularlyTest(events, times, unit, periods, of_last):
+            often = [f"{times} per {unit}", f"{periods} of last {of_last}"]
+            return f"regularly({printer.arguments(events, None, tree.ALWAYS, often)})"
+        case tree.StoppedTest(events, earlier, later):
+            return f"stopped({printer.arguments(events, None, earlier, printer.window(later))})"
+        case tree.ResumedTest(events, gap):
+            return f"resumed({printer.arguments(events, None, gap, ())})"
+        case tree.HourTest(first, last):
+            return f"hour() in {first}..{last}"
+        case tree.WeekdayTest(days):
+            return f"weekday() in [{', '.join(printer.literal(tree.WEEKDAYS[day - 1]) for day in sorted(days))}]"

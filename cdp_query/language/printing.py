@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from cdp_query import tree
+from cdp_query.language.event_calls import EventPrinter, print_event_test
 
 _PLAIN: Final = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)*")
 _CALLS: Final = (tree.Exists, tree.SizeTest, tree.VersionTest, tree.Anniversary, tree.ItemsTest)
@@ -104,29 +105,6 @@ def _node(node: tree.Node) -> str:
             return f"{occurrence.value}({_arguments(events, None, window)})"
         case tree.ExpressionTest(left, op, right):
             return f"{_expression(left)} {op.value} {_expression(right)}"
-        case tree.RecencyTest(events, op, duration, window):
-            return f"recency({_arguments(events, None, window)}) {op.value} {duration}"
-        case tree.Inactive(duration):
-            return f"inactive({duration})"
-        case tree.EdgeValueTest(edge, prop, events, window, condition):
-            return _infix(f"{edge.value}({_arguments(events, prop, window)})", condition)
-        case tree.NthTest(events, number, where, window):
-            return f"nth({', '.join([_step(events), str(number), *_filters(where), *_window(window)])})"
-        case tree.MostlyTest(prop, events, window, condition):
-            return f"mostly({_tested(prop, events, window, condition)})"
-        case tree.ShareTest(prop, events, window, condition, op, value):
-            return f"share({_tested(prop, events, window, condition)}) {op.value} {_literal(value)}"
-        case tree.RegularlyTest(events, times, unit, periods, of_last):
-            often = [f"{times} per {unit}", f"{periods} of last {of_last}"]
-            return f"regularly({_arguments(events, None, tree.ALWAYS, often)})"
-        case tree.StoppedTest(events, earlier, later):
-            return f"stopped({_arguments(events, None, earlier, _window(later))})"
-        case tree.ResumedTest(events, gap):
-            return f"resumed({_arguments(events, None, gap)})"
-        case tree.HourTest(first, last):
-            return f"hour() in {first}..{last}"
-        case tree.WeekdayTest(days):
-            return f"weekday() in {_list(tuple(tree.WEEKDAYS[day - 1] for day in sorted(days)))}"
         case tree.SequenceTest():
             return _sequence("sequence", node)
         case tree.DistanceTest(name, latitude, longitude, op, metres):
@@ -136,7 +114,9 @@ def _node(node: tree.Node) -> str:
         case tree.InSegment(name, version):
             pinned = "" if version is None else f", version: {version}"
             return f"in_segment({_literal(name)}{pinned})"
-    return _history(node)
+    if isinstance(node, tree.HistoryTest):
+        return _history(node)
+    return print_event_test(node, _EVENT_PRINTER)
 
 
 def _history(node: tree.HistoryTest) -> str:
@@ -243,11 +223,6 @@ def _selected(events: tree.Events, prop: str | None) -> list[str]:
     return [_names(events.names) + (f".{_word(prop)}" if prop is not None else ""), *_filters(events.where)]
 
 
-def _tested(prop: str, events: tree.Events, window: tree.Window, condition: tree.Infix) -> str:
-    first = _infix(f"{_names(events.names)}.{_word(prop)}", condition)
-    return ", ".join([first, *_filters(events.where), *_window(window)])
-
-
 def _filters(where: tree.Node | None) -> list[str]:
     if where is None:
         return []
@@ -348,3 +323,6 @@ def _window(window: tree.Window, length: str = "within") -> list[str]:
             return [f"{length}: {duration}", f"of_first: {_names(names)}"]
         case tree.Since(attribute):
             return [f"since: {_word(attribute)}"]
+
+
+_EVENT_PRINTER: Final = EventPrinter(_arguments, _infix, _step, _filters, _window, _literal)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cdp_query.bind.bound import BoundCount, BoundSequence
+from cdp_query.bind.bound import BoundSequence
 from cdp_query.bind.bound_attempts import BoundAttempts
+from cdp_query.bind.bound_counts import BoundCount
 from cdp_query.calendar.windows import Interval
 from cdp_query.evaluate.event_tests import did_mask
 from cdp_query.evaluate.ruled_attempts import NEVER, Attempts, find_attempts

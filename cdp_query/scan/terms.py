@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cdp_query.bind.bound import BoundAggregate
+from cdp_query.bind.bound_counts import BoundAggregate
 from cdp_query.scan.scan import Scanned, scan
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import F64, I64, U32, AnyArray

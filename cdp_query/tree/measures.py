@@ -27,6 +27,7 @@ class Measured(enum.Enum):
 
     COUNT = "count"
     DAYS = "days"
+    WEEKS = "weeks"
     STREAK = "streak"
     DISTINCT = "distinct"
     SUM = "sum"
@@ -37,7 +38,7 @@ class Measured(enum.Enum):
     P95 = "p95"
 
 
-PROPERTY_MEASURES: Final = frozenset(Measured) - {Measured.COUNT, Measured.DAYS, Measured.STREAK}
+PROPERTY_MEASURES: Final = frozenset(Measured) - {Measured.COUNT, Measured.DAYS, Measured.WEEKS, Measured.STREAK}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ __all__ = [
     "p95_of",
     "streak",
     "sum_of",
+    "weeks",
 ]
 
 _AGGREGATES: Final = {
@@ -174,6 +175,11 @@ class count(Measured):  # noqa: N801  # reads as a word of the language
 def days(names: str | Sequence[str], *filters: Filter) -> Measure:
     """On how many local dates it was done."""
     return Measure("DAYS", names, filters)
+
+
+def weeks(names: str | Sequence[str], *filters: Filter) -> Measure:
+    """In how many weeks of local dates, each from Monday, it was done."""
+    return Measure("WEEKS", names, filters)
 
 
 def streak(names: str | Sequence[str], *filters: Filter) -> Measure:

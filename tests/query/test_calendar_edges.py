@@ -303,6 +303,7 @@ def test_events_and_times_at_the_ends_are_counted_in_every_calendar_form(end: st
         'did("Buy")',
         'days("Buy") = 1',
         'streak("Buy") = 1',
+        'weeks("Buy") = 1',
         'regularly("Buy", 1 per day, 1 of last 1) or did("Buy")',
         'weekday("Buy") in ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]',
         'hour("Buy") in 0..24',

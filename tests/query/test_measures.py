@@ -151,6 +151,16 @@ def test_different_values_of_all_types_are_told_apart() -> None:
     assert holds('distinct("Buy".p) = 0', bought(None))
 
 
+def test_weeks_begin_on_local_mondays() -> None:
+    days = ["2025-12-28", "2025-12-29", "2026-01-04", "2026-01-05"]  # a Sunday; a week of two years; a Monday
+    records = events("ann", "Open", *[f"{day}T23:30:00Z" for day in days])
+    assert holds('weeks("Open") = 3', records)
+    assert holds('weeks("Open", after: 2025-12-29) = 2', records)
+    assert holds('weeks("Open") = 2', records, "Europe/Berlin")
+    assert holds('weeks("Never") = 0', records)
+    assert holds('weeks("Open", hour() in 23..24) * 7 >= days("Open")', records)
+
+
 def test_a_streak_is_the_longest_run_of_local_dates() -> None:
     days = ["2026-03-01", "2026-03-02", "2026-03-03", "2026-03-05", "2026-03-06"]
     records = events("ann", "Open", *[f"{day}T23:30:00Z" for day in days])

@@ -41,6 +41,7 @@ SEGMENTS = (
     'median("A".price) > 10',
     'distinct("A".way) > 2',
     'streak("A") > 1',
+    'weeks("A") > 1',
     'first("A".way) = "w1"',
     'nth("A", 2, n > 3)',
     'mostly("A".way = "w1")',

@@ -65,6 +65,7 @@ from cdp_router.client.questions import (
     sum_of,
     trend,
     weekday,
+    weeks,
     without,
 )
 from cdp_router.contract.questions import from_question
@@ -171,6 +172,7 @@ PAIRS: list[tuple[Any, str]] = [
     ),
     (resumed("A", gap={"ago": ("7d", "30d")}), 'resumed("A", ago: 7d..30d)'),
     (streak("A").within_first("30d", "B") >= 3, 'streak("A", within: 30d, of_first: "B") >= 3'),
+    (weeks("A").last("90d") >= 4, 'weeks("A", last: 90d) >= 4'),
     (did("A").since("renewed_at"), 'did("A", since: renewed_at)'),
     (attr("items").any_item(prop("sku") == "a", prop("qty") >= 2), 'any(items, sku = "a" and qty >= 2)'),
     (number(5) > 2 * count("A"), '5 > 2 * count("A")'),

@@ -118,7 +118,7 @@ def _questions() -> list[str]:
         questions += [
             f"did({ev}, {window})", f"count({ev}, {window}) >= 2", f'count(["View", "Buy"], {window}) = 0',
             f"sum({ev}.n, {window}) > 1", f"first_time({ev}, {window})", f"last_time({ev}, p > 1, {window})",
-            f"days({ev}, {window}) >= 2",
+            f"days({ev}, {window}) >= 2", f"weeks({ev}, {window}) >= 2",
             f"streak({ev}, {window}) >= 2", f'recency({ev}, p > 1, {window}) > 3d', f'distinct({ev}.p, {window}) > 1',
             f'median({ev}.mixed, {window}) < p95({ev}.n) + avg({ev}.price)', f'min({ev}.p, {window}) < max({ev}.n)',
             f'days({ev}, p > 1, {window}) < 3 * count("Buy") - days(["View", "Buy"])',

@@ -27,6 +27,7 @@ from tests.strategies.records import ATTRIBUTE_NAMES, MOMENTS, PROPERTY_NAMES, T
 
 ONLY_IN_EXPRESSIONS = (
     tree.Measured.DAYS,
+    tree.Measured.WEEKS,
     tree.Measured.STREAK,
     tree.Measured.DISTINCT,
     tree.Measured.MEDIAN,

@@ -293,6 +293,8 @@ class _MeasureFunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Measu
     MEASURE_FUNCTION_MEDIAN: _MeasureFunction.ValueType  # 9
     MEASURE_FUNCTION_P95: _MeasureFunction.ValueType  # 10
     """The least value that at least 95 % of the values do not exceed."""
+    MEASURE_FUNCTION_WEEKS: _MeasureFunction.ValueType  # 11
+    """Different weeks of local dates, each from Monday; of no property."""
 
 class MeasureFunction(_MeasureFunction, metaclass=_MeasureFunctionEnumTypeWrapper): ...
 
@@ -311,6 +313,8 @@ MEASURE_FUNCTION_MAX: MeasureFunction.ValueType  # 8
 MEASURE_FUNCTION_MEDIAN: MeasureFunction.ValueType  # 9
 MEASURE_FUNCTION_P95: MeasureFunction.ValueType  # 10
 """The least value that at least 95 % of the values do not exceed."""
+MEASURE_FUNCTION_WEEKS: MeasureFunction.ValueType  # 11
+"""Different weeks of local dates, each from Monday; of no property."""
 Global___MeasureFunction: _TypeAlias = MeasureFunction  # noqa: Y015
 
 class _ArithmeticOperator:
