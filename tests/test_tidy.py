@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ _DOCUMENT_COLUMNS: Final = 120
 _LINK: Final = re.compile(r"\]\(([^)\s:]+)\)")  # to a file here, not to a site
 _MENTION: Final = re.compile(r"(?<![\w/.<{*()-])((?:[\w-]+/)*[\w-]+\.(?:py|md))\b(?!\()")
 _LINES_MAX: Final = 400  # of a module, so that it is read in one go; the generated ones lie in proto/
+_FUNCTION_LINES_MAX: Final = 70  # of a function from its name on, decorators apart
 # Both go through a float, which has no exact form for most instants: `cdp_store.values` has integer functions.
 _FLOAT_TIMES: Final = re.compile(r"\.timestamp\(\)|fromtimestamp\(.*/")
 
@@ -43,6 +45,25 @@ def _line_count(path: Path) -> int:
 def test_no_module_of_the_packages_is_too_long() -> None:
     long = {path.name: _line_count(path) for path in _sources(_PACKAGES) if _line_count(path) > _LINES_MAX}
     assert not long, f"split modules of more than {_LINES_MAX} lines"
+
+
+def _long_functions(text: str) -> list[str]:
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, functions)]
+    return [each.name for each in found if (each.end_lineno or 0) - each.lineno >= _FUNCTION_LINES_MAX]
+
+
+def test_no_function_of_the_packages_is_too_long() -> None:
+    sources = _sources(_PACKAGES)
+    long = {str(path.relative_to(_ROOT)): names for path in sources if (names := _long_functions(path.read_text()))}
+    assert not long, f"divide functions of more than {_FUNCTION_LINES_MAX} lines"
+
+
+@pytest.mark.parametrize("head", ["def f():", "async def f():", "class C:\n  def f(self):"])
+def test_the_rule_of_functions_finds_what_it_forbids(head: str) -> None:
+    lines = "    x = 1\n"
+    assert _long_functions(f"{head}\n" + lines * _FUNCTION_LINES_MAX) == ["f"]
+    assert not _long_functions(f"{head}\n" + lines * (_FUNCTION_LINES_MAX - 1))
 
 
 def _rooms() -> Iterator[Path]:

@@ -17,7 +17,15 @@ from cdp_store.directory.inventory import INVENTORY_NAME, Inventory, ListedFile,
 from cdp_store.directory.shard_directory import HOLDINGS_NAME, ShardIdentity
 from cdp_store.errors import DirectoryDamaged, DirectoryMismatch, FileMissing
 from cdp_store.log.local import NO_ROOM
-from cdp_store.outside.sealed import Unsealed, key_fingerprint, owner_mark, read_whole, seal_json, unseal_json
+from cdp_store.outside.sealed import (
+    Unsealed,
+    key_fingerprint,
+    owner_mark,
+    read_sealed,
+    read_whole,
+    seal_json,
+    unseal_json,
+)
 from cdp_store.outside.seams import OsFiles
 from cdp_store.outside.whole_files import write_durably
 
@@ -126,7 +134,7 @@ class ClusterDirectory:
     def addresses(self) -> dict[int, str]:
         """Address of each shard; DirectoryDamaged when the file cannot be read."""
         path = self.addresses_path
-        found = unseal_json(path, read_whole(path), dict[int, str]).value
+        found = read_sealed(path, dict[int, str]).value
         wrong = [address for address in found.values() if not address.rpartition(":")[2].isdecimal()]
         if wrong:
             raise DirectoryDamaged(path, f"{wrong[0]!r} is no host:port")

@@ -73,6 +73,26 @@ def describe(error: Exception) -> status_pb2.Status:
     match error:
         case grpc.aio.AioRpcError():
             return _status_of_call(error)
+        case QueryError():
+            return _status_of_query(error)
+        case RouterError():
+            return _status_of_router(error)
+        case StoreError():
+            return _status_of_store(error)
+    return _status(code_pb2.INTERNAL, error, "INTERNAL")
+
+
+def _status_of_query(error: QueryError) -> status_pb2.Status:
+    match error:
+        case QuerySyntaxError(problem=problem):
+            return _status(code_pb2.INVALID_ARGUMENT, error, error.code, _violation("question", problem))
+        case QueryCancelled():
+            return _status(code_pb2.DEADLINE_EXCEEDED, error, error.code)
+    return _status(code_pb2.INVALID_ARGUMENT, error, error.code, _violation("question", str(error)))
+
+
+def _status_of_router(error: RouterError) -> status_pb2.Status:
+    match error:
         case Unauthenticated():
             return _status(code_pb2.UNAUTHENTICATED, error, error.reason)
         case RateLimited(key=key, limit=limit, retry_after_ms=retry_after_ms):
@@ -87,12 +107,6 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.PERMISSION_DENIED, error, error.reason)
         case RequestInvalid(field=field, problem=problem):
             return _status(code_pb2.INVALID_ARGUMENT, error, error.reason, _violation(field, problem))
-        case QuerySyntaxError(problem=problem):
-            return _status(code_pb2.INVALID_ARGUMENT, error, error.code, _violation("question", problem))
-        case QueryCancelled():
-            return _status(code_pb2.DEADLINE_EXCEEDED, error, error.code)
-        case QueryError():
-            return _status(code_pb2.INVALID_ARGUMENT, error, error.code, _violation("question", str(error)))
         case ProfileNotFound(kind=kind, value=value):
             resource = error_details_pb2.ResourceInfo(resource_type=f"profile by {kind}", resource_name=_cut(value))
             return _status(code_pb2.NOT_FOUND, error, error.reason, resource)
@@ -115,6 +129,11 @@ def describe(error: Exception) -> status_pb2.Status:
             return _status(code_pb2.DEADLINE_EXCEEDED, error, error.reason)
         case Overloaded(retry_after_ms=retry_after_ms):
             return _status(code_pb2.RESOURCE_EXHAUSTED, error, error.reason, _retry(retry_after_ms))
+    return _status(code_pb2.INTERNAL, error, "INTERNAL")
+
+
+def _status_of_store(error: StoreError) -> status_pb2.Status:
+    match error:
         case StorageFull():
             return _status(code_pb2.RESOURCE_EXHAUSTED, error, "STORAGE_FULL", _retry(_RETRY_STORAGE_MS))
         case StoreFailed():

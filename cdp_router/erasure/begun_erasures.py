@@ -15,8 +15,7 @@ from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shared_document import SharedDocument
 from cdp_router.errors import ErasuresChanged
 from cdp_store.directory.documents import ERASURES
-from cdp_store.errors import DirectoryDamaged
-from cdp_store.outside.sealed import check_format
+from cdp_store.outside.sealed import decode_document
 
 DOCUMENT: Final = ERASURES
 _FORMAT: Final = 1
@@ -64,11 +63,4 @@ def shared_erasures(routing: Routing) -> SharedDocument[BegunErasures]:
 
 
 def _read(content: bytes) -> BegunErasures:
-    check_format(Path(DOCUMENT), content, _FORMAT)
-    try:
-        found = msgspec.json.decode(content, type=BegunErasures)
-    except msgspec.DecodeError as error:
-        raise DirectoryDamaged(Path(DOCUMENT), str(error)) from error
-    if found.format != _FORMAT:
-        raise DirectoryDamaged(Path(DOCUMENT), f"there is no format {found.format}")
-    return found
+    return decode_document(Path(DOCUMENT), content, BegunErasures, _FORMAT)

@@ -20,7 +20,7 @@ from cdp_router.errors import RequestInvalid, SegmentInUse, SegmentNotFound
 from cdp_router.limits import SEGMENT_VERSIONS_MAX, SEGMENTS_MAX
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.limits import NAME_BYTES_MAX
-from cdp_store.outside.sealed import check_format
+from cdp_store.outside.sealed import decode_document
 
 _FORMAT: Final = 1
 
@@ -144,16 +144,13 @@ def _to_stored(version: Version) -> _StoredVersion:
 
 
 def _read(content: bytes, path: Path) -> dict[str, Versions]:
-    check_format(path, content, _FORMAT)
+    stored = decode_document(path, content, _StoredSegments, _FORMAT)
     try:
-        stored = msgspec.json.decode(content, type=_StoredSegments)
-        if stored.format != _FORMAT:
-            raise DirectoryDamaged(path, f"there is no format {stored.format}")
         return {
             name: tuple(_from_stored(name, number, version) for number, version in enumerate(versions, 1))
             for name, versions in stored.segments.items()
         }
-    except (msgspec.DecodeError, json_format.ParseError, RequestInvalid) as error:
+    except (json_format.ParseError, RequestInvalid) as error:
         raise DirectoryDamaged(path, str(error)) from error
 
 

@@ -14,7 +14,6 @@ import msgspec
 from cdp_store.directory.inventory import INVENTORY_NAME, Inventory, ListedFile, missing, read_inventory
 from cdp_store.directory.shard_directory import OUTDATED, RESTORE_OR_SALVAGE, ShardIdentity
 from cdp_store.errors import (
-    DirectoryDamaged,
     DocumentChanged,
     DocumentTooLarge,
     FileMissing,
@@ -25,7 +24,7 @@ from cdp_store.fuse import Fuse
 from cdp_store.ids import PartitionId
 from cdp_store.limits import DOCUMENT_BYTES_MAX
 from cdp_store.log.local import NO_ROOM
-from cdp_store.outside.sealed import Unsealed, check_format, seal_bytes, unseal_bytes
+from cdp_store.outside.sealed import Unsealed, decode_document, seal_bytes, unseal_bytes
 from cdp_store.outside.seams import Files
 
 FOLDER: Final = "documents"
@@ -145,13 +144,7 @@ class Documents:
 def documents_in(path: Path, data: bytes, owner: str) -> Unsealed[Mapping[str, Document]]:
     """The documents behind the bytes of a file; DirectoryDamaged where they are not what was written."""
     found = unseal_bytes(path, data, owner)
-    check_format(path, found.value, _FORMAT, msgspec.msgpack.decode)
-    try:
-        stored = msgspec.msgpack.decode(found.value, type=_Stored)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DirectoryDamaged(path, str(error)) from error
-    if stored.format != _FORMAT:
-        raise DirectoryDamaged(path, f"there is no format {stored.format}")
+    stored = decode_document(path, found.value, _Stored, _FORMAT, msgspec.msgpack.decode)
     return Unsealed(stored.documents, found.is_sealed, found.generation)
 
 

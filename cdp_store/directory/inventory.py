@@ -18,7 +18,7 @@ import msgspec
 from cdp_store.errors import DirectoryDamaged, FileOutdated
 from cdp_store.log.local import NO_ROOM
 from cdp_store.outside.locks import folder_locked
-from cdp_store.outside.sealed import Unsealed, generation_in, read_whole, seal_json, unseal_json
+from cdp_store.outside.sealed import Unsealed, generation_in, read_sealed, read_whole, seal_json
 from cdp_store.outside.seams import Files
 from cdp_store.outside.whole_files import write_durably
 
@@ -51,7 +51,7 @@ def read_inventory(directory: Path, owner: str) -> Inventory | None:
     path = directory / INVENTORY_NAME
     if not path.exists():
         return None
-    found = unseal_json(path, read_whole(path), _Stored, owner)
+    found = read_sealed(path, _Stored, owner)
     if not found.is_sealed:
         raise DirectoryDamaged(path, "it has no checksum")
     return Inventory(frozenset(found.value.files), found.value.generations, found.generation)

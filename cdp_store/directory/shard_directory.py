@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from cdp_store.errors import ClusterKeyMismatch, DirectoryInUse, DirectoryMismatch
-from cdp_store.outside.sealed import Unsealed, owner_mark, read_whole, seal_json, unseal_json
+from cdp_store.outside.locks import try_file_lock
+from cdp_store.outside.sealed import Unsealed, owner_mark, read_sealed, seal_json
 from cdp_store.outside.seams import Files
 from cdp_store.outside.whole_files import write_durably
 
@@ -55,12 +54,9 @@ def snapshots_path(directory: Path) -> Path:
 def lock_directory(directory: Path) -> int:
     """Descriptor that holds the lock of a directory until it is closed; DirectoryInUse when another holds it."""
     directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise DirectoryInUse(directory) from error
+    descriptor = try_file_lock(directory / "LOCK")
+    if descriptor is None:
+        raise DirectoryInUse(directory)
     return descriptor
 
 
@@ -72,7 +68,7 @@ def find_identity(directory: Path, identity: ShardIdentity) -> Unsealed[ShardIde
     path = directory / IDENTITY_NAME
     if not path.exists():
         return None
-    found = unseal_json(path, read_whole(path), ShardIdentity)
+    found = read_sealed(path, ShardIdentity)
     for what in ("cluster", "shard", "partitions"):
         if getattr(found.value, what) != getattr(identity, what):
             raise DirectoryMismatch(directory, what, getattr(found.value, what), getattr(identity, what))
@@ -88,5 +84,4 @@ def write_identity(directory: Path, identity: ShardIdentity, files: Files) -> No
 
 def read_identity(directory: Path) -> ShardIdentity:
     """The identity that stands in a directory."""
-    path = directory / IDENTITY_NAME
-    return unseal_json(path, read_whole(path), ShardIdentity).value
+    return read_sealed(directory / IDENTITY_NAME, ShardIdentity).value

@@ -1,4 +1,4 @@
-"""A folder as a lock: held by one process at a time, and free once that process is gone."""
+"""Locks between processes, of a folder or of a file: held by one at a time, and free once that process is gone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,39 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+_CREATED: Final = os.O_RDWR | os.O_CREAT
+_MODE: Final = 0o600
+
+
+def try_file_lock(path: Path) -> int | None:
+    """Descriptor that holds the lock of a file until it is closed, None where another one holds it.
+
+    The file is made where it is missing.
+    """
+    descriptor = os.open(path, _CREATED, _MODE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextmanager
+def file_locked(path: Path, flags: int = _CREATED) -> Iterator[int]:
+    """Hold the lock of a file, after whoever holds it, with its descriptor; not reentrant."""
+    descriptor = os.open(path, flags, _MODE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
 def folder_locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder that is there, after whoever holds it; not reentrant."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with file_locked(folder, os.O_RDONLY | os.O_DIRECTORY):
         yield
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import google_crc32c
 import msgspec
@@ -39,11 +39,20 @@ _NUMBERED_VERSION: Final = 2
 _NOT_ITS_OWN: Final = (
     "it belongs to another cluster, another shard, or another name; files were swapped, or copied from elsewhere"
 )
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_FIT: Final = "it does not fit its checksum"
 
 
 class _Formatted(msgspec.Struct, frozen=True):
     format: int
+
+
+class _SaysFormat(Protocol):
+    @property
+    def format(self) -> int: ...
+
+
+Document = TypeVar("Document", bound=_SaysFormat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +108,37 @@ def unseal_json(path: Path, data: bytes, kind: type[Value], owner: str = "") -> 
         raise DirectoryDamaged(path, str(error)) from error
 
 
+def read_sealed(path: Path, kind: type[Value], owner: str = "") -> Unsealed[Value]:
+    """The value in a file; DirectoryDamaged where that is missing, or not what was written for this owner."""
+    return unseal_json(path, read_whole(path), kind, owner)
+
+
 def decode_object(path: Path, data: bytes) -> dict[str, Any]:
     """The fields of a JSON object; DirectoryDamaged where the bytes are none."""
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise DirectoryDamaged(path, str(error)) from error
 
 
-def check_format(
-    path: Path, content: bytes, supported: int, decode: Callable[..., _Formatted] = msgspec.json.decode
-) -> None:
-    """Raise FileUnsupported for a document that says it is of a newer format, whatever else stands in it."""
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+def decode_document(
+    path: Path, content: bytes, kind: type[Document], supported: int, decode: Callable[..., Any] = msgspec.json.decode
+) -> Document:
+    """The document in some bytes, which says its format; DirectoryDamaged where there is none.
+
+    Raises FileUnsupported where it says it is of a newer format, whatever else stands in it.
+    """
+    with suppress(*_UNREADABLE):
         number = decode(content, type=_Formatted).format
         if number > supported:
             raise FileUnsupported(path, number, supported)
+    try:
+        found: Document = decode(content, type=kind)
+    except _UNREADABLE as error:
+        raise DirectoryDamaged(path, str(error)) from error
+    if found.format != supported:
+        raise DirectoryDamaged(path, f"there is no format {found.format}")
+    return found
 
 
 def check_owner(path: Path, found: object, wanted: str) -> None:

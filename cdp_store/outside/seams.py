@@ -66,11 +66,11 @@ class Clock(Protocol):
         """Milliseconds since 1970-01-01 UTC."""
 
 
-class OsAppendFile:
-    """An AppendFile on a file descriptor of the operating system."""
+class DescriptorFile:
+    """An AppendFile on a file descriptor of the operating system, open for appending."""
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -85,6 +85,13 @@ class OsAppendFile:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+class OsAppendFile(DescriptorFile):
+    """A file of the operating system, opened for appending."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
 
 
 class OsUpdateFile:

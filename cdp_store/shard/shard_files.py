@@ -25,7 +25,7 @@ from cdp_store.ids import PartitionId
 from cdp_store.log.local import NO_ROOM
 from cdp_store.log.position import POSITION_NAME, Position, reset_position
 from cdp_store.log.reader import segments
-from cdp_store.outside.sealed import read_whole, seal_json, unseal_json
+from cdp_store.outside.sealed import read_sealed, seal_json
 from cdp_store.outside.seams import Files
 from cdp_store.outside.whole_files import write_durably
 from cdp_store.snapshot.places import LocalPlace
@@ -131,7 +131,7 @@ def _check(directory: Path, identity: ShardIdentity) -> None:
     log = log_path(directory)
     owner = log / _OWNER_NAME
     if owner.exists():
-        unseal_json(owner, read_whole(owner), _LogOwner, identity.mark("log"))
+        read_sealed(owner, _LogOwner, identity.mark("log"))
     if not (log / POSITION_NAME).exists() and not segments(log):
         raise FileMissing(log if not log.exists() else log / POSITION_NAME, RESTORE_OR_SALVAGE)
 

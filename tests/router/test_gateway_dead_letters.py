@@ -14,7 +14,6 @@ from cdp.v1 import ingest_pb2
 from typer.testing import CliRunner
 
 from cdp_router.cli.data import dead_letters as command
-from cdp_router.gateway.letters import dead_letters
 from cdp_router.gateway.letters.dead_letters import (
     DeadLetter,
     DeadLetters,
@@ -25,6 +24,9 @@ from cdp_router.gateway.letters.dead_letters import (
     replace_letters,
 )
 from cdp_router.gateway.letters.redriving import redrive
+from cdp_store.outside import line_log
+from cdp_store.outside.line_log import LineLog
+from cdp_store.outside.seams import DescriptorFile
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 
 
@@ -60,7 +62,7 @@ def torn(current: Path, what: bytes = b'{"source":"web","record":{"userId":"ann-
 def test_a_line_torn_by_a_crash_costs_no_other_and_is_gone_with_the_next(
     tmp_path: Path, before: list[int], bytes_read: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "_READ_BYTES", bytes_read)
+    monkeypatch.setattr(line_log, "_READ_BYTES", bytes_read)
     kept, current = DeadLetters(tmp_path), tmp_path / "web" / "current.ndjson"
     current.parent.mkdir()
     if before:
@@ -99,20 +101,20 @@ def test_what_comes_while_letters_are_set_aside_is_lost_nowhere(tmp_path: Path) 
 
 def test_setting_letters_aside_waits_for_who_is_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept, begun, asked = DeadLetters(tmp_path), threading.Event(), threading.Event()
-    write, lock = dead_letters._write_all, fcntl.flock
+    append, lock = LineLog.append, fcntl.flock
 
-    def late(descriptor: int, lines: bytes) -> None:
+    def late(log: LineLog, lines: bytes) -> None:
         begun.set()
         asked.wait(5)  # for the file, which has another name by then
-        write(descriptor, lines)
+        append(log, lines)
 
     def noted(file: Any, how: int) -> None:
         if begun.is_set():
             asked.set()
         lock(file, how)
 
-    monkeypatch.setattr(dead_letters, "_write_all", late)
-    monkeypatch.setattr(dead_letters.fcntl, "flock", noted)
+    monkeypatch.setattr(LineLog, "append", late)
+    monkeypatch.setattr(fcntl, "flock", noted)
     writer = threading.Thread(target=lambda: kept.add([letter(record=1)]))
     writer.start()
     begun.wait()
@@ -126,14 +128,14 @@ def test_a_failed_write_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.
     kept = DeadLetters(tmp_path)
     kept.add([letter(record=1)])
 
-    def half(descriptor: int, lines: bytes) -> None:
+    def half(file: DescriptorFile, lines: bytes) -> None:
         import os
 
-        os.write(descriptor, lines[:10])
+        os.write(file._descriptor, lines[:10])
         raise OSError(28, "no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cdp_router.gateway.letters.dead_letters._write_all", half)
+        patch.setattr(DescriptorFile, "write", half)
         with pytest.raises(OSError):
             kept.add([letter(record=2)])
     assert (tmp_path / "web" / "current.ndjson").read_bytes() == encode_letter(letter(record=1))

@@ -18,6 +18,7 @@ import pytest
 from cdp_router.contract.values import from_value
 from cdp_router.gateway.limits import BODY_BYTES_MAX, ITEMS_PER_REQUEST_MAX
 from cdp_router.gateway.problems import busy
+from cdp_store.outside.line_log import LineLog
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 
 HOUR_MS = 3_600_000
@@ -342,7 +343,7 @@ def test_g16_dead_letters_that_cannot_be_kept_are_no_success(
         raise OSError(28, "no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cdp_router.gateway.letters.dead_letters._write_all", full)
+        patch.setattr(LineLog, "append", full)
         answer = gateway.post(
             "/v1/batch", batch(track("g16 full", "g16-f", messageId="g16-f"), {"type": "?", "messageId": "?"})
         )

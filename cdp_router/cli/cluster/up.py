@@ -32,59 +32,79 @@ if TYPE_CHECKING:
 _PORT_MAX = 65_535
 
 
+_Data = Annotated[Path, typer.Option(help="Directory of the data; made if it does not exist.")]
+_Shards = Annotated[int | None, typer.Option(min=1, help="Shard processes. [default: one per core]")]
+_Partitions = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=PARTITIONS_MAX,
+        help=f"Partitions, fixed for the data's life. [default: as they are; of new data {PARTITIONS_DEFAULT}]",
+    ),
+]
+_Host = Annotated[
+    str, typer.Option(help="Address the router listens on; others than loopback ones only with API keys.")
+]
+_Port = Annotated[int, typer.Option(min=0, max=_PORT_MAX, help="Port of the router; 0 takes a free one.")]
+_Routers = Annotated[
+    int, typer.Option(min=1, max=ROUTERS_MAX, help="Router processes; each on the port after the one before.")
+]
+_Gateway = Annotated[bool, typer.Option(help="Also serve HTTP, for the SDKs of Segment and others.")]
+_GatewayPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=_PORT_MAX, help="Port of the HTTP gateway. [default: 80 above the router's, 0 where that is]"
+    ),
+]
+_LogSync = Annotated[
+    SyncMode,
+    typer.Option(help="Sync the log before each ack, or on a timer: then a power loss may take acked data."),
+]
+_MemoryMib = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Memory of each shard in MiB; new data is refused above nine tenths of it. "
+        "[default: the shards share four fifths of what there is]",
+    ),
+]
+_SnapshotMinutes = Annotated[
+    float, typer.Option("--snapshot-every", min=0, help="Minutes between snapshots; 0 takes none on its own.")
+]
+_MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=_PORT_MAX,
+        help="Serve Prometheus metrics: the router on this port, shards on the following; 0 takes free ones, which "
+        "the logs name.",
+    ),
+]
+_AccessLog = Annotated[bool, typer.Option("--access-log", help="Log every call, not only server errors.")]
+_SlowQueryMs = Annotated[
+    float, typer.Option(min=0, help="Log answers that took longer, in milliseconds, by the hash of their plan.")
+]
+_Salvage = Annotated[
+    bool,
+    typer.Option("--salvage", help="Move damaged or missing parts aside and start without them (their data is lost)."),
+]
+
+
 def up(
-    data: Annotated[Path, typer.Option(help="Directory of the data; made if it does not exist.")] = Path("cdp-data"),
-    shards: Annotated[int | None, typer.Option(min=1, help="Shard processes. [default: one per core]")] = None,
-    partitions: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=PARTITIONS_MAX,
-            help=f"Partitions, fixed for the data's life. [default: as they are; of new data {PARTITIONS_DEFAULT}]",
-        ),
-    ] = None,
-    host: Annotated[
-        str, typer.Option(help="Address the router listens on; others than loopback ones only with API keys.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the router; 0 takes a free one.")] = DEFAULT_PORT,
-    routers: Annotated[
-        int, typer.Option(min=1, max=ROUTERS_MAX, help="Router processes; each on the port after the one before.")
-    ] = 1,
-    gateway: Annotated[bool, typer.Option(help="Also serve HTTP, for the SDKs of Segment and others.")] = True,
-    gateway_port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, help="Port of the HTTP gateway. [default: 80 above the router's, 0 where that is]"
-        ),
-    ] = None,
-    log_sync: Annotated[
-        SyncMode,
-        typer.Option(help="Sync the log before each ack, or on a timer: then a power loss may take acked data."),
-    ] = SyncMode.ALWAYS,
-    memory_mib: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Memory of each shard in MiB; new data is refused above nine tenths of it. "
-            "[default: the shards share four fifths of what there is]",
-        ),
-    ] = None,
-    snapshot_minutes: Annotated[
-        float, typer.Option("--snapshot-every", min=0, help="Minutes between snapshots; 0 takes none on its own.")
-    ] = SNAPSHOT_MINUTES_DEFAULT,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65535,
-            help="Serve Prometheus metrics: the router on this port, shards on the following; 0 takes free ones, which "
-            "the logs name.",
-        ),
-    ] = None,
-    access_log: Annotated[bool, typer.Option("--access-log", help="Log every call, not only server errors.")] = False,
-    slow_query_ms: Annotated[
-        float, typer.Option(min=0, help="Log answers that took longer, in milliseconds, by the hash of their plan.")
-    ] = SLOW_QUERY_MS_DEFAULT,
+    data: _Data = Path("cdp-data"),
+    shards: _Shards = None,
+    partitions: _Partitions = None,
+    host: _Host = "127.0.0.1",
+    port: _Port = DEFAULT_PORT,
+    routers: _Routers = 1,
+    gateway: _Gateway = True,
+    gateway_port: _GatewayPort = None,
+    log_sync: _LogSync = SyncMode.ALWAYS,
+    memory_mib: _MemoryMib = None,
+    snapshot_minutes: _SnapshotMinutes = SNAPSHOT_MINUTES_DEFAULT,
+    metrics_port: _MetricsPort = None,
+    access_log: _AccessLog = False,
+    slow_query_ms: _SlowQueryMs = SLOW_QUERY_MS_DEFAULT,
     keys: KeysFile = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
@@ -92,12 +112,7 @@ def up(
     any_client: AnyClient = False,
     insecure: Insecure = False,
     allow_host: AllowHost = None,
-    salvage: Annotated[
-        bool,
-        typer.Option(
-            "--salvage", help="Move damaged or missing parts aside and start without them (their data is lost)."
-        ),
-    ] = False,
+    salvage: _Salvage = False,
 ) -> None:
     """Start a router and its shards on this machine and keep them running until Ctrl-C."""
     # Imported here: other commands need neither the compiler nor the supervisor.

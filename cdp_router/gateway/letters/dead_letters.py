@@ -8,13 +8,11 @@ replaced.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import time
 import urllib.parse
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -32,8 +30,9 @@ from cdp_router.gateway.letters.letter_sizes import (
     lost_of_current,
 )
 from cdp_store.directory.inventory import missing, record
-from cdp_store.outside.locks import folder_locked
-from cdp_store.outside.seams import OsFiles
+from cdp_store.outside.line_log import LineLog
+from cdp_store.outside.locks import file_locked, folder_locked
+from cdp_store.outside.seams import DescriptorFile, OsFiles
 from cdp_store.outside.whole_files import write_durably
 
 __all__ = ["DeadLetter", "DeadLetters", "decode_letter", "encode_letter"]
@@ -42,7 +41,7 @@ UNREADABLE: Final = "unreadable.lines"
 _LOG = logging.getLogger(__name__)
 _TELLING_CHARACTERS: Final = 6
 _NAME_CHARACTERS_MAX: Final = 120
-_READ_BYTES: Final = 1 << 16
+_APPENDING: Final = os.O_RDWR | os.O_APPEND
 
 
 class Remembering(Protocol):
@@ -144,8 +143,8 @@ class DeadLetters:
         """Files of a source that get no more letters, oldest first, with the current one among them."""
         if (directory / CURRENT).exists():
             aside = directory / f"{time.time_ns():020d}.ndjson"
-            with _locked(directory / CURRENT) as descriptor:  # whoever was writing has finished
-                _end_last_line(descriptor, acknowledged(directory))
+            with file_locked(directory / CURRENT, _APPENDING) as descriptor:  # whoever was writing has finished
+                _lines_of(descriptor, acknowledged(directory))
                 (directory / CURRENT).rename(aside)
                 _sync_directory(directory)
                 list_sizes(directory, {**listed(directory), aside.name: aside.stat().st_size})
@@ -262,66 +261,34 @@ def directory_name(source: str) -> str:
 
 def _append(path: Path, lines: bytes) -> bool:
     """Add whole lines; False where the file was renamed before they could be."""
-    with _locked(path, os.O_CREAT) as descriptor:
+    with file_locked(path, _APPENDING | os.O_CREAT) as descriptor:
         if not _is_at(path, descriptor):
             return False
         for problem in lost_of_current(path.parent):
             _LOG.error("%s", problem)
             _keep_unreadable(path.parent / UNREADABLE, [f"# {problem}\n".encode()])
-        start = _end_last_line(descriptor, acknowledged(path.parent))
-        try:
-            _write_all(descriptor, lines)
-        except OSError:
-            os.ftruncate(descriptor, start)
-            raise
-        os.fsync(descriptor)
-        if not start:
+        log = _lines_of(descriptor, acknowledged(path.parent))
+        is_new = not log.size
+        log.append(lines)
+        log.sync()
+        if is_new:
             _sync_directory(path.parent)
-        acknowledge(path.parent, start + len(lines), lines)
+        acknowledge(path.parent, log.size, lines)
         return True
-
-
-@contextmanager
-def _locked(path: Path, flags: int = 0) -> Iterator[int]:
-    """A file open for appending, while nobody else appends."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | flags, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _mend(path: Path) -> None:
     """Cut off what a crash left of a line; waits for whoever is writing."""
     wanted = acknowledged(path.parent) if path.name == CURRENT else listed(path.parent).get(path.name, 0)
-    with _locked(path) as descriptor:
-        before = os.fstat(descriptor).st_size
-        if _end_last_line(descriptor, wanted) != before:
-            os.fsync(descriptor)
+    with file_locked(path, _APPENDING) as descriptor:
+        log = _lines_of(descriptor, wanted)
+        if log.was_mended:
+            log.sync()
 
 
-def _end_last_line(descriptor: int, answered_for: int) -> int:
-    """Shorten a locked file to its last whole line; its size then.
-
-    A line without an end was never acknowledged, unless it is among the bytes that were: then its end was damaged, and
-    it gets another, so that it is kept as a line that cannot be read.
-    """
-    size = whole = os.fstat(descriptor).st_size
-    while whole:
-        begin = max(whole - _READ_BYTES, 0)
-        end = os.pread(descriptor, whole - begin, begin).rfind(b"\n")
-        if end >= 0:
-            whole = begin + end + 1
-            break
-        whole = begin
-    if whole == size:
-        return size
-    if whole < answered_for:
-        _write_all(descriptor, b"\n")
-        return size + 1
-    os.ftruncate(descriptor, whole)
-    return whole
+def _lines_of(descriptor: int, answered_for: int) -> LineLog:
+    """The lines of a locked file, its last one whole."""
+    return LineLog(DescriptorFile(descriptor), descriptor, answered_for)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
@@ -329,12 +296,6 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return path.stat().st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:
         return False
-
-
-def _write_all(descriptor: int, lines: bytes) -> None:
-    view = memoryview(lines)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _sync_directory(path: Path) -> None:

@@ -19,7 +19,7 @@ import msgspec
 
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.log.local import NO_ROOM
-from cdp_store.outside.sealed import read_whole, seal_json, unseal_json
+from cdp_store.outside.sealed import read_sealed, seal_json
 from cdp_store.outside.seams import OsFiles
 from cdp_store.outside.whole_files import write_durably
 
@@ -123,7 +123,7 @@ def _changed(path: Path) -> str:
 def _index(directory: Path) -> _Stored:
     path = directory / _INDEX
     try:
-        return unseal_json(path, read_whole(path), _Stored).value if path.exists() else _Stored({})
+        return read_sealed(path, _Stored).value if path.exists() else _Stored({})
     except DirectoryDamaged:
         return _Stored({})
 

@@ -6,7 +6,6 @@ another folder holds the same under a secret of the cluster, so that removing a 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import logging
@@ -21,7 +20,9 @@ import msgspec
 from cdp_router.errors import AuditFailed
 from cdp_router.security.audit.audit_lines import NO_HASH, Entry, from_line, to_line
 from cdp_store.limits import MIB
-from cdp_store.outside.seams import AppendFile, Files
+from cdp_store.outside.line_log import LineLog
+from cdp_store.outside.locks import try_file_lock
+from cdp_store.outside.seams import Files
 
 FOLDER: Final = "audit"
 _LOG = logging.getLogger(__name__)
@@ -51,13 +52,9 @@ def claim_folder(root: Path) -> Lock:
     for number in range(_WRITERS_MAX):
         folder = root / (f"router-{number}" if number else "router")
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            continue
-        return Lock(folder, descriptor)
+        descriptor = try_file_lock(folder / "lock")
+        if descriptor is not None:
+            return Lock(folder, descriptor)
     raise AuditFailed(f"{_WRITERS_MAX} routers write below {root} already")
 
 
@@ -103,7 +100,7 @@ class AuditFiles:
         self._folder, self._secret, self._files, self._bytes_max = folder, secret, files, file_bytes_max
         known = files_of(folder)
         self._path = known[-1] if known else folder / "000001.jsonl"
-        self._file, self._size = self._open()
+        self._log = self._open()
         head = folder / "head"
         if not head.exists():
             head.touch(0o600)
@@ -114,19 +111,16 @@ class AuditFiles:
         anchor_path(folder).parent.mkdir(exist_ok=True)
         anchor_path(folder).touch(0o600)
         self._anchor = files.open_update(anchor_path(folder))
-        self._is_torn = False
 
     def append(self, entry: Entry) -> None:
         """Write an entry behind the last one, and number it; AuditFailed where that was not possible."""
         number, before = self._last[0] + 1, self._last[1]
         line, digest = to_line(msgspec.structs.replace(entry, number=number, before=before), self._secret)
         try:
-            self._mend()
-            if self._size + len(line) > self._bytes_max and self._size:
+            if self._log.size + len(line) > self._bytes_max and self._log.size:
                 self._next_file()
-            self._is_torn = True
-            self._file.write(line)
-            self._is_torn, self._size, self._last = False, self._size + len(line), (number, digest)
+            self._log.append(line)
+            self._last = number, digest
             self._head.write_at(0, f"{number:020d} {digest}\n".encode())
             if self._keeps_anchor:
                 seal = _sealed(number, digest, self._secret)
@@ -146,50 +140,38 @@ class AuditFiles:
 
     def sync(self) -> None:
         """Make what was written durable; in a thread of its own, while others append."""
-        file = self._file
+        log = self._log
         try:
-            file.sync()
+            log.sync()
             self._anchor.sync()
         except OSError as error:
-            if file is not self._file:
+            if log is not self._log:
                 return  # closed meanwhile, and synced before, since the next file was begun
             raise AuditFailed(f"the audit cannot be written: {error}") from error
 
     def close(self) -> None:
         """Let go of the files."""
-        self._file.close()
+        self._log.close()
         self._head.close()
         self._anchor.close()
 
-    def _mend(self) -> None:
-        """Take back what a write that failed has left behind."""
-        if self._is_torn:
-            self._file.truncate(self._size)
-            self._is_torn = False
-
     def _next_file(self) -> None:
-        self._file.sync()
-        self._file.close()
+        self._log.sync()
+        self._log.close()
         self._path = self._folder / f"{int(self._path.stem) + 1:06d}.jsonl"
-        self._file, self._size = self._open()
+        self._log = self._open()
 
-    def _open(self) -> tuple[AppendFile, int]:
+    def _open(self) -> LineLog:
         file = self._files.open_append(self._path)
-        size = self._path.stat().st_size
-        whole = size - len(_tail(self._path).rpartition(b"\n")[2])
-        if whole < size:
-            file.truncate(whole)  # a line that a crash cut off: nothing was answered for it
+        with self._path.open("rb") as reading:
+            log = LineLog(file, reading.fileno())
         self._files.sync_directory(self._folder)
-        return file, whole
-
-
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        return file.read()
+        return log
 
 
 def _last_of(path: Path) -> tuple[int, str]:
-    lines = _tail(path).splitlines(keepends=True)
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        lines = file.readlines()
     last = from_line(lines[-1]) if lines else None
     return (last.entry.number, last.hash) if last is not None else (0, NO_HASH)

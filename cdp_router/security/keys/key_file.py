@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,6 +14,7 @@ import msgspec
 from cdp_router.security.keys.keys import StoredKey
 from cdp_store.directory.inventory import ListedFile
 from cdp_store.errors import DirectoryDamaged
+from cdp_store.outside.locks import file_locked
 from cdp_store.outside.sealed import Unsealed, read_whole, seal_json, unseal_json
 from cdp_store.outside.seams import OsFiles
 from cdp_store.outside.whole_files import write_durably
@@ -57,7 +55,7 @@ def decode_keys(path: Path, data: bytes, owner: str = "") -> Unsealed[Keys]:
 
 def change_keys(path: Path, work: Callable[[Keys], tuple[Result, Keys]], listed: ListedFile | None = None) -> Result:
     """Replace the keys of a file, which need not be there yet, by what `work` makes of them; one change at a time."""
-    with _alone(path):
+    with file_locked(path.with_suffix(".lock")):
         result, after = work(read_keys(path, listed) if path.exists() else {})
         stored = _Stored(list(after.values()))
         if listed is None:
@@ -71,16 +69,6 @@ def settle_keys(listed: ListedFile) -> None:
     """Give a file of an earlier version its generation, and have the list know it."""
     if listed.path.exists() and not listed.settle(OsFiles()):
         change_keys(listed.path, lambda known: (None, known), listed)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    descriptor = os.open(path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class KeyFile:

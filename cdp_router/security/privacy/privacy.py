@@ -12,9 +12,8 @@ from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shared_document import SharedDocument
 from cdp_router.deadline import Deadline
 from cdp_router.errors import PrivacyChanged, RequestInvalid
-from cdp_store.errors import DirectoryDamaged
 from cdp_store.limits import NAME_BYTES_MAX
-from cdp_store.outside.sealed import check_format
+from cdp_store.outside.sealed import decode_document
 
 DOCUMENT: Final = "privacy"
 SMALLEST_COUNT_DEFAULT: Final = 10
@@ -86,11 +85,4 @@ class SharedPrivacy:
 
 
 def _read(content: bytes) -> Privacy:
-    check_format(Path(DOCUMENT), content, _FORMAT)
-    try:
-        found = msgspec.json.decode(content, type=Privacy)
-    except msgspec.DecodeError as error:
-        raise DirectoryDamaged(Path(DOCUMENT), str(error)) from error
-    if found.format != _FORMAT:
-        raise DirectoryDamaged(Path(DOCUMENT), f"there is no format {found.format}")
-    return found
+    return decode_document(Path(DOCUMENT), content, Privacy, _FORMAT)
