@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -21,7 +21,7 @@ from cdp_store.log.controls import ALL_EVENTS, FORGOTTEN_MS, Retention
 from cdp_store.memory.arrivals import code_strings, number_names, tell_apart
 from cdp_store.memory.contents import events_of
 from cdp_store.memory.nested import Arriving, Given, NestedNames, of_one_instant, with_unset_parts
-from cdp_store.memory.schema import Schema
+from cdp_store.memory.schema import Schema, SchemaReading, Settled
 from cdp_store.memory.view import CHANGE_VALUE, PartitionView, changes_of
 from cdp_store.profiles.attributes import NEVER, AttributeColumn, Versions
 from cdp_store.profiles.buckets import BucketNumbers
@@ -42,8 +42,7 @@ class Parts:
     dictionary: StringDictionary
     summaries: Mapping[int, Summary]
     retention_days: Mapping[str, int]
-    event_names: Mapping[str, int]  # those that stay, by the numbers they have in the other parts
-    property_names: Mapping[str, int]
+    names: SchemaReading  # those that stay, by the numbers they have in the other parts
 
 
 NO_TIMES: Final[I64] = np.zeros(0, np.int64)
@@ -92,7 +91,7 @@ class PartitionMemory:
         self._moved = 0  # of the erased rows, those whose profiles live elsewhere now
         self._dropped = 0
         self._forgotten = set[int]()  # numbers of event names of which nothing is left: a purge frees them
-        self.settled_properties = 0  # so many property names there were then: a purge frees those that nothing uses
+        self.settled = Settled()
         self.in_transit = dict[bytes, int]()  # rows of profiles that are being moved, by identifier
         self.retention_days = dict[str, int]()
         self.summaries = dict[int, Summary]()
@@ -103,13 +102,11 @@ class PartitionMemory:
     def restored(cls, view: PartitionView, parts: Parts, key: HashKey, layout: Layout) -> PartitionMemory:
         """A memory of some of a view's rows, which get numbers in order."""
         memory = cls(key, layout)
-        names = replace(view.schema, events=parts.event_names, properties=parts.property_names)
-        memory.schema = Schema.restored(names, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX)
+        memory.schema = Schema.restored(parts.names, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, ATTRIBUTE_NAMES_MAX)
         memory._identifiers = StringArena.of(key, *view.gather_identifiers(parts.rows))
         memory._find_in_transit()
         memory._dictionary = parts.dictionary
         memory.events = EventTables(layout, parts.events)
-        memory._attributes = {attribute: AttributeColumn() for attribute in view.attributes}
         memory._restore_changes(parts.changes, view.times.created_ms()[parts.rows])
         memory.summaries, memory.retention_days = dict(parts.summaries), dict(parts.retention_days)
         memory.sequence = view.sequence
@@ -121,7 +118,7 @@ class PartitionMemory:
     @property
     def has_leavings(self) -> bool:
         """True if there are erased profiles, or forgotten names, that no snapshot may mention."""
-        return self._erased > 0 or bool(self._forgotten) or self.settled_properties > 0
+        return self._erased > 0 or bool(self._forgotten) or bool(self.settled)
 
     @property
     def forgotten_names(self) -> frozenset[str]:
@@ -136,7 +133,7 @@ class PartitionMemory:
     def is_worth_purging(self, erased_max: int) -> bool:
         """True if event names are forgotten, more rows than that are erased, a fifth of all rows was left by profiles
         that moved away, or a fifth of the events was dropped since the last purge."""
-        if self._forgotten or self.settled_properties or self._erased - self._moved > erased_max:
+        if self._forgotten or self.settled or self._erased - self._moved > erased_max:
             return True
         if self._moved * 5 > len(self):
             return True
@@ -197,7 +194,7 @@ class PartitionMemory:
         """Change rules of retention and drop the events that it names; summaries of them stay."""
         self.retention_days = {**self.retention_days, **retention.days}
         if FORGOTTEN_MS in retention.cutoffs.values():
-            self.settled_properties = len(self.schema.properties)  # all that was admitted is applied
+            self.settled = Settled(len(self.schema.properties), len(self.schema.attributes))
         for name, cutoff_ms in retention.cutoffs.items():
             number = self.schema.events.get(name)
             if number is not None:

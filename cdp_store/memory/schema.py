@@ -16,6 +16,18 @@ class SchemaReading:
     attributes: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How many property and attribute names there were when all that was admitted was applied: a purge frees those of
+    them that nothing uses."""
+
+    properties: int = 0
+    attributes: int = 0
+
+    def __bool__(self) -> bool:
+        return self.properties > 0 or self.attributes > 0
+
+
 _NONE: Final = frozenset[str]()
 
 
@@ -81,10 +93,13 @@ class Schema:
                 table.number(name)
         return schema
 
-    def include(self, other: Schema, events: Collection[str], properties: Collection[str]) -> None:
-        """Number the names that another schema knows and this one does not, in its order, but for events and properties
-        that were forgotten."""
-        for own, known, forgotten in zip(self._tables(), other._tables(), (events, properties, ()), strict=True):
+    def include(self, other: Schema, events: Collection[str], before: SchemaReading) -> None:
+        """Number the names that another schema knows and this one does not, in its order, but for events that were
+        forgotten, and for the properties and attributes of `before` that this one does not know: they were freed."""
+        properties = before.properties.keys() - set(self.properties)
+        attributes = before.attributes.keys() - set(self.attributes)
+        left_out = (events, properties, attributes)
+        for own, known, forgotten in zip(self._tables(), other._tables(), left_out, strict=True):
             for name in known:
                 if name not in forgotten:
                     own.number(name)

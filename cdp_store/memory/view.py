@@ -20,7 +20,14 @@ from cdp_store.ids import LOWER_CASE, SequenceNumber, encode_identifier
 from cdp_store.kernels import changes, strings
 from cdp_store.limits import MORSEL_ROWS, TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.memory.schema import SchemaReading
-from cdp_store.profiles.attributes import AttributeBlock, AttributeReading, Versions, block_at, current_versions
+from cdp_store.profiles.attributes import (
+    AttributeBlock,
+    AttributeReading,
+    Versions,
+    block_at,
+    current_versions,
+    touched_rows,
+)
 from cdp_store.profiles.profile_times import ProfileTimesReading
 
 CHANGE_VALUE: Final = 0  # property id under which a change chunk keeps the new value
@@ -95,6 +102,14 @@ class PartitionView:
             parts.append(self._current(self.attributes[attribute]))
         versions = Versions.join(parts)
         return versions.take(order_by_row_time(versions.rows, versions.times)) if len(versions) else versions
+
+    def any_has_attribute(self, rows: Bools, attribute: int) -> bool:
+        """Whether any of some rows, bool[row_count], has a value of an attribute, or ever had one."""
+        if any(rows[chunk.full_rows()].any() for chunk in self.changes.chunks(attribute)):
+            return True
+        blocks = self.attributes[attribute].blocks if attribute in self.attributes else ()
+        parts = ((rows[number * MORSEL_ROWS :], block) for number, block in enumerate(blocks) if block is not None)
+        return any(part[touched_rows(block)].any() for part, block in parts)
 
     def attribute_chunks(self, attribute: int, layout: Layout) -> Chunks:
         """All those versions as chunks: the history's, then what is current, the last to arrive of its row and time."""

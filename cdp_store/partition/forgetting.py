@@ -1,4 +1,5 @@
-"""Event names of which nothing is to be left, and with them property names that no event has any more."""
+"""Event names of which nothing is to be left, and with them names of properties that no event has any more, and of
+attributes that no profile ever had."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ def forgetting(
     views: Mapping[PartitionId, PartitionView], names: Collection[str], *, unused: bool
 ) -> dict[PartitionId, Retention]:
     """Changes to log by partitions that know any of the names, with `unused` also for names without events, and where
-    property names are without events: for these the name of no event stands.
+    names of properties or attributes are unused: for these the name of no event stands.
     """
     found = {number: _known(view, names, unused=unused) for number, view in views.items()}
     return {number: Retention({}, dict.fromkeys(own, FORGOTTEN_MS)) for number, own in found.items() if own}
@@ -24,10 +25,13 @@ def _known(view: PartitionView, names: Collection[str], *, unused: bool) -> list
     used = {*view.events.names(), *view.summaries}
     known = view.schema.events.items()
     found = [name for name, number in known if name in names or (unused and number not in used)]
-    return [*found, ALL_EVENTS] if unused and not found and _has_unused_properties(view) else found
+    return [*found, ALL_EVENTS] if unused and not found and _has_unused(view) else found
 
 
-def _has_unused_properties(view: PartitionView) -> bool:
+def _has_unused(view: PartitionView) -> bool:
     chunks = (chunk for name in view.events.names() for chunk in view.events.chunks(name))
     used = {key for chunk in chunks for key in used_properties(chunk)}
-    return len(used) < len(view.schema.properties)
+    if len(used) < len(view.schema.properties):
+        return True
+    staying = ~view.erased()
+    return not all(view.any_has_attribute(staying, attribute) for attribute in view.schema.attributes.values())

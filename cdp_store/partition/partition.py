@@ -240,16 +240,15 @@ class Partition:
             if not self._memory.is_worth_purging(rows_max):
                 return False
             view, rules = self._memory.capture(), self._memory.retention_days
-            forgotten, settled = self._memory.forgotten_names, self._memory.settled_properties
+            forgotten, settled = self._memory.forgotten_names, self._memory.settled
             self._meanwhile = list[Change]()
         try:
             memory = purged(view, rules, self.key, self._layout, settled)
-            unused = view.schema.properties.keys() - set(memory.schema.properties)
             while len(late := self._take_meanwhile()) > _LATE_CHANGES_MAX:
                 _apply_all(late, memory)
             with self._held():
                 # A name that was admitted and whose records are not applied yet stays reserved.
-                memory.schema.include(self._memory.schema, forgotten, unused)
+                memory.schema.include(self._memory.schema, forgotten, view.schema)
                 _apply_all([*late, *(self._meanwhile or ())], memory)
                 self._memory, self._lineage = memory, self._lineage + 1
         finally:
@@ -267,7 +266,7 @@ class Partition:
         with self._held():
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, goes = memory.capture(), dict(memory.retention_days), memory.has_leavings
-            settled = memory.settled_properties
+            settled = memory.settled
             ids, batches = self.message_ids.generations(), tuple(self._batch_ids.items())
             identity, suppressed, kept_apart = to_tables(self.identity), self.suppressions, self.quarantine
             if memory.in_transit:

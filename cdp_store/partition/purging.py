@@ -1,6 +1,6 @@
 """A partition without its erased profiles: nothing of them stays, and the other rows close ranks. Strings that nothing
 uses any more, because of that or of retention, go too, and so do names of events of which nothing is left. Where event
-names were forgotten, names of properties that no event has any more go with them.
+names were forgotten, names of properties and attributes that nothing has any more go with them.
 
 The work is done on a view, beside reads and writes, and results in a new memory; what arrives meanwhile is applied to
 that memory too, before it takes the place of the old one. Views from before keep the old one alive for as long as they
@@ -21,18 +21,20 @@ from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import Chunks, Layout
 from cdp_store.events.sealing import compact, renumber
 from cdp_store.memory.memory import PartitionMemory, Parts
+from cdp_store.memory.schema import SchemaReading, Settled
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import TEXT_KINDS, Kind
 
 
 def purged(
-    view: PartitionView, retention_days: Mapping[str, int], key: HashKey, layout: Layout, settled: int = 0
+    view: PartitionView, retention_days: Mapping[str, int], key: HashKey, layout: Layout, settled: Settled | None = None
 ) -> PartitionMemory:
     """A memory with everything of the view but its erased profiles, under the same rules of retention.
 
-    Of the first `settled` properties those are forgotten that no event has any more.
+    Of the `settled` properties those are forgotten that no event has any more, of the attributes those that no profile
+    ever had of those that stay.
     """
-    ranks = Ranks.without(view.erased())
+    ranks, settled = Ranks.without(view.erased()), settled or Settled()
     texts = _Texts()
     tables = {name: view.events.chunks(name) for name in view.events.names()}
     events = _carried(tables, ranks, layout, texts, attribute=False)
@@ -40,32 +42,29 @@ def purged(
     changes = _carried(versions, ranks, layout, texts, attribute=True)
     dictionary = view.dictionary.without(texts.unreferenced(view.dictionary.sizes()))
     summaries = {name: summary.without(ranks.gone, ranks.of_row) for name, summary in view.summaries.items()}
-    names, number_of = _numbered(view, {*events, *summaries})
+    names, number_of = _numbered(view.schema.events, {*events, *summaries})
     events = {number_of[name]: chunks for name, chunks in events.items()}
     summaries = {number_of[name]: summary for name, summary in summaries.items()}
-    properties, key_of = _numbered_properties(view, events, settled)
+    used = {key for chunks in events.values() for chunk in chunks for key in used_properties(chunk)}
+    properties, key_of = _numbered(view.schema.properties, used, settled.properties)
+    attributes, attribute_of = _numbered(view.schema.attributes, changes, settled.attributes)
     if len(properties) < len(view.schema.properties):
         events = {name: tuple(_rekeyed(chunk, key_of) for chunk in chunks) for name, chunks in events.items()}
-        dictionary = dictionary.rescoped(_scopes(dictionary.sizes(), key_of))
-    parts = Parts(ranks.kept, events, changes, dictionary, summaries, retention_days, names, properties)
+    if len(key_of) + len(attribute_of) < len(view.schema.properties) + len(view.schema.attributes):
+        dictionary = dictionary.rescoped(_scopes(dictionary.sizes(), key_of, attribute_of))
+    changes = {attribute_of[attribute]: chunks for attribute, chunks in changes.items()}
+    staying = SchemaReading(names, properties, attributes)
+    parts = Parts(ranks.kept, events, changes, dictionary, summaries, retention_days, staying)
     return PartitionMemory.restored(view, parts, key, layout)
 
 
-def _numbered(view: PartitionView, used: Collection[int]) -> tuple[dict[str, int], dict[int, int]]:
-    """The event names of which anything is left, under new numbers in the same order; new numbers by old ones."""
-    names = sorted(view.schema.events.items(), key=lambda each: each[1])
-    staying = [(name, old) for name, old in names if old in used]
-    numbers = {old: new for new, (_, old) in enumerate(staying)}
-    return {name: numbers[old] for name, old in staying}, numbers
-
-
-def _numbered_properties(
-    view: PartitionView, events: Mapping[int, Chunks], settled: int
+def _numbered(
+    known: Mapping[str, int], used: Collection[int], settled: int | None = None
 ) -> tuple[dict[str, int], dict[int, int]]:
-    """The same of properties; those from number `settled` on stay whether an event has them or not."""
-    used = {key for chunks in events.values() for chunk in chunks for key in used_properties(chunk)}
-    names = sorted(view.schema.properties.items(), key=lambda each: each[1])
-    staying = [(name, old) for name, old in names if old >= settled or old in used]
+    """The names that are used, under new numbers in the same order; new numbers by old ones. Those from number
+    `settled` on stay, used or not."""
+    names = sorted(known.items(), key=lambda each: each[1])
+    staying = [(name, old) for name, old in names if old in used or (settled is not None and old >= settled)]
     numbers = {old: new for new, (_, old) in enumerate(staying)}
     return {name: numbers[old] for name, old in staying}, numbers
 
@@ -83,13 +82,13 @@ def _rekeyed(chunk: EventChunk, key_of: Mapping[int, int]) -> EventChunk:
     return replace(chunk, columns=columns)
 
 
-def _scopes(known: Iterable[int], key_of: Mapping[int, int]) -> dict[int, int]:
-    """New numbers of dictionaries by old ones; those of attributes keep theirs."""
+def _scopes(known: Iterable[int], key_of: Mapping[int, int], attribute_of: Mapping[int, int]) -> dict[int, int]:
+    """New numbers of dictionaries by old ones."""
     found = dict[int, int]()
     for scope in known:
         key, is_attribute, is_list = scope_key(scope)
-        if is_attribute or key in key_of:
-            new = key if is_attribute else key_of[key]
+        new = (attribute_of if is_attribute else key_of).get(key)
+        if new is not None:
             found[scope] = scope_of(new, attribute=is_attribute, is_list=is_list)
     return found
 

@@ -341,14 +341,21 @@ def current_versions(reading: AttributeReading, first_set: Iterator[I64]) -> Ver
 
 def _block_versions(block: AttributeBlock, first_ms: I64, first_row: int) -> Versions:
     kinds, times = block.kinds(), first_ms.copy()
-    touched = kinds != Kind.UNSET
     if block.changed is not None:
         rows, differing = block.changed.given()
         times[rows] = differing
-        touched[rows] = True
     raws: I64 = np.zeros(block.rows, np.int64)
     for kind, column in block.columns.items():
         held = np.flatnonzero(kinds[: column.values.shape[0]] == kind)
         raws[held] = column.raws()[held]
-    chosen = np.flatnonzero(touched)
+    chosen = touched_rows(block)
     return Versions((chosen + first_row).astype(np.uint32), times[chosen], kinds[chosen], raws[chosen])
+
+
+def touched_rows(block: AttributeBlock) -> I64:
+    """The rows of a morsel that have a value, or had one that was removed, counted from its first."""
+    touched = block.kinds() != Kind.UNSET
+    if block.changed is not None:
+        rows, _ = block.changed.given()
+        touched[rows] = True
+    return np.flatnonzero(touched)

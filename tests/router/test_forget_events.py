@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cdp.v1 import ingest_pb2, query_pb2, shard_pb2
+from cdp.v1 import admin_pb2, ingest_pb2, query_pb2, shard_pb2
 
 from cdp_router.cluster.shard_methods import READ_SCHEMA
+from cdp_router.erasure.erasing import Erasures
 from cdp_router.erasure.retention import forget_events
 from cdp_router.errors import RequestInvalid
 from cdp_store.limits import EVENT_NAMES_MAX
@@ -99,3 +100,36 @@ def test_names_of_properties_go_with_the_events_that_had_them_for_good(tmp_path:
         assert (
             _count(cluster, 'did("Order", plan = "free")') == 40 and _count(cluster, 'did("Order", plan = "gold")') == 0
         )
+
+
+def _attributes(cluster: LocalCluster) -> set[str]:
+    found = [cluster.run(shard.read_schema(far_deadline())) for shard in cluster.shards.values()]
+    return {name for each in found for name in each.names.attributes}
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_names_of_attributes_go_once_no_profile_has_them_for_good(tmp_path: Path, snapshot: bool) -> None:
+    with local_cluster(tmp_path) as cluster:
+        sent = [[None, f"bot{n}", None, NOW_MS - 99 - n, None, {f"a{n}": "x", "plan": "bot"}] for n in range(40)]
+        sent += [
+            [None, f"u{n}", None, NOW_MS - 99 - n, None, {"plan": "free", "address": {"city": "X"}}] for n in range(40)
+        ]
+        assert cluster.ingest(msgpack_batch(sent)).accepted == 80
+        assert _forget(cluster, [], unused=True) == [] and len(_attributes(cluster)) == 43
+        for n in range(40):
+            request = admin_pb2.EraseProfileRequest(user_id=f"bot{n}")
+            cluster.run(Erasures(cluster.routing).erase(request, far_deadline()))
+        assert _forget(cluster, [], unused=True) == []
+        assert _attributes(cluster) == {"plan", "address", "address.city"}
+        if snapshot:
+            for server in cluster.servers:
+                server._store.snapshot(NOW_MS)
+    with local_cluster(tmp_path) as cluster:
+        for server in cluster.servers:
+            server._store.purge()
+        assert _attributes(cluster) == {"plan", "address", "address.city"}
+        assert _count(cluster, 'plan = "free"') == _count(cluster, 'address.city = "X"') == 40
+        assert _count(cluster, 'plan = "bot"') == 0
+        later = [[None, f"u{n}", None, NOW_MS - 9, None, {"address": None, "new": 1}] for n in range(40)]
+        assert cluster.ingest(msgpack_batch(later)).accepted == 40
+        assert _count(cluster, 'address.city = "X"') == 0 and _count(cluster, "new = 1") == 40

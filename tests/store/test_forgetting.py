@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from cdp_store.columns.dictionary import scope_of
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
-from cdp_store.limits import EVENT_NAMES_MAX, PROPERTY_NAMES_MAX
+from cdp_store.limits import ATTRIBUTE_NAMES_MAX, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX
 from cdp_store.log.controls import FORGOTTEN_MS, Retention
+from cdp_store.memory.digest import digest
 from cdp_store.partition.forgetting import forgetting
 from cdp_store.partition.partition import Partition
 from cdp_store.records.builder import BatchBuilder
@@ -217,3 +218,81 @@ def test_unused_properties_are_freed_when_asked_for_alone() -> None:
     partition.purge()
     partition.validate()
     assert _properties_of(partition) == ["amount"]
+
+
+def _changes(names: Iterable[str], user: str = "u", at: int = 0) -> RecordBatch:
+    builder = BatchBuilder()
+    for number, name in enumerate(names):
+        said: dict[str, object] = {name: f"{name} {number}", "plan": ["gold", f"{number}"]}
+        builder.add("user_id", f"{user}{number % 5}", None, NOW_MS + at + number, said)
+    return builder.finish()
+
+
+def _erase(partition: Partition, user: str) -> None:
+    identifiers = [encode_identifier("user_id", f"{user}{number}") for number in range(5)]
+    partition.erase(identifiers, SequenceNumber(partition.sequence + 1))
+
+
+def _forget_unused(partition: Partition) -> bool:
+    """Free names that nothing uses; whether there were any."""
+    wanted = forgetting({partition.partition: partition.capture()}, (), unused=True)
+    for change in wanted.values():
+        partition.retain(change, SequenceNumber(partition.sequence + 1))
+    return bool(wanted)
+
+
+@given(st.lists(st.sampled_from(NAMES), max_size=20), st.lists(st.sampled_from([*NAMES, "F.g", "F"]), max_size=20),
+       st.booleans(), st.lists(st.sampled_from([*NAMES, "F", "F.g", "H"]), max_size=20))  # fmt: skip
+@settings(max_examples=60)
+def test_attributes_that_no_profile_has_any_more_are_freed_and_others_keep_their_values(
+    gone: list[str], before: list[str], sealed: bool, after: list[str]
+) -> None:
+    partition, other = Partition(PartitionId(0), KEY), Partition(PartitionId(0), KEY)
+    _take(partition, _changes(gone, "gone"))
+    for each in (partition, other):
+        _take(each, _changes(before))
+        if sealed:
+            each.maintain(0)
+    _erase(partition, "gone")
+    assert _forget_unused(partition) == bool({*gone} - {*before} or (gone and not before))
+    partition.purge()
+    partition.validate()
+    assert set(partition.capture().schema.attributes) == set(other.capture().schema.attributes)
+    assert sorted(partition.capture().schema.attributes.values()) == list(range(len(other.capture().schema.attributes)))
+    assert not _forget_unused(partition)
+    for each in (partition, other):
+        _take(each, _changes(after, at=1000))
+        each.maintain(0)
+        each.validate()
+    assert read_contents(partition.capture()) == read_contents(other.capture())
+    assert digest(partition.capture()) == digest(other.capture())
+
+
+def test_a_flood_of_attributes_is_undone_once_its_profiles_are_erased() -> None:
+    partition = Partition(PartitionId(0), KEY)
+    assert _take(partition, _changes(["plan"])) == 1
+    _take(partition, _changes((f"flood {number}" for number in range(ATTRIBUTE_NAMES_MAX + 50)), "gone"))
+    assert _take(partition, _changes(["city"])) == 0
+    assert not _forget_unused(partition), "profiles have them"
+    _erase(partition, "gone")
+    assert _forget_unused(partition) and partition.awaits_purge
+    assert partition.export().view.schema.attributes == {"plan": 0}
+    partition.purge()
+    assert not partition.awaits_purge
+    assert _take(partition, _changes(["city"], at=9)) == 1
+    assert sorted(partition.capture().schema.attributes) == ["city", "plan"]
+
+
+def test_an_attribute_that_comes_back_while_it_is_freed_keeps_its_new_value() -> None:
+    partition = Partition(PartitionId(0), KEY)
+    _take(partition, _changes(["plan", "city"], "gone"))
+    _take(partition, _changes(["plan"]))
+    _erase(partition, "gone")
+    _forget_unused(partition)
+    admission = partition.admit(_changes(["city", "new"], at=50), partition.pending_ids())
+    partition.purge()
+    partition.apply(admission.batch, SequenceNumber(partition.sequence + 1))
+    partition.validate()
+    assert sorted(partition.capture().schema.attributes) == ["city", "new", "plan"]
+    view = partition.capture()
+    assert len(view.attribute_versions(view.schema.attributes["city"])) == 1

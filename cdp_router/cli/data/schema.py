@@ -70,7 +70,10 @@ def discover(
 def forget(
     events: Annotated[list[str] | None, typer.Argument(help="Event names to forget.", metavar="EVENT...")] = None,
     unused: Annotated[
-        bool, typer.Option("--unused", help="Forget all event and property names that have no events as well.")
+        bool,
+        typer.Option(
+            "--unused", help="Forget all names as well that no event or profile has: events, properties, attributes."
+        ),
     ] = False,
     address: Address = DEFAULT_ADDRESS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
