@@ -146,5 +146,8 @@ class Execution:
         return self if view is self.view else replace(self, view=view)
 
     def _read_by(self, events: BoundEvents) -> PartitionView:
-        """View to read events from; counting or marking all events of a name costs less than finding some rows' events."""
+        """View to read events from: the whole view where there is no filter.
+
+        Counting or marking all events of a name costs less than finding those of some rows.
+        """
         return whole_of(self.view) if events.where is None else self.view
