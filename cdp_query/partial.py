@@ -1,4 +1,4 @@
-"""What one partition contributes to an answer. Merging is associative and commutative; Partial() is neutral."""
+"""Parts of an answer, one from each partition. Merging is associative and commutative; Partial() is neutral."""
 
 from __future__ import annotations
 

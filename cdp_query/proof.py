@@ -1,7 +1,7 @@
-"""Why one user is in a segment, or is not: the verdict of every part, and what decided it.
+"""Proofs that one user is in a segment or is not: the verdict of every part, and the evidence for it.
 
-Verdicts come from the same kernels that count members, so that the proof's verdict is membership. What is shown
-beside them is gathered for the one row only.
+Verdicts come from the same kernels that count members, so that the proof's verdict is membership. The evidence shown
+with them is gathered for the one row only.
 """
 
 from __future__ import annotations
@@ -70,21 +70,21 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a user is a member, and why; `in_population` False rules a user out whatever the segment says."""
+    """Membership of a user, with its proof; a user outside of the population is no member, whatever the proof."""
 
     in_population: bool
     proof: Proof
 
     @property
     def member(self) -> bool:
-        """Whether the user is in the segment."""
+        """True if the user is in the segment."""
         return self.in_population and self.proof.holds
 
 
 def prove(
     segment: tree.Node, view: PartitionView, binder: Binder, row: int, shown_max: int, checkpoint: Checkpoint
 ) -> Verdict:
-    """The verdict on the user in a row; at most `shown_max` events and values beside each part."""
+    """The verdict on the user in a row, with at most `shown_max` events and values for each part."""
     execution = Execution(view, binder.context, Meter(), checkpoint)
     prover = _Prover(execution, row, shown_max)
     return Verdict(bool(execution.population()[row]), prover.proof(segment, binder.bind(segment, view.schema)))

@@ -1,4 +1,4 @@
-"""What an evaluation touched, per node of the question; mergeable across partitions."""
+"""Counters of an evaluation, per node of the question; mergeable across partitions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 class NodeStats:
     """Counters of one node.
 
-    `rows` are profiles whose attribute or bucket was read; `evaluations` partitions where the node was evaluated, and
-    not spared because the parts before it had decided; `truncated` profiles of which retention may have dropped events
-    that matter.
+    `rows`: profiles whose attribute or bucket was read. `evaluations`: partitions where the node was evaluated; it is
+    skipped where earlier parts had decided. `truncated`: profiles of which retention may have dropped events that
+    matter.
     """
 
     chunks: int = 0

@@ -59,7 +59,7 @@ class RouterError(Exception):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What varies in the message, by name; nothing about people."""
+        """Variable parts of the message, by name; they hold nothing about people."""
         return {}
 
 
@@ -98,7 +98,7 @@ class ProfileNotFound(RouterError):
 
 
 class PersonChanged(RouterError):
-    """Which identifiers belong to a person changed while everything about the person was being read."""
+    """A person's identifiers changed while everything about the person was being read."""
 
     reason = "PERSON_CHANGED"
 
@@ -214,7 +214,7 @@ class ShardUnavailable(RouterError):
 
 
 class ShuttingDown(RouterError):
-    """The process has been told to stop; another one, or the same after its restart, will answer."""
+    """The process is stopping; another one, or the same after its restart, will answer."""
 
     reason = "SHUTTING_DOWN"
 
@@ -252,7 +252,7 @@ class Overloaded(RouterError):
 
 
 class Unauthenticated(RouterError):
-    """The call came without a key that holds; `reason` tells which it was."""
+    """The call came without a valid key; `reason` is the code of the cause."""
 
     def __init__(self, reason: str, problem: str) -> None:
         super().__init__(problem)
@@ -277,7 +277,7 @@ class RoleMissing(RouterError):
 
 
 class AuditFailed(RouterError):
-    """What must be kept of a call cannot be; a call that begins is refused, one that has ended is not answered."""
+    """The audit entry of a call cannot be written; a new call is refused, one that has ended is not answered."""
 
     reason = "AUDIT_UNWRITABLE"
 
@@ -314,7 +314,7 @@ class PersonalData(RouterError):
 
 
 class NothingMarked(RouterError):
-    """A key without profile-read asks for a person, and nobody has said yet which values are personal."""
+    """A key without profile-read asks for a person, but no names are marked as personal yet."""
 
     reason = "NOTHING_MARKED"
 
@@ -330,7 +330,7 @@ class NothingMarked(RouterError):
 
 
 class PrivacyChanged(RouterError):
-    """What is withheld was changed by others again and again; nothing was changed here."""
+    """Other calls changed the withheld names first each time; nothing was changed here."""
 
     reason = "PRIVACY_CHANGED"
 

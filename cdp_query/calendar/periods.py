@@ -75,7 +75,7 @@ def periods_over(unit: str, first_ms: int, last_ms: int, tz: str) -> Periods:
 
 
 def _first_days(unit: str, first_day: int, last_day: int) -> I64:
-    """First days of the periods from that of one day to that of another, and of the one behind them."""
+    """First days of the periods from that of one day to that of another, and of the next period after them."""
     match unit:
         case "day":
             days: I64 = np.arange(first_day, last_day + 2, dtype=np.int64)

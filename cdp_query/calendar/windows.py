@@ -55,11 +55,11 @@ class Interval:
     last_ms: int
 
     def overlaps(self, first_ms: int, last_ms: int) -> bool:
-        """Whether any instant of [first_ms, last_ms] lies inside."""
+        """Tests whether any instant of [first_ms, last_ms] lies inside."""
         return first_ms <= self.last_ms and last_ms >= self.first_ms
 
     def covers(self, first_ms: int, last_ms: int) -> bool:
-        """Whether all of [first_ms, last_ms] lies inside."""
+        """Tests whether all of [first_ms, last_ms] lies inside."""
         return self.first_ms <= first_ms and last_ms <= self.last_ms
 
 
@@ -88,7 +88,7 @@ def moment_span(moment: Moment, context: Context) -> Interval:
 
 
 def is_before(moment: Moment, other: Moment, context: Context) -> bool:
-    """Whether a time literal stands for an earlier time than another; a date and an instant on it are in order."""
+    """Tests whether a time literal is before another; of a date and an instant on it, neither is before the other."""
     tz = zone(context.tz)
     if _is_date(moment) != _is_date(other):
         return moment_span(moment, context).last_ms < moment_span(other, context).first_ms
@@ -121,7 +121,7 @@ def shift_day(day: int, duration: Duration, sign: int) -> int:
 
 
 def is_calendar(duration: Duration) -> bool:
-    """Whether a duration counts local days or longer units, and not elapsed time."""
+    """Tests whether a duration counts local days or longer units, not elapsed time."""
     return duration.unit in _CALENDAR_UNIT
 
 

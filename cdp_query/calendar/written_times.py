@@ -62,7 +62,7 @@ def written_times(strings: pa.Array, tz: str) -> tuple[I64, Bools]:
 
 
 def is_written_time(strings: pa.Array) -> pa.Array:
-    """Which strings are dates or times."""
+    """Mask of the strings that are dates or times."""
     return pa.array(written_times(strings, "UTC")[1])
 
 
@@ -81,7 +81,7 @@ def _instants(
 
 
 def text_in_spans(spans: tuple[Interval, ...], tz: str) -> Callable[[pa.Array], pa.Array]:
-    """Which strings are times that lie in any of some intervals."""
+    """Test of strings: they are times that lie in any of some intervals."""
 
     def inside(times: I64) -> Bools:
         found: Bools = np.zeros(times.shape[0], np.bool_)
@@ -93,7 +93,7 @@ def text_in_spans(spans: tuple[Interval, ...], tz: str) -> Callable[[pa.Array], 
 
 
 def text_as_time(decide: Callable[[I64], Bools], tz: str) -> Callable[[pa.Array], pa.Array]:
-    """Which strings are times for which `decide` holds."""
+    """Test of strings: they are times for which `decide` holds."""
 
     def decide_texts(strings: pa.Array) -> pa.Array:
         times, held = written_times(strings, tz)

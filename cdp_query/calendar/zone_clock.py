@@ -24,7 +24,7 @@ _EPOCH_YEAR: Final = 1970
 _YEARS_AT_ONCE: Final = 64  # up to here, looking at every year between is cheaper than finding those that occur
 _DAY: Final = timedelta(days=1)
 _FAR: Final = 1 << 61  # beyond every instant
-# Before the first year no zone had changed its clocks yet; behind the last one the rules of all repeat.
+# Before the first year no zone had changed its clocks yet; after the last one the rules of all repeat.
 _FIRST_YEAR, _LAST_YEAR = 1800, 2500
 _ERA_YEARS: Final = 400  # dates and weekdays repeat
 _ERA_MS: Final = 146_097 * DAY_MS
@@ -72,7 +72,7 @@ class ZoneClock:
 
     @property
     def _is_fixed(self) -> bool:
-        """Whether the offset never changes."""
+        """True if the offset never changes."""
         return bool(self.offsets_ms.shape[0] == 1)
 
     def _stretch(self, instants: I64) -> I64:

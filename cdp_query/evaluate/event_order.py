@@ -36,7 +36,7 @@ def edge_value_mask(view: PartitionView, node: BoundEdgeValue, stats: NodeStats)
 
 
 def nth_mask(view: PartitionView, node: BoundNth, stats: NodeStats) -> Bools:
-    """Rows whose number-th event there is and passes the test."""
+    """Rows with a number-th event that passes the test."""
     mask: Bools = np.zeros(view.row_count, np.bool_)
     counts: U32 = np.zeros(view.row_count, np.uint32)
     for group in groups(view, node.events, node.interval, stats):
@@ -63,7 +63,7 @@ def regularly_mask(view: PartitionView, node: BoundRegularly, stats: NodeStats) 
 
 
 def _passed(view: PartitionView, group: Group, events: Stretch, at: I64, test: BoundFilter, stats: NodeStats) -> Bools:
-    """Which of the events at these places of a stretch pass a filter: bool[len(at)]."""
+    """Mask of the events at these places of a stretch that pass a filter: bool[len(at)]."""
     passed: Bools = np.zeros(at.shape[0], np.bool_)
     for number, scanned in enumerate(group):
         mine = np.flatnonzero(events.sources[at] == number)

@@ -1,4 +1,4 @@
-"""How often a property has which value: the most frequent values of a user, and shares."""
+"""Frequencies of a property's values: the most frequent values of a user, and shares."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def share_mask(view: PartitionView, node: BoundShare, stats: NodeStats) -> Bools
 
 
 def _held(part: Terms, matcher: Matcher, codes: Codes, stats: NodeStats) -> Bools:
-    """Which of the values satisfy the condition, complement included: bool[len(part)]."""
+    """Mask of the values that satisfy the condition, complement included: bool[len(part)]."""
     if matcher.decides(part.column.kind):
         chosen, held = part.scanned.events(), column_mask(part.column, matcher, codes)
         held = held if chosen is None else held[chosen]
@@ -64,7 +64,7 @@ def _held(part: Terms, matcher: Matcher, codes: Codes, stats: NodeStats) -> Bool
 
 
 def _share_inside(satisfied: U32, valued: U32, op: Op, share: Fraction) -> Bools:
-    """Whether satisfied / valued op share, in whole numbers: worked out once per different number of values."""
+    """Mask of the rows where satisfied / valued op share, in integers: one bound per distinct number of values."""
     different, which = np.unique(valued, return_inverse=True)
     bounds = [_whole(op, share * int(count)) for count in different]
     low, high = (np.array([min(max(bound[end], INT_MIN), INT_MAX) for bound in bounds], np.int64) for end in (0, 1))

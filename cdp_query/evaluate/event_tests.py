@@ -27,7 +27,7 @@ _AT_LEAST_ONE = Range(low=1)
 
 
 def count_mask(view: PartitionView, node: BoundCount, stats: NodeStats) -> Bools:
-    """Rows whose number of events is wanted."""
+    """Rows with a wanted number of events."""
     if node.wanted == _AT_LEAST_ONE and not node.negated:
         return did_mask(view, node, stats)
     counts = event_counts(view, node.events, node.interval, stats)
@@ -87,7 +87,7 @@ def _stored(chunk: EventChunk, interval: Interval) -> tuple[int, int]:
 
 
 def aggregate_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Bools:
-    """Rows whose aggregate is wanted; undefined aggregates are not, the sum of nothing is 0."""
+    """Rows with a wanted aggregate; an undefined aggregate never passes, and the sum of no events is 0."""
     if node.aggregate in (Aggregate.SUM, Aggregate.AVG):
         return _sum_mask(view, node, stats)
     return _extreme_mask(view, node, stats)
@@ -133,7 +133,7 @@ def _extreme_mask(view: PartitionView, node: BoundAggregate, stats: NodeStats) -
 
 
 def _extreme_inside(node: BoundAggregate, sign: int, integers: tuple[I64, Bools], floats: tuple[F64, Bools]) -> Bools:
-    """Whether the extreme over both kinds lies in the range, without ever rounding one kind to the other.
+    """Mask of the rows where the extreme over both kinds lies in the range; neither kind is rounded to the other.
 
     A minimum is >= low when both kinds' minima are, and <= high when either is; a maximum the other way round.
     """
@@ -147,7 +147,7 @@ def _extreme_inside(node: BoundAggregate, sign: int, integers: tuple[I64, Bools]
 
 
 def occurrence_mask(view: PartitionView, node: BoundOccurrence, stats: NodeStats) -> Bools:
-    """Rows whose first (last) event up to until_ms lies in the interval: any in it, none before (behind) it."""
+    """Rows with their first (last) event up to until_ms in the interval: any in it, none before (after) it."""
     first_ms, last_ms = max(node.interval.first_ms, TIME_MIN_MS), min(node.interval.last_ms, node.until_ms)
     beyond = Interval(last_ms + 1, node.until_ms)
     if node.occurrence is Occurrence.FIRST:

@@ -56,7 +56,7 @@ class Execution:
     kept: dict[int, U8 | None] = field(default_factory=dict)
 
     def members(self, segment: bound.BoundNode) -> Bools:
-        """Which rows satisfy a segment: bool[row_count], rows outside of the population included."""
+        """Mask of the rows that satisfy a segment: bool[row_count], rows outside of the population included."""
         return replace(self, kept=dict.fromkeys(repeated(segment))).mask(segment)
 
     def population(self) -> Bools:
@@ -65,10 +65,10 @@ class Execution:
         return mask if self.context.include_anonymous else mask & ~self.view.named_by(ANONYMOUS_ID)
 
     def mask(self, node: bound.BoundNode) -> Bools:
-        """Which rows satisfy a node: bool[row_count], rows outside of the population included.
+        """Mask of the rows that satisfy a node: bool[row_count], rows outside of the population included.
 
-        Of a narrowed view only the rows it asks for mean anything: the parts of `and` and `or` are evaluated for the
-        rows that those before them have left undecided, and whatever they say of others changes nothing.
+        In a narrowed view the mask is defined only for the rows asked for. The parts of `and` and `or` are evaluated
+        for the rows that earlier parts have left undecided; their results for other rows change nothing.
         """
         self.checkpoint()
         if node.id in self.kept:
@@ -146,5 +146,8 @@ class Execution:
         return self if view is self.view else replace(self, view=view)
 
     def _read_by(self, events: BoundEvents) -> PartitionView:
-        """What to read events from; counting and marking all events of a name costs less than finding some rows'."""
+        """View to read events from: the whole view where there is no filter.
+
+        Counting or marking all events of a name costs less than finding those of some rows.
+        """
         return whole_of(self.view) if events.where is None else self.view

@@ -20,7 +20,7 @@ from cdp_store.values import Kind, float_bits
 
 
 def history_mask(view: PartitionView, node: BoundHistory, as_of_ms: int, stats: NodeStats) -> Bools:
-    """Which rows satisfy the predicate: bool[row_count]."""
+    """Mask of the rows that satisfy the predicate: bool[row_count]."""
     until_ms = node.instant_ms if isinstance(node, BoundValueAt) else as_of_ms
     changes = changes_of(view, node.attribute, until_ms, stats)
     match node:
@@ -96,7 +96,7 @@ def _values_before(changes: Changes) -> tuple[U8, I64]:
 
 
 def _same(kinds: U8, raws: I64, other_kinds: U8, other_raws: I64) -> Bools:
-    """Which values are equal, int and float compared exactly: bool[n]."""
+    """Mask of the places with equal values, int and float compared exactly: bool[n]."""
     same: Bools = (kinds == other_kinds) & ((raws == other_raws) | (kinds == Kind.UNSET))
     floats = (kinds == Kind.FLOAT) & (other_kinds == Kind.FLOAT)
     same[floats] = float_bits(raws[floats]) == float_bits(other_raws[floats])
@@ -123,7 +123,7 @@ def _wants_unset(matcher: Matcher) -> bool:
 def _satisfied(
     view: PartitionView, attribute: int | None, kinds: U8, raws: I64, matcher: Matcher, stats: NodeStats
 ) -> Bools:
-    """Which values satisfy the matcher, negated ones only among values of the type asked for: bool[n]."""
+    """Mask of the values that satisfy the matcher: bool[n]; a negated one holds only for the type asked for."""
     codes = decisions(view, attribute, matcher, {}, stats, attribute=True)
     held: Bools = kinds == Kind.UNSET if _wants_unset(matcher) else np.zeros(kinds.shape[0], np.bool_)
     for number in np.flatnonzero(np.bincount(kinds)):

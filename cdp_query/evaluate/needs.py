@@ -1,7 +1,7 @@
-"""How much memory parts of a question may take on a partition, told before they are evaluated.
+"""Upper bounds on the memory that parts of a question take on a partition, known before they are evaluated.
 
-A part of a question needs arrays over rows, and some gather events. What each takes was measured and is rounded up
-generously; tests hold the bounds against what is really allocated.
+A part of a question needs arrays over rows, and some parts gather events. The sizes were measured and are rounded up
+generously; tests compare the bounds with actual allocations.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cdp_store.memory.view import PartitionView
 
 _ROW: Final = 80  # masks, counters, sums and instants of a row; a filter's window adds two instants
 _FILTERED: Final = 16  # an event that passes a filter: masks, and rows of those that pass
-_SUMMED: Final = 128  # an event whose number is added up: rows, and the number in two halves while they are sorted
+_SUMMED: Final = 128  # an event with a summed number: rows, and the number in two halves while they are sorted
 _GATHERED: Final = 160  # an event that is sorted by row with what it matches or holds
 _CHANGE: Final = 160  # a value of an attribute's history
 _MASKS: Final = 2  # bytes of a row for each group that a part stands in
@@ -57,7 +57,7 @@ def _check(needed: int, bytes_max: int) -> None:
 
 
 def needed_bytes(node: bound.BoundNode, view: PartitionView) -> int:
-    """What evaluating a segment may take at most: one part at a time, and a mask or two for each group around it."""
+    """Bytes that a segment's evaluation takes at most: one part at a time, and a mask or two for each group around."""
     rows = view.row_count * _ROW
     match node:
         case bound.BoundAll(items=items) | bound.BoundAny(items=items):

@@ -72,7 +72,7 @@ def _cost(node: bound.BoundLeaf, view: PartitionView) -> float:
 
 
 def _texts(node: bound.BoundAttribute, view: PartitionView) -> int:
-    """How many different strings have to be looked at; literals are looked up."""
+    """Number of distinct strings that must be tested; 0 for literals, which are looked up."""
     if node.attribute is None or node.matcher.text is None or node.matcher.literals is not None:
         return 0
     return len(view.string_arena(node.attribute, attribute=True)[0]) - 1

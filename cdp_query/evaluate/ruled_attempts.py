@@ -1,4 +1,4 @@
-"""Attempts of users at steps under all rules of semantics.md, section 4; the plain ones have a road of their own."""
+"""Attempts of users at steps under all rules of semantics.md, section 4; plain attempts have a path of their own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class _Matched:
-    """What the chosen events of a chunk match: steps and kills u32[n] as bits, enters bool[n], times i64[n]."""
+    """Matches of the chosen events of a chunk: steps and kills u32[n] as bits, enters bool[n], times i64[n]."""
 
     source: Source
     steps: U32
@@ -103,7 +103,7 @@ def find_attempts(view: PartitionView, node: BoundAttempts, mode: AttemptMode, s
 def candidates_of(
     view: PartitionView, node: BoundAttempts, row: int, stats: NodeStats
 ) -> Iterator[list[tuple[Candidate, Source, int]]]:
-    """What one row's attempts are made of, in order of time: (event, source, position), per value held."""
+    """Candidates for one row's attempts, in order of time: (event, source, position), a list per value held."""
     events, sources = _events(view, node, stats)
     if events is None:
         return

@@ -43,7 +43,7 @@ def folded(strings: pa.Array) -> pa.Array:
 def folded_pattern(pattern: str) -> str:
     """A regular expression for folded texts: letters that fold to several stand as those, "ß" as "(?:ss)".
 
-    What stands in a class or behind a backslash stays as it is; the case of single letters is for the matcher.
+    Classes and characters after a backslash are kept unchanged; the case of single letters is for the matcher.
     """
     return _PATTERN_PARTS.sub(_expanded, pattern)
 

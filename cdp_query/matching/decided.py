@@ -34,11 +34,11 @@ class Decided:
     read: int = 0
 
     def is_empty(self) -> bool:
-        """Whether no value satisfies the condition."""
+        """True if no value satisfies the condition."""
         return self.table is None and not self.few
 
     def mask(self, codes: AnyArray, base: int = 0) -> Bools:
-        """Which of the values, base + codes[i], satisfy the condition: bool[n]."""
+        """Mask of the values base + codes[i] that satisfy the condition: bool[n]."""
         if self.table is not None:
             return self.table[base:][codes] if self.table.size else np.zeros(codes.shape[0], np.bool_)
         mask: Bools | None = None
@@ -80,7 +80,7 @@ def decisions(
 
 
 def decide_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *, attribute: bool) -> Decided:
-    """What a matcher's positive condition says of the strings or lists of a property or attribute."""
+    """Decides a matcher's positive condition for the distinct strings or lists of a property or attribute."""
     if kind is Kind.STRING and matcher.literals is not None:
         known = (view.string_code(key, literal, attribute=attribute) for literal in matcher.literals)
         codes = tuple(code for code in known if code is not None)
@@ -94,7 +94,7 @@ def decide_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *,
 
 
 def _of_another_type(view: PartitionView, key: int, matcher: Matcher, *, attribute: bool) -> int:
-    """How many different strings are not of the type asked for, where none is."""
+    """Number of distinct strings if none is of the type asked for, else 0."""
     if matcher.typed is None:
         return 0
     offsets, data = view.string_arena(key, attribute=attribute)

@@ -17,7 +17,7 @@ _PLAIN = (Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.TIME)
 
 
 def values_holding(values: PackedValues, matcher: Matcher) -> Bools:
-    """Which values satisfy the positive condition: bool[n]; where there is none, it does not hold."""
+    """Mask of the values that satisfy the positive condition: bool[n]; False where there is no value."""
     if matcher.everything:
         given: Bools = values.kinds != Kind.UNSET
         return given
@@ -40,7 +40,7 @@ def values_holding(values: PackedValues, matcher: Matcher) -> Bools:
 
 
 def any_item_holds(lists: PackedLists, matcher: Matcher) -> Bools:
-    """Which lists have an item, itself no list, that satisfies the positive condition."""
+    """Mask of the lists with an item, itself no list, that satisfies the positive condition: bool[n]."""
     owners, items = lists.items()
     return lists.any_item(owners, values_holding(items, matcher))
 

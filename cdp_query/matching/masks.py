@@ -18,7 +18,7 @@ Codes = Callable[[Kind], Decided]
 
 
 def column_mask(column: EventColumn, matcher: Matcher, codes: Codes) -> Bools:
-    """Which values of a column satisfy the positive condition; entries that are not present may say anything.
+    """Mask of the values of a column that satisfy the positive condition; undefined for entries that are not present.
 
     `codes` decides strings and lists by code.
     """
@@ -38,7 +38,7 @@ def column_mask(column: EventColumn, matcher: Matcher, codes: Codes) -> Bools:
 
 
 def values_mask(kind: Kind, values: AnyArray, matcher: Matcher, codes: Codes) -> Bools:
-    """Which plain values of a kind satisfy the positive condition; `codes` decides strings and lists by code."""
+    """Mask of the plain values of a kind that satisfy the positive condition; `codes` decides strings and lists."""
     if matcher.everything:
         return np.ones(values.shape[0], np.bool_)
     if kind is Kind.TIME and matcher.instants is not None:
@@ -99,6 +99,6 @@ def _inside(values: AnyArray, low: Anything, high: Anything) -> Bools:
 
 
 def range_mask(values: AnyArray, wanted: Range) -> Bools:
-    """Which values of an int or float array lie in a range."""
+    """Mask of the values of an int or float array that lie in a range."""
     low, high = wanted.floats() if values.dtype.kind == "f" else wanted.integers()
     return _inside(values, low, high)

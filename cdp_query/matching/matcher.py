@@ -1,4 +1,4 @@
-"""What a condition becomes: per kind of value, which values satisfy it.
+"""A condition in executable form: for each kind of value, the test that its values must pass.
 
 A condition is decided per kind; a value of another kind, or none, counts as missing. `negated` conditions
 (`!=`, `not in`, `missing` ...) are the complement of their positive form, missing values included.
@@ -25,12 +25,12 @@ _LISTS_AT_ONCE: Final = 1 << 16  # some hundred bytes of positions each while th
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """Which stored values satisfy a condition.
+    """Tests of stored values, by kind.
 
     numbers, times: any of these ranges; instants: decided on arrays of times i64; flags: these booleans; text: decided
-    per distinct string (string or large_string in, boolean out); substring: what these strings have in them, where that
-    is all that `text` asks; typed: which strings are of the type asked for, where not all are; lists: decided on
-    distinct lists; everything: any value at all.
+    per distinct string (string or large_string in, boolean out); substring: contained in the strings that pass, where
+    that is all that `text` asks; typed: selects the strings of the type asked for, where not all are; lists: decided
+    on distinct lists; everything: any value at all.
     """
 
     numbers: tuple[Range, ...] = ()
@@ -46,7 +46,7 @@ class Matcher:
     typed: TextDecision | None = field(default=None, compare=False)
 
     def decides(self, kind: Kind) -> bool:
-        """Whether values of this kind are of the type asked for."""
+        """Tests whether values of this kind are of the type asked for."""
         match kind:
             case Kind.INT | Kind.FLOAT:
                 return self.everything or bool(self.numbers)

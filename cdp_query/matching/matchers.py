@@ -220,7 +220,7 @@ def _text_decision(op: tree.TextOp, pattern: str, ci: bool) -> TextDecision:
 
 
 def _matches_in_any_case(pattern: str) -> TextDecision:
-    """The pattern matches the text as it is, whatever the case of its letters, or the folded text."""
+    """The pattern matches the text itself, ignoring case, or the folded text."""
     for_folded = folded_pattern(pattern)
     _check_regex(for_folded)
 

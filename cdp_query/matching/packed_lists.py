@@ -87,7 +87,7 @@ class PackedLists:
         return np.repeat(np.arange(len(self)), sizes), PackedValues.at(self.data, starts)
 
     def any_item(self, owners: I64, holds: Bools) -> Bools:
-        """Whether something holds for one item at least: bool[n], given of `items` the owners and for which it does."""
+        """Mask of the lists with an item that `holds`: bool[n]; `owners` and `holds` are aligned with `items`."""
         found: Bools = np.zeros(len(self), np.bool_)
         found[owners[holds]] = True
         return found

@@ -24,7 +24,7 @@ class Range:
     high_open: bool = False
 
     def contains(self, value: Number) -> bool:
-        """Whether a number lies inside, ints and floats compared exactly."""
+        """Tests whether a number lies inside; ints and floats compare exactly."""
         above = self.low is None or value > self.low or (value == self.low and not self.low_open)
         below = self.high is None or value < self.high or (value == self.high and not self.high_open)
         return above and below

@@ -17,7 +17,7 @@ from cdp_store.arrays import I64, Bools
 _PARTS_MAX: Final = 16  # bounds the table of parts a hostile string could ask for
 _NUMBER: Final = r"[0-9]{1,18}"  # fits 64 bits
 _DOTTED: Final = rf"{_NUMBER}(?:\.{_NUMBER}){{0,{_PARTS_MAX - 1}}}"
-# Behind it stands nothing that would go on with it: parts beyond the most, or a part of too many digits.
+# Nothing that would continue the version may follow: no parts beyond the most, no part of too many digits.
 _VERSION: Final = rf"(?s)^[vV]?(?P<dotted>{_DOTTED})(?:[^0-9.].*|\.(?:[^0-9].*)?)?$"
 _COMPARE: Final[dict[Op, Callable[[I64], Bools]]] = {
     Op.EQ: lambda order: order == 0,

@@ -49,7 +49,7 @@ def _chosen(column: EventColumn, members: Bools) -> EventColumn:
 
 
 def _raw_counts(column: EventColumn) -> dict[int, int]:
-    """How often each value occurs, in 64-bit form; narrow integers are counted by place, without sorting."""
+    """Counts of each value, in 64-bit form; narrow integers are counted by place, without sorting."""
     if column.values.itemsize <= _COUNTED_BY_PLACE and column.kind is not Kind.FLOAT:
         sizes = np.bincount(column.values)
         distinct = np.flatnonzero(sizes)

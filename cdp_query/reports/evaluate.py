@@ -62,7 +62,7 @@ def evaluate_report(
 
 
 def evaluate_funnel(report: tree.Funnel, execution: Execution, binder: Binder, population: Bools) -> FunnelPart:
-    """The part of one partition; the plain form takes the road of plain sequences."""
+    """The part of one partition; the plain form takes the path of plain sequences."""
     view = execution.view
     execution.checkpoint()
     with execution.meter.timed(0) as stats:

@@ -91,7 +91,7 @@ def _periods(unit: str, starts: list[int], interval: Interval, tz: str) -> Perio
 
 
 def _periods_over(report: tree.Retention, cohorts: Periods, latest: I64, context: tree.Context) -> I64:
-    """How many periods after the last entry of each cohort had ended by T."""
+    """Number of periods after the last entry of each cohort that had ended by T."""
     end_ms = context.as_of_ms + 1
     if report.start is tree.PeriodStart.CALENDAR:
         calendar = periods_over(report.unit, int(cohorts.edges_ms[0]), end_ms, context.tz)

@@ -32,10 +32,10 @@ class _Level:
 
 
 def flow_nodes(part: FlowPart, shown_max: int = FLOW_NODES_SHOWN_MAX) -> tuple[list[FlowNode], int]:
-    """(the most frequent nodes, each behind the one it comes from and larger ones first; how many nodes there are).
+    """(the most frequent nodes, each after its parent and larger ones first; the number of all nodes).
 
-    The first node is that of all anchors. A node is never more frequent than the one it comes from, so that what is
-    shown hangs together.
+    The first node is that of all anchors. A node is never more frequent than its parent, so that the nodes shown form
+    one tree.
     """
     levels = [_level(part, length) for length in range(part.paths.shape[1] + 1)] if len(part) else []
     lengths = np.repeat(np.arange(len(levels)), [level.starts.shape[0] for level in levels])

@@ -48,7 +48,7 @@ def _members(combination: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Members whose number lies in [low, high); the last bin includes its end.
+    """Members with a number in [low, high); the last bin includes its end.
 
     No number lies outside of the bins: an end that is no float64 is rounded away from the numbers.
     """

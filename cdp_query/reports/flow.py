@@ -41,11 +41,11 @@ class BoundFlow:
 
     @property
     def backward(self) -> bool:
-        """Whether it looks at what came before."""
+        """True if the flow looks at events before its anchors."""
         return self.direction is FlowDirection.BEFORE
 
     def horizon(self, first_ms: int, last_ms: int) -> Interval:
-        """Where events can lie that anchors between two instants reach."""
+        """Interval of the events that anchors between two instants can reach."""
         if self.backward:
             return Interval(TIME_MIN_MS if self.within_ms < 0 else max(first_ms - self.within_ms, TIME_MIN_MS), last_ms)
         reach_ms = self.until_ms if self.within_ms < 0 else last_ms + self.within_ms
@@ -79,7 +79,7 @@ def flow(
 
 
 class _Walk:
-    """What the morsels of one partition share: the chunks of anchors and nodes, and the names by their order."""
+    """State that the morsels of one partition share: the chunks of anchors and nodes, and the names in order."""
 
     def __init__(self, view: PartitionView, report: BoundFlow, anchors: Sequence[Scanned], stats: NodeStats) -> None:
         self._report, self._anchors = report, anchors
@@ -105,7 +105,7 @@ class _Walk:
                 yield place, chunk
 
     def anchor_times(self, morsel: int, population: Bools) -> tuple[I64, I64]:
-        """Times of the first and last anchor of each row of a morsel; the first lies behind the last where none is."""
+        """Times of the first and last anchor of each row of a morsel; the first lies after the last where none is."""
         first_ms: I64 = np.full(population.shape[0], TIME_MAX_MS + 1, np.int64)
         last_ms: I64 = np.full(population.shape[0], TIME_MIN_MS - 1, np.int64)
         for found in self._anchors:
@@ -182,7 +182,7 @@ def _runs_of(chunk: EventChunk, morsel: int) -> tuple[int, int] | None:
 
 
 def _reach(report: BoundFlow, first_ms: I64, last_ms: I64) -> tuple[I64, I64]:
-    """First and last instant that the anchors of each row reach; the first lies behind the last where none is."""
+    """First and last instant that the anchors of each row reach; the first lies after the last where none is."""
     low_ms, high_ms, has_anchor = first_ms.copy(), last_ms.copy(), first_ms <= last_ms
     if report.backward:
         low_ms[has_anchor] = TIME_MIN_MS if report.within_ms < 0 else first_ms[has_anchor] - report.within_ms

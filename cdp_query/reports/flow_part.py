@@ -1,4 +1,4 @@
-"""What partitions contribute to a flow: how many anchors meet each path of event names."""
+"""Parts of a flow, one from each partition: the number of anchors that meet each path of event names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one partition contributes to a report. Merging is associative and commutative; None is neutral."""
+"""Parts of a report, one from each partition. Merging is associative and commutative; None is neutral."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TrendPart:
 
 @dataclass(frozen=True, slots=True)
 class RetentionCohort:
-    """Users who entered in one period, how many of them returned in each period, and the last of their entries."""
+    """Users who entered in one period, the number who returned in each period, and the time of the last entry."""
 
     users: int
     returned: tuple[int, ...]

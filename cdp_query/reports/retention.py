@@ -90,7 +90,7 @@ def _mark_returns(
 def _marker(
     report: BoundRetention, entry: I64, entered: Interval, with_entry: bool, returned: U64
 ) -> Callable[[Scanned], None]:
-    """What marks the periods of the returns in a chunk; `with_entry` counts those at the instant of the entry."""
+    """Function that marks the periods of the returns in a chunk; `with_entry` counts those at the entry's instant."""
     to_the_end, periods = report.mode is ReturnMode.ON_OR_AFTER, report.periods
     if report.start is PeriodStart.CALENDAR:
         return _calendar_marker(report, entry, entered, with_entry, returned)

@@ -1,4 +1,4 @@
-"""Recency, frequency and money of everyone who did it."""
+"""Recency, frequency and money of the users with the event."""
 
 from __future__ import annotations
 

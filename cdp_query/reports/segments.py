@@ -115,7 +115,7 @@ def _attribute_numbers(execution: Execution, name: str) -> Numbers:
 
 
 def _behind_report() -> Iterator[int]:
-    """Numbers of the nodes of a report's segments: those behind its own."""
+    """Numbers of the nodes of a report's segments: they follow its own."""
     return count(REPORT + 1)
 
 

@@ -72,9 +72,9 @@ def chunks_inside(view: PartitionView, events: BoundEvents, interval: Interval) 
 
 
 class _SharedPeriods:
-    """Which users were counted already in a period that several chunks touch; a flag per row while it is needed.
+    """Users that were counted already in a period that several chunks touch; a flag per row while it is needed.
 
-    Events of wide chunks lie in few of the many periods that these span, and are told by (period, row) instead.
+    Events of wide chunks lie in few of the many periods that these span. They are recorded by (period, row) instead.
     """
 
     def __init__(self, periods: Periods, chunks: list[EventChunk], interval: Interval, row_count: int) -> None:

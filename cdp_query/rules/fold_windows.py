@@ -39,7 +39,7 @@ class _Bound:
     window: Window
 
     def implies(self, other: _Bound) -> bool:
-        """Whether the other always holds where this one does."""
+        """Tests whether the other always holds where this one does."""
         if self.is_least is not other.is_least or self.events != other.events:
             return False
         if repr(self.events) != repr(other.events):  # 1 == True in Python, not in a filter
@@ -50,7 +50,7 @@ class _Bound:
 
 
 def fold_windows(node: Node) -> Node:
-    """The segment without bounds on the number of events that follow from others beside them."""
+    """The segment without bounds on the number of events that follow from others in the same group."""
     return on_groups(node, _folded)
 
 
@@ -67,8 +67,8 @@ def _folded(group: Group) -> Node:
 
 
 def _goes(own: _Bound, other: _Bound, is_all: bool, *, first: bool) -> bool:
-    """Whether a bound may go for the other; of two that say the same the first stays."""
-    # A window of each user mentions a name, and whether that is known is told.
+    """Tests whether the other bound makes this one redundant; of two equivalent bounds the first stays."""
+    # A window of each user mentions a name, and an unknown name must still be reported.
     if isinstance(own.window, UserWindow) and other.window != own.window:
         return False
     spare = other.implies(own) if is_all else own.implies(other)
@@ -92,7 +92,7 @@ def _bound(node: Node) -> _Bound | None:
 
 
 def _contains(wide: Window, narrow: Window) -> bool:
-    """Whether every instant of one window lies in the other, as far as their text tells."""
+    """Tests whether every instant of one window lies in the other, judged by the literals alone."""
     match wide, narrow:
         case Always(), _:
             return True

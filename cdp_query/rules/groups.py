@@ -1,4 +1,4 @@
-"""What rules share: walking over groups, and telling parts apart.
+"""Shared code of the rules: walks over groups, and keys that tell parts apart.
 
 Parts are the same when they are written alike. Equality would not do: 1 == 1.0 == True in Python, not in a question.
 """

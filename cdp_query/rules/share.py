@@ -22,7 +22,7 @@ def _shared(group: Group) -> Node:
     counts = Counter(name for own in parts for name in own)
     name, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
     having = [place for place, own in enumerate(parts) if name in own]
-    # With nothing left beside the shared part the others follow from it, which is for simplify to tell.
+    # Where a group has only the shared part, the others follow from it; simplify handles that case.
     if count < 2 or any(len(parts[place]) < 2 for place in having):
         return group
     rests = [grouped(inner, (part for own, part in parts[place].items() if own != name)) for place in having]

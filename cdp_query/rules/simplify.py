@@ -1,6 +1,6 @@
 """a and a -> a; everyone and a -> a; a and (a or b) -> a; nothing or a -> a.
 
-What is dropped mentions no name that the rest does not mention too, so that unknown names are still told.
+A dropped part mentions no name that the rest does not mention too, so that unknown names are still reported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _simplified(group: Group) -> Node:
     items = [item for item in group.items if item != neutral]
     if not items:
         return neutral if group.items else group
-    # What is unequal is not the same either, and to tell so is quicker.
+    # Unequal parts never have the same key, and equality is quicker to test.
     if len(set(items)) < len(items):
         items = list({key(item): item for item in items}.values())
     if any(isinstance(item, other) for item in items):
@@ -33,5 +33,5 @@ def _simplified(group: Group) -> Node:
 
 
 def _is_absorbed(item: Node, other: type[Group], present: set[str]) -> bool:
-    """Whether a group of the other kind holds a part that stands beside it."""
+    """Tests whether a group of the other kind holds a part that is present in the group around it."""
     return isinstance(item, other) and any(key(part) in present for part in item.items)

@@ -1,4 +1,4 @@
-"""What an attribute was and when: the only place of the query side that reads the history of values."""
+"""Past values of an attribute, with their times. No other module of the query side reads the history of values."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Changes:
     raws: I64
 
     def first_of_row(self) -> Bools:
-        """Which entries are the first of their row: bool[n]."""
+        """Mask of the entries that are the first of their row: bool[n]."""
         first: Bools = np.ones(self.rows.shape[0], np.bool_)
         first[1:] = self.rows[1:] != self.rows[:-1]
         return first
 
     def last_of_row(self) -> Bools:
-        """Which entries are the last of their row: bool[n]."""
+        """Mask of the entries that are the last of their row: bool[n]."""
         last: Bools = np.ones(self.rows.shape[0], np.bool_)
         last[:-1] = self.rows[1:] != self.rows[:-1]
         return last

@@ -52,7 +52,7 @@ def _plain(column: EventColumn) -> AnyArray:
 
 
 def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, stats: NodeStats) -> Bools:
-    """Which rows satisfy the predicate: bool[row_count]."""
+    """Mask of the rows that satisfy the predicate: bool[row_count]."""
     mask: Bools = np.zeros(view.row_count, np.bool_)
     asked, found = asked_of(view), list(blocks(view, node.attribute, instant_ms))
     few = None if asked is None else partial(_codes_of, found, asked)

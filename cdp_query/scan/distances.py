@@ -20,14 +20,14 @@ _NUMERIC: Final = (Kind.INT, Kind.FLOAT)
 
 
 def distance_mask(view: PartitionView, node: BoundDistance, instant_ms: int, stats: NodeStats) -> Bools:
-    """Which rows have a place at a wanted distance: bool[row_count]."""
+    """Mask of the rows with a place at a wanted distance: bool[row_count]."""
     latitudes = _attribute_numbers(view, node.latitude, instant_ms, stats)
     longitudes = _attribute_numbers(view, node.longitude, instant_ms, stats)
     return _within(latitudes, longitudes, node.circle)
 
 
 def event_distance_mask(chunk: EventChunk, test: FilterDistance, stats: NodeStats) -> Bools:
-    """Which events of a chunk have a place at a wanted distance: bool[n]."""
+    """Mask of the events of a chunk with a place at a wanted distance: bool[n]."""
     latitudes = _property_numbers(chunk, test.latitude, stats)
     longitudes = _property_numbers(chunk, test.longitude, stats)
     return _within(latitudes, longitudes, test.circle)

@@ -1,7 +1,8 @@
-"""Events that retention has dropped, as far as their summaries tell; where they do not, the answer is flagged.
+"""Events that retention has dropped, as far as their summaries go; where they fall short, the answer is flagged.
 
-Of a profile's dropped events of one name it is known how many there were and when the first and the last was. A window
-that holds both holds all of them, one that neither reaches holds none, and one that holds either holds some.
+A summary holds the number of a profile's dropped events of one name, and the times of the first and the last. A
+window with both ends inside holds all of them. A window that neither end reaches holds none. A window with one end
+inside holds some.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from cdp_store.memory.view import PartitionView
 
 
 def note_dropped(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> None:
-    """Count the profiles whose dropped events may lie in the interval: nothing else is known of them."""
+    """Count the profiles with dropped events that may lie in the interval: nothing else is known of them."""
     for summary in _reached(view, events, interval):
         stats.truncated += int(np.count_nonzero(_near(summary, interval)))
 
 
 def count_dropped(view: PartitionView, events: BoundEvents, interval: Interval, counts: U32, stats: NodeStats) -> None:
-    """Add to counts (by row) the dropped events that lie in the interval, where the summaries tell."""
+    """Add to counts (by row) the dropped events that lie in the interval, where the summaries decide it."""
     for summary in _reached(view, events, interval):
         inside = (summary.first_ms >= interval.first_ms) & (summary.last_ms <= interval.last_ms)
         counts[summary.rows[inside]] += summary.counts[inside].astype(np.uint32)
@@ -33,7 +34,7 @@ def count_dropped(view: PartitionView, events: BoundEvents, interval: Interval, 
 
 
 def mark_dropped(view: PartitionView, events: BoundEvents, interval: Interval, seen: Bools, stats: NodeStats) -> None:
-    """Mark the rows (by row) with a dropped event in the interval, where the summaries tell."""
+    """Mark the rows (by row) with a dropped event in the interval, where the summaries decide it."""
     for summary in _reached(view, events, interval):
         holds_first = (summary.first_ms >= interval.first_ms) & (summary.first_ms <= interval.last_ms)
         holds_last = (summary.last_ms >= interval.first_ms) & (summary.last_ms <= interval.last_ms)

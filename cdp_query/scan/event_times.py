@@ -16,7 +16,7 @@ _HOUR_MS = 3_600_000
 
 
 def event_time_mask(chunk: EventChunk, test: FilterRowWindow | FilterHours | FilterWeekdays, stats: NodeStats) -> Bools:
-    """Which events of a chunk happened when they should: bool[n]."""
+    """Mask of the events of a chunk whose time passes the test: bool[n]."""
     stats.bytes += chunk.times.nbytes
     times = chunk.full_times()
     if isinstance(test, FilterRowWindow):

@@ -71,7 +71,7 @@ class Multiset:
         return lower if rest == 0 else lower + (self._at(below + 1) - lower) * rest
 
     def below(self, bound: float) -> Bools:
-        """Which of the distinct numbers lie below a bound: bool[n]."""
+        """Mask of the distinct numbers below a bound: bool[n]."""
         smaller: Bools = (self.high < bound) | ((self.high == bound) & (self.low < 0))
         return smaller
 

@@ -21,7 +21,7 @@ _FEWER: Final = 4  # of the rows of a narrowed view, whose chunks may be there a
 
 @dataclass(frozen=True, slots=True)
 class NarrowedView(PartitionView):
-    """A view about the rows `asked`, bool[row_count], of the view `whole`; what is told of other rows means nothing."""
+    """A view of the rows `asked`, bool[row_count], of the view `whole`. Results for other rows are undefined."""
 
     whole: PartitionView = field(kw_only=True)
     asked: Bools = field(kw_only=True)
@@ -59,7 +59,7 @@ def asked_of(view: PartitionView) -> Bools | None:
 
 
 def chunk_of(view: PartitionView, chunk: EventChunk) -> EventChunk:
-    """What a view reads of a chunk: the events of the rows it asks for; all of a chunk that is small."""
+    """Events of a chunk that a view reads: those of the rows it asks for. A small chunk is read whole."""
     return view.chunk(chunk) if isinstance(view, NarrowedView) and len(chunk) >= WORTH_NARROWING else chunk
 
 

@@ -45,7 +45,7 @@ class Numbers:
         return wide if self.floats is None or self.is_float is None else np.where(self.is_float, self.floats, wide)
 
     def float_mask(self) -> Bools:
-        """Which are floats: bool[n]."""
+        """Mask of the numbers that are floats: bool[n]."""
         return np.zeros(self.integers.shape[0], np.bool_) if self.is_float is None else self.is_float
 
 
@@ -73,7 +73,7 @@ def calculate(op: ArithmeticOp, left: Numbers, right: Numbers) -> Numbers:
 
 
 def compare(op: Op, left: Numbers, right: Numbers) -> Bools:
-    """Where both sides are defined and left op right holds, ints and floats compared exactly."""
+    """Mask of the places where both sides are defined and left op right holds; ints and floats compare exactly."""
     if left.floats is None and right.floats is None:
         mask = _TESTS[op](left.integers, right.integers)
     else:
@@ -83,8 +83,10 @@ def compare(op: Op, left: Numbers, right: Numbers) -> Bools:
 
 
 def residuals(integers: I64) -> I64:
-    """What rounding to float64 takes away: i - float64(i), i64[n]; (float64(i), residual) orders integers and floats
-    together exactly, floats having residual 0."""
+    """Remainders of rounding to float64: i - float64(i), i64[n].
+
+    The pair (float64(i), residual) orders integers and floats together exactly; floats have residual 0.
+    """
     rounded = integers.astype(np.float64)
     top = rounded >= _TWO_63
     back = np.where(top, 0.0, rounded).astype(np.int64)
@@ -121,7 +123,7 @@ def _integer_result(op: ArithmeticOp, left: Numbers, right: Numbers) -> tuple[I6
 
 
 def _product_is_wrong(a: I64, b: I64, result: I64) -> Bools:
-    """Whether a * b left int64; no b is 0. Taking the quotient back fails for -2**63 / -1 alone."""
+    """Tests whether a * b overflowed int64; no b is 0. Dividing back fails to show it for -2**63 / -1 alone."""
     with np.errstate(over="ignore"):
         wrong: Bools = (result // b != a) | ((b == -1) & (a == np.iinfo(np.int64).min))
     return wrong

@@ -1,7 +1,7 @@
 """The values of one property on the events that count, as rows and integer keys that sort like the values.
 
 Integers and floats form one order: by float64, then by what rounding took from an integer; an integer comes before
-an equal float. Values of other kinds are only told apart.
+an equal float. Values of other kinds are distinguished, but have no order.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SortedValues:
     order: I64
 
     def starts(self) -> I64:
-        """Where each run of equal values of one row begins: i64[runs]."""
+        """Start of each run of equal values of one row: i64[runs]."""
         different: Bools = np.ones(self.rows.shape[0], np.bool_)
         different[1:] = (np.diff(self.rows) != 0) | (np.diff(self.keys) != 0)
         if self.rests is not None:

@@ -1,4 +1,4 @@
-"""Which events of a partition an event predicate speaks of: chunks pruned by zones, filters as masks."""
+"""Events of a partition that an event predicate selects: chunks are pruned by zones, filters become masks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Scanned:
     mask: Bools | None
 
     def count(self) -> int:
-        """How many events count."""
+        """Number of the events that count."""
         return len(self.chunk) if self.mask is None else int(np.count_nonzero(self.mask))
 
     def mask_or_ones(self) -> Bools:
@@ -103,7 +103,7 @@ def overlapping(
 
 
 def is_wide(chunk: EventChunk) -> bool:
-    """Whether a chunk spans many buckets, in which its few events lie."""
+    """Tests whether a chunk spans many buckets, in which its few events lie."""
     return chunk.times.dtype != np.uint32
 
 
@@ -139,7 +139,7 @@ def _scanned(
 
 
 def _in_interval(chunk: EventChunk, interval: Interval) -> Bools:
-    """Which events lie in the interval."""
+    """Mask of the events in the interval."""
     mask: Bools = np.ones(len(chunk), np.bool_)
     if interval.first_ms > chunk.first_ms:
         mask = chunk.times >= interval.first_ms - chunk.base_ms
@@ -149,7 +149,7 @@ def _in_interval(chunk: EventChunk, interval: Interval) -> Bools:
 
 
 def filter_mask(view: PartitionView, chunk: EventChunk, where: BoundFilter, stats: NodeStats) -> Bools:
-    """Which events of a chunk pass a filter: bool[n]."""
+    """Mask of the events of a chunk that pass a filter: bool[n]."""
     match where:
         case FilterAll(items):
             masks = (filter_mask(view, chunk, item, stats) for item in items)

@@ -60,7 +60,7 @@ class _Source:
 
 @dataclass(slots=True)
 class StepSources:
-    """The kernel's table, i64[groups, steps, SOURCE_FIELDS], and the arrays it points to that nobody else holds."""
+    """The kernel's table, i64[groups, steps, SOURCE_FIELDS], and the arrays it points to that need a reference here."""
 
     table: I64
     held: list[AnyArray] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """Exact per-user sums: integers as integers, floats correctly rounded whatever the order of the events.
 
 The float sum of a user is the true real sum of its float64 values rounded once to float64, as math.fsum gives
-it; so it depends neither on arrival order nor on chunks or partitions. The fast road keeps a double-double
+it; so it depends neither on arrival order nor on chunks or partitions. The fast path keeps a double-double
 per row (about 106 bits) with a bound on its error; a row whose rounding that bound leaves open, very rarely
 one, is summed again exactly.
 """
@@ -43,7 +43,7 @@ class Sums:
 
     @property
     def any_floats(self) -> bool:
-        """Whether any float was added."""
+        """True if any float was added."""
         return bool(self._floats)
 
     def add(self, part: Terms) -> None:
@@ -63,7 +63,7 @@ class Sums:
         return self._float_counts > 0
 
     def integers_inside(self, wanted: Range) -> Bools:
-        """Rows whose integer sum lies in a range; a sum beyond 64 bits is compared as the integer it is."""
+        """Rows with an integer sum in a range; a sum beyond 64 bits is compared exactly, as an unbounded integer."""
         mask = range_mask(self._integers, wanted)
         for row in np.flatnonzero(self._carries):
             mask[row] = wanted.contains((int(self._carries[row]) << 64) + int(self._integers[row]))

@@ -1,4 +1,4 @@
-"""The numbers an aggregate is made of: which events of a chunk have one, whose they are, what they say."""
+"""The numbers an aggregate is made of: the events of a chunk that have one, their rows, and the values."""
 
 from __future__ import annotations
 

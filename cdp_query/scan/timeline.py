@@ -1,7 +1,7 @@
 """Events in the order of their times, chunk after chunk.
 
-Most chunks of a name follow each other in time, so that a kernel that keeps a state per row can run over one after
-the other. Chunks whose times overlap (of several names, or not yet merged) are sorted together first.
+Most chunks of a name follow each other in time, so that a kernel that keeps a state per row can run over them in
+turn. Chunks with overlapping times (of several names, or not yet merged) are sorted together first.
 """
 
 from __future__ import annotations

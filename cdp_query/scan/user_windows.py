@@ -38,12 +38,12 @@ def anchored(events: BoundEvents, view: PartitionView, stats: NodeStats) -> Boun
 
 
 def row_window(window: FilterUserWindow, view: PartitionView, stats: NodeStats) -> FilterRowWindow:
-    """First and last instant per row; the first lies behind the last where nothing qualifies."""
+    """First and last instant per row; the first lies after the last where nothing qualifies."""
     if window.first_of is None:
         starts = _times_of_attribute(window, view)
     else:
         starts = _first_times(window.first_of, window.until_ms, view, stats)
-    # No start is behind every end; a start near the end of the calendar must not run past it.
+    # No start lies after every end; a start near the end of the calendar must not run past it.
     ends: I64 = np.minimum(starts, _NEVER_MS - 1) + min(window.length_ms, TIME_MAX_MS - TIME_MIN_MS)
     return FilterRowWindow(starts, np.minimum(ends, window.until_ms))
 

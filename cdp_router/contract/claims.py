@@ -44,7 +44,7 @@ def from_mismatch(message: pb.EpochMismatch) -> list[Claim]:
 
 
 def from_holdings(shard: int, holdings: Iterable[pb.PartitionHolding]) -> list[Claim]:
-    """What a shard's holdings say about whose partitions are; states of newer programs say nothing."""
+    """Claims that follow from a shard's holdings; states of newer versions give none."""
     claims = list[Claim]()
     for each in holdings:
         match each.state:

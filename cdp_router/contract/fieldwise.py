@@ -29,7 +29,7 @@ AS_IT_IS: Final = Codec(lambda value: value, lambda value, _path, _depth: value)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What names and types alone do not say."""
+    """Exceptions to the mapping by names and types."""
 
     types: Mapping[str, Any]  # by the names that annotations use
     wire_names: Mapping[type | str | Owner, str]  # of dataclasses in a oneof, and of fields; "a.b": b of the message a
@@ -176,7 +176,7 @@ class Codecs:
         return parts
 
     def _taking(self, kind: type, parts: list[_Part]) -> Take:
-        """How a dataclass is read from the fields of a message."""
+        """Reader of a dataclass from the fields of a message."""
         first, finish = self._rules.first.get(kind, ()), self._rules.finishing.get(kind)
         rest = [part.name for part in parts if part.name not in first]
         by_name = {part.name: part.take for part in parts}
@@ -267,7 +267,7 @@ def _grouped(group: str, part: _Part) -> _Part:
 
 
 def _taking(at: FieldDescriptor, ours: Field[Any], codec: Codec, annotation: Any) -> Take:
-    """How one field is read: what has a default of its own may be left out."""
+    """Reader of one field; a field with a default of its own may be left out."""
     wire_name, read = at.name, codec.read
     if NoneType in get_args(annotation):
         if at.has_presence:

@@ -14,7 +14,7 @@ from cdp_router.errors import RequestInvalid
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How one kind of value is written, and read from the contract at a path, so many levels deep."""
+    """Writer and reader of one kind of value; the reader takes the message, its path and its depth in levels."""
 
     write: Callable[[Any], Any]
     read: Callable[[Any, str, int], Any]
@@ -22,7 +22,7 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class OneofRule:
-    """What is said where a oneof is not given, or where a value has no field in it."""
+    """Problems to report where a oneof is not given, or where a value has no field in it."""
 
     missing: str
     place: str | None = None  # of that problem, after the path of the message; None: the oneof
@@ -30,7 +30,7 @@ class OneofRule:
     foreign: Callable[[Any], RequestInvalid] | None = None
     only: Container[str] | None = None  # the fields that may be given; None: all
     narrowed: str = ""  # the problem where a field takes only some of what the message can hold
-    nesting: frozenset[str] | None = None  # fields that lead a level deeper, while others begin anew; None: all do
+    nesting: frozenset[str] | None = None  # fields that add a level, while others restart at 0; None: all do
     levels_max: int | None = None
     unset: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)  # when a field counts as not given
 
@@ -65,7 +65,7 @@ class Oneof:
         raise self._rule.foreign(value)
 
     def read(self, message: Any, path: str, depth: int) -> Any:
-        """What the message holds; RequestInvalid where that is missing, or too deep."""
+        """Value that the message holds; RequestInvalid where that is missing, or too deep."""
         rule = self._rule
         if rule.levels_max is not None and depth > rule.levels_max:
             raise RequestInvalid(path, f"more than {rule.levels_max} levels inside each other")

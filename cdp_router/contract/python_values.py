@@ -1,4 +1,4 @@
-"""What Python values become as properties and attributes: one table for writers and messages.
+"""Conversion of Python values to properties and attributes: one table for writers and messages.
 
 | value | stored as |
 |---|---|
@@ -169,7 +169,7 @@ def _numpy_scalar(name: str, value: np.generic) -> Any:
 
 
 def _is_missing(value: object) -> bool:
-    """Whether it is one of pandas' marks of a missing value; pandas is not loaded for it."""
+    """Tests for pandas' marks of a missing value, without loading pandas."""
     kind = type(value)
     return kind.__name__ in _PANDAS_MISSING and kind.__module__.partition(".")[0] == "pandas"
 

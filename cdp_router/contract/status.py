@@ -213,7 +213,7 @@ def mismatch_of(error: grpc.aio.AioRpcError) -> WrongEpoch | None:
 
 
 def retry_delay_ms(status: status_pb2.Status) -> int:
-    """How long the status asks the client to wait before trying again; 0 when it does not."""
+    """Time that the status asks the client to wait before it tries again; 0 when it does not."""
     retry = error_details_pb2.RetryInfo()
     for detail in status.details:
         if detail.Unpack(retry):
@@ -227,7 +227,7 @@ def grpc_code(status: status_pb2.Status) -> grpc.StatusCode:
 
 
 def reason_of(error: Exception) -> str:
-    """The stable name behind an error."""
+    """Stable name of an error."""
     info = error_details_pb2.ErrorInfo()
     for detail in describe(error).details if isinstance(error, TRANSLATED) else ():
         if detail.Unpack(info):

@@ -23,7 +23,7 @@ VALUES: Final = "values"  # the column of such
 
 
 def is_values(field: pa.Field) -> bool:
-    """Whether a column holds named values of records."""
+    """Tests whether a column holds named values of records."""
     kind = field.type
     if field.name != VALUES or not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return False
@@ -40,6 +40,6 @@ def to_stream(table: pa.Table) -> bytes:
 
 
 def from_stream(stream: bytes) -> pa.Table:
-    """The table behind a stream."""
+    """Table that a stream holds."""
     with pa.ipc.open_stream(stream) as reader:
         return reader.read_all()

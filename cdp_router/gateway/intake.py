@@ -65,7 +65,7 @@ class Prepared:
 
     @property
     def known(self) -> list[Rejected]:
-        """What goes to the dead letters whatever the cluster says, each item once."""
+        """Items that go to the dead letters whatever the cluster answers, each once."""
         by_item = {each.index: each for each in (*self.mapped.doubted, *self.mapped.rejected)}
         return [by_item[index] for index in sorted(by_item)]
 

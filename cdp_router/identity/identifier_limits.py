@@ -1,4 +1,4 @@
-"""How many identifiers of a kind may belong to one person's."""
+"""Limits of the number of identifiers of a kind that may belong to one person's."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from cdp_store.ids import ANONYMOUS_ID, decode_identifier, is_identifier_kind
 from cdp_store.records.records import RecordBatch
 
 IDENTIFIERS_MAX: Final = "CDP_IDENTIFIERS_MAX"
-LINK_REFUSED: Final = "IDENTIFIER_LIMIT"  # what a record is told whose link is beyond a limit
-_REST: Final = "others"  # how all kinds without a limit of their own are written
+LINK_REFUSED: Final = "IDENTIFIER_LIMIT"  # code of a record with a link beyond a limit
+_REST: Final = "others"  # in settings: all kinds without a limit of their own
 _LIMIT_MAX: Final = (1 << 32) - 1  # as many as the contract can say
 # Browsers forget their anonymous id in a week or two: a person has had hundreds of them after some years. Of other
-# kinds a hundred are more than anybody has: who has more is a machine, a shared account or a mistake.
+# kinds nobody has a hundred: a profile with more is a machine, a shared account or a mistake.
 _USUAL: Final[Mapping[str, int]] = MappingProxyType({ANONYMOUS_ID: 1000, OTHERS: 100})
 
 
 @dataclass(frozen=True, slots=True)
 class IdentifierLimits:
-    """By kind of identifier how many may belong to one of a higher kind; OTHERS stands for kinds that are not named."""
+    """By kind, the number of identifiers that may belong to one of a higher kind; OTHERS: kinds that are not named."""
 
     by_kind: Mapping[str, int] = field(default_factory=lambda: _USUAL)
 
     @staticmethod
     def of(environment: Mapping[str, str] = os.environ) -> IdentifierLimits:
-        """The usual ones, but for what the environment says: `email=5,anonymous_id=200,others=20`.
+        """The usual limits, with those of the environment in their place: `email=5,anonymous_id=200,others=20`.
 
-        RequestInvalid says what makes no sense.
+        RequestInvalid names the part that cannot be read.
         """
         said = dict[str, int]()
         for part in filter(None, map(str.strip, environment.get(IDENTIFIERS_MAX, "").split(","))):
@@ -50,14 +50,14 @@ class IdentifierLimits:
         return IdentifierLimits(MappingProxyType({**_USUAL, **said}))
 
     def of_kind(self, kind: str) -> int:
-        """How many of one kind."""
+        """Limit of one kind."""
         return self.by_kind.get(kind, self.by_kind[OTHERS])
 
 
 def tell_refused(
     refused: Links, said: Links, batch: RecordBatch, limits: IdentifierLimits
 ) -> tuple[list[tuple[int, ingest_pb2.RecordError]], int]:
-    """By record of a batch that says a refused link: what its sender is told, and how many more there are.
+    """Errors for the records of a batch that state a refused link, by record; the number of those left out.
 
     `said` are all links of the batch.
     """

@@ -1,4 +1,4 @@
-"""Whom identifiers belong to, across partitions: resolved, explained, and taken apart."""
+"""Owners of identifiers, across partitions: resolved, explained, and unlinked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Identities:
         self._routing, self._mover = routing, Mover(routing)
 
     async def profile_of(self, identifier: Named, deadline: Deadline) -> Named:
-        """The identifier of the profile that another one belongs to; itself where it belongs to nobody."""
+        """Identifier of the profile that another identifier belongs to; itself where it belongs to none."""
         while identifier[0] != USER_ID:
             known = await self._read(self.home(identifier), identifier, deadline)
             if not known.HasField("belongs_to"):
@@ -50,7 +50,7 @@ class Identities:
         return {each: _top(above, each) for each in given}
 
     async def explain(self, identifier: Named, deadline: Deadline) -> identity_pb2.ExplainIdentityResponse:
-        """Whom an identifier belongs to, and how all identifiers of that person were bound."""
+        """Profile of an identifier, and the bindings of all identifiers of that person."""
         profile = await self.profile_of(identifier, deadline)
         found, _ = await self._bindings({profile, identifier}, deadline)
         ordered = sorted(
@@ -101,7 +101,7 @@ class Identities:
         while waiting:
             lot = sorted(waiting)[:IDENTITIES_READ_MAX]
             asked |= {*lot}
-            # A pair is kept where its lower identifier lives, which the upper one does not tell.
+            # A pair is kept where its lower identifier lives; the upper one does not show where that is.
             known = await self._read_all(lot, deadline)
             partitions |= {each.partition for each in known if each.mentioned}
             bindings = [binding for each in known for binding in each.bindings]
@@ -110,7 +110,7 @@ class Identities:
         return found, partitions
 
     async def _read_all(self, identifiers: Sequence[Named], deadline: Deadline) -> list[pb.KnownIdentities]:
-        """What all partitions know of some identifiers: one call a shard."""
+        """All partitions' knowledge of some identifiers, with one call per shard."""
 
         request = pb.ReadIdentitiesRequest(identifiers=map(_message, identifiers))
         answers = await self._routing.complete(READ_IDENTITIES, request, deadline)

@@ -1,4 +1,4 @@
-"""Which identifiers the records of a batch give together: the claims that go to the partitions they live in."""
+"""Identifiers that the records of a batch give together: links for the partitions that these live in."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from cdp_store.identity.changes import Links
 from cdp_store.memory.digest import combine
 from cdp_store.records.records import RecordBatch, Strings
 
-_KEY: Final = (0, 0)  # hashes only tell what one batch says apart
+_KEY: Final = (0, 0)  # hashes are compared within one batch only
 NO_LINKS: Final = Links.of([])
 
 
 def earliest(links: Links, key: HashKey) -> Links:
-    """Each pair once, at the earliest of its times, and in order of these; pairs are told apart by keyed hashes of 64
-    bits."""
+    """Each pair once, at the earliest of its times, and in order of these.
+
+    Pairs are distinguished by keyed hashes of 64 bits.
+    """
     pairs = combine(hash_strings(key, links.lower), hash_strings(key, links.upper))
     order = np.lexsort((links.times, pairs))
     is_first = np.append(True, pairs[order[1:]] != pairs[order[:-1]])[: order.shape[0]]
@@ -30,8 +32,9 @@ def earliest(links: Links, key: HashKey) -> Links:
 
 
 def ends(links: Links, key: HashKey) -> Links:
-    """Each pair at the earliest and at the latest of its times, in order of these: a record that was taken before may
-    say it again together with one that is new.
+    """Each pair at the earliest and at the latest of its times, in order of these.
+
+    Both ends are needed: a record that was taken before may state the pair again together with a new record.
     """
     pairs = combine(hash_strings(key, links.lower), hash_strings(key, links.upper))
     order = np.lexsort((links.times, pairs))
@@ -42,7 +45,7 @@ def ends(links: Links, key: HashKey) -> Links:
 
 
 def without_records(links: Links, batch: RecordBatch, gone: Bools) -> Links:
-    """The links that records of a batch say which are not gone: told apart by profile, time and message id."""
+    """Links of the records of a batch that are not gone; profile, time and message id identify a record."""
     if not len(links) or not gone.any():
         return links
     said, own = _of_records(batch), _sayings(links)
@@ -98,7 +101,7 @@ def records_saying(some: Links, said: Links, batch: RecordBatch) -> tuple[I64, I
 
 
 def _of_records(batch: RecordBatch) -> U64:
-    """What tells the records of a batch apart, as links know them: profile, time and message id."""
+    """Keys that identify the records of a batch as links do: hashes of profile, time and message id, u64[n]."""
     owners = _hashed(batch.identities)[batch.record_identities]
     return combine(owners, batch.record_times.view(np.uint64), _hashed(batch.message_ids))
 

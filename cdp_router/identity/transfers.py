@@ -1,6 +1,6 @@
-"""Moves profiles to the partitions of the persons they belong to: every step may be taken by any router, or again.
+"""Moves profiles to the partitions of the persons they belong to: any router may take or repeat each step.
 
-docs/design/identity.md lists the steps and what a crash between any two leaves behind.
+docs/design/identity.md lists the steps, and the state after a crash between any two.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class Mover:
             _LOG.warning("profiles of %d partitions (%s) wait for being moved: the time was over", len(waiting), some)
 
     async def settle_all(self, deadline: Deadline) -> None:
-        """Move whatever waits anywhere."""
+        """Move all profiles that wait in any partition."""
         await self.settle(self._routing.map.partitions, deadline)
 
     async def keep_settled(self) -> None:
-        """Finish what no request waits for, such as moves of a router that died; runs until cancelled."""
+        """Finish moves that no request waits for, such as those of a router that died; runs until cancelled."""
         while True:
             try:
                 await self.settle_all(Deadline.after(None, MOVING_SECONDS))
@@ -82,7 +82,7 @@ class Mover:
             await asyncio.sleep(MOVING_SECONDS)
 
     async def _advance(self, partition: int, deadline: Deadline) -> set[int]:
-        """Take all steps there are for a partition; the partitions where that may have left more to do."""
+        """Take all steps that are due for a partition; returns the partitions where more may be due now."""
         async with self._busy[partition]:
             state = await self.change(partition, None, deadline)
             touched = await self._finish(partition, state.open, deadline)
@@ -107,7 +107,7 @@ class Mover:
         return touched
 
     async def _arrived(self, partition: int, transfer: pb.OpenTransfer, deadline: Deadline) -> bool:
-        """Send a transfer piece by piece; whether all of it has arrived then."""
+        """Send a transfer piece by piece; True if all of it has arrived then."""
         response = await self._encoded_change(transfer.to, transfer.arrival, b"", deadline)
         for piece in range(1, transfer.pieces):
             state = await self._encoded_change(partition, b"", b"", deadline, piece)
@@ -117,9 +117,10 @@ class Mover:
         return response.arrived
 
     async def _recall(self, wanted: pb.IdentifierPair, deadline: Deadline) -> set[int]:
-        """Have records leave the profile they stand in, wherever that has gone since; or say that all are home.
+        """Have records leave the profile they are in, even if that has moved; or record that all are home.
 
-        All are home where two looks find nothing on the same way: behind one alone, records may have come back.
+        All are home where two looks find nothing on the same way. One look is not enough: records may come back to a
+        partition that it has passed.
         """
         looks = [await self._look(wanted, deadline)]
         if not looks[0].touched:
@@ -131,7 +132,7 @@ class Mover:
         return {home} if response.done else set()
 
     async def _look(self, wanted: pb.IdentifierPair, deadline: Deadline) -> _Look:
-        """Go the way that records went, as far as the first partition that holds some or sends some on."""
+        """Follow the way of the records to the first partition that holds some or sends some on."""
         change = encode_identity_change(Recall(wanted.identifier, wanted.belongs_to))
         way, at = list[bytes](), wanted.belongs_to
         while at and at not in way:

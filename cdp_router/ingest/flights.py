@@ -1,12 +1,14 @@
 """Batches on their way to the shards: those that arrive while others are under way go together with the next.
 
-What a shard does costs by the piece, and a batch of a hundred records is a handful for each partition. Batches of many
-callers that go together are pieces of a useful size; each caller is told of its own records alone, and waits for the
-shards that they concern alone.
+A shard's work costs by the piece, and a batch of a hundred records is a handful for each partition. Batches of many
+callers that go together form pieces of a useful size. Each caller gets the results of its own records only, and waits
+only for the shards that these concern.
 
-Links take two steps (docs/design/identity.md): with the records goes the question which of them would be news where
-the lower identifier lives, and a seat is taken where the upper one does. Then new links go with the next flight, if
-there was one.
+Links take two steps (docs/design/identity.md). With the records, the partition of the lower identifier is asked which
+links are new, and the partition of the upper one reserves a seat. Then the new links, if any, go with the next flight.
+
+The queue and the number of flights change on the event loop only, never across an await: no lock is needed. Threads
+work on values that nothing changes meanwhile.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class _Flight:
 
 @dataclass(frozen=True, slots=True)
 class _Passenger:
-    """What a sender has, waiting for a flight: (its number in it, the flight once it is loaded)."""
+    """A sender's batch that waits for a flight; `boarded` gives its number there and the flight once it is loaded."""
 
     said: Said
     deadline: Deadline
@@ -77,12 +79,12 @@ class Flights:
         self._mover = Mover(routing)
         self._waiting = list[_Passenger]()
         self._background, self._under_way = Background(), 0
-        self._tasks = set[asyncio.Task[object]]()  # a task that nobody holds may be collected
+        self._tasks = set[asyncio.Task[object]]()  # asyncio holds tasks weakly: these would be collected
 
     async def take(self, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
-        """Make a batch, and what it says of identifiers, durable on all shards it concerns.
+        """Make a batch and its links durable on all shards that they concern.
 
-        Raises what tells of those that did not acknowledge it.
+        Raises an error that names the shards without an acknowledgement.
         """
         taken = await self._travelled(Said(batch, links), deadline)
         if len(taken.undecided):
@@ -95,7 +97,7 @@ class Flights:
         return replace(taken, positions={**taken.positions, **later.positions})
 
     async def _decided(self, taken: Taken, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
-        """Take records that were not, with all that they say of identifiers, so that seats stand before them."""
+        """Take the undecided records with all of their links, so that seats come before them in the log."""
         others = np.ones(len(batch), np.bool_)
         others[taken.undecided] = False
         work = asyncio.get_running_loop().run_in_executor
@@ -104,7 +106,7 @@ class Flights:
         return taken.completed(later, self._routing.cluster.hash_key)
 
     async def _seated(self, taken: Taken, deadline: Deadline) -> Taken:
-        """Ask for seats for links of records that were taken without: with message ids they would count as repeats."""
+        """Ask for seats for links of records that were taken without; message ids would make these count as repeats."""
         late = taken.unseated
         seats = replace(late, message_ids=Strings.of([b""] * len(late)))
         later = await self._travelled(Said(_NO_RECORDS, seats), deadline)
@@ -164,17 +166,17 @@ class Flights:
         return found
 
     async def _move(self, answers: Iterable[shard_pb2.DeliverResponse], deadline: Deadline) -> None:
-        """Have profiles move before the batch that links them is acked. What it says is durable already."""
+        """Have profiles move before the batch that links them is acked. The batch itself is durable already."""
         if due := {number for answer in answers for number in answer.due}:
             try:
-                # A shard that hangs must not hold up the acks of all who link anybody.
+                # Bound the wait: one hung shard must not delay every batch that links identifiers.
                 seconds = min(deadline.remaining(), MOVING_SECONDS)
                 await self._mover.settle(due, Deadline.after(seconds, MOVING_SECONDS))
             except (RouterError, grpc.aio.AioRpcError) as error:
                 _LOG.warning("profiles wait for being moved: %s", error)
 
     async def _arrived(self, flight: _Flight, number: int, deadline: Deadline) -> Taken:
-        """What became of one batch of a flight; waits for the shards that it concerns."""
+        """Result of one batch of a flight; waits for the shards that it concerns."""
         concerned = flight.load.concerned(number)
         calls = dict.fromkeys(flight.calls[partition] for partition in sorted(concerned))
         if calls:
@@ -200,7 +202,7 @@ class Flights:
         return await work(self._threads, flight.load.taken, number, own)
 
     async def _make_room_after(self, boarding: asyncio.Task[_Flight]) -> None:
-        """Let the next flight go when one has ended, or is under way for long: a shard that hangs holds up its own."""
+        """Let the next flight go when one has ended or takes long: a hung shard delays its own callers only."""
         try:
             await asyncio.wait([boarding])
             if boarding.exception() is None and (calls := set(boarding.result().calls.values())):

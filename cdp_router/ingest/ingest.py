@@ -75,7 +75,7 @@ class Ingest:
         taken = await self._flights.take(records, columnarised.links, deadline)
         if len(taken.errors) + len(taken.refused) <= PIECE_RECORDS:
             result = _result(passed, taken, self._limits)
-        else:  # whoever else calls must not wait for that
+        else:  # off the event loop: other callers must not wait for it
             loop = asyncio.get_running_loop()
             result = await loop.run_in_executor(self._threads, _result, passed, taken, self._limits)
         await send_on(result, columnarised, self._flights, self._routing, deadline)

@@ -1,11 +1,12 @@
-"""Operations under an identifier that belongs to somebody else's profile: sent on to where the values are.
+"""Operations under an identifier of another profile: forwarded to the partition that holds the values.
 
-The partition of the identifier refuses them, and says so again when a batch is repeated, as long as it has not taken
-the message. The partition of the profile takes them, under the profile's own identifier, and knows the message of the
-identifier that they came under from then on: so each is done once, whatever is sent again after a crash, and whatever
-ids the profile's own records have. Then the identifier's partition is told the message too, before the
-batch is acked, so that it stays known when the identifier comes to belong to another profile, or to none. A record
-without a message id would not be known again; it stays refused.
+The partition of the identifier refuses them. It refuses them again when a batch is repeated, as long as it has not
+taken the message. The partition of the profile takes them under the profile's own identifier. It remembers the message
+under the identifier that the operation came with, so that each operation is done once: records that are sent again
+after a crash, and equal ids of the profile's own records, change nothing.
+
+Before the batch is acked, the identifier's partition learns the message too. It stays known when the identifier later
+belongs to another profile, or to none. A record without a message id could not be recognised; it stays refused.
 """
 
 from __future__ import annotations
@@ -103,8 +104,10 @@ def _with_message_id(batch: RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.b
 
 
 async def _under_profiles(batch: RecordBatch, routing: Routing, deadline: Deadline) -> RecordBatch:
-    """The same records under the identifiers of the profiles they belong to; message ids with the identifiers that they
-    came under tell them, no batch id."""
+    """The same records under the identifiers of the profiles they belong to.
+
+    Repeats are recognised by message id and original identifier, not by batch id.
+    """
     known = Identities(routing)
     named = [decode_identifier(batch.identities[number]) for number in range(len(batch.identities))]
     owners = await known.profiles_of(named, deadline)

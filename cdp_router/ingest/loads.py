@@ -1,4 +1,4 @@
-"""What several senders have as one load for the shards, and what became of each one's."""
+"""Batches of several senders as one load for the shards, and the results of each sender."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ _NO_RECORDS: Final[I64] = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a sender has for the shards: records, links that these say, and links that are known to be news. Of a pair
-    that is said often the shards are told the first and the last saying, unless `is_exact`."""
+    """A sender's input to the shards: records, the links that these state, and links that are known to be new.
+
+    Of a pair that is stated often, the shards get the first and the last statement only, unless `is_exact`.
+    """
 
     batch: RecordBatch
     links: Links = NO_LINKS
@@ -32,9 +34,9 @@ class Said:
 
     @property
     def may_share(self) -> bool:
-        """Whether every record has an id: then nothing is taken twice, whatever it travels with.
+        """True if every record has an id: then no record is taken twice, in any company.
 
-        What is exact goes alone: beside links that are left out, its records might be undecided again.
+        An exact batch goes alone: next to batches with links left out, its records might be undecided again.
         """
         ids = self.batch.message_ids.offsets
         return not self.is_exact and bool((ids[1:] > ids[:-1]).all())
@@ -42,10 +44,12 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of it: the sequence number of each partition, errors as (record, code, message), links that say
-    something new and are to be logged, those for which there was no seat, and those of records that were taken before
-    without a seat, which there is now. The `undecided` records, ascending, were not taken: all their links are asked
-    for first."""
+    """A sender's results.
+
+    positions: the sequence number of each partition; errors: (record, code, message). new_links: new, and to be
+    logged; refused: without a seat; unseated: of records that were taken earlier without a seat, and which may have
+    one now. undecided: records, ascending, that were not taken; all of their links must be asked for first.
+    """
 
     accepted: int
     duplicates: int
@@ -57,7 +61,7 @@ class Taken:
     undecided: I64
 
     def completed(self, later: Taken, key: HashKey) -> Taken:
-        """With what became of the undecided records; their links were asked for again."""
+        """These results with those of the undecided records, after their links were asked for again."""
         assert not len(later.undecided), "all their links were told"
         records = self.undecided.tolist()
         return Taken(
@@ -74,7 +78,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What goes to one partition: encoded, which records of the load those are, and where each batch's begin."""
+    """Records for one partition: encoded, with their numbers in the load and the start of each batch's records."""
 
     encoded: bytes
     records: I64
@@ -88,7 +92,7 @@ class _Links:
     key: HashKey
     starts: I64
     parts: LinkParts
-    leaves_out: bool = False  # sayings of pairs between their ends
+    leaves_out: bool = False  # statements of a pair between the first and the last
 
     @staticmethod
     def of(links: Sequence[Links], cluster: ClusterFile) -> _Links:
@@ -116,7 +120,7 @@ class _Links:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What several senders have, as one, split by partition; the records of sender i begin at starts[i]."""
+    """Batches of several senders as one, split by partition; the records of sender i begin at starts[i]."""
 
     starts: I64
     parts: Mapping[int, _Part]
@@ -125,12 +129,12 @@ class Load:
 
     @property
     def partitions(self) -> set[int]:
-        """Those that are told anything."""
+        """The partitions that get any message."""
         asked, logged = self.links.parts, self.new_links.parts
         return {*self.parts, *asked.at_lower, *asked.at_upper, *logged.at_lower}
 
     def message(self, partition: int, epoch: int) -> shard_pb2.PartitionBatch:
-        """What a partition is told: records and links to log, links it is asked about, links that want seats there."""
+        """Message to a partition: records and links to log, links it is asked about, links that need seats there."""
         part, links, new_links = self.parts.get(partition), self.links, self.new_links
         return shard_pb2.PartitionBatch(
             partition=partition,
@@ -143,13 +147,13 @@ class Load:
         )
 
     def concerned(self, number: int) -> set[int]:
-        """The partitions that one of the senders tells anything."""
+        """The partitions that one sender's input concerns."""
         own = {partition for partition, part in self.parts.items() if part.bounds[number] < part.bounds[number + 1]}
         own |= self.links.homes(number, self.links.parts.at_lower) | self.links.homes(number, self.links.parts.at_upper)
         return own | self.new_links.homes(number, self.new_links.parts.at_lower)
 
     def taken(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> Taken:
-        """What became of what one of the senders has, from the outcomes of the partitions that it concerns."""
+        """Results of one sender, from the outcomes of the partitions that it concerns."""
         accepted, duplicates, first = 0, 0, int(self.starts[number])
         positions, errors, undecided = dict[int, int](), list[tuple[int, str, str]](), [_NO_RECORDS]
         for outcome in outcomes:
@@ -169,8 +173,10 @@ class Load:
         return Taken(accepted, duplicates, positions, errors, *links, np.sort(np.concatenate(undecided)))
 
     def _answered(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> tuple[Links, Links, Links]:
-        """Of a sender's links that are news those that have seats, those for which there are none, and those that no
-        seat was asked for yet; each pair once."""
+        """A sender's new links: those with seats, those without, and those for which none was asked yet.
+
+        Each pair occurs once.
+        """
         parts, own = self.links.parts, np.arange(*self.links.starts[number : number + 2])
         if not own.size:
             return NO_LINKS, NO_LINKS, NO_LINKS
@@ -196,9 +202,9 @@ class Load:
 
 
 def load(said: Sequence[Said], cluster: ClusterFile) -> Load:
-    """What senders have, ready for the shards.
+    """Load of several senders' batches, encoded for the shards.
 
-    Only a batch that goes alone keeps its id: of several, every record must have one.
+    Only a batch that goes alone keeps its batch id. Of several batches, every record must have an id.
     """
     batches = [each.batch for each in said]
     whole = batches[0] if len(batches) == 1 else replace(join_batches(batches), batch_id=b"")
@@ -212,7 +218,7 @@ def load(said: Sequence[Said], cluster: ClusterFile) -> Load:
 
 
 def _known(outcome: shard_pb2.PartitionOutcome, part: _Part, own: range) -> int:
-    """How many of a batch's records a partition had taken before."""
+    """Number of a batch's records that a partition had taken before."""
     if outcome.duplicates == len(part.records):
         return len(own)
     return sum(record in own for record in outcome.duplicate_records)

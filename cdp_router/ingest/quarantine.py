@@ -55,9 +55,9 @@ class Entry:
 async def keep_apart(
     apart: Apart, routing: Routing, threads: Executor, deadline: Deadline, result: ingest_pb2.BatchResult
 ) -> None:
-    """Keep records durably, and tell of the first ones in the result of their batch, which has what became of others.
+    """Keep records durably, and report the first ones in the result of their batch, with those of other records.
 
-    The work on each record is done beside the event loop.
+    The work on each record is done off the event loop.
     """
     loop = asyncio.get_running_loop()
     # A batch of which anything is new was not taken before as a whole.
@@ -127,12 +127,15 @@ class Quarantine:
         return found, None
 
     async def total(self, deadline: Deadline) -> int:
-        """How many records there are."""
+        """Number of all records in quarantine."""
         reads = [await self._read(number, 1 << 62, deadline) for number in self._routing.map.partitions]
         return sum(each.total for each in reads)
 
     async def redrive(self, event: str | None, deadline: Deadline) -> schema_pb2.RedriveQuarantinedResponse:
-        """Take what breaks no rule any more. Records are let go after they were taken, and taken once by message id."""
+        """Take records that break no rule any more.
+
+        Each is released only after it was taken; its message id ensures that it is taken once.
+        """
         rules, told = await self._gate.newest(deadline), schema_pb2.RedriveQuarantinedResponse()
         async for entry in self._entries(deadline):
             wanted = _of_event(entry.records.batch, event)
@@ -143,7 +146,7 @@ class Quarantine:
         return told
 
     async def drop(self, event: str | None, deadline: Deadline) -> int:
-        """Throw records away; how many there were."""
+        """Throw records away; returns their number."""
         dropped = 0
         async for entry in self._entries(deadline):
             wanted = _of_event(entry.records.batch, event)
@@ -156,7 +159,8 @@ class Quarantine:
         self, entry: Entry, passing: Bools, deadline: Deadline, told: schema_pb2.RedriveQuarantinedResponse
     ) -> None:
         records = entry.records.take(passing)
-        batch = replace(records.batch, batch_id=b"")  # message ids alone tell what was taken: rules may let others pass
+        # Only message ids identify taken records: rules may pass others of the batch next time.
+        batch = replace(records.batch, batch_id=b"")
         links = without_records(entry.records.links, entry.records.batch, ~passing)
         taken = await self._flights.take(batch, links, deadline)
         refused = [record for record, code, _ in taken.errors if code != OPERATION_ELSEWHERE]
@@ -204,7 +208,7 @@ async def _change(
 
 
 def _with_message_ids(apart: Apart) -> RecordBatch:
-    """The records, each with an id; who came without gets the same one whenever its batch is sent again."""
+    """The records, each with an id; one that came without gets the same id whenever its batch is sent again."""
     batch = apart.batch
     known = hashlib.blake2b(batch.batch_id, digest_size=12).hexdigest()
     places = enumerate(apart.positions.tolist())

@@ -16,7 +16,7 @@ def shorten(result: ingest_pb2.BatchResult) -> None:
 
 
 def _shortened(told: MutableSequence[ingest_pb2.RecordError]) -> int:
-    """How many are left out."""
+    """Shortens a list of errors and their texts in place; returns the number of errors left out."""
     omitted = max(0, len(told) - ERRORS_TOLD_MAX)
     del told[ERRORS_TOLD_MAX:]
     if sum(len(each.message) for each in told) > ERRORS_TOLD_BYTES:

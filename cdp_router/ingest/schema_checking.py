@@ -1,4 +1,4 @@
-"""Which records of a batch break a rule, and how: column by column, whatever the number of records."""
+"""Records of a batch that break a rule, with reasons: checked column by column, at any number of records."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _REASONS_TOLD_MAX: Final = 16
 
 
 class Violations:
-    """What each record of a batch breaks, with the mode of its rule; how often each rule was broken.
+    """Rules that each record of a batch breaks, with the mode of the rule; a count for each rule.
 
-    Records that break the same rules share one text, which is made when it is told: a batch of some kilobytes may
-    break hundreds of rules in thousands of ways.
+    Records that break the same rules share one text, which is built when it is asked for: a batch of some kilobytes
+    may break hundreds of rules in thousands of ways.
     """
 
     def __init__(self, count: int) -> None:
         self.counts: Counts = Counter()
         self._modes: U8 = np.zeros(count, np.uint8)
-        # A text is a reason behind an earlier text; number 0 is the empty one. Each reason has texts of its own.
+        # A text is an earlier text plus a reason; number 0 is the empty one. Each reason has texts of its own.
         self._reasons, self._before = [""], [np.zeros(1, np.int64)]
         self._texts, self._said = 1, np.zeros(count, np.int64)
 
     def of_mode(self, mode: Mode) -> I64:
-        """The records whose rule has a mode, ascending."""
+        """Records that break a rule of a mode, ascending."""
         return np.flatnonzero(self._modes == mode)
 
     def told(self, records: I64) -> list[str]:
-        """What is wrong with some records, in words: of very much the first reasons, and how many more there are."""
+        """Texts for some records: the first reasons, and the number of others."""
         said, before = self._said[records], np.concatenate(self._before).tolist()
         reasons = np.repeat(np.arange(len(self._reasons)), [len(own) for own in self._before]).tolist()
         texts = dict[int, str]()
@@ -52,7 +52,7 @@ class Violations:
         return [texts[number] for number in said.tolist()]
 
     def note(self, rule: Rule, mode: Mode, records: I64, reason: str) -> None:
-        """Take different records that break a rule; those that are allowed to are only counted."""
+        """Note distinct records that break a rule; those of mode ALLOW are only counted."""
         if not records.size:
             return
         self.counts[rule, mode] += int(records.size)
@@ -67,7 +67,7 @@ class Violations:
 
 
 def check(batch: RecordBatch, rules: Rules) -> Violations:
-    """What of a batch breaks the rules."""
+    """Violations of the rules in a batch."""
     found = Violations(len(batch))
     if rules.is_empty or not len(batch):
         return found
@@ -99,13 +99,13 @@ class _Columns:
         self._ends = np.searchsorted(batch.triple_keys[self._by_key], np.arange(len(batch.keys) + 1))
 
     def values_of(self, key: str, records: Bools) -> I64:
-        """Where the values of a property of some records stand; removals are none."""
+        """Places of the values of a property in some records; removals are left out."""
         at = self.triples_of(key, records)
         given: I64 = at[self._kinds[at] != Kind.UNSET]
         return given
 
     def triples_of(self, key: str, records: Bools) -> I64:
-        """The same with removals."""
+        """Places of the values and removals of a property in some records."""
         number = self.number.get(key)
         if number is None:
             return np.zeros(0, np.int64)
@@ -124,14 +124,14 @@ def _check_records(columns: _Columns, name: str, records: Bools, check: RecordCh
     wholes = {whole for name in check.only_these for whole in wholes_of(name)}
     for key in columns.number:
         if key not in check.only_these:
-            # An object is there unset, beside its parts.
+            # An object has an unset value of its own in addition to its parts.
             at = columns.values_of(key, records) if key in wholes else columns.triples_of(key, records)
             broken = columns.owners[at]
             found.note((name, ANY_NAME, "unlisted"), check.mode, np.unique(broken), f"{key!r} is in no rule")
 
 
 def _broken(columns: _Columns, check: PropertyCheck, at: I64, records: Bools) -> Iterator[tuple[str, I64, str]]:
-    """(what is wrong, records, reason) of one property, given where its values stand."""
+    """(kind of violation, records, reason) of one property, from the places of its values."""
     kinds = columns.batch.plain_kinds()[at]
     if check.required:
         missing = records.copy()

@@ -1,4 +1,4 @@
-"""Where records are held against the cluster's rules, a document that all routers share."""
+"""Check of records against the cluster's rules, a document that all routers share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VIOLATION: Final = "SCHEMA_VIOLATION"
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """Records for the quarantine, with why and where they stood in the request, and the links they say."""
+    """Records for the quarantine, with reasons, their positions in the request, and the links they state."""
 
     batch: RecordBatch
     reasons: list[str]
@@ -46,7 +46,7 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What of a batch may be taken, and the violations that its sender is told of."""
+    """Records of a batch that may be taken, and the violations reported to its sender."""
 
     columnarised: Columnarised
     warnings: list[ingest_pb2.RecordError] = field(default_factory=list)
@@ -64,23 +64,23 @@ class SchemaGate:
         )
 
     async def rules(self, deadline: Deadline) -> Rules:
-        """Those known last; only the first time they are asked for."""
+        """The last known rules; the first call reads them from the cluster."""
         return self._document.known if self._is_known else await self.newest(deadline)
 
     async def newest(self, deadline: Deadline) -> Rules:
-        """Those of the cluster now."""
+        """The cluster's present rules."""
         rules = await self._document.newest(deadline)
         self._is_known = True
         return rules
 
     async def set(self, message: schema_pb2.SchemaRules, deadline: Deadline) -> Rules:
-        """Replace all rules; RequestInvalid for what makes no sense."""
+        """Replace all rules; RequestInvalid for rules without a meaning."""
         rules = Rules.of(message)
         await self._document.change(lambda known: (None, known if known.message == message else rules), deadline)
         return await self.newest(deadline)
 
     async def keep_known(self) -> None:
-        """Look for newer rules all the time; runs until cancelled."""
+        """Look for newer rules at regular times; runs until cancelled."""
         was_read = True
         while True:
             try:
@@ -93,7 +93,7 @@ class SchemaGate:
             await asyncio.sleep(SCHEMA_LOOK_SECONDS)
 
     def check(self, columnarised: Columnarised, rules: Rules) -> Passed:
-        """Take out what rules refuse, with its links; counts what breaks any."""
+        """Take out records that rules refuse, with their links; counts all violations."""
         found = check(columnarised.batch, rules)
         if not found.counts:
             return Passed(columnarised)

@@ -44,7 +44,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class PropertyCheck:
-    """What one property must be; no kinds: any, no allowed values: any."""
+    """Requirements of one property; None for kinds or for allowed values: any."""
 
     name: str
     kinds: U8 | None
@@ -55,7 +55,7 @@ class PropertyCheck:
 
 @dataclass(frozen=True, slots=True)
 class RecordCheck:
-    """What records of one event name, or changes of attributes, must be."""
+    """Requirements of records of one event name, or of changes of attributes."""
 
     mode: Mode
     properties: tuple[PropertyCheck, ...]
@@ -72,7 +72,7 @@ class Rules:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing can break them."""
+        """True if no record can break the rules."""
         return not self.checks and self.unlisted is Mode.ALLOW
 
     @staticmethod

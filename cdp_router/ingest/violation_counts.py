@@ -1,4 +1,4 @@
-"""How often which rule of the schema was broken."""
+"""Counts of violations for each rule of the schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cdp.v1 import schema_pb2
 
 
 class Mode(enum.IntEnum):
-    """What is done with a record that breaks a rule, numbered as in the contract."""
+    """Treatment of a record that breaks a rule, numbered as in the contract."""
 
     ALLOW = schema_pb2.VIOLATION_MODE_ALLOW
     WARN = schema_pb2.VIOLATION_MODE_WARN

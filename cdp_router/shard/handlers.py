@@ -1,4 +1,4 @@
-"""Which part of a shard's server answers which method."""
+"""Table of a shard server's methods and the parts that answer them."""
 
 from __future__ import annotations
 

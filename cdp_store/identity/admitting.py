@@ -23,7 +23,7 @@ def to_log(identity: IdentityState, change: IdentityChange, here: PartitionId) -
 def _leave_for_here(identity: IdentityState, parcel: Parcel, here: PartitionId) -> bool:
     """True if a parcel brings records for profiles that leave for another profile of this partition.
 
-    Taken now, they would stand in a row that is neither the profile's nor its person's, where nothing tells them apart.
+    Taken now, they would be in a row that is neither the profile's nor its person's, where nothing distinguishes them.
     So they come after the profile.
     """
     own = identity.transfers.open.get(here)

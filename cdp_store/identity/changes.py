@@ -147,7 +147,7 @@ def encode_identity_change(change: IdentityChange) -> bytes:
 
 
 def decode_identity_change(payload: bytes) -> IdentityChange:
-    """The change behind a payload; BatchMalformed says what does not fit."""
+    """Change that a payload encodes; BatchMalformed names the fault."""
     try:
         packed = msgpack.unpackb(payload, raw=False, max_bin_len=1 << 30)
         return _change(packed)
@@ -162,7 +162,7 @@ def encode_parcel(parcel: Parcel) -> dict[str, Any]:
 
 
 def decode_parcel(packed: dict[str, Any]) -> Parcel:
-    """The parcel behind its packed form; BatchMalformed says what does not fit."""
+    """Parcel that a packed form encodes; BatchMalformed names the fault."""
     return Parcel(decode_batch(packed["records"]), _pairs(packed["parents"]), decode_dropped(packed.get("dropped", [])))
 
 

@@ -185,7 +185,7 @@ class Claims:
         return rank_of_kind(decode_identifier(identifier)[0]), int(self.times.filled()[pair]), identifier
 
     def _paired(self, lower: I64, upper: I64) -> tuple[U32, Strings, U64]:
-        """Pairs of entries as strings of 8 bytes, and what an arena wants beside them."""
+        """Pairs of entries as strings of 8 bytes, with the numbers and hashes that an arena needs."""
         count = lower.shape[0]
         both = np.stack([lower, upper], axis=1).astype(np.uint32)
         table = Strings(np.arange(0, 8 * count + 1, 8, dtype=np.uint32), both.reshape(-1).view(np.uint8))

@@ -1,4 +1,4 @@
-"""Identifiers that take part in links, numbered densely, with columns beside them."""
+"""Identifiers that take part in links, numbered densely, with their columns."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Names:
     """An entry per identifier.
 
     target      u32, at home: the entry of the identifier it is linked to, or NOBODY
-    place       u32, at home: under which identifier its records went away, or NOBODY
+    place       u32, at home: the identifier its records went away under, or NOBODY
     parent      u32, here: the identifier its records stand under since they arrived, or NOBODY
-    own_created i64: when its own records created a profile, where that of its row says something else
-    is_tracked  whether own_created is kept; has_children whether records of others may stand under it
+    own_created i64: creation time by its own records, where that of its row differs
+    is_tracked  True if own_created is kept; has_children: True if records of others may be under it
     """
 
     def __init__(self, key: HashKey) -> None:

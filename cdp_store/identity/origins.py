@@ -154,7 +154,7 @@ def _matched(wanted: U64, offered: U64) -> I64:
 
 
 def _numbered(hashes: U64) -> U64:
-    """Hashes told apart by how many equal ones stand before each."""
+    """Hashes made distinct by the number of equal ones before each."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     starts = np.append(True, ordered[1:] != ordered[:-1])[: ordered.shape[0]]

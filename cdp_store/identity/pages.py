@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """Some records in order of time, and where the next page begins; None behind the last one."""
+    """Some records in order of time, and the start of the next page; None after the last page."""
 
     records: RecordBatch
     after: Place | None
@@ -110,14 +110,14 @@ def read_records(
     records_max: int = PAGE_RECORDS,
     bytes_max: int = PAGE_BYTES,
 ) -> RecordPage:
-    """A page of everything a profile holds: its events, and a record for every value its attributes ever had.
+    """A page of a profile's contents: its events, and a record for every value its attributes ever had.
 
-    Equal times keep their order of arrival, names go as the partition has met them; a page ends between two instants
-    unless one of them fills it. One record at least is given, whatever its size.
+    Equal times keep their order of arrival; names are in the partition's order. A page ends between two instants
+    unless one of them fills it. It has at least one record, of any size.
     """
     place = after or Place()
     rests, horizon = _enough(_rests(view, row, place.time_ms), place.given + records_max)
-    most = place.given + records_max + 1  # one more tells whether there is another page
+    most = place.given + records_max + 1  # one more shows whether there is another page
     parts = [(rest, min(rest.count_before(horizon), most)) for rest in rests]
     times = [rest.run.times(slice(rest.start, rest.start + count)) for rest, count in parts]
     flat = np.concatenate([np.zeros(0, np.int64), *times])

@@ -1,7 +1,7 @@
 """A parcel in pieces that each fit a log record and a message: all are taken in before any record shows.
 
-Where records are cut depends on how they stand at the source. One that starts again may have them in another order: the
-checksum of the whole tells, and the pieces are sent anew.
+The cuts depend on the order of the records at the source, which may differ after a restart. The checksum of the whole
+shows that, and the pieces are sent again from the first.
 """
 
 from __future__ import annotations

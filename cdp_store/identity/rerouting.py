@@ -34,8 +34,10 @@ def rerouted(found: Iterable[IdentityTables], key: HashKey, home: Home) -> dict[
 
 
 def _links(old: IdentityState, state_of: Callable[[bytes], IdentityState]) -> None:
-    """Each pair where its lower identifier lives, with a seat where the upper one does; weighing them anew gives the
-    same targets."""
+    """Each pair where its lower identifier lives, with a seat where the upper one does.
+
+    Weighing the pairs again gives the same targets.
+    """
     lower, upper, times, ids, apart = old.claims.all()
     offsets, data = ids
     for at in range(len(old.claims)):

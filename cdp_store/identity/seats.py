@@ -1,6 +1,6 @@
 """Limit of identifiers of a kind per owner: a seat for each pair, kept where the owner lives.
 
-A seat is known by keyed hashes alone. Who has one keeps it, whatever comes later, until the two are taken apart.
+Only keyed hashes of a seat are kept. A pair with a seat keeps it, whatever comes later, until the two are unlinked.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def _places(groups: U64) -> I64:
 
 
 def _texts(key: HashKey, rows: AnyArray) -> tuple[U32, Strings, U64]:
-    """Rows of hashes as strings of as many bytes, and what an arena wants beside them."""
+    """Rows of hashes as strings of as many bytes, with the numbers and hashes that an arena needs."""
     count, size = rows.shape[0], 8 * rows.shape[1]
     data: U8 = np.ascontiguousarray(rows, np.uint64).reshape(-1).view(np.uint8)
     table = Strings(np.arange(0, size * count + 1, size, dtype=np.uint32), data)

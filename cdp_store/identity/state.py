@@ -75,7 +75,7 @@ class IdentityState:
         return len(self.names) == len(self.seats) == 0 and self.transfers.is_empty
 
     def knows(self, identifier: bytes) -> bool:
-        """True if an identifier was given together with others, as far as this partition was told."""
+        """True if an identifier was given together with others, to this partition's knowledge."""
         return self.names.entry(identifier) is not None or self.seats.names(identifier)
 
     def take_records(self, batch: RecordBatch) -> None:
@@ -121,8 +121,10 @@ class IdentityState:
         return self._recallable(change) is not None
 
     def is_moving(self, identifier: bytes, parent: bytes) -> bool:
-        """Whether records that came in under an identifier are on their way from here, wait here for going home, or
-        stand here under `parent` and cannot leave before a transfer has ended."""
+        """True if records of an identifier are leaving, wait to go home, or wait under `parent` for a transfer to end.
+
+        The records meant are those that came in under the identifier and are still at this partition.
+        """
         entry = self.names.entry(identifier)
         if entry is None:
             return False
@@ -278,7 +280,7 @@ class IdentityState:
         names.lower_created(owners[creation], records.record_times[creation])
         # What is here under an identifier whose records come home came in after they had left.
         home = {child for child, parent in parcel.parents if child == parent}
-        joining = self._joined(records, self._root_of, home, view, find)  # told apart by what arrived before
+        joining = self._joined(records, self._root_of, home, view, find)  # distinguished by earlier arrivals
         arrived: Bools = ~creation & (owners != roots[records.record_identities])
         if arrived.any():
             self.origins.add(record_hashes(records)[arrived], owners[arrived].astype(np.uint32))
@@ -350,7 +352,7 @@ class IdentityState:
             self.names.track(entry, NOT_CREATED if own is None else view.times.created_ms_of(own))
 
     def _recallable(self, change: Recall) -> tuple[int, int] | None:
-        """(entry, the one its records stand under), when they stand here and can be told apart now."""
+        """(entry, the one its records are under), when they are here and can be separated now."""
         entry, parent = self.names.entry(change.identifier), self.names.entry(change.parent)
         if entry is None or parent is None or self.names.parent.filled()[entry] != parent:
             return None
@@ -374,7 +376,7 @@ class IdentityState:
         )
         self.names.let_go(entry)
         [late] = find([change.identifier])
-        if late is not None:  # what came in later stands for itself: until now nobody noted when that was first seen
+        if late is not None:  # records that came in later have no creation time noted yet
             self.names.lower_created(np.array([entry]), np.array([view.times.created_ms_of(late)]))
         self.origins.forget([entry])
         rest = renamed_all(unified(records.take(np.flatnonzero(~leaves))), owner)
@@ -384,7 +386,7 @@ class IdentityState:
         changes: list[MemoryChange] = [lambda memory: memory.erase([owner], sequence)] if at is not None else []
         changes += [applying(rest, sequence)] if len(rest) else []
         changes += ours.changes(sequence)
-        # Dropped events cannot be told apart any more: they stay with the profile, as long as that has anything else.
+        # Dropped events cannot be separated any more: they stay with the profile, as long as that has anything else.
         holder = owner if len(rest) else change.identifier
         dropped = [] if at is None else list(dropped_of(view, at, holder))
         return [*changes, lambda memory: take_dropped(memory, [*ours.dropped, *dropped])]

@@ -70,7 +70,7 @@ def from_tables(found: IdentityTables, key: HashKey) -> IdentityState:
 
 
 def without(state: IdentityState, identifiers: Sequence[bytes], key: HashKey) -> IdentityState:
-    """The state without some identifiers: nothing of them stays, nor of who was given together with them."""
+    """The state without some identifiers and their links: nothing of either stays."""
     doomed = {entry for each in identifiers if (entry := state.names.entry(each)) is not None}
     seats = state.seats.without(identifiers)
     if not doomed and seats is state.seats:

@@ -28,8 +28,10 @@ class OpenTransfer:
 
 @dataclass(frozen=True, slots=True)
 class Arriving:
-    """A transfer of which some pieces have arrived: its number, the checksum of all its records, and those here, which
-    show nowhere yet."""
+    """A transfer with some pieces here: its number, the checksum of all its records, and the records of the pieces.
+
+    None of these records is visible yet.
+    """
 
     transfer: SequenceNumber
     checksum: int
@@ -38,8 +40,10 @@ class Arriving:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """To one partition: the last transfer that left nothing behind here, and the open one, 0 for none; `rows` are
-    those of the profiles that it carries, still part of every answer."""
+    """Transfers to one partition: the last one that is finished here, and the open one; 0 for none.
+
+    `rows` are those of the profiles that the open one carries; they are still part of every answer.
+    """
 
     released: int
     open: int
@@ -77,7 +81,7 @@ class Transfers:
         return [*leaving, *(piece for each in self.arriving.values() for piece in each.pieces)]
 
     def reading(self, in_transit: Mapping[bytes, int]) -> TransferReading:
-        """Where transfers stand; `in_transit` gives the rows of profiles that are leaving."""
+        """State of all transfers; `in_transit` gives the rows of profiles that are leaving."""
         sent, nothing = dict[int, Sent](), np.zeros(0, np.int64)
         for to in {*self.open, *self.released}:
             opened = self.open.get(to)

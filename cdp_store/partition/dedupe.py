@@ -1,11 +1,11 @@
 """Message ids and batch ids that a partition has already taken, bounded in memory.
 
-A message id counts for the identifier that names the profile of its record, as given: two identifiers may use one id,
-also once they are linked, and whatever partitions they live in. Versions before snapshots of format 4 kept ids alone;
-those that they took are known whatever the identifier, until the first generation after them is full or old.
+A message id counts for the identifier that names the profile of its record, as given. Two identifiers may use one id,
+also once they are linked, and in any partitions. Versions before snapshots of format 4 kept ids alone; the ids that
+they took are known for every identifier, until the first generation after them is full or old.
 
-An erasure leaves marks among the ids of messages and of batches, so that it is remembered for as long as what it erased
-may be sent again: a keyed hash for each of the identifiers.
+An erasure leaves marks among the ids of messages and of batches: a keyed hash for each of the identifiers. So it is
+remembered for as long as the erased records may be sent again.
 
 An id is remembered for at least DEDUPE_WINDOW_MS or DEDUPE_IDS_PER_GENERATION further ids, whichever ends first. Time
 is that of the batches' receipt as logged, so that recovery remembers what the process before it did.
@@ -125,7 +125,7 @@ def identified(alone: tuple[U64, U64], owners: tuple[U64, U64]) -> tuple[U64, U6
 
 
 def repeated(high: U64, low: U64) -> Bools:
-    """True for each id that stands earlier in these arrays; never for the empty one."""
+    """Mask of the ids that occur earlier in these arrays, never of the empty id: bool[n]."""
     out: Bools = np.zeros(high.shape[0], np.bool_)
     if low.any() or high.any():
         tables.repeated_ids(high, low, out)
@@ -133,8 +133,10 @@ def repeated(high: U64, low: U64) -> Bools:
 
 
 class MessageIds:
-    """The last one to two generations of message ids; the older one is dropped when the newer is full or old. Beside
-    them ids that older versions took, until the first generation that began after these is full or old."""
+    """The last one or two generations of message ids; the older one is dropped when the newer is full or old.
+
+    Ids that older versions took are kept too, until the first generation that began after them is full or old.
+    """
 
     def __init__(
         self, key: HashKey, capacity: int = DEDUPE_IDS_PER_GENERATION, window_ms: int = DEDUPE_WINDOW_MS
@@ -177,14 +179,16 @@ class MessageIds:
         self._newer.add(high[given], low[given])
 
     def said(self, links: Links) -> Bools:
-        """Which links were said by records that were taken, or kept apart when one of their identifiers was erased, as
-        far as is remembered: bool[n]."""
+        """Mask of the links of records that were taken, or of quarantined ones with an erased identifier: bool[n].
+
+        Records older than the memory of ids are not known any more.
+        """
         alone = hash_ids(self._key, links.message_ids)
         ids = RecordIds(*identified(alone, hash_ids(self._key, links.upper)), alone)
         return self.known(ids) | self._kept_apart(ids)
 
     def met(self, batch: RecordBatch) -> Bools:
-        """Which records were taken, or kept apart when an identifier that they said was erased: bool[n]."""
+        """Mask of the records that were taken, or quarantined while an identifier they state was erased: bool[n]."""
         ids = self.hash(batch)
         return self.known(ids) | self._kept_apart(ids)
 
@@ -214,7 +218,7 @@ class MessageIds:
             self.add(*self._marked(_KEPT_APART, ids.high, ids.low), max(received_ms, batch.received_ms))
 
     def marks(self, identifiers: Strings) -> tuple[U64, U64]:
-        """What stands for erased identifiers among ids."""
+        """Marks of erased identifiers among the ids: keyed hashes, (high, low) u64[n]."""
         return self._marked(_ERASED, *hash_ids(self._key, identifiers))
 
     def _kept_apart(self, ids: RecordIds) -> Bools:
@@ -278,7 +282,7 @@ class BatchIds:
             self.add(mark, sequence)
 
     def forgotten(self, marks: tuple[U64, U64]) -> Bools:
-        """Which marks are noted: bool[n]."""
+        """Mask of the marks that are noted: bool[n]."""
         if not self._mark_count:
             return np.zeros(marks[0].shape[0], np.bool_)
         return np.array([mark in self._known for mark in _mark_keys(marks)], np.bool_)

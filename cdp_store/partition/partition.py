@@ -1,7 +1,7 @@
-"""The one door to a partition: admit, apply, capture, maintain; each safe to call beside the others.
+"""Entrance to a partition: admit, apply, capture, maintain; each is safe to call alongside the others.
 
-What is captured, found or compared belongs to one state of memory, so all of it happens under one hold of the lock:
-between two, a purge may give rows other numbers. A change that fails halfway blows the partition's fuse.
+Results of a capture, a search and a comparison must belong to one state of memory, so all of them happen under one
+hold of the lock: between two holds, a purge may renumber rows. A change that fails halfway blows the partition's fuse.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from cdp_store.partition.refusals import Admission, elsewhere, suppressed
 from cdp_store.partition.suppressions import Suppressions
 from cdp_store.records.records import RecordBatch, Strings, join_batches
 
-_LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before, it catches up beside them
+_LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before, it catches up without the lock
 
 
 Change = Callable[[PartitionMemory], object]
@@ -50,7 +50,7 @@ Result = TypeVar("Result")
 
 
 class Partition:
-    """One partition's memory and the ids it has taken, behind one lock."""
+    """One partition's memory and the ids it has taken, guarded by one lock."""
 
     def __init__(self, partition: PartitionId, key: HashKey, layout: Layout = LAYOUT) -> None:
         self.partition = partition
@@ -65,7 +65,8 @@ class Partition:
         self._lineage = 0  # raised when rows, codes or strings get other numbers
         self._lock, self._fuse = threading.Lock(), Fuse()
         self._layout = layout
-        self._meanwhile: list[Change] | None = None  # what is applied while a purge runs, for its result
+        # Changes since a purge began, which it repeats on its result; None while no purge runs.
+        self._meanwhile: list[Change] | None = None
 
     @property
     def sequence(self) -> SequenceNumber:
@@ -103,9 +104,9 @@ class Partition:
         return Admission(admitted, np.flatnonzero(seen), tuple(rejections))
 
     def refused_again(self, batch: RecordBatch, pending: MessageIds) -> tuple[Rejection, ...]:
-        """Of a batch that was taken before, what was left out of it because its values are elsewhere.
+        """Records of a batch that was taken before which were refused then, as their values are in another partition.
 
-        Only message ids tell what was taken: of a record without one nothing is said.
+        Only message ids identify taken records: a record without one is never listed.
         """
         if not has_operations(batch):
             return ()
@@ -124,7 +125,7 @@ class Partition:
             self._apply_records(batch, SequenceNumber(self.sequence + 1), Given.COMPLETE)
 
     def apply_all(self, batches: Sequence[RecordBatch], last: SequenceNumber) -> None:
-        """The same for batches that were logged one behind the other, up to sequence number `last`, in one go."""
+        """Apply batches that were logged in a row, up to sequence number `last`, as one piece."""
         whole = batches[0] if len(batches) == 1 else join_batches(batches)
         ids = self.message_ids.hash(whole)
         with self._changing():
@@ -142,32 +143,32 @@ class Partition:
         self.identity.take_records(plain)
 
     def fresh_links(self, links: Links) -> Links:
-        """The links that say something new and name no suppressed identifier."""
+        """The links that are new and name no suppressed identifier."""
         return links.take(self.new_links(links))
 
     def new_links(self, links: Links) -> Bools:
-        """Mask of the links that say something new and name no suppressed identifier: bool[n]."""
+        """Mask of the links that are new and name no suppressed identifier: bool[n]."""
         suppressed = self.suppressions.among(links.lower) | self.suppressions.among(links.upper)
         return self.identity.claims.news(links) & ~suppressed
 
     def forgotten(self, identifiers: Strings) -> Bools:
-        """Mask of identifiers that were erased; remembered for longer than what they sent: bool[n]."""
+        """Mask of identifiers that were erased: bool[n]; an erasure is remembered for longer than the ids it covers."""
         marks = self.message_ids.marks(identifiers)
         return self.message_ids.seen(*marks) | self._batch_ids.forgotten(marks)
 
     def change_identity(self, change: IdentityChange, sequence: SequenceNumber) -> None:
-        """Do what was logged about identifiers; one caller at a time, and none of `apply` meanwhile."""
+        """Apply a logged change of identifiers; one caller at a time, and none of `apply` meanwhile."""
         with self._changing():
             if isinstance(change, TakenElsewhere):
                 self.message_ids.add(change.high, change.low, change.received_ms)
-            # Rows that are found belong to the view only if no purge comes between the two.
+            # Capture and find under this one hold: a purge between the two would renumber the rows that are found.
             changes = self.identity.apply(change, sequence, self._memory.capture(), self._memory.find)
-            # Some change no memory; what a purge makes meanwhile must know their positions all the same.
+            # Some changes leave memory alone, but the result of a running purge must know their positions too.
             for each in (*changes, lambda memory: memory.pass_over(sequence)):
                 self._do(each)
 
     def capture_moving(self) -> tuple[PartitionView, TransferReading]:
-        """A stable reading, and how far the transfers of profiles had come then."""
+        """A stable reading, and the state of the transfers of profiles at the same moment."""
         with self._held():
             return self._memory.capture(), self.identity.transfers.reading(self._memory.in_transit)
 
@@ -182,7 +183,7 @@ class Partition:
             self._do(lambda memory: memory.pass_over(sequence))
 
     def erase(self, identifiers: Sequence[bytes], sequence: SequenceNumber) -> int:
-        """Take profiles out of every answer from now on; returns how many there were. `purge` removes their bytes."""
+        """Take profiles out of every answer from now on; returns their number. `purge` removes their bytes."""
         with self._changing():
             erased = self._do(lambda memory: memory.erase(list(identifiers), sequence))
             before, self.quarantine = self.quarantine, self.quarantine.without(identifiers)
@@ -197,7 +198,7 @@ class Partition:
             return erased
 
     def suppress(self, change: Suppression, sequence: SequenceNumber) -> None:
-        """Take nothing any more under some identifiers, or again under others."""
+        """Stop taking records under some identifiers, or start again under others."""
         with self._changing():
             self.suppressions = self.suppressions.changed(change)
             self._do(lambda memory: memory.pass_over(sequence))
@@ -232,9 +233,10 @@ class Partition:
         return {name: view.summaries[number].cutoff_ms for name, number in known if number in view.summaries}
 
     def purge(self, rows_max: int = 0) -> bool:
-        """Remove all that more than `rows_max` erased profiles, or retention, left behind; True if anything was done.
+        """Remove the remains of retention, or of more than `rows_max` erased profiles; True if anything was done.
 
-        Runs beside reads and writes; one caller of `maintain` and `purge` at a time.
+        Runs alongside reads and writes; one caller of `maintain` and `purge` at a time. The new memory is built without
+        the lock, and changes that arrive meanwhile are repeated on it. Writers wait for the last few and the swap only.
         """
         with self._held():
             if not self._memory.is_worth_purging(rows_max):
@@ -262,7 +264,7 @@ class Partition:
             return self._memory.capture()
 
     def export(self) -> PartitionExport:
-        """Everything a snapshot keeps, at one position of the log; nothing of erased profiles is in it."""
+        """Contents of a snapshot, at one position of the log, without anything of erased profiles."""
         with self._held():
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, goes = memory.capture(), dict(memory.retention_days), memory.has_leavings
@@ -270,9 +272,9 @@ class Partition:
             ids, batches = self.message_ids.generations(), tuple(self._batch_ids.items())
             identity, suppressed, kept_apart = to_tables(self.identity), self.suppressions, self.quarantine
             if memory.in_transit:
-                lineage = -1  # some identifiers are marked; other snapshots must not take them so
+                lineage = -1  # some identifiers are marked; other snapshots must not share them in this form
         if goes:
-            # Rows get other numbers in the copy: nothing of it can be shared with any other snapshot.
+            # Rows are renumbered in the copy: no other snapshot can share any of it.
             view, lineage = purged(view, rules, self.key, self._layout, settled).capture(), -1
         if len(suppressed):
             identity[suppressions.TABLE] = suppressed.to_table()
@@ -281,7 +283,7 @@ class Partition:
         return PartitionExport(view, lineage, received_ms, rules, suppressed, kept_apart, ids, batches, identity)
 
     def load(self, parts: MemoryParts, ids: Sequence[IdGeneration], batches: Iterable[tuple[bytes, int]]) -> None:
-        """Hold what a snapshot kept; for a partition that is empty."""
+        """Load the contents of a snapshot into an empty partition."""
         with self._held():
             self._memory.load(parts)
             self.message_ids.remember(ids)
@@ -290,12 +292,12 @@ class Partition:
             self._received_ms = parts.received_ms
 
     def note_received(self, received_ms: int) -> None:
-        """Count everything up to an instant as received, as the partition did whose contents came here."""
+        """Count everything up to an instant as received, as the contents' former partition did."""
         with self._held():
             self._received_ms = max(self._received_ms, received_ms)
 
     def load_identity(self, tables: IdentityTables) -> None:
-        """Hold what a snapshot kept of identifiers; after `load`."""
+        """Load a snapshot's tables of identifiers; after `load`."""
         with self._held():
             self.identity = from_tables(tables, self.key)
             self.identity.find_due(self._memory.find)
@@ -305,7 +307,7 @@ class Partition:
                 self.quarantine = Quarantine.from_table(tables[quarantine.TABLE])
 
     def remember_ids(self, older: Sequence[IdGeneration], found: Iterable[tuple[U64, U64, int]]) -> None:
-        """Take ids of others for taken: those alone of older versions, and lots of (high, low, received)."""
+        """Take over ids of other partitions: `older` without identifiers, and lots of (high, low, received)."""
         with self._held():
             self.message_ids.remember(older)
             for high, low, received_ms in found:
@@ -317,7 +319,7 @@ class Partition:
             return self._memory.rows_of(identifiers)
 
     def add_summary(self, name: str, summary: Summary) -> None:
-        """Keep what is left of events of a name that were dropped; for a partition that is made from others."""
+        """Keep the summary of dropped events of a name; for a partition that is made from others."""
         with self._held():
             self._memory.add_summary(name, summary)
 
@@ -332,7 +334,7 @@ class Partition:
             return texts_of(self._memory.capture(), self.identity, self.quarantine)
 
     def locate_person(self, identifier: bytes) -> tuple[PartitionView, int | None, OriginsReading | None]:
-        """A stable reading, in it the row of an encoded identifier, or None, and which records came under which one."""
+        """A stable reading, the row of an encoded identifier in it or None, and the origins of its records."""
         with self._held():
             [row] = self._memory.find([identifier])
             return self._memory.capture(), row, self.identity.origins.reading(identifier)
@@ -340,8 +342,8 @@ class Partition:
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
         """Seal a delta of more than `delta_max` events and merge runs of at least `chunks_max` chunks.
 
-        Runs beside reads and writes; one caller at a time. True if anything was done. ValueError for less than two
-        chunks: one alone has nothing to be merged with.
+        Runs alongside reads and writes; one caller at a time. True if anything was done. ValueError for less than two
+        chunks: a single chunk cannot be merged.
         """
         if chunks_max < CHUNKS_MERGED_MIN:
             raise ValueError(f"chunks_max is {chunks_max}, but only {CHUNKS_MERGED_MIN} chunks or more can be merged")
@@ -381,7 +383,7 @@ class Partition:
             yield
 
     def _do(self, change: Callable[[PartitionMemory], Result]) -> Result:
-        """Change the memory, and later also what a purge is making of it."""
+        """Change the memory, and note the change for the result of a running purge; the caller holds the lock."""
         if self._meanwhile is not None:
             self._meanwhile.append(change)
         return change(self._memory)

@@ -16,9 +16,9 @@ from cdp_store.identity.changes import Links, decode_identity_change, encode_ide
 from cdp_store.ids import SequenceNumber
 from cdp_store.records.records import RecordBatch, Strings, decode_batch, encode_batch
 
-TABLE = "quarantined"  # of a snapshot, beside those of identifiers
-_ENTRY_BYTES: Final = 4096  # of an entry beside its content: some thirty arrays and texts
-_REASON_BYTES: Final = 56  # of a text beside its characters
+TABLE = "quarantined"  # of a snapshot, next to those of identifiers
+_ENTRY_BYTES: Final = 4096  # of an entry without its content: some thirty arrays and texts
+_REASON_BYTES: Final = 56  # of a text without its characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def encode_quarantine_change(change: QuarantineChange) -> bytes:
 
 
 def decode_quarantine_change(payload: bytes) -> QuarantineChange:
-    """The change behind a payload; BatchMalformed says what does not fit."""
+    """Change that a payload encodes; BatchMalformed names the fault."""
     try:
         packed = msgpack.unpackb(payload, raw=False, max_bin_len=1 << 30)
         if "released" in packed:

@@ -14,7 +14,7 @@ from cdp_store.log.controls import Suppression
 from cdp_store.partition.dedupe import IdSet, hash_ids
 from cdp_store.records.records import Strings
 
-TABLE = "suppressed"  # of a snapshot, beside those of identifiers
+TABLE = "suppressed"  # of a snapshot, next to those of identifiers
 
 
 def fingerprints(key: HashKey, identifiers: Strings) -> list[bytes]:

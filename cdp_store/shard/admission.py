@@ -27,8 +27,11 @@ _NO_RECORDS: Final[I64] = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A batch for one partition, and what it says of identifiers: `links` of those that live there, which are logged;
-    `asked` of the same, of which is only told what would be news; `wanted` of those whose upper ones live there."""
+    """A batch for one partition, with its links.
+
+    links: of lower identifiers that live there, to be logged; asked: of the same, with only an answer which of them
+    would be new; wanted: links with upper identifiers that live there, which need seats.
+    """
 
     partition: PartitionId
     batch: RecordBatch
@@ -39,11 +42,15 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Outcome of a delivery; `sequence` is the partition's position that includes it, `known` are the records that
-    had been taken before, `news` numbers those of the asked links that say something new, `refused` those of the wanted
-    ones for which there is no seat, and `void` those that a record taken before said of a pair that has gone since.
-    `unseated` are those that such a record said without a seat, and which may have one; `forgotten` numbers the asked
-    links whose identifier was erased. Where it is `undecided` who says links anew, no record was taken."""
+    """Outcome of a delivery.
+
+    sequence: the partition's position that includes it; known: the records that had been taken before.
+    news, forgotten: numbers of the asked links that are new, and of those with an erased identifier.
+    refused, void, unseated: numbers of the wanted links. A refused one has no seat. A void one was stated by a record
+    taken before, of a pair that has gone since. An unseated one was stated by such a record without a seat, and may
+    have one now.
+    undecided: no record was taken, since links that were left out may state such a pair again.
+    """
 
     sequence: SequenceNumber
     accepted: int
@@ -92,7 +99,7 @@ def admit(
         known = partition.known_batch(delivery.batch) or (batches.get(key) if key[1] else None)
         seated, position, is_undecided = None, SequenceNumber(0), False
         if delivery.wanted is not None:
-            # Seats stand before the records in the log: of a write that is torn, no record is left without its seats.
+            # Seats come before the records in the log: a torn write never leaves a record without its seats.
             pending_ids = ids.setdefault(delivery.partition, partition.pending_ids())
             said, links = partition.message_ids.said, delivery.wanted.links
             repeats = said(links) | pending_ids.said(links) | (known is not None)
@@ -129,15 +136,14 @@ def admit(
 def told_by_ids(batch: RecordBatch) -> RecordBatch:
     """Accepted part of a batch with rejected records, without the batch's id where every record has one.
 
-    So when the batch comes again, what was taken is known by message ids, and what was rejected is tried again.
+    So when the batch comes again, taken records are known by message ids, and rejected ones are tried again.
     """
     ids = batch.message_ids.offsets
     return replace(batch, batch_id=b"") if bool((ids[1:] > ids[:-1]).all()) else batch
 
 
 def apply_pending(partitions: Mapping[PartitionId, Partition], pending: Iterable[Pending]) -> None:
-    """Make what was logged visible; small batches that stand one behind the other in one go, as a piece costs much
-    beside its records."""
+    """Make logged changes visible; consecutive small batches become one piece, since a piece has a high fixed cost."""
     by_partition = defaultdict[PartitionId, list[Pending]](list)
     for each in pending:
         by_partition[each.partition].append(each)
@@ -177,8 +183,10 @@ def _numbers(flags: Bools) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Seated:
-    """Of some links those without a seat, those that are void, and those that a repeat says without a seat, which may
-    have one: bool[n] each; and the seats that the others take."""
+    """Masks of links, bool[n] each, and the seats that the others take.
+
+    refused: without a seat; void: see Outcome; unseated: stated by a repeat without a seat, and may have one.
+    """
 
     refused: Bools
     void: Bools
@@ -222,7 +230,7 @@ def _with_links(outcome: Outcome, partition: Partition, asked: Links | None, sea
 
 
 def _is_undecided(seated: _Seated, wanted: Wanted, batch: RecordBatch) -> bool:
-    """Whether a record that is not told may say a pair anew: its seat must stand before it in the log."""
+    """Tests whether a link that was left out may state a pair again: its seat must come before it in the log."""
     return wanted.leaves_out and len(batch) > 0 and bool((seated.void | seated.unseated).any())
 
 

@@ -1,8 +1,8 @@
-"""Carries what partitions remember besides their contents into partitions that are cut in another way.
+"""Carries message ids and summaries of partitions into partitions that are cut in another way.
 
-Message ids are kept as hashes only. Cold rows tell them with the identifiers they came under, and so where they belong;
-an id that no cold row tells of, such as one of an erased profile, is remembered by every new partition. Ids that older
-versions kept alone count for the identifiers that cold rows tell them with from here on.
+Message ids are kept as hashes only. Cold rows list them with the identifiers they came under, which shows where they
+belong. An id without a cold row, such as one of an erased profile, is remembered by every new partition. Ids that older
+versions kept alone count from here on for the identifiers in their cold rows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SOME: Final = 1 << 16  # ids remembered at once: a generation may begin between
 def carry_ids(generations: Iterable[IdGeneration], rows: Iterator[Table], partitions: Partitions) -> int:
     """Let new partitions remember the ids of old ones; `rows` are the old ones' cold rows by new partition.
 
-    Returns how many ids found no place, because more than a generation of them have no cold row.
+    Returns the number of ids that found no place, because more than a generation of them have no cold row.
     """
     old = sorted(generations, key=lambda each: each.started_ms)
     own, alone = ([each for each in old if each.of_identifiers is wanted] for wanted in (True, False))
@@ -61,7 +61,7 @@ def carry_ids(generations: Iterable[IdGeneration], rows: Iterator[Table], partit
 
 
 def carry_summaries(view: PartitionView, partitions: Partitions) -> None:
-    """Let new partitions, which hold the profiles already, keep what retention left of an old one's dropped events."""
+    """Let new partitions, which hold the profiles already, keep the summaries of an old one's dropped events."""
     names = list(view.schema.events)
     for number, summary in view.summaries.items():
         offsets, data = view.gather_identifiers(summary.rows.astype(np.int64))
@@ -83,7 +83,7 @@ def _all_of(generations: Iterable[IdGeneration]) -> IdSet:
 
 
 def _ids_of(table: pa.Table, key: HashKey) -> tuple[RecordIds, I64]:
-    """The ids that cold rows tell, and when each was received."""
+    """The ids in cold rows, and the time each was received."""
     given = table.filter(pa.compute.is_valid(table.column("message_id")))
     alone = hash_ids(key, _strings(given, "message_id"))
     texts, codes = encoded_text(given, "identifier")
@@ -98,7 +98,7 @@ def _strings(table: pa.Table, name: str) -> Strings:
 
 
 def _without(generations: Iterable[IdGeneration], told: IdSet) -> tuple[list[Found], int]:
-    """(ids no cold row tells of, at most a generation and the newest of them; how many are too many)."""
+    """(ids without a cold row: the newest, at most a generation of them; the number of those beyond)."""
     found, count = list[Found](), 0
     for generation in reversed(list(generations)):
         high, low = generation.ids()
@@ -110,7 +110,7 @@ def _without(generations: Iterable[IdGeneration], told: IdSet) -> tuple[list[Fou
 
 
 def _lots(found: list[Found]) -> Iterator[tuple[U64, U64, int]]:
-    """Ids in order of their receipt, some at a time, with when the last of them was received."""
+    """Ids in order of their receipt, some at a time, with the receipt of the last of them."""
     if not found:
         return
     high, low, received = (np.concatenate([each[place] for each in found]) for place in range(3))

@@ -1,7 +1,7 @@
 """A partition's way from one store to another: the giver's side and the taker's.
 
-Methods run in the one thread that writes to the log, unless they say that they run where snapshots are taken. Who may
-do what when is decided above, by epochs; here each step is durable before it is true.
+Methods run in the one thread that writes to the log, unless their docstring names the thread of snapshots. Epochs, in
+the layer above, decide which shard may take which step; here each step is durable before it takes effect.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from cdp_store.shard.store import Store
 
 
 class Retaining:
-    """Drops events of a store; its methods run like `Store.commit`, never beside it, and raise what that raises."""
+    """Drops events of a store; its methods run like `Store.commit`, never alongside it, and raise its errors."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -81,8 +81,9 @@ def salvage_replay(directory: Path, identity: ShardIdentity, key: HashKey, files
 
 
 def _not_replayed(directory: Path, identity: ShardIdentity, key: HashKey, files: Files) -> tuple[int, int] | None:
-    """Partition and sequence number of the first record whose replay fails; None where there is none, or where
-    something else keeps the shard from starting, which the start tells.
+    """Partition and sequence number of the first record whose replay fails, or None.
+
+    None also where another fault keeps the shard from starting; the start reports that one.
     """
     try:
         here = [number for number, held in read_holdings(directory, identity).items() if held.is_in_memory]
@@ -105,7 +106,7 @@ def _not_replayed(directory: Path, identity: ShardIdentity, key: HashKey, files:
 
 
 def salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> list[str]:
-    """Make the files of a shard's directory anew that are damaged or missing, as far as snapshots tell; what was done.
+    """Rebuild damaged or missing files of a shard's directory from snapshots; returns a line for each step taken.
 
     Raises DirectoryInUse when a process has it open, DirectoryMismatch or ClusterKeyMismatch where it is another
     shard's, and FileUnsupported for a file that a newer version wrote.
@@ -132,7 +133,7 @@ def _salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> It
     except DirectoryDamaged as error:
         newest = next(_manifests(directory, files), None)
         if newest is not None and {entry.partition for entry in newest.partitions} != set(identity.partitions):
-            raise  # partitions were moved: who holds which at which epoch cannot be found out
+            raise  # partitions were moved: their holders and epochs cannot be found out
         begin_holdings(directory, identity, dealt(identity), FIRST_EPOCH, files)
         yield f"{error.path}: {error.problem}. It is made anew: the shard holds what it was dealt at first"
     yield from _salvage_documents(directory, identity, files)
@@ -155,7 +156,7 @@ def _salvage_identity(directory: Path, identity: ShardIdentity, files: Files) ->
 
 
 def _salvage_list(directory: Path, identity: ShardIdentity, files: Files) -> Iterator[str]:
-    """Make the list of a directory anew where it is damaged or missing: of the files that are there, as they are."""
+    """Rebuild the list of a directory where it is damaged or missing: of the files that are there, as they are."""
     mark = identity.mark(INVENTORY_NAME)
     try:
         if read_inventory(directory, mark) is not None:
@@ -229,7 +230,7 @@ def _manifests(directory: Path, files: Files) -> Iterator[Manifest]:
 
 
 def _held_by_snapshots(directory: Path, files: Files) -> Positions | None:
-    """Up to where the newest readable snapshot holds the data: the log may begin anywhere before. None without one."""
+    """Positions up to which the newest readable snapshot holds the data, or None: the log may begin before these."""
     return next((positions(manifest) for manifest in _manifests(directory, files)), None)
 
 

@@ -59,7 +59,7 @@ def _opened(directory: Path, identity: ShardIdentity, files: Files) -> bool:
     if found is not None:
         _check(directory, identity)
     elif (directory / HOLDINGS_NAME).exists():
-        # Only identity.json is missing: what the other files say of their owner tells as much.
+        # Only identity.json is missing: the owner in the other files shows as much.
         read_holdings(directory, identity)
         _check(directory, identity)
         write_identity(directory, identity, files)
@@ -79,7 +79,7 @@ def begin_directory(
     if not (log_path(directory) / POSITION_NAME).exists():
         reset_position(log_path(directory), Position(), files)
     _write_log_owner(directory, identity, files)
-    # Generations begin with the epoch, which is behind all of a directory that this one replaces.
+    # Generations begin with the epoch, which is higher than all of a directory that this one replaces.
     listed = Inventory(frozenset(_documents(directory)), newest=epoch)
     write_inventory(directory, listed, identity.mark(INVENTORY_NAME), files)
     begin_holdings(directory, identity, partitions, epoch, files)  # last but one: with it all others are there

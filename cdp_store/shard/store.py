@@ -113,7 +113,7 @@ class Store:
         self._snapshots = ShardSnapshots(self.snapshot_place, identity.cluster)
 
     def recover(self, progress: Progress) -> Recovery:
-        """Load the newest whole snapshot and replay the log behind it; must run before the first commit."""
+        """Load the newest whole snapshot and replay the log after it; must run before the first commit."""
         loaded = self._snapshots.load(self._empty_partitions)
         self.partitions, problems = loaded.partitions, loaded.problems
         is_new = not segments(log_path(self.directory))
@@ -131,9 +131,9 @@ class Store:
         return Recovery(cut, problems)
 
     def snapshot(self, taken_ms: int) -> tuple[Taken, int]:
-        """Write a snapshot beside reads and writes, one caller at a time; what it cost, and log segments removed.
+        """Write a snapshot alongside reads and writes, one caller at a time: (its costs, log segments removed).
 
-        Raises SnapshotFailed when it could not be written, FilesNotRemoved when what it replaces cannot go.
+        Raises SnapshotFailed when it could not be written, FilesNotRemoved when a file it replaces cannot go.
         """
         self._cold_upto = self._log.appended_bytes
         held = {**self._staged, **self.partitions}
@@ -146,7 +146,7 @@ class Store:
         return self._log.appended_bytes - self._cold_upto
 
     def write_cold(self) -> tuple[str, ...]:
-        """Write cold columns of what was logged ahead of the next snapshot; problems, with which nothing was kept.
+        """Write cold columns of logged records ahead of the next snapshot; returns problems: with any, nothing is kept.
 
         Runs like `snapshot`. Raises SnapshotFailed when files could not be written.
         """
@@ -155,19 +155,19 @@ class Store:
         return self._snapshots.write_cold({number: each.sequence for number, each in held.items()}, self._logged.rows)
 
     def start_log_anew(self) -> None:
-        """First step of `purge_files`: what is logged from here on stands apart from what was logged before.
+        """First step of `purge_files`: later records go to a new segment of the log.
 
-        Runs like `commit`, never beside it; raises what `commit` raises.
+        Runs like `commit`, never alongside it; raises the errors of `commit`.
         """
         self._log.roll()
 
     def purge_files(self, taken_ms: int) -> PurgedFiles:
-        """Second step, run like `snapshot`: leave nothing of profiles erased before the first in any file of ours.
+        """Second step, run like `snapshot`: remove profiles that were erased before the first step from all files.
 
-        A snapshot without them is written and read back; then all other snapshots go, and the log before the first
-        step. Killed anywhere it can be done again, and until then all that was acknowledged is still there. Raises
-        SnapshotFailed or SnapshotDamaged when the snapshot is not good (then nothing is removed), FilesNotRemoved when
-        what it replaces cannot go.
+        A snapshot without them is written and read back. Then all other snapshots go, and the log before the first
+        step. After a kill at any point it can be repeated, and no acknowledged record is lost. Raises SnapshotFailed
+        or SnapshotDamaged when the snapshot is not good (then nothing is removed), FilesNotRemoved when a file it
+        replaces cannot go.
         """
         held = {**self._staged, **self.partitions}
         taken = self._snapshots.take(held, taken_ms, self._logged.rows, self.documents.of, alone=True)
@@ -175,7 +175,7 @@ class Store:
         return PurgedFiles(taken, removed, tuple(self._log.quarantined()))
 
     def verify_snapshots(self) -> Verification:
-        """Read every file of the snapshots, loading nothing; not beside `snapshot`."""
+        """Read every file of the snapshots, loading nothing; not alongside `snapshot`."""
         return self._snapshots.verify()
 
     def receipts(
@@ -187,7 +187,7 @@ class Store:
     ) -> Receipts:
         """Receipts of the records under encoded identifiers, for times from an instant on (see read_receipts).
 
-        Reads files, beside everything else; SnapshotDamaged when one of them is not what it should be.
+        Reads files, alongside everything else; SnapshotDamaged when one of them is damaged.
         """
         held, log = self.partitions[partition], log_path(self.directory)
         return read_receipts(self._snapshots, self.snapshot_place, log, held, identifiers, from_ms, rows_max)
@@ -204,9 +204,9 @@ class Store:
         return outcomes
 
     def change_identity(self, partition: PartitionId, change: IdentityChange) -> bool:
-        """Log and do a change of identifiers; False where there is nothing left of it to do, or not yet.
+        """Log and apply a change of identifiers; False where nothing of it is left to do, or not yet.
 
-        Runs like `commit`, never beside it; raises what `commit` raises.
+        Runs like `commit`, never alongside it; raises the errors of `commit`.
         """
         target = self.partitions[partition]
         match change:
@@ -227,9 +227,9 @@ class Store:
         return True
 
     def erase(self, partition: PartitionId, identifiers: Sequence[bytes]) -> tuple[SequenceNumber, int]:
-        """Log that these profiles are forgotten and take them out of every answer: (position, how many there were).
+        """Log the erasure of profiles and take them out of every answer: (position, number of profiles).
 
-        Runs like `commit`, never beside it; raises what `commit` raises. `purge` removes what they left in memory.
+        Runs like `commit`, never alongside it; raises the errors of `commit`. `purge` removes their remains in memory.
         """
         target = self.partitions[partition]
         known = [row for row in target.locate(identifiers)[1] if row is not None]
@@ -243,9 +243,9 @@ class Store:
         return sequence, erased
 
     def suppress(self, change: Suppression, partitions: Iterable[PartitionId]) -> None:
-        """Log for partitions that nothing may come in under some identifiers, or may again; what is so is not logged.
+        """Log suppressions of identifiers, or their end, for partitions; those in force already are not logged.
 
-        Runs like `commit`, never beside it; raises what `commit` raises.
+        Runs like `commit`, never alongside it; raises the errors of `commit`.
         """
         changes = {number: self.partitions[number].suppressions.news(change) for number in partitions}
         sequences = {number: SequenceNumber(self.partitions[number].sequence + 1) for number in changes}
@@ -260,10 +260,9 @@ class Store:
                     self.partitions[entry.partition].suppress(changes[entry.partition], entry.sequence)
 
     def quarantine(self, partition: PartitionId, change: QuarantineChange) -> bool:
-        """Log and keep records that broke a rule, or let some go; False where there is no room for them. What was done
-        already is not done again.
+        """Log and keep records that broke a rule, or release some; False where there is no room for them.
 
-        Runs like `commit`, never beside it; raises what `commit` raises.
+        A repeated change has no effect. Runs like `commit`, never alongside it; raises the errors of `commit`.
         """
         target = self.partitions[partition]
         if isinstance(change, Released):
@@ -282,11 +281,11 @@ class Store:
 
     @contextmanager
     def logged(self, entries: Sequence[LogEntry], *, essential: bool = False) -> Iterator[None]:
-        """Log entries with one sync (see LocalLog.append), keep them for takers of their partitions, and have the block
-        do to memory what they say.
+        """Log entries with one sync (see LocalLog.append), keep them for takers of their partitions, and run the block.
 
-        What fails after the log has them may be there and not in memory. Going on would log the next entries under the
-        same numbers, so whatever it was, the store has failed: StoreFailed, until a start has replayed the log.
+        The block applies the entries to memory. If it fails, the log has entries that memory lacks, and the next ones
+        would get the same numbers. So after any failure the store has failed: StoreFailed, until a start has replayed
+        the log.
         """
         with self._fuse.whole("doing what was logged", harmless=(StorageFull, BatchTooLarge)):
             self._log.append(entries, essential=essential)
@@ -304,11 +303,11 @@ class Store:
         return self._snapshots.newest
 
     def empty_partition(self, partition: PartitionId) -> Partition:
-        """One to load into."""
+        """An empty partition to load into."""
         return Partition(partition, self._key)
 
     def stage(self, partition: Partition, manifest: Manifest) -> None:
-        """From now on a partition on its way in, loaded from files that are in place, is part of snapshots."""
+        """Make a partition on its way in part of snapshots; it was loaded from files that are in place."""
         self._snapshots.adopt(manifest, partition)
         self._staged = {**self._staged, partition.partition: partition}
 
@@ -323,15 +322,15 @@ class Store:
         self.partitions = {other: held for other, held in self.partitions.items() if other != number}
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
-        """Seal and compact where due; True if anything was done. Runs beside commits, one caller at a time."""
+        """Seal and compact where due; True if anything was done. Runs alongside commits, one caller at a time."""
         self._log.sync_position()
         worked = [partition.maintain(delta_max, chunks_max) for partition in self.partitions.values()]
         return self.purge(ERASED_ROWS_MAX) or any(worked)
 
     def purge(self, erased_max: int = 0) -> bool:
-        """Remove what more than `erased_max` erased profiles of a partition, or retention, left in memory.
+        """Remove the remains of retention, or of more than `erased_max` erased profiles of a partition, from memory.
 
-        True if there was anything. Dear: a partition that has something is built anew. Runs like `maintain`.
+        True if there was anything. Expensive: a partition with remains is rebuilt. Runs like `maintain`.
         """
         purged = [partition.purge(erased_max) for partition in self.partitions.values()]
         return any(purged)
@@ -348,7 +347,7 @@ class Store:
         return worked
 
     def sync(self) -> None:
-        """Make durable what was committed; needed only in SyncMode.INTERVAL. Never beside `commit`."""
+        """Make committed records durable; needed only in SyncMode.INTERVAL. Never alongside `commit`."""
         self._log.sync()
 
     def close(self) -> None:
@@ -366,7 +365,7 @@ class Store:
             raise FilesNotRemoved(log_path(self.directory), str(error)) from error
 
     def _starts(self, loaded: Loaded) -> Positions | None:
-        """Positions where the log goes on; its records of partitions that are not here are passed over."""
+        """Positions where the replay of the log starts; records of partitions that are not here are passed over."""
         positions, held = loaded.positions(), loaded.partitions
         if positions is None:
             return None

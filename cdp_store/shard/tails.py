@@ -12,7 +12,7 @@ from cdp_store.log.format import LogEntry
 
 
 class Tail:
-    """The entries of one partition behind a sequence number, in order."""
+    """The entries of one partition after a sequence number, in order."""
 
     def __init__(self, start: SequenceNumber, bytes_max: int = TAIL_BYTES_MAX) -> None:
         self._start, self._bytes_max = start, bytes_max
@@ -27,9 +27,9 @@ class Tail:
             self._entries.clear()
 
     def after(self, sequence: SequenceNumber) -> list[LogEntry]:
-        """Some entries behind `sequence`, not all of them when they are many; what lies before it is dropped.
+        """Entries after `sequence`, the first part of them when they are many; earlier ones are dropped.
 
-        Raises TailLost when what follows `sequence` is not kept any more.
+        Raises TailLost when the entries after `sequence` are not kept any more.
         """
         while self._entries and self._entries[0].sequence <= sequence:
             dropped = self._entries.popleft()
@@ -52,7 +52,7 @@ class Tails:
         self._tails = dict[PartitionId, Tail]()
 
     def open(self, partition: PartitionId, start: SequenceNumber) -> None:
-        """Keep what is logged for the partition behind `start`, from now on."""
+        """Keep the partition's entries after `start`, from now on."""
         self._tails[partition] = Tail(start)
 
     def close(self, partition: PartitionId) -> None:
@@ -60,7 +60,7 @@ class Tails:
         self._tails.pop(partition, None)
 
     def note(self, entries: Iterable[LogEntry]) -> None:
-        """These entries were logged."""
+        """Keep logged entries of the partitions that are being copied."""
         for entry in entries if self._tails else ():
             tail = self._tails.get(entry.partition)
             if tail is not None:

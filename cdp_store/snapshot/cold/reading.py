@@ -26,7 +26,7 @@ from cdp_store.snapshot.tables import from_parquet
 
 
 class NewestSnapshot(Protocol):
-    """Whoever knows the newest snapshot."""
+    """Holder of the newest snapshot."""
 
     newest: Manifest | None
 
