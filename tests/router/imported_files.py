@@ -12,7 +12,7 @@ from cdp.v1 import ingest_pb2
 from rich.progress import Progress
 
 from cdp_router.cli.data.importing import _Loading
-from cdp_router.cli.data.mapping import AUTO, ColumnMapping, is_time
+from cdp_router.cli.data.row_mapping import AUTO, ColumnMapping, is_time
 from cdp_router.cli.data.sources import open_source
 from cdp_router.importing.reading import Reading
 from cdp_router.records.columnarise import columnarise

@@ -17,7 +17,7 @@ from cdp.v1 import admin_pb2, export_pb2, ingest_pb2
 from rich.progress import Progress
 
 from cdp_router.cli.data import importing
-from cdp_router.cli.data.mapping import ColumnMapping
+from cdp_router.cli.data.row_mapping import ColumnMapping
 from cdp_router.cli.data.sources import open_source
 from cdp_router.client.export_files import RecordsIncomplete, write_records
 from cdp_router.client.table_files import FileFormat

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.cli.data.mapping import AUTO, NO_TIME, TEXTS, ColumnMapping, no_event
+from cdp_router.cli.data.row_mapping import AUTO, NO_TIME, TEXTS, ColumnMapping, no_event
 from cdp_router.contract.tables import is_values
 from cdp_router.importing.content_ids import lanes_of
 from cdp_router.importing.reading import Reading

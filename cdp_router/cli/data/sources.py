@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from cdp_router.cli.data.mapping import EXPORTED, ColumnMapping, WrittenRecord
+from cdp_router.cli.data.row_mapping import EXPORTED, ColumnMapping, WrittenRecord
 from cdp_router.client.formulas import restored
 from cdp_router.importing.csv_files import CsvHeader, read_header, read_rows
 from cdp_router.importing.errors import SourceInvalid

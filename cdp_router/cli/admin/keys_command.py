@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from cdp_router.cli.console import ERR, OUT, fail, parse_instant
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.rpc.principal import Role
 from cdp_store.outside.seams import SystemClock
 from cdp_store.values import to_datetime, to_ms

@@ -8,7 +8,7 @@ import typer
 from google.protobuf import json_format
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.contract.values import from_value
 
 quarantine = typer.Typer(name="quarantine", help="Records that broke a rule of the schema.", no_args_is_help=True)

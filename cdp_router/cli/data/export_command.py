@@ -9,7 +9,7 @@ import typer
 from cdp.v1 import query_pb2
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from cdp_router.cli.ask.questions import Cql, CqlFile, TreeFile, question_of, segment_of
+from cdp_router.cli.ask.question_arguments import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, parse_as_of
 from cdp_router.cli.data.export_profile import export_profile
 from cdp_router.client.export_files import RecordsIncomplete, write_records

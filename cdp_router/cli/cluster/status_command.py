@@ -9,7 +9,7 @@ from cdp.v1 import admin_pb2
 
 from cdp_router.cli.cluster.watching import watch
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, print_json
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 
 
 def status(

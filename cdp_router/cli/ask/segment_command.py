@@ -8,9 +8,9 @@ import typer
 from cdp.v1 import named_segment_pb2
 from rich.text import Text
 
-from cdp_router.cli.ask.questions import Cql, CqlFile, TreeFile, question_of, segment_of
+from cdp_router.cli.ask.question_arguments import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, print_json
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 
 segment = typer.Typer(
     name="segment", help="Keep segments under names, for in_segment(...) in questions.", no_args_is_help=True

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 
 
 def snapshot(

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cdp_router.cli.ask.json_files import message_of
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, print_json, text_of
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 
 schema = typer.Typer(name="schema", help="What records may look like, and what they do.", no_args_is_help=True)
 

@@ -8,7 +8,7 @@ import typer
 from cdp.v1 import identity_pb2, query_pb2
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, print_json
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.printable import visible
 from cdp_store.ids import ANONYMOUS_ID, USER_ID
 

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, echo_exact, fail
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.errors import RequestInvalid
 from cdp_router.gateway.dialects.distinct_ids import pattern_of_environment
 from cdp_router.gateway.letters.dead_letters import (

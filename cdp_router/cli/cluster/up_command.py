@@ -10,9 +10,9 @@ import typer
 
 from cdp_router.cli.cluster.doors import AllowHost, AnyClient, Doors, Insecure, KeysFile, host_options
 from cdp_router.cli.cluster.ports import check_free
-from cdp_router.cli.cluster.warm import warm_with_progress
+from cdp_router.cli.cluster.warm_command import warm_with_progress
 from cdp_router.cli.console import OUT, TlsCa, TlsCert, TlsKey, fail
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.limits import (
     DEFAULT_PORT,
     GATEWAY_PORT,

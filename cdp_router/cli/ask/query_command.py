@@ -11,7 +11,7 @@ import pyarrow as pa
 import typer
 from cdp.v1 import query_pb2
 
-from cdp_router.cli.ask.questions import Cql, CqlFile, TreeFile, question_of, segment_of
+from cdp_router.cli.ask.question_arguments import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.cli.ask.report_tables import funnel_tables, report_table, share
 from cdp_router.cli.console import (
     DEFAULT_ADDRESS,
@@ -25,7 +25,7 @@ from cdp_router.cli.console import (
     print_json,
     value_label,
 )
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Members
 from cdp_router.contract.values import from_value
 

@@ -8,7 +8,7 @@ import typer
 from cdp.v1 import query_pb2
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain, print_json
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.contract.values import from_value
 from cdp_router.limits import PROFILE_EVENTS_MAX
 from cdp_router.printable import visible

@@ -8,7 +8,7 @@ import typer
 from cdp.v1 import proof_pb2, query_pb2
 from rich.tree import Tree
 
-from cdp_router.cli.ask.questions import Cql, CqlFile, TreeFile, question_of, segment_of
+from cdp_router.cli.ask.question_arguments import Cql, CqlFile, TreeFile, question_of, segment_of
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, parse_as_of, plain, print_json
 from cdp_router.contract.values import from_value
 from cdp_router.printable import visible

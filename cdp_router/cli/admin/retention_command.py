@@ -8,7 +8,7 @@ import typer
 from cdp.v1 import admin_pb2
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 
 
 def retention(
