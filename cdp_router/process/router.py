@@ -77,16 +77,16 @@ from cdp_router.security.tls.cluster_secrets import AUDIT_CHAIN, AUDITED_PEOPLE,
 from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.listening import check_listening, server_credentials
 from cdp_router.security.tls.tls import Tls
-from cdp_router.services.admin import AdminService
-from cdp_router.services.export import ExportService
-from cdp_router.services.identity import IdentityService
-from cdp_router.services.ingest import IngestService
-from cdp_router.services.privacy import PrivacyService
-from cdp_router.services.profiles import ProfileService
-from cdp_router.services.proofs import ProofService
-from cdp_router.services.query import QueryService
-from cdp_router.services.schema import SchemaService
-from cdp_router.services.segments import SegmentService
+from cdp_router.services.admin_service import AdminService
+from cdp_router.services.export_service import ExportService
+from cdp_router.services.identity_service import IdentityService
+from cdp_router.services.ingest_service import IngestService
+from cdp_router.services.privacy_service import PrivacyService
+from cdp_router.services.profile_service import ProfileService
+from cdp_router.services.proof_service import ProofService
+from cdp_router.services.query_service import QueryService
+from cdp_router.services.schema_service import SchemaService
+from cdp_router.services.segment_service import SegmentService
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.moves.director import Director
 from cdp_store.errors import StoreError

@@ -27,7 +27,7 @@ from cdp_router.security.tls.cluster_secrets import call_secret
 from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.listening import server_credentials
 from cdp_router.security.tls.tls import Tls
-from cdp_router.services.shard import add_shard_services
+from cdp_router.services.shard_services import add_shard_services
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.memory_budget import MemoryBudget, default_bytes
 from cdp_router.shard.server import ShardServer

@@ -33,9 +33,9 @@ from cdp_router.rpc.chain import Chain
 from cdp_router.rpc.gate import Gate, OpenGate
 from cdp_router.security.privacy.discretion import Discretion
 from cdp_router.security.privacy.privacy import SharedPrivacy
-from cdp_router.services.profiles import ProfileService
-from cdp_router.services.proofs import ProofService
-from cdp_router.services.query import QueryService
+from cdp_router.services.profile_service import ProfileService
+from cdp_router.services.proof_service import ProofService
+from cdp_router.services.query_service import QueryService
 from tests.router.local_cluster import LocalCluster, far_deadline
 
 Result = TypeVar("Result")

@@ -25,8 +25,8 @@ from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.erasure.erasing import Erasures
 from cdp_router.errors import Overloaded, ShardUnavailable
 from cdp_router.export.exports import Exports
-from cdp_router.services import export as export_module
-from cdp_router.services.export import ExportService
+from cdp_router.services import export_service as export_module
+from cdp_router.services.export_service import ExportService
 from cdp_store.memory.digest import Digest, digest
 from cdp_store.reading import everything
 from tests.router.encodings import fresh_batch_id, msgpack_batch
