@@ -11,7 +11,7 @@ from typing import Final
 from cdp.v1 import ingest_pb2
 
 from cdp_router.errors import RequestInvalid
-from cdp_router.identity.linking import records_saying
+from cdp_router.identity.batch_links import records_saying
 from cdp_router.limits import ERRORS_TOLD_MAX
 from cdp_store.identity.changes import Links
 from cdp_store.identity.seats import OTHERS

@@ -11,7 +11,7 @@ from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import READ_IDENTITIES, READ_IDENTITY
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
-from cdp_router.identity.identifying import checked
+from cdp_router.identity.profile_reference import checked
 from cdp_router.identity.transfers import Mover
 from cdp_router.limits import IDENTITIES_READ_MAX
 from cdp_store.identity.changes import Links

@@ -28,8 +28,8 @@ from cdp_router.cluster.shard_methods import DELIVER
 from cdp_router.contract.claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
+from cdp_router.identity.batch_links import NO_LINKS, earliest, joined, said_anew
 from cdp_router.identity.identifier_limits import IdentifierLimits
-from cdp_router.identity.linking import NO_LINKS, earliest, joined, said_anew
 from cdp_router.identity.transfers import Mover
 from cdp_router.ingest.loads import Load, Said, Taken, load
 from cdp_router.limits import (

@@ -22,8 +22,8 @@ from cdp.v1 import ingest_pb2
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.routing import Routing
 from cdp_router.deadline import Deadline
+from cdp_router.identity.batch_links import NO_LINKS
 from cdp_router.identity.identities import Identities
-from cdp_router.identity.linking import NO_LINKS
 from cdp_router.identity.transfers import Mover
 from cdp_router.ingest.flights import Flights
 from cdp_router.ingest.loads import Taken

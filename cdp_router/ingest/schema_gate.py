@@ -18,7 +18,7 @@ from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shared_document import SharedDocument
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError, SchemaChanged
-from cdp_router.identity.linking import without_records
+from cdp_router.identity.batch_links import without_records
 from cdp_router.ingest.schema_checking import Violations, check
 from cdp_router.ingest.schema_rules import Rules
 from cdp_router.ingest.violation_counts import Counts, Mode

@@ -43,7 +43,7 @@ from cdp_router.cluster.address_book import AddressBook
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import RouterError
 from cdp_router.gateway.letters.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.letters.dead_letters import DeadLetters
@@ -56,14 +56,14 @@ from cdp_router.limits import QUERY_SECONDS_DEFAULT, ROUTER_MESSAGE_BYTES_MAX
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
-from cdp_router.process import warming
+from cdp_router.process import warm_up
 from cdp_router.process.data_directory import open_keys
 from cdp_router.process.serving import Serving
 from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.questions.queries import Queries
 from cdp_router.questions.shared_segments import SharedSegments
-from cdp_router.records.blocking import Blocked
+from cdp_router.records.blocklist import Blocked
 from cdp_router.rpc.reading import Readings
 from cdp_router.security.audit.audit import Audit
 from cdp_router.security.audit.audit_files import FOLDER
@@ -117,8 +117,8 @@ async def _serve(
 ) -> None:
     credentials = doors.credentials()
     check_listening(doors.address, has_keys=doors.keys.keys() is not None)
-    if warming.is_wanted():
-        warming.warm_routing()
+    if warm_up.is_wanted():
+        warm_up.warm_routing()
     cluster, clock = directory.load(), SystemClock()
     routing = Routing(cluster, {})
     link = Link.of(cluster, doors.tls if doors.tls is not None and doors.tls.ca is not None else None)

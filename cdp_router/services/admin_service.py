@@ -16,9 +16,9 @@ from cdp_router.cluster.topology import CLUSTER_NAME
 from cdp_router.contract.partials import from_names
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
-from cdp_router.erasure.erasing import Erasures, purge_files
+from cdp_router.erasure.erasures import Erasures, purge_files
 from cdp_router.erasure.retention import get_retention, set_retention
-from cdp_router.erasure.suppressing import lift, list_suppressions
+from cdp_router.erasure.suppressions import lift, list_suppressions
 from cdp_router.errors import RestoreRefused
 from cdp_router.limits import LONG_SECONDS_MAX, QUERY_SECONDS_DEFAULT
 from cdp_router.security.snapshot_places import allowed_places, check_place

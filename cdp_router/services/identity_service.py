@@ -6,8 +6,8 @@ from cdp.v1 import identity_pb2, identity_pb2_grpc
 
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
-from cdp_router.identity.identifying import checked
 from cdp_router.identity.identities import Identities
+from cdp_router.identity.profile_reference import checked
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
 
 

@@ -14,7 +14,7 @@ from cdp.v1 import profile_pb2, profile_pb2_grpc, query_pb2, shard_pb2
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
 from cdp_router.errors import Overloaded, ProfileNotFound, RequestInvalid
-from cdp_router.identity import identifying
+from cdp_router.identity import profile_reference
 from cdp_router.limits import (
     EVENT_NAMES_PER_PAGE_MAX,
     EXPORTS_MAX,
@@ -45,7 +45,7 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
         self, request: profile_pb2.ExportProfileRequest, context: Context
     ) -> AsyncIterator[profile_pb2.ExportProfileResponse]:
         """Give everything that is kept of a person; Overloaded while too many others are being given."""
-        asked = identifying.named(request.name, "name.")
+        asked = profile_reference.named(request.name, "name.")
         if self._exports >= EXPORTS_MAX:
             raise Overloaded(f"{EXPORTS_MAX} persons are being exported", EXPORTS_RETRY_MS)
         self._exports += 1

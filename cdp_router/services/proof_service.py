@@ -6,7 +6,7 @@ from cdp.v1 import proof_pb2, proof_pb2_grpc
 
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
-from cdp_router.identity.identifying import named
+from cdp_router.identity.profile_reference import named
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
 from cdp_router.questions.queries import Queries
 from cdp_router.security.privacy.discretion import Discretion

@@ -10,7 +10,7 @@ from cdp.v1 import query_pb2, query_pb2_grpc
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import Overloaded
-from cdp_router.identity.identifying import named
+from cdp_router.identity.profile_reference import named
 from cdp_router.limits import (
     MEMBER_STREAMS_MAX,
     MEMBER_STREAMS_RETRY_MS,

@@ -28,22 +28,22 @@ from cdp_router.questions.proofs import to_response
 from cdp_router.questions.timelines import Page
 from cdp_router.shard.checks import check_cluster
 from cdp_router.shard.commits import Commits
-from cdp_router.shard.discovery import met_by
 from cdp_router.shard.documents import ShardDocuments
-from cdp_router.shard.erasing import ShardErasing
-from cdp_router.shard.exporting import ShardExporting
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.held_views import Captured, HeldViews, capture_all, to_transfers
-from cdp_router.shard.identity import change_identity, read_identity
 from cdp_router.shard.member_pages import MemberPages, MembersOf
 from cdp_router.shard.memory_budget import MemoryBudget
 from cdp_router.shard.moves.giver import Giver
-from cdp_router.shard.moves.shard import ShardMoves
+from cdp_router.shard.moves.shard_moves import ShardMoves
 from cdp_router.shard.moves.taker import Connect, Taker
-from cdp_router.shard.people import ShardPeople, encoded
-from cdp_router.shard.quarantine import ShardQuarantine
+from cdp_router.shard.partition_discovery import met_by
+from cdp_router.shard.person_pages import ShardPeople, encoded
 from cdp_router.shard.query_workers import Checkpoint, QueryWorkers
 from cdp_router.shard.readings import ShardReadings
+from cdp_router.shard.shard_erasure import ShardErasing
+from cdp_router.shard.shard_export import ShardExporting
+from cdp_router.shard.shard_identity import change_identity, read_identity
+from cdp_router.shard.shard_quarantine import ShardQuarantine
 from cdp_router.shard.snapshots import Snapshots
 from cdp_router.shard.upkeep import Upkeep
 from cdp_store.directory.holdings import HoldingState

@@ -27,7 +27,7 @@ from cdp.v1 import (
 
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.identity.identities import Identities
 from cdp_router.ingest.ingest import Ingest
 from cdp_router.ingest.schema_gate import SchemaGate

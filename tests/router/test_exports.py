@@ -22,7 +22,7 @@ from cdp_router.cli.data.sources import open_source
 from cdp_router.client.export_files import RecordsIncomplete, write_records
 from cdp_router.client.table_files import FileFormat
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import Overloaded, ShardUnavailable
 from cdp_router.export.exports import Exports
 from cdp_router.services import export_service as export_module

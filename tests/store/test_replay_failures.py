@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdp_router.cluster.topology import ClusterDirectory
-from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.restore.cluster_restore import Wanted, restore
 from cdp_router.restore.salvaging import salvaged
 from cdp_store.directory.shard_directory import log_path
 from cdp_store.errors import RecordNotReplayed

@@ -36,7 +36,7 @@ def restore(
 ) -> None:
     """Restore data into a directory that no cluster uses; start it with `cdp up` afterwards."""
     # Imported here: other commands must not pay for loading the store.
-    from cdp_router.restore.restoring import Wanted, restore, source_cluster
+    from cdp_router.restore.cluster_restore import Wanted, restore, source_cluster
     from cdp_store.errors import StoreError
     from cdp_store.outside.seams import SystemClock
 

@@ -43,7 +43,7 @@ def verify(
     """Read every file of every snapshot and compare it with its checksum. Ends with code 1 when any is damaged."""
     if source:
         # Imported here: other commands must not pay for loading the store.
-        from cdp_router.restore.restoring import verify_source
+        from cdp_router.restore.cluster_restore import verify_source
         from cdp_store.errors import StoreError
 
         try:

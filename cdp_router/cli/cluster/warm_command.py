@@ -25,7 +25,7 @@ def warm_with_progress() -> None:
         OUT.print(f"kernels ready (cache: {cache_directory()})", soft_wrap=True)
         return
     # Imported here: every other command would pay a second for loading the compiler.
-    from cdp_router.process.warming import warm_kernels
+    from cdp_router.process.warm_up import warm_kernels
 
     started = time.monotonic()
     columns = (TextColumn("compiling kernels"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -38,6 +38,6 @@ def warm_with_progress() -> None:
 
 def _mark() -> Path:
     """A file that exists once these kernels have been compiled for all that warming asks of them."""
-    asked = hashlib.sha256((Path(cdp_router.__file__).parent / "process" / "warming.py").read_bytes()).hexdigest()[:12]
+    asked = hashlib.sha256((Path(cdp_router.__file__).parent / "process" / "warm_up.py").read_bytes()).hexdigest()[:12]
     kernels = Path(cdp_router.__file__).parents[1] / "cdp_query" / "kernels"  # by path: the client loads no engine
     return cache_directory() / f"warm-{content_stamp(kernels)}-{asked}"

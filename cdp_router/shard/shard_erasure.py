@@ -11,7 +11,7 @@ from cdp.v1 import admin_pb2, shard_pb2
 from cdp_router.errors import RequestInvalid
 from cdp_router.shard.checks import check_cluster
 from cdp_router.shard.commits import Commits
-from cdp_router.shard.people import encoded
+from cdp_router.shard.person_pages import encoded
 from cdp_router.shard.snapshots import Snapshots
 from cdp_router.shard.upkeep import Upkeep
 from cdp_store.arrays import U64

@@ -14,7 +14,7 @@ from cdp_router.errors import RequestInvalid
 from cdp_router.limits import IDENTITIES_READ_MAX
 from cdp_router.records.record_tables import table_of
 from cdp_router.shard.checks import check_cluster
-from cdp_router.shard.identity import read_identities
+from cdp_router.shard.shard_identity import read_identities
 from cdp_store.identity.dropped import dropped_of
 from cdp_store.identity.pages import Place, read_records
 from cdp_store.ids import PartitionId, encode_identifier, is_identifier_kind

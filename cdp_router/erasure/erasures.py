@@ -20,11 +20,11 @@ from cdp_router.cluster.shard_methods import ERASE_PROFILES, PURGE_FILES, SCAN_F
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.begun_erasures import Begun, shared_erasures
-from cdp_router.erasure.suppressing import suppress
+from cdp_router.erasure.suppressions import suppress
 from cdp_router.errors import RouterError
 from cdp_router.gateway.letters.dead_letters import DeadLetters
-from cdp_router.identity.identifying import named
 from cdp_router.identity.identities import Identities, Named
+from cdp_router.identity.profile_reference import named
 from cdp_store.errors import StoreError
 from cdp_store.limits import ERASED_VALUES_MAX
 from cdp_store.outside.seams import Clock, SystemClock

@@ -11,8 +11,8 @@ from cdp_router.cluster.shard_methods import CHANGE_SUPPRESSIONS
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
-from cdp_router.identity.identifying import checked
 from cdp_router.identity.identities import Named
+from cdp_router.identity.profile_reference import checked
 from cdp_store.ids import encode_identifier
 from cdp_store.log.controls import FINGERPRINT_BYTES
 from cdp_store.partition.suppressions import fingerprints
