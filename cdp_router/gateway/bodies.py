@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from cdp_router.gateway.limits import DECODED_BYTES_MAX
+from cdp_router.gateway.http_limits import DECODED_BYTES_MAX
 from cdp_router.gateway.problems import malformed, too_large
 
 _GZIP: Final = b"\x1f\x8b"

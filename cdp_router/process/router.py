@@ -64,7 +64,7 @@ from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.questions.queries import Queries
 from cdp_router.questions.shared_segments import SharedSegments
 from cdp_router.records.blocklist import Blocked
-from cdp_router.rpc.reading import Readings
+from cdp_router.rpc.large_requests import Readings
 from cdp_router.security.audit.audit import Audit
 from cdp_router.security.audit.audit_files import FOLDER
 from cdp_router.security.gates import KeyGate

@@ -15,7 +15,7 @@ from cdp_query.reports.value_keys import NONE_KEY
 from cdp_query.stats import NodeStats, total
 from cdp_query.tree.walk import operands
 from cdp_router.contract.key_values import to_key_value
-from cdp_router.contract.questions import to_question
+from cdp_router.contract.question_codec import to_question
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import monotonic_ms
 from cdp_router.questions.report_answers import report_table

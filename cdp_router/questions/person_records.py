@@ -12,7 +12,7 @@ from cdp.v1 import profile_pb2, query_pb2, shard_pb2
 
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import READ_RECEIPTS, READ_RECORDS
-from cdp_router.contract.tables import from_stream, to_stream
+from cdp_router.contract.arrow_streams import from_stream, to_stream
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
 from cdp_router.errors import PersonChanged, ProfileNotFound

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.contract.tables import VALUES, is_values
+from cdp_router.contract.arrow_streams import VALUES, is_values
 from cdp_router.errors import RecordInvalid, RequestInvalid, RequestTooLarge
 from cdp_router.identity.batch_links import joined
 from cdp_router.limits import COLUMNS_MAX, ERRORS_TOLD_MAX

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from cdp_router.contract.tables import INSTANT, VALUE
+from cdp_router.contract.arrow_streams import INSTANT, VALUE
 from cdp_store.arrays import I64, U8, U64, Bools
 from cdp_store.columns.arena import hash_strings
 from cdp_store.identity.origins import match_last

@@ -10,7 +10,7 @@ from cdp.v1 import named_segment_pb2_grpc as pb_grpc
 from cdp_query import pipeline, tree
 from cdp_query.language import print_question
 from cdp_query.language.cql import read_cql
-from cdp_router.contract.questions import from_segment, to_segment
+from cdp_router.contract.question_codec import from_segment, to_segment
 from cdp_router.contract.status import Context
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from cdp.v1 import moving_pb2, profile_pb2, query_pb2, shard_pb2
 
-from cdp_router.contract.tables import to_stream
+from cdp_router.contract.arrow_streams import to_stream
 from cdp_router.contract.values import to_timestamp
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import IDENTITIES_READ_MAX

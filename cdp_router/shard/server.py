@@ -17,8 +17,8 @@ from cdp_router.background import Background
 from cdp_router.cluster.partition_map import claim_of
 from cdp_router.contract.claims import Claim
 from cdp_router.contract.partials import to_evaluation
-from cdp_router.contract.questions import from_question, from_segment
-from cdp_router.contract.retention import latest, listed
+from cdp_router.contract.question_codec import from_question, from_segment
+from cdp_router.contract.retention_rules import latest, listed
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongEpoch
 from cdp_router.limits import CLAIMS_TOLD_MAX, PROOF_SHOWN_MAX

@@ -35,7 +35,7 @@ from cdp_router.questions.queries import Queries
 from cdp_router.questions.shared_segments import SharedSegments
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
-from cdp_router.rpc.reading import Readings
+from cdp_router.rpc.large_requests import Readings
 from cdp_router.rpc.record import Record
 from cdp_router.security.keys.rates import Rates
 from cdp_router.security.privacy.discretion import Discretion

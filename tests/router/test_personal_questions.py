@@ -21,7 +21,7 @@ from cdp_query import pipeline, tree
 from cdp_query.bind.names import names_of
 from cdp_query.language.cql import read_cql
 from cdp_query.tree.mentions import FIELDS, VALUE_OF, Named, mentions
-from cdp_router.contract.questions import from_question, to_question
+from cdp_router.contract.question_codec import from_question, to_question
 from cdp_router.errors import PersonalData
 from cdp_router.security.privacy.personal_data import check_conditions, check_mentions
 from cdp_router.security.privacy.privacy import Privacy

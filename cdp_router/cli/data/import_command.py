@@ -20,7 +20,7 @@ from cdp_router.cli.data.row_mapping import AUTO, ColumnMapping, is_time
 from cdp_router.cli.data.sources import Source, SourceInvalid, open_source
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Client
-from cdp_router.importing.reading import BINARIES, NULLS, Reading
+from cdp_router.importing.read_options import BINARIES, NULLS, Reading
 from cdp_router.importing.texts import known_encoding
 from cdp_router.printable import visible
 from cdp_router.records.instants import PER_SECOND

@@ -23,7 +23,7 @@ from cdp_router.cli.data.sources import Columns, Found, Source, found_rows
 from cdp_router.client import Client
 from cdp_router.importing.arrow_hashes import row_hashes
 from cdp_router.importing.content_ids import ContentIds, id_column
-from cdp_router.importing.reading import Reading
+from cdp_router.importing.read_options import Reading
 from cdp_router.limits import COLUMNS_BYTES_MAX, COLUMNS_VALUES, ROWS_BYTES_MAX
 from cdp_store.arrays import U8, U64
 

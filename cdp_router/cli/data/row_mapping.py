@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-from cdp_router.contract.tables import VALUES
+from cdp_router.contract.arrow_streams import VALUES
 from cdp_router.importing.arrow_values import Sparse
 from cdp_router.importing.numbers import INT64_MAX, INT64_MIN, Unkept, integer_of, json_float, written_json_float
-from cdp_router.importing.reading import textual
+from cdp_router.importing.read_options import textual
 from cdp_router.records.instants import Count, NoInstant, count_ms, iso_ms, number_in, sure_ms
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import to_datetime, to_ms

@@ -10,9 +10,9 @@ from cdp.v1 import segment_pb2 as pb
 from cdp_query import tree
 from cdp_query.limits import QUERY_NESTING_MAX
 from cdp_query.tree.mentions import FIELDS, VALUE_OF, Named
-from cdp_router.contract.expressions import expressions, finish_expression_test
+from cdp_router.contract.expression_codec import expressions, finish_expression_test
 from cdp_router.contract.fieldwise import Codecs, Rules
-from cdp_router.contract.literals import literals
+from cdp_router.contract.literal_codec import literals
 from cdp_router.contract.oneofs import Codec, OneofRule
 from cdp_router.errors import RequestInvalid
 

@@ -25,7 +25,7 @@ from cdp_router.gateway.openapi import document
 from cdp_router.gateway.paths import PlainPaths
 from cdp_router.gateway.problems import Problem
 from cdp_router.gateway.query_side import QuerySide
-from cdp_router.gateway.reading import Bodies
+from cdp_router.gateway.request_bytes import Bodies
 from cdp_router.observing.gateway_metrics import GatewayMetrics
 
 _LOG = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from cdp_router.gateway.connections import BoundedConnection
-from cdp_router.gateway.limits import CONNECTIONS_MAX, IDLE_SECONDS
+from cdp_router.gateway.http_limits import CONNECTIONS_MAX, IDLE_SECONDS
 from cdp_router.security.tls.certificate_files import CertificateFiles
 from cdp_router.security.tls.renewing import LOOK_SECONDS
 from cdp_router.security.tls.tls import Tls

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
-from cdp_router.gateway.limits import BODIES_BYTES_MAX, BODY_BYTES_MAX, READ_SECONDS
+from cdp_router.gateway.http_limits import BODIES_BYTES_MAX, BODY_BYTES_MAX, READ_SECONDS
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cdp_router.errors import Unauthenticated
-from cdp_router.gateway.limits import KEY_BYTES_MAX
+from cdp_router.gateway.http_limits import KEY_BYTES_MAX
 from cdp_router.gateway.problems import Problem, key_unknown
 from cdp_router.rpc.principal import ANYBODY, Principal, Role
 from cdp_router.security.keys.key_file import KeyFile
