@@ -11,7 +11,7 @@ import numpy as np
 from cdp_query.bind.bound_attempts import BoundAttempts
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval
-from cdp_query.evaluate.attempts import Candidate
+from cdp_query.evaluate.completed_attempt import Candidate
 from cdp_query.kernels import attempts as kernels
 from cdp_query.kernels.attempts_any import attempts_in_any_order
 from cdp_query.scan.dropped import note_dropped

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cdp_query.tree.conditions import Duration
 from cdp_query.tree.events import Events
-from cdp_query.tree.windows import ALWAYS, Window
+from cdp_query.tree.window_forms import ALWAYS, Window
 
 __all__ = ["Flow", "FlowAnchor", "FlowDirection"]
 

@@ -7,11 +7,11 @@ from cdp_query.bind.bind import Binder
 from cdp_query.calendar.windows import fixed_ms
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import FLOW_DEPTH_MAX
-from cdp_query.reports.flow import BoundFlow
-from cdp_query.reports.funnel import BoundFunnel
-from cdp_query.reports.retention import BoundRetention
-from cdp_query.reports.rfm import BoundRfm
-from cdp_query.reports.trend import BoundTrend
+from cdp_query.reports.flow_report import BoundFlow
+from cdp_query.reports.funnel_report import BoundFunnel
+from cdp_query.reports.retention_report import BoundRetention
+from cdp_query.reports.rfm_report import BoundRfm
+from cdp_query.reports.trend_report import BoundTrend
 from cdp_store.memory.schema import SchemaReading
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from cdp_query.bind.bound_measures import BoundArithmetic, BoundExpression, BoundExpressionTest, BoundMeasure
-from cdp_query.evaluate.days import days_by_row, streaks_by_row
-from cdp_query.evaluate.event_tests import event_counts
+from cdp_query.evaluate.active_days import days_by_row, streaks_by_row
+from cdp_query.evaluate.event_counts import event_counts
 from cdp_query.scan.numbers import Numbers, calculate, compare, constant
 from cdp_query.scan.order_statistics import distinct_by_row, order_statistic
 from cdp_query.scan.property_values import property_columns

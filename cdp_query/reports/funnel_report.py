@@ -10,7 +10,7 @@ import numpy as np
 from cdp_query.bind.bound import BoundCount, BoundSequence
 from cdp_query.bind.bound_attempts import BoundAttempts
 from cdp_query.calendar.windows import Interval
-from cdp_query.evaluate.event_tests import did_mask
+from cdp_query.evaluate.event_counts import did_mask
 from cdp_query.evaluate.ruled_attempts import NEVER, Attempts, find_attempts
 from cdp_query.evaluate.sequences import sequence_depth
 from cdp_query.matching.ranges import range_of

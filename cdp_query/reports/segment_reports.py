@@ -14,8 +14,8 @@ from cdp_query.bind.bind import Binder
 from cdp_query.calendar.windows import moment_span
 from cdp_query.errors import QueryInvalid
 from cdp_query.evaluate.execute import Execution
-from cdp_query.evaluate.measures import expression_numbers
 from cdp_query.evaluate.needs import check_needs
+from cdp_query.evaluate.numeric_expressions import expression_numbers
 from cdp_query.evaluate.plan import plan
 from cdp_query.limits import OVERLAP_SEGMENTS_MAX
 from cdp_query.reports.parts import DiffPart, DistributionPart, OverlapPart
