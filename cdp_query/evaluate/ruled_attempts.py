@@ -24,7 +24,7 @@ from cdp_query.stats import NodeStats
 from cdp_query.tree import AttemptMode, StepOrder
 from cdp_store.arrays import I32, I64, U8, U32, Bools
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.memory.view import PartitionView
 
 NEVER: Final = kernels.NEVER

@@ -19,7 +19,7 @@ from cdp_query.stats import NodeStats
 from cdp_query.tree import FlowAnchor, FlowDirection
 from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.limits import MORSEL_ROWS, TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.memory.view import PartitionView
 

@@ -11,7 +11,7 @@ import numpy as np
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_store.arrays import I64, U64, Bools
 from cdp_store.columns.arena import HashKey, hash_strings
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.memory.digest import combine
 from cdp_store.records.records import RecordBatch, Strings
 

@@ -40,7 +40,7 @@ from cdp_router.limits import (
     MOVING_SECONDS,
     PIECE_RECORDS,
 )
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.limits import NAMES_PER_BATCH_MAX
 from cdp_store.records.builder import BatchBuilder
 from cdp_store.records.records import RecordBatch, Strings

@@ -28,7 +28,7 @@ from cdp_router.identity.transfers import Mover
 from cdp_router.ingest.flights import Flights
 from cdp_router.ingest.loads import Taken
 from cdp_router.records.columnarised import Columnarised
-from cdp_store.identity.changes import TakenElsewhere
+from cdp_store.identity.identity_changes import TakenElsewhere
 from cdp_store.ids import decode_identifier, encode_identifier
 from cdp_store.partition.dedupe import hash_records
 from cdp_store.partition.refusals import OPERATION_ELSEWHERE

@@ -13,7 +13,7 @@ from cdp_router.cluster.topology import ClusterFile
 from cdp_router.identity.batch_links import NO_LINKS, LinkParts, earliest, ends, joined, parted
 from cdp_store.arrays import I64, Bools
 from cdp_store.columns.arena import HashKey
-from cdp_store.identity.changes import Links, encode_identity_change
+from cdp_store.identity.identity_changes import Links, encode_identity_change
 from cdp_store.records.records import RecordBatch, encode_batch, join_batches
 
 

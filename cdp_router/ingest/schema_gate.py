@@ -26,7 +26,7 @@ from cdp_router.limits import ERRORS_TOLD_MAX, SCHEMA_LOOK_SECONDS
 from cdp_router.records.columnarised import Columnarised
 from cdp_store.arrays import I64
 from cdp_store.errors import DirectoryDamaged, StoreError
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.records.records import RecordBatch
 
 _LOG = logging.getLogger(__name__)

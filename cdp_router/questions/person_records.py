@@ -19,7 +19,7 @@ from cdp_router.errors import PersonChanged, ProfileNotFound
 from cdp_router.identity.identities import Identities, Named
 from cdp_router.records.record_tables import with_receipts
 from cdp_store.ids import decode_identifier
-from cdp_store.snapshot.cold.tables import SCHEMA, encoded_text
+from cdp_store.snapshot.cold.cold_tables import SCHEMA, encoded_text
 from cdp_store.values import to_ms
 
 

@@ -35,7 +35,7 @@ from cdp_router.records.value_columns import (
     value_columns,
 )
 from cdp_store.arrays import I64, U16, U32, Bools
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.ids import ANONYMOUS_ID, USER_ID, is_identifier_kind, rank_of_kind
 from cdp_store.limits import (
     FUTURE_SKEW_MS,

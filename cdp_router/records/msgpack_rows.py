@@ -18,7 +18,7 @@ from cdp_router.limits import ROWS_RECORDS_MAX
 from cdp_router.records.blocked_texts import which_blocked
 from cdp_router.records.blocklist import Blocked
 from cdp_store.arrays import I64, U8, U32, AnyArray, Bools
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.kernels import msgpack_rows
 from cdp_store.kernels.interning import COUNT, Table
 from cdp_store.kernels.msgpack_tokens import BROKEN, PADDING

@@ -34,14 +34,14 @@ from cdp_store.errors import (
     PlaceUnusable,
     SnapshotDamaged,
 )
-from cdp_store.identity.rerouting import rerouted
-from cdp_store.identity.tables import IdentityTables
+from cdp_store.identity.identity_tables import IdentityTables
+from cdp_store.identity.rerouted_links import rerouted
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.log.controls import Retention
 from cdp_store.log.format import LogRecord
 from cdp_store.log.local import begin_after_snapshot
-from cdp_store.log.reader import BEHIND_ALL, first_sequences, is_trimmed
 from cdp_store.log.replaying import replay_records
+from cdp_store.log.segment_reader import BEHIND_ALL, first_sequences, is_trimmed
 from cdp_store.memory.digest import Digest, digest
 from cdp_store.memory.rerouting import batches_of
 from cdp_store.outside.sealed import seal_json

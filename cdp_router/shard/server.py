@@ -48,7 +48,7 @@ from cdp_router.shard.snapshots import Snapshots
 from cdp_router.shard.upkeep import Upkeep
 from cdp_store.directory.holdings import HoldingState
 from cdp_store.errors import StoreFailed
-from cdp_store.identity.changes import Links, decode_identity_change
+from cdp_store.identity.identity_changes import Links, decode_identity_change
 from cdp_store.identity.seats import OTHERS, Wanted
 from cdp_store.ids import PartitionId
 from cdp_store.memory.digest import digest

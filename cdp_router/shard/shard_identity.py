@@ -8,9 +8,9 @@ from cdp.v1 import identity_pb2, moving_pb2, query_pb2
 
 from cdp_router.contract.values import to_timestamp
 from cdp_router.limits import MOVES_TOLD_MAX
-from cdp_store.identity.changes import Arrival, Recall, decode_identity_change, encode_identity_change
 from cdp_store.identity.claims import Claim
-from cdp_store.identity.names import NOBODY
+from cdp_store.identity.identity_changes import Arrival, Recall, decode_identity_change, encode_identity_change
+from cdp_store.identity.linked_identifiers import NOBODY
 from cdp_store.identity.state import IdentityState
 from cdp_store.ids import decode_identifier
 from cdp_store.limits import PARCELS_TOLD_BYTES

@@ -28,7 +28,7 @@ from cdp_router.identity.transfers import Mover
 from cdp_router.records.blocklist import Blocked
 from cdp_router.restore.cluster_restore import Wanted, restore
 from cdp_store.errors import ProfilesUnderway
-from cdp_store.identity.changes import Recall
+from cdp_store.identity.identity_changes import Recall
 from cdp_store.memory.digest import Digest, digest
 from tests.identity_cluster import Link, Said, merged, never_linked
 from tests.raw_records import Change, Event, User, anonymous, user

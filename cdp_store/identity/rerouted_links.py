@@ -8,10 +8,10 @@ import numpy as np
 
 from cdp_store.columns.arena import HashKey
 from cdp_store.errors import ProfilesUnderway
-from cdp_store.identity.changes import Links
-from cdp_store.identity.names import NOBODY
+from cdp_store.identity.identity_changes import Links
+from cdp_store.identity.identity_tables import IdentityTables, from_tables, to_tables
+from cdp_store.identity.linked_identifiers import NOBODY
 from cdp_store.identity.state import IdentityState
-from cdp_store.identity.tables import IdentityTables, from_tables, to_tables
 
 Home = Callable[[bytes], int]  # the new partition of an encoded identifier
 

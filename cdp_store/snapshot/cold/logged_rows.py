@@ -25,9 +25,9 @@ from cdp_store.log.format import (
     decode_record,
     next_record,
 )
-from cdp_store.log.reader import Positions, read_header, segments
+from cdp_store.log.segment_reader import Positions, read_header, segments
+from cdp_store.snapshot.cold.cold_tables import LoggedBatch, table_of
 from cdp_store.snapshot.cold.removals import Removals
-from cdp_store.snapshot.cold.tables import LoggedBatch, table_of
 
 _REMOVING = (RecordKind.ERASE, RecordKind.RETENTION)
 

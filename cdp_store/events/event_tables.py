@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.chunk_sealing import compact, seal
 from cdp_store.events.delta import ArrivedEvents, DeltaReading, EventDelta
 from cdp_store.events.layout import LAYOUT, Chunks, Layout
 from cdp_store.events.retained import Summary, drop_before
-from cdp_store.events.sealing import compact, seal
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ import pyarrow as pa
 from cdp_store.arrays import U32, AnyArray, Bools
 from cdp_store.columns.arena import HashKey
 from cdp_store.errors import BatchMalformed
-from cdp_store.identity.changes import Links, decode_parcel, encode_parcel
-from cdp_store.identity.names import NOBODY
+from cdp_store.identity.identity_changes import Links, decode_parcel, encode_parcel
+from cdp_store.identity.linked_identifiers import NOBODY
 from cdp_store.identity.seats import Seats
 from cdp_store.identity.state import IdentityState
 from cdp_store.identity.transfers import Arriving, OpenTransfer
