@@ -36,7 +36,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from cdp_router.contract.claims import Claim
+    from cdp_router.contract.partition_claims import Claim
 
 
 REFUSALS: Final = frozenset(

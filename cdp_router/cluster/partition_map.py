@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cdp_router.cluster.topology import ClusterFile
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import Claim
 from cdp_store.directory.holdings import FIRST_EPOCH, Holding, HoldingState
 from cdp_store.ids import PartitionId
 

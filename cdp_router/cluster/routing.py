@@ -19,7 +19,7 @@ from cdp_router.cluster.scatter import Failure, Gathered, as_they_come, failed, 
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.shard_methods import Method, Request, Response, StreamMethod, UnaryMethod
 from cdp_router.cluster.topology import ClusterFile
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import Claim
 from cdp_router.contract.status import mismatch_of
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError, WrongEpoch

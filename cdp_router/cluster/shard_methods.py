@@ -10,7 +10,7 @@ from cdp.v1 import moving_pb2, partition_pb2, shard_pb2
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.message import Message
 
-from cdp_router.contract.claims import Claim, to_epochs
+from cdp_router.contract.partition_claims import Claim, to_epochs
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)

@@ -13,7 +13,7 @@ from cdp.v1 import shard_pb2
 
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import READ_DOCUMENT, WRITE_DOCUMENT
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
 

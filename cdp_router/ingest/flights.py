@@ -25,7 +25,7 @@ from cdp_router.background import Background, awaited
 from cdp_router.cluster.routing import Answers, Routing
 from cdp_router.cluster.scatter import Failure
 from cdp_router.cluster.shard_methods import DELIVER
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import Claim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
 from cdp_router.identity.batch_links import NO_LINKS, earliest, joined, said_anew

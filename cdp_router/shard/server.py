@@ -15,8 +15,8 @@ from cdp_query.proof import prove
 from cdp_query.tree import Context
 from cdp_router.background import Background
 from cdp_router.cluster.partition_map import claim_of
-from cdp_router.contract.claims import Claim
 from cdp_router.contract.partials import to_evaluation
+from cdp_router.contract.partition_claims import Claim
 from cdp_router.contract.question_codec import from_question, from_segment
 from cdp_router.contract.retention_rules import latest, listed
 from cdp_router.deadline import Deadline, monotonic_ms

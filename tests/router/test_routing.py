@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cdp_router.cluster.partition_map import PartitionMap, claims_of
 from cdp_router.cluster.routing import Answers, Routing
 from cdp_router.cluster.shard_methods import READ_ALL, READ_DIGEST, READ_PROFILE, StreamMethod, UnaryMethod
-from cdp_router.contract.claims import STATES, Claim, from_holdings, from_mismatch, to_mismatch
+from cdp_router.contract.partition_claims import STATES, Claim, from_holdings, from_mismatch, to_mismatch
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ShardUnavailable, WrongEpoch
 from cdp_store.directory.holdings import Holding, HoldingState

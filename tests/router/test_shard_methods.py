@@ -7,7 +7,7 @@ from pathlib import Path
 from cdp.v1 import partition_pb2, shard_pb2
 
 from cdp_router.cluster.shard_methods import METHODS, SERVICES, StreamMethod, UnaryMethod, of_partition, of_partitions
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import Claim
 from cdp_router.shard.handlers import Handlers
 from cdp_router.shard.server import ShardServer
 from tests.router.local_cluster import open_store

@@ -15,7 +15,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError, QueryTooLarge
 from cdp_router import errors
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import Claim
 from cdp_router.contract.status import DOMAIN, abort, describe, grpc_code, retry_delay_ms, status_of
 from cdp_store import errors as store_errors
 from tests.router.fake_shards import call_error
