@@ -19,7 +19,7 @@ STATES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class PartitionClaim:
     """From this epoch on, the partition is this shard's."""
 
     partition: int
@@ -27,31 +27,31 @@ class Claim:
     shard: int
 
 
-def to_epochs(claims: Iterable[Claim]) -> list[pb.PartitionEpoch]:
+def to_epochs(claims: Iterable[PartitionClaim]) -> list[pb.PartitionEpoch]:
     """The partitions and epochs a shard is asked for."""
     return [pb.PartitionEpoch(partition=claim.partition, epoch=claim.epoch) for claim in claims]
 
 
-def to_mismatch(claims: Iterable[Claim]) -> pb.EpochMismatch:
+def to_mismatch(claims: Iterable[PartitionClaim]) -> pb.EpochMismatch:
     """The detail of a refusal."""
     listed = [pb.PartitionClaim(partition=each.partition, epoch=each.epoch, shard=each.shard) for each in claims]
     return pb.EpochMismatch(claims=listed)
 
 
-def from_mismatch(message: pb.EpochMismatch) -> list[Claim]:
+def from_mismatch(message: pb.EpochMismatch) -> list[PartitionClaim]:
     """The claims in a refusal."""
-    return [Claim(each.partition, each.epoch, each.shard) for each in message.claims]
+    return [PartitionClaim(each.partition, each.epoch, each.shard) for each in message.claims]
 
 
-def from_holdings(shard: int, holdings: Iterable[pb.PartitionHolding]) -> list[Claim]:
+def from_holdings(shard: int, holdings: Iterable[pb.PartitionHolding]) -> list[PartitionClaim]:
     """What a shard's holdings say about whose partitions are; states of newer programs say nothing."""
-    claims = list[Claim]()
+    claims = list[PartitionClaim]()
     for each in holdings:
         match each.state:
             case pb.HOLDING_STATE_OWNED:
-                claims.append(Claim(each.partition, each.epoch, shard))
+                claims.append(PartitionClaim(each.partition, each.epoch, shard))
             case pb.HOLDING_STATE_INCOMING:
-                claims.append(Claim(each.partition, each.epoch - 1, each.shard))
+                claims.append(PartitionClaim(each.partition, each.epoch - 1, each.shard))
             case pb.HOLDING_STATE_RELEASED | pb.HOLDING_STATE_GONE:
-                claims.append(Claim(each.partition, each.epoch, each.shard))
+                claims.append(PartitionClaim(each.partition, each.epoch, each.shard))
     return claims

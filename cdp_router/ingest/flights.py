@@ -25,7 +25,7 @@ from cdp_router.background import Background, awaited
 from cdp_router.cluster.routing import Answers, Routing
 from cdp_router.cluster.scatter import Failure
 from cdp_router.cluster.shard_methods import DELIVER
-from cdp_router.contract.partition_claims import Claim
+from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
 from cdp_router.identity.batch_links import NO_LINKS, earliest, joined, said_anew
@@ -134,7 +134,7 @@ class Flights:
         return _Flight(loaded, calls, deadline)
 
     async def _deliver(self, loaded: Load, partitions: Sequence[int], deadline: Deadline) -> Delivered:
-        def request(claims: Sequence[Claim]) -> shard_pb2.DeliverRequest:
+        def request(claims: Sequence[PartitionClaim]) -> shard_pb2.DeliverRequest:
             batches = [loaded.message(claim.partition, claim.epoch) for claim in claims]
             made = shard_pb2.DeliverRequest(batches=batches)
             if any(batch.seats for batch in batches):

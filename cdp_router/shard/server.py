@@ -16,7 +16,7 @@ from cdp_query.tree import Context
 from cdp_router.background import Background
 from cdp_router.cluster.partition_map import claim_of
 from cdp_router.contract.partials import to_evaluation
-from cdp_router.contract.partition_claims import Claim
+from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.contract.question_codec import from_question, from_segment
 from cdp_router.contract.retention_rules import latest, listed
 from cdp_router.deadline import Deadline, monotonic_ms
@@ -291,7 +291,7 @@ class ShardServer:
 
     def _check_epochs(self, asked: Iterable[tuple[int, int]]) -> None:
         """Raise WrongEpoch unless the shard owns all of the partitions at these epochs; called from any thread."""
-        own, claims, strange = self._store.identity.shard, list[Claim](), list[int]()
+        own, claims, strange = self._store.identity.shard, list[PartitionClaim](), list[int]()
         for number, epoch in asked:
             holding = self._store.holdings.get(PartitionId(number))
             if holding is None:
