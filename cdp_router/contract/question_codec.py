@@ -9,7 +9,7 @@ from cdp.v1 import segment_pb2 as pb
 
 from cdp_query import tree
 from cdp_query.limits import QUERY_NESTING_MAX
-from cdp_query.tree.mentions import FIELDS, VALUE_OF, Named
+from cdp_query.tree.mentions import FIELDS, VALUE_OF, NameKind
 from cdp_router.contract.expression_codec import expressions, finish_expression_test
 from cdp_router.contract.fieldwise import Codecs, Rules
 from cdp_router.contract.literal_codec import literals
@@ -166,8 +166,8 @@ CODECS: Final = Codecs(
         oneofs=_ONEOFS,
         messages={"Literal": literals, "Expression": expressions},
         fields={
-            **{owner: _IS_GIVEN for owner, named in FIELDS.items() if named in {*VALUE_OF, Named.SEGMENT}},
-            **{owner: _SOME_EVENTS for owner, named in FIELDS.items() if named is Named.EVENT},
+            **{owner: _IS_GIVEN for owner, named in FIELDS.items() if named in {*VALUE_OF, NameKind.SEGMENT}},
+            **{owner: _SOME_EVENTS for owner, named in FIELDS.items() if named is NameKind.EVENT},
             (tree.Flow, "only"): _checked(all, "must not hold an empty name"),
             (tree.OneOf, "values"): _IS_GIVEN,
             (tree.ListTest, "values"): _IS_GIVEN,

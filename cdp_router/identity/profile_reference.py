@@ -8,12 +8,12 @@ from cdp_router.errors import RequestInvalid
 from cdp_store.ids import USER_ID, is_identifier_kind
 from cdp_store.limits import IDENTIFIER_BYTES_MAX
 
-Named = (
+ProfileRequest = (
     query_pb2.GetProfileRequest | proof_pb2.ExplainUserRequest | admin_pb2.EraseProfileRequest | profile_pb2.ProfileName
 )
 
 
-def named(request: Named, path: str = "") -> tuple[str, str]:
+def named(request: ProfileRequest, path: str = "") -> tuple[str, str]:
     """(kind, value) of the identifier a request gives; RequestInvalid, below `path`, where no profile can have it."""
     kind = request.WhichOneof("identifier")
     if kind is None:

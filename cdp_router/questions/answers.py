@@ -76,7 +76,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         bytes_scanned=scanned.bytes,
         milliseconds=monotonic_ms() - parts.clock_ms,
         engine_milliseconds=parts.engine_ms,
-        plan_hash=plan_hash(parts.plan),
+        plan_hash=tree_hash(parts.plan),
         rows_scanned=scanned.rows,
         question=to_question(parts.asked),
         used_segments=[segment_pb2.SegmentReference(name=name, version=version) for name, version in parts.used],
@@ -91,7 +91,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
     )
 
 
-def plan_hash(plan: segment_pb2.Question) -> str:
+def tree_hash(plan: segment_pb2.Question) -> str:
     """Hash that identifies an evaluated question whatever its spelling."""
     return hashlib.blake2b(plan.SerializeToString(deterministic=True), digest_size=8).hexdigest()
 

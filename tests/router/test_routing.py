@@ -38,9 +38,7 @@ class Holder:
     address: str = "there"
     asked: list[list[int]] = field(default_factory=list)
     error: grpc.aio.AioRpcError | None = None
-    learns_before: tuple[int, dict[int, PartitionClaim]] | None = (
-        None  # (the number of a call, what it knows from then on)
-    )
+    learns_before: tuple[int, dict[int, PartitionClaim]] | None = None  # (number of a call, what it knows from then on)
 
     async def answer(self, claims: Sequence[PartitionClaim]) -> list[PartitionClaim]:
         self.asked.append([claim.partition for claim in claims])
