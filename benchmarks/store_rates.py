@@ -21,9 +21,9 @@ from benchmarks.shapes import Shape, batches
 from cdp_store.arrays import U8, U32
 from cdp_store.columns.arena import StringArena, hash_strings
 from cdp_store.directory.shard_directory import ShardIdentity
+from cdp_store.events.chunk_sealing import compact
+from cdp_store.events.event_tables import EventsReading, prepare_seal
 from cdp_store.events.layout import Chunks
-from cdp_store.events.sealing import compact
-from cdp_store.events.tables import EventsReading, prepare_seal
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, COLD_FILE_ROWS, DELTA_EVENTS_MAX
 from cdp_store.outside.seams import OsFiles
@@ -31,11 +31,11 @@ from cdp_store.partition.partition import Partition
 from cdp_store.records.records import Strings, encode_batch
 from cdp_store.shard.admission import Delivery
 from cdp_store.shard.store import Store
+from cdp_store.snapshot.arrow_tables import to_parquet
 from cdp_store.snapshot.cold.carrying import DealtOut
-from cdp_store.snapshot.cold.tables import LoggedBatch, table_of
+from cdp_store.snapshot.cold.cold_tables import LoggedBatch, table_of
 from cdp_store.snapshot.keeper import ShardSnapshots
 from cdp_store.snapshot.places import LocalPlace
-from cdp_store.snapshot.tables import to_parquet
 
 _KEY: Final = (3, 4)
 _ROUNDS: Final = 5

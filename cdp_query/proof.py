@@ -19,7 +19,7 @@ from cdp_query.bind.bound_counts import BoundOccurrence
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_profiles import BoundChanged, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.calendar.windows import Interval
-from cdp_query.evaluate.attempts import find_attempt
+from cdp_query.evaluate.completed_attempt import find_attempt
 from cdp_query.evaluate.execute import Checkpoint, Execution
 from cdp_query.evaluate.ruled_attempts import candidates_of
 from cdp_query.scan.attribute_history import changes_of

@@ -36,7 +36,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from cdp_router.contract.claims import Claim
+    from cdp_router.contract.partition_claims import PartitionClaim
 
 
 REFUSALS: Final = frozenset(
@@ -185,7 +185,7 @@ class WrongEpoch(RouterError):
 
     reason = "WRONG_EPOCH"
 
-    def __init__(self, claims: Sequence[Claim], strange: Sequence[int] = ()) -> None:
+    def __init__(self, claims: Sequence[PartitionClaim], strange: Sequence[int] = ()) -> None:
         known = [f"{each.partition} (epoch {each.epoch}, shard {each.shard})" for each in claims]
         listed = ", ".join([*known, *(f"{each} (never on this shard)" for each in strange)])
         super().__init__(f"the partition map has changed since: partitions {listed}")

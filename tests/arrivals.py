@@ -18,7 +18,7 @@ from typing import Any
 from cdp.v1 import admin_pb2, identity_pb2, query_pb2
 
 from cdp_router.cluster.topology import ClusterFile
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.identity.identities import Identities
 from cdp_router.identity.transfers import Mover
 from cdp_store.memory.digest import Digest, digest

@@ -6,8 +6,8 @@ from typing import Any
 
 from cdp_query import tree
 from cdp_router.client import questions as q
+from cdp_router.client.comparisons import Tested, Value
 from cdp_router.client.expressions import Report, Segment
-from cdp_router.client.values import Tested, Value
 
 _COMPARED = {
     tree.Op.EQ: lambda left, right: left == right,

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from cdp_router.cluster.topology import ClusterDirectory, shard_name
 from cdp_router.deadline import Deadline
-from cdp_router.erasure.suppressing import suppress
+from cdp_router.erasure.suppressions import suppress
 from cdp_router.gateway.letters.dead_letters import DeadLetters
 from cdp_router.gateway.letters.letter_lines import DeadLetter
 from cdp_router.process.data_directory import check_directory, open_keys

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cdp_store.identity.admitting import to_log
-from cdp_store.identity.changes import (
+from cdp_store.identity.identity_changes import (
     AllHome,
     Arrival,
     Departure,
@@ -23,7 +23,7 @@ from cdp_store.identity.changes import (
     Recall,
     encode_identity_change,
 )
-from cdp_store.identity.names import NOBODY
+from cdp_store.identity.linked_identifiers import NOBODY
 from cdp_store.ids import PartitionId, SequenceNumber, decode_identifier, encode_identifier, rank_of_kind
 from cdp_store.log.format import LogRecord, RecordKind
 from cdp_store.memory.digest import Digest, digest

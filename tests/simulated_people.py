@@ -18,7 +18,7 @@ from cdp.v1 import admin_pb2, ingest_pb2, query_pb2
 
 from cdp_router.cluster.routing import Routing
 from cdp_router.deadline import Deadline
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import RouterError
 from cdp_router.identity.identifier_limits import IdentifierLimits
 from cdp_router.identity.transfers import Mover

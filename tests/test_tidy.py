@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -83,6 +84,22 @@ def test_the_root_of_a_package_holds_few_modules() -> None:
 def test_no_room_is_crowded() -> None:
     rooms = {str(room.relative_to(_ROOT)): len(_modules(room)) for room in _rooms()}
     assert {room: count for room, count in rooms.items() if count > _ROOM_MODULES_MAX} == {}, "divide the room"
+
+
+def _double_names(modules: Iterable[Path]) -> dict[str, list[str]]:
+    """Base names that several modules of a package have."""
+    found = defaultdict[str, list[str]](list)
+    for path in modules:
+        if path.name not in ("__init__.py", "__main__.py"):
+            found[path.name].append(str(path))
+    return {name: paths for name, paths in found.items() if len(paths) > 1}
+
+
+@pytest.mark.parametrize("package", _PACKAGES)
+def test_base_names_of_modules_are_unique_inside_a_package(package: str) -> None:
+    modules = [path.relative_to(_ROOT) for path in _sources((package,))]
+    assert len(modules) > 100
+    assert not _double_names(modules), "say in the name what each of them holds"
 
 
 def test_every_room_says_what_it_is_for() -> None:
@@ -172,6 +189,7 @@ def _is_there(name: str, there: list[str]) -> bool:
         (lambda text: _lost_links(_ROOT / "README.md", text), "[why](docs/gone.md)"),
         (lambda text: _lost_links(_ROOT / "README.md", text), "[why](ARCHITECTURE.md#gone)"),
         (lambda text: _rooms_without_readme([_ROOT / text]), "proto"),
+        (lambda text: _double_names([Path("cdp_store/log") / text, Path("cdp_store/snapshot") / text]), "reader.py"),
         (lambda text: not _is_there("gone.py", ["cdp_store/here.py", text]), "cdp_store/begone.py"),
     ],
 )

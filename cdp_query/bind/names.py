@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cdp_query import tree
 from cdp_query.bind.bind_profiles import LATITUDE, LONGITUDE
-from cdp_query.tree.mentions import Named, mentions
+from cdp_query.tree.mentions import NameKind, mentions
 from cdp_store.memory.schema import SchemaReading
 
 
@@ -36,9 +36,9 @@ NO_NAMES = Names()
 
 def names_of(question: tree.Question) -> Names:
     """Every event, property and attribute name a question mentions; those of fields of lists' items are none."""
-    found: dict[Named, set[str]] = {kind: set() for kind in Named}
+    found: dict[NameKind, set[str]] = {kind: set() for kind in NameKind}
     for mention in mentions(question):
         is_place = isinstance(mention.part, tree.DistanceTest)
         if not mention.in_list:
             found[mention.kind] |= {mention.name + end for end in (LATITUDE, LONGITUDE)} if is_place else {mention.name}
-    return Names(*(frozenset(found[kind]) for kind in (Named.EVENT, Named.PROPERTY, Named.ATTRIBUTE)))
+    return Names(*(frozenset(found[kind]) for kind in (NameKind.EVENT, NameKind.PROPERTY, NameKind.ATTRIBUTE)))

@@ -19,9 +19,9 @@ from cdp_query.bind.bind_event_tests import (
 )
 from cdp_query.bind.bound_counts import BoundCount, BoundOccurrence
 from cdp_query.calendar.windows import Interval
+from cdp_query.evaluate.event_counts import count_mask, occurrence_mask
 from cdp_query.evaluate.event_order import edge_value_mask, nth_mask, regularly_mask
 from cdp_query.evaluate.event_shares import mostly_mask, share_mask
-from cdp_query.evaluate.event_tests import count_mask, occurrence_mask
 from cdp_query.kernels import aggregate
 from cdp_query.matching.ranges import Range
 from cdp_query.scan.scan import scan

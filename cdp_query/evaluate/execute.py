@@ -22,10 +22,10 @@ from cdp_query.bind.bound_profiles import (
 )
 from cdp_query.bind.twins import repeated
 from cdp_query.evaluate.buckets import bucket_mask
+from cdp_query.evaluate.event_counts import aggregate_mask, count_mask, occurrence_mask
 from cdp_query.evaluate.event_leaves import event_leaf_mask
-from cdp_query.evaluate.event_tests import aggregate_mask, count_mask, occurrence_mask
 from cdp_query.evaluate.history_tests import history_mask
-from cdp_query.evaluate.measures import expression_mask
+from cdp_query.evaluate.numeric_expressions import expression_mask
 from cdp_query.evaluate.ruled_attempts import attempts_mask
 from cdp_query.evaluate.sequences import sequence_depth
 from cdp_query.scan.attribute_scan import attribute_mask

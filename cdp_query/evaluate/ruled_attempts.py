@@ -11,7 +11,7 @@ import numpy as np
 from cdp_query.bind.bound_attempts import BoundAttempts
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval
-from cdp_query.evaluate.attempts import Candidate
+from cdp_query.evaluate.completed_attempt import Candidate
 from cdp_query.kernels import attempts as kernels
 from cdp_query.kernels.attempts_any import attempts_in_any_order
 from cdp_query.scan.dropped import note_dropped
@@ -24,7 +24,7 @@ from cdp_query.stats import NodeStats
 from cdp_query.tree import AttemptMode, StepOrder
 from cdp_store.arrays import I32, I64, U8, U32, Bools
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.memory.view import PartitionView
 
 NEVER: Final = kernels.NEVER

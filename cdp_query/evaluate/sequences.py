@@ -18,7 +18,7 @@ from cdp_query.scan.step_sources import depth_of_steps
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, U8, U32
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.memory.view import PartitionView
 
 

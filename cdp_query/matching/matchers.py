@@ -20,7 +20,7 @@ from cdp_query.calendar.written_times import is_written_time, text_as_time, text
 from cdp_query.errors import QueryInvalid
 from cdp_query.matching.case_folding import folded, folded_pattern
 from cdp_query.matching.item_masks import any_item_holds, values_holding
-from cdp_query.matching.items import items_matcher
+from cdp_query.matching.items_matcher import items_matcher
 from cdp_query.matching.masks import range_mask
 from cdp_query.matching.matcher import Matcher, TextDecision
 from cdp_query.matching.packed_lists import PackedLists

@@ -18,7 +18,7 @@ from cdp_query.scan.scan import scan
 from cdp_query.scan.terms import Terms
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import F64, I64, U32, Bools
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 

@@ -14,7 +14,7 @@ from cdp_query.scan.scan import Scanned, filter_mask, overlapping
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, U8, U32, AnyArray, Bools
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.limits import MORSEL_BITS, MORSEL_ROWS
 from cdp_store.memory.view import PartitionView
 

@@ -17,7 +17,7 @@ from cdp_query.matching.masks import range_mask
 from cdp_query.matching.ranges import Range
 from cdp_query.scan.terms import Terms
 from cdp_store.arrays import F64, I32, I64, U32, Bools
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.values import Kind
 
 _UNIT = 2.0**-52

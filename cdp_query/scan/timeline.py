@@ -16,7 +16,7 @@ from cdp_query.calendar.windows import Interval
 from cdp_query.scan.scan import Scanned, scan
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, U32
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.memory.view import PartitionView
 
 Group = tuple[Scanned, ...]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cdp_query.tree.conditions import Duration, Infix, Op
 from cdp_query.tree.events import Events
-from cdp_query.tree.windows import ALWAYS, Window
+from cdp_query.tree.window_forms import ALWAYS, Window
 
 # Only for the annotation, as in events.py.
 if TYPE_CHECKING:

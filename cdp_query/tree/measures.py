@@ -8,7 +8,7 @@ from typing import Final
 
 from cdp_query.tree.conditions import Op
 from cdp_query.tree.events import Events
-from cdp_query.tree.windows import ALWAYS, Window
+from cdp_query.tree.window_forms import ALWAYS, Window
 
 __all__ = [
     "PROPERTY_MEASURES",

@@ -11,7 +11,7 @@ from cdp_query import tree
 from cdp_query.tree.walk import children, texts
 
 
-class Named(enum.Enum):
+class NameKind(enum.Enum):
     """What a text in the tree is."""
 
     EVENT = "event"
@@ -21,11 +21,11 @@ class Named(enum.Enum):
     NO_NAME = "literal, unit or zone"
 
 
-VALUE_OF: Final = frozenset((Named.ATTRIBUTE, Named.PROPERTY))
-FIELDS: Final[Mapping[tuple[type, str], Named]] = {
+VALUE_OF: Final = frozenset((NameKind.ATTRIBUTE, NameKind.PROPERTY))
+FIELDS: Final[Mapping[tuple[type, str], NameKind]] = {
     **dict.fromkeys(
         ((tree.Events, "names"), (tree.WithinFirst, "names"), (tree.Flow, "only")),
-        Named.EVENT,
+        NameKind.EVENT,
     ),
     **dict.fromkeys(
         (
@@ -40,7 +40,7 @@ FIELDS: Final[Mapping[tuple[type, str], Named]] = {
             (tree.Funnel, "by_attribute"),
             (tree.AttributeNumber, "name"),
         ),
-        Named.ATTRIBUTE,
+        NameKind.ATTRIBUTE,
     ),
     **dict.fromkeys(
         (
@@ -55,9 +55,9 @@ FIELDS: Final[Mapping[tuple[type, str], Named]] = {
             (tree.Trend, "property"),
             (tree.Rfm, "money"),
         ),
-        Named.PROPERTY,
+        NameKind.PROPERTY,
     ),
-    (tree.InSegment, "name"): Named.SEGMENT,
+    (tree.InSegment, "name"): NameKind.SEGMENT,
     **dict.fromkeys(
         (
             (tree.Moment, "iso"),
@@ -77,7 +77,7 @@ FIELDS: Final[Mapping[tuple[type, str], Named]] = {
             (tree.Retention, "unit"),
             (tree.Context, "tz"),
         ),
-        Named.NO_NAME,
+        NameKind.NO_NAME,
     ),
 }
 
@@ -93,7 +93,7 @@ class Mention:
     `cart.` there.
     """
 
-    kind: Named
+    kind: NameKind
     name: str
     part: object
     field: str
@@ -110,9 +110,9 @@ def mentions(part: object, in_list: str = "", *, of_event: bool = False) -> Iter
         kind = FIELDS.get((type(part), field))
         if kind is None:
             raise TypeError(f"{type(part).__name__}.{field} holds a text, and nobody has said whether it is a name")
-        if kind is Named.ATTRIBUTE and of_event:
-            kind = Named.PROPERTY
-        if kind is not Named.NO_NAME:
+        if kind is NameKind.ATTRIBUTE and of_event:
+            kind = NameKind.PROPERTY
+        if kind is not NameKind.NO_NAME:
             yield Mention(kind, in_list + text if kind in VALUE_OF else text, part, field, in_list)
     for field, child in children(part):
         inner = f"{in_list}{getattr(part, 'name', '')}." if isinstance(child, tree.ItemsTest) else in_list

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cdp_query.tree.conditions import Condition, Duration, Literal, Moment, Op
-from cdp_query.tree.windows import ALWAYS, Window
+from cdp_query.tree.window_forms import ALWAYS, Window
 
 __all__ = [
     "BucketTest",

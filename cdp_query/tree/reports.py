@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from cdp_query.tree.conditions import Duration, Moment
 from cdp_query.tree.events import Events
-from cdp_query.tree.flows import Flow
+from cdp_query.tree.flow import Flow
 from cdp_query.tree.measures import Expression
 from cdp_query.tree.segments import PLAIN_RULES, AttemptRules, Node
-from cdp_query.tree.windows import ALWAYS, Window
+from cdp_query.tree.window_forms import ALWAYS, Window
 
 __all__ = [
     "PERIOD_UNITS",

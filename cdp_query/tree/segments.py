@@ -10,7 +10,7 @@ from cdp_query.tree.event_tests import EventTest, TimeFilter
 from cdp_query.tree.events import Events
 from cdp_query.tree.measures import ExpressionTest
 from cdp_query.tree.profiles import BucketTest, DistanceTest, HistoryTest
-from cdp_query.tree.windows import ALWAYS, Window
+from cdp_query.tree.window_forms import ALWAYS, Window
 
 __all__ = [
     "PLAIN_RULES",

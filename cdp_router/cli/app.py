@@ -8,11 +8,29 @@ from typing import Annotated
 
 import typer
 
-from cdp_router.cli.admin import audit, erase, identity, keys, privacy, retention, suppressions
-from cdp_router.cli.ask import explain_user, profile, query, segment
-from cdp_router.cli.cluster import by_hand, log, members, moves, restore, snapshots, status, up, warm
+from cdp_router.cli.admin import (
+    audit_command,
+    erase_command,
+    identity_command,
+    keys_command,
+    privacy_command,
+    retention_command,
+    suppressions_command,
+)
+from cdp_router.cli.ask import explain_user_command, profile_command, query_command, segment_command
+from cdp_router.cli.cluster import (
+    by_hand,
+    log_command,
+    members,
+    moves,
+    restore_command,
+    snapshot_command,
+    status_command,
+    up_command,
+    warm_command,
+)
 from cdp_router.cli.console import TlsCa, TlsCert, TlsKey
-from cdp_router.cli.data import dead_letters, export, import_command, quarantine, schema
+from cdp_router.cli.data import dead_letters_command, export_command, import_command, quarantine_command, schema_command
 from cdp_router.client.credentials import API_KEY, TLS, TLS_CA, TLS_CERT, TLS_KEY
 
 app = typer.Typer(
@@ -51,20 +69,20 @@ def _main(
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
 
 
-app.command("up")(up.up)
+app.command("up")(up_command.up)
 app.command("import")(import_command.import_files)
-app.command("query")(query.query)
-app.command("explain-user")(explain_user.explain_user)
-app.command("profile")(profile.profile)
-app.command("identity")(identity.identity)
-app.command("unlink")(identity.unlink)
-app.command("erase")(erase.erase)
-app.command("retention")(retention.retention)
-app.command("status")(status.status)
-app.command("snapshot")(snapshots.snapshot)
-app.command("restore")(restore.restore)
-app.command("verify")(snapshots.verify)
-app.command("digest")(snapshots.digest)
+app.command("query")(query_command.query)
+app.command("explain-user")(explain_user_command.explain_user)
+app.command("profile")(profile_command.profile)
+app.command("identity")(identity_command.identity)
+app.command("unlink")(identity_command.unlink)
+app.command("erase")(erase_command.erase)
+app.command("retention")(retention_command.retention)
+app.command("status")(status_command.status)
+app.command("snapshot")(snapshot_command.snapshot)
+app.command("restore")(restore_command.restore)
+app.command("verify")(snapshot_command.verify)
+app.command("digest")(snapshot_command.digest)
 app.command("placements")(moves.placements)
 app.command("move")(moves.move)
 app.command("drain")(moves.drain)
@@ -74,14 +92,14 @@ app.command("init")(by_hand.init)
 app.command("shard")(by_hand.shard)
 app.command("router")(by_hand.router)
 app.command("gateway")(by_hand.gateway)
-app.command("warm")(warm.warm)
-app.add_typer(export.export)
-app.add_typer(dead_letters.dead_letters)
-app.add_typer(segment.segment)
-app.add_typer(schema.schema)
-app.add_typer(quarantine.quarantine)
-app.add_typer(log.log)
-app.add_typer(keys.keys)
-app.add_typer(suppressions.suppressions)
-app.add_typer(audit.audit)
-app.add_typer(privacy.privacy)
+app.command("warm")(warm_command.warm)
+app.add_typer(export_command.export)
+app.add_typer(dead_letters_command.dead_letters)
+app.add_typer(segment_command.segment)
+app.add_typer(schema_command.schema)
+app.add_typer(quarantine_command.quarantine)
+app.add_typer(log_command.log)
+app.add_typer(keys_command.keys)
+app.add_typer(suppressions_command.suppressions)
+app.add_typer(audit_command.audit)
+app.add_typer(privacy_command.privacy)

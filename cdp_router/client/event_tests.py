@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from cdp.v1 import segment_pb2 as pb
 
+from cdp_router.client.comparisons import Compared, Tested
 from cdp_router.client.expressions import Events, Filter, Segment, together
 from cdp_router.client.literals import literal, span
-from cdp_router.client.values import Compared, Tested
 from cdp_router.client.windows import Windowed, calendar_unit, window_of
 
 __all__ = [

@@ -13,7 +13,7 @@ import pyarrow as pa
 from cdp.v1 import export_pb2
 
 from cdp_router.client.table_files import JSON, FileFormat, TableFile, whole_folder
-from cdp_router.contract.tables import INSTANT, VALUE, VALUES, from_stream
+from cdp_router.contract.arrow_streams import INSTANT, VALUE, VALUES, from_stream
 
 _OWNER: Final = [("profile_kind", pa.large_string()), ("profile_id", pa.large_string())]
 _TIME: Final = ("time", INSTANT)

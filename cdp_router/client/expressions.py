@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 from cdp.v1 import segment_pb2 as pb
 
+from cdp_router.client.comparisons import Compared, Value
 from cdp_router.client.literals import literal, moment, span
-from cdp_router.client.values import Compared, Value
 from cdp_router.client.windows import window_of
 
 

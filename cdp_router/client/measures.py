@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from cdp.v1 import segment_pb2 as pb
 
+from cdp_router.client.comparisons import Compared
 from cdp_router.client.expressions import Events, Filter, Segment
 from cdp_router.client.literals import literal
-from cdp_router.client.values import Compared
 from cdp_router.client.windows import Windowed
 
 __all__ = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cdp_router.cluster.topology import ClusterFile
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_store.directory.holdings import FIRST_EPOCH, Holding, HoldingState
 from cdp_store.ids import PartitionId
 
@@ -19,10 +19,11 @@ class PartitionMap:
 
     def __init__(self, cluster: ClusterFile) -> None:
         self._claims = [
-            Claim(number, FIRST_EPOCH, cluster.first_shard_of_partition(number)) for number in range(cluster.partitions)
+            PartitionClaim(number, FIRST_EPOCH, cluster.first_shard_of_partition(number))
+            for number in range(cluster.partitions)
         ]
 
-    def merge(self, claims: Iterable[Claim]) -> bool:
+    def merge(self, claims: Iterable[PartitionClaim]) -> bool:
         """Take claims in; whether any was news."""
         is_newer = False
         for claim in claims:
@@ -31,13 +32,13 @@ class PartitionMap:
                 is_newer = True
         return is_newer
 
-    def claim(self, partition: int) -> Claim:
+    def claim(self, partition: int) -> PartitionClaim:
         """Who answers for a partition."""
         return self._claims[partition]
 
-    def by_shard(self, partitions: Iterable[int]) -> dict[int, list[Claim]]:
+    def by_shard(self, partitions: Iterable[int]) -> dict[int, list[PartitionClaim]]:
         """The claims of some partitions, by the shard that answers for them."""
-        found = dict[int, list[Claim]]()
+        found = dict[int, list[PartitionClaim]]()
         for partition in partitions:
             claim = self._claims[partition]
             found.setdefault(claim.shard, []).append(claim)
@@ -53,17 +54,17 @@ class PartitionMap:
         return range(len(self._claims))
 
 
-def claim_of(shard: int, partition: PartitionId, holding: Holding) -> Claim:
+def claim_of(shard: int, partition: PartitionId, holding: Holding) -> PartitionClaim:
     """What a holding of a shard says about whose the partition is."""
     match holding.state:
         case HoldingState.OWNED:
-            return Claim(partition, holding.epoch, shard)
+            return PartitionClaim(partition, holding.epoch, shard)
         case HoldingState.INCOMING:
-            return Claim(partition, holding.epoch - 1, holding.shard)
+            return PartitionClaim(partition, holding.epoch - 1, holding.shard)
         case HoldingState.RELEASED | HoldingState.GONE:
-            return Claim(partition, holding.epoch, holding.shard)
+            return PartitionClaim(partition, holding.epoch, holding.shard)
 
 
-def claims_of(shard: int, holdings: Mapping[PartitionId, Holding]) -> list[Claim]:
+def claims_of(shard: int, holdings: Mapping[PartitionId, Holding]) -> list[PartitionClaim]:
     """What a shard knows about whose partitions are."""
     return [claim_of(shard, partition, holding) for partition, holding in holdings.items()]

@@ -19,13 +19,13 @@ from cdp_router.cluster.scatter import Failure, Gathered, as_they_come, failed, 
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.shard_methods import Method, Request, Response, StreamMethod, UnaryMethod
 from cdp_router.cluster.topology import ClusterFile
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.contract.status import mismatch_of
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError, WrongEpoch
 
 # A request that is the same for every shard but for its partitions, or what makes the one about some of them.
-Asked: TypeAlias = Request | Callable[[Sequence[Claim]], Request]
+Asked: TypeAlias = Request | Callable[[Sequence[PartitionClaim]], Request]
 
 _PAUSE_SECONDS: Final = 0.002  # about as long as a partition is between two holders
 _PAUSE_SECONDS_MAX: Final = 0.1
@@ -156,7 +156,9 @@ class Routing:
             raise self.error(found)
         return found.answers
 
-    def _request(self, method: Method[Request, Response], asked: Asked[Request], claims: Sequence[Claim]) -> Request:
+    def _request(
+        self, method: Method[Request, Response], asked: Asked[Request], claims: Sequence[PartitionClaim]
+    ) -> Request:
         """The request about some partitions; each shard gets one of its own."""
         if callable(asked):
             request = asked(claims)
@@ -168,7 +170,7 @@ class Routing:
 
     async def _outcomes(
         self,
-        asked: Mapping[int, Sequence[Claim]],
+        asked: Mapping[int, Sequence[PartitionClaim]],
         method: UnaryMethod[Request, Response],
         request: Asked[Request],
         deadline: Deadline,

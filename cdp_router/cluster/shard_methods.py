@@ -10,7 +10,7 @@ from cdp.v1 import moving_pb2, partition_pb2, shard_pb2
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.message import Message
 
-from cdp_router.contract.claims import Claim, to_epochs
+from cdp_router.contract.partition_claims import PartitionClaim, to_epochs
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -36,24 +36,24 @@ class _OfPartitions(Protocol):
     def partitions(self) -> RepeatedCompositeFieldContainer[partition_pb2.PartitionEpoch]: ...
 
 
-def of_cluster(request: _OfCluster, cluster: str, _: Sequence[Claim]) -> None:
+def of_cluster(request: _OfCluster, cluster: str, _: Sequence[PartitionClaim]) -> None:
     """Address a request to a cluster; its maker has put the claims in."""
     request.cluster = cluster
 
 
-def of_partition(request: _OfPartition, cluster: str, claims: Sequence[Claim]) -> None:
+def of_partition(request: _OfPartition, cluster: str, claims: Sequence[PartitionClaim]) -> None:
     """Address a request to the one partition of the claims."""
     [claim] = claims
     request.cluster, request.partition, request.epoch = cluster, claim.partition, claim.epoch
 
 
-def of_partitions(request: _OfPartitions, cluster: str, claims: Sequence[Claim]) -> None:
+def of_partitions(request: _OfPartitions, cluster: str, claims: Sequence[PartitionClaim]) -> None:
     """Address a request to all partitions of the claims."""
     request.cluster = cluster
     request.partitions.extend(to_epochs(claims))
 
 
-def _of_shard(request: Message, cluster: str, claims: Sequence[Claim]) -> None:
+def _of_shard(request: Message, cluster: str, claims: Sequence[PartitionClaim]) -> None:
     """Leave a request as it is: it is about the shard as such, or names one partition on its own."""
 
 
@@ -64,7 +64,7 @@ class Method(Generic[Request, Response]):
     name: str
     request: type[Request]
     response: type[Response]
-    address: Callable[[Request, str, Sequence[Claim]], None] = _of_shard
+    address: Callable[[Request, str, Sequence[PartitionClaim]], None] = _of_shard
     service: str = _SHARD
 
     @property

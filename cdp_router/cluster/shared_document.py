@@ -13,7 +13,7 @@ from cdp.v1 import shard_pb2
 
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import READ_DOCUMENT, WRITE_DOCUMENT
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
 
@@ -50,7 +50,7 @@ class SharedDocument(Generic[Value]):
         """The value as it is now."""
         asked = list[int]()  # epochs, that of the answer last
 
-        def request(claims: Sequence[Claim]) -> shard_pb2.ReadDocumentRequest:
+        def request(claims: Sequence[PartitionClaim]) -> shard_pb2.ReadDocumentRequest:
             [claim] = claims
             asked.append(claim.epoch)
             known_version = self._version if claim.epoch == self._epoch else 0
@@ -78,7 +78,7 @@ class SharedDocument(Generic[Value]):
         """Write it unless another was written since; whether it was."""
         content, expected, epoch = self._write(value), self._version, self._epoch
 
-        def request(claims: Sequence[Claim]) -> shard_pb2.WriteDocumentRequest:
+        def request(claims: Sequence[PartitionClaim]) -> shard_pb2.WriteDocumentRequest:
             [claim] = claims
             if claim.epoch != epoch:
                 raise _HolderChanged

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QuerySyntaxError
-from cdp_router.contract.claims import from_mismatch, to_mismatch
+from cdp_router.contract.partition_claims import from_mismatch, to_mismatch
 from cdp_router.errors import (
     AuditFailed,
     DeadlineMissed,

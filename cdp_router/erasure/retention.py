@@ -8,7 +8,7 @@ from cdp.v1 import admin_pb2, schema_pb2, shard_pb2
 
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import CHANGE_RETENTION
-from cdp_router.contract.retention import latest, listed
+from cdp_router.contract.retention_rules import latest, listed
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
 from cdp_store.limits import NAME_BYTES_MAX, RETENTION_DAYS_MAX

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 from cdp.v1 import export_pb2
 
-from cdp_router.contract.tables import to_stream
+from cdp_router.contract.arrow_streams import to_stream
 from cdp_router.questions.member_stream import kinds_and_ids
 from cdp_router.records.record_tables import table_of
 from cdp_store.identity.claims import KeptClaims

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from cdp_router.gateway.limits import DECODED_BYTES_MAX
+from cdp_router.gateway.http_limits import DECODED_BYTES_MAX
 from cdp_router.gateway.problems import malformed, too_large
 from cdp_store.arrays import U16
 

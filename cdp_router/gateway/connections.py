@@ -9,7 +9,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from cdp_router.gateway.limits import HEADER_BYTES_MAX, IDLE_SECONDS, READ_SECONDS
+from cdp_router.gateway.http_limits import HEADER_BYTES_MAX, IDLE_SECONDS, READ_SECONDS
 
 
 class BoundedConnection(HttpToolsProtocol):

@@ -12,7 +12,7 @@ from typing import Final
 from cdp.v1 import ingest_pb2
 
 from cdp_router.background import Background
-from cdp_router.gateway.limits import (
+from cdp_router.gateway.http_limits import (
     BATCH_BYTES_MAX,
     BATCH_ROWS_MAX,
     CALLS_AT_ONCE,

@@ -11,7 +11,6 @@ from typing import Any
 
 from cdp_router.errors import RateLimited, RecordInvalid
 from cdp_router.gateway.bodies import check_values, decompressed, read_json
-from cdp_router.gateway.credentials import NO_CREDENTIALS, Source, Sources, credentials
 from cdp_router.gateway.delivery import Delivery, Refused
 from cdp_router.gateway.dialects.beacons import sent_in_query, unwrapped
 from cdp_router.gateway.dialects.dialects import BATCH, CLEVERTAP, SEGMENT, Dialect, DoubtOf, Unpacked, segment_sent
@@ -23,16 +22,17 @@ from cdp_router.gateway.dialects.segment_calls import UsualBatch, usual_batch
 from cdp_router.gateway.dialects.segment_rows import usual_rows
 from cdp_router.gateway.dialects.times import Said, is_contradicted, is_skewed
 from cdp_router.gateway.dialects.wrapping import usual_wrap
-from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters, encode_letter
-from cdp_router.gateway.letters.letter_room import LettersFull
-from cdp_router.gateway.limits import (
+from cdp_router.gateway.http_limits import (
     BODY_BYTES_MAX,
     ITEMS_PER_REQUEST_MAX,
     LARGE_BODY_BYTES,
     LARGE_DECODED_BYTES_MAX,
 )
+from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters, encode_letter
+from cdp_router.gateway.letters.letter_room import LettersFull
 from cdp_router.gateway.notices import Notices
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
+from cdp_router.gateway.write_keys import NO_CREDENTIALS, Source, Sources, credentials
 from cdp_router.observing.gateway_metrics import GatewayMetrics
 from cdp_router.security.keys.rates import Rates
 from cdp_store.outside.seams import Clock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdp_router.gateway.limits import RETRY_AFTER_SECONDS
+from cdp_router.gateway.http_limits import RETRY_AFTER_SECONDS
 
 
 class Problem(Exception):

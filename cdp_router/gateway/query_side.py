@@ -20,9 +20,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from cdp_router.client.failures import RequestFailed, failure_of
-from cdp_router.gateway.limits import QUERY_SECONDS
+from cdp_router.gateway.http_limits import QUERY_SECONDS
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
-from cdp_router.gateway.reading import Bodies
+from cdp_router.gateway.request_bytes import Bodies
 from cdp_router.limits import LONG_QUESTION_BYTES, REQUEST_BYTES_MAX
 from cdp_router.records.as_of import as_of_stamp
 from cdp_router.records.instants import NoInstant

@@ -13,7 +13,7 @@ from cdp.v1 import ingest_pb2, ingest_pb2_grpc
 from cdp_router.background import Background
 from cdp_router.client.credentials import authorization
 from cdp_router.rpc.call import Metadata
-from cdp_router.security.keys.buckets import TokenBucket
+from cdp_router.security.keys.token_bucket import TokenBucket
 from cdp_router.security.keys.unusable import CredentialsUnusable
 
 _LOG: Final = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from cdp.v1 import ingest_pb2, ingest_pb2_grpc
 from cdp_router.client.channels import OPTIONS
 from cdp_router.client.credentials import authorization
 from cdp_router.client.failures import RETRYABLE, ClusterUnreachable, RequestFailed, failure_of
-from cdp_router.gateway.limits import DELIVERY_SECONDS
+from cdp_router.gateway.http_limits import DELIVERY_SECONDS
 from cdp_router.gateway.problems import Problem, busy, key_unknown
 from cdp_router.security.tls.renewing import renewing
 from cdp_router.security.tls.tls import Tls

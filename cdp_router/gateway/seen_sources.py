@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from cdp_router.gateway.credentials import Source, Sources
+from cdp_router.gateway.write_keys import Source, Sources
 from cdp_store.outside.seams import Clock
 
 _LOG = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from typing import Final
 from cdp.v1 import ingest_pb2
 
 from cdp_router.errors import RequestInvalid
-from cdp_router.identity.linking import records_saying
+from cdp_router.identity.batch_links import records_saying
 from cdp_router.limits import ERRORS_TOLD_MAX
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.identity.seats import OTHERS
 from cdp_store.ids import ANONYMOUS_ID, decode_identifier, is_identifier_kind
 from cdp_store.records.records import RecordBatch

@@ -11,10 +11,10 @@ from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import READ_IDENTITIES, READ_IDENTITY
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RequestInvalid
-from cdp_router.identity.identifying import checked
+from cdp_router.identity.profile_reference import checked
 from cdp_router.identity.transfers import Mover
 from cdp_router.limits import IDENTITIES_READ_MAX
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.identity.seats import seating_of
 from cdp_store.ids import USER_ID, encode_identifier, rank_of_kind
 

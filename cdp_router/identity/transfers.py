@@ -21,7 +21,7 @@ from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError
 from cdp_router.limits import MOVING_SECONDS
 from cdp_store.errors import StoreError
-from cdp_store.identity.changes import (
+from cdp_store.identity.identity_changes import (
     AllHome,
     Departure,
     Farewell,

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from cdp_router.importing.numbers import Unkept, as_text, decimal_of, integer_of
-from cdp_router.importing.reading import Reading
+from cdp_router.importing.read_options import Reading
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import EPOCH
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cdp_router.importing.errors import SourceInvalid
+from cdp_router.importing.source_errors import SourceInvalid
 from cdp_router.importing.texts import LINE_CHARACTERS_MAX, marked, text_lines, undecodable
 
 _DELIMITERS: Final = (";", "\t", "|")

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from cdp_router.importing.numbers import json_float, written_json_float
-from cdp_router.importing.reading import Reading, without
+from cdp_router.importing.read_options import Reading, without
 from cdp_router.importing.texts import LINE_CHARACTERS_MAX, UTF8, marked, text_lines, undecodable
 
 MALFORMED: Final = "RECORD_MALFORMED"

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdp_router.importing.arrow_values import ArrowReader
-from cdp_router.importing.errors import SourceInvalid
-from cdp_router.importing.reading import Reading
+from cdp_router.importing.read_options import Reading
+from cdp_router.importing.source_errors import SourceInvalid
 
 _INDEX: Final = re.compile(r"__index_level_[0-9]+__")  # what pandas calls an index without a name
 # Whatever pyarrow makes of a damaged file: its own errors, and those of the Python objects it builds.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cdp_router.importing.errors import SourceInvalid
+from cdp_router.importing.source_errors import SourceInvalid
 
 LINE_CHARACTERS_MAX: Final = 1 << 23  # JSON of a record as large as one may be
 UTF8: Final = "utf-8"

@@ -28,11 +28,11 @@ from cdp_router.background import Background, awaited
 from cdp_router.cluster.routing import Answers, Routing
 from cdp_router.cluster.scatter import Failure
 from cdp_router.cluster.shard_methods import DELIVER
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
+from cdp_router.identity.batch_links import earliest, joined, without_pairs, without_records
 from cdp_router.identity.identifier_limits import IdentifierLimits
-from cdp_router.identity.linking import earliest, joined, without_pairs, without_records
 from cdp_router.identity.transfers import Mover
 from cdp_router.ingest.loads import Load, Said, Taken, load
 from cdp_router.limits import (
@@ -43,7 +43,7 @@ from cdp_router.limits import (
     MOVING_SECONDS,
     PIECE_RECORDS,
 )
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.limits import NAMES_PER_BATCH_MAX
 from cdp_store.records.builder import BatchBuilder
 from cdp_store.records.records import RecordBatch, Strings
@@ -154,7 +154,7 @@ class Flights:
         return _Flight(loaded, calls, deadline)
 
     async def _deliver(self, loaded: Load, partitions: Sequence[int], deadline: Deadline) -> Delivered:
-        def request(claims: Sequence[Claim]) -> shard_pb2.DeliverRequest:
+        def request(claims: Sequence[PartitionClaim]) -> shard_pb2.DeliverRequest:
             batches = [loaded.message(claim.partition, claim.epoch) for claim in claims]
             made = shard_pb2.DeliverRequest(batches=batches)
             if any(batch.seats for batch in batches):

@@ -20,7 +20,7 @@ from cdp_router.ingest.result_size import shorten
 from cdp_router.ingest.schema_gate import Passed, SchemaGate
 from cdp_router.ingest.schema_rules import Rules
 from cdp_router.limits import INGEST_BYTES_IN_FLIGHT_MAX, INGEST_RETRY_AFTER_MS, PIECE_RECORDS, READ_AT_ONCE_BYTES
-from cdp_router.records.blocking import Blocked
+from cdp_router.records.blocklist import Blocked
 from cdp_router.records.columnarise import columnarise_steps
 from cdp_router.records.spread import check_spread
 from cdp_store.outside.seams import Clock

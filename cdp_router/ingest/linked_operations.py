@@ -23,13 +23,13 @@ from cdp.v1 import ingest_pb2
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.routing import Routing
 from cdp_router.deadline import Deadline
+from cdp_router.identity.batch_links import NO_LINKS
 from cdp_router.identity.identities import Identities
-from cdp_router.identity.linking import NO_LINKS
 from cdp_router.identity.transfers import Mover
 from cdp_router.ingest.flights import Flights
 from cdp_router.ingest.loads import Taken
 from cdp_router.records.columnarised import Columnarised
-from cdp_store.identity.changes import TakenElsewhere
+from cdp_store.identity.identity_changes import TakenElsewhere
 from cdp_store.ids import decode_identifier, encode_identifier
 from cdp_store.partition.dedupe import hash_records
 from cdp_store.partition.refusals import OPERATION_ELSEWHERE

@@ -11,10 +11,10 @@ from cdp.v1 import shard_pb2
 
 from cdp_router.cluster.partitioning import split
 from cdp_router.cluster.topology import ClusterFile
-from cdp_router.identity.linking import NO_LINKS, LinkParts, earliest, ends, joined, parted
+from cdp_router.identity.batch_links import NO_LINKS, LinkParts, earliest, ends, joined, parted
 from cdp_store.arrays import I64
 from cdp_store.columns.arena import HashKey
-from cdp_store.identity.changes import Links, encode_identity_change
+from cdp_store.identity.identity_changes import Links, encode_identity_change
 from cdp_store.records.records import RecordBatch, encode_batch, join_batches
 
 _NO_RECORDS: Final[I64] = np.zeros(0, np.int64)

@@ -17,8 +17,8 @@ from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import CHANGE_QUARANTINE, READ_QUARANTINE
 from cdp_router.cluster.topology import ClusterFile
 from cdp_router.deadline import Deadline
+from cdp_router.identity.batch_links import without_records
 from cdp_router.identity.identifier_limits import IdentifierLimits
-from cdp_router.identity.linking import without_records
 from cdp_router.ingest.flights import Flights
 from cdp_router.ingest.linked_operations import take_elsewhere
 from cdp_router.ingest.schema_checking import check

@@ -18,7 +18,7 @@ from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shared_document import SharedDocument
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError, SchemaChanged
-from cdp_router.identity.linking import without_records
+from cdp_router.identity.batch_links import without_records
 from cdp_router.ingest.schema_checking import Violations, check
 from cdp_router.ingest.schema_rules import Rules
 from cdp_router.ingest.violation_counts import Counts, Mode
@@ -26,7 +26,7 @@ from cdp_router.limits import ERRORS_TOLD_MAX, SCHEMA_LOOK_SECONDS
 from cdp_router.records.columnarised import Columnarised
 from cdp_store.arrays import I64
 from cdp_store.errors import DirectoryDamaged, StoreError
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.records.records import RecordBatch
 
 _LOG = logging.getLogger(__name__)

@@ -15,21 +15,21 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from cdp_router.background import Background
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.errors import RouterError
-from cdp_router.gateway.app import gateway_app
 from cdp_router.gateway.asking_keys import AskingKeys
-from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.dialects.distinct_ids import pattern_of_environment
+from cdp_router.gateway.endpoints import gateway_app
 from cdp_router.gateway.hosts import Hosts
+from cdp_router.gateway.http_server import GatewayServer, listening_socket
 from cdp_router.gateway.intake import Intake
 from cdp_router.gateway.letters.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.letters.letter_room import LetterRoom, RoomLimits
 from cdp_router.gateway.query_side import QuerySide
-from cdp_router.gateway.reading import Bodies
 from cdp_router.gateway.refusals import Refusals
+from cdp_router.gateway.request_bytes import Bodies
 from cdp_router.gateway.routers import Routers
 from cdp_router.gateway.seen_sources import SeenSources
-from cdp_router.gateway.server import GatewayServer, listening_socket
+from cdp_router.gateway.write_keys import KeySources
 from cdp_router.observing.gateway_metrics import GatewayMetrics, MeasuredApp, serve_metrics
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.settings import Settings

@@ -43,7 +43,7 @@ from cdp_router.cluster.address_book import AddressBook
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import RouterError
 from cdp_router.gateway.letters.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.letters.dead_letters import DeadLetters
@@ -56,15 +56,15 @@ from cdp_router.limits import QUERY_SECONDS_DEFAULT, ROUTER_MESSAGE_BYTES_MAX
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
-from cdp_router.process import warming
+from cdp_router.process import warm_up
 from cdp_router.process.data_directory import open_keys
 from cdp_router.process.serving import Serving
 from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.questions.queries import Queries
 from cdp_router.questions.shared_segments import SharedSegments
-from cdp_router.records.blocking import Blocked
-from cdp_router.rpc.reading import Readings
+from cdp_router.records.blocklist import Blocked
+from cdp_router.rpc.large_requests import Readings
 from cdp_router.security.audit.audit import Audit
 from cdp_router.security.audit.audit_files import FOLDER
 from cdp_router.security.gates import KeyGate
@@ -77,16 +77,16 @@ from cdp_router.security.tls.cluster_secrets import AUDIT_CHAIN, AUDITED_PEOPLE,
 from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.listening import check_listening, server_credentials
 from cdp_router.security.tls.tls import Tls
-from cdp_router.services.admin import AdminService
-from cdp_router.services.export import ExportService
-from cdp_router.services.identity import IdentityService
-from cdp_router.services.ingest import IngestService
-from cdp_router.services.privacy import PrivacyService
-from cdp_router.services.profiles import ProfileService
-from cdp_router.services.proofs import ProofService
-from cdp_router.services.query import QueryService
-from cdp_router.services.schema import SchemaService
-from cdp_router.services.segments import SegmentService
+from cdp_router.services.admin_service import AdminService
+from cdp_router.services.export_service import ExportService
+from cdp_router.services.identity_service import IdentityService
+from cdp_router.services.ingest_service import IngestService
+from cdp_router.services.privacy_service import PrivacyService
+from cdp_router.services.profile_service import ProfileService
+from cdp_router.services.proof_service import ProofService
+from cdp_router.services.query_service import QueryService
+from cdp_router.services.schema_service import SchemaService
+from cdp_router.services.segment_service import SegmentService
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.moves.director import Director
 from cdp_store.errors import StoreError
@@ -117,8 +117,8 @@ async def _serve(
 ) -> None:
     credentials = doors.credentials()
     check_listening(doors.address, has_keys=doors.keys.keys() is not None)
-    if warming.is_wanted():
-        warming.warm_routing()
+    if warm_up.is_wanted():
+        warm_up.warm_routing()
     cluster, clock = directory.load(), SystemClock()
     routing = Routing(cluster, {})
     link = Link.of(cluster, doors.tls if doors.tls is not None and doors.tls.ca is not None else None)

@@ -15,7 +15,7 @@ from cdp_router.process.reflecting import enable_reflection
 from cdp_router.process.supervised import report_ready, watch_standard_input
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
-from cdp_router.rpc.reading import Readings
+from cdp_router.rpc.large_requests import Readings
 from cdp_router.rpc.record import Record
 
 STOP_GRACE_SECONDS: Final = 5.0

@@ -17,7 +17,7 @@ from cdp_router.observing.durability_metrics import Kept
 from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
-from cdp_router.process import warming
+from cdp_router.process import warm_up
 from cdp_router.process.serving import Serving
 from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
@@ -27,7 +27,7 @@ from cdp_router.security.tls.cluster_secrets import call_secret
 from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.listening import server_credentials
 from cdp_router.security.tls.tls import Tls
-from cdp_router.services.shard import add_shard_services
+from cdp_router.services.shard_services import add_shard_services
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.memory_budget import MemoryBudget, default_bytes
 from cdp_router.shard.server import ShardServer
@@ -52,8 +52,8 @@ async def _serve(
     *,
     is_alone: bool,
 ) -> None:
-    if warming.is_wanted():
-        warming.warm_kernels()
+    if warm_up.is_wanted():
+        warm_up.warm_kernels()
     cluster = directory.load()
     directory.check_shard(shard)
     settings = Settings.of()

@@ -15,7 +15,7 @@ from cdp_query.reports.value_keys import NONE_KEY
 from cdp_query.stats import NodeStats, total
 from cdp_query.tree.walk import operands
 from cdp_router.contract.key_values import to_key_value
-from cdp_router.contract.questions import to_question
+from cdp_router.contract.question_codec import to_question
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import monotonic_ms
 from cdp_router.questions.report_answers import report_table
@@ -76,7 +76,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         bytes_scanned=scanned.bytes,
         milliseconds=monotonic_ms() - parts.clock_ms,
         engine_milliseconds=parts.engine_ms,
-        plan_hash=plan_hash(parts.plan),
+        plan_hash=tree_hash(parts.plan),
         rows_scanned=scanned.rows,
         question=to_question(parts.asked),
         used_segments=[segment_pb2.SegmentReference(name=name, version=version) for name, version in parts.used],
@@ -91,7 +91,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
     )
 
 
-def plan_hash(plan: segment_pb2.Question) -> str:
+def tree_hash(plan: segment_pb2.Question) -> str:
     """Hash that identifies an evaluated question whatever its spelling."""
     return hashlib.blake2b(plan.SerializeToString(deterministic=True), digest_size=8).hexdigest()
 

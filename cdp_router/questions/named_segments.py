@@ -15,7 +15,7 @@ from cdp_query import pipeline, tree
 from cdp_query.errors import QueryInvalid
 from cdp_query.language.named import Definition, Inliner, references
 from cdp_query.language.suggest import nearest_hint
-from cdp_router.contract.questions import from_segment, to_segment
+from cdp_router.contract.question_codec import from_segment, to_segment
 from cdp_router.errors import RequestInvalid, SegmentInUse, SegmentNotFound
 from cdp_router.limits import SEGMENT_VERSIONS_MAX, SEGMENTS_MAX
 from cdp_store.errors import DirectoryDamaged

@@ -21,17 +21,17 @@ from cdp_router.contract.partials import from_evaluation, from_held_kinds, from_
 from cdp_router.contract.values import from_timestamp
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ProfileNotFound, RecordInvalid, RequestInvalid
-from cdp_router.identity import identifying
+from cdp_router.identity import profile_reference
 from cdp_router.identity.identities import Identities
 from cdp_router.limits import (
     MEMBER_RESPONSES_AHEAD,
     PROFILE_EVENTS_DEFAULT,
     PROFILE_EVENTS_MAX,
 )
-from cdp_router.questions.answers import Answering, answer, plan_hash
+from cdp_router.questions.answers import Answering, answer, tree_hash
 from cdp_router.questions.attribute_columns import check_names, columns_of
 from cdp_router.questions.member_stream import MemberStream
-from cdp_router.questions.people import People
+from cdp_router.questions.person_records import People
 from cdp_router.questions.question_reading import Asked, QuestionReader
 from cdp_router.questions.shared_segments import SharedSegments
 from cdp_router.rpc.call import note
@@ -111,7 +111,7 @@ class Queries:
             known = await self._schema(deadline, is_whole=True)
             await self._unknown_names(asked.names, known, deadline, strict=True)
             await self._mistyped(asked, deadline, strict=True)
-        note(plan_hash=plan_hash(asked.plan))
+        note(plan_hash=tree_hash(asked.plan))
         # What has been streamed cannot be taken back: views must agree before the first member is told.
         agreed = await agreeing_views(self._routing, deadline, Attributes(request.attributes, context.as_of_ms))
         message.views.CopyFrom(agreed.views)
@@ -183,9 +183,9 @@ class Queries:
         home = int(partitions_of(encoded, self._cluster.hash_key, self._cluster.partitions)[0])
         return query_pb2.Identifier(kind=profile[0], value=profile[1]), home
 
-    def located(self, request: identifying.Named, path: str = "") -> tuple[query_pb2.Identifier, int]:
+    def located(self, request: profile_reference.ProfileRequest, path: str = "") -> tuple[query_pb2.Identifier, int]:
         """The identifier a request names, and its partition; `path` leads to where it stands in the request."""
-        kind, value = identifying.named(request, path)
+        kind, value = profile_reference.named(request, path)
         encoded = Strings.of([encode_identifier(kind, value)])
         partition = int(partitions_of(encoded, self._cluster.hash_key, self._cluster.partitions)[0])
         return query_pb2.Identifier(kind=kind, value=value), partition

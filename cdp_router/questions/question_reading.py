@@ -19,7 +19,7 @@ from cdp_query import pipeline, tree
 from cdp_query.bind.names import Names, names_of
 from cdp_query.language.cql import read_cql
 from cdp_query.language.named import Definition, Inliner, Lookup
-from cdp_router.contract.questions import from_question, from_segment, to_question
+from cdp_router.contract.question_codec import from_question, from_segment, to_question
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, Overloaded, RequestInvalid
 from cdp_router.limits import (

@@ -25,7 +25,7 @@ from cdp_query.reports.parts import (
     ReportPart,
     RfmPart,
 )
-from cdp_query.reports.segments import diff_instants
+from cdp_query.reports.segment_reports import diff_instants
 from cdp_query.reports.value_keys import NONE_KEY, ValueKey
 from cdp_query.scan.exact_total import ExactTotal
 from cdp_router.contract.flows import to_flow_report

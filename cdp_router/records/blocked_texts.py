@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from cdp_router.records.blocking import AROUND, Blocked
+from cdp_router.records.blocklist import AROUND, Blocked
 from cdp_store.arrays import I64, U8, Bools
 from cdp_store.kernels.names_nobody import LISTED, UNDECIDED, classify_identifiers
 from cdp_store.records.records import Strings

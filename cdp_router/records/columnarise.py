@@ -17,7 +17,7 @@ from cdp.v1 import ingest_pb2
 
 from cdp_router.contract.values import from_timestamp_ms, from_value
 from cdp_router.errors import RecordInvalid, RequestInvalid, RequestTooLarge
-from cdp_router.identity.linking import joined
+from cdp_router.identity.batch_links import joined
 from cdp_router.limits import (
     BATCH_ID_BYTES_MAX,
     COLUMNS_BYTES_MAX,
@@ -27,7 +27,7 @@ from cdp_router.limits import (
     ROWS_BYTES_MAX,
     ROWS_RECORDS_MAX,
 )
-from cdp_router.records.blocking import Blocked
+from cdp_router.records.blocklist import Blocked
 from cdp_router.records.columnarised import Columnarised, RowColumns
 from cdp_router.records.columns import columnarise_arrow
 from cdp_router.records.msgpack_rows import FoundRows, find_rows, read_msgpack_rows

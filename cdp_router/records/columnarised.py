@@ -9,11 +9,11 @@ import numpy as np
 from cdp.v1 import ingest_pb2
 
 from cdp_router.errors import RecordInvalid
-from cdp_router.identity.linking import NO_LINKS
+from cdp_router.identity.batch_links import NO_LINKS
 from cdp_router.limits import ERRORS_TOLD_MAX
-from cdp_router.records.blocking import Blocked
+from cdp_router.records.blocklist import Blocked
 from cdp_router.records.validation import Row, check_row
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.ids import encode_identifier, rank_of_kind
 from cdp_store.limits import NAMES_PER_BATCH_MAX
 from cdp_store.records.builder import BatchBuilder

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.contract.tables import VALUES, is_values
+from cdp_router.contract.arrow_streams import VALUES, is_values
 from cdp_router.errors import RecordInvalid, RequestInvalid, RequestTooLarge
-from cdp_router.identity.linking import joined
+from cdp_router.identity.batch_links import joined
 from cdp_router.limits import COLUMNS_MAX, ERRORS_TOLD_MAX
 from cdp_router.records.blocked_texts import which_blocked
-from cdp_router.records.blocking import Blocked
+from cdp_router.records.blocklist import Blocked
 from cdp_router.records.column_checks import Checks, Invalid, Positions
 from cdp_router.records.column_texts import Readable, readable, written_out_bytes
 from cdp_router.records.identity_columns import PREFIX, GivenTogether, choose
@@ -35,7 +35,7 @@ from cdp_router.records.value_columns import (
     value_columns,
 )
 from cdp_store.arrays import I64, U16, U32, Bools
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.ids import ANONYMOUS_ID, USER_ID, is_identifier_kind, rank_of_kind
 from cdp_store.limits import (
     FUTURE_SKEW_MS,

@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 
 from cdp_router.errors import RequestInvalid, RequestTooLarge
-from cdp_router.identity.linking import NO_LINKS
+from cdp_router.identity.batch_links import NO_LINKS
 from cdp_router.limits import ROWS_RECORDS_MAX
 from cdp_router.records.blocked_texts import which_blocked
-from cdp_router.records.blocking import Blocked
+from cdp_router.records.blocklist import Blocked
 from cdp_store.arrays import I64, U8, U32, AnyArray, Bools
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.kernels import msgpack_rows
 from cdp_store.kernels.interning import COUNT, Table
 from cdp_store.kernels.msgpack_tokens import BROKEN, PADDING

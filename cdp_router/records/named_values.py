@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.contract.tables import VALUE
+from cdp_router.contract.arrow_streams import VALUE
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import COLUMNS_MAX
 from cdp_store.arrays import I64, Bools

@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from cdp_router.contract.tables import INSTANT, VALUE
+from cdp_router.contract.arrow_streams import INSTANT, VALUE
 from cdp_store.arrays import I64, U8, U64, Bools
 from cdp_store.columns.arena import hash_strings
 from cdp_store.identity.origins import match_last
 from cdp_store.memory.digest import combine
 from cdp_store.records.records import ATTRIBUTES, RecordBatch, Strings
-from cdp_store.snapshot.cold.tables import encoded_text
-from cdp_store.snapshot.tables import strings_of
+from cdp_store.snapshot.arrow_tables import strings_of
+from cdp_store.snapshot.cold.cold_tables import encoded_text
 from cdp_store.values import Kind, unpack_list
 
 _RECEIVED: Final = ("message_id", "received", "partition", "sequence", "envelope")

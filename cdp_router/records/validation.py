@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cdp_router.errors import RecordInvalid
-from cdp_router.records.blocking import Blocked
+from cdp_router.records.blocklist import Blocked
 from cdp_store.ids import ANONYMOUS_ID, USER_ID, is_identifier_kind, rank_of_kind
 from cdp_store.limits import (
     FUTURE_SKEW_MS,

@@ -11,7 +11,7 @@ from cdp_store.directory.shard_directory import log_path
 from cdp_store.errors import BatchMalformed
 from cdp_store.ids import decode_identifier
 from cdp_store.log.format import FILE_HEADER_BYTES, LogRecord, RecordKind
-from cdp_store.log.reader import durable_position, finished_segments, read_segment
+from cdp_store.log.segment_reader import durable_position, finished_segments, read_segment
 from cdp_store.records.records import ATTRIBUTES, RecordBatch, decode_batch
 from cdp_store.values import to_datetime
 

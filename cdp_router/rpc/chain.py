@@ -20,8 +20,8 @@ from cdp_router.errors import DeadlineMissed, RequestInvalid, ShuttingDown
 from cdp_router.limits import REQUEST_BYTES_MAX
 from cdp_router.rpc.call import REQUEST_ID, Call, begin
 from cdp_router.rpc.gate import Gate, OpenGate
-from cdp_router.rpc.methods import Bounds, bounds_of
-from cdp_router.rpc.reading import Readings
+from cdp_router.rpc.large_requests import Readings
+from cdp_router.rpc.method_bounds import Bounds, bounds_of
 from cdp_router.rpc.record import NoRecord, Record
 
 _TELLING_SECONDS: Final = 0.05  # what it takes to tell a caller that its deadline is about to pass

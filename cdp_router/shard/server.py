@@ -15,10 +15,10 @@ from cdp_query.proof import prove
 from cdp_query.tree import Context
 from cdp_router.background import Background
 from cdp_router.cluster.partition_map import claim_of
-from cdp_router.contract.claims import Claim
 from cdp_router.contract.partials import to_evaluation
-from cdp_router.contract.questions import from_question, from_segment
-from cdp_router.contract.retention import latest, listed
+from cdp_router.contract.partition_claims import PartitionClaim
+from cdp_router.contract.question_codec import from_question, from_segment
+from cdp_router.contract.retention_rules import latest, listed
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongEpoch
 from cdp_router.limits import CLAIMS_TOLD_MAX, PROOF_SHOWN_MAX
@@ -28,27 +28,27 @@ from cdp_router.questions.proofs import to_response
 from cdp_router.questions.timelines import Page
 from cdp_router.shard.checks import check_cluster
 from cdp_router.shard.commits import Commits
-from cdp_router.shard.discovery import met_by
 from cdp_router.shard.documents import ShardDocuments
-from cdp_router.shard.erasing import ShardErasing
-from cdp_router.shard.exporting import ShardExporting
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.held_views import Captured, HeldViews, capture_all, to_transfers
-from cdp_router.shard.identity import change_identity, read_identity
 from cdp_router.shard.member_pages import MemberPages, MembersOf
 from cdp_router.shard.memory_budget import MemoryBudget
 from cdp_router.shard.moves.giver import Giver
-from cdp_router.shard.moves.shard import ShardMoves
+from cdp_router.shard.moves.shard_moves import ShardMoves
 from cdp_router.shard.moves.taker import Connect, Taker
-from cdp_router.shard.people import ShardPeople, encoded
-from cdp_router.shard.quarantine import ShardQuarantine
+from cdp_router.shard.partition_discovery import met_by
+from cdp_router.shard.person_pages import ShardPeople, encoded
 from cdp_router.shard.query_workers import Checkpoint, QueryWorkers
 from cdp_router.shard.readings import ShardReadings
+from cdp_router.shard.shard_erasure import ShardErasing
+from cdp_router.shard.shard_export import ShardExporting
+from cdp_router.shard.shard_identity import change_identity, read_identity
+from cdp_router.shard.shard_quarantine import ShardQuarantine
 from cdp_router.shard.snapshots import Snapshots
 from cdp_router.shard.upkeep import Upkeep
 from cdp_store.directory.holdings import HoldingState
 from cdp_store.errors import StoreFailed
-from cdp_store.identity.changes import Links, decode_identity_change
+from cdp_store.identity.identity_changes import Links, decode_identity_change
 from cdp_store.identity.seats import OTHERS, Wanted
 from cdp_store.ids import PartitionId
 from cdp_store.memory.digest import digest
@@ -291,7 +291,7 @@ class ShardServer:
 
     def _check_epochs(self, asked: Iterable[tuple[int, int]]) -> None:
         """Raise WrongEpoch unless the shard owns all of the partitions at these epochs; called from any thread."""
-        own, claims, strange = self._store.identity.shard, list[Claim](), list[int]()
+        own, claims, strange = self._store.identity.shard, list[PartitionClaim](), list[int]()
         for number, epoch in asked:
             holding = self._store.holdings.get(PartitionId(number))
             if holding is None:

@@ -11,8 +11,8 @@ import numpy as np
 from cdp_store.arrays import I64, U8, U16, U32
 from cdp_store.columns.growable import Growable
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.chunk_sealing import EventColumns, seal
 from cdp_store.events.layout import LAYOUT, Layout
-from cdp_store.events.sealing import EventColumns, seal
 from cdp_store.kernels import sealing
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
+from cdp_store.events.event_tables import EventTables, prepare_compactions, prepare_seal
 
 Locked = Callable[[], AbstractContextManager[None]]
 

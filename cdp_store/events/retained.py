@@ -9,8 +9,8 @@ import numpy as np
 
 from cdp_store.arrays import I64, U32, Bools
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.chunk_sealing import compact
 from cdp_store.events.layout import Chunks, Layout
-from cdp_store.events.sealing import compact
 
 
 @dataclass(frozen=True, slots=True)

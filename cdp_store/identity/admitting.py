@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cdp_store.identity.changes import Arrival, IdentityChange, Parcel
+from cdp_store.identity.identity_changes import Arrival, IdentityChange, Parcel
 from cdp_store.identity.state import IdentityState
 from cdp_store.ids import PartitionId
 

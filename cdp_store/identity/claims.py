@@ -15,8 +15,8 @@ import numpy as np
 from cdp_store.arrays import I64, U8, U32, U64, Bools
 from cdp_store.columns.arena import HashKey, StringArena, hash_strings
 from cdp_store.columns.growable import Growable
-from cdp_store.identity.changes import Links
-from cdp_store.identity.names import NOBODY, Names
+from cdp_store.identity.identity_changes import Links
+from cdp_store.identity.linked_identifiers import NOBODY, Names
 from cdp_store.ids import decode_identifier, rank_of_kind
 from cdp_store.limits import TIME_MAX_MS
 from cdp_store.records.records import Strings

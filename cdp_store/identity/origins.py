@@ -9,7 +9,7 @@ import numpy as np
 
 from cdp_store.arrays import I64, U32, U64
 from cdp_store.columns.growable import Growable
-from cdp_store.identity.names import Names
+from cdp_store.identity.linked_identifiers import Names
 from cdp_store.identity.ties import places
 from cdp_store.memory.contents import is_creation, record_hashes, unified
 from cdp_store.memory.digest import combine

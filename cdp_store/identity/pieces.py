@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import google_crc32c
 import numpy as np
 
-from cdp_store.identity.changes import Arrival, Parcel
+from cdp_store.identity.identity_changes import Arrival, Parcel
 from cdp_store.identity.transfers import Arriving, OpenTransfer
 from cdp_store.ids import PartitionId
 from cdp_store.limits import PARCEL_PIECE_BYTES

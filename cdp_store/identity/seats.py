@@ -15,7 +15,7 @@ import pyarrow as pa
 from cdp_store.arrays import I64, U8, U16, U32, U64, AnyArray, Bools
 from cdp_store.columns.arena import HashKey, StringArena, hash_strings
 from cdp_store.columns.growable import Growable
-from cdp_store.identity.changes import Links, Seating
+from cdp_store.identity.identity_changes import Links, Seating
 from cdp_store.ids import CUSTOM_TAG, KIND_END, decode_identifier
 from cdp_store.memory.digest import combine
 from cdp_store.memory.validate_chunk import require

@@ -13,7 +13,9 @@ import numpy as np
 
 from cdp_store.arrays import I64, Bools
 from cdp_store.columns.arena import HashKey
-from cdp_store.identity.changes import (
+from cdp_store.identity.claims import Claims
+from cdp_store.identity.dropped import Dropped, dropped_of, take_dropped
+from cdp_store.identity.identity_changes import (
     AllHome,
     Arrival,
     Departure,
@@ -25,10 +27,8 @@ from cdp_store.identity.changes import (
     Seating,
     TakenElsewhere,
 )
-from cdp_store.identity.claims import Claims
-from cdp_store.identity.dropped import Dropped, dropped_of, take_dropped
 from cdp_store.identity.joining import Joining, MemoryChange, applying, renamed, renamed_all
-from cdp_store.identity.names import NOBODY, Names
+from cdp_store.identity.linked_identifiers import NOBODY, Names
 from cdp_store.identity.origins import Origins
 from cdp_store.identity.pieces import Pieces, next_piece, staged_with, whole
 from cdp_store.identity.seats import Seats

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdp_store.arrays import I64
-from cdp_store.identity.changes import Parcel
+from cdp_store.identity.identity_changes import Parcel
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.records.records import RecordBatch
 

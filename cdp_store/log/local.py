@@ -24,7 +24,10 @@ from cdp_store.log.format import (
     encode_record,
 )
 from cdp_store.log.position import Position, PositionFile, read_position, reset_position
-from cdp_store.log.reader import (
+from cdp_store.log.replaying import hand_over
+from cdp_store.log.reserve import Reserve
+from cdp_store.log.salvage import QUARANTINE_NAME
+from cdp_store.log.segment_reader import (
     Positions,
     RecordOrder,
     check_beginning,
@@ -34,9 +37,6 @@ from cdp_store.log.reader import (
     read_header,
     read_segment,
 )
-from cdp_store.log.replaying import hand_over
-from cdp_store.log.reserve import Reserve
-from cdp_store.log.salvage import QUARANTINE_NAME
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.outside.seams import AppendFile, Files
 from cdp_store.outside.whole_files import leftovers, remove_leftovers, write_durably

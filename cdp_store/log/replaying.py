@@ -9,7 +9,7 @@ from types import TracebackType
 
 from cdp_store.errors import BatchMalformed, LogCorrupt, RecordMisplaced, RecordNotReplayed, StoreError
 from cdp_store.log.format import LogRecord, RecordKind
-from cdp_store.log.reader import Positions, read_located
+from cdp_store.log.segment_reader import Positions, read_located
 
 Take = Callable[[LogRecord], None]
 

@@ -22,7 +22,7 @@ from cdp_store.log.format import (
     next_record,
 )
 from cdp_store.log.position import Position, read_position, reset_position
-from cdp_store.log.reader import Positions, number_of, segments
+from cdp_store.log.segment_reader import Positions, number_of, segments
 from cdp_store.outside.seams import Files
 from cdp_store.outside.whole_files import write_durably
 

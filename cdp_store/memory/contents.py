@@ -13,7 +13,7 @@ from cdp_store.columns.arena import hash_strings
 from cdp_store.columns.column import EventColumn
 from cdp_store.columns.morsels import by_morsel
 from cdp_store.events.chunk import ColumnKey, EventChunk
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.ids import LOWER_CASE
 from cdp_store.memory.digest import combine
 from cdp_store.memory.nested import without_unset_parts

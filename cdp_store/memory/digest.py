@@ -17,7 +17,7 @@ import numpy as np
 from cdp_store.arrays import I64, U32, U64, AnyArray, Bools
 from cdp_store.columns.arena import hash_strings
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.memory.view import PartitionView
 from cdp_store.profiles.attributes import Versions
 from cdp_store.records.records import Strings

@@ -12,13 +12,13 @@ from cdp_store.arrays import I64, U8, U16, U32, AnyArray
 from cdp_store.columns.arena import HashKey, StringArena, hash_strings
 from cdp_store.columns.dictionary import StringDictionary, scope_of
 from cdp_store.events.delta import ArrivedEvents
+from cdp_store.events.event_tables import EventTables
 from cdp_store.events.layout import LAYOUT, Chunks, Layout
 from cdp_store.events.retained import Summary, nothing_before
-from cdp_store.events.tables import EventTables
 from cdp_store.ids import LOWER_CASE, SequenceNumber
 from cdp_store.limits import ATTRIBUTE_NAMES_MAX, BUCKET_MS, DAY_MS, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX, TIME_MIN_MS
 from cdp_store.log.controls import ALL_EVENTS, FORGOTTEN_MS, Retention
-from cdp_store.memory.arrivals import code_strings, number_names, tell_apart
+from cdp_store.memory.arrived_batch import code_strings, number_names, tell_apart
 from cdp_store.memory.contents import events_of
 from cdp_store.memory.nested import Arriving, Given, NestedNames, of_one_instant, with_unset_parts
 from cdp_store.memory.schema import Schema, SchemaReading, Settled

@@ -16,8 +16,8 @@ from cdp_store.arrays import I64, Bools
 from cdp_store.columns.column import EventColumn
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.delta import DeltaReading
+from cdp_store.events.event_tables import EventsReading, EventTables
 from cdp_store.events.retained import Summary
-from cdp_store.events.tables import EventsReading, EventTables
 from cdp_store.ids import IDENTIFIER_TAGS
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.memory.memory import PartitionMemory

@@ -12,10 +12,10 @@ import pyarrow as pa
 from cdp_store.arrays import I32, I64, U8, U16, AnyArray, Bools
 from cdp_store.columns.dictionary import StringDictionary, scope_of
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.chunk_sealing import EventColumns, order_by_row_time, seal
+from cdp_store.events.event_tables import EventsReading
 from cdp_store.events.layout import Chunks, Layout
 from cdp_store.events.retained import Summary
-from cdp_store.events.sealing import EventColumns, order_by_row_time, seal
-from cdp_store.events.tables import EventsReading
 from cdp_store.ids import LOWER_CASE, SequenceNumber, encode_identifier
 from cdp_store.kernels import changes, strings
 from cdp_store.limits import MORSEL_ROWS, TIME_MAX_MS, TIME_MIN_MS

@@ -21,7 +21,7 @@ import numpy as np
 
 from cdp_store.arrays import U64, Bools
 from cdp_store.columns.arena import HashKey
-from cdp_store.identity.changes import Links, TakenElsewhere
+from cdp_store.identity.identity_changes import Links, TakenElsewhere
 from cdp_store.ids import SequenceNumber
 from cdp_store.kernels import hashing, tables
 from cdp_store.limits import BATCH_IDS_REMEMBERED, DEDUPE_IDS_PER_GENERATION, DEDUPE_WINDOW_MS

@@ -19,10 +19,10 @@ from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.maintaining import is_due, maintain
 from cdp_store.events.retained import Summary
 from cdp_store.fuse import Fuse
-from cdp_store.identity.changes import IdentityChange, Links, TakenElsewhere
+from cdp_store.identity.identity_changes import IdentityChange, Links, TakenElsewhere
+from cdp_store.identity.identity_tables import IdentityTables, from_tables, to_tables, without
 from cdp_store.identity.origins import OriginsReading
 from cdp_store.identity.state import IdentityState
-from cdp_store.identity.tables import IdentityTables, from_tables, to_tables, without
 from cdp_store.identity.transfers import TransferReading
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import BUCKET_CHUNKS_MAX, CHUNKS_MERGED_MIN, DELTA_EVENTS_MAX

@@ -18,8 +18,8 @@ from cdp_store.arrays import I64, U32, Bools
 from cdp_store.columns.arena import HashKey
 from cdp_store.columns.dictionary import scope_key, scope_of
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.chunk_sealing import compact, renumber
 from cdp_store.events.layout import Chunks, Layout
-from cdp_store.events.sealing import compact, renumber
 from cdp_store.memory.memory import PartitionMemory, Parts
 from cdp_store.memory.schema import SchemaReading, Settled
 from cdp_store.memory.view import PartitionView

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from cdp_store.arrays import I64, Bools
 from cdp_store.errors import BatchMalformed
-from cdp_store.identity.changes import Links, decode_identity_change, encode_identity_change
+from cdp_store.identity.identity_changes import Links, decode_identity_change, encode_identity_change
 from cdp_store.ids import SequenceNumber
 from cdp_store.records.records import RecordBatch, Strings, decode_batch, encode_batch
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cdp_store.arrays import U8, AnyArray
+from cdp_store.identity.identity_tables import IdentityTables
 from cdp_store.identity.state import IdentityState
-from cdp_store.identity.tables import IdentityTables
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.memory.view import PartitionView
 from cdp_store.partition.dedupe import IdGeneration

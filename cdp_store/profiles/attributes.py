@@ -13,7 +13,7 @@ from cdp_store.arrays import I64, U8, U16, U32, AnyArray, Bools
 from cdp_store.columns.column import EventColumn
 from cdp_store.columns.morsels import by_morsel
 from cdp_store.columns.value_block import ValueBlock
-from cdp_store.events.sealing import order_by_row_time
+from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.limits import MORSEL_BITS, MORSEL_ROWS, TIME_MIN_MS
 from cdp_store.profiles.change_times import ChangeTimes, TimesReading
 from cdp_store.profiles.profile_parts import BlockParts

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cdp_store.arrays import U8, AnyArray
-from cdp_store.identity.changes import Arrival, Departure, Links, Recall
+from cdp_store.identity.identity_changes import Arrival, Departure, Links, Recall
 from cdp_store.ids import LOWER_CASE, decode_identifier
 from cdp_store.log.controls import Erasure
 from cdp_store.log.format import FILE_HEADER_BYTES, SEGMENT_SUFFIX, LogRecord, decode_file_header, decode_record

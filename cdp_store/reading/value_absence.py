@@ -21,7 +21,7 @@ from cdp_store.columns.arena import HashKey, hash_strings
 from cdp_store.columns.dictionary import scope_key
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.layout import LAYOUT
-from cdp_store.identity.changes import Arrival
+from cdp_store.identity.identity_changes import Arrival
 from cdp_store.identity.state import IdentityState
 from cdp_store.log.format import SEGMENT_SUFFIX
 from cdp_store.memory.view import CHANGE_VALUE, PartitionView

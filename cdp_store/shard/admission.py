@@ -11,7 +11,7 @@ import numpy as np
 
 from cdp_store.arrays import I64, Bools
 from cdp_store.errors import BatchTooLarge
-from cdp_store.identity.changes import IdentityChange, Links, Seating, encode_identity_change
+from cdp_store.identity.identity_changes import IdentityChange, Links, Seating, encode_identity_change
 from cdp_store.identity.seats import Wanted
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import APPLIED_RECORDS_MAX, LOG_RECORD_BYTES_MAX, NAMES_PER_BATCH_MAX

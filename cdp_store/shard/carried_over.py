@@ -23,8 +23,8 @@ from cdp_store.memory.view import PartitionView
 from cdp_store.partition.dedupe import IdGeneration, IdSet, RecordIds, hash_ids, identified
 from cdp_store.partition.partition import Partition
 from cdp_store.records.records import Strings
-from cdp_store.snapshot.cold.tables import encoded_text
-from cdp_store.snapshot.tables import strings_of
+from cdp_store.snapshot.arrow_tables import strings_of
+from cdp_store.snapshot.cold.cold_tables import encoded_text
 
 Partitions = Mapping[PartitionId, Partition]
 Table = tuple[PartitionId, pa.Table]

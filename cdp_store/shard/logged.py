@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdp_store.identity.changes import IdentityChange, decode_identity_change
+from cdp_store.identity.identity_changes import IdentityChange, decode_identity_change
 from cdp_store.ids import SequenceNumber
 from cdp_store.log.controls import Erasure, Retention, Suppression, decode_erasure, decode_retention, decode_suppression
 from cdp_store.log.format import LogRecord, RecordKind

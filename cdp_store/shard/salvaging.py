@@ -35,9 +35,9 @@ from cdp_store.errors import (
 from cdp_store.ids import PartitionId
 from cdp_store.log.format import LogRecord
 from cdp_store.log.position import POSITION_NAME, Position, reset_position
-from cdp_store.log.reader import Positions, segments
 from cdp_store.log.replaying import replay_records
 from cdp_store.log.salvage import QUARANTINE_NAME, Salvage, Salvaged
+from cdp_store.log.segment_reader import Positions, segments
 from cdp_store.outside.sealed import generation_in, read_whole
 from cdp_store.outside.seams import Files
 from cdp_store.partition.partition import Partition

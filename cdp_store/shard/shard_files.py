@@ -24,7 +24,7 @@ from cdp_store.errors import FileMissing, SnapshotDamaged
 from cdp_store.ids import PartitionId
 from cdp_store.log.local import NO_ROOM
 from cdp_store.log.position import POSITION_NAME, Position, reset_position
-from cdp_store.log.reader import segments
+from cdp_store.log.segment_reader import segments
 from cdp_store.outside.sealed import read_sealed, seal_json
 from cdp_store.outside.seams import Files
 from cdp_store.outside.whole_files import write_durably

@@ -17,7 +17,7 @@ from cdp_store.directory.shard_directory import ShardIdentity, lock_directory, l
 from cdp_store.errors import BatchTooLarge, FilesNotRemoved, LogCorrupt, RecordNotReplayed, StorageFull, StoreError
 from cdp_store.fuse import Fuse
 from cdp_store.identity.admitting import to_log
-from cdp_store.identity.changes import Departure, IdentityChange, Links, Seating, TakenElsewhere
+from cdp_store.identity.identity_changes import Departure, IdentityChange, Links, Seating, TakenElsewhere
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import (
     BUCKET_CHUNKS_MAX,
@@ -37,7 +37,7 @@ from cdp_store.log.controls import (
 )
 from cdp_store.log.format import LogEntry, LogRecord, RecordKind
 from cdp_store.log.local import LocalLog
-from cdp_store.log.reader import BEHIND_ALL, Positions, segments
+from cdp_store.log.segment_reader import BEHIND_ALL, Positions, segments
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.outside.heap import release_free_memory
 from cdp_store.outside.sealed import key_fingerprint

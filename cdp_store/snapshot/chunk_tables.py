@@ -13,10 +13,10 @@ import pyarrow as pa
 from cdp_store.arrays import I64, U32, AnyArray, Bools
 from cdp_store.columns.column import EventColumn, narrow
 from cdp_store.events.chunk import ColumnKey, EventChunk
-from cdp_store.events.sealing import chunk_in_order
+from cdp_store.events.chunk_sealing import chunk_in_order
 from cdp_store.limits import SNAPSHOT_FILE_CELLS_MAX, SNAPSHOT_SMALL_FILE_ROWS
+from cdp_store.snapshot.arrow_tables import DECIMAL, INSTANT, column_of, instants, values_of
 from cdp_store.snapshot.manifest import ChunkEntry, ColumnEntry
-from cdp_store.snapshot.tables import DECIMAL, INSTANT, column_of, instants, values_of
 from cdp_store.values import Kind
 
 _INT32: Final = np.iinfo(np.int32)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from cdp_store.errors import PlaceUnusable, SnapshotDamaged
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import SNAPSHOTS_KEPT
-from cdp_store.log.reader import Positions
+from cdp_store.log.segment_reader import Positions
 from cdp_store.partition.partition import Partition
-from cdp_store.snapshot.cold.logged import ColdReader
+from cdp_store.snapshot.cold.logged_rows import ColdReader
 from cdp_store.snapshot.manifest import SUFFIX, FileEntry, Manifest, encode_manifest, manifest_name
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import PartitionReader, check_file, read_manifest, snapshot_numbers

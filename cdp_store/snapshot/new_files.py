@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from cdp_store.ids import PartitionId
 from cdp_store.outside.checksums import crc32c_of
-from cdp_store.snapshot import tables
+from cdp_store.snapshot import arrow_tables
 from cdp_store.snapshot.manifest import FileEntry
 from cdp_store.snapshot.places import SnapshotPlace
 
@@ -20,7 +20,7 @@ class NewFiles:
 
     def add(self, partition: PartitionId, what: str, table: pa.Table) -> str:
         """Write a table; the name of its file."""
-        return self._add(partition, f"{what}-{self.count:05d}.parquet", tables.to_parquet(table), table.num_rows)
+        return self._add(partition, f"{what}-{self.count:05d}.parquet", arrow_tables.to_parquet(table), table.num_rows)
 
     def add_bytes(self, partition: PartitionId, what: str, content: bytes) -> str:
         """Write bytes as they are; the name of their file."""

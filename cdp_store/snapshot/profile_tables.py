@@ -18,9 +18,9 @@ from cdp_store.profiles.attributes import AttributeBlock
 from cdp_store.profiles.change_times import TimesReading
 from cdp_store.profiles.profile_parts import BlockParts, MorselParts
 from cdp_store.profiles.profile_times import NOT_CREATED, MorselTimes
+from cdp_store.snapshot.arrow_tables import column_of, instants, instants_of, values_of
 from cdp_store.snapshot.chunk_tables import column_array, column_entry, column_name, encoded
 from cdp_store.snapshot.manifest import BlockEntry, ColumnEntry, MorselEntry
-from cdp_store.snapshot.tables import column_of, instants, instants_of, values_of
 from cdp_store.values import Kind
 
 ReadTable = Callable[[str], pa.Table]

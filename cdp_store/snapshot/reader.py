@@ -20,7 +20,7 @@ from cdp_store.memory.view import CHANGE_VALUE
 from cdp_store.outside.checksums import crc32c_of
 from cdp_store.partition.dedupe import IdGeneration
 from cdp_store.profiles.profile_parts import MorselParts
-from cdp_store.snapshot import tables
+from cdp_store.snapshot import arrow_tables
 from cdp_store.snapshot.chunk_tables import FileColumns
 from cdp_store.snapshot.manifest import (
     ChunkEntry,
@@ -77,7 +77,7 @@ class PartitionReader:
             property_names=entry.property_names,
             attribute_names=entry.attribute_names,
             identifiers=self._identifiers(),
-            created=tables.instants_of(self._table(entry.created), "created") if entry.created else NO_TIMES,
+            created=arrow_tables.instants_of(self._table(entry.created), "created") if entry.created else NO_TIMES,
             strings=self._strings(),
             events=self._chunks(entry.events, properties),
             changes=self._chunks(entry.changes, {CHANGE_VALUE: "value"}),
@@ -95,7 +95,7 @@ class PartitionReader:
         """The message ids."""
         found = list[IdGeneration]()
         for generation in self.entry.ids:
-            high, low = tables.ids_of(self._table(generation.file))
+            high, low = arrow_tables.ids_of(self._table(generation.file))
             both: U64 = np.stack([high, low], axis=1)
             found.append(IdGeneration(generation.started_ms, both, generation.of_identifiers))
         return found
@@ -119,11 +119,11 @@ class PartitionReader:
         }
 
     def _summary(self, entry: SummaryEntry) -> Summary:
-        return Summary(entry.cutoff_ms, *tables.summary_of(self._table(entry.file)))
+        return Summary(entry.cutoff_ms, *arrow_tables.summary_of(self._table(entry.file)))
 
     def _identifiers(self) -> Iterator[tuple[AnyArray, U8]]:
         for extent in self.entry.identifiers:
-            yield tables.strings_of(self._table(extent.file), "identifier", extent.start, extent.count)
+            yield arrow_tables.strings_of(self._table(extent.file), "identifier", extent.start, extent.count)
 
     def _strings(self) -> Iterator[tuple[int, AnyArray, U8]]:
         loaded = dict[str, pa.Table]()
@@ -132,7 +132,7 @@ class PartitionReader:
                 if extent.file not in loaded:
                     loaded[extent.file] = self._table(extent.file)
                 table, column = loaded[extent.file], "list" if scope & 1 else "text"
-                yield scope, *tables.strings_of(table, column, extent.start, extent.count)
+                yield scope, *arrow_tables.strings_of(table, column, extent.start, extent.count)
 
     def _chunks(self, entries: dict[int, tuple[ChunkEntry, ...]], names: dict[int, str]) -> dict[int, Chunks]:
         by_file = dict[str, list[tuple[int, int]]]()
@@ -152,7 +152,7 @@ class PartitionReader:
 
     def _table(self, file: str) -> pa.Table:
         entry = self._listed(file)
-        table = tables.from_parquet(file, check_file(self._place, file, entry))
+        table = arrow_tables.from_parquet(file, check_file(self._place, file, entry))
         if table.num_rows != entry.rows:
             raise SnapshotDamaged(file, f"it has {table.num_rows} rows instead of {entry.rows}")
         return table

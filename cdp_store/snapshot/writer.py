@@ -26,15 +26,15 @@ from cdp_store.limits import (
     SNAPSHOT_SMALL_FILE_ROWS,
     SNAPSHOT_SMALL_FILES_MAX,
 )
-from cdp_store.log.reader import Positions
+from cdp_store.log.segment_reader import Positions
 from cdp_store.memory.view import CHANGE_VALUE
 from cdp_store.outside.checksums import crc32c_of
 from cdp_store.partition.dedupe import IdGeneration
 from cdp_store.partition.readings import PartitionExport
-from cdp_store.snapshot import tables
+from cdp_store.snapshot import arrow_tables
 from cdp_store.snapshot.chunk_tables import chunk_table, column_entry, file_groups
 from cdp_store.snapshot.cold.files import ColdFiles
-from cdp_store.snapshot.cold.logged import ColdReader
+from cdp_store.snapshot.cold.logged_rows import ColdReader
 from cdp_store.snapshot.manifest import (
     ChunkEntry,
     DocumentEntry,
@@ -259,7 +259,7 @@ class _PartitionWriter:
         places = self._shared_places(listed)
         fresh = [chunk for chunks in listed.values() for chunk in chunks if id(chunk) not in places]
         for group in file_groups(fresh):
-            keys = tables.union_of_keys(group)
+            keys = arrow_tables.union_of_keys(group)
             file = self._files.add(self._partition, what, chunk_table(group, keys, columns))
             start = 0
             for chunk in group:
@@ -319,7 +319,7 @@ class _PartitionWriter:
         count = offsets.shape[0] - 1 - first
         if count <= 0:
             return held
-        table = tables.identifier_table(first, offsets[first:], data)
+        table = arrow_tables.identifier_table(first, offsets[first:], data)
         return (*held, Extent(self._files.add(self._partition, "identifiers", table), 0, first, count))
 
     def _write_strings(self) -> dict[int, tuple[Extent, ...]]:
@@ -335,7 +335,7 @@ class _PartitionWriter:
                 fresh.append((scope, first, offsets[first:], data))
         if not fresh:
             return held
-        file = self._files.add(self._partition, "strings", tables.string_table(fresh))
+        file = self._files.add(self._partition, "strings", arrow_tables.string_table(fresh))
         start = 0
         for scope, first, offsets, _ in fresh:
             count = offsets.shape[0] - 1
@@ -347,7 +347,7 @@ class _PartitionWriter:
         same = self._unchanged()
         if same is not None:
             return same.summaries[name]
-        table = tables.summary_table(summary.rows, summary.counts, summary.first_ms, summary.last_ms)
+        table = arrow_tables.summary_table(summary.rows, summary.counts, summary.first_ms, summary.last_ms)
         return SummaryEntry(self._files.add(self._partition, "retained", table), summary.cutoff_ms)
 
     def _write_identity(self) -> dict[str, str]:
@@ -372,7 +372,7 @@ class _PartitionWriter:
             # A generation that is no longer added to keeps its start and its number of ids.
             if (known.started_ms, known.count, known.of_identifiers) == what:
                 return known
-        return Generation(self._files.add(self._partition, "ids", tables.id_table(high, low)), *what)
+        return Generation(self._files.add(self._partition, "ids", arrow_tables.id_table(high, low)), *what)
 
 
 def _remember(known: _Known, placed: Iterable[tuple[EventChunk, ChunkEntry]]) -> None:

@@ -29,7 +29,7 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[], str], str]]] = {
     ),
     "CDP_BLOCKED_IDENTIFIERS": (
         "router",
-        lambda: "`BLOCKED_DEFAULT` of cdp_router/records/blocking.py",
+        lambda: "`BLOCKED_DEFAULT` of cdp_router/records/blocklist.py",
         "Identifier values that name nobody, separated by commas. Replaces the list of words; the patterns (zeros, "
         "dashes, unfilled templates) stay.",
     ),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from starlette.routing import Route
 
-from cdp_router.gateway.app import gateway_app
+from cdp_router.gateway.endpoints import gateway_app
 from cdp_router.gateway.openapi import document
 from cdp_router.gateway.query_side import QuerySide
 from docs.pages.page import Page

@@ -13,7 +13,7 @@ from typing import Final
 
 from docs.pages.page import ROOT, Page
 
-_LIMITS: Final = ("cdp_store.limits", "cdp_query.limits", "cdp_router.limits", "cdp_router.gateway.limits")
+_LIMITS: Final = ("cdp_store.limits", "cdp_query.limits", "cdp_router.limits", "cdp_router.gateway.http_limits")
 _UNITS: Final = frozenset(("KIB", "MIB"))
 
 

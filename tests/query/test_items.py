@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cdp_query import pipeline, tree
 from cdp_query.errors import QueryError, QueryInvalid, QuerySyntaxError
 from cdp_query.language import parse, print_question
-from cdp_router.contract.questions import from_question, to_question
+from cdp_router.contract.question_codec import from_question, to_question
 from cdp_store.values import to_datetime
 from tests import oracle, strategies
 from tests.raw_records import Change, Event, Record, User, user

@@ -12,7 +12,7 @@ from cdp_query.bind.bind import Binder
 from cdp_query.bind.bound_attempts import BoundAttempts
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval
-from cdp_query.evaluate.attempts import Candidate, find_attempt
+from cdp_query.evaluate.completed_attempt import Candidate, find_attempt
 from cdp_query.language import parse
 from cdp_query.proof import Proof, Verdict, prove
 from cdp_store.ids import encode_identifier

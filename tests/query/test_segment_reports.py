@@ -20,7 +20,7 @@ from cdp_query.pipeline import prepare
 from cdp_query.reports.finish_segments import Bin, combinations, histogram, rfm_cells, rfm_name
 from cdp_query.reports.parts import DiffPart, DistributionPart, OverlapPart, RfmPart
 from cdp_query.scan.multiset import EMPTY, Multiset
-from cdp_router.contract.questions import from_question, to_question
+from cdp_router.contract.question_codec import from_question, to_question
 from tests import oracle, oracle_reports, strategies, strategies_reports
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards

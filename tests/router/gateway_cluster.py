@@ -18,24 +18,24 @@ import requests
 from cdp.v1 import ingest_pb2, profile_pb2_grpc, proof_pb2_grpc, query_pb2_grpc
 
 from cdp_router.errors import Overloaded
-from cdp_router.gateway.app import gateway_app
-from cdp_router.gateway.credentials import AnySource, Sources
 from cdp_router.gateway.delivery import Delivery
+from cdp_router.gateway.endpoints import gateway_app
+from cdp_router.gateway.http_server import GatewayServer, listening_socket
 from cdp_router.gateway.intake import Intake
 from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters
 from cdp_router.gateway.letters.letter_room import LetterRoom
 from cdp_router.gateway.problems import busy
 from cdp_router.gateway.query_side import QuerySide
-from cdp_router.gateway.reading import Bodies
-from cdp_router.gateway.server import GatewayServer, listening_socket
+from cdp_router.gateway.request_bytes import Bodies
+from cdp_router.gateway.write_keys import AnySource, Sources
 from cdp_router.observing.gateway_metrics import GatewayMetrics, MeasuredApp
 from cdp_router.rpc.chain import Chain
 from cdp_router.rpc.gate import Gate, OpenGate
 from cdp_router.security.privacy.discretion import Discretion
 from cdp_router.security.privacy.privacy import SharedPrivacy
-from cdp_router.services.profiles import ProfileService
-from cdp_router.services.proofs import ProofService
-from cdp_router.services.query import QueryService
+from cdp_router.services.profile_service import ProfileService
+from cdp_router.services.proof_service import ProofService
+from cdp_router.services.query_service import QueryService
 from tests.router.local_cluster import LocalCluster, far_deadline
 
 Result = TypeVar("Result")

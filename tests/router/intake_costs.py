@@ -23,7 +23,7 @@ from cdp.v1 import ingest_pb2
 
 from cdp_router.errors import RouterError
 from cdp_router.gateway.bodies import check_values, decompressed, read_json
-from cdp_router.gateway.limits import BODY_BYTES_MAX
+from cdp_router.gateway.http_limits import BODY_BYTES_MAX
 from cdp_router.gateway.problems import Problem
 from tests.router.local_cluster import NOW_MS, local_cluster
 

@@ -21,7 +21,7 @@ import msgpack
 import pyarrow as pa
 from cdp.v1 import ingest_pb2, query_pb2, schema_pb2, schema_pb2_grpc
 
-from cdp_router.gateway.limits import BODY_BYTES_MAX
+from cdp_router.gateway.http_limits import BODY_BYTES_MAX
 from cdp_router.ingest.violation_counts import Mode
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 from tests.router.intake_costs import columns, known, linked, same, usual

@@ -27,7 +27,7 @@ from cdp.v1 import (
 
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.identity.identities import Identities
 from cdp_router.ingest.ingest import Ingest
 from cdp_router.ingest.schema_gate import SchemaGate
@@ -35,24 +35,24 @@ from cdp_router.questions.queries import Queries
 from cdp_router.questions.shared_segments import SharedSegments
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
-from cdp_router.rpc.reading import Readings
+from cdp_router.rpc.large_requests import Readings
 from cdp_router.rpc.record import Record
 from cdp_router.security.keys.rates import Rates
 from cdp_router.security.privacy.discretion import Discretion
 from cdp_router.security.privacy.privacy import SharedPrivacy
 from cdp_router.security.tls.listening import server_credentials
 from cdp_router.security.tls.tls import Tls
-from cdp_router.services.admin import AdminService
-from cdp_router.services.export import ExportService
-from cdp_router.services.identity import IdentityService
-from cdp_router.services.ingest import IngestService
-from cdp_router.services.privacy import PrivacyService
-from cdp_router.services.profiles import ProfileService
-from cdp_router.services.proofs import ProofService
-from cdp_router.services.query import QueryService
-from cdp_router.services.schema import SchemaService
-from cdp_router.services.segments import SegmentService
-from cdp_router.services.shard import add_shard_services
+from cdp_router.services.admin_service import AdminService
+from cdp_router.services.export_service import ExportService
+from cdp_router.services.identity_service import IdentityService
+from cdp_router.services.ingest_service import IngestService
+from cdp_router.services.privacy_service import PrivacyService
+from cdp_router.services.profile_service import ProfileService
+from cdp_router.services.proof_service import ProofService
+from cdp_router.services.query_service import QueryService
+from cdp_router.services.schema_service import SchemaService
+from cdp_router.services.segment_service import SegmentService
+from cdp_router.services.shard_services import add_shard_services
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.server import ShardServer
 from tests.router.local_cluster import CLUSTER, FixedClock, far_deadline, open_store

@@ -38,9 +38,9 @@ from cdp_router.cluster.shard_methods import (
     VERIFY_SNAPSHOTS,
     WRITE_DOCUMENT,
 )
-from cdp_router.contract.questions import to_question, to_segment
+from cdp_router.contract.arrow_streams import from_stream
+from cdp_router.contract.question_codec import to_question, to_segment
 from cdp_router.contract.status import TRANSLATED, describe, retry_delay_ms
-from cdp_router.contract.tables import from_stream
 from cdp_router.deadline import Deadline
 from cdp_router.shard.server import ShardServer
 from cdp_store.directory.holdings import FIRST_EPOCH

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from cdp_router.rpc.reading import Readings
+from cdp_router.rpc.large_requests import Readings
 from tests.router.served_cluster import served_cluster
 
 

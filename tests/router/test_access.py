@@ -17,7 +17,7 @@ from cdp_router.errors import REFUSALS
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
 from cdp_router.process.router import _SERVICES, _Router
-from cdp_router.rpc.methods import INTERNAL_SERVICES
+from cdp_router.rpc.method_bounds import INTERNAL_SERVICES
 from cdp_router.rpc.principal import Role
 from cdp_router.security.access import LET_IN, NEEDED
 from cdp_router.security.audit.audit import Audit

@@ -14,7 +14,7 @@ from cdp_query.partial import Partial, merge_all
 from cdp_query.reports.value_keys import NONE_KEY
 from cdp_query.stats import NodeStats
 from cdp_router.contract.partials import from_evaluation, to_evaluation
-from cdp_router.contract.questions import to_question
+from cdp_router.contract.question_codec import to_question
 from cdp_router.contract.values import from_value
 from cdp_router.deadline import monotonic_ms
 from cdp_router.questions.answers import Answering, answer

@@ -23,7 +23,7 @@ from cdp_router.cluster.shard_methods import DELIVER, FORGET_PARTITION, READ_HOL
 from cdp_router.cluster.topology import ClusterFile
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.begun_erasures import DOCUMENT as ERASURES
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.ingest.schema_gate import DOCUMENT as SCHEMA
 from cdp_router.ingest.schema_gate import SchemaGate
 from cdp_router.observing.observing import Observing

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp_router.records.blocked_texts import which_blocked
-from cdp_router.records.blocking import BLOCKED_DEFAULT, Blocked
+from cdp_router.records.blocklist import BLOCKED_DEFAULT, Blocked
 from cdp_router.records.columnarise import columnarise
 from cdp_store.records.records import Strings
 from tests.router.encodings import arrow_batch, msgpack_batch

@@ -18,8 +18,8 @@ from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc import chain as chain_module
 from cdp_router.rpc.call import Call, current_request_id, outgoing_metadata
 from cdp_router.rpc.chain import Chain
-from cdp_router.rpc.methods import bounds_of
-from cdp_router.rpc.reading import Readings
+from cdp_router.rpc.large_requests import Readings
+from cdp_router.rpc.method_bounds import bounds_of
 
 
 class _Queries(query_pb2_grpc.QueryServiceServicer):

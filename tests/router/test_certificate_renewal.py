@@ -13,7 +13,7 @@ from cdp.v1 import query_pb2
 from starlette.applications import Starlette
 
 from cdp_router.client import AsyncClient, ClusterUnreachable
-from cdp_router.gateway.server import GatewayServer
+from cdp_router.gateway.http_server import GatewayServer
 from cdp_router.security.tls.certificate_files import CertificateFiles
 from cdp_router.security.tls.listening import server_credentials
 from cdp_router.security.tls.renewing import renewing

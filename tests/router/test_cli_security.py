@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from cdp_router.cli.app import app
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.errors import RequestInvalid
-from cdp_router.gateway.credentials import AnySource, KeySources, Source
 from cdp_router.gateway.seen_sources import HOUR_MS, NAME, SeenSources, seen_lately
+from cdp_router.gateway.write_keys import AnySource, KeySources, Source
 from cdp_router.security.audit.audit_files import AuditFiles, anchor_path
 from cdp_router.security.audit.audit_lines import Entry
 from cdp_router.security.keys.key_file import KeyFile, read_keys

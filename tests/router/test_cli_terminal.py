@@ -29,7 +29,7 @@ import cdp_router.cli
 from cdp_router.cli import console
 from cdp_router.cli.app import app
 from cdp_router.cli.console import ExactOutput, SafeConsole, echo_exact, plain
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Client
 from cdp_router.observing.logs import JsonLines, TextLines
 from cdp_router.printable import visible

@@ -68,7 +68,7 @@ from cdp_router.client.questions import (
     weeks,
     without,
 )
-from cdp_router.contract.questions import from_question
+from cdp_router.contract.question_codec import from_question
 from tests import strategies, strategies_attempts, strategies_reports
 from tests.built import build
 from tests.router.encodings import msgpack_batch

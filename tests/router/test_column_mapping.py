@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_router.cli.data.column_mapping import columns_mappable, map_columns
-from cdp_router.cli.data.mapping import ColumnMapping, RowRejected, problem_in, to_row
+from cdp_router.cli.data.row_mapping import ColumnMapping, RowRejected, problem_in, to_row
 from cdp_router.cli.data.sources import open_source
-from cdp_router.contract.tables import VALUE
+from cdp_router.contract.arrow_streams import VALUE
 from cdp_router.records.columnarise import columnarise
 from cdp_store.limits import STRING_BYTES_MAX
 from tests.router.batch_contents import contents

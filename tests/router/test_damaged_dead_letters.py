@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cdp_router.cli.data import dead_letters as command
+from cdp_router.cli.data import dead_letters_command as command
 from cdp_router.gateway.letters.dead_letters import UNREADABLE, DeadLetters, read_letters, replace_letters
 from cdp_router.gateway.letters.letter_lines import DeadLetter, decode_letter, encode_letter
 from cdp_router.gateway.letters.letter_sizes import lost

@@ -17,7 +17,7 @@ from cdp_router.cluster.placement import placement_in
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.errors import Unauthenticated
 from cdp_router.process.data_directory import check_directory, open_keys, remove_old_leftovers
-from cdp_router.restore.restoring import Wanted, restore, source_cluster, verify_source
+from cdp_router.restore.cluster_restore import Wanted, restore, source_cluster, verify_source
 from cdp_router.restore.salvaging import salvaged
 from cdp_router.rpc.principal import Role
 from cdp_router.security.keys.key_file import KeyFile, decode_keys, read_keys

@@ -17,7 +17,7 @@ from cdp_router.cluster.topology import MEMBERS_NAME, ClusterDirectory
 from cdp_router.gateway.letters.dead_letters import FOLDER, DeadLetters
 from cdp_router.gateway.letters.letter_lines import DeadLetter
 from cdp_router.process.data_directory import check_directory, open_keys
-from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.restore.cluster_restore import Wanted, restore
 from cdp_router.restore.salvaging import salvaged
 from cdp_router.rpc.principal import Role
 from cdp_router.security.keys.key_file import KEYS_NAME, KEYS_OUTDATED, Keys, change_keys, decode_keys, read_keys

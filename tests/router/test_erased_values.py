@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import cdp_router.erasure.erasing
+import cdp_router.erasure.erasures
 from cdp_store.partition import purging
 from tests.router.local_cluster import NOW_MS, local_cluster
 from tests.router.test_erasing import erase, left_in_files, one_person_and_others, snapshot
@@ -58,7 +58,7 @@ def test_a_log_that_was_forgotten_is_found(tmp_path: Path) -> None:
 
 
 def test_texts_beyond_what_is_looked_for_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cdp_router.erasure.erasing, "ERASED_VALUES_MAX", 2)
+    monkeypatch.setattr(cdp_router.erasure.erasures, "ERASED_VALUES_MAX", 2)
     with local_cluster(tmp_path) as cluster:
         one_person_and_others(cluster)
         receipt = erase(cluster, purge=True)

@@ -16,11 +16,11 @@ from cdp_router.cluster.shard_methods import ERASE_PROFILES, UnaryMethod
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.begun_erasures import DOCUMENT
-from cdp_router.erasure.erasing import Erasures
-from cdp_router.erasure.suppressing import lift, list_suppressions
+from cdp_router.erasure.erasures import Erasures
+from cdp_router.erasure.suppressions import lift, list_suppressions
 from cdp_router.errors import RequestInvalid, ShardUnavailable
 from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters
-from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.restore.cluster_restore import Wanted, restore
 from cdp_store.ids import PartitionId
 from cdp_store.shard.admission import Delivery
 from tests.raw_records import Event, user

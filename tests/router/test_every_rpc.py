@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cdp_router.rpc.methods import bounds_of
+from cdp_router.rpc.method_bounds import bounds_of
 from tests.router.calls import call
 from tests.router.contract import broken, messages, methods, path_of
 from tests.router.encodings import Sent, protobuf_batch

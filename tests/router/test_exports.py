@@ -17,16 +17,16 @@ from cdp.v1 import admin_pb2, export_pb2, ingest_pb2
 from rich.progress import Progress
 
 from cdp_router.cli.data import importing
-from cdp_router.cli.data.mapping import ColumnMapping
+from cdp_router.cli.data.row_mapping import ColumnMapping
 from cdp_router.cli.data.sources import open_source
 from cdp_router.client.export_files import RecordsIncomplete, write_records
 from cdp_router.client.table_files import FileFormat
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import Overloaded, ShardUnavailable
 from cdp_router.export.exports import Exports
-from cdp_router.services import export as export_module
-from cdp_router.services.export import ExportService
+from cdp_router.services import export_service as export_module
+from cdp_router.services.export_service import ExportService
 from cdp_store.memory.digest import Digest, digest
 from cdp_store.reading import everything
 from tests.router.encodings import fresh_batch_id, msgpack_batch

@@ -8,7 +8,7 @@ import pytest
 from cdp.v1 import admin_pb2, ingest_pb2, query_pb2, shard_pb2
 
 from cdp_router.cluster.shard_methods import READ_SCHEMA
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.erasure.retention import forget_events
 from cdp_router.errors import RequestInvalid
 from cdp_store.limits import EVENT_NAMES_MAX

@@ -13,7 +13,7 @@ import pytest
 from cdp.v1 import ingest_pb2
 from typer.testing import CliRunner
 
-from cdp_router.cli.data import dead_letters as command
+from cdp_router.cli.data import dead_letters_command as command
 from cdp_router.gateway.letters.dead_letters import (
     DeadLetter,
     DeadLetters,

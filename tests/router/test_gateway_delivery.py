@@ -11,7 +11,7 @@ from cdp.v1 import ingest_pb2
 
 from cdp_router.gateway.delivery import Delivery
 from cdp_router.gateway.dialects.mapping import NO_OPERATIONS, encode_row
-from cdp_router.gateway.limits import (
+from cdp_router.gateway.http_limits import (
     BATCH_BYTES_MAX,
     BATCH_ROWS_MAX,
     CALLS_AT_ONCE,

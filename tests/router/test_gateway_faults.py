@@ -21,8 +21,8 @@ import pytest
 import rudderstack.analytics.client as rudder
 import segment.analytics.client as segment
 
-from cdp_router.gateway.limits import BODY_BYTES_MAX
-from cdp_router.gateway.reading import Bodies
+from cdp_router.gateway.http_limits import BODY_BYTES_MAX
+from cdp_router.gateway.request_bytes import Bodies
 from tests.router.faulty_proxy import Fault, faulty_proxy
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cdp_router.gateway.asking_keys import AskingKeys
-from cdp_router.gateway.credentials import KeySources
+from cdp_router.gateway.write_keys import KeySources
 from cdp_router.rpc.principal import Role
 from cdp_router.security.gates import KeyGate
 from cdp_router.security.keys.key_file import KeyFile, change_keys

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cdp_router.gateway import intake
-from cdp_router.gateway.credentials import Source
 from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters, directory_name, encode_letter
 from cdp_router.gateway.letters.letter_room import FREE, OF_ALL, OF_SOURCE, LetterRoom, LettersFull, RoomLimits
+from cdp_router.gateway.write_keys import Source
 from cdp_router.rpc.principal import Principal, Role
 from cdp_router.security.keys.rates import Rates
 from cdp_store.limits import MIB

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
-from cdp_router.gateway.credentials import AnySource
 from cdp_router.gateway.hosts import AllowedHosts, Hosts
 from cdp_router.gateway.paths import plain_path
 from cdp_router.gateway.query_side import MEMBERS, UNARY
+from cdp_router.gateway.write_keys import AnySource
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 
 SITE: Final = "https://evil.example"

@@ -16,12 +16,12 @@ from cdp.v1 import ingest_pb2
 
 from cdp_router.contract.values import from_value
 from cdp_router.errors import RequestInvalid
-from cdp_router.gateway.credentials import AnySource
 from cdp_router.gateway.dialects.distinct_ids import checked_pattern, looks_made_up
 from cdp_router.gateway.dialects.posthog import LINK_REFUSED
+from cdp_router.gateway.http_limits import BODY_BYTES_MAX
 from cdp_router.gateway.letters.dead_letters import DeadLetter
 from cdp_router.gateway.letters.redriving import redrive
-from cdp_router.gateway.limits import BODY_BYTES_MAX
+from cdp_router.gateway.write_keys import AnySource
 from cdp_store.values import to_datetime
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cdp_router.gateway.credentials import KeySources
 from cdp_router.gateway.problems import Problem
 from cdp_router.gateway.refusals import Refusals
+from cdp_router.gateway.write_keys import KeySources
 from cdp_router.rpc.principal import Role
 from cdp_router.security.audit.audit import Audit
 from cdp_router.security.audit.audit_check import read_lines

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from cdp_router.contract.values import from_value
-from cdp_router.gateway.limits import BODY_BYTES_MAX, ITEMS_PER_REQUEST_MAX
+from cdp_router.gateway.http_limits import BODY_BYTES_MAX, ITEMS_PER_REQUEST_MAX
 from cdp_router.gateway.problems import busy
 from cdp_store.outside.line_log import LineLog
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
@@ -620,7 +620,7 @@ def test_a_head_without_end_is_cut_off(gateway: GatewayCluster) -> None:
 
 
 def test_a_body_that_does_not_come_is_given_up_and_others_are_served(tmp_path: Path) -> None:
-    from cdp_router.gateway.reading import Bodies
+    from cdp_router.gateway.request_bytes import Bodies
 
     with gateway_cluster(tmp_path, bodies=Bodies(bytes_max=100_000, read_seconds=0.5)) as gateway:
         parts = urlsplit(gateway.url)

@@ -15,7 +15,7 @@ from cdp_router.gateway.dialects.beacons import unwrapped
 from cdp_router.gateway.dialects.distinct_ids import is_anonymous
 from cdp_router.gateway.dialects.mapping import Envelope
 from cdp_router.gateway.dialects.wrapping import wrap_posthog
-from cdp_router.gateway.limits import BODY_BYTES_MAX
+from cdp_router.gateway.http_limits import BODY_BYTES_MAX
 from cdp_router.gateway.problems import Problem
 from cdp_router.records.instants import instant_of
 

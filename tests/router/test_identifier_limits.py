@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.shard_methods import DELIVER, UnaryMethod
 from cdp_router.deadline import Deadline
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import RequestInvalid, ShardUnavailable
 from cdp_router.identity import identifier_limits
 from cdp_router.identity.identifier_limits import LINK_REFUSED, IdentifierLimits

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cdp_router.cli.data import importing
 from cdp_router.cli.data.sources import SourceInvalid, open_source
 from cdp_router.importing.numbers import INT64_MAX
-from cdp_router.importing.reading import Reading
+from cdp_router.importing.read_options import Reading
 from tests.router.imported_files import Imported, Record, imported
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

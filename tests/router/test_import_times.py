@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cdp_router.cli.data.import_notes import notes
-from cdp_router.cli.data.mapping import AUTO, ColumnMapping
+from cdp_router.cli.data.row_mapping import AUTO, ColumnMapping
 from cdp_router.cli.data.sources import open_source
 from tests.router.imported_files import Imported, Record, imported
 

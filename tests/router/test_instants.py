@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_router.cli.data.mapping import AUTO, ColumnMapping, RowRejected, to_row
+from cdp_router.cli.data.row_mapping import AUTO, ColumnMapping, RowRejected, to_row
 from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.times import instant_ms
 from cdp_router.records.instants import PER_SECOND, NoInstant, count_ms, instant_of, sure_ms, sure_unit

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cdp_router.cli.cluster.log import log
+from cdp_router.cli.cluster.log_command import log
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_store.directory.holdings import Holding, HoldingState
 from cdp_store.ids import PartitionId

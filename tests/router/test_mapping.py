@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdp_router.cli.data.mapping import ColumnMapping, RowRejected, to_row
+from cdp_router.cli.data.row_mapping import ColumnMapping, RowRejected, to_row
 from cdp_router.cli.data.sources import open_source
 from cdp_router.records.columnarise import columnarise
 from tests.router.encodings import msgpack_batch

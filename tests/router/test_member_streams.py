@@ -12,8 +12,8 @@ from cdp.v1 import query_pb2
 
 from cdp_router.errors import Overloaded
 from cdp_router.questions.member_stream import MemberStream
-from cdp_router.services import query as query_module
-from cdp_router.services.query import QueryService
+from cdp_router.services import query_service as query_module
+from cdp_router.services.query_service import QueryService
 from cdp_store.ids import encode_identifier
 
 REQUEST = query_pb2.MembersRequest(text="everyone")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.topology import ClusterDirectory, ClusterFile
 from cdp_router.errors import ShardUnavailable
-from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.restore.cluster_restore import Wanted, restore
 from tests.arrivals import of, unlink
 from tests.raw_records import anonymous, user
 from tests.router.local_cluster import KEY, NOW_MS, LocalCluster, local_cluster

@@ -17,7 +17,7 @@ from cdp_query.bind.names import names_of
 from cdp_query.language import parse
 from cdp_query.language.mistyped import kinds_held, never_matching
 from cdp_router.cli.app import app
-from cdp_router.cli.ask import query as command
+from cdp_router.cli.ask import query_command as command
 from cdp_router.client import Members
 from cdp_router.errors import RequestInvalid
 from cdp_router.questions.member_stream import MemberStream

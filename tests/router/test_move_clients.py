@@ -28,7 +28,7 @@ from cdp_router.cluster.shard_methods import (
 )
 from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc.chain import Chain
-from cdp_router.services.shard import add_shard_services
+from cdp_router.services.shard_services import add_shard_services
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.server import ShardServer

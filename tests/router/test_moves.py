@@ -25,12 +25,12 @@ from cdp_router.errors import MoveRefused, RequestInvalid, ShardUnavailable, Wro
 from cdp_router.ingest.ingest import Ingest
 from cdp_router.questions.queries import Queries
 from cdp_router.questions.shared_segments import SharedSegments
-from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.restore.cluster_restore import Wanted, restore
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.moves.director import Director
 from cdp_router.shard.server import ShardServer
 from cdp_store.directory.holdings import HoldingState
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.log.controls import Suppression
 from cdp_store.memory.digest import Digest, digest

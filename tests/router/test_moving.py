@@ -21,14 +21,14 @@ from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.shard_methods import CHANGE_IDENTITY, READ_IDENTITIES, READ_IDENTITY, TAKE_SNAPSHOT, UnaryMethod
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import RequestInvalid
 from cdp_router.identity.identities import Identities
 from cdp_router.identity.transfers import Mover
-from cdp_router.records.blocking import Blocked
-from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.records.blocklist import Blocked
+from cdp_router.restore.cluster_restore import Wanted, restore
 from cdp_store.errors import ProfilesUnderway
-from cdp_store.identity.changes import Recall
+from cdp_store.identity.identity_changes import Recall
 from cdp_store.memory.digest import Digest, digest
 from tests.identity_cluster import Link, Said, merged, never_linked
 from tests.raw_records import Change, Event, User, anonymous, user

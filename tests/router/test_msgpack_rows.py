@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from cdp_router.errors import RecordInvalid, RequestInvalid
 from cdp_router.limits import ROWS_BYTES_MAX, ROWS_RECORDS_MAX
-from cdp_router.records.blocking import Blocked
+from cdp_router.records.blocklist import Blocked
 from cdp_router.records.columnarise import columnarise, columnarise_rows
 from cdp_router.records.columnarised import Columnarised
 from cdp_router.records.msgpack_rows import ReadRows, find_rows, read_msgpack_rows

@@ -13,7 +13,7 @@ from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse
 from cdp_query.pipeline import segment_of
 from cdp_router.cluster.routing import Routing
-from cdp_router.contract.questions import from_segment, to_segment
+from cdp_router.contract.question_codec import from_segment, to_segment
 from cdp_router.errors import RequestInvalid, SegmentInUse, SegmentNotFound
 from cdp_router.questions import named_segments
 from cdp_router.questions.named_segments import NamedSegments, Version

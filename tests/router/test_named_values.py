@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cdp_router.contract.tables import VALUE
+from cdp_router.contract.arrow_streams import VALUE
 from cdp_router.errors import RequestInvalid
 from cdp_router.records.columnarise import columnarise
 from cdp_store.limits import STRING_BYTES_MAX

@@ -20,7 +20,7 @@ from cdp_router.client.exporting import (
     write_json_file,
     write_parquet,
 )
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.erasure.retention import set_retention
 from cdp_router.errors import PersonChanged, ProfileNotFound
 from cdp_router.identity.identities import Identities

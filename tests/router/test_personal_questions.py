@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from cdp_query import pipeline, tree
 from cdp_query.bind.names import names_of
 from cdp_query.language.cql import read_cql
-from cdp_query.tree.mentions import FIELDS, VALUE_OF, Named, mentions
-from cdp_router.contract.questions import from_question, to_question
+from cdp_query.tree.mentions import FIELDS, VALUE_OF, NameKind, mentions
+from cdp_router.contract.question_codec import from_question, to_question
 from cdp_router.errors import PersonalData
 from cdp_router.security.privacy.personal_data import check_conditions, check_mentions
 from cdp_router.security.privacy.privacy import Privacy
@@ -165,7 +165,7 @@ def test_the_walk_finds_every_name_of_the_message(question: tree.Question) -> No
     found, names = list(mentions(question)), names_of(question)
     written = [(place, getattr(place, field.name)) for place, field in _places(to_question(question))]
     assert Counter(each.name for each in found if each.kind in VALUE_OF) == Counter(name for _, name in written)
-    assert {each.name for each in found if each.kind is Named.EVENT} == names.events
+    assert {each.name for each in found if each.kind is NameKind.EVENT} == names.events
     ends = {True: (".lat", ".lon"), False: ("",)}
     looked_up = {f"{name}{end}" for place, name in written for end in ends[place.DESCRIPTOR.name == "DistanceTest"]}
     assert looked_up == names.attributes | names.properties

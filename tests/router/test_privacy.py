@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdp_router.client import AsyncClient, RequestFailed
-from cdp_router.contract.questions import from_question
+from cdp_router.contract.question_codec import from_question
 from cdp_router.errors import PersonalData, RequestInvalid
 from cdp_router.questions.discovery import discover
 from cdp_router.rpc.principal import Role

@@ -15,12 +15,12 @@ import cdp_store.shard.store
 from cdp_router.cluster.shard_methods import CHANGE_QUARANTINE, UnaryMethod
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.deadline import Deadline
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import ProfileNotFound, ShardUnavailable
 from cdp_router.ingest import quarantine as quarantining
 from cdp_router.ingest.quarantine import Quarantine
 from cdp_router.ingest.quarantined import to_quarantined
-from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.restore.cluster_restore import Wanted, restore
 from cdp_store.ids import encode_identifier
 from cdp_store.partition.quarantine import Quarantined
 from tests.router.fake_shards import FailingShard, call_error

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from cdp_router.errors import RateLimited
 from cdp_router.rpc.principal import ANYBODY, Principal, Role
 from cdp_router.security.gates import ClusterGate, KeyGate
-from cdp_router.security.keys.buckets import TokenBucket
 from cdp_router.security.keys.key_file import KeyFile, change_keys
 from cdp_router.security.keys.keys import mint
 from cdp_router.security.keys.rates import Rates
+from cdp_router.security.keys.token_bucket import TokenBucket
 from tests.router.calls import call
 from tests.router.contract import methods
 from tests.router.encodings import Sent, protobuf_batch

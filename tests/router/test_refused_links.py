@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cdp.v1 import admin_pb2, identity_pb2, query_pb2
 
-from cdp_router.erasure.erasing import Erasures
+from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import ShardUnavailable
 from cdp_router.identity.identifier_limits import IdentifierLimits
 from cdp_router.identity.identities import Identities

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cdp_router.cluster.partitioning import partitions_of, split
 from cdp_router.cluster.topology import ClusterDirectory
-from cdp_router.restore import restoring
-from cdp_router.restore.restoring import Restored, Wanted, restore, verify_source
+from cdp_router.restore import cluster_restore
+from cdp_router.restore.cluster_restore import Restored, Wanted, restore, verify_source
 from cdp_store.directory.holdings import Holding, HoldingState
 from cdp_store.errors import DirectoryExists, DirectoryInUse, InstantTooEarly, NothingToRestore, PartitionElsewhere
 from cdp_store.events.retained import Summary
@@ -304,7 +304,7 @@ def test_row_24_a_restore_killed_half_way_leaves_what_was_there_and_can_be_done_
             def killed(*_: object, **__: object) -> None:
                 raise KeyboardInterrupt
 
-            patched.setattr(restoring, step, killed)
+            patched.setattr(cluster_restore, step, killed)
             with pytest.raises(KeyboardInterrupt):
                 restored(tmp_path / "source", tmp_path / "data", overwrite=True)
         with opened(tmp_path / "data") as data:

@@ -13,7 +13,7 @@ from cdp_router.gateway.letters.dead_letters import FOLDER as LETTERS
 from cdp_router.gateway.letters.dead_letters import DeadLetters
 from cdp_router.gateway.letters.letter_lines import DeadLetter
 from cdp_router.process.data_directory import check_directory, open_keys
-from cdp_router.restore.restoring import Restored, Wanted, restore
+from cdp_router.restore.cluster_restore import Restored, Wanted, restore
 from cdp_router.rpc.principal import Role
 from cdp_router.security.audit.audit_check import check
 from cdp_router.security.audit.audit_files import FOLDER as AUDIT

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdp_router.cluster.partitioning import partitions_of
-from cdp_router.restore.restoring import Wanted
+from cdp_router.restore.cluster_restore import Wanted
 from cdp_store.directory.shard_directory import snapshots_path
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.records.records import Strings

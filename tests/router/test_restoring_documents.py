@@ -14,7 +14,7 @@ from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.topology import ClusterDirectory, ClusterFile
 from cdp_router.errors import RouterError
 from cdp_router.questions.shared_segments import SharedSegments
-from cdp_router.restore.restoring import Restored, Wanted, restore
+from cdp_router.restore.cluster_restore import Restored, Wanted, restore
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.moves.director import Director
 from cdp_router.shard.server import ShardServer

@@ -10,9 +10,9 @@ from cdp.v1 import admin_pb2
 
 from cdp_router.cluster.topology import ClusterDirectory
 from cdp_router.erasure.begun_erasures import shared_erasures
-from cdp_router.erasure.erasing import Erasures
-from cdp_router.erasure.suppressing import lift, list_suppressions
-from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.erasure.erasures import Erasures
+from cdp_router.erasure.suppressions import lift, list_suppressions
+from cdp_router.restore.cluster_restore import Wanted, restore
 from tests.router.local_cluster import CLUSTER, NOW_MS, LocalCluster, far_deadline, local_cluster, open_store
 from tests.router.test_erasing import _lifting, erase, left_in_files, one_person_and_others
 from tests.router.test_moving import StoppingShard, rows

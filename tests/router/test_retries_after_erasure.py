@@ -18,7 +18,7 @@ from cdp_router.deadline import Deadline
 from cdp_router.errors import ShardUnavailable
 from cdp_router.identity.identities import Identities, Named
 from cdp_router.ingest.loads import Said
-from cdp_store.identity.changes import Links, Seating
+from cdp_store.identity.identity_changes import Links, Seating
 from cdp_store.identity.seats import OTHERS, Wanted
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.limits import DEDUPE_WINDOW_MS

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cdp_router.cluster.partition_map import PartitionMap, claims_of
 from cdp_router.cluster.routing import Answers, Routing
 from cdp_router.cluster.shard_methods import READ_ALL, READ_DIGEST, READ_PROFILE, StreamMethod, UnaryMethod
-from cdp_router.contract.claims import STATES, Claim, from_holdings, from_mismatch, to_mismatch
+from cdp_router.contract.partition_claims import STATES, PartitionClaim, from_holdings, from_mismatch, to_mismatch
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ShardUnavailable, WrongEpoch
 from cdp_store.directory.holdings import Holding, HoldingState
@@ -33,14 +33,14 @@ class Holder:
     """A shard that answers with what it was asked for, or refuses as a real one would."""
 
     number: int
-    claims: dict[int, Claim]
+    claims: dict[int, PartitionClaim]
     over_a_call: bool = False
     address: str = "there"
     asked: list[list[int]] = field(default_factory=list)
     error: grpc.aio.AioRpcError | None = None
-    learns_before: tuple[int, dict[int, Claim]] | None = None  # (the number of a call, what it knows from then on)
+    learns_before: tuple[int, dict[int, PartitionClaim]] | None = None  # (number of a call, what it knows from then on)
 
-    async def answer(self, claims: Sequence[Claim]) -> list[Claim]:
+    async def answer(self, claims: Sequence[PartitionClaim]) -> list[PartitionClaim]:
         self.asked.append([claim.partition for claim in claims])
         if self.learns_before is not None and len(self.asked) == self.learns_before[0]:
             self.claims = self.learns_before[1]
@@ -53,23 +53,29 @@ class Holder:
             raise WrongEpoch(wrong)
         return list(claims)
 
-    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> list[Claim]:
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> list[PartitionClaim]:
         assert request.cluster == CLUSTER.cluster
         about = [request] if method is READ_PROFILE else request.partitions
-        return await self.answer([Claim(each.partition, each.epoch, self.number) for each in about])
+        return await self.answer([PartitionClaim(each.partition, each.epoch, self.number) for each in about])
 
-    async def stream(self, method: StreamMethod[Any, Any], request: Any, deadline: Deadline) -> AsyncIterator[Claim]:
-        for claim in await self.answer([Claim(each.partition, each.epoch, self.number) for each in request.partitions]):
+    async def stream(
+        self, method: StreamMethod[Any, Any], request: Any, deadline: Deadline
+    ) -> AsyncIterator[PartitionClaim]:
+        for claim in await self.answer(
+            [PartitionClaim(each.partition, each.epoch, self.number) for each in request.partitions]
+        ):
             yield claim
 
 
-def _cluster(truth: dict[int, Claim], *, over_a_call: bool = False, shards: int = 3) -> tuple[Routing, list[Holder]]:
+def _cluster(
+    truth: dict[int, PartitionClaim], *, over_a_call: bool = False, shards: int = 3
+) -> tuple[Routing, list[Holder]]:
     holders = [Holder(number, truth, over_a_call) for number in range(shards)]
     return Routing(CLUSTER, {holder.number: holder for holder in holders}), holders  # type: ignore[misc]
 
 
-def _dealt() -> dict[int, Claim]:
-    return {number: Claim(number, 1, number % 2) for number in ALL}
+def _dealt() -> dict[int, PartitionClaim]:
+    return {number: PartitionClaim(number, 1, number % 2) for number in ALL}
 
 
 def _gathered(routing: Routing, deadline: Deadline) -> Answers[Any]:
@@ -82,13 +88,16 @@ def _complete(routing: Routing) -> Sequence[Any]:
 
 def test_the_first_map_deals_partitions_out_in_turn() -> None:
     found = PartitionMap(CLUSTER)
-    assert found.by_shard(ALL) == {0: [Claim(0, 1, 0), Claim(2, 1, 0)], 1: [Claim(1, 1, 1), Claim(3, 1, 1)]}
+    assert found.by_shard(ALL) == {
+        0: [PartitionClaim(0, 1, 0), PartitionClaim(2, 1, 0)],
+        1: [PartitionClaim(1, 1, 1), PartitionClaim(3, 1, 1)],
+    }
 
 
-@given(st.lists(st.builds(Claim, st.integers(0, 5), st.integers(0, 5), st.just(0)), max_size=20), st.randoms())
-def test_the_newest_claims_hold_in_whatever_order_they_come(claims: list[Claim], chance: Any) -> None:
+@given(st.lists(st.builds(PartitionClaim, st.integers(0, 5), st.integers(0, 5), st.just(0)), max_size=20), st.randoms())
+def test_the_newest_claims_hold_in_whatever_order_they_come(claims: list[PartitionClaim], chance: Any) -> None:
     # Two shards never claim one epoch: here the epoch says which shard it is.
-    claims = [Claim(each.partition, each.epoch, 7 + each.epoch) for each in claims]
+    claims = [PartitionClaim(each.partition, each.epoch, 7 + each.epoch) for each in claims]
     first, second = PartitionMap(CLUSTER), PartitionMap(CLUSTER)
     first.merge(claims)
     chance.shuffle(claims)
@@ -106,7 +115,12 @@ def test_holdings_say_the_same_here_and_over_the_wire() -> None:
         PartitionId(3): Holding(HoldingState.GONE, 3, 9),
     }
     claims = claims_of(5, holdings)
-    assert claims == [Claim(0, 3, 5), Claim(1, 2, 7), Claim(2, 3, 8), Claim(3, 3, 9)]
+    assert claims == [
+        PartitionClaim(0, 3, 5),
+        PartitionClaim(1, 2, 7),
+        PartitionClaim(2, 3, 8),
+        PartitionClaim(3, 3, 9),
+    ]
     messages = [
         pb.PartitionHolding(partition=number, epoch=held.epoch, state=STATES[held.state], shard=held.shard)
         for number, held in holdings.items()
@@ -117,7 +131,7 @@ def test_holdings_say_the_same_here_and_over_the_wire() -> None:
 
 @pytest.mark.parametrize("over_a_call", [False, True])
 def test_only_what_moved_is_asked_for_again(over_a_call: bool) -> None:
-    truth = _dealt() | {2: Claim(2, 5, 2)}
+    truth = _dealt() | {2: PartitionClaim(2, 5, 2)}
     routing, [first, second, third] = _cluster(truth, over_a_call=over_a_call)
     answers = _complete(routing)
     found = {claim.partition: claim for answer in answers for claim in answer}
@@ -129,10 +143,10 @@ def test_only_what_moved_is_asked_for_again(over_a_call: bool) -> None:
 
 @pytest.mark.parametrize("over_a_call", [False, True])
 def test_streams_cover_every_partition_once(over_a_call: bool) -> None:
-    truth = _dealt() | {2: Claim(2, 5, 2), 3: Claim(3, 2, 0)}
+    truth = _dealt() | {2: PartitionClaim(2, 5, 2), 3: PartitionClaim(3, 2, 0)}
     routing, _ = _cluster(truth, over_a_call=over_a_call)
 
-    async def collect() -> list[Claim]:
+    async def collect() -> list[PartitionClaim]:
         stream: AsyncIterator[Any] = routing.stream(READ_ALL, ReadAllRequest(), far_deadline(), 2)
         return [claim async for claim in stream]
 
@@ -141,18 +155,18 @@ def test_streams_cover_every_partition_once(over_a_call: bool) -> None:
 
 def test_a_partition_between_two_holders_is_asked_for_until_it_has_one() -> None:
     """The old holder has released it, and the new one is not there yet: as long as it says so, it is asked again."""
-    truth = _dealt() | {2: Claim(2, 2, 2)}
+    truth = _dealt() | {2: PartitionClaim(2, 2, 2)}
     routing, [_, _, third] = _cluster(truth)
-    third.claims, third.learns_before = {**truth, 2: Claim(2, 1, 0)}, (4, truth)
+    third.claims, third.learns_before = {**truth, 2: PartitionClaim(2, 1, 0)}, (4, truth)
     answers = _complete(routing)
     assert sorted(claim.partition for answer in answers for claim in answer) == ALL
     assert third.asked == [[2]] * 4
 
 
 def test_a_partition_that_finds_no_holder_in_time_is_missing() -> None:
-    truth = _dealt() | {2: Claim(2, 2, 2)}
+    truth = _dealt() | {2: PartitionClaim(2, 2, 2)}
     routing, [_, _, third] = _cluster(truth)
-    third.claims = {**truth, 2: Claim(2, 1, 0)}
+    third.claims = {**truth, 2: PartitionClaim(2, 1, 0)}
     found = _gathered(routing, Deadline.after(0.02, 1.0))
     assert sorted(claim.partition for answer in found.answers for claim in answer) == [0, 1, 3]
     error = routing.error(found)
@@ -162,7 +176,7 @@ def test_a_partition_that_finds_no_holder_in_time_is_missing() -> None:
 
 
 def test_a_shard_without_an_address_and_one_that_is_away_are_named_with_what_they_hold() -> None:
-    truth = _dealt() | {2: Claim(2, 5, 6)}
+    truth = _dealt() | {2: PartitionClaim(2, 5, 6)}
     routing, [_, second, _] = _cluster(truth)
     second.error = call_error(grpc.StatusCode.UNAVAILABLE)
     found = _gathered(routing, far_deadline())

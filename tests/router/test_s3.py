@@ -12,7 +12,7 @@ import pytest
 from moto.core import set_initial_no_auth_action_count
 from moto.server import ThreadedMotoServer
 
-from cdp_router.restore.restoring import Wanted, restore, verify_source
+from cdp_router.restore.cluster_restore import Wanted, restore, verify_source
 from cdp_router.shard.snapshots import Snapshots
 from cdp_store.errors import PlaceUnusable
 from cdp_store.snapshot.keeper import copy_snapshot

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from cdp_router.rpc.methods import bounds_of
+from cdp_router.rpc.method_bounds import bounds_of
 
 _CONFIG = json.loads((resources.files("cdp.v1") / "service_config.json").read_text())
 

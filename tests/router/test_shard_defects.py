@@ -40,7 +40,7 @@ from cdp_router.contract.status import retry_delay_ms
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.server import ShardServer
 from cdp_store.errors import StoreFailed
-from cdp_store.identity.changes import Links, encode_identity_change
+from cdp_store.identity.identity_changes import Links, encode_identity_change
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.memory.memory import PartitionMemory
 from cdp_store.partition.partition import Partition

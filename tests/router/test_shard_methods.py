@@ -7,7 +7,7 @@ from pathlib import Path
 from cdp.v1 import partition_pb2, shard_pb2
 
 from cdp_router.cluster.shard_methods import METHODS, SERVICES, StreamMethod, UnaryMethod, of_partition, of_partitions
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.shard.handlers import Handlers
 from cdp_router.shard.server import ShardServer
 from tests.router.local_cluster import open_store
@@ -33,7 +33,7 @@ def test_the_table_is_the_contract() -> None:
 
 def test_a_request_that_names_claims_is_addressed_to_them() -> None:
     """Requests of partitions carry their epochs; only moves, which name one on their own, are about the shard."""
-    claims = [Claim(2, 5, 0)]
+    claims = [PartitionClaim(2, 5, 0)]
     for each in METHODS:
         fields, request = each.request.DESCRIPTOR.fields_by_name, each.request()
         each.address(request, "the cluster", claims)

@@ -15,7 +15,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError, QueryTooLarge
 from cdp_router import errors
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.contract.status import DOMAIN, abort, describe, grpc_code, retry_delay_ms, status_of
 from cdp_store import errors as store_errors
 from tests.router.fake_shards import call_error
@@ -32,7 +32,7 @@ EXAMPLES: tuple[Exception, ...] = (
     errors.PersonChanged(),
     errors.ErasuresChanged(),
     errors.RestoreRefused("s3://bucket/cdp"),
-    errors.WrongEpoch([Claim(3, 7, 1)]),
+    errors.WrongEpoch([PartitionClaim(3, 7, 1)]),
     errors.MoveRefused("partition 3 lives on shard 1 already"),
     errors.ShardUnavailable(["shard 1 cannot be reached"], [1, 3]),
     errors.ViewsLost(b"token"),

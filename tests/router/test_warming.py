@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cdp_router.process.warming import warm_kernels
+from cdp_router.process.warm_up import warm_kernels
 
 ROOT = Path(__file__).parents[2]
 

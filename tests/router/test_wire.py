@@ -18,7 +18,7 @@ from cdp_query import pipeline, tree
 from cdp_query.errors import QueryError
 from cdp_query.language import parse
 from cdp_query.limits import QUERY_NESTING_MAX
-from cdp_router.contract.questions import CODECS, from_question, to_question
+from cdp_router.contract.question_codec import CODECS, from_question, to_question
 from cdp_router.errors import RequestInvalid
 from tests import strategies, strategies_attempts, strategies_reports
 from tests.case_files import Case, cases

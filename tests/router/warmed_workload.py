@@ -18,7 +18,7 @@ import cdp_query.kernels
 import cdp_store.kernels
 from cdp_query.errors import QueryError
 from cdp_router.errors import RequestInvalid
-from cdp_router.process.warming import warm_kernels
+from cdp_router.process.warm_up import warm_kernels
 from tests.router.encodings import (
     DAY_MS,
     Sent,

@@ -10,7 +10,7 @@ import numpy as np
 
 from cdp_store.arrays import I64
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.tables import prepare_seal
+from cdp_store.events.event_tables import prepare_seal
 from cdp_store.ids import decode_identifier
 from cdp_store.memory.memory import PartitionMemory
 from cdp_store.memory.validate_chunk import check_chunk

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cdp_store.identity.changes import Departure, Links, Recall, Seating, TakenElsewhere
+from cdp_store.identity.identity_changes import Departure, Links, Recall, Seating, TakenElsewhere
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.log.controls import Retention, Suppression
 from cdp_store.partition.quarantine import Quarantined

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdp_store.identity.tables import to_tables
+from cdp_store.identity.identity_tables import to_tables
 from cdp_store.partition.partition import Partition
 from cdp_store.records.records import encode_batch
 from tests.store.contents import Contents, read_contents

@@ -8,11 +8,11 @@ import pytest
 
 from cdp_store.columns.column import narrow
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.sealing import chunk_in_order
+from cdp_store.events.chunk_sealing import chunk_in_order
 from cdp_store.limits import BUCKET_MS
+from cdp_store.snapshot.arrow_tables import from_parquet, to_parquet, union_of_keys
 from cdp_store.snapshot.chunk_tables import FileColumns, chunk_table, column_entry
 from cdp_store.snapshot.manifest import ChunkEntry
-from cdp_store.snapshot.tables import from_parquet, to_parquet, union_of_keys
 from cdp_store.values import Kind
 
 COUNT = 5

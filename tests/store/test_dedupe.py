@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_store.errors import BatchMalformed
-from cdp_store.identity.changes import TakenElsewhere, decode_identity_change, encode_identity_change
+from cdp_store.identity.identity_changes import TakenElsewhere, decode_identity_change, encode_identity_change
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.partition.dedupe import (
     BatchIds,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cdp_store.snapshot.cold.tables as cold
+import cdp_store.snapshot.cold.cold_tables as cold
 from cdp_router.cluster.partitioning import split
 from cdp_store.ids import PartitionId, encode_identifier
 from cdp_store.records.records import RecordBatch, Strings, decode_batch, encode_batch, join_batches
@@ -89,7 +89,9 @@ def test_files_from_before_envelopes_are_read_and_joined_with_newer_ones(
         deliver(store, batch_of([Event(ANN, "View", 1, {}, "old")]))
         with monkeypatch.context() as patch:
             table_of = cold.table_of
-            patch.setattr("cdp_store.snapshot.cold.logged.table_of", lambda *given: table_of(*given).drop("envelope"))
+            patch.setattr(
+                "cdp_store.snapshot.cold.logged_rows.table_of", lambda *given: table_of(*given).drop("envelope")
+            )
             store.snapshot(0)
         for number in range(20):  # more small files than are kept
             deliver(store, wrapped([Event(ANN, "View", number, {}, f"m{number}")], [1]))

@@ -21,7 +21,7 @@ from cdp_store.directory.documents import Document
 from cdp_store.directory.holdings import Holding, HoldingState
 from cdp_store.directory.shard_directory import ShardIdentity
 from cdp_store.errors import StoreError, StoreFailed
-from cdp_store.identity.changes import Arrival, Farewell
+from cdp_store.identity.identity_changes import Arrival, Farewell
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.log.format import LogRecord, RecordKind
 from cdp_store.outside.seams import OsFiles

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cdp_store.partition.partition
-from cdp_store.identity.changes import Arrival, Departure, Farewell, Links, Recall
+from cdp_store.identity.identity_changes import Arrival, Departure, Farewell, Links, Recall
 from cdp_store.ids import EMAIL, PartitionId, SequenceNumber, encode_identifier
 from cdp_store.memory.memory import PartitionMemory
 from cdp_store.partition.partition import Partition

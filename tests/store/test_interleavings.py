@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import cdp_store.memory.memory
-from cdp_store.identity.changes import Arrival, Farewell, IdentityChange
+from cdp_store.identity.identity_changes import Arrival, Farewell, IdentityChange
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.memory.view import PartitionView
 from cdp_store.partition.partition import Partition

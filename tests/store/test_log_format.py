@@ -27,7 +27,7 @@ from cdp_store.log.format import (
 )
 from cdp_store.log.local import LocalLog
 from cdp_store.log.position import Position, decode_slot, encode_slot, reset_position
-from cdp_store.log.reader import Positions
+from cdp_store.log.segment_reader import Positions
 from cdp_store.log.sync_mode import SyncMode
 from cdp_store.outside.faulty_files import FaultyFiles
 from cdp_store.outside.seams import OsFiles

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import cdp_store.identity.pieces
-from cdp_store.identity.changes import Arrival, Parcel, decode_identity_change, encode_identity_change
+from cdp_store.identity.identity_changes import Arrival, Parcel, decode_identity_change, encode_identity_change
+from cdp_store.identity.identity_tables import from_tables, to_tables
 from cdp_store.identity.pieces import Pieces
-from cdp_store.identity.tables import from_tables, to_tables
 from cdp_store.identity.transfers import OpenTransfer
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.partition.partition import Partition

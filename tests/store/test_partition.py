@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_store.events.tables import prepare_compactions, prepare_seal
+from cdp_store.events.event_tables import prepare_compactions, prepare_seal
 from cdp_store.ids import ANONYMOUS_ID, PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import BUCKET_CHUNKS_MAX, EVENT_NAMES_MAX, PROPERTY_NAMES_MAX
 from cdp_store.memory.memory import PartitionMemory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from cdp_store.identity.changes import Links
+from cdp_store.identity.identity_changes import Links
 from cdp_store.ids import SequenceNumber
 from cdp_store.partition.quarantine import (
     Quarantine,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdp_router.cluster.topology import ClusterDirectory
-from cdp_router.restore.restoring import Wanted, restore
+from cdp_router.restore.cluster_restore import Wanted, restore
 from cdp_router.restore.salvaging import salvaged
 from cdp_store.directory.shard_directory import log_path
 from cdp_store.errors import RecordNotReplayed
@@ -16,7 +16,7 @@ from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.log.controls import Erasure, Retention, encode_erasure, encode_retention
 from cdp_store.log.format import FILE_HEADER_BYTES, LogEntry, RecordKind
 from cdp_store.log.local import LocalLog
-from cdp_store.log.reader import read_located
+from cdp_store.log.segment_reader import read_located
 from cdp_store.memory.digest import digest
 from cdp_store.outside.seams import OsFiles
 from cdp_store.partition.partition import Partition

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdp_store.errors import BatchMalformed
-from cdp_store.events.tables import prepare_compactions, prepare_seal
+from cdp_store.events.event_tables import prepare_compactions, prepare_seal
 from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
 from cdp_store.limits import BUCKET_MS, DAY_MS
 from cdp_store.log.controls import (

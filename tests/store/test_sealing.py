@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from cdp_store.arrays import I64, U32
 from cdp_store.events.chunk import EventChunk
+from cdp_store.events.chunk_sealing import _PIVOT_CELLS_MAX, EventColumns, compact, order_by_row_time, seal
 from cdp_store.events.delta import ArrivedEvents, EventDelta
+from cdp_store.events.event_tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.events.layout import LAYOUT, Layout
-from cdp_store.events.sealing import _PIVOT_CELLS_MAX, EventColumns, compact, order_by_row_time, seal
-from cdp_store.events.tables import EventTables, prepare_compactions, prepare_seal
 from cdp_store.limits import (
     BUCKET_MS,
     CHUNK_SLOT_BYTES,
@@ -207,7 +207,7 @@ def test_order_of_many_is_stable(row_count: int, count: int) -> None:
 def test_many_columns_are_laid_out_some_at_a_time(arrivals: list[Arrival]) -> None:
     whole = seal(columns_of(arrivals))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("cdp_store.events.sealing._PIVOT_CELLS_MAX", 2 * max(len(arrivals), 1))
+        patched.setattr("cdp_store.events.chunk_sealing._PIVOT_CELLS_MAX", 2 * max(len(arrivals), 1))
         parts = seal(columns_of(arrivals))
     assert [events_of(chunk) for chunk in parts] == [events_of(chunk) for chunk in whole]
     assert all(set(some.columns) == set(all_.columns) for some, all_ in zip(parts, whole, strict=True))

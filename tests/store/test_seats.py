@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_store.errors import StructureBroken
-from cdp_store.identity.changes import Links, Seating, decode_identity_change, encode_identity_change
-from cdp_store.identity.rerouting import rerouted
+from cdp_store.identity.identity_changes import Links, Seating, decode_identity_change, encode_identity_change
+from cdp_store.identity.identity_tables import to_tables
+from cdp_store.identity.rerouted_links import rerouted
 from cdp_store.identity.seats import OTHERS, Seats
 from cdp_store.identity.state import IdentityState
-from cdp_store.identity.tables import to_tables
 from cdp_store.ids import decode_identifier, encode_identifier
 from tests.shards import KEY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cdp.v1 import query_pb2, report_pb2
 
 from cdp_router.cli.console import plain, value_label
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.contract.values import from_value
 
 _OPEN_MARK = "*"

@@ -11,7 +11,7 @@ from cdp.v1 import admin_pb2
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Client
 
 _POLL_SECONDS: Final = 0.2

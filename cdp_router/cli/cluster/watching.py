@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cdp_router.cli.console import OUT
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
 
 

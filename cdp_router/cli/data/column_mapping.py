@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.cli.data.mapping import AUTO, NO_TIME, TEXTS, ColumnMapping, no_event
-from cdp_router.contract.tables import is_values
+from cdp_router.cli.data.row_mapping import AUTO, NO_TIME, TEXTS, ColumnMapping, no_event
+from cdp_router.contract.arrow_streams import is_values
 from cdp_router.importing.content_ids import lanes_of
-from cdp_router.importing.reading import Reading
+from cdp_router.importing.read_options import Reading
 from cdp_router.records.decimal_columns import short_decimals
 from cdp_router.records.identity_columns import PREFIX
 from cdp_router.records.instants import PER_SECOND, SURE_END_MS, SURE_FIRST_MS

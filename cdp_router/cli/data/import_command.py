@@ -16,11 +16,11 @@ from rich.text import Text
 from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail, parse_instant
 from cdp_router.cli.data.import_notes import notes
 from cdp_router.cli.data.importing import BATCHES_IN_FLIGHT, Rejections, _Loading
-from cdp_router.cli.data.mapping import AUTO, ColumnMapping, is_time
+from cdp_router.cli.data.row_mapping import AUTO, ColumnMapping, is_time
 from cdp_router.cli.data.sources import Source, SourceInvalid, open_source
-from cdp_router.cli.tables import Table
+from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Client
-from cdp_router.importing.reading import BINARIES, NULLS, Reading
+from cdp_router.importing.read_options import BINARIES, NULLS, Reading
 from cdp_router.importing.texts import known_encoding
 from cdp_router.printable import visible
 from cdp_router.records.instants import PER_SECOND

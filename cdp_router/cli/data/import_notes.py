@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
-from cdp_router.cli.data.mapping import AUTO, EXPORTED, NAME, ColumnMapping
+from cdp_router.cli.data.row_mapping import AUTO, EXPORTED, NAME, ColumnMapping
 from cdp_router.cli.data.sources import Source
 from cdp_router.records.instants import number_in, sure_unit
 

@@ -17,13 +17,13 @@ from cdp.v1 import ingest_pb2
 from rich.progress import Progress, TaskID
 
 from cdp_router.cli.data.column_mapping import columns_mappable, content_rules, map_columns
-from cdp_router.cli.data.mapping import EXPORTED, ColumnMapping, RowRejected, WireRow, problem_in, to_row
 from cdp_router.cli.data.outgoing_rows import EncodedRow, Gathered, encode_row
+from cdp_router.cli.data.row_mapping import EXPORTED, ColumnMapping, RowRejected, WireRow, problem_in, to_row
 from cdp_router.cli.data.sources import Columns, Found, Source, found_rows
 from cdp_router.client import Client
 from cdp_router.importing.arrow_hashes import row_hashes
 from cdp_router.importing.content_ids import ContentIds, id_column
-from cdp_router.importing.reading import Reading
+from cdp_router.importing.read_options import Reading
 from cdp_router.limits import COLUMNS_BYTES_MAX, COLUMNS_VALUES, ROWS_BYTES_MAX
 from cdp_store.arrays import U8, U64
 

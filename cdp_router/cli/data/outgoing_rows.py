@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from cdp_router.cli.data.mapping import WireRow
+from cdp_router.cli.data.row_mapping import WireRow
 from cdp_router.importing.content_ids import ID_BYTES, ContentIds, lanes_of
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from cdp_router.cli.data.mapping import EXPORTED, ColumnMapping, WrittenRecord
+from cdp_router.cli.data.row_mapping import EXPORTED, ColumnMapping, WrittenRecord
 from cdp_router.client.formulas import restored
 from cdp_router.importing.csv_files import CsvHeader, read_header, read_rows
-from cdp_router.importing.errors import SourceInvalid
 from cdp_router.importing.ndjson_files import MALFORMED, TEXT_INVALID, read_lines
 from cdp_router.importing.numbers import csv_value
 from cdp_router.importing.parquet_files import ParquetTable, open_parquet
-from cdp_router.importing.reading import Reading
+from cdp_router.importing.read_options import Reading
+from cdp_router.importing.source_errors import SourceInvalid
 from cdp_router.importing.texts import Encoding, encoding_of, marked, undecodable
 
 __all__ = ["Columns", "Found", "Source", "SourceInvalid", "found_rows", "open_source"]

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cdp_router.gateway.credentials import credentials
+from cdp_router.gateway.write_keys import credentials
 
 _EPOCH: Final = "2024-01-01T00:00:00.000Z"
 

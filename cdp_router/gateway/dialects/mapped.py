@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.mapping import UsualRow, WireRow, encode_row, encode_rows
-from cdp_router.gateway.limits import BATCH_BYTES_MAX
+from cdp_router.gateway.http_limits import BATCH_BYTES_MAX
 from cdp_router.gateway.rows import Rows
 from cdp_store.limits import RECORD_BYTES_MAX
 

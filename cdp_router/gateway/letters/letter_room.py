@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cdp_router.security.keys.buckets import TokenBucket
+from cdp_router.security.keys.token_bucket import TokenBucket
 from cdp_store.limits import MIB
 
 OF_SOURCE: Final = "CDP_DEAD_LETTERS_SOURCE_MIB"

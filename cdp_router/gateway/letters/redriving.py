@@ -13,9 +13,9 @@ from cdp.v1 import ingest_pb2
 from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.dialects import DIALECTS
 from cdp_router.gateway.dialects.mapping import Envelope, encode_row
+from cdp_router.gateway.http_limits import BATCH_BYTES_MAX, ROWS_ALONE_MAX
 from cdp_router.gateway.intake import map_item
 from cdp_router.gateway.letters.dead_letters import DeadLetter
-from cdp_router.gateway.limits import BATCH_BYTES_MAX, ROWS_ALONE_MAX
 from cdp_router.gateway.rows import Rows, batch_of
 
 NO_PATTERNS: Final[Mapping[str, str]] = MappingProxyType({})

@@ -27,7 +27,7 @@ from cdp_router.rpc.principal import Role
 from cdp_router.security.access import NEEDED
 from cdp_router.security.audit.audit_files import AuditFiles, Lock, anchor_path, claim_folder
 from cdp_router.security.audit.audit_lines import Entry
-from cdp_router.security.keys.buckets import TokenBucket
+from cdp_router.security.keys.token_bucket import TokenBucket
 from cdp_store.ids import encode_identifier
 from cdp_store.outside.seams import Clock, Files, OsFiles
 from cdp_store.values import to_datetime

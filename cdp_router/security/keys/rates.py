@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from cdp_router.errors import RateLimited
 from cdp_router.rpc.principal import Principal
-from cdp_router.security.keys.buckets import TokenBucket
+from cdp_router.security.keys.token_bucket import TokenBucket
 
 
 class Rates:

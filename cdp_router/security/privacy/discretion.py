@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from cdp.v1 import named_segment_pb2, query_pb2, schema_pb2
 
 from cdp_query import tree
-from cdp_router.contract.questions import from_question, from_segment
+from cdp_router.contract.question_codec import from_question, from_segment
 from cdp_router.deadline import Deadline
 from cdp_router.errors import NothingMarked, PersonalData
 from cdp_router.rpc.call import current_principal, note

@@ -19,7 +19,7 @@ from cdp.v1 import partition_pb2 as pb
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.shard_methods import FORGET_PARTITION, READ_HOLDINGS, STOP_TAKING, TAKE_PARTITION
-from cdp_router.contract.claims import from_holdings
+from cdp_router.contract.partition_claims import from_holdings
 from cdp_router.deadline import Deadline
 from cdp_router.errors import MoveRefused, RequestInvalid, RouterError
 from cdp_store.errors import StoreError

@@ -31,7 +31,7 @@ from cdp_router.cluster.shard_methods import (
     Response,
     UnaryMethod,
 )
-from cdp_router.contract.claims import STATES
+from cdp_router.contract.partition_claims import STATES
 from cdp_router.contract.status import describe, mismatch_of
 from cdp_router.deadline import Deadline
 from cdp_router.errors import MoveRefused, RequestInvalid, RouterError, WrongEpoch

@@ -12,15 +12,15 @@ import pyarrow as pa
 
 from cdp_store.arrays import U32
 from cdp_store.ids import PartitionId, SequenceNumber
-from cdp_store.log.reader import Positions
+from cdp_store.log.segment_reader import Positions
 from cdp_store.records.records import Strings
-from cdp_store.snapshot.cold.logged import ColdSource, logged_rows
+from cdp_store.snapshot.arrow_tables import from_parquet, strings_of
+from cdp_store.snapshot.cold.cold_tables import chosen, completed, encoded_text
+from cdp_store.snapshot.cold.logged_rows import ColdSource, logged_rows
 from cdp_store.snapshot.cold.removals import Removals
-from cdp_store.snapshot.cold.tables import chosen, completed, encoded_text
 from cdp_store.snapshot.manifest import Manifest
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import check_file
-from cdp_store.snapshot.tables import from_parquet, strings_of
 
 Route = Callable[[Strings], U32]  # the new partition of each encoded identifier
 

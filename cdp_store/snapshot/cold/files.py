@@ -10,13 +10,13 @@ import pyarrow as pa
 from cdp_store.errors import SnapshotDamaged
 from cdp_store.ids import PartitionId
 from cdp_store.limits import COLD_FILE_ROWS, SNAPSHOT_SMALL_FILE_ROWS, SNAPSHOT_SMALL_FILES_MAX
-from cdp_store.snapshot.cold.logged import ColdSource
+from cdp_store.snapshot.arrow_tables import from_parquet
+from cdp_store.snapshot.cold.cold_tables import completed, joined
+from cdp_store.snapshot.cold.logged_rows import ColdSource
 from cdp_store.snapshot.cold.removals import Removals
-from cdp_store.snapshot.cold.tables import completed, joined
 from cdp_store.snapshot.manifest import FileEntry
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import check_file
-from cdp_store.snapshot.tables import from_parquet
 
 AddFile = Callable[[PartitionId, str, pa.Table], str]
 Names = tuple[str, ...]

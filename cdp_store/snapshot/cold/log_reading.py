@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cdp_store.log.reader import Positions
-from cdp_store.snapshot.cold.logged import LoggedRows, LogPlace, logged_rows
+from cdp_store.log.segment_reader import Positions
+from cdp_store.snapshot.cold.logged_rows import LoggedRows, LogPlace, logged_rows
 
 
 class LogReading:

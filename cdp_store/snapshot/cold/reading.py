@@ -16,13 +16,13 @@ from cdp_store.errors import SnapshotDamaged, SnapshotFailed
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.limits import TIME_MIN_MS
 from cdp_store.partition.partition import Partition
-from cdp_store.snapshot.cold.logged import logged_rows
+from cdp_store.snapshot.arrow_tables import from_parquet
+from cdp_store.snapshot.cold.cold_tables import SCHEMA, chosen, completed, encoded_text, joined
+from cdp_store.snapshot.cold.logged_rows import logged_rows
 from cdp_store.snapshot.cold.removals import Removals
-from cdp_store.snapshot.cold.tables import SCHEMA, chosen, completed, encoded_text, joined
 from cdp_store.snapshot.manifest import FileEntry, Manifest, PartitionEntry
 from cdp_store.snapshot.places import SnapshotPlace
 from cdp_store.snapshot.reader import check_file
-from cdp_store.snapshot.tables import from_parquet
 
 
 class NewestSnapshot(Protocol):
@@ -33,7 +33,7 @@ class NewestSnapshot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receipts:
-    """Receipts of some records, in order of arrival, by cold.tables.SCHEMA: all of them before `until_ms` that were
+    """Receipts of some records, in order of arrival, by cold_tables.SCHEMA: all of them before `until_ms` that were
     asked for; None: all."""
 
     rows: pa.Table

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from cdp_store.arrays import I64, Bools
 from cdp_store.ids import SequenceNumber
 from cdp_store.log.controls import Erasure, Retention
-from cdp_store.snapshot.cold.tables import chosen, encoded_text
+from cdp_store.snapshot.cold.cold_tables import chosen, encoded_text
 
 
 @dataclass(slots=True)

@@ -1,0 +1,128 @@
+"""Funnels: attempts counted by the step they reached, by group, with the times they took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cdp_query.bind.bound import BoundSequence
+from cdp_query.bind.bound_attempts import BoundAttempts
+from cdp_query.bind.bound_counts import BoundCount
+from cdp_query.calendar.windows import Interval
+from cdp_query.evaluate.event_counts import did_mask
+from cdp_query.evaluate.ruled_attempts import NEVER, Attempts, find_attempts
+from cdp_query.evaluate.sequences import sequence_depth
+from cdp_query.matching.ranges import range_of
+from cdp_query.reports.breakdown import keys_of
+from cdp_query.reports.parts import FunnelGroup, FunnelPart, keep_smallest
+from cdp_query.reports.value_keys import ValueKey
+from cdp_query.scan.attribute_scan import spans
+from cdp_query.scan.held_values import kinds_and_raws
+from cdp_query.scan.multiset import EMPTY, Multiset
+from cdp_query.stats import NodeStats
+from cdp_query.tree import AttemptMode, Op
+from cdp_store.arrays import I64, U8, Bools
+from cdp_store.memory.view import PartitionView
+from cdp_store.values import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class BoundFunnel:
+    """A funnel with names resolved; a group id is None where the name was never seen."""
+
+    attempts: BoundAttempts
+    mode: AttemptMode
+    is_grouped: bool
+    by_attribute: bool
+    key: int | None
+    with_times: bool
+
+
+def funnel(view: PartitionView, report: BoundFunnel, population: Bools, stats: NodeStats) -> FunnelPart:
+    """The part of one partition."""
+    node = report.attempts
+    found = find_attempts(view, node, report.mode, stats).of_rows(population)
+    every: I64 = np.arange(found.rows.shape[0], dtype=np.int64)
+    groups, beyond = dict[ValueKey, I64](), list[I64]()
+    if report.is_grouped:
+        groups, beyond = keep_smallest(_members_by_key(view, report, found))
+    is_open = np.zeros(found.rows.shape[0], np.bool_)
+    if (longest_ms := node.longest_ms()) >= 0:
+        entries = found.latest_ms if report.mode is AttemptMode.DEEPEST else found.entry_ms
+        is_open = (found.depth < len(node.steps)) & (entries > node.until_ms - longest_ms)
+    return FunnelPart(
+        _group(report, found, every),
+        int(np.count_nonzero(is_open)),
+        {key: _group(report, found, members) for key, members in groups.items()},
+        _group(report, found, np.concatenate(beyond)) if beyond else None,
+    )
+
+
+def plain_funnel(view: PartitionView, node: BoundSequence, population: Bools, stats: NodeStats) -> FunnelPart:
+    """The part of one partition where a funnel has steps and limits and nothing more."""
+    depth = sequence_depth(view, node, stats)
+    reached = depth[population]
+    steps = tuple(int(np.count_nonzero(reached >= step)) for step in range(1, len(node.steps) + 1))
+    incomplete, recent_ms = 0, max(node.interval.first_ms, node.until_ms - node.within_ms + 1)
+    if node.within_ms >= 0 and recent_ms <= node.interval.last_ms:
+        recent = Interval(recent_ms, node.interval.last_ms)
+        entered = did_mask(view, BoundCount(node.id, node.steps[0], recent, range_of(Op.GE, 1), False, False), stats)
+        incomplete = int(np.count_nonzero(entered & population & (depth < len(node.steps))))
+    return FunnelPart(FunnelGroup(steps), incomplete)
+
+
+def _group(report: BoundFunnel, found: Attempts, members: I64) -> FunnelGroup:
+    depth = found.depth[members]
+    length = len(report.attempts.steps)
+    at_depth = np.bincount(depth, minlength=length + 1)[1:]
+    steps = tuple(np.cumsum(at_depth[::-1])[::-1].tolist())
+    if not report.with_times:
+        return FunnelGroup(steps, EMPTY)
+    converted = members[depth == length]
+    assert not (found.end_ms[converted] == NEVER).any()
+    return FunnelGroup(steps, Multiset.of_integers(found.end_ms[converted] - found.entry_ms[converted]))
+
+
+def _members_by_key(view: PartitionView, report: BoundFunnel, found: Attempts) -> Mapping[ValueKey, I64]:
+    """Places of the attempts under each value; one with a list stands under each different item."""
+    kinds, raws = _attribute_values(view, report, found) if report.by_attribute else _entry_values(report, found)
+    order = np.lexsort((raws, kinds))
+    kinds, raws = kinds[order], raws[order]
+    starts = np.flatnonzero(np.append(True, (kinds[1:] != kinds[:-1]) | (raws[1:] != raws[:-1])))[: order.shape[0]]
+    members = np.split(order, starts[1:]) if order.size else []
+    parts = dict[ValueKey, list[I64]]()
+    for kind in np.unique(kinds):
+        chosen = np.flatnonzero(kinds[starts] == kind)
+        keys = keys_of(view, report.key or 0, Kind(int(kind)), raws[starts[chosen]], attribute=report.by_attribute)
+        for place, own in zip(chosen.tolist(), keys, strict=True):
+            for key in own:
+                parts.setdefault(key, []).append(members[place])
+    return {key: np.concatenate(several) for key, several in parts.items()}
+
+
+def _attribute_values(view: PartitionView, report: BoundFunnel, found: Attempts) -> tuple[U8, I64]:
+    kinds: U8 = np.zeros(view.row_count, np.uint8)
+    raws: I64 = np.zeros(view.row_count, np.int64)
+    for span in spans(view, report.key, report.attempts.until_ms):
+        rows = slice(span.first_row, span.first_row + span.kinds.shape[0])
+        kinds[rows] = span.kinds
+        for kind, values in span.values.items():
+            held = np.flatnonzero(span.kinds[: values.shape[0]] == kind)
+            wide = values[held].astype(np.float64).view(np.int64) if kind is Kind.FLOAT else values[held]
+            raws[span.first_row + held] = wide
+    return kinds[found.rows], raws[found.rows]
+
+
+def _entry_values(report: BoundFunnel, found: Attempts) -> tuple[U8, I64]:
+    kinds: U8 = np.zeros(found.rows.shape[0], np.uint8)
+    raws: I64 = np.zeros(found.rows.shape[0], np.int64)
+    starts = np.cumsum([0, *(source.positions.shape[0] for source in found.sources)])
+    source_of = np.searchsorted(starts, found.entries, "right") - 1
+    for number, source in enumerate(found.sources):
+        own = np.flatnonzero(source_of == number)
+        if own.size:
+            positions = source.positions[found.entries[own] - starts[number]]
+            kinds[own], raws[own] = kinds_and_raws(source.chunk, positions, report.key)
+    return kinds, raws

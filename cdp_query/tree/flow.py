@@ -1,0 +1,43 @@
+"""The report on what users do next, or did before."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from cdp_query.tree.conditions import Duration
+from cdp_query.tree.events import Events
+from cdp_query.tree.window_forms import ALWAYS, Window
+
+__all__ = ["Flow", "FlowAnchor", "FlowDirection"]
+
+
+class FlowDirection(enum.Enum):
+    """Which way a flow looks from its anchors."""
+
+    AFTER = "after"
+    BEFORE = "before"
+
+
+class FlowAnchor(enum.Enum):
+    """Which of a user's events in the window are anchors: the first, the last, or each of them."""
+
+    FIRST = "first"
+    LAST = "last"
+    EACH = "each"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A report: the next (or previous) `depth` events of an anchor at most `within` away, counted by path.
+
+    `only` are the names that are looked at; without any, all are.
+    """
+
+    events: Events
+    depth: int
+    window: Window = ALWAYS
+    within: Duration | None = None
+    direction: FlowDirection = FlowDirection.AFTER
+    anchor: FlowAnchor = FlowAnchor.FIRST
+    only: tuple[str, ...] = ()

@@ -1,0 +1,62 @@
+"""`cdp restore`: a data directory from snapshots and logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from cdp_router.cli.console import ERR, OUT, fail, parse_instant
+from cdp_router.limits import PARTITIONS_MAX
+from cdp_store.values import to_ms
+
+_NO_KEYS: Final = (
+    "{0} holds no API keys: snapshots have none. A cluster started on it lets in everybody who reaches it; make keys "
+    "first with `cdp keys create NAME --role admin --data {0}`, or start it with --keys"
+)
+
+
+def restore(
+    source: Annotated[str, typer.Option("--from", help="A data directory, or a copy made by `cdp snapshot --to`.")],
+    data: Annotated[Path, typer.Option(help="Directory to restore into.")] = Path("cdp-data"),
+    shards: Annotated[int | None, typer.Option(min=1, help="Shards of it. [default: as they were]")] = None,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, max=PARTITIONS_MAX, help="Partitions of it. [default: as they were]")
+    ] = None,
+    partition: Annotated[
+        list[int] | None, typer.Option("--partition", help="Only this partition; may be given several times.")
+    ] = None,
+    until: Annotated[
+        str, typer.Option(help="Only what was received up to this instant, as far as snapshots and log reach.")
+    ] = "",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there; it is kept beside, under another name.")
+    ] = False,
+) -> None:
+    """Restore data into a directory that no cluster uses; start it with `cdp up` afterwards."""
+    # Imported here: other commands must not pay for loading the store.
+    from cdp_router.restore.cluster_restore import Wanted, restore, source_cluster
+    from cdp_store.errors import StoreError
+    from cdp_store.outside.seams import SystemClock
+
+    until_ms = to_ms(parse_instant(until, "--until")) if until else None
+    try:
+        cluster = source_cluster(source)
+        if (shards or cluster.shards) > (partitions or cluster.partitions):
+            fail(f"{shards or cluster.shards} shards are more than the partitions there are to share", 2)
+        unknown = sorted(number for number in partition or () if not 0 <= number < cluster.partitions)
+        if unknown:
+            fail(f"--partition {unknown[0]} is none of the {cluster.partitions} partitions of {source}", 2)
+        wanted = Wanted(shards, partitions, frozenset(partition) if partition else None, until_ms)
+        now_ms = SystemClock().now_ms()
+        done = restore(source, data.resolve(), wanted, ERR.print, now_ms, overwrite=overwrite)
+    except (StoreError, OSError) as error:
+        fail(str(error))
+    if done.replaced is not None:
+        OUT.print(f"what was there is now in {done.replaced}", soft_wrap=True)
+    shape = f"{done.cluster.shards} shards, {done.cluster.partitions} partitions"
+    OUT.print(f"restored {done.profiles:,} profiles into {data}: {shape}", soft_wrap=True)
+    OUT.print(f"digest {done.digest}")
+    if not done.has_keys:
+        OUT.print(_NO_KEYS.format(data), soft_wrap=True)

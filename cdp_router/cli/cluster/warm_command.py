@@ -1,0 +1,43 @@
+"""`cdp warm`: compile the kernels now instead of at the first start."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import cdp_router
+from cdp_router.cli.console import OUT
+from cdp_store.kernels.kernel_cache import cache_directory, content_stamp
+
+
+def warm() -> None:
+    """Compile the kernels into the user's cache, so that starting a cluster does not have to."""
+    warm_with_progress()
+
+
+def warm_with_progress() -> None:
+    """Compile all kernels under a visible progress line, unless the cache has them."""
+    mark = _mark()
+    if mark.exists():
+        OUT.print(f"kernels ready (cache: {cache_directory()})", soft_wrap=True)
+        return
+    # Imported here: every other command would pay a second for loading the compiler.
+    from cdp_router.process.warm_up import warm_kernels
+
+    started = time.monotonic()
+    columns = (TextColumn("compiling kernels"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=OUT, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        warm_kernels(lambda done, total: progress.update(task, completed=done, total=total))
+    OUT.print(f"kernels ready in {time.monotonic() - started:.1f} s (cache: {cache_directory()})", soft_wrap=True)
+    mark.touch()
+
+
+def _mark() -> Path:
+    """A file that exists once these kernels have been compiled for all that warming asks of them."""
+    asked = hashlib.sha256((Path(cdp_router.__file__).parent / "process" / "warm_up.py").read_bytes()).hexdigest()[:12]
+    kernels = Path(cdp_router.__file__).parents[1] / "cdp_query" / "kernels"  # by path: the client loads no engine
+    return cache_directory() / f"warm-{content_stamp(kernels)}-{asked}"

@@ -1,0 +1,158 @@
+"""Forgetting a person, on the way through the router: everywhere, for good if asked, and with a receipt.
+
+Where several partitions know the person, the erasure is written down before the first of them forgets: whatever stops
+it then, any router finishes it (`begun_erasures.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc
+from cdp.v1 import admin_pb2, query_pb2, shard_pb2
+
+from cdp_router.cluster.routing import Routing
+from cdp_router.cluster.shard_methods import ERASE_PROFILES, PURGE_FILES, SCAN_FOR_IDENTIFIERS
+from cdp_router.contract.values import to_timestamp
+from cdp_router.deadline import Deadline
+from cdp_router.erasure.begun_erasures import Begun, shared_erasures
+from cdp_router.erasure.suppressions import suppress
+from cdp_router.errors import RouterError
+from cdp_router.gateway.letters.dead_letters import DeadLetters
+from cdp_router.identity.identities import Identities, Named
+from cdp_router.identity.profile_reference import named
+from cdp_store.errors import StoreError
+from cdp_store.limits import ERASED_VALUES_MAX
+from cdp_store.outside.seams import Clock, SystemClock
+
+_LOG = logging.getLogger(__name__)
+_FINISH_SECONDS: Final = 30.0  # between looks for erasures that a router did not finish
+Receipt = admin_pb2.EraseProfileResponse
+
+
+@dataclass(slots=True)
+class _Texts:
+    """Texts of a person's records, as keyed hashes, as far as they are looked for; and their number."""
+
+    is_wanted: bool
+    hashes: set[int] = field(default_factory=set)
+    count: int = 0
+
+    def take(self, told: shard_pb2.EraseProfilesResponse) -> None:
+        """Take those of one partition."""
+        fresh = [value for value in told.values if value not in self.hashes]
+        self.hashes.update(fresh[: ERASED_VALUES_MAX - len(self.hashes)])
+        self.count += len(fresh) + told.value_count - len(told.values)
+
+
+class Erasures:
+    """Erases people, and finishes what stopped half-way."""
+
+    def __init__(self, routing: Routing, clock: Clock | None = None, letters: DeadLetters | None = None) -> None:
+        self._routing, self._clock, self._letters = routing, clock or SystemClock(), letters
+        self._identities, self._begun = Identities(routing), shared_erasures(routing)
+
+    async def erase(self, request: admin_pb2.EraseProfileRequest, deadline: Deadline) -> Receipt:
+        """Have the person that an identifier belongs to forgotten, with all identifiers and what links them.
+
+        ShardUnavailable when a shard that knows any of it cannot be reached: what is left of it then is erased as soon
+        as that can be, or when it is asked for again.
+        """
+        asked = named(request)
+        receipt = Receipt(
+            cluster=self._routing.cluster.cluster,
+            time=to_timestamp(self._clock.now_ms()),
+            asked=query_pb2.Identifier(kind=asked[0], value=asked[1]),
+            partition=self._identities.home(asked),
+        )
+        start, texts = {asked, await self._identities.profile_of(asked, deadline)}, _Texts(request.purge)
+        own = await self._forget(Begun(frozenset(start), request.suppress), deadline, receipt, texts)
+        receipt.values, receipt.values_searched = texts.count, len(texts.hashes)
+        receipt.identifiers = len(own)
+        receipt.suppressed = len(own) if request.suppress else 0
+        if request.purge:
+            receipt.purges.extend(await purge_files(self._routing, deadline))
+        await self._prove(own, texts, deadline, receipt)
+        return receipt
+
+    async def finish(self, deadline: Deadline, known: Collection[int] | None = None) -> set[int]:
+        """Finish what has begun anywhere, with `known` only what is among these numbers; the numbers there were."""
+        begun = (await self._begun.newest(deadline)).erasures
+        for number, each in begun.items():
+            if known is None or number in known:
+                await self._forget(each, deadline, Receipt(), _Texts(is_wanted=False))
+        return set(begun)
+
+    async def keep_finished(self) -> None:
+        """Finish what no request waits for, such as erasures of a router that died; runs until cancelled."""
+        known = set[int]()
+        while True:
+            try:
+                # One that was not there at the last look is being done: its receipt should tell of all of it.
+                known = await self.finish(Deadline.after(None, _FINISH_SECONDS), known)
+            except (RouterError, StoreError, grpc.aio.AioRpcError) as error:
+                _LOG.warning("erasures wait for being finished: %s", error)
+            await asyncio.sleep(_FINISH_SECONDS)
+
+    async def _forget(self, wanted: Begun, deadline: Deadline, receipt: Receipt, texts: _Texts) -> set[Named]:
+        """Erase people with some identifiers, and those whose erasure has begun; all of their identifiers."""
+        others = (await self._begun.newest(deadline)).about(wanted.identifiers)
+        start = set(wanted.identifiers).union(*(each.identifiers for each in others.values()))
+        must_suppress = wanted.suppress or any(each.suppress for each in others.values())
+        own, partitions = await self._identities.mentions(start, deadline)
+        number = 0
+        if len(partitions) > 1 or others:
+            begun = Begun(frozenset(own), must_suppress)
+            number = await self._begun.change(lambda known: known.begin(begun), deadline)
+        if must_suppress:
+            await suppress(own, self._routing, deadline)
+            # Nobody can be linked to them any more; who was, meanwhile, is known now.
+            late, partitions = await self._identities.mentions(own, deadline)
+            await suppress(late - own, self._routing, deadline)
+            own |= late
+        if len(own) > 1:
+            await self._identities.settle(deadline)
+        for partition in sorted(partitions):
+            texts.take(await self._erase(own, partition, deadline, receipt, with_values=texts.is_wanted))
+        if self._letters is not None:
+            receipt.dead_letters = await asyncio.to_thread(self._letters.forget, {value for _, value in own})
+        if number:
+            await self._begun.change(lambda known: known.end(number), deadline)
+        return own
+
+    async def _erase(
+        self, own: Collection[Named], partition: int, deadline: Deadline, receipt: Receipt, *, with_values: bool
+    ) -> shard_pb2.EraseProfilesResponse:
+        request = shard_pb2.EraseProfilesRequest(identifiers=_messages(own), with_values=with_values)
+        response = await self._routing.one(ERASE_PROFILES, request, deadline, partition)
+        receipt.erased = receipt.erased or response.erased > 0
+        if response.partition.identifiers:
+            receipt.partitions.append(response.partition)
+        if partition == receipt.partition:
+            receipt.sequence = response.sequence
+        return response
+
+    async def _prove(self, own: Collection[Named], texts: _Texts, deadline: Deadline, receipt: Receipt) -> None:
+        order = shard_pb2.ScanForIdentifiersRequest(
+            cluster=self._routing.cluster.cluster,
+            identifiers=_messages(own),
+            with_files=texts.is_wanted,
+            values=sorted(texts.hashes),
+        )
+        answers = self._routing.whole(await self._routing.everywhere(SCAN_FOR_IDENTIFIERS, order, deadline))
+        receipt.scans.extend(answers[number].scan for number in sorted(answers))
+
+
+async def purge_files(routing: Routing, deadline: Deadline) -> list[admin_pb2.ShardPurge]:
+    """Have every shard remove what erased profiles have left in its files; all must answer."""
+    order = shard_pb2.PurgeFilesRequest(cluster=routing.cluster.cluster)
+    answers = routing.whole(await routing.everywhere(PURGE_FILES, order, deadline))
+    return [answers[number].purge for number in sorted(answers)]
+
+
+def _messages(own: Collection[Named]) -> list[query_pb2.Identifier]:
+    return [query_pb2.Identifier(kind=kind, value=value) for kind, value in sorted(own)]
