@@ -24,9 +24,9 @@ from cdp_router.identity.transfers import Mover
 from cdp_store.memory.digest import Digest, digest
 from tests.identity_cluster import Apart, Link, Said, merged, never_linked
 from tests.raw_records import Change, Event, User, anonymous, user
+from tests.router.export.test_people import document, export
+from tests.router.identity.test_moving import rows
 from tests.router.local_cluster import KEY, NOW_MS, LocalCluster, far_deadline, local_cluster
-from tests.router.test_moving import rows
-from tests.router.test_people import document, export
 
 T = NOW_MS - 1000
 ORDERS = ["".join(order) for order in itertools.permutations("EDAU")]

@@ -220,3 +220,11 @@ def test_the_rule_of_packages_finds_what_it_forbids(line: str) -> None:
 )
 def test_the_rule_finds_what_it_forbids(line: str) -> None:
     assert _float_times(f"x = 1\n    {line}\n") == [line]
+
+
+def test_tests_mirror_the_rooms() -> None:
+    """Each folder of tests of a package is named after a room; tests of several rooms stand beside the folders."""
+    for package in _PACKAGES:
+        folder = _ROOT / "tests" / package.removeprefix("cdp_")
+        own = {init.parent.name for init in folder.glob("*/__init__.py")}
+        assert own and not own - {init.parent.name for init in (_ROOT / package).glob("*/__init__.py")}, package

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import error_details_pb2, status_pb2
 
-from tests.router.contract import path_of
+from tests.router.contract_rpcs import path_of
 
 _TIMEOUT_SECONDS = 30.0
 

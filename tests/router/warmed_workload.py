@@ -30,7 +30,7 @@ from tests.router.encodings import (
     protobuf_batch,
 )
 from tests.router.local_cluster import NOW_MS, LocalCluster, local_cluster
-from tests.router.test_columnarise import TYPES
+from tests.router.records.test_columnarise import TYPES
 
 _NUMBERS = (1, -1, 200, -200, 60_000, 1 << 20, 1 << 31, -(1 << 31), 1 << 40, (1 << 63) - 1, -(1 << 63))
 _FLOATS = (0.5, 12.95, 1e300, float(1 << 20), -0.0)
