@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,13 @@ _LINES_MAX: Final = 400  # of a module, so that it is read in one go; the genera
 # Both go through a float, which has no exact form for most instants: `cdp_store.values` has integer functions.
 _FLOAT_TIMES: Final = re.compile(r"\.timestamp\(\)|fromtimestamp\(.*/")
 
+
+# A docstring names its subject or says what it does: "Mask of the rows that ..." and not "Which rows ...".
+_QUESTION_WORDS: Final = frozenset(("What", "Which", "Who", "Whom", "Whose", "Where", "Whether", "When", "How", "Why"))
+_ROOMS_WITH_QUESTIONS: Final = (  # still to be rewritten; a room leaves the list when it has none
+    *("cdp_query/bind", "cdp_query/kernels", "cdp_query/language", "cdp_query/tree"),
+    *("cdp_router/client", "cdp_router/cluster", "cdp_store/kernels"),
+)
 
 # The package index has a project of another author under this name.
 _FOREIGN_INSTALL: Final = re.compile(r"pip install\s[^\n`]*?\bcdp\b(?!/)")
@@ -67,6 +75,22 @@ def test_no_room_is_crowded() -> None:
 def test_every_room_says_what_it_is_for() -> None:
     silent = [str(room) for room in _rooms() if not (room / "__init__.py").read_text().startswith('"""')]
     assert not silent, "a room's __init__.py begins with a sentence about it"
+
+
+def _question_docstrings(text: str) -> list[str]:
+    """First lines of the docstrings that begin like a question."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, documented)]
+    first_lines = [docstring.partition("\n")[0] for docstring in docstrings]
+    return [line for line in first_lines if re.split(r"\W", line, maxsplit=1)[0] in _QUESTION_WORDS]
+
+
+def test_docstrings_do_not_begin_like_questions() -> None:
+    sources = [path.relative_to(_ROOT).as_posix() for path in _sources(_PACKAGES)]
+    to_check = [path for path in sources if not path.startswith(_ROOMS_WITH_QUESTIONS)]
+    assert len(to_check) > 300
+    found = {path: lines for path in to_check if (lines := _question_docstrings((_ROOT / path).read_text()))}
+    assert not found, "begin with a verb in the third person, or with a noun of the domain"
 
 
 def _rooms_without_readme(rooms: Sequence[Path]) -> list[str]:
@@ -148,6 +172,7 @@ def _is_there(name: str, there: list[str]) -> bool:
     [
         (_long_lines, "x" * 121),
         (_mentioned, "see gone.py for why"),
+        (_question_docstrings, 'def f():\n    """Whether it holds."""\n'),
         (lambda text: _lost_links(_ROOT / "README.md", text), "[why](docs/gone.md)"),
         (lambda text: _lost_links(_ROOT / "README.md", text), "[why](ARCHITECTURE.md#gone)"),
         (lambda text: _rooms_without_readme([_ROOT / text]), "proto"),
