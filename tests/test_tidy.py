@@ -27,8 +27,8 @@ _FLOAT_TIMES: Final = re.compile(r"\.timestamp\(\)|fromtimestamp\(.*/")
 # A docstring names its subject or says what it does: "Mask of the rows that ..." and not "Which rows ...".
 _QUESTION_WORDS: Final = frozenset(("What", "Which", "Who", "Whom", "Whose", "Where", "Whether", "When", "How", "Why"))
 _ROOMS_WITH_QUESTIONS: Final = (  # still to be rewritten; a room leaves the list when it has none
-    *("cdp_query/bind", "cdp_query/kernels", "cdp_query/language", "cdp_query/tree"),
-    *("cdp_router/client", "cdp_router/cluster", "cdp_store/kernels"),
+    *("cdp_query/bind", "cdp_query/language", "cdp_query/tree"),
+    *("cdp_router/client", "cdp_router/cluster"),
 )
 
 # The package index has a project of another author under this name.
