@@ -54,5 +54,5 @@ class Whole:
             return
         cause = error.cause if isinstance(error, StoreFailed) else f"{self.what}: {type(error).__name__}: {error}"
         failed = self.fuse.blow(cause)
-        if not isinstance(error, GeneratorExit):  # whoever left a generator behind raises something else already
+        if not isinstance(error, GeneratorExit):  # the code that abandoned the generator has an error of its own
             raise failed from error

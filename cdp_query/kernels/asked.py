@@ -1,4 +1,4 @@
-"""Which runs of a chunk belong to rows that a question is still about."""
+"""Runs of a chunk that belong to the rows a question is still about."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _attempts_of_group(
 ) -> int:
     """Write the attempts of one row and value, whose events are at `order` (steps already are); the new `found`.
 
-    first..found-1 are what other values of the row gave: where one attempt per row counts, the better one stays.
+    first..found-1 are the attempts of other values of the row: where one per row counts, the better one stays.
     """
     t, k = times[order], kills[order]
     if mode == DEEPEST:
@@ -180,7 +180,7 @@ def _next_entry(steps: U32, at: int) -> int:
 
 @kernel
 def same_time(times: I64, at: int) -> int:
-    """Where the events of the time of `at` end."""
+    """End of the events at the time of `at`."""
     stop = at + 1
     while stop < times.shape[0] and times[stop] == times[at]:
         stop += 1
@@ -209,6 +209,7 @@ def _follow(
     fresh = np.full(length, NEVER, np.int64)
     entered = times[start]
     at = start
+    # Events at the instant of the entry take part, also those that come before it in the arrays.
     while at > 0 and times[at - 1] == entered:
         at -= 1
     depth = 0
@@ -261,8 +262,8 @@ def _deepest(
 def _greatest_depth(times: I64, steps: U32, kills: U32, length: int, within: int, gap: int, strict_ties: bool) -> int:
     """Most steps that any attempt completes.
 
-    Per step a queue of (time reached, latest possible start) with falling starts: its head, once what is too old for
-    the gap has left, is the latest start from which the next step can be reached.
+    Per step a queue of (time reached, latest possible start) with falling starts. Once entries too old for the gap have
+    left, its head is the latest start from which the next step can be reached.
     """
     n = times.shape[0]
     reached_at = np.empty((length, n), np.int64)
@@ -278,6 +279,7 @@ def _greatest_depth(times: I64, steps: U32, kills: U32, length: int, within: int
             base = now
             if begin > 0:
                 before = begin - 1
+                # Dropped for good: `now` only grows. Each entry is added and dropped once, so all of it is linear.
                 while gap >= 0 and head[before] < tail[before] and now - reached_at[before, head[before]] > gap:
                     head[before] += 1
                 if head[before] == tail[before]:
@@ -297,6 +299,7 @@ def _greatest_depth(times: I64, steps: U32, kills: U32, length: int, within: int
             if (killed >> np.uint32(step)) & np.uint32(1):
                 head[step] = tail[step]
             if fresh[step] != NEVER:
+                # An older entry with no later start is never the better one; without these, starts fall.
                 while tail[step] > head[step] and start_of[step, tail[step] - 1] <= fresh[step]:
                     tail[step] -= 1
                 reached_at[step, tail[step]] = now
@@ -346,7 +349,7 @@ def _earliest_attempt(
             entry, entry_end = _next_entry(steps, at), fresh[0]
         killed = _killed(kills, at, stop)
         for step in range(length):
-            # An end of gap g shuts out what reached step g + 1 later.
+            # An end of gap g shuts out attempts that reached step g + 1 later.
             if step > 0 and (killed >> np.uint32(step - 1)) & np.uint32(1):
                 head[step] = tail[step]
             if fresh[step] != NEVER:

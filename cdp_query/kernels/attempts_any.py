@@ -28,8 +28,8 @@ def attempts_in_any_order(
 ) -> int:
     """The attempts that count, as in attempts.ordered_attempts; returns their number.
 
-    An attempt begins with an event that `enters` and takes what follows for `within` ms (< 0: for ever). Its depth is
-    the number of steps that different events of it can fill; every event here matches a step.
+    An attempt begins with an event that `enters` and takes the events of the next `within` ms (< 0: for ever). Its
+    depth is the number of steps that different events of it can fill; every event here matches a step.
     """
     found, n, at = 0, rows.shape[0], 0
     while at < n:
@@ -104,7 +104,7 @@ def _next_entry(enters: Bools, at: int) -> int:
 
 @kernel
 def _until(times: I64, start: int, within: int) -> int:
-    """Where the events end that an attempt from `start` may use."""
+    """End of the events that an attempt from `start` may use."""
     stop = start
     while stop < times.shape[0] and (within < 0 or times[stop] - times[start] <= within):
         stop += 1
@@ -129,6 +129,7 @@ def _deepest(times: I64, steps: U32, enters: Bools, length: int, within: int) ->
     best, entry, end, until, at = 0, -1, NEVER, 0, 0
     while at < times.shape[0] and best < length:
         following = same_time(times, at)
+        # `until` never goes back, since `at` only grows: each event is counted in once, and out once.
         while until < times.shape[0] and (within < 0 or times[until] - times[at] <= within):
             _add(counts, steps[until], 1)
             until += 1
@@ -179,6 +180,7 @@ def _enlarge(held: U32, event: np.uint32) -> bool:
             came_from[step] = -1
             queue[tail] = step
             tail += 1
+    # Breadth first over steps; each enters the queue once, which bounds the loop.
     while head < tail:
         step = queue[head]
         head += 1

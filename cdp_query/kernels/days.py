@@ -25,8 +25,8 @@ def count_days_of_runs(
 ) -> None:
     """days[row] += 1 per event with mask on another day than last_day[row], which becomes that day.
 
-    Day first_day + d lasts from starts[d] to starts[d + 1] (epoch ms). Reads 5 bytes an event and 6 a run; only an
-    event behind the end of the day before looks for its own, and a guess by division is a clock change away at most.
+    Day first_day + d lasts from starts[d] to starts[d + 1] (epoch ms). Reads 5 bytes an event and 6 a run. Only an
+    event after the end of the last day looks for its own; a guess by division is a clock change away at most.
     """
     origin = starts[0] - base
     for morsel in range(run_offsets.shape[0] - 1):

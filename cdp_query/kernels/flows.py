@@ -94,6 +94,7 @@ def walk_flows(
     node_at = np.empty(n, np.int64)
     before = np.empty(n + 1, np.int64)
     nodes = 0
+    # node_at: position of each node; before[i]: number of the nodes before event i.
     for i in range(n):
         before[i] = nodes
         if is_node[names[i]]:
@@ -114,6 +115,7 @@ def walk_flows(
                 continue
             while next_instant < stop and times[next_instant] <= times[i]:
                 next_instant += 1
+            # Node numbers: from the anchor's instant to the end of the row, or from there down to its start.
             start, end = before[first_of_instant], before[stop]
             if backward:
                 start, end = before[next_instant] - 1, before[at] - 1

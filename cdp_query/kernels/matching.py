@@ -1,4 +1,4 @@
-"""Which events can fill which steps at once: bipartite matching of steps with events, given by what they match."""
+"""Bipartite matching of steps with events: tests whether different events, given by their step sets, fill them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cdp_store.kernels.jit import kernel
 
 @kernel
 def can_fill(steps: U32, at: int, stop: int, begin: int, end: int) -> bool:
-    """Whether steps begin..end can be given different events of at..stop-1 (bipartite matching, after Kuhn)."""
+    """Tests whether different events of at..stop-1 can fill steps begin..end (bipartite matching, after Kuhn)."""
     wanted = end - begin + 1
     if stop - at < wanted:
         return False
@@ -33,6 +33,7 @@ def distinct_enough(steps: U32, at: int, stop: int, begin: int, end: int) -> U32
     wanted = end - begin + 1
     window = np.uint32(((1 << wanted) - 1) << begin)
     room = stop - at
+    # There are 2**wanted sets, each kept `wanted` times at most; of more steps that bound is of no use.
     if wanted <= 10:
         room = min(room, wanted << wanted)
     pool = np.empty(room, np.uint32)
@@ -54,6 +55,7 @@ def distinct_enough(steps: U32, at: int, stop: int, begin: int, end: int) -> U32
 @kernel
 def assign(pool: U32, step: int, owner: I64, visited: Bools) -> bool:
     """Give `step` an event, moving earlier owners along an augmenting path (iterative depth-first search)."""
+    # A search visits each event once: that bounds the depth of the stack, and the loop.
     stack_step = np.empty(pool.shape[0] + 1, np.int64)
     stack_next = np.zeros(pool.shape[0] + 1, np.int64)
     stack_event = np.empty(pool.shape[0] + 1, np.int64)

@@ -23,14 +23,14 @@ from cdp_store.values import Kind
 
 _BOOL, _INT, _FLOAT, _STRING = int(Kind.BOOL), int(Kind.INT), int(Kind.FLOAT), int(Kind.STRING)
 _TIME, _LIST = int(Kind.TIME), int(Kind.LIST)
-OTHER = 7  # a value, but of no kind of ours: an object, or what nobody asks for
+OTHER = 7  # a value without a kind: an object, bytes, or an integer beyond int64
 NANOSECONDS_PER_MS = 1_000_000
 
 
 @kernel
 def past_value(data: U8, at: Int) -> Int:
-    """Position behind the value at `at`."""
-    left: Int = 1
+    """Position after the value at `at`."""
+    left: Int = 1  # values to pass, with the items of arrays and maps met on the way: no recursion
     while left > 0:
         kind, number, at = read_token(data, at)
         left -= 1

@@ -1,4 +1,4 @@
-"""Which periods after their entry users returned in: one pass over the returns, a bit per row and period."""
+"""Periods after their entry in which users returned: one pass over the returns, a bit per row and period."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cdp_store.kernels.jit import kernel
 
 @kernel
 def _mark(returned: U64, row: int, period: int, count: int, to_the_end: bool) -> None:
-    """Set the bit of a period; one behind the last counts as the last where later returns count too."""
+    """Set the bit of a period; one after the last counts as the last where later returns count too."""
     if period >= count and to_the_end:
         period = count - 1
     if period < count:
@@ -34,9 +34,9 @@ def mark_elapsed_periods(
 ) -> None:
     """Set bit p of returned[row] for each event p whole units of ms after its row's entry.
 
-    `entry` i64[rows] is epoch ms, `returned` u64[rows, words]. A row without entry has one behind all events, and
-    `with_entry` takes events at the very instant of the entry as well. `mask` is empty where all events count. Reads
-    6 bytes a run and 4 an event, 5 with a mask.
+    `entry` i64[rows] is epoch ms, `returned` u64[rows, words]. A row without an entry has an instant later than all
+    events. `with_entry` takes events at the very instant of the entry as well. `mask` is empty where all events count.
+    Reads 6 bytes a run and 4 an event, 5 with a mask.
     """
     masked = mask.shape[0] > 0
     inverse = 1.0 / unit
@@ -77,7 +77,7 @@ def mark_calendar_periods(
     to_the_end: bool,
     returned: U64,
 ) -> None:
-    """Set bit p of returned[row] for each event p calendar periods behind the period of its row's entry.
+    """Set bit p of returned[row] for each event p calendar periods after the period of its row's entry.
 
     `edges` i64 are epoch ms, `blocks` the table of periods.Periods over them. Otherwise as mark_elapsed_periods.
     """
@@ -92,6 +92,7 @@ def mark_calendar_periods(
                     continue
                 at = base + np.int64(times[i])
                 if at > entered or (at == entered and with_entry):
+                    # From the first period of the instant's block on; the last edge is later than the instant.
                     period = blocks[(at - edges[0]) >> block_bits]
                     while at >= edges[period + 1]:
                         period += 1
@@ -162,6 +163,7 @@ def count_cohorts(cohort: I32, entry: I64, returned: U64, from_last: bool, users
         users[own] += 1
         latest[own] = max(latest[own], entry[row])
         later = False
+        # From the last word down, since a return fills the periods before it.
         for back in range(words):
             word = words - 1 - back
             bits = returned[row, word]

@@ -1,4 +1,4 @@
-"""How far each user got along the steps of a sequence."""
+"""Depth that each user reached along the steps of a sequence."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def sequence_depth(rows: U32, times: I64, steps: U32, length: int, within: int, 
                 reached = _advance_together(steps, at, stop, times[at], length, within, start, fresh)
             best = max(best, reached)
             at = stop
+        # All steps are done: the user's other events change nothing.
         while at < n and rows[at] == row:
             at += 1
         depth[row] = best
@@ -53,6 +54,7 @@ def _advance_one_by_one(
 ) -> int:
     """Each event of one time follows only events of earlier times."""
     reached = 0
+    # Starts from before this instant are read, new ones are written apart: events of one time do not chain.
     fresh[:] = start
     for i in range(at, stop):
         for step in range(length):

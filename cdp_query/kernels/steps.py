@@ -1,8 +1,8 @@
-"""How far each user got along steps that no event can fill twice: chunks are merged as they lie, nothing is sorted.
+"""Depth that each user reached along steps that no event can fill twice: chunks are merged in place, without a sort.
 
-Chunks come in groups that do not overlap in time, usually the buckets, and groups in order of time. So all that has
-to be known of a user's earlier groups is one number per step: the latest start of an attempt that completed it
-(semantics.md, section 4). Inside a group a step hands on to the next the events that raised that number.
+Chunks come in groups that do not overlap in time, usually the buckets, and groups in order of time. So one number per
+step holds all that matters of a user's earlier groups: the latest start of an attempt that completed the step
+(semantics.md, section 4). Inside a group, a step hands the events that raised that number on to the next step.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ LAST_MS: Final = 9
 PLAIN: Final = 10
 SOURCE_FIELDS: Final = 11
 
-_BLOCK: Final = 2048  # rows walked at a time, so that what is known of them stays in the cache
+# Rows walked at a time, so that their state stays in the cache. A block never spans two morsels, of 65,536 rows each.
+_BLOCK: Final = 2048
 _NEVER: Final = -(1 << 62)
-# What a step hands on about a row: which list it is, where it begins, how long it is, and what held before the group.
+# Fields that a step hands on for a row: stamp, start and length of its list, and the best start before the group.
 _STAMP, _OFFSET, _LENGTH, _BEFORE, _LIST_FIELDS = 0, 1, 2, 3, 4
 
 
@@ -56,6 +57,7 @@ def depth_by_row(sources: I64, within: int, strict: bool, depth: U8) -> None:
         best[:, :row_count] = _NEVER
         for group in range(groups):
             for step in range(length):
+                # Lists are never cleared: one without the stamp of the step before counts as empty.
                 stamp += 1
                 source, run = sources[group, step], runs[group, step]
                 if first_row >> 16 >= source[MORSELS]:
@@ -63,6 +65,7 @@ def depth_by_row(sources: I64, within: int, strict: bool, depth: U8) -> None:
                 if step == 0:
                     runs[group, 0] = _start(source, first_row, run, stamp, best[0], lists[0], times[0])
                     continue
+                # A step reads the side of the step before and writes the other. A first step's times are its starts.
                 side = step & 1
                 past_starts = starts[1 - side] if step > 1 else times[0]
                 runs[group, step] = _follow(
@@ -103,7 +106,7 @@ def _most_events(sources: I64, rows: int) -> int:
 
 @kernel
 def _run_at(source: I64, row: int) -> int:
-    """The first run at or behind a row of the partition."""
+    """The first run at or after a row of the partition."""
     morsel = row >> 16
     if morsel >= source[MORSELS]:
         return i64_at(source[RUN_OFFSETS], source[MORSELS])
@@ -134,7 +137,7 @@ def _counts(source: I64, at: int, event: int) -> bool:
 
 @kernel
 def _start(source: I64, first_row: int, run: int, stamp: int, best: I64, lists: I64, times: I64) -> int:
-    """Take the first step's events of a block, each the start of an attempt; returns the run behind them."""
+    """Take the first step's events of a block, each the start of an attempt; returns the run after them."""
     address, wide, base, plain = source[TIMES], source[WIDE_TIMES], source[BASE_MS], source[PLAIN]
     end, local = i64_at(source[RUN_OFFSETS], (first_row >> 16) + 1), first_row & 0xFFFF
     first_event, n = _event(source, run), 0
@@ -180,7 +183,7 @@ def _follow(
     times: I64,
     starts: I64,
 ) -> int:
-    """Take a later step's events of a block; returns the run behind them.
+    """Take a later step's events of a block; returns the run after them.
 
     Where the step before has none in this group, only a row's first event can give the step a later start.
     """

@@ -56,7 +56,7 @@ def _matches(data: U8, at: int, wanted: U8) -> bool:
 
 @kernel
 def _string_at(offsets: AnyArray, string: int, at: int) -> int:
-    """The string that holds byte `at`, which lies in `string` or behind it."""
+    """The string that holds byte `at`, which lies in `string` or a later one."""
     low, high, stride = string, string + 1, 1
     last = offsets.shape[0] - 1
     while high < last and offsets[high] <= at:

@@ -30,10 +30,9 @@ def count_by_period(
     """Per period add the events to events[period] and the rows to users[period], and set active[row].
 
     delta + times[i] is ms since the first edge; edges i64 count from there too. Only rows with `counted` take part. A
-    chunk holds the events of a row and period side by side, so each stretch of them is one user; a period that other
-    chunks touch too has a slot, shared[period] >= 0, and seen[slot, row] tells whether the user was counted there.
-    `mask` is empty where all events count. Reads 6 bytes a run and 4 an
-    event, 5 with a mask.
+    chunk holds the events of a row and period side by side, so each stretch of them is one user. A period that other
+    chunks touch too has a slot, shared[period] >= 0, and seen[slot, row] is True once the user was counted there.
+    `mask` is empty where all events count. Reads 6 bytes a run and 4 an event, 5 with a mask.
     """
     masked = mask.shape[0] > 0
     for morsel in range(run_offsets.shape[0] - 1):

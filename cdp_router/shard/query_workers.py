@@ -1,4 +1,4 @@
-"""The threads that questions are evaluated on: so many at a time, so many waiting, none for callers who are gone."""
+"""Threads for the evaluation of questions: bounded in number, with a bounded queue, and none for callers that left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Checkpoint = Callable[[], None]
 
 @dataclass(slots=True)
 class _Stop:
-    """Stop sign that work looks at between its steps: does any caller still want its result?"""
+    """Stop sign that work checks between its steps: the deadline has passed, or the caller has gone."""
 
     deadline: Deadline | None
     gone: threading.Event = field(default_factory=threading.Event)
@@ -37,7 +37,8 @@ class _Stop:
 class QueryWorkers:
     """Threads with a bounded queue in front; first come, first served.
 
-    A place is taken from the start of a piece of work to its end, also where its caller has gone away meanwhile.
+    A place is taken from the start of a piece of work to its end, also where its caller has gone away meanwhile. Places
+    and the queue change on the event loop only, so they need no lock.
     """
 
     def __init__(self, threads: int, waiting_max: int = QUERIES_WAITING_MAX) -> None:
@@ -61,6 +62,7 @@ class QueryWorkers:
         await self._place(deadline, begun=begun)
         stop, loop = _Stop(deadline), asyncio.get_running_loop()
         future: Future[Result] = self._threads.submit(work, stop.check)
+        # The callback runs in the worker's thread: the place is given back on the loop.
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
         try:
             return await asyncio.wrap_future(future)
@@ -69,7 +71,7 @@ class QueryWorkers:
             raise
 
     def close(self) -> None:
-        """Wait for what runs."""
+        """Wait for running work."""
         self._threads.shutdown(wait=True)
 
     async def _place(self, deadline: Deadline | None, *, begun: bool) -> None:
@@ -81,6 +83,7 @@ class QueryWorkers:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
+            # Shielded: a wait that ends must not cancel `turn`, which `_release` may be about to set.
             await asyncio.wait_for(asyncio.shield(turn), None if deadline is None else deadline.remaining())
         except (TimeoutError, asyncio.CancelledError) as error:
             self._give_up(turn)
@@ -89,7 +92,7 @@ class QueryWorkers:
             raise
 
     def _give_up(self, turn: asyncio.Future[None]) -> None:
-        """A place that was given while its owner went is passed on."""
+        """Leave the queue; a place that was given at the same moment is passed on."""
         if turn.done():
             self._release()
         else:
@@ -97,6 +100,7 @@ class QueryWorkers:
 
     def _release(self) -> None:
         if self._waiting:
+            # The place goes straight to the first in line and is never free, so nobody overtakes.
             self._waiting.popleft().set_result(None)
         else:
             self._free += 1

@@ -34,7 +34,8 @@ def scope_key(scope: int) -> tuple[int, bool, bool]:
 class StringDictionary:
     """An arena for each scope; a string's code is its entry number there, counting up from 0.
 
-    Readers and the writer may be different threads: each call takes the lock for as long as it runs.
+    Readers and the writer may be different threads: each call holds the lock for as long as it runs. A caller may hold
+    its partition's lock before; no other lock is taken under this one.
     """
 
     def __init__(self, key: HashKey) -> None:
@@ -75,7 +76,7 @@ class StringDictionary:
         return as_arrow(*self.filled(scope))
 
     def fill(self, scope: int, offsets: AnyArray, data: U8) -> None:
-        """Take strings known to be distinct behind those of a scope; offsets u32 or i64 [n + 1], from 0."""
+        """Append strings known to be distinct to those of a scope; offsets u32 or i64 [n + 1], from 0."""
         with self._lock:
             self._arenas.setdefault(scope, StringArena(self._key)).fill(offsets, data)
 
@@ -85,13 +86,14 @@ class StringDictionary:
             return self._arenas[scope].get(code)
 
     def without(self, forgotten: Mapping[int, I64]) -> StringDictionary:
-        """A copy in which the strings of some codes (by scope) are gone; all other codes mean what they meant.
+        """A copy in which the strings of some codes (by scope) are gone; all other codes keep their meaning.
 
         A placeholder takes the place of each: a short string that no other code has.
         """
         other = StringDictionary(self._key)
         with self._lock:
             other._arenas = {scope: arena.copy() for scope, arena in self._arenas.items()}
+        # No other thread has the copy yet, so its arenas are replaced without a lock.
         for scope, codes in forgotten.items():
             offsets, data = other.filled(scope)
             forgotten_now, texts = other._placeholders(scope, codes)
@@ -126,7 +128,7 @@ class StringDictionary:
         index: U32 = np.arange(len(texts), dtype=np.uint32)
         found = self._arenas[scope].find(index, table, hash_strings(self._key, table))
         for position in np.flatnonzero((found >= 0) & (found != codes)).tolist():
-            # Somebody's own string: with enough zeros behind it, it is nobody's.
+            # A stored string has this form already: with enough zeros appended, none has.
             more = (_placeholder(scope, int(codes[position]), zeros) for zeros in count(1))
             texts[position] = next(text for text in more if self.lookup(scope, text) is None)
         fresh = np.flatnonzero(found != codes)

@@ -1,4 +1,8 @@
-"""Sealing and compaction of event tables beside reads and writes: only looks and swaps take the owner's lock."""
+"""Sealing and compaction of event tables alongside reads and writes: only looks and swaps take the owner's lock.
+
+Between a look and its swap the tables may change. A swap therefore replaces exactly what was captured, keeps what was
+appended since, and does nothing where the captured part has gone (see `install_seal` and `install_compaction`).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ def maintain(tables: EventTables, locked: Locked, delta_max: int, chunks_max: in
     """
     worked = _seal(tables, locked, delta_max)
     while _compact(tables, locked, chunks_max):
-        worked = True  # what came out may want to join its neighbours
+        worked = True  # a merged chunk may be due to join its neighbours
     return worked
 
 

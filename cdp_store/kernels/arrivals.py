@@ -1,4 +1,4 @@
-"""A batch's records, told apart: events and attribute changes, with the partition's numbers for their names."""
+"""A batch's records, separated into events and attribute changes, with the partition's numbers for their names."""
 
 from __future__ import annotations
 

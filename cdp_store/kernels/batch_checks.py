@@ -1,4 +1,4 @@
-"""Whether the arrays of a record batch from the wire or the log fit together and hold only what columns can hold."""
+"""Checks of a record batch from the wire or the log: its arrays fit together and hold only values of columns."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ATTRIBUTES = NAMES_PER_BATCH_MAX
 
 @leaf
 def offsets_fit(offsets: U32, size: Int) -> bool:
-    """Whether the offsets rise from 0 to `size`."""
+    """Tests whether the offsets rise from 0 to `size`."""
     if offsets.shape[0] == 0 or offsets[0] != 0 or offsets[-1] != size:
         return False
     for i in range(offsets.shape[0] - 1):
@@ -46,7 +46,7 @@ def offsets_fit(offsets: U32, size: Int) -> bool:
 def records_fit(
     owners: U32, names: U16, times: I64, property_offsets: U32, triple_count: int, owner_count: int, name_count: int
 ) -> bool:
-    """Whether the record columns are of one length, point into their tables, and have times a store can hold."""
+    """Tests whether the record columns are of one length, point into their tables, and have times a store can hold."""
     count = times.shape[0]
     if owners.shape[0] != count or names.shape[0] != count or property_offsets.shape[0] != count + 1:
         return False
@@ -64,7 +64,7 @@ def records_fit(
 def triples_fit(
     names: U16, property_offsets: U32, keys: U16, kinds: U8, raws: I64, key_count: int, is_string: Bools, is_list: Bools
 ) -> bool:
-    """Whether every value is one its kind allows; marks which strings are texts and which are lists.
+    """Tests whether every value is one its kind allows; marks the strings that are texts, and those that are lists.
 
     The record columns fit. Reads each triple once: 11 bytes.
     """
@@ -104,7 +104,7 @@ def triples_fit(
 
 @kernel
 def identities_fit(offsets: U32, data: U8, tags: U8) -> bool:
-    """Whether every identifier has one of the tags and is UTF-8. Reads each byte once."""
+    """Tests whether every identifier has one of the tags and is UTF-8. Reads each byte once."""
     for i in range(offsets.shape[0] - 1):
         start, stop = np.int64(offsets[i]), np.int64(offsets[i + 1])
         known = False
@@ -118,7 +118,7 @@ def identities_fit(offsets: U32, data: U8, tags: U8) -> bool:
 
 @kernel
 def strings_fit(offsets: U32, data: U8, is_string: Bools, is_list: Bools) -> bool:
-    """Whether the texts are UTF-8; clears is_list of lists that are good, the others must be decoded to tell."""
+    """Tests whether the texts are UTF-8; clears is_list of lists that are good. The others must be decoded to know."""
     scratch = np.zeros(_LIST_BYTES_MAX + PADDING, np.uint8)
     for i in range(offsets.shape[0] - 1):
         start, stop = np.int64(offsets[i]), np.int64(offsets[i + 1])
@@ -132,7 +132,7 @@ def strings_fit(offsets: U32, data: U8, is_string: Bools, is_list: Bools) -> boo
 
 @leaf
 def _is_plain_list(data: U8, size: Int) -> bool:
-    """Whether data[:size] is a msgpack array of scalars that every reader decodes."""
+    """Tests whether data[:size] is a msgpack array of scalars that every reader decodes."""
     kind, count, at = read_token(data, 0)
     if kind != ARRAY or size == 0:
         return False

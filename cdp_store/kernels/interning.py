@@ -55,6 +55,7 @@ def intern(table: Table, source: U8, start: Int, stop: Int, key0: np.uint64, key
     hashes[entry] = wanted
     slots[slot] = entry + 1
     state[COUNT] = entry + 1
+    # At most half full, so that probing always meets a free slot, where it ends.
     if 2 * state[COUNT] > state[MASK]:
         _double(state, slots, hashes)
     return entry

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept and when they are stale; loads no compiler, so that asking is quick."""
+"""Directory of compiled kernels, and a stamp that shows stale ones; loads no compiler, so that asking is quick."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STORE_KERNELS = Path(__file__).parent
 
 
 def cache_directory() -> Path:
-    """Where compiled kernels are kept: $CDP_CACHE_DIR, else `cdp/kernels` in the user's cache directory."""
+    """Directory of compiled kernels: $CDP_CACHE_DIR, else `cdp/kernels` in the user's cache directory."""
     if override := os.environ.get(CACHE_ENV):
         return Path(override)
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -23,9 +23,9 @@ def cache_directory() -> Path:
 
 @functools.cache
 def content_stamp(folder: Path) -> str:
-    """What changes when any kernel of a folder, or of the store's, does, or what compiles them."""
+    """Hash that changes with any kernel of a folder or of the store, and with the versions of numba and Python."""
     digest = hashlib.sha256(f"{version('numba')} {platform.python_version()}".encode())
-    # A kernel inlines what it calls, so its cache is stale when any kernel file it may call changes.
+    # A kernel inlines the kernels it calls, so its cache is stale when any file it may call into changes.
     for source in sorted({*folder.glob("*.py"), *_STORE_KERNELS.glob("*.py")}):
         digest.update(source.name.encode())
         digest.update(source.read_bytes())

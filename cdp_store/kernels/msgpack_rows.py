@@ -1,8 +1,8 @@
 """Rows of msgpack straight into the arrays of a record batch.
 
-A row is [name or nil, user_id, anonymous_id, time in ms, message_id, map of values]; where both ids are given, the
-second is noted beside. Rows that are valid and of the
-usual shape are read here; any other is left out and its place noted, for the road that says what is wrong with it.
+A row is [name or nil, user_id, anonymous_id, time in ms, message_id, map of values]. Where both ids are given, the
+second is noted separately. Rows that are valid and of the usual shape are read here. Any other row is left out and its
+place noted, for the path that reports its faults.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ def _read_values(
 
 @leaf
 def _read_value(packed: U8, at: Int, strings: Table, key0: np.uint64, key1: np.uint64) -> Value:
-    """(kind or UNUSUAL, raw form, bytes it counts for, position behind) of the value at `at`, which is no map."""
+    """(kind or UNUSUAL, raw form, bytes it counts for, position after it) of the value at `at`, which is no map."""
     kind, number, body = read_token(packed, at)
     if kind == STRING and number <= STRING_BYTES_MAX:
         return _STRING, intern(strings, packed, body, body + number, key0, key1), number, body + number
@@ -311,7 +311,7 @@ def _read_value(packed: U8, at: Int, strings: Table, key0: np.uint64, key1: np.u
 
 @leaf
 def is_finite(bits: Int) -> bool:
-    """Whether the float64 of these bits is a finite number."""
+    """Tests whether the float64 of these bits is a finite number."""
     return bool((bits >> np.int64(52)) & np.int64(0x7FF) != 0x7FF)
 
 
@@ -350,7 +350,7 @@ def timestamp_ms(packed: U8, size: Int, at: Int) -> Int:
 
 @leaf
 def canonical_items(packed: U8, at: Int, count: Int) -> tuple[Int, Int]:
-    """(position behind the list, bytes its items count for); UNUSUAL unless they are scalars as short as can be."""
+    """(position after the list, bytes its items count for); UNUSUAL unless they are scalars in their shortest form."""
     start = at
     size: Int = 0
     # The head of the list must be the shortest one, too: the bytes are kept as they are.

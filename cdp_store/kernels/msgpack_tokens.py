@@ -118,7 +118,7 @@ def skip_structure(data: U8, at: Int, end: Int) -> tuple[Int, bool]:
 
     The position is BROKEN when the value is cut off or holds a byte msgpack never uses.
     """
-    left: Int = 1
+    left: Int = 1  # values to skip; each takes a byte at least, so `end` bounds the loop whatever counts heads claim
     is_text = True
     while left > 0:
         if at >= end:

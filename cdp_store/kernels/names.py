@@ -1,4 +1,4 @@
-"""Which names of a batch its records mention."""
+"""Names of a batch that its records mention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Identifiers that may name nobody, told from the usual ones without an object for each."""
+"""Identifiers that may name nobody, found among the usual ones without an object for each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONTINUATION_MASK, _CONTINUATION = 0xC0, 0x80  # of the later bytes of a charac
 
 @leaf
 def _is_word(data: U8, start: np.int64, word: U8) -> bool:
-    """Whether the bytes from `start` on are the word, which is in lower case."""
+    """Tests whether the bytes from `start` on are the word, which is in lower case."""
     for i in range(word.shape[0]):
         byte = data[start + i]
         if _UPPER_A <= byte <= _UPPER_Z:

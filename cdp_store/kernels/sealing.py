@@ -46,10 +46,10 @@ def take_events(
 def split_by_name(
     names: U16, rows: U32, times: I64, ends: I64, keys: U16, kinds: U8, raws: I64, starts: I64, triple_starts: I64
 ) -> tuple[U32, I64, U32, U16, U8, I64]:
-    """What `take_events` gives for the events of each name, one name behind the other.
+    """Rows, times and triples as from `take_events`, for the events of each name, one name after the other.
 
-    starts, triple_starts i64[names + 1], zero before, get where each name's events and triples begin. One pass, however
-    many names there are: 28 bytes an event and 26 a triple.
+    starts, triple_starts i64[names + 1], zero before, get the start of each name's events and triples. One pass for any
+    number of names: 28 bytes an event and 26 a triple.
     """
     count = rows.shape[0]
     for i in range(count):
@@ -125,6 +125,7 @@ def find_runs(rows: U32, morsel_bits: int, run_rows: U16, run_starts: U32, run_o
     for i in range(rows.shape[0]):
         if i and rows[i] == rows[i - 1]:
             continue
+        # Morsels without events are passed here too: their runs begin and end at once.
         while morsel < rows[i] >> np.uint32(morsel_bits):
             morsel += 1
             run_offsets[morsel] = runs

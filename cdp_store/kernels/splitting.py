@@ -59,7 +59,7 @@ def split_records(
 
 @kernel
 def split_indexes(order: I64, starts: I64, index: U32, table_size: int) -> tuple[U32, U32, I64]:
-    """(index[order], numbered anew in each part by first use; old numbers kept; start of each part in them)."""
+    """(index[order], renumbered in each part by first use; old numbers kept; start of each part in them)."""
     part_count = starts.shape[0] - 1
     out, kept = np.empty(order.shape[0], np.uint32), np.empty(order.shape[0], np.uint32)
     kept_starts = np.empty(part_count + 1, np.int64)
@@ -69,6 +69,7 @@ def split_indexes(order: I64, starts: I64, index: U32, table_size: int) -> tuple
         kept_starts[part] = filled
         for place in range(starts[part], starts[part + 1]):
             old = index[order[place]]
+            # A number is valid for the part it was given in, so nothing is cleared between parts.
             if last_part[old] != part:
                 last_part[old] = part
                 number[old] = filled - kept_starts[part]
@@ -81,7 +82,7 @@ def split_indexes(order: I64, starts: I64, index: U32, table_size: int) -> tuple
 
 @kernel
 def split_text(kinds: U8, raws: I64, triple_starts: I64, table_size: int) -> tuple[U32, I64]:
-    """Number the strings of each part anew in `raws`; (old numbers kept, start of each part in them)."""
+    """Renumber the strings of each part in `raws`; (old numbers kept, start of each part in them)."""
     part_count = triple_starts.shape[0] - 1
     kept, kept_starts = np.empty(raws.shape[0], np.uint32), np.empty(part_count + 1, np.int64)
     last_part, number = np.full(table_size, -1, np.int32), np.empty(table_size, np.uint32)

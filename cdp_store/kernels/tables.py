@@ -3,7 +3,8 @@
 Linear probing. String tables have any capacity (the slot is the product of the hash's upper half and the capacity, as
 in Lemire, "Fast random integer generation in an interval", 2019) and slots of 32 bits: entry number + 1 in the low
 `entry_bits` (0 = free), above it a tag from the hash's lower half. A hit is verified against the stored bytes, so that
-a collision of hashes costs time and never an answer.
+a collision of hashes costs time and never an answer. Probing ends at a free slot, of which there must always be one:
+StringArena fills four fifths of a table at most, IdSet half.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def rebuild_slots(
 ) -> np.uint32:
     """Fill the zeroed `slots` with entries 0..count-1, hashing their bytes again; reads each byte once.
 
-    The result means nothing: it keeps the compiler from dropping the reads that fetch slots ahead.
+    The result has no meaning: it keeps the compiler from dropping the reads that fetch slots ahead.
     """
     capacity = slots.shape[0]
     ahead, read = np.empty(_AHEAD, np.uint64), np.uint32(0)
@@ -71,7 +72,7 @@ def rebuild_slots(
 def _fetch(
     slots: U32, entry_bits: int, offsets: AnyArray, data: U8, hashes: U64, index: U32, first: int, stop: int
 ) -> int:
-    """Read what probing strings first..stop-1 is going to read, so that it waits for all of it at once."""
+    """Read the memory that probing strings first..stop-1 is going to read, so that it waits for all of it at once."""
     mask = np.int64((1 << entry_bits) - 1)
     entries = np.empty(_AHEAD, np.int64)
     for i in range(first, stop):
@@ -99,7 +100,7 @@ def number_strings(
     first: int,
     out: I64,
 ) -> tuple[int, int]:
-    """out[i] = entry of string index[i] for i >= first; what is absent is appended, or -1 when `room` is negative.
+    """out[i] = entry of string index[i] for i >= first; absent ones are appended, or get -1 when `room` is negative.
 
     Stops at a string that does not fit any more into `data` or `room` entries. Returns (the i to go on with, the
     number of entries). Touches about three cache lines a string; they are fetched for _AHEAD strings at a time.
@@ -176,7 +177,7 @@ def contains_ids(table: U64, high: U64, low: U64, out: Bools) -> None:
 
 @kernel
 def repeated_ids(high: U64, low: U64, out: Bools) -> None:
-    """out[i] |= whether (high[i], low[i]) stands earlier in the arrays too; (0, 0) never does."""
+    """out[i] |= whether (high[i], low[i]) occurs earlier in the arrays too; (0, 0) never does."""
     capacity = 16
     while capacity < 2 * high.shape[0]:
         capacity *= 2

@@ -10,14 +10,14 @@ from cdp_store.kernels.jit import kernel, leaf
 
 @leaf
 def is_utf8(data: U8, start: Int, stop: Int) -> bool:
-    """Whether data[start:stop] is UTF-8: shortest forms only, no surrogates, nothing above U+10FFFF. Reads it once."""
+    """Tests whether data[start:stop] is UTF-8: shortest forms, no surrogates, none above U+10FFFF. Reads it once."""
     at = start
     while at < stop:
         lead = data[at]
         at += 1
         if lead < 0x80:
             continue
-        # The second byte's range is what rules out long forms, surrogates and too large code points.
+        # The range of the second byte rules out long forms, surrogates and too large code points.
         low, high = np.uint8(0x80), np.uint8(0xBF)
         if lead < 0xC2 or lead > 0xF4:
             return False
@@ -50,7 +50,7 @@ def first_not_utf8(offsets: U32, data: U8) -> Int:
 
 @kernel
 def which_not_utf8(offsets: I64, data: U8) -> Bools:
-    """Which strings data[offsets[i]:offsets[i + 1]] are no UTF-8: bool[n]."""
+    """Mask of the strings data[offsets[i]:offsets[i + 1]] that are no UTF-8: bool[n]."""
     count = offsets.shape[0] - 1
     found = np.zeros(count, np.bool_)
     for i in range(count):

@@ -45,6 +45,7 @@ class IdSet:
 
     def add(self, high: U64, low: U64) -> None:
         """Put ids in that are not in yet."""
+        # At most half full, so that probes stay short and always meet a free row, where they end.
         wanted = (self.count + high.shape[0]) * 2
         if wanted > self.table.shape[0]:
             grown: U64 = np.zeros((max(_TABLE_ROWS_MIN, 1 << int(wanted - 1).bit_length()), 2), np.uint64)
