@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from cdp_router.background import Background
-from cdp_router.cluster.shard_methods import SERVICES
+from cdp_router.cluster.shard_methods import SHARD_SERVICES
 from cdp_router.cluster.topology import ClusterDirectory, shard_name
 from cdp_router.errors import RouterError
 from cdp_router.observing.durability_metrics import Kept
@@ -66,7 +66,7 @@ async def _serve(
     observing.watch_partitions(lambda: [partition.status() for partition in store.partitions.values()])
     # Whoever has the secret may read and change everything, so certificates are asked for wherever there are any.
     credentials = server_credentials(tls, clients_show_certificates=True) if tls is not None else None
-    serving = Serving(SERVICES, observing.observers, ClusterGate(call_secret(cluster)), credentials)
+    serving = Serving(SHARD_SERVICES, observing.observers, ClusterGate(call_secret(cluster)), credentials)
     observing.start()
     failures = list[StoreFailed]()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cdp_router.cluster.shard_methods import SHARD_SERVICES
 from cdp_router.limits import (
     LONG_SECONDS_MAX,
     MESSAGE_BYTES_MAX,
@@ -26,8 +27,6 @@ class Bounds:
 _USUAL: Final = Bounds(REQUEST_BYTES_MAX, REQUEST_SECONDS_MAX)
 _INTERNAL: Final = Bounds(SHARD_MESSAGE_BYTES_MAX, LONG_SECONDS_MAX)
 _LONG: Final = Bounds(REQUEST_BYTES_MAX, LONG_SECONDS_MAX)
-# Calls between processes of the cluster carry what was bounded where it came in.
-INTERNAL_SERVICES: Final = ("cdp.v1.ShardService", "cdp.v1.PartitionService")
 _OTHERS: Final[Mapping[str, Bounds]] = {
     "/cdp.v1.IngestService/Ingest": Bounds(MESSAGE_BYTES_MAX, REQUEST_SECONDS_MAX),
     "/cdp.v1.IngestService/IngestStream": Bounds(MESSAGE_BYTES_MAX, None),
@@ -49,6 +48,6 @@ _OTHERS: Final[Mapping[str, Bounds]] = {
 
 def bounds_of(path: str) -> Bounds:
     """Bounds of a method given as /service/method."""
-    if path.split("/")[1] in INTERNAL_SERVICES:
-        return _INTERNAL
+    if path.split("/")[1] in SHARD_SERVICES:
+        return _INTERNAL  # calls between processes of the cluster carry what was bounded where it came in
     return _OTHERS.get(path, _USUAL)

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from cdp_router.cluster.shard_methods import METHODS, SERVICES, Request, Response, StreamMethod, UnaryMethod
+from cdp_router.cluster.shard_methods import METHODS, SHARD_SERVICES, Request, Response, StreamMethod, UnaryMethod
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
@@ -18,7 +18,7 @@ from cdp_router.shard.server import ShardServer
 def add_shard_services(server: ShardServer, serving: grpc.aio.Server) -> None:
     """Have a gRPC server answer for a shard."""
     handlers = Handlers(server)
-    for service in SERVICES:
+    for service in SHARD_SERVICES:
         made = {each.name: _handler(each, handlers) for each in METHODS if each.service == service}
         serving.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, made),))
         serving.add_registered_method_handlers(service, made)

@@ -21,7 +21,6 @@ from cdp_router.client.writing.batching import (
     Sending,
     WriterClosed,
     encode,
-    identifiers_of,
 )
 from cdp_router.client.writing.outbox import Outbox
 from cdp_router.client.writing.outcomes import Tally, log_problem
@@ -90,9 +89,7 @@ class AsyncWriter:
         message_id: str | None = None,
     ) -> None:
         """Queue an event; `identifiers` are others of the person, by kind."""
-        await self._put(
-            encode(name, properties or {}, user_id, anonymous_id, time, message_id, identifiers_of(email, identifiers))
-        )
+        await self._put(encode(name, properties, user_id, anonymous_id, time, message_id, email, identifiers))
 
     async def identify(
         self,
@@ -106,9 +103,7 @@ class AsyncWriter:
         message_id: str | None = None,
     ) -> None:
         """Queue a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
-        await self._put(
-            encode(None, attributes or {}, user_id, anonymous_id, time, message_id, identifiers_of(email, identifiers))
-        )
+        await self._put(encode(None, attributes, user_id, anonymous_id, time, message_id, email, identifiers))
 
     async def flush(self) -> None:
         """Send what waits and wait until all of it has been answered.

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -89,26 +88,29 @@ class Sending:
 
 def encode(
     name: str | None,
-    values: Mapping[str, Any],
+    values: Mapping[str, Any] | None,
     user_id: str,
     anonymous_id: str,
     time: datetime | None,
     message_id: str | None,
-    identifiers: Mapping[str, str] = MappingProxyType({}),
+    email: str = "",
+    identifiers: Mapping[str, str] | None = None,
 ) -> Outgoing:
     """A record as the contract's msgpack row, now and with an id of its own where none is given.
 
-    Raises ValueError for a time without zone, and what `plain_values` raises.
+    Raises ValueError for a time without zone, TypeError for an identifier that is no text, and what `plain_values`
+    raises.
     """
     time_ms = to_ms(datetime.now(UTC) if time is None else time)
     if not isinstance(time_ms, int):
         raise ValueError("the time of a record is NaT, which is no time")
     known_as = message_id or uuid.uuid4().hex
-    row = (name, user_id, anonymous_id, time_ms, known_as, plain_values(values))
-    return Outgoing(known_as, msgspec.msgpack.encode((*row, dict(identifiers)) if identifiers else row))
+    row = (name, user_id, anonymous_id, time_ms, known_as, plain_values(values or {}))
+    others = _identifiers(email, identifiers)
+    return Outgoing(known_as, msgspec.msgpack.encode((*row, others) if others else row))
 
 
-def identifiers_of(email: str, others: Mapping[str, str] | None) -> dict[str, str]:
+def _identifiers(email: str, others: Mapping[str, str] | None) -> dict[str, str]:
     """Identifiers beside user id and anonymous id, by kind; TypeError where one is not text."""
     found = {EMAIL: email} if email else {}
     for kind, value in {**found, **(others or {})}.items():

@@ -23,7 +23,6 @@ from cdp_router.client.writing.batching import (
     Sending,
     WriterClosed,
     encode,
-    identifiers_of,
 )
 from cdp_router.client.writing.outbox import Outbox
 from cdp_router.client.writing.outcomes import Tally, log_problem
@@ -91,9 +90,7 @@ class Writer:
         message_id: str | None = None,
     ) -> None:
         """Queue an event; `identifiers` are others of the person, by kind."""
-        self._put(
-            encode(name, properties or {}, user_id, anonymous_id, time, message_id, identifiers_of(email, identifiers))
-        )
+        self._put(encode(name, properties, user_id, anonymous_id, time, message_id, email, identifiers))
 
     def identify(
         self,
@@ -107,9 +104,7 @@ class Writer:
         message_id: str | None = None,
     ) -> None:
         """Queue a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
-        self._put(
-            encode(None, attributes or {}, user_id, anonymous_id, time, message_id, identifiers_of(email, identifiers))
-        )
+        self._put(encode(None, attributes, user_id, anonymous_id, time, message_id, email, identifiers))
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
         """Send what waits and wait until all of it has been answered; whether that came in time.

@@ -13,11 +13,11 @@ import pytest
 from cdp.v1 import admin_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
+from cdp_router.cluster.shard_methods import SHARD_SERVICES
 from cdp_router.errors import REFUSALS
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
 from cdp_router.process.router import _SERVICES, _Router
-from cdp_router.rpc.method_bounds import INTERNAL_SERVICES
 from cdp_router.rpc.principal import Role
 from cdp_router.security.access import LET_IN, NEEDED
 from cdp_router.security.audit.audit import Audit
@@ -34,8 +34,8 @@ from tests.router.local_cluster import CLUSTER, NOW_MS, FixedClock, local_cluste
 from tests.router.served_cluster import Served, served_cluster
 
 METHODS = list(methods())
-PUBLIC = [method for method in METHODS if method.containing_service.full_name not in INTERNAL_SERVICES]
-INTERNAL = [method for method in METHODS if method.containing_service.full_name in INTERNAL_SERVICES]
+PUBLIC = [method for method in METHODS if method.containing_service.full_name not in SHARD_SERVICES]
+INTERNAL = [method for method in METHODS if method.containing_service.full_name in SHARD_SERVICES]
 _INTERNAL_REASON = "CLUSTER_SECRET_MISSING"
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from cdp.v1 import partition_pb2, shard_pb2
 
-from cdp_router.cluster.shard_methods import METHODS, SERVICES, StreamMethod, UnaryMethod, of_partition, of_partitions
+from cdp_router.cluster.shard_methods import (
+    METHODS,
+    SHARD_SERVICES,
+    StreamMethod,
+    UnaryMethod,
+    of_partition,
+    of_partitions,
+)
 from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.shard.handlers import Handlers
 from cdp_router.shard.server import ShardServer
@@ -22,7 +29,7 @@ _IN_THE_CONTRACT = {
 
 def test_the_table_is_the_contract() -> None:
     assert sorted((each.service, each.name) for each in METHODS) == sorted(_IN_THE_CONTRACT)
-    assert set(SERVICES) == {service for service, _ in _IN_THE_CONTRACT}
+    assert set(SHARD_SERVICES) == {service for service, _ in _IN_THE_CONTRACT}
     for each in METHODS:
         method = _IN_THE_CONTRACT[each.service, each.name]
         assert each.path == f"/{method.containing_service.full_name}/{method.name}"
@@ -37,7 +44,7 @@ def test_a_request_that_names_claims_is_addressed_to_them() -> None:
     for each in METHODS:
         fields, request = each.request.DESCRIPTOR.fields_by_name, each.request()
         each.address(request, "the cluster", claims)
-        if each.service == SERVICES[1]:
+        if each.service == SHARD_SERVICES[1]:
             assert not request.ListFields()
         elif "partitions" in fields:
             assert each.address is of_partitions
