@@ -625,7 +625,9 @@ class ForgetEventsRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     UNUSED_FIELD_NUMBER: _builtins.int
     unused: _builtins.bool
-    """Forget all names of events and properties without events as well. The response names events alone."""
+    """Forget all names as well of events and properties without events, and of attributes that no profile has or ever
+    had. The response names events alone.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
