@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,13 @@ from tests import strategies, strategies_reports
 from tests.raw_records import Record
 from tests.shards import Shards
 
+Asked = TypeVar("Asked")
 FAR = strategies.BORDER_MS + 40 * strategies.DAY_MS
+
+
+def _several(questions: st.SearchStrategy[Asked]) -> st.SearchStrategy[list[Asked]]:
+    """Questions to the same shards."""
+    return st.lists(questions, min_size=2, max_size=2)
 
 
 def _filled(records: list[Record]) -> Shards:
@@ -27,26 +34,29 @@ def _filled(records: list[Record]) -> Shards:
     return shards
 
 
-@given(strategies.records(), strategies.segments(3), strategies.contexts())
-@settings(max_examples=60)
+@given(strategies.records(), _several(strategies.segments(3)), strategies.contexts())
+@settings(max_examples=30)
 def test_not_is_the_complement_in_the_population(
-    records: list[Record], segment: tree.Node, context: tree.Context
+    records: list[Record], segments: list[tree.Node], context: tree.Context
 ) -> None:
     shards = _filled(records)
-    inside, outside = shards.members(segment, context), shards.members(tree.Not(segment), context)
-    assert not inside & outside
-    assert inside | outside == shards.members(tree.Everyone(), context)
-    answers = [shards.ask(segment, context), shards.ask(tree.Not(segment), context)]
-    assert sum(answer.count for answer in answers) == answers[0].population
+    everyone = shards.members(tree.Everyone(), context)
+    for segment in segments:
+        inside, outside = shards.members(segment, context), shards.members(tree.Not(segment), context)
+        assert not inside & outside
+        assert inside | outside == everyone
+        answers = [shards.ask(segment, context), shards.ask(tree.Not(segment), context)]
+        assert sum(answer.count for answer in answers) == answers[0].population
 
 
-@given(strategies.records(), st.tuples(strategies.segments(2), strategies.segments(2)), strategies.contexts())
-@settings(max_examples=60)
-def test_de_morgan(records: list[Record], pair: tuple[tree.Node, tree.Node], context: tree.Context) -> None:
+@given(strategies.records(), _several(st.tuples(strategies.segments(2), strategies.segments(2))), strategies.contexts())
+@settings(max_examples=30)
+def test_de_morgan(records: list[Record], pairs: list[tuple[tree.Node, tree.Node]], context: tree.Context) -> None:
     shards = _filled(records)
-    negated = tuple(map(tree.Not, pair))
-    assert shards.members(tree.Not(tree.All(pair)), context) == shards.members(tree.Any(negated), context)
-    assert shards.members(tree.Not(tree.Any(pair)), context) == shards.members(tree.All(negated), context)
+    for pair in pairs:
+        negated = tuple(map(tree.Not, pair))
+        assert shards.members(tree.Not(tree.All(pair)), context) == shards.members(tree.Any(negated), context)
+        assert shards.members(tree.Not(tree.Any(pair)), context) == shards.members(tree.All(negated), context)
 
 
 @given(strategies.records(), strategies.event_sets(), strategies.windows(), strategies.contexts())
@@ -105,16 +115,17 @@ def test_a_past_instant_asked_later_gives_the_answer_of_then(
     assert dict(shards.ask(tree.Breakdown(segment, attribute), context).values) == values
 
 
-@given(strategies.records(), strategies.funnels(), strategies.contexts())
-@settings(max_examples=60)
+@given(strategies.records(), _several(strategies.funnels()), strategies.contexts())
+@settings(max_examples=30)
 def test_funnel_steps_never_grow_and_end_in_the_sequence(
-    records: list[Record], report: tree.Funnel, context: tree.Context
+    records: list[Record], reports: list[tree.Funnel], context: tree.Context
 ) -> None:
     shards = _filled(records)
-    answer = shards.ask(report, context)
-    sequence = tree.SequenceTest(report.steps, report.window, report.within, report.strict_ties)
-    assert list(answer.steps) == sorted(answer.steps, reverse=True)
-    assert answer.steps[-1] == len(shards.members(sequence, context)) == shards.ask(sequence, context).count
+    for report in reports:
+        answer = shards.ask(report, context)
+        sequence = tree.SequenceTest(report.steps, report.window, report.within, report.strict_ties)
+        assert list(answer.steps) == sorted(answer.steps, reverse=True)
+        assert answer.steps[-1] == len(shards.members(sequence, context)) == shards.ask(sequence, context).count
 
 
 @given(strategies.records(), strategies.segments(2), st.sampled_from(("plan", "since", "and")))
