@@ -18,7 +18,7 @@ class SchemaReading:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How many property and attribute names there were when all that was admitted was applied: a purge frees those of
+    """Numbers of property and attribute names when all that was admitted was applied: a purge frees those of
     them that nothing uses."""
 
     properties: int = 0

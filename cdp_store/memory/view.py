@@ -104,7 +104,7 @@ class PartitionView:
         return versions.take(order_by_row_time(versions.rows, versions.times)) if len(versions) else versions
 
     def any_has_attribute(self, rows: Bools, attribute: int) -> bool:
-        """Whether any of some rows, bool[row_count], has a value of an attribute, or ever had one."""
+        """True if any of some rows, bool[row_count], has a value of an attribute, or ever had one."""
         if any(rows[chunk.full_rows()].any() for chunk in self.changes.chunks(attribute)):
             return True
         blocks = self.attributes[attribute].blocks if attribute in self.attributes else ()
