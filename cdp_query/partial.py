@@ -19,7 +19,7 @@ class Partial:
     """Counts of one or several partitions.
 
     population: |U|; count: members; steps: users at least that deep in a funnel; values: members by attribute value;
-    known: names of the question these partitions know; stats: by node; report: what a report adds to these; rest:
+    known: names of the question these partitions know; stats: by node; report: the part of a report, if any; rest:
     members with values beyond those that a breakdown keeps.
     """
 

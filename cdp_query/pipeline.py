@@ -82,7 +82,7 @@ def members(
     checkpoint: Checkpoint = lambda: None,
     meter: Meter | None = None,
 ) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Rows of a segment's members in one partition, ascending; `meter` counts what that touched."""
+    """Rows of a segment's members in one partition, ascending; `meter` counts the data read."""
     execution = Execution(view, binder.context, meter or Meter(), checkpoint)
     return np.flatnonzero(_members(segment, execution, binder) & execution.population())
 

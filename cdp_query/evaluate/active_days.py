@@ -1,4 +1,4 @@
-"""On how many different local dates and in how many weeks each user did something, and on how many dates in a row."""
+"""Numbers of distinct local dates and weeks with events of each user, and of dates in a row."""
 
 from __future__ import annotations
 

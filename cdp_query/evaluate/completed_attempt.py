@@ -1,4 +1,4 @@
-"""One completed attempt at a sequence by one user: which events fill the steps."""
+"""One completed attempt at a sequence by one user: the events that fill the steps."""
 
 from __future__ import annotations
 

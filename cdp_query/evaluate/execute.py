@@ -43,7 +43,7 @@ Checkpoint = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One evaluation on one partition: what it reads, at which instant, and where it reports to.
+    """One evaluation on one partition: its view, its instant, and its statistics.
 
     `checkpoint` is called before every node and raises QueryCancelled to stop the evaluation. `kept` are the masks, as
     bits, of the parts that stand in several places of a segment; None until they are evaluated.
@@ -141,7 +141,7 @@ class Execution:
         return mask
 
     def _about(self, undecided: Bools) -> Execution:
-        """The evaluation of what only has to be right for some rows."""
+        """Evaluation of parts whose result is needed for some rows only."""
         view = narrowed(self.view, undecided)
         return self if view is self.view else replace(self, view=view)
 

@@ -94,7 +94,7 @@ def needed_bytes(node: bound.BoundNode, view: PartitionView) -> int:
 
 
 def _count(events: BoundEvents, interval: Interval, view: PartitionView) -> int:
-    """Events of the chunks that a window touches; what is not sealed yet is little."""
+    """Events of the chunks that a window touches; the unsealed ones are few, and left out."""
     chunks = (chunk for name in events.names for chunk in view.events.sealed.get(name, ()))
     return sum(len(chunk) for chunk in chunks if interval.overlaps(chunk.first_ms, chunk.last_ms))
 

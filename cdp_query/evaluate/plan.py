@@ -31,7 +31,7 @@ _HISTORY_COST = 20.0
 
 
 def plan(node: bound.BoundNode, view: PartitionView) -> bound.BoundNode:
-    """The same question with the items of every `and` and `or` ordered by estimated cost; ties keep their order."""
+    """The question with the items of every `and` and `or` ordered by estimated cost; ties keep their order."""
     return _planned(node, view)[1]
 
 

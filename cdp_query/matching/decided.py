@@ -103,7 +103,7 @@ def _of_another_type(view: PartitionView, key: int, matcher: Matcher, *, attribu
 
 
 def _decide_few(view: PartitionView, key: int, kind: Kind, matcher: Matcher, codes: I64, *, attribute: bool) -> Decided:
-    """The same of some codes; the others count as not satisfying it."""
+    """Decides some codes only; the others count as not satisfying the condition."""
     offsets, data = view.string_arena(key, attribute=attribute, is_list=kind is Kind.LIST)
     codes = codes[codes < offsets.shape[0] - 1]  # rows without a value may hold anything
     factor = _WORTH_GATHERING if matcher.substring is None else _WORTH_SEARCHING

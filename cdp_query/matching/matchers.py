@@ -1,4 +1,4 @@
-"""Conditions compiled for columns: what each kind of value must be for the condition to hold.
+"""Conditions compiled for columns: for each kind of value, the test that its values must pass.
 
 A condition is decided per kind; a value of another kind, or none, counts as missing. `negated` conditions
 (`!=`, `not in`, `missing` ...) are the complement of their positive form, missing values included.

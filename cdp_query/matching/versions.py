@@ -1,4 +1,4 @@
-"""Dotted numbers at the beginning of strings, compared part by part: 5.9 < 5.10 = 5.10.0, what follows is ignored."""
+"""Dotted numbers at the beginning of strings, compared part by part: 5.9 < 5.10 = 5.10.0; other text is ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merged parts of overlap, distribution and rfm to what their answers show."""
+"""Answers of overlap, distribution and rfm from their merged parts."""
 
 from __future__ import annotations
 

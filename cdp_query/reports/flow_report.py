@@ -125,7 +125,7 @@ class _Walk:
         return first_ms, last_ms
 
     def paths(self, morsel: int, first_ms: I64, last_ms: I64) -> tuple[U16, int]:
-        """(one path per anchor of a morsel: u16[anchors, depth], how many anchors may still meet more)."""
+        """(one path per anchor of a morsel: u16[anchors, depth], number of anchors that may still meet more)."""
         report = self._report
         low_ms, high_ms = _reach(report, first_ms, last_ms)
         found = [self._select(morsel, place, chunk, low_ms, high_ms) for place, chunk in self._chunks]

@@ -87,7 +87,7 @@ class FunnelGroup:
 
 @dataclass(frozen=True, slots=True)
 class FunnelPart:
-    """All attempts, those of each group, those of the groups beyond GROUPS_MAX together, and how many are open at T."""
+    """All attempts, those of each group, those of groups beyond GROUPS_MAX together, and the number open at T."""
 
     whole: FunnelGroup
     incomplete: int
@@ -132,7 +132,7 @@ class DiffPart:
 
 @dataclass(frozen=True, slots=True)
 class DistributionPart:
-    """The numbers of the members, and how many have none."""
+    """The numbers of the members, and the count of members without one."""
 
     numbers: Multiset
     undefined: int
@@ -180,10 +180,9 @@ ReportPart = TrendPart | RetentionPart | FunnelPart | OverlapPart | DiffPart | D
 
 
 def keep_smallest(groups: Mapping[ValueKey, Cell], most: int = GROUPS_MAX) -> tuple[dict[ValueKey, Cell], list[Cell]]:
-    """(the groups of so many smallest values, what the others hold).
+    """(the groups with the `most` smallest values, all other groups).
 
-    Which groups are kept does not depend on how many users they have, so that every kept one is exact however the
-    parts were merged.
+    The choice does not depend on the numbers of users, so that every kept group is exact for any order of merges.
     """
     keys = sorted(groups) if len(groups) > most else list(groups)
     return {key: groups[key] for key in keys[:most]}, [groups[key] for key in keys[most:]]

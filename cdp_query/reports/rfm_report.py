@@ -79,7 +79,7 @@ class _Money:
                 stats.type_mismatch += int(np.count_nonzero(held))
 
     def sums(self) -> tuple[F64, F64]:
-        """(the sum rounded, what is to be added to it) of each row: exact for integers, rounded once with floats."""
+        """(the sum rounded, its remainder) of each row: exact for integers, rounded once with floats."""
         # Two whole numbers, each exact as a float64; their sum and its error are exact too (Knuth's TwoSum).
         lower = (self._low & 0xFFFFFFFF).astype(np.float64)
         upper = (self._high + (self._low >> 32)).astype(np.float64) * _TWO_32

@@ -44,7 +44,7 @@ def item_key(item: object) -> ValueKey:
 
 
 def _in_order(value: Any) -> Any:
-    """The same with the fields of all objects in the order of their names."""
+    """The value with the fields of all objects in the order of their names."""
     match value:
         case dict():
             return {name: _in_order(value[name]) for name in sorted(value)}

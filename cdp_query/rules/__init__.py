@@ -24,7 +24,7 @@ def rewrite(question: Question) -> Question:
 
 
 def _rewritten(segment: Node) -> Node:
-    """All rules in turn, until none finds anything: what one puts together, another may simplify."""
+    """All rules in turn, until none finds anything: the result of one may be simplified by another."""
     if not isinstance(segment, All | Any | Not):
         return segment
     for _ in range(_ROUNDS_MAX):

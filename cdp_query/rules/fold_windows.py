@@ -1,6 +1,6 @@
 """did(E, last: 7d) and did(E, last: 30d) -> did(E, last: 7d); with `or` the wider one stays.
 
-The same for counts: count(E, last: 7d) >= 3 says all that count(E, last: 30d) >= 2 and did(E) say.
+Counts fold likewise: count(E, last: 7d) >= 3 implies count(E, last: 30d) >= 2 and did(E).
 """
 
 from __future__ import annotations

@@ -26,5 +26,5 @@ def grouped(kind: type[All] | type[Any], items: Iterable[Node]) -> Node:
 
 
 def key(node: Node) -> str:
-    """The same for parts that are written alike."""
+    """Text of a part: equal for parts that are written alike."""
     return repr(node)

@@ -1,4 +1,4 @@
-"""not a = 1 -> a != 1; not count(E) >= 3 -> count(E) < 3; so that what says the same is written alike.
+"""not a = 1 -> a != 1; not count(E) >= 3 -> count(E) < 3; so that equivalent parts are written alike.
 
 Only where the predicate has a complement of its own: `not age > 3` is no `age <= 3`, since that is false where age is
 not set.

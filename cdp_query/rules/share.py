@@ -1,4 +1,4 @@
-"""(a and b) or (a and c) -> a and (b or c), and with `and` and `or` changed: what is shared is evaluated once."""
+"""(a and b) or (a and c) -> a and (b or c), and with `and` and `or` changed: a shared part is evaluated once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def share(node: Node) -> Node:
 
 
 def _shared(group: Group) -> Node:
-    """One shared part at a time, the most frequent first; what is left of its alternatives is one of them."""
+    """Takes out one shared part at a time, the most frequent first; the rests of its alternatives become one group."""
     kind, inner = type(group), Any if isinstance(group, All) else All
     if sum(isinstance(item, inner) for item in group.items) < 2:
         return group

@@ -29,7 +29,7 @@ _TESTS: Final[dict[Op, Callable[[AnyArray, AnyArray], Bools]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """integers i64[n] hold where is_float is false, floats f64[n] where it is true; `defined` says where either does.
+    """integers i64[n] hold where is_float is false, floats f64[n] where it is true, both only where `defined` is true.
 
     No floats means integers everywhere, no `defined` means defined everywhere.
     """
@@ -50,7 +50,7 @@ class Numbers:
 
 
 def constant(value: int | float, count: int) -> Numbers:
-    """The same number in every row."""
+    """One number repeated in every row."""
     if isinstance(value, int):
         return Numbers(np.broadcast_to(np.int64(value), count))
     return Numbers(

@@ -1,4 +1,4 @@
-"""Least, greatest, median and 95th percentile of each user's numbers, and how many different values there are."""
+"""Least, greatest, median and 95th percentile of each user's numbers, and the number of distinct values."""
 
 from __future__ import annotations
 

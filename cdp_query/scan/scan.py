@@ -76,7 +76,7 @@ class Scanned:
         return stored.astype(np.int64) + chunk.base_ms
 
     def where(self, extra: Bools | None) -> Scanned:
-        """The same without the events where `extra` is False."""
+        """These events without those where `extra` is False."""
         if extra is None:
             return self
         return Scanned(self.chunk, extra if self.mask is None else self.mask & extra)

@@ -24,7 +24,7 @@ _NEVER_MS: Final = TIME_MAX_MS + 1
 
 
 def anchored(events: BoundEvents, view: PartitionView, stats: NodeStats) -> BoundEvents:
-    """The same events with windows per user worked out for each row; without such a window, themselves."""
+    """The events with windows per user evaluated for each row; unchanged where there is no such window."""
     match events.where:
         case FilterUserWindow() as window:
             where: BoundFilter = row_window(window, view, stats)

@@ -1,8 +1,8 @@
 """A codec between dataclasses and protobuf messages, made from the fields of both.
 
 A field is matched by its name and converted by its annotation: scalars, enums, optional values, tuples, dataclasses,
-and unions, which are oneofs. `Rules` lists the exceptions. Codecs are made from both when a module is loaded; what does
-not fit together is an error then.
+and unions, which are oneofs. `Rules` lists the exceptions. Codecs are made from both when a module is loaded; fields
+that do not fit together are an error then.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def parted(links: Links, key: HashKey, partition_count: int) -> LinkParts:
 
 
 def records_saying(some: Links, said: Links, batch: RecordBatch) -> tuple[I64, I64]:
-    """The records of a batch that say one of some pairs, and of each the number of the first such link in `said`."""
+    """Records of a batch that state one of some pairs, and for each the number of the first such link in `said`."""
     if not len(some):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     at = np.flatnonzero(np.isin(_pairs(said), _pairs(some)))
@@ -107,7 +107,7 @@ def _of_records(batch: RecordBatch) -> U64:
 
 
 def _sayings(links: Links) -> U64:
-    """The same of the records that said some links."""
+    """Keys of the records that stated some links, as those of `_of_records`."""
     return combine(_hashed(links.upper), links.times.view(np.uint64), _hashed(links.message_ids))
 
 

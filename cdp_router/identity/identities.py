@@ -37,7 +37,7 @@ class Identities:
         return identifier
 
     async def profiles_of(self, identifiers: Iterable[Named], deadline: Deadline) -> Mapping[Named, Named]:
-        """The same for several, each with the identifier of its profile."""
+        """Several identifiers, each with the identifier of its profile."""
         given, above = {*identifiers}, dict[Named, Named]()
         waiting, asked = {each for each in given if each[0] != USER_ID}, set[Named]()
         while waiting:
@@ -77,7 +77,7 @@ class Identities:
     async def unlink(
         self, request: identity_pb2.UnlinkIdentifierRequest, deadline: Deadline
     ) -> identity_pb2.UnlinkIdentifierResponse:
-        """Take two identifiers apart for good; what has to move for that has moved when this returns."""
+        """Unlink two identifiers for good; the profiles that have to move for that have moved when this returns."""
         lower, upper = checked(request.identifier, "identifier"), checked(request.profile, "profile")
         if rank_of_kind(lower[0]) <= rank_of_kind(upper[0]):
             raise RequestInvalid(

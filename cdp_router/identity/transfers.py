@@ -52,8 +52,10 @@ class Mover:
         self._busy = defaultdict[int, asyncio.Lock](asyncio.Lock)
 
     async def settle(self, partitions: Iterable[int], deadline: Deadline) -> None:
-        """Move what waits in partitions, and what that makes wait in others. What fails, or has no time left, is logged
-        and tried again later."""
+        """Move profiles that wait in some partitions, and those that these moves make wait in others.
+
+        Moves that fail, or have no time left, are logged and tried again later.
+        """
         waiting, passes = set(partitions), 0
         while waiting and passes < _PASSES_MAX and deadline.remaining():
             passes += 1
@@ -147,7 +149,7 @@ class Mover:
     async def change(
         self, partition: int, change: IdentityChange | None, deadline: Deadline
     ) -> pb.ChangeIdentityResponse:
-        """Have a partition do a change of identifiers; with None only say what is left to move."""
+        """Have a partition apply a change of identifiers; with None it only reports the moves that are left."""
         encoded = b"" if change is None else encode_identity_change(change)
         return await self._encoded_change(partition, encoded, b"", deadline)
 

@@ -50,8 +50,8 @@ class Ingest:
     ) -> ingest_pb2.BatchResult:
         """Make a batch durable on all shards it concerns; `admit` may refuse it once its records are counted.
 
-        Raises ShardUnavailable when a shard did not acknowledge: the batch may then be sent again, and what was
-        taken is not taken twice.
+        Raises ShardUnavailable when a shard did not acknowledge. The batch may then be sent again: sending the same
+        record again has no effect.
         """
         size = batch.ByteSize()
         if self._bytes_in_flight and self._bytes_in_flight + size > INGEST_BYTES_IN_FLIGHT_MAX:

@@ -45,7 +45,7 @@ async def send_on(
     routing: Routing,
     deadline: Deadline,
 ) -> None:
-    """Take what was refused for being elsewhere there, and put into the result what becomes of it."""
+    """Send records that were refused for being elsewhere to their partition, and put the outcome into the result."""
     for _ in range(_TRIES):
         refused = [error.index for error in result.errors if error.code == OPERATION_ELSEWHERE]
         if not refused:
@@ -90,7 +90,7 @@ async def _tell_homes(own: RecordBatch, taken: Taken, routing: Routing, deadline
 
 
 def _note_positions(result: ingest_pb2.BatchResult, positions: Mapping[int, int]) -> None:
-    """Let the result say each partition's position once, the later one."""
+    """Give each partition's position once in the result, the later one."""
     known = {each.partition: each.sequence for each in result.positions}
     for partition, sequence in positions.items():
         known[partition] = max(sequence, known.get(partition, 0))

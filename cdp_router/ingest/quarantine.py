@@ -84,7 +84,7 @@ def _parts(apart: Apart, cluster: ClusterFile) -> list[tuple[int, I64, Quarantin
 
 
 def _tell(apart: Apart, records: I64, told: shard_pb2.ChangeQuarantineResponse, result: ingest_pb2.BatchResult) -> None:
-    """Add what became of records of one partition; beyond the first of the batch they are counted."""
+    """Add the outcome of records of one partition; beyond the first of the batch they are only counted."""
     new: I64 = np.delete(records, np.array(told.taken, np.int64))
     result.duplicates += len(told.taken)
     first = new[new < ERRORS_TOLD_MAX]

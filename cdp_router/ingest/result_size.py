@@ -1,4 +1,4 @@
-"""Answers to batches kept below what clients take, however many records are refused."""
+"""Limits the size of answers to batches to the size clients accept, for any number of refused records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules that records are checked by, from the contract's form to what columns can be compared with."""
+"""Rules that records are checked by, compiled from the contract's form to one that columns are compared with."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class RecordCheck:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All checks by event name, "" for changes of attributes, and what is done with events that have none."""
+    """All checks by event name, "" for changes of attributes, and the mode for events without a check."""
 
     message: schema_pb2.SchemaRules = field(default_factory=schema_pb2.SchemaRules)
     checks: Mapping[str, RecordCheck] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Rules:
 
     @staticmethod
     def of(message: schema_pb2.SchemaRules) -> Rules:
-        """The rules in a message; RequestInvalid says what makes no sense."""
+        """The rules in a message; RequestInvalid names the part that makes no sense."""
         if len(message.rules) > SCHEMA_RULES_MAX:
             raise RequestInvalid("rules.rules", f"{len(message.rules)} of them; at most {SCHEMA_RULES_MAX}")
         checks = dict[str, RecordCheck]()

@@ -50,7 +50,7 @@ class KeptClaims:
 
 
 class Claims:
-    """The pairs seen, and what follows from them."""
+    """The pairs seen, and the targets that follow from them."""
 
     def __init__(self, key: HashKey, names: Names) -> None:
         self._key, self._names = key, names
@@ -63,7 +63,7 @@ class Claims:
         return len(self._pairs)
 
     def news(self, links: Links) -> Bools:
-        """Mask of the claims that say something new: bool[n]."""
+        """Mask of the claims that are new: bool[n]."""
         lower, upper = self._names.find(links.lower), self._names.find(links.upper)
         known = np.flatnonzero((lower >= 0) & (upper >= 0))
         fresh: Bools = np.ones(len(links), np.bool_)
@@ -130,7 +130,7 @@ class Claims:
         return lower, upper, self.times.filled(), ids, self.apart.filled()
 
     def kept(self) -> KeptClaims:
-        """The pairs that were said and not taken apart."""
+        """The pairs that were stated and not unlinked."""
         lower, upper, times, _, apart = self.all()
         chosen = np.flatnonzero(~apart & (times != _NEVER))
         gather = self._names.arena.gather
@@ -160,7 +160,7 @@ class Claims:
         return changed
 
     def _choose_among(self, entry: int, pairs: I64) -> bool:
-        """Let an entry's target be the best of some pairs and of what it was; whether it is another now."""
+        """Let an entry's target be the best of some pairs and the present one; True if it has changed."""
         target = self._names.target.filled()
         before, candidates = int(target[entry]), pairs
         if before != NOBODY:

@@ -15,7 +15,7 @@ from cdp_store.memory.view import PartitionView
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Events of one name that an identifier's profile had before `cutoff_ms`: how many, and when the first and last."""
+    """Events of one name that an identifier's profile had before `cutoff_ms`: their number, the first and last time."""
 
     identifier: bytes
     name: str
@@ -46,7 +46,7 @@ def take_dropped(memory: PartitionMemory, dropped: Iterable[Dropped]) -> None:
 
 
 def encode_dropped(dropped: Iterable[Dropped]) -> list[list[Any]]:
-    """As msgpack takes it."""
+    """Form that msgpack can pack."""
     return [[each.identifier, each.name, each.cutoff_ms, each.count, each.first_ms, each.last_ms] for each in dropped]
 
 

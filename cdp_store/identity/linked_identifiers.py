@@ -63,14 +63,14 @@ class Names:
         return self.arena.get(int(entry))
 
     def root(self, entry: int) -> int:
-        """Under whose identifier the records of an entry stand here."""
+        """Entry of the identifier that the records of an entry are under here."""
         parent = self.parent.filled()
         while parent[entry] != NOBODY:
             entry = int(parent[entry])
         return entry
 
     def subtree(self, entry: int) -> list[int]:
-        """The entry and all whose records stand under it."""
+        """The entry and all entries with records under it."""
         found = [entry]
         for each in found:
             if self.has_children.filled()[each]:
@@ -78,12 +78,12 @@ class Names:
         return found
 
     def adopt(self, child: int, parent: int) -> None:
-        """Let the records of one entry stand under another."""
+        """Put the records of one entry under another."""
         self.parent.filled()[child] = parent
         self.has_children.filled()[parent] = True
 
     def let_go(self, entry: int) -> None:
-        """Let an entry stand for itself."""
+        """Take an entry out from under its parent."""
         self.parent.filled()[entry] = NOBODY
 
     def track(self, entry: int, created_ms: int) -> None:

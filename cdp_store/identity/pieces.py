@@ -27,7 +27,7 @@ class Pieces:
 
     @staticmethod
     def of(parcel: Parcel) -> Pieces:
-        """As many as are needed; one record at least is in each, but for a parcel without any."""
+        """Fewest pieces of a parcel within the size limit; each has a record at least, if the parcel has any."""
         ends = np.cumsum(record_sizes(parcel.records))
         starts, given = [0], 0
         while (following := int(np.searchsorted(ends, given + PARCEL_PIECE_BYTES, "right"))) < len(parcel.records):

@@ -26,7 +26,7 @@ OTHERS: Final = ""  # in a mapping of limits: all kinds without one of their own
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Links that want seats, and how many of a kind there may be; OTHERS must be among the kinds.
+    """Links that need seats, and the limit of each kind; OTHERS must be among the kinds.
 
     `leaves_out`: records between the first and the last that say a pair are not among them.
     """
@@ -92,7 +92,7 @@ class Seats:
         return seating.take(np.flatnonzero(news & _is_first(combine(seating.uppers, seating.lowers))))
 
     def take(self, seating: Seating) -> None:
-        """Give seats, or, where it says that pairs were taken apart, take them."""
+        """Give seats, or take them where the seating marks pairs as unlinked."""
         before = self._find(seating)
         was_seated: Bools = before >= 0
         was_seated[was_seated] = ~self._apart.filled()[before[was_seated]]
@@ -131,7 +131,7 @@ class Seats:
         return self if keep.all() else Seats.from_table(self._key, self.to_table().filter(pa.array(keep)))
 
     def to_table(self) -> pa.Table:
-        """As a snapshot keeps them."""
+        """Tables of the seats for a snapshot."""
         uppers, lowers = self._hashes()
         names = pa.array(list(self._names), pa.string())
         kinds = pa.DictionaryArray.from_arrays(pa.array(self._kinds.filled().astype(np.int32)), names)

@@ -79,7 +79,7 @@ class IdentityState:
         return self.names.entry(identifier) is not None or self.seats.names(identifier)
 
     def take_records(self, batch: RecordBatch) -> None:
-        """Note what an applied batch brings for identifiers that are linked, or that others' records joined."""
+        """Note records of an applied batch under identifiers that are linked, or that others' records joined."""
         if len(self.names) == 0:
             return
         entries = self.names.find(batch.identities)
@@ -165,7 +165,7 @@ class IdentityState:
     def apply(
         self, change: IdentityChange, sequence: SequenceNumber, view: PartitionView, find: Find
     ) -> list[MemoryChange]:
-        """Take a change; what it does to the memory that `view` shows and `find` finds profiles in."""
+        """Apply a change; returns its changes of the memory that `view` shows and `find` finds profiles in."""
         match change:
             case Departure():
                 return self._depart(change, sequence, view, find)
@@ -197,7 +197,7 @@ class IdentityState:
         return known
 
     def find_due(self, find: Find) -> None:
-        """Find out what is due, after everything was loaded."""
+        """Find the moves that are due, after everything was loaded."""
         names = self.names
         linked = (names.target.filled() != NOBODY) | (names.place.filled() != NOBODY)
         self._note_targets(np.flatnonzero(linked).tolist(), find)
@@ -326,7 +326,7 @@ class IdentityState:
         return Joining(tuple(gone.values()), tuple(part for part in (whole, others) if len(part)), tuple(dropped))
 
     def _root_of(self, identifier: bytes) -> bytes:
-        """The identifier under which the records of another one stand here."""
+        """The identifier that the records of another one are under here."""
         return self.names.get(self.names.root(self.names.add(identifier)))
 
     def _at_root(self, dropped: Dropped) -> Dropped:
@@ -346,7 +346,7 @@ class IdentityState:
         return bool(self.names.place.filled()[entry] == parent != self.names.target.filled()[entry])
 
     def _track(self, entry: int, view: PartitionView, find: Find) -> None:
-        """Others' records join this identifier's: what its own say of its creation must not be lost."""
+        """Keep the creation time by the identifier's own records, since others' records join them."""
         if not self.names.is_tracked.filled()[entry]:
             [own] = find([self.names.get(entry)])
             self.names.track(entry, NOT_CREATED if own is None else view.times.created_ms_of(own))

@@ -1,4 +1,4 @@
-"""Transfers between this partition and each other one, and how far they have come.
+"""Transfers between this partition and each other one, and their progress.
 
 There is at most one open transfer from one partition to another, and transfers of such a pair arrive in the order of
 their numbers: so one number says at either end which of them have arrived.
@@ -19,7 +19,7 @@ from cdp_store.records.records import RecordBatch
 
 @dataclass(frozen=True, slots=True)
 class OpenTransfer:
-    """A transfer that has begun: its number, what it carries, and the identifiers of the profiles that leave."""
+    """A transfer that has begun: its number, its parcel, and the identifiers of the profiles that leave."""
 
     number: SequenceNumber
     parcel: Parcel

@@ -23,7 +23,7 @@ _REASON_BYTES: Final = 56  # of a text without its characters
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """Records with the number each has in its entry, why each is here, and the links that they say."""
+    """Records with the number each has in its entry, the reason it is here, and the links that they state."""
 
     batch: RecordBatch
     numbers: I64
@@ -107,7 +107,7 @@ def decode_quarantine_change(payload: bytes) -> QuarantineChange:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """All entries of a partition by their positions; never changed, what changes it gives another."""
+    """All entries of a partition by their positions; immutable: a change gives another value."""
 
     entries: Mapping[SequenceNumber, Quarantined] = field(default_factory=dict)
     nbytes: int = 0
@@ -115,7 +115,7 @@ class Quarantine:
 
     @staticmethod
     def of(entries: Mapping[SequenceNumber, Quarantined]) -> Quarantine:
-        """One that holds these."""
+        """Quarantine that holds these entries."""
         return Quarantine(entries, sum(entry.nbytes for entry in entries.values()))
 
     def __len__(self) -> int:
@@ -162,7 +162,7 @@ class Quarantine:
         return Strings.of(table[at] for table in tables for at in range(len(table)))
 
     def to_table(self) -> pa.Table:
-        """As a snapshot keeps it."""
+        """Table of the entries for a snapshot."""
         payloads = [encode_quarantine_change(entry) for entry in self.entries.values()]
         return pa.table(
             {"sequence": pa.array(list(self.entries), pa.int64()), "entry": pa.array(payloads, pa.large_binary())}

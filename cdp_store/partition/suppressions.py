@@ -25,7 +25,7 @@ def fingerprints(key: HashKey, identifiers: Strings) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Suppressions:
-    """Fingerprints with the time each was suppressed; never changed, what changes them gives others."""
+    """Fingerprints with the time each was suppressed; immutable: a change gives another value."""
 
     key: HashKey
     since_ms: Mapping[bytes, int] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Suppressions:
         return Suppressions.of(self.key, {**other.since_ms, **self.since_ms})
 
     def to_table(self) -> pa.Table:
-        """As a snapshot keeps them."""
+        """Table of the fingerprints for a snapshot."""
         pairs = _pairs(self.since_ms)
         since: I64 = np.array(list(self.since_ms.values()), np.int64)
         return pa.table({"high": pa.array(pairs[:, 0]), "low": pa.array(pairs[:, 1]), "since": pa.array(since)})

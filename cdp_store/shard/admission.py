@@ -157,7 +157,7 @@ def apply_pending(partitions: Mapping[PartitionId, Partition], pending: Iterable
 
 
 def _runs(entries: Iterable[Pending]) -> Iterator[list[Pending]]:
-    """Runs that may be applied together: batches, as long as one may hold their records and name what they name."""
+    """Runs that may be applied together: batches, as long as one batch may hold all their records and names."""
     run, records, names, keys = list[Pending](), 0, 0, 0
     for entry in entries:
         batch = entry.meaning
@@ -218,7 +218,7 @@ def _seated(partition: Partition, wanted: Wanted, before: Sequence[Seating], rep
 
 
 def _with_links(outcome: Outcome, partition: Partition, asked: Links | None, seated: _Seated | None) -> Outcome:
-    """An outcome, with what becomes of links that are asked about and of those that want seats."""
+    """An outcome, with the results of links that are asked about and of those that need seats."""
     if asked is not None:
         news = np.flatnonzero(partition.new_links(asked))
         forgotten = news[partition.forgotten(asked.take(news).lower)]
@@ -235,7 +235,7 @@ def _is_undecided(seated: _Seated, wanted: Wanted, batch: RecordBatch) -> bool:
 
 
 def log_entry(pending: Pending) -> LogEntry:
-    """The log record of what is pending; BatchTooLarge where it does not fit one."""
+    """Log entry of a pending change; BatchTooLarge where it does not fit one."""
     if isinstance(pending.meaning, RecordBatch):
         payload, kind = encode_batch(pending.meaning), RecordKind.BATCH
     else:

@@ -38,7 +38,7 @@ class Giving:
         _empty(store.directory / EXPORTS_NAME, files)  # of moves before a restart: their takers begin again
 
     def begin(self, partition: PartitionId) -> None:
-        """Keep what is logged for the partition from now on, since an export of it follows."""
+        """Keep the partition's log entries from now on, since an export of it follows."""
         self._store.tails.open(partition, self._store.partitions[partition].sequence)
 
     def export(self, partition: PartitionId, export_id: str, now_ms: int) -> Manifest:
@@ -106,7 +106,7 @@ class Taking:
         self.drop(partition)
 
     def drop(self, partition: PartitionId) -> None:
-        """Forget what of the partition is here, but not that it is on its way in."""
+        """Forget the partition's contents here, but not that it is on its way in."""
         self._store.unstage(partition)
         self.clean(partition)
 
@@ -136,7 +136,7 @@ class Taking:
         return loaded
 
     def receive(self, partition: Partition, records: Sequence[LogRecord]) -> None:
-        """Log and apply what the giver logged, under its numbers; what is here already is passed over."""
+        """Log and apply the giver's entries under its numbers; those that are here already are passed over."""
         new = [record for record in records if record.sequence > partition.sequence]
         entries = [LogEntry(partition.partition, each.sequence, each.payload, each.kind) for each in new]
         meanings = [Logged.decode(record) for record in new]

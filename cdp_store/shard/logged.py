@@ -46,7 +46,7 @@ class Logged:
 
 
 def apply_logged(partition: Partition, logged: Logged) -> None:
-    """Do to a partition what was logged for it."""
+    """Apply a logged change to its partition."""
     match logged.meaning:
         case RecordBatch() as batch:
             partition.apply(batch, logged.sequence)

@@ -49,7 +49,7 @@ from cdp_store.snapshot.reader import PartitionReader, read_manifest, snapshot_n
 
 
 def salvage_shard(directory: Path, files: Files) -> Salvaged:
-    """Set aside what of a shard's log cannot be read; DirectoryInUse when a process has it open."""
+    """Set aside the unreadable parts of a shard's log; DirectoryInUse when a process has it open."""
     descriptor = lock_directory(directory)
     try:
         return Salvage(log_path(directory), files, _held_by_snapshots(directory, files), _is_usable).run()
@@ -222,7 +222,7 @@ def _documents_in_snapshots(directory: Path, partition: PartitionId, files: File
 
 
 def _manifests(directory: Path, files: Files) -> Iterator[Manifest]:
-    """Those that can be read, newest first."""
+    """The manifests that can be read, newest first."""
     place = LocalPlace(snapshots_path(directory), files)
     for number in snapshot_numbers(place):
         with suppress(SnapshotDamaged):

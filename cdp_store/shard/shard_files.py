@@ -89,7 +89,7 @@ def begin_directory(
 def check_without_snapshot(place: LocalPlace, holdings: Holdings, problems: Sequence[str]) -> None:
     """Raise SnapshotDamaged where a shard without a whole snapshot holds a partition that came from another shard.
 
-    What came with it is in snapshots and not in the log.
+    Its contents are in snapshots and not in the log.
     """
     for number, holding in holdings.all().items():
         if holding.is_in_memory and holding.owned_epoch > FIRST_EPOCH:
