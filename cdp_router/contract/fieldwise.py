@@ -178,13 +178,14 @@ class Codecs:
     def _taking(self, kind: type, parts: list[_Part]) -> Take:
         """Reader of a dataclass from the fields of a message."""
         first, finish = self._rules.first.get(kind, ()), self._rules.finishing.get(kind)
-        rest = [part.name for part in parts if part.name not in first]
-        by_name = {part.name: part.take for part in parts}
-        taking = [(name, by_name[name]) for name in (*first, *rest)]
+        order = sorted(range(len(parts)), key=lambda place: _rank(first, parts[place].name))
+        taking = [(place, parts[place].take) for place in order]
 
         def take(message: Any, path: str, depth: int) -> Any:
-            node = kind(**{name: take_part(message, path, depth) for name, take_part in taking})
-            return node if finish is None else finish(node, path)
+            values = [None] * len(taking)
+            for place, take_part in taking:
+                values[place] = take_part(message, path, depth)
+            return kind(*values) if finish is None else finish(kind(*values), path)
 
         return take
 
@@ -211,6 +212,11 @@ def _members(kind: Any) -> tuple[Any, ...]:
     return tuple(each for each in get_args(kind) or (kind,) if each is not NoneType)
 
 
+def _rank(first: tuple[str, ...], name: str) -> int:
+    """When a field is read: those that come first in their order, then all others."""
+    return first.index(name) if name in first else len(first)
+
+
 def _snake(name: str) -> str:
     """The field of a oneof that a dataclass stands in: WasTest in was, EdgeValueTest in edge_value."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower().removesuffix("_test")
@@ -232,6 +238,12 @@ def _repeated(item: Codec, made: Callable[[Any], Any]) -> Codec:
 def _putting(name: str, wire_name: str, codec: Codec) -> Put:
     """Puts a value into its field; None is left out."""
     write = codec.write
+    if codec is AS_IT_IS:
+
+        def put_as_it_is(node: Any, whole: dict[str, Any]) -> None:
+            whole[wire_name] = getattr(node, name)  # None is left out by protobuf
+
+        return put_as_it_is
 
     def put(node: Any, whole: dict[str, Any]) -> None:
         value = getattr(node, name)

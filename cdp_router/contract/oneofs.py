@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +32,7 @@ class OneofRule:
     only: Container[str] | None = None  # the fields that may be given; None: all
     narrowed: str = ""  # the problem where a field takes only some of what the message can hold
     nesting: frozenset[str] | None = None  # fields that add a level, while others restart at 0; None: all do
-    levels_max: int | None = None
+    levels_max: int = sys.maxsize
     unset: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)  # when a field counts as not given
 
 
@@ -67,11 +68,11 @@ class Oneof:
     def read(self, message: Any, path: str, depth: int) -> Any:
         """Value that the message holds; RequestInvalid where that is missing, or too deep."""
         rule = self._rule
-        if rule.levels_max is not None and depth > rule.levels_max:
+        if depth > rule.levels_max:
             raise RequestInvalid(path, f"more than {rule.levels_max} levels inside each other")
         name = message.WhichOneof(self._name)
         codec = self._by_field.get(name)
-        if codec is None or (name in rule.unset and rule.unset[name](getattr(message, name))):
+        if codec is None or (rule.unset and name in rule.unset and rule.unset[name](getattr(message, name))):
             if rule.absent is not None:
                 return rule.absent
             raise RequestInvalid(f"{path}{self._place}", rule.missing)

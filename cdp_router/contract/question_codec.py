@@ -99,14 +99,14 @@ _ONEOFS: Final = {
 }
 
 
-def _checked(is_valid: Callable[[Any], bool], problem: str, place: str = "") -> Callable[[Codec], Codec]:
+def _checked(is_valid: Callable[[Any], bool], problem: str) -> Callable[[Codec], Codec]:
     """A codec that refuses some values."""
 
     def of(codec: Codec) -> Codec:
         def read(message: Any, path: str, depth: int) -> Any:
             value = codec.read(message, path, depth)
             if not is_valid(value):
-                raise RequestInvalid(f"{path}{place}", problem)
+                raise RequestInvalid(path, problem)
             return value
 
         return Codec(codec.write, read)

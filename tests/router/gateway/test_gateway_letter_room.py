@@ -151,7 +151,7 @@ def test_a_request_is_refused_after_it_was_delivered_only_where_sending_it_again
 def test_a_disk_that_fails_has_nothing_counted_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with gateway_cluster(tmp_path) as gateway:
         with monkeypatch.context() as patch:
-            patch.setattr("cdp_router.gateway.letters.dead_letters._write_all", _write_fails)
+            patch.setattr("cdp_store.outside.line_log.LineLog.append", _write_fails)
             assert gateway.post("/v1/batch", {"batch": [WITHOUT_ID, BAD]}).status_code == 200
             assert gateway.post("/v1/batch", {"batch": [BAD]}).status_code == 503, "nothing was taken"
         assert gateway.count(COUNTED + "1") == 1
