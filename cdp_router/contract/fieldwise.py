@@ -213,7 +213,7 @@ def _members(kind: Any) -> tuple[Any, ...]:
 
 
 def _rank(first: tuple[str, ...], name: str) -> int:
-    """When a field is read: those that come first in their order, then all others."""
+    """Orders fields as they are read: those that come first, then all others."""
     return first.index(name) if name in first else len(first)
 
 
