@@ -12,14 +12,13 @@ from cdp_query.errors import QueryInvalid
 from cdp_query.evaluate.execute import Execution
 from cdp_query.evaluate.needs import check_needs, check_report_needs
 from cdp_query.limits import PERIODS_MAX
-from cdp_query.reports.bind_reports import bind_flow, bind_funnel, bind_retention, bind_rfm, bind_trend
-from cdp_query.reports.flow_report import flow
-from cdp_query.reports.funnel_report import funnel, plain_funnel
+from cdp_query.reports.flow_report import bind_flow, flow
+from cdp_query.reports.funnel_report import bind_funnel, funnel, plain_funnel
 from cdp_query.reports.parts import FunnelPart, ReportPart
-from cdp_query.reports.retention_report import retention
-from cdp_query.reports.rfm_report import rfm
+from cdp_query.reports.retention_report import bind_retention, retention
+from cdp_query.reports.rfm_report import bind_rfm, rfm
 from cdp_query.reports.segment_reports import check_overlap, diff, diff_instants, distribution, overlap
-from cdp_query.reports.trend_report import trend
+from cdp_query.reports.trend_report import bind_trend, trend
 from cdp_store.arrays import Bools
 
 

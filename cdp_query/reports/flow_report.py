@@ -8,9 +8,13 @@ from typing import Final
 
 import numpy as np
 
+from cdp_query import tree
+from cdp_query.bind.bind import Binder
 from cdp_query.bind.bound_events import BoundEvents
-from cdp_query.calendar.windows import Interval
+from cdp_query.calendar.windows import Interval, fixed_ms
+from cdp_query.errors import QueryInvalid
 from cdp_query.kernels import flows as kernels
+from cdp_query.limits import FLOW_DEPTH_MAX
 from cdp_query.reports.flow_part import FlowPart, distinct_paths
 from cdp_query.scan.dropped import note_dropped
 from cdp_query.scan.scan import Scanned, overlapping, scan
@@ -21,6 +25,7 @@ from cdp_store.arrays import I64, U8, U16, U32, Bools
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.limits import MORSEL_ROWS, TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 
 _MODES: Final = {FlowAnchor.FIRST: kernels.FIRST, FlowAnchor.LAST: kernels.LAST, FlowAnchor.EACH: kernels.EACH}
@@ -50,6 +55,24 @@ class BoundFlow:
             return Interval(TIME_MIN_MS if self.within_ms < 0 else max(first_ms - self.within_ms, TIME_MIN_MS), last_ms)
         reach_ms = self.until_ms if self.within_ms < 0 else last_ms + self.within_ms
         return Interval(first_ms, min(reach_ms, self.until_ms))
+
+
+def bind_flow(report: tree.Flow, binder: Binder, schema: SchemaReading) -> BoundFlow:
+    """A flow with the names of a partition; without `only`, all of them are looked at."""
+    if not 1 <= report.depth <= FLOW_DEPTH_MAX:
+        raise QueryInvalid(f"a flow has a depth of 1 to {FLOW_DEPTH_MAX}, not {report.depth}")
+    events, interval = binder.windowed(report.events, report.window, schema)
+    known = schema.events
+    return BoundFlow(
+        events,
+        tuple((name, known[name]) for name in sorted(set(report.only or known)) if name in known),
+        interval,
+        binder.context.as_of_ms,
+        report.depth,
+        -1 if report.within is None else fixed_ms(report.within),
+        report.direction,
+        report.anchor,
+    )
 
 
 def flow(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cdp_query import tree
+from cdp_query.bind.bind import Binder
 from cdp_query.bind.bound import BoundSequence
 from cdp_query.bind.bound_attempts import BoundAttempts
 from cdp_query.bind.bound_counts import BoundCount
@@ -24,6 +26,7 @@ from cdp_query.scan.multiset import EMPTY, Multiset
 from cdp_query.stats import NodeStats
 from cdp_query.tree import AttemptMode, Op
 from cdp_store.arrays import I64, U8, Bools
+from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
@@ -38,6 +41,24 @@ class BoundFunnel:
     by_attribute: bool
     key: int | None
     with_times: bool
+
+
+def bind_funnel(report: tree.Funnel, binder: Binder, schema: SchemaReading) -> BoundFunnel:
+    """A funnel with the names of a partition."""
+    by_attribute, by_entry = report.by_attribute, report.by_entry
+    key = None
+    if by_attribute is not None:
+        key = schema.attributes.get(by_attribute)
+    elif by_entry is not None:
+        key = schema.properties.get(by_entry)
+    return BoundFunnel(
+        binder.attempts(report, schema, 0),
+        report.mode,
+        by_attribute is not None or by_entry is not None,
+        by_attribute is not None,
+        key,
+        report.times,
+    )
 
 
 def funnel(view: PartitionView, report: BoundFunnel, population: Bools, stats: NodeStats) -> FunnelPart:

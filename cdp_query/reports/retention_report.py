@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from cdp_query import tree
+from cdp_query.bind.bind import Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, check_shown, months_between, periods_over, zone_offsets
 from cdp_query.calendar.windows import Interval
@@ -21,6 +23,7 @@ from cdp_query.tree import PeriodStart, ReturnMode
 from cdp_store.arrays import I32, I64, U32, U64, Bools
 from cdp_store.events.chunk import EventChunk
 from cdp_store.limits import DAY_MS, TIME_MAX_MS
+from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 
 _NEVER: Final = TIME_MAX_MS + 1
@@ -41,6 +44,22 @@ class BoundRetention:
     start: PeriodStart
     mode: ReturnMode
     tz: str
+
+
+def bind_retention(report: tree.Retention, binder: Binder, schema: SchemaReading) -> BoundRetention:
+    """A retention with the names of a partition."""
+    entry, interval = binder.windowed(report.entry, report.window, schema)
+    return BoundRetention(
+        entry,
+        binder.events(report.returns, schema),
+        interval,
+        binder.context.as_of_ms,
+        report.unit,
+        report.periods,
+        report.start,
+        report.mode,
+        binder.context.tz,
+    )
 
 
 def retention(

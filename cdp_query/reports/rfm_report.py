@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from cdp_query import tree
+from cdp_query.bind.bind import Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval
 from cdp_query.kernels.exact_sum import exact_sums
@@ -18,6 +20,7 @@ from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import F64, I32, I64, U32, Bools
 from cdp_store.limits import TIME_MIN_MS
+from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
@@ -32,6 +35,12 @@ class BoundRfm:
     events: BoundEvents
     interval: Interval
     money: int | None
+
+
+def bind_rfm(report: tree.Rfm, binder: Binder, schema: SchemaReading) -> BoundRfm:
+    """An rfm with the names of a partition."""
+    money = schema.properties.get(report.money)
+    return BoundRfm(*binder.windowed(report.events, report.window, schema), money)
 
 
 def rfm(view: PartitionView, report: BoundRfm, population: Bools, stats: NodeStats) -> tuple[int, RfmPart]:

@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from cdp_query import tree
+from cdp_query.bind.bind import Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, periods_over
 from cdp_query.calendar.windows import Interval
@@ -19,6 +21,7 @@ from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I32, I64, Bools
 from cdp_store.events.chunk import EventChunk
+from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
@@ -34,6 +37,13 @@ class BoundTrend:
     unit: str
     tz: str
     property: int | None
+
+
+def bind_trend(report: tree.Trend, binder: Binder, schema: SchemaReading) -> BoundTrend:
+    """A trend with the names of a partition."""
+    prop = None if report.property is None else schema.properties.get(report.property)
+    events, interval = binder.windowed(report.events, report.window, schema)
+    return BoundTrend(events, interval, report.unit, binder.context.tz, prop)
 
 
 def trend(view: PartitionView, report: BoundTrend, population: Bools, stats: NodeStats) -> tuple[int, TrendPart]:
