@@ -1,4 +1,4 @@
-"""What binding a part of a question needs: the context, the names of a partition, and how events and windows bind."""
+"""Inputs for binding a part of a question: the context, the names of a partition, and binders for nested parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cdp_store.memory.schema import SchemaReading
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """How the parts of one question are bound for one partition."""
+    """Binding of one question for one partition: its context, the partition's names, a binder for each kind of part."""
 
     context: tree.Context
     schema: SchemaReading

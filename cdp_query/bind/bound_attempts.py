@@ -33,7 +33,7 @@ class BoundAttempts:
     window: FilterUserWindow | None = None
 
     def longest_ms(self) -> int:
-        """What both limits allow from the first step to the last; < 0 is no limit."""
+        """Longest time that both limits allow from the first step to the last, in milliseconds; < 0 is no limit."""
         if self.within_each_ms < 0:
             return self.within_ms
         gaps_ms = self.within_each_ms * (len(self.steps) - 1)

@@ -33,7 +33,7 @@ _COMPARED_WITH_NOTHING: Final = re.compile(r"(!=|<=|>=|=|<|>)\s*$")
 
 
 def advice(text: str, position: int, token: str) -> str:
-    """What to write instead of the unexpected token at a position; nothing where no such mistake is known."""
+    """Advice on an unexpected token at a position of the text; empty if the mistake is not a known one."""
     before, behind, last = text[:position], text[position:], _last_word(text[:position])
     return (
         _about_operators(before, token, last)
@@ -44,7 +44,7 @@ def advice(text: str, position: int, token: str) -> str:
 
 
 def advice_at_end(text: str) -> str:
-    """What is missing where a question ends too early; nothing where that is not known."""
+    """Advice on a question that ends too early, naming the missing part; empty if that is unknown."""
     bare = _QUOTED_OR_COMMENT.sub(" ", text)
     if not bare.strip() and '"' not in text:
         return 'write a condition, such as plan = "gold" or did("Charged", last: 30d)'
@@ -57,7 +57,7 @@ def advice_at_end(text: str) -> str:
 
 
 def advice_on_call(name: str) -> str:
-    """What to write instead of a function that there is none of; nothing where that is not known."""
+    """Advice on a call of an unknown function, with the form to write instead; empty if none is known."""
     word = name.rpartition(".")[2].casefold()
     operator = {"startswith": "starts_with", "endswith": "ends_with"}.get(word, word)
     if operator in (*_TEXT_WORDS, "within", "older", "between"):

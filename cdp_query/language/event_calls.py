@@ -243,7 +243,7 @@ def _windows(options: Sequence[syntax.OptionSyntax]) -> list[list[syntax.OptionS
 
 @dataclass(frozen=True, slots=True)
 class EventPrinter:
-    """How what stands inside of a call is printed: events and window, a condition behind its subject, filters."""
+    """Printers for the parts of a call: arguments, a condition after its subject, steps, filters, window, literals."""
 
     arguments: Callable[[tree.Events, str | None, tree.Window, Iterable[str]], str]
     infix: Callable[[str, tree.Infix], str]

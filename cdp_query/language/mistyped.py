@@ -146,7 +146,7 @@ def _sentence(asked: _Asked, kinds: frozenset[Kind]) -> str:
 
 
 def _is_negated(condition: tree.Condition) -> bool:
-    """Whether values of another type satisfy a condition: the complement of what asks for a type."""
+    """True if a condition is a complement, such as `!=`: values of any other type satisfy it."""
     match condition:
         case tree.Compare(op) | tree.VersionTest(op):
             return op is tree.Op.NE

@@ -1,4 +1,4 @@
-"""What the grammar yields: shapes with their places in the text, not yet checked for meaning."""
+"""Syntax nodes that the parser makes, with their places in the text. Their meaning is not checked yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cdp_query.tree import ArithmeticOp, Condition, Duration, Literal, Moment, O
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands in the text, counted from 1."""
+    """Position in the text: line and column, both counted from 1."""
 
     line: int
     column: int
@@ -34,7 +34,7 @@ class OptionSyntax:
 
 @dataclass(frozen=True, slots=True)
 class EventOptionSyntax:
-    """What an option names with a property or filters, so that it can only be events."""
+    """Events as the value of an option: names with a property or filters, which only events can have."""
 
     names: tuple[Literal, ...]
     property: str | None

@@ -153,7 +153,7 @@ class VersionTest:
 
 
 class Side(enum.Enum):
-    """Where a time lies, seen from T."""
+    """Position of a time relative to T: within the last or the next duration, or older than it."""
 
     LAST = "within last"
     NEXT = "within next"

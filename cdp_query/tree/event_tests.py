@@ -53,7 +53,7 @@ class Inactive:
 
 
 class Edge(enum.Enum):
-    """Which event of a user has the value."""
+    """The event of a user whose value is tested: the first or the last with the property."""
 
     FIRST = "first"
     LAST = "last"

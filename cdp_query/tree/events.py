@@ -1,4 +1,4 @@
-"""Which events: names and a filter on their own properties."""
+"""Selection of events: by name, and by a filter on their own properties."""
 
 from __future__ import annotations
 

@@ -13,14 +13,14 @@ __all__ = ["Flow", "FlowAnchor", "FlowDirection"]
 
 
 class FlowDirection(enum.Enum):
-    """Which way a flow looks from its anchors."""
+    """Direction of a flow from its anchors: the events after them or before them."""
 
     AFTER = "after"
     BEFORE = "before"
 
 
 class FlowAnchor(enum.Enum):
-    """Which of a user's events in the window are anchors: the first, the last, or each of them."""
+    """Anchors of a flow among a user's events in the window: the first, the last, or each of them."""
 
     FIRST = "first"
     LAST = "last"

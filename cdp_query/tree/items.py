@@ -13,7 +13,7 @@ __all__ = ["ItemsOp", "ItemsTest"]
 
 
 class ItemsOp(enum.Enum):
-    """How many items must satisfy the filter."""
+    """Quantifier over the items of a list: any, all or none of them must satisfy the filter."""
 
     ANY = "any"
     ALL = "all"

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class Measured(enum.Enum):
-    """What is measured per user over such events in a window."""
+    """Measures of a user's events in a window: counts, and statistics of a property."""
 
     COUNT = "count"
     DAYS = "days"
@@ -59,7 +59,7 @@ class Measure:
 
 
 class ArithmeticOp(enum.Enum):
-    """How two expressions are joined."""
+    """Arithmetic operators between two numeric expressions."""
 
     ADD = "+"
     SUBTRACT = "-"

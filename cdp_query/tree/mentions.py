@@ -12,7 +12,7 @@ from cdp_query.tree.walk import children, texts
 
 
 class NameKind(enum.Enum):
-    """What a text in the tree is."""
+    """Kind of a text in the tree: a name of one of four kinds, or no name."""
 
     EVENT = "event"
     ATTRIBUTE = "attribute"

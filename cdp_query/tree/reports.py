@@ -33,7 +33,7 @@ __all__ = [
 
 
 class AttemptMode(enum.Enum):
-    """Which attempts of a user a funnel counts: the deepest, that of the first entry, or one after the other."""
+    """Attempts of a user that a funnel counts: the deepest, that of the first entry, or one after the other."""
 
     DEEPEST = "deepest"
     FIRST_ENTRY = "first_entry"
@@ -74,14 +74,14 @@ class Trend:
 
 
 class PeriodStart(enum.Enum):
-    """Where a user's periods of a retention begin."""
+    """Start of a user's periods in a retention: the instant of the entry (rolling), or calendar borders."""
 
     ROLLING = "rolling"
     CALENDAR = "calendar"
 
 
 class ReturnMode(enum.Enum):
-    """Which returns fill a cell of a retention: those of its own period, or of it and all later ones."""
+    """Returns that count for a cell of a retention: those of its own period, or of it and all later ones."""
 
     ON = "on"
     ON_OR_AFTER = "on_or_after"

@@ -1,4 +1,4 @@
-"""Which users: the predicates and how they are combined."""
+"""Segments: predicates over users, and their combinations."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Did:
 
 
 class Aggregate(enum.Enum):
-    """What is computed per user over a property of its events."""
+    """Aggregates of one property over a user's events."""
 
     SUM = "sum"
     MIN = "min"
@@ -119,7 +119,7 @@ class AggregateTest:
 
 
 class Occurrence(enum.Enum):
-    """Which occurrence of an event must lie in the window."""
+    """Occurrence of an event that must lie in the window: the user's first or last ever, up to T."""
 
     FIRST = "first_time"
     LAST = "last_time"
@@ -135,7 +135,7 @@ class OccurrenceTest:
 
 
 class StepOrder(enum.Enum):
-    """What may lie between two steps: anything, no other step, or the steps may come in any order."""
+    """Order of steps: with anything between them (ordered), with no other step between them (strict), or any order."""
 
     ORDERED = "ordered"
     STRICT = "strict"
@@ -152,7 +152,7 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRules:
-    """What an attempt must satisfy besides its steps; the default asks for nothing."""
+    """Rules for an attempt besides its steps; the default has none."""
 
     within_each: Duration | None = None
     order: StepOrder = StepOrder.ORDERED

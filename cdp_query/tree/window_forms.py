@@ -1,4 +1,4 @@
-"""When events count: the window forms of semantics.md, section 1."""
+"""Windows of time in which events count: the forms of semantics.md, section 1."""
 
 from __future__ import annotations
 

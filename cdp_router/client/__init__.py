@@ -1,4 +1,4 @@
-"""What applications use: clients, writers in the background, typed results. Loads neither the engine nor the server."""
+"""The library for applications: clients, background writers, typed results. Loads neither the engine nor the server."""
 
 from cdp_router.client.aio import AsyncClient
 from cdp_router.client.connection import Client

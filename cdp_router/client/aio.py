@@ -82,7 +82,11 @@ class AsyncClient:
         return Answer.of(await self.query(query_request(question, **options), timeout_seconds))
 
     async def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> int:
-        """How many profiles are in a segment; RequestFailed where the key may not know, since there are too few."""
+        """Count the profiles in a segment.
+
+        Raises RequestFailed with the reason COUNT_WITHHELD where the count is withheld from the key: there are too few
+        users in the segment, or too few outside it.
+        """
         return told_count(await self.answer(segment, timeout_seconds, **options))
 
     def members(
@@ -180,7 +184,7 @@ class AsyncClient:
         await self._call(methods.check(), timeout_seconds)
 
     async def privacy(self, timeout_seconds: float = 30.0) -> privacy_pb2.Privacy:
-        """What is withheld from keys without profile-read."""
+        """Read what is withheld from keys without profile-read: names marked personal, and counts below a minimum."""
         return await self._call(methods.privacy(), timeout_seconds)
 
     async def change_privacy(

@@ -11,7 +11,7 @@ from cdp_router.records.as_of import AsOf, as_of_stamp
 
 
 class Asked(Protocol):
-    """What can be asked: a segment or a report."""
+    """A segment or a report, as an expression that gives its message."""
 
     def question(self) -> segment_pb2.Question:
         """The question as a message."""

@@ -115,7 +115,7 @@ class Attempts:
         self._backoff = Backoff(now, timeout_seconds if give_up_seconds is None else give_up_seconds)
 
     def seconds(self, now: float) -> float:
-        """How long the next attempt may take."""
+        """Time limit of the next attempt, in seconds; attempts WHILE_BUSY get what is left of the whole time."""
         return self._give_up_at - now if self._again is Again.WHILE_BUSY else self._seconds
 
     def wait_after(self, error: Any, now: float) -> float:

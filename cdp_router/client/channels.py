@@ -1,4 +1,4 @@
-"""How clients hold their connections: retries, sizes of messages, pings."""
+"""Channel options of the clients: retries, message sizes, keepalive pings."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ GE: Final = pb.COMPARISON_OPERATOR_GE
 
 
 class Compared:
-    """What comparison operators make a predicate of."""
+    """Operand of the comparison operators, which give a predicate and no bool; it cannot be hashed."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -45,7 +45,7 @@ class Compared:
 
 
 class Tested(Compared):
-    """What conditions on one value are put on."""
+    """Value with methods for conditions on it; each gives a predicate."""
 
     def _test(self, condition: pb.Condition) -> Any:
         raise NotImplementedError

@@ -60,7 +60,11 @@ class Client(Connection):
         return Answer.of(self.query(query_request(question, **options), timeout_seconds))
 
     def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> int:
-        """How many profiles are in a segment; RequestFailed where the key may not know, since there are too few."""
+        """Count the profiles in a segment.
+
+        Raises RequestFailed with the reason COUNT_WITHHELD where the count is withheld from the key: there are too few
+        users in the segment, or too few outside it.
+        """
         return told_count(self.answer(segment, timeout_seconds, **options))
 
     def list_members(
@@ -123,13 +127,13 @@ class Client(Connection):
     def explain_user(
         self, request: proof_pb2.ExplainUserRequest, timeout_seconds: float = 30.0
     ) -> proof_pb2.ExplainUserResponse:
-        """Why one user is in a segment, or is not."""
+        """Explain for one user whether it is in a segment: the verdict, and for each part what decided it."""
         return self._call(plain(lambda router: router.proofs.ExplainUser, request), timeout_seconds)
 
     def explain_identity(
         self, identifier: query_pb2.Identifier, timeout_seconds: float = 30.0
     ) -> identity_pb2.ExplainIdentityResponse:
-        """Whom an identifier belongs to, and which messages bound the identifiers of that person."""
+        """Read the profile that an identifier belongs to, and the messages that bound the profile's identifiers."""
         request = identity_pb2.ExplainIdentityRequest(identifier=identifier)
         return self._call(plain(lambda router: router.identity.ExplainIdentity, request), timeout_seconds)
 
@@ -180,7 +184,7 @@ class Client(Connection):
         return self._call(plain(lambda router: router.schema.SetSchemaRules, request), timeout_seconds).rules
 
     def discover_schema(self, timeout_seconds: float = 3600.0) -> schema_pb2.DiscoverSchemaResponse:
-        """What the cluster has seen: names, types, counts, times."""
+        """Read the events and attributes that the cluster has seen: names, types, counts, first and last times."""
         request = schema_pb2.DiscoverSchemaRequest()
         return self._call(plain(lambda router: router.schema.DiscoverSchema, request), timeout_seconds)
 
@@ -238,7 +242,7 @@ class Client(Connection):
         return self._call(methods.purge(), timeout_seconds)
 
     def privacy(self, timeout_seconds: float = 30.0) -> privacy_pb2.Privacy:
-        """What is withheld from keys without profile-read."""
+        """Read what is withheld from keys without profile-read: names marked personal, and counts below a minimum."""
         return self._call(methods.privacy(), timeout_seconds)
 
     def change_privacy(
@@ -258,7 +262,7 @@ class Client(Connection):
         return self._call(methods.set_retention(rule), timeout_seconds)
 
     def placements(self, timeout_seconds: float = 10.0) -> admin_pb2.ListPlacementsResponse:
-        """Where partitions are, and how far those on their way have come."""
+        """List the shard of each partition, the progress of moves, and the shards that did not answer."""
         request = admin_pb2.ListPlacementsRequest()
         return self._call(plain(lambda router: router.admin.ListPlacements, request), timeout_seconds)
 

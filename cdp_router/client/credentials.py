@@ -1,4 +1,4 @@
-"""What a client shows of itself, and how it reaches the cluster."""
+"""Credentials of a client: its API key, and the TLS files for its connection."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _KEY_CHARS_MAX: Final = 1024
 
 
 def authorization(api_key: str | None) -> Metadata:
-    """What calls carry for a key, or for the one in CDP_API_KEY where none is given; nothing where there is none.
+    """Metadata that calls carry for an API key: the given one, else that in CDP_API_KEY; empty without any.
 
-    CredentialsUnusable where it can be no key, such as one that was read from a file with its end of line.
+    Raises CredentialsUnusable for a text that can be no key, such as one read from a file with its end of line.
     """
     key = os.environ.get(API_KEY, "") if api_key is None else api_key
     if not key:

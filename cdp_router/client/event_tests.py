@@ -45,7 +45,7 @@ class _OfEvents(Windowed):
 
 
 class recency(_OfEvents, Compared):  # noqa: N801  # reads as a word of the language
-    """How long ago it was last done, to be compared with a duration: recency("Charged") > "30d"."""
+    """Time since the last such event, to be compared with a duration: recency("Charged") > "30d"."""
 
     def __init__(self, names: Names, *filters: Filter) -> None:
         super().__init__(names, filters)

@@ -56,7 +56,7 @@ class RecordsIncomplete(Exception):
 
 @dataclass(slots=True)
 class Exported:
-    """What was written: records by kind, and events that retention had left only counts of."""
+    """Numbers of an export: records written by kind, and events left out because retention kept only their counts."""
 
     records: dict[str, int] = field(default_factory=dict)
     dropped_events: int = 0

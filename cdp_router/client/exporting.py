@@ -104,7 +104,7 @@ class _Tables:
             self._split(reader.read_all())
 
     def finish(self) -> None:
-        """Where there were no records, write files that say so."""
+        """Write a file without rows for each table that got no records."""
         for name in (EVENTS_FILE, CHANGES_FILE):
             if name not in self._writers:
                 self._write(name, _no_records())

@@ -14,7 +14,7 @@ from cdp_router.client.windows import window_of
 
 
 class Segment:
-    """Which users; combined with &, | and ~."""
+    """A set of users, defined by a predicate; combined with &, | and ~."""
 
     def __init__(self, message: pb.Segment) -> None:
         self._message = message
@@ -45,7 +45,7 @@ class Segment:
 
 
 class Filter:
-    """Which events; combined with &, | and ~."""
+    """A predicate over the properties and time of an event; combined with &, | and ~."""
 
     def __init__(self, message: pb.Filter) -> None:
         self._message = message

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a cluster, as typed errors."""
+"""Typed errors of calls from a client to a cluster, and the backoff between attempts."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def told_count(answer: Answer) -> int:
 
 
 class Backoff:
-    """How long to wait before each attempt, and when to give up; in seconds of a monotonic clock."""
+    """Waits before attempts, which double up to a limit, and the time to give up; in seconds of a monotonic clock."""
 
     def __init__(self, now: float, give_up_seconds: float) -> None:
         self._give_up_at, self._wait = now + give_up_seconds, BACKOFF_SECONDS_MIN

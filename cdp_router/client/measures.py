@@ -142,7 +142,7 @@ class Measure(Measured):
 
 
 class count(Measured):  # noqa: N801  # reads as a word of the language
-    """How often it was done in the window."""
+    """Number of such events of a user in the window."""
 
     def __init__(self, names: str | Sequence[str], *filters: Filter) -> None:
         super().__init__("COUNT", names, filters)
@@ -218,5 +218,5 @@ def p95_of(names: str | Sequence[str], name: str, *filters: Filter) -> Measure:
 
 
 def distinct_of(names: str | Sequence[str], name: str, *filters: Filter) -> Measure:
-    """How many different values a property has over the events."""
+    """The number of different values of a property over the events."""
     return Measure("DISTINCT", names, filters, name)

@@ -1,4 +1,4 @@
-"""What both clients can ask of a router, each method as the call it makes."""
+"""Methods that both clients share, each as the call it makes to a router."""
 
 from __future__ import annotations
 

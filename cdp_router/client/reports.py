@@ -88,17 +88,17 @@ def flow(
 
 
 def overlap(*segments: Segment) -> Report:
-    """How many users are in each combination of two to six segments."""
+    """Count the users in each combination of two to six segments."""
     return Report(pb.Question(overlap=pb.Overlap(segments=[segment.message() for segment in segments])))
 
 
 def diff(segment: Segment, start: str | date, end: str | date) -> Report:
-    """Who entered, left and stayed in a segment between two instants; a date is its first."""
+    """Count the users who entered, left and stayed in a segment between two instants; a date is its first instant."""
     return Report(pb.Question(diff=pb.Diff(segment=segment.message(), start=moment(start), end=moment(end))))
 
 
 def distribution(segment: Segment, number: Number | attr) -> Report:
-    """How a number about the members of a segment is distributed: a measure, or an attribute."""
+    """Distribution of a number, a measure or an attribute, over the members of a segment."""
     message = pb.Distribution(segment=segment.message())
     if isinstance(number, attr):
         message.attribute = number.name

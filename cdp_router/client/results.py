@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Tabular:
-    """What can be a table."""
+    """Result that converts to a table of Arrow, pandas or Polars."""
 
     def to_arrow(self) -> pa.Table:
         """As an Arrow table."""
@@ -149,7 +149,7 @@ class MemberBatches:
 
     @property
     def coverage(self) -> query_pb2.Coverage:
-        """Which partitions the list covers; known when all of it was read."""
+        """Partitions that the list covers. Raises MembersIncomplete until the list was read to its end."""
         if self._coverage is None:
             raise MembersIncomplete
         return self._coverage

@@ -61,7 +61,10 @@ class _Steps(Windowed):
         return self
 
     def order(self: Own, order: str) -> Own:
-        """What may lie between two steps: ordered (anything), strict (no other step), or any: steps in any order."""
+        """Set the order of steps: ordered (anything may lie between), strict (no other step between) or any.
+
+        Raises ValueError for another word.
+        """
         self._steps().order = _known(_ORDERS, order)
         return self
 
@@ -82,7 +85,7 @@ class sequence(Segment, _Steps):  # noqa: N801  # reads as a word of the languag
 
 
 class funnel(Report, _Steps):  # noqa: N801  # reads as a word of the language
-    """How many users reached each step."""
+    """Report of the number of users that reached each step."""
 
     def __init__(self, *steps: Step) -> None:
         super().__init__(pb.Question(funnel=_message(steps)))
@@ -91,7 +94,7 @@ class funnel(Report, _Steps):  # noqa: N801  # reads as a word of the language
         return self._message.funnel
 
     def mode(self, mode: str) -> funnel:
-        """Which attempts count: deepest, first_entry or totals."""
+        """Set the attempts that count: deepest, first_entry or totals. Raises ValueError for another word."""
         self._steps().counting.mode = _known(_MODES, mode)
         return self
 

@@ -25,7 +25,7 @@ _GROUP_BYTES: Final = 1 << 26
 
 
 class FileFormat(StrEnum):
-    """What tables are written as."""
+    """File formats of tables."""
 
     PARQUET = "parquet"
     CSV = "csv"
@@ -54,7 +54,10 @@ class TableSink(Protocol):
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Where to write a file in the block; after it the file is at `path`, and on disk, or nowhere where that failed."""
+    """Give the block a temporary path to write a file at.
+
+    After the block the file is synced and renamed to `path`. If the block or that fails, the file is removed.
+    """
     part = path.with_name(f"{path.name}{_PART}")
     try:
         yield part

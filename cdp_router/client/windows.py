@@ -21,7 +21,7 @@ _UNITS: Final[Mapping[str, pb.CalendarUnit.ValueType]] = {
 
 
 class Windowed:
-    """What a window can be put on; each method sets the window and gives the object back."""
+    """Expression with a window of time; each method sets the window and returns the expression itself."""
 
     def _window(self) -> pb.Window:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Where shards are, as a file says it: read again whenever it changes, so that shards come and go while routers run."""
+"""Addresses of shards in a file. Routers read it again whenever it changes, so shards come and go while routers run."""
 
 from __future__ import annotations
 

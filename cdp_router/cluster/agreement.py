@@ -1,4 +1,4 @@
-"""Whether views of all partitions show every profile once, while profiles move between them; and which do.
+"""Capture of views of all partitions that show every profile once, while profiles move between partitions.
 
 A transfer is part of the view it arrived in and of the view it has not left yet. Views agree when each transfer shows
 in exactly one of the two; where it shows in both, the view it comes from is read without it. Views that are too old
@@ -34,7 +34,7 @@ class Disagreement:
 
 
 def compare(transfers: Iterable[pb.PartitionTransfers]) -> Disagreement:
-    """What stands between these views and an answer that counts everybody once."""
+    """Find the transfers that these views show twice, and the partitions whose views are too old to show theirs."""
     ends = {each.partition: each for each in transfers}
     sent = {(number, each.to): each for number, end in ends.items() for each in end.sent}
     received = {(each.source, number): each.last for number, end in ends.items() for each in end.received}

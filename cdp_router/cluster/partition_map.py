@@ -1,4 +1,4 @@
-"""Which shard answers for which partition: claims of shards, of which the one of the highest epoch holds.
+"""Map of partitions to the shards that answer for them. Of several claims that of the highest epoch holds.
 
 No coordinator hands epochs out: only the holder of a partition can give it away, at one epoch more than its own, so
 that no two shards ever claim the same partition at the same epoch.
@@ -33,7 +33,7 @@ class PartitionMap:
         return is_newer
 
     def claim(self, partition: int) -> PartitionClaim:
-        """Who answers for a partition."""
+        """The newest known claim on a partition; it names the shard that answers for it."""
         return self._claims[partition]
 
     def by_shard(self, partitions: Iterable[int]) -> dict[int, list[PartitionClaim]]:
@@ -55,7 +55,7 @@ class PartitionMap:
 
 
 def claim_of(shard: int, partition: PartitionId, holding: Holding) -> PartitionClaim:
-    """What a holding of a shard says about whose the partition is."""
+    """The claim on a partition that follows from a shard's holding."""
     match holding.state:
         case HoldingState.OWNED:
             return PartitionClaim(partition, holding.epoch, shard)
@@ -66,5 +66,5 @@ def claim_of(shard: int, partition: PartitionId, holding: Holding) -> PartitionC
 
 
 def claims_of(shard: int, holdings: Mapping[PartitionId, Holding]) -> list[PartitionClaim]:
-    """What a shard knows about whose partitions are."""
+    """The claims on partitions that follow from all holdings of a shard."""
     return [claim_of(shard, partition, holding) for partition, holding in holdings.items()]

@@ -1,4 +1,4 @@
-"""Which partition a profile lives in: a keyed, stable hash of its canonical identifier."""
+"""Partition of a profile: a keyed, stable hash of its canonical identifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which shard's directory holds which partition, as a data directory or a copy of snapshots tells."""
+"""Placement of partitions in the directories of shards, read from a data directory or a copy of snapshots."""
 
 from __future__ import annotations
 

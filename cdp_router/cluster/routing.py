@@ -145,7 +145,7 @@ class Routing:
         return gathered.answers
 
     def error(self, found: Answers[Response]) -> RouterError | grpc.aio.AioRpcError:
-        """What stands for the failures."""
+        """The error that stands for the failures; ShardUnavailable names the partitions that are missing."""
         return failed(found.failures, self.shards, found.missing)
 
     def _failed(self, failures: Mapping[int, Failure]) -> RouterError | grpc.aio.AioRpcError:

@@ -69,7 +69,7 @@ class Method(Generic[Request, Response]):
 
     @property
     def path(self) -> str:
-        """What gRPC calls the method."""
+        """The method's full name in gRPC: /service/name."""
         return f"/{self.service}/{self.name}"
 
 

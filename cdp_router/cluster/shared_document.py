@@ -28,7 +28,7 @@ class _HolderChanged(Exception):
 
 
 class SharedDocument(Generic[Value]):
-    """What this router knows of a document; `read` and `write` turn its value from and into bytes."""
+    """This router's copy of a document; `read` and `write` turn its value from and into bytes."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a cluster is: its identity, secret, number of partitions, and how they were dealt out at first."""
+"""Files that define a cluster: identity, secret, number of partitions, first placement, members, addresses."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ class ClusterFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def fingerprint(self) -> str:
-        """What tells the key from others without telling anything about it."""
+        """A keyed hash that tells the key from others and reveals nothing about it."""
         return key_fingerprint(self.hash_key, self.cluster)
 
     def mark(self, name: str) -> str:
-        """What a file of the cluster's directory says of its owner."""
+        """The mark of the owner that a file of the cluster's directory carries."""
         return owner_mark(self.cluster, self.fingerprint, name)
 
     def shard_identity(self, shard: int) -> ShardIdentity:
@@ -100,7 +100,7 @@ class ClusterDirectory:
 
     @property
     def addresses_path(self) -> Path:
-        """Where routers read at which address each shard is: written by `cdp up`, or by hand."""
+        """Path of the file with the address of each shard, which routers read; written by `cdp up`, or by hand."""
         return self.path / "addresses.json"
 
     def members(self) -> tuple[int, ...]:
@@ -170,7 +170,7 @@ class ClusterDirectory:
         return [name for name in gone if (number := _shard_of(name)) is None or number in members]
 
     def is_missing(self, name: str) -> bool:
-        """Whether a file is listed and not there."""
+        """True if a file is listed and not there."""
         return name in self._inventory() and not (self.path / name).exists()
 
     def check_shard(self, shard: int) -> None:
@@ -180,7 +180,7 @@ class ClusterDirectory:
             raise FileMissing(path / HOLDINGS_NAME if path.exists() else path, MISSING_REMEDY)
 
     def mark(self, name: str) -> str:
-        """What files here say of their owner; nothing on a machine that has dead letters or keys only."""
+        """The mark of the owner that files here carry; empty on a machine that has dead letters or keys only."""
         return self.load().mark(name) if self.cluster_path.exists() else ""
 
     def _inventory(self) -> frozenset[str]:
@@ -204,7 +204,7 @@ class ClusterDirectory:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def log_path(self, name: str) -> Path:
-        """Where a process writes what it has to say."""
+        """Path of the log file of a process."""
         return self.path / "logs" / f"{name}.log"
 
     def load(self) -> ClusterFile:
@@ -262,7 +262,7 @@ def decode_cluster(path: Path, data: bytes) -> Unsealed[ClusterFile]:
 
 
 def shard_name(shard: int) -> str:
-    """What the directory of a shard is listed as: a mount point without its disk is no shard's directory."""
+    """Name by which a shard's directory is listed: its holdings file, which a mount point without its disk lacks."""
     return f"{_SHARD}{shard}/{HOLDINGS_NAME}"
 
 

@@ -27,14 +27,14 @@ from cdp_router.client.writing.outcomes import Tally, log_problem
 
 
 class AsyncIngesting(Protocol):
-    """What takes batches, such as an AsyncClient."""
+    """Destination of batches, such as an AsyncClient."""
 
     async def ingest(self, batch: ingest_pb2.Batch, *, give_up_seconds: float) -> ingest_pb2.BatchResult:
         """Make a batch durable, trying again for so long."""
 
 
 class AsyncWriter:
-    """What Writer is, for one event loop: `track` and `identify` wait while the queue is full.
+    """Background writer like Writer, for one event loop: `track` and `identify` wait while the queue is full.
 
     Used as `async with AsyncWriter(client) as writer`: the end of the block waits until everything is answered, and
     raises what `flush` raises: CallbackFailed, WriterBroken.
@@ -73,7 +73,7 @@ class AsyncWriter:
 
     @property
     def tally(self) -> Tally:
-        """What became of the records so far."""
+        """Counts of the records answered or given up so far, by outcome."""
         return self._outbox.outcomes.tally
 
     async def track(

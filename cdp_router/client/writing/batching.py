@@ -133,7 +133,7 @@ class Waiting:
         return len(self._records)
 
     def has_room(self, record: Outgoing) -> bool:
-        """Whether a record fits; one that is larger than the whole queue fits into an empty one."""
+        """True if a record fits; one that is larger than the whole queue fits into an empty one."""
         return not self._records or self._bytes + len(record.packed) <= self._queue_bytes
 
     def put(self, record: Outgoing) -> None:
@@ -142,7 +142,7 @@ class Waiting:
         self._bytes += len(record.packed)
 
     def is_batch(self) -> bool:
-        """Whether enough waits to be sent at once."""
+        """True if enough records or bytes wait for a batch to be sent at once."""
         return len(self._records) >= self._batch_records or self._bytes >= min(BATCH_BYTES_MAX, self._queue_bytes // 2)
 
     def take(self) -> Sending:

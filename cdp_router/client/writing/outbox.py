@@ -1,4 +1,4 @@
-"""What a writer knows and decides, without waiting and without I/O: the same for threads and for event loops."""
+"""State and decisions of a writer, without waiting and without I/O: the same for threads and for event loops."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Outbox:
 
     @property
     def is_own(self) -> bool:
-        """Whether this process made the writer."""
+        """True if this process made the writer."""
         return os.getpid() == self._process
 
     def check_process(self) -> None:
@@ -68,7 +68,7 @@ class Outbox:
             error.add_note(f"{type(failure).__name__}: {failure}")
 
     def may_put(self, record: Outgoing) -> bool:
-        """Whether a record need not wait any longer: there is room for it, or will never be."""
+        """True if a record need not wait any longer: there is room, or the writer is closed or has ended."""
         return self.closed or self._ended_by is not None or self.waiting.has_room(record)
 
     def put(self, record: Outgoing, now: float) -> None:
@@ -82,11 +82,11 @@ class Outbox:
         self._flushing = True
 
     def is_flushed(self) -> bool:
-        """Whether everything has been answered, or nothing will be any more."""
+        """True if everything has been answered or given up, or the sending has ended."""
         return self._ended_by is not None or not (self.waiting or self._sending)
 
     def has_work(self) -> bool:
-        """Whether the sender need not wait: there is something to send, or never will be."""
+        """True if the sender need not wait: there is something to send, or the writer is closed."""
         return bool(self.waiting) or self.closed
 
     def linger_seconds(self, now: float) -> float:
@@ -94,7 +94,7 @@ class Outbox:
         return max(0.0, self._first_at + self._linger - now)
 
     def is_due(self) -> bool:
-        """Whether what waits is to be sent at once."""
+        """True if waiting records are to be sent at once: they fill a batch, or a flush or close wants them sent."""
         return self.waiting.is_batch() or self._flushing or self.closed
 
     def take(self, now: float) -> Sending:

@@ -1,4 +1,4 @@
-"""What becomes of a writer's records: counted, and reported to the caller's callback."""
+"""Outcomes of a writer's records: counted, and reported to the caller's callback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WriterBroken(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the records of a writer."""
+    """Counts of a writer's records by outcome; `lost` are those given up, which may have been taken."""
 
     accepted: int = 0
     duplicates: int = 0

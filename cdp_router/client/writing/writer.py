@@ -29,7 +29,7 @@ from cdp_router.client.writing.outcomes import Tally, log_problem
 
 
 class Ingesting(Protocol):
-    """What takes batches, such as a Client."""
+    """Destination of batches, such as a Client."""
 
     def ingest(self, batch: ingest_pb2.Batch, *, give_up_seconds: float) -> ingest_pb2.BatchResult:
         """Make a batch durable, trying again for so long."""
@@ -74,7 +74,7 @@ class Writer:
 
     @property
     def tally(self) -> Tally:
-        """What became of the records so far."""
+        """Counts of the records answered or given up so far, by outcome."""
         return self._outbox.outcomes.tally
 
     def track(
