@@ -11,7 +11,7 @@ from cdp.v1 import shard_pb2
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import READ_DOCUMENT, WRITE_DOCUMENT, UnaryMethod
 from cdp_router.cluster.shared_document import SharedDocument
-from cdp_router.contract.claims import Claim
+from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import SegmentsChanged, WrongEpoch
 from tests.router.local_cluster import CLUSTER, far_deadline
@@ -21,8 +21,8 @@ from tests.router.local_cluster import CLUSTER, far_deadline
 class Keeper:
     """The shards of a cluster, of which `holder` keeps the document; it moves before the first write."""
 
-    claim: Claim = Claim(0, 1, 0)
-    moves_to: Claim | None = None
+    claim: PartitionClaim = PartitionClaim(0, 1, 0)
+    moves_to: PartitionClaim | None = None
     version: int = 1
     content: bytes = b"a"
     written: list[tuple[int, int, bytes]] = field(default_factory=list)  # (epoch, version expected, content)
@@ -62,7 +62,7 @@ def document(keeper: Keeper) -> SharedDocument[bytes]:
 
 
 def test_a_value_made_from_what_another_holder_had_is_not_written() -> None:
-    keeper = Keeper(moves_to=Claim(0, 2, 1))
+    keeper = Keeper(moves_to=PartitionClaim(0, 2, 1))
     shared = document(keeper)
     asyncio.run(shared.change(lambda known: (None, known + b"+"), far_deadline()))
     assert keeper.written == [(2, 1, b"restored+")], "the first one was made from what stood there before"
@@ -73,7 +73,7 @@ def test_a_value_is_read_anew_from_another_holder_though_its_version_is_the_same
     keeper = Keeper()
     shared = document(keeper)
     assert asyncio.run(shared.newest(far_deadline())) == b"a"
-    keeper.claim, keeper.content = Claim(0, 3, 1), b"b"
+    keeper.claim, keeper.content = PartitionClaim(0, 3, 1), b"b"
     assert asyncio.run(shared.newest(far_deadline())) == b"b"
     keeper.content = b"not read: its version is known"
     assert asyncio.run(shared.newest(far_deadline())) == b"b"
