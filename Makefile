@@ -105,5 +105,5 @@ proto: $(STAMP) ## Generate the Python form of proto/
 docs: $(STAMP) ## Generate the pages of docs/reference that are read from the code
 	$(BIN)/python -m docs.generate
 
-clean: ## Remove what was made here: environment, caches, demo data
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache cdp-data
+clean: ## Remove what was made here, environment and caches; data directories stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -180,7 +180,7 @@ class WrongCluster(RouterError):
 class WrongEpoch(RouterError):
     """Partitions were asked for under another epoch of the map than the shard's; `claims` say what it knows.
 
-    Of `strange` ones it knows nothing: it never had to do with them.
+    `strange` lists partitions that the shard has never held.
     """
 
     reason = "WRONG_EPOCH"

@@ -26,7 +26,7 @@ class Candidate(NamedTuple):
 def find_attempt(events: Sequence[Candidate], node: BoundAttempts) -> tuple[Candidate, ...]:
     """Different events of one user and held value, in order of time, that fill all steps; empty if none is found.
 
-    `events` are in order of time. Looking for them ends after a while; only many events of one user take so long.
+    `events` are in order of time. The search is bounded; only a user with very many events reaches the bound.
     """
     if node.order is StepOrder.ANY:
         return _in_any_order(events, node)

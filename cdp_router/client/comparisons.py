@@ -99,7 +99,7 @@ class Tested(Compared):
         return self._text(pb.TEXT_OPERATOR_ENDS_WITH, part, ignore_case)
 
     def not_ends_with(self, part: str, *, ignore_case: bool = False) -> Any:
-        """No string that ends so; unset included."""
+        """True unless the value ends with this text; also true where it is unset."""
         return self._text(pb.TEXT_OPERATOR_ENDS_WITH, part, ignore_case, negated=True)
 
     def matches(self, pattern: str, *, ignore_case: bool = False) -> Any:

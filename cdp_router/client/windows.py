@@ -27,7 +27,7 @@ class Windowed:
         raise NotImplementedError
 
     def last(self: Own, length: str) -> Own:
-        """(T - length, T]."""
+        """The rolling window of this length that ends at T: (T - length, T]."""
         return self._set(last=length)
 
     def last_calendar(self: Own, length: str) -> Own:

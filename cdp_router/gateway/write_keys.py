@@ -65,7 +65,8 @@ class KeySources:
     def __init__(
         self, file: KeyFile, clock: Clock, refused: Callable[[str], None] = lambda _: None, anonymous_ids: str = ""
     ) -> None:
-        """`refused` is told each key that is not taken, in any thread; `anonymous_ids` holds for keys without own."""
+        """`refused` is called with each key that is refused, in any thread; `anonymous_ids` applies to keys that have
+        no pattern of their own."""
         self._file, self._clock, self._any, self._refused = file, clock, AnySource(anonymous_ids), refused
         self._anonymous_ids = anonymous_ids
 

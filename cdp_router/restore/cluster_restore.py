@@ -77,13 +77,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Result of a restore; `replaced` is where the directory before it went, with a copy of its keys."""
+    """Result of a restore.
+
+    `replaced` is where the directory before it went, with a copy of its keys. Without a log (`has_log`) the source does
+    not tell who was erased after its snapshots.
+    """
 
     cluster: ClusterFile
     profiles: int
     digest: Digest
     replaced: Path | None
     has_keys: bool
+    has_log: bool
 
 
 def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, *, overwrite: bool = False) -> Restored:
@@ -114,7 +119,8 @@ def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, 
     _write(building, New(made, partitions, documents, _first_epoch(source, data, taken_ms)), cold_of, taken_ms, tell)
     profiles = sum(partition.status().profiles for partition in partitions.values())
     replaced = put_in_place(building, data, lambda kept: carry_files(data, building, made, kept, tell))
-    return Restored(made, profiles, total, replaced, (data / KEYS_NAME).exists())
+    has_log = any(_log_of(source, shard) for shard in placement)
+    return Restored(made, profiles, total, replaced, (data / KEYS_NAME).exists(), has_log)
 
 
 def source_cluster(source: str) -> ClusterFile:
@@ -170,6 +176,12 @@ def _loaded(
     return found, cold, late
 
 
+def _log_of(source: str, shard: int) -> Path | None:
+    """Log of a shard of a data directory; a copy has none."""
+    log = None if "://" in source else log_path(Path(source).expanduser() / f"shard-{shard}")
+    return log if log is not None and log.exists() else None
+
+
 def _is_wanted(wanted: Wanted, partition: int) -> bool:
     return wanted.only is None or partition in wanted.only
 
@@ -186,10 +198,9 @@ def _loaded_shard(
     """The partitions from the newest usable snapshot that is not too new, and the log behind it where there is one;
     and where their cold rows lie.
     """
-    log = None if "://" in source else log_path(Path(source).expanduser() / f"shard-{shard}")
+    log = _log_of(source, shard)
     place = source_place(source, shard)
     partitions, snapshot = _newest(place, cluster, numbers, until_ms, named(tell, shard))
-    log = log if log is not None and log.exists() else None
     if log is not None:
         if snapshot is None:
             _check_first_records(source, shard, log, place, partitions, is_limited=until_ms is not None)

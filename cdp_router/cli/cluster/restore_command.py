@@ -15,6 +15,10 @@ _NO_KEYS: Final = (
     "{0} holds no API keys: snapshots have none. A cluster started on it lets in everybody who reaches it; make keys "
     "first with `cdp keys create NAME --role admin --data {0}`, or start it with --keys"
 )
+_COPY: Final = (
+    "{0} is a copy without a log: whoever was erased after it was made is back. Erase them again (`cdp erase`) before "
+    "anybody asks this cluster; the receipts and the audit of the old one name the erasures"
+)
 
 
 def restore(
@@ -58,5 +62,7 @@ def restore(
     shape = f"{done.cluster.shards} shards, {done.cluster.partitions} partitions"
     OUT.print(f"restored {done.profiles:,} profiles into {data}: {shape}", soft_wrap=True)
     OUT.print(f"digest {done.digest}")
+    if not done.has_log:
+        OUT.print(_COPY.format(source), soft_wrap=True)
     if not done.has_keys:
         OUT.print(_NO_KEYS.format(data), soft_wrap=True)

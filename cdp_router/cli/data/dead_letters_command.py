@@ -11,6 +11,7 @@ import typer
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, echo_exact, fail
 from cdp_router.cli.terminal_tables import Table
+from cdp_router.cluster.topology import CLUSTER_NAME
 from cdp_router.errors import RequestInvalid
 from cdp_router.gateway.dialects.distinct_ids import pattern_of_environment
 from cdp_router.gateway.letters.dead_letters import (
@@ -39,7 +40,7 @@ Code = Annotated[str | None, typer.Option(help="Only those with this code.", sho
 @dead_letters.command("list")
 def list_(data: Data = Path("cdp-data")) -> None:
     """Count them by source and reason, with an example of each."""
-    table, kept = Table(box=None, pad_edge=False), DeadLetters(data / FOLDER)
+    table, kept = Table(box=None, pad_edge=False), DeadLetters(_folder(data))
     for column in ("source", "code", "records", "example"):
         table.add_column(column)
     for directory in kept.sources():
@@ -115,7 +116,14 @@ def forget(
     data: Data = Path("cdp-data"),
 ) -> None:
     """Remove records of a person here; `cdp erase` does so in the data directory of its router."""
-    OUT.print(f"{DeadLetters(data / FOLDER).forget(identifiers)} records were removed")
+    OUT.print(f"{DeadLetters(_folder(data)).forget(identifiers)} records were removed")
+
+
+def _folder(data: Path) -> Path:
+    """Folder of dead letters; a directory of something else must not look like one without any."""
+    if not (data / CLUSTER_NAME).exists() and not (data / FOLDER).exists():
+        fail(f"{data} holds no cluster and no dead letters; give the --data of `cdp up` or of the gateway", 2)
+    return data / FOLDER
 
 
 def _tell_losses(directory: Path) -> None:
@@ -135,7 +143,7 @@ def _patterns(data: Path, keys: Path | None) -> dict[str, str]:
 
 
 def _directory(data: Path, source: str) -> Path:
-    directory = data / FOLDER / directory_name(source)
+    directory = _folder(data) / directory_name(source)
     if not directory.exists() or not (files_of(directory) or lost(directory) or (directory / UNREADABLE).exists()):
         fail(f"source {source!r} has no dead letters in {data}; `cdp dead-letters list` names those that have")
     return directory

@@ -75,7 +75,7 @@ class KeyFile:
     """The keys as a router sees them: those in the file now. Looking whether it has changed costs two microseconds.
 
     A file that has gone holds no keys. One that cannot be read leaves the keys as they were, and is tried again each
-    second: for want of a descriptor, say, no revoked key may hold for good.
+    second: a passing failure (no file descriptor, say) must not keep a revoked key valid.
     """
 
     def __init__(

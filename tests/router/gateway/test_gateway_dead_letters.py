@@ -201,8 +201,15 @@ def test_letters_are_sent_again_after_a_fix_and_none_is_taken_twice(
 
 
 def test_a_source_without_letters_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "dead-letters").mkdir()
     done = CliRunner().invoke(command.dead_letters, ["redrive", "nobody", "--data", str(tmp_path)])
     assert done.exit_code == 1
+
+
+@pytest.mark.parametrize("asked", [["list"], ["show", "web"], ["drop", "web"], ["forget", "u-1"]])
+def test_a_directory_of_something_else_is_not_one_without_letters(tmp_path: Path, asked: list[str]) -> None:
+    done = CliRunner().invoke(command.dead_letters, [*asked, "--data", str(tmp_path)])
+    assert done.exit_code == 2 and "holds no cluster and no dead letters" in " ".join(done.stderr.split())
 
 
 def test_what_became_of_records_is_counted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -119,11 +120,21 @@ def test_keys_that_let_nobody_in_go_on_letting_nobody_in(tmp_path: Path) -> None
     assert open_keys(directory, None).keys() == {}
 
 
+def test_the_command_says_that_a_copy_brings_erased_people_back(tmp_path: Path) -> None:
+    with_files(tmp_path / "data")
+    restored(tmp_path / "data", tmp_path / "copy")
+    for log in (tmp_path / "copy").glob("shard-*/log"):
+        shutil.rmtree(log)
+    done = CliRunner().invoke(app, ["restore", "--from", str(tmp_path / "copy"), "--data", str(tmp_path / "new")])
+    assert done.exit_code == 0 and "is a copy without a log" in done.stdout, done.output
+
+
 def test_the_command_says_whether_there_are_keys(tmp_path: Path) -> None:
     with_files(tmp_path / "data")
     asked = ["restore", "--from", str(tmp_path / "data"), "--data"]
     new = CliRunner().invoke(app, [*asked, str(tmp_path / "new")])
     assert new.exit_code == 0 and "holds no API keys" in new.stdout and "cdp keys create" in new.stdout
+    assert "copy without a log" not in new.stdout
     again = CliRunner().invoke(app, [*asked, str(tmp_path / "data"), "--overwrite"])
     assert again.exit_code == 0 and "no API keys" not in again.stdout
     with pytest.raises(DirectoryExists):
