@@ -27,6 +27,8 @@ from cdp_router.printable import visible
 from cdp_router.records.as_of import as_of_stamp
 from cdp_router.security.keys.unusable import CredentialsUnusable
 
+_FOUND_NOTHING: Final = 3  # exit code of a question that found nobody and gave a warning
+
 
 class SafeConsole(Console):
     """A console on which nothing that comes from data can control the terminal: every command prints through one."""
@@ -48,6 +50,18 @@ def print_json(message: Message, *, with_unset: bool = False) -> None:
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=with_unset
     )
     OUT.print(Text(said), soft_wrap=True)
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """Print the warnings of an answer to standard error."""
+    for warning in warnings:
+        ERR.print(f"warning: {warning}", soft_wrap=True)
+
+
+def end_with(warnings: Iterable[str], *, found: int) -> None:
+    """Give the command the exit code of a warning that may explain why nobody was found."""
+    if list(warnings) and not found:
+        raise typer.Exit(_FOUND_NOTHING)
 
 
 def echo_exact(line: str) -> None:

@@ -134,13 +134,14 @@ class MembersIncomplete(Exception):
 
 class MemberBatches:
     """The members of a segment as Arrow batches with the columns of `schema`, to be read once, however many there are;
-    MembersIncomplete where they broke off."""
+    MembersIncomplete where they broke off. `warnings` come with the end, as of an answer."""
 
     def __init__(self, responses: Iterable[query_pb2.MembersResponse]) -> None:
         import pyarrow as pa
 
         self._responses = iter(responses)
         self._coverage: query_pb2.Coverage | None = None
+        self.warnings: tuple[str, ...] = ()
         self._waiting = self._messages()
         first = next(self._waiting, None)
         if first is None:
@@ -167,7 +168,7 @@ class MemberBatches:
 
         for response in self._responses:
             if response.HasField("coverage"):
-                self._coverage = response.coverage
+                self._coverage, self.warnings = response.coverage, tuple(response.warnings)
             if response.arrow:
                 yield from pa.ipc.MessageReader.open_stream(pa.BufferReader(response.arrow))
 

@@ -136,6 +136,13 @@ def test_members_are_exported_with_attributes(people: str, tmp_path: Path) -> No
     assert [each.name for each in tmp_path.iterdir()] == ["gold.csv"]
 
 
+def test_an_export_of_nobody_gives_the_warnings_of_the_question(people: str, tmp_path: Path) -> None:
+    asked = ("export", "members", 'did("cli.sen")', "--to", tmp_path / "nobody.csv", "--address", people)
+    done = cdp(*asked, code=3)
+    assert "warning: " in done.stderr and "cli.seen" in done.stderr
+    assert "0 members" in done.stdout
+
+
 def test_everything_is_exported_and_imported_again(people: str, tmp_path: Path) -> None:
     folder = tmp_path / "all"
     asked = ("export", "all", "--to", folder, "--format", "ndjson", "--address", people)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
 from typing import Annotated
 
 import pyarrow as pa
@@ -15,14 +14,15 @@ from cdp_router.cli.ask.question_arguments import Cql, CqlFile, TreeFile, questi
 from cdp_router.cli.ask.report_tables import funnel_tables, report_table, share
 from cdp_router.cli.console import (
     DEFAULT_ADDRESS,
-    ERR,
     OUT,
     Address,
     connected,
     echo_exact,
+    end_with,
     fail,
     parse_as_of,
     print_json,
+    print_warnings,
     value_label,
 )
 from cdp_router.cli.terminal_tables import Table
@@ -31,7 +31,6 @@ from cdp_router.contract.values import from_value
 
 WITHHELD = "WITHHELD"
 _ROWS_SHOWN = 25
-_FOUND_NOTHING = 3
 
 
 def query(
@@ -80,7 +79,7 @@ def query(
                     request.segment.CopyFrom(segment_of(question))
             members = Members.of(client.members(request))
             _print_ids(members, as_json)
-            _end(members.warnings, found=len(members.ids()))
+            end_with(members.warnings, found=len(members.ids()))
             return
         asked = query_pb2.QueryRequest(
             by=by, as_of=stamp, tz=tz, strict=strict, explain=explain, allow_partial=allow_partial
@@ -97,17 +96,11 @@ def query(
         print_json(answer, with_unset=True)
     else:
         _print_answer(answer)
-    _end(answer.warnings, found=answer.count or WITHHELD in answer.flags)
-
-
-def _end(warnings: Sequence[str], *, found: int) -> None:
-    """Give the command the exit code of a warning that may say why nobody was found."""
-    if warnings and not found:
-        raise typer.Exit(_FOUND_NOTHING)
+    end_with(answer.warnings, found=answer.count or WITHHELD in answer.flags)
 
 
 def _print_ids(members: Members, as_json: bool) -> None:
-    _print_warnings(members.warnings)
+    print_warnings(members.warnings)
     with pa.ipc.open_stream(io.BytesIO(members.stream)) as reader:
         for batch in reader:
             names = batch.column("id").to_pylist()
@@ -123,13 +116,8 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _print_warnings(warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        ERR.print(f"warning: {warning}", soft_wrap=True)
-
-
 def _print_answer(answer: query_pb2.QueryResponse) -> None:
-    _print_warnings(answer.warnings)
+    print_warnings(answer.warnings)
     if answer.funnel:
         OUT.print(_funnel_table(answer))
         for part in funnel_tables(answer):

@@ -10,7 +10,7 @@ from cdp.v1 import query_pb2
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from cdp_router.cli.ask.question_arguments import Cql, CqlFile, TreeFile, question_of, segment_of
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, parse_as_of
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, end_with, fail, parse_as_of, print_warnings
 from cdp_router.cli.data.export_profile import export_profile
 from cdp_router.client.export_files import RecordsIncomplete, write_records
 from cdp_router.client.results import MemberBatches, MembersIncomplete
@@ -56,7 +56,7 @@ def members(
 
     A column has the type of its values; integers and numbers together are numbers, other mixtures text, and lists are
     text too, as JSON. In CSV a text that a spreadsheet would run as a formula gets an apostrophe in front, unless --raw
-    is given. The file gets its name when it is whole.
+    is given. The file gets its name when it is whole. Warnings and exit code 3 are those of `cdp query`.
     """
     chosen = file_format or FORMATS_BY_SUFFIX.get(to.suffix.lower())
     if chosen is None:
@@ -75,10 +75,13 @@ def members(
             request.segment.CopyFrom(segment_of(question))
     with connected(address) as client:
         try:
-            written = _write(MemberBatches(client.members(request, _LONG_SECONDS)), to, chosen, raw=raw)
+            batches = MemberBatches(client.members(request, _LONG_SECONDS))
+            written = _write(batches, to, chosen, raw=raw)
         except (MembersIncomplete, OSError) as error:
             fail(str(error))
+    print_warnings(batches.warnings)
     OUT.print(f"{to}: {written:,} members", soft_wrap=True)
+    end_with(batches.warnings, found=written)
 
 
 @export.command("all")
