@@ -109,7 +109,8 @@ class Flights:
         """Ask for seats for links of records that were taken without; message ids would make these count as repeats."""
         late = taken.unseated
         seats = replace(late, message_ids=Strings.of([b""] * len(late)))
-        later = await self._travelled(Said(_NO_RECORDS, seats), deadline)
+        # Alone: in a part of others that stays undecided no seat would be logged.
+        later = await self._travelled(Said(_NO_RECORDS, seats, is_exact=True), deadline)
         new = joined((taken.new_links, without_pairs(late, later.refused)))
         refused = joined((taken.refused, later.refused))
         positions = {**taken.positions, **later.positions}

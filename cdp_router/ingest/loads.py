@@ -180,7 +180,7 @@ class Load:
         parts, own = self.links.parts, np.arange(*self.links.starts[number : number + 2])
         if not own.size:
             return NO_LINKS, NO_LINKS, NO_LINKS
-        news, forgotten, seatless, void, unseated = np.zeros((5, len(parts.links)), np.bool_)
+        news, forgotten, seatless, void, unseated, undecided = np.zeros((6, len(parts.links)), np.bool_)
         for outcome in outcomes:
             at_lower, at_upper = parts.at_lower.get(outcome.partition), parts.at_upper.get(outcome.partition)
             told = (
@@ -193,6 +193,9 @@ class Load:
             for flags, at, numbers in told:
                 if at is not None and numbers:
                     flags[at[list(numbers)]] = True
+            if outcome.undecided and at_upper is not None:
+                undecided[at_upper] = True  # nothing was logged, seats neither: they are asked for with the records
+        news &= ~undecided
         chosen = (news & ~seatless & ~void & ~unseated, news & seatless, news & unseated & ~forgotten)
         new, refused, late = (self._earliest(own[each[own]]) for each in chosen)
         return new, refused, late

@@ -246,7 +246,9 @@ class IdentityState:
         for identifier, parent in change.moves:
             top = self.names.add(identifier)
             if parent != identifier:
-                self.names.place.filled()[top] = self.names.add(parent)
+                self.names.place.filled()[top] = onto = self.names.add(parent)
+                if self.names.target.filled()[top] == onto:
+                    self._astray.discard(top)  # logs of earlier versions do not say that all were home
             if self.names.root(top) == top:  # else its earlier records stand in this partition under another's
                 tree = self.names.subtree(top)
                 above = [int(self.names.parent.filled()[entry]) for entry in tree[1:]]

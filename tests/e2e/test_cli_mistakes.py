@@ -55,7 +55,7 @@ def test_a_value_that_cannot_be_used_is_named(arguments: list[str], named: str) 
     [
         (["--version"], 0, "cdp ", ""), (["status", "--adress", "x"], 2, "", "No such option: --adress"),
         (["status", "--address", "here"], 2, "", "error: --address 'here'"),
-        (["up", "--shards", "3", "--partitions", "2"], 2, "", "--shards 3"),
+        (["up", "--port", "0", "--shards", "3", "--partitions", "2"], 2, "", "--shards 3"),
         (["retention", "x", "--days", "3", "--for-ever"], 2, "", "exclude each other"),
     ],
 )  # fmt: skip

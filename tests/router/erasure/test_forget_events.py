@@ -103,7 +103,10 @@ def test_names_of_properties_go_with_the_events_that_had_them_for_good(tmp_path:
 
 
 def _attributes(cluster: LocalCluster) -> set[str]:
-    found = [cluster.run(shard.read_schema(far_deadline())) for shard in cluster.shards.values()]
+    found = [
+        cluster.run(shard.call(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), far_deadline()))
+        for shard in cluster.shards.values()
+    ]
     return {name for each in found for name in each.names.attributes}
 
 

@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 from cdp.v1 import admin_pb2, identity_pb2, query_pb2
 
+from cdp_router.deadline import Deadline
 from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import ShardUnavailable
 from cdp_router.identity.identifier_limits import IdentifierLimits
 from cdp_router.identity.identities import Identities
+from cdp_router.ingest.flights import Flights
 from cdp_router.ingest.ingest import Ingest
+from cdp_router.ingest.loads import Said, Taken
 from cdp_store.identity.seats import OTHERS, Seats
 from tests.arrivals import of
 from tests.router.erasure.test_erasing import snapshot
 from tests.router.identity.test_identifier_limits import linked_to, refused, seen_with
 from tests.router.identity.test_identifier_limits import partitions as partitions_of
 from tests.router.identity.test_moving import rows
-from tests.router.identity.test_retries_after_erasure import PARTITIONS, stopping_cluster
+from tests.router.identity.test_retries_after_erasure import PARTITIONS, login, stopping_cluster
 from tests.router.local_cluster import NOW_MS, LocalCluster, far_deadline, local_cluster
 
 Free = Callable[[LocalCluster], None]
@@ -139,3 +142,35 @@ def test_a_new_record_between_two_repeats_of_a_refused_link_is_taken_with_it(tmp
         again = cluster.ingest(rows(*mixed, batch_id=b"4"))
         assert (again.accepted, again.duplicates, refused(again)) == (1, 2, [])
         assert "d2" in linked_to(cluster, "ann")
+
+
+def test_seats_for_links_of_repeats_are_asked_for_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a part that is undecided because of other senders no seat is logged."""
+    travelled, found = Flights._travelled, list[bool]()
+
+    async def recorded(flights: Flights, said: Said, deadline: Deadline) -> Taken:
+        if len(said.links) and not len(said.batch):
+            found.append(said.may_share)
+        return await travelled(flights, said, deadline)
+
+    with local_cluster(tmp_path, cluster=of(1)) as cluster:
+        take_refused(cluster)
+        limit(cluster, 3)
+        monkeypatch.setattr(Flights, "_travelled", recorded)
+        assert not refused(cluster.ingest(seen_with("ann", "d2", 9, b"2")))
+    assert found == [False]
+
+
+@PARTITIONS
+def test_a_link_is_granted_by_the_answer_that_logged_its_seat(tmp_path: Path, partitions: int) -> None:
+    """The part with a new record between two repeats is undecided first: what it grants then is not logged."""
+    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+        limit(cluster, 1)
+        first, last = login("m1", time_ms=NOW_MS - 99), login("m3", time_ms=NOW_MS - 97)
+        cluster.ingest(rows(first, last, batch_id=b"1"))
+        erase(cluster, user_id="ann")
+        new, other = login("m2", time_ms=NOW_MS - 98), login("m4", device="e", time_ms=NOW_MS - 96)
+        taken = cluster.ingest(rows(first, new, last, other, batch_id=b"2"))
+        assert (taken.accepted, taken.duplicates, refused(taken)) == (2, 2, [3])
+        assert linked_to(cluster, "ann") == {"d"}
+        assert sum(len(each.identity.seats) for each in partitions_of(cluster)) == 1

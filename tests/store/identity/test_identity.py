@@ -217,6 +217,23 @@ def test_a_recalled_identifier_is_looked_for_until_it_is_home() -> None:
     check(partitions, said)
 
 
+def test_moves_come_to_rest_after_a_log_that_never_says_that_all_are_home() -> None:
+    device, ann, bob = DEVICES[0], USERS[0], USERS[1]
+    partitions = Placed({device: 0, ann: 1, bob: 1})
+    said = settled_in(partitions, [Link(device, bob, 2), Event(device, "View", 3, {})])
+    say(partitions, said, Link(device, ann, 1))
+    assert partitions.change(1, Recall(encode_identifier(*device), encode_identifier(*bob)))
+    partitions.depart(device, device, 0, source=1)
+    assert partitions.arrive(1, 0)
+    partitions.depart(device, ann, 1)  # as earlier versions did once the first records were home
+    assert partitions.arrive(0, 1)
+    assert not any(partition.identity.due_moves() for partition in partitions.partitions)
+    for number in (0, 1):
+        partitions.crash(number)
+    assert not any(partition.identity.due_moves() for partition in partitions.partitions)
+    check(partitions, said)
+
+
 def test_what_stands_in_a_row_that_cannot_be_told_apart_yet_is_not_home() -> None:
     device, mail, ann, bob = DEVICES[0], MAILS[0], USERS[0], USERS[1]
     partitions = Placed({device: 0, mail: 1, ann: 0, bob: 0})
