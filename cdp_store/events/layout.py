@@ -92,8 +92,11 @@ class Layout:
         if not members or len(members) < least:
             return
         for run in self._fitting([chunks[index] for index in sorted(members)]):
-            if len(run) >= least:
+            if len(run) == len(members):
                 yield tuple(run)
+            elif len(run) >= least:
+                # What held them together may be a chunk that does not fit: merged again as they are, they never rest.
+                yield from self.due(run, least)
 
     def _fitting(self, chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
         """The chunks as runs of neighbours whose columns fit one chunk."""

@@ -278,6 +278,26 @@ def test_columns_without_room_share_no_chunk_and_ties_go_by_arrival(name: str, b
     assert in_order([e for chunk in chunks for e in events_of(chunk)]) == in_order([a for b in batches for a in b])
 
 
+def test_chunks_that_only_one_without_room_holds_together_are_not_merged_for_ever() -> None:
+    some, more, text = (2, Kind.INT), (0, Kind.INT), (1, Kind.STRING)
+    batches: list[list[Arrival]] = [
+        [(3, -373874036, {some: 66028538692}), (2, -8362454, {some: 1455, more: 133}),
+         (0, 2419199999, {(1, Kind.TIME): 1075443394, (2, Kind.STRING): 1706, (0, Kind.TIME): 3997}),
+         (196613, 2419199999, {})],
+        [(65535, 315787819, {}), (4, -2419200000, {text: 11238}), (0, -262616, {}),
+         (65535, 454, {(1, Kind.TIME): 29769983113, more: 1358, text: 17486}), (65535, 2419199999, {})],
+        [(4, -3845, {}), (0, 2419199999, {}), (4, 1, {}), (65535, 2419200000, {}),
+         (1, -352704004, {(0, Kind.STRING): 17179869183}), (65536, -19104135, {})],
+    ]  # fmt: skip
+    tables = EventTables(CRAMPED["values alone"])
+    for batch in batches:
+        tables.append(_arrived(batch))
+        tables.install_seal(prepare_seal(tables.capture()))
+        _compact_once(tables)
+    assert any(not _compact_once(tables) for _ in range(10)), "compaction comes to rest"
+    check_chunks(tables.capture().chunks(7))
+
+
 def test_rare_properties_cost_what_their_values_do() -> None:
     """An event in a thousand has a property that no other has; plain ones come before, between and after."""
     rare, plain = 500, 250_000
