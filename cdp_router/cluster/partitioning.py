@@ -27,6 +27,11 @@ def partitions_of(identities: Strings, key: HashKey, partition_count: int) -> U3
     """
     hashes: U64 = np.empty(len(identities), np.uint64)
     hashing.hash_strings(np.uint64(key[0]), np.uint64(key[1]), identities.offsets, identities.data, hashes)
+    return partitions_of_hashes(hashes, partition_count)
+
+
+def partitions_of_hashes(hashes: U64, partition_count: int) -> U32:
+    """Partition of each identifier, from its keyed hash."""
     return ((hashes >> np.uint64(32)) % np.uint64(partition_count)).astype(np.uint32)
 
 

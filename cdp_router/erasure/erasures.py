@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 import grpc
+import numpy as np
 from cdp.v1 import admin_pb2, query_pb2, shard_pb2
 
+from cdp_router.cluster.partitioning import partitions_of_hashes
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import ERASE_PROFILES, PURGE_FILES, SCAN_FOR_IDENTIFIERS
 from cdp_router.contract.values import to_timestamp
@@ -104,35 +106,71 @@ class Erasures:
         start = set(wanted.identifiers).union(*(each.identifiers for each in others.values()))
         must_suppress = wanted.suppress or any(each.suppress for each in others.values())
         own, partitions = await self._identities.mentions(start, deadline)
-        number = 0
-        if len(partitions) > 1 or others:
-            begun = Begun(frozenset(own), must_suppress)
-            number = await self._begun.change(lambda known: known.begin(begun), deadline)
+        number = await self._begin(own, must_suppress, deadline) if len(partitions) > 1 or others else None
         if must_suppress:
             await suppress(own, self._routing, deadline)
             # Nobody can be linked to them any more; who was, meanwhile, is known now.
             late, partitions = await self._identities.mentions(own, deadline)
             await suppress(late - own, self._routing, deadline)
             own |= late
+        if number is None and len(partitions) > 1:
+            number = await self._begin(own, must_suppress, deadline)
         if len(own) > 1:
             await self._identities.settle(deadline)
+        if number is None:
+            told = await self._erase(own, min(partitions), deadline, receipt, texts, must_be_alone=True)
+            if not told.refused:
+                partitions = set()
+            else:
+                number = await self._begin(own, must_suppress, deadline)
+        # What stopped half-way may have left links on their way to any partition.
+        homes = set(range(self._routing.cluster.partitions)) if others else set[int]()
         for partition in sorted(partitions):
-            texts.take(await self._erase(own, partition, deadline, receipt, with_values=texts.is_wanted))
+            told = await self._erase(own, partition, deadline, receipt, texts)
+            homes |= self._homes(told.strays)
+        for partition in sorted(homes):
+            await self._erase(own, partition, deadline, receipt, texts, must_remember=True)
         if self._letters is not None:
             receipt.dead_letters = await asyncio.to_thread(self._letters.forget, {value for _, value in own})
-        if number:
-            await self._begun.change(lambda known: known.end(number), deadline)
+        if number is not None:
+            await self._end(number, deadline)
         return own
 
+    async def _begin(self, own: Collection[Named], must_suppress: bool, deadline: Deadline) -> int:
+        begun = Begun(frozenset(own), must_suppress)
+        return await self._begun.change(lambda known: known.begin(begun), deadline)
+
+    async def _end(self, number: int, deadline: Deadline) -> None:
+        await self._begun.change(lambda known: known.end(number), deadline)
+
+    def _homes(self, hashes: Iterable[int]) -> set[int]:
+        """The partitions where identifiers live, by their keyed hashes."""
+        found = partitions_of_hashes(np.array([*hashes], np.uint64), self._routing.cluster.partitions)
+        return set(found.tolist())
+
     async def _erase(
-        self, own: Collection[Named], partition: int, deadline: Deadline, receipt: Receipt, *, with_values: bool
+        self,
+        own: Collection[Named],
+        partition: int,
+        deadline: Deadline,
+        receipt: Receipt,
+        texts: _Texts,
+        *,
+        must_be_alone: bool = False,
+        must_remember: bool = False,
     ) -> shard_pb2.EraseProfilesResponse:
-        request = shard_pb2.EraseProfilesRequest(identifiers=_messages(own), with_values=with_values)
+        request = shard_pb2.EraseProfilesRequest(
+            identifiers=_messages(own),
+            with_values=texts.is_wanted,
+            must_be_alone=must_be_alone,
+            must_remember=must_remember,
+        )
         response = await self._routing.one(ERASE_PROFILES, request, deadline, partition)
+        texts.take(response)
         receipt.erased = receipt.erased or response.erased > 0
         if response.partition.identifiers:
             receipt.partitions.append(response.partition)
-        if partition == receipt.partition:
+        if partition == receipt.partition and not response.refused:
             receipt.sequence = response.sequence
         return response
 

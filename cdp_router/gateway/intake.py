@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from cdp_router.gateway.http_limits import (
     LARGE_DECODED_BYTES_MAX,
 )
 from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters, encode_letter
+from cdp_router.gateway.letters.holding import hold
 from cdp_router.gateway.letters.letter_room import LettersFull
 from cdp_router.gateway.notices import Notices
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
@@ -114,36 +116,39 @@ class Intake:
             return dialect.answer(prepared.items, rejected, ())
         known = prepared.known
         letters = await asyncio.to_thread(_encoded, dialect, prepared, known) if known else b""
-        if known:
-            await self._admit_rejected(prepared.source, len(prepared.mapped.rejected), len(letters))
-        try:
+        async with self._admitted(prepared.source, len(prepared.mapped.rejected), len(letters)):
             refused = await self._delivery.deliver(prepared.mapped.rows, prepared.source.api_key)
             rejected, warned = _outcome(prepared, refused)
             if rejected:
                 self._rates.spend_events(prepared.source.principal, len(rejected) - len(prepared.mapped.rejected))
                 rejected = await self._keep(dialect, prepared, rejected, refused, letters)
-        finally:
-            if known:
-                self._dead_letters.release(prepared.source.name, len(letters))
         meant = len({each.index for each in rejected}.union(prepared.mapped.owners))
         self._tell_refused_links(prepared)
         self._tell_warnings(prepared, warned)
         self._metrics.took(dialect.name, len(sent.body), meant - len(rejected), len(rejected), prepared.count - meant)
         return dialect.answer(prepared.items, rejected, warned)
 
-    async def _admit_rejected(self, source: Source, count: int, size: int) -> None:
-        """Count records that no router will see against the key, and hold room for their letters; Problem 503 before
-        anything is delivered."""
+    @asynccontextmanager
+    async def _admitted(self, source: Source, count: int, size: int) -> AsyncIterator[None]:
+        """Counts records that no router will see against the key, and holds room for their letters meanwhile; Problem
+        503 before anything is delivered."""
+        if not size:
+            yield
+            return
         try:
             if count:
                 self._rates.admit_call(source.principal)
                 self._rates.admit_batch(source.principal, count)
-            await asyncio.to_thread(self._dead_letters.hold, source.name, size)
+            await hold(self._dead_letters, source.name, size)
         except RateLimited as error:
             problem = f"records that are wrong come too fast: {error}"
             raise busy(problem, error.retry_after_ms / 1000, "rate_limited") from error
         except LettersFull as error:
             raise _no_room(error) from error
+        try:
+            yield
+        finally:
+            self._dead_letters.release(source.name, size)
 
     async def _prepared(self, dialect: Dialect, sent: Sent) -> Prepared:
         received_ms = self._clock.now_ms()

@@ -91,10 +91,20 @@ class Flights:
             taken = await self._decided(taken, batch, links, deadline)
         if len(taken.unseated):
             taken = await self._seated(taken, deadline)
-        if not len(taken.new_links):
-            return taken
-        later = await self._travelled(Said(_NO_RECORDS, new_links=taken.new_links), deadline)
-        return replace(taken, positions={**taken.positions, **later.positions})
+        return await self._linked(taken, deadline)
+
+    async def _linked(self, taken: Taken, deadline: Deadline) -> Taken:
+        """Log the new links, those whose upper identifier was erased only if their seats are there still."""
+        new, seated_at = taken.new_links, dict[int, int]()
+        while len(new):
+            said = Said(_NO_RECORDS, new_links=new, asked_at=taken.asked_at, seated_at=seated_at)
+            logged = await self._travelled(said, deadline)
+            taken = replace(taken, positions={**taken.positions, **logged.positions})
+            # Taken before the look: an erasure after the look has a later position.
+            new, seated_at = logged.doubted, {number: max(1, at) for number, at in logged.asked_at.items()}
+            if len(new):
+                new = (await self._travelled(Said(_NO_RECORDS, new, is_exact=True, is_again=True), deadline)).new_links
+        return taken
 
     async def _decided(self, taken: Taken, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
         """Take the undecided records with all of their links, so that seats come before them in the log."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -24,13 +24,17 @@ _NO_RECORDS: Final[I64] = np.zeros(0, np.int64)
 class Said:
     """A sender's input to the shards: records, the links that these state, and links that are known to be new.
 
-    Of a pair that is stated often, the shards get the first and the last statement only, unless `is_exact`.
+    Of a pair that is stated often, the shards get the first and the last statement only, unless `is_exact`. With
+    `is_again` the links got their seats a moment ago. asked_at, seated_at: of new links, by partition (see LookedAt).
     """
 
     batch: RecordBatch
     links: Links = NO_LINKS
     new_links: Links = NO_LINKS
     is_exact: bool = False
+    is_again: bool = False
+    asked_at: Mapping[int, int] = field(default_factory=dict)
+    seated_at: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def may_share(self) -> bool:
@@ -48,7 +52,9 @@ class Taken:
 
     positions: the sequence number of each partition; errors: (record, code, message). new_links: new, and to be
     logged; refused: without a seat; unseated: of records that were taken earlier without a seat, and which may have
-    one now. undecided: records, ascending, that were not taken; all of their links must be asked for first.
+    one now. undecided: records, ascending, that were not taken; all of their links must be asked for first. asked_at:
+    of each partition the first position at which it looked at links; doubted: new links that it did not log, as their
+    seats must be looked for.
     """
 
     accepted: int
@@ -59,6 +65,8 @@ class Taken:
     refused: Links
     unseated: Links
     undecided: I64
+    asked_at: Mapping[int, int]
+    doubted: Links
 
     def completed(self, later: Taken, key: HashKey) -> Taken:
         """These results with those of the undecided records, after their links were asked for again."""
@@ -73,6 +81,8 @@ class Taken:
             earliest(joined((self.refused, later.refused)), key),
             earliest(joined((self.unseated, later.unseated)), key),
             later.undecided,
+            {**later.asked_at, **self.asked_at},
+            later.doubted,
         )
 
 
@@ -93,6 +103,7 @@ class _Links:
     starts: I64
     parts: LinkParts
     leaves_out: bool = False  # statements of a pair between the first and the last
+    is_again: bool = False
 
     @staticmethod
     def of(links: Sequence[Links], cluster: ClusterFile) -> _Links:
@@ -106,7 +117,8 @@ class _Links:
         key = cluster.hash_key
         links = [ends(each.links, key) if len(each.links) and not each.is_exact else each.links for each in said]
         leaves_out = sum(map(len, links)) < sum(len(each.links) for each in said)
-        return replace(_Links.of(links, cluster), leaves_out=leaves_out)
+        is_again = any(each.is_again for each in said)
+        return replace(_Links.of(links, cluster), leaves_out=leaves_out, is_again=is_again)
 
     def homes(self, number: int, at: Mapping[int, I64]) -> set[int]:
         """The partitions of one side that a sender's links concern."""
@@ -122,6 +134,7 @@ class _Links:
 class Load:
     """Batches of several senders as one, split by partition; the records of sender i begin at starts[i]."""
 
+    said: Sequence[Said]
     starts: I64
     parts: Mapping[int, _Part]
     links: _Links
@@ -144,7 +157,18 @@ class Load:
             asked_links=links.encoded(links.parts.at_lower.get(partition)),
             seats=links.encoded(links.parts.at_upper.get(partition)),
             leaves_out_seats=links.leaves_out,
+            seats_again=links.is_again,
+            links_asked_at=self._positions(partition, [each.asked_at for each in self.said]).tolist(),
+            links_seated_at=self._positions(partition, [each.seated_at for each in self.said]).tolist(),
         )
+
+    def _positions(self, partition: int, told: Sequence[Mapping[int, int]]) -> I64:
+        """For each new link of a partition the position that its sender knows of it: i64[n]."""
+        links = self.new_links.parts.at_lower.get(partition)
+        if links is None:
+            return _NO_RECORDS
+        own: I64 = np.array([each.get(partition, 0) for each in told], np.int64)
+        return own[np.searchsorted(self.new_links.starts, links, "right") - 1]
 
     def concerned(self, number: int) -> set[int]:
         """The partitions that one sender's input concerns."""
@@ -156,6 +180,7 @@ class Load:
         """Results of one sender, from the outcomes of the partitions that it concerns."""
         accepted, duplicates, first = 0, 0, int(self.starts[number])
         positions, errors, undecided = dict[int, int](), list[tuple[int, str, str]](), [_NO_RECORDS]
+        asked_at = {outcome.partition: outcome.asked_at for outcome in outcomes}
         for outcome in outcomes:
             positions[outcome.partition] = outcome.sequence
             part = self.parts.get(outcome.partition)
@@ -169,8 +194,16 @@ class Load:
             known = _known(outcome, part, own)
             accepted, duplicates = accepted + len(own) - known - len(refused), duplicates + known
             errors += [(int(part.records[error.index]) - first, error.code, error.message) for error in refused]
-        links = self._answered(number, outcomes)
-        return Taken(accepted, duplicates, positions, errors, *links, np.sort(np.concatenate(undecided)))
+        links, doubted = self._answered(number, outcomes), self._doubted(number, outcomes)
+        records = np.sort(np.concatenate(undecided))
+        return Taken(accepted, duplicates, positions, errors, *links, records, asked_at, doubted)
+
+    def _doubted(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> Links:
+        """A sender's new links that were not logged, as their seats must be looked for."""
+        parts, (first, stop) = self.new_links.parts, self.new_links.starts[number : number + 2]
+        told = [parts.at_lower[each.partition][list(each.doubted)] for each in outcomes if each.doubted]
+        doubted = np.concatenate([_NO_RECORDS, *told])
+        return parts.links.take(doubted[(doubted >= first) & (doubted < stop)]) if doubted.size else NO_LINKS
 
     def _answered(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> tuple[Links, Links, Links]:
         """A sender's new links: those with seats, those without, and those for which none was asked yet.
@@ -217,7 +250,7 @@ def load(said: Sequence[Said], cluster: ClusterFile) -> Load:
         for partition, (part, records) in split(whole, cluster.hash_key, cluster.partitions).items()
     }
     logged = [each.new_links for each in said]
-    return Load(starts, parts, _Links.asked(said, cluster), _Links.of(logged, cluster))
+    return Load(said, starts, parts, _Links.asked(said, cluster), _Links.of(logged, cluster))
 
 
 def _known(outcome: shard_pb2.PartitionOutcome, part: _Part, own: range) -> int:

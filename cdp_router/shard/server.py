@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from cdp_router.questions.proofs import to_response
 from cdp_router.questions.timelines import Page
 from cdp_router.shard.checks import check_cluster
 from cdp_router.shard.commits import Commits
+from cdp_router.shard.deliveries import to_delivery, to_outcome
 from cdp_router.shard.documents import ShardDocuments
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.held_views import Captured, HeldViews, capture_all, to_transfers
@@ -48,15 +49,10 @@ from cdp_router.shard.snapshots import Snapshots
 from cdp_router.shard.upkeep import Upkeep
 from cdp_store.directory.holdings import HoldingState
 from cdp_store.errors import StoreFailed
-from cdp_store.identity.identity_changes import Links, decode_identity_change
-from cdp_store.identity.seats import OTHERS, Wanted
 from cdp_store.ids import PartitionId
 from cdp_store.memory.digest import digest
 from cdp_store.outside.seams import Clock, SystemClock
 from cdp_store.partition.partition import Partition
-from cdp_store.records.builder import BatchBuilder
-from cdp_store.records.records import decode_batch
-from cdp_store.shard.admission import Delivery, Outcome
 from cdp_store.shard.handover import Giving, Taking
 from cdp_store.shard.retaining import Retaining
 from cdp_store.shard.store import Store
@@ -102,11 +98,11 @@ class ShardServer:
             self._budget.admit(size + self.commits.waiting_bytes)
         asked = [(item.partition, item.epoch) for item in request.batches]
         self._check_epochs(asked)
-        deliveries = [_delivery(item, request.limits) for item in request.batches]
+        deliveries = [to_delivery(item, request.limits) for item in request.batches]
         outcomes = await self.commits.commit(deliveries, size, partial(self._check_epochs, asked))
         held = self._store.partitions  # one may have left meanwhile
         due = [each.partition for each in deliveries if each.partition in held and held[each.partition].identity.is_due]
-        return shard_pb2.DeliverResponse(outcomes=map(_to_outcome, deliveries, outcomes), due=due)
+        return shard_pb2.DeliverResponse(outcomes=map(to_outcome, deliveries, outcomes), due=due)
 
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
         """The merged contribution of the partitions asked for."""
@@ -323,24 +319,6 @@ def _evaluated(
     return response
 
 
-def _delivery(item: shard_pb2.PartitionBatch, limits: Mapping[str, int]) -> Delivery:
-    links, asked, seats = (_links(item, field) for field in ("links", "asked_links", "seats"))
-    only_links = not item.batch and any(each is not None for each in (links, asked, seats))
-    batch = BatchBuilder().finish() if only_links else decode_batch(item.batch)
-    if seats is not None and OTHERS not in limits:
-        raise RequestInvalid("limits", "say nothing of other kinds")
-    wanted = None if seats is None else Wanted(seats, limits, item.leaves_out_seats)
-    return Delivery(PartitionId(item.partition), batch, links, asked, wanted)
-
-
-def _links(item: shard_pb2.PartitionBatch, field: str) -> Links | None:
-    payload: bytes = getattr(item, field)
-    links = decode_identity_change(payload) if payload else None
-    if links is not None and not isinstance(links, Links):
-        raise RequestInvalid(f"batches.{field}", "hold another change of identifiers")
-    return links
-
-
 def _rules(partitions: Sequence[Partition]) -> shard_pb2.ChangeRetentionResponse:
     days = {name: number for partition in partitions for name, number in partition.retention_days().items()}
     return listed(days, latest(cutoff for partition in partitions for cutoff in partition.cutoffs().items()))
@@ -367,24 +345,3 @@ def _proved(
     verdict = prove(segment, view, Binder(context), row, PROOF_SHOWN_MAX, checkpoint)
     position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
     return shard_pb2.ProveUserResponse(found=True, proof=to_response(verdict, view, position, context))
-
-
-def _to_outcome(delivery: Delivery, outcome: Outcome) -> shard_pb2.PartitionOutcome:
-    errors = [
-        ingest_pb2.RecordError(index=rejection.record, code=rejection.code, message=rejection.message)
-        for rejection in outcome.rejections
-    ]
-    return shard_pb2.PartitionOutcome(
-        partition=delivery.partition,
-        sequence=outcome.sequence,
-        accepted=outcome.accepted,
-        duplicates=outcome.duplicates,
-        duplicate_records=outcome.known.tolist() if outcome.duplicates < len(delivery.batch) else (),
-        errors=errors,
-        news=outcome.news,
-        refused=outcome.refused,
-        void=outcome.void,
-        unseated=outcome.unseated,
-        forgotten=outcome.forgotten,
-        undecided=outcome.undecided,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from cdp.v1 import admin_pb2, shard_pb2
@@ -29,6 +30,15 @@ from cdp_store.shard.store import Store
 CheckEpochs = Callable[[Iterable[tuple[int, int]]], None]
 
 
+class _Erased(NamedTuple):
+    """What an erasure found: how much, the texts as hashes, its position and the number of profiles."""
+
+    held: Held
+    values: U64
+    sequence: int
+    profiles: int
+
+
 class ShardErasing:
     """Erases, suppresses and proves."""
 
@@ -52,18 +62,25 @@ class ShardErasing:
             PartitionId(request.partition),
         )
 
-        def erase() -> tuple[Held, U64, int, int]:
+        def erase() -> tuple[U64, _Erased | None]:
             self._check_epochs([(request.partition, request.epoch)])
             partition = self._store.partitions[number]
+            strays = partition.identity.seats.lowers_under(identifiers)
+            if request.must_be_alone and strays.size:
+                return strays, None
             held = held_of(partition, identifiers)
             values = text_hashes(partition, identifiers) if request.with_values else np.zeros(0, np.uint64)
-            return held, values, *self._store.erase(number, identifiers)
+            done = self._store.erase(number, identifiers, must_remember=request.must_remember)
+            return strays, _Erased(held, values, *done)
 
-        held, values, sequence, erased = await self._commits.between(erase)
+        strays, done = await self._commits.between(erase)
+        if done is None:
+            return shard_pb2.EraseProfilesResponse(strays=strays.tolist(), refused=True)
         self._upkeep.maintain_soon()
+        held, values = done.held, done.values
         told = admin_pb2.ErasedPartition(
             partition=number,
-            sequence=sequence,
+            sequence=done.sequence,
             profiles=held.profiles,
             identifiers=held.identifiers,
             events=held.events,
@@ -71,11 +88,12 @@ class ShardErasing:
             bindings=held.bindings,
         )
         return shard_pb2.EraseProfilesResponse(
-            sequence=sequence,
-            erased=erased,
+            sequence=done.sequence,
+            erased=done.profiles,
             partition=told,
             values=values[:ERASED_VALUES_MAX].tolist(),
             value_count=values.shape[0],
+            strays=strays.tolist(),
         )
 
     async def change_suppressions(

@@ -28,12 +28,14 @@ OTHERS: Final = ""  # in a mapping of limits: all kinds without one of their own
 class Wanted:
     """Links that need seats, and the limit of each kind; OTHERS must be among the kinds.
 
-    `leaves_out`: records between the first and the last that say a pair are not among them.
+    `leaves_out`: records between the first and the last that say a pair are not among them. `is_again`: the seats were
+    given a moment ago; a pair without one has gone since.
     """
 
     links: Links
     limits: Mapping[str, int]
     leaves_out: bool = False
+    is_again: bool = False
 
 
 class Seats:
@@ -120,6 +122,13 @@ class Seats:
         uppers, lowers = self._hashes()
         own = hash_strings(self._key, Strings.of(identifiers))
         return bool(np.isin(uppers, own).any() or np.isin(lowers, own).any())
+
+    def lowers_under(self, identifiers: Iterable[bytes]) -> U64:
+        """Hashes of the identifiers that have a seat under one of some encoded identifiers and are none of these."""
+        uppers, lowers = self._hashes()
+        own = hash_strings(self._key, Strings.of(identifiers))
+        found: U64 = np.unique(lowers[np.isin(uppers, own) & ~np.isin(lowers, own) & ~self._apart.filled()])
+        return found
 
     def without(self, identifiers: Iterable[bytes]) -> Seats:
         """The seats without pairs of some encoded identifiers; itself where there are none."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cdp_store.arrays import U64, Bools
+from cdp_store.arrays import I64, U64, Bools
 from cdp_store.columns.arena import HashKey
 from cdp_store.identity.identity_changes import Links, TakenElsewhere
 from cdp_store.ids import SequenceNumber
@@ -282,11 +282,11 @@ class BatchIds:
         for mark in _mark_keys(marks):
             self.add(mark, sequence)
 
-    def forgotten(self, marks: tuple[U64, U64]) -> Bools:
-        """Mask of the marks that are noted: bool[n]."""
+    def erased_at(self, marks: tuple[U64, U64]) -> I64:
+        """Position of the last erasure that noted each mark: i64[n]; -1 where none did."""
         if not self._mark_count:
-            return np.zeros(marks[0].shape[0], np.bool_)
-        return np.array([mark in self._known for mark in _mark_keys(marks)], np.bool_)
+            return np.full(marks[0].shape[0], -1, np.int64)
+        return np.array([self._known.get(mark, -1) for mark in _mark_keys(marks)], np.int64)
 
     @property
     def nbytes(self) -> int:

@@ -13,13 +13,13 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from cdp_store.arrays import I64, U64, Bools
+from cdp_store.arrays import I64, U64
 from cdp_store.columns.arena import HashKey
 from cdp_store.events.layout import LAYOUT, Layout
 from cdp_store.events.maintaining import is_due, maintain
 from cdp_store.events.retained import Summary
 from cdp_store.fuse import Fuse
-from cdp_store.identity.identity_changes import IdentityChange, Links, TakenElsewhere
+from cdp_store.identity.identity_changes import IdentityChange, TakenElsewhere
 from cdp_store.identity.identity_tables import IdentityTables, from_tables, to_tables, without
 from cdp_store.identity.origins import OriginsReading
 from cdp_store.identity.state import IdentityState
@@ -60,7 +60,7 @@ class Partition:
         self.suppressions = Suppressions(key)
         self.quarantine = Quarantine()
         self.message_ids = MessageIds(key)
-        self._batch_ids = BatchIds()
+        self.batch_ids = BatchIds()
         self._received_ms = 0
         self._lineage = 0  # raised when rows, codes or strings get other numbers
         self._lock, self._fuse = threading.Lock(), Fuse()
@@ -81,7 +81,7 @@ class Partition:
 
     def known_batch(self, batch: RecordBatch) -> SequenceNumber | None:
         """Position at which the batch was logged before, if it was."""
-        return self._batch_ids.get(batch)
+        return self.batch_ids.get(batch)
 
     def pending_ids(self) -> MessageIds:
         """An empty set for the ids of batches that are admitted but not yet logged."""
@@ -135,26 +135,12 @@ class Partition:
             for sequence, batch in enumerate(batches, last - len(batches) + 1):
                 own = slice(start, start := start + len(batch))
                 self.message_ids.add(ids.high[own], ids.low[own], batch.received_ms)
-                self._batch_ids.add(batch.batch_id, SequenceNumber(sequence))
+                self.batch_ids.add(batch.batch_id, SequenceNumber(sequence))
                 self._received_ms = max(self._received_ms, batch.received_ms)
 
     def _apply_records(self, plain: RecordBatch, sequence: SequenceNumber, given: Given = Given.BY_RECORD) -> None:
         self._do(lambda memory: memory.apply(plain, sequence, given))
         self.identity.take_records(plain)
-
-    def fresh_links(self, links: Links) -> Links:
-        """The links that are new and name no suppressed identifier."""
-        return links.take(self.new_links(links))
-
-    def new_links(self, links: Links) -> Bools:
-        """Mask of the links that are new and name no suppressed identifier: bool[n]."""
-        suppressed = self.suppressions.among(links.lower) | self.suppressions.among(links.upper)
-        return self.identity.claims.news(links) & ~suppressed
-
-    def forgotten(self, identifiers: Strings) -> Bools:
-        """Mask of identifiers that were erased: bool[n]; an erasure is remembered for longer than the ids it covers."""
-        marks = self.message_ids.marks(identifiers)
-        return self.message_ids.seen(*marks) | self._batch_ids.forgotten(marks)
 
     def change_identity(self, change: IdentityChange, sequence: SequenceNumber) -> None:
         """Apply a logged change of identifiers; one caller at a time, and none of `apply` meanwhile."""
@@ -190,7 +176,7 @@ class Partition:
             apart = (before.batches_of(identifiers), self.quarantine.batches_changed(before))
             marks = self.message_ids.marks(Strings.of(identifiers))
             self.message_ids.forget(marks, *apart, self._received_ms)
-            self._batch_ids.forget(marks, sequence)
+            self.batch_ids.forget(marks, sequence)
             kept = without(self.identity, identifiers, self.key)
             if kept is not self.identity:
                 kept.find_due(self._memory.find)
@@ -208,7 +194,7 @@ class Partition:
         with self._changing():
             self.quarantine = self.quarantine.changed(change, sequence)
             if isinstance(change, Quarantined):
-                self._batch_ids.add(change.batch.batch_id, sequence)
+                self.batch_ids.add(change.batch.batch_id, sequence)
             self._do(lambda memory: memory.pass_over(sequence))
 
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
@@ -269,7 +255,7 @@ class Partition:
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, goes = memory.capture(), dict(memory.retention_days), memory.has_leavings
             settled = memory.settled
-            ids, batches = self.message_ids.generations(), tuple(self._batch_ids.items())
+            ids, batches = self.message_ids.generations(), tuple(self.batch_ids.items())
             identity, suppressed, kept_apart = to_tables(self.identity), self.suppressions, self.quarantine
             if memory.in_transit:
                 lineage = -1  # some identifiers are marked; other snapshots must not share them in this form
@@ -288,7 +274,7 @@ class Partition:
             self._memory.load(parts)
             self.message_ids.remember(ids)
             for batch_id, sequence in batches:
-                self._batch_ids.add(batch_id, SequenceNumber(sequence))
+                self.batch_ids.add(batch_id, SequenceNumber(sequence))
             self._received_ms = parts.received_ms
 
     def note_received(self, received_ms: int) -> None:
@@ -357,7 +343,7 @@ class Partition:
         """Sizes as of now."""
         with self._held():
             memory, events = self._memory, self._memory.events
-            ids = {"message_ids": self.message_ids.nbytes, "batch_ids": self._batch_ids.nbytes}
+            ids = {"message_ids": self.message_ids.nbytes, "batch_ids": self.batch_ids.nbytes}
             own = {"identity": self.identity.nbytes, "quarantine": self.quarantine.nbytes}
             live, unsealed = len(memory) - memory.erased_count, events.delta_count + memory.changes.delta_count
             report = memory.memory_report() | ids | own

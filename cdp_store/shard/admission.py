@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,6 +20,7 @@ from cdp_store.memory.name_limits import Rejection
 from cdp_store.partition.dedupe import MessageIds
 from cdp_store.partition.partition import Partition
 from cdp_store.records.records import RecordBatch, encode_batch
+from cdp_store.shard.link_admission import LookedAt, Seated, forgotten, new_links, outdated, seat
 from cdp_store.shard.logged import Logged, apply_logged
 
 _NO_RECORDS: Final[I64] = np.zeros(0, np.int64)
@@ -30,7 +31,8 @@ class Delivery:
     """A batch for one partition, with its links.
 
     links: of lower identifiers that live there, to be logged; asked: of the same, with only an answer which of them
-    would be new; wanted: links with upper identifiers that live there, which need seats.
+    would be new; wanted: links with upper identifiers that live there, which need seats. looked_at: of the links to be
+    logged; without it erasures since then are not looked for.
     """
 
     partition: PartitionId
@@ -38,6 +40,7 @@ class Delivery:
     links: Links | None = None
     asked: Links | None = None
     wanted: Wanted | None = None
+    looked_at: LookedAt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Outcome:
     taken before, of a pair that has gone since. An unseated one was stated by such a record without a seat, and may
     have one now.
     undecided: no record was taken, since links that were left out may state such a pair again.
+    asked_at: the partition's position when it looked at the links; doubted: numbers of the links that were not logged
+    because their upper identifier was erased. Their seats must be looked for.
     """
 
     sequence: SequenceNumber
@@ -62,6 +67,8 @@ class Outcome:
     unseated: tuple[int, ...] = ()
     forgotten: tuple[int, ...] = ()
     undecided: bool = False
+    asked_at: int = 0
+    doubted: tuple[int, ...] = ()
 
     @property
     def duplicates(self) -> int:
@@ -102,8 +109,8 @@ def admit(
             # Seats come before the records in the log: a torn write never leaves a record without its seats.
             pending_ids = ids.setdefault(delivery.partition, partition.pending_ids())
             said, links = partition.message_ids.said, delivery.wanted.links
-            repeats = said(links) | pending_ids.said(links) | (known is not None)
-            seated = _seated(partition, delivery.wanted, seatings[delivery.partition], repeats)
+            repeats = said(links) | pending_ids.said(links) | (known is not None) | delivery.wanted.is_again
+            seated = seat(partition, delivery.wanted, seatings[delivery.partition], repeats)
             is_undecided = known is None and _is_undecided(seated, delivery.wanted, delivery.batch)
             if len(seated.taken) and not is_undecided:
                 seatings[delivery.partition].append(seated.taken)
@@ -126,7 +133,8 @@ def admit(
             sequence = sequences.get(delivery.partition, partition.sequence)
             outcome = Outcome(sequence, len(admission.batch), admission.known, admission.rejections)
         if delivery.links is not None:
-            news = partition.fresh_links(delivery.links)
+            news, doubted = _loggable(partition, delivery.links, delivery.looked_at)
+            outcome = replace(outcome, doubted=doubted)
             if len(news):
                 outcome = replace(outcome, sequence=append(delivery.partition, news))
         outcomes.append(_with_links(outcome, partition, delivery.asked, seated))
@@ -181,55 +189,29 @@ def _numbers(flags: Bools) -> tuple[int, ...]:
     return tuple(np.flatnonzero(flags).tolist())
 
 
-@dataclass(frozen=True, slots=True)
-class _Seated:
-    """Masks of links, bool[n] each, and the seats that the others take.
-
-    refused: without a seat; void: see Outcome; unseated: stated by a repeat without a seat, and may have one.
-    """
-
-    refused: Bools
-    void: Bools
-    unseated: Bools
-    taken: Seating
+def _loggable(partition: Partition, links: Links, looked_at: LookedAt | None) -> tuple[Links, tuple[int, ...]]:
+    """Those links that are to be logged, and the numbers of those whose seats must be looked for first."""
+    news = new_links(partition, links)
+    if looked_at is None:
+        return links.take(news), ()
+    void, doubted = outdated(partition, links, looked_at)
+    return links.take(news & ~void & ~doubted), _numbers(news & doubted)
 
 
-def _seated(partition: Partition, wanted: Wanted, before: Sequence[Seating], repeats: Bools) -> _Seated:
-    """Mask of the links that have a seat, or may take one alongside those that are about to.
-
-    A repeat that finds none names a pair of which one was erased since, which is void, or for which there was no seat,
-    or it is from before there were seats. It takes none here: the lower identifier's partition may know of an erasure.
-    """
-    seats, suppressions, links = partition.identity.seats, partition.suppressions, wanted.links
-    seating = seats.seating_of(links)
-    late = repeats & ~seats.hold(seating, before)
-    granted: Bools = np.ones(len(seating), np.bool_)
-    for chosen in (np.flatnonzero(~late), np.flatnonzero(late)):
-        granted[chosen] = seats.granted(seating.take(chosen), wanted.limits, before)
-    void: Bools = np.zeros(len(seating), np.bool_)
-    at = np.flatnonzero(late)
-    if at.size:
-        repeated = links.take(at)
-        void[at] = np.logical_or(*map(partition.forgotten, (repeated.lower, repeated.upper)))
-    suppressed = suppressions.among(links.lower) | suppressions.among(links.upper)
-    # Seats that others of the group take too are in the log twice, which changes nothing.
-    taken = seats.news(seating.take(np.flatnonzero(granted & ~suppressed & ~late)))
-    return _Seated(~granted & ~void, void, late & granted & ~void, taken)
-
-
-def _with_links(outcome: Outcome, partition: Partition, asked: Links | None, seated: _Seated | None) -> Outcome:
+def _with_links(outcome: Outcome, partition: Partition, asked: Links | None, seated: Seated | None) -> Outcome:
     """An outcome, with the results of links that are asked about and of those that need seats."""
+    outcome = replace(outcome, asked_at=partition.sequence)
     if asked is not None:
-        news = np.flatnonzero(partition.new_links(asked))
-        forgotten = news[partition.forgotten(asked.take(news).lower)]
-        outcome = replace(outcome, news=tuple(news.tolist()), forgotten=tuple(forgotten.tolist()))
+        news = np.flatnonzero(new_links(partition, asked))
+        erased = news[forgotten(partition, asked.take(news).lower)]
+        outcome = replace(outcome, news=tuple(news.tolist()), forgotten=tuple(erased.tolist()))
     if seated is not None:
         refused, void, unseated = map(_numbers, (seated.refused, seated.void, seated.unseated))
         outcome = replace(outcome, refused=refused, void=void, unseated=unseated)
     return outcome
 
 
-def _is_undecided(seated: _Seated, wanted: Wanted, batch: RecordBatch) -> bool:
+def _is_undecided(seated: Seated, wanted: Wanted, batch: RecordBatch) -> bool:
     """Tests whether a link that was left out may state a pair again: its seat must come before it in the log."""
     return wanted.leaves_out and len(batch) > 0 and bool((seated.void | seated.unseated).any())
 

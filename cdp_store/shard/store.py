@@ -46,6 +46,7 @@ from cdp_store.outside.whole_files import leftovers, remove_leftovers
 from cdp_store.partition.partition import Partition
 from cdp_store.partition.quarantine import QuarantineChange, Released, encode_quarantine_change
 from cdp_store.shard.admission import Delivery, Outcome, Pending, admit, apply_pending, log_entry
+from cdp_store.shard.link_admission import fresh_links
 from cdp_store.shard.logged import Logged, apply_logged
 from cdp_store.shard.shard_files import check_without_snapshot, open_directory, settle_files
 from cdp_store.shard.tails import Tails
@@ -213,7 +214,7 @@ class Store:
             case Departure(to, moves):
                 change = Departure(to, target.identity.still_due(moves))
             case Links():
-                change = target.fresh_links(change)
+                change = fresh_links(target, change)
             case Seating():
                 change = target.identity.seats.news(change)
             case TakenElsewhere():
@@ -226,15 +227,19 @@ class Store:
             target.change_identity(logged, sequence)
         return True
 
-    def erase(self, partition: PartitionId, identifiers: Sequence[bytes]) -> tuple[SequenceNumber, int]:
+    def erase(
+        self, partition: PartitionId, identifiers: Sequence[bytes], *, must_remember: bool = False
+    ) -> tuple[SequenceNumber, int]:
         """Log the erasure of profiles and take them out of every answer: (position, number of profiles).
 
+        With `must_remember` it is logged even if nothing is known of them: a link to them may be on its way.
         Runs like `commit`, never alongside it; raises the errors of `commit`. `purge` removes their remains in memory.
         """
         target = self.partitions[partition]
         known = [row for row in target.locate(identifiers)[1] if row is not None]
         is_linked = any(map(target.identity.knows, identifiers))
-        if not known and not is_linked and not any(map(target.quarantine.names, identifiers)):
+        is_known = bool(known) or is_linked or any(map(target.quarantine.names, identifiers))
+        if not is_known and not must_remember:
             return target.sequence, 0
         sequence = SequenceNumber(target.sequence + 1)
         payload = encode_erasure(Erasure(tuple(identifiers)))

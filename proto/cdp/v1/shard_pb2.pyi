@@ -65,6 +65,9 @@ class PartitionBatch(_message.Message):
     ASKED_LINKS_FIELD_NUMBER: _builtins.int
     SEATS_FIELD_NUMBER: _builtins.int
     LEAVES_OUT_SEATS_FIELD_NUMBER: _builtins.int
+    LINKS_ASKED_AT_FIELD_NUMBER: _builtins.int
+    LINKS_SEATED_AT_FIELD_NUMBER: _builtins.int
+    SEATS_AGAIN_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     batch: _builtins.bytes
     epoch: _builtins.int
@@ -77,6 +80,16 @@ class PartitionBatch(_message.Message):
     """The same of identifiers seen with ones that live in the partition: each takes a seat there, if there is one left."""
     leaves_out_seats: _builtins.bool
     """Whether of some pair the first and the last record that says it are told here, and not those between."""
+    seats_again: _builtins.bool
+    """The seats were given to a batch that was taken a moment ago: one that is gone means that its pair was erased."""
+    @_builtins.property
+    def links_asked_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of each of the links: the position of the partition at which it was asked about; empty: erasures are not looked for."""
+
+    @_builtins.property
+    def links_seated_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of each of the links: the position of the partition after which the seat was found in place; 0: not looked for."""
+
     def __init__(
         self,
         *,
@@ -87,10 +100,13 @@ class PartitionBatch(_message.Message):
         asked_links: _builtins.bytes = ...,
         seats: _builtins.bytes = ...,
         leaves_out_seats: _builtins.bool = ...,
+        links_asked_at: _abc.Iterable[_builtins.int] | None = ...,
+        links_seated_at: _abc.Iterable[_builtins.int] | None = ...,
+        seats_again: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_links", b"asked_links", "batch", b"batch", "epoch", b"epoch", "leaves_out_seats", b"leaves_out_seats", "links", b"links", "partition", b"partition", "seats", b"seats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_links", b"asked_links", "batch", b"batch", "epoch", b"epoch", "leaves_out_seats", b"leaves_out_seats", "links", b"links", "links_asked_at", b"links_asked_at", "links_seated_at", b"links_seated_at", "partition", b"partition", "seats", b"seats", "seats_again", b"seats_again"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -162,6 +178,8 @@ class PartitionOutcome(_message.Message):
     UNSEATED_FIELD_NUMBER: _builtins.int
     FORGOTTEN_FIELD_NUMBER: _builtins.int
     UNDECIDED_FIELD_NUMBER: _builtins.int
+    ASKED_AT_FIELD_NUMBER: _builtins.int
+    DOUBTED_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     sequence: _builtins.int
     accepted: _builtins.int
@@ -170,6 +188,8 @@ class PartitionOutcome(_message.Message):
     """Nothing of the batch was taken: repeated records say a pair that has no seat, and whether others say it anew is to
     be told first. Send it again with all its seats.
     """
+    asked_at: _builtins.int
+    """The partition's position when the links were asked about, or were to be logged."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.RecordError]:
         """Indexes count the records of the partition's batch."""
@@ -202,6 +222,10 @@ class PartitionOutcome(_message.Message):
     def forgotten(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Of the links asked about those whose identifier was erased since the oldest message id that is remembered."""
 
+    @_builtins.property
+    def doubted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of the links those that were not logged, as their upper identifier was erased: look for the seat again first."""
+
     def __init__(
         self,
         *,
@@ -217,10 +241,12 @@ class PartitionOutcome(_message.Message):
         unseated: _abc.Iterable[_builtins.int] | None = ...,
         forgotten: _abc.Iterable[_builtins.int] | None = ...,
         undecided: _builtins.bool = ...,
+        asked_at: _builtins.int = ...,
+        doubted: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicate_records", b"duplicate_records", "duplicates", b"duplicates", "errors", b"errors", "forgotten", b"forgotten", "news", b"news", "partition", b"partition", "refused", b"refused", "sequence", b"sequence", "undecided", b"undecided", "unseated", b"unseated", "void", b"void"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "asked_at", b"asked_at", "doubted", b"doubted", "duplicate_records", b"duplicate_records", "duplicates", b"duplicates", "errors", b"errors", "forgotten", b"forgotten", "news", b"news", "partition", b"partition", "refused", b"refused", "sequence", b"sequence", "undecided", b"undecided", "unseated", b"unseated", "void", b"void"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -821,11 +847,17 @@ class EraseProfilesRequest(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     IDENTIFIERS_FIELD_NUMBER: _builtins.int
     WITH_VALUES_FIELD_NUMBER: _builtins.int
+    MUST_REMEMBER_FIELD_NUMBER: _builtins.int
+    MUST_BE_ALONE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     partition: _builtins.int
     with_values: _builtins.bool
     """Also say what to look for afterwards."""
+    must_remember: _builtins.bool
+    """Log the erasure even if nothing is known of them here: a link to them may be on its way."""
+    must_be_alone: _builtins.bool
+    """Erase nothing if a seat tells of a link that may be on its way to another partition."""
     epoch: _builtins.int
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Identifier]: ...
@@ -836,11 +868,13 @@ class EraseProfilesRequest(_message.Message):
         partition: _builtins.int = ...,
         identifiers: _abc.Iterable[_query_pb2.Identifier] | None = ...,
         with_values: _builtins.bool = ...,
+        must_remember: _builtins.bool = ...,
+        must_be_alone: _builtins.bool = ...,
         epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "identifiers", b"identifiers", "partition", b"partition", "with_values", b"with_values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "identifiers", b"identifiers", "must_be_alone", b"must_be_alone", "must_remember", b"must_remember", "partition", b"partition", "with_values", b"with_values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -855,15 +889,25 @@ class EraseProfilesResponse(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     VALUE_COUNT_FIELD_NUMBER: _builtins.int
+    STRAYS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     erased: _builtins.int
     """Profiles there were."""
     value_count: _builtins.int
+    refused: _builtins.bool
+    """Nothing was erased, as there are such identifiers."""
     @_builtins.property
     def partition(self) -> _admin_pb2.ErasedPartition: ...
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Keyed hashes of all different texts and lists there were, at most 1,048,576; and how many there were."""
+
+    @_builtins.property
+    def strays(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Keyed hashes of lower identifiers that have a seat under one of these and are none of them: links of them to these
+        may be on their way.
+        """
 
     def __init__(
         self,
@@ -873,10 +917,12 @@ class EraseProfilesResponse(_message.Message):
         partition: _admin_pb2.ErasedPartition | None = ...,
         values: _abc.Iterable[_builtins.int] | None = ...,
         value_count: _builtins.int = ...,
+        strays: _abc.Iterable[_builtins.int] | None = ...,
+        refused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "partition", b"partition", "sequence", b"sequence", "value_count", b"value_count", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "partition", b"partition", "refused", b"refused", "sequence", b"sequence", "strays", b"strays", "value_count", b"value_count", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

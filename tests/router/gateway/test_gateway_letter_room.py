@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from cdp_router.background import awaited
 from cdp_router.gateway import intake
 from cdp_router.gateway.letters.dead_letters import DeadLetter, DeadLetters, directory_name, encode_letter
+from cdp_router.gateway.letters.holding import hold
 from cdp_router.gateway.letters.letter_room import FREE, OF_ALL, OF_SOURCE, LetterRoom, LettersFull, RoomLimits
 from cdp_router.gateway.write_keys import Source
 from cdp_router.rpc.principal import Principal, Role
@@ -103,6 +107,31 @@ def test_a_request_whose_letters_have_no_room_is_told_to_come_again_and_nothing_
         assert sum(path.stat().st_size for path in (tmp_path / "dead-letters").glob("*/*")) <= 9_000
         assert gateway.post("/v1/batch", {"batch": [good]}).status_code == 200
         assert gateway.count('did("E")') == 1
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_a_request_that_is_cancelled_while_its_room_is_looked_for_holds_none(tmp_path: Path, has_room: bool) -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def free_bytes(_: Path) -> int:
+        begun.set()
+        may_go_on.wait(60)
+        return 1 << 40 if has_room else 0
+
+    async def cancel_while_held() -> DeadLetters:
+        room = LetterRoom(tmp_path / "dead", RoomLimits(), free_bytes)
+        letters = DeadLetters(tmp_path / "dead", room=room)
+        holding = awaited(hold(letters, "web", 1000))
+        await asyncio.to_thread(begun.wait, 60)
+        holding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await holding
+        may_go_on.set()
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+        return letters
+
+    letters = asyncio.run(cancel_while_held())
+    assert letters.room is not None and not letters.room._held
 
 
 LATE: dict[str, Any] = {"type": "track", "event": "x" * 200, "userId": "u"}  # the cluster alone refuses it

@@ -201,22 +201,22 @@ def test_marks_of_erased_identifiers_stay_for_as_long_as_the_ids_before_them() -
     ids, batches = MessageIds(KEY, capacity=2), BatchIds(capacity=2)
     ann, bob = Strings.of([b"uann"]), Strings.of([b"ubob"])
     marks = ids.marks(ann)
-    assert not ids.seen(*marks).any() and not batches.forgotten(marks).any()
+    assert not ids.seen(*marks).any() and (batches.erased_at(marks) < 0).all()
     batches.add(b"before", SequenceNumber(1))
     ids.forget(marks, [], [], 5)
     batches.forget(marks, SequenceNumber(2))
     for _ in range(2):
-        assert ids.seen(*marks).all() and batches.forgotten(marks).all()
-        assert not ids.seen(*ids.marks(bob)).any() and not batches.forgotten(ids.marks(bob)).any()
+        assert ids.seen(*marks).all() and batches.erased_at(marks).tolist() == [2]
+        assert not ids.seen(*ids.marks(bob)).any() and batches.erased_at(ids.marks(bob)).tolist() == [-1]
         ids.remember(ids.generations())
     batches.add(b"after", SequenceNumber(3))
-    assert batches.forgotten(marks).all() and b"before" not in dict(batches.items())
+    assert batches.erased_at(marks).tolist() == [2] and b"before" not in dict(batches.items())
     again = BatchIds(capacity=2)
     for batch_id, sequence in batches.items():
         again.add(batch_id, sequence)
-    assert again.forgotten(marks).all()
+    assert again.erased_at(marks).tolist() == [2]
     again.add(b"last", SequenceNumber(4))
-    assert not again.forgotten(marks).any()
+    assert again.erased_at(marks).tolist() == [-1]
     assert (ids.marks(Strings.of([b""]))[0] == 0).all()
 
 

@@ -1,0 +1,96 @@
+"""Admission of links: which are new, which have a seat, and which name somebody who was erased meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cdp_store.arrays import I64, Bools
+from cdp_store.identity.identity_changes import Links, Seating
+from cdp_store.identity.seats import Wanted
+from cdp_store.partition.partition import Partition
+from cdp_store.records.records import Strings
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """What is known of links that are to be logged: positions of their partition, i64[n] each.
+
+    asked: when it was asked about them. seated: after this position their seats were found in place; 0: not looked for.
+    """
+
+    asked: I64
+    seated: I64
+
+
+def new_links(partition: Partition, links: Links) -> Bools:
+    """Mask of the links that are new and name no suppressed identifier: bool[n]."""
+    suppressed = partition.suppressions.among(links.lower) | partition.suppressions.among(links.upper)
+    return partition.identity.claims.news(links) & ~suppressed
+
+
+def fresh_links(partition: Partition, links: Links) -> Links:
+    """The links that are new and name no suppressed identifier."""
+    return links.take(new_links(partition, links))
+
+
+def forgotten(partition: Partition, identifiers: Strings) -> Bools:
+    """Mask of identifiers that were erased: bool[n]; an erasure is remembered for longer than the ids it covers."""
+    return erased_at(partition, identifiers) >= 0
+
+
+def erased_at(partition: Partition, identifiers: Strings) -> I64:
+    """Position of the last erasure of each identifier: i64[n]; 0 where it is not known any more, -1 for none."""
+    marks = partition.message_ids.marks(identifiers)
+    return np.maximum(partition.batch_ids.erased_at(marks), partition.message_ids.seen(*marks).astype(np.int64) - 1)
+
+
+def outdated(partition: Partition, links: Links, known: LookedAt) -> tuple[Bools, Bools]:
+    """Masks of links that must not be logged: those void for good, and those whose seat must be looked for: bool[n].
+
+    Void is a link whose lower identifier was erased after the partition was asked about it. The upper identifier lives
+    elsewhere, where the record was logged. It was erased here because its seat told of a link on its way, maybe before
+    the partition was asked. So only a look at the seat that came after this erasure says that the record stays.
+    """
+    void: Bools = erased_at(partition, links.lower) > known.asked
+    upper = erased_at(partition, links.upper)
+    doubted: Bools = (upper >= 0) & ((known.seated == 0) | (upper > known.seated)) & ~void
+    return void, doubted
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """Masks of links, bool[n] each, and the seats that the others take.
+
+    refused: without a seat; void: see Outcome; unseated: stated by a repeat without a seat, and may have one.
+    """
+
+    refused: Bools
+    void: Bools
+    unseated: Bools
+    taken: Seating
+
+
+def seat(partition: Partition, wanted: Wanted, before: Sequence[Seating], repeats: Bools) -> Seated:
+    """Mask of the links that have a seat, or may take one alongside those that are about to.
+
+    A repeat that finds none names a pair of which one was erased since, which is void, or for which there was no seat,
+    or it is from before there were seats. It takes none here: the lower identifier's partition may know of an erasure.
+    """
+    seats, suppressions, links = partition.identity.seats, partition.suppressions, wanted.links
+    seating = seats.seating_of(links)
+    late = repeats & ~seats.hold(seating, before)
+    granted: Bools = np.ones(len(seating), np.bool_)
+    for chosen in (np.flatnonzero(~late), np.flatnonzero(late)):
+        granted[chosen] = seats.granted(seating.take(chosen), wanted.limits, before)
+    void: Bools = np.zeros(len(seating), np.bool_)
+    at = np.flatnonzero(late)
+    if at.size:
+        repeated = links.take(at)
+        void[at] = forgotten(partition, repeated.lower) | forgotten(partition, repeated.upper)
+    suppressed = suppressions.among(links.lower) | suppressions.among(links.upper)
+    # Seats that others of the group take too are in the log twice, which changes nothing.
+    taken = seats.news(seating.take(np.flatnonzero(granted & ~suppressed & ~late)))
+    return Seated(~granted & ~void, void, late & granted & ~void, taken)
