@@ -31,7 +31,7 @@ CheckEpochs = Callable[[Iterable[tuple[int, int]]], None]
 
 
 class _Erased(NamedTuple):
-    """What an erasure found: how much, the texts as hashes, its position and the number of profiles."""
+    """Findings of an erasure: how much, the texts as hashes, its position and the number of profiles."""
 
     held: Held
     values: U64

@@ -16,7 +16,7 @@ from cdp_store.records.records import Strings
 
 @dataclass(frozen=True, slots=True)
 class LookedAt:
-    """What is known of links that are to be logged: positions of their partition, i64[n] each.
+    """Knowledge of links that are to be logged: positions of their partition, i64[n] each.
 
     asked: when it was asked about them. seated: after this position their seats were found in place; 0: not looked for.
     """
