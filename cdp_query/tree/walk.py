@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Final, TypeVar
 
 from cdp_query.tree.reports import Question
 from cdp_query.tree.segments import Leaf, Node
@@ -12,18 +13,18 @@ from cdp_query.tree.segments import Leaf, Node
 Written = TypeVar("Written", bound=Question)
 
 
-def children(part: Any) -> Iterator[tuple[str, object]]:
+def children(part: object) -> Iterator[tuple[str, object]]:
     """Each part directly inside a part of a question, with the field it stands in, in the order of the fields."""
-    for name in _names(part):
+    for name in _fields_of(type(part)):
         value = getattr(part, name)
         for each in value if isinstance(value, tuple) else (value,):
             if is_dataclass(each):
                 yield name, each
 
 
-def texts(part: Any) -> Iterator[tuple[str, str]]:
+def texts(part: object) -> Iterator[tuple[str, str]]:
     """Each text directly inside a part, with its field."""
-    for name in _names(part):
+    for name in _fields_of(type(part)):
         value = getattr(part, name)
         for each in value if isinstance(value, tuple) else (value,):
             if isinstance(each, str):
@@ -50,7 +51,7 @@ def with_operands(question: Written, change: Callable[[Node], Node]) -> Written:
         return question
     whole: Any = question
     changed = dict[str, Any]()
-    for name in _names(whole):
+    for name in _fields_of(type(whole)):
         value = getattr(whole, name)
         if isinstance(value, Node):
             changed[name] = change(value)
@@ -68,5 +69,9 @@ def predicates(node: Node) -> Iterator[Node]:
         yield from predicates(item)
 
 
-def _names(part: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(part)) if is_dataclass(part) else ()
+def _fields(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+
+
+# Names of the fields of a type, none for what is no dataclass; the walk asks for them at every node.
+_fields_of: Final[Callable[[type], tuple[str, ...]]] = cache(_fields)
