@@ -1,12 +1,16 @@
-"""Syntax to tree where the whole text is a report."""
+"""lark's tree to ours where the whole text is a report."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from lark import Token
+
 from cdp_query import tree
-from cdp_query.language import syntax
+from cdp_query.language.branches import Branch, Part, fail, is_truth
 from cdp_query.language.build import Builder
+from cdp_query.language.calls import Call
+from cdp_query.language.expressions import expression
 from cdp_query.language.options import Options
 
 _EXAMPLES: Final = {
@@ -27,33 +31,33 @@ _ANCHORS: Final = {anchor.value: anchor for anchor in tree.FlowAnchor}
 class QuestionBuilder(Builder):
     """Builds segments and reports."""
 
-    def question(self, parsed: syntax.Syntax) -> tree.Question:
+    def question(self, parsed: Part) -> tree.Question:
         """A segment, or a report where the whole text is one."""
         match parsed:
-            case syntax.PredicateSyntax(syntax.CallSyntax(name="funnel") as call, None):
-                return self._funnel(call)
-            case syntax.PredicateSyntax(syntax.CallSyntax() as call, None) if call.name in _EXAMPLES:
-                return self._report(call)
+            case Branch("call", [name, *arguments]) if name == "funnel":
+                return self._funnel(Call(name, arguments))
+            case Branch("call", [name, *arguments]) if name in _EXAMPLES:
+                return self._report(Call(name, arguments, example=_EXAMPLES[name]))
         return super().question(parsed)
 
-    def _report(self, call: syntax.CallSyntax) -> tree.Report:
+    def _report(self, call: Call) -> tree.Report:
         if call.name in ("overlap", "diff", "distribution"):
             return self._of_segments(call)
-        events, prop, options = self._events(call)
+        events, prop, options = self.events(call)
         if call.name == "rfm":
-            window = options.window()
-            options.finish()
+            window = options.window_alone()
             if prop is None:
-                self._fail(call.place, "rfm(...) needs a property for the money", f"as in {_EXAMPLES['rfm']}")
+                call.wrong("needs a property for the money")
             return tree.Rfm(events, prop, window)
         if call.name == "trend":
             return self._trend(call, events, prop, options)
-        self._no_property(call, prop)
+        if prop is not None:
+            call.fail("takes no property")
         return self._flow(call, events, options) if call.name == "flow" else self._retention(call, events, options)
 
-    def _funnel(self, call: syntax.CallSyntax) -> tree.Funnel:
-        steps, without, options = self._steps(call)
-        window, within, strict, rules = self._sequence_options(options, without)
+    def _funnel(self, call: Call) -> tree.Funnel:
+        steps, without, options = self.steps(call)
+        window, within, strict, rules = self.sequence_options(options, without)
         mode = options.word("mode", [mode.value for mode in tree.AttemptMode])
         by_attribute, by_entry = options.plain_name("by"), options.plain_name("by_entry")
         with_times = options.word("times", ("on", "off")) == "on"
@@ -70,51 +74,50 @@ class QuestionBuilder(Builder):
             with_times,
         )
 
-    def _of_segments(self, call: syntax.CallSyntax) -> tree.Report:
-        chain, parts, options = self._split(call)
+    def _of_segments(self, call: Call) -> tree.Report:
+        chain, parts, options = self.split(call)
         if chain is not None:
-            self._fail(chain.place, f"{call.name}(...) takes segments, not events", f"as in {_EXAMPLES[call.name]}")
+            fail(chain, f"{call.name}(...) takes segments, not events", f"as in {call.example}")
         if call.name == "overlap":
             options.finish()
-            return tree.Overlap(tuple(self._node(part, in_filter=False) for part in parts))
+            return tree.Overlap(tuple(self.node(part, in_filter=False) for part in parts))
         wanted = {"diff": 1, "distribution": 2}[call.name]
         if len(parts) != wanted:
-            self._fail(call.place, f"{call.name}(...) takes other arguments", f"as in {_EXAMPLES[call.name]}")
-        segment = self._node(parts[0], in_filter=False)
+            call.wrong("takes other arguments")
+        segment = self.node(parts[0], in_filter=False)
         if call.name == "diff":
-            window = options.window()
-            options.finish()
+            window = options.window_alone()
             if not isinstance(window, tree.FromTo):
-                self._fail(call.place, "diff(...) needs from: and to:", f"as in {_EXAMPLES['diff']}")
+                call.wrong("needs from: and to:")
             return tree.Diff(segment, window.start, window.end)
         options.finish()
         return tree.Distribution(segment, self._number(call, parts[1]))
 
-    def _number(self, call: syntax.CallSyntax, part: syntax.Syntax) -> tree.Expression | tree.AttributeNumber:
+    def _number(self, call: Call, part: Part) -> tree.Expression | tree.AttributeNumber:
         match part:
-            case syntax.PredicateSyntax(syntax.NameSyntax(name), None):
+            case Token("NAME", name):
                 return tree.AttributeNumber(name)
-            case syntax.PredicateSyntax(syntax.CallSyntax(name="attr") as inner, None):
-                return tree.AttributeNumber(self._subject(inner, in_filter=False))
-            case syntax.PredicateSyntax(operand, None):
-                return self._expressions.expression(operand)
-        self._fail(call.place, f"{call.name}(...) takes a number second", f"as in {_EXAMPLES[call.name]}")
+            case Branch("call", [name, *arguments]) if name == "attr":
+                return tree.AttributeNumber(self.subject(Call(name, arguments)))
+        if is_truth(part):
+            call.wrong("takes a number second")
+        return expression(self, part)
 
-    def _trend(self, call: syntax.CallSyntax, events: tree.Events, prop: str | None, options: Options) -> tree.Trend:
+    def _trend(self, call: Call, events: tree.Events, prop: str | None, options: Options) -> tree.Trend:
         report = tree.Trend(events, self._unit(call, options), options.window(), prop)
         options.finish()
         return report
 
-    def _retention(self, call: syntax.CallSyntax, entry: tree.Events, options: Options) -> tree.Retention:
+    def _retention(self, call: Call, entry: tree.Events, options: Options) -> tree.Retention:
         unit, returns, periods = self._unit(call, options), options.event("return"), options.whole_number("periods")
         start, mode = options.word("start", tuple(_STARTS)), options.word("mode", tuple(_MODES))
         window = options.window()
         options.finish()
         if returns is None or periods is None:
-            self._fail(call.place, "retention(...) needs return: and periods:", f"as in {_EXAMPLES['retention']}")
+            call.wrong("needs return: and periods:")
         return tree.Retention(
             entry,
-            self._event(returns, ()),
+            self.event(returns, ()),
             unit,
             periods,
             window,
@@ -122,13 +125,13 @@ class QuestionBuilder(Builder):
             _MODES.get(mode or "", tree.ReturnMode.ON),
         )
 
-    def _flow(self, call: syntax.CallSyntax, events: tree.Events, options: Options) -> tree.Flow:
+    def _flow(self, call: Call, events: tree.Events, options: Options) -> tree.Flow:
         depth, window = options.whole_number("depth"), options.window(length="for")
         within, only = options.duration("within"), options.names("only")
         direction, anchor = options.word("direction", tuple(_DIRECTIONS)), options.word("anchor", tuple(_ANCHORS))
         options.finish()
         if depth is None:
-            self._fail(call.place, "flow(...) needs depth: as well", f"as in {_EXAMPLES['flow']}")
+            call.wrong("needs depth: as well")
         return tree.Flow(
             events,
             depth,
@@ -139,13 +142,14 @@ class QuestionBuilder(Builder):
             only,
         )
 
-    def _unit(self, call: syntax.CallSyntax, options: Options) -> str:
+    def _unit(self, call: Call, options: Options) -> str:
         unit = options.word("unit", tree.PERIOD_UNITS)
         if unit is None:
-            self._fail(call.place, f"{call.name}(...) needs unit: day, week or month", f"as in {_EXAMPLES[call.name]}")
+            call.wrong("needs unit: day, week or month")
         return unit
 
-    def _call(self, call: syntax.CallSyntax, condition: tree.Condition | None, *, in_filter: bool) -> tree.Node:
-        if call.name in _EXAMPLES and not in_filter:
-            self._fail(call.place, f"a {call.name} is a report and stands alone", f"as in {_EXAMPLES[call.name]}")
-        return super()._call(call, condition, in_filter=in_filter)
+    def call(self, call: Call) -> tree.Node:
+        """A call inside a segment, where no report can stand."""
+        if call.name in _EXAMPLES and not call.in_filter:
+            fail(call.name, f"a {call.name} is a report and stands alone", f"as in {_EXAMPLES[call.name]}")
+        return super().call(call)

@@ -3,242 +3,175 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, NoReturn
+from dataclasses import dataclass, replace
+from typing import Final
+
+from lark import Token
 
 from cdp_query import tree
-from cdp_query.errors import QuerySyntaxError
-from cdp_query.language import syntax
-from cdp_query.language.expressions import EventReader
+from cdp_query.language.branches import Behind, Branch, apart, condition, fail, is_test, kind
+from cdp_query.language.calls import Call, Reader
 from cdp_query.language.options import Options
 from cdp_query.language.suggest import nearest_hint
 
-TIME_CALLS: Final = ("hour", "weekday")
-EVENT_CALLS: Final = (
-    "recency",
-    "inactive",
-    "first",
-    "last",
-    "nth",
-    "mostly",
-    "share",
-    "regularly",
-    "stopped",
-    "resumed",
-    *TIME_CALLS,
-)
-_EXAMPLES: Final = {
-    "recency": 'recency("App Launched") > 30d',
-    "inactive": "inactive(30d)",
-    "first": 'first("Buy".category) = "books"',
-    "last": 'last("Buy".category) = "books"',
-    "nth": 'nth("Buy", 2, amount > 100)',
-    "mostly": 'mostly("View".category = "books", last: 30d)',
-    "share": 'share("View".category = "books") >= 0.4',
-    "regularly": 'regularly("App Launched", 2 per week, 3 of last 4)',
-    "stopped": 'stopped("App Launched", ago: 30d..60d, last: 30d)',
-    "resumed": 'resumed("App Launched", ago: 7d..60d)',
-    "hour": "hour() in 9..17",
-    "weekday": 'weekday() in ["sat", "sun"]',
-}
+
+def event_call(reader: Reader, call: Call) -> tree.Node:
+    """The node of a call of EVENT_CALLS, or inside a filter of TIME_CALLS."""
+    read, example = EVENT_CALLS[call.name]
+    call = replace(call, example=example)
+    return _time_filter(call) if call.in_filter else read(reader, call)
 
 
-FilterBuilder = Callable[[Sequence[syntax.Syntax]], tree.Node | None]
+def _recency(reader: Reader, call: Call) -> tree.Node:
+    match call.condition:
+        case Branch("compare", [Token(value=op), Token("DURATION", duration), None]):
+            events, options = reader.events_alone(call)
+            return tree.RecencyTest(events, op, duration, options.window_alone())
+    call.wrong("needs a comparison with a duration")
 
 
-class EventCalls:
-    """Builds the nodes of calls; `events` reads the event, property and options of one, `filters` joins filters."""
+def _inactive(_: Reader, call: Call) -> tree.Node:
+    match call.arguments:
+        case [Token("DURATION", duration)] if call.condition is None:
+            return tree.Inactive(duration)
+    call.wrong("takes a duration, and no comparison")
 
-    def __init__(self, text: str, events: EventReader, filters: FilterBuilder) -> None:
-        self._text, self._events, self._filters = text, events, filters
 
-    def build(self, call: syntax.CallSyntax, condition: syntax.ConditionSyntax | None) -> tree.Node:
-        """The node of a call with the condition behind it, inside a segment."""
-        match call.name:
-            case "recency":
-                return self._recency(call, condition)
-            case "inactive":
-                return self._inactive(call, condition)
-            case "first" | "last":
-                return self._edge_value(call, condition)
-            case "nth":
-                return self._nth(call, condition)
-            case "mostly" | "share":
-                return self._about_values(call, condition)
-            case "regularly":
-                return self._regularly(call, condition)
-            case "stopped" | "resumed":
-                return self._phases(call, condition)
-        events, options = self._events_alone(call)
-        window = options.window()
-        options.finish()
-        at_time = self._time_filter(call, condition)
-        where = at_time if events.where is None else tree.All((*_conjuncts(events.where), at_time))
-        return tree.Did(tree.Events(events.names, where), window)
+def _edge_value(reader: Reader, call: Call) -> tree.Node:
+    if call.condition is None or isinstance(call.condition, Branch):
+        call.wrong("needs a condition behind it")
+    events, prop, options = reader.events(call)
+    window = options.window_alone()
+    if prop is None:
+        call.wrong("needs a property")
+    return tree.EdgeValueTest(tree.Edge(call.name), prop, events, window, call.condition)
 
-    def time_filter(self, call: syntax.CallSyntax, condition: syntax.ConditionSyntax | None) -> tree.Node:
-        """hour() or weekday() inside an event filter."""
-        if call.arguments:
-            self._wrong(call, "takes nothing in its parentheses inside an event filter")
-        return self._time_filter(call, condition)
 
-    def _recency(self, call: syntax.CallSyntax, condition: syntax.ConditionSyntax | None) -> tree.Node:
-        match condition:
-            case syntax.CompareSyntax(op, syntax.DurationSyntax(duration), False):
-                events, options = self._events_alone(call)
-                window = options.window()
-                options.finish()
-                return tree.RecencyTest(events, op, duration, window)
-        self._wrong(call, "needs a comparison with a duration")
+def _nth(reader: Reader, call: Call) -> tree.Node:
+    match call.arguments:
+        case [Branch("event" | "chain") as event, Token("INTEGER", number), *rest] if call.condition is None:
+            filters, given = apart(rest)
+            events, options = reader.events_alone(replace(call, arguments=[event, *given]))
+            window = options.window_alone()
+            if not all(map(is_test, filters)):
+                call.wrong("takes filters there")
+            return tree.NthTest(events, number, reader.filter(filters), window)
+    call.wrong("takes an event and which one it is, then filters for that one")
 
-    def _inactive(self, call: syntax.CallSyntax, condition: syntax.ConditionSyntax | None) -> tree.Node:
-        match call.arguments:
-            case (syntax.ScalarSyntax(values=(tree.Duration() as duration,)),) if condition is None:
-                return tree.Inactive(duration)
-        self._wrong(call, "takes a duration, and no comparison")
 
-    def _edge_value(self, call: syntax.CallSyntax, condition: syntax.ConditionSyntax | None) -> tree.Node:
-        if condition is None or isinstance(condition, syntax.CompareSyntax | syntax.SpanSyntax):
-            self._wrong(call, "needs a condition behind it")
-        events, prop, options = self._events(call)
-        window = options.window()
-        options.finish()
-        if prop is None:
-            self._wrong(call, "needs a property")
-        return tree.EdgeValueTest(tree.Edge(call.name), prop, events, window, _infix(condition))
+def _about_values(reader: Reader, call: Call) -> tree.Node:
+    test: Behind = None
+    match call.arguments:
+        case [Branch("tested", [Branch("event", [_, Token(), _]) as event, behind]), *rest]:
+            test = condition(behind)
+    if test is None or isinstance(test, Branch):
+        call.wrong("takes a property of an event with a condition first")
+    events, prop, options = reader.events(replace(call, arguments=[event, *rest]))
+    window = options.window_alone()
+    assert prop is not None
+    match call.condition:
+        case None if call.name == "mostly":
+            return tree.MostlyTest(prop, events, window, test)
+        case tree.Compare(op, (int() | float()) as value, False) if call.name == "share" and type(value) is not bool:
+            return tree.ShareTest(prop, events, window, test, op, value)
+    call.wrong("needs a comparison with a number" if call.name == "share" else "takes no comparison")
 
-    def _nth(self, call: syntax.CallSyntax, condition: syntax.ConditionSyntax | None) -> tree.Node:
-        match call.arguments:
-            case (syntax.ChainSyntax() as chain, syntax.ScalarSyntax(values=(int() as number,)), *rest) if (
-                condition is None and not isinstance(number, bool)
-            ):
-                options = [item for item in rest if isinstance(item, syntax.OptionSyntax)]
-                events, opened = self._events_alone(syntax.CallSyntax(call.name, (chain, *options), call.place))
-                window = opened.window()
-                opened.finish()
-                filters = [item for item in rest if not isinstance(item, syntax.OptionSyntax)]
-                return tree.NthTest(events, number, self._filters(self._plain(call, filters)), window)
-        self._wrong(call, "takes an event and which one it is, then filters for that one")
 
-    def _plain(self, call: syntax.CallSyntax, arguments: Sequence[syntax.ArgumentSyntax]) -> list[syntax.Syntax]:
-        """The arguments, all of which must be filters."""
-        plain = list[syntax.Syntax]()
-        for argument in arguments:
-            if not isinstance(
-                argument, syntax.PredicateSyntax | syntax.AllSyntax | syntax.AnySyntax | syntax.NotSyntax
-            ):
-                self._wrong(call, "takes filters there")
-            plain.append(argument)
-        return plain
+def _regularly(reader: Reader, call: Call) -> tree.Node:
+    rates = [item for item in call.arguments if kind(item) == "rate"]
+    quotas = [item for item in call.arguments if kind(item) == "quota"]
+    match rates, quotas:
+        case [Branch(children=[times, unit]) as rate], [Branch(children=[periods, of_last])] if call.condition is None:
+            pass
+        case _:
+            call.wrong("takes an event, how often, and in how many of the last periods")
+    if unit not in tree.CALENDAR_UNITS:
+        hint = nearest_hint(unit, tree.CALENDAR_UNITS) or f"one of: {', '.join(tree.CALENDAR_UNITS)}"
+        fail(rate, f"{unit.value!r} is no unit of the calendar", hint)
+    others = [item for item in call.arguments if kind(item) not in ("rate", "quota")]
+    events, options = reader.events_alone(replace(call, arguments=others))
+    options.finish()
+    return tree.RegularlyTest(events, times.value, unit.value, periods.value, of_last.value)
 
-    def _about_values(self, call: syntax.CallSyntax, condition: syntax.ConditionSyntax | None) -> tree.Node:
-        match call.arguments:
-            case (syntax.TestedSyntax(event, test), *rest) if event.property is not None and not isinstance(
-                test, syntax.CompareSyntax | syntax.SpanSyntax
-            ):
-                chain = syntax.ChainSyntax((event,), event.place)
-                events, prop, options = self._events(syntax.CallSyntax(call.name, (chain, *rest), call.place))
-                window = options.window()
-                options.finish()
-                assert prop is not None
-            case _:
-                self._wrong(call, "takes a property of an event with a condition first")
-        match condition:
-            case None if call.name == "mostly":
-                return tree.MostlyTest(prop, events, window, _infix(test))
-            case tree.Compare(op, (int() | float()) as value, False) if (
-                call.name == "share" and type(value) is not bool
-            ):
-                return tree.ShareTest(prop, events, window, _infix(test), op, value)
-        self._wrong(call, "needs a comparison with a number" if call.name == "share" else "takes no comparison")
 
-    def _regularly(self, call: syntax.CallSyntax, condition: syntax.ConditionSyntax | None) -> tree.Node:
-        rates = [item for item in call.arguments if isinstance(item, syntax.RateSyntax)]
-        quotas = [item for item in call.arguments if isinstance(item, syntax.QuotaSyntax)]
-        if condition is not None or len(rates) != 1 or len(quotas) != 1:
-            self._wrong(call, "takes an event, how often, and in how many of the last periods")
-        rate, quota = rates[0], quotas[0]
-        if rate.unit not in tree.CALENDAR_UNITS:
-            hint = nearest_hint(rate.unit, tree.CALENDAR_UNITS) or f"one of: {', '.join(tree.CALENDAR_UNITS)}"
-            self._fail(rate.place, f"{rate.unit!r} is no unit of the calendar", hint)
-        others = tuple(item for item in call.arguments if item not in (rate, quota))
-        events, options = self._events_alone(syntax.CallSyntax(call.name, others, call.place))
-        options.finish()
-        return tree.RegularlyTest(events, rate.times, rate.unit, quota.count, quota.total)
+def _phases(reader: Reader, call: Call) -> tree.Node:
+    others, given = apart(call.arguments)
+    windows = [Options(call.name, group).window_alone() for group in _windows(given)]
+    wanted = 2 if call.name == "stopped" else 1
+    if call.condition is not None or len(windows) != wanted:
+        some = "two windows, the earlier one first" if wanted == 2 else "a window"
+        call.wrong(f"takes an event and {some}")
+    events, _ = reader.events_alone(replace(call, arguments=others))
+    return tree.StoppedTest(events, *windows) if wanted == 2 else tree.ResumedTest(events, windows[0])
 
-    def _phases(self, call: syntax.CallSyntax, condition: syntax.ConditionSyntax | None) -> tree.Node:
-        options = [item for item in call.arguments if isinstance(item, syntax.OptionSyntax)]
-        windows = [self._window(call, group) for group in _windows(options)]
-        wanted = 2 if call.name == "stopped" else 1
-        if condition is not None or len(windows) != wanted:
-            some = "two windows, the earlier one first" if wanted == 2 else "a window"
-            self._wrong(call, f"takes an event and {some}")
-        others = tuple(item for item in call.arguments if not isinstance(item, syntax.OptionSyntax))
-        events, _ = self._events_alone(syntax.CallSyntax(call.name, others, call.place))
-        return tree.StoppedTest(events, *windows) if wanted == 2 else tree.ResumedTest(events, windows[0])
 
-    def _window(self, call: syntax.CallSyntax, given: Sequence[syntax.OptionSyntax]) -> tree.Window:
-        options = Options(self._text, call, given)
-        window = options.window()
-        options.finish()
-        return window
+def _windows(options: Sequence[Branch]) -> list[list[Branch]]:
+    """Options in groups of one window each: from with to, within with of_first, the others alone."""
+    grouped = list[list[Branch]]()
+    for option in options:
+        pair = {str(each.children[0]) for each in (grouped[-1][0], option)} if grouped and len(grouped[-1]) == 1 else {}
+        if pair in ({"from", "to"}, {"within", "of_first"}):
+            grouped[-1].append(option)
+        else:
+            grouped.append([option])
+    return grouped
 
-    def _time_filter(self, call: syntax.CallSyntax, condition: syntax.ConditionSyntax | None) -> tree.Node:
-        if call.name == "hour":
-            match condition:
-                case syntax.SpanSyntax(first, last, negated):
-                    test = tree.HourTest(first, last)
-                    return tree.Not(test) if negated else test
-            self._wrong(call, "needs a range of hours")
-        match condition:
-            case tree.OneOf(values, negated, False):
-                days = frozenset(self._weekday(call, value) for value in values)
-            case tree.Compare(tree.Op.EQ | tree.Op.NE as op, value, False):
-                days, negated = frozenset({self._weekday(call, value)}), op is tree.Op.NE
-            case _:
-                self._wrong(call, "needs days to be one of")
-        on_day = tree.WeekdayTest(days)
-        return tree.Not(on_day) if negated else on_day
 
-    def _weekday(self, call: syntax.CallSyntax, value: tree.Literal) -> int:
-        if isinstance(value, str) and value.lower() in tree.WEEKDAYS:
-            return tree.WEEKDAYS.index(value.lower()) + 1
-        hint = nearest_hint(str(value), tree.WEEKDAYS) or f"one of: {', '.join(tree.WEEKDAYS)}"
-        self._fail(call.place, f"{value!r} is no day of the week", hint)
-
-    def _events_alone(self, call: syntax.CallSyntax) -> tuple[tree.Events, Options]:
-        events, prop, options = self._events(call)
-        if prop is not None:
-            self._fail(call.place, f"{call.name}(...) takes no property")
-        return events, options
-
-    def _wrong(self, call: syntax.CallSyntax, problem: str) -> NoReturn:
-        self._fail(call.place, f"{call.name}(...) {problem}", f"as in {_EXAMPLES[call.name]}")
-
-    def _fail(self, place: syntax.Place, problem: str, hint: str = "") -> NoReturn:
-        raise QuerySyntaxError(self._text, place.line, place.column, problem, hint)
+def _at_times(reader: Reader, call: Call) -> tree.Node:
+    events, options = reader.events_alone(call)
+    window, at_time = options.window_alone(), _time_test(call)
+    where = at_time if events.where is None else tree.All((*_conjuncts(events.where), at_time))
+    return tree.Did(tree.Events(events.names, where), window)
 
 
 def _conjuncts(where: tree.Node) -> tuple[tree.Node, ...]:
     return where.items if isinstance(where, tree.All) else (where,)
 
 
-def _infix(condition: tree.Condition) -> tree.Infix:
-    """A condition that stands behind its subject in the text, and so is never one of the calls."""
-    assert not isinstance(condition, tree.Exists | tree.SizeTest | tree.VersionTest | tree.Anniversary | tree.ItemsTest)
-    return condition
+def _time_filter(call: Call) -> tree.Node:
+    if call.arguments:
+        call.wrong("takes nothing in its parentheses inside an event filter")
+    return _time_test(call)
 
 
-def _windows(options: Sequence[syntax.OptionSyntax]) -> list[list[syntax.OptionSyntax]]:
-    """Options in groups of one window each: from with to, within with of_first, the others alone."""
-    grouped = list[list[syntax.OptionSyntax]]()
-    for option in options:
-        pair = {grouped[-1][0].name, option.name} if grouped and len(grouped[-1]) == 1 else set[str]()
-        if pair in ({"from", "to"}, {"within", "of_first"}):
-            grouped[-1].append(option)
-        else:
-            grouped.append([option])
-    return grouped
+def _time_test(call: Call) -> tree.Node:
+    test: tree.TimeFilter
+    match call.name, call.condition:
+        case "hour", Branch("span", [negation, Token(value=first), Token(value=last)]):
+            test, negated = tree.HourTest(first, last), negation is not None
+        case "hour", _:
+            call.wrong("needs a range of hours")
+        case _, tree.OneOf(values, negated, False):
+            test = tree.WeekdayTest(frozenset(_weekday(call, value) for value in values))
+        case _, tree.Compare(tree.Op.EQ | tree.Op.NE as op, value, False):
+            test, negated = tree.WeekdayTest(frozenset({_weekday(call, value)})), op is tree.Op.NE
+        case _:
+            call.wrong("needs days to be one of")
+    return tree.Not(test) if negated else test
+
+
+def _weekday(call: Call, value: tree.Literal) -> int:
+    if isinstance(value, str) and value.lower() in tree.WEEKDAYS:
+        return tree.WEEKDAYS.index(value.lower()) + 1
+    hint = nearest_hint(str(value), tree.WEEKDAYS) or f"one of: {', '.join(tree.WEEKDAYS)}"
+    fail(call.name, f"{value!r} is no day of the week", hint)
+
+
+TIME_CALLS: Final = ("hour", "weekday")
+EVENT_CALLS: Final[dict[str, tuple[Callable[[Reader, Call], tree.Node], str]]] = {
+    "recency": (_recency, 'recency("App Launched") > 30d'),
+    "inactive": (_inactive, "inactive(30d)"),
+    "first": (_edge_value, 'first("Buy".category) = "books"'),
+    "last": (_edge_value, 'last("Buy".category) = "books"'),
+    "nth": (_nth, 'nth("Buy", 2, amount > 100)'),
+    "mostly": (_about_values, 'mostly("View".category = "books", last: 30d)'),
+    "share": (_about_values, 'share("View".category = "books") >= 0.4'),
+    "regularly": (_regularly, 'regularly("App Launched", 2 per week, 3 of last 4)'),
+    "stopped": (_phases, 'stopped("App Launched", ago: 30d..60d, last: 30d)'),
+    "resumed": (_phases, 'resumed("App Launched", ago: 7d..60d)'),
+    "hour": (_at_times, "hour() in 9..17"),
+    "weekday": (_at_times, 'weekday() in ["sat", "sun"]'),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +193,7 @@ class EventPrinter:
 
 
 def print_event_test(node: tree.EventTest | tree.TimeFilter, printer: EventPrinter) -> str:
-    """Text of a call that `EventCalls` builds."""
+    """Text of a call of EVENT_CALLS."""
     match node:
         case tree.RecencyTest(events, op, duration, window):
             return f"recency({printer.arguments(events, None, window, ())}) {op.value} {duration}"

@@ -1,91 +1,82 @@
-"""Syntax to numeric expressions: what can be calculated with, and the comparison of two of them."""
+"""Numeric expressions: what can be calculated with, and the comparison of two of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final
+
+from lark import Token
 
 from cdp_query import tree
-from cdp_query.errors import QuerySyntaxError
-from cdp_query.language import syntax
-from cdp_query.language.options import Options
+from cdp_query.language.branches import Behind, Branch, Part, fail, halves
+from cdp_query.language.calls import Call, Reader
 from cdp_query.language.suggest import nearest_hint
 from cdp_query.limits import EXPRESSION_TERMS_MAX
 
 MEASURES: Final = {measured.value: measured for measured in tree.Measured}
-EventReader = Callable[[syntax.CallSyntax], tuple[tree.Events, str | None, Options]]
 
 
-class ExpressionBuilder:
-    """Builds the expressions of one text; `events` reads the event, property and options of a call."""
+def comparison(reader: Reader, left: Part, behind: Behind) -> tree.ExpressionTest:
+    """left op right; fails where there is no such comparison of numbers."""
+    _check_size(left, *(behind.children[1:2] if isinstance(behind, Branch) else ()))
+    match behind:
+        case tree.Compare(ci=True) | Branch("compare", [_, _, Token()]):
+            fail(left, "ci compares strings; a number has no case")
+        case Branch("compare", [Token(value=op), right, _]):
+            worked_out = _expression(reader, right)
+            return tree.ExpressionTest(_expression(reader, left), op, worked_out)
+        case tree.Compare(op, (int() | float()) as value) if not isinstance(value, bool):
+            return tree.ExpressionTest(_expression(reader, left), op, tree.Number(value))
+    what = f"{left.children[0]}(...)" if isinstance(left, Branch) and left.data == "call" else "a calculation"
+    fail(left, f"{what} needs a comparison with a number", 'as in count("Buy") >= 3')
 
-    def __init__(self, text: str, events: EventReader) -> None:
-        self._text, self._events = text, events
 
-    def test(self, left: syntax.OperandSyntax, condition: syntax.ConditionSyntax | None) -> tree.ExpressionTest:
-        """left op right; fails where there is no such comparison of numbers."""
-        self._check_size(left, condition.right if isinstance(condition, syntax.CompareSyntax) else None)
-        if isinstance(condition, syntax.CompareSyntax | tree.Compare) and condition.ci:
-            self._fail(left.place, "ci compares strings; a number has no case")
-        match condition:
-            case syntax.CompareSyntax(op, right):
-                worked_out = self._expression(right)
-                return tree.ExpressionTest(self._expression(left), op, worked_out)
-            case tree.Compare(op, value) if type(value) in (int, float):
-                assert isinstance(value, int | float)
-                return tree.ExpressionTest(self._expression(left), op, tree.Number(value))
-        what = f"{left.name}(...)" if isinstance(left, syntax.CallSyntax) else "a calculation"
-        self._fail(left.place, f"{what} needs a comparison with a number", 'as in count("Buy") >= 3')
+def expression(reader: Reader, operand: Part) -> tree.Expression:
+    """A number that stands alone."""
+    _check_size(operand)
+    return _expression(reader, operand)
 
-    def expression(self, operand: syntax.OperandSyntax) -> tree.Expression:
-        """A number that stands alone."""
-        self._check_size(operand)
-        return self._expression(operand)
 
-    def _check_size(self, *operands: syntax.OperandSyntax | None) -> None:
-        """Refuse a formula whose tree would be too deep to walk."""
-        terms, stack = 0, [operand for operand in operands if operand is not None]
-        while stack:
-            operand = stack.pop()
-            terms += 1
-            if terms > EXPRESSION_TERMS_MAX:
-                self._fail(
-                    operand.place, f"a comparison has at most {EXPRESSION_TERMS_MAX} numbers, measures and signs"
-                )
-            if isinstance(operand, syntax.CalculationSyntax):
-                stack += (operand.left, operand.right)
+def _check_size(*operands: Part) -> None:
+    """Refuse a formula whose tree would be too deep to walk."""
+    terms, stack = 0, [*operands]
+    while stack:
+        operand = stack.pop()
+        terms += 1
+        if terms > EXPRESSION_TERMS_MAX:
+            fail(operand, f"a comparison has at most {EXPRESSION_TERMS_MAX} numbers, measures and signs")
+        if isinstance(operand, Branch) and operand.data in ("sum", "product"):
+            left, _, right = halves(operand)
+            stack += (left, right)
 
-    def _expression(self, operand: syntax.OperandSyntax) -> tree.Expression:
-        match operand:
-            case syntax.NumberSyntax(value):
-                return tree.Number(value)
-            case syntax.CalculationSyntax(op, left, right):
-                return tree.Arithmetic(op, self._expression(left), self._expression(right))
-            case syntax.CallSyntax(name) if name in MEASURES:
-                return self._measure(operand)
-            case syntax.CallSyntax(name):
-                hint = nearest_hint(name, MEASURES) or f"what gives a number: {', '.join(MEASURES)}"
-                self._fail(operand.place, f"{name}(...) gives no number to calculate with", hint)
-            case syntax.NameSyntax(name):
-                hint = "a string stands in double quotes; an attribute is compared with a literal"
-                if name.casefold() in ("null", "none", "nil"):
-                    hint = "missing(plan) asks where an attribute is not set, exists(plan) where it is"
-                self._fail(operand.place, f"{name!r} is no value to compare or calculate with", hint)
-            case syntax.DurationSyntax(duration):
-                hint = 'what is compared with a duration is recency("Buy")'
-                self._fail(operand.place, f"{duration} is no number", hint)
-        self._fail(operand.place, "a condition gives no number to calculate with")
 
-    def _measure(self, call: syntax.CallSyntax) -> tree.Measure:
-        function = MEASURES[call.name]
-        events, prop, options = self._events(call)
-        window = options.window()
-        options.finish()
-        if function in tree.PROPERTY_MEASURES and prop is None:
-            self._fail(call.place, f"{call.name}(...) needs a property", f'as in {call.name}("Charged".amount)')
-        if function not in tree.PROPERTY_MEASURES and prop is not None:
-            self._fail(call.place, f"{call.name}(...) takes no property")
-        return tree.Measure(function, events, prop, window)
+def _expression(reader: Reader, operand: Part) -> tree.Expression:
+    match operand:
+        case Token("INTEGER" | "FLOAT", number):
+            return tree.Number(number)
+        case Branch("sum" | "product"):
+            left, sign, right = halves(operand)
+            return tree.Arithmetic(sign.value, _expression(reader, left), _expression(reader, right))
+        case Branch("call", [name, *arguments]) if name in MEASURES:
+            return _measure(reader, Call(name, arguments))
+        case Branch("call", [name, *_]):
+            hint = nearest_hint(name, MEASURES) or f"what gives a number: {', '.join(MEASURES)}"
+            fail(operand, f"{name}(...) gives no number to calculate with", hint)
+        case Token("NAME", name):
+            hint = "a string stands in double quotes; an attribute is compared with a literal"
+            if name.casefold() in ("null", "none", "nil"):
+                hint = "missing(plan) asks where an attribute is not set, exists(plan) where it is"
+            fail(operand, f"{name!r} is no value to compare or calculate with", hint)
+        case Token("DURATION", duration):
+            fail(operand, f"{duration} is no number", 'what is compared with a duration is recency("Buy")')
+    fail(operand, "a condition gives no number to calculate with")
 
-    def _fail(self, place: syntax.Place, problem: str, hint: str = "") -> NoReturn:
-        raise QuerySyntaxError(self._text, place.line, place.column, problem, hint)
+
+def _measure(reader: Reader, call: Call) -> tree.Measure:
+    function = MEASURES[call.name]
+    events, prop, options = reader.events(call)
+    window = options.window_alone()
+    if function in tree.PROPERTY_MEASURES and prop is None:
+        call.fail("needs a property", f'as in {call.name}("Charged".amount)')
+    if function not in tree.PROPERTY_MEASURES and prop is not None:
+        call.fail("takes no property")
+    return tree.Measure(function, events, prop, window)

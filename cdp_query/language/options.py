@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+from lark import Token
 
 from cdp_query import tree
-from cdp_query.errors import QuerySyntaxError
+from cdp_query.language.branches import Branch, Part, fail, texts, values
 from cdp_query.language.suggest import nearest_hint
-from cdp_query.language.syntax import CallSyntax, EventOptionSyntax, EventSyntax, NameSyntax, OptionSyntax, Place
 
 _WINDOWS: Final = (
     "from",
@@ -25,21 +26,28 @@ _WINDOWS: Final = (
     "of_first",
     "since",
 )
-_MOMENT: Final = "a date such as 2026-01-31"
-_DURATION: Final = "a duration such as 30d"
+_OF_MOMENT: Final[dict[str, Callable[[tree.Moment], tree.Window]]] = {"before": tree.Before, "after": tree.After}
+_OF_DURATION: Final[dict[str, Callable[[tree.Duration], tree.Window]]] = {
+    "last": tree.Last,
+    "last_calendar": tree.LastCalendar,
+    "more_than_ago": tree.MoreThanAgo,
+}
+_OF_UNIT: Final[dict[str, Callable[[str], tree.Window]]] = {"this": tree.This, "previous": tree.Previous}
 
 
 class Options:
     """Takes options out one by one; `finish` complains about what is left."""
 
-    def __init__(self, text: str, call: CallSyntax, options: Sequence[OptionSyntax]) -> None:
-        self._text, self._call = text, call
-        self._given = dict[str, OptionSyntax]()
+    def __init__(self, call: str, options: Sequence[Branch]) -> None:
+        self._call = call
+        self._places = dict[str, Token]()
+        self._given = dict[str, list[Any]]()  # the values of those that are not taken yet
         self._allowed = list[str]()
         for option in options:
-            if option.name in self._given:
-                self._fail(option.place, f"{option.name!r} is given twice")
-            self._given[option.name] = option
+            name, *given = option.children
+            if name in self._given:
+                fail(name, f"{name.value!r} is given twice")
+            self._places[name.value], self._given[name.value] = name, given
 
     def window(self, *, during: bool = False, length: str = "within") -> tree.Window:
         """The window option, or Always; where from and to mean something else, dates are given as `during: a..b`.
@@ -54,196 +62,165 @@ class Options:
         names = [name for name in self._given if name in _WINDOWS]
         if not names:
             return tree.Always()
-        first = self._given[names[0]]
-        if names == ["of_first"]:
-            return self._within_first(first, length)
+        name = names[0]
         if sorted(names) == ["from", "to"]:
             return tree.FromTo(self._moment("from"), self._moment("to"))
         if len(names) > 1:
-            self._fail(self._given[names[1]].place, f"{names[0]!r} and {names[1]!r} are both windows", "give one")
-        match names[0]:
-            case "from" | "to":
-                missing = "to" if names[0] == "from" else "from"
-                self._fail(first.place, f"{names[0]!r} needs {missing!r} as well", "or use after: or before:")
-            case "before":
-                return tree.Before(self._moment("before"))
-            case "after":
-                return tree.After(self._moment("after"))
-            case "last":
-                return tree.Last(self._required_duration("last"))
-            case "last_calendar":
-                return tree.LastCalendar(self._required_duration("last_calendar"))
-            case "since":
-                return self._since(self._given.pop("since"))
-            case "more_than_ago":
-                return tree.MoreThanAgo(self._required_duration("more_than_ago"))
-        return self._other_window(first)
+            fail(self._places[names[1]], f"{name!r} and {names[1]!r} are both windows", "give one")
+        if name in _OF_MOMENT:
+            return _OF_MOMENT[name](self._moment(name))
+        if name in _OF_DURATION:
+            return _OF_DURATION[name](self._duration(name))
+        if name in _OF_UNIT:
+            unit = self.word(name, tree.CALENDAR_UNITS)
+            assert unit is not None
+            return _OF_UNIT[name](unit)
+        return self._within_first(length) if name == "of_first" else self._other_window(name)
+
+    def window_alone(self) -> tree.Window:
+        """The window of a call that takes no other option."""
+        window = self.window()
+        self.finish()
+        return window
 
     def side(self, name: str) -> tree.ChangeSide | None:
         """A value, a list of values, `set` or `unset`; None when it is not given."""
-        self._allowed.append(name)
-        option = self._given.pop(name, None)
-        if option is None:
-            return None
-        match option.values:
-            case (NameSyntax(name="set"),):
+        match self._asked(name):
+            case []:
+                return None
+            case [Token("NAME", "set")]:
                 return tree.ChangeSide()
-            case (NameSyntax(name="unset"),):
+            case [Token("NAME", "unset")]:
                 return tree.ChangeSide(unset=True)
-            case (tuple() as values,):
-                return tree.ChangeSide(values)
-            case ((bool() | int() | float() | str() | tree.Moment()) as value,):
-                return tree.ChangeSide((value,))
-        self._fail(option.place, f"{name!r} takes a value, a list of values, set or unset")
+            case [Branch("list") | Token("STRING" | "INTEGER" | "FLOAT" | "MOMENT" | "TRUE" | "FALSE") as given]:
+                return tree.ChangeSide(values(given))
+        self._wrong(name, "a value, a list of values, set or unset")
 
     def whole_number(self, name: str) -> int | None:
         """A whole number from 1, or None when it is not given."""
-        self._allowed.append(name)
-        option = self._given.pop(name, None)
-        if option is None:
-            return None
-        match option.values:
-            case (int() as number,) if not isinstance(number, bool) and number >= 1:
-                return number
-        self._fail(option.place, f"{name!r} takes a whole number from 1")
+        match self._asked(name):
+            case []:
+                return None
+            case [Token("INTEGER", number)] if number >= 1:
+                return int(number)
+        self._wrong(name, "a whole number from 1")
 
     def duration(self, name: str) -> tree.Duration | None:
         """A duration option, or None when it is not given."""
         self._allowed.append(name)
-        return self._required_duration(name) if name in self._given else None
+        return self._duration(name) if name in self._given else None
 
     def word(self, name: str, known: Sequence[str]) -> str | None:
         """An option that is one of `known`, or None when it is not given."""
-        self._allowed.append(name)
-        option = self._given.pop(name, None)
-        if option is None:
-            return None
-        match option.values:
-            case (NameSyntax(name=word),) if word in known:
-                return word
-            case (NameSyntax(name=word, place=place),):
+        match self._asked(name):
+            case []:
+                return None
+            case [Token("NAME", word)] if word in known:
+                return str(word)
+            case [Token("NAME", word) as token]:
                 hint = nearest_hint(word, known) or f"one of: {', '.join(known)}"
                 if word == "unordered" and "any" in known:
                     hint = "did you mean 'any'?"
-                self._fail(place, f"{word!r} is no value of {name!r}", hint)
-        self._fail(option.place, f"{name!r} takes one of: {', '.join(known)}")
+                fail(token, f"{word!r} is no value of {name!r}", hint)
+        self._wrong(name, f"one of: {', '.join(known)}")
 
     def plain_name(self, name: str) -> str | None:
         """An option that is a name, in quotes where it is no plain word, or None when it is not given."""
-        self._allowed.append(name)
-        option = self._given.pop(name, None)
-        if option is None:
-            return None
-        match option.values:
-            case (NameSyntax(name=word),):
-                return word
-            case (str() as word,):
-                return word
-        self._fail(option.place, f"{name!r} takes a name, in double quotes where it is no plain word")
+        match self._asked(name):
+            case []:
+                return None
+            case [Token("NAME" | "STRING", word)]:
+                return str(word)
+        self._wrong(name, "a name, in double quotes where it is no plain word")
 
-    def event(self, name: str) -> EventSyntax | None:
+    def event(self, name: str) -> Branch | None:
         """An option that is an event, or None when it is not given."""
-        self._allowed.append(name)
-        option = self._given.pop(name, None)
-        if option is None:
-            return None
-        match option.values:
-            case (EventOptionSyntax(property=None) as named,):
+        where: Part | None = None
+        match self._asked(name):
+            case []:
+                return None
+            case [Branch("text_or_event", [named, Branch("where") as where])]:
                 pass
-            case (str() as plain,):
-                named = EventOptionSyntax((plain,), None, ())
-            case (tuple() as several,):
-                named = EventOptionSyntax(several, None, ())
-            case _:
-                named = EventOptionSyntax((), None, ())
-        names = tuple(event for event in named.names if isinstance(event, str))
-        if names and len(names) == len(named.names):
-            return EventSyntax(names, None, named.where, option.place)
-        self._fail(option.place, f'{name!r} takes an event, as in {name}: "Charged"(amount > 10)')
+            case [named, *_]:
+                pass
+        if texts(named):
+            return Branch("event", [named, None, where])
+        self._wrong(name, f'an event, as in {name}: "Charged"(amount > 10)')
 
     def names(self, name: str) -> tuple[str, ...]:
         """An option that is a name or a list of names in quotes; nothing when it is not given."""
-        self._allowed.append(name)
-        option = self._given.pop(name, None)
-        if option is None:
-            return ()
-        match option.values:
-            case (str() as one,):
-                return (one,)
-            case (tuple() as several,) if all(isinstance(item, str) for item in several):
-                return tuple(map(str, several))
-        self._fail(option.place, f"{name!r} takes names in quotes", f'as in {name}: ["View", "Buy"]')
+        match self._asked(name):
+            case []:
+                return ()
+            case [named] if names := texts(named):
+                return names
+        self._wrong(name, "names in quotes", f'as in {name}: ["View", "Buy"]')
 
     def finish(self) -> None:
         """Complain about options nobody asked for."""
         # What is unknown first: an option of two parts is left over where its other part is mistyped.
-        for option in sorted(self._given.values(), key=lambda option: option.name in self._allowed):
-            if option.name in self._allowed:
-                self._fail(
-                    option.place,
-                    f"{option.name!r} needs 'of_first' as well",
-                    f'as in {option.name}: 7d, of_first: "Signup"',
-                )
+        for name in sorted(self._given, key=lambda name: name in self._allowed):
+            if name in self._allowed:
+                self._without_other(name, "of_first", name)
             takes = f"it takes: {', '.join(self._allowed)}" if self._allowed else "it takes no options"
-            of_first = (
-                "did you mean 'of_first'?" if option.name.startswith("of_") and "of_first" in self._allowed else ""
-            )
-            hint = of_first or nearest_hint(option.name, self._allowed) or takes
-            self._fail(option.place, f"{self._call.name}(...) has no option {option.name!r}", hint)
+            of_first = "did you mean 'of_first'?" if name.startswith("of_") and "of_first" in self._allowed else ""
+            hint = of_first or nearest_hint(name, self._allowed) or takes
+            fail(self._places[name], f"{self._call}(...) has no option {name!r}", hint)
 
-    def _other_window(self, option: OptionSyntax) -> tree.Window:
-        if option.name in ("this", "previous"):
-            unit = self.word(option.name, tree.CALENDAR_UNITS)
-            assert unit is not None
-            return tree.This(unit) if option.name == "this" else tree.Previous(unit)
-        del self._given[option.name]
-        match option.name, option.values:
-            case "days_ago", (int() as days,) if days >= 0:
+    def _other_window(self, name: str) -> tree.Window:
+        match name, self._taken(name):
+            case "from" | "to", _:
+                missing = "to" if name == "from" else "from"
+                fail(self._places[name], f"{name!r} needs {missing!r} as well", "or use after: or before:")
+            case "days_ago", [Token("INTEGER", days)] if days >= 0:
                 return tree.DaysAgo(days)
-            case "ago", (tree.Duration() as near, tree.Duration() as far):
+            case "ago", [Token("DURATION", near), Token("DURATION", far)]:
                 return tree.Ago(near, far)
-        wanted = "a number of days, as in days_ago: 3" if option.name == "days_ago" else "a range, as in ago: 30d..60d"
-        self._fail(option.place, f"{option.name!r} takes {wanted}")
+            case "since", [Token("NAME" | "STRING", attribute)]:
+                return tree.Since(attribute)
+            case "since", _:
+                self._wrong(name, "the name of an attribute", "for a date write after: or from:")
+        self._wrong(
+            name, "a number of days, as in days_ago: 3" if name == "days_ago" else "a range, as in ago: 30d..60d"
+        )
+
+    def _within_first(self, length: str) -> tree.Window:
+        given = self._taken("of_first")
+        if length not in self._given:
+            self._without_other("of_first", length, length)
+        match given:
+            case [named] if names := texts(named):
+                return tree.WithinFirst(self._duration(length), names)
+        self._wrong("of_first", "event names in quotes", 'as in of_first: "Signup"')
 
     def _during(self) -> tree.Window:
-        option = self._given.pop("during")
-        match option.values:
-            case (tree.Moment() as start, tree.Moment() as end):
+        match self._taken("during"):
+            case [Token("MOMENT", start), Token("MOMENT", end)]:
                 return tree.FromTo(start, end)
-        self._fail(option.place, "'during' takes two dates, as in during: 2026-01-01..2026-01-31")
-
-    def _within_first(self, option: OptionSyntax, length: str) -> tree.Window:
-        del self._given["of_first"]
-        if length not in self._given:
-            self._fail(option.place, f"'of_first' needs {length!r} as well", f'as in {length}: 7d, of_first: "Signup"')
-        match option.values:
-            case (str() as name,):
-                names: tuple[tree.Literal, ...] = (name,)
-            case (tuple() as names,) if all(isinstance(name, str) for name in names):
-                pass
-            case _:
-                self._fail(option.place, "'of_first' takes event names in quotes", 'as in of_first: "Signup"')
-        return tree.WithinFirst(self._required_duration(length), tuple(map(str, names)))
-
-    def _since(self, option: OptionSyntax) -> tree.Window:
-        match option.values:
-            case (NameSyntax(name=name),) | (str() as name,):
-                return tree.Since(name)
-        self._fail(option.place, "'since' takes the name of an attribute", "for a date write after: or from:")
+        self._wrong("during", "two dates, as in during: 2026-01-01..2026-01-31")
 
     def _moment(self, name: str) -> tree.Moment:
-        option = self._given.pop(name)
-        match option.values:
-            case (tree.Moment() as moment,):
+        match self._taken(name):
+            case [Token(value=tree.Moment() as moment)]:
                 return moment
-        self._fail(option.place, f"{name!r} takes {_MOMENT}")
+        self._wrong(name, "a date such as 2026-01-31")
 
-    def _required_duration(self, name: str) -> tree.Duration:
-        option = self._given.pop(name)
-        match option.values:
-            case (tree.Duration() as duration,):
+    def _duration(self, name: str) -> tree.Duration:
+        match self._taken(name):
+            case [Token(value=tree.Duration() as duration)]:
                 return duration
-        self._fail(option.place, f"{name!r} takes {_DURATION}")
+        self._wrong(name, "a duration such as 30d")
 
-    def _fail(self, place: Place, problem: str, hint: str = "") -> NoReturn:
-        raise QuerySyntaxError(self._text, place.line, place.column, problem, hint)
+    def _asked(self, name: str) -> list[Any]:
+        """Values of an option that the call takes; none where it is not given."""
+        self._allowed.append(name)
+        return self._taken(name)
+
+    def _taken(self, name: str) -> list[Any]:
+        return self._given.pop(name, [])
+
+    def _without_other(self, name: str, other: str, length: str) -> NoReturn:
+        fail(self._places[name], f"{name!r} needs {other!r} as well", f'as in {length}: 7d, of_first: "Signup"')
+
+    def _wrong(self, name: str, wanted: str, hint: str = "") -> NoReturn:
+        fail(self._places[name], f"{name!r} takes {wanted}", hint)

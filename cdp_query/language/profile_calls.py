@@ -4,165 +4,134 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, NoReturn, Protocol
+from typing import Final
+
+from lark import Token
 
 from cdp_query import tree
-from cdp_query.errors import QuerySyntaxError
-from cdp_query.language import syntax
+from cdp_query.language.branches import Branch, Part, apart, is_test, kind
+from cdp_query.language.calls import Call, Reader
 from cdp_query.language.options import Options
 
-VALUE_CALLS: Final = ("version", "anniversary", "distance")
-HISTORY_CALLS: Final = ("was", "changed", "unchanged", "value_at")
-_EXAMPLES: Final = {
-    "version": 'version(app) >= "5.10.0"',
-    "anniversary": "anniversary(birthday, 0d..7d)",
-    "distance": "distance(home, 52.52, 13.405) <= 5000",
-    "was": 'was(plan = "gold", last: 30d)',
-    "changed": 'changed(plan, from: "gold", to: "silver", last: 30d)',
-    "unchanged": "unchanged(plan, for: 30d)",
-    "value_at": 'value_at(plan, 2026-01-31) = "gold"',
+
+def profile_call(reader: Reader, call: Call) -> tree.Node:
+    """The node of a call of VALUE_CALLS or HISTORY_CALLS."""
+    read, example = VALUE_CALLS.get(call.name) or HISTORY_CALLS[call.name]
+    arguments, given = apart(call.arguments)
+    call, options = replace(call, arguments=arguments, example=example), Options(call.name, given)
+    if not call.arguments:
+        call.wrong("needs an attribute first")
+    if call.name not in ("version", "distance", "value_at") and call.condition is not None:
+        call.wrong("is true or false and takes no comparison")
+    node = read(reader, call, options)
+    options.finish()
+    return node
+
+
+def _version(reader: Reader, call: Call, _: Options) -> tree.Node:
+    name = _name(reader, call, 1)
+    match call.condition:
+        case tree.Compare(op, str() as version, False):
+            return call.test(name, tree.VersionTest(op, version))
+    call.wrong("needs a comparison with a version in quotes")
+
+
+def _anniversary(reader: Reader, call: Call, _: Options) -> tree.Node:
+    name = _name(reader, call, 2)
+    match call.arguments[1]:
+        case Branch("range", [Token(value=first), Token(value=last)]):
+            return call.test(name, tree.Anniversary(first, last))
+    call.wrong("takes a range of days from today")
+
+
+def _distance(reader: Reader, call: Call, _: Options) -> tree.Node:
+    name = _name(reader, call, 3)
+    match call.arguments[1:]:
+        case [Token("INTEGER" | "FLOAT", latitude), Token("INTEGER" | "FLOAT", longitude)]:
+            pass
+        case _:
+            call.wrong("takes a latitude and a longitude in degrees")
+    match call.condition:
+        case tree.Compare(op, (int() | float()) as metres) if not isinstance(metres, bool):
+            return tree.DistanceTest(name, float(latitude), float(longitude), op, metres)
+    call.wrong("needs a comparison with a number of metres")
+
+
+def _was(reader: Reader, call: Call, options: Options) -> tree.Node:
+    if len(call.arguments) == 2:
+        name, value = _name(reader, call, 2), _literal(call, call.arguments[1])
+        return tree.WasTest(name, tree.Compare(tree.Op.EQ, value), options.window())
+    if len(call.arguments) > 2:
+        call.wrong("takes one condition on an attribute")
+    inner = _attribute_test(reader, call)
+    return tree.WasTest(inner.name, inner.condition, options.window())
+
+
+def _value_at(reader: Reader, call: Call, _: Options) -> tree.Node:
+    match call.arguments:
+        case [subject, Token("MOMENT" | "DURATION", at)]:
+            if call.condition is not None:
+                assert not isinstance(call.condition, Branch)
+                return tree.ValueAtTest(_name(reader, call, 2), at, call.condition)
+            if kind(subject) == "NAME":
+                call.wrong("needs a condition behind it")
+            inner = _attribute_test(reader, call)
+            return tree.ValueAtTest(inner.name, at, inner.condition)
+    call.wrong("takes a date, an instant, or how long ago")
+
+
+def _changed(reader: Reader, call: Call, options: Options) -> tree.Node:
+    name, before, after = _name(reader, call, 1), options.side("from"), options.side("to")
+    return tree.ChangedTest(name, before, after, options.window(during=True))
+
+
+def _unchanged(reader: Reader, call: Call, options: Options) -> tree.Node:
+    name, span = _name(reader, call, 1), options.duration("for")
+    if span is None:
+        call.wrong("needs `for:`")
+    return tree.UnchangedTest(name, span)
+
+
+def _attribute_test(reader: Reader, call: Call) -> tree.AttributeTest:
+    """The test of an attribute that stands first."""
+    if is_test(call.arguments[0]):
+        inner = reader.node(call.arguments[0], in_filter=call.in_filter)
+        if isinstance(inner, tree.AttributeTest):
+            return inner
+    call.wrong("takes one condition on an attribute")
+
+
+def _name(reader: Reader, call: Call, count: int) -> str:
+    """The name that stands first among so many arguments."""
+    if len(call.arguments) != count:
+        call.wrong(f"takes {'an attribute' if count == 1 else f'{count} arguments'}")
+    match call.arguments[0]:
+        case Branch("event", [Token(value=name), None, None]):
+            return str(name)
+    return reader.single_subject(replace(call, arguments=call.arguments[:1]))
+
+
+def _literal(call: Call, argument: Part) -> tree.Literal:
+    match argument:
+        case Branch("event", [Token(value=literal), None, None]):
+            pass
+        case Token("INTEGER" | "FLOAT" | "MOMENT" | "TRUE" | "FALSE", literal):
+            pass
+        case _:
+            call.wrong("takes a value or a condition")
+    value: tree.Literal = literal
+    return value
+
+
+ProfileCall = Callable[[Reader, Call, Options], tree.Node]
+VALUE_CALLS: Final[dict[str, tuple[ProfileCall, str]]] = {
+    "version": (_version, 'version(app) >= "5.10.0"'),
+    "anniversary": (_anniversary, "anniversary(birthday, 0d..7d)"),
+    "distance": (_distance, "distance(home, 52.52, 13.405) <= 5000"),
 }
-
-Argument = (
-    syntax.Syntax
-    | syntax.ChainSyntax
-    | syntax.ScalarSyntax
-    | syntax.TestedSyntax
-    | syntax.RateSyntax
-    | syntax.QuotaSyntax
-)
-Subject = Callable[[syntax.CallSyntax], str]
-
-
-class SubjectTest(Protocol):
-    """Builds a test of one value: an attribute's, or inside filters a property's."""
-
-    def __call__(self, name: str, condition: tree.Condition) -> tree.Node: ...
-
-
-class ProfileCalls:
-    """Builds the nodes of calls: `subject` reads the name in a call, `test` and `node` build what is inside."""
-
-    def __init__(
-        self, text: str, subject: Subject, test: SubjectTest, node: Callable[[syntax.Syntax], tree.Node]
-    ) -> None:
-        self._text, self._subject, self._test, self._node = text, subject, test, node
-
-    def build(self, call: syntax.CallSyntax, condition: tree.Condition | None) -> tree.Node:
-        """The node of a call with the condition behind it."""
-        options = Options(self._text, call, [item for item in call.arguments if isinstance(item, syntax.OptionSyntax)])
-        arguments = [item for item in call.arguments if not isinstance(item, syntax.OptionSyntax)]
-        if not arguments:
-            self._wrong(call, "needs an attribute first")
-        if call.name not in ("version", "distance", "value_at") and condition is not None:
-            self._wrong(call, "is true or false and takes no comparison")
-        match call.name:
-            case "version":
-                node = self._version(call, arguments, condition)
-            case "anniversary":
-                node = self._anniversary(call, arguments)
-            case "distance":
-                node = self._distance(call, arguments, condition)
-            case "was":
-                node = self._was(call, arguments, options)
-            case "value_at":
-                node = self._value_at(call, arguments, condition)
-            case _:
-                node = self._change(call, arguments, options)
-        options.finish()
-        return node
-
-    def _version(
-        self, call: syntax.CallSyntax, arguments: list[Argument], condition: tree.Condition | None
-    ) -> tree.Node:
-        name = self._name(call, arguments, 1)
-        if not isinstance(condition, tree.Compare) or not isinstance(condition.value, str) or condition.ci:
-            self._wrong(call, "needs a comparison with a version in quotes")
-        return self._test(name, tree.VersionTest(condition.op, condition.value))
-
-    def _anniversary(self, call: syntax.CallSyntax, arguments: list[Argument]) -> tree.Node:
-        name = self._name(call, arguments, 2)
-        match arguments[1]:
-            case syntax.ScalarSyntax(values=(tree.Duration() as first, tree.Duration() as last)):
-                return self._test(name, tree.Anniversary(first, last))
-        self._wrong(call, "takes a range of days from today")
-
-    def _distance(
-        self, call: syntax.CallSyntax, arguments: list[Argument], condition: tree.Condition | None
-    ) -> tree.Node:
-        name = self._name(call, arguments, 3)
-        latitude, longitude = (self._number(call, argument) for argument in arguments[1:])
-        if not isinstance(condition, tree.Compare) or type(condition.value) not in (int, float):
-            self._wrong(call, "needs a comparison with a number of metres")
-        metres = condition.value
-        assert isinstance(metres, int | float)
-        return tree.DistanceTest(name, latitude, longitude, condition.op, metres)
-
-    def _was(self, call: syntax.CallSyntax, arguments: list[Argument], options: Options) -> tree.Node:
-        if len(arguments) == 2:
-            name, value = self._name(call, arguments, 2), self._literal(call, arguments[1])
-            return tree.WasTest(name, tree.Compare(tree.Op.EQ, value), options.window())
-        if len(arguments) > 2:
-            self._wrong(call, "takes one condition on an attribute")
-        inner = self._attribute_test(call, arguments[0])
-        return tree.WasTest(inner.name, inner.condition, options.window())
-
-    def _value_at(
-        self, call: syntax.CallSyntax, arguments: list[Argument], condition: tree.Condition | None
-    ) -> tree.Node:
-        match arguments:
-            case [subject, syntax.ScalarSyntax(values=((tree.Moment() | tree.Duration()) as at,))]:
-                if condition is not None:
-                    return tree.ValueAtTest(self._name(call, arguments, 2), at, condition)
-                match subject:
-                    case syntax.PredicateSyntax(syntax.NameSyntax(), None):
-                        self._wrong(call, "needs a condition behind it")
-                inner = self._attribute_test(call, subject)
-                return tree.ValueAtTest(inner.name, at, inner.condition)
-        self._wrong(call, "takes a date, an instant, or how long ago")
-
-    def _change(self, call: syntax.CallSyntax, arguments: list[Argument], options: Options) -> tree.Node:
-        name = self._name(call, arguments, 1)
-        if call.name == "changed":
-            before, after = options.side("from"), options.side("to")
-            return tree.ChangedTest(name, before, after, options.window(during=True))
-        span = options.duration("for")
-        if span is None:
-            self._wrong(call, "needs `for:`")
-        return tree.UnchangedTest(name, span)
-
-    def _attribute_test(self, call: syntax.CallSyntax, argument: Argument) -> tree.AttributeTest:
-        match argument:
-            case syntax.PredicateSyntax() | syntax.AllSyntax() | syntax.AnySyntax() | syntax.NotSyntax():
-                inner = self._node(argument)
-                if isinstance(inner, tree.AttributeTest):
-                    return inner
-        self._wrong(call, "takes one condition on an attribute")
-
-    def _name(self, call: syntax.CallSyntax, arguments: list[Argument], count: int) -> str:
-        if len(arguments) != count:
-            self._wrong(call, f"takes {'an attribute' if count == 1 else f'{count} arguments'}")
-        match arguments[0]:
-            case syntax.ChainSyntax(events=(syntax.EventSyntax(names=(name,), property=None, where=()),)):
-                return name
-        return self._subject(replace(call, arguments=(arguments[0],)))
-
-    def _literal(self, call: syntax.CallSyntax, argument: Argument) -> tree.Literal:
-        match argument:
-            case syntax.ScalarSyntax(values=((bool() | int() | float() | tree.Moment()) as value,)):
-                return value
-            case syntax.ChainSyntax(events=(syntax.EventSyntax(names=(text,), property=None, where=()),)):
-                return text
-        self._wrong(call, "takes a value or a condition")
-
-    def _number(self, call: syntax.CallSyntax, argument: Argument) -> float:
-        match argument:
-            case syntax.ScalarSyntax(values=((int() | float()) as number,)) if not isinstance(number, bool):
-                return float(number)
-        self._wrong(call, "takes a latitude and a longitude in degrees")
-
-    def _wrong(self, call: syntax.CallSyntax, problem: str) -> NoReturn:
-        place = call.place
-        raise QuerySyntaxError(
-            self._text, place.line, place.column, f"{call.name}(...) {problem}", f"as in {_EXAMPLES[call.name]}"
-        )
+HISTORY_CALLS: Final[dict[str, tuple[ProfileCall, str]]] = {
+    "was": (_was, 'was(plan = "gold", last: 30d)'),
+    "changed": (_changed, 'changed(plan, from: "gold", to: "silver", last: 30d)'),
+    "unchanged": (_unchanged, "unchanged(plan, for: 30d)"),
+    "value_at": (_value_at, 'value_at(plan, 2026-01-31) = "gold"'),
+}
