@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import msgpack
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +19,7 @@ from cdp_store.kernels.utf8 import which_not_utf8
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.records import rules
 from cdp_store.records.rules import Rule
-from cdp_store.values import OPERATION_SHIFT, Kind, Operation, float_bits, is_text, unpack_list
+from cdp_store.values import OPERATION_SHIFT, Kind, Operation, decoding, float_bits, is_text, unpack
 
 if TYPE_CHECKING:
     from cdp_store.records.records import RecordBatch, Strings
@@ -185,11 +184,8 @@ def _beyond(times: I64) -> Bools:
 
 
 def _check_list(packed: bytes) -> None:
-    try:
-        items = unpack_list(packed)
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        raise BatchMalformed(f"a list is no msgpack: {error}") from error
-    _require(isinstance(items, list), "a list is no msgpack array")
+    with decoding("a list is no msgpack"):
+        _require(isinstance(unpack(packed), list), "a list is no msgpack array")
 
 
 def _check_offsets(what: str, offsets: U32, size: int) -> None:
