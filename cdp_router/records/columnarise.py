@@ -153,15 +153,6 @@ def _check_size(field: str, size: int, limit: int) -> None:
         raise RequestInvalid(field, f"{size} bytes; the limit is {limit}. Send smaller batches")
 
 
-def columnarise_rows(
-    rows: Iterable[Row | RecordInvalid], batch_id: bytes, now_ms: int, blocked: Blocked | None = None
-) -> Columnarised:
-    """The columns of rows that are Python objects, with the reason of each that cannot be taken."""
-    columns = RowColumns(now_ms, blocked or Blocked())
-    columns.take_all(enumerate(rows))
-    return columns.finish(batch_id)
-
-
 def _protobuf_row(record: ingest_pb2.Record) -> Row | RecordInvalid:
     body, others = record.WhichOneof("body"), dict[str, str](record.identifiers)
     if body is None:

@@ -134,8 +134,8 @@ def _checked_operation(operation: Operation, attribute: str, operand: Any) -> Op
     return operation
 
 
-def check_text(text_rules: TextRules, text: Any, what: str = "") -> None:
-    """Raise RecordInvalid unless `text` keeps the rules of its field, which is called `what` in the message."""
+def check_text(text_rules: TextRules, text: Any, what: str = "") -> str:
+    """The text, which keeps the rules of its field; RecordInvalid calls the field `what`."""
     what = what or text_rules.what
     if not isinstance(text, str):
         raise RecordInvalid.of(text_rules.kind, what=what, type=type(text).__name__)
@@ -146,6 +146,7 @@ def check_text(text_rules: TextRules, text: Any, what: str = "") -> None:
             raise RecordInvalid.of(text_rules.length, what=what, start=text[:40])
     except UnicodeEncodeError as error:
         raise RecordInvalid.of(text_rules.unicode, what=what) from error
+    return text
 
 
 def _fits(text: str, bytes_max: int) -> bool:
@@ -223,7 +224,11 @@ def check_value(name: str, value: Any, depth: int = 1) -> Any:
             return [check_value(name, item, depth + 1) for item in value]
         case dict():
             _check_depth(name, depth)
-            return {_item_key(name, key): check_value(name, item, depth + 1) for key, item in value.items()}
+            what = f"a field name in {name!r}"
+            return {
+                check_text(rules.PROPERTY_NAME, key, what): check_value(name, item, depth + 1)
+                for key, item in value.items()
+            }
     raise RecordInvalid.of(rules.VALUE_TYPE, name=name, type=type(value).__name__)
 
 
@@ -239,11 +244,6 @@ def _checked_string(name: str, value: str) -> str:
 def _check_depth(name: str, depth: int) -> None:
     if depth > rules.NESTING.limit:
         raise RecordInvalid.of(rules.NESTING, name=name)
-
-
-def _item_key(name: str, key: Any) -> str:
-    check_text(rules.PROPERTY_NAME, key, f"a field name in {name!r}")
-    return str(key)
 
 
 def _checked_time(name: str, value: datetime) -> datetime:

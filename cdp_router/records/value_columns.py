@@ -33,13 +33,13 @@ _NO_LIST: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class ValueColumn:
-    """One property column: where it has a value, of which kind, raw (strings: number in `strings`), bytes."""
+    """One property column: where it has a value, of which kind, raw (strings: number in `strings`), bytes of each."""
 
     records: Positions
     kind: Kind
     raws: I64
-    strings: pa.Array | None
-    sizes: I64
+    strings: pa.Array | None = None
+    sizes: I64 | int = _SCALAR_BYTES
 
 
 def check_type(name: str, kind: pa.DataType) -> None:
@@ -110,8 +110,7 @@ def _scalar_columns(
     )
     for own_kind, raws, own in kinds:
         if own.any():
-            sizes: I64 = np.full(int(own.sum()), _SCALAR_BYTES, np.int64)
-            yield ValueColumn(records[own], own_kind, raws[own], None, sizes)
+            yield ValueColumn(records[own], own_kind, raws[own])
 
 
 def named_columns(column: pa.Array, is_attributes: Bools, checks: Checks) -> Iterator[tuple[str, ValueColumn]]:
@@ -127,8 +126,7 @@ def named_columns(column: pa.Array, is_attributes: Bools, checks: Checks) -> Ite
             continue
         if each.values is None:
             records = each.records[is_attributes[each.records]]
-            nothing: I64 = np.zeros(records.shape[0], np.int64)
-            yield each.name, ValueColumn(records, Kind.UNSET, nothing, None, nothing)
+            yield each.name, ValueColumn(records, Kind.UNSET, np.zeros(records.shape[0], np.int64), sizes=0)
         elif each.is_list:
             yield each.name, _json_lists(each.name, each.values, each.records, checks)
         else:
@@ -137,33 +135,28 @@ def named_columns(column: pa.Array, is_attributes: Bools, checks: Checks) -> Ite
 
 
 def _typed_column(name: str, kind: Kind, given: pa.Array, records: Positions, checks: Checks) -> ValueColumn:
-    sizes: I64 = np.full(len(given), _SCALAR_BYTES, np.int64)
     match kind:
         case Kind.BOOL:
-            return ValueColumn(records, kind, bools_of(given).astype(np.int64), None, sizes)
+            return ValueColumn(records, kind, bools_of(given).astype(np.int64))
         case Kind.INT:
-            return ValueColumn(records, kind, _integers(name, given), None, sizes)
+            return ValueColumn(records, kind, _integers(name, given))
         case Kind.TIME:
             times = milliseconds(name, given)
             beyond = records[(times < TIME_MIN_MS) | (times > TIME_MAX_MS)]
             checks.reject_at(beyond, RecordInvalid.of(rules.TIME_YEARS, what=repr(name)))
-            return ValueColumn(records, kind, times, None, sizes)
+            return ValueColumn(records, kind, times)
         case Kind.FLOAT:
             floats = given.cast(pa.float64()).to_numpy(zero_copy_only=False)
             checks.reject_at(
                 records[~np.isfinite(floats)],
                 lambda at: RecordInvalid.of(rules.NUMBER_FINITE, name=name, value=float(floats[_place(records, at)])),
             )
-            return ValueColumn(records, kind, np.ascontiguousarray(floats).view(np.int64), None, sizes)
+            return ValueColumn(records, kind, np.ascontiguousarray(floats).view(np.int64))
         case Kind.STRING:
-            return _string_column(name, given, records, checks)
-    return _list_column(name, given, records, checks)
-
-
-def _string_column(name: str, given: pa.Array, records: Positions, checks: Checks) -> ValueColumn:
-    encoded = given.dictionary_encode()
-    codes: I64 = encoded.indices.to_numpy().astype(np.int64)
-    return _numbered_texts(name, encoded.dictionary, codes, records, checks)
+            encoded = given.dictionary_encode()
+            codes: I64 = encoded.indices.to_numpy().astype(np.int64)
+            return _numbered_texts(name, encoded.dictionary, codes, records, checks)
+    return _lists_of(name, given, *distinct_lists(given), records, checks)
 
 
 def _numbered_texts(name: str, texts: pa.Array, codes: I64, records: Positions, checks: Checks) -> ValueColumn:
@@ -174,13 +167,8 @@ def _numbered_texts(name: str, texts: pa.Array, codes: I64, records: Positions, 
     return ValueColumn(records, Kind.STRING, codes, texts, sizes)
 
 
-def _list_column(name: str, given: pa.Array, records: Positions, checks: Checks) -> ValueColumn:
-    """Lists are few different ones in practice: each distinct one is checked and packed once."""
-    numbers, firsts = distinct_lists(given)
-    return _lists_of(name, given, numbers, firsts, records, checks)
-
-
 def _lists_of(name: str, given: pa.Array, numbers: I64, firsts: I64, records: Positions, checks: Checks) -> ValueColumn:
+    """Lists are few different ones in practice: each distinct one is checked and packed once."""
     distinct = _plain_lists(given.take(pa.array(firsts))).to_pylist()
     if pa.types.is_decimal(given.type.value_type):
         scale = given.type.value_type.scale

@@ -123,13 +123,9 @@ def _check_values(batch: RecordBatch) -> None:
     kinds, raws = batch.plain_kinds(), batch.triple_raws
     if np.any(_beyond(batch.record_times)):
         raise _broken(rules.TIME_YEARS, what="time")
-    beyond = (kinds == Kind.TIME) & _beyond(raws)
-    for at in np.flatnonzero(beyond)[:1]:
-        raise _broken(rules.TIME_YEARS, what=repr(_name(batch, at)))
+    _check_kept(batch, (kinds == Kind.TIME) & _beyond(raws), rules.TIME_YEARS)
     _check_kept(batch, (kinds == Kind.BOOL) & (raws & ~np.int64(1) != 0), rules.VALUE_BOOLEAN)
-    infinite = (kinds == Kind.FLOAT) & ~np.isfinite(float_bits(raws))
-    for at in np.flatnonzero(infinite)[:1]:
-        raise _broken(rules.NUMBER_FINITE, name=_name(batch, at), value=float(float_bits(raws)[at]))
+    _check_kept(batch, (kinds == Kind.FLOAT) & ~np.isfinite(float_bits(raws)), rules.NUMBER_FINITE)
     _check_kept(batch, _of_events(batch) & (kinds == Kind.UNSET), rules.VALUE_UNSET)
     _check_identities(batch.identities)
     texts = np.flatnonzero(kinds == Kind.STRING)
@@ -157,14 +153,11 @@ def _of_events(batch: RecordBatch) -> Bools:
     return np.repeat(~batch.is_attributes(), batch.property_counts())
 
 
-def _name(batch: RecordBatch, triple: int) -> str:
-    return batch.keys[int(batch.triple_keys[triple])]
-
-
 def _check_kept(batch: RecordBatch, wrong: Bools, rule: Rule, **found: object) -> None:
     """Raise BatchMalformed for the first value that breaks a rule."""
     for at in np.flatnonzero(wrong)[:1]:
-        raise _broken(rule, name=_name(batch, at), **found)
+        name, value = batch.keys[int(batch.triple_keys[at])], float(float_bits(batch.triple_raws)[at])
+        raise _broken(rule, name=name, what=repr(name), value=value, **found)
 
 
 def _broken(rule: Rule | None, **found: object) -> BatchMalformed:
