@@ -32,7 +32,7 @@ from cdp_store.limits import NAMES_PER_BATCH_MAX, TIME_MAX_MS
 from cdp_store.records.builder import BatchBuilder
 from cdp_store.records.records import Strings, decode_batch, encode_batch
 from cdp_store.records.rules import RULES, Path, Rule
-from cdp_store.values import Kind, Operation
+from cdp_store.values import Kind, Operation, to_datetime
 from tests.router.encodings import DAY_MS, arrow_batch
 from tests.router.local_cluster import NOW_MS
 
@@ -66,7 +66,7 @@ class Case:
 
     @property
     def paths(self) -> Path:
-        """Where this record can come."""
+        """The paths by which this record is sent."""
         return RULES[self.rule].paths if self.only is None else self.only
 
 
@@ -252,7 +252,7 @@ CASES = [
     Case("TIME_NANOSECONDS", said={"what": "'p'", "nanos": -1}, other=_protobuf_time(nanos=-1, is_value=True)),
     Case(
         "TIME_AHEAD", Record(time_ms=NOW_MS + DAY_MS + 1),
-        {"when": datetime.fromtimestamp((NOW_MS + DAY_MS) // 1000, UTC).replace(microsecond=1000).isoformat()},
+        {"when": to_datetime(NOW_MS + DAY_MS + 1).isoformat()},
     ),
     Case("PROPERTY_MAP", Record(values=[]), {"what": "properties"}),
     Case(
