@@ -43,7 +43,7 @@ _MESSAGES: Final = Path.MSGPACK | Path.PROTOBUF
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What every record keeps: code and text for one that does not, and the paths on which it is met."""
+    """One demand on records: code and text for a record that does not meet it, and the paths on which that can be."""
 
     code: str
     text: str  # a form; `limit` is known, all else is of the record
