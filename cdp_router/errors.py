@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from cdp_router.contract.partition_claims import PartitionClaim
+    from cdp_store.records.rules import Rule
 
 
 REFUSALS: Final = frozenset(
@@ -50,6 +51,11 @@ class RecordInvalid(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code, self.message = code, message
+
+    @classmethod
+    def of(cls, rule: Rule, **found: object) -> RecordInvalid:
+        """The error of a record that breaks a rule; `found` is what its text says of the record."""
+        return cls(rule.code, rule.said(**found))
 
 
 class RouterError(Exception):

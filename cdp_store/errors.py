@@ -51,9 +51,9 @@ class StoreError(Exception):
 class BatchMalformed(StoreError):
     """Bytes offered as a record batch do not follow the format; `reason` says where."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, code: str = "") -> None:
         super().__init__(f"malformed record batch: {reason}")
-        self.reason = reason
+        self.reason, self.code = reason, code  # the code of the rule that one of its records breaks, if one does
 
 
 class LogCorrupt(StoreError):

@@ -13,6 +13,8 @@ LIST     like STRING; the string is the msgpack form of the list
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ import msgpack
 import numpy as np
 
 from cdp_store.arrays import I64, U8, Bools
+from cdp_store.errors import BatchMalformed
 
 Scalar = bool | int | float | str | datetime
 Value = Scalar | list[Any]
@@ -72,16 +75,35 @@ def to_ms(instant: datetime) -> int:
         raise ValueError(f"{instant} has no zone: write datetime(..., tzinfo=UTC)") from None
 
 
+def pack(fields: Any) -> bytes:
+    """Msgpack of a value or a payload of the log, in the shortest forms: what is equal gives equal bytes."""
+    packed: bytes = msgpack.packb(fields, datetime=True)
+    return packed
+
+
+def unpack(packed: bytes) -> Any:
+    """The value behind `pack`'s bytes; `decoding` knows what it raises for others."""
+    return msgpack.unpackb(packed, timestamp=3)
+
+
 def pack_list(items: list[Any]) -> bytes:
     """Canonical bytes of a list value: equal lists give equal bytes."""
-    packed: bytes = msgpack.packb(items, use_bin_type=True, datetime=True)
-    return packed
+    return pack(items)
 
 
 def unpack_list(packed: bytes) -> list[Any]:
     """The list behind `pack_list`'s bytes."""
-    items: list[Any] = msgpack.unpackb(packed, raw=False, timestamp=3)
+    items: list[Any] = unpack(packed)
     return items
+
+
+@contextmanager
+def decoding(what: str) -> Iterator[None]:
+    """Raises BatchMalformed for whatever bytes that are none of `what` make its decoding raise."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+        raise BatchMalformed(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def decode_value(kind: int, raw: int, text: bytes | None = None) -> Value | None:

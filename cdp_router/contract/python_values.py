@@ -33,6 +33,7 @@ import msgspec
 import numpy as np
 
 from cdp_store.limits import NESTING_DEPTH_MAX
+from cdp_store.records import rules
 from cdp_store.values import to_datetime, to_ms
 
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
@@ -57,7 +58,7 @@ def plain_value(name: str, value: Any, level: int = 1) -> Any:
     if kind is str or value is None or kind is bool or (kind is int and _INT_MIN <= value <= _INT_MAX):
         return value
     if level > _LEVELS_MAX:
-        raise ValueError(f"{name!r} is nested deeper than {NESTING_DEPTH_MAX} levels")
+        raise ValueError(rules.NESTING.said(name=name))
     match value:
         case Enum():
             return plain_value(name, value.value, level + 1)
@@ -129,19 +130,20 @@ def _number(name: str, value: float | Decimal) -> int | float:
 
 def _integer(name: str, value: int) -> int:
     if not _INT_MIN <= value <= _INT_MAX:
-        raise ValueError(f"{name!r} = {_short(value)} does not fit 64 bits; send a string")
+        raise ValueError(rules.INTEGER_BITS.said(name=name, value=short_number(value)))
     return int(value)
 
 
 def _decimal(name: str, value: Decimal) -> int | float:
     # A number of an astronomical exponent must not be written out to be tested.
     if value and value.adjusted() >= _DIGITS_MAX:
-        raise ValueError(f"{name!r} = {_short(value)} does not fit 64 bits; send a string")
+        raise ValueError(rules.INTEGER_BITS.said(name=name, value=short_number(value)))
     if not value or (value.adjusted() >= 0 and value == value.to_integral_value()):
         return _integer(name, int(value))
     number = float(value)
     if Decimal(repr(number)) != value:
-        raise ValueError(f"{name!r} = {_short(value)} has more digits than a number holds; send float(...) or a string")
+        shown = short_number(value)
+        raise ValueError(f"{name!r} = {shown} has more digits than a number holds; send float(...) or a string")
     return number
 
 
@@ -179,7 +181,8 @@ def _type_unknown(name: str, value: object) -> TypeError:
     return TypeError(f"{name!r} has type {kind}, which cannot be stored; send text, a number or a time with its zone")
 
 
-def _short(value: int | Decimal) -> str:
+def short_number(value: int | Decimal) -> str:
+    """A number as a message shows it."""
     if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to write out much longer ones
         return f"an integer of {value.bit_length()} bits"
     text = str(value)

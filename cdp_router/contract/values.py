@@ -12,11 +12,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cdp_router.contract.python_values import plain_value, property_name
 from cdp_router.errors import RecordInvalid
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.records import rules
 from cdp_store.values import to_datetime, to_ms
 
 
-def from_value(value: ingest_pb2.Value) -> Any:
-    """Python value of a message; no kind is None."""
+def from_value(value: ingest_pb2.Value, name: str = "") -> Any:
+    """Python value of a message; no kind is None. `name` is for messages."""
     match value.WhichOneof("kind"):
         case "boolean":
             return value.boolean
@@ -27,11 +28,11 @@ def from_value(value: ingest_pb2.Value) -> Any:
         case "text":
             return value.text
         case "time":
-            return from_timestamp(value.time)
+            return from_timestamp(value.time, repr(name))
         case "list":
-            return [from_value(item) for item in value.list.items]
+            return [from_value(item, name) for item in value.list.items]
         case "map":
-            return {key: from_value(item) for key, item in value.map.fields.items()}
+            return {key: from_value(item, f"{name}.{key}") for key, item in value.map.fields.items()}
     return None
 
 
@@ -67,14 +68,16 @@ def to_timestamp(ms: int) -> Timestamp:
     return Timestamp(seconds=ms // 1000, nanos=ms % 1000 * 1_000_000)
 
 
-def from_timestamp(stamp: Timestamp) -> datetime:
+def from_timestamp(stamp: Timestamp, what: str = "time") -> datetime:
     """Aware instant of a message; RecordInvalid beyond the years 1 to 9999."""
-    return to_datetime(from_timestamp_ms(stamp)).astimezone(UTC)
+    return to_datetime(from_timestamp_ms(stamp, what)).astimezone(UTC)
 
 
-def from_timestamp_ms(stamp: Timestamp) -> int:
-    """Epoch milliseconds of a message; RecordInvalid beyond the years 1 to 9999."""
+def from_timestamp_ms(stamp: Timestamp, what: str = "time") -> int:
+    """Epoch milliseconds of a message; RecordInvalid beyond the years 1 to 9999, where the time is called `what`."""
     ms = stamp.seconds * 1000 + stamp.nanos // 1_000_000
-    if not (TIME_MIN_MS <= ms <= TIME_MAX_MS and 0 <= stamp.nanos < 1_000_000_000):
-        raise RecordInvalid("TIME_INVALID", f"{stamp.seconds} s {stamp.nanos} ns is no time of the years 1 to 9999")
+    if not 0 <= stamp.nanos < 1_000_000_000:
+        raise RecordInvalid.of(rules.TIME_NANOSECONDS, what=what, nanos=stamp.nanos)
+    if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
+        raise RecordInvalid.of(rules.TIME_YEARS, what=what)
     return ms

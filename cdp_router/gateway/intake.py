@@ -38,6 +38,7 @@ from cdp_router.gateway.write_keys import NO_CREDENTIALS, Source, Sources, crede
 from cdp_router.observing.gateway_metrics import GatewayMetrics
 from cdp_router.security.keys.rates import Rates
 from cdp_store.outside.seams import Clock
+from cdp_store.records import rules
 
 _LOG = logging.getLogger(__name__)
 _LARGE_AT_ONCE = 2  # a large body takes many times its bytes while it is decoded
@@ -315,8 +316,8 @@ def _check_count(count: int) -> None:
 def map_item(dialect: Dialect, item: Any, envelope: Envelope) -> list[WireRow]:
     """The rows of one item; RecordInvalid says what is wrong with it."""
     if not isinstance(item, dict):
-        raise RecordInvalid("RECORD_MALFORMED", f"a record must be an object, not {type(item).__name__}")
+        raise RecordInvalid.of(rules.ROW_OBJECT, type=type(item).__name__)
     try:
         return dialect.map(item, envelope)
     except RecursionError as error:
-        raise RecordInvalid("NESTING_TOO_DEEP", "values are nested too deeply") from error
+        raise RecordInvalid.of(rules.NESTING, name="record") from error

@@ -10,20 +10,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdp_router.errors import RequestInvalid
-from cdp_router.records.column_checks import Checks
+from cdp_router.errors import RecordInvalid, RequestInvalid
+from cdp_router.records.column_checks import FIELD, Checks, bools_of, combined, is_list, is_string
 from cdp_router.records.identity_columns import PREFIX
-from cdp_router.records.ipc_sizes import FIELD
 from cdp_store.arrays import I64, Bools
 from cdp_store.ids import ANONYMOUS_ID, USER_ID
 from cdp_store.kernels.utf8 import which_not_utf8
+from cdp_store.records import rules
 
-_CODES: Final = {
-    USER_ID: "IDENTIFIER_INVALID",
-    ANONYMOUS_ID: "IDENTIFIER_INVALID",
-    "event": "EVENT_NAME_INVALID",
-    "message_id": "MESSAGE_ID_INVALID",
-}
+_OWN: Final = {"event": rules.EVENT_NAME, "message_id": rules.MESSAGE_ID}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +34,12 @@ def written_out_bytes(array: pa.Array) -> int:
     """Bytes of the texts that dictionaries in an array stand for, written out for each value."""
     kind = array.type
     if pa.types.is_dictionary(kind):
-        if not _is_text(kind.value_type):
+        if not is_string(kind.value_type):
             return written_out_bytes(array.dictionary)
         lengths: I64 = pc.fill_null(pc.binary_length(array.dictionary), 0).to_numpy(zero_copy_only=False)
         codes = array.indices.drop_null().to_numpy(zero_copy_only=False)
         return int(lengths.astype(np.float64)[codes].sum()) if lengths.size else 0
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if is_list(kind):
         return written_out_bytes(array.flatten())
     if pa.types.is_struct(kind):
         return sum(written_out_bytes(array.field(number)) for number in range(kind.num_fields))
@@ -61,11 +56,10 @@ def readable(table: pa.Table) -> Readable:
         table.validate()
     table, columns = table.combine_chunks(), list[pa.Array]()
     for name in table.column_names:
-        column = _one(table.column(name))
+        column = combined(table.column(name))
         as_bytes = _as_bytes(column)
         as_bytes.validate(full=True)
-        code = "IDENTIFIER_INVALID" if name.startswith(PREFIX) else _CODES.get(name, "STRING_INVALID")
-        rejected.reject(_bad_rows(as_bytes), code, f"{name!r} holds text that is not valid UTF-8")
+        rejected.reject(_bad_rows(as_bytes), _not_unicode(name))
         columns.append(_without_bad_entries(column, as_bytes))
     if rejected.keep.all():
         raise pa.ArrowInvalid("a text outside of all rows is not UTF-8")
@@ -74,12 +68,12 @@ def readable(table: pa.Table) -> Readable:
     return Readable(cleaned, np.flatnonzero(rejected.keep), rejected)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+def _not_unicode(name: str) -> RecordInvalid:
+    if name in (USER_ID, ANONYMOUS_ID) or name.startswith(PREFIX):
+        return RecordInvalid.of(rules.IDENTIFIER.unicode, what=name.removeprefix(PREFIX))
+    if name in _OWN:
+        return RecordInvalid.of(_OWN[name].unicode, what=_OWN[name].what)
+    return RecordInvalid.of(rules.STRING_UNICODE, name=name)
 
 
 def _as_bytes(array: pa.Array) -> pa.Array:
@@ -109,11 +103,15 @@ def _bad_rows(array: pa.Array) -> Bools:
     if pa.types.is_dictionary(kind):
         codes = pc.fill_null(array.indices, 0).to_numpy(zero_copy_only=False)
         bad_entries = _bad_rows(array.dictionary)
-        return bad_entries[codes] & _valid(array.indices) if bad_entries.size else np.zeros(len(array), np.bool_)
+        return (
+            bad_entries[codes] & bools_of(array.indices.is_valid())
+            if bad_entries.size
+            else np.zeros(len(array), np.bool_)
+        )
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return _not_utf8(array.cast(pa.large_binary()))
     bad_of_all: Bools = np.zeros(len(array), np.bool_)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if is_list(kind):
         if pa.types.is_dictionary(kind.value_type):
             raise RequestInvalid(FIELD, "a dictionary inside a list holds text that is not UTF-8")
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
@@ -131,13 +129,8 @@ def _not_utf8(array: pa.Array) -> Bools:
     # Kernels are compiled for writable arrays: what a buffer gives is read-only.
     places = np.array(np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8))
     texts = np.array(np.frombuffer(b"" if data is None else data, np.uint8))
-    bad: Bools = which_not_utf8(places, texts) & _valid(array)
+    bad: Bools = which_not_utf8(places, texts) & bools_of(array.is_valid())
     return bad
-
-
-def _valid(array: pa.Array) -> Bools:
-    flags: Bools = pc.is_valid(array).to_numpy(zero_copy_only=False).astype(np.bool_)
-    return flags
 
 
 def _without_bad_entries(column: pa.Array, as_bytes: pa.Array) -> pa.Array:
@@ -147,7 +140,7 @@ def _without_bad_entries(column: pa.Array, as_bytes: pa.Array) -> pa.Array:
     bad = _bad_rows(as_bytes.dictionary)
     if not bad.any():
         return column
-    if not _is_text(column.type.value_type):
+    if not is_string(column.type.value_type):
         raise RequestInvalid(FIELD, "a dictionary of lists holds text that is not UTF-8")
     entries = pc.if_else(pa.array(bad), pa.scalar(None, as_bytes.type.value_type), as_bytes.dictionary)
     return pa.DictionaryArray.from_arrays(column.indices, entries.cast(column.type.value_type))

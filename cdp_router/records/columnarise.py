@@ -35,6 +35,7 @@ from cdp_router.records.unusual_rows import unusual_rows
 from cdp_router.records.validation import Row
 from cdp_store.arrays import U32
 from cdp_store.ids import ANONYMOUS_ID
+from cdp_store.records import rules
 from cdp_store.records.records import Strings, join_batches
 
 Steps = Generator[None, None, Columnarised]
@@ -79,13 +80,9 @@ def _steps(batch: ingest_pb2.Batch, now_ms: int, blocked: Blocked) -> Steps:
 
 def _arrow_steps(batch: ingest_pb2.Batch, now_ms: int, blocked: Blocked) -> Steps:
     try:
-        arrow = yield from columnarise_arrow(batch.arrow_columns, batch.batch_id, now_ms, blocked)
+        return (yield from columnarise_arrow(batch.arrow_columns, batch.batch_id, now_ms, blocked))
     except pa.ArrowException as error:
         raise RequestInvalid("batch.arrow_columns", f"cannot be used: {error}") from error
-    errors = [
-        ingest_pb2.RecordError(index=index, code=error.code, message=error.message) for index, error in arrow.invalid
-    ]
-    return Columnarised(arrow.batch, arrow.positions, errors, arrow.links, arrow.invalid_count - len(errors))
 
 
 def _protobuf_steps(batch: ingest_pb2.Batch, now_ms: int, blocked: Blocked) -> Steps:
@@ -131,11 +128,8 @@ def _tell_broken(columns: RowColumns, found: FoundRows) -> None:
     lost = found.promised - len(found)
     if not lost:
         return
-    problem = (
-        f"cannot be read: from byte {found.starts[-1]} on the bytes are not msgpack; the records before it are taken"
-    )
-    told = min(lost, ERRORS_TOLD_MAX)
-    columns.take_all((len(found) + number, RecordInvalid("RECORD_MALFORMED", problem)) for number in range(told))
+    told, reason = min(lost, ERRORS_TOLD_MAX), RecordInvalid.of(rules.ROW_BYTES, at=found.starts[-1])
+    columns.take_all((len(found) + number, reason) for number in range(told))
     columns.errors.omitted += lost - told
 
 
@@ -159,25 +153,16 @@ def _check_size(field: str, size: int, limit: int) -> None:
         raise RequestInvalid(field, f"{size} bytes; the limit is {limit}. Send smaller batches")
 
 
-def columnarise_rows(
-    rows: Iterable[Row | RecordInvalid], batch_id: bytes, now_ms: int, blocked: Blocked | None = None
-) -> Columnarised:
-    """The columns of rows that are Python objects, with the reason of each that cannot be taken."""
-    columns = RowColumns(now_ms, blocked or Blocked())
-    columns.take_all(enumerate(rows))
-    return columns.finish(batch_id)
-
-
 def _protobuf_row(record: ingest_pb2.Record) -> Row | RecordInvalid:
     body, others = record.WhichOneof("body"), dict[str, str](record.identifiers)
     if body is None:
-        return RecordInvalid("BODY_MISSING", "a record needs an event, attributes or an alias")
+        return RecordInvalid.of(rules.BODY)
     if body == "alias":
         others.setdefault(record.alias.previous_kind or ANONYMOUS_ID, record.alias.previous_id)
     values = record.event.properties if body == "event" else record.attributes.attributes
     try:
         time_ms = from_timestamp_ms(record.time) if record.HasField("time") else None
-        decoded = {key: from_value(value) for key, value in values.items()}
+        decoded = {key: from_value(value, key) for key, value in values.items()}
         operations = _protobuf_operations(record.attributes)
     except RecordInvalid as error:
         return error
@@ -192,4 +177,4 @@ def _protobuf_operations(record: ingest_pb2.AttributesRecord) -> dict[str, dict[
         "append": record.append,
         "remove": record.remove,
     }
-    return {name: {key: from_value(value) for key, value in each.items()} for name, each in given.items() if each}
+    return {name: {key: from_value(value, key) for key, value in each.items()} for name, each in given.items() if each}

@@ -15,7 +15,7 @@ from cdp_router.records.blocklist import Blocked
 from cdp_router.records.validation import Row, check_row
 from cdp_store.identity.identity_changes import Links
 from cdp_store.ids import encode_identifier, rank_of_kind
-from cdp_store.limits import NAMES_PER_BATCH_MAX
+from cdp_store.records import rules
 from cdp_store.records.builder import BatchBuilder
 from cdp_store.records.records import RecordBatch
 
@@ -75,7 +75,7 @@ class RowColumns:
             raise row
         checked = check_row(row, self._now_ms, self._blocked)
         if not self._builder.has_room(checked.name, checked.values):
-            raise RecordInvalid("TOO_MANY_NAMES", f"one batch may mention {NAMES_PER_BATCH_MAX} different names")
+            raise RecordInvalid.of(rules.BATCH_NAMES)
         self._builder.add(
             checked.kind,
             checked.identifier,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,21 +12,19 @@ import pyarrow.compute as pc
 from cdp_router.contract.arrow_streams import VALUES, is_values
 from cdp_router.errors import RecordInvalid, RequestInvalid, RequestTooLarge
 from cdp_router.identity.batch_links import joined
-from cdp_router.limits import COLUMNS_MAX, ERRORS_TOLD_MAX
+from cdp_router.limits import COLUMNS_MAX
 from cdp_router.records.blocked_texts import which_blocked
 from cdp_router.records.blocklist import Blocked
-from cdp_router.records.column_checks import Checks, Invalid, Positions
+from cdp_router.records.column_checks import FIELD, Checks, bools_of, combined, is_string
 from cdp_router.records.column_texts import Readable, readable, written_out_bytes
+from cdp_router.records.columnarised import Columnarised, RecordErrors
 from cdp_router.records.identity_columns import PREFIX, GivenTogether, choose
-from cdp_router.records.ipc_sizes import FIELD, check_stream, plain_bytes_max
+from cdp_router.records.ipc_sizes import check_stream, plain_bytes_max
 from cdp_router.records.validation import check_text
 from cdp_router.records.value_columns import (
     ValueColumn,
-    bools_of,
     check_sizes,
     check_type,
-    combined,
-    longer,
     milliseconds,
     named_columns,
     strings_of,
@@ -37,35 +34,19 @@ from cdp_router.records.value_columns import (
 from cdp_store.arrays import I64, U16, U32, Bools
 from cdp_store.identity.identity_changes import Links
 from cdp_store.ids import ANONYMOUS_ID, USER_ID, is_identifier_kind, rank_of_kind
-from cdp_store.limits import (
-    FUTURE_SKEW_MS,
-    IDENTIFIER_BYTES_MAX,
-    MESSAGE_ID_BYTES_MAX,
-    NAME_BYTES_MAX,
-    TIME_MAX_MS,
-    TIME_MIN_MS,
-)
+from cdp_store.limits import FUTURE_SKEW_MS, TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.records import rules
 from cdp_store.records.records import ATTRIBUTES, RecordBatch, Strings
+from cdp_store.records.rules import TextRules
+from cdp_store.values import to_datetime
 
 _VALUES_PER_STEP: Final = 1 << 18
 _RESERVED: Final = (USER_ID, ANONYMOUS_ID, "time", "event", "message_id")
 
 
-@dataclass(frozen=True, slots=True)
-class ArrowRecords:
-    """The batch of Arrow columns, the position each record had, the first invalid records with the number of all,
-    identifiers given together."""
-
-    batch: RecordBatch
-    positions: Positions
-    invalid: Invalid
-    invalid_count: int
-    links: Links
-
-
 def columnarise_arrow(
     stream: bytes, batch_id: bytes, now_ms: int, blocked: Blocked
-) -> Generator[None, None, ArrowRecords]:
+) -> Generator[None, None, Columnarised]:
     """The records of Arrow columns, in steps; RequestInvalid when the stream cannot be used at all."""
     check_stream(stream)
     read = _read(stream)
@@ -104,15 +85,17 @@ def columnarise_arrow(
     positions = np.flatnonzero(checks.keep)
     batch = whole if checks.keep.all() else whole.take(positions)
     links = joined(_links(each, checks.keep, times, message_ids) for each in together)
-    count = checks.invalid_count + read.rejected.invalid_count
-    return ArrowRecords(batch, read.positions[positions], _invalid(read, checks), count, links)
+    errors = _errors(read, checks)
+    return Columnarised(batch, read.positions[positions], errors.told, links, errors.omitted)
 
 
-def _invalid(read: Readable, checks: Checks) -> Invalid:
+def _errors(read: Readable, checks: Checks) -> RecordErrors:
     """The first records that are out, by their position in the stream."""
-    own = [(int(read.positions[at]), reason) for at, reason in checks.invalid()]
-    unreadable = read.rejected.invalid()
-    return sorted((*own, *unreadable), key=lambda each: each[0])[:ERRORS_TOLD_MAX]
+    errors, own = RecordErrors(), [(int(read.positions[at]), reason) for at, reason in checks.invalid()]
+    for index, reason in sorted((*own, *read.rejected.invalid()), key=lambda each: each[0]):
+        errors.add(index, reason)
+    errors.omitted = checks.invalid_count + read.rejected.invalid_count - len(errors.told)
+    return errors
 
 
 def _values(table: pa.Table, record_names: U16, checks: Checks) -> Iterator[list[tuple[str, ValueColumn]]]:
@@ -168,7 +151,7 @@ def _check_schema(schema: pa.Schema) -> None:
         raise RequestInvalid(FIELD, "has two columns of one name")
     for field in schema:
         try:
-            check_text("column name", field.name, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")
+            check_text(rules.PROPERTY_NAME, field.name, "column name")
         except RecordInvalid as error:
             raise RequestInvalid(FIELD, error.message) from error
         if _holds_values(field):
@@ -190,7 +173,7 @@ def _text_column(table: pa.Table, name: str) -> pa.Array | None:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_null(kind):
         return None
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not is_string(kind):
         raise RequestInvalid(FIELD, f"column {name!r} has type {column.type}; it must hold strings")
     return (column.dictionary_decode() if kind is not column.type else column).cast(pa.large_string())
 
@@ -199,20 +182,17 @@ def _identities(table: pa.Table, checks: Checks, blocked: Blocked) -> tuple[Stri
     others = [name.removeprefix(PREFIX) for name in table.column_names if name.startswith(PREFIX)]
     for kind in others:
         if not is_identifier_kind(kind):
-            raise RequestInvalid(FIELD, f"column {PREFIX + kind!r} names no kind of identifiers: a-z, 0-9 and _")
+            raise RequestInvalid(FIELD, f"column {PREFIX + kind!r}: {rules.IDENTIFIER_KIND.said(kind=kind)}")
     names = {USER_ID: USER_ID, ANONYMOUS_ID: ANONYMOUS_ID} | {kind: PREFIX + kind for kind in others}
     found = [(kind, _text_column(table, names[kind])) for kind in sorted(names, key=rank_of_kind)]
     columns = [(kind, column) for kind, column in found if column is not None]
     if not columns:
         raise RequestInvalid(FIELD, "needs a column user_id, anonymous_id or identifiers.<kind>")
     for kind, column in columns:
-        problem = f"the {kind} is longer than {IDENTIFIER_BYTES_MAX} bytes"
-        checks.reject(longer(column, IDENTIFIER_BYTES_MAX), "IDENTIFIER_INVALID", problem)
+        _check_lengths(rules.IDENTIFIER, kind, column, checks)
     chosen = choose(columns, lambda texts: which_blocked(strings_of(texts), blocked))
-    problem = "its identifiers are values that name nobody, such as 0 or null"
-    checks.reject(chosen.only_blocked, "IDENTIFIER_BLOCKED", problem)
-    problem = "a record needs a user_id, an anonymous_id or another identifier"
-    checks.reject(bools_of(pc.is_null(chosen.identifiers)), "IDENTIFIER_MISSING", problem)
+    checks.reject(chosen.only_blocked, RecordInvalid.of(rules.IDENTIFIER_BLOCKED))
+    checks.reject(bools_of(pc.is_null(chosen.identifiers)), RecordInvalid.of(rules.IDENTIFIER_MISSING))
     encoded = pc.fill_null(chosen.identifiers, "u-").dictionary_encode()
     return strings_of(encoded.dictionary), encoded.indices.to_numpy().astype(np.uint32), chosen.together
 
@@ -221,12 +201,12 @@ def _times(table: pa.Table, checks: Checks, now_ms: int) -> I64:
     if "time" not in table.column_names:
         raise RequestInvalid(FIELD, "needs a column time")
     column = combined(table.column("time"))
-    checks.reject(bools_of(pc.is_null(column)), "TIME_INVALID", "time must be given")
+    checks.reject(bools_of(pc.is_null(column)), RecordInvalid.of(rules.TIME_GIVEN))
     times = milliseconds("time", column)
     ahead = times > now_ms + FUTURE_SKEW_MS
     beyond = (times < TIME_MIN_MS) | (times > TIME_MAX_MS)
-    checks.reject(beyond, "TIME_INVALID", "time is not between the years 1 and 9999; is its unit right?")
-    checks.reject(ahead, "TIME_IN_FUTURE", "time is more than 24 hours ahead of the server's clock")
+    checks.reject(beyond, RecordInvalid.of(rules.TIME_YEARS, what="time"))
+    checks.reject(ahead, lambda at: RecordInvalid.of(rules.TIME_AHEAD, when=to_datetime(int(times[at])).isoformat()))
     return times
 
 
@@ -242,7 +222,7 @@ def _names(table: pa.Table, checks: Checks) -> tuple[tuple[str, ...], U16]:
     problems = dict[int, RecordInvalid]()
     for number, name in enumerate(names):
         try:
-            check_text("event name", name, NAME_BYTES_MAX, "EVENT_NAME_INVALID")
+            check_text(rules.EVENT_NAME, name)
         except RecordInvalid as error:
             problems[number] = error
     checks.reject_each(np.arange(table.num_rows), numbers.astype(np.int64), problems)
@@ -253,9 +233,11 @@ def _message_ids(table: pa.Table, checks: Checks) -> Strings:
     column = _text_column(table, "message_id")
     if column is None:
         return Strings(np.zeros(table.num_rows + 1, np.uint32), np.zeros(0, np.uint8))
-    checks.reject(
-        longer(column, MESSAGE_ID_BYTES_MAX),
-        "MESSAGE_ID_INVALID",
-        f"message_id is longer than {MESSAGE_ID_BYTES_MAX} bytes",
-    )
+    _check_lengths(rules.MESSAGE_ID, "message_id", column, checks)
     return strings_of(pc.fill_null(column, ""))
+
+
+def _check_lengths(text_rules: TextRules, what: str, column: pa.Array, checks: Checks) -> None:
+    longer = bools_of(pc.fill_null(pc.greater(pc.binary_length(column), text_rules.limit), False))
+    rule = text_rules.length
+    checks.reject(longer, lambda at: RecordInvalid.of(rule, what=what, start=column[at].as_py()[:40]))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdp_router.records.column_checks import bools_of
 from cdp_store.arrays import Bools
 from cdp_store.ids import encode_identifier
 
@@ -43,27 +44,22 @@ def choose(columns: list[tuple[str, pa.Array]], which_blocked: Callable[[pa.Arra
     encoded = [_encoded(kind, column) for (kind, _), column in zip(columns, allowed, strict=True)]
     chosen = pc.coalesce(*encoded)
     given = [pc.fill_null(pc.not_equal(column, ""), False) for _, column in columns]
-    any_given = np.logical_or.reduce([_bools(each) for each in given])
+    any_given = np.logical_or.reduce([bools_of(each) for each in given])
     together = list[GivenTogether]()
     for column in encoded[1:]:
-        records = np.flatnonzero(_bools(pc.fill_null(pc.not_equal(column, chosen), False)))
+        records = np.flatnonzero(bools_of(pc.fill_null(pc.not_equal(column, chosen), False)))
         if records.size:
             at = pa.array(records)
             together.append(GivenTogether(records, column.take(at), chosen.take(at)))
-    return Chosen(chosen, any_given & _bools(pc.is_null(chosen)), together)
+    return Chosen(chosen, any_given & bools_of(pc.is_null(chosen)), together)
 
 
 def _allowed(column: pa.Array, which_blocked: Callable[[pa.Array], Bools]) -> pa.Array:
     # What lies under a null may be anything, also no text.
-    names_nobody = which_blocked(column.fill_null("")) & _bools(column.is_valid())
+    names_nobody = which_blocked(column.fill_null("")) & bools_of(column.is_valid())
     return pc.if_else(pa.array(names_nobody), None, column) if names_nobody.any() else column
 
 
 def _encoded(kind: str, column: pa.Array) -> pa.Array:
     prefix, separator = pa.scalar(encode_identifier(kind, "").decode(), _TEXT), pa.scalar("", _TEXT)
     return pc.binary_join_element_wise(prefix, column, separator)
-
-
-def _bools(column: pa.Array) -> Bools:
-    flags: Bools = column.to_numpy(zero_copy_only=False).astype(np.bool_)
-    return flags

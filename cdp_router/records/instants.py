@@ -31,6 +31,7 @@ from functools import lru_cache
 from typing import Final
 
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.records.rules import TIME_YEARS
 from cdp_store.values import to_ms
 
 TEXT_MAX: Final = 40  # characters of an instant; no form is longer
@@ -134,7 +135,7 @@ def _text_ms(text: str, unit: str | None, zone: tzinfo) -> int:
 
 def _within_years(value: Count, ms: int) -> int:
     if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
-        raise NoInstant(f"{_shown(value)} lies outside of the years 1 to 9999")
+        raise NoInstant(TIME_YEARS.said(what=_shown(value)))
     return ms
 
 

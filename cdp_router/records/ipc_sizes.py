@@ -26,8 +26,8 @@ from cdp_router.limits import (
     RECORDS_MAX,
     VALUE_BYTES_MIN,
 )
+from cdp_router.records.column_checks import FIELD
 
-FIELD: Final = "batch.arrow_columns"
 _HEADER, _DICTIONARY_DATA = 2, 1  # fields of Message and DictionaryBatch
 _LENGTH, _NODES, _BUFFERS, _COMPRESSION = 0, 1, 2, 3  # fields of RecordBatch
 _LENGTH_BYTES: Final = 8  # in front of a compressed buffer

@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdp_router.contract.arrow_streams import VALUE
 from cdp_router.errors import RequestInvalid
 from cdp_router.limits import COLUMNS_MAX
+from cdp_router.records.column_checks import FIELD, Positions, bools_of
 from cdp_store.arrays import I64, Bools
 
-_FIELD: Final = "batch.arrow_columns"
 _NAMES_MAX: Final = COLUMNS_MAX
 _LIST: Final = "list"
-
-Positions = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +32,10 @@ class NamedColumn:
 
 @dataclass(frozen=True, slots=True)
 class NamedValues:
-    """The columns, and the records that name a value twice or have two under one name."""
+    """The columns, and the records that name a value twice or have two under one name, each with such a name."""
 
     columns: list[NamedColumn]
-    ambiguous: Positions
+    ambiguous: dict[int, str]
 
 
 def named_values(column: pa.Array) -> NamedValues:
@@ -48,24 +45,25 @@ def named_values(column: pa.Array) -> NamedValues:
     try:
         found = column.flatten().cast(VALUE)
     except pa.ArrowException as error:
-        raise RequestInvalid(_FIELD, f"column 'values' has type {column.type}: {error}") from error
+        raise RequestInvalid(FIELD, f"column 'values' has type {column.type}: {error}") from error
     names = found.field("name").dictionary_encode()
     if names.null_count or len(names.dictionary) > _NAMES_MAX:
-        raise RequestInvalid(_FIELD, f"column 'values' has values without a name, or more than {_NAMES_MAX} names")
+        raise RequestInvalid(FIELD, f"column 'values' has values without a name, or more than {_NAMES_MAX} names")
     codes: I64 = names.indices.to_numpy().astype(np.int64)
     texts = names.dictionary.to_pylist()
     given = np.zeros(codes.shape[0], np.int64)
     columns = list[NamedColumn]()
     for field in VALUE.names[1:]:
         values = found.field(field)
-        valid = _bools(pc.is_valid(values))
+        valid = bools_of(pc.is_valid(values))
         given += valid
         for code, at in _by_code(codes, valid):
             columns.append(NamedColumn(texts[code], owners[at], values.take(pa.array(at)), field == _LIST))
     columns += [NamedColumn(texts[code], owners[at], None) for code, at in _by_code(codes, given == 0)]
-    pairs, counts = np.unique(owners * _NAMES_MAX + codes, return_counts=True)
-    twice = np.concatenate((pairs[counts > 1] // _NAMES_MAX, owners[given > 1]))
-    return NamedValues(columns, np.unique(twice))
+    own = owners * _NAMES_MAX + codes
+    pairs, counts = np.unique(own, return_counts=True)
+    twice = np.concatenate((pairs[counts > 1], own[given > 1])).tolist()
+    return NamedValues(columns, {pair // _NAMES_MAX: texts[pair % _NAMES_MAX] for pair in twice})
 
 
 def _by_code(codes: I64, chosen: Bools) -> Iterator[tuple[int, Positions]]:
@@ -76,8 +74,3 @@ def _by_code(codes: I64, chosen: Bools) -> Iterator[tuple[int, Positions]]:
     bounds = np.flatnonzero(np.diff(ordered)) + 1
     for part in np.split(order, bounds) if at.shape[0] else ():
         yield int(codes[at[part[0]]]), at[part]
-
-
-def _bools(column: pa.Array) -> Bools:
-    flags: Bools = column.to_numpy(zero_copy_only=False).astype(np.bool_)
-    return flags

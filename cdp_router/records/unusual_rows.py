@@ -14,11 +14,10 @@ import msgspec
 from cdp_router.errors import RecordInvalid
 from cdp_router.records.msgpack_rows import FoundRows
 from cdp_router.records.validation import Row
+from cdp_store.records import rules
 
-_ROW_FIELDS: Final = 6
 _ARRAY_HEAD: Final = b"\xdd"  # of a msgpack array with a length of 32 bits
 _UNDECODABLE: Final = (msgspec.DecodeError, RecursionError, ValueError, OverflowError, TypeError)
-_MALFORMED: Final = "RECORD_MALFORMED"
 
 
 def unusual_rows(found: FoundRows, positions: Iterable[int]) -> Iterator[tuple[int, Row | RecordInvalid]]:
@@ -35,9 +34,10 @@ def unusual_rows(found: FoundRows, positions: Iterable[int]) -> Iterator[tuple[i
 
 def as_row(value: Any) -> Row | RecordInvalid:
     """A decoded value as a row."""
-    if isinstance(value, list) and _ROW_FIELDS <= len(value) <= _ROW_FIELDS + 2:
+    fields = rules.ROW_FIELDS.limit
+    if isinstance(value, list) and fields <= len(value) <= fields + 2:
         return Row(*value)
-    return RecordInvalid(_MALFORMED, f"a record is an array of {_ROW_FIELDS} fields, or one or two more")
+    return RecordInvalid.of(rules.ROW_FIELDS)
 
 
 def _alone(packed: bytes) -> Row | RecordInvalid:
@@ -46,9 +46,9 @@ def _alone(packed: bytes) -> Row | RecordInvalid:
     except UnicodeDecodeError:
         return _lenient(packed)
     except RecursionError:
-        return RecordInvalid(_MALFORMED, "is nested too deeply to be read")
+        return RecordInvalid.of(rules.ROW_DEPTH)
     except _UNDECODABLE as error:
-        return RecordInvalid(_MALFORMED, f"cannot be decoded: {error!s:.200}")
+        return RecordInvalid.of(rules.ROW_DECODED, problem=str(error))
 
 
 def _lenient(packed: bytes) -> Row | RecordInvalid:
@@ -56,4 +56,4 @@ def _lenient(packed: bytes) -> Row | RecordInvalid:
     try:
         return as_row(msgpack.unpackb(packed, unicode_errors="surrogateescape", strict_map_key=False, timestamp=3))
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
-        return RecordInvalid(_MALFORMED, "holds text that is not UTF-8")
+        return RecordInvalid.of(rules.ROW_UNICODE)

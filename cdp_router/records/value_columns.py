@@ -9,45 +9,37 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdp_router.contract.python_values import short_number
 from cdp_router.errors import RecordInvalid, RequestInvalid
 from cdp_router.importing.numbers import Unkept, decimal_of
-from cdp_router.records.column_checks import Checks, Positions
+from cdp_router.records.column_checks import FIELD, Checks, Positions, bools_of, combined, is_list, is_string
 from cdp_router.records.decimal_columns import numbers_of
 from cdp_router.records.distinct_lists import distinct_lists
 from cdp_router.records.named_values import named_values
 from cdp_router.records.validation import check_text, check_value, value_size
 from cdp_store.arrays import I64, U8, U16, U32, Bools
-from cdp_store.limits import (
-    NAME_BYTES_MAX,
-    PROPERTIES_PER_RECORD_MAX,
-    RECORD_BYTES_MAX,
-    STRING_BYTES_MAX,
-    TIME_MAX_MS,
-    TIME_MIN_MS,
-)
+from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.records import rules
 from cdp_store.records.records import Strings
 from cdp_store.values import Kind, pack_list
 
-FIELD: Final = "batch.arrow_columns"
 _PER_MILLISECOND: Final = {"ms": 1, "us": 1000, "ns": 1_000_000}
 _SCALAR_BYTES: Final = 8
 _NO_LIST: Final = object()
-_INEXACT: Final = "has more digits than a number keeps; send a string"
 
 
 @dataclass(frozen=True, slots=True)
 class ValueColumn:
-    """One property column: where it has a value, of which kind, raw (strings: number in `strings`), bytes."""
+    """One property column: where it has a value, of which kind, raw (strings: number in `strings`), bytes of each."""
 
     records: Positions
     kind: Kind
     raws: I64
-    strings: pa.Array | None
-    sizes: I64
+    strings: pa.Array | None = None
+    sizes: I64 | int = _SCALAR_BYTES
 
 
 def check_type(name: str, kind: pa.DataType) -> None:
@@ -106,33 +98,35 @@ def _scalar_columns(
         yield _typed_column(name, kind, given, records, checks)
         return
     numbers = numbers_of(given)
-    code = "NUMBER_INEXACT" if given.type.scale > 0 else "INTEGER_OUT_OF_RANGE"
-    problem = f"{name!r} {_INEXACT}"
-    checks.reject_at(records[~(numbers.is_float | numbers.is_integer)], code, problem)
+    rule = rules.NUMBER_EXACT if given.type.scale > 0 else rules.INTEGER_BITS
+
+    def unkept(at: int) -> RecordInvalid:
+        return RecordInvalid.of(rule, name=name, value=short_number(given[_place(records, at)].as_py()))
+
+    checks.reject_at(records[~(numbers.is_float | numbers.is_integer)], unkept)
     kinds = (
         (Kind.FLOAT, numbers.floats.view(np.int64), numbers.is_float),
         (Kind.INT, numbers.integers, numbers.is_integer),
     )
     for own_kind, raws, own in kinds:
         if own.any():
-            sizes: I64 = np.full(int(own.sum()), _SCALAR_BYTES, np.int64)
-            yield ValueColumn(records[own], own_kind, raws[own], None, sizes)
+            yield ValueColumn(records[own], own_kind, raws[own])
 
 
 def named_columns(column: pa.Array, is_attributes: Bools, checks: Checks) -> Iterator[tuple[str, ValueColumn]]:
     """The values of a column of named ones; an event has none where it says that one is removed."""
     found = named_values(column)
-    checks.reject_at(found.ambiguous, "PROPERTY_NAME_INVALID", "a property is there twice")
+    twice = {at: RecordInvalid.of(rules.PROPERTY_TWICE, name=name) for at, name in found.ambiguous.items()}
+    checks.reject_at(np.array([*twice], np.intp), twice.__getitem__)
     for each in found.columns:
         try:
-            check_text("property name", each.name, NAME_BYTES_MAX, "PROPERTY_NAME_INVALID")
+            check_text(rules.PROPERTY_NAME, each.name)
         except RecordInvalid as error:
-            checks.reject_at(each.records, error.code, error.message)
+            checks.reject_at(each.records, error)
             continue
         if each.values is None:
             records = each.records[is_attributes[each.records]]
-            nothing: I64 = np.zeros(records.shape[0], np.int64)
-            yield each.name, ValueColumn(records, Kind.UNSET, nothing, None, nothing)
+            yield each.name, ValueColumn(records, Kind.UNSET, np.zeros(records.shape[0], np.int64), sizes=0)
         elif each.is_list:
             yield each.name, _json_lists(each.name, each.values, each.records, checks)
         else:
@@ -141,48 +135,40 @@ def named_columns(column: pa.Array, is_attributes: Bools, checks: Checks) -> Ite
 
 
 def _typed_column(name: str, kind: Kind, given: pa.Array, records: Positions, checks: Checks) -> ValueColumn:
-    sizes: I64 = np.full(len(given), _SCALAR_BYTES, np.int64)
     match kind:
         case Kind.BOOL:
-            return ValueColumn(records, kind, bools_of(given).astype(np.int64), None, sizes)
+            return ValueColumn(records, kind, bools_of(given).astype(np.int64))
         case Kind.INT:
-            return ValueColumn(records, kind, _integers(name, given), None, sizes)
+            return ValueColumn(records, kind, _integers(name, given))
         case Kind.TIME:
             times = milliseconds(name, given)
             beyond = records[(times < TIME_MIN_MS) | (times > TIME_MAX_MS)]
-            checks.reject_at(beyond, "TIME_INVALID", f"{name!r} is not between the years 1 and 9999")
-            return ValueColumn(records, kind, times, None, sizes)
+            checks.reject_at(beyond, RecordInvalid.of(rules.TIME_YEARS, what=repr(name)))
+            return ValueColumn(records, kind, times)
         case Kind.FLOAT:
             floats = given.cast(pa.float64()).to_numpy(zero_copy_only=False)
-            problem = f"{name!r} is no finite number; send null or leave it out"
-            checks.reject_at(records[~np.isfinite(floats)], "NUMBER_NOT_FINITE", problem)
-            return ValueColumn(records, kind, np.ascontiguousarray(floats).view(np.int64), None, sizes)
+            checks.reject_at(
+                records[~np.isfinite(floats)],
+                lambda at: RecordInvalid.of(rules.NUMBER_FINITE, name=name, value=float(floats[_place(records, at)])),
+            )
+            return ValueColumn(records, kind, np.ascontiguousarray(floats).view(np.int64))
         case Kind.STRING:
-            return _string_column(name, given, records, checks)
-    return _list_column(name, given, records, checks)
-
-
-def _string_column(name: str, given: pa.Array, records: Positions, checks: Checks) -> ValueColumn:
-    encoded = given.dictionary_encode()
-    codes: I64 = encoded.indices.to_numpy().astype(np.int64)
-    return _numbered_texts(name, encoded.dictionary, codes, records, checks)
+            encoded = given.dictionary_encode()
+            codes: I64 = encoded.indices.to_numpy().astype(np.int64)
+            return _numbered_texts(name, encoded.dictionary, codes, records, checks)
+    return _lists_of(name, given, *distinct_lists(given), records, checks)
 
 
 def _numbered_texts(name: str, texts: pa.Array, codes: I64, records: Positions, checks: Checks) -> ValueColumn:
     texts = texts.cast(pa.large_string())
     sizes = pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)[codes]
-    problem = f"{name!r} is longer than {STRING_BYTES_MAX} bytes"
-    checks.reject_at(records[sizes > STRING_BYTES_MAX], "STRING_TOO_LONG", problem)
+    longer = records[sizes > rules.STRING_LENGTH.limit]
+    checks.reject_at(longer, RecordInvalid.of(rules.STRING_LENGTH, name=name))
     return ValueColumn(records, Kind.STRING, codes, texts, sizes)
 
 
-def _list_column(name: str, given: pa.Array, records: Positions, checks: Checks) -> ValueColumn:
-    """Lists are few different ones in practice: each distinct one is checked and packed once."""
-    numbers, firsts = distinct_lists(given)
-    return _lists_of(name, given, numbers, firsts, records, checks)
-
-
 def _lists_of(name: str, given: pa.Array, numbers: I64, firsts: I64, records: Positions, checks: Checks) -> ValueColumn:
+    """Lists are few different ones in practice: each distinct one is checked and packed once."""
     distinct = _plain_lists(given.take(pa.array(firsts))).to_pylist()
     if pa.types.is_decimal(given.type.value_type):
         scale = given.type.value_type.scale
@@ -208,9 +194,9 @@ def _packed_lists(name: str, distinct: list[Any], numbers: I64, records: Positio
     for number, items in enumerate(distinct):
         try:
             if items is _NO_LIST:
-                raise RecordInvalid("VALUE_UNUSABLE", f"{name!r} holds no JSON list")
+                raise RecordInvalid.of(rules.LIST_JSON, name=name)
             if any(isinstance(item, Unkept) for item in items):
-                raise RecordInvalid("NUMBER_INEXACT", f"{name!r} {_INEXACT}")
+                raise RecordInvalid.of(rules.NUMBER_EXACT, name=name)
             checked = check_value(name, items)
         except RecordInvalid as problem:
             problems[number], checked = problem, []
@@ -241,9 +227,14 @@ def check_sizes(columns: list[tuple[str, ValueColumn]], checks: Checks) -> None:
     for name, column in columns:
         counts[column.records] += 1
         sizes[column.records] += column.sizes + len(name.encode())
-    problem = f"a record may have {PROPERTIES_PER_RECORD_MAX} properties"
-    checks.reject(counts > PROPERTIES_PER_RECORD_MAX, "TOO_MANY_PROPERTIES", problem)
-    checks.reject(sizes > RECORD_BYTES_MAX, "RECORD_TOO_LARGE", f"a record may have {RECORD_BYTES_MAX} bytes")
+    count, size = rules.PROPERTY_COUNT, rules.RECORD_SIZE
+    checks.reject(counts > count.limit, lambda at: RecordInvalid.of(count, count=counts[at]))
+    checks.reject(sizes > size.limit, lambda at: RecordInvalid.of(size, size=sizes[at]))
+
+
+def _place(records: Positions, at: int) -> int:
+    """Place of a record among those with a value."""
+    return int(np.searchsorted(records, at))
 
 
 def _kind_of(name: str, kind: pa.DataType) -> Kind:
@@ -255,15 +246,15 @@ def _kind_of(name: str, kind: pa.DataType) -> Kind:
         return Kind.INT
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return Kind.FLOAT
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_string(kind):
         return Kind.STRING
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return Kind.TIME
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if is_list(kind):
         item = _kind_of(name, kind.value_type)
         if item is not Kind.LIST:
             return Kind.LIST
-    raise RequestInvalid(FIELD, f"column {name!r} has type {kind}, which cannot be stored")
+    raise RequestInvalid(FIELD, f"column {rules.VALUE_TYPE.said(name=name, type=kind)}")
 
 
 def _integers(name: str, given: pa.Array) -> I64:
@@ -319,17 +310,6 @@ def strings_of(column: pa.Array) -> Strings:
     return Strings((offsets - offsets[0]).astype(np.uint32), data[offsets[0] : offsets[-1]])
 
 
-def longer(column: pa.Array, limit: int) -> Bools:
-    """Mask of strings that have more than so many bytes: bool[n]."""
-    return bools_of(pc.fill_null(pc.greater(pc.binary_length(column), limit), False))
-
-
-def bools_of(column: Any) -> npt.NDArray[np.bool_]:
-    """A column of booleans without nulls: bool[n]."""
-    flags: npt.NDArray[np.bool_] = column.to_numpy(zero_copy_only=False).astype(np.bool_)
-    return flags
-
-
 def milliseconds(name: str, column: pa.Array) -> I64:
     """Epoch milliseconds, rounded down; what lies beyond the years 1 to 9999 comes out beyond them too."""
     if pa.types.is_date(column.type):
@@ -341,11 +321,3 @@ def milliseconds(name: str, column: pa.Array) -> I64:
     if unit == "s":
         return np.clip(counted, TIME_MIN_MS // 1000 - 1, TIME_MAX_MS // 1000 + 1) * 1000
     return counted // _PER_MILLISECOND[unit]
-
-
-def combined(column: pa.ChunkedArray) -> pa.Array:
-    """A column in one piece."""
-    combined = column.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        return pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.array([], column.type)
-    return combined

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import msgpack
 import numpy as np
 
 from cdp_store.arrays import I64, U16, U64
-from cdp_store.errors import BatchMalformed
 from cdp_store.identity.dropped import Dropped, decode_dropped, encode_dropped
 from cdp_store.ids import IDENTIFIER_TAGS, PartitionId, SequenceNumber, is_identifier_kind
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.records.records import RecordBatch, Strings, decode_batch, encode_batch
+from cdp_store.values import decoding, pack, unpack
 
 _IS_TAG: Final = np.isin(np.arange(256), np.frombuffer(b"".join(IDENTIFIER_TAGS), np.uint8))
 
@@ -142,17 +141,13 @@ IdentityChange = Links | Departure | Arrival | Farewell | Recall | AllHome | Sea
 
 def encode_identity_change(change: IdentityChange) -> bytes:
     """Payload of a log record of kind IDENTITY."""
-    payload: bytes = msgpack.packb(_fields(change), use_bin_type=True)
-    return payload
+    return pack(_fields(change))
 
 
 def decode_identity_change(payload: bytes) -> IdentityChange:
     """Change that a payload encodes; BatchMalformed names the fault."""
-    try:
-        packed = msgpack.unpackb(payload, raw=False, max_bin_len=1 << 30)
-        return _change(packed)
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise BatchMalformed(f"a change of identifiers: {type(error).__name__}: {error}") from error
+    with decoding("a change of identifiers"):
+        return _change(unpack(payload))
 
 
 def encode_parcel(parcel: Parcel) -> dict[str, Any]:

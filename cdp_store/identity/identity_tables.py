@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-import msgpack
 import numpy as np
 import pyarrow as pa
 
 from cdp_store.arrays import U32, AnyArray, Bools
 from cdp_store.columns.arena import HashKey
-from cdp_store.errors import BatchMalformed
 from cdp_store.identity.identity_changes import Links, decode_parcel, encode_parcel
 from cdp_store.identity.linked_identifiers import NOBODY
 from cdp_store.identity.seats import Seats
@@ -19,6 +17,7 @@ from cdp_store.identity.state import IdentityState
 from cdp_store.identity.transfers import Arriving, OpenTransfer
 from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.records.records import Strings, decode_batch, encode_batch
+from cdp_store.values import decoding, pack, unpack
 
 _TRACKED: Final = 1
 _PARENT: Final = 2
@@ -59,7 +58,7 @@ def from_tables(found: IdentityTables, key: HashKey) -> IdentityState:
     flags = names.column("flags").to_numpy()
     columns.is_tracked.filled()[:] = flags & _TRACKED != 0
     columns.has_children.filled()[:] = flags & _PARENT != 0
-    state.guests = set(np.flatnonzero(flags & _GUEST).tolist())
+    state.guests |= {*np.flatnonzero(flags & _GUEST).tolist()}
     _load_claims(state, found["claims"])
     origins = found["origins"]
     state.origins.add(origins.column("hash").to_numpy(), origins.column("source").to_numpy())
@@ -103,7 +102,7 @@ def _names(state: IdentityState) -> pa.Table:
     names = state.names
     flags = names.is_tracked.filled() * _TRACKED + names.has_children.filled() * _PARENT
     flags = flags.astype(np.uint8)
-    flags[sorted(state.guests)] |= _GUEST
+    flags[list(state.guests)] |= _GUEST
     return pa.table(
         {
             "identifier": _texts(*names.arena.filled()),
@@ -143,11 +142,11 @@ def _transfers(state: IdentityState) -> pa.Table:
         numbers: dict[PartitionId, SequenceNumber] = getattr(state.transfers, end)
         rows += [(end, partition, number, b"") for partition, number in numbers.items()]
     for partition, opened in state.transfers.open.items():
-        packed = msgpack.packb({**encode_parcel(opened.parcel), "leaving": opened.leaving}, use_bin_type=True)
+        packed = pack({**encode_parcel(opened.parcel), "leaving": opened.leaving})
         rows.append(("open", partition, opened.number, packed))
     for partition, arriving in state.transfers.arriving.items():
         fields = {"checksum": arriving.checksum, "pieces": [encode_batch(piece) for piece in arriving.pieces]}
-        rows.append((_ARRIVING, partition, arriving.transfer, msgpack.packb(fields, use_bin_type=True)))
+        rows.append((_ARRIVING, partition, arriving.transfer, pack(fields)))
     ends, partitions, numbers_, parcels = zip(*rows, strict=True) if rows else ((), (), (), ())
     return pa.table(
         {
@@ -171,19 +170,15 @@ def _load_transfers(state: IdentityState, table: pa.Table) -> None:
 
 
 def _opened(number: SequenceNumber, packed: bytes) -> OpenTransfer:
-    try:
-        fields: dict[str, Any] = msgpack.unpackb(packed, raw=False, max_bin_len=1 << 30)
+    with decoding("an open transfer"):
+        fields = unpack(packed)
         return OpenTransfer(number, decode_parcel(fields), tuple(fields["leaving"]))
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise BatchMalformed(f"an open transfer: {type(error).__name__}: {error}") from error
 
 
 def _arriving(number: SequenceNumber, packed: bytes) -> Arriving:
-    try:
-        fields: dict[str, Any] = msgpack.unpackb(packed, raw=False, max_bin_len=1 << 30)
+    with decoding("a transfer that arrives"):
+        fields = unpack(packed)
         return Arriving(number, int(fields["checksum"]), tuple(map(decode_batch, fields["pieces"])))
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise BatchMalformed(f"a transfer that arrives: {type(error).__name__}: {error}") from error
 
 
 def _texts(offsets: AnyArray, data: AnyArray) -> pa.Array:

@@ -5,11 +5,13 @@ docs/design/identity.md describes the protocol. Changes come from the log in its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableSet
 from dataclasses import dataclass, replace
-from itertools import islice
+from heapq import merge
+from itertools import groupby, islice
 
 import numpy as np
+from sortedcontainers import SortedSet
 
 from cdp_store.arrays import I64, Bools
 from cdp_store.columns.arena import HashKey
@@ -65,8 +67,10 @@ class IdentityState:
         self.origins = Origins(self.names)
         self.transfers = Transfers()
         self.seats = Seats(key)
-        self.guests = set[int]()  # entries of profiles here that belong to another partition
-        self.due, self._astray = set[int](), set[int]()
+        # Sorted, because a backlog of any size is told and done in small pieces, from the lowest entry on.
+        self.guests: MutableSet[int] = SortedSet()  # entries of profiles here that belong to another partition
+        self._due: MutableSet[int] = SortedSet()
+        self._astray: MutableSet[int] = SortedSet()
         self._pieces = dict[SequenceNumber, Pieces]()  # of the transfer asked for last
 
     @property
@@ -142,13 +146,13 @@ class IdentityState:
     @property
     def is_due(self) -> bool:
         """True if anything is to be moved, or is on its way from here."""
-        return bool(self.due or self.guests or self._astray or self.transfers.open)
+        return bool(self._due or self.guests or self._astray or self.transfers.open)
 
     def due_moves(self, most: int = 1 << 30) -> DueMoves:
         """Moves that are due now, at most so many of each; those under way are left out."""
         underway, target, place = self.transfers.underway(), self.names.target.filled(), self.names.place.filled()
         departures, recalls = list[tuple[bytes, bytes]](), list[tuple[bytes, bytes]]()
-        for entry in islice(sorted(self.due | self.guests), most):
+        for entry, _ in islice(groupby(merge(self._due, self.guests)), most):
             identifier = self.names.get(entry)
             if identifier in underway:
                 continue
@@ -156,7 +160,7 @@ class IdentityState:
                 departures.append((identifier, identifier))
             elif place[entry] in (NOBODY, target[entry]):
                 departures.append((identifier, self.names.get(int(target[entry]))))
-        for entry in islice(sorted(self._astray), most):
+        for entry in islice(self._astray, most):
             identifier = self.names.get(entry)
             if identifier not in underway:
                 recalls.append((identifier, self.names.get(int(place[entry]))))
@@ -220,7 +224,7 @@ class IdentityState:
 
     def _note_due(self, entries: I64) -> None:
         linked = entries[self.names.target.filled()[entries] != NOBODY]
-        self.due.update(linked.tolist())
+        self._due |= {*linked.tolist()}
 
     def _note_targets(self, entries: list[int], find: Find) -> None:
         """Identifiers belong to somebody else than before: what they have here, and what went away, is to move."""
@@ -228,9 +232,9 @@ class IdentityState:
         rows = find([self.names.get(entry) for entry in entries])
         for entry, row in zip(entries, rows, strict=True):
             if target[entry] == NOBODY:
-                self.due.discard(entry)
+                self._due.discard(entry)
             elif row is not None:
-                self.due.add(entry)
+                self._due.add(entry)
             if place[entry] != NOBODY and place[entry] != target[entry]:
                 self._astray.add(entry)
             else:
@@ -256,7 +260,7 @@ class IdentityState:
                     (self.names.get(entry), self.names.get(over)) for entry, over in zip(tree[1:], above, strict=True)
                 ]
                 gone.update(tree)
-            self.due.discard(top)
+            self._due.discard(top)
             self.guests.discard(top)
         for entry in gone:
             self.names.let_go(entry)

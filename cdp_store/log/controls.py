@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgpack
-
 from cdp_store.errors import BatchMalformed
 from cdp_store.ids import IDENTIFIER_TAGS
 from cdp_store.limits import RETENTION_DAYS_MAX, TIME_MAX_MS, TIME_MIN_MS
+from cdp_store.values import decoding, pack, unpack
 
 FINGERPRINT_BYTES: Final = 16
 FORGOTTEN_MS: Final = TIME_MAX_MS  # a cutoff that leaves nothing of a name, not even how many events there were
@@ -46,9 +45,7 @@ class Suppression:
 
 def encode_suppression(suppression: Suppression) -> bytes:
     """Payload of a log record of kind SUPPRESSION."""
-    fields = {"since": suppression.since_ms, "added": suppression.added, "lifted": suppression.lifted}
-    payload: bytes = msgpack.packb(fields, use_bin_type=True)
-    return payload
+    return pack({"since": suppression.since_ms, "added": suppression.added, "lifted": suppression.lifted})
 
 
 def decode_suppression(payload: bytes) -> Suppression:
@@ -63,8 +60,7 @@ def decode_suppression(payload: bytes) -> Suppression:
 
 def encode_erasure(erasure: Erasure) -> bytes:
     """Payload of a log record of kind ERASE."""
-    payload: bytes = msgpack.packb({"identifiers": list(erasure.identifiers)}, use_bin_type=True)
-    return payload
+    return pack({"identifiers": list(erasure.identifiers)})
 
 
 def decode_erasure(payload: bytes) -> Erasure:
@@ -77,8 +73,7 @@ def decode_erasure(payload: bytes) -> Erasure:
 
 def encode_retention(retention: Retention) -> bytes:
     """Payload of a log record of kind RETENTION."""
-    payload: bytes = msgpack.packb({"days": dict(retention.days), "cutoffs": dict(retention.cutoffs)})
-    return payload
+    return pack({"days": dict(retention.days), "cutoffs": dict(retention.cutoffs)})
 
 
 def decode_retention(payload: bytes) -> Retention:
@@ -90,10 +85,8 @@ def decode_retention(payload: bytes) -> Retention:
 
 
 def _unpacked(payload: bytes, field: str) -> Any:
-    try:
-        return msgpack.unpackb(payload, raw=False)[field]
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise BatchMalformed(f"{field}: {type(error).__name__}: {error}") from error
+    with decoding(field):
+        return unpack(payload)[field]
 
 
 def _is_identifier(item: object) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import msgpack
 import numpy as np
 import pyarrow as pa
 
@@ -15,6 +14,7 @@ from cdp_store.errors import BatchMalformed
 from cdp_store.identity.identity_changes import Links, decode_identity_change, encode_identity_change
 from cdp_store.ids import SequenceNumber
 from cdp_store.records.records import RecordBatch, Strings, decode_batch, encode_batch
+from cdp_store.values import decoding, pack, unpack
 
 TABLE = "quarantined"  # of a snapshot, next to those of identifiers
 _ENTRY_BYTES: Final = 4096  # of an entry without its content: some thirty arrays and texts
@@ -83,14 +83,13 @@ def encode_quarantine_change(change: QuarantineChange) -> bytes:
         links = encode_identity_change(change.links) if len(change.links) else b""
         numbers = change.numbers.astype(np.int64).tobytes()
         packed = {"batch": encode_batch(change.batch), "numbers": numbers, "reasons": change.reasons, "links": links}
-    payload: bytes = msgpack.packb(packed, use_bin_type=True)
-    return payload
+    return pack(packed)
 
 
 def decode_quarantine_change(payload: bytes) -> QuarantineChange:
     """Change that a payload encodes; BatchMalformed names the fault."""
-    try:
-        packed = msgpack.unpackb(payload, raw=False, max_bin_len=1 << 30)
+    with decoding("quarantined records"):
+        packed = unpack(payload)
         if "released" in packed:
             return Released({SequenceNumber(int(entry)): tuple(map(int, each)) for entry, each in packed["released"]})
         links = decode_identity_change(packed["links"]) if packed["links"] else Links.of([])
@@ -98,8 +97,6 @@ def decode_quarantine_change(payload: bytes) -> QuarantineChange:
             raise TypeError("its links are something else")
         numbers: I64 = np.frombuffer(packed["numbers"], np.int64)
         found = Quarantined(decode_batch(packed["batch"]), numbers, tuple(map(str, packed["reasons"])), links)
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise BatchMalformed(f"quarantined records: {type(error).__name__}: {error}") from error
     if not len(found) == found.numbers.shape[0] == len(found.reasons):
         raise BatchMalformed("quarantined records: their columns differ in length")
     return found

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import msgpack
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,7 +29,7 @@ from cdp_store.partition.quarantine import Quarantine, Quarantined, decode_quara
 from cdp_store.reading.absence import log_records
 from cdp_store.records.records import RecordBatch, Strings, decode_batch
 from cdp_store.shard.logged import Logged
-from cdp_store.values import Kind
+from cdp_store.values import Kind, unpack
 
 _STRINGS_AT_ONCE: Final = 1 << 18  # of one structure: what is hashed at a time
 _VALUE_COLUMNS: Final = ("text", "list")  # of the files of strings in snapshots
@@ -142,7 +141,7 @@ def _texts_of_table(path: Path) -> Iterator[Strings]:
 
 def _texts_packed(packed: bytes) -> Iterator[Strings]:
     """Of an entry of the quarantine, or of a transfer."""
-    fields: dict[str, Any] = msgpack.unpackb(packed, raw=False, max_bin_len=1 << 30) if packed else {}
+    fields: dict[str, Any] = unpack(packed) if packed else {}
     if "numbers" in fields:
         change = decode_quarantine_change(packed)
         assert isinstance(change, Quarantined), "only those are kept"

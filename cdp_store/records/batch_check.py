@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import msgpack
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from cdp_store.arrays import U32, Bools
+from cdp_store.arrays import I64, U32, Bools
 from cdp_store.errors import BatchMalformed
-from cdp_store.ids import IDENTIFIER_TAGS
+from cdp_store.ids import IDENTIFIER_TAGS, decode_identifier
 from cdp_store.kernels import batch_checks as kernels
+from cdp_store.kernels.utf8 import which_not_utf8
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
-from cdp_store.values import KIND_MASK, OPERATION_SHIFT, Kind, Operation, float_bits, is_text, unpack_list
+from cdp_store.records import rules
+from cdp_store.records.rules import Rule
+from cdp_store.values import OPERATION_SHIFT, Kind, Operation, decoding, float_bits, is_text, unpack
 
 if TYPE_CHECKING:
     from cdp_store.records.records import RecordBatch, Strings
@@ -80,7 +81,7 @@ def _check_optional(batch: RecordBatch, what: str) -> None:
         _require(numbers.shape[0] == len(batch), f"record_{what} does not cover the records")
         _check_offsets(what, texts.offsets, texts.data.shape[0])
         _check_below(f"record_{what}", numbers, len(texts))
-        _check_text(what, texts, None)
+        _require(not _not_utf8(texts).any(), f"{what} is no UTF-8")
 
 
 def _check_lengths(batch: RecordBatch) -> None:
@@ -100,7 +101,7 @@ def _check_indexes(batch: RecordBatch) -> None:
     _check_below("record_identities", batch.record_identities, len(batch.identities))
     _check_below("record_names", batch.record_names[~batch.is_attributes()], len(batch.names))
     _check_below("triple_keys", batch.triple_keys, len(batch.keys))
-    _check_below("triple_kinds", batch.triple_kinds & np.uint8(KIND_MASK), len(Kind))
+    _check_below("triple_kinds", batch.plain_kinds(), len(Kind))
     _check_operations(batch)
     textual = batch.triple_raws[is_text(batch.triple_kinds)]
     _require(not textual.size or int(textual.min()) >= 0, "triple_raws holds a negative string number")
@@ -108,64 +109,76 @@ def _check_indexes(batch: RecordBatch) -> None:
 
 
 def _check_operations(batch: RecordBatch) -> None:
-    operations, kinds = batch.triple_kinds >> OPERATION_SHIFT, batch.triple_kinds & np.uint8(KIND_MASK)
+    operations, kinds, of_events = batch.triple_kinds >> OPERATION_SHIFT, batch.plain_kinds(), _of_events(batch)
     _check_below("the operations of triple_kinds", operations, len(Operation))
-    of_events = np.repeat(~batch.is_attributes(), batch.property_counts())
-    _require(not np.any(of_events & (operations != Operation.SET)), "an event has an operation")
-    wrong = (operations == Operation.INCREMENT) & (kinds != Kind.INT) & (kinds != Kind.FLOAT)
-    wrong |= (operations > Operation.INCREMENT) & (kinds != Kind.LIST)
-    _require(not np.any(wrong), "an operation has a value of another kind than it takes")
+    _check_kept(batch, of_events & (operations != Operation.SET), rules.OPERATION_MAP)
+    no_number = (operations == Operation.INCREMENT) & (kinds != Kind.INT) & (kinds != Kind.FLOAT)
+    _check_kept(batch, no_number, rules.OPERATION_NUMBER)
+    for operation in (Operation.APPEND, Operation.REMOVE):
+        no_list = (operations == operation) & (kinds != Kind.LIST)
+        _check_kept(batch, no_list, rules.OPERATION_LIST, operation=operation.name.lower())
 
 
 def _check_values(batch: RecordBatch) -> None:
-    kinds, raws = batch.triple_kinds & np.uint8(KIND_MASK), batch.triple_raws
-    _check_times("record_times", batch.record_times)
-    _check_times("a time value", raws[kinds == Kind.TIME])
-    flags = raws[kinds == Kind.BOOL]
-    _require(not np.any((flags != 0) & (flags != 1)), "a boolean is neither 0 nor 1")
-    floats = float_bits(np.ascontiguousarray(raws[kinds == Kind.FLOAT]))
-    _require(bool(np.isfinite(floats).all()), "a number is not finite")
-    of_events = np.repeat(~batch.is_attributes(), batch.property_counts())
-    _require(not np.any(of_events & (kinds == Kind.UNSET)), "an event property is unset")
+    kinds, raws = batch.plain_kinds(), batch.triple_raws
+    if np.any(_beyond(batch.record_times)):
+        raise _broken(rules.TIME_YEARS, what="time")
+    _check_kept(batch, (kinds == Kind.TIME) & _beyond(raws), rules.TIME_YEARS)
+    _check_kept(batch, (kinds == Kind.BOOL) & (raws & ~np.int64(1) != 0), rules.VALUE_BOOLEAN)
+    _check_kept(batch, (kinds == Kind.FLOAT) & ~np.isfinite(float_bits(raws)), rules.NUMBER_FINITE)
+    _check_kept(batch, _of_events(batch) & (kinds == Kind.UNSET), rules.VALUE_UNSET)
     _check_identities(batch.identities)
-    _check_text("identities", batch.identities, None)
-    lists = np.zeros(len(batch.strings), np.bool_)
-    lists[raws[kinds == Kind.LIST]] = True
-    texts = np.zeros(len(batch.strings), np.bool_)
-    texts[raws[kinds == Kind.STRING]] = True
-    _check_text("strings", batch.strings, texts)
-    for number in np.flatnonzero(lists):
+    texts = np.flatnonzero(kinds == Kind.STRING)
+    unreadable: Bools = np.zeros(kinds.shape[0], np.bool_)
+    unreadable[texts] = _not_utf8(batch.strings)[raws[texts]]
+    _check_kept(batch, unreadable, rules.STRING_UNICODE)
+    for number in np.unique(raws[kinds == Kind.LIST]):
         _check_list(batch.strings[int(number)])
 
 
 def _check_identities(identities: Strings) -> None:
-    _require(bool(np.all(identities.offsets[1:] > identities.offsets[:-1])), "an identifier is empty")
-    tags = identities.data[identities.offsets[:-1]] if len(identities) else _TAGS
-    _require(bool(np.isin(tags, _TAGS).all()), "an identifier is of an unknown kind")
+    unreadable = _not_utf8(identities)
+    for number in range(len(identities)):
+        tag = identities[number][:1]
+        if not tag:
+            raise _broken(rules.IDENTIFIER.given, what="identifier")
+        if tag not in IDENTIFIER_TAGS:
+            raise _broken(rules.IDENTIFIER_KIND, kind=tag.decode(errors="replace"))
+        if unreadable[number]:
+            raise _broken(rules.IDENTIFIER.unicode, what=decode_identifier(tag)[0] or "identifier")
 
 
-def _check_text(what: str, table: Strings, chosen: Bools | None) -> None:
-    """Each chosen string (None = all) must be UTF-8."""
-    if chosen is not None and not chosen.all():
-        table = table.take(np.flatnonzero(chosen).astype(np.uint32))
-    buffers = [None, pa.py_buffer(table.offsets.astype(np.int64)), pa.py_buffer(table.data)]
-    try:
-        pa.Array.from_buffers(pa.large_string(), len(table), buffers).validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise BatchMalformed(f"{what} is no UTF-8: {error}") from error
+def _of_events(batch: RecordBatch) -> Bools:
+    """Mask of the values that are of events: bool[triples]."""
+    return np.repeat(~batch.is_attributes(), batch.property_counts())
+
+
+def _check_kept(batch: RecordBatch, wrong: Bools, rule: Rule, **found: object) -> None:
+    """Raise BatchMalformed for the first value that breaks a rule."""
+    for at in np.flatnonzero(wrong)[:1]:
+        name, value = batch.keys[int(batch.triple_keys[at])], float(float_bits(batch.triple_raws)[at])
+        raise _broken(rule, name=name, what=repr(name), value=value, **found)
+
+
+def _broken(rule: Rule | None, **found: object) -> BatchMalformed:
+    assert rule is not None
+    return BatchMalformed(rule.said(**found), rule.code)
+
+
+def _not_utf8(table: Strings) -> Bools:
+    """Mask of the strings that are not UTF-8: bool[n]."""
+    # Kernels are compiled for writable arrays, and a batch's are not.
+    return which_not_utf8(table.offsets.astype(np.int64), table.data.copy())
+
+
+def _beyond(times: I64) -> Bools:
+    """Mask of the times outside of the years that are kept: bool[n]."""
+    return (times < TIME_MIN_MS) | (times > TIME_MAX_MS)
 
 
 def _check_list(packed: bytes) -> None:
-    try:
-        items = unpack_list(packed)
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        raise BatchMalformed(f"a list is no msgpack: {error}") from error
-    _require(isinstance(items, list), "a list is no msgpack array")
-
-
-def _check_times(what: str, times: npt.NDArray[np.int64]) -> None:
-    inside = not times.size or (int(times.min()) >= TIME_MIN_MS and int(times.max()) <= TIME_MAX_MS)
-    _require(inside, f"{what} lies outside of the years 1 to 9999")
+    with decoding("a list is no msgpack"):
+        _require(isinstance(unpack(packed), list), "a list is no msgpack array")
 
 
 def _check_offsets(what: str, offsets: U32, size: int) -> None:

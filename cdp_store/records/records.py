@@ -19,16 +19,14 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import Any, Final
 
-import msgpack
 import numpy as np
 import numpy.typing as npt
 
 from cdp_store.arrays import I64, U8, U16, U32, Bools
-from cdp_store.errors import BatchMalformed
 from cdp_store.kernels import strings as string_kernels
 from cdp_store.limits import NAMES_PER_BATCH_MAX
 from cdp_store.records.batch_check import check_batch
-from cdp_store.values import KIND_MASK, is_text
+from cdp_store.values import KIND_MASK, decoding, is_text, pack, unpack
 
 ATTRIBUTES: Final = 0xFFFF  # the record_names entry of a record that changes attributes
 
@@ -277,44 +275,31 @@ def encode_batch(batch: RecordBatch) -> bytes:
         "names": batch.names,
         "keys": batch.keys,
     }
-    for name in _ARRAYS:
-        packed[name] = getattr(batch, name).tobytes()
-    for name in _STRINGS:
-        table: Strings = getattr(batch, name)
-        packed[name] = (table.offsets.tobytes(), table.data.tobytes())
-    for numbers, texts in _OPTIONAL.items():
-        if getattr(batch, numbers).shape[0]:
-            table = getattr(batch, texts)
-            packed[numbers] = getattr(batch, numbers).tobytes()
-            packed[texts] = (table.offsets.tobytes(), table.data.tobytes())
-    encoded: bytes = msgpack.packb(packed, use_bin_type=True)
-    return encoded
+    given = (pair for pair in _OPTIONAL.items() if getattr(batch, pair[0]).shape[0])
+    for name in (*_ARRAYS, *_STRINGS, *chain.from_iterable(given)):
+        column = getattr(batch, name)
+        is_table = isinstance(column, Strings)
+        packed[name] = (column.offsets.tobytes(), column.data.tobytes()) if is_table else column.tobytes()
+    return pack(packed)
 
 
 def decode_batch(encoded: bytes) -> RecordBatch:
     """The batch behind `encode_batch`'s bytes; BatchMalformed names what does not fit."""
-    try:
-        packed = msgpack.unpackb(encoded, raw=False, max_bin_len=1 << 30)
-        parts: dict[str, Any] = {
-            "batch_id": packed["batch_id"],
-            "received_ms": packed["received_ms"],
-        }
+    with decoding("its bytes"):
+        packed = unpack(encoded)
+        parts: dict[str, Any] = {"batch_id": packed["batch_id"], "received_ms": packed["received_ms"]}
         for name in ("names", "keys"):
             if not isinstance(packed[name], list):
                 raise TypeError(f"{name} is no array")
             parts[name] = tuple(packed[name])
         for name, dtype in _ARRAYS.items():
             parts[name] = np.frombuffer(packed[name], dtype)
-        for name in _STRINGS:
+        given = {numbers: texts for numbers, texts in _OPTIONAL.items() if numbers in packed or texts in packed}
+        for name in given:
+            parts[name] = np.frombuffer(packed[name], np.uint32)
+        for name in (*_STRINGS, *given.values()):
             offsets, data = packed[name]
             parts[name] = Strings(np.frombuffer(offsets, np.uint32), np.frombuffer(data, np.uint8))
-        for numbers, texts in _OPTIONAL.items():
-            if numbers in packed or texts in packed:
-                offsets, data = packed[texts]
-                parts[texts] = Strings(np.frombuffer(offsets, np.uint32), np.frombuffer(data, np.uint8))
-                parts[numbers] = np.frombuffer(packed[numbers], np.uint32)
         batch = RecordBatch(**parts)
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise BatchMalformed(f"{type(error).__name__}: {error}") from error
     check_batch(batch)
     return batch

@@ -151,7 +151,8 @@ def _problem_of(made_by: str, given: Sequence[ast.expr]) -> Iterator[tuple[str, 
 def record_codes() -> set[str]:
     """Everything in the rooms that take records that looks like a code."""
     rooms = ("records", "ingest", "identity", "gateway", "importing", "cli/data", "contract")
-    folders = [*(ROOT / "cdp_router" / room for room in rooms), ROOT / "cdp_store" / "partition"]
+    below = (ROOT / "cdp_store" / room for room in ("partition", "records"))
+    folders = [*(ROOT / "cdp_router" / room for room in rooms), *below]
     found = set[str]()
     for path in (path for folder in folders for path in folder.rglob("*.py")):
         constants = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from cdp_router.errors import RecordInvalid
-from cdp_router.gateway.dialects.mapping import NO_OPERATIONS, Envelope, Operations, WireRow, map_of, text_id
+from cdp_router.gateway.dialects.mapping import (
+    NO_OPERATIONS,
+    Envelope,
+    Operations,
+    WireRow,
+    event_name,
+    map_of,
+    text_id,
+)
 from cdp_router.gateway.dialects.times import instant_ms
 from cdp_store.ids import EMAIL
 from cdp_store.values import to_datetime
@@ -30,9 +38,7 @@ def map_clevertap(record: Mapping[str, Any], envelope: Envelope) -> list[WireRow
     message_id = envelope.message_id(record.get(MESSAGE_ID))
     match record.get("type"):
         case "event":
-            name = record.get("evtName")
-            if not isinstance(name, str) or not name:
-                raise RecordInvalid("EVENT_NAME_INVALID", "an event needs an evtName, as text")
+            name = event_name(record.get("evtName"), "evtName")
             data = {key: _plain(value) for key, value in map_of("evtData", record.get("evtData")).items()}
             return [(name, user, device, instant, message_id, data, others, NO_OPERATIONS)]
         case "profile":

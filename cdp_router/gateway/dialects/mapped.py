@@ -10,7 +10,7 @@ from cdp_router.errors import RecordInvalid
 from cdp_router.gateway.dialects.mapping import UsualRow, WireRow, encode_row, encode_rows
 from cdp_router.gateway.http_limits import BATCH_BYTES_MAX
 from cdp_router.gateway.rows import Rows
-from cdp_store.limits import RECORD_BYTES_MAX
+from cdp_store.records import rules
 
 Item = TypeVar("Item")
 MappedRow = WireRow | UsualRow
@@ -73,7 +73,7 @@ def mapped(
 def _small_enough(packed: bytes) -> bytes:
     """A row that a batch has room for; one beyond is far from what the cluster takes."""
     if len(packed) > BATCH_BYTES_MAX:
-        raise RecordInvalid("RECORD_TOO_LARGE", f"about {len(packed)} bytes; a record may have {RECORD_BYTES_MAX}")
+        raise RecordInvalid.of(rules.RECORD_SIZE, size=len(packed))
     return packed
 
 

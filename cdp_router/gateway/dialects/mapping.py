@@ -12,8 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from cdp_router.errors import RecordInvalid
+from cdp_router.records.validation import Row, check_row, check_text
 from cdp_store.ids import EMAIL, is_identifier_kind
-from cdp_store.limits import MESSAGE_ID_BYTES_MAX
+from cdp_store.limits import MESSAGE_ID_BYTES_MAX, TIME_MAX_MS
+from cdp_store.records import rules
 
 # By operation, what it is done with, by attribute.
 Operations = Mapping[str, Mapping[str, Any]]
@@ -28,6 +30,7 @@ _SUFFIX_BYTES: Final = 8  # room for what tells the rows of one message apart
 _NO_KIND_CHARACTER: Final = re.compile(r"[^a-z0-9_]+")
 _KIND_CHARACTERS_MAX: Final = 40
 _ENCODER: Final = msgspec.msgpack.Encoder()
+_NO_FORM: Final = (OverflowError, UnicodeEncodeError, RecursionError)
 # Names of libraries, such as analytics-python, @segment/analytics-node, posthog-ruby; Android's has java in no name.
 _SERVERS: Final = re.compile(r"(^|[^a-z])(python|node|ruby|php|go|java|net|dotnet|rust|elixir|server)($|[^a-z])")
 
@@ -81,7 +84,7 @@ def text_id(what: str, value: Any) -> str | None:
             return str(value)
         case float() if value.is_integer():
             return str(int(value))
-    raise RecordInvalid("IDENTIFIER_INVALID", f"{what} must be text, not {type(value).__name__}")
+    raise RecordInvalid.of(rules.IDENTIFIER.kind, what=what, type=type(value).__name__)
 
 
 def map_of(what: str, value: Any) -> dict[str, Any]:
@@ -89,15 +92,15 @@ def map_of(what: str, value: Any) -> dict[str, Any]:
     if value is None or value == "":
         return {}
     if not isinstance(value, dict):
-        raise RecordInvalid("PROPERTIES_INVALID", f"{what} must be a map of names to values")
+        raise RecordInvalid.of(rules.PROPERTY_MAP, what=what)
     return value
 
 
-def event_name(value: Any) -> str:
+def event_name(value: Any, what: str = "event name") -> str:
     """The name of an event; what else is wrong with it, the cluster says."""
     if not isinstance(value, str) or not value:
-        raise RecordInvalid("EVENT_NAME_INVALID", "an event needs a name, as text")
-    return value
+        check_text(rules.EVENT_NAME, value, what)
+    return str(value)
 
 
 def identifier_kind(name: Any) -> str | None:
@@ -120,22 +123,19 @@ def email_of(traits: Mapping[str, Any]) -> dict[str, str]:
 
 
 def encode_row(row: WireRow | UsualRow) -> bytes:
-    """The bytes of a row; RecordInvalid where a value has no form on the wire."""
+    """The bytes of a row; RecordInvalid where a value has no form on the wire, by the rule that it breaks."""
     try:
         return _ENCODER.encode(_needed(row))
-    except OverflowError as error:
-        raise RecordInvalid("INTEGER_OUT_OF_RANGE", "an integer does not fit 64 bits; send a string") from error
-    except UnicodeEncodeError as error:
-        raise RecordInvalid("STRING_INVALID", f"a text is no valid Unicode: {error.reason}") from error
-    except RecursionError as error:
-        raise RecordInvalid("NESTING_TOO_DEEP", "values are nested too deeply") from error
+    except _NO_FORM:
+        check_row(Row(*row), TIME_MAX_MS, lambda _: False)
+        raise
 
 
 def encode_rows(rows: Sequence[WireRow | UsualRow]) -> bytes | None:
     """All rows at once; None where one of them has no form on the wire, and `encode_row` says which."""
     try:
         packed = _ENCODER.encode([_needed(row) for row in rows])
-    except (OverflowError, UnicodeEncodeError, RecursionError):
+    except _NO_FORM:
         return None
     head = 1 if len(rows) <= _SHORT_ARRAY else 3 if len(rows) <= _MIDDLE_ARRAY else 5
     return packed[head:]

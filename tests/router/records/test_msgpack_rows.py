@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from cdp_router.errors import RecordInvalid, RequestInvalid
 from cdp_router.limits import ROWS_BYTES_MAX, ROWS_RECORDS_MAX
 from cdp_router.records.blocklist import Blocked
-from cdp_router.records.columnarise import columnarise, columnarise_rows
-from cdp_router.records.columnarised import Columnarised
+from cdp_router.records.columnarise import columnarise
+from cdp_router.records.columnarised import Columnarised, RowColumns
 from cdp_router.records.msgpack_rows import ReadRows, find_rows, read_msgpack_rows
 from cdp_router.records.unusual_rows import as_row
 from cdp_router.records.validation import Row
@@ -117,9 +117,16 @@ def _head_at(packed: bytes, at: int) -> tuple[str, int, int]:
     return many.get(head, ("bytes", 0))[0], number, at + 1 + size
 
 
+def by_rows(packed: bytes) -> Columnarised:
+    """The rows of an array, all as Python objects."""
+    columns = RowColumns(NOW_MS, Blocked())
+    columns.take_all(enumerate(msgpack_rows(packed)))
+    return columns.finish(b"x")
+
+
 def _by_python(packed: bytes) -> Any:
     try:
-        return _outcome(columnarise_rows(msgpack_rows(packed), b"x", NOW_MS))
+        return _outcome(by_rows(packed))
     except RequestInvalid as error:
         return error.field
 
@@ -408,7 +415,7 @@ def test_a_usual_batch_is_the_same_to_the_last_array() -> None:
     rows = [["View", f"u{n % 7}", None, n, f"m{n}", {"n": n, "text": f"t{n % 5}", "tags": ["x"]}] for n in range(300)]
     packed = msgspec.msgpack.encode(rows)
     kernel = columnarise(ingest_pb2.Batch(batch_id=b"x", msgpack_rows=packed), NOW_MS).batch
-    python = columnarise_rows(msgpack_rows(packed), b"x", NOW_MS).batch
+    python = by_rows(packed).batch
     for name in RecordBatch.__slots__:
         mine, theirs = getattr(kernel, name), getattr(python, name)
         for one, other in ((mine, theirs),) if not hasattr(mine, "offsets") else (

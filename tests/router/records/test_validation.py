@@ -16,6 +16,8 @@ from cdp_router.records.columnarise import columnarise
 from cdp_router.records.validation import CheckedRow, Row, check_row
 from cdp_store.limits import RECORD_BYTES_MAX as SIZE_MAX
 from cdp_store.limits import STRING_BYTES_MAX as TEXT_MAX
+from cdp_store.records import rules
+from cdp_store.records.rules import Rule
 from tests.router.encodings import DAY_MS, msgpack_batch
 from tests.router.local_cluster import NOW_MS
 
@@ -148,12 +150,12 @@ def test_row_17_a_record_is_taken_at_a_limit_and_refused_beyond_it(
 
 
 def test_every_code_of_the_module_is_reached_by_a_case_above() -> None:
-    constants = {
-        node.value
+    named = [
+        getattr(rules, node.attr)
         for node in ast.walk(ast.parse(inspect.getsource(validation)))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    codes = {text for text in constants if text.isupper() and "_" in text}
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "rules"
+    ]
+    codes = {each.code if isinstance(each, Rule) else each.length.code for each in named}
     assert codes == {code for *_, code in LIMITS}
 
 
