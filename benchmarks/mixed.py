@@ -14,26 +14,34 @@ import numpy as np
 from cdp.v1 import ingest_pb2, query_pb2
 
 from benchmarks.cluster import running_cluster
+from benchmarks.concurrency import measure_concurrency
 from benchmarks.dataset import Dataset
 from benchmarks.engines import THREADS, answers
 from benchmarks.ingest_ours import event_rows, sdk_batch
+from benchmarks.live import measure_live
 from benchmarks.ours import attribute_batches, event_batches, memory_bytes, send_all
+from benchmarks.overhead import measure_overhead
 from benchmarks.queries import QUERIES
+from benchmarks.senders import SENDERS, arriving
 from cdp_router.client import Client
 from cdp_router.contract.values import to_timestamp
 
 EVENTS_PER_SECOND: Final = 20_000
 _BATCH_ROWS: Final = 500
-_SENDERS: Final = 8  # one alone would wait for the ack of a batch before it offers the next
 _ROUNDS: Final = 8
 _SENDING_SECONDS: Final = 60  # at most, both measurements together
 
 
-def measure_cluster(dataset: Dataset) -> dict[str, dict[str, Any]]:
-    """The sections `store`, `mixed` and `snapshot` of a result."""
+def measure_cluster(dataset: Dataset, *, is_short: bool = False) -> dict[str, dict[str, Any]]:
+    """The sections that need a loaded cluster: store, overhead, concurrency, live, mixed and snapshot."""
     with tempfile.TemporaryDirectory(prefix="ingest-", dir=dataset.directory.parent) as folder:
         with running_cluster(Path(folder), THREADS) as address, Client(address) as client:
             store = _load(client, dataset)
+            overhead = measure_overhead(client, address)
+            if is_short:
+                concurrency, live = measure_concurrency(address, (1, 2), 0.2), measure_live(client, dataset, 0.2)
+            else:
+                concurrency, live = measure_concurrency(address), measure_live(client, dataset)
             mixed = _measure_mixed(client, dataset)
             events, held_bytes = _events(client), memory_bytes(client)
             began = time.perf_counter()
@@ -49,6 +57,9 @@ def measure_cluster(dataset: Dataset) -> dict[str, dict[str, Any]]:
         raise ValueError(f"{recovered} events after the restart, {events} before")
     return {
         "store": store,
+        "overhead": overhead,
+        "concurrency": concurrency,
+        "live": live,
         "mixed": mixed,
         "snapshot": {
             "restart_seconds": round(restart_seconds, 2),
@@ -86,7 +97,7 @@ def _measure_mixed(client: Client, dataset: Dataset) -> dict[str, Any]:
     batches = [sdk_batch(f"mixed {n}".encode(), rows) for n, rows in enumerate(_arriving(dataset))]
     busy, acks_ms, rate, _ = _beside(client, batches, with_snapshots=False)
     in_snapshot, later_acks_ms, later_rate, snapshots = _beside(
-        client, batches[len(acks_ms) + _SENDERS :], with_snapshots=True
+        client, batches[len(acks_ms) + SENDERS :], with_snapshots=True
     )
     return {
         "offered_events_per_second": EVENTS_PER_SECOND,
@@ -112,19 +123,17 @@ def _beside(
     """Queries while events arrive, and snapshots are taken without a pause: (ms of each query, ms of each ack, events
     taken per second, seconds of each snapshot).
     """
-    stop, acks_ms, snapshots = threading.Event(), list[float](), list[float]()
-    threads = [threading.Thread(target=_send_steadily, args=(client, batches, stop, acks_ms))]
+    stop, snapshots = threading.Event(), list[float]()
+    taking = threading.Thread(target=_take_snapshots, args=(client, stop, snapshots))
     if with_snapshots:
-        threads.append(threading.Thread(target=_take_snapshots, args=(client, stop, snapshots)))
-    for thread in threads:
-        thread.start()
+        taking.start()
     began = time.perf_counter()
-    took = _query_rounds(client)
-    stop.set()
-    threads[0].join()
+    with arriving(client, batches, _BATCH_ROWS, EVENTS_PER_SECOND) as acks_ms:
+        took = _query_rounds(client)
     seconds = time.perf_counter() - began
-    for thread in threads:
-        thread.join()
+    stop.set()
+    if with_snapshots:
+        taking.join()
     return took, acks_ms, round(len(acks_ms) * _BATCH_ROWS / seconds), snapshots
 
 
@@ -142,34 +151,6 @@ def _p99_ratio(samples: Sequence[float], idle: Sequence[float]) -> float:
 def _arriving(dataset: Dataset) -> list[list[dict[str, Any]]]:
     rows = event_rows(dataset)
     return [list(islice(rows, _BATCH_ROWS)) for _ in range(EVENTS_PER_SECOND * _SENDING_SECONDS // _BATCH_ROWS)]
-
-
-def _send_steadily(
-    client: Client, batches: Sequence[ingest_pb2.Batch], stop: threading.Event, acks_ms: list[float]
-) -> None:
-    """Send batches at their times, never ahead; when the cluster lags, as fast as it takes them from its senders."""
-    began, numbered = time.perf_counter(), iter(enumerate(batches))
-
-    def send() -> None:
-        while not stop.is_set():
-            with taking:
-                following = next(numbered, None)
-            if following is None:
-                return
-            number, batch = following
-            due = began + number * _BATCH_ROWS / EVENTS_PER_SECOND
-            if stop.wait(max(due - time.perf_counter(), 0.0)):
-                return
-            sent = time.perf_counter()
-            client.ingest(batch)
-            acks_ms.append((time.perf_counter() - sent) * 1e3)
-
-    taking = threading.Lock()
-    senders = [threading.Thread(target=send) for _ in range(_SENDERS)]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
 
 
 def _query_rounds(client: Client) -> list[float]:

@@ -23,7 +23,7 @@ def write_report(path: Path) -> Path:
     plots = path.parent / "plots"
     plots.mkdir(exist_ok=True)
     lines = [*_head(result), *_latency(result, plots), *_growth(scales, plots), *_ingest(result, plots)]
-    lines += [*_memory(result), *_roofline(result, plots), *_extras(result)]
+    lines += [*_memory(result), *_roofline(result, plots), *_live(result), *_concurrency(result), *_extras(result)]
     report = path.with_suffix(".md")
     report.write_text("\n".join(lines) + "\n")
     return report
@@ -155,8 +155,26 @@ def _roofline(result: RunResult, plots: Path) -> Iterator[str]:
     yield from _table(["query", "bytes", "GB/s", "share of read bandwidth"], shares)
 
 
+def _live(result: RunResult) -> Iterator[str]:
+    if not result.live:
+        return
+    yield from ("", "## Live", "", "Each question while events arrive, in a store where nothing was settled first.", "")
+    header = ["query", "settled p50 ms", "live p50 ms", "live p99 ms", "live / settled"]
+    yield from _table(header, [[name, *map(str, facts.values())] for name, facts in result.live["queries"].items()])
+    yield ""
+    yield from _table(["what", "value"], [[k, str(v)] for k, v in result.live.items() if k != "queries"])
+
+
+def _concurrency(result: RunResult) -> Iterator[str]:
+    if result.concurrency:
+        yield from ("", "## Concurrency", "", "One question, asked by clients in processes of their own.", "")
+        header = ["clients", "questions a second", "p50 ms", "p99 ms"]
+        yield from _table(header, [[name, *map(str, facts.values())] for name, facts in result.concurrency.items()])
+
+
 def _extras(result: RunResult) -> Iterator[str]:
-    for title, facts in (("Store", result.store), ("Mixed", result.mixed), ("Snapshot", result.snapshot)):
+    shown = {"Store": result.store, "Overhead": result.overhead, "Mixed": result.mixed, "Snapshot": result.snapshot}
+    for title, facts in shown.items():
         if facts:
             yield from ("", f"## {title}", "")
             yield from _table(["what", "value"], [[name, str(value)] for name, value in facts.items()])

@@ -54,7 +54,13 @@ def run(scale: Scale, seed: int, engines: list[str], rounds: int, cache: Path, q
         with loaded_engines(group, dataset) as loaded:
             _measure_group({name: process for name, (process, _) in loaded.items()}, rounds, findings)
             findings.loaded |= {name: facts for name, (_, facts) in loaded.items()}
-    return _result(scale, seed, rounds, findings, {} if queries_only else _sections(dataset, engines))
+    return _result(
+        scale,
+        seed,
+        rounds,
+        findings,
+        {} if queries_only else _sections(dataset, engines, is_short=scale.name == "smoke"),
+    )
 
 
 def _measure_group(engines: dict[str, EngineProcess], rounds: int, findings: Findings) -> None:
@@ -69,7 +75,7 @@ def _measure_group(engines: dict[str, EngineProcess], rounds: int, findings: Fin
             findings.timings[query] |= measured
 
 
-def _sections(dataset: Dataset, engines: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _sections(dataset: Dataset, engines: Iterable[str], *, is_short: bool) -> dict[str, dict[str, Any]]:
     """What is measured apart from the queries, by the result's section."""
     _console.print("measuring durable ingest, queries beside ingest, restart, and memory bandwidth")
     sections: dict[str, dict[str, Any]] = {
@@ -78,7 +84,7 @@ def _sections(dataset: Dataset, engines: Iterable[str]) -> dict[str, dict[str, A
     }
     if OURS in engines:
         sections["ingest"] |= {f"ours {road}": facts for road, facts in measure_our_ingest(dataset).items()}
-        sections |= measure_cluster(dataset)
+        sections |= measure_cluster(dataset, is_short=is_short)
     return sections
 
 
