@@ -1,0 +1,249 @@
+"""From columns of texts to rows on their way, column by column, where that gives what `to_row` would give.
+
+Each different text of a column is read and encoded once. Whatever may be rejected is left to `to_row`, row by row; so
+are whole files with maps, JSON or identifiers of other kinds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cdp_router.cli.data.column_mapping import sure_instants
+from cdp_router.cli.data.outgoing_rows import BATCH_BYTES, EncodedRows, array_head, content_order, map_head
+from cdp_router.cli.data.row_mapping import ColumnMapping, Roles, RowRejected, roles_of, time_ms
+from cdp_router.cli.data.sources import CsvColumns
+from cdp_router.importing.csv_files import CsvBlock
+from cdp_router.importing.numbers import BOOLEANS, FLOAT_DIGITS_MAX, WHOLE_MAX, Unkept, csv_value
+from cdp_store.arrays import AnyArray, Bools
+
+_NUMBER: Final = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+_INTEGER: Final = "^(0|-?[1-9][0-9]{0,17})$"  # shorter than any that 64 bits do not hold
+_DECIMAL: Final = r"^-?(0|[1-9][0-9]*)\.[0-9]+$"
+_COUNT: Final = "^[1-9][0-9]{8,17}$"
+_INSTANT: Final = (
+    "^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]"
+    r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|\+00:00)?$"
+)
+_ZONE: Final = r"(Z|\+00:00)$"
+_INSTANT_LENGTH: Final = len("2026-03-01T10:00:00")
+_ROW_BYTES: Final = BATCH_BYTES // 2  # of a row that is left to `to_row`, which may be too large
+_SAMPLE: Final = 1000  # rows that say whether a column repeats its texts
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class TextRows:
+    """The way from columns of texts to rows."""
+
+    columns: CsvColumns
+    mapping: ColumnMapping
+    roles: Roles
+
+    def encoded(self, block: CsvBlock) -> tuple[EncodedRows, Bools]:
+        """The rows of a block, and which of them have to be taken one by one instead."""
+        count = len(block.lines)
+        rows = _BlockRows(self, block, np.zeros(count, np.bool_), np.zeros(count, np.int64))
+        return rows.encoded(), rows.odd
+
+
+def text_rows(columns: CsvColumns, mapping: ColumnMapping) -> TextRows | None:
+    """The way from these columns to rows; None where only `to_row` knows it."""
+    roles = roles_of(mapping, tuple(name for _, name, _ in columns.kept))
+    nested = (*roles.nested, *roles.identifiers[:2], roles.times)
+    if any(name is not None for name in nested) or roles.identifiers[2] or columns.is_ours or mapping.times:
+        return None
+    keeps_nulls = mapping.profiles and mapping.nulls == "unset"
+    return None if keeps_nulls or mapping.as_text - columns.reading.as_text else TextRows(columns, mapping, roles)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """The different texts of a column, and which of them each row has; None where it is not worth telling: its own."""
+
+    texts: pa.Array
+    at: npt.NDArray[np.int32] | None
+    is_text: bool
+
+    def spread(self, pieces: list[bytes]) -> list[bytes]:
+        """What each row has of something that each text has."""
+        return pieces if self.at is None else list(map(pieces.__getitem__, self.at.tolist()))
+
+    def having(self, texts: Bools) -> Bools:
+        """The rows that have one of these texts."""
+        return texts if self.at is None else texts[self.at]
+
+
+@dataclass(slots=True)
+class _BlockRows:
+    """The rows of a block: which of them are odd, and how many values each has."""
+
+    plan: TextRows
+    block: CsvBlock
+    odd: Bools
+    given: npt.NDArray[np.int64]
+
+    def encoded(self) -> EncodedRows:
+        """The rows; those that are odd may say anything."""
+        roles, kept, count = self.plan.roles, self.plan.columns.kept, len(self.block.lines)
+        for place in self.plan.columns.nameless:
+            column = self._column(place, True)
+            self._leave(column, _flags(pc.not_equal(column.texts, "")))
+        columns = {name: self._column(place, is_text) for place, name, is_text in kept}
+        users, devices, events, message_ids = (None if name is None else columns[name] for _, name in roles.texts)
+        times = None if roles.time is None else columns[roles.time]
+        head = [self._events(events), _texts(users, count), _texts(devices, count), self._times(times)]
+        values = {name: self._values(name, columns[name]) for name in roles.rest}
+        maps = list(map([map_head(items) for items in range(len(values) + 1)].__getitem__, self.given.tolist()))
+        ordered = (values[name] for name in content_order(values))
+        contents = _joined(*head, [array_head(1)] * count, maps, *ordered)
+        ids = [b""] * count if message_ids is None else _texts(message_ids, count, empty=b"")
+        for parts in (contents, ids):
+            self.odd |= np.fromiter(map(len, parts), np.int64, count) > _ROW_BYTES
+        fronts = [[array_head(6)] * count, *head]
+        return EncodedRows(fronts, ids, [maps, *values.values()], contents, self.block.lines.tolist())
+
+    def _column(self, place: int, is_text: bool) -> _Column:
+        texts, at, missing = self.block.columns[place], None, self.plan.columns.reading.missing
+        if pc.count_distinct(texts[:_SAMPLE]).as_py() < _SAMPLE // 2:
+            encoded = texts.dictionary_encode()
+            texts, at = encoded.dictionary, encoded.indices.to_numpy()
+        if missing:
+            texts = pc.if_else(pc.is_in(texts, pa.array(missing, texts.type)), "", texts)
+        return _Column(texts, at, is_text)
+
+    def _leave(self, column: _Column, texts: Bools) -> None:
+        """Leave the rows with one of these texts to `to_row`."""
+        if texts.any():
+            self.odd |= column.having(texts)
+
+    def _events(self, column: _Column | None) -> list[bytes]:
+        default = self.plan.mapping.event_name
+        if column is None:
+            self.odd[:] |= default is None and not self.plan.roles.has_attributes
+            return [_encode(default)] * len(self.odd)
+        if default is None and not self.plan.roles.has_attributes:
+            self._leave(column, _flags(pc.equal(column.texts, "")))
+        return column.spread([_encode(text or default) for text in column.texts.to_pylist()])
+
+    def _times(self, column: _Column | None) -> list[bytes]:
+        mapping = self.plan.mapping
+        if column is None:
+            self.odd[:] |= mapping.default_time_ms is None
+            return [_encode(mapping.default_time_ms)] * len(self.odd)
+        instants, known = _instants(column.texts, mapping.time_unit)
+        for place in np.flatnonzero(~known).tolist():
+            text = column.texts[place].as_py()
+            try:
+                instants[place] = time_ms(text if column.is_text else csv_value(text), mapping)
+                known[place] = True
+            except RowRejected:
+                pass
+        self._leave(column, ~known)
+        return column.spread(list(map(_encode, instants.tolist())))
+
+    def _values(self, name: str, column: _Column) -> list[bytes]:
+        """The name and value that each row has, nothing where its text is empty."""
+        values, lost = (column.texts.to_pylist(), []) if column.is_text else _read(column.texts)
+        is_given, is_lost = _flags(pc.not_equal(column.texts, "")), np.zeros(len(values), np.bool_)
+        is_lost[lost] = True
+        self._leave(column, is_lost)
+        self.given += column.having(is_given)
+        pieces = list(map(_encode(name).__add__, map(_encode, values)))
+        for place in np.flatnonzero(~is_given).tolist():
+            pieces[place] = b""
+        return column.spread(pieces)
+
+
+def _joined(*parts: Any) -> list[bytes]:
+    return list(map(b"".join, zip(*parts, strict=True)))
+
+
+def _texts(column: _Column | None, count: int, empty: bytes = _encode("")) -> list[bytes]:
+    if column is None:
+        return [_encode(None)] * count
+    pieces = list(map(_encode, column.texts.to_pylist()))
+    return column.spread(pieces if empty else [b"" if piece == _encode("") else piece for piece in pieces])
+
+
+def _read(texts: pa.Array) -> tuple[list[Any], list[int]]:
+    """What `csv_value` makes of each text but the empty one, and the places of those that cannot be stored."""
+    values, lost = texts.to_pylist(), list[int]()
+    for place in np.flatnonzero(_flags(pc.is_in(texts, _BOOLEANS))).tolist():
+        values[place] = BOOLEANS[values[place]]
+    places = np.flatnonzero(_flags(pc.match_substring_regex(texts, _NUMBER)))
+    numbers = texts.take(pa.array(places))
+    is_known = np.zeros(len(places), np.bool_)
+    for known, found in (_integers(numbers), _decimals(numbers)):
+        is_known |= known
+        for place, value in zip(places[known].tolist(), found.tolist(), strict=True):
+            values[place] = value
+    for place in places[~is_known].tolist():
+        value = csv_value(values[place])
+        if isinstance(value, Unkept):
+            lost.append(place)
+        else:
+            values[place] = value
+    return values, lost
+
+
+_BOOLEANS: Final = pa.array(list(BOOLEANS))
+
+
+def _integers(numbers: pa.Array) -> tuple[Bools, AnyArray]:
+    """Which of the texts are integers that 64 bits hold for sure, and those."""
+    known = pc.match_substring_regex(numbers, _INTEGER)
+    return _flags(known), numbers.filter(known).cast(pa.int64()).to_numpy()
+
+
+def _decimals(numbers: pa.Array) -> tuple[Bools, AnyArray]:
+    """Which of the texts are decimals of so few digits that they mean the nearest float64, and those."""
+    known = _flags(pc.match_substring_regex(numbers, _DECIMAL))
+    beside = 1 + _flags(pc.starts_with(numbers, "-")) + _flags(pc.match_substring_regex(numbers, "^-?0"))
+    known &= pc.binary_length(numbers).to_numpy() - beside <= FLOAT_DIGITS_MAX
+    found = numbers.filter(pa.array(known)).cast(pa.float64()).to_numpy()
+    is_sure = np.abs(found) < WHOLE_MAX
+    known[known] = is_sure
+    return known, found[is_sure]
+
+
+def _instants(texts: pa.Array, unit: str) -> tuple[npt.NDArray[np.int64], Bools]:
+    """Epoch milliseconds of the texts that are instants in the usual form or counts of sure years, and which are."""
+    all_known = np.ones(len(texts), np.bool_)
+    lengths = pc.binary_length(plain := pc.utf8_rtrim(texts, "Z"))
+    if (
+        len(texts)
+        and pc.min(lengths).as_py() >= _INSTANT_LENGTH
+        and pc.all(pc.greater_equal(pc.add(lengths, 1), pc.binary_length(texts))).as_py()
+    ):
+        try:
+            return _parsed(plain), all_known
+        except pa.ArrowInvalid:
+            pass
+    instants = np.zeros(len(texts), np.int64)
+    is_count, is_instant = pc.match_substring_regex(texts, _COUNT), pc.match_substring_regex(texts, _INSTANT)
+    counts = texts.filter(is_count).cast(pa.int64()).to_numpy()
+    known = _flags(is_count).copy()
+    instants[known], known[known] = sure_instants(counts, unit)
+    try:
+        instants[_flags(is_instant)] = _parsed(pc.replace_substring_regex(texts.filter(is_instant), _ZONE, ""))
+    except pa.ArrowInvalid:  # a day that its month does not have
+        return instants, known
+    return instants, known | _flags(is_instant)
+
+
+def _parsed(texts: pa.Array) -> npt.NDArray[np.int64]:
+    """Epoch milliseconds of dates with times in UTC; ArrowInvalid where one is none."""
+    us: npt.NDArray[np.int64] = texts.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+    return us // 1000
+
+
+def _flags(column: pa.Array) -> Bools:
+    flags: Bools = column.to_numpy(zero_copy_only=False)
+    return flags
