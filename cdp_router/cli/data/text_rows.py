@@ -21,7 +21,8 @@ from cdp_router.cli.data.row_mapping import ColumnMapping, Roles, RowRejected, r
 from cdp_router.cli.data.sources import CsvColumns
 from cdp_router.importing.csv_files import CsvBlock
 from cdp_router.importing.numbers import BOOLEANS, FLOAT_DIGITS_MAX, WHOLE_MAX, Unkept, csv_value
-from cdp_store.arrays import AnyArray, Bools
+from cdp_store.arrays import I64, AnyArray, Bools
+from cdp_store.limits import TIME_MIN_MS
 
 _NUMBER: Final = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _INTEGER: Final = "^(0|-?[1-9][0-9]{0,17})$"  # shorter than any that 64 bits do not hold
@@ -31,7 +32,6 @@ _INSTANT: Final = (
     "^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]"
     r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|\+00:00)?$"
 )
-_ZONE: Final = r"(Z|\+00:00)$"
 _INSTANT_LENGTH: Final = len("2026-03-01T10:00:00")
 _ROW_BYTES: Final = BATCH_BYTES // 2  # of a row that is left to `to_row`, which may be too large
 _SAMPLE: Final = 1000  # rows that say whether a column repeats its texts
@@ -87,7 +87,7 @@ class _BlockRows:
     plan: TextRows
     block: CsvBlock
     odd: Bools
-    given: npt.NDArray[np.int64]
+    given: I64
 
     def encoded(self) -> EncodedRows:
         """The rows; those that are odd may say anything."""
@@ -213,35 +213,33 @@ def _decimals(numbers: pa.Array) -> tuple[Bools, AnyArray]:
     return known, found[is_sure]
 
 
-def _instants(texts: pa.Array, unit: str) -> tuple[npt.NDArray[np.int64], Bools]:
+def _instants(texts: pa.Array, unit: str) -> tuple[I64, Bools]:
     """Epoch milliseconds of the texts that are instants in the usual form or counts of sure years, and which are."""
-    all_known = np.ones(len(texts), np.bool_)
-    lengths = pc.binary_length(plain := pc.utf8_rtrim(texts, "Z"))
-    if (
-        len(texts)
-        and pc.min(lengths).as_py() >= _INSTANT_LENGTH
-        and pc.all(pc.greater_equal(pc.add(lengths, 1), pc.binary_length(texts))).as_py()
-    ):
-        try:
-            return _parsed(plain), all_known
-        except pa.ArrowInvalid:
-            pass
+    found = _all_instants(texts)
+    if found is not None:
+        return found, np.ones(len(texts), np.bool_)
     instants = np.zeros(len(texts), np.int64)
-    is_count, is_instant = pc.match_substring_regex(texts, _COUNT), pc.match_substring_regex(texts, _INSTANT)
-    counts = texts.filter(is_count).cast(pa.int64()).to_numpy()
-    known = _flags(is_count).copy()
+    known, is_instant = (_flags(pc.match_substring_regex(texts, form)).copy() for form in (_COUNT, _INSTANT))
+    counts = texts.filter(pa.array(known)).cast(pa.int64()).to_numpy()
     instants[known], known[known] = sure_instants(counts, unit)
+    plain = pc.replace_substring_regex(texts.filter(pa.array(is_instant)), r"(Z|\+00:00)$", "")
+    if (found := _all_instants(plain)) is not None:
+        instants[is_instant] = found
+        known |= is_instant
+    return instants, known
+
+
+def _all_instants(texts: pa.Array) -> I64 | None:
+    """Epoch milliseconds of texts that are all a date, a time with seconds, and Z or no zone; None of any others."""
+    plain = pc.utf8_rtrim(texts, "Z")
+    length, beside = pc.binary_length(plain), pc.subtract(pc.binary_length(texts), pc.binary_length(plain))
+    if (pc.min(length).as_py() or 0) < _INSTANT_LENGTH or pc.max(beside).as_py() > 1:
+        return None
     try:
-        instants[_flags(is_instant)] = _parsed(pc.replace_substring_regex(texts.filter(is_instant), _ZONE, ""))
-    except pa.ArrowInvalid:  # a day that its month does not have
-        return instants, known
-    return instants, known | _flags(is_instant)
-
-
-def _parsed(texts: pa.Array) -> npt.NDArray[np.int64]:
-    """Epoch milliseconds of dates with times in UTC; ArrowInvalid where one is none."""
-    us: npt.NDArray[np.int64] = texts.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
-    return us // 1000
+        instants: I64 = plain.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() // 1000
+    except pa.ArrowInvalid:
+        return None
+    return None if instants.min() < TIME_MIN_MS else instants  # Arrow knows a year 0
 
 
 def _flags(column: pa.Array) -> Bools:
