@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress
+from operator import not_
 from typing import Final, NamedTuple
 
 import msgspec
@@ -106,11 +107,10 @@ class EncodedRows:
     def whole(self, ids: ContentIds) -> list[bytes]:
         """The rows with their ids; those without one get theirs."""
         given = self.message_ids
-        if not all(given):
-            lacking = [content for content, message_id in zip(self.contents, given, strict=True) if not message_id]
-            made = np.insert(ids.of(lanes_of(lacking)), 0, _ID_HEAD, axis=1)
-            next_id = iter(made.view(f"S{1 + ID_BYTES}").ravel().tolist()).__next__
-            given = [message_id or next_id() for message_id in given]
+        if lacking := list(compress(self.contents, map(not_, given))):
+            made = np.insert(ids.of(lanes_of(lacking)), 0, _ID_HEAD, axis=1).view(f"S{1 + ID_BYTES}").ravel().tolist()
+            next_id = iter(made).__next__
+            given = made if len(made) == len(given) else [message_id or next_id() for message_id in given]
         return list(map(b"".join, zip(*self.fronts, given, *self.rests, strict=True)))
 
 

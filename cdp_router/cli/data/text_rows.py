@@ -21,12 +21,10 @@ from cdp_router.cli.data.row_mapping import ColumnMapping, Roles, RowRejected, r
 from cdp_router.cli.data.sources import CsvColumns
 from cdp_router.importing.csv_files import CsvBlock
 from cdp_router.importing.numbers import BOOLEANS, FLOAT_DIGITS_MAX, WHOLE_MAX, Unkept, csv_value
-from cdp_store.arrays import I64, AnyArray, Bools
+from cdp_store.arrays import I64, Bools
 from cdp_store.limits import TIME_MIN_MS
 
 _NUMBER: Final = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
-_INTEGER: Final = "^(0|-?[1-9][0-9]{0,17})$"  # shorter than any that 64 bits do not hold
-_DECIMAL: Final = r"^-?(0|[1-9][0-9]*)\.[0-9]+$"
 _COUNT: Final = "^[1-9][0-9]{8,17}$"
 _INSTANT: Final = (
     "^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]"
@@ -34,6 +32,9 @@ _INSTANT: Final = (
 )
 _INSTANT_LENGTH: Final = len("2026-03-01T10:00:00")
 _ROW_BYTES: Final = BATCH_BYTES // 2  # of a row that is left to `to_row`, which may be too large
+_DIGITS_SURE: Final = 18  # of integers shorter than any that 64 bits do not hold
+_MINUS, _POINT, _ZERO = b"-.0"
+_BOOLEAN_STARTS: Final = list({ord(text[0]) for text in BOOLEANS})
 _SAMPLE: Final = 1000  # rows that say whether a column repeats its texts
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -105,7 +106,8 @@ class _BlockRows:
         contents = _joined(*head, [array_head(1)] * count, maps, *ordered)
         ids = [b""] * count if message_ids is None else _texts(message_ids, count, empty=b"")
         for parts in (contents, ids):
-            self.odd |= np.fromiter(map(len, parts), np.int64, count) > _ROW_BYTES
+            if max(map(len, parts), default=0) > _ROW_BYTES:
+                self.odd |= np.fromiter(map(len, parts), np.int64, count) > _ROW_BYTES
         fronts = [[array_head(6)] * count, *head]
         return EncodedRows(fronts, ids, [maps, *values.values()], contents, self.block.lines.tolist())
 
@@ -150,10 +152,12 @@ class _BlockRows:
 
     def _values(self, name: str, column: _Column) -> list[bytes]:
         """The name and value that each row has, nothing where its text is empty."""
-        values, lost = (column.texts.to_pylist(), []) if column.is_text else _read(column.texts)
-        is_given, is_lost = _flags(pc.not_equal(column.texts, "")), np.zeros(len(values), np.bool_)
-        is_lost[lost] = True
-        self._leave(column, is_lost)
+        is_given = _flags(pc.not_equal(column.texts, ""))
+        if column.is_text:
+            values = column.texts.to_pylist()
+        else:
+            values, lost = _read(column.texts)
+            self._leave(column, lost)
         self.given += column.having(is_given)
         pieces = list(map(_encode(name).__add__, map(_encode, values)))
         for place in np.flatnonzero(~is_given).tolist():
@@ -172,45 +176,52 @@ def _texts(column: _Column | None, count: int, empty: bytes = _encode("")) -> li
     return column.spread(pieces if empty else [b"" if piece == _encode("") else piece for piece in pieces])
 
 
-def _read(texts: pa.Array) -> tuple[list[Any], list[int]]:
-    """What `csv_value` makes of each text but the empty one, and the places of those that cannot be stored."""
-    values, lost = texts.to_pylist(), list[int]()
-    for place in np.flatnonzero(_flags(pc.is_in(texts, _BOOLEANS))).tolist():
-        values[place] = BOOLEANS[values[place]]
-    places = np.flatnonzero(_flags(pc.match_substring_regex(texts, _NUMBER)))
-    numbers = texts.take(pa.array(places))
-    is_known = np.zeros(len(places), np.bool_)
-    for known, found in (_integers(numbers), _decimals(numbers)):
-        is_known |= known
-        for place, value in zip(places[known].tolist(), found.tolist(), strict=True):
-            values[place] = value
-    for place in places[~is_known].tolist():
-        value = csv_value(values[place])
-        if isinstance(value, Unkept):
-            lost.append(place)
-        else:
-            values[place] = value
-    return values, lost
+def _read(texts: pa.Array) -> tuple[list[Any], Bools]:
+    """What `csv_value` makes of each text but the empty one, and which of those cannot be stored."""
+    forms, lost = _forms(texts), np.zeros(len(texts), np.bool_)
+    values = texts.to_numpy(zero_copy_only=False)
+    values[forms.integers] = texts.filter(pa.array(forms.integers)).cast(pa.int64()).to_numpy().astype(object)
+    floats = texts.filter(pa.array(forms.decimals)).cast(pa.float64()).to_numpy()
+    values[forms.decimals] = floats.astype(object)
+    others = forms.others
+    others[np.flatnonzero(forms.decimals)[np.abs(floats) >= WHOLE_MAX]] = True
+    for place in np.flatnonzero(others).tolist():
+        value = csv_value(texts[place].as_py())
+        lost[place] = isinstance(value, Unkept)
+        values[place] = None if lost[place] else value
+    return values.tolist(), lost
 
 
-_BOOLEANS: Final = pa.array(list(BOOLEANS))
+@dataclass(frozen=True, slots=True)
+class _Forms:
+    """Which texts are integers that 64 bits hold for sure, decimals of so few digits that they mean the nearest
+    float64, and what else may be a value other than text."""
+
+    integers: Bools
+    decimals: Bools
+    others: Bools
 
 
-def _integers(numbers: pa.Array) -> tuple[Bools, AnyArray]:
-    """Which of the texts are integers that 64 bits hold for sure, and those."""
-    known = pc.match_substring_regex(numbers, _INTEGER)
-    return _flags(known), numbers.filter(known).cast(pa.int64()).to_numpy()
-
-
-def _decimals(numbers: pa.Array) -> tuple[Bools, AnyArray]:
-    """Which of the texts are decimals of so few digits that they mean the nearest float64, and those."""
-    known = _flags(pc.match_substring_regex(numbers, _DECIMAL))
-    beside = 1 + _flags(pc.starts_with(numbers, "-")) + _flags(pc.match_substring_regex(numbers, "^-?0"))
-    known &= pc.binary_length(numbers).to_numpy() - beside <= FLOAT_DIGITS_MAX
-    found = numbers.filter(pa.array(known)).cast(pa.float64()).to_numpy()
-    is_sure = np.abs(found) < WHOLE_MAX
-    known[known] = is_sure
-    return known, found[is_sure]
+def _forms(texts: pa.Array) -> _Forms:
+    _, offsets, content = texts.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    # Three more, so that what follows the last text can be looked at.
+    characters = np.concatenate((np.frombuffer(content or b"", np.uint8)[: bounds[-1]], np.zeros(3, np.uint8)))
+    starts, ends = bounds[:-1], bounds[1:]
+    is_digit, is_point = characters - _ZERO < 10, characters == _POINT
+    digits, points = (np.concatenate(([0], np.cumsum(each, dtype=np.int32))) for each in (is_digit, is_point))
+    digits, points = digits[ends] - digits[starts], points[ends] - points[starts]
+    first = starts + (characters[starts] == _MINUS)
+    is_zero, is_number = characters[first] == _ZERO, (ends > first) & is_digit[first]
+    is_whole = is_number & (digits == ends - first)
+    integers = is_whole & (digits <= _DIGITS_SURE) & (~is_zero | ((digits == 1) & (first == starts)))
+    decimals = is_number & (points == 1) & (digits + 1 == ends - first) & is_digit[ends - 1]
+    decimals &= (~is_zero | is_point[first + 1]) & (digits - is_zero <= FLOAT_DIGITS_MAX)
+    others = is_number & ~integers & ~decimals
+    others[others] = _flags(pc.match_substring_regex(texts.filter(pa.array(others)), _NUMBER))
+    letters = np.isin(characters[starts], _BOOLEAN_STARTS) & (ends > starts)
+    others[letters] = _flags(pc.is_in(texts.filter(pa.array(letters)), pa.array(list(BOOLEANS))))
+    return _Forms(integers, decimals, others)
 
 
 def _instants(texts: pa.Array, unit: str) -> tuple[I64, Bools]:
