@@ -27,7 +27,7 @@ _DELIMITERS: Final = (";", "\t", "|")
 _SPAN_MIN: Final = 3  # lines of a quoted text that look like records, where no column of times tells more
 _NEVER_CLOSED: Final = "unexpected end of data"
 
-_BLOCK_CHARACTERS: Final = 1 << 21
+_BLOCK_CHARACTERS: Final = 1 << 22  # fewer cost more a row, more only memory
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 
 IsTime = Callable[[str], bool]
@@ -178,7 +178,7 @@ class _Blocks:
         """The rows of a block as Arrow reads it; None where it would read anything else than `_careful`."""
         if len(text) >= LINE_CHARACTERS_MAX or not self._header.delimiter.isascii():
             return None
-        if text.count("\r") != text.count("\r\n"):
+        if "\r" in text and text.count("\r") != text.count("\r\n"):
             return None
         try:
             encoded = text.encode()

@@ -7,6 +7,7 @@ are whole files with maps, JSON or identifiers of other kinds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import add
 from typing import Any, Final
 
 import msgspec
@@ -105,9 +106,8 @@ class _BlockRows:
         ordered = (values[name] for name in content_order(values))
         contents = _joined(*head, [array_head(1)] * count, maps, *ordered)
         ids = [b""] * count if message_ids is None else _texts(message_ids, count, empty=b"")
-        for parts in (contents, ids):
-            if max(map(len, parts), default=0) > _ROW_BYTES:
-                self.odd |= np.fromiter(map(len, parts), np.int64, count) > _ROW_BYTES
+        if max(map(len, contents), default=0) + max(map(len, ids), default=0) > _ROW_BYTES:
+            self.odd |= np.fromiter(map(len, map(add, contents, ids)), np.int64, count) > _ROW_BYTES
         fronts = [[array_head(6)] * count, *head]
         return EncodedRows(fronts, ids, [maps, *values.values()], contents, self.block.lines.tolist())
 
