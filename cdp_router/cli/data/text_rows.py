@@ -74,11 +74,11 @@ class _Column:
     is_text: bool
 
     def spread(self, pieces: list[bytes]) -> list[bytes]:
-        """What each row has of something that each text has."""
+        """The pieces by row, of pieces by text."""
         return pieces if self.at is None else list(map(pieces.__getitem__, self.at.tolist()))
 
     def having(self, texts: Bools) -> Bools:
-        """The rows that have one of these texts."""
+        """Mask of the rows with one of these texts."""
         return texts if self.at is None else texts[self.at]
 
 
@@ -177,7 +177,7 @@ def _texts(column: _Column | None, count: int, empty: bytes = _encode("")) -> li
 
 
 def _read(texts: pa.Array) -> tuple[list[Any], Bools]:
-    """What `csv_value` makes of each text but the empty one, and which of those cannot be stored."""
+    """Values that `csv_value` makes of all texts but the empty one, and a mask of those that cannot be stored."""
     forms, lost = _forms(texts), np.zeros(len(texts), np.bool_)
     values = texts.to_numpy(zero_copy_only=False)
     values[forms.integers] = texts.filter(pa.array(forms.integers)).cast(pa.int64()).to_numpy().astype(object)
@@ -194,8 +194,8 @@ def _read(texts: pa.Array) -> tuple[list[Any], Bools]:
 
 @dataclass(frozen=True, slots=True)
 class _Forms:
-    """Which texts are integers that 64 bits hold for sure, decimals of so few digits that they mean the nearest
-    float64, and what else may be a value other than text."""
+    """Masks of texts: integers that 64 bits hold for sure, decimals whose few digits mean the nearest float64, and
+    others that may be no text as a value."""
 
     integers: Bools
     decimals: Bools
