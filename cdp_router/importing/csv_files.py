@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from cdp_router.importing.source_errors import SourceInvalid
-from cdp_router.importing.texts import LINE_CHARACTERS_MAX, Texts, lines_in, marked, opened, text_lines, undecodable
+from cdp_router.importing.texts import LINE_CHARACTERS_MAX, TextFile, lines_in, marked, opened, text_lines, undecodable
 from cdp_store.arrays import I64, U8
 
 _DELIMITERS: Final = (";", "\t", "|")
@@ -160,7 +160,7 @@ class _Blocks:
         self._header, self._encoding, self._are_records = header, encoding, are_records
         self._number = 0  # of the last line that was read
 
-    def read(self, texts: Texts) -> Iterator[CsvBlock]:
+    def read(self, texts: TextFile) -> Iterator[CsvBlock]:
         """The blocks behind the header, which is there and can be read."""
         lines = _Lines(texts.lines())
         next(self._reader(lines))
@@ -213,7 +213,7 @@ class _Blocks:
         )
         return [column.combine_chunks() for column in table.columns]
 
-    def _careful(self, text: str, texts: Texts) -> CsvBlock:
+    def _careful(self, text: str, texts: TextFile) -> CsvBlock:
         """The rows of a block line by line, and of the lines behind it those that a quote of its own reaches."""
         own = [(line, 0) for line in lines_in(io.StringIO(text, newline=""))]
         lines, end = _Lines(chain(own, texts.lines()), self._number), self._number + len(own)

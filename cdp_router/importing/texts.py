@@ -17,7 +17,7 @@ LINE_CHARACTERS_MAX: Final = 1 << 23  # JSON of a record as large as one may be
 UTF8: Final = "utf-8"
 _LINE_ENDS: Final = ("\n", "\r")
 _MARK: Final = "cdp-mark"
-_MARKED: Final = re.compile("[\udc00-\udcff]+")
+_MARKED: Final = re.compile("[\ud800-\udfff]+")
 _BYTES_SHOWN: Final = 4
 _SNIFFED: Final = 4096
 _NUL_SHARE: Final = 8  # more than one byte in so many is NUL: the text has another encoding, if it is one
@@ -79,7 +79,12 @@ def marked(text: str) -> str | None:
     """Problem of a text that holds undecodable bytes: the first of them; None where there are none."""
     if text.isascii() or (found := _MARKED.search(text)) is None:
         return None
-    return " ".join(f"0x{ord(each) - 0xDC00:02x}" for each in found.group()[:_BYTES_SHOWN])
+    return " ".join(map(_shown, found.group()[:_BYTES_SHOWN]))
+
+
+def _shown(mark: str) -> str:
+    byte = ord(mark) - 0xDC00
+    return f"0x{byte:02x}" if 0 <= byte <= 0xFF else f"U+{ord(mark):04X}"  # half a character, as UTF-7 may have it
 
 
 def undecodable(shown: str, encoding: str, where: str = "") -> str:
@@ -89,7 +94,7 @@ def undecodable(shown: str, encoding: str, where: str = "") -> str:
     return f"{where}bytes that are no {name} ({shown}){hint}"
 
 
-class Texts:
+class TextFile:
     """An open file as text: lines and blocks of lines, each from where the one before has ended."""
 
     def __init__(self, file: BinaryIO, texts: TextIO) -> None:
@@ -131,7 +136,7 @@ def lines_in(texts: TextIO) -> Iterator[str | None]:
 
 
 @contextmanager
-def opened(path: Path, encoding: str, newline: str) -> Iterator[Texts]:
+def opened(path: Path, encoding: str, newline: str) -> Iterator[TextFile]:
     """A file as text behind its byte order mark.
 
     `newline` is that of `io.TextIOWrapper`: "" ends lines at every usual mark, and a line end is never changed. Raises
@@ -140,7 +145,7 @@ def opened(path: Path, encoding: str, newline: str) -> Iterator[Texts]:
     decoder = "utf-8-sig" if encoding == UTF8 else encoding
     with path.open("rb") as file, io.TextIOWrapper(file, decoder, _MARK, newline) as texts:
         try:
-            yield Texts(file, texts)
+            yield TextFile(file, texts)
         except UnicodeError as error:
             raise SourceInvalid(
                 f"{path}: no {encoding}: {error}; where a file has no byte order mark give -le or -be, as in utf-16-le"
@@ -148,6 +153,6 @@ def opened(path: Path, encoding: str, newline: str) -> Iterator[Texts]:
 
 
 def text_lines(path: Path, encoding: str, newline: str) -> Iterator[tuple[str | None, int]]:
-    """The lines of a file; see `opened` and `Texts.lines`."""
+    """The lines of a file; see `opened` and `TextFile.lines`."""
     with opened(path, encoding, newline) as texts:
         yield from texts.lines()

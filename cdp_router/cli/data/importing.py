@@ -19,7 +19,7 @@ from rich.progress import Progress, TaskID
 from cdp_router.cli.data.column_mapping import columns_mappable, content_rules, map_columns
 from cdp_router.cli.data.outgoing_rows import BATCH_BYTES, EncodedRow, EncodedRows, Waiting, encode_row
 from cdp_router.cli.data.row_mapping import EXPORTED, ColumnMapping, RowRejected, WireRow, problem_in, to_row
-from cdp_router.cli.data.sources import Columns, Found, Source, Texts, fault_found, found_rows
+from cdp_router.cli.data.sources import Columns, CsvTable, Found, Source, fault_found, found_rows
 from cdp_router.cli.data.text_rows import TextRows, text_rows
 from cdp_router.client import Client
 from cdp_router.importing.arrow_hashes import row_hashes
@@ -131,10 +131,10 @@ class _Loading:
     def _pieces(self, source: Source, ids: ContentIds) -> Iterator[_Piece]:
         if source.columns is not None:
             return self._pieces_of_columns(source, source.columns, ids)
-        plan = None if source.texts is None else text_rows(source.texts.columns, self.mapping)
-        if source.texts is None or plan is None:
+        plan = None if source.table is None else text_rows(source.table.columns, self.mapping)
+        if source.table is None or plan is None:
             return self._pieces_of_rows(source, self._rows(source, source.read()), ids)
-        return self._pieces_of_rows(source, self._rows_of_texts(source, source.texts, plan), ids)
+        return self._pieces_of_rows(source, self._rows_of_texts(source, source.table, plan), ids)
 
     def _pieces_of_columns(self, source: Source, columns: Columns, ids: ContentIds) -> Iterator[_Piece]:
         before, self.in_order = 0, EXPORTED in columns.schema.names
@@ -185,9 +185,9 @@ class _Loading:
         if rows:
             yield EncodedRows.of(rows), done
 
-    def _rows_of_texts(self, source: Source, texts: Texts, plan: TextRows) -> Iterator[_Chunk]:
+    def _rows_of_texts(self, source: Source, table: CsvTable, plan: TextRows) -> Iterator[_Chunk]:
         """Columns of texts as rows; those that may be no records one by one, in their order among the faults."""
-        for block in texts.read():
+        for block in table.read():
             rows, odd = plan.encoded(block)
             faults, keep = deque(block.faults), ~odd
             for at in np.flatnonzero(odd).tolist():
@@ -195,7 +195,7 @@ class _Loading:
                 while faults and faults[0].line < line:
                     self._encoded(source, fault_found(faults.popleft(), block.done))
                 fields = [column[at].as_py() for column in block.columns]
-                row = self._encoded(source, texts.columns.row(line, fields, block.done))
+                row = self._encoded(source, table.columns.row(line, fields, block.done))
                 if row is not None:
                     rows.put(at, row)
                     keep[at] = True

@@ -24,10 +24,10 @@ from cdp_router.importing.texts import Encoding, encoding_of
 __all__ = [
     "Columns",
     "CsvColumns",
+    "CsvTable",
     "Found",
     "Source",
     "SourceInvalid",
-    "Texts",
     "fault_found",
     "found_rows",
     "open_source",
@@ -61,7 +61,7 @@ class Source:
     columns: Columns | None = None
     names: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
-    texts: Texts | None = None
+    table: CsvTable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class CsvTable:
     """A file that can be read in columns of texts too."""
 
     columns: CsvColumns
@@ -148,16 +148,16 @@ def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMappin
     time = mapping.column("time", dict.fromkeys(named))
     place = None if time is None else header.names.index(time)
     trusted = EXPORTED in named  # what an export has quoted is no mistake, whatever is in it
-    texts = CsvColumns(header.names, reading, trusted)
+    columns = CsvColumns(header.names, reading, trusted)
 
     def blocks() -> Iterator[CsvBlock]:
         return read_blocks(path, encoding.name, header, place, reading.is_time, trusted)
 
     def read() -> Iterator[Found]:
-        return chain.from_iterable(map(texts.found, blocks()))
+        return chain.from_iterable(map(columns.found, blocks()))
 
     return Source(
-        path, "line", path.stat().st_size, read, names=named, assumed=tuple(assumed), texts=Texts(texts, blocks)
+        path, "line", path.stat().st_size, read, names=named, assumed=tuple(assumed), table=CsvTable(columns, blocks)
     )
 
 

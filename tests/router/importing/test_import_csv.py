@@ -234,7 +234,7 @@ def test_lines_may_end_as_on_any_system(write: Write, end: str, block: int) -> N
 def test_a_careful_block_is_followed_by_plain_ones(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_files, "_BLOCK_CHARACTERS", 200)
     rows = [f"u{n},Buy,2026-03-01T10:00:00Z,{n},x\n" for n in range(400)]
-    rows[100] = 'u,Buy,2026-03-01T10:00:00Z,5" pipe,x\n'
+    rows[100] = rows[110] = 'u,Buy,2026-03-01T10:00:00Z,5" pipe,x\n'
     careful = list[int]()
     read = csv_files._Blocks._careful
 
@@ -245,16 +245,24 @@ def test_a_careful_block_is_followed_by_plain_ones(write: Write, monkeypatch: py
     monkeypatch.setattr(csv_files._Blocks, "_careful", count)
     records, outcome = imported(write(_HEADER + "".join(rows)))
     assert (len(records), outcome.codes) == (400, {})
-    assert records[100].values == {"a": '5" pipe', "b": "x"}
-    assert len(careful) < 4
+    assert records[100].values == records[110].values == {"a": '5" pipe', "b": "x"}
+    assert 0 < sum(careful) < 1000
+
+
+def test_half_a_character_costs_its_record_alone(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_bytes(f"{_HEADER}u,Buy,2026-03-01T10:00:00Z,1,x+2AA-\nv,Buy,2026-03-01T10:00:00Z,1,x\n".encode())
+    records, outcome = imported(path, reading=Reading(encoding="utf-7"))
+    assert ([each.user for each in records], outcome.codes) == (["v"], {"TEXT_INVALID": 1})
+    assert "f.csv line 2: column 'b' holds bytes that are no utf-7 (U+D800)" in outcome.said
 
 
 def test_a_file_is_read_a_block_at_a_time(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_files, "_BLOCK_CHARACTERS", 1000)
     path = write(_HEADER + "u,Buy,2026-03-01T10:00:00Z,1,x\n" * 20_000)
     source = open_source(path, None)
-    assert source.texts is not None
-    first, second = islice(source.texts.read(), 2)
+    assert source.table is not None
+    first, second = islice(source.table.read(), 2)
     assert len(first.lines) + len(second.lines) < 100
     assert 0 < first.done <= second.done < path.stat().st_size / 10
 
