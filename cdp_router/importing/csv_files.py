@@ -1,32 +1,58 @@
-"""CSV files: rows with their lines, where a quote that is never closed costs its own line alone."""
+"""CSV files as blocks of columns of text, with the line of each row.
+
+A block of which every quote stands where one may is read by Arrow. Any other is read line by line, so that a quote that
+is never closed costs its own line alone; the blocks after it are read by Arrow again.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+
 from cdp_router.importing.source_errors import SourceInvalid
-from cdp_router.importing.texts import LINE_CHARACTERS_MAX, marked, text_lines, undecodable
+from cdp_router.importing.texts import LINE_CHARACTERS_MAX, TextFile, lines_in, marked, opened, text_lines, undecodable
+from cdp_store.arrays import I64, U8
 
 _DELIMITERS: Final = (";", "\t", "|")
 _SPAN_MIN: Final = 3  # lines of a quoted text that look like records, where no column of times tells more
 _NEVER_CLOSED: Final = "unexpected end of data"
 
+_BLOCK_CHARACTERS: Final = 1 << 22  # fewer cost more a row, more only memory
+_NEWLINE, _RETURN, _QUOTE = b'\n\r"'
+
 IsTime = Callable[[str], bool]
+Lines = Iterator[tuple[str | None, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class CsvRow:
-    """A row: its last line, its fields or what is wrong with it, how many bytes of the file were read by then."""
+class CsvFault:
+    """A line or row that is no record: its line, what is wrong with it, and whether its bytes are no text."""
 
     line: int
-    fields: list[str] | None
     problem: str
-    done: int
+    is_undecodable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CsvBlock:
+    """Rows as columns of text: the last line of each, the faults between them, how many bytes were read by then and
+    whether nothing behind can be read."""
+
+    columns: list[pa.Array]
+    lines: I64
+    faults: list[CsvFault]
+    done: int = 0
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +71,10 @@ class _TooLong(Exception):
 class _Lines:
     """Lines for a CSV reader, which remembers those of the record at hand and can give them again."""
 
-    def __init__(self, lines: Iterator[tuple[str | None, int]]) -> None:
+    def __init__(self, lines: Lines, number: int = 0) -> None:
         self._lines, self._again = lines, deque[tuple[str | None, int]]()
         self.pulled = list[tuple[str | None, int]]()
-        self.number, self.done = 0, 0
+        self.number = number
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -57,7 +83,7 @@ class _Lines:
         entry = self._again.popleft() if self._again else next(self._lines)
         self.pulled.append(entry)
         self.number += 1
-        line, self.done = entry
+        line, _ = entry
         if line is None:
             raise _TooLong
         return line
@@ -72,6 +98,10 @@ class _Lines:
         self._again.extendleft(reversed(again))
         self.number -= len(again)
         return self.number
+
+    def are_done(self, number: int) -> bool:
+        """True if all up to this number are read, and none behind it waits to be given again."""
+        return self.number >= number and not self._again
 
     @property
     def texts(self) -> list[str]:
@@ -109,38 +139,180 @@ def _separator(header: str) -> str | None:
     return found if found in header else None
 
 
-def read_rows(
+def read_blocks(
     path: Path, encoding: str, header: CsvHeader, time: int | None, is_time: IsTime, trusted: bool = False
-) -> Iterator[CsvRow]:
+) -> Iterator[CsvBlock]:
     """The rows behind the header. `time` is the number of the column of times, whose texts `is_time` knows.
 
     `trusted`: a program has quoted all fields, so that no line inside of one is a record, whatever it looks like.
     """
-    lines = _Lines(text_lines(path, encoding, ""))
-    is_records = _Spans(len(header.names), header.delimiter, time, is_time)
     csv.field_size_limit(LINE_CHARACTERS_MAX)
-    reader, is_header = csv.reader(lines, delimiter=header.delimiter, strict=True), True
-    while True:
-        lines.begin()
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except (csv.Error, _TooLong) as error:
-            problem, behind = _problem(error, len(lines.pulled)), len(lines.pulled) - 1
-            if trusted and behind:
-                yield CsvRow(lines.resume(), None, f"{problem}; the {behind} lines behind it were not read", lines.done)
+    are_records = None if trusted else _Spans(len(header.names), header.delimiter, time, is_time)
+    blocks = _Blocks(header, encoding, are_records)
+    with opened(path, encoding, "") as texts:
+        yield from blocks.read(texts)
+
+
+class _Blocks:
+    """Reader of the blocks of a file; `are_records` is None where nothing that is quoted can be records."""
+
+    def __init__(self, header: CsvHeader, encoding: str, are_records: _Spans | None) -> None:
+        self._header, self._encoding, self._are_records = header, encoding, are_records
+        self._number = 0  # of the last line that was read
+
+    def read(self, texts: TextFile) -> Iterator[CsvBlock]:
+        """The blocks behind the header, which is there and can be read."""
+        lines = _Lines(texts.lines())
+        next(self._reader(lines))
+        self._number = lines.number
+        while text := texts.block(_BLOCK_CHARACTERS):
+            block = self._plain(text) or self._careful(text, texts)
+            yield replace(block, done=texts.done)
+            if block.is_last:
                 return
-            yield CsvRow(lines.resume(), None, problem, lines.done)
-            reader = csv.reader(lines, delimiter=header.delimiter, strict=True)
-            continue
-        if is_header:
-            is_header = False
-        elif len(lines.pulled) > 1 and not trusted and is_records(lines.texts):
+
+    def _reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        return csv.reader(lines, delimiter=self._header.delimiter, strict=True)
+
+    def _plain(self, text: str) -> CsvBlock | None:
+        """The rows of a block as Arrow reads it; None where it would read anything else than `_careful`."""
+        if len(text) >= LINE_CHARACTERS_MAX or not self._header.delimiter.isascii():
+            return None
+        if "\r" in text and text.count("\r") != text.count("\r\n"):
+            return None
+        try:
+            encoded = text.encode()
+        except UnicodeEncodeError:  # bytes that are no text
+            return None
+        layout = _layout(np.frombuffer(encoded, np.uint8), ord(self._header.delimiter))
+        if layout is None or (self._are_records and any(map(self._are_records, layout.spans(encoded)))):
+            return None
+        ragged = list[tuple[int, int]]()
+
+        def skip(row: pc.InvalidRow) -> str:
+            ragged.append((row.number - 1, row.actual_columns))
+            return "skip"
+
+        columns = self._columns(encoded, layout, skip)
+        lines = layout.lines + self._number
+        faults = [self._ragged(int(lines[at]), found) for at, found in ragged]
+        self._number += layout.line_count
+        return CsvBlock(columns, np.delete(lines, [at for at, _ in ragged]), faults)
+
+    def _columns(self, encoded: bytes, layout: _Layout, skip: Callable[[pc.InvalidRow], str]) -> list[pa.Array]:
+        names = [str(number) for number in range(len(self._header.names))]
+        if not layout.lines.size:
+            return [pa.array([], pa.string()) for _ in names]
+        table = pc.read_csv(
+            pa.py_buffer(encoded),
+            pc.ReadOptions(use_threads=False, block_size=len(encoded) + 1, column_names=names),
+            pc.ParseOptions(
+                delimiter=self._header.delimiter, newlines_in_values=layout.has_spans, invalid_row_handler=skip
+            ),
+            pc.ConvertOptions(check_utf8=False, column_types=dict.fromkeys(names, pa.string())),
+        )
+        return [column.combine_chunks() for column in table.columns]
+
+    def _careful(self, text: str, texts: TextFile) -> CsvBlock:
+        """The rows of a block line by line, and of the lines behind it those that a quote of its own reaches."""
+        own = [(line, 0) for line in lines_in(io.StringIO(text, newline=""))]
+        lines, end = _Lines(chain(own, texts.lines()), self._number), self._number + len(own)
+        reader = self._reader(lines)
+        rows, places, faults, is_last = list[list[str]](), list[int](), list[CsvFault](), False
+        while not (is_last or lines.are_done(end)):
+            lines.begin()
+            try:
+                fields = next(reader)
+            except StopIteration:
+                break
+            except (csv.Error, _TooLong) as error:
+                problem, behind = _problem(error, len(lines.pulled)), len(lines.pulled) - 1
+                if self._are_records is None and behind:
+                    problem, is_last = f"{problem}; the {behind} lines behind it were not read", True
+                faults.append(CsvFault(lines.resume(), problem))
+                reader = self._reader(lines)
+                continue
+            if fault := self._fault(fields, lines):
+                faults.append(fault)
+            elif fields:
+                rows.append(fields)
+                places.append(lines.number)
+        self._number = lines.number
+        fields_by_column = zip(*rows, strict=True) if rows else [()] * len(self._header.names)
+        columns = [pa.array(column, pa.string()) for column in fields_by_column]
+        return CsvBlock(columns, np.array(places, np.int64), faults, is_last=is_last)
+
+    def _fault(self, fields: list[str], lines: _Lines) -> CsvFault | None:
+        if len(lines.pulled) > 1 and self._are_records and self._are_records(lines.texts):
             first = lines.number - len(lines.pulled) + 1
-            yield CsvRow(first, None, _swallowed(first, lines.number), lines.done)
-        elif fields:
-            yield CsvRow(lines.number, fields, "", lines.done)
+            return CsvFault(first, _swallowed(first, lines.number))
+        if fields and len(fields) != len(self._header.names):
+            return self._ragged(lines.number, len(fields))
+        if not marked("".join(fields)):
+            return None
+        name, shown = next(
+            (name, shown) for name, field in zip(self._header.names, fields, strict=True) if (shown := marked(field))
+        )
+        problem = undecodable(shown, self._encoding, f"column {name!r} holds ")
+        return CsvFault(lines.number, problem, is_undecodable=True)
+
+    def _ragged(self, line: int, found: int) -> CsvFault:
+        return CsvFault(line, f"{found} fields where the header has {len(self._header.names)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Bounds of the rows of a block that are not empty: i64[n] each; the number of its lines."""
+
+    starts: I64
+    ends: I64
+    first_lines: I64
+    lines: I64  # the last of each, the first of the block being 1
+    line_count: int
+
+    @property
+    def has_spans(self) -> bool:
+        """True if there are rows of several lines."""
+        return bool((self.lines != self.first_lines).any())
+
+    def spans(self, encoded: bytes) -> Iterator[list[str]]:
+        """The lines of each row that has several."""
+        for at in np.flatnonzero(self.lines != self.first_lines):
+            text = encoded[self.starts[at] : self.ends[at]].decode()
+            yield list(io.StringIO(text, newline=""))
+
+
+def _layout(content: U8, delimiter: int) -> _Layout | None:
+    """The rows of a block; None where a quote stands inside of a field or behind it, or is never closed."""
+    ends: I64 = np.flatnonzero(content == _NEWLINE) + 1
+    if not content.size or content[-1] != _NEWLINE:
+        ends = np.append(ends, content.size)
+    numbers = np.arange(1, ends.size + 1)
+    quotes = np.flatnonzero(content == _QUOTE)
+    if quotes.size:
+        if quotes.size % 2 or not _is_strict(content, quotes, delimiter):
+            return None
+        is_end = np.searchsorted(quotes, ends) % 2 == 0
+        ends, numbers = ends[is_end], numbers[is_end]
+    starts = np.concatenate(([0], ends[:-1]))
+    first_lines = np.concatenate(([0], numbers[:-1])) + 1
+    lengths = ends - starts
+    is_empty = (lengths == 1) & (content[starts] == _NEWLINE)
+    is_empty |= (lengths == 2) & (content[starts] == _RETURN)
+    kept = ~is_empty
+    return _Layout(starts[kept], ends[kept], first_lines[kept], numbers[kept], int(numbers[-1]))
+
+
+def _is_strict(content: U8, quotes: I64, delimiter: int) -> bool:
+    """True if every quote opens a field, closes one, or is one of two inside of one."""
+    opening, closing = quotes[::2], quotes[1::2]
+    before, after = content[opening - 1], content[np.minimum(closing + 1, content.size - 1)]
+    doubled = opening[1:] == closing[:-1] + 1
+    opens = (before == delimiter) | (before == _NEWLINE) | (opening == 0)
+    opens[1:] |= doubled
+    closes = (after == delimiter) | (after == _NEWLINE) | (after == _RETURN) | (closing == content.size - 1)
+    closes[:-1] |= doubled
+    return bool(opens.all() and closes.all())
 
 
 def _problem(error: Exception, lines: int) -> str:

@@ -13,12 +13,12 @@ _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 _FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _STARTS: Final = "-0123456789"
 # As JSON and databases, data frames of Python, and spreadsheets write them.
-_BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER_CHARACTERS_MAX: Final = 20  # -9223372036854775808
 _SURE_CHARACTERS: Final = 16  # at most 15 digits beside the point, which every float64 keeps
 _SURE_DIGITS: Final = 15
-_FLOAT_DIGITS_MAX: Final = 17  # what writers of float64 need at most; more digits mean an exact decimal
-_WHOLE_MAX: Final = 1 << 53  # up to here every integer is a float64
+FLOAT_DIGITS_MAX: Final = 17  # what writers of float64 need at most; more digits mean an exact decimal
+WHOLE_MAX: Final = 1 << 53  # up to here every integer is a float64
 _NORMAL_MIN: Final = 2.3e-308
 _SHOWN: Final = 40
 _HINT: Final = "; --as-text takes such a column as text"
@@ -88,7 +88,7 @@ def decimal_of(exact: Decimal, text: str | None = None, value: float | None = No
         return number
     digits = len(str(int("".join(map(str, exact.as_tuple().digits)))).rstrip("0"))
     if abs(number) >= _NORMAL_MIN and (
-        digits <= _SURE_DIGITS or (text is not None and digits <= _FLOAT_DIGITS_MAX and abs(number) < _WHOLE_MAX)
+        digits <= _SURE_DIGITS or (text is not None and digits <= FLOAT_DIGITS_MAX and abs(number) < WHOLE_MAX)
     ):
         return number
     if abs(exact) <= INT64_MAX and exact == int(exact):
@@ -105,7 +105,7 @@ def csv_value(text: str) -> Any:
     if not text:
         return None
     if text[0] not in _STARTS:
-        return _BOOLEANS.get(text, text)
+        return BOOLEANS.get(text, text)
     if _INTEGER.fullmatch(text):
         if len(text) > _INTEGER_CHARACTERS_MAX:
             return _too_large(text)

@@ -6,16 +6,18 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, TextIO
 
 from cdp_router.importing.source_errors import SourceInvalid
 
 LINE_CHARACTERS_MAX: Final = 1 << 23  # JSON of a record as large as one may be
 UTF8: Final = "utf-8"
+_LINE_ENDS: Final = ("\n", "\r")
 _MARK: Final = "cdp-mark"
-_MARKED: Final = re.compile("[\udc00-\udcff]+")
+_MARKED: Final = re.compile("[\ud800-\udfff]+")
 _BYTES_SHOWN: Final = 4
 _SNIFFED: Final = 4096
 _NUL_SHARE: Final = 8  # more than one byte in so many is NUL: the text has another encoding, if it is one
@@ -77,7 +79,12 @@ def marked(text: str) -> str | None:
     """Problem of a text that holds undecodable bytes: the first of them; None where there are none."""
     if text.isascii() or (found := _MARKED.search(text)) is None:
         return None
-    return " ".join(f"0x{ord(each) - 0xDC00:02x}" for each in found.group()[:_BYTES_SHOWN])
+    return " ".join(map(_shown, found.group()[:_BYTES_SHOWN]))
+
+
+def _shown(mark: str) -> str:
+    byte = ord(mark) - 0xDC00
+    return f"0x{byte:02x}" if 0 <= byte <= 0xFF else f"U+{ord(mark):04X}"  # half a character, as UTF-7 may have it
 
 
 def undecodable(shown: str, encoding: str, where: str = "") -> str:
@@ -87,25 +94,65 @@ def undecodable(shown: str, encoding: str, where: str = "") -> str:
     return f"{where}bytes that are no {name} ({shown}){hint}"
 
 
-def text_lines(path: Path, encoding: str, newline: str) -> Iterator[tuple[str | None, int]]:
-    """The lines of a file, each with its end, and how many bytes were read by then; None for one that is too long.
+class TextFile:
+    """An open file as text: lines and blocks of lines, each from where the one before has ended."""
+
+    def __init__(self, file: BinaryIO, texts: TextIO) -> None:
+        self._file, self._texts, self._begun = file, texts, False
+
+    @property
+    def done(self) -> int:
+        """Bytes of the file that have been read."""
+        return self._file.tell()
+
+    def lines(self) -> Iterator[tuple[str | None, int]]:
+        """Lines, each with its end, and how many bytes were read by then; None for one that is too long."""
+        for line in lines_in(self._texts):
+            whole = line if line is None or self._begun else line.removeprefix("\ufeff")  # utf-16-le keeps its mark
+            self._begun = True
+            yield whole, self.done
+
+    def block(self, characters: int) -> str:
+        """So many characters, and more up to a line behind an even number of quotes, if that is not too far."""
+        parts = [self._texts.read(characters)]
+        length, quotes, is_whole = len(parts[0]), parts[0].count('"'), parts[0].endswith("\n")
+        while length < LINE_CHARACTERS_MAX and (quotes % 2 or not is_whole):
+            if not (more := self._texts.readline(LINE_CHARACTERS_MAX)):
+                break
+            parts.append(more)
+            length, quotes, is_whole = length + len(more), quotes + more.count('"'), more.endswith(_LINE_ENDS)
+        while not is_whole and (more := self._texts.readline(LINE_CHARACTERS_MAX)):
+            is_whole = more.endswith(_LINE_ENDS)  # the rest of a line that is too long already
+        return "".join(parts)
+
+
+def lines_in(texts: TextIO) -> Iterator[str | None]:
+    """Lines of a text, each with its end; None for one that is too long."""
+    while line := texts.readline(LINE_CHARACTERS_MAX):
+        whole: str | None = line
+        while len(line) == LINE_CHARACTERS_MAX and not line.endswith(_LINE_ENDS):
+            line, whole = texts.readline(LINE_CHARACTERS_MAX), None
+        yield whole
+
+
+@contextmanager
+def opened(path: Path, encoding: str, newline: str) -> Iterator[TextFile]:
+    """A file as text behind its byte order mark.
 
     `newline` is that of `io.TextIOWrapper`: "" ends lines at every usual mark, and a line end is never changed. Raises
     SourceInvalid for a file that begins otherwise than its encoding does.
     """
     decoder = "utf-8-sig" if encoding == UTF8 else encoding
     with path.open("rb") as file, io.TextIOWrapper(file, decoder, _MARK, newline) as texts:
-        first = True
         try:
-            while line := texts.readline(LINE_CHARACTERS_MAX):
-                whole: str | None = line
-                while len(line) == LINE_CHARACTERS_MAX and not line.endswith(("\n", "\r")):
-                    line, whole = texts.readline(LINE_CHARACTERS_MAX), None
-                if first and whole is not None:
-                    whole = whole.removeprefix("\ufeff")  # utf-16-le keeps its mark
-                first = False
-                yield whole, file.tell()
+            yield TextFile(file, texts)
         except UnicodeError as error:
             raise SourceInvalid(
                 f"{path}: no {encoding}: {error}; where a file has no byte order mark give -le or -be, as in utf-16-le"
             ) from error
+
+
+def text_lines(path: Path, encoding: str, newline: str) -> Iterator[tuple[str | None, int]]:
+    """The lines of a file; see `opened` and `TextFile.lines`."""
+    with opened(path, encoding, newline) as texts:
+        yield from texts.lines()

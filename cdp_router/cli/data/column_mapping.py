@@ -23,7 +23,7 @@ from cdp_router.importing.read_options import Reading
 from cdp_router.records.decimal_columns import short_decimals
 from cdp_router.records.identity_columns import PREFIX
 from cdp_router.records.instants import PER_SECOND, SURE_END_MS, SURE_FIRST_MS
-from cdp_store.arrays import U64, Bools
+from cdp_store.arrays import I64, U64, Bools
 from cdp_store.ids import ANONYMOUS_ID, USER_ID
 from cdp_store.limits import NAME_BYTES_MAX
 
@@ -218,15 +218,20 @@ def _times(batch: pa.RecordBatch, name: str | None, mapping: ColumnMapping) -> p
 
 def _sized(counts: pa.Array) -> pa.Array:
     """Instants of counts whose size tells their unit; ArrowInvalid where one has none."""
-    values = pc.fill_null(counts, SURE_FIRST_MS).to_numpy(zero_copy_only=False)
-    instants, told = np.zeros(len(counts), np.int64), np.zeros(len(counts), np.bool_)
-    for per in PER_SECOND.values():
-        own = (values >= SURE_FIRST_MS * per // 1000) & (values < SURE_END_MS * per // 1000)
-        instants[own] = values[own] * 1000 // per if per < 1000 else values[own] // (per // 1000)
-        told |= own
+    instants, told = sure_instants(pc.fill_null(counts, SURE_FIRST_MS).to_numpy(zero_copy_only=False), AUTO)
     if not told.all():
         raise pa.ArrowInvalid("a number whose size tells no unit")
     return pa.array(instants, mask=counts.is_null().to_numpy(zero_copy_only=False)).cast(pa.timestamp("ms"))
+
+
+def sure_instants(counts: I64, unit: str) -> tuple[I64, Bools]:
+    """Milliseconds of counts of a unit, of one that their size tells for AUTO, and which of them are of sure years."""
+    instants, told = np.zeros(counts.shape[0], np.int64), np.zeros(counts.shape[0], np.bool_)
+    for per in PER_SECOND.values() if unit == AUTO else (PER_SECOND[unit],):
+        own = (counts >= SURE_FIRST_MS * per // 1000) & (counts < SURE_END_MS * per // 1000)
+        instants[own] = counts[own] * 1000 // per if per < 1000 else counts[own] // (per // 1000)
+        told |= own
+    return instants, told
 
 
 def _nulls(column: pa.Array) -> Bools:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -17,18 +17,18 @@ from cdp.v1 import ingest_pb2
 from rich.progress import Progress, TaskID
 
 from cdp_router.cli.data.column_mapping import columns_mappable, content_rules, map_columns
-from cdp_router.cli.data.outgoing_rows import EncodedRow, Gathered, encode_row
+from cdp_router.cli.data.outgoing_rows import BATCH_BYTES, EncodedRow, EncodedRows, Waiting, encode_row
 from cdp_router.cli.data.row_mapping import EXPORTED, ColumnMapping, RowRejected, WireRow, problem_in, to_row
-from cdp_router.cli.data.sources import Columns, Found, Source, found_rows
+from cdp_router.cli.data.sources import Columns, CsvTable, Found, Source, fault_found, found_rows
+from cdp_router.cli.data.text_rows import TextRows, text_rows
 from cdp_router.client import Client
 from cdp_router.importing.arrow_hashes import row_hashes
 from cdp_router.importing.content_ids import ContentIds, id_column
 from cdp_router.importing.read_options import Reading
-from cdp_router.limits import COLUMNS_BYTES_MAX, COLUMNS_VALUES, ROWS_BYTES_MAX
+from cdp_router.limits import COLUMNS_BYTES_MAX, COLUMNS_VALUES
 from cdp_store.arrays import U8, U64
 
 _ROWS_PER_BATCH: Final = 4000
-_BATCH_BYTES: Final = ROWS_BYTES_MAX * 3 // 4
 _COLUMN_BYTES: Final = COLUMNS_BYTES_MAX // 2
 _COLUMN_ROWS: Final = 50_000
 _ROWS_OF_COLUMNS: Final = 16_384  # of a file that goes by rows
@@ -36,6 +36,7 @@ BATCHES_IN_FLIGHT: Final = 4  # of columns
 # Of rows: more would travel together (`flights`), and so lose the id that tells the whole batch again.
 _SMALL_BATCHES_IN_FLIGHT: Final = 2
 _EXAMPLES: Final = 3
+_Chunk = tuple[EncodedRows, int]  # and how far they reach into the file
 _USUAL: Final = Reading()
 _HINTS: Final = {"INTEGER_OUT_OF_RANGE": "; --as-text takes such a column as text"}
 
@@ -113,11 +114,7 @@ class _Loading:
         """Send a file; returns when all of it is acknowledged."""
         self.in_order = False
         ids = ContentIds(self.label)
-        if source.columns is not None:
-            pieces = self._pieces_of_columns(source, source.columns, ids)
-        else:
-            pieces = self._pieces_of_rows(source, source.read(), ids)
-        for piece in pieces:
+        for piece in self._pieces(source, ids):
             self._send(source, piece)
             self.progress.update(task, completed=piece.done, rows=self.accepted + self.duplicates)
             while len(self.in_flight) >= self._in_flight_max(piece):
@@ -131,6 +128,14 @@ class _Loading:
             return 1
         return BATCHES_IN_FLIGHT if piece.encoding == "arrow_columns" else _SMALL_BATCHES_IN_FLIGHT
 
+    def _pieces(self, source: Source, ids: ContentIds) -> Iterator[_Piece]:
+        if source.columns is not None:
+            return self._pieces_of_columns(source, source.columns, ids)
+        plan = None if source.table is None else text_rows(source.table.columns, self.mapping)
+        if source.table is None or plan is None:
+            return self._pieces_of_rows(source, self._rows(source, source.read()), ids)
+        return self._pieces_of_rows(source, self._rows_of_texts(source, source.table, plan), ids)
+
     def _pieces_of_columns(self, source: Source, columns: Columns, ids: ContentIds) -> Iterator[_Piece]:
         before, self.in_order = 0, EXPORTED in columns.schema.names
         mappable = not self.reading.as_text and columns_mappable(columns.schema, self.mapping)
@@ -142,7 +147,7 @@ class _Loading:
                 mapped = map_columns(part.batch, self.mapping) if mappable else None
                 if mapped is None or part.batch.nbytes > _COLUMN_BYTES:
                     records = found_rows(columns.table, part.batch, part.before)
-                    yield from self._pieces_of_rows(source, records, ids, part)
+                    yield from self._pieces_of_rows(source, self._rows(source, records, part), ids)
                     continue
                 for row, reason in mapped.rejected:
                     self.rejections.add("RECORD_MALFORMED", _place(source, part.before + row + 1), reason)
@@ -153,37 +158,66 @@ class _Loading:
                     yield _Piece("arrow_columns", stream, lines, done, part.hashes.tobytes() + lines.tobytes())
             before += len(batch)
 
-    def _pieces_of_rows(
-        self, source: Source, records: Iterator[Found], ids: ContentIds, part: _Identified | None = None
-    ) -> Iterator[_Piece]:
-        gathered, done = Gathered(), 0
+    def _pieces_of_rows(self, source: Source, chunks: Iterator[_Chunk], ids: ContentIds) -> Iterator[_Piece]:
+        waiting, done = Waiting(), 0
+        for rows, done in chunks:
+            waiting.rows += rows.whole(ids)
+            waiting.lines += rows.lines
+            while (count := waiting.first(_ROWS_PER_BATCH)) < len(waiting.rows):
+                yield _row_piece(waiting, count, done)
+        if waiting.rows:
+            yield _row_piece(waiting, len(waiting.rows), done)
+
+    def _rows(self, source: Source, records: Iterator[Found], part: _Identified | None = None) -> Iterator[_Chunk]:
+        """Records one by one as rows, some at a time."""
+        rows, size, done = list[EncodedRow](), 0, 0
         for found in records:
             done = found.done
-            if found.record is None:
-                self.rejections.add(found.code, _place(source, found.line), found.problem)
-                continue
-            self.in_order = self.in_order or EXPORTED in found.record
             made = None if part is None else part.ids[found.line - part.before - 1].tobytes()
-            row = self._encoded(found.record, source, found.line, made)
+            row = self._encoded(source, found, made)
             if row is None:
                 continue
-            if gathered.rows and (len(gathered.rows) == _ROWS_PER_BATCH or gathered.size + row.size > _BATCH_BYTES):
-                yield _row_piece(gathered, ids, done)
-                gathered = Gathered()
-            gathered.add(row)
-        if gathered.rows:
-            yield _row_piece(gathered, ids, done)
+            rows.append(row)
+            size += row.size
+            if len(rows) == _ROWS_PER_BATCH or size > BATCH_BYTES:
+                yield EncodedRows.of(rows), done
+                rows, size = [], 0
+        if rows:
+            yield EncodedRows.of(rows), done
 
-    def _encoded(self, record: dict[str, Any], source: Source, line: int, made: bytes | None) -> EncodedRow | None:
+    def _rows_of_texts(self, source: Source, table: CsvTable, plan: TextRows) -> Iterator[_Chunk]:
+        """Columns of texts as rows; those that may be no records one by one, in their order among the faults."""
+        for block in table.read():
+            rows, odd = plan.encoded(block)
+            faults, keep = deque(block.faults), ~odd
+            for at in np.flatnonzero(odd).tolist():
+                line = int(block.lines[at])
+                while faults and faults[0].line < line:
+                    self._encoded(source, fault_found(faults.popleft(), block.done))
+                fields = [column[at].as_py() for column in block.columns]
+                row = self._encoded(source, table.columns.row(line, fields, block.done))
+                if row is not None:
+                    rows.put(at, row)
+                    keep[at] = True
+            for fault in faults:
+                self._encoded(source, fault_found(fault, block.done))
+            yield rows.kept(keep), block.done
+
+    def _encoded(self, source: Source, found: Found, made: bytes | None = None) -> EncodedRow | None:
         """The row of a record as msgpack; a record that is none is noted as rejected."""
-        try:
-            row = to_row(record, self.mapping)
-            encoded = _encodable(row, line, made)
-        except RowRejected as error:
-            self.rejections.add(error.code, _place(source, line), error.reason)
+        place = _place(source, found.line)
+        if found.record is None:
+            self.rejections.add(found.code, place, found.problem)
             return None
-        if encoded.size > _BATCH_BYTES:
-            self.rejections.add("RECORD_TOO_LARGE", _place(source, line), f"{encoded.size} bytes")
+        self.in_order = self.in_order or EXPORTED in found.record
+        try:
+            row = to_row(found.record, self.mapping)
+            encoded = _encodable(row, found.line, made)
+        except RowRejected as error:
+            self.rejections.add(error.code, place, error.reason)
+            return None
+        if encoded.size > BATCH_BYTES:
+            self.rejections.add("RECORD_TOO_LARGE", place, f"{encoded.size} bytes")
             return None
         return encoded
 
@@ -220,8 +254,8 @@ def _encodable(row: WireRow, line: int, made: bytes | None) -> EncodedRow:
     return encoded
 
 
-def _row_piece(gathered: Gathered, ids: ContentIds, done: int) -> _Piece:
-    content, lines = gathered.packed(ids)
+def _row_piece(waiting: Waiting, count: int, done: int) -> _Piece:
+    content, lines = waiting.packed(count)
     return _Piece("msgpack_rows", content, lines, done, content)
 
 

@@ -1,43 +1,46 @@
-"""Rows on their way: encoded, with an id each, gathered into batches."""
+"""Rows on their way: encoded, with an id each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import accumulate, compress
+from operator import not_
+from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
 
 from cdp_router.cli.data.row_mapping import WireRow
 from cdp_router.importing.content_ids import ID_BYTES, ContentIds, lanes_of
+from cdp_router.limits import ROWS_BYTES_MAX
+from cdp_store.arrays import Bools
 
+BATCH_BYTES: Final = ROWS_BYTES_MAX * 3 // 4
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _CONTENT_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")  # equal records, equal bytes
 _ARRAY: Final = 0x90  # head of a msgpack array of up to 15 items
-_SHORT_TEXT: Final = 0xA0  # head of a msgpack text of up to 31 bytes
+_MAP: Final = 0x80  # head of a msgpack map of up to 15 entries
+_ID_HEAD: Final = 0xA0 | ID_BYTES  # of a msgpack text of up to 31 bytes
 _LONG_ARRAY: Final = b"\xdd"
 _BEFORE_ID: Final = 4  # fields of a row before its message id
-_GENERATED_BYTES: Final = 1 + ID_BYTES
 assert ID_BYTES < 32, "the head of a generated id is one byte"
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """A row as msgpack without its message id, which stands between `head` and `rest`. One that has none has its
+class EncodedRow(NamedTuple):
+    """A row as msgpack without its message id, which stands between `front` and `rest`. One that has none has its
     content instead: the same bytes for all rows that say the same."""
 
-    head: bytes
+    front: bytes
+    message_id: bytes
     rest: bytes
-    fields: int
-    message_id: bytes | None
     content: bytes
     line: int
 
     @property
     def size(self) -> int:
         """Bytes of the whole row."""
-        own = _GENERATED_BYTES if self.message_id is None else len(self.message_id)
-        return 1 + len(self.head) + own + len(self.rest)
+        return len(self.front) + (len(self.message_id) or 1 + ID_BYTES) + len(self.rest)
 
 
 def encode_row(row: WireRow, line: int, made: bytes | None = None) -> EncodedRow:
@@ -47,33 +50,88 @@ def encode_row(row: WireRow, line: int, made: bytes | None = None) -> EncodedRow
     """
     message_id, rest = row[_BEFORE_ID], row[_BEFORE_ID + 1 :]
     head = _ENCODER.encode(row[:_BEFORE_ID])[1:]
-    given = _ENCODER.encode(message_id) if message_id else made and _generated(made)
+    given = _ENCODER.encode(message_id) if message_id else bytes((_ID_HEAD,)) + made if made else b""
     content = b"" if given else head + _CONTENT_ENCODER.encode(rest)
-    return EncodedRow(head, _ENCODER.encode(rest)[1:], len(row), given, content, line)
+    return EncodedRow(array_head(len(row)) + head, given, _ENCODER.encode(rest)[1:], content, line)
 
 
-def _generated(message_id: bytes) -> bytes:
-    return bytes((_SHORT_TEXT | ID_BYTES,)) + message_id
+def array_head(items: int) -> bytes:
+    """The head of a msgpack array of up to 15 items."""
+    return bytes((_ARRAY | items,))
+
+
+def map_head(items: int) -> bytes:
+    """The head of a msgpack map."""
+    if items < 16:
+        return bytes((_MAP | items,))
+    return b"\xde" + items.to_bytes(2, "big") if items < 1 << 16 else b"\xdf" + items.to_bytes(4, "big")
+
+
+def content_order(names: Iterable[str]) -> list[str]:
+    """Names of values in the order that a row's content has them in."""
+    return list(msgspec.msgpack.decode(_CONTENT_ENCODER.encode(dict.fromkeys(names))))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Parts of encoded rows, a list for each: what stands before their ids, those, and what stands after them."""
+
+    fronts: Sequence[list[bytes]]
+    message_ids: list[bytes]
+    rests: Sequence[list[bytes]]
+    contents: list[bytes]
+    lines: list[int]
+
+    @classmethod
+    def of(cls, rows: Iterable[EncodedRow]) -> EncodedRows:
+        """Rows, of which there is at least one."""
+        fronts, message_ids, rests, contents, lines = map(list, zip(*rows, strict=True))
+        return cls([fronts], message_ids, [rests], contents, lines)
+
+    def put(self, at: int, row: EncodedRow) -> None:
+        """Replace a row."""
+        for parts, whole in ((self.fronts, row.front), (self.rests, row.rest)):
+            for part in parts:
+                part[at] = b""
+            parts[0][at] = whole
+        self.message_ids[at], self.contents[at] = row.message_id, row.content
+
+    def kept(self, keep: Bools) -> EncodedRows:
+        """Some of the rows."""
+        if keep.all():
+            return self
+        fronts, rests = ([list(compress(part, keep)) for part in parts] for parts in (self.fronts, self.rests))
+        message_ids, contents = (list(compress(each, keep)) for each in (self.message_ids, self.contents))
+        return EncodedRows(fronts, message_ids, rests, contents, list(compress(self.lines, keep)))
+
+    def whole(self, ids: ContentIds) -> list[bytes]:
+        """The rows with their ids; those without one get theirs."""
+        given = self.message_ids
+        if lacking := list(compress(self.contents, map(not_, given))):
+            made = np.insert(ids.of(lanes_of(lacking)), 0, _ID_HEAD, axis=1).view(f"S{1 + ID_BYTES}").ravel().tolist()
+            next_id = iter(made).__next__
+            given = made if len(made) == len(given) else [message_id or next_id() for message_id in given]
+        return list(map(b"".join, zip(*self.fronts, given, *self.rests, strict=True)))
 
 
 @dataclass(slots=True)
-class Gathered:
-    """Rows of a batch that is not full yet."""
+class Waiting:
+    """Rows and their lines that wait for a batch."""
 
-    rows: list[EncodedRow] = field(default_factory=list)
-    size: int = 0
+    rows: list[bytes] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
 
-    def add(self, row: EncodedRow) -> None:
-        """Take a row."""
-        self.rows.append(row)
-        self.size += row.size
+    def first(self, rows_max: int) -> int:
+        """Number of rows of the next batch; all of them where more may come into it."""
+        count = min(len(self.rows), rows_max)
+        sizes = list(map(len, self.rows[:count]))
+        if sum(sizes) <= BATCH_BYTES:
+            return count
+        return max(sum(size <= BATCH_BYTES for size in accumulate(sizes)), 1)
 
-    def packed(self, ids: ContentIds) -> tuple[bytes, Sequence[int]]:
-        """All rows as a msgpack array, and their lines; those without a message id get theirs."""
-        missing = [row for row in self.rows if row.message_id is None]
-        made = iter(ids.of(lanes_of([row.content for row in missing]))) if missing else iter(())
-        parts = [_LONG_ARRAY, len(self.rows).to_bytes(4, "big")]
-        for row in self.rows:
-            message_id = row.message_id or _generated(next(made).tobytes())
-            parts += (bytes((_ARRAY | row.fields,)), row.head, message_id, row.rest)
-        return b"".join(parts), [row.line for row in self.rows]
+    def packed(self, count: int) -> tuple[bytes, list[int]]:
+        """So many rows as a msgpack array, and their lines; they wait no longer."""
+        content = b"".join((_LONG_ARRAY, count.to_bytes(4, "big"), *self.rows[:count]))
+        lines = self.lines[:count]
+        del self.rows[:count], self.lines[:count]
+        return content, lines

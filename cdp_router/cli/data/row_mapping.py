@@ -117,7 +117,7 @@ class WrittenRecord(dict[str, Any]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Roles:
+class Roles:
     """The columns of records with the same names."""
 
     texts: tuple[tuple[str, str | None], ...]
@@ -131,8 +131,8 @@ class _Roles:
 
 
 @functools.lru_cache(maxsize=1024)
-def _roles(mapping: ColumnMapping, names: tuple[str, ...]) -> _Roles:
-    """Most records of a file have the names of the one before."""
+def roles_of(mapping: ColumnMapping, names: tuple[str, ...]) -> Roles:
+    """Roles of the columns of a record with these names; most have the names of the one before."""
     columns = mapping.columns(dict.fromkeys(names))
     used = set(columns.values())
     texts = tuple((role, columns[role]) for role in TEXTS)
@@ -143,14 +143,14 @@ def _roles(mapping: ColumnMapping, names: tuple[str, ...]) -> _Roles:
     pairs = ((columns[f"{whose}_kind"], columns[f"{whose}_id"]) for whose in ("profile", "linked"))
     exported = tuple((kind, name) for kind, name in pairs if kind is not None and name is not None)
     has_attributes = columns["attributes"] is not None or bool(exported) or mapping.profiles
-    return _Roles(
+    return Roles(
         texts, nested, columns["time"], has_attributes, identifiers, exported, columns["time_properties"], rest
     )
 
 
 def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
     """The wire row of a record; RowRejected says what is missing."""
-    roles = _roles(mapping, tuple(record))
+    roles = roles_of(mapping, tuple(record))
     # Ids and names are text: 007 and 1e5 must not turn into numbers on the way.
     written = record.written if isinstance(record, WrittenRecord) else record
     user_id, anonymous_id, event, message_id = [_text(role, _value(written, column)) for role, column in roles.texts]
@@ -163,7 +163,7 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
         if (value := record[name]) is not None or keeps_nulls:
             _add(values, _named(value) if roles.exported and name == VALUES else {name: value})
     for name in _names(_value(record, roles.times)):
-        values[name] = to_datetime(_time_ms(values.get(name), mapping))
+        values[name] = to_datetime(time_ms(values.get(name), mapping))
     if not (event or mapping.event_name):
         values = _spread(values)
     if mapping.as_text:
@@ -174,7 +174,7 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
     others = _others(record, written, roles, mapping)
     if event is None and not roles.has_attributes and not others:
         raise RowRejected(no_event(record))
-    plain = event, user_id, anonymous_id, _time_ms(_value(record, roles.time), mapping), message_id, values
+    plain = event, user_id, anonymous_id, time_ms(_value(record, roles.time), mapping), message_id, values
     return (*plain, others) if others else plain
 
 
@@ -237,7 +237,7 @@ def _time(value: Any, path: str, mapping: ColumnMapping) -> datetime | None:
     if value is None or value == "":
         return None
     try:
-        return to_datetime(_time_ms(value, mapping))
+        return to_datetime(time_ms(value, mapping))
     except OverflowError:
         raise RowRejected(
             f"{path!r}: {str(value)[:40]!r} is not between the years 1 and 9999", "TIME_INVALID"
@@ -256,7 +256,7 @@ def _present(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _others(
-    record: Mapping[str, Any], written: Mapping[str, Any], roles: _Roles, mapping: ColumnMapping
+    record: Mapping[str, Any], written: Mapping[str, Any], roles: Roles, mapping: ColumnMapping
 ) -> dict[str, str]:
     """Identifiers by kind besides user id and anonymous id; the previous one of an alias is an anonymous id."""
     nested, previous, kinds = roles.identifiers
@@ -335,7 +335,8 @@ def _text(role: str, value: Any) -> str | None:
     raise RowRejected(f"{role} must be text, not {type(value).__name__} {str(value)[:40]!r}")
 
 
-def _time_ms(value: Any, mapping: ColumnMapping) -> int:
+def time_ms(value: Any, mapping: ColumnMapping) -> int:
+    """Epoch milliseconds of the time of a record; RowRejected where it is none."""
     match value:
         case None | "":
             if mapping.default_time_ms is None:

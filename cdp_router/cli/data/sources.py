@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,16 +13,25 @@ import pyarrow as pa
 
 from cdp_router.cli.data.row_mapping import EXPORTED, ColumnMapping, WrittenRecord
 from cdp_router.client.formulas import restored
-from cdp_router.importing.csv_files import CsvHeader, read_header, read_rows
+from cdp_router.importing.csv_files import CsvBlock, CsvFault, read_blocks, read_header
 from cdp_router.importing.ndjson_files import MALFORMED, TEXT_INVALID, read_lines
 from cdp_router.importing.numbers import csv_value
 from cdp_router.importing.parquet_files import ParquetTable, open_parquet
 from cdp_router.importing.read_options import Reading
 from cdp_router.importing.source_errors import SourceInvalid
-from cdp_router.importing.texts import Encoding, encoding_of, marked, undecodable
+from cdp_router.importing.texts import Encoding, encoding_of
 
-__all__ = ["Columns", "Found", "Source", "SourceInvalid", "found_rows", "open_source"]
-
+__all__ = [
+    "Columns",
+    "CsvColumns",
+    "CsvTable",
+    "Found",
+    "Source",
+    "SourceInvalid",
+    "fault_found",
+    "found_rows",
+    "open_source",
+]
 _ROWS_PER_READ: Final = 16_384
 _ROWS_PER_COLUMN_READ: Final = 50_000  # below what a batch of columns may have of different event names
 _SAMPLE: Final = 1000  # records whose names are looked at before a file of NDJSON is read
@@ -50,6 +61,7 @@ class Source:
     columns: Columns | None = None
     names: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    table: CsvTable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,14 @@ class Columns:
     schema: pa.Schema
     read: Callable[[], Iterator[pa.RecordBatch]]
     table: ParquetTable
+
+
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """A file that can be read in columns of texts too."""
+
+    columns: CsvColumns
+    read: Callable[[], Iterator[CsvBlock]]
 
 
 def open_source(
@@ -128,51 +148,57 @@ def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMappin
     time = mapping.column("time", dict.fromkeys(named))
     place = None if time is None else header.names.index(time)
     trusted = EXPORTED in named  # what an export has quoted is no mistake, whatever is in it
-    columns = _CsvColumns(header, encoding.name, reading, is_ours=trusted)
+    columns = CsvColumns(header.names, reading, trusted)
+
+    def blocks() -> Iterator[CsvBlock]:
+        return read_blocks(path, encoding.name, header, place, reading.is_time, trusted)
 
     def read() -> Iterator[Found]:
-        for row in read_rows(path, encoding.name, header, place, reading.is_time, trusted):
-            if row.fields is None:
-                yield Found(row.line, None, row.problem, row.done)
-            else:
-                yield columns.found(row.line, row.fields, row.done)
+        return chain.from_iterable(map(columns.found, blocks()))
 
-    return Source(path, "line", path.stat().st_size, read, names=named, assumed=tuple(assumed))
+    return Source(
+        path, "line", path.stat().st_size, read, names=named, assumed=tuple(assumed), table=CsvTable(columns, blocks)
+    )
 
 
-class _CsvColumns:
+class CsvColumns:
     """The columns of a CSV file: from fields to records; in a file of our own, texts that were defused are restored."""
 
-    def __init__(self, header: CsvHeader, encoding: str, reading: Reading, *, is_ours: bool) -> None:
-        self._names, self._encoding, self._is_ours = header.names, encoding, is_ours
-        self._missing = reading.missing
-        kept = [(place, name) for place, name in enumerate(header.names) if name and name not in reading.skip]
-        self._kept = [(place, name, name in reading.as_text) for place, name in kept]
-        self._nameless = [place for place, name in enumerate(header.names) if not name and place]
+    def __init__(self, names: Sequence[str], reading: Reading, is_ours: bool) -> None:
+        self.is_ours, self.reading = is_ours, reading
+        kept = [(place, name) for place, name in enumerate(names) if name and name not in reading.skip]
+        self.kept = [(place, name, name in reading.as_text) for place, name in kept]
+        self.nameless = [place for place, name in enumerate(names) if not name and place]
 
-    def found(self, line: int, fields: list[str], done: int) -> Found:
+    def found(self, block: CsvBlock) -> Iterator[Found]:
+        """The rows and faults of a block by their lines."""
+        faults = deque(block.faults)
+        fields = zip(*(column.to_pylist() for column in block.columns), strict=True)
+        for line, row in zip(block.lines.tolist(), fields, strict=True):
+            while faults and faults[0].line < line:
+                yield fault_found(faults.popleft(), block.done)
+            yield self.row(line, row, block.done)
+        yield from (fault_found(fault, block.done) for fault in faults)
+
+    def row(self, line: int, fields: Sequence[str], done: int) -> Found:
         """The record of a row, or what is wrong with it."""
-        if len(fields) != len(self._names):
-            return Found(line, None, f"{len(fields)} fields where the header has {len(self._names)}", done)
-        if marked("".join(fields)):
-            return Found(line, None, self._undecodable(fields), done, TEXT_INVALID)
-        if self._is_ours:
+        if self.is_ours:
             fields = [restored(each) for each in fields]
-        if self._missing:
-            fields = ["" if each in self._missing else each for each in fields]
-        for place in self._nameless:
+        if self.reading.missing:
+            fields = ["" if each in self.reading.missing else each for each in fields]
+        for place in self.nameless:
             if fields[place]:
                 return Found(line, None, f"column {place + 1} has a value but no name in the header", done)
-        written = {name: fields[place] for place, name, _ in self._kept}
+        written = {name: fields[place] for place, name, _ in self.kept}
         values = {
-            name: (fields[place] or None) if is_text else csv_value(fields[place])
-            for place, name, is_text in self._kept
+            name: (fields[place] or None) if is_text else csv_value(fields[place]) for place, name, is_text in self.kept
         }
         return Found(line, WrittenRecord(values, written), "", done)
 
-    def _undecodable(self, fields: list[str]) -> str:
-        place, shown = next((place, shown) for place, field in enumerate(fields) if (shown := marked(field)))
-        return undecodable(shown, self._encoding, f"column {self._names[place]!r} holds ")
+
+def fault_found(fault: CsvFault, done: int) -> Found:
+    """A fault of a CSV file."""
+    return Found(fault.line, None, fault.problem, done, TEXT_INVALID if fault.is_undecodable else MALFORMED)
 
 
 # -------------------------------------------------------------------------------------------------------------- Parquet
