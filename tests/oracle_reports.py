@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,10 +42,12 @@ class Period:
 def periods(unit: str, first: int, last: int, tz: ZoneInfo) -> Iterator[Period]:
     """The calendar periods from that of one instant to that of another."""
     day = _first_day(local_date(first, tz), unit)
-    while _midnight(day, tz) <= last:
+    start = _midnight(day, tz)
+    while start <= last:
         following = _units_later(day, unit, 1)
-        yield Period(day.isoformat(), _midnight(day, tz), _midnight(following, tz))
-        day = following
+        end = _midnight(following, tz)
+        yield Period(day.isoformat(), start, end)
+        day, start = following, end
 
 
 def shown_periods(unit: str, window: tree.Window, firsts: Sequence[int], context: tree.Context) -> list[Period]:
@@ -133,13 +136,14 @@ def retention(
             [_returned(report, entry, i, profile, context) for i in range(report.periods)] for entry, profile in cohort
         ]
         latest = max((entry for entry, _ in cohort), default=min(period.end - 1, last_instant(report.window, context)))
-        ends = [_bounds(report, latest, i, tz)[1] for i in range(report.periods)]
+        # The ends ascend: a report of every day of decades asks for few of them.
+        ended = bisect_right(range(report.periods), context.as_of_ms + 1, key=partial(_end, report, latest, tz))
         rows.append(
             RetentionRow(
                 period.label,
                 len(cohort),
                 tuple(sum(held) for held in zip(*cells, strict=True)) or (0,) * report.periods,
-                sum(end - 1 <= context.as_of_ms for end in ends),
+                ended,
             )
         )
     return len(users), rows
@@ -158,6 +162,10 @@ def _returned(report: tree.Retention, entry: int, period: int, profile: oracle.P
         and any(event is not first for first in entries)
         for event in profile.events
     )
+
+
+def _end(report: tree.Retention, entry: int, tz: ZoneInfo, period: int) -> int:
+    return _bounds(report, entry, period, tz)[1]
 
 
 def _bounds(report: tree.Retention, entry: int, period: int, tz: ZoneInfo) -> tuple[int, int]:

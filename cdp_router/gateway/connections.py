@@ -5,11 +5,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sized
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cdp_router.gateway.http_limits import HEADER_BYTES_MAX, IDLE_SECONDS, READ_SECONDS
+
+
+class _InTurn(FlowControl):
+    """Reading that goes on only once no request that has come in waits for its turn: their number is bounded so."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait behind the one that is answered."""
+        if not self._waiting:
+            super().resume_reading()
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -25,6 +40,7 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
+        self.flow = _InTurn(transport, self.pipeline)
         # Head and body of an answer are written one after the other: the second must not wait for an ack of the first.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wait()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -160,9 +161,12 @@ def _unsigned(values: I64) -> U64:
     return np.ascontiguousarray(values, np.int64).view(np.uint64)
 
 
+@lru_cache(1024)
 def _named(name: str) -> U64:
-    """The hash that stands for a name, u64[1]."""
-    return hash_strings(_KEY, Strings.of([name.encode()]))
+    """The hash that stands for a name, u64[1], read-only: asked for again with each chunk."""
+    hashes = hash_strings(_KEY, Strings.of([name.encode()]))
+    hashes.flags.writeable = False
+    return hashes
 
 
 def combine(first: U64, *others: U64 | np.uint64) -> U64:

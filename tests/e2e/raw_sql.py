@@ -43,8 +43,12 @@ class RawSql:
             CREATE TABLE born AS SELECT user_id, min(ts) AS ts FROM
                 (SELECT user_id, ts FROM events UNION ALL SELECT user_id, ts FROM profiles) GROUP BY 1;
         """)
+        self._seen_at = ""
 
     def _as_of(self, as_of: str) -> None:
+        if as_of == self._seen_at:
+            return  # several questions in a row are asked as of the same instant
+        self._seen_at = as_of
         self._sql.execute(f"""
             CREATE OR REPLACE MACRO t() AS TIMESTAMP '{as_of}';
             CREATE OR REPLACE TEMP TABLE e AS SELECT * FROM events WHERE ts <= t();

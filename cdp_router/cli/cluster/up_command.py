@@ -166,7 +166,6 @@ def _check_ports(host: str, port: int, routers: int, gateway_port: int | None) -
 def _opened(directory: ClusterDirectory, shards: int | None, partitions: int | None, *, salvage: bool) -> None:
     """Check the directory, which is made where there is none; ends the command where it cannot be used."""
     from cdp_router.process.data_directory import check_directory, remove_old_leftovers
-    from cdp_router.restore.salvaging import salvaged
     from cdp_store.errors import DirectoryMismatch, StoreError
 
     try:
@@ -177,6 +176,9 @@ def _opened(directory: ClusterDirectory, shards: int | None, partitions: int | N
             fail(f"--shards {count} is more than the {most} partitions there are to share", 2)
         directory.load_or_create(count, partitions)
         if salvage:
+            # Imported here: it loads the store with its compiler, a second of each start.
+            from cdp_router.restore.salvaging import salvaged
+
             for line in salvaged(directory):
                 OUT.print(line, soft_wrap=True)
         for line in check_directory(directory):

@@ -13,7 +13,6 @@ from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.cluster.topology import CLUSTER_NAME
 from cdp_router.errors import RequestInvalid
-from cdp_router.gateway.dialects.distinct_ids import pattern_of_environment
 from cdp_router.gateway.letters.dead_letters import (
     FOLDER,
     UNREADABLE,
@@ -24,7 +23,6 @@ from cdp_router.gateway.letters.dead_letters import (
     replace_letters,
 )
 from cdp_router.gateway.letters.letter_sizes import lost
-from cdp_router.gateway.letters.redriving import redrive
 from cdp_router.security.keys.key_file import KEYS_NAME, read_keys
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.outside.locks import folder_locked
@@ -79,6 +77,9 @@ def redrive_(
     ] = None,
 ) -> None:
     """Send the records of a source again; those refused once more are kept. Nothing is taken twice."""
+    # Imported here: other commands must not pay for loading the gateway.
+    from cdp_router.gateway.letters.redriving import redrive
+
     directory = _directory(data, source)
     taken = kept = unreadable = 0
     patterns = _patterns(data, keys)
@@ -134,6 +135,8 @@ def _tell_losses(directory: Path) -> None:
 
 def _patterns(data: Path, keys: Path | None) -> dict[str, str]:
     """Patterns of anonymous ids by source; the one of sources without a pattern of their own under ""."""
+    from cdp_router.gateway.dialects.distinct_ids import pattern_of_environment
+
     path = keys or data / KEYS_NAME
     try:
         found = read_keys(path).values() if path.exists() else ()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
+from cdp_router.gateway.connections import BoundedConnection
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 
 HEAD = b"Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -76,3 +78,26 @@ def test_an_answer_that_nobody_reads_is_let_go_of(gateway: GatewayCluster, monke
         with pytest.raises(ConnectionError):
             while True:
                 connection.sendall(request)
+
+
+def test_requests_behind_one_that_is_answered_are_read_only_when_none_waits(
+    gateway: GatewayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, read = list[int](), BoundedConnection.on_headers_complete
+
+    def counted(connection: BoundedConnection) -> None:
+        read(connection)
+        waiting.append(len(connection.pipeline))
+
+    monkeypatch.setattr(BoundedConnection, "on_headers_complete", counted)
+    request = b"POST /v1/m HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 400 + b"\r\nContent-Length: 2\r\n\r\n{}"
+    status, requests, answers, end = b"HTTP/1.1 200 ", 2000, 0, b""
+    with connection_to(gateway) as connection:
+        sending = threading.Thread(target=connection.sendall, args=(request * requests,))
+        sending.start()
+        while answers < requests and (data := connection.recv(1 << 16)):
+            answers += (end + data).count(status)
+            end = data[1 - len(status) :]
+        sending.join()
+    assert answers == requests
+    assert max(waiting) <= (256 << 10) // len(request) + 1  # as many as one reading can hold

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,20 @@ def test_neither_compiler_nor_server_is_loaded(module: str) -> None:
 def test_no_command_waits_for_pandas_to_load() -> None:
     """Arrow loads it, where it is installed, for the first value made of a Python object."""
     assert "pandas" not in _loaded("cdp_router.cli.app")
+
+
+def test_no_command_waits_for_the_gateway_to_load() -> None:
+    assert not {"cdp_router.gateway.intake", "prometheus_client"} & _loaded("cdp_router.cli.app")
+
+
+def test_a_cluster_is_started_without_loading_the_compiler(tmp_path: Path) -> None:
+    start = (
+        "import pathlib, sys; from cdp_router.cli.cluster import up_command; from cdp_router.cluster import topology; "
+        "from cdp_router.process import supervisor; directory = topology.ClusterDirectory(pathlib.Path(sys.argv[1])); "
+        "up_command._opened(directory, 1, 1, salvage=False); print('numba' in sys.modules)"
+    )
+    command = [sys.executable, "-c", start, str(tmp_path / "data")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_the_gateway_is_a_client_of_the_cluster() -> None:

@@ -69,7 +69,7 @@ def _decoded(packed: bytes) -> Row | RecordInvalid:
             return as_row(msgspec.msgpack.decode(packed))
         except UnicodeDecodeError:
             return as_row(msgpack.unpackb(packed, unicode_errors="surrogateescape", strict_map_key=False, timestamp=3))
-    except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError, OverflowError) as error:
         return RecordInvalid("RECORD_MALFORMED", str(error))
 
 
