@@ -91,9 +91,11 @@ class Store:
         sync_mode: SyncMode = SyncMode.ALWAYS,
         segment_bytes: int | None = None,
     ) -> None:
+        # Files are marked with the key too: under another one no hash in them would mean what it did.
         identity = msgspec.structs.replace(identity, key=key_fingerprint(key, identity.cluster))
         self.identity, self.sync_mode, self.directory, self.files = identity, sync_mode, directory, files
         self._lock_descriptor = lock_directory(directory)
+        # One for log, holdings and documents: whichever of them is left in doubt, none may go on.
         self._fuse = Fuse()
         self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode, self._fuse)
         try:
@@ -117,6 +119,7 @@ class Store:
         """Load the newest whole snapshot and replay the log after it; must run before the first commit."""
         loaded = self._snapshots.load(self._empty_partitions)
         self.partitions, problems = loaded.partitions, loaded.problems
+        # Looked at before the replay, which makes the first segment.
         is_new = not segments(log_path(self.directory))
         try:
             cut = self._log.replay(self._replay, progress, self._starts(loaded))
@@ -128,6 +131,7 @@ class Store:
             check_without_snapshot(self.snapshot_place, self.holdings, problems)
         parts = (self.identity, self.holdings, self.documents, self.files)
         settle_files(self.directory, *parts, is_unsealed=self._is_unsealed)
+        # Last: a start that is refused leaves every file as a salvage, or a person, should find it.
         remove_leftovers(leftovers(self.directory), self.files)
         return Recovery(cut, problems)
 
@@ -198,6 +202,8 @@ class Store:
 
         Raises StorageFull when nothing was kept, StoreFailed when the process must stop.
         """
+        # Everything is decided before the log has a byte of it: what is logged is done, in memory now and at each
+        # replay.
         outcomes, pending = admit(self.partitions, deliveries)
         if pending:
             with self.logged([log_entry(entry) for entry in pending]):
@@ -212,6 +218,8 @@ class Store:
         target = self.partitions[partition]
         match change:
             case Departure(to, moves):
+                # What is left of a change is logged, never the whole: a replay must not do twice what routers sent
+                # twice.
                 change = Departure(to, target.identity.still_due(moves))
             case Links():
                 change = fresh_links(target, change)
@@ -240,9 +248,11 @@ class Store:
         is_linked = any(map(target.identity.knows, identifiers))
         is_known = bool(known) or is_linked or any(map(target.quarantine.names, identifiers))
         if not is_known and not must_remember:
+        # A repeated erasure is not logged: the log would grow with every router that makes sure of it.
             return target.sequence, 0
         sequence = SequenceNumber(target.sequence + 1)
         payload = encode_erasure(Erasure(tuple(identifiers)))
+        # Essential: on a full disk an erasure, which will free room, may use what is held back for it.
         with self.logged([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True):
             erased = target.erase(identifiers, sequence)
         return sequence, erased
@@ -274,6 +284,7 @@ class Store:
             change = target.quarantine.news(change)
             if not change.records:
                 return True
+        # Before the room is looked at: the repeat of an entry that is here already must succeed on a full quarantine.
         elif target.known_batch(change.batch) is not None:
             return True
         elif target.quarantine.nbytes + change.nbytes > QUARANTINE_BYTES_MAX:
@@ -294,6 +305,7 @@ class Store:
         """
         with self._fuse.whole("doing what was logged", harmless=(StorageFull, BatchTooLarge)):
             self._log.append(entries, essential=essential)
+            # After the log: a taker must not be given what this shard would not have itself after a crash.
             self.tails.note(entries)
             yield
 
@@ -319,6 +331,8 @@ class Store:
     def unstage(self, number: PartitionId, keep: Partition | None = None) -> None:
         """Drop a partition that was on its way in; or keep it, since it is here."""
         if keep is not None:
+            # A new map, here before it leaves `_staged`: a snapshot that reads the two at any moment finds the
+            # partition.
             self.partitions = {**self.partitions, number: keep}
         self._staged = {other: held for other, held in self._staged.items() if other != number}
 
@@ -328,6 +342,7 @@ class Store:
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
         """Seal and compact where due; True if anything was done. Runs alongside commits, one caller at a time."""
+        # Here, off the path of an ack: it only narrows what a start has to take for a torn write.
         self._log.sync_position()
         worked = [partition.maintain(delta_max, chunks_max) for partition in self.partitions.values()]
         return self.purge(ERASED_ROWS_MAX) or any(worked)
@@ -364,6 +379,7 @@ class Store:
         try:
             self._log.remove_leftovers()
             gone = {number: held.state is HoldingState.GONE for number, held in self.holdings.all().items()}
+            # No snapshot holds a partition that has left: without this its old records would keep segments for ever.
             never = {number: BEHIND_ALL for number, is_gone in gone.items() if is_gone}
             return self._log.trim({**taken.needed, **never})
         except OSError as error:
@@ -385,4 +401,5 @@ class Store:
             self.holdings.check_known(record.partition)
             return  # it was here for a while
         apply_logged(partition, Logged.decode(record))
+        # During the replay too, or a long log would stand in memory unsealed, at several times its size.
         partition.maintain()
