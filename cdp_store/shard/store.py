@@ -119,7 +119,6 @@ class Store:
         """Load the newest whole snapshot and replay the log after it; must run before the first commit."""
         loaded = self._snapshots.load(self._empty_partitions)
         self.partitions, problems = loaded.partitions, loaded.problems
-        # Looked at before the replay, which makes the first segment.
         is_new = not segments(log_path(self.directory))
         try:
             cut = self._log.replay(self._replay, progress, self._starts(loaded))
@@ -202,8 +201,7 @@ class Store:
 
         Raises StorageFull when nothing was kept, StoreFailed when the process must stop.
         """
-        # Everything is decided before the log has a byte of it: what is logged is done, in memory now and at each
-        # replay.
+        # Decided before the log has a byte of it: whatever is logged is done, now and at each replay.
         outcomes, pending = admit(self.partitions, deliveries)
         if pending:
             with self.logged([log_entry(entry) for entry in pending]):
@@ -218,8 +216,7 @@ class Store:
         target = self.partitions[partition]
         match change:
             case Departure(to, moves):
-                # What is left of a change is logged, never the whole: a replay must not do twice what routers sent
-                # twice.
+                # Only what is left is logged: a replay must not do twice what routers sent twice.
                 change = Departure(to, target.identity.still_due(moves))
             case Links():
                 change = fresh_links(target, change)
@@ -248,7 +245,7 @@ class Store:
         is_linked = any(map(target.identity.knows, identifiers))
         is_known = bool(known) or is_linked or any(map(target.quarantine.names, identifiers))
         if not is_known and not must_remember:
-        # A repeated erasure is not logged: the log would grow with every router that makes sure of it.
+            # A repeated erasure is not logged: the log would grow with every router that makes sure of it.
             return target.sequence, 0
         sequence = SequenceNumber(target.sequence + 1)
         payload = encode_erasure(Erasure(tuple(identifiers)))
@@ -284,7 +281,6 @@ class Store:
             change = target.quarantine.news(change)
             if not change.records:
                 return True
-        # Before the room is looked at: the repeat of an entry that is here already must succeed on a full quarantine.
         elif target.known_batch(change.batch) is not None:
             return True
         elif target.quarantine.nbytes + change.nbytes > QUARANTINE_BYTES_MAX:
@@ -331,8 +327,7 @@ class Store:
     def unstage(self, number: PartitionId, keep: Partition | None = None) -> None:
         """Drop a partition that was on its way in; or keep it, since it is here."""
         if keep is not None:
-            # A new map, here before it leaves `_staged`: a snapshot that reads the two at any moment finds the
-            # partition.
+            # Here before it leaves `_staged`: a snapshot, which reads that first, never misses it.
             self.partitions = {**self.partitions, number: keep}
         self._staged = {other: held for other, held in self._staged.items() if other != number}
 

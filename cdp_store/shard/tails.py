@@ -40,6 +40,7 @@ class Tail:
             raise TailLost(sequence)
         found, size = list[LogEntry](), 0
         for entry in self._entries:
+            # The first one whatever its size: a piece is empty only where nothing is left.
             if found and size + len(entry.payload) > TAIL_PIECE_BYTES:
                 break
             found.append(entry)
