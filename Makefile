@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 # Tests start many processes; without compiled modules each of them would spend a second on compiling.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo test test-long clients test-clients test-fast torture load bench bench-m bench-l bench-engine bench-move bench-gateway bench-shapes check format proto docs warm clean
+.PHONY: help setup demo test test-long clients test-clients test-fast torture load bench bench-m bench-l bench-engine bench-move bench-gateway bench-shapes check check-wheel check-container format proto docs warm clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,12 @@ check: $(STAMP) ## Format, lint, types, import arrows, contract, generated code 
 	$(BIN)/buf lint
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/python -m docs.generate --check
+
+check-wheel: warm ## Build the wheel, install it in an empty environment, take the first steps of README.md there
+	$(BIN)/python -m tests.wheel
+
+check-container: warm ## Take the steps of the Containerfile in a plain chroot, where root can make one
+	$(BIN)/python -m tests.container
 
 format: $(STAMP) ## Format the sources and fix what can be fixed
 	$(BIN)/ruff format .

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +27,13 @@ _FUNCTION_LINES_MAX: Final = 70  # of a function from its name on, decorators ap
 # Both go through a float, which has no exact form for most instants: `cdp_store.values` has integer functions.
 _FLOAT_TIMES: Final = re.compile(r"\.timestamp\(\)|fromtimestamp\(.*/")
 
+
+# Where order, races and layouts are subtle, comments say why the code is as it is.
+_SUBTLE: Final = (
+    *("cdp_store/kernels", "cdp_query/kernels", "cdp_store/partition", "cdp_store/shard", "cdp_store/log"),
+    *("cdp_router/shard", "cdp_router/shard/moves"),
+)
+_COMMENTS_MIN: Final = 0.04  # of the lines that are not blank
 
 # A docstring names its subject or says what it does: "Mask of the rows that ..." and not "Which rows ...".
 _QUESTION_WORDS: Final = frozenset(("What", "Which", "Who", "Whom", "Whose", "Where", "Whether", "When", "How", "Why"))
@@ -68,6 +77,28 @@ def test_the_rule_of_functions_finds_what_it_forbids(head: str) -> None:
     lines = "    x = 1\n"
     assert _long_functions(f"{head}\n" + lines * _FUNCTION_LINES_MAX) == ["f"]
     assert not _long_functions(f"{head}\n" + lines * (_FUNCTION_LINES_MAX - 1))
+
+
+def _comment_share(texts: Iterable[str]) -> float:
+    """Lines with a comment among those that are not blank; remarks to linters and type checkers are none."""
+    lines = comments = 0
+    for text in texts:
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+        said = [token for token in tokens if token.type == tokenize.COMMENT]
+        comments += sum(not re.match(r"# (?:type:|noqa|fmt:)", token.string) for token in said)
+        lines += sum(bool(line.strip()) for line in text.splitlines())
+    return comments / lines
+
+
+def test_subtle_rooms_say_why() -> None:
+    shares = {room: _comment_share(path.read_text() for path in (_ROOT / room).glob("*.py")) for room in _SUBTLE}
+    silent = {room: f"{share:.1%}" for room, share in shares.items() if share < _COMMENTS_MIN}
+    assert not silent, "say why this order, which race it prevents, what a format relies on"
+
+
+def test_the_share_of_comments_counts_comments_alone() -> None:
+    assert _comment_share(['x = 1\n\ny = "# 2"  # fmt: skip\n']) == 0
+    assert _comment_share(["x = 1  # why\n\ny = 2\n", "# why\nz = 3\n"]) == 0.5
 
 
 def _rooms() -> Iterator[Path]:

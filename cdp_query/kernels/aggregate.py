@@ -42,6 +42,7 @@ def sum_integers(rows: U32, values: I64, sums: I64, carries: I32) -> None:
 def sum_mantissas(rows: U32, values: AnyArray, base: int, factor: int, sums: I64) -> None:
     """sums[row] += (base + value) * factor; the caller knows that nothing leaves int64."""
     for i in range(rows.shape[0]):
+        # Widened first: mantissas are stored in as few bytes as they need.
         sums[rows[i]] += (base + np.int64(values[i])) * factor
 
 

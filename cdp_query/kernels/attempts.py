@@ -51,6 +51,8 @@ def ordered_attempts(
         while row_stop < n and rows[row_stop] == rows[at]:
             row_stop += 1
         loose_stop = at
+        # Value -1 sorts before all others: events without the held value come first, and may end attempts of every
+        # group of the row.
         while loose_stop < row_stop and values[loose_stop] < 0:
             loose_stop += 1
         first, group = found, loose_stop
@@ -127,6 +129,7 @@ def _merged(times: I64, loose: int, loose_stop: int, group: int, stop: int) -> I
     """Positions of loose..loose_stop-1 and group..stop-1 together in order of time."""
     order = np.empty(loose_stop - loose + stop - group, np.int64)
     for i in range(order.shape[0]):
+        # Which of two comes first at one time does not matter: all that follows takes the events of a time together.
         if group == stop or (loose < loose_stop and times[loose] < times[group]):
             order[i] = loose
             loose += 1
@@ -162,6 +165,8 @@ def keep_better(
         if better == 0:
             better = out_ends[first] - end
         if better == 0:
+            # Of equally good attempts the one whose entry stands first at its instant: its properties name the group
+            # that counts.
             better = arrival[out_entry[first]] - arrival[entry]
         if better <= 0:
             return found
@@ -215,6 +220,7 @@ def _follow(
     depth = 0
     while at < times.shape[0]:
         now, stop = times[at], same_time(times, at)
+        # Only this attempt is over: the next one may enter with the events of this very instant.
         if within >= 0 and now - entered > within:
             return depth, NEVER, at
         fresh[:] = NEVER
@@ -231,12 +237,15 @@ def _follow(
                 end += 1
                 if strict_ties:
                     break
+        # Converted: the next attempt may begin after this instant only, or it would use events of this one.
         if fresh[length - 1] != NEVER:
             return depth, now, stop
         killed, alive = _killed(kills, at, stop), False
         for step in range(length - 1):
             if fresh[step] != NEVER:
                 last[step] = now
+            # `elif`: what ends a gap must lie strictly between its two steps in time, so a step reached at this instant
+            # stays.
             elif (killed >> np.uint32(step)) & np.uint32(1) or (gap >= 0 and now - last[step] > gap):
                 last[step] = NEVER
             alive = alive or last[step] != NEVER
@@ -345,6 +354,7 @@ def _earliest_attempt(
                 begin -= 1
                 if strict_ties:
                     break
+        # Overwritten as the walk goes back: what stands here at its end is the earliest entry.
         if fresh[0] != NEVER and (within < 0 or fresh[0] - now <= within):
             entry, entry_end = _next_entry(steps, at), fresh[0]
         killed = _killed(kills, at, stop)
@@ -353,6 +363,7 @@ def _earliest_attempt(
             if step > 0 and (killed >> np.uint32(step - 1)) & np.uint32(1):
                 head[step] = tail[step]
             if fresh[step] != NEVER:
+                # The mirror image too: the earlier event with no later end stays in reach of the gap for longer.
                 while tail[step] > head[step] and end_of[step, tail[step] - 1] >= fresh[step]:
                     tail[step] -= 1
                 reached_at[step, tail[step]] = now

@@ -89,6 +89,7 @@ def _attempts_of_group(
             )  # fmt: skip
         out_rows[found], out_depth[found], out_entry[found], out_ends[found] = row, depth, at + start, end
         found += 1
+        # One attempt after the other: an entry before the conversion, or before the time is up, begins none.
         start = _next_entry(e, until if end == NEVER else _behind(t, start, end))
     return found
 
@@ -164,6 +165,7 @@ def _fill(times: I64, steps: U32, at: int, stop: int, length: int) -> tuple[int,
         if _enlarge(held, steps[i]):
             filled += 1
             if filled == length:
+                # The earliest end there is: events were offered in order of time.
                 return filled, times[i]
     return filled, NEVER
 

@@ -33,6 +33,8 @@ def count_days_of_runs(
         first = morsel << 16
         for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
             row = first + run_rows[run]
+            # Looked for anew in each run; that its first day was counted in an earlier chunk is what last_day[row]
+            # tells.
             ends = np.int64(-1)
             for i in range(run_starts[run], run_starts[run + 1]):
                 at = np.int64(times[i]) - origin

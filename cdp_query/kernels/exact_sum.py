@@ -41,10 +41,12 @@ def add_to_limbs(limbs: I64, bits: int) -> None:
     shift = 0
     if exponent > 0:
         fraction |= 1 << 52
+        # Subnormal numbers have exponent 0, no hidden bit, and the scale of exponent 1.
         shift = exponent - 1
     limb, offset = shift >> 5, shift & 31
     low = (fraction & _LIMB_MASK) << offset
     high = (fraction >> 32) << offset
+    # Bits in an int64: the sign of the number is the sign of the float.
     sign = -1 if bits < 0 else 1
     limbs[limb] += sign * (low & _LIMB_MASK)
     limbs[limb + 1] += sign * ((low >> 32) + (high & _LIMB_MASK))
@@ -55,6 +57,7 @@ def add_to_limbs(limbs: I64, bits: int) -> None:
 def _carry(limbs: I64) -> None:
     """Bring all limbs but the last into [0, 2**32); the last keeps the sign of the whole."""
     for i in range(LIMBS - 1):
+        # The shift rounds down, so that what stays in a negative limb is not negative.
         limbs[i + 1] += limbs[i] >> 32
         limbs[i] &= _LIMB_MASK
 
@@ -71,6 +74,8 @@ def _rounded(limbs: I64) -> float:
     if limbs[LIMBS - 1] < 0:
         sign = -1.0
         for i in range(LIMBS):
+            # Rounded as a magnitude: half to even is the same for both signs, and the top limb then tells where it
+            # begins.
             limbs[i] = -limbs[i]
         _carry(limbs)
     top = LIMBS - 1
@@ -78,6 +83,7 @@ def _rounded(limbs: I64) -> float:
         top -= 1
     if top < 0:
         return 0.0
+    # The carries have left 32 bits in each limb.
     highest = 31
     while (limbs[top] >> highest) & 1 == 0:
         highest -= 1

@@ -113,6 +113,7 @@ def walk_flows(
                 first_of_instant = i
             if not anchors[i] or (mode != EACH and i != chosen):
                 continue
+            # Only ever moved on: the anchors of a row come in order of time.
             while next_instant < stop and times[next_instant] <= times[i]:
                 next_instant += 1
             # Node numbers: from the anchor's instant to the end of the row, or from there down to its start.
@@ -147,10 +148,12 @@ def _meet(times: I64, names: U16, node_at: I64, start: int, stop: int, anchor: i
     filled, step = 0, 1 if start <= stop else -1
     for k in range(start, stop, step):
         i = node_at[k]
+        # The anchor's name may be one of the nodes; an event does not follow itself.
         if i == anchor:
             continue
         if within >= 0 and abs(times[i] - times[anchor]) > within:
             break
+        # 0 is the end of a path that is shorter than `depth`.
         out[filled] = names[i] + np.uint16(1)
         filled += 1
         if filled == out.shape[0]:

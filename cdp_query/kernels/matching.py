@@ -19,6 +19,7 @@ def can_fill(steps: U32, at: int, stop: int, begin: int, end: int) -> bool:
     visited = np.zeros(pool.shape[0], np.bool_)
     for step in range(begin, end + 1):
         visited[:] = False
+        # Final: a step without a path has none after others were given events either (Kuhn), so one failure decides.
         if not assign(pool, step, owner, visited):
             return False
     return True

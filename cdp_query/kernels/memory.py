@@ -32,6 +32,7 @@ def _word_reader() -> Callable[[int, int], int]:
     def read(_typing: Any, _address: types.Type, _offset: types.Type) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             pointer = builder.inttoptr(builder.add(*arguments), context.get_value_type(types.uint64).as_pointer())
+            # `align=1`: a text begins anywhere, and LLVM may otherwise take an aligned load for granted.
             return builder.load(pointer, align=1)
 
         return types.uint64(types.int64, types.int64), generate

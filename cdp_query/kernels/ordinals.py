@@ -28,5 +28,6 @@ def count_full_periods(rows: U32, periods: I64, times: int, last_period: I32, in
             last_period[row] = periods[i]
             inside[row] = np.uint32(0)
         inside[row] += np.uint32(1)
+        # `==`: the events after it in the same period must not count it again.
         if inside[row] == times:
             full[row] += np.uint32(1)

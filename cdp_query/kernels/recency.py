@@ -18,6 +18,7 @@ def last_times(
         first = morsel << 16
         for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
             start, stop = np.int64(run_starts[run]), np.int64(run_starts[run + 1])
+            # From the end: mostly the very last event of a run decides.
             while masked and stop > start and not mask[stop - 1]:
                 stop -= 1
             if stop > start:

@@ -116,6 +116,7 @@ def first_times(
         first = morsel << 16
         for run in range(run_offsets[morsel], run_offsets[morsel + 1]):
             i, stop = run_starts[run], run_starts[run + 1]
+            # A run is in order of time: its first event with mask is its earliest.
             while masked and i < stop and not mask[i]:
                 i += np.uint32(1)
             if i < stop:
@@ -178,6 +179,7 @@ def count_cohorts(cohort: I32, entry: I64, returned: U64, from_last: bool, users
 @kernel
 def _filled_below(bits: np.uint64) -> np.uint64:
     """All bits up to the highest one that is set."""
+    # Each step doubles the stretch of set bits below the highest one.
     for shift in (1, 2, 4, 8, 16, 32):
         bits |= bits >> np.uint64(shift)
     return bits

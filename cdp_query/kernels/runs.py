@@ -22,6 +22,7 @@ def count_runs(run_rows: U16, run_starts: U32, run_offsets: I64, counts: U32) ->
         for run in range(first, last):
             stop = run_starts[run + np.uint64(1)]
             window[run_rows[run]] += np.uint32(stop - start)
+            # The end of a run is the start of the next one: each is read once.
             start = stop
 
 
@@ -79,6 +80,7 @@ def rows_of_events(run_rows: U16, run_starts: U32, run_offsets: I64, events: I64
             continue
         stop = run_starts[last]
         while at < events.shape[0] and events[at] < stop:
+            # Both ascend, so that the search never goes back.
             while run_starts[run + 1] <= events[at]:
                 run += 1
             rows[at] = first + run_rows[run]

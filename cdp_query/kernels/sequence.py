@@ -31,6 +31,7 @@ def sequence_depth(rows: U32, times: I64, steps: U32, length: int, within: int, 
             stop = at + 1
             while stop < n and rows[stop] == row and times[stop] == times[at]:
                 stop += 1
+            # The usual case is one event at a time: it needs no matching of events with steps.
             if stop == at + 1 or strict:
                 reached = _advance_one_by_one(steps, at, stop, times[at], length, within, start, fresh)
             else:

@@ -110,6 +110,7 @@ def _run_at(source: I64, row: int) -> int:
     morsel = row >> 16
     if morsel >= source[MORSELS]:
         return i64_at(source[RUN_OFFSETS], source[MORSELS])
+    # Searched: only the borders of blocks are asked for, and most runs lie between them.
     low, high = i64_at(source[RUN_OFFSETS], morsel), i64_at(source[RUN_OFFSETS], morsel + 1)
     while low < high:
         middle = (low + high) >> 1
@@ -158,6 +159,7 @@ def _start(source: I64, first_row: int, run: int, stamp: int, best: I64, lists: 
         if n > offset:
             lists[row, _STAMP], lists[row, _OFFSET], lists[row, _LENGTH] = stamp, offset, n - offset
             lists[row, _BEFORE] = best[row]
+            # A run is in order of time, so its last event is the latest start.
             best[row] = _time(address, wide, base, stop - 1) if plain else times[n - 1]
         run += 1
     if plain:
@@ -203,6 +205,7 @@ def _follow(
             while event < stop:
                 now = _time(address, wide, base, event)
                 if plain or _counts(source, now, event):
+                    # Times are integers: `< now + 1` is `<= now`, so that one comparison serves both kinds of ties.
                     while past < past_end and past_times[past] < now + (not strict):
                         start = past_starts[past]
                         past += 1
@@ -211,6 +214,8 @@ def _follow(
                         starts[n] = start
                         n += 1
                         latest = start
+                    # No later start is left, or it is out of time already: the other events of the row in this group
+                    # change nothing.
                     elif past == past_end:
                         break
                 event += 1

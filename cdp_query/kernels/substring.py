@@ -21,25 +21,30 @@ def strings_containing(offsets: AnyArray, data: U8, wanted: U8, out: Bools) -> N
     did, 1987); strings are looked up, by galloping, only where the whole was found.
     """
     size, length = data.shape[0], wanted.shape[0]
+    # Where one byte is wanted, it is compared with itself.
     step = min(1, length - 1)
     first, second = np.uint64(wanted[0]) * _ONES, np.uint64(wanted[step]) * _ONES
     address = data.ctypes.data
     string = 0
     at = 0
     while at + length <= size:
+        # The last bytes are compared one by one: a word there would reach beyond the data.
         if at + _BLOCK + step <= size:
             found = np.uint64(0)
             for word in range(at, at + _BLOCK, 8):
                 differ = (word_at(address, word) ^ first) | (word_at(address, word + step) ^ second)
                 found |= (differ - _ONES) & ~differ & _TOPS
+            # One branch for 32 bytes, most of which hold no candidate.
             if found == 0:
                 at += _BLOCK
                 continue
         stop = min(at + _BLOCK, size - length + 1)
         while at < stop:
             if data[at] == wanted[0] and _matches(data, at, wanted):
+                # From the string of the match before this one: matches come in order.
                 string = _string_at(offsets, string, at)
                 end = offsets[string + 1]
+                # Strings lie back to back: a match across two of them is none.
                 if at + length <= end:
                     out[string] = True
                     at = max(at, end - 1)

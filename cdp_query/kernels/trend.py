@@ -50,9 +50,12 @@ def count_by_period(
                 while at >= edges[period + 1]:
                     period += 1
                 events[period] += 1
+                # The events of a period stand side by side in a user's run: another period than before is a user to
+                # count in it.
                 if period != last_period:
                     last_period = period
                     slot = shared[period]
+                    # No other chunk has events of this period: nobody can have been counted in it before.
                     if slot < 0:
                         users[period] += 1
                     elif not seen[slot, row]:
@@ -98,6 +101,7 @@ def sum_integers_by_period(periods: I32, values: I64, counts: I64, low: I64, hig
         period = periods[i]
         if period >= 0:
             counts[period] += 1
+            # Halves in two sums: neither can overflow before 2**31 values, where one sum of int64 could with two.
             low[period] += values[i] & 0xFFFFFFFF
             high[period] += values[i] >> 32
 

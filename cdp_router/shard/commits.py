@@ -44,6 +44,8 @@ class Commits:
         self._waiting = list[_Waiting]()
         self._committing: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
+        # One thread, so that what writes to the log needs no lock: each piece of work sees the store as the last one
+        # left it.
         self._thread = ThreadPoolExecutor(1, "commit")
 
     @property
@@ -62,6 +64,7 @@ class Commits:
         `check` says, by raising, that they may not be taken any more: it runs when nothing else can change the store.
         """
         waiting = _Waiting(deliveries, size, check, asyncio.get_running_loop().create_future())
+        # Only the event loop touches the queue, so that no lock guards it.
         self._waiting.append(waiting)
         self._commit_soon()
         # A caller that goes away must not undo a batch that is being logged.
@@ -96,9 +99,12 @@ class Commits:
     async def _commit_waiting(self) -> None:
         """Commit groups until nobody waits: what arrives during one sync forms the next group."""
         while self._waiting:
+            # What arrives during this await joins the queue, and shares the sync of the next round.
             if not await self._commit_group(_take_group(self._waiting)):
                 continue
             if self._store.sync_mode is SyncMode.INTERVAL and (self._syncing is None or self._syncing.done()):
+                # One timer for all groups of the interval; the sync itself waits in the thread of commits, never beside
+                # a write.
                 self._syncing = self._background.begin("sync of the log", self._sync_later())
             self._on_committed()
 
@@ -127,6 +133,8 @@ class Commits:
 
     def _commit(self, group: Sequence[_Waiting]) -> list[list[Outcome] | RouterError]:
         """Commit those of a group that may still be taken; the outcomes of each, or why it may not."""
+        # Here too, after the check of the request: a release of the partition may have been logged while the batch
+        # waited.
         refusals = [_refusal(waiting) for waiting in group]
         taken = [waiting for waiting, refusal in zip(group, refusals, strict=True) if refusal is None]
         found = iter(self._store.commit([delivery for waiting in taken for delivery in waiting.deliveries]))
@@ -147,6 +155,7 @@ class Commits:
 def _take_group(waiting: list[_Waiting]) -> list[_Waiting]:
     size, count = 0, 0
     for entry in waiting:
+        # The first is taken whatever its size: a group is never empty, or a large batch would wait for ever.
         if count and size + entry.size > COMMIT_GROUP_BYTES_MAX:
             break
         size, count = size + entry.size, count + 1

@@ -28,6 +28,7 @@ class HeldViews:
         """Keep what was captured, in place of what was captured of the same partitions under this token."""
         if token not in self._held:
             if len(self._held) >= HELD_VIEWS_MAX:
+                # The oldest: its question is the likeliest to have ended without coming for it.
                 self._held.pop(next(iter(self._held)))
             asyncio.get_running_loop().call_later(HELD_VIEWS_SECONDS, self._held.pop, token, None)
         held = self._held.setdefault(token, {})
@@ -36,6 +37,7 @@ class HeldViews:
     def take(self, views: pb.HeldViews, partitions: Sequence[Partition]) -> list[Captured]:
         """The views of partitions, without what has arrived elsewhere; ViewsLost when they are not here."""
         held = self._held.get(views.token, {})
+        # Given once and let go: a view keeps alive what a purge replaces meanwhile.
         taken = [held.pop(partition.partition, None) for partition in partitions]
         if not held:
             self._held.pop(views.token, None)
@@ -60,6 +62,7 @@ def to_transfers(partition: Partition, _: PartitionView, reading: TransferReadin
 def _without(captured: Captured | None, arrived: Mapping[int, Sequence[int]]) -> Captured:
     assert captured is not None
     partition, view, reading = captured
+    # Profiles that stand in the other partition's view already: hidden here, each counts once.
     hidden = [reading.sent[to].rows for to in arrived.get(partition.partition, ())]
     return partition, replace(view, hidden=np.concatenate(hidden)) if hidden else view, reading
 

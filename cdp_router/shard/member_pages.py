@@ -75,6 +75,7 @@ class MemberPages:
         """Take some members of a partition; the messages that are full before they fit."""
         for batch in batches:
             is_full = self._members + batch.num_rows > MEMBERS_PER_MESSAGE
+            # Partitions share messages: with many small ones a message each would cost more than its members.
             if self._batches and (is_full or self._bytes + batch.nbytes > MEMBER_MESSAGE_BYTES):
                 yield self.take()
             self._batches.append(batch)

@@ -66,6 +66,7 @@ class ShardPeople:
         partitions = [self._store.partitions[PartitionId(number)] for number, _ in asked]
         identifiers = [encoded(each) for each in request.identifiers]
         found = await self._in_thread(partial(read_identities, partitions, identifiers))
+        # What was read is true only of a partition that has not been released meanwhile.
         self._check_epochs(asked)  # still
         return found
 

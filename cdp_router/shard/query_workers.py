@@ -28,6 +28,7 @@ class _Stop:
 
     def check(self) -> None:
         """Raise QueryCancelled once the deadline has passed or the caller has gone away."""
+        # Set on the event loop and read in the worker's thread; an Event needs no lock.
         if self.gone.is_set():
             raise QueryCancelled("the caller went away")
         if self.deadline is not None:
@@ -67,6 +68,7 @@ class QueryWorkers:
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
+            # The thread cannot be interrupted: it stops at its next checkpoint, and only then gives its place back.
             stop.gone.set()
             raise
 

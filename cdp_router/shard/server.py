@@ -95,10 +95,14 @@ class ShardServer:
         check_cluster(self._store, request.cluster)
         size = sum(len(item.batch) for item in request.batches)
         if self._budget is not None:
+            # With what waits: many requests that pass one by one could together go beyond the mark before any is
+            # applied.
             self._budget.admit(size + self.commits.waiting_bytes)
         asked = [(item.partition, item.epoch) for item in request.batches]
         self._check_epochs(asked)
         deliveries = [to_delivery(item, request.limits) for item in request.batches]
+        # Checked once now, so that a wrong request costs no place in the queue, and once more right before it is
+        # logged.
         outcomes = await self.commits.commit(deliveries, size, partial(self._check_epochs, asked))
         held = self._store.partitions  # one may have left meanwhile
         due = [each.partition for each in deliveries if each.partition in held and held[each.partition].identity.is_due]
@@ -117,6 +121,7 @@ class ShardServer:
         """Identifiers of members, one partition after the other, all as of now."""
         check_cluster(self._store, request.cluster)
         take = self._views(request)
+        # All views before the first page: later ones would show what came in while earlier partitions were sent.
         views = await self._workers.run(lambda _: take(), deadline)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         segment = await self._workers.run(lambda _: from_segment(request.segment), deadline, begun=True)
@@ -222,6 +227,7 @@ class ShardServer:
         check_cluster(self._store, request.cluster)
         partition = self._owned(request.partition, request.epoch)
         found = await self._in_query_thread(partial(read_identity, partition, encoded(request.identifier)))
+        # Released meanwhile, the partition may have been changed elsewhere before it was read here.
         self._owned(request.partition, request.epoch)  # still
         return found
 
@@ -232,6 +238,7 @@ class ShardServer:
     async def purge_files(self, request: shard_pb2.PurgeFilesRequest) -> shard_pb2.PurgeFilesResponse:
         """Leave nothing of profiles that were erased before this call in any file of this shard."""
         check_cluster(self._store, request.cluster)
+        # From here on all that was logged of profiles erased before stands in segments that the second step may remove.
         await self.commits.between(self._store.start_log_anew)
         return shard_pb2.PurgeFilesResponse(purge=await self.snapshots.purge_files())
 
@@ -241,6 +248,7 @@ class ShardServer:
 
     async def close(self) -> None:
         """Finish what is being committed, then close the store."""
+        # In the order of who gives work to whom: a part that is closed later takes what one before it still hands on.
         self.upkeep.stop()
         await self.moves.taker.close()
         await self.commits.close()
@@ -289,6 +297,7 @@ class ShardServer:
         """Raise WrongEpoch unless the shard owns all of the partitions at these epochs; called from any thread."""
         own, claims, strange = self._store.identity.shard, list[PartitionClaim](), list[int]()
         for number, epoch in asked:
+            # One look at an immutable value for each: no lock, though the commit thread may replace the map meanwhile.
             holding = self._store.holdings.get(PartitionId(number))
             if holding is None:
                 strange.append(number)  # who asks may know the cluster as it was before a restore
@@ -306,6 +315,7 @@ def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:
 def _evaluated(
     message: segment_pb2.Question, take: Callable[[], Sequence[Captured]], context: Context, checkpoint: Checkpoint
 ) -> shard_pb2.EvaluateResponse:
+    # Captured here, in the worker's thread: a capture takes the locks of partitions.
     started, views = monotonic_ms(), take()
     question, binder = from_question(message), Binder(context)
     partials, positions = [], []

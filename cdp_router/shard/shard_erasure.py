@@ -68,6 +68,7 @@ class ShardErasing:
             strays = partition.identity.seats.lowers_under(identifiers)
             if request.must_be_alone and strays.size:
                 return strays, None
+            # Counted in the same step as the erasure: nothing of the person can come or go between the two.
             held = held_of(partition, identifiers)
             values = text_hashes(partition, identifiers) if request.with_values else np.zeros(0, np.uint64)
             done = self._store.erase(number, identifiers, must_remember=request.must_remember)
@@ -76,6 +77,7 @@ class ShardErasing:
         strays, done = await self._commits.between(erase)
         if done is None:
             return shard_pb2.EraseProfilesResponse(strays=strays.tolist(), refused=True)
+        # Out of answers already; this takes it out of memory.
         self._upkeep.maintain_soon()
         held, values = done.held, done.values
         told = admin_pb2.ErasedPartition(
@@ -118,8 +120,10 @@ class ShardErasing:
         check_cluster(self._store, request.cluster)
         identifiers = [encoded(each) for each in request.identifiers]
         if request.with_files:
+            # What waits for a purge would be found: gone from answers, but not from memory.
             await self._upkeep.purge_now()
         values = np.array(request.values, np.uint64)
+        # In the thread of snapshots: no file is written or removed while they are read.
         scan, shared = await self._snapshots.run(partial(self._scanned, identifiers, values, request.with_files))
         return shard_pb2.ScanForIdentifiersResponse(
             scan=admin_pb2.AbsenceScan(
@@ -137,6 +141,7 @@ class ShardErasing:
         self._check_epochs(asked)
         numbers = [PartitionId(number) for number, _ in asked]
         held = [self._store.partitions[number].suppressions for number in numbers]
+        # What is in force already is not logged again, so that a router may repeat a change until all shards have it.
         is_news = any(each.news(change) for each in held)
         if is_news:
             self._store.suppress(change, numbers)

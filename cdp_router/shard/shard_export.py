@@ -28,6 +28,7 @@ class ShardExporting:
         """The tables of each partition, and where it stood then; claims are those of the moment it begins."""
         for partition, view, _ in await self._workers.run(lambda _: take(), deadline):
             tables = await self._workers.run(partial(_tables, partition, view), deadline, begun=True)
+            # `begun`: an export that has sent half of its tables must not be refused because others wait.
             while (table := await self._workers.run(_next(tables), deadline, begun=True)) is not None:
                 yield shard_pb2.ReadAllResponse(table=table)
             position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)

@@ -25,12 +25,14 @@ def change_identity(
     owned: Owned, request: moving_pb2.ChangeIdentityRequest, store: Store
 ) -> moving_pb2.ChangeIdentityResponse:
     """Log and do a change, and say what is left to move. A change that was done already changes nothing."""
+    # Asked again in the thread of commits: the partition may have been released since the request came in.
     partition = owned()
     done = arrived = moving = False
     if request.change:
         change = decode_identity_change(request.change)
         if isinstance(change, Recall):
             moving = partition.identity.is_moving(change.identifier, change.parent)
+        # False too where it was done before: routers repeat a change until its step is confirmed.
         done = store.change_identity(partition.partition, change)
         if isinstance(change, Arrival):
             arrived = partition.identity.transfers.has_received(change.source, change.transfer)

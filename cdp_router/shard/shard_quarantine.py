@@ -38,6 +38,8 @@ class ShardQuarantine:
 
         def work() -> tuple[bool, list[int]]:
             self._check_epochs([(request.partition, request.epoch)])
+            # Looked up between commits: a batch with these records may have been taken while this change was on its
+            # way.
             taken = self._taken(request, change)
             if not taken.any():
                 return self._store.quarantine(PartitionId(request.partition), change), []
@@ -67,6 +69,8 @@ class ShardQuarantine:
         """The first entry from a position on."""
         check_cluster(self._store, request.cluster)
         self._check_epochs([(request.partition, request.epoch)])
+        # An immutable value: read on the event loop without a lock, while the commit thread may put another in its
+        # place.
         held = self._store.partitions[PartitionId(request.partition)].quarantine
         found = min((at for at in held.entries if at >= request.from_sequence), default=None)
         if found is None:

@@ -20,6 +20,7 @@ def find_text(
     names: U16, property_offsets: U32, keys: U16, kinds: U8, raws: I64, properties: U16, attributes: U16
 ) -> tuple[I64, U32, U32]:
     """(triple, scope of its dictionary, string number) of each text and list; reads 11 bytes a triple."""
+    # Room for the case that everything is text; counting first would read the batch twice.
     room = kinds.shape[0]
     where, scopes, strings = np.empty(room, np.int64), np.empty(room, np.uint32), np.empty(room, np.uint32)
     found = 0
@@ -30,6 +31,7 @@ def find_text(
             if kind == _STRING or kind == _LIST:
                 key = np.int64(attributes[keys[triple]] if changes else properties[keys[triple]])
                 where[found], strings[found] = triple, raws[triple]
+                # The same number as `scope_of` of columns/dictionary.py gives.
                 scopes[found] = (key << 2) | (2 if changes else 0) | (1 if kind == _LIST else 0)
                 found += 1
     return where[:found], scopes[:found], strings[:found]

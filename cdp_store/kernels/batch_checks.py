@@ -37,6 +37,7 @@ def offsets_fit(offsets: U32, size: Int) -> bool:
     if offsets.shape[0] == 0 or offsets[0] != 0 or offsets[-1] != size:
         return False
     for i in range(offsets.shape[0] - 1):
+        # Kernels index without checks of bounds: whatever comes from a disk or a wire is checked here, once.
         if offsets[i + 1] < offsets[i]:
             return False
     return True
@@ -53,6 +54,7 @@ def records_fit(
     if not offsets_fit(property_offsets, triple_count):
         return False
     for i in range(count):
+        # _ATTRIBUTES is beyond every table of names: it marks a change of attributes.
         if owners[i] >= owner_count or (names[i] >= name_count and names[i] != _ATTRIBUTES):
             return False
         if times[i] < TIME_MIN_MS or times[i] > TIME_MAX_MS:
@@ -89,6 +91,8 @@ def triples_fit(
                 else:
                     is_list[raw] = True
             elif kind == _FLOAT:
+                # NaN or infinite: no comparison could place it, and a sum with it would say nothing of the other
+                # values.
                 if (raw >> np.int64(52)) & np.int64(0x7FF) == 0x7FF:
                     return False
             elif kind == _BOOL:
@@ -125,6 +129,7 @@ def strings_fit(offsets: U32, data: U8, is_string: Bools, is_list: Bools) -> boo
         if is_string[i] and not is_utf8(data, start, stop):
             return False
         if is_list[i] and stop - start <= _LIST_BYTES_MAX:
+            # Copied in front of padding: the reader of tokens reads a head before it knows that it is whole.
             scratch[: stop - start] = data[start:stop]
             is_list[i] = not _is_plain_list(scratch, stop - start)
     return True

@@ -33,6 +33,7 @@ def latest_change_by_row(
             while last >= start and base + times[last] > until:
                 last -= 1
             row = first_row + run_rows[run]
+            # `>=`: chunks come in order of arrival, and at one instant the later arrival is in force.
             if last >= start and base + times[last] >= best_ms[row]:
                 best_ms[row] = base + times[last]
                 best_chunk[row] = chunk

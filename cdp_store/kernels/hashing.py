@@ -62,6 +62,8 @@ def siphash(key0: np.uint64, key1: np.uint64, data: U8, start: int | np.int64, s
     while at < whole:
         word = np.uint64(0)
         for i in range(8):
+            # From bytes, not by one load: texts begin anywhere, and the order of bytes must be the same on every
+            # machine.
             word |= np.uint64(data[at + i]) << (np.uint64(i) * _EIGHT)
         v3 ^= word
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
@@ -97,6 +99,7 @@ def _mix(value: np.uint64) -> np.uint64:
 @leaf
 def _combine(first: np.uint64, second: np.uint64) -> np.uint64:
     """`digest.combine` of two single hashes."""
+    # Not symmetric, unlike a bare xor, of which two equal halves would always give 0.
     return _mix((_mix(first) + _GOLDEN) ^ second)
 
 
@@ -106,6 +109,7 @@ def _hash_id(key0: np.uint64, key1: np.uint64, offsets: U32, data: U8, number: i
     start, stop = int(offsets[number]), int(offsets[number + 1])
     if start == stop:
         return np.uint64(0), np.uint64(0)
+    # Twice, under different keys: ids are known by the hash alone, so that one that met another's would be lost unseen.
     return siphash(key0, key1, data, start, stop), siphash(key1, ~key0, data, start, stop)
 
 
@@ -139,6 +143,7 @@ def hash_records(
         owner_high, owner_low = np.uint64(0), np.uint64(0)
         if givers[2].shape[0]:
             owner_high, owner_low = _hash_id(key0, key1, givers[0], givers[1], givers[2][i])
+        # (0, 0) is the empty giver: the record came under its own identifier.
         if owner_high == 0 and owner_low == 0:
             owner_high, owner_low = _hash_id(key0, key1, owners[0], owners[1], owners[2][i])
         out[i, 0], out[i, 1] = _combine(high, owner_high), _combine(low, owner_low)

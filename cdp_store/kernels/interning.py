@@ -44,6 +44,7 @@ def intern(table: Table, source: U8, start: Int, stop: Int, key0: np.uint64, key
     slot = wanted & mask
     while slots[slot] != 0:
         entry = np.int64(slots[slot]) - 1
+        # Verified by the bytes: a collision of hashes costs time, never an answer.
         if hashes[entry] == wanted and _same(offsets, data, entry, source, start, stop):
             return entry
         slot = (slot + np.uint64(1)) & mask
@@ -74,6 +75,7 @@ def _same(offsets: U32, data: U8, entry: Int, source: U8, start: Int, stop: Int)
 
 @leaf
 def _double(state: I64, slots: U32, hashes: U64) -> None:
+    # In place: `new_table` made room for all slots, and the kept hashes give each entry its new one without its bytes.
     state[MASK] = 2 * state[MASK] + 1
     slots[: state[MASK] + 1] = 0
     mask = np.uint64(state[MASK])

@@ -36,6 +36,7 @@ class KernelCacheLocator(caching._CacheLocator):
         return self._stamp
 
     def get_disambiguator(self) -> str:
+        # As numba's own locators do: kernels of one name in one module would overwrite each other's files.
         return str(self._line)
 
     @classmethod
@@ -44,6 +45,7 @@ class KernelCacheLocator(caching._CacheLocator):
             return None
         locator = cls(py_func, py_file)
         try:
+            # A cache that cannot be written is no failure: numba asks the next locator.
             locator.ensure_cache_path()  # type: ignore[no-untyped-call]
         except OSError:
             return None
@@ -51,6 +53,7 @@ class KernelCacheLocator(caching._CacheLocator):
 
 
 _OURS = f"{KernelCacheLocator.__module__}.{KernelCacheLocator.__qualname__}"
+# Ours first; the others are for kernels of other packages, which ours leaves alone.
 vars(config)["CACHE_LOCATOR_CLASSES"] = f"{_OURS},UserProvidedCacheLocator,UserWideCacheLocator,InTreeCacheLocator"
 
 

@@ -125,6 +125,7 @@ def parse_rows(
                     packed, body, filled, is_event, triples, keys, strings, stamps, position + 1, path, levels, key0,
                     key1,
                 )  # fmt: skip
+        # After each row, since the next could number a name beyond the 16 bits that it is stored in.
         if max(keys[0][COUNT], names[0][COUNT]) > NAMES_PER_BATCH_MAX:
             status = BROKEN
             break
@@ -132,6 +133,7 @@ def parse_rows(
             unusual[odd] = position
             odd += 1
             continue
+        # What an unusual row has written stands behind `filled`, where the next row overwrites it.
         filled = stop
         record_identities[records], record_names[records], record_times[records] = head[0], head[1], head[2]
         seconds[records] = head[4]
@@ -252,6 +254,7 @@ def _read_values(
             path[levels[1, depth] + i] = packed[at + i]
         known = keys[0][COUNT]
         key = intern(keys, path, 0, name_size, key0, key1)
+        # Stamps of new keys are memory that was never written.
         if key < known and stamps[key] == stamp:
             return UNUSUAL
         stamps[key] = stamp
@@ -264,6 +267,7 @@ def _read_values(
                 # The whole of an object: it unsets the parts that it does not give.
                 triples[0][filled], triples[1][filled], triples[2][filled] = key, _UNSET, 0
                 filled += 1
+            # Each level writes behind its own beginning, over what its last sibling left there.
             path[name_size] = _DOT
             depth += 1
             properties += 1
@@ -272,9 +276,11 @@ def _read_values(
             continue
         stored, raw, value_size, at = _read_value(packed, at, strings, key0, key1)
         properties += 1
+        # Counted as the other path counts, or a record's fate would depend on whether it is unusual.
         size += name_size + value_size
         if stored == UNUSUAL or properties > PROPERTIES_PER_RECORD_MAX or size > RECORD_BYTES_MAX:
             return UNUSUAL
+        # A null is no property of an event, and unsets an attribute.
         if stored != _UNSET or not is_event:
             triples[0][filled], triples[1][filled], triples[2][filled] = key, stored, raw
             filled += 1
@@ -323,8 +329,10 @@ def widened(bits: Int) -> Int:
     fraction = bits & np.int64(0x7FFFFF)
     if exponent == 0 and fraction == 0:
         return sign
+    # Subnormal ones are rare enough to be left to the other path, which also refuses infinite ones and NaN.
     if exponent == 0 or exponent == 0xFF:
         return np.int64(0x7FF) << np.int64(52)
+    # 896 is the difference of the two biases, 1023 - 127; 29 that of the fractions, 52 - 23.
     return sign | ((exponent + np.int64(896)) << np.int64(52)) | (fraction << np.int64(29))
 
 
@@ -361,6 +369,7 @@ def canonical_items(packed: U8, at: Int, count: Int) -> tuple[Int, Int]:
         kind, number, body = read_token(packed, at)
         if kind == STRING:
             long_head = 1 if number < 32 else 2 if number < 256 else 3
+            # Lists are equal if their bytes are: one with a longer head than needed would be another value.
             if number > STRING_BYTES_MAX or body - at != long_head:
                 return UNUSUAL, 0
             at, size = body + number, size + number

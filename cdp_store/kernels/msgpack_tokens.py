@@ -93,11 +93,14 @@ def _integer(data: U8, head: Int, at: Int) -> Token:
     value = big_endian(data, at, size)
     if head >= 0xD0:
         return INT, _sign_extended(value, size), at + size
+    # Of the unsigned ones only 8 bytes can come out negative: the number has a bit that int64 has no place for.
     return BEYOND if value < 0 else INT, value, at + size
 
 
 @leaf
 def _sized(data: U8, head: Int, at: Int) -> Token:
+    # 0xD9 to 0xDB are texts with a length of 1, 2, 4 bytes; 0xDC and 0xDD arrays, 0xDE and 0xDF maps with one of 2 and
+    # 4.
     if head <= 0xDB:
         size = 1 << (head - 0xD9)
         return STRING, big_endian(data, at, size), at + size

@@ -62,11 +62,13 @@ def classify_identifiers(
                     break
             if out[i] == LISTED:
                 continue
+        # Back to the first byte of the last character, by which `edge` knows it.
         last = stop - 1
         while last > start and data[last] & _CONTINUATION_MASK == _CONTINUATION:
             last -= 1
         is_hollow, is_foreign = True, False
         for at in range(start, stop):
+            # Such as 00000000-0000-0000-0000-000000000000, in any length.
             is_hollow &= data[at] == _ZERO or data[at] == _DASH
             is_foreign |= foreign[data[at]]
         if edge[data[start]] or edge[data[last]] or is_hollow or is_foreign:

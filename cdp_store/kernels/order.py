@@ -39,15 +39,18 @@ def stable_order_by_row_time(rows: U32, times: I64, order: I64) -> None:
                 sorted_run = False
             stop += 1
         if not sorted_run:
+            # Insertion for short runs, as of nearly all users: it allocates nothing, and moves only what is late.
             if stop - start <= 32:
                 for i in range(start + 1, stop):
                     moving = order[i]
                     j = i
+                    # Only past later ones: equal times stay in order of arrival.
                     while j > start and times[order[j - 1]] > times[moving]:
                         order[j] = order[j - 1]
                         j -= 1
                     order[j] = moving
             else:
                 run = order[start:stop].copy()
+                # The one of its sorts that numba has as stable.
                 order[start:stop] = run[np.argsort(times[run], kind="mergesort")]
         start = stop

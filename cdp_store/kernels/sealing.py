@@ -21,6 +21,7 @@ def take_events(
     triples = 0
     for i in range(count):
         event = members[i]
+        # Counted first: arrays in a kernel do not grow, and these may be most of a partition's new data.
         triples += ends[event] - (ends[event - 1] if event > 0 else 0)
     out_rows = np.empty(count, np.uint32)
     out_times = np.empty(count, np.int64)
@@ -65,6 +66,7 @@ def split_by_name(
     out_keys = np.empty(triples, np.uint16)
     out_kinds = np.empty(triples, np.uint8)
     out_raws = np.empty(triples, np.int64)
+    # Copies are used up; the caller needs where each name begins.
     places, triple_places = starts.copy(), triple_starts.copy()
     for i in range(count):
         name = names[i]
@@ -74,6 +76,7 @@ def split_by_name(
         out_times[place] = times[i]
         at = triple_places[name]
         for triple in range(ends[i - 1] if i > 0 else 0, ends[i]):
+            # From the name's own first event on, since each name is laid out by itself.
             out_events[at] = place - starts[name]
             out_keys[at] = keys[triple]
             out_kinds[at] = kinds[triple]
@@ -107,6 +110,8 @@ def lay_out(
     """
     for i in range(events.shape[0]):
         slot = slots[np.int64(keys[i]) << 3 | kinds[i]]
+        # Groups without a slot have their turn in another call: all columns at once could take many times the events'
+        # size.
         if slot >= 0:
             place = places[events[i]]
             out[slot, place] = raws[i]
@@ -129,6 +134,7 @@ def find_runs(rows: U32, morsel_bits: int, run_rows: U16, run_starts: U32, run_o
         while morsel < rows[i] >> np.uint32(morsel_bits):
             morsel += 1
             run_offsets[morsel] = runs
+        # A row inside its morsel has 16 bits, half of what the partition's number would take.
         run_rows[runs] = rows[i] & np.uint32((1 << morsel_bits) - 1)
         run_starts[runs] = i
         runs += 1
@@ -155,8 +161,11 @@ def decimal_scale(values: F64, present: Bools, scale_max: int, mantissa_max: flo
             value = values[i]
             scaled = value * factor
             mantissa = np.rint(scaled)
+            # `not <`, which refuses NaN too. No larger scale is tried: it would only make the mantissa larger.
             if not abs(scaled) < mantissa_max or (value == 0.0 and np.signbit(value)):
                 return -1, 0, 0
+            # A quotient of two doubles is rounded correctly, so that it gives the very number that was written as a
+            # decimal.
             if mantissa / factor != value:
                 fits = False
                 break
@@ -177,6 +186,7 @@ def decimal_scale(values: F64, present: Bools, scale_max: int, mantissa_max: flo
 def count_by_bucket(times: I64, bucket_ms: int, low: int, counts: I64) -> None:
     """counts[bucket - low] += 1 for each time; 8 bytes an event."""
     for i in range(times.shape[0]):
+        # Rounded down, as in Python: buckets before 1970 have negative numbers and the same length.
         counts[times[i] // bucket_ms - low] += 1
 
 

@@ -23,6 +23,7 @@ def order_by_part(parts: U32, part_count: int) -> tuple[I64, I64]:
     free = starts[:-1].copy()
     order = np.empty(parts.shape[0], np.int64)
     for i in range(parts.shape[0]):
+        # Stable: at one instant what arrived later counts as later, so a person's records keep their order.
         order[free[parts[i]]] = i
         free[parts[i]] += 1
     return order, starts
@@ -45,6 +46,7 @@ def split_records(
     filled = np.int64(0)
     for part in range(part_count):
         triple_starts[part] = filled
+        # n records have n + 1 offsets: each part before this one has one more offset than records.
         ends[starts[part] + part] = 0
         for place in range(starts[part], starts[part + 1]):
             record = order[place]
@@ -90,6 +92,7 @@ def split_text(kinds: U8, raws: I64, triple_starts: I64, table_size: int) -> tup
     for part in range(part_count):
         kept_starts[part] = filled
         for triple in range(triple_starts[part], triple_starts[part + 1]):
+            # Above the kind stands the operation of a change of attributes.
             kind = kinds[triple] & _KIND_MASK
             if kind == _STRING or kind == _LIST:
                 old = raws[triple]

@@ -78,6 +78,7 @@ def _fetch(
     for i in range(first, stop):
         entries[i - first] = (np.int64(slots[_home(hashes[index[i]], slots.shape[0])]) & mask) - 1
     for j in range(stop - first):
+        # -1 is a free slot; what is read for it is not used.
         entries[j] = np.int64(offsets[max(entries[j], 0)])
     read = 0
     for j in range(stop - first):
@@ -121,6 +122,7 @@ def number_strings(
         slot = _home(h, capacity)
         found = np.int64(-1)
         while slots[slot] != 0:
+            # The tag, which is in the slot already, spares nearly all reads of strings that are not the one wanted.
             if (slots[slot] ^ tag) >> bits == 0:
                 entry = (np.int64(slots[slot]) & mask) - 1
                 at = np.int64(offsets[entry])
@@ -131,6 +133,7 @@ def number_strings(
         if found < 0 and room >= 0:
             at = np.int64(offsets[count])
             if count >= room or at + length > data.shape[0]:
+                # Before anything of the string is written: the caller makes room and goes on with it.
                 return i, count
             for j in range(length):
                 data[at + j] = query_data[start + j]
@@ -184,6 +187,7 @@ def repeated_ids(high: U64, low: U64, out: Bools) -> None:
     first = np.full(capacity, -1, np.int64)
     mask = np.uint64(capacity - 1)
     for i in range(high.shape[0]):
+        # Records without an id repeat nothing.
         if high[i] == 0 and low[i] == 0:
             continue
         slot = low[i] & mask

@@ -19,6 +19,7 @@ def is_utf8(data: U8, start: Int, stop: Int) -> bool:
             continue
         # The range of the second byte rules out long forms, surrogates and too large code points.
         low, high = np.uint8(0x80), np.uint8(0xBF)
+        # 0x80 to 0xBF only continue characters; 0xC0 and 0xC1 could only begin a form that is too long.
         if lead < 0xC2 or lead > 0xF4:
             return False
         more = 1 if lead < 0xE0 else 2 if lead < 0xF0 else 3

@@ -51,6 +51,7 @@ def encode_suppression(suppression: Suppression) -> bytes:
 def decode_suppression(payload: bytes) -> Suppression:
     """The suppression behind a payload; BatchMalformed says what does not fit."""
     since_ms, added, lifted = (_unpacked(payload, field) for field in ("since", "added", "lifted"))
+    # `type(...) is int`: in Python a bool is an int, and msgpack tells them apart.
     _require(type(since_ms) is int and TIME_MIN_MS <= since_ms <= TIME_MAX_MS, "a suppression has no time")
     for part in (added, lifted):
         good = isinstance(part, list) and all(type(each) is bytes and len(each) == FINGERPRINT_BYTES for each in part)

@@ -20,6 +20,7 @@ MAGIC: Final = b"CDPLOG\r\n"
 VERSION: Final = 2
 SEGMENT_SUFFIX: Final = ".cdplog"
 
+# "<": little-endian without padding, so that the layout is that of FORMAT.md on every machine.
 _FILE_HEADER: Final = struct.Struct("<8sII")
 _RECORD_HEADER: Final = struct.Struct("<IIHBBIQ")
 _CRC_END: Final = 8  # the checksum covers what follows length and crc
@@ -123,10 +124,12 @@ def decode_record(
         return None
     length, crc, partition, kind, mark, synced, sequence = _RECORD_HEADER.unpack_from(data, offset)
     end = offset + RECORD_HEADER_BYTES + length
+    # Looked at before the checksum: a damaged length could otherwise have it run over the whole file.
     if mark != _MARKS[version] or not 0 < kind < _KINDS_MAX or length > LOG_RECORD_BYTES_MAX or end > len(data):
         return None
     if crc32c_of(data, offset + _CRC_END, end) != crc:
         return None
+    # Checked all the same, but not copied out of the file: most of a start's log lies behind the snapshot.
     is_held = sequence <= held.get(PartitionId(partition), -1)
     payload = b"" if is_held else data[offset + RECORD_HEADER_BYTES : end]
     return LogRecord(PartitionId(partition), SequenceNumber(sequence), kind, payload, synced, end)

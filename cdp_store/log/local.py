@@ -110,11 +110,13 @@ class LocalLog:
             done += size
             if last:
                 cut = self._open_existing(path, offset, size)
+        # A new log has none, and one of version 1 had none; from here on its absence means damage.
         if read_position(self._directory) is None:
             reset_position(self._directory, position, self._files)
         self._position = PositionFile(self._directory, self._files)
         if not paths:
             self._start_segment(self._create(position.segment + 1))
+        # A segment has one version: records of this one are not appended to a file whose header says another.
         elif read_header(paths[-1]) != VERSION:
             self._roll()
         self._note_position()
@@ -154,6 +156,7 @@ class LocalLog:
         May use the room held back. Raises StorageFull when there was none, StoreFailed when the process must stop.
         """
         with self.fuse.whole("beginning a segment of the log", harmless=(StorageFull,)):
+            # Nothing was appended since it began: it is the new segment already.
             if self._size == FILE_HEADER_BYTES:
                 return
             try:
@@ -169,6 +172,7 @@ class LocalLog:
     def sync(self) -> None:
         """Make everything appended durable; StoreFailed when that fails."""
         self.fuse.check()
+        # A sync of nothing would still wait for the disk.
         if self._synced == self._size:
             return
         self._sync(self._opened().sync)
@@ -185,6 +189,7 @@ class LocalLog:
         removed = 0
         while len(self._segments) > 1:
             oldest = self._segments[0]
+            # Only from the front: a later segment may be superfluous as well, but a log with a hole is refused.
             if any(upto.get(partition, 0) < sequence for partition, sequence in oldest.last.items()):
                 break
             self._files.remove(oldest.path)
@@ -231,6 +236,8 @@ class LocalLog:
         try:
             if self._size + size > self._segment_bytes and self._size > FILE_HEADER_BYTES:
                 self._roll()
+            # One write for the group. `_synced` in each record is what tells damage from a torn write without the
+            # position.
             self._opened().write(b"".join(encode_record(*entry, self._synced) for entry in entries))
         except OSError as error:
             raise self._undo_write(error) from error
@@ -239,6 +246,7 @@ class LocalLog:
 
     def _undo_write(self, error: OSError) -> StorageFull | StoreFailed:
         try:
+            # Half a group must not stay: later records behind it would turn a torn write into damage.
             self._opened().truncate(self._size)
         except OSError as second:
             return self.fuse.blow(f"{error}; and cutting the file back failed: {second}")
@@ -259,6 +267,7 @@ class LocalLog:
 
     def _roll(self) -> None:
         self.sync()
+        # The new one is durable before the old one is closed: without room for it the log goes on in the old one.
         created = self._create(number_of(self._segments[-1].path) + 1)
         self._opened().close()
         self._start_segment(created)
@@ -273,6 +282,7 @@ class LocalLog:
         path = self._directory / f"{number:08d}{SEGMENT_SUFFIX}"
         file = self._files.open_append(path)
         try:
+            # A start that was killed may have left one of this number with part of a header.
             file.truncate(0)
             file.write(encode_file_header())
             self._sync(file.sync)

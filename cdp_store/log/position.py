@@ -83,11 +83,13 @@ class PositionFile:
     def write(self, position: Position) -> None:
         """Put a newer position into the older slot; it survives the process, and after `sync` the machine."""
         generation = self._generation + 1
+        # In turn: whatever a torn write does to this slot, the other one holds the position before.
         self._file.write_at(generation % 2 * _SLOT_BYTES, encode_slot(generation, position))
         self._generation, self.position = generation, position
 
     def sync(self) -> None:
         """Make the last written position durable."""
+        # Read once, before the sync: one that is written meanwhile may or may not be covered, and counts for the next.
         generation = self._generation
         if generation != self._synced_generation:
             self._file.sync()

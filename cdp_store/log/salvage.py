@@ -94,10 +94,12 @@ class Salvage:
             record = decode_record(data, offset, version or VERSION)
             if record is not None and self._fits(record):
                 has_gaps |= self._note_gap(record, good)
+                # Written anew with `synced` 0: the offsets of the old file mean nothing in the new one.
                 good.append(encode_record(record.partition, record.sequence, record.payload, record.kind))
                 offset = record.end
                 continue
             follower = next_record(data, offset, version or VERSION) if record is None else record.end
+            # A torn write at the very end, which no sender was told of: the next start cuts it off itself.
             if follower is None and is_last and offset >= durable:
                 break
             damages.append(Damage(path, offset, follower or len(data)))
@@ -129,7 +131,9 @@ class Salvage:
             quarantine = self._directory / QUARANTINE_NAME
             quarantine.mkdir(exist_ok=True)
             self._files.sync_directory(self._directory)
+            # Never over an earlier one: each salvage keeps the segment as it found it.
             kept = next(each for n in range(1 << 20) if not (each := quarantine / f"{path.name}.{n}").exists())
+            # The copy is durable before the segment is replaced: a kill in between leaves both as they were.
             write_durably(kept, data, self._files)
             self.found.kept.append(kept)
         content = encode_file_header() + b"".join(good)

@@ -60,6 +60,7 @@ def finished_segments(directory: Path, position: Position) -> list[Path]:
     """
     paths = segments(directory)
     while paths and read_header(paths[-1]) is None:
+        # Its header is synced before any record is written: without a whole one nothing was ever acknowledged from it.
         paths.pop()
     for path, follower in pairwise(paths):
         if number_of(follower) != number_of(path) + 1:
@@ -113,6 +114,7 @@ def _records(
     path: Path, data: mmap.mmap, version: int, held: Positions, *, last: bool, position: Position
 ) -> Iterator[LogRecord]:
     offset = FILE_HEADER_BYTES
+    # Any segment but the last was durable before its follower was made, whatever the position says.
     durable = position.offset if position.segment == number_of(path) else 0
     while offset < len(data):
         record = decode_record(data, offset, version, held)

@@ -40,6 +40,7 @@ class IdSet:
 
     def __init__(self, started_ms: int = 0) -> None:
         self.started_ms = started_ms
+        # (0, 0) is a free row: it is the hash of the empty id, which is never put in.
         self.table: U64 = np.zeros((0, 2), np.uint64)  # many a set never holds an id
         self.count = 0
 
@@ -48,6 +49,7 @@ class IdSet:
         # At most half full, so that probes stay short and always meet a free row, where they end.
         wanted = (self.count + high.shape[0]) * 2
         if wanted > self.table.shape[0]:
+            # A power of two: the kernels find a place by a mask, and go round by it.
             grown: U64 = np.zeros((max(_TABLE_ROWS_MIN, 1 << int(wanted - 1).bit_length()), 2), np.uint64)
             kept = self.table[(self.table != 0).any(axis=1)]
             tables.insert_ids(grown, np.ascontiguousarray(kept[:, 0]), np.ascontiguousarray(kept[:, 1]))
@@ -227,11 +229,13 @@ class MessageIds:
 
     def _marked(self, mark: bytes, high: U64, low: U64) -> tuple[U64, U64]:
         """Hashes that stand for others with a mark; (0, 0) for (0, 0)."""
+        # Hashed in like an identifier: a mark takes the place of an id and ages with those of its time.
         [own_high], [own_low] = hash_ids(self._key, Strings.of([mark]))
         return identified((high, low), (np.full(high.shape[0], own_high), np.full(low.shape[0], own_low)))
 
     def generations(self) -> tuple[IdGeneration, ...]:
         """All that is remembered, the older generation first, those of older versions before it."""
+        # Copies: the newest table goes on being written to once the lock is given back.
         alone = tuple(IdGeneration(each.started_ms, each.table.copy(), False) for each in self._alone if each.count)
         own = (IdGeneration(each.started_ms, each.table.copy()) for each in (self._older, self._newer) if each.count)
         return (*alone, *own)
@@ -272,6 +276,7 @@ class BatchIds:
             return
         self._mark_count += batch_id not in self._known and batch_id.startswith(_BATCH_MARK)
         self._known[batch_id] = sequence
+        # A mark that is noted again, at a second erasure, is as young as that.
         self._known.move_to_end(batch_id)
         if len(self._known) > self._capacity:
             oldest, _ = self._known.popitem(last=False)
@@ -284,6 +289,7 @@ class BatchIds:
 
     def erased_at(self, marks: tuple[U64, U64]) -> I64:
         """Position of the last erasure that noted each mark: i64[n]; -1 where none did."""
+        # Asked for every link of a batch; few partitions ever hold a mark.
         if not self._mark_count:
             return np.full(marks[0].shape[0], -1, np.int64)
         return np.array([self._known.get(mark, -1) for mark in _mark_keys(marks)], np.int64)

@@ -25,6 +25,7 @@ def _known(view: PartitionView, names: Collection[str], *, unused: bool) -> list
     used = {*view.events.names(), *view.summaries}
     known = view.schema.events.items()
     found = [name for name, number in known if name in names or (unused and number not in used)]
+    # Names of properties go with any event that is forgotten; where there is none, "" stands for the wish.
     return [*found, ALL_EVENTS] if unused and not found and _has_unused(view) else found
 
 

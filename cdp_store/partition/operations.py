@@ -81,6 +81,7 @@ def in_turns(batch: RecordBatch, known: NameTable) -> list[RecordBatch]:
     keys = [number for number, name in enumerate(batch.keys) if name in concerned]
     owners = np.repeat(np.arange(len(batch)), batch.property_counts())
     records = np.unique(owners[np.isin(batch.triple_keys, keys)])
+    # Each person once: no operation could depend on what another record of the batch leaves.
     if np.unique(_same_people(batch)[records]).shape[0] == records.shape[0]:
         return [batch]
     return [batch.take(np.array([record])) for record in range(len(batch))]
@@ -94,6 +95,7 @@ def resolved(batch: RecordBatch, values: Values) -> RecordBatch:
 class _Resolving:
     def __init__(self, batch: RecordBatch, values: Values) -> None:
         self._batch, self._values = batch, values
+        # Copies: the batch stays what was sent, which is what the log has of it.
         self._kinds, self._raws = batch.triple_kinds.copy(), batch.triple_raws.copy()
         self._times, self._kept = batch.record_times.copy(), np.ones(batch.triple_kinds.shape[0], np.bool_)
         self._lists = list[bytes]()
@@ -111,6 +113,7 @@ class _Resolving:
 
     def _touched(self) -> I64:
         """The triples that are operations, and those that set what these are done on."""
+        # One number for a person's attribute: keys of a batch are u16.
         pairs = (self._people[self._owners] << 16) | self._batch.triple_keys.astype(np.int64)
         operating = self._kinds > KIND_MASK
         is_change = self._batch.is_attributes()[self._owners]
@@ -121,6 +124,7 @@ class _Resolving:
         keys = self._batch.triple_keys[walked]
         for key in np.unique(keys).tolist():
             people = np.unique(self._people[self._owners[walked[keys == key]]])
+            # Somebody new has no values yet: what a batch says of them first is what the next operation builds on.
             known = people[rows[people] >= 0]
             found = self._values.current(self._batch.keys[key], rows[known].astype(np.uint32))
             columns = (known, found.times, found.kinds, found.raws)
@@ -143,6 +147,7 @@ class _Resolving:
         time_ms = int(self._times[record])
         for triple, before, after in changed:
             self._kinds[triple], self._raws[triple] = after.kind, after.raw
+            # What came late is history, and nothing builds on it.
             if before is None or time_ms >= before.time_ms:
                 self._states[self._pair(triple)] = replace(after, time_ms=time_ms)
 
@@ -182,6 +187,7 @@ class _Resolving:
             return None
         else:
             after = _removed(items, given.value)
+        # Nothing new: a list that is given what it has must not grow a history.
         if items is not None and len(after) == len(items) and pack_list(after) == pack_list(items):
             return None
         self._lists.append(pack_list(after))
@@ -212,6 +218,7 @@ def _same_people(batch: RecordBatch) -> I64:
 def _sum(before: _Value | None, given: _Value) -> _Value | None:
     base = before.value if before is not None and before.kind in (Kind.INT, Kind.FLOAT) else 0
     total = base + given.value
+    # Beyond 64 bits it goes on as a float, like calculations in questions; a sum that is no number changes nothing.
     if isinstance(total, int) and _INT64_MIN <= total <= _INT64_MAX:
         return _Value(0, Kind.INT, total, total)
     number = float(total)
@@ -222,6 +229,7 @@ def _sum(before: _Value | None, given: _Value) -> _Value | None:
 
 def _appended(items: list[Any], added: list[Any]) -> list[Any]:
     """A list with what it has not got yet; beyond the most there may be, the oldest go."""
+    # Compared by their bytes: 1, 1.0 and true are three items.
     known = {pack_list([item]): item for item in items}
     for item in added:
         known.setdefault(pack_list([item]), item)

@@ -35,7 +35,7 @@ from cdp_store.memory.view import PartitionView
 from cdp_store.partition import quarantine, suppressions
 from cdp_store.partition.dedupe import BatchIds, IdGeneration, MessageIds, repeated
 from cdp_store.partition.operations import has_operations, in_turns, resolved
-from cdp_store.partition.purging import purged
+from cdp_store.partition.purging import Change, apply_changes, purged
 from cdp_store.partition.quarantine import Quarantine, QuarantineChange, Quarantined
 from cdp_store.partition.readings import PartitionExport, PartitionStatus, Texts, texts_of
 from cdp_store.partition.refusals import Admission, elsewhere, suppressed
@@ -44,8 +44,6 @@ from cdp_store.records.records import RecordBatch, Strings, join_batches
 
 _LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before, it catches up without the lock
 
-
-Change = Callable[[PartitionMemory], object]
 Result = TypeVar("Result")
 
 
@@ -126,6 +124,7 @@ class Partition:
 
     def apply_all(self, batches: Sequence[RecordBatch], last: SequenceNumber) -> None:
         """Apply batches that were logged in a row, up to sequence number `last`, as one piece."""
+        # Joined and hashed before the lock is taken: captures of questions wait for what is under it.
         whole = batches[0] if len(batches) == 1 else join_batches(batches)
         ids = self.message_ids.hash(whole)
         with self._changing():
@@ -172,6 +171,7 @@ class Partition:
         """Take profiles out of every answer from now on; returns their number. `purge` removes their bytes."""
         with self._changing():
             erased = self._do(lambda memory: memory.erase(list(identifiers), sequence))
+            # The entries as they were: once they are cut, the records to be marked as erased are not in them any more.
             before, self.quarantine = self.quarantine, self.quarantine.without(identifiers)
             apart = (before.batches_of(identifiers), self.quarantine.batches_changed(before))
             marks = self.message_ids.marks(Strings.of(identifiers))
@@ -227,20 +227,23 @@ class Partition:
         with self._held():
             if not self._memory.is_worth_purging(rows_max):
                 return False
+            # Captured and `_meanwhile` begun under one hold: a change between the two would be in neither.
             view, rules = self._memory.capture(), self._memory.retention_days
             forgotten, settled = self._memory.forgotten_names, self._memory.settled
             self._meanwhile = list[Change]()
         try:
             memory = purged(view, rules, self.key, self._layout, settled)
+            # Without the lock until few are left: repeating changes takes less time than it took them to come in.
             while len(late := self._take_meanwhile()) > _LATE_CHANGES_MAX:
-                _apply_all(late, memory)
+                apply_changes(late, memory)
             with self._held():
                 # A name that was admitted and whose records are not applied yet stays reserved.
                 memory.schema.include(self._memory.schema, forgotten, view.schema)
-                _apply_all([*late, *(self._meanwhile or ())], memory)
+                apply_changes([*late, *(self._meanwhile or ())], memory)
                 self._memory, self._lineage = memory, self._lineage + 1
         finally:
             with self._lock:
+                # Not `_held`: after a change that failed halfway it would raise, and hide what was raised before.
                 self._meanwhile = None
         return True
 
@@ -252,6 +255,7 @@ class Partition:
     def export(self) -> PartitionExport:
         """Contents of a snapshot, at one position of the log, without anything of erased profiles."""
         with self._held():
+            # Everything under one hold: a snapshot must be the state after one record of the log and before the next.
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, goes = memory.capture(), dict(memory.retention_days), memory.has_leavings
             settled = memory.settled
@@ -378,8 +382,3 @@ class Partition:
         with self._held():
             taken, self._meanwhile = self._meanwhile or [], list[Change]()
         return taken
-
-
-def _apply_all(changes: Iterable[Change], memory: PartitionMemory) -> None:
-    for change in changes:
-        change(memory)

@@ -9,7 +9,7 @@ are held.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,6 +24,14 @@ from cdp_store.memory.memory import PartitionMemory, Parts
 from cdp_store.memory.schema import SchemaReading, Settled
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import TEXT_KINDS, Kind
+
+Change = Callable[[PartitionMemory], object]
+
+
+def apply_changes(changes: Iterable[Change], memory: PartitionMemory) -> None:
+    """Repeat on a new memory what was done to the old one meanwhile."""
+    for change in changes:
+        change(memory)
 
 
 def purged(
@@ -73,6 +81,7 @@ def used_properties(chunk: EventChunk) -> Iterator[int]:
     """Numbers of the properties that any event of a chunk has."""
     for (key, _), column in chunk.columns.items():
         presence = column.presence()
+        # No presence: every event of the chunk has the property.
         if presence is None or presence.any():
             yield key
 
@@ -104,6 +113,7 @@ class Ranks:
     @staticmethod
     def without(gone: Bools) -> Ranks:
         """Numbers for the rows that are not gone."""
+        # Of rows that are gone the number is that of a neighbour, or wraps before the first: `gone` is asked first.
         ranks: U32 = np.cumsum(~gone, dtype=np.uint32) - np.uint32(1)
         return Ranks(np.flatnonzero(~gone), ranks, gone)
 
@@ -147,7 +157,9 @@ def _carried(
         chunks = list[EventChunk]()
         for chunk in own:
             doomed = ranks.gone[chunk.full_rows()]
+            # Codes are looked at before the chunk is cut: a text goes only where none of those that stay uses it.
             texts.note(name, chunk, doomed, attribute=attribute)
+            # A chunk that loses nothing is kept as it is, columns shared with the views that read it.
             staying = compact([chunk], layout, ~doomed) if doomed.any() else (chunk,)
             chunks.extend(renumber(part, ranks.of_row) for part in staying)
         if chunks:

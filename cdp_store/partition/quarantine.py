@@ -47,6 +47,7 @@ class Quarantined:
 
     def names(self, identifiers: Collection[bytes]) -> bool:
         """True if a record or a link names one of some identifiers."""
+        # Links too: an erasure must leave no trace of a person in what records of others say.
         tables = (self.batch.identities, self.links.lower, self.links.upper)
         return any(table[at] in identifiers for table in tables for at in range(len(table)))
 
@@ -137,6 +138,7 @@ class Quarantine:
 
     def batches_changed(self, before: Quarantine) -> Iterator[RecordBatch]:
         """The records of entries that were different ones before."""
+        # By identity: `without` gives back the very entry where it found nothing to take out.
         return (entry.batch for at, entry in self.entries.items() if entry is not before.entries.get(at))
 
     def names(self, identifier: bytes) -> bool:
@@ -150,6 +152,7 @@ class Quarantine:
     def news(self, change: Released) -> Released:
         """The part of a release that is still here."""
         here = {at: set(entry.numbers.tolist()) for at, entry in self.entries.items()}
+        # Routers repeat a release: what has left is not logged twice.
         found = {at: tuple(n for n in each if n in here.get(at, ())) for at, each in change.records.items()}
         return Released({at: each for at, each in found.items() if each})
 
@@ -178,6 +181,7 @@ class Quarantine:
 
     def _with(self, work: Callable[[SequenceNumber, Quarantined], Quarantined]) -> Quarantine:
         changed = {at: work(at, entry) for at, entry in self.entries.items()}
+        # An entry without records goes with its links: they were kept for what its records say.
         return Quarantine.of({at: entry for at, entry in changed.items() if len(entry)})
 
 

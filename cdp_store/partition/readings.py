@@ -26,6 +26,7 @@ class Texts:
 def texts_of(view: PartitionView, identity: IdentityState, quarantine: Quarantine) -> Texts:
     """Everything in a partition's memory that is text."""
     opened = identity.transfers.open.items()
+    # Parcels and their pieces are in no row, yet name people: a scan for what an erasure left must see them.
     underway = {f"transfer to {to}": each.parcel.records.identities for to, each in opened}
     for source, staged in identity.transfers.arriving.items():
         underway |= {f"piece {n} from {source}": piece.identities for n, piece in enumerate(staged.pieces)}

@@ -37,6 +37,7 @@ class Admission:
 
 def elsewhere(batch: RecordBatch, kept: Bools, identity: IdentityState) -> list[Rejection]:
     """The rejections of kept operations on values that are not here; they are kept no more."""
+    # `kept` is changed in place: reasons are looked for one after the other, and a record has the first that applies.
     refused = records_elsewhere(batch, kept, identity)
     kept[refused] = False
     return [Rejection(record, OPERATION_ELSEWHERE, _ELSEWHERE) for record in refused]

@@ -58,6 +58,7 @@ class Suppressions:
 
     def changed(self, change: Suppression) -> Suppressions:
         """These, with a change."""
+        # Kept ones come last in the merge: suppressed again, an identifier keeps the time of the first.
         kept = {each: since for each, since in self.since_ms.items() if each not in change.lifted}
         return Suppressions.of(self.key, {**dict.fromkeys(change.added, change.since_ms), **kept})
 

@@ -90,6 +90,7 @@ def admit(
 ) -> tuple[list[Outcome], list[Pending]]:
     """Outcomes of deliveries, and the changes that are to be logged, in that order."""
     outcomes, pending = list[Outcome](), list[Pending]()
+    # Ids and batches of the group beside those of memory: nothing of it is applied before all of it is logged.
     ids = dict[PartitionId, MessageIds]()
     batches = dict[tuple[PartitionId, bytes], SequenceNumber]()
     sequences = dict[PartitionId, SequenceNumber]()
@@ -133,6 +134,8 @@ def admit(
             sequence = sequences.get(delivery.partition, partition.sequence)
             outcome = Outcome(sequence, len(admission.batch), admission.known, admission.rejections)
         if delivery.links is not None:
+            # Links after the records that state them: a torn write then leaves records whose repeat brings the links
+            # again.
             news, doubted = _loggable(partition, delivery.links, delivery.looked_at)
             outcome = replace(outcome, doubted=doubted)
             if len(news):
@@ -147,6 +150,7 @@ def told_by_ids(batch: RecordBatch) -> RecordBatch:
     So when the batch comes again, taken records are known by message ids, and rejected ones are tried again.
     """
     ids = batch.message_ids.offsets
+    # A record without an id is known by its batch alone, which must keep its id for it.
     return replace(batch, batch_id=b"") if bool((ids[1:] > ids[:-1]).all()) else batch
 
 
@@ -222,6 +226,7 @@ def log_entry(pending: Pending) -> LogEntry:
         payload, kind = encode_batch(pending.meaning), RecordKind.BATCH
     else:
         payload, kind = encode_identity_change(pending.meaning), RecordKind.IDENTITY
+    # Refused before anything of the group is written: no reader would take a longer one.
     if len(payload) > LOG_RECORD_BYTES_MAX:
         raise BatchTooLarge(len(payload), LOG_RECORD_BYTES_MAX)
     return LogEntry(pending.partition, pending.sequence, payload, kind)

@@ -44,6 +44,7 @@ def carry_ids(generations: Iterable[IdGeneration], rows: Iterator[Table], partit
     found = {number: list[Found]() for number in partitions}
     for number, table in rows:
         ids, received = _ids_of(table, partitions[number].key)
+        # Only ids that are remembered: cold rows list those of all records there ever were.
         known = taken.contains(ids.high, ids.low) | taken_alone.contains(*ids.alone)
         told.add(ids.high[known], ids.low[known])
         told_alone.add(ids.alone[0][known], ids.alone[1][known])
@@ -100,6 +101,7 @@ def _strings(table: pa.Table, name: str) -> Strings:
 def _without(generations: Iterable[IdGeneration], told: IdSet) -> tuple[list[Found], int]:
     """(ids without a cold row: the newest, at most a generation of them; the number of those beyond)."""
     found, count = list[Found](), 0
+    # The newest first: where not all have room, the oldest are those whose repeats are the least likely.
     for generation in reversed(list(generations)):
         high, low = generation.ids()
         rest = np.flatnonzero(~told.contains(high, low))
@@ -114,6 +116,7 @@ def _lots(found: list[Found]) -> Iterator[tuple[U64, U64, int]]:
     if not found:
         return
     high, low, received = (np.concatenate([each[place] for each in found]) for place in range(3))
+    # In the order of their receipt, as they once came: generations begin and end by it.
     order = np.argsort(received, kind="stable")
     for start in range(0, order.shape[0], _SOME):
         some = order[start : start + _SOME]

@@ -70,11 +70,13 @@ class Giving:
 
     def release(self, partition: PartitionId, epoch: int, shard: int) -> SequenceNumber:
         """From now on the partition is the other shard's: the step that decides a move."""
+        # In the thread that writes: every batch before this is in the tail, every one after it is refused.
         self._store.holdings.change(partition, Holding(HoldingState.RELEASED, epoch, shard))
         return self._store.partitions[partition].sequence
 
     def forget(self, partition: PartitionId, epoch: int, shard: int) -> None:
         """Drop a partition that its taker has durably."""
+        # First the durable word, then the memory: a start in between must not load what it no longer holds.
         self._store.holdings.change(partition, Holding(HoldingState.GONE, epoch, shard))
         self._store.drop(partition)
         self.end(partition)
@@ -124,6 +126,7 @@ class Taking:
         Both snapshots that are kept hold it afterwards, so that a start can go back to either.
         """
         source = self.place(partition)
+        # Named after the export, or files of an earlier attempt, or of this shard's own, could bear the same names.
         own = renamed(manifest, f"{export_id}-")
         for (name, file), own_name in zip(manifest.files.items(), own.files, strict=True):
             self._store.snapshot_place.write(own_name, check_file(source, name, file))
@@ -137,8 +140,10 @@ class Taking:
 
     def receive(self, partition: Partition, records: Sequence[LogRecord]) -> None:
         """Log and apply the giver's entries under its numbers; those that are here already are passed over."""
+        # The snapshot of the giver was later than the tail began, and each piece of a tail may be asked for again.
         new = [record for record in records if record.sequence > partition.sequence]
         entries = [LogEntry(partition.partition, each.sequence, each.payload, each.kind) for each in new]
+        # Decoded before they are logged: one that cannot be read must not come into a log that a start has to replay.
         meanings = [Logged.decode(record) for record in new]
         if entries:
             with self._store.logged(entries, essential=True):
@@ -147,6 +152,7 @@ class Taking:
 
     def own(self, partition: Partition, epoch: int, documents: Mapping[str, Document]) -> None:
         """Answer for the partition from now on; the store has all that its giver acknowledged."""
+        # Documents, then the holding, then memory: the holding decides, and what it promises is durable by then.
         self._store.documents.replace(partition.partition, documents)
         self._store.holdings.change(partition.partition, Holding(HoldingState.OWNED, epoch))
         self._store.unstage(partition.partition, keep=partition)

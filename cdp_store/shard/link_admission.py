@@ -83,6 +83,7 @@ def seat(partition: Partition, wanted: Wanted, before: Sequence[Seating], repeat
     seating = seats.seating_of(links)
     late = repeats & ~seats.hold(seating, before)
     granted: Bools = np.ones(len(seating), np.bool_)
+    # Apart from each other: a repeat takes no seat here, so it must not count among those that fill the last ones.
     for chosen in (np.flatnonzero(~late), np.flatnonzero(late)):
         granted[chosen] = seats.granted(seating.take(chosen), wanted.limits, before)
     void: Bools = np.zeros(len(seating), np.bool_)

@@ -37,6 +37,7 @@ class Logged:
             case RecordKind.QUARANTINE:
                 return Logged(record.sequence, decode_quarantine_change(record.payload))
             case RecordKind.LOST:
+                # Salvage writes it where records are missing, so that the log has no gap that a reader would refuse.
                 return Logged(record.sequence, None)
 
     @property
@@ -58,6 +59,7 @@ def apply_logged(partition: Partition, logged: Logged) -> None:
             partition.suppress(suppression, logged.sequence)
         case Quarantined() | Released() as change:
             partition.quarantine_records(change, logged.sequence)
+        # The number counts although nothing is done: the records after it go on behind it.
         case None:
             partition.pass_over(logged.sequence)
         case identity_change:

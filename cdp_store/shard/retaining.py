@@ -39,6 +39,7 @@ class Retaining:
     def retain(self, now_ms: int) -> bool:
         """Drop events that are older than their rule wants; True if there were any."""
         overdue = {number: self._store.partitions[number].overdue(now_ms) for number in self._store.holdings.owned()}
+        # Instants are logged, not the clock that gave them: a replay drops the same events.
         wanted = {number: Retention({}, cutoffs) for number, cutoffs in overdue.items() if cutoffs}
         self._log_and_do(wanted)
         return bool(wanted)

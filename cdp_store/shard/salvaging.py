@@ -66,6 +66,7 @@ def salvage_replay(directory: Path, identity: ShardIdentity, key: HashKey, files
     try:
         refused = set[tuple[int, int]]()
         while (failed := _not_replayed(directory, identity, key, files)) is not None:
+            # Set aside before and met again: something else is wrong, and going on would never end.
             if failed in refused:
                 return found  # the start says what is wrong with it
             refused.add(failed)
@@ -95,6 +96,7 @@ def _not_replayed(directory: Path, identity: ShardIdentity, key: HashKey, files:
             partition = loaded.partitions.get(record.partition)
             if partition is not None:
                 apply_logged(partition, Logged.decode(record))
+                # As a start does it: a record may fail only on what maintenance has made of those before it.
                 partition.maintain()
 
         replay_records(log_path(directory), loaded.positions() or {}, lambda *_: None, take)
@@ -185,6 +187,8 @@ def _salvage_documents(directory: Path, identity: ShardIdentity, files: Files) -
             raise
         except DirectoryDamaged as error:
             if isinstance(error, FileOutdated):
+                # Outdated is not damaged: of an earlier version the documents can be read, and compete with those of
+                # snapshots.
                 kept.update(documents_in(error.path, read_whole(error.path), identity.mark(name)).value)
             yield _set_aside(directory, name, error, files)
         record(directory, mark, files, remove=[name])

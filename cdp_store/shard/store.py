@@ -91,9 +91,11 @@ class Store:
         sync_mode: SyncMode = SyncMode.ALWAYS,
         segment_bytes: int | None = None,
     ) -> None:
+        # Files are marked with the key too: under another one no hash in them would mean what it did.
         identity = msgspec.structs.replace(identity, key=key_fingerprint(key, identity.cluster))
         self.identity, self.sync_mode, self.directory, self.files = identity, sync_mode, directory, files
         self._lock_descriptor = lock_directory(directory)
+        # One for log, holdings and documents: whichever of them is left in doubt, none may go on.
         self._fuse = Fuse()
         self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode, self._fuse)
         try:
@@ -128,6 +130,7 @@ class Store:
             check_without_snapshot(self.snapshot_place, self.holdings, problems)
         parts = (self.identity, self.holdings, self.documents, self.files)
         settle_files(self.directory, *parts, is_unsealed=self._is_unsealed)
+        # Last: a start that is refused leaves every file as a salvage, or a person, should find it.
         remove_leftovers(leftovers(self.directory), self.files)
         return Recovery(cut, problems)
 
@@ -198,6 +201,7 @@ class Store:
 
         Raises StorageFull when nothing was kept, StoreFailed when the process must stop.
         """
+        # Decided before the log has a byte of it: whatever is logged is done, now and at each replay.
         outcomes, pending = admit(self.partitions, deliveries)
         if pending:
             with self.logged([log_entry(entry) for entry in pending]):
@@ -212,6 +216,7 @@ class Store:
         target = self.partitions[partition]
         match change:
             case Departure(to, moves):
+                # Only what is left is logged: a replay must not do twice what routers sent twice.
                 change = Departure(to, target.identity.still_due(moves))
             case Links():
                 change = fresh_links(target, change)
@@ -240,9 +245,11 @@ class Store:
         is_linked = any(map(target.identity.knows, identifiers))
         is_known = bool(known) or is_linked or any(map(target.quarantine.names, identifiers))
         if not is_known and not must_remember:
+            # A repeated erasure is not logged: the log would grow with every router that makes sure of it.
             return target.sequence, 0
         sequence = SequenceNumber(target.sequence + 1)
         payload = encode_erasure(Erasure(tuple(identifiers)))
+        # Essential: on a full disk an erasure, which will free room, may use what is held back for it.
         with self.logged([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True):
             erased = target.erase(identifiers, sequence)
         return sequence, erased
@@ -294,6 +301,7 @@ class Store:
         """
         with self._fuse.whole("doing what was logged", harmless=(StorageFull, BatchTooLarge)):
             self._log.append(entries, essential=essential)
+            # After the log: a taker must not be given what this shard would not have itself after a crash.
             self.tails.note(entries)
             yield
 
@@ -319,6 +327,7 @@ class Store:
     def unstage(self, number: PartitionId, keep: Partition | None = None) -> None:
         """Drop a partition that was on its way in; or keep it, since it is here."""
         if keep is not None:
+            # Here before it leaves `_staged`: a snapshot, which reads that first, never misses it.
             self.partitions = {**self.partitions, number: keep}
         self._staged = {other: held for other, held in self._staged.items() if other != number}
 
@@ -328,6 +337,7 @@ class Store:
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
         """Seal and compact where due; True if anything was done. Runs alongside commits, one caller at a time."""
+        # Here, off the path of an ack: it only narrows what a start has to take for a torn write.
         self._log.sync_position()
         worked = [partition.maintain(delta_max, chunks_max) for partition in self.partitions.values()]
         return self.purge(ERASED_ROWS_MAX) or any(worked)
@@ -364,6 +374,7 @@ class Store:
         try:
             self._log.remove_leftovers()
             gone = {number: held.state is HoldingState.GONE for number, held in self.holdings.all().items()}
+            # No snapshot holds a partition that has left: without this its old records would keep segments for ever.
             never = {number: BEHIND_ALL for number, is_gone in gone.items() if is_gone}
             return self._log.trim({**taken.needed, **never})
         except OSError as error:
@@ -385,4 +396,5 @@ class Store:
             self.holdings.check_known(record.partition)
             return  # it was here for a while
         apply_logged(partition, Logged.decode(record))
+        # During the replay too, or a long log would stand in memory unsealed, at several times its size.
         partition.maintain()

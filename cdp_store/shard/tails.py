@@ -23,6 +23,7 @@ class Tail:
         self._entries.append(entry)
         self._size += len(entry.payload)
         if self._size > self._bytes_max:
+            # Dropped whole: a tail with a hole is of no use, and a copy begun again is one snapshot.
             self._start, self._size = entry.sequence, 0
             self._entries.clear()
 
@@ -31,6 +32,7 @@ class Tail:
 
         Raises TailLost when the entries after `sequence` are not kept any more.
         """
+        # The taker has durably logged what it asks to go on from.
         while self._entries and self._entries[0].sequence <= sequence:
             dropped = self._entries.popleft()
             self._start, self._size = dropped.sequence, self._size - len(dropped.payload)
@@ -38,6 +40,7 @@ class Tail:
             raise TailLost(sequence)
         found, size = list[LogEntry](), 0
         for entry in self._entries:
+            # The first one whatever its size: a piece is empty only where nothing is left.
             if found and size + len(entry.payload) > TAIL_PIECE_BYTES:
                 break
             found.append(entry)

@@ -52,6 +52,8 @@ class Placements:
         }
         for giver, holdings in self.held.items():
             for each in holdings:
+                # Released, and its taker does not know: it lost that with its directory, or was asked to stop too late.
+                # The giver knows to whom it went, which is enough to begin again.
                 if each.state != pb.HOLDING_STATE_RELEASED or self._has_it(each):
                     continue
                 waiting = pb.PartitionHolding(
@@ -72,6 +74,7 @@ class Placements:
     def _has_it(self, released: pb.PartitionHolding) -> bool:
         """True if the taker has, or had, the partition at the epoch at which it was released."""
         taken = self.holding(released.shard, released.partition)
+        # Epochs only grow: one beyond that of the release means that the partition was there and went on.
         if taken is None or taken.epoch < released.epoch:
             return False
         return taken.epoch > released.epoch or taken.state == pb.HOLDING_STATE_OWNED
@@ -88,6 +91,7 @@ class Director:
         deadline, request = Deadline.after(_CALL_SECONDS, _CALL_SECONDS), pb.ReadHoldingsRequest(cluster=self._cluster)
         gathered = await self._routing.everywhere(READ_HOLDINGS, request, deadline)
         held = {shard: answer.holdings for shard, answer in gathered.answers.items()}
+        # Merged by epoch, so that routers that look at different moments never go back to an older claim.
         self._routing.map.merge(claim for shard in held for claim in from_holdings(shard, held[shard]))
         return Placements(held, sorted(gathered.failures))
 
@@ -97,6 +101,7 @@ class Director:
         for taker, each in found.moves():
             if not each.progress.running:
                 await self._unless_it_fails(taker, each, self._take)
+        # A taker that stopped before it had its giver forget: else the giver would keep the memory for ever.
         for giver, each in found.unconfirmed():
             await self._unless_it_fails(giver, each, self._forget)
 
@@ -117,6 +122,8 @@ class Director:
             raise RequestInvalid("shard", f"no shard {target} is known; there are {sorted(self._routing.shards)}")
         found = await self.look()
         for taker, each in found.moves():
+            # Checked by what the shards say now. Two routers may still pass here at once; the giver's epoch then lets
+            # one through.
             if each.partition == partition and taker != target:
                 raise MoveRefused(f"partition {partition} is on its way to shard {taker} already")
         claim = self._routing.map.claim(partition)
@@ -137,6 +144,7 @@ class Director:
         others = [shard for shard in others if shard not in found.silent]
         if not others:
             raise MoveRefused("there is no other shard that answers")
+        # With those on their way: a drain that is repeated while it runs deals the rest as evenly as the first time.
         load = {shard: len(self._routing.map.partitions_of(shard)) for shard in others}
         for taker in coming.values():
             load[taker] = load.get(taker, 0) + 1

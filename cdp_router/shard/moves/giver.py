@@ -37,7 +37,10 @@ class Giver:
             self._check(number, request.epoch, request.to_shard)
             self._giving.begin(number)
 
+        # The tail is opened before the snapshot is taken: what is logged in between is in both, and the taker passes
+        # over what it has; the other way round it would be in neither.
         await self._commits.between(begin)
+        # In the thread of snapshots: no other one may remove its files before they are copied.
         work = partial(self._giving.export, number, export_id, self._clock.now_ms())
         manifest = await self._snapshots.run(work)
         return pb.ExportPartitionResponse(export_id=export_id, manifest=encode_manifest(manifest))
@@ -53,6 +56,8 @@ class Giver:
         """Some of what was logged behind a sequence number."""
         check_cluster(self._store, request.cluster)
         number, after = PartitionId(request.partition), SequenceNumber(request.after)
+        # Between commits, so that the entries and the position belong to one moment: the taker reads from their
+        # difference how far behind it is.
         entries, sequence = await self._commits.between(partial(self._giving.tail, number, after))
         records = [pb.TailRecord(sequence=each.sequence, kind=each.kind, payload=each.payload) for each in entries]
         return pb.ReadTailResponse(records=records, sequence=sequence)
@@ -63,11 +68,14 @@ class Giver:
         number = PartitionId(request.partition)
 
         def release() -> SequenceNumber:
+            # The answer to the first request may have been lost. Nothing was taken since, so that the position is the
+            # same.
             if self._check(number, request.epoch, request.to_shard).state is HoldingState.RELEASED:
                 return self._store.partitions[number].sequence
             return self._giving.release(number, request.epoch, request.to_shard)
 
         sequence = await self._commits.between(release)
+        # Read after the release, from which on nobody writes them: the taker gets the last version of each.
         documents = [
             pb.PartitionDocument(name=name, version=each.version, content=each.content)
             for name, each in self._store.documents.of(number).items()
@@ -81,6 +89,7 @@ class Giver:
 
         def forget() -> None:
             holding = self._store.holdings.get(number)
+            # A late repeat must not drop a partition that has come back since, at a higher epoch.
             if holding is not None and (holding.state, holding.epoch) == (HoldingState.RELEASED, request.epoch):
                 self._giving.forget(number, holding.epoch, holding.shard)
 
@@ -91,6 +100,7 @@ class Giver:
         """The holding, if that shard may take the partition over at this epoch; else WrongEpoch."""
         holding = self._store.holdings.get(number)
         if holding is not None:
+            # Exactly one epoch on: of two takers that ask at once, the second finds another epoch, or another shard.
             is_owner = holding.state is HoldingState.OWNED and holding.epoch == epoch - 1
             is_released = (holding.state, holding.epoch, holding.shard) == (HoldingState.RELEASED, epoch, shard)
             if is_owner or is_released:

@@ -93,6 +93,8 @@ class Taker:
         self._store, self._taking, self._clock = store, taking, clock
         self._commits, self._snapshots, self._connect, self._budget = commits, snapshots, connect, budget
         self._background, self._under_way = background or Background(), dict[PartitionId, _Taking]()
+        # One after the other: each has a whole copy in memory beside what is served, and takes part in snapshots from
+        # `adopt` on.
         self._one = asyncio.Lock()
 
     async def take(self, request: pb.TakePartitionRequest) -> pb.TakePartitionResponse:
@@ -110,6 +112,7 @@ class Taker:
             raise MoveRefused(f"partition {number} lives on shard {request.from_shard} already")
         held = self._store.holdings.get(number)
         if held is None or held.epoch < request.epoch or held == wanted:
+            # Durable before the giver is asked for anything: after a restart a router finds the move, and has it go on.
             await self._commits.between(partial(self._begin, number, wanted))
             self._start(number, request)
         elif (held.state, held.epoch) != (HoldingState.OWNED, request.epoch):
@@ -124,8 +127,10 @@ class Taker:
         if held is None or held.state is not HoldingState.INCOMING:
             return pb.StopTakingResponse(stopped=False)
         if under_way is not None and under_way.task is not None:
+            # First the task, then the holding: an attempt that still ran could own the partition after it was given up.
             under_way.task.cancel()
             await asyncio.gather(under_way.task, return_exceptions=True)
+        # The attempt may have got as far as owning it before it was cancelled.
         if self._store.holdings.get(number) != held:
             return pb.StopTakingResponse(stopped=False)
         # A release that is still on its way makes the giver say so, and a router start the move anew.
@@ -226,15 +231,20 @@ class _Transfer:
 
     async def run(self) -> None:
         """From the copy to the ownership; raises where it cannot go on."""
+        # A copy, then the tail until little is left: writers wait only for the last of it, between release and
+        # ownership.
         exported = await self._call(EXPORT_PARTITION, self._export_request(), MOVE_COPY_SECONDS)
         manifest = decode_manifest(f"copy of partition {self._number}", exported.manifest)
         await self._copy(exported.export_id, manifest)
         work = partial(self._taking.adopt, self._number, exported.export_id, manifest, self._clock.now_ms())
         partition = await self._snapshots.run(work)
         await self._catch_up(partition, exported.export_id)
+        # From here on nobody answers for the partition until this shard owns it. The giver keeps all of it until it is
+        # told to forget, so that a crash on either side loses nothing.
         released = await self._call(RELEASE_PARTITION, self._release_request())
         await self._catch_up(partition, exported.export_id, released.sequence)
         documents = {each.name: Document(each.version, each.content) for each in released.documents}
+        # Durable before the giver forgets: whichever shard stops now, one of the two has the partition.
         await self._commits.between(partial(self._taking.own, partition, self._request.epoch, documents))
         _LOG.info("partition %d is here, at epoch %d", self._number, self._request.epoch)
         forget = pb.ForgetPartitionRequest(cluster=self._cluster, partition=self._number, epoch=self._request.epoch)
@@ -264,6 +274,7 @@ class _Transfer:
                     cluster=self._cluster, partition=self._number, export_id=export_id, file=name, offset=size
                 )
                 piece = await self._call(READ_EXPORT, request)
+                # Shorter than the manifest says: its checksum refuses it when it is adopted.
                 if not piece.data:
                     break
                 pieces.append(piece.data)
@@ -282,10 +293,12 @@ class _Transfer:
                 LogRecord(self._number, SequenceNumber(each.sequence), each.kind, each.payload, 0, 0)
                 for each in tail.records
             ]
+            # Through the own log, under the giver's numbers: after a start it replays like what came in here.
             await self._commits.between(partial(self._taking.receive, partition, records))
             self._under_way.records_behind = tail.sequence - partition.sequence
             if self._under_way.records_behind <= (CATCH_UP_RECORDS if upto is None else 0):
                 return
+            # Nobody maintains a partition that is not served yet, and a long tail would leave it unsealed.
             await self._snapshots.run(partition.maintain)
 
     async def _call(
@@ -299,6 +312,7 @@ class _Transfer:
                 refusal = mismatch_of(error)
                 if refusal is not None:
                     raise refusal from error
+                # Every call of a move may be repeated. Other failures would be the same again.
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == _ATTEMPTS - 1:
                     raise
             await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
