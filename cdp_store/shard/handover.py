@@ -102,10 +102,18 @@ class Taking:
         """Remember, through restarts, that the partition is on its way in."""
         self._store.holdings.change(partition, Holding(HoldingState.INCOMING, epoch, shard))
 
-    def abandon(self, partition: PartitionId, claim: tuple[int, int]) -> None:
-        """Give up a partition that was on its way in: at epoch claim[0] it belongs to shard claim[1]."""
+    def abandon(self, partition: PartitionId, claim: tuple[int, int]) -> bool:
+        """Give up a partition that is on its way in: at epoch claim[0] it belongs to shard claim[1].
+
+        Runs between commits, as `own` does. False where the partition is not on its way in any more: a caller that was
+        cancelled may have left an `own` behind that ran first.
+        """
+        held = self._store.holdings.get(partition)
+        if held is None or held.state is not HoldingState.INCOMING:
+            return False
         self._store.holdings.change(partition, Holding(HoldingState.GONE, *claim))
         self.drop(partition)
+        return True
 
     def drop(self, partition: PartitionId) -> None:
         """Forget the partition's contents here, but not that it is on its way in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -511,3 +512,32 @@ def test_a_restore_takes_each_partition_from_whoever_holds_it(cluster: Cluster, 
     cluster.run(_director(cluster).resume())
     cluster.settle(1)
     assert cluster.count('did("Later")') == PEOPLE
+
+
+def test_a_move_that_is_given_up_while_its_last_step_waits_is_done(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled caller does not undo the step: the shard owns the partition, and may have acked records."""
+    cluster.ingest(*_people())
+    taker = cluster.servers[2].moves.taker
+    own, may_own, begun = taker._taking.own, threading.Event(), threading.Event()
+
+    def own_late(*arguments: Any) -> None:
+        begun.set()
+        assert may_own.wait(60)
+        own(*arguments)
+
+    async def stop_meanwhile() -> bool:
+        await asyncio.to_thread(begun.wait, 60)
+        stopping = asyncio.ensure_future(taker.stop(pb.StopTakingRequest(cluster=CLUSTER.cluster, partition=2)))
+        under_way = taker._under_way[PartitionId(2)].task
+        assert under_way is not None
+        await asyncio.wait([under_way], return_when=asyncio.FIRST_COMPLETED)
+        may_own.set()
+        return (await stopping).stopped
+
+    monkeypatch.setattr(taker._taking, "own", own_late)
+    cluster.take(2, 0, 2)
+    assert not cluster.run(stop_meanwhile())
+    assert cluster.state(2, 2) == (HoldingState.OWNED, 2)
+    assert cluster.count("everyone") == PEOPLE
