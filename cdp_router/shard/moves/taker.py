@@ -130,8 +130,8 @@ class Taker:
             # First the task, then the holding: an attempt that still ran could own the partition after it was given up.
             under_way.task.cancel()
             await asyncio.gather(under_way.task, return_exceptions=True)
-        # The attempt may have got as far as owning it before it was cancelled, or its last step is still to run: that is
-        # decided between commits. A release that is still on its way makes the giver say so, and a router start anew.
+        # The attempt may own it by now, or its last step is still to run: that is decided between commits. A release
+        # that is still on its way makes the giver say so, and a router start the move again.
         work = partial(self._taking.abandon, number, (held.epoch - 1, held.shard))
         return pb.StopTakingResponse(stopped=await self._commits.between(work))
 
