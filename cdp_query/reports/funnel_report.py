@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import reduce
+from typing import Final
 
 import numpy as np
 
@@ -14,12 +17,14 @@ from cdp_query.bind.bound_attempts import BoundAttempts
 from cdp_query.bind.bound_counts import BoundCount
 from cdp_query.calendar.windows import Interval
 from cdp_query.evaluate.event_counts import did_mask
+from cdp_query.evaluate.needs import check_needs
 from cdp_query.evaluate.ruled_attempts import NEVER, Attempts, find_attempts
 from cdp_query.evaluate.sequences import sequence_depth
 from cdp_query.matching.ranges import range_of
 from cdp_query.reports.breakdown import keys_of
-from cdp_query.reports.parts import FunnelGroup, FunnelPart, keep_smallest
-from cdp_query.reports.value_keys import ValueKey
+from cdp_query.reports.parts import keep_smallest, merge_by_key
+from cdp_query.reports.report_kind import Finished, ReportKind, Run
+from cdp_query.reports.value_keys import NONE_KEY, ValueKey
 from cdp_query.scan.attribute_scan import spans
 from cdp_query.scan.held_values import kinds_and_raws
 from cdp_query.scan.multiset import EMPTY, Multiset
@@ -29,6 +34,44 @@ from cdp_store.arrays import I64, U8, Bools
 from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
+
+_TOLD: Final = {
+    "median": 50, "p10": 10, "p25": 25, "p75": 75, "p90": 90, "p95": 95, "shortest": 0, "longest": 100,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelGroup:
+    """Attempts at least so deep by step, and the ms that the converted ones took (nothing where not asked for)."""
+
+    steps: tuple[int, ...]
+    times: Multiset = EMPTY
+
+    def merge(self, other: FunnelGroup) -> FunnelGroup:
+        """The attempts of both."""
+        steps = tuple(a + b for a, b in zip(self.steps, other.steps, strict=True))
+        return FunnelGroup(steps, self.times.merge(other.times))
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelPart:
+    """All attempts, those of each group, those of groups beyond GROUPS_MAX together, and the number open at T."""
+
+    whole: FunnelGroup
+    incomplete: int
+    groups: Mapping[ValueKey, FunnelGroup] = field(default_factory=dict)
+    rest: FunnelGroup | None = None
+
+    def merge(self, other: FunnelPart) -> FunnelPart:
+        """The attempts of both. A group kept here and summed up there is summed up: it is beyond the cap in both."""
+        groups, beyond = keep_smallest(merge_by_key(self.groups, other.groups, FunnelGroup.merge))
+        rests = [part.rest for part in (self, other) if part.rest is not None] + beyond
+        return FunnelPart(
+            self.whole.merge(other.whole),
+            self.incomplete + other.incomplete,
+            groups,
+            reduce(FunnelGroup.merge, rests) if rests else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +190,94 @@ def _entry_values(report: BoundFunnel, found: Attempts) -> tuple[U8, I64]:
             positions = source.positions[found.entries[own] - starts[number]]
             kinds[own], raws[own] = kinds_and_raws(source.chunk, positions, report.key)
     return kinds, raws
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionTimes:
+    """Times that the converted attempts took, in ms; between two values by linear interpolation."""
+
+    converted: int
+    median: float
+    p10: float
+    p25: float
+    p75: float
+    p90: float
+    p95: float
+    shortest: float
+    longest: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelGroupRow:
+    """One group: attempts at least so deep, by step."""
+
+    value: ValueKey
+    steps: tuple[int, ...]
+    times: ConversionTimes | None
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelReport:
+    """The answer of a funnel besides its steps: groups with most entries first, those beyond GROUPS_MAX together."""
+
+    mode: str
+    incomplete: int
+    times: ConversionTimes | None
+    groups: tuple[FunnelGroupRow, ...]
+    rest: FunnelGroupRow | None
+
+
+def _times(times: Multiset) -> ConversionTimes | None:
+    if not len(times):
+        return None
+    quantiles = {name: float(times.quantile(Fraction(share, 100))) for name, share in _TOLD.items()}
+    return ConversionTimes(converted=len(times), mean=float(times.total() / len(times)), **quantiles)
+
+
+def _row(group: FunnelGroup, key: ValueKey = NONE_KEY) -> FunnelGroupRow:
+    return FunnelGroupRow(key, group.steps, _times(group.times))
+
+
+def _evaluate(report: tree.Funnel, run: Run) -> tuple[int, FunnelPart]:
+    """The plain form takes the path of plain sequences."""
+    view = run.view
+    if _is_plain(report):
+        steps = run.binder.bind_sequence(report, view.schema)
+        check_needs(steps, view)
+        part = plain_funnel(view, steps, run.population, run.stats)
+    else:
+        bound = bind_funnel(report, run.binder, view.schema)
+        check_needs(bound.attempts, view)
+        part = funnel(view, bound, run.population, run.stats)
+    return part.whole.steps[-1], part
+
+
+def _is_plain(report: tree.Funnel) -> bool:
+    own_window = isinstance(report.window, tree.WithinFirst | tree.Since)
+    return not own_window and report == tree.Funnel(report.steps, report.window, report.within, report.strict_ties)
+
+
+def _finish(report: tree.Funnel, part: FunnelPart, _: tree.Context) -> Finished:
+    by_entries = sorted(part.groups.items(), key=lambda item: (-item[1].steps[0], item[0] == NONE_KEY, str(item[0][1])))
+    answer = FunnelReport(
+        report.mode.value,
+        part.incomplete,
+        _times(part.whole.times),
+        tuple(_row(group, key) for key, group in by_entries),
+        None if part.rest is None else _row(part.rest),
+    )
+    return Finished(answer, part.incomplete > 0)
+
+
+FUNNEL: Final = ReportKind(
+    FunnelPart,
+    FunnelReport,
+    lambda report, binder: binder.check(report),
+    _evaluate,
+    _finish,
+    warm_up=(
+        'funnel("A" -> without "B" -> "A", hold: flag, mode: totals, times: on, by: plan, within: 9d)',
+        'funnel("A" -> "B", order: any, within: 9d, by_entry: text)',
+    ),
+)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind.bind import Binder
+from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, check_shown, months_between, periods_over, zone_offsets
-from cdp_query.calendar.windows import Interval
+from cdp_query.calendar.windows import Interval, shown_interval
+from cdp_query.errors import QueryInvalid
 from cdp_query.kernels import aggregate
 from cdp_query.kernels import retention as kernels
-from cdp_query.reports.parts import RetentionCohort, RetentionPart
+from cdp_query.limits import PERIODS_MAX
+from cdp_query.reports.parts import merge_by_key
+from cdp_query.reports.report_kind import Finished, ReportKind, Run
+from cdp_query.reports.shown_periods import check_unit, shown_periods
 from cdp_query.scan.scan import Scanned, filter_mask, scan
 from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
@@ -29,6 +34,34 @@ from cdp_store.memory.view import PartitionView
 _NEVER: Final = TIME_MAX_MS + 1
 _ELAPSED_MS: Final = {"day": DAY_MS, "week": 7 * DAY_MS}
 _WORD_BITS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionCohort:
+    """Users who entered in one period, the number who returned in each period, and the time of the last entry."""
+
+    users: int
+    returned: tuple[int, ...]
+    latest_entry_ms: int
+
+    def merge(self, other: RetentionCohort) -> RetentionCohort:
+        """The cohort in both."""
+        return RetentionCohort(
+            self.users + other.users,
+            tuple(a + b for a, b in zip(self.returned, other.returned, strict=True)),
+            max(self.latest_entry_ms, other.latest_entry_ms),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPart:
+    """Cohorts that have any user, by the start of their period in epoch ms."""
+
+    cohorts: Mapping[int, RetentionCohort]
+
+    def merge(self, other: RetentionPart) -> RetentionPart:
+        """The cohorts of both."""
+        return RetentionPart(merge_by_key(self.cohorts, other.cohorts, RetentionCohort.merge))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,3 +240,84 @@ def _count(report: BoundRetention, entry: I64, entered: Interval, returned: U64)
             for number in np.flatnonzero(users)
         }
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRow:
+    """One cohort: `complete` periods, from the first, were over for all its users at T."""
+
+    start_ms: int
+    label: str
+    users: int
+    returned: tuple[int, ...]
+    complete: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionReport:
+    """The answer of a retention."""
+
+    rows: tuple[RetentionRow, ...]
+
+
+def retention_rows(report: tree.Retention, part: RetentionPart, context: tree.Context) -> tuple[RetentionRow, ...]:
+    """A row for each period of the window, the first with entries where the window has no start."""
+    interval = shown_interval(report.window, context)
+    periods = shown_periods(report.unit, part.cohorts, interval, context.tz)
+    if periods is None:
+        return ()
+    edges, nobody = periods.edges_ms.tolist(), (0,) * report.periods
+    found = [
+        # A day that the zone skipped begins with the next one, whose cohort is not its own.
+        (part.cohorts.get(start) if start < end else None) or RetentionCohort(0, nobody, min(end - 1, interval.last_ms))
+        for start, end in pairwise(edges)
+    ]
+    latest = np.array([cohort.latest_entry_ms for cohort in found], np.int64)
+    complete = np.minimum(_periods_over(report, periods, latest, context), report.periods).tolist()
+    return tuple(
+        RetentionRow(start, label, cohort.users, cohort.returned, closed)
+        for start, label, cohort, closed in zip(edges, periods.labels(), found, complete, strict=False)
+    )
+
+
+def _periods_over(report: tree.Retention, cohorts: Periods, latest: I64, context: tree.Context) -> I64:
+    """Number of periods after the last entry of each cohort that had ended by T."""
+    end_ms = context.as_of_ms + 1
+    if report.start is tree.PeriodStart.CALENDAR:
+        calendar = periods_over(report.unit, int(cohorts.edges_ms[0]), end_ms, context.tz)
+        return int(calendar.index_of(np.array([end_ms]))[0]) - np.searchsorted(calendar.first_days, cohorts.first_days)
+    if report.unit == "month":
+        ends = np.full(latest.shape, end_ms, np.int64)
+        return months_between(latest, ends, zone_offsets(context.tz, int(latest.min()), end_ms))
+    return (end_ms - latest) // (DAY_MS if report.unit == "day" else 7 * DAY_MS)
+
+
+def _check(report: tree.Retention, binder: Binder) -> None:
+    check_unit(report.unit)
+    if not 1 <= report.periods <= PERIODS_MAX:
+        raise QueryInvalid(f"a retention has 1 to {PERIODS_MAX} periods, not {report.periods}")
+    bind_retention(report, binder, NO_SCHEMA)
+
+
+def _evaluate(report: tree.Retention, run: Run) -> tuple[int, RetentionPart]:
+    return retention(run.view, bind_retention(report, run.binder, run.view.schema), run.population, run.stats)
+
+
+def _finish(report: tree.Retention, part: RetentionPart, context: tree.Context) -> Finished:
+    rows = retention_rows(report, part, context)
+    return Finished(RetentionReport(rows), any(row.complete < report.periods for row in rows))
+
+
+RETENTION: Final = ReportKind(
+    RetentionPart,
+    RetentionReport,
+    _check,
+    _evaluate,
+    _finish,
+    RetentionPart({}),
+    (
+        'retention("A", return: "B", unit: day, periods: 3)',
+        'retention("A", return: "B", unit: month, periods: 3)',
+        'retention("A", return: "A", unit: week, periods: 3, start: calendar, last: 30d)',
+    ),
+)

@@ -1,19 +1,23 @@
-"""Trend: events and users per calendar period of one partition."""
+"""Trend: events and users per calendar period."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind.bind import Binder
+from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, periods_over
-from cdp_query.calendar.windows import Interval
+from cdp_query.calendar.windows import Interval, shown_interval
 from cdp_query.kernels import trend as kernels
-from cdp_query.reports.parts import TrendCell, TrendPart
+from cdp_query.reports.parts import merge_by_key
+from cdp_query.reports.report_kind import Finished, ReportKind, Run
+from cdp_query.reports.shown_periods import check_unit, shown_periods
 from cdp_query.scan.dropped import note_dropped
 from cdp_query.scan.exact_total import ExactTotal, fractions_of_limbs, no_limbs
 from cdp_query.scan.scan import Scanned, is_wide, scan_in_time
@@ -26,6 +30,30 @@ from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
 _SHARED_MIN: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TrendCell:
+    """One period: events, users who did at least one, and the total of the property."""
+
+    events: int
+    users: int
+    total: ExactTotal
+
+    def merge(self, other: TrendCell) -> TrendCell:
+        """The period in both."""
+        return TrendCell(self.events + other.events, self.users + other.users, self.total.merge(other.total))
+
+
+@dataclass(frozen=True, slots=True)
+class TrendPart:
+    """Periods that hold any event, by their start in epoch ms."""
+
+    cells: Mapping[int, TrendCell]
+
+    def merge(self, other: TrendPart) -> TrendPart:
+        """The periods of both."""
+        return TrendPart(merge_by_key(self.cells, other.cells, TrendCell.merge))
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,3 +287,69 @@ class _Totals:
             found,
         )
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class TrendRow:
+    """One period: `incomplete` where the window or T cuts it."""
+
+    start_ms: int
+    label: str
+    events: int
+    users: int
+    events_per_user: float
+    sum: int | float | None
+    average: float | None
+    incomplete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrendReport:
+    """The answer of a trend."""
+
+    rows: tuple[TrendRow, ...]
+
+
+def trend_rows(report: tree.Trend, part: TrendPart, context: tree.Context) -> tuple[TrendRow, ...]:
+    """A row for each period of the window, the first with events where the window has no start."""
+    interval, nothing = shown_interval(report.window, context), TrendCell(0, 0, ExactTotal())
+    periods = shown_periods(report.unit, part.cells, interval, context.tz)
+    rows = list[TrendRow]()
+    for (start, end), label in (
+        zip(pairwise(periods.edges_ms.tolist()), periods.labels(), strict=True) if periods else ()
+    ):
+        cell = part.cells.get(start, nothing) if start < end else nothing
+        is_cut = start < interval.first_ms or end - 1 > interval.last_ms
+        a_user = cell.events / cell.users if cell.users else 0.0
+        total = None if report.property is None else cell.total.value()
+        rows.append(TrendRow(start, label, cell.events, cell.users, a_user, total, cell.total.average(), is_cut))
+    return tuple(rows)
+
+
+def _check(report: tree.Trend, binder: Binder) -> None:
+    check_unit(report.unit)
+    bind_trend(report, binder, NO_SCHEMA)
+
+
+def _evaluate(report: tree.Trend, run: Run) -> tuple[int, TrendPart]:
+    return trend(run.view, bind_trend(report, run.binder, run.view.schema), run.population, run.stats)
+
+
+def _finish(report: tree.Trend, part: TrendPart, context: tree.Context) -> Finished:
+    rows = trend_rows(report, part, context)
+    return Finished(TrendReport(rows), any(row.incomplete for row in rows))
+
+
+TREND: Final = ReportKind(
+    TrendPart,
+    TrendReport,
+    _check,
+    _evaluate,
+    _finish,
+    TrendPart({}),
+    (
+        'trend("A", unit: week, last: 30d)',
+        'trend("A".small, small > 9, unit: day)',
+        'trend("A".price, small > 9, unit: day)',
+    ),
+)

@@ -11,7 +11,7 @@ from cdp_query.language.mistyped import HeldKinds
 from cdp_query.partial import Partial
 from cdp_query.stats import NodeStats
 from cdp_router.contract.key_values import from_key_value, to_key_value
-from cdp_router.contract.report_parts import from_part, to_part
+from cdp_router.contract.report_codec import from_part, to_part
 from cdp_store.values import Kind
 
 

@@ -10,7 +10,7 @@ from cdp_query import tree
 from cdp_query.calendar.windows import resolve
 from cdp_query.partial import Partial
 from cdp_query.pipeline import prepare
-from cdp_query.reports.finish import retention_rows
+from cdp_query.reports.retention_report import retention_rows
 from cdp_store.values import to_datetime, to_ms
 from tests.raw_records import Event, Record, user
 from tests.shards import Shards

@@ -13,9 +13,9 @@ from cdp_query import tree
 from cdp_query.language import parse
 from cdp_query.pipeline import prepare
 from cdp_router.cli.ask.report_tables import duration, funnel_tables, report_table
-from cdp_router.contract.report_parts import from_part, to_part
-from cdp_router.questions.report_answers import report_table as answer_table
+from cdp_router.contract.report_codec import from_part, to_part
 from tests import strategies, strategies_attempts, strategies_reports
+from tests.answered import report_answer
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
 
@@ -49,16 +49,10 @@ def _answered(text: str, records: list[Record], as_of_ms: int = 10 * _DAY) -> qu
     shards, context = Shards(2), tree.Context(as_of_ms)
     shards.apply(records)
     partial = shards.ask(prepare(text, None, context), context)
-    table = answer_table(parse(text), partial.report, context)
-    steps = [query_pb2.FunnelStep(label="step", count=count) for count in partial.steps]
-    return query_pb2.QueryResponse(
-        funnel=steps,
-        trend=table.trend,
-        retention=table.retention,
-        funnel_report=table.funnel,
-        flow=table.flow,
-        count=partial.count,
-    )
+    answer = report_answer(parse(text), partial.report, context)
+    answer.funnel.extend(query_pb2.FunnelStep(label="step", count=count) for count in partial.steps)
+    answer.count = partial.count
+    return answer
 
 
 def _shown(*parts: object) -> str:

@@ -7,15 +7,14 @@ from google.protobuf.message import Message
 
 from cdp_query import tree
 from cdp_query.pipeline import prepare
-from cdp_router.contract.report_parts import to_part
-from cdp_router.questions.report_answers import report_table
+from cdp_query.reports.registry import finish_report
+from cdp_router.contract.report_codec import answer_fields, to_part
 from tests.case_files import Case, cases
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
 
 _DAY = 86_400_000
 _CONTEXT = tree.Context(40 * _DAY + 5, "Europe/Berlin")
-_TABLES = ("trend", "retention", "funnel", "overlap", "diff", "distribution", "rfm", "flow")
 _PLANS = ("gold", 7, True, ["a"], 0.5)
 
 
@@ -52,9 +51,9 @@ def bytes_of(text: str, shards: Shards) -> list[str]:
     part = shards.ask(question, _CONTEXT).report
     message = to_part(part)
     assert message is not None
-    table = report_table(question, part, _CONTEXT)
-    fields = {f"{name}_report" if name == "funnel" else name: getattr(table, name) for name in _TABLES}
-    answers = [f"{name} {_hex(answer)}".rstrip() for name, answer in fields.items() if answer is not None]
+    finished = finish_report(question, part, _CONTEXT)
+    fields = {} if finished is None else answer_fields(finished.answer)
+    answers = [f"{name} {_hex(answer)}".rstrip() for name, answer in fields.items()]
     return [_hex(message), *answers]
 
 

@@ -16,11 +16,13 @@ import pytest
 from cdp.v1 import ingest_pb2, query_pb2, report_pb2
 
 from cdp_query import tree
-from cdp_query.reports.parts import DistributionPart, FunnelGroup, FunnelPart, OverlapPart
+from cdp_query.reports.distribution_report import DistributionPart
+from cdp_query.reports.funnel_report import FunnelGroup, FunnelPart
+from cdp_query.reports.overlap_report import OverlapPart
 from cdp_query.scan.multiset import Multiset
-from cdp_router.questions.report_answers import report_table
 from cdp_router.security.privacy.privacy import Privacy
 from cdp_router.security.privacy.withholding import withhold
+from tests.answered import report_answer
 
 K: Final = 3
 CONTEXT: Final = tree.Context(0)
@@ -68,7 +70,7 @@ def _lists(cells: Sequence[int]) -> Answer:
 
 
 def _overlap(cells: Sequence[int]) -> Answer:
-    table = report_table(OVERLAP, OverlapPart((cells[-1], *cells[:-1])), CONTEXT)
+    table = report_answer(OVERLAP, OverlapPart((cells[-1], *cells[:-1])), CONTEXT)
     return Answer(count=sum(cells[:-1]), population=sum(cells), overlap=table.overlap)
 
 
@@ -88,7 +90,7 @@ def _funnel_of(part: FunnelPart, population: int, question: tree.Funnel) -> Answ
         count=steps[-1],
         population=population,
         funnel=[query_pb2.FunnelStep(label="E", count=count) for count in steps],
-        funnel_report=report_table(question, part, CONTEXT).funnel,
+        funnel_report=report_answer(question, part, CONTEXT).funnel_report,
     )
 
 
@@ -127,7 +129,7 @@ def _numbers(counts: dict[int, int]) -> Multiset:
 def _distribution(cells: Sequence[int]) -> Answer:
     *by_value, undefined, outside = cells
     numbers = _numbers(dict(enumerate(by_value)))
-    table = report_table(DISTRIBUTION, DistributionPart(numbers, undefined), CONTEXT)
+    table = report_answer(DISTRIBUTION, DistributionPart(numbers, undefined), CONTEXT)
     return Answer(count=sum(cells) - outside, population=sum(cells), distribution=table.distribution)
 
 
