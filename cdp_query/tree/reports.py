@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import ClassVar
 
 from cdp_query.tree.conditions import Duration, Moment
 from cdp_query.tree.events import Events
@@ -67,6 +68,8 @@ class Breakdown:
 class Trend:
     """A report: events and users per calendar period, and the sum and average of a property where one is named."""
 
+    EXAMPLE: ClassVar = 'trend("Charged", unit: day, last: 90d)'
+
     events: Events
     unit: str  # one of PERIOD_UNITS
     window: Window = ALWAYS
@@ -91,6 +94,8 @@ class ReturnMode(enum.Enum):
 class Retention:
     """A report: of the users who entered in a period, how many returned in each of the periods that followed."""
 
+    EXAMPLE: ClassVar = 'retention("Signup", return: "Charged", unit: week, periods: 8, last: 90d)'
+
     entry: Events
     returns: Events
     unit: str  # one of PERIOD_UNITS
@@ -107,12 +112,16 @@ PERIOD_UNITS = ("day", "week", "month")
 class Overlap:
     """A report: how many users are in each combination of several segments."""
 
+    EXAMPLE: ClassVar = 'overlap(plan = "gold", did("Charged"))'
+
     segments: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Diff:
     """A report: who entered, left and stayed in a segment from one instant to another."""
+
+    EXAMPLE: ClassVar = 'diff(plan = "gold", from: 2026-01-01, to: 2026-02-01)'
 
     segment: Node
     start: Moment
@@ -130,6 +139,8 @@ class AttributeNumber:
 class Distribution:
     """A report: how a number is distributed over the members of a segment."""
 
+    EXAMPLE: ClassVar = 'distribution(plan = "gold", count("Charged", last: 30d))'
+
     segment: Node
     number: Expression | AttributeNumber
 
@@ -137,6 +148,8 @@ class Distribution:
 @dataclass(frozen=True, slots=True)
 class Rfm:
     """A report: users who did E scored by recency, frequency and money."""
+
+    EXAMPLE: ClassVar = 'rfm("Charged".amount, last: 365d)'
 
     events: Events
     money: str

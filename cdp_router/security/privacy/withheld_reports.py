@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cdp.v1 import query_pb2, report_pb2
-from cdp_query.reports.rfm_report import rfm_name
 
 from cdp_query import tree
+from cdp_query.reports.rfm_report import rfm_name
 from cdp_router.security.privacy.blocks import chain, is_apart, is_whole, merged
 from cdp_router.security.privacy.cells import Cells
 from cdp_router.security.privacy.withheld_attempts import hide_flow, hide_funnel
