@@ -13,7 +13,7 @@ from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.calendar.windows import moment_span
 from cdp_query.errors import QueryInvalid
 from cdp_query.evaluate.execute import Execution
-from cdp_query.reports.report_kind import REPORT, Finished, ReportKind, Run
+from cdp_query.reports.report_kind import REPORT, Finished, People, ReportKind, Run
 from cdp_query.reports.segment_members import segment_members
 from cdp_store.arrays import Bools
 
@@ -76,4 +76,11 @@ def _finish(report: tree.Diff, part: DiffPart, context: tree.Context) -> Finishe
     return Finished(DiffReport(part.entered, part.left, part.stayed, *diff_instants(report, context)))
 
 
-DIFF: Final = ReportKind(DiffPart, DiffReport, _check, _evaluate, _finish)
+DIFF: Final = ReportKind(
+    DiffPart,
+    DiffReport,
+    _check,
+    _evaluate,
+    _finish,
+    people=People(("entered", "left", "stayed"), counted=("entered", "stayed")),
+)

@@ -14,7 +14,7 @@ from cdp_query import tree
 from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.evaluate.execute import Execution
 from cdp_query.evaluate.numeric_expressions import expression_numbers
-from cdp_query.reports.report_kind import REPORT, Finished, ReportKind, Run
+from cdp_query.reports.report_kind import REPORT, Finished, People, ReportKind, Run
 from cdp_query.reports.segment_members import segment_members
 from cdp_query.scan.attribute_scan import spans
 from cdp_query.scan.multiset import EMPTY, Multiset
@@ -149,4 +149,5 @@ DISTRIBUTION: Final = ReportKind(
     _evaluate,
     _finish,
     warm_up=('distribution(everyone, count("A"))',),
+    people=People(("count", "undefined"), counted=("count", "undefined")),
 )

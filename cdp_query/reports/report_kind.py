@@ -43,13 +43,24 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class People:
+    """Fields of an answer that count users: groups that do not overlap, `counted` those that the count is of.
+
+    A router withholds small numbers by them, and so that none follows from the others.
+    """
+
+    cells: tuple[str, ...]
+    counted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportKind(Generic[Asked, Part]):
     """A kind of report.
 
     check: raises QueryInvalid for what has no meaning whatever the schema; evaluate: (users the report is about, its
     part) of one partition; finish: the answer of the merged part; answer: its type; nothing: the part where no
     partition has one, None where there is no answer then; warm_up: questions about the made-up events A and B that
-    reach all its kernels.
+    reach all its kernels; people: the fields that count users, where nothing more has to be said of them.
     """
 
     part: type[Part]
@@ -59,3 +70,4 @@ class ReportKind(Generic[Asked, Part]):
     finish: Callable[[Asked, Part, tree.Context], Finished]
     nothing: Part | None = None
     warm_up: tuple[str, ...] = ()
+    people: People | None = None
