@@ -13,22 +13,19 @@ from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.calendar.windows import moment_span
 from cdp_query.errors import QueryInvalid
 from cdp_query.evaluate.execute import Execution
+from cdp_query.reports.parts import Added
 from cdp_query.reports.report_kind import REPORT, Finished, People, ReportKind, Run
 from cdp_query.reports.segment_members import segment_members
 from cdp_store.arrays import Bools
 
 
 @dataclass(frozen=True, slots=True)
-class DiffPart:
+class DiffPart(Added):
     """Users who entered, left and stayed."""
 
     entered: int
     left: int
     stayed: int
-
-    def merge(self, other: DiffPart) -> DiffPart:
-        """The users of both."""
-        return DiffPart(self.entered + other.entered, self.left + other.left, self.stayed + other.stayed)
 
 
 @dataclass(frozen=True, slots=True)

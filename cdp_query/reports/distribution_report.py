@@ -14,6 +14,7 @@ from cdp_query import tree
 from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.evaluate.execute import Execution
 from cdp_query.evaluate.numeric_expressions import expression_numbers
+from cdp_query.reports.parts import Added
 from cdp_query.reports.report_kind import REPORT, Finished, People, ReportKind, Run
 from cdp_query.reports.segment_members import segment_members
 from cdp_query.scan.attribute_scan import spans
@@ -27,15 +28,11 @@ _BINS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class DistributionPart:
+class DistributionPart(Added):
     """The numbers of the members, and the count of members without one."""
 
     numbers: Multiset
     undefined: int
-
-    def merge(self, other: DistributionPart) -> DistributionPart:
-        """The members of both."""
-        return DistributionPart(self.numbers.merge(other.numbers), self.undefined + other.undefined)
 
 
 @dataclass(frozen=True, slots=True)

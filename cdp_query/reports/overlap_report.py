@@ -12,20 +12,17 @@ from cdp_query import tree
 from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import OVERLAP_SEGMENTS_MAX
+from cdp_query.reports.parts import Added
 from cdp_query.reports.report_kind import REPORT, Finished, ReportKind, Run
 from cdp_query.reports.segment_members import segment_members
 from cdp_store.arrays import U8
 
 
 @dataclass(frozen=True, slots=True)
-class OverlapPart:
+class OverlapPart(Added):
     """Users by combination of segments: counts[c] are in exactly the segments whose bits c has."""
 
     counts: tuple[int, ...]
-
-    def merge(self, other: OverlapPart) -> OverlapPart:
-        """The users of both."""
-        return OverlapPart(tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

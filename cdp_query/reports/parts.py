@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, Self, TypeVar
+from dataclasses import fields
+from typing import Any, Protocol, Self, TypeVar
 
 from cdp_query.limits import GROUPS_MAX
 from cdp_query.reports.value_keys import ValueKey
@@ -17,6 +18,28 @@ class ReportPart(Protocol):
 
     def merge(self, other: Self, /) -> Self:
         """The contribution of both."""
+
+
+class Added:
+    """A dataclass that is merged field by field: numbers are added up, mappings merged key by key."""
+
+    __slots__ = ()
+
+    def merge(self, other: Self, /) -> Self:
+        """The contribution of both."""
+        whole: Any = self
+        return type(self)(*(_sum(getattr(self, each.name), getattr(other, each.name)) for each in fields(whole)))
+
+
+def _sum(first: Any, second: Any) -> Any:
+    match first:
+        case int():
+            return first + second
+        case tuple():
+            return tuple(a + b for a, b in zip(first, second, strict=True))
+        case Mapping():
+            return merge_by_key(first, second, _sum)
+    return first.merge(second)
 
 
 def keep_smallest(groups: Mapping[ValueKey, Cell], most: int = GROUPS_MAX) -> tuple[dict[ValueKey, Cell], list[Cell]]:

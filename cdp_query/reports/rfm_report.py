@@ -10,9 +10,7 @@ from typing import Final
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind.bind import NO_SCHEMA, Binder
-from cdp_query.bind.bound_events import BoundEvents
-from cdp_query.calendar.windows import Interval
+from cdp_query.bind.bind import NO_SCHEMA
 from cdp_query.evaluate.needs import check_report_needs
 from cdp_query.kernels.exact_sum import exact_sums
 from cdp_query.kernels.recency import last_times
@@ -23,8 +21,6 @@ from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import F64, I32, I64, U32, AnyArray, Bools
 from cdp_store.limits import TIME_MIN_MS
-from cdp_store.memory.schema import SchemaReading
-from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
 _NEVER: Final = TIME_MIN_MS - 1
@@ -66,33 +62,21 @@ class RfmPart:
         return hash(tuple(array.tobytes() for array in self.arrays()))
 
 
-@dataclass(frozen=True, slots=True)
-class BoundRfm:
-    """An rfm with names and window resolved; `money` None is a property never seen."""
-
-    events: BoundEvents
-    interval: Interval
-    money: int | None
-
-
-def bind_rfm(report: tree.Rfm, binder: Binder, schema: SchemaReading) -> BoundRfm:
-    """An rfm with the names of a partition."""
-    money = schema.properties.get(report.money)
-    return BoundRfm(*binder.windowed(report.events, report.window, schema), money)
-
-
-def rfm(view: PartitionView, report: BoundRfm, population: Bools, stats: NodeStats) -> tuple[int, RfmPart]:
+def _evaluate(report: tree.Rfm, run: Run) -> tuple[int, RfmPart]:
     """(members, their last times, numbers of events and sums)."""
+    view, stats, prop = run.view, run.stats, run.view.schema.properties.get(report.money)
+    events, interval = run.binder.windowed(report.events, report.window, view.schema)
+    check_report_needs([events], view)
     last: I64 = np.full(view.row_count, _NEVER, np.int64)
     counts: I64 = np.zeros(view.row_count, np.int64)
     money = _Money(view.row_count)
-    for scanned in scan(view, anchored(report.events, view, stats), report.interval, stats):
+    for scanned in scan(view, anchored(events, view, stats), interval, stats):
         chunk, mask = scanned.chunk, scanned.kernel_mask()
         last_times(chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, last)
         rows = scanned.rows()
         counts += np.bincount(rows, minlength=view.row_count)
-        money.add(scanned, rows, report.money, stats)
-    members = np.flatnonzero((last != _NEVER) & population)
+        money.add(scanned, rows, prop, stats)
+    members = np.flatnonzero((last != _NEVER) & run.population)
     high, low = money.sums()
     return members.shape[0], RfmPart.of(last[members], counts[members], high[members], low[members])
 
@@ -202,12 +186,6 @@ def rfm_name(recency: int, frequency: int) -> str:
     return "not to lose" if frequency >= 4 else "at risk" if frequency >= 2 else "lost"
 
 
-def _evaluate(report: tree.Rfm, run: Run) -> tuple[int, RfmPart]:
-    bound = bind_rfm(report, run.binder, run.view.schema)
-    check_report_needs([bound.events], run.view)
-    return rfm(run.view, bound, run.population, run.stats)
-
-
 def _finish(_: tree.Rfm, part: RfmPart, __: tree.Context) -> Finished:
     cells, names = rfm_cells(part), Counter[str]()
     for (recency, frequency, _money), count in cells.items():
@@ -223,7 +201,7 @@ def _finish(_: tree.Rfm, part: RfmPart, __: tree.Context) -> Finished:
 RFM: Final = ReportKind(
     RfmPart,
     RfmReport,
-    lambda report, binder: bind_rfm(report, binder, NO_SCHEMA),
+    lambda report, binder: binder.windowed(report.events, report.window, NO_SCHEMA),
     _evaluate,
     _finish,
     warm_up=('rfm("A".small)', 'rfm("A".price, small > 3, last: 30d)'),

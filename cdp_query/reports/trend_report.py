@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -15,7 +15,7 @@ from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, periods_over
 from cdp_query.calendar.windows import Interval, shown_interval
 from cdp_query.kernels import trend as kernels
-from cdp_query.reports.parts import merge_by_key
+from cdp_query.reports.parts import Added
 from cdp_query.reports.report_kind import Finished, ReportKind, Run
 from cdp_query.reports.shown_periods import check_unit, shown_periods
 from cdp_query.scan.dropped import note_dropped
@@ -25,7 +25,6 @@ from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I32, I64, Bools
 from cdp_store.events.chunk import EventChunk
-from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
@@ -33,63 +32,40 @@ _SHARED_MIN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class TrendCell:
+class TrendCell(Added):
     """One period: events, users who did at least one, and the total of the property."""
 
     events: int
     users: int
     total: ExactTotal
 
-    def merge(self, other: TrendCell) -> TrendCell:
-        """The period in both."""
-        return TrendCell(self.events + other.events, self.users + other.users, self.total.merge(other.total))
-
 
 @dataclass(frozen=True, slots=True)
-class TrendPart:
+class TrendPart(Added):
     """Periods that hold any event, by their start in epoch ms."""
 
     cells: Mapping[int, TrendCell]
 
-    def merge(self, other: TrendPart) -> TrendPart:
-        """The periods of both."""
-        return TrendPart(merge_by_key(self.cells, other.cells, TrendCell.merge))
 
-
-@dataclass(frozen=True, slots=True)
-class BoundTrend:
-    """A trend with names and window resolved; `property` None where none is asked for or known."""
-
-    events: BoundEvents
-    interval: Interval
-    unit: str
-    tz: str
-    property: int | None
-
-
-def bind_trend(report: tree.Trend, binder: Binder, schema: SchemaReading) -> BoundTrend:
-    """A trend with the names of a partition."""
-    prop = None if report.property is None else schema.properties.get(report.property)
-    events, interval = binder.windowed(report.events, report.window, schema)
-    return BoundTrend(events, interval, report.unit, binder.context.tz, prop)
-
-
-def trend(view: PartitionView, report: BoundTrend, population: Bools, stats: NodeStats) -> tuple[int, TrendPart]:
+def _evaluate(report: tree.Trend, run: Run) -> tuple[int, TrendPart]:
     """(users who did it at all, the periods with events)."""
-    report = replace(report, events=anchored(report.events, view, stats))
-    chunks = chunks_inside(view, report.events, report.interval)
+    view, population, stats = run.view, run.population, run.stats
+    events, interval = run.binder.windowed(report.events, report.window, view.schema)
+    events = anchored(events, view, stats)
+    prop = None if report.property is None else view.schema.properties.get(report.property)
+    chunks = chunks_inside(view, events, interval)
     if not chunks:
-        note_dropped(view, report.events, report.interval, stats)
+        note_dropped(view, events, interval, stats)
         return 0, TrendPart({})
-    first_ms = max(report.interval.first_ms, min(chunk.first_ms for chunk in chunks))
-    last_ms = min(report.interval.last_ms, max(chunk.last_ms for chunk in chunks))
-    periods = periods_over(report.unit, first_ms, last_ms, report.tz)
-    tally = _Tally(periods, population, _SharedPeriods(periods, chunks, report.interval, population.shape[0]))
+    first_ms = max(interval.first_ms, min(chunk.first_ms for chunk in chunks))
+    last_ms = min(interval.last_ms, max(chunk.last_ms for chunk in chunks))
+    periods = periods_over(report.unit, first_ms, last_ms, run.binder.context.tz)
+    tally = _Tally(periods, population, _SharedPeriods(periods, chunks, interval, population.shape[0]))
     totals = _Totals(periods, population)
-    for scanned in scan_in_time(view, report.events, report.interval, stats):
+    for scanned in scan_in_time(view, events, interval, stats):
         tally.add(scanned)
-        if report.property is not None:
-            totals.add(scanned, report.property, stats)
+        if prop is not None:
+            totals.add(scanned, prop, stats)
     tally.finish()
     sums = totals.finish()
     cells = {
@@ -328,11 +304,7 @@ def trend_rows(report: tree.Trend, part: TrendPart, context: tree.Context) -> tu
 
 def _check(report: tree.Trend, binder: Binder) -> None:
     check_unit(report.unit)
-    bind_trend(report, binder, NO_SCHEMA)
-
-
-def _evaluate(report: tree.Trend, run: Run) -> tuple[int, TrendPart]:
-    return trend(run.view, bind_trend(report, run.binder, run.view.schema), run.population, run.stats)
+    binder.windowed(report.events, report.window, NO_SCHEMA)
 
 
 def _finish(report: tree.Trend, part: TrendPart, context: tree.Context) -> Finished:
