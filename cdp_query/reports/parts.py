@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, Self, TypeVar
 
 from cdp_query.limits import GROUPS_MAX
@@ -29,6 +29,20 @@ class Added:
         """The contribution of both."""
         whole: Any = self
         return type(self)(*(_sum(getattr(self, each.name), getattr(other, each.name)) for each in fields(whole)))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts(Added):
+    """Numbers that are added up place by place."""
+
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CountsPart(Added):
+    """Counts by a key, such as a day since 1970-01-01: the part of a report that needs no other."""
+
+    cells: Mapping[int, Counts]
 
 
 def _sum(first: Any, second: Any) -> Any:
