@@ -167,9 +167,12 @@ class Codecs:
         return codec if special is None else special(codec)
 
     def _of_mapping(self, key_kind: Any, kind: type, at: FieldDescriptor, inside: str) -> Codec:
-        """The codec of dataclasses by key: the key stands in the one field of the message that is none of theirs."""
+        """The codec of values by key: the key stands in the one field of the message that is none of a dataclass's, or
+        before the field of any other value."""
         descriptor = at.message_type
         assert descriptor is not None, f"{at.full_name} holds no messages"
+        if not is_dataclass(kind):
+            return self._of_pairs(key_kind, kind, descriptor)
         own = {self._wire_name(kind, each.name) for each in fields(kind)}
         (key_at,) = (each for each in descriptor.fields if each.name not in own)
         made, key, name = GetMessageClass(descriptor), self.of_value(key_kind, key_at), key_at.name
@@ -189,6 +192,21 @@ class Codecs:
             return {key.read(getattr(each, name), path, depth): take(each, path, depth) for each in messages}
 
         return Codec(write, read)
+
+    def _of_pairs(self, key_kind: Any, kind: Any, descriptor: Descriptor) -> Codec:
+        made, (first, second) = GetMessageClass(descriptor), descriptor.fields
+        key, value = self.of_value(key_kind, first), self.of_value(kind, second)
+
+        def read(messages: Any, path: str, depth: int) -> dict[Any, Any]:
+            pairs = ((getattr(each, first.name), getattr(each, second.name)) for each in messages)
+            return {key.read(each, path, depth): value.read(own, path, depth) for each, own in pairs}
+
+        return Codec(
+            lambda mapping: [
+                made(**{first.name: key.write(each), second.name: value.write(own)}) for each, own in mapping.items()
+            ],
+            read,
+        )
 
     def _of_dataclass(self, kind: type, descriptor: Descriptor, inside: str) -> Codec:
         """The codec of a dataclass that is a message."""

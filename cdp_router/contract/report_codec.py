@@ -1,4 +1,4 @@
-"""Reports on the wire: the parts that shards send, and the answers, by the names and types of their fields."""
+"""Contributions of shards and answers of reports on the wire, by the names and types of their fields."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from google.protobuf.descriptor import OneofDescriptor
 from google.protobuf.message import Message
 
 from cdp_query.matching.ranges import INT_MAX, INT_MIN
+from cdp_query.partial import Partial
 from cdp_query.reports.distribution_report import DistributionPart
 from cdp_query.reports.flow_report import FlowPart
 from cdp_query.reports.funnel_report import FunnelGroup
@@ -27,6 +28,7 @@ from cdp_query.reports.trend_report import TrendCell
 from cdp_query.reports.value_keys import ValueKey
 from cdp_query.scan.exact_total import ExactTotal
 from cdp_query.scan.multiset import Multiset
+from cdp_query.stats import NodeStats
 from cdp_router.contract.fieldwise import Codecs, Rules
 from cdp_router.contract.key_values import from_key_value, to_key_value
 from cdp_router.contract.oneofs import Codec, OneofRule
@@ -142,7 +144,7 @@ def _fields_of(at: OneofDescriptor, kinds: Iterable[type]) -> dict[type | str | 
 
 _PART_TYPES: Final = tuple(kind.part for kind in REPORTS.values())
 _ANSWER_TYPES: Final = tuple(kind.answer for kind in REPORTS.values())
-_CODECS: Final = Codecs(
+CODECS: Final = Codecs(
     Rules(
         wire_names={
             **_fields_of(_PARTS_AT, _PART_TYPES),
@@ -150,9 +152,17 @@ _CODECS: Final = Codecs(
             "start_ms": "start",
             "end_ms": "end",
             (RetentionRow, "complete"): "complete_periods",
+            (Partial, "stats"): "counters",
+            (Partial, "rest"): "values_rest",
+            (NodeStats, "type_mismatch"): "type_mismatches",
         },
         oneofs={"ReportPart": OneofRule("a part must be given"), "QueryResponse.report": OneofRule("")},
-        messages={"FlowPart": _flow_parts, "Value": _values, "Timestamp": _instants},
+        messages={
+            "FlowPart": _flow_parts,
+            "Value": _values,
+            "Timestamp": _instants,
+            "ReportPart": lambda _codecs, _kind: Codec(to_part, lambda message, _path, _depth: from_part(message)),
+        },
         fields={
             (ExactTotal, "integers"): _big_integer,
             (ExactTotal, "fractions"): _big_integer,
@@ -167,5 +177,5 @@ _CODECS: Final = Codecs(
         values={I64: _array("<i8"), F64: _array("<f8")},
     )
 )
-_PARTS: Final = _CODECS.of_oneof(reduce(or_, _PART_TYPES), _PARTS_AT)
-_ANSWERS: Final = _CODECS.of_oneof(reduce(or_, _ANSWER_TYPES), _ANSWERS_AT)
+_PARTS: Final = CODECS.of_oneof(reduce(or_, _PART_TYPES), _PARTS_AT)
+_ANSWERS: Final = CODECS.of_oneof(reduce(or_, _ANSWER_TYPES), _ANSWERS_AT)
