@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from cdp_query import tree
 from cdp_query.bind.bind import Binder
@@ -44,13 +44,18 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Fields of an answer that count users: groups that do not overlap, `counted` those that the count is of.
+    """Fields of an answer, or of each of its `rows`, that count users: groups of all users that do not overlap.
 
-    A router withholds small numbers by them, and so that none follows from the others.
+    `counted` are those that the count is of. A router withholds small numbers by them, so that none follows from the
+    others. `by_row` gives for each of (rows, population) numbers of further groups that follow from the rows up to it,
+    and `by_count` those that follow from (rows, count) together.
     """
 
     cells: tuple[str, ...]
-    counted: tuple[str, ...]
+    counted: tuple[str, ...] = ()
+    rows: str = ""
+    by_row: Callable[[Sequence[Any], int], Iterable[tuple[int, ...]]] = lambda rows, _: [()] * len(rows)
+    by_count: Callable[[Sequence[Any], int], Iterable[int]] = lambda _rows, _count: ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cdp.v1 import query_pb2, report_pb2
@@ -25,7 +25,7 @@ def hide_report(response: query_pb2.QueryResponse, question: tree.Question, cell
         return
     people = REPORTS[type(question)].people
     if people is not None:
-        _hide_cells(response, getattr(response, form), people, cells)
+        (_hide_rows if people.rows else _hide_cells)(response, getattr(response, form), people, cells)
     if form in _REPORTS:
         _REPORTS[form](response, question, cells)
 
@@ -38,6 +38,26 @@ def _hide_cells(response: query_pb2.QueryResponse, report: Any, people: People, 
         setattr(report, name, cells.shown_if(is_whole((place,), block), counts[place]))
     is_told = is_whole([people.cells.index(name) for name in people.counted], block)
     response.count = cells.shown_if(is_told, response.count)
+
+
+def _hide_rows(response: query_pb2.QueryResponse, report: Any, people: People, cells: Cells) -> None:
+    """The rows behind the last one with a small number are told, as what is known of one period bounds the next. What
+    follows from several rows together does so where all of them are told."""
+    rows, population, smallest = getattr(report, people.rows), response.population, cells.smallest
+
+    def behind(groups: Iterable[Iterable[int]]) -> int:
+        """The place behind the last row of which some group is small."""
+        small = [any(0 < number < smallest for number in numbers) for numbers in groups]
+        return max((place for place, is_small in enumerate(small, 1) if is_small), default=0)
+
+    counts = [[getattr(row, name) for name in people.cells] for row in rows]
+    first = behind((*own, population - sum(own)) for own in counts) or behind(people.by_row(rows, population))
+    follows = (population - response.count, *people.by_count(rows, response.count))
+    is_count_told = not first and not behind([follows])
+    response.count = cells.shown_if(is_count_told, response.count)
+    for row in rows[:first]:
+        for name in people.cells:
+            setattr(row, name, cells.hidden())
 
 
 def _trend(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
