@@ -13,6 +13,7 @@ from cdp_query.reports.diff_report import DIFF
 from cdp_query.reports.distribution_report import DISTRIBUTION
 from cdp_query.reports.flow_report import FLOW
 from cdp_query.reports.funnel_report import FUNNEL
+from cdp_query.reports.lifecycle_report import LIFECYCLE
 from cdp_query.reports.overlap_report import OVERLAP
 from cdp_query.reports.parts import ReportPart
 from cdp_query.reports.report_kind import REPORT, Finished, ReportKind, Run
@@ -30,6 +31,7 @@ REPORTS: Final[Mapping[type, ReportKind[Any, Any]]] = {
     tree.Distribution: DISTRIBUTION,
     tree.Rfm: RFM,
     tree.Flow: FLOW,
+    tree.Lifecycle: LIFECYCLE,
 }
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "Diff",
     "Distribution",
     "Funnel",
+    "Lifecycle",
     "Overlap",
     "PeriodStart",
     "Question",
@@ -156,7 +157,18 @@ class Rfm:
     window: Window = ALWAYS
 
 
-Report = Trend | Retention | Overlap | Diff | Distribution | Rfm | Flow
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """A report: users who are new, returning, resurrecting or dormant in each calendar period that a window shows."""
+
+    EXAMPLE: ClassVar = 'lifecycle("Charged", unit: week, last: 90d)'
+
+    events: Events
+    unit: str  # one of PERIOD_UNITS
+    window: Window = ALWAYS
+
+
+Report = Trend | Retention | Overlap | Diff | Distribution | Rfm | Flow | Lifecycle
 Question = Node | Funnel | Breakdown | Report
 
 
