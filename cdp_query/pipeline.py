@@ -10,16 +10,15 @@ from cdp_query import tree
 from cdp_query.bind.bind import Binder
 from cdp_query.errors import QueryInvalid
 from cdp_query.evaluate.execute import Checkpoint, Execution
-from cdp_query.evaluate.needs import check_needs
-from cdp_query.evaluate.plan import plan
 from cdp_query.language import parse
 from cdp_query.partial import Partial, capped
 from cdp_query.reports.breakdown import breakdown
-from cdp_query.reports.evaluate import check_report, evaluate_funnel, evaluate_report
+from cdp_query.reports.funnel_report import FunnelPart
+from cdp_query.reports.registry import check_report, evaluate_report
+from cdp_query.reports.segment_members import segment_members
 from cdp_query.reports.value_keys import ValueKey
 from cdp_query.rules import rewrite
 from cdp_query.stats import Meter
-from cdp_store.arrays import Bools
 from cdp_store.ids import AttributeId
 from cdp_store.memory.view import PartitionView
 
@@ -43,7 +42,7 @@ def segment_of(question: tree.Question) -> tree.Node:
 
 def check(question: tree.Question, context: tree.Context) -> tree.Question:
     """A tree from anywhere to a checked, rewritten one; raises QueryInvalid for what has no meaning."""
-    if isinstance(question, tree.Report):
+    if isinstance(question, tree.Funnel | tree.Report):
         check_report(question, Binder(context))
     else:
         Binder(context).check(question)
@@ -58,15 +57,12 @@ def evaluate(
     population = execution.population()
     size = int(np.count_nonzero(population))
     known = binder.names(question).known_to(view.schema)
-    if isinstance(question, tree.Funnel):
-        funnel = evaluate_funnel(question, execution, binder, population)
-        steps = funnel.whole.steps
-        return Partial(size, steps[-1], steps, known=known, stats=execution.meter.nodes(), report=funnel)
-    if isinstance(question, tree.Report):
+    if isinstance(question, tree.Funnel | tree.Report):
         count, part = evaluate_report(question, execution, binder, population)
-        return Partial(size, count, known=known, stats=execution.meter.nodes(), report=part)
+        steps = part.whole.steps if isinstance(part, FunnelPart) else ()
+        return Partial(size, count, steps, known=known, stats=execution.meter.nodes(), report=part)
     segment = question.segment if isinstance(question, tree.Breakdown) else question
-    mask = _members(segment, execution, binder) & population
+    mask = segment_members(segment, execution, binder) & population
     values, rest = dict[ValueKey, int](), 0
     if isinstance(question, tree.Breakdown):
         attribute = view.schema.attributes.get(question.attribute)
@@ -84,13 +80,7 @@ def members(
 ) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Rows of a segment's members in one partition, ascending; `meter` counts the data read."""
     execution = Execution(view, binder.context, meter or Meter(), checkpoint)
-    return np.flatnonzero(_members(segment, execution, binder) & execution.population())
-
-
-def _members(segment: tree.Node, execution: Execution, binder: Binder) -> Bools:
-    planned = plan(binder.bind(segment, execution.view.schema), execution.view)
-    check_needs(planned, execution.view)
-    return execution.members(planned)
+    return np.flatnonzero(segment_members(segment, execution, binder) & execution.population())
 
 
 def broken_down(question: tree.Question, by: str | None) -> tree.Question:

@@ -49,6 +49,8 @@ def build(question: tree.Question) -> Segment | Report:
             return _segment(segment).by(attribute)
         case tree.Trend(events, unit, window, prop):
             return _windowed(q.trend(*_events(events), unit=unit, of=prop or ""), window)
+        case tree.Lifecycle(events, unit, window):
+            return _windowed(q.lifecycle(*_events(events), unit=unit), window)
         case tree.Retention(entry, returns, unit, periods, window, start, mode):
             given = {"unit": unit, "periods": periods, "start": start.value, "mode": mode.value}
             return _windowed(q.retention(_set(entry), _set(returns), **given), window)

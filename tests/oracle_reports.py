@@ -187,6 +187,60 @@ def _months_after(instant: int, months: int, tz: ZoneInfo) -> int:
     return (later.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
+@dataclass(frozen=True, slots=True)
+class LifecycleRow:
+    """One period of a lifecycle."""
+
+    label: str
+    new: int
+    returning: int
+    resurrecting: int
+    dormant: int
+    incomplete: bool
+
+
+def lifecycle(
+    report: tree.Lifecycle, records: Sequence[Record], context: tree.Context
+) -> tuple[int, list[LifecycleRow]]:
+    """(users who did it in a period shown, the rows): all a user ever did counts, unless the window is each user's."""
+    own_window = report.window if isinstance(report.window, tree.WithinFirst | tree.Since) else tree.ALWAYS
+    times = [
+        [event.ts for event in oracle.done(report.events, own_window, profile, context)]
+        for profile in oracle.population(records, context)
+    ]
+    tz = ZoneInfo(context.tz)
+    starts = [_midnight(_first_day(local_date(ts, tz), report.unit), tz) for own in times for ts in own]
+    shown = shown_periods(report.unit, report.window, starts, context)
+    rows, active_users = [], set[int]()
+    for place, period in enumerate(shown):
+        before = shown[place - 1] if place else _period_before(report.unit, period, tz)
+        kinds = Counter(_lifecycle_kind(own, before, period) for own in times)
+        rows.append(
+            LifecycleRow(
+                period.label,
+                *(kinds[kind] for kind in ("new", "returning", "resurrecting", "dormant")),
+                period.end - 1 > context.as_of_ms,
+            )
+        )
+        active_users |= {user for user, own in enumerate(times) if any(period.start <= ts < period.end for ts in own)}
+    return len(active_users), rows
+
+
+def _period_before(unit: str, period: Period, tz: ZoneInfo) -> Period:
+    day = _units_later(date.fromisoformat(period.label), unit, -1)
+    return Period(day.isoformat(), _midnight(day, tz), period.start)
+
+
+def _lifecycle_kind(times: Sequence[int], before: Period, period: Period) -> str:
+    did_now = any(period.start <= ts < period.end for ts in times)
+    did_lately = any(before.start <= ts < before.end for ts in times)
+    if not did_now:
+        return "dormant" if did_lately else "away"
+    if did_lately:
+        return "returning"
+    return "resurrecting" if any(ts < period.start for ts in times) else "new"
+
+
 def members_at(segment: tree.Node, records: Sequence[Record], context: tree.Context, instant: int) -> set[User]:
     """Who is in a segment at an earlier instant."""
     return oracle.members(segment, records, tree.Context(instant, context.tz, context.include_anonymous))

@@ -35,9 +35,15 @@ def retentions() -> st.SearchStrategy[tree.Retention]:
 
 
 @cache
+def lifecycles() -> st.SearchStrategy[tree.Lifecycle]:
+    """Lifecycles over every window."""
+    return st.builds(tree.Lifecycle, strategies.event_sets(), UNITS, strategies.event_windows())
+
+
+@cache
 def reports() -> st.SearchStrategy[tree.Report]:
     """Every report."""
-    return st.one_of(trends(), retentions(), overlaps(), distributions(), rfms(), flows())
+    return st.one_of(trends(), retentions(), overlaps(), distributions(), rfms(), flows(), lifecycles())
 
 
 @cache

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from enum import Enum
+from typing import Any
 
 from lark import Token
 
@@ -12,20 +13,7 @@ from cdp_query.language.build import Builder
 from cdp_query.language.calls import Call
 from cdp_query.language.expressions import expression
 from cdp_query.language.options import Options
-
-_EXAMPLES: Final = {
-    "trend": 'trend("Charged", unit: day, last: 90d)',
-    "overlap": 'overlap(plan = "gold", did("Charged"))',
-    "diff": 'diff(plan = "gold", from: 2026-01-01, to: 2026-02-01)',
-    "distribution": 'distribution(plan = "gold", count("Charged", last: 30d))',
-    "rfm": 'rfm("Charged".amount, last: 365d)',
-    "flow": 'flow("Signup", depth: 3, within: 7d, last: 90d)',
-    "retention": 'retention("Signup", return: "Charged", unit: week, periods: 8, last: 90d)',
-}
-_STARTS: Final = {start.value: start for start in tree.PeriodStart}
-_MODES: Final = {mode.value: mode for mode in tree.ReturnMode}
-_DIRECTIONS: Final = {direction.value: direction for direction in tree.FlowDirection}
-_ANCHORS: Final = {anchor.value: anchor for anchor in tree.FlowAnchor}
+from cdp_query.language.print_reports import EVENT_FORMS, REPORTS, EventForm, Option
 
 
 class QuestionBuilder(Builder):
@@ -36,24 +24,47 @@ class QuestionBuilder(Builder):
         match parsed:
             case Branch("call", [name, *arguments]) if name == "funnel":
                 return self._funnel(Call(name, arguments))
-            case Branch("call", [name, *arguments]) if name in _EXAMPLES:
-                return self._report(Call(name, arguments, example=_EXAMPLES[name]))
+            case Branch("call", [name, *arguments]) if name in REPORTS:
+                return self._report(Call(name, arguments, example=REPORTS[name].EXAMPLE))
         return super().question(parsed)
 
     def _report(self, call: Call) -> tree.Report:
-        if call.name in ("overlap", "diff", "distribution"):
-            return self._of_segments(call)
+        form = EVENT_FORMS.get(REPORTS[call.name])
+        return self._of_segments(call) if form is None else self._of_events(call, form)
+
+    def _of_events(self, call: Call, form: EventForm) -> tree.Report:
+        """A report over the events of a window, by the fields of its dataclass."""
         events, prop, options = self.events(call)
-        if call.name == "rfm":
-            window = options.window_alone()
-            if prop is None:
-                call.wrong("needs a property for the money")
-            return tree.Rfm(events, prop, window)
-        if call.name == "trend":
-            return self._trend(call, events, prop, options)
-        if prop is not None:
+        values: dict[str, Any] = {one.field.name: self._option(call, options, one) for one in form.options}
+        window = options.window(length=form.length)
+        options.finish()
+        missing = [f"{one.name}:" for one in form.options if one.is_required and values[one.field.name] is None]
+        if missing:
+            call.wrong(f"needs {' and '.join(missing)}" + (" as well" if len(missing) == 1 else ""))
+        if form.property is not None:
+            if prop is None and form.property.is_required:
+                call.wrong(f"needs a property for the {form.property.name}")
+            values[form.property.field.name] = prop
+        elif prop is not None:
             call.fail("takes no property")
-        return self._flow(call, events, options) if call.name == "flow" else self._retention(call, events, options)
+        given = {name: value for name, value in values.items() if value is not None}
+        report: tree.Report = form.kind(**{form.events: events}, window=window, **given)
+        return report
+
+    def _option(self, call: Call, options: Options, option: Option) -> Any:
+        """The value of an option by its type; None where it is not given."""
+        name = option.name
+        if option.kind is tree.Events:
+            found = options.event(name)
+            return None if found is None else self.event(found, ())
+        if option.kind is str:
+            return self._unit(call, options)
+        if option.kind is int:
+            return options.whole_number(name)
+        if isinstance(option.kind, type) and issubclass(option.kind, Enum):
+            word = options.word(name, [member.value for member in option.kind])
+            return None if word is None else option.kind(word)
+        return options.names(name) if option.kind == tuple[str, ...] else options.duration(name)
 
     def _funnel(self, call: Call) -> tree.Funnel:
         steps, without, options = self.steps(call)
@@ -103,45 +114,6 @@ class QuestionBuilder(Builder):
             call.wrong("takes a number second")
         return expression(self, part)
 
-    def _trend(self, call: Call, events: tree.Events, prop: str | None, options: Options) -> tree.Trend:
-        report = tree.Trend(events, self._unit(call, options), options.window(), prop)
-        options.finish()
-        return report
-
-    def _retention(self, call: Call, entry: tree.Events, options: Options) -> tree.Retention:
-        unit, returns, periods = self._unit(call, options), options.event("return"), options.whole_number("periods")
-        start, mode = options.word("start", tuple(_STARTS)), options.word("mode", tuple(_MODES))
-        window = options.window()
-        options.finish()
-        if returns is None or periods is None:
-            call.wrong("needs return: and periods:")
-        return tree.Retention(
-            entry,
-            self.event(returns, ()),
-            unit,
-            periods,
-            window,
-            _STARTS.get(start or "", tree.PeriodStart.ROLLING),
-            _MODES.get(mode or "", tree.ReturnMode.ON),
-        )
-
-    def _flow(self, call: Call, events: tree.Events, options: Options) -> tree.Flow:
-        depth, window = options.whole_number("depth"), options.window(length="for")
-        within, only = options.duration("within"), options.names("only")
-        direction, anchor = options.word("direction", tuple(_DIRECTIONS)), options.word("anchor", tuple(_ANCHORS))
-        options.finish()
-        if depth is None:
-            call.wrong("needs depth: as well")
-        return tree.Flow(
-            events,
-            depth,
-            window,
-            within,
-            _DIRECTIONS.get(direction or "", tree.FlowDirection.AFTER),
-            _ANCHORS.get(anchor or "", tree.FlowAnchor.FIRST),
-            only,
-        )
-
     def _unit(self, call: Call, options: Options) -> str:
         unit = options.word("unit", tree.PERIOD_UNITS)
         if unit is None:
@@ -150,6 +122,6 @@ class QuestionBuilder(Builder):
 
     def call(self, call: Call) -> tree.Node:
         """A call inside a segment, where no report can stand."""
-        if call.name in _EXAMPLES and not call.in_filter:
-            fail(call.name, f"a {call.name} is a report and stands alone", f"as in {_EXAMPLES[call.name]}")
+        if call.name in REPORTS and not call.in_filter:
+            fail(call.name, f"a {call.name} is a report and stands alone", f"as in {REPORTS[call.name].EXAMPLE}")
         return super().call(call)

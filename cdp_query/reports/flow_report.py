@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind.bind import Binder
+from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval, fixed_ms
 from cdp_query.errors import QueryInvalid
+from cdp_query.evaluate.needs import check_report_needs
 from cdp_query.kernels import flows as kernels
-from cdp_query.limits import FLOW_DEPTH_MAX
-from cdp_query.reports.flow_part import FlowPart, distinct_paths
+from cdp_query.limits import FLOW_DEPTH_MAX, FLOW_NODES_SHOWN_MAX, FLOW_PATHS_MAX
+from cdp_query.reports.report_kind import Finished, ReportKind, Run
 from cdp_query.scan.dropped import note_dropped
 from cdp_query.scan.scan import Scanned, overlapping, scan
 from cdp_query.scan.user_windows import anchored
@@ -29,6 +30,72 @@ from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 
 _MODES: Final = {FlowAnchor.FIRST: kernels.FIRST, FlowAnchor.LAST: kernels.LAST, FlowAnchor.EACH: kernels.EACH}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlowPart:
+    """Distinct paths, sorted: row i of `paths`, u16[n, depth], names each event (1 + its place in `names`, 0 = none).
+
+    counts i64[n] are the anchors that meet exactly this path; `growing` of all anchors may still meet more.
+    """
+
+    names: tuple[str, ...]
+    paths: U16
+    counts: I64
+    growing: int
+
+    @staticmethod
+    def of(names: tuple[str, ...], paths: U16, counts: I64, growing: int) -> FlowPart:
+        """The part of paths that may repeat, over names in any order."""
+        used = np.flatnonzero(np.bincount(paths.reshape(-1), minlength=len(names) + 1)[1:])
+        kept = sorted((names[place], int(place)) for place in used)
+        numbers = np.zeros(len(names) + 1, np.uint16)
+        numbers[[place + 1 for _, place in kept]] = np.arange(1, len(kept) + 1)
+        paths, counts = distinct_paths(numbers[paths], counts)
+        if paths.shape[0] > FLOW_PATHS_MAX:
+            raise QueryInvalid(
+                f"the flow has {paths.shape[0]:,} different paths and at most {FLOW_PATHS_MAX:,} are counted;"
+                ' take a smaller depth, or name the events that matter, as in only: ["View", "Buy"]'
+            )
+        return FlowPart(tuple(name for name, _ in kept), paths, counts, growing)
+
+    def merge(self, other: FlowPart) -> FlowPart:
+        """The anchors of both."""
+        if not len(self) or not len(other):
+            longer = self if len(self) else other
+            return FlowPart(longer.names, longer.paths, longer.counts, self.growing + other.growing)
+        shifted = np.where(other.paths > 0, other.paths + np.uint16(len(self.names)), np.uint16(0)).astype(np.uint16)
+        names = dict.fromkeys((*self.names, *other.names))
+        places = {name: number for number, name in enumerate(names, 1)}
+        numbers = np.array([0, *(places[name] for name in (*self.names, *other.names))], np.uint16)
+        paths = numbers[np.concatenate([self.paths, shifted])]
+        counts = np.concatenate([self.counts, other.counts])
+        return FlowPart.of(tuple(names), paths, counts, self.growing + other.growing)
+
+    def __len__(self) -> int:
+        return int(self.counts.shape[0])
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, FlowPart)
+            and (self.names, self.growing) == (other.names, other.growing)
+            and np.array_equal(self.paths, other.paths)
+            and np.array_equal(self.counts, other.counts)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.names, self.paths.tobytes(), self.counts.tobytes(), self.growing))
+
+
+def distinct_paths(paths: U16, counts: I64) -> tuple[U16, I64]:
+    """(different rows of a u16[n, depth] in ascending order, the sum of their counts i64)."""
+    order: I64 = np.lexsort(paths.T[::-1]).astype(np.int64)
+    paths = paths[order]
+    is_first = np.ones(order.shape[0], np.bool_)
+    is_first[1:] = (paths[1:] != paths[:-1]).any(axis=1)
+    starts = np.flatnonzero(is_first)
+    sums: I64 = np.add.reduceat(counts[order], starts) if starts.size else counts
+    return paths[starts], sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,3 +281,105 @@ def _reach(report: BoundFlow, first_ms: I64, last_ms: I64) -> tuple[I64, I64]:
         if report.within_ms >= 0:
             high_ms[has_anchor] = np.minimum(last_ms[has_anchor] + report.within_ms, report.until_ms)
     return low_ms, high_ms
+
+
+@dataclass(frozen=True, slots=True)
+class FlowNode:
+    """Anchors whose path begins with these names; `ended` meet nothing more, `other` go on to nodes not shown."""
+
+    path: tuple[str, ...]
+    count: int
+    ended: int
+    other: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The nodes of one length, i64[n] each: the first of their paths, their anchors, and those that end there."""
+
+    starts: I64
+    counts: I64
+    ended: I64
+
+
+def flow_nodes(part: FlowPart, shown_max: int = FLOW_NODES_SHOWN_MAX) -> tuple[list[FlowNode], int]:
+    """(the most frequent nodes, each after its parent and larger ones first; the number of all nodes).
+
+    The first node is that of all anchors. A node is never more frequent than its parent, so that the nodes shown form
+    one tree.
+    """
+    levels = [_level(part, length) for length in range(part.paths.shape[1] + 1)] if len(part) else []
+    lengths = np.repeat(np.arange(len(levels)), [level.starts.shape[0] for level in levels])
+    starts, counts, ended = (
+        np.concatenate([np.zeros(0, np.int64), *(getattr(level, name) for level in levels)])
+        for name in ("starts", "counts", "ended")
+    )
+    shown = np.lexsort((starts, lengths, -counts))[:shown_max]
+    paths = [tuple(part.paths[starts[node], : lengths[node]].tolist()) for node in shown]
+    found = {path: (int(counts[node]), int(ended[node])) for path, node in zip(paths, shown, strict=True)}
+    return _nodes(part, found), int(counts.shape[0])
+
+
+def _level(part: FlowPart, length: int) -> _Level:
+    """Paths are sorted, so that those that begin alike stand together, the one that ends there first."""
+    paths, rows = part.paths, np.flatnonzero(part.paths[:, length - 1]) if length else np.arange(len(part))
+    begins = paths[rows, :length]
+    is_first = np.ones(rows.shape[0], np.bool_)
+    is_first[1:] = (begins[1:] != begins[:-1]).any(axis=1)
+    starts = rows[is_first]
+    counts = np.add.reduceat(part.counts[rows], np.flatnonzero(is_first)) if rows.size else np.zeros(0, np.int64)
+    has_next = paths[starts, length] > 0 if length < paths.shape[1] else np.ones(starts.shape[0], np.bool_)
+    return _Level(starts, counts, np.where(has_next, 0, part.counts[starts]))
+
+
+def _nodes(part: FlowPart, found: Mapping[tuple[int, ...], tuple[int, int]]) -> list[FlowNode]:
+    continued = dict.fromkeys(found, 0)
+    for path, (count, _) in found.items():
+        if path:
+            continued[path[:-1]] += count
+    rank = {path: place for place, path in enumerate(found)}
+    in_order = sorted(found, key=lambda path: [rank[path[:length]] for length in range(1, len(path) + 1)])
+    return [
+        FlowNode(
+            tuple(part.names[number - 1] for number in path),
+            count,
+            ended,
+            count - ended - continued[path] if len(path) < part.paths.shape[1] else 0,
+        )
+        for path in in_order
+        for count, ended in (found[path],)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowReport:
+    """The answer of a flow: the most frequent nodes, the number of all nodes, and anchors whose path may still grow."""
+
+    nodes: tuple[FlowNode, ...]
+    node_count: int
+    incomplete: int
+
+
+def _evaluate(report: tree.Flow, run: Run) -> tuple[int, FlowPart]:
+    bound = bind_flow(report, run.binder, run.view.schema)
+    nodes = BoundEvents(tuple(name for _, name in bound.nodes), None)
+    check_report_needs([bound.events, nodes], run.view)
+    return flow(run.view, bound, run.population, run.execution.checkpoint, run.stats)
+
+
+def _finish(_: tree.Flow, part: FlowPart, __: tree.Context) -> Finished:
+    nodes, node_count = flow_nodes(part)
+    return Finished(FlowReport(tuple(nodes), node_count, part.growing), part.growing > 0)
+
+
+FLOW: Final = ReportKind(
+    FlowPart,
+    FlowReport,
+    lambda report, binder: bind_flow(report, binder, NO_SCHEMA),
+    _evaluate,
+    _finish,
+    warm_up=(
+        'flow("A", depth: 2)',
+        'flow(["A", "B"], small > 3, depth: 3, direction: before, anchor: each, within: 9d)',
+    ),
+)

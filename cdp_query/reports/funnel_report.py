@@ -3,85 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import reduce
+from typing import Final
 
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind.bind import Binder
 from cdp_query.bind.bound import BoundSequence
 from cdp_query.bind.bound_attempts import BoundAttempts
 from cdp_query.bind.bound_counts import BoundCount
 from cdp_query.calendar.windows import Interval
 from cdp_query.evaluate.event_counts import did_mask
+from cdp_query.evaluate.needs import check_needs
 from cdp_query.evaluate.ruled_attempts import NEVER, Attempts, find_attempts
 from cdp_query.evaluate.sequences import sequence_depth
 from cdp_query.matching.ranges import range_of
 from cdp_query.reports.breakdown import keys_of
-from cdp_query.reports.parts import FunnelGroup, FunnelPart, keep_smallest
-from cdp_query.reports.value_keys import ValueKey
+from cdp_query.reports.parts import Added, keep_smallest, merge_by_key
+from cdp_query.reports.report_kind import Finished, ReportKind, Run
+from cdp_query.reports.value_keys import NONE_KEY, ValueKey
 from cdp_query.scan.attribute_scan import spans
 from cdp_query.scan.held_values import kinds_and_raws
 from cdp_query.scan.multiset import EMPTY, Multiset
 from cdp_query.stats import NodeStats
 from cdp_query.tree import AttemptMode, Op
 from cdp_store.arrays import I64, U8, Bools
-from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
+_TOLD: Final = {
+    "median": 50, "p10": 10, "p25": 25, "p75": 75, "p90": 90, "p95": 95, "shortest": 0, "longest": 100,
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
-class BoundFunnel:
-    """A funnel with names resolved; a group id is None where the name was never seen."""
+class FunnelGroup(Added):
+    """Attempts at least so deep by step, and the ms that the converted ones took (nothing where not asked for)."""
 
+    steps: tuple[int, ...]
+    times: Multiset = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelPart:
+    """All attempts, those of each group, those of groups beyond GROUPS_MAX together, and the number open at T."""
+
+    whole: FunnelGroup
+    incomplete: int
+    groups: Mapping[ValueKey, FunnelGroup] = field(default_factory=dict)
+    rest: FunnelGroup | None = None
+
+    def merge(self, other: FunnelPart) -> FunnelPart:
+        """The attempts of both. A group kept here and summed up there is summed up: it is beyond the cap in both."""
+        groups, beyond = keep_smallest(merge_by_key(self.groups, other.groups, FunnelGroup.merge))
+        rests = [part.rest for part in (self, other) if part.rest is not None] + beyond
+        return FunnelPart(
+            self.whole.merge(other.whole),
+            self.incomplete + other.incomplete,
+            groups,
+            reduce(FunnelGroup.merge, rests) if rests else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A funnel with names resolved; `key` is that of its groups, None where the name was never seen."""
+
+    asked: tree.Funnel
     attempts: BoundAttempts
-    mode: AttemptMode
-    is_grouped: bool
-    by_attribute: bool
     key: int | None
-    with_times: bool
 
 
-def bind_funnel(report: tree.Funnel, binder: Binder, schema: SchemaReading) -> BoundFunnel:
-    """A funnel with the names of a partition."""
-    by_attribute, by_entry = report.by_attribute, report.by_entry
-    key = None
-    if by_attribute is not None:
-        key = schema.attributes.get(by_attribute)
-    elif by_entry is not None:
-        key = schema.properties.get(by_entry)
-    return BoundFunnel(
-        binder.attempts(report, schema, 0),
-        report.mode,
-        by_attribute is not None or by_entry is not None,
-        by_attribute is not None,
-        key,
-        report.times,
-    )
-
-
-def funnel(view: PartitionView, report: BoundFunnel, population: Bools, stats: NodeStats) -> FunnelPart:
-    """The part of one partition."""
-    node = report.attempts
-    found = find_attempts(view, node, report.mode, stats).of_rows(population)
+def _funnel(report: tree.Funnel, run: Run) -> FunnelPart:
+    view, names = run.view, run.view.schema
+    is_attribute = report.by_attribute is not None
+    name, known = (report.by_attribute, names.attributes) if is_attribute else (report.by_entry, names.properties)
+    node = run.binder.attempts(report, names, 0)
+    check_needs(node, view)
+    bound = _Bound(report, node, None if name is None else known.get(name))
+    found = find_attempts(view, node, report.mode, run.stats).of_rows(run.population)
     every: I64 = np.arange(found.rows.shape[0], dtype=np.int64)
     groups, beyond = dict[ValueKey, I64](), list[I64]()
-    if report.is_grouped:
-        groups, beyond = keep_smallest(_members_by_key(view, report, found))
+    if name is not None:
+        groups, beyond = keep_smallest(_members_by_key(view, bound, found))
     is_open = np.zeros(found.rows.shape[0], np.bool_)
     if (longest_ms := node.longest_ms()) >= 0:
         entries = found.latest_ms if report.mode is AttemptMode.DEEPEST else found.entry_ms
         is_open = (found.depth < len(node.steps)) & (entries > node.until_ms - longest_ms)
     return FunnelPart(
-        _group(report, found, every),
+        _group(bound, found, every),
         int(np.count_nonzero(is_open)),
-        {key: _group(report, found, members) for key, members in groups.items()},
-        _group(report, found, np.concatenate(beyond)) if beyond else None,
+        {key: _group(bound, found, members) for key, members in groups.items()},
+        _group(bound, found, np.concatenate(beyond)) if beyond else None,
     )
 
 
-def plain_funnel(view: PartitionView, node: BoundSequence, population: Bools, stats: NodeStats) -> FunnelPart:
+def _plain_funnel(view: PartitionView, node: BoundSequence, population: Bools, stats: NodeStats) -> FunnelPart:
     """The part of one partition where a funnel has steps and limits and nothing more."""
     depth = sequence_depth(view, node, stats)
     reached = depth[population]
@@ -94,21 +113,22 @@ def plain_funnel(view: PartitionView, node: BoundSequence, population: Bools, st
     return FunnelPart(FunnelGroup(steps), incomplete)
 
 
-def _group(report: BoundFunnel, found: Attempts, members: I64) -> FunnelGroup:
+def _group(report: _Bound, found: Attempts, members: I64) -> FunnelGroup:
     depth = found.depth[members]
     length = len(report.attempts.steps)
     at_depth = np.bincount(depth, minlength=length + 1)[1:]
     steps = tuple(np.cumsum(at_depth[::-1])[::-1].tolist())
-    if not report.with_times:
+    if not report.asked.times:
         return FunnelGroup(steps, EMPTY)
     converted = members[depth == length]
     assert not (found.end_ms[converted] == NEVER).any()
     return FunnelGroup(steps, Multiset.of_integers(found.end_ms[converted] - found.entry_ms[converted]))
 
 
-def _members_by_key(view: PartitionView, report: BoundFunnel, found: Attempts) -> Mapping[ValueKey, I64]:
+def _members_by_key(view: PartitionView, report: _Bound, found: Attempts) -> Mapping[ValueKey, I64]:
     """Places of the attempts under each value; one with a list stands under each different item."""
-    kinds, raws = _attribute_values(view, report, found) if report.by_attribute else _entry_values(report, found)
+    is_attribute = report.asked.by_attribute is not None
+    kinds, raws = _attribute_values(view, report, found) if is_attribute else _entry_values(report, found)
     order = np.lexsort((raws, kinds))
     kinds, raws = kinds[order], raws[order]
     starts = np.flatnonzero(np.append(True, (kinds[1:] != kinds[:-1]) | (raws[1:] != raws[:-1])))[: order.shape[0]]
@@ -116,14 +136,14 @@ def _members_by_key(view: PartitionView, report: BoundFunnel, found: Attempts) -
     parts = dict[ValueKey, list[I64]]()
     for kind in np.unique(kinds):
         chosen = np.flatnonzero(kinds[starts] == kind)
-        keys = keys_of(view, report.key or 0, Kind(int(kind)), raws[starts[chosen]], attribute=report.by_attribute)
+        keys = keys_of(view, report.key or 0, Kind(int(kind)), raws[starts[chosen]], attribute=is_attribute)
         for place, own in zip(chosen.tolist(), keys, strict=True):
             for key in own:
                 parts.setdefault(key, []).append(members[place])
     return {key: np.concatenate(several) for key, several in parts.items()}
 
 
-def _attribute_values(view: PartitionView, report: BoundFunnel, found: Attempts) -> tuple[U8, I64]:
+def _attribute_values(view: PartitionView, report: _Bound, found: Attempts) -> tuple[U8, I64]:
     kinds: U8 = np.zeros(view.row_count, np.uint8)
     raws: I64 = np.zeros(view.row_count, np.int64)
     for span in spans(view, report.key, report.attempts.until_ms):
@@ -136,7 +156,7 @@ def _attribute_values(view: PartitionView, report: BoundFunnel, found: Attempts)
     return kinds[found.rows], raws[found.rows]
 
 
-def _entry_values(report: BoundFunnel, found: Attempts) -> tuple[U8, I64]:
+def _entry_values(report: _Bound, found: Attempts) -> tuple[U8, I64]:
     kinds: U8 = np.zeros(found.rows.shape[0], np.uint8)
     raws: I64 = np.zeros(found.rows.shape[0], np.int64)
     starts = np.cumsum([0, *(source.positions.shape[0] for source in found.sources)])
@@ -147,3 +167,92 @@ def _entry_values(report: BoundFunnel, found: Attempts) -> tuple[U8, I64]:
             positions = source.positions[found.entries[own] - starts[number]]
             kinds[own], raws[own] = kinds_and_raws(source.chunk, positions, report.key)
     return kinds, raws
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionTimes:
+    """Times that the converted attempts took, in ms; between two values by linear interpolation."""
+
+    converted: int
+    median: float
+    p10: float
+    p25: float
+    p75: float
+    p90: float
+    p95: float
+    shortest: float
+    longest: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelGroupRow:
+    """One group: attempts at least so deep, by step."""
+
+    value: ValueKey
+    steps: tuple[int, ...]
+    times: ConversionTimes | None
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelReport:
+    """The answer of a funnel besides its steps: groups with most entries first, those beyond GROUPS_MAX together."""
+
+    mode: str
+    incomplete: int
+    times: ConversionTimes | None
+    groups: tuple[FunnelGroupRow, ...]
+    rest: FunnelGroupRow | None
+
+
+def _times(times: Multiset) -> ConversionTimes | None:
+    if not len(times):
+        return None
+    quantiles = {name: float(times.quantile(Fraction(share, 100))) for name, share in _TOLD.items()}
+    return ConversionTimes(converted=len(times), mean=float(times.total() / len(times)), **quantiles)
+
+
+def _row(group: FunnelGroup, key: ValueKey = NONE_KEY) -> FunnelGroupRow:
+    return FunnelGroupRow(key, group.steps, _times(group.times))
+
+
+def _evaluate(report: tree.Funnel, run: Run) -> tuple[int, FunnelPart]:
+    """The plain form takes the path of plain sequences."""
+    view = run.view
+    if _is_plain(report):
+        steps = run.binder.bind_sequence(report, view.schema)
+        check_needs(steps, view)
+        part = _plain_funnel(view, steps, run.population, run.stats)
+    else:
+        part = _funnel(report, run)
+    return part.whole.steps[-1], part
+
+
+def _is_plain(report: tree.Funnel) -> bool:
+    own_window = isinstance(report.window, tree.WithinFirst | tree.Since)
+    return not own_window and report == tree.Funnel(report.steps, report.window, report.within, report.strict_ties)
+
+
+def _finish(report: tree.Funnel, part: FunnelPart, _: tree.Context) -> Finished:
+    by_entries = sorted(part.groups.items(), key=lambda item: (-item[1].steps[0], item[0] == NONE_KEY, str(item[0][1])))
+    answer = FunnelReport(
+        report.mode.value,
+        part.incomplete,
+        _times(part.whole.times),
+        tuple(_row(group, key) for key, group in by_entries),
+        None if part.rest is None else _row(part.rest),
+    )
+    return Finished(answer, part.incomplete > 0)
+
+
+FUNNEL: Final = ReportKind(
+    FunnelPart,
+    FunnelReport,
+    lambda report, binder: binder.check(report),
+    _evaluate,
+    _finish,
+    warm_up=(
+        'funnel("A" -> without "B" -> "A", hold: flag, mode: totals, times: on, by: plan, within: 9d)',
+        'funnel("A" -> "B", order: any, within: 9d, by_entry: text)',
+    ),
+)

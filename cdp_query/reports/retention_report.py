@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind.bind import Binder
+from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, check_shown, months_between, periods_over, zone_offsets
-from cdp_query.calendar.windows import Interval
+from cdp_query.calendar.windows import Interval, shown_interval
+from cdp_query.errors import QueryInvalid
 from cdp_query.kernels import aggregate
 from cdp_query.kernels import retention as kernels
-from cdp_query.reports.parts import RetentionCohort, RetentionPart
+from cdp_query.limits import PERIODS_MAX
+from cdp_query.reports.parts import Added
+from cdp_query.reports.report_kind import Finished, ReportKind, Run
+from cdp_query.reports.shown_periods import check_unit, shown_periods
 from cdp_query.scan.scan import Scanned, filter_mask, scan
 from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
@@ -32,53 +37,67 @@ _WORD_BITS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class BoundRetention:
+class RetentionCohort:
+    """Users who entered in one period, the number who returned in each period, and the time of the last entry."""
+
+    users: int
+    returned: tuple[int, ...]
+    latest_entry_ms: int
+
+    def merge(self, other: RetentionCohort) -> RetentionCohort:
+        """The cohort in both."""
+        return RetentionCohort(
+            self.users + other.users,
+            tuple(a + b for a, b in zip(self.returned, other.returned, strict=True)),
+            max(self.latest_entry_ms, other.latest_entry_ms),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPart(Added):
+    """Cohorts that have any user, by the start of their period in epoch ms."""
+
+    cohorts: Mapping[int, RetentionCohort]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
     """A retention with names and window resolved; returns count up to `until_ms`."""
 
+    asked: tree.Retention
     entry: BoundEvents
     returns: BoundEvents
     interval: Interval
     until_ms: int
-    unit: str
-    periods: int
-    start: PeriodStart
-    mode: ReturnMode
     tz: str
 
 
-def bind_retention(report: tree.Retention, binder: Binder, schema: SchemaReading) -> BoundRetention:
-    """A retention with the names of a partition."""
-    entry, interval = binder.windowed(report.entry, report.window, schema)
-    return BoundRetention(
-        entry,
-        binder.events(report.returns, schema),
-        interval,
-        binder.context.as_of_ms,
-        report.unit,
-        report.periods,
-        report.start,
-        report.mode,
-        binder.context.tz,
-    )
-
-
-def retention(
-    view: PartitionView, report: BoundRetention, population: Bools, stats: NodeStats
-) -> tuple[int, RetentionPart]:
+def _evaluate(report: tree.Retention, run: Run) -> tuple[int, RetentionPart]:
     """(users who entered, the cohorts with any user)."""
-    report = replace(report, entry=anchored(report.entry, view, stats))
+    bound = _bind(report, run.binder, run.view.schema)
+    return _retention(run, replace(bound, entry=anchored(bound.entry, run.view, run.stats)))
+
+
+def _bind(report: tree.Retention, binder: Binder, schema: SchemaReading) -> _Bound:
+    entry, interval = binder.windowed(report.entry, report.window, schema)
+    returns = binder.events(report.returns, schema)
+    return _Bound(report, entry, returns, interval, binder.context.as_of_ms, binder.context.tz)
+
+
+def _retention(run: Run, report: _Bound) -> tuple[int, RetentionPart]:
+    view, population, stats = run.view, run.population, run.stats
     entry = _first_entries(view, report, stats)
     users, first_ms, last_ms = kernels.entry_bounds(entry, population, _NEVER)
     if not users:
         return 0, RetentionPart({})
-    check_shown(report.unit, first_ms, last_ms, report.tz)  # before tables of all cohorts are made
+    check_shown(report.asked.unit, first_ms, last_ms, report.tz)  # before tables of all cohorts are made
     entered = Interval(first_ms, last_ms)
-    returned: U64 = np.zeros((entry.shape[0], -(-report.periods // _WORD_BITS)), np.uint64)
+    returned: U64 = np.zeros((entry.shape[0], -(-report.asked.periods // _WORD_BITS)), np.uint64)
     _mark_returns(view, report, entry, entered, returned, stats)
     return users, _count(report, entry, entered, returned)
 
 
-def _first_entries(view: PartitionView, report: BoundRetention, stats: NodeStats) -> I64:
+def _first_entries(view: PartitionView, report: _Bound, stats: NodeStats) -> I64:
     """Epoch ms of each row's first entry, i64[rows]; _NEVER for rows without one."""
     entry: I64 = np.full(view.row_count, _NEVER, np.int64)
     for scanned in scan(view, report.entry, report.interval, stats):
@@ -91,13 +110,17 @@ def _first_entries(view: PartitionView, report: BoundRetention, stats: NodeStats
 
 
 def _mark_returns(
-    view: PartitionView, report: BoundRetention, entry: I64, entered: Interval, returned: U64, stats: NodeStats
+    view: PartitionView, report: _Bound, entry: I64, entered: Interval, returned: U64, stats: NodeStats
 ) -> None:
     """Set the periods in which rows returned; `entered` is from the first entry to the last."""
     first_ms, last_ms = entered.first_ms, report.until_ms
     is_disjoint = not set(report.entry.names) & set(report.returns.names)
-    if report.mode is ReturnMode.ON and report.start is PeriodStart.ROLLING and report.unit in _ELAPSED_MS:
-        last_ms = min(last_ms, entered.last_ms + report.periods * _ELAPSED_MS[report.unit] - 1)
+    if (
+        report.asked.mode is ReturnMode.ON
+        and report.asked.start is PeriodStart.ROLLING
+        and report.asked.unit in _ELAPSED_MS
+    ):
+        last_ms = min(last_ms, entered.last_ms + report.asked.periods * _ELAPSED_MS[report.asked.unit] - 1)
     mark = _marker(report, entry, entered, is_disjoint, returned)
     for scanned in scan(view, report.returns, Interval(first_ms, last_ms), stats):
         stats.bytes += scanned.chunk.times.nbytes
@@ -107,14 +130,14 @@ def _mark_returns(
 
 
 def _marker(
-    report: BoundRetention, entry: I64, entered: Interval, with_entry: bool, returned: U64
+    report: _Bound, entry: I64, entered: Interval, with_entry: bool, returned: U64
 ) -> Callable[[Scanned], None]:
     """Function that marks the periods of the returns in a chunk; `with_entry` counts those at the entry's instant."""
-    to_the_end, periods = report.mode is ReturnMode.ON_OR_AFTER, report.periods
-    if report.start is PeriodStart.CALENDAR:
+    to_the_end, periods = report.asked.mode is ReturnMode.ON_OR_AFTER, report.asked.periods
+    if report.asked.start is PeriodStart.CALENDAR:
         return _calendar_marker(report, entry, entered, with_entry, returned)
-    if report.unit in _ELAPSED_MS:
-        unit_ms = _ELAPSED_MS[report.unit]
+    if report.asked.unit in _ELAPSED_MS:
+        unit_ms = _ELAPSED_MS[report.asked.unit]
 
         def mark_elapsed(scanned: Scanned) -> None:
             chunk, mask = scanned.chunk, scanned.kernel_mask()
@@ -139,11 +162,11 @@ def _marker(
 
 
 def _calendar_marker(
-    report: BoundRetention, entry: I64, entered: Interval, with_entry: bool, returned: U64
+    report: _Bound, entry: I64, entered: Interval, with_entry: bool, returned: U64
 ) -> Callable[[Scanned], None]:
-    calendar = periods_over(report.unit, entered.first_ms, report.until_ms, report.tz)
+    calendar = periods_over(report.asked.unit, entered.first_ms, report.until_ms, report.tz)
     entry_period = _periods_of(entry, calendar)
-    to_the_end, periods = report.mode is ReturnMode.ON_OR_AFTER, report.periods
+    to_the_end, periods = report.asked.mode is ReturnMode.ON_OR_AFTER, report.asked.periods
 
     def mark_calendar(scanned: Scanned) -> None:
         chunk, mask = scanned.chunk, scanned.kernel_mask()
@@ -155,7 +178,7 @@ def _calendar_marker(
     return mark_calendar
 
 
-def _returned_at_once(view: PartitionView, report: BoundRetention, entry: I64, stats: NodeStats) -> Bools:
+def _returned_at_once(view: PartitionView, report: _Bound, entry: I64, stats: NodeStats) -> Bools:
     """Rows with a return at the very instant of the entry that is another event than the entry: bool[rows].
 
     Of the events at that instant some match only the entry, some only the return, some both; there must be two of
@@ -192,12 +215,12 @@ def _periods_of(entry: I64, calendar: Periods) -> I32:
     return periods
 
 
-def _count(report: BoundRetention, entry: I64, entered: Interval, returned: U64) -> RetentionPart:
-    cohorts = periods_over(report.unit, entered.first_ms, entered.last_ms, report.tz)
+def _count(report: _Bound, entry: I64, entered: Interval, returned: U64) -> RetentionPart:
+    cohorts = periods_over(report.asked.unit, entered.first_ms, entered.last_ms, report.tz)
     users: I64 = np.zeros(len(cohorts), np.int64)
-    cells: I64 = np.zeros((len(cohorts), report.periods), np.int64)
+    cells: I64 = np.zeros((len(cohorts), report.asked.periods), np.int64)
     latest: I64 = np.full(len(cohorts), np.iinfo(np.int64).min, np.int64)
-    cumulative = report.mode is ReturnMode.ON_OR_AFTER
+    cumulative = report.asked.mode is ReturnMode.ON_OR_AFTER
     kernels.count_cohorts(_periods_of(entry, cohorts), entry, returned, cumulative, users, cells, latest)
     return RetentionPart(
         {
@@ -207,3 +230,80 @@ def _count(report: BoundRetention, entry: I64, entered: Interval, returned: U64)
             for number in np.flatnonzero(users)
         }
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRow:
+    """One cohort: `complete` periods, from the first, were over for all its users at T."""
+
+    start_ms: int
+    label: str
+    users: int
+    returned: tuple[int, ...]
+    complete: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionReport:
+    """The answer of a retention."""
+
+    rows: tuple[RetentionRow, ...]
+
+
+def retention_rows(report: tree.Retention, part: RetentionPart, context: tree.Context) -> tuple[RetentionRow, ...]:
+    """A row for each period of the window, the first with entries where the window has no start."""
+    interval = shown_interval(report.window, context)
+    periods = shown_periods(report.unit, part.cohorts, interval, context.tz)
+    if periods is None:
+        return ()
+    edges, nobody = periods.edges_ms.tolist(), (0,) * report.periods
+    found = [
+        # A day that the zone skipped begins with the next one, whose cohort is not its own.
+        (part.cohorts.get(start) if start < end else None) or RetentionCohort(0, nobody, min(end - 1, interval.last_ms))
+        for start, end in pairwise(edges)
+    ]
+    latest = np.array([cohort.latest_entry_ms for cohort in found], np.int64)
+    complete = np.minimum(_periods_over(report, periods, latest, context), report.periods).tolist()
+    return tuple(
+        RetentionRow(start, label, cohort.users, cohort.returned, closed)
+        for start, label, cohort, closed in zip(edges, periods.labels(), found, complete, strict=False)
+    )
+
+
+def _periods_over(report: tree.Retention, cohorts: Periods, latest: I64, context: tree.Context) -> I64:
+    """Number of periods after the last entry of each cohort that had ended by T."""
+    end_ms = context.as_of_ms + 1
+    if report.start is tree.PeriodStart.CALENDAR:
+        calendar = periods_over(report.unit, int(cohorts.edges_ms[0]), end_ms, context.tz)
+        return int(calendar.index_of(np.array([end_ms]))[0]) - np.searchsorted(calendar.first_days, cohorts.first_days)
+    if report.unit == "month":
+        ends = np.full(latest.shape, end_ms, np.int64)
+        return months_between(latest, ends, zone_offsets(context.tz, int(latest.min()), end_ms))
+    return (end_ms - latest) // (DAY_MS if report.unit == "day" else 7 * DAY_MS)
+
+
+def _check(report: tree.Retention, binder: Binder) -> None:
+    check_unit(report.unit)
+    if not 1 <= report.periods <= PERIODS_MAX:
+        raise QueryInvalid(f"a retention has 1 to {PERIODS_MAX} periods, not {report.periods}")
+    _bind(report, binder, NO_SCHEMA)
+
+
+def _finish(report: tree.Retention, part: RetentionPart, context: tree.Context) -> Finished:
+    rows = retention_rows(report, part, context)
+    return Finished(RetentionReport(rows), any(row.complete < report.periods for row in rows))
+
+
+RETENTION: Final = ReportKind(
+    RetentionPart,
+    RetentionReport,
+    _check,
+    _evaluate,
+    _finish,
+    RetentionPart({}),
+    (
+        'retention("A", return: "B", unit: day, periods: 3)',
+        'retention("A", return: "B", unit: month, periods: 3)',
+        'retention("A", return: "A", unit: week, periods: 3, start: calendar, last: 30d)',
+    ),
+)

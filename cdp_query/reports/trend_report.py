@@ -1,19 +1,23 @@
-"""Trend: events and users per calendar period of one partition."""
+"""Trend: events and users per calendar period."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind.bind import Binder
+from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, periods_over
-from cdp_query.calendar.windows import Interval
+from cdp_query.calendar.windows import Interval, shown_interval
 from cdp_query.kernels import trend as kernels
-from cdp_query.reports.parts import TrendCell, TrendPart
+from cdp_query.reports.parts import Added
+from cdp_query.reports.report_kind import Finished, ReportKind, Run
+from cdp_query.reports.shown_periods import check_unit, shown_periods
 from cdp_query.scan.dropped import note_dropped
 from cdp_query.scan.exact_total import ExactTotal, fractions_of_limbs, no_limbs
 from cdp_query.scan.scan import Scanned, is_wide, scan_in_time
@@ -21,7 +25,6 @@ from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I32, I64, Bools
 from cdp_store.events.chunk import EventChunk
-from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
@@ -29,39 +32,40 @@ _SHARED_MIN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class BoundTrend:
-    """A trend with names and window resolved; `property` None where none is asked for or known."""
+class TrendCell(Added):
+    """One period: events, users who did at least one, and the total of the property."""
 
-    events: BoundEvents
-    interval: Interval
-    unit: str
-    tz: str
-    property: int | None
+    events: int
+    users: int
+    total: ExactTotal
 
 
-def bind_trend(report: tree.Trend, binder: Binder, schema: SchemaReading) -> BoundTrend:
-    """A trend with the names of a partition."""
-    prop = None if report.property is None else schema.properties.get(report.property)
-    events, interval = binder.windowed(report.events, report.window, schema)
-    return BoundTrend(events, interval, report.unit, binder.context.tz, prop)
+@dataclass(frozen=True, slots=True)
+class TrendPart(Added):
+    """Periods that hold any event, by their start in epoch ms."""
+
+    cells: Mapping[int, TrendCell]
 
 
-def trend(view: PartitionView, report: BoundTrend, population: Bools, stats: NodeStats) -> tuple[int, TrendPart]:
+def _evaluate(report: tree.Trend, run: Run) -> tuple[int, TrendPart]:
     """(users who did it at all, the periods with events)."""
-    report = replace(report, events=anchored(report.events, view, stats))
-    chunks = chunks_inside(view, report.events, report.interval)
+    view, population, stats = run.view, run.population, run.stats
+    events, interval = run.binder.windowed(report.events, report.window, view.schema)
+    events = anchored(events, view, stats)
+    prop = None if report.property is None else view.schema.properties.get(report.property)
+    chunks = chunks_inside(view, events, interval)
     if not chunks:
-        note_dropped(view, report.events, report.interval, stats)
+        note_dropped(view, events, interval, stats)
         return 0, TrendPart({})
-    first_ms = max(report.interval.first_ms, min(chunk.first_ms for chunk in chunks))
-    last_ms = min(report.interval.last_ms, max(chunk.last_ms for chunk in chunks))
-    periods = periods_over(report.unit, first_ms, last_ms, report.tz)
-    tally = _Tally(periods, population, _SharedPeriods(periods, chunks, report.interval, population.shape[0]))
+    first_ms = max(interval.first_ms, min(chunk.first_ms for chunk in chunks))
+    last_ms = min(interval.last_ms, max(chunk.last_ms for chunk in chunks))
+    periods = periods_over(report.unit, first_ms, last_ms, run.binder.context.tz)
+    tally = _Tally(periods, population, _SharedPeriods(periods, chunks, interval, population.shape[0]))
     totals = _Totals(periods, population)
-    for scanned in scan_in_time(view, report.events, report.interval, stats):
+    for scanned in scan_in_time(view, events, interval, stats):
         tally.add(scanned)
-        if report.property is not None:
-            totals.add(scanned, report.property, stats)
+        if prop is not None:
+            totals.add(scanned, prop, stats)
     tally.finish()
     sums = totals.finish()
     cells = {
@@ -259,3 +263,65 @@ class _Totals:
             found,
         )
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class TrendRow:
+    """One period: `incomplete` where the window or T cuts it."""
+
+    start_ms: int
+    label: str
+    events: int
+    users: int
+    events_per_user: float
+    sum: int | float | None
+    average: float | None
+    incomplete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrendReport:
+    """The answer of a trend."""
+
+    rows: tuple[TrendRow, ...]
+
+
+def trend_rows(report: tree.Trend, part: TrendPart, context: tree.Context) -> tuple[TrendRow, ...]:
+    """A row for each period of the window, the first with events where the window has no start."""
+    interval, nothing = shown_interval(report.window, context), TrendCell(0, 0, ExactTotal())
+    periods = shown_periods(report.unit, part.cells, interval, context.tz)
+    rows = list[TrendRow]()
+    for (start, end), label in (
+        zip(pairwise(periods.edges_ms.tolist()), periods.labels(), strict=True) if periods else ()
+    ):
+        cell = part.cells.get(start, nothing) if start < end else nothing
+        is_cut = start < interval.first_ms or end - 1 > interval.last_ms
+        a_user = cell.events / cell.users if cell.users else 0.0
+        total = None if report.property is None else cell.total.value()
+        rows.append(TrendRow(start, label, cell.events, cell.users, a_user, total, cell.total.average(), is_cut))
+    return tuple(rows)
+
+
+def _check(report: tree.Trend, binder: Binder) -> None:
+    check_unit(report.unit)
+    binder.windowed(report.events, report.window, NO_SCHEMA)
+
+
+def _finish(report: tree.Trend, part: TrendPart, context: tree.Context) -> Finished:
+    rows = trend_rows(report, part, context)
+    return Finished(TrendReport(rows), any(row.incomplete for row in rows))
+
+
+TREND: Final = ReportKind(
+    TrendPart,
+    TrendReport,
+    _check,
+    _evaluate,
+    _finish,
+    TrendPart({}),
+    (
+        'trend("A", unit: week, last: 30d)',
+        'trend("A".small, small > 9, unit: day)',
+        'trend("A".price, small > 9, unit: day)',
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import ClassVar
 
 from cdp_query.tree.conditions import Duration
 from cdp_query.tree.events import Events
@@ -33,6 +34,8 @@ class Flow:
 
     `only` are the names that are looked at; without any, all are.
     """
+
+    EXAMPLE: ClassVar = 'flow("Signup", depth: 3, within: 7d, last: 90d)'
 
     events: Events
     depth: int

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from typing import Final, get_args
 
 from cdp_query import tree
 from cdp_query.tree.walk import children, texts
@@ -73,9 +73,8 @@ FIELDS: Final[Mapping[tuple[type, str], NameKind]] = {
             (tree.RegularlyTest, "unit"),
             (tree.This, "unit"),
             (tree.Previous, "unit"),
-            (tree.Trend, "unit"),
-            (tree.Retention, "unit"),
             (tree.Context, "tz"),
+            *((kind, field.name) for kind in get_args(tree.Report) for field in fields(kind) if field.name == "unit"),
         ),
         NameKind.NO_NAME,
     ),

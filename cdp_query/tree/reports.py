@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import ClassVar
 
 from cdp_query.tree.conditions import Duration, Moment
 from cdp_query.tree.events import Events
@@ -21,6 +22,7 @@ __all__ = [
     "Diff",
     "Distribution",
     "Funnel",
+    "Lifecycle",
     "Overlap",
     "PeriodStart",
     "Question",
@@ -67,6 +69,8 @@ class Breakdown:
 class Trend:
     """A report: events and users per calendar period, and the sum and average of a property where one is named."""
 
+    EXAMPLE: ClassVar = 'trend("Charged", unit: day, last: 90d)'
+
     events: Events
     unit: str  # one of PERIOD_UNITS
     window: Window = ALWAYS
@@ -91,6 +95,8 @@ class ReturnMode(enum.Enum):
 class Retention:
     """A report: of the users who entered in a period, how many returned in each of the periods that followed."""
 
+    EXAMPLE: ClassVar = 'retention("Signup", return: "Charged", unit: week, periods: 8, last: 90d)'
+
     entry: Events
     returns: Events
     unit: str  # one of PERIOD_UNITS
@@ -107,12 +113,16 @@ PERIOD_UNITS = ("day", "week", "month")
 class Overlap:
     """A report: how many users are in each combination of several segments."""
 
+    EXAMPLE: ClassVar = 'overlap(plan = "gold", did("Charged"))'
+
     segments: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Diff:
     """A report: who entered, left and stayed in a segment from one instant to another."""
+
+    EXAMPLE: ClassVar = 'diff(plan = "gold", from: 2026-01-01, to: 2026-02-01)'
 
     segment: Node
     start: Moment
@@ -130,6 +140,8 @@ class AttributeNumber:
 class Distribution:
     """A report: how a number is distributed over the members of a segment."""
 
+    EXAMPLE: ClassVar = 'distribution(plan = "gold", count("Charged", last: 30d))'
+
     segment: Node
     number: Expression | AttributeNumber
 
@@ -138,12 +150,25 @@ class Distribution:
 class Rfm:
     """A report: users who did E scored by recency, frequency and money."""
 
+    EXAMPLE: ClassVar = 'rfm("Charged".amount, last: 365d)'
+
     events: Events
     money: str
     window: Window = ALWAYS
 
 
-Report = Trend | Retention | Overlap | Diff | Distribution | Rfm | Flow
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """A report: users who are new, returning, resurrecting or dormant in each calendar period that a window shows."""
+
+    EXAMPLE: ClassVar = 'lifecycle("Charged", unit: week, last: 90d)'
+
+    events: Events
+    unit: str  # one of PERIOD_UNITS
+    window: Window = ALWAYS
+
+
+Report = Trend | Retention | Overlap | Diff | Distribution | Rfm | Flow | Lifecycle
 Question = Node | Funnel | Breakdown | Report
 
 

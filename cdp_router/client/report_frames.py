@@ -1,58 +1,63 @@
 """The rows of a report as one table: a row for each thing that is counted, so that frames can be pivoted.
 
+The columns are the fields of the rows, instants first, and a value only where any row has it. Elsewhere:
+
 | report | columns |
 |---|---|
-| trend | start, label, events, users, events_per_user, sum and average where asked for, incomplete |
 | retention | start, label, users, period (from 0), returned, complete: a row per cohort and period |
 | funnel with groups | group, is_rest, step, count: a row per group and step |
-| overlap | segments (their numbers), only, all |
-| diff | start, end, entered, left, stayed: one row |
+| diff | one row |
 | distribution | low, high, count: the bins |
-| rfm | recency, frequency, money, count |
-| flow | path, count, ended, other |
+| rfm | recency, frequency, money, count: the cells |
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import pyarrow as pa
 from cdp.v1 import query_pb2, report_pb2
+from google.protobuf.descriptor import FieldDescriptor
 
+from cdp_router.contract.report_rows import is_instant, is_value, report_rows
 from cdp_router.contract.values import from_timestamp, from_value
+
+_INSTANT: Final = pa.timestamp("ms", "UTC")
+_TYPES: Final = {
+    FieldDescriptor.TYPE_UINT64: pa.uint64(),
+    FieldDescriptor.TYPE_UINT32: pa.uint32(),
+    FieldDescriptor.TYPE_DOUBLE: pa.float64(),
+    FieldDescriptor.TYPE_STRING: pa.string(),
+    FieldDescriptor.TYPE_BOOL: pa.bool_(),
+}
 
 
 def report_frame(response: query_pb2.QueryResponse) -> pa.Table | None:
     """The table of a report; None where the answer has none, or a funnel no groups."""
-    number, instant, text = pa.uint64(), pa.timestamp("ms", "UTC"), pa.string()
-    match response.WhichOneof("report"):
-        case "trend":
-            return _trend(response.trend.rows)
+    match form := response.WhichOneof("report"):
+        case None:
+            return None
         case "retention":
-            fields = {"start": instant, "label": text, "users": number, "period": number, "returned": number}
+            number = pa.uint64()
+            fields = {"start": _INSTANT, "label": pa.string(), "users": number, "period": number, "returned": number}
             return _table(_retention(response.retention.rows), {**fields, "complete": pa.bool_()})
-        case "funnel_report" if response.funnel_report.groups:
-            return _groups(response)
-        case "overlap":
-            overlaps = ((list(row.segments), row.only, row.all) for row in response.overlap.rows)
-            return _table(overlaps, {"segments": pa.list_(pa.uint32()), "only": number, "all": number})
-        case "diff":
-            diff = response.diff
-            instants = from_timestamp(diff.start), from_timestamp(diff.end)
-            fields = {"start": instant, "end": instant, "entered": number, "left": number, "stayed": number}
-            return _table([(*instants, diff.entered, diff.left, diff.stayed)], fields)
-        case "distribution":
-            bins = ((each.low, each.high, each.count) for each in response.distribution.histogram)
-            return _table(bins, {"low": pa.float64(), "high": pa.float64(), "count": number})
-        case "rfm":
-            cells = ((each.recency, each.frequency, each.money, each.count) for each in response.rfm.cells)
-            scores = dict.fromkeys(("recency", "frequency", "money"), pa.uint32())
-            return _table(cells, {**scores, "count": number})
-        case "flow":
-            nodes = ((list(each.path), each.count, each.ended, each.other) for each in response.flow.nodes)
-            return _table(nodes, {"path": pa.list_(text), "count": number, "ended": number, "other": number})
-    return None
+        case "funnel_report":
+            return _groups(response) if response.funnel_report.groups else None
+    rows, columns = report_rows(getattr(response, form))
+    arrays = {field.name: _column(field, rows) for field in sorted(columns, key=is_instant, reverse=True)}
+    return pa.table({name: array for name, array in arrays.items() if array is not None})
+
+
+def _column(field: FieldDescriptor, rows: Sequence[Any]) -> pa.Array | None:
+    """The values of a field; None where no row has one."""
+    values = [getattr(row, field.name) for row in rows]
+    if is_instant(field):
+        return pa.array(map(from_timestamp, values), _INSTANT)
+    if is_value(field):
+        return value_array(map(from_value, values)) if any(row.HasField(field.name) for row in rows) else None
+    kind = _TYPES[field.type]
+    return pa.array(map(list, values), pa.list_(kind)) if field.is_repeated else pa.array(values, kind)
 
 
 def value_array(values: Iterable[Any]) -> pa.Array:
@@ -69,22 +74,6 @@ def _table(rows: Iterable[tuple[Any, ...]], fields: dict[str, pa.DataType]) -> p
     columns = zip(*given, strict=True) if given else [()] * len(fields)
     arrays = {name: pa.array(column, kind) for (name, kind), column in zip(fields.items(), columns, strict=True)}
     return pa.table(arrays)
-
-
-def _trend(rows: Iterable[report_pb2.TrendRow]) -> pa.Table:
-    given = list(rows)
-    fields = {"start": pa.timestamp("ms", "UTC"), "label": pa.string(), "events": pa.uint64(), "users": pa.uint64()}
-    table = _table(
-        (
-            (from_timestamp(row.start), row.label, row.events, row.users, row.events_per_user, row.incomplete)
-            for row in given
-        ),
-        {**fields, "events_per_user": pa.float64(), "incomplete": pa.bool_()},
-    )
-    for place, name in enumerate(("sum", "average"), len(fields) + 1):
-        if any(row.HasField(name) for row in given):  # type: ignore[arg-type]
-            table = table.add_column(place, name, value_array(from_value(getattr(row, name)) for row in given))
-    return table
 
 
 def _retention(rows: Iterable[report_pb2.RetentionRow]) -> Iterator[tuple[Any, ...]]:

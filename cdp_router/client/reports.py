@@ -13,7 +13,7 @@ from cdp_router.client.literals import moment, span
 from cdp_router.client.measures import Number
 from cdp_router.client.windows import Windowed, calendar_unit
 
-__all__ = ["diff", "distribution", "flow", "overlap", "retention", "rfm", "trend"]
+__all__ = ["diff", "distribution", "flow", "lifecycle", "overlap", "retention", "rfm", "trend"]
 
 Names = str | Sequence[str]
 _STARTS: Final = {"rolling": pb.PERIOD_START_ROLLING, "calendar": pb.PERIOD_START_CALENDAR}
@@ -38,6 +38,12 @@ def trend(names: Names, *filters: Filter, unit: str, of: str = "") -> _WindowedR
     """Events and users per day, week or month, and the sum and average of a property where one is named."""
     events = Events(names, *filters).message()
     return _WindowedReport("trend", pb.Trend(events=events, unit=calendar_unit(unit), property=of))
+
+
+def lifecycle(names: Names, *filters: Filter, unit: str) -> _WindowedReport:
+    """Users who are new, returning, resurrecting or dormant in each day, week or month that the window shows."""
+    message = pb.Lifecycle(events=Events(names, *filters).message(), unit=calendar_unit(unit))
+    return _WindowedReport("lifecycle", message)
 
 
 def retention(

@@ -1,8 +1,8 @@
 """A codec between dataclasses and protobuf messages, made from the fields of both.
 
-A field is matched by its name and converted by its annotation: scalars, enums, optional values, tuples, dataclasses,
-and unions, which are oneofs. `Rules` lists the exceptions. Codecs are made from both when a module is loaded; fields
-that do not fit together are an error then.
+A field is matched by its name and converted by its annotation: scalars, enums, optional values, tuples, mappings,
+dataclasses, and unions, which are oneofs. `Rules` lists the exceptions. Codecs are made from both when a module is
+loaded; fields that do not fit together are an error then.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from types import NoneType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
@@ -27,20 +27,39 @@ Owner = tuple[type, str]  # a dataclass and the name of one of its fields
 AS_IT_IS: Final = Codec(lambda value: value, lambda value, _path, _depth: value)
 
 
+def _none() -> Any:
+    """The default of a table of exceptions."""
+    return field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Exceptions to the mapping by names and types."""
+    """Exceptions to the mapping by names and types.
 
-    types: Mapping[str, Any]  # by the names that annotations use
-    wire_names: Mapping[type | str | Owner, str]  # of dataclasses in a oneof, and of fields; "a.b": b of the message a
-    words: Mapping[Owner, Mapping[str, str]]  # our texts for the members of an enum of the contract
-    unions: Mapping[str, Any]  # what a message may hold that is nothing but a oneof
-    oneofs: Mapping[str, OneofRule]  # by message, message and oneof, or message and what it stands in
-    messages: Mapping[str, Callable[[Codecs, Any], Codec]]  # those with a codec of their own, given the annotation
-    fields: Mapping[Owner, Callable[[Codec], Codec]]  # what is particular to one field
-    finishing: Mapping[type, Callable[[Any, str], Any]]  # of a dataclass that was read, at a path
-    first: Mapping[type, tuple[str, ...]]  # fields that are read, and refused, before the others
-    inside: Mapping[type, str]  # the name by which `oneofs` knows what stands in this dataclass
+    types: by the names that annotations use
+    wire_names: of dataclasses in a oneof, and of fields; "a.b": b of the message a
+    words: our texts for the members of an enum of the contract
+    unions: what a message may hold that is nothing but a oneof
+    oneofs: by message, message and oneof, or message and what it stands in
+    messages: those with a codec of their own, given the annotation
+    fields: what is particular to one field
+    finishing: of a dataclass that was read, at a path
+    first: fields that are read, and refused, before the others
+    inside: the name by which `oneofs` knows what stands in this dataclass
+    values: of types that stand in one field, such as an array in bytes
+    """
+
+    types: Mapping[str, Any] = _none()
+    wire_names: Mapping[type | str | Owner, str] = _none()
+    words: Mapping[Owner, Mapping[str, str]] = _none()
+    unions: Mapping[str, Any] = _none()
+    oneofs: Mapping[str, OneofRule] = _none()
+    messages: Mapping[str, Callable[[Codecs, Any], Codec]] = _none()
+    fields: Mapping[Owner, Callable[[Codec], Codec]] = _none()
+    finishing: Mapping[type, Callable[[Any, str], Any]] = _none()
+    first: Mapping[type, tuple[str, ...]] = _none()
+    inside: Mapping[type, str] = _none()
+    values: Mapping[Any, Codec] = _none()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +123,9 @@ class Codecs:
                 return self._of_only(kind, own[0].name, at, inside)
         if message is not None:
             return self.of_message(kind, message, inside)
-        return AS_IT_IS if at.enum_type is None else self._of_enum(kind, at.enum_type, owner)
+        return (
+            self._rules.values.get(kind, AS_IT_IS) if at.enum_type is None else self._of_enum(kind, at.enum_type, owner)
+        )
 
     def _of_only(self, kind: type, name: str, at: FieldDescriptor, inside: str) -> Codec:
         """The codec of a dataclass of one field that the contract writes without a message around it."""
@@ -135,12 +156,57 @@ class Codecs:
     def _of_field(self, owner: type, name: str, at: FieldDescriptor, inside: str) -> Codec:
         """The codec of a dataclass's field, with what is particular to it."""
         kind, special = self._annotation(owner, name), self._rules.fields.get((owner, name))
-        if get_origin(kind) in {tuple, frozenset}:
+        if get_origin(kind) is Mapping:
+            key, value = get_args(kind)
+            codec = self._of_mapping(key, value, at, inside)
+        elif at.is_repeated:
             codec = _repeated(self.of_value(get_args(kind)[0], at, (owner, name), inside), get_origin(kind))
         else:
             members = _members(kind)
             codec = self.of_value(members[0] if len(members) == 1 else kind, at, (owner, name), inside)
         return codec if special is None else special(codec)
+
+    def _of_mapping(self, key_kind: Any, kind: type, at: FieldDescriptor, inside: str) -> Codec:
+        """The codec of values by key: the key stands in the one field of the message that is none of a dataclass's, or
+        before the field of any other value."""
+        descriptor = at.message_type
+        assert descriptor is not None, f"{at.full_name} holds no messages"
+        if not is_dataclass(kind):
+            return self._of_pairs(key_kind, kind, descriptor)
+        own = {self._wire_name(kind, each.name) for each in fields(kind)}
+        (key_at,) = (each for each in descriptor.fields if each.name not in own)
+        made, key, name = GetMessageClass(descriptor), self.of_value(key_kind, key_at), key_at.name
+        parts = self._parts(kind, descriptor, inside)
+        take = self._taking(kind, parts)
+
+        def write(mapping: Mapping[Any, Any]) -> list[Any]:
+            wholes = list[Any]()
+            for each, value in mapping.items():
+                whole = {name: key.write(each)}
+                for part in parts:
+                    part.put(value, whole)
+                wholes.append(made(**whole))
+            return wholes
+
+        def read(messages: Any, path: str, depth: int) -> dict[Any, Any]:
+            return {key.read(getattr(each, name), path, depth): take(each, path, depth) for each in messages}
+
+        return Codec(write, read)
+
+    def _of_pairs(self, key_kind: Any, kind: Any, descriptor: Descriptor) -> Codec:
+        made, (first, second) = GetMessageClass(descriptor), descriptor.fields
+        key, value = self.of_value(key_kind, first), self.of_value(kind, second)
+
+        def read(messages: Any, path: str, depth: int) -> dict[Any, Any]:
+            pairs = ((getattr(each, first.name), getattr(each, second.name)) for each in messages)
+            return {key.read(each, path, depth): value.read(own, path, depth) for each, own in pairs}
+
+        return Codec(
+            lambda mapping: [
+                made(**{first.name: key.write(each), second.name: value.write(own)}) for each, own in mapping.items()
+            ],
+            read,
+        )
 
     def _of_dataclass(self, kind: type, descriptor: Descriptor, inside: str) -> Codec:
         """The codec of a dataclass that is a message."""

@@ -19,6 +19,7 @@ from cdp.v1 import ingest_pb2
 from cdp_query import pipeline
 from cdp_query.bind.bind import Binder
 from cdp_query.evaluate.execute import Execution
+from cdp_query.reports.registry import REPORTS
 from cdp_query.scan.narrowed import chunk_of, narrowed
 from cdp_query.stats import Meter
 from cdp_query.tree import Context
@@ -53,18 +54,8 @@ _QUESTIONS: Final = (
     'first_time("A", last: 9d) and last_time("A", last: 9d)',
     'sequence("A" -> "B" -> "A", within: 1d)',
     'sequence("A" -> "B", tie: strict)',
-    'funnel("A" -> without "B" -> "A", hold: flag, mode: totals, times: on, by: plan, within: 9d)',
-    'funnel("A" -> "B", order: any, within: 9d, by_entry: text)',
-    'flow("A", depth: 2)',
-    'flow(["A", "B"], small > 3, depth: 3, direction: before, anchor: each, within: 9d)',
     'sequence("A" -> "B", within: 1d, for: 2d, of_first: "A")',
-    'rfm("A".small)',
-    'rfm("A".price, small > 3, last: 30d)',
-    'distribution(everyone, count("A"))',
-    'trend("A", unit: week, last: 30d)',
-    *(f'trend("A".{name}, small > 9, unit: day)' for name in ("small", "price")),
-    *(f'retention("A", return: "B", unit: {unit}, periods: 3)' for unit in ("day", "month")),
-    'retention("A", return: "A", unit: week, periods: 3, start: calendar, last: 30d)',
+    *(text for kind in REPORTS.values() for text in kind.warm_up),
 )
 
 Step = Callable[[], object]

@@ -11,14 +11,15 @@ from cdp.v1 import query_pb2, segment_pb2
 from cdp_query import tree
 from cdp_query.language import print_heading, print_question
 from cdp_query.partial import Partial
+from cdp_query.reports.registry import finish_report
 from cdp_query.reports.value_keys import NONE_KEY
 from cdp_query.stats import NodeStats, total
 from cdp_query.tree.walk import operands
 from cdp_router.contract.key_values import to_key_value
 from cdp_router.contract.question_codec import to_question
+from cdp_router.contract.report_codec import answer_fields
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import monotonic_ms
-from cdp_router.questions.report_answers import report_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
     """The reply of semantics.md, section 6."""
     partial, scanned = parts.partial, total(parts.partial.stats)
     is_partial = len(parts.coverage.answered) < parts.coverage.total
-    table = report_table(parts.question, partial.report, parts.context)
+    report = finish_report(parts.question, partial.report, parts.context)
     flags = [
         flag
         for flag, holds in (
-            ("INCOMPLETE", table.is_incomplete),
+            ("INCOMPLETE", report is not None and report.is_incomplete),
             ("PARTIAL", is_partial),
             ("TYPE_MISMATCH", scanned.type_mismatch > 0),
             ("TRUNCATED_BY_RETENTION", scanned.truncated > 0),
@@ -80,14 +81,7 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         rows_scanned=scanned.rows,
         question=to_question(parts.asked),
         used_segments=[segment_pb2.SegmentReference(name=name, version=version) for name, version in parts.used],
-        trend=table.trend,
-        retention=table.retention,
-        funnel_report=table.funnel,
-        overlap=table.overlap,
-        diff=table.diff,
-        distribution=table.distribution,
-        rfm=table.rfm,
-        flow=table.flow,
+        **answer_fields(None if report is None else report.answer),  # type: ignore[arg-type]
     )
 
 

@@ -10,7 +10,8 @@ from cdp_query import tree
 from cdp_query.calendar.windows import resolve
 from cdp_query.partial import Partial
 from cdp_query.pipeline import prepare
-from cdp_query.reports.finish import retention_rows
+from cdp_query.reports.lifecycle_report import lifecycle_rows
+from cdp_query.reports.retention_report import retention_rows
 from cdp_store.values import to_datetime, to_ms
 from tests.raw_records import Event, Record, user
 from tests.shards import Shards
@@ -188,3 +189,25 @@ def test_a_calendar_window_of_days_is_full_days_and_today_so_far() -> None:
     assert (day.first_ms, day.last_ms) == (_at("2026-03-07"), _at("2026-03-08") - 1)
     month = resolve(tree.Previous("month"), context)
     assert (month.first_ms, month.last_ms) == (_at("2026-02-01"), _at("2026-03-01") - 1)
+
+
+# ------------------------------------------------------------------------------------------------------------ lifecycle
+
+
+def test_posthog_lifecycle_of_four_people_by_day() -> None:
+    """PostHog's lifecycle, their example of 12 to 19 January 2020; they write dormant users below zero."""
+    records: list[Record] = [
+        Event(user(who), "$pageview", _at(f"2020-01-{day:02}T12:00"))
+        for who, days in (("p1", (11, 12, 13, 15, 17, 19)), ("p2", (9, 12)), ("p3", (12,)), ("p4", (15,)))
+        for day in days
+    ]
+    context = tree.Context(_at("2020-02-01"))
+    report = prepare('lifecycle("$pageview", unit: day, from: 2020-01-12, to: 2020-01-19)', None, context)
+    assert isinstance(report, tree.Lifecycle)
+    shards = Shards(2)
+    shards.apply(records)
+    rows = lifecycle_rows(report, shards.ask(report, context).report, context)  # type: ignore[arg-type]
+    assert [row.new for row in rows] == [1, 0, 0, 1, 0, 0, 0, 0]
+    assert [row.returning for row in rows] == [1, 1, 0, 0, 0, 0, 0, 0]
+    assert [row.resurrecting for row in rows] == [1, 0, 0, 1, 0, 1, 0, 1]
+    assert [row.dormant for row in rows] == [0, 2, 1, 0, 2, 0, 1, 0]

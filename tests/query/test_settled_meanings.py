@@ -7,8 +7,8 @@ import pytest
 from cdp_query import tree
 from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse
-from cdp_query.reports.finish import retention_rows
-from cdp_query.reports.parts import FunnelPart
+from cdp_query.reports.funnel_report import FunnelPart
+from cdp_query.reports.retention_report import retention_rows
 from tests import oracle
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards

@@ -174,6 +174,12 @@ def _reports(ev: str) -> list[str]:
             )
             for window in _USER_WINDOWS
         ),
+        *(
+            f"lifecycle({names}, unit: {unit}, {window})"
+            for names in (ev, '["Buy", "View"], n > 1')
+            for unit in ("day", "month")
+            for window in ("last: 90d", "since: p")
+        ),
         *(f"trend({ev}, unit: {unit}, {window})" for unit in ("day", "week", "month") for window in _WINDOWS[:4]),
         *(f"trend({ev}.{name}, p > 1, unit: month)" for name in ("n", "p", "price", "text", "mixed", "never")),
         *(

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
 from cdp.v1 import query_pb2, report_pb2
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 from cdp_router.cli.console import plain, value_label
 from cdp_router.cli.terminal_tables import Table
+from cdp_router.contract.report_rows import is_instant, is_value, report_rows
 from cdp_router.contract.values import from_value
 
 _OPEN_MARK = "*"
+_OPEN = "incomplete"
+_TITLES = {"label": "period", "events_per_user": "events a user"}
 _GROUPS_SHOWN = 25
 _NODES_SHOWN = 60
 
 
 def report_table(answer: query_pb2.QueryResponse) -> Table | None:
     """The table of the report that the answer holds, if any; what is still open at T bears a star."""
-    match answer.WhichOneof("report"):
-        case "trend":
-            return _trend_table(answer.trend)
-        case "retention":
-            return _retention_table(answer.retention)
-        case "overlap":
-            return _overlap_table(answer.overlap)
-        case "diff":
-            return _diff_table(answer.diff)
-        case "distribution":
-            return _distribution_table(answer.distribution)
-        case "rfm":
-            return _rfm_table(answer.rfm)
-        case "flow":
-            return _flow_table(answer.flow)
-    return None
+    form = answer.WhichOneof("report")
+    if form is None or form == "funnel_report":
+        return None
+    return _TABLES.get(form, _rows_table)(getattr(answer, form))
 
 
 def funnel_tables(answer: query_pb2.QueryResponse) -> list[Table | str]:
@@ -79,24 +75,34 @@ def share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "-"
 
 
-def _trend_table(report: report_pb2.TrendReport) -> Table:
-    has_sum = any(row.HasField("sum") or row.HasField("average") for row in report.rows)
-    table = Table("period", "events", "users", "events a user", box=None, pad_edge=False)
-    for name in ("sum", "average") if has_sum else ():
-        table.add_column(name)
-    for row in report.rows:
-        cells = [
-            row.label + _OPEN_MARK * row.incomplete,
-            f"{row.events:,}",
-            f"{row.users:,}",
-            f"{row.events_per_user:.2f}",
-        ]
-        if has_sum:
-            average = plain(from_value(row.average)) if row.HasField("average") else "-"
-            missing = "(too large)" if row.HasField("average") else "-"
-            cells += [plain(from_value(row.sum)) if row.HasField("sum") else missing, average]
-        table.add_row(*cells)
+def _rows_table(report: Message) -> Table:
+    """A row each, without instants; values only where any row has one."""
+    rows, fields = report_rows(report)
+    has_values = any(row.HasField(field.name) for row in rows for field in fields if is_value(field))
+    shown = [
+        field
+        for field in fields
+        if not is_instant(field) and field.name != _OPEN and (has_values or not is_value(field))
+    ]
+    table = Table(*(_TITLES.get(field.name, field.name) for field in shown), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(_cell(row, field) for field in shown))
     return table
+
+
+def _cell(row: Any, field: FieldDescriptor) -> str:
+    """A field as people read it: what is open bears a star, and a sum that no number holds is too large."""
+    if is_value(field) and not row.HasField(field.name):
+        return "(too large)" if field.name == "sum" and row.HasField("average") else "-"
+    match getattr(row, field.name):
+        case str() as text:
+            return text + _OPEN_MARK * getattr(row, _OPEN, False)
+        case int() as number:
+            return f"{number:,}"
+        case float() as number:
+            return f"{number:.2f}"
+        case value:
+            return plain(from_value(value))
 
 
 def _retention_table(report: report_pb2.RetentionReport) -> Table:
@@ -116,12 +122,6 @@ def _overlap_table(report: report_pb2.OverlapReport) -> Table:
     for row in report.rows:
         table.add_row(" + ".join(map(str, row.segments)), f"{row.all:,}", f"{row.only:,}")
     table.add_row("none", f"{report.in_none:,}", "")
-    return table
-
-
-def _diff_table(report: report_pb2.DiffReport) -> Table:
-    table = Table("entered", "left", "stayed", box=None, pad_edge=False)
-    table.add_row(f"{report.entered:,}", f"{report.left:,}", f"{report.stayed:,}")
     return table
 
 
@@ -170,3 +170,12 @@ def _flow_table(report: report_pb2.FlowReport) -> Table:
     if report.incomplete:
         table.add_row("(may still go on)", f"{report.incomplete:,}", "", "")
     return table
+
+
+_TABLES: Final[Mapping[str, Callable[[Any], Table]]] = {
+    "retention": _retention_table,
+    "overlap": _overlap_table,
+    "distribution": _distribution_table,
+    "rfm": _rfm_table,
+    "flow": _flow_table,
+}

@@ -39,5 +39,8 @@ def warm_with_progress() -> None:
 def _mark() -> Path:
     """A file that exists once these kernels have been compiled for all that warming asks of them."""
     asked = hashlib.sha256((Path(cdp_router.__file__).parent / "process" / "warm_up.py").read_bytes()).hexdigest()[:12]
-    kernels = Path(cdp_router.__file__).parents[1] / "cdp_query" / "kernels"  # by path: the client loads no engine
-    return cache_directory() / f"warm-{content_stamp(kernels)}-{asked}"
+    # By path: the client loads no engine. Reports say themselves what warms their kernels.
+    stamps = (
+        content_stamp(Path(cdp_router.__file__).parents[1] / "cdp_query" / room) for room in ("kernels", "reports")
+    )
+    return cache_directory() / f"warm-{'-'.join(stamps)}-{asked}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from cdp.v1 import query_pb2, report_pb2
 
 from cdp_query import tree
-from cdp_query.reports.finish_segments import rfm_name
+from cdp_query.reports.registry import REPORTS
+from cdp_query.reports.report_kind import People
+from cdp_query.reports.rfm_report import rfm_name
 from cdp_router.security.privacy.blocks import chain, is_apart, is_whole, merged
 from cdp_router.security.privacy.cells import Cells
 from cdp_router.security.privacy.withheld_attempts import hide_flow, hide_funnel
@@ -18,9 +20,44 @@ _SHARES_BEYOND: Final = 1e-9
 
 def hide_report(response: query_pb2.QueryResponse, question: tree.Question, cells: Cells) -> None:
     """Withhold what would tell of few users."""
-    kind = response.WhichOneof("report")
-    if kind is not None:
-        _REPORTS[kind](response, question, cells)
+    form = response.WhichOneof("report")
+    if form is None:
+        return
+    people = REPORTS[type(question)].people
+    if people is not None:
+        (_hide_rows if people.rows else _hide_cells)(response, getattr(response, form), people, cells)
+    if form in _REPORTS:
+        _REPORTS[form](response, question, cells)
+
+
+def _hide_cells(response: query_pb2.QueryResponse, report: Any, people: People, cells: Cells) -> None:
+    """The cells of a report and the users outside of them are all users there are."""
+    counts = [getattr(report, name) for name in people.cells]
+    block = merged([*counts, response.population - sum(counts)], cells.smallest)
+    for place, name in enumerate(people.cells):
+        setattr(report, name, cells.shown_if(is_whole((place,), block), counts[place]))
+    is_told = is_whole([people.cells.index(name) for name in people.counted], block)
+    response.count = cells.shown_if(is_told, response.count)
+
+
+def _hide_rows(response: query_pb2.QueryResponse, report: Any, people: People, cells: Cells) -> None:
+    """The rows behind the last one with a small number are told, as what is known of one period bounds the next. What
+    follows from several rows together does so where all of them are told."""
+    rows, population, smallest = getattr(report, people.rows), response.population, cells.smallest
+
+    def behind(groups: Iterable[Iterable[int]]) -> int:
+        """The place behind the last row of which some group is small."""
+        small = [any(0 < number < smallest for number in numbers) for numbers in groups]
+        return max((place for place, is_small in enumerate(small, 1) if is_small), default=0)
+
+    counts = [[getattr(row, name) for name in people.cells] for row in rows]
+    first = behind((*own, population - sum(own)) for own in counts) or behind(people.by_row(rows, population))
+    follows = (population - response.count, *people.by_count(rows, response.count))
+    is_count_told = not first and not behind([follows])
+    response.count = cells.shown_if(is_count_told, response.count)
+    for row in rows[:first]:
+        for name in people.cells:
+            setattr(row, name, cells.hidden())
 
 
 def _trend(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
@@ -99,27 +136,11 @@ def _overlap(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) 
     response.count = cells.shown_if(is_whole(in_any, block), response.count)
 
 
-def _diff(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
-    report = response.diff
-    counts = [report.entered, report.left, report.stayed]
-    counts.append(response.population - sum(counts))
-    block = merged(counts, cells.smallest)
-    report.entered = cells.shown_if(is_whole((0,), block), report.entered)
-    report.left = cells.shown_if(is_whole((1,), block), report.left)
-    report.stayed = cells.shown_if(is_whole((2,), block), report.stayed)
-    response.count = cells.shown_if(is_whole((0, 2), block), response.count)
-
-
 def _distribution(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
     """The mean goes, since times the count it is a total, of one user's events too; quantiles stay where k users lie
     on both sides; the bins of a histogram lie between the least and the greatest value, which are those of one user."""
     report = response.distribution
-    counts = [report.count, report.undefined, response.population - response.count]
-    block = merged(counts, cells.smallest)
-    kept = [] if not is_whole((0,), block) else inner_quantiles(report.quantiles, report.count, cells.smallest)
-    report.count = cells.shown_if(is_whole((0,), block), report.count)
-    report.undefined = cells.shown_if(is_whole((1,), block), report.undefined)
-    response.count = cells.shown_if(is_whole((0, 1), block), response.count)
+    kept = inner_quantiles(report.quantiles, report.count, cells.smallest)
     del report.quantiles[:]
     report.quantiles.extend(kept)
     report.ClearField("mean")
@@ -181,7 +202,6 @@ _REPORTS: Final[Mapping[str, Callable[[query_pb2.QueryResponse, tree.Question, C
     "retention": _retention,
     "funnel_report": hide_funnel,
     "overlap": _overlap,
-    "diff": _diff,
     "distribution": _distribution,
     "rfm": _rfm,
     "flow": hide_flow,

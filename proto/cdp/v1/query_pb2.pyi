@@ -245,6 +245,7 @@ class QueryResponse(_message.Message):
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     RFM_FIELD_NUMBER: _builtins.int
     FLOW_FIELD_NUMBER: _builtins.int
+    LIFECYCLE_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     population: _builtins.int
     """|U|, the profiles that existed at as_of."""
@@ -310,6 +311,8 @@ class QueryResponse(_message.Message):
     def rfm(self) -> _report_pb2.RfmReport: ...
     @_builtins.property
     def flow(self) -> _report_pb2.FlowReport: ...
+    @_builtins.property
+    def lifecycle(self) -> _report_pb2.LifecycleReport: ...
     def __init__(
         self,
         *,
@@ -343,12 +346,13 @@ class QueryResponse(_message.Message):
         distribution: _report_pb2.DistributionReport | None = ...,
         rfm: _report_pb2.RfmReport | None = ...,
         flow: _report_pb2.FlowReport | None = ...,
+        lifecycle: _report_pb2.LifecycleReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "funnel_report", b"funnel_report", "overlap", b"overlap", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "funnel_report", b"funnel_report", "lifecycle", b"lifecycle", "overlap", b"overlap", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "breakdown_rest", b"breakdown_rest", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "flow", b"flow", "funnel", b"funnel", "funnel_report", b"funnel_report", "milliseconds", b"milliseconds", "overlap", b"overlap", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "rows_scanned", b"rows_scanned", "text", b"text", "trend", b"trend", "tz", b"tz", "used_segments", b"used_segments", "warnings", b"warnings", "withheld_below", b"withheld_below"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "breakdown", b"breakdown", "breakdown_rest", b"breakdown_rest", "bytes_scanned", b"bytes_scanned", "count", b"count", "coverage", b"coverage", "diff", b"diff", "distribution", b"distribution", "engine_milliseconds", b"engine_milliseconds", "events_scanned", b"events_scanned", "exact", b"exact", "explanation", b"explanation", "flags", b"flags", "flow", b"flow", "funnel", b"funnel", "funnel_report", b"funnel_report", "lifecycle", b"lifecycle", "milliseconds", b"milliseconds", "overlap", b"overlap", "plan_hash", b"plan_hash", "population", b"population", "question", b"question", "report", b"report", "retention", b"retention", "rfm", b"rfm", "rows_scanned", b"rows_scanned", "text", b"text", "trend", b"trend", "tz", b"tz", "used_segments", b"used_segments", "warnings", b"warnings", "withheld_below", b"withheld_below"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["trend", "retention", "funnel_report", "overlap", "diff", "distribution", "rfm", "flow"]  # noqa: Y015
+    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["trend", "retention", "funnel_report", "overlap", "diff", "distribution", "rfm", "flow", "lifecycle"]  # noqa: Y015
     _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_report) -> _WhichOneofReturnType_report | None: ...
 

@@ -382,6 +382,53 @@ class FlowPart(_message.Message):
 Global___FlowPart: _TypeAlias = FlowPart  # noqa: Y015
 
 @_typing.final
+class CountsCell(_message.Message):
+    """Numbers under one key: a day since 1970-01-01, or what else the report counts by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    key: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.int = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountsCell: _TypeAlias = CountsCell  # noqa: Y015
+
+@_typing.final
+class CountsPart(_message.Message):
+    """The part of reports that only add up numbers by key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___CountsCell]: ...
+    def __init__(
+        self,
+        *,
+        cells: _abc.Iterable[Global___CountsCell] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountsPart: _TypeAlias = CountsPart  # noqa: Y015
+
+@_typing.final
 class ReportPart(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -393,6 +440,7 @@ class ReportPart(_message.Message):
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     RFM_FIELD_NUMBER: _builtins.int
     FLOW_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def trend(self) -> Global___TrendPart: ...
     @_builtins.property
@@ -409,6 +457,8 @@ class ReportPart(_message.Message):
     def rfm(self) -> Global___RfmPart: ...
     @_builtins.property
     def flow(self) -> Global___FlowPart: ...
+    @_builtins.property
+    def counts(self) -> Global___CountsPart: ...
     def __init__(
         self,
         *,
@@ -420,12 +470,13 @@ class ReportPart(_message.Message):
         distribution: Global___DistributionPart | None = ...,
         rfm: Global___RfmPart | None = ...,
         flow: Global___FlowPart | None = ...,
+        counts: Global___CountsPart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "distribution", b"distribution", "flow", b"flow", "funnel", b"funnel", "overlap", b"overlap", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "funnel", b"funnel", "overlap", b"overlap", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "distribution", b"distribution", "flow", b"flow", "funnel", b"funnel", "overlap", b"overlap", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "funnel", b"funnel", "overlap", b"overlap", "report", b"report", "retention", b"retention", "rfm", b"rfm", "trend", b"trend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["trend", "retention", "funnel", "overlap", "diff", "distribution", "rfm", "flow"]  # noqa: Y015
+    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["trend", "retention", "funnel", "overlap", "diff", "distribution", "rfm", "flow", "counts"]  # noqa: Y015
     _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_report) -> _WhichOneofReturnType_report | None: ...
 

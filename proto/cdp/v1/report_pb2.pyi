@@ -590,3 +590,69 @@ class FlowReport(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FlowReport: _TypeAlias = FlowReport  # noqa: Y015
+
+@_typing.final
+class LifecycleRow(_message.Message):
+    """One calendar period of a lifecycle; periods in which nobody did it are there too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    NEW_FIELD_NUMBER: _builtins.int
+    RETURNING_FIELD_NUMBER: _builtins.int
+    RESURRECTING_FIELD_NUMBER: _builtins.int
+    DORMANT_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    """The local date of the start."""
+    new: _builtins.int
+    """Users who did it for the first time ever."""
+    returning: _builtins.int
+    """Users who did it in the period before as well."""
+    resurrecting: _builtins.int
+    """Users who did it before, and not in the period before."""
+    dormant: _builtins.int
+    """Users who did it in the period before, and not in this one."""
+    incomplete: _builtins.bool
+    """The instant of the question cuts the period."""
+    @_builtins.property
+    def start(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        start: _timestamp_pb2.Timestamp | None = ...,
+        label: _builtins.str = ...,
+        new: _builtins.int = ...,
+        returning: _builtins.int = ...,
+        resurrecting: _builtins.int = ...,
+        dormant: _builtins.int = ...,
+        incomplete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dormant", b"dormant", "incomplete", b"incomplete", "label", b"label", "new", b"new", "resurrecting", b"resurrecting", "returning", b"returning", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LifecycleRow: _TypeAlias = LifecycleRow  # noqa: Y015
+
+@_typing.final
+class LifecycleReport(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___LifecycleRow]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___LifecycleRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LifecycleReport: _TypeAlias = LifecycleReport  # noqa: Y015

@@ -2481,6 +2481,38 @@ class Flow(_message.Message):
 Global___Flow: _TypeAlias = Flow  # noqa: Y015
 
 @_typing.final
+class Lifecycle(_message.Message):
+    """Users who are new, returning, resurrecting or dormant in each calendar period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    unit: Global___CalendarUnit.ValueType
+    """A day, week (from Monday) or month."""
+    @_builtins.property
+    def events(self) -> Global___EventSet: ...
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """Which periods are shown; each is counted whole."""
+
+    def __init__(
+        self,
+        *,
+        events: Global___EventSet | None = ...,
+        unit: Global___CalendarUnit.ValueType = ...,
+        window: Global___Window | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "unit", b"unit", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lifecycle: _TypeAlias = Lifecycle  # noqa: Y015
+
+@_typing.final
 class Question(_message.Message):
     """A segment, or a report."""
 
@@ -2496,6 +2528,7 @@ class Question(_message.Message):
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     RFM_FIELD_NUMBER: _builtins.int
     FLOW_FIELD_NUMBER: _builtins.int
+    LIFECYCLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def segment(self) -> Global___Segment: ...
     @_builtins.property
@@ -2516,6 +2549,8 @@ class Question(_message.Message):
     def rfm(self) -> Global___Rfm: ...
     @_builtins.property
     def flow(self) -> Global___Flow: ...
+    @_builtins.property
+    def lifecycle(self) -> Global___Lifecycle: ...
     def __init__(
         self,
         *,
@@ -2529,12 +2564,13 @@ class Question(_message.Message):
         distribution: Global___Distribution | None = ...,
         rfm: Global___Rfm | None = ...,
         flow: Global___Flow | None = ...,
+        lifecycle: Global___Lifecycle | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "form", b"form", "funnel", b"funnel", "overlap", b"overlap", "retention", b"retention", "rfm", b"rfm", "segment", b"segment", "trend", b"trend"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "form", b"form", "funnel", b"funnel", "lifecycle", b"lifecycle", "overlap", b"overlap", "retention", b"retention", "rfm", b"rfm", "segment", b"segment", "trend", b"trend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "form", b"form", "funnel", b"funnel", "overlap", b"overlap", "retention", b"retention", "rfm", b"rfm", "segment", b"segment", "trend", b"trend"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakdown", b"breakdown", "diff", b"diff", "distribution", b"distribution", "flow", b"flow", "form", b"form", "funnel", b"funnel", "lifecycle", b"lifecycle", "overlap", b"overlap", "retention", b"retention", "rfm", b"rfm", "segment", b"segment", "trend", b"trend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["segment", "funnel", "breakdown", "trend", "retention", "overlap", "diff", "distribution", "rfm", "flow"]  # noqa: Y015
+    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["segment", "funnel", "breakdown", "trend", "retention", "overlap", "diff", "distribution", "rfm", "flow", "lifecycle"]  # noqa: Y015
     _WhichOneofArgType_form: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_form) -> _WhichOneofReturnType_form | None: ...
 

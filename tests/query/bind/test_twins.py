@@ -12,7 +12,7 @@ from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder
 from cdp_query.bind.twins import repeated
 from cdp_query.language import parse
-from cdp_query.reports.parts import OverlapPart
+from cdp_query.reports.overlap_report import OverlapPart
 from tests import oracle, strategies
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards

@@ -20,12 +20,12 @@ from cdp_query.calendar.periods import periods_over
 from cdp_query.calendar.windows import moment_span, resolve
 from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse
-from cdp_query.reports.finish import retention_rows, trend_rows
-from cdp_query.reports.parts import TrendCell, TrendPart
+from cdp_query.reports.retention_report import retention_rows
+from cdp_query.reports.trend_report import TrendCell, TrendPart, trend_rows
 from cdp_query.scan.exact_total import ExactTotal
-from cdp_router.questions.report_answers import report_table
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from tests import oracle_zones
+from tests.answered import report_answer
 from tests.oracle_zones import DAY_MS
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
@@ -62,7 +62,7 @@ def trend_of(text: str, records: list[Record], tz: str, as_of: str = "2026-06-01
     report = parse(text)
     assert isinstance(report, tree.Trend)
     rows = trend_rows(report, shards.ask(report, context).report, context)
-    found = {row.label: row.cell.events for row in rows}
+    found = {row.label: row.events for row in rows}
     assert len(found) == len(rows), "every period is shown once"
     return found
 
@@ -387,10 +387,7 @@ def test_answers_over_the_first_instant_are_valid_messages(text: str, tz: str) -
     shards, context = Shards(), tree.Context(TIME_MIN_MS + 9 * DAY_MS, tz)
     shards.apply([Event(ANN, "Buy", TIME_MIN_MS)])
     question = parse(text)
-    table = report_table(question, shards.ask(question, context).report, context)
-    answered = table.trend or table.retention or table.diff
-    assert answered is not None
-    assert '"0001-01-' in MessageToJson(answered)
+    assert '"0001-01-' in MessageToJson(report_answer(question, shards.ask(question, context).report, context))
 
 
 def test_stray_events_of_all_centuries_take_no_memory_for_each_day_and_user() -> None:

@@ -12,7 +12,7 @@ from cdp_query import tree
 from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse, print_question
 from cdp_query.pipeline import prepare
-from cdp_query.reports.parts import FunnelGroup, FunnelPart
+from cdp_query.reports.funnel_report import FunnelGroup, FunnelPart
 from cdp_query.scan.multiset import Multiset
 from cdp_store.values import Kind
 from tests import oracle, oracle_attempts, strategies, strategies_attempts

@@ -112,6 +112,7 @@ def test_a_question_about_an_instant_before_the_drop_is_flagged_where_it_matters
         'funnel("View" -> "Buy", for: 900d, of_first: "Buy")',
         'overlap(did("View", n = 1), did("Buy"))',
         'diff(count("View", n = 1) > 2, from: 1970-01-01, to: 2026-01-20)',
+        'lifecycle("View", unit: day, from: 2025-12-30, to: 2025-12-31)',
         'distribution(everyone, sum("View".n))',
         'distribution(did("View", n = 1), count("Buy"))',
     ],

@@ -6,6 +6,7 @@ import sys
 from fractions import Fraction
 
 import pytest
+from cdp.v1 import query_pb2
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from cdp_query import tree
 from cdp_query.language import parse
 from cdp_router.cli.ask.report_tables import report_table as shown_table
-from cdp_router.questions.report_answers import ReportTable, report_table
 from tests import oracle_reports
+from tests.answered import report_answer
 from tests.raw_records import Event, Record, user
 from tests.shards import Shards
 
@@ -33,11 +34,11 @@ def _records(people: list[list[float]]) -> list[Record]:
     ]
 
 
-def _table(text: str, people: list[list[float]]) -> ReportTable:
+def _table(text: str, people: list[list[float]]) -> query_pb2.QueryResponse:
     shards = Shards(3)
     shards.apply(_records(people))
     question = parse(text)
-    return report_table(question, shards.ask(question, CONTEXT).report, CONTEXT)
+    return report_answer(question, shards.ask(question, CONTEXT).report, CONTEXT)
 
 
 def _count(text: str, people: list[list[float]]) -> int:
@@ -81,8 +82,6 @@ def test_a_trend_leaves_out_a_sum_that_no_float_holds_and_keeps_the_average() ->
     assert row.average.number == 1e308
     whole = MessageToDict(table)
     assert "Infinity" not in str(whole)
-    from cdp.v1 import query_pb2
-
     shown = shown_table(query_pb2.QueryResponse(trend=table))
     assert shown is not None
 
@@ -111,14 +110,12 @@ def test_every_report_and_measure_over_extreme_numbers_is_a_valid_answer(
     ):
         question = parse(text)
         part = shards.ask(question, CONTEXT).report
-        table = report_table(question, part, CONTEXT)
-        answered = table.distribution or table.trend or table.rfm
-        assert answered is not None
+        answered = report_answer(question, part, CONTEXT)
+        assert answered.WhichOneof("report") is not None
         assert "Infinity" not in str(MessageToDict(answered)) and "NaN" not in str(MessageToDict(answered))
         if isinstance(question, tree.Distribution):
             numbers, undefined = oracle_reports.distribution(question, records, CONTEXT)
-            assert table.distribution is not None
-            assert (table.distribution.count, table.distribution.undefined) == (len(numbers), undefined), text
+            assert (answered.distribution.count, answered.distribution.undefined) == (len(numbers), undefined), text
 
 
 @pytest.mark.parametrize("text", ['sum("Buy".v) > 0', 'avg("Buy".v) > 0', 'sum("Buy".v) * 2 > 0'])

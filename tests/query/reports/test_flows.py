@@ -14,8 +14,7 @@ from cdp_query.errors import QueryInvalid, QuerySyntaxError
 from cdp_query.language import parse, print_question
 from cdp_query.partial import Partial
 from cdp_query.pipeline import prepare
-from cdp_query.reports.finish_flow import FlowNode, flow_nodes
-from cdp_query.reports.flow_part import FlowPart
+from cdp_query.reports.flow_report import FlowNode, FlowPart, flow_nodes
 from tests import oracle_flows, strategies, strategies_attempts, strategies_reports
 from tests.raw_records import Event, Record, user
 from tests.shards import Shards
@@ -195,7 +194,7 @@ def test_nodes_of_a_flow() -> None:
 
 
 def test_too_many_paths_are_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdp_query.reports.flow_part.FLOW_PATHS_MAX", 1)
+    monkeypatch.setattr("cdp_query.reports.flow_report.FLOW_PATHS_MAX", 1)
     with pytest.raises(QueryInvalid, match="2 different paths.*smaller depth.*only"):
         _ask('flow("Home", depth: 2)', VISITS)
 

@@ -17,8 +17,10 @@ from cdp_query.errors import QueryInvalid, QuerySyntaxError
 from cdp_query.language import parse, print_question
 from cdp_query.partial import Partial
 from cdp_query.pipeline import prepare
-from cdp_query.reports.finish_segments import Bin, combinations, histogram, rfm_cells, rfm_name
-from cdp_query.reports.parts import DiffPart, DistributionPart, OverlapPart, RfmPart
+from cdp_query.reports.diff_report import DiffPart
+from cdp_query.reports.distribution_report import Bin, DistributionPart, histogram
+from cdp_query.reports.overlap_report import OverlapPart, combinations
+from cdp_query.reports.rfm_report import RfmPart, rfm_cells, rfm_name
 from cdp_query.scan.multiset import EMPTY, Multiset
 from cdp_router.contract.question_codec import from_question, to_question
 from tests import oracle, oracle_reports, strategies, strategies_reports

@@ -15,7 +15,8 @@ from cdp_query import tree
 from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse
 from cdp_query.partial import Partial, merge
-from cdp_query.reports.finish import retention_rows, trend_rows
+from cdp_query.reports.retention_report import retention_rows
+from cdp_query.reports.trend_report import trend_rows
 from cdp_store.values import to_ms
 from tests import oracle_reports, strategies, strategies_reports
 from tests.raw_records import Event, Record, anonymous, user
@@ -35,7 +36,7 @@ def _trend_rows(
 ) -> tuple[int, list[oracle_reports.TrendRow]]:
     rows = [
         oracle_reports.TrendRow(
-            row.label, row.cell.events, row.cell.users, row.cell.total.value(), row.cell.total.average(), row.incomplete
+            row.label, row.events, row.users, 0 if row.sum is None else row.sum, row.average, row.incomplete
         )
         for row in trend_rows(report, partial.report, context)
     ]
@@ -196,7 +197,7 @@ def _trend(
     question, partial, context = _ask(text, records, as_of, tz)
     assert isinstance(question, tree.Trend)
     return {
-        row.label: (row.cell.events, row.cell.users, row.cell.total.value(), row.incomplete)
+        row.label: (row.events, row.users, 0 if row.sum is None else row.sum, row.incomplete)
         for row in trend_rows(question, partial.report, context)
     }
 
@@ -250,7 +251,7 @@ def test_a_user_counts_once_in_a_month_that_many_chunks_hold() -> None:
     report = parse('trend(["View", "Buy"], unit: month)')
     assert isinstance(report, tree.Trend)
     rows = trend_rows(report, shards.ask(report, context).report, context)
-    assert [(row.label, row.cell.events, row.cell.users) for row in rows] == [
+    assert [(row.label, row.events, row.users) for row in rows] == [
         ("2026-02-01", 56, 1),
         ("2026-03-01", 0, 0),
     ]

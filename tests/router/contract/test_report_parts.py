@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pyarrow as pa
 from cdp.v1 import query_pb2, report_part_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +14,10 @@ from cdp_query import tree
 from cdp_query.language import parse
 from cdp_query.pipeline import prepare
 from cdp_router.cli.ask.report_tables import duration, funnel_tables, report_table
-from cdp_router.contract.report_parts import from_part, to_part
-from cdp_router.questions.report_answers import report_table as answer_table
+from cdp_router.client.report_frames import report_frame
+from cdp_router.contract.report_codec import from_part, to_part
 from tests import strategies, strategies_attempts, strategies_reports
+from tests.answered import report_answer
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
 
@@ -49,16 +51,10 @@ def _answered(text: str, records: list[Record], as_of_ms: int = 10 * _DAY) -> qu
     shards, context = Shards(2), tree.Context(as_of_ms)
     shards.apply(records)
     partial = shards.ask(prepare(text, None, context), context)
-    table = answer_table(parse(text), partial.report, context)
-    steps = [query_pb2.FunnelStep(label="step", count=count) for count in partial.steps]
-    return query_pb2.QueryResponse(
-        funnel=steps,
-        trend=table.trend,
-        retention=table.retention,
-        funnel_report=table.funnel,
-        flow=table.flow,
-        count=partial.count,
-    )
+    answer = report_answer(parse(text), partial.report, context)
+    answer.funnel.extend(query_pb2.FunnelStep(label="step", count=count) for count in partial.steps)
+    answer.count = partial.count
+    return answer
 
 
 def _shown(*parts: object) -> str:
@@ -88,6 +84,23 @@ def test_a_trend_on_a_terminal_marks_what_is_open() -> None:
         ["1970-01-03", "0", "0", "0.00", "0", "-"],
         ["1970-01-04*", "0", "0", "0.00", "0", "-"],
     ]
+
+
+def test_a_lifecycle_on_a_terminal_and_as_a_frame() -> None:
+    answer = _answered('lifecycle("Buy", unit: day, from: 1970-01-01, to: 1970-01-05)', _BUYS, 3 * _DAY)
+    rows = [line.split() for line in _shown(report_table(answer)).splitlines()]
+    assert rows == [
+        ["period", "new", "returning", "resurrecting", "dormant"],
+        ["1970-01-01", "0", "0", "0", "0"],
+        ["1970-01-02", "2", "0", "0", "0"],
+        ["1970-01-03", "0", "0", "0", "2"],
+        ["1970-01-04*", "0", "0", "0", "0"],
+    ]
+    frame = report_frame(answer)
+    assert frame is not None
+    assert frame.column_names == ["start", "label", "new", "returning", "resurrecting", "dormant", "incomplete"]
+    assert frame.column("start").type == pa.timestamp("ms", "UTC")
+    assert frame.column("dormant").to_pylist() == [0, 0, 2, 0]
 
 
 def test_a_retention_on_a_terminal_marks_what_is_open() -> None:

@@ -78,8 +78,10 @@ def _asked(cluster: LocalCluster, text: str, **options: Any) -> tuple[query_pb2.
 
 COUNTS = {"count", "users", "returned", "only", "all", "in_none", "entered", "left", "stayed", "undefined", "ended"}
 COUNTS |= {"other", "incomplete", "converted", "steps", "breakdown_rest", "population"}
+COUNTS |= {"new", "returning", "resurrecting", "dormant"}
 REPORTS = [
     'trend("View".n, unit: day, last: 10d)',
+    'lifecycle("View", unit: day, last: 10d)',
     'retention("View", return: "Buy", unit: day, periods: 5)',
     'funnel("View" -> "Buy", within: 3d, by: plan, times: on)',
     'funnel("View" -> "Buy", within: 3d, by_entry: email)',

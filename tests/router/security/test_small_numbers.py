@@ -16,11 +16,13 @@ import pytest
 from cdp.v1 import ingest_pb2, query_pb2, report_pb2
 
 from cdp_query import tree
-from cdp_query.reports.parts import DistributionPart, FunnelGroup, FunnelPart, OverlapPart
+from cdp_query.reports.distribution_report import DistributionPart
+from cdp_query.reports.funnel_report import FunnelGroup, FunnelPart
+from cdp_query.reports.overlap_report import OverlapPart
 from cdp_query.scan.multiset import Multiset
-from cdp_router.questions.report_answers import report_table
 from cdp_router.security.privacy.privacy import Privacy
 from cdp_router.security.privacy.withholding import withhold
+from tests.answered import report_answer
 
 K: Final = 3
 CONTEXT: Final = tree.Context(0)
@@ -68,7 +70,7 @@ def _lists(cells: Sequence[int]) -> Answer:
 
 
 def _overlap(cells: Sequence[int]) -> Answer:
-    table = report_table(OVERLAP, OverlapPart((cells[-1], *cells[:-1])), CONTEXT)
+    table = report_answer(OVERLAP, OverlapPart((cells[-1], *cells[:-1])), CONTEXT)
     return Answer(count=sum(cells[:-1]), population=sum(cells), overlap=table.overlap)
 
 
@@ -88,7 +90,7 @@ def _funnel_of(part: FunnelPart, population: int, question: tree.Funnel) -> Answ
         count=steps[-1],
         population=population,
         funnel=[query_pb2.FunnelStep(label="E", count=count) for count in steps],
-        funnel_report=report_table(question, part, CONTEXT).funnel,
+        funnel_report=report_answer(question, part, CONTEXT).funnel_report,
     )
 
 
@@ -127,7 +129,7 @@ def _numbers(counts: dict[int, int]) -> Multiset:
 def _distribution(cells: Sequence[int]) -> Answer:
     *by_value, undefined, outside = cells
     numbers = _numbers(dict(enumerate(by_value)))
-    table = report_table(DISTRIBUTION, DistributionPart(numbers, undefined), CONTEXT)
+    table = report_answer(DISTRIBUTION, DistributionPart(numbers, undefined), CONTEXT)
     return Answer(count=sum(cells) - outside, population=sum(cells), distribution=table.distribution)
 
 
@@ -163,6 +165,26 @@ def _added_up(cells: Sequence[int]) -> Answer:
     if zero + one:
         row.average.number = one / (zero + one)
     return Answer(count=users, population=sum(cells), trend=report_pb2.TrendReport(rows=[row]))
+
+
+def _lifecycle(cells: Sequence[int], periods: int, shown: int) -> Answer:
+    """Cells are the users of each set of periods, the last those of none; the last `shown` periods are rows."""
+    sets = [[bool(number >> period & 1) for period in range(periods)] for number in range(1, 1 << periods)]
+    rows, count = list[report_pb2.LifecycleRow](), 0
+    for period in range(periods - shown, periods):
+        row = report_pb2.LifecycleRow()
+        for users, own in zip(cells, sets, strict=False):
+            lately = period > 0 and own[period - 1]
+            if own[period]:
+                kind = "returning" if lately else "resurrecting" if any(own[:period]) else "new"
+            else:
+                kind = "dormant" if lately else ""
+            if kind:
+                setattr(row, kind, getattr(row, kind) + users)
+        rows.append(row)
+    for users, own in zip(cells, sets, strict=False):
+        count += users * any(own[periods - shown :])
+    return Answer(count=count, population=sum(cells), lifecycle=report_pb2.LifecycleReport(rows=rows))
 
 
 def _rfm(cells: Sequence[int]) -> Answer:
@@ -204,6 +226,7 @@ GROUPED: Final = tree.Funnel((EVENTS, EVENTS), by_attribute="plan")
 DISTRIBUTION: Final = tree.Distribution(EVERYONE, tree.Measure(tree.Measured.COUNT, EVENTS))
 RETENTION: Final = tree.Retention(EVENTS, EVENTS, "day", 1)
 RETURNING: Final = tree.Retention(EVENTS, EVENTS, "day", 2, mode=tree.ReturnMode.ON_OR_AFTER)
+LIFECYCLE: Final = tree.Lifecycle(EVENTS, "day")
 TREND: Final = tree.Trend(EVENTS, "day")
 SHAPES: Final = {
     "segment": Shape(EVERYONE, 2, 20, _segment),
@@ -221,8 +244,15 @@ SHAPES: Final = {
     "retention on or after": Shape(RETURNING, 4, 13, _returning),
     "trend": Shape(TREND, 4, 12, _trend),
     "trend of a property": Shape(tree.Trend(EVENTS, "day", property="p"), 4, 12, _added_up),
+    "lifecycle": Shape(LIFECYCLE, 4, 13, lambda cells: _lifecycle(cells, 2, 2)),
+    "lifecycle of a later period": Shape(LIFECYCLE, 4, 13, lambda cells: _lifecycle(cells, 2, 1)),
     "rfm": Shape(tree.Rfm(EVENTS, "money"), 5, 10, _rfm),
     "flow": Shape(tree.Flow(EVENTS, 2), 5, 10, _flow),
+}
+# With more cells, and so with fewer users.
+WIDE_SHAPES: Final = {
+    "lifecycle of three periods": Shape(LIFECYCLE, 8, 8, lambda cells: _lifecycle(cells, 3, 3)),
+    "lifecycle of the last two of three periods": Shape(LIFECYCLE, 8, 8, lambda cells: _lifecycle(cells, 3, 2)),
 }
 
 
@@ -257,9 +287,9 @@ def _known(
     ]
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [*SHAPES, *WIDE_SHAPES])
 def test_no_answer_says_of_any_group_that_it_is_a_small_number(name: str) -> None:
-    shape = SHAPES[name]
+    shape = (SHAPES | WIDE_SHAPES)[name]
     groups = chain.from_iterable(combinations(range(shape.cells), size) for size in range(1, shape.cells))
     populations = _populations(shape.cells, shape.most)
     assert not _known(((_told(shape, each, K), each) for each in populations), groups)
@@ -303,10 +333,10 @@ def _one_day(spread: Sequence[int]) -> Answer:
     return Answer(count=users, population=12, trend=report_pb2.TrendReport(rows=[row]))
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [*SHAPES, *WIDE_SHAPES])
 def test_answers_about_many_stay_whole(name: str) -> None:
     """What is withheld is what must be: with many in each cell all numbers of users are told."""
-    shape = SHAPES[name]
+    shape = (SHAPES | WIDE_SHAPES)[name]
     many = [20 + 7 * place for place in range(shape.cells)]
     whole, left = shape.answer(many), shape.answer(many)
     withhold(left, shape.question, Privacy((), K))

@@ -1,0 +1,83 @@
+"""Difference: users who entered, left and stayed in a segment from one instant to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Final
+
+import numpy as np
+
+from cdp_query import tree
+from cdp_query.bind.bind import NO_SCHEMA, Binder
+from cdp_query.calendar.windows import moment_span
+from cdp_query.errors import QueryInvalid
+from cdp_query.evaluate.execute import Execution
+from cdp_query.reports.parts import Added
+from cdp_query.reports.report_kind import REPORT, Finished, People, ReportKind, Run
+from cdp_query.reports.segment_members import segment_members
+from cdp_store.arrays import Bools
+
+
+@dataclass(frozen=True, slots=True)
+class DiffPart(Added):
+    """Users who entered, left and stayed."""
+
+    entered: int
+    left: int
+    stayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiffReport:
+    """The answer of a diff, with its two instants."""
+
+    entered: int
+    left: int
+    stayed: int
+    start_ms: int
+    end_ms: int
+
+
+def diff_instants(report: tree.Diff, context: tree.Context) -> tuple[int, int]:
+    """The two instants; a date is its first. QueryInvalid where they are not in order or lie after T."""
+    start_ms, end_ms = (moment_span(moment, context).first_ms for moment in (report.start, report.end))
+    if end_ms < start_ms:
+        raise QueryInvalid(f"the second instant lies before the first: from {report.start.iso} to {report.end.iso}")
+    if end_ms > context.as_of_ms:
+        raise QueryInvalid(f"{report.end.iso} lies after the instant of the question; nothing is known of it yet")
+    return start_ms, end_ms
+
+
+def _check(report: tree.Diff, binder: Binder) -> None:
+    for instant_ms in diff_instants(report, binder.context):
+        Binder(replace(binder.context, as_of_ms=instant_ms)).bind(report.segment, NO_SCHEMA)
+
+
+def _evaluate(report: tree.Diff, run: Run) -> tuple[int, DiffPart]:
+    """(members at the second instant, who entered, left and stayed)."""
+    instants = diff_instants(report, run.execution.context)
+    before, after = (_members_at(report.segment, run.execution, instant_ms) for instant_ms in instants)
+    changes = (after & ~before, before & ~after, after & before)
+    entered, left, stayed = (int(np.count_nonzero(mask)) for mask in changes)
+    return entered + stayed, DiffPart(entered, left, stayed)
+
+
+def _members_at(segment: tree.Node, execution: Execution, instant_ms: int) -> Bools:
+    context = replace(execution.context, as_of_ms=instant_ms)
+    then = Execution(execution.view, context, execution.meter, execution.checkpoint)
+    return segment_members(segment, then, Binder(context), count(REPORT + 1)) & then.population()
+
+
+def _finish(report: tree.Diff, part: DiffPart, context: tree.Context) -> Finished:
+    return Finished(DiffReport(part.entered, part.left, part.stayed, *diff_instants(report, context)))
+
+
+DIFF: Final = ReportKind(
+    DiffPart,
+    DiffReport,
+    _check,
+    _evaluate,
+    _finish,
+    people=People(("entered", "left", "stayed"), counted=("entered", "stayed")),
+)

@@ -1,0 +1,78 @@
+"""All that the path of a question knows of one kind of report: each report declares it at the end of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from cdp_query import tree
+from cdp_query.bind.bind import Binder
+from cdp_query.evaluate.execute import Execution
+from cdp_query.reports.parts import ReportPart
+from cdp_query.stats import NodeStats
+from cdp_store.arrays import Bools
+from cdp_store.memory.view import PartitionView
+
+REPORT: Final = 0  # the number of a report among the nodes of a question
+Asked = TypeVar("Asked")
+Part = TypeVar("Part", bound=ReportPart)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One partition that a report is evaluated on."""
+
+    execution: Execution
+    binder: Binder
+    population: Bools
+    stats: NodeStats
+
+    @property
+    def view(self) -> PartitionView:
+        """The partition's view."""
+        return self.execution.view
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer of a report, a dataclass with the fields of its message, and whether any of it is open at T."""
+
+    answer: object
+    is_incomplete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Fields of an answer, or of each of its `rows`, that count users: groups of all users that do not overlap.
+
+    `counted` are those that the count is of. A router withholds small numbers by them, so that none follows from the
+    others. `by_row` gives for each of (rows, population) numbers of further groups that follow from the rows up to it,
+    and `by_count` those that follow from (rows, count) together.
+    """
+
+    cells: tuple[str, ...]
+    counted: tuple[str, ...] = ()
+    rows: str = ""
+    by_row: Callable[[Sequence[Any], int], Iterable[tuple[int, ...]]] = lambda rows, _: [()] * len(rows)
+    by_count: Callable[[Sequence[Any], int], Iterable[int]] = lambda _rows, _count: ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportKind(Generic[Asked, Part]):
+    """A kind of report.
+
+    check: raises QueryInvalid for what has no meaning whatever the schema; evaluate: (users the report is about, its
+    part) of one partition; finish: the answer of the merged part; answer: its type; nothing: the part where no
+    partition has one, None where there is no answer then; warm_up: questions about the made-up events A and B that
+    reach all its kernels; people: the fields that count users, where nothing more has to be said of them.
+    """
+
+    part: type[Part]
+    answer: type
+    check: Callable[[Asked, Binder], object]
+    evaluate: Callable[[Asked, Run], tuple[int, Part]]
+    finish: Callable[[Asked, Part, tree.Context], Finished]
+    nothing: Part | None = None
+    warm_up: tuple[str, ...] = ()
+    people: People | None = None
