@@ -131,7 +131,8 @@ class _Links:
     def positions(self, partition: int, at: Mapping[int, I64], told: Sequence[Mapping[int, int]]) -> list[int]:
         """For each link of one side of a partition the position that its sender knows of the partition, or 0."""
         own: I64 = np.array([each.get(partition, 0) for each in told], np.int64)
-        return own[np.searchsorted(self.starts, at.get(partition, _NO_RECORDS), "right") - 1].tolist()
+        known: list[int] = own[np.searchsorted(self.starts, at.get(partition, _NO_RECORDS), "right") - 1].tolist()
+        return known
 
     def encoded(self, chosen: I64 | None) -> bytes:
         """Some of them as payload of a log record."""
