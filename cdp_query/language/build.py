@@ -12,7 +12,7 @@ from cdp_query.errors import QuerySyntaxError
 from cdp_query.language import syntax
 from cdp_query.language.advice import advice_on_call
 from cdp_query.language.event_calls import EVENT_CALLS, TIME_CALLS, EventCalls
-from cdp_query.language.expressions import MEASURES, ExpressionBuilder
+from cdp_query.language.expressions import MEASURES, ExpressionBuilder, comparison_hint
 from cdp_query.language.options import Options
 from cdp_query.language.profile_calls import HISTORY_CALLS, VALUE_CALLS, ProfileCalls
 from cdp_query.language.suggest import nearest_hint
@@ -49,6 +49,8 @@ _HINTS_ON_EVENTS: Final = {
 
 class Builder:
     """Builds the tree of one text; keeps the text for error messages."""
+
+    _reports: tuple[str, ...] = ()  # that may stand in the place of a segment
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -133,7 +135,8 @@ class Builder:
             known = _FILTER_FUNCTIONS if in_filter else _FUNCTIONS
             where = " inside an event filter" if in_filter and call.name in _FUNCTIONS else ""
             hint = advice_on_call(call.name) or nearest_hint(call.name, known)
-            hint = hint or f"known functions{where or ' here'}: {', '.join(known)}"
+            reports = f"; reports: {', '.join(self._reports)}" if self._reports and not in_filter else ""
+            hint = hint or f"known functions{where or ' here'}: {', '.join(known)}{reports}"
             self._fail(call.place, f"{call.name}(...) is no function that can stand here{where}", hint)
         if call.name in ("did", "sequence", "funnel", "everyone", "in_segment") or call.name in _OCCURRENCES:
             return self._truth(call, condition)
@@ -215,10 +218,7 @@ class Builder:
 
     def _measure(self, call: syntax.CallSyntax, condition: tree.Condition | None) -> tree.Node:
         if not isinstance(condition, tree.Compare) or type(condition.value) not in (int, float):
-            example = 'count("Buy")' if call.name == "count" else f'{call.name}("Buy".amount)'
-            hint = f"as in {example} >= 3"
-            if isinstance(condition, tree.Between):
-                hint = f"compare twice, as in {example} >= 1 and {example} <= 5"
+            hint = comparison_hint(call.name, condition)
             self._fail(call.place, f"{call.name}(...) needs a comparison with a number", hint)
         if condition.ci:
             self._fail(call.place, "ci compares strings; a number has no case")
@@ -243,6 +243,8 @@ class Builder:
                 case (syntax.PredicateSyntax(syntax.NameSyntax(name), None), *_):
                     call_of = f'{call.name}("Charged".{name})' if call.name in _AGGREGATES else f'{call.name}("{name}")'
                     hint = f"the names of events stand in double quotes, as in {call_of}"
+                    if name.casefold() in _EVERYBODY:
+                        hint = f"{hint}; inactive(30d) looks at events of all names"
             self._fail(call.place, f"{call.name}(...) needs one event first", hint)
         event = chain.events[0]
         return self._event(event, filters), event.property, options

@@ -27,6 +27,8 @@ _ANCHORS: Final = {anchor.value: anchor for anchor in tree.FlowAnchor}
 class QuestionBuilder(Builder):
     """Builds segments and reports."""
 
+    _reports = tuple(sorted(_EXAMPLES))
+
     def question(self, parsed: syntax.Syntax) -> tree.Question:
         """A segment, or a report where the whole text is one."""
         match parsed:

@@ -34,8 +34,9 @@ class ExpressionBuilder:
             case tree.Compare(op, value) if type(value) in (int, float):
                 assert isinstance(value, int | float)
                 return tree.ExpressionTest(self._expression(left), op, tree.Number(value))
-        what = f"{left.name}(...)" if isinstance(left, syntax.CallSyntax) else "a calculation"
-        self._fail(left.place, f"{what} needs a comparison with a number", 'as in count("Buy") >= 3')
+        name = left.name if isinstance(left, syntax.CallSyntax) else ""
+        what = f"{name}(...)" if name else "a calculation"
+        self._fail(left.place, f"{what} needs a comparison with a number", comparison_hint(name, condition))
 
     def expression(self, operand: syntax.OperandSyntax) -> tree.Expression:
         """A number that stands alone."""
@@ -68,6 +69,8 @@ class ExpressionBuilder:
                 self._fail(operand.place, f"{name}(...) gives no number to calculate with", hint)
             case syntax.NameSyntax(name):
                 hint = "a string stands in double quotes; an attribute is compared with a literal"
+                if name.casefold() in ("true", "false"):
+                    hint = f"write {name.casefold()} in small letters"
                 if name.casefold() in ("null", "none", "nil"):
                     hint = "missing(plan) asks where an attribute is not set, exists(plan) where it is"
                 self._fail(operand.place, f"{name!r} is no value to compare or calculate with", hint)
@@ -89,3 +92,12 @@ class ExpressionBuilder:
 
     def _fail(self, place: syntax.Place, problem: str, hint: str = "") -> NoReturn:
         raise QuerySyntaxError(self._text, place.line, place.column, problem, hint)
+
+
+def comparison_hint(name: str, condition: syntax.ConditionSyntax | None) -> str:
+    """How a measure is compared, where it has no comparison with a number."""
+    measured = MEASURES.get(name, tree.Measured.COUNT)
+    example = f'{measured.value}("Buy"{".amount" if measured in tree.PROPERTY_MEASURES else ""})'
+    if isinstance(condition, tree.Between):
+        return f"compare twice, as in {example} >= 1 and {example} <= 5"
+    return f"as in {example} >= 3"

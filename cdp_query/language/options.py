@@ -64,7 +64,11 @@ class Options:
         match names[0]:
             case "from" | "to":
                 missing = "to" if names[0] == "from" else "from"
-                self._fail(first.place, f"{names[0]!r} needs {missing!r} as well", "or use after: or before:")
+                self._fail(
+                    first.place,
+                    f"{names[0]!r} needs {missing!r} as well",
+                    "or use after: or before:, which leave that day out",
+                )
             case "before":
                 return tree.Before(self._moment("before"))
             case "after":
