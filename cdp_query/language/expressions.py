@@ -95,7 +95,7 @@ class ExpressionBuilder:
 
 
 def comparison_hint(name: str, condition: syntax.ConditionSyntax | None) -> str:
-    """How a measure is compared, where it has no comparison with a number."""
+    """An example of a comparison, for a measure that is not compared with a number."""
     measured = MEASURES.get(name, tree.Measured.COUNT)
     example = f'{measured.value}("Buy"{".amount" if measured in tree.PROPERTY_MEASURES else ""})'
     if isinstance(condition, tree.Between):
