@@ -64,6 +64,8 @@ def advice_on_call(name: str) -> str:
         spans = {"within": "within last 7d", "older": "older than 1y", "between": "between 1 and 5"}
         example = spans.get(operator, f'{operator} "gold"')
         return f"it stands behind the name, as in plan {example}"
+    if name in _WORDS:
+        return f"write {word} in small letters"
     if word in ("lower", "upper", "lcase", "ucase"):
         return 'write ci for any case, as in plan = "gold" ci'
     return ""
@@ -107,7 +109,7 @@ def _about_numbers(before: str, behind: str, token: str, last: str) -> str:
             return (
                 f"a duration has no sign: write {last}{token}"
                 if ahead.endswith("-")
-                else "a number stands without a unit"
+                else "a number stands without a unit" + _between_lengths(ahead)
             )
     end = re.match(r"-(\d+[a-z]+)\b", behind)
     if end and re.fullmatch(r"\d+[a-z]+", last):
@@ -141,6 +143,11 @@ def _about_words(before: str, behind: str, token: str, last: str) -> str:
     if before.endswith('"') and token[:1].isalpha() and behind.split("\n", maxsplit=1)[0].count('"') % 2:
         return r"write \" for a quote inside of a text"
     return ""
+
+
+def _between_lengths(before: str) -> str:
+    is_between = re.search(r"\bbetween\s+$", before)
+    return '; compare lengths of time twice, as in recency("Buy") >= 1d and recency("Buy") <= 7d' if is_between else ""
 
 
 def _value_missing(before: str) -> str:

@@ -10,9 +10,9 @@ from lark import Token
 from cdp_query import tree
 from cdp_query.language.advice import advice_on_call
 from cdp_query.language.branches import Behind, Branch, Part, condition, fail, is_test, is_truth
-from cdp_query.language.calls import AGGREGATES, ITEM_CALLS, Call, Reader
+from cdp_query.language.calls import AGGREGATES, EVERYBODY, ITEM_CALLS, Call, Reader
 from cdp_query.language.event_calls import EVENT_CALLS, TIME_CALLS, event_call
-from cdp_query.language.expressions import MEASURES, comparison
+from cdp_query.language.expressions import MEASURES, comparison, comparison_hint
 from cdp_query.language.options import Options
 from cdp_query.language.profile_calls import HISTORY_CALLS, VALUE_CALLS, profile_call
 from cdp_query.language.suggest import nearest_hint
@@ -37,11 +37,12 @@ _FUNCTIONS: Final = (
     "in_segment",
 )
 _FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop", *TIME_CALLS, *VALUE_CALLS, *ITEM_CALLS)
-_EVERYBODY: Final = ("all", "any", "anyone", "everybody", "users")
 
 
 class Builder(Reader):
     """Builds segments."""
+
+    _reports: tuple[str, ...] = ()  # that may stand in the place of a segment
 
     def question(self, parsed: Part) -> tree.Question:
         """A segment."""
@@ -84,7 +85,7 @@ class Builder(Reader):
         if behind is None:
             if name == "everyone" and not in_filter:
                 return tree.Everyone()
-            everybody = name.casefold() in _EVERYBODY and not in_filter
+            everybody = name.casefold() in EVERYBODY and not in_filter
             hint = "all users are everyone" if everybody else f"write a condition, such as {name} = ..."
             fail(word, f"{name!r} stands alone", hint)
         if in_filter:
@@ -109,7 +110,8 @@ class Builder(Reader):
             known = _FILTER_FUNCTIONS if call.in_filter else _FUNCTIONS
             where = " inside an event filter" if call.in_filter and call.name in _FUNCTIONS else ""
             hint = advice_on_call(call.name) or nearest_hint(call.name, known)
-            hint = hint or f"known functions{where or ' here'}: {', '.join(known)}"
+            reports = f"; reports: {', '.join(self._reports)}" if self._reports and not call.in_filter else ""
+            hint = hint or f"known functions{where or ' here'}: {', '.join(known)}{reports}"
             call.fail(f"is no function that can stand here{where}", hint)
         if call.name in ("did", "sequence", "funnel", "everyone", "in_segment") or call.name in _OCCURRENCES:
             return self._truth(call)
@@ -180,11 +182,7 @@ class Builder(Reader):
                 if ci:
                     fail(call.name, "ci compares strings; a number has no case")
             case behind:
-                example = 'count("Buy")' if call.name == "count" else f'{call.name}("Buy".amount)'
-                hint = f"as in {example} >= 3"
-                if isinstance(behind, tree.Between):
-                    hint = f"compare twice, as in {example} >= 1 and {example} <= 5"
-                call.fail("needs a comparison with a number", hint)
+                call.fail("needs a comparison with a number", comparison_hint(call.name, behind))
         events, prop, options = self.events(call)
         window = options.window()
         exclude_zero = options.word("zero", ("exclude", "include")) == "exclude" if call.name == "count" else False

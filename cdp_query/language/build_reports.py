@@ -19,6 +19,8 @@ from cdp_query.language.print_reports import EVENT_FORMS, REPORTS, EventForm, Op
 class QuestionBuilder(Builder):
     """Builds segments and reports."""
 
+    _reports = tuple(sorted(REPORTS))
+
     def question(self, parsed: Part) -> tree.Question:
         """A segment, or a report where the whole text is one."""
         match parsed:

@@ -15,6 +15,7 @@ from cdp_query.language.options import Options
 
 AGGREGATES: Final = {aggregate.value: aggregate for aggregate in tree.Aggregate}
 ITEM_CALLS: Final = {op.value: op for op in tree.ItemsOp}
+EVERYBODY: Final = ("all", "any", "anyone", "everybody", "users")  # not words of the language
 _SEVERAL_NAMES: Final = "several names go into [...]"
 _HINTS_ON_EVENTS: Final = {
     **dict.fromkeys(("sequence", "funnel"), 'steps are joined by ->, as in "A" -> "B"'),
@@ -61,6 +62,8 @@ class Reader(ABC):
                 case [Token("NAME", name), *_]:
                     call_of = f'{call.name}("Charged".{name})' if call.name in AGGREGATES else f'{call.name}("{name}")'
                     hint = f"the names of events stand in double quotes, as in {call_of}"
+                    if name.casefold() in EVERYBODY:
+                        hint = f"{hint}; inactive(30d) looks at events of all names"
             call.fail("needs one event first", hint)
         prop = event.children[1]
         return self.event(event, filters), None if prop is None else prop.value, options

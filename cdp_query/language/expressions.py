@@ -26,8 +26,18 @@ def comparison(reader: Reader, left: Part, behind: Behind) -> tree.ExpressionTes
             return tree.ExpressionTest(_expression(reader, left), op, worked_out)
         case tree.Compare(op, (int() | float()) as value) if not isinstance(value, bool):
             return tree.ExpressionTest(_expression(reader, left), op, tree.Number(value))
-    what = f"{left.children[0]}(...)" if isinstance(left, Branch) and left.data == "call" else "a calculation"
-    fail(left, f"{what} needs a comparison with a number", 'as in count("Buy") >= 3')
+    name = str(left.children[0]) if isinstance(left, Branch) and left.data == "call" else ""
+    what = f"{name}(...)" if name else "a calculation"
+    fail(left, f"{what} needs a comparison with a number", comparison_hint(name, behind))
+
+
+def comparison_hint(name: str, behind: Behind) -> str:
+    """Advice on a measure that is not compared with a number."""
+    measured = MEASURES.get(name, tree.Measured.COUNT)
+    example = f'{measured.value}("Buy"{".amount" if measured in tree.PROPERTY_MEASURES else ""})'
+    if isinstance(behind, tree.Between):
+        return f"compare twice, as in {example} >= 1 and {example} <= 5"
+    return f"as in {example} >= 3"
 
 
 def expression(reader: Reader, operand: Part) -> tree.Expression:
@@ -63,6 +73,8 @@ def _expression(reader: Reader, operand: Part) -> tree.Expression:
             fail(operand, f"{name}(...) gives no number to calculate with", hint)
         case Token("NAME", name):
             hint = "a string stands in double quotes; an attribute is compared with a literal"
+            if name.casefold() in ("true", "false"):
+                hint = f"write {name.casefold()} in small letters"
             if name.casefold() in ("null", "none", "nil"):
                 hint = "missing(plan) asks where an attribute is not set, exists(plan) where it is"
             fail(operand, f"{name!r} is no value to compare or calculate with", hint)

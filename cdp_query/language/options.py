@@ -171,7 +171,11 @@ class Options:
         match name, self._taken(name):
             case "from" | "to", _:
                 missing = "to" if name == "from" else "from"
-                fail(self._places[name], f"{name!r} needs {missing!r} as well", "or use after: or before:")
+                fail(
+                    self._places[name],
+                    f"{name!r} needs {missing!r} as well",
+                    "or use after: or before:, which leave that day out",
+                )
             case "days_ago", [Token("INTEGER", days)] if days >= 0:
                 return tree.DaysAgo(days)
             case "ago", [Token("DURATION", near), Token("DURATION", far)]:

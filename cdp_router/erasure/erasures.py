@@ -112,36 +112,46 @@ class Erasures:
             # Nobody can be linked to them any more; who was, meanwhile, is known now.
             late, partitions = await self._identities.mentions(own, deadline)
             await suppress(late - own, self._routing, deadline)
-            own |= late
-        if number is None and len(partitions) > 1:
-            number = await self._begin(own, must_suppress, deadline)
+            is_known, own = late <= own, own | late
+            if (number is None and len(partitions) > 1) or not is_known:
+                number = await self._begin(own, must_suppress, deadline)
         if len(own) > 1:
             await self._identities.settle(deadline)
         if number is None:
             told = await self._erase(own, min(partitions), deadline, receipt, texts, must_be_alone=True)
             if not told.refused:
-                partitions = set()
-            else:
-                number = await self._begin(own, must_suppress, deadline)
+                return await self._forgotten(own, receipt)
+            # A link is on its way, or was logged a moment ago.
+            own, partitions = await self._identities.mentions(own, deadline)
+            number = await self._begin(own, must_suppress, deadline)
+            await self._identities.settle(deadline)
         # What stopped half-way may have left links on their way to any partition.
         homes = set(range(self._routing.cluster.partitions)) if others else set[int]()
         for partition in sorted(partitions):
             told = await self._erase(own, partition, deadline, receipt, texts)
             homes |= self._homes(told.strays)
+        was_linked = len(own) > 1
         for partition in sorted(homes):
-            await self._erase(own, partition, deadline, receipt, texts, must_remember=True)
+            told = await self._erase(own, partition, deadline, receipt, texts, must_remember=True)
+            was_linked |= told.partition.identifiers > 0
+        if was_linked:
+            # Records may have followed a link from a partition that was still to be erased to one that had been.
+            await self._identities.settle(deadline)
+            for partition in sorted(partitions):
+                await self._erase(own, partition, deadline, receipt, texts)
+        await self._forgotten(own, receipt)
+        await self._begun.change(lambda known: known.end(number), deadline)
+        return own
+
+    async def _forgotten(self, own: set[Named], receipt: Receipt) -> set[Named]:
+        """Identifiers that are erased in all partitions, and in the dead letters too."""
         if self._letters is not None:
             receipt.dead_letters = await asyncio.to_thread(self._letters.forget, {value for _, value in own})
-        if number is not None:
-            await self._end(number, deadline)
         return own
 
     async def _begin(self, own: Collection[Named], must_suppress: bool, deadline: Deadline) -> int:
         begun = Begun(frozenset(own), must_suppress)
         return await self._begun.change(lambda known: known.begin(begun), deadline)
-
-    async def _end(self, number: int, deadline: Deadline) -> None:
-        await self._begun.change(lambda known: known.end(number), deadline)
 
     def _homes(self, hashes: Iterable[int]) -> set[int]:
         """The partitions where identifiers live, by their keyed hashes."""

@@ -29,7 +29,7 @@ from cdp_router.gateway.request_bytes import Bodies
 from cdp_router.observing.gateway_metrics import GatewayMetrics
 
 _LOG = logging.getLogger(__name__)
-_SEGMENT_BATCHES: Final = ("batch", "b", "import")
+_SEGMENT_BATCHES: Final = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch")
 _SEGMENT_CALLS: Final = ("track", "identify", "page", "screen", "group", "alias", "t", "i", "p", "s", "g", "a")
 _POSTHOG: Final = ("/batch", "/capture", "/e", "/i/v0/e")
 
@@ -61,7 +61,7 @@ def gateway_app(
 
     # Pages of any site may use these, and no others.
     open_routes = [
-        *(Route(f"/v1/{name}", taking(SEGMENT, BATCH), methods=["POST"]) for name in _SEGMENT_BATCHES),
+        *(Route(path, taking(SEGMENT, BATCH), methods=["POST"]) for path in _SEGMENT_BATCHES),
         *(Route(f"/v1/{name}", taking(SEGMENT, call_type(name)), methods=["POST"]) for name in _SEGMENT_CALLS),
         *(Route(path, taking(POSTHOG), methods=["POST"]) for path in _POSTHOG),
         Route("/i/v1/analytics/events", taking(POSTHOG_V1), methods=["POST"]),

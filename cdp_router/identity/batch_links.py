@@ -52,9 +52,9 @@ def without_records(links: Links, batch: RecordBatch, gone: Bools) -> Links:
     return links.take(~np.isin(own, said[gone]) | np.isin(own, said[~gone]))
 
 
-def without_pairs(links: Links, others: Links) -> Links:
-    """The links of pairs that are not among others."""
-    return links.take(~np.isin(_pairs(links), _pairs(others))) if len(others) else links
+def with_pairs(links: Links, others: Links) -> Links:
+    """The links of pairs that are among others."""
+    return links.take(np.isin(_pairs(links), _pairs(others)))
 
 
 def joined(parts: Iterable[Links]) -> Links:

@@ -31,7 +31,7 @@ from cdp_router.cluster.shard_methods import DELIVER
 from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, RouterError
-from cdp_router.identity.batch_links import earliest, joined, without_pairs, without_records
+from cdp_router.identity.batch_links import earliest, joined, with_pairs, without_records
 from cdp_router.identity.identifier_limits import IdentifierLimits
 from cdp_router.identity.transfers import Mover
 from cdp_router.ingest.loads import Load, Said, Taken, load
@@ -103,7 +103,8 @@ class Flights:
             # Taken before the look: an erasure after the look has a later position.
             new, seated_at = logged.doubted, {number: max(1, at) for number, at in logged.asked_at.items()}
             if len(new):
-                new = (await self._travelled(Said(_NO_RECORDS, new, is_exact=True, is_again=True), deadline)).new_links
+                seats = Said(_NO_RECORDS, new, is_exact=True, is_again=True, asked_at=taken.taken_at)
+                new = (await self._travelled(seats, deadline)).new_links
         return taken
 
     async def _decided(self, taken: Taken, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
@@ -120,8 +121,10 @@ class Flights:
         late = taken.unseated
         seats = replace(late, message_ids=Strings.of([b""] * len(late)))
         # Alone: in a part of others that stays undecided no seat would be logged.
-        later = await self._travelled(Said(_NO_RECORDS, seats, is_exact=True), deadline)
-        new = joined((taken.new_links, without_pairs(late, later.refused)))
+        asked = Said(_NO_RECORDS, seats, is_exact=True, asked_at=taken.taken_at)
+        later = await self._travelled(asked, deadline)
+        # The others are refused, or void as one of the two was erased meanwhile.
+        new = joined((taken.new_links, with_pairs(late, later.new_links)))
         refused = joined((taken.refused, later.refused))
         positions = {**taken.positions, **later.positions}
         key = self._routing.cluster.hash_key

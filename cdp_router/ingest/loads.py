@@ -25,7 +25,8 @@ class Said:
     """A sender's input to the shards: records, the links that these state, and links that are known to be new.
 
     Of a pair that is stated often, the shards get the first and the last statement only, unless `is_exact`. With
-    `is_again` the links got their seats a moment ago. asked_at, seated_at: of new links, by partition (see LookedAt).
+    `is_again` the links got their seats a moment ago. asked_at, seated_at: of new links, by the partition of the lower
+    identifier (see LookedAt); asked_at of links whose records were taken a moment ago, by that of the upper one.
     """
 
     batch: RecordBatch
@@ -53,8 +54,8 @@ class Taken:
     positions: the sequence number of each partition; errors: (record, code, message). new_links: new, and to be
     logged; refused: without a seat; unseated: of records that were taken earlier without a seat, and which may have
     one now. undecided: records, ascending, that were not taken; all of their links must be asked for first. asked_at:
-    of each partition the first position at which it looked at links; doubted: new links that it did not log, as their
-    seats must be looked for.
+    of each partition the first position at which it looked at links; taken_at: that at which it looked at records and
+    took them; doubted: new links that it did not log, as their seats must be looked for.
     """
 
     accepted: int
@@ -66,6 +67,7 @@ class Taken:
     unseated: Links
     undecided: I64
     asked_at: Mapping[int, int]
+    taken_at: Mapping[int, int]
     doubted: Links
 
     def completed(self, later: Taken, key: HashKey) -> Taken:
@@ -82,6 +84,7 @@ class Taken:
             earliest(joined((self.unseated, later.unseated)), key),
             later.undecided,
             {**later.asked_at, **self.asked_at},
+            {**later.taken_at, **self.taken_at},
             later.doubted,
         )
 
@@ -125,6 +128,12 @@ class _Links:
         first, stop = self.starts[number : number + 2]
         return {home for home, links in at.items() if np.any((links >= first) & (links < stop))}
 
+    def positions(self, partition: int, at: Mapping[int, I64], told: Sequence[Mapping[int, int]]) -> list[int]:
+        """For each link of one side of a partition the position that its sender knows of the partition, or 0."""
+        own: I64 = np.array([each.get(partition, 0) for each in told], np.int64)
+        known: list[int] = own[np.searchsorted(self.starts, at.get(partition, _NO_RECORDS), "right") - 1].tolist()
+        return known
+
     def encoded(self, chosen: I64 | None) -> bytes:
         """Some of them as payload of a log record."""
         return b"" if chosen is None else encode_identity_change(self.parts.links.take(chosen))
@@ -149,6 +158,7 @@ class Load:
     def message(self, partition: int, epoch: int) -> shard_pb2.PartitionBatch:
         """Message to a partition: records and links to log, links it is asked about, links that need seats there."""
         part, links, new_links = self.parts.get(partition), self.links, self.new_links
+        asked_at, seated_at = [each.asked_at for each in self.said], [each.seated_at for each in self.said]
         return shard_pb2.PartitionBatch(
             partition=partition,
             batch=part.encoded if part else b"",
@@ -158,17 +168,10 @@ class Load:
             seats=links.encoded(links.parts.at_upper.get(partition)),
             leaves_out_seats=links.leaves_out,
             seats_again=links.is_again,
-            links_asked_at=self._positions(partition, [each.asked_at for each in self.said]).tolist(),
-            links_seated_at=self._positions(partition, [each.seated_at for each in self.said]).tolist(),
+            links_asked_at=new_links.positions(partition, new_links.parts.at_lower, asked_at),
+            links_seated_at=new_links.positions(partition, new_links.parts.at_lower, seated_at),
+            seats_asked_at=links.positions(partition, links.parts.at_upper, asked_at) if any(asked_at) else (),
         )
-
-    def _positions(self, partition: int, told: Sequence[Mapping[int, int]]) -> I64:
-        """For each new link of a partition the position that its sender knows of it: i64[n]."""
-        links = self.new_links.parts.at_lower.get(partition)
-        if links is None:
-            return _NO_RECORDS
-        own: I64 = np.array([each.get(partition, 0) for each in told], np.int64)
-        return own[np.searchsorted(self.new_links.starts, links, "right") - 1]
 
     def concerned(self, number: int) -> set[int]:
         """The partitions that one sender's input concerns."""
@@ -181,6 +184,8 @@ class Load:
         accepted, duplicates, first = 0, 0, int(self.starts[number])
         positions, errors, undecided = dict[int, int](), list[tuple[int, str, str]](), [_NO_RECORDS]
         asked_at = {outcome.partition: outcome.asked_at for outcome in outcomes}
+        # Position 0 stands for none: nothing was erased before the first record of a log.
+        taken_at = {each.partition: max(1, each.asked_at) for each in outcomes if not each.undecided}
         for outcome in outcomes:
             positions[outcome.partition] = outcome.sequence
             part = self.parts.get(outcome.partition)
@@ -196,7 +201,7 @@ class Load:
             errors += [(int(part.records[error.index]) - first, error.code, error.message) for error in refused]
         links, doubted = self._answered(number, outcomes), self._doubted(number, outcomes)
         records = np.sort(np.concatenate(undecided))
-        return Taken(accepted, duplicates, positions, errors, *links, records, asked_at, doubted)
+        return Taken(accepted, duplicates, positions, errors, *links, records, asked_at, taken_at, doubted)
 
     def _doubted(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> Links:
         """A sender's new links that were not logged, as their seats must be looked for."""

@@ -260,11 +260,15 @@ class Queries:
         """A line for each name that was never seen, with those it may have been meant for."""
         schema = await self._schema(deadline)
         names = (
-            ("event", missing.events, schema.events),
-            ("property", missing.properties, schema.properties),
-            ("attribute", missing.attributes, schema.attributes),
+            ("event", missing.events, schema.events, frozenset[str](), ""),
+            ("property", missing.properties, schema.properties, schema.attributes, "an attribute of profiles"),
+            ("attribute", missing.attributes, schema.attributes, schema.properties, "a property of events"),
         )
-        return [_unknown(what, name, sorted(have)) for what, own, have in names for name in sorted(own)]
+        return [
+            _unknown(what, name, sorted(have), other if name in others else "")
+            for what, own, have, others, other in names
+            for name in sorted(own)
+        ]
 
     async def _schema(self, deadline: Deadline, *, is_whole: bool = False) -> Names:
         """Names seen by the shards that can be reached; the error that says which cannot where all are needed."""
@@ -300,7 +304,11 @@ class Queries:
         return query_pb2.Coverage(answered=answered, total=self._cluster.partitions)
 
 
-def _unknown(what: str, name: str, candidates: Sequence[str]) -> str:
+def _unknown(what: str, name: str, candidates: Sequence[str], other: str) -> str:
     close = nearest(name, candidates)
+    if other:
+        return f"no {what} named {name!r} has been seen; there is {other} of that name"
+    if what == "event" and name in ("*", "%"):
+        return f"no event named {name!r} has been seen; a question names its events, and * is no name for all of them"
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
     return f"no {what} named {name!r} has been seen{hint}"

@@ -23,8 +23,18 @@ def to_delivery(item: shard_pb2.PartitionBatch, limits: Mapping[str, int]) -> De
     batch = BatchBuilder().finish() if only_links else decode_batch(item.batch)
     if seats is not None and OTHERS not in limits:
         raise RequestInvalid("limits", "say nothing of other kinds")
-    wanted = None if seats is None else Wanted(seats, limits, item.leaves_out_seats, item.seats_again)
-    return Delivery(PartitionId(item.partition), batch, links, asked, wanted, _looked_at(item, links))
+    return Delivery(
+        PartitionId(item.partition), batch, links, asked, _wanted(item, seats, limits), _looked_at(item, links)
+    )
+
+
+def _wanted(item: shard_pb2.PartitionBatch, seats: Links | None, limits: Mapping[str, int]) -> Wanted | None:
+    if seats is None:
+        return None
+    if item.seats_asked_at and len(item.seats_asked_at) != len(seats):
+        raise RequestInvalid("batches.seats_asked_at", "must have a position for each link")
+    asked_at = np.array(item.seats_asked_at, np.int64) if item.seats_asked_at else None
+    return Wanted(seats, limits, item.leaves_out_seats, item.seats_again, asked_at)
 
 
 def _looked_at(item: shard_pb2.PartitionBatch, links: Links | None) -> LookedAt | None:

@@ -29,13 +29,15 @@ class Wanted:
     """Links that need seats, and the limit of each kind; OTHERS must be among the kinds.
 
     `leaves_out`: records between the first and the last that say a pair are not among them. `is_again`: the seats were
-    given a moment ago; a pair without one has gone since.
+    given a moment ago; a pair without one has gone since. `asked_at`: for each link the position of the partition when
+    it looked at its record first, i64[n]; 0 where it did not yet.
     """
 
     links: Links
     limits: Mapping[str, int]
     leaves_out: bool = False
     is_again: bool = False
+    asked_at: I64 | None = None
 
 
 class Seats:

@@ -78,6 +78,8 @@ def seat(partition: Partition, wanted: Wanted, before: Sequence[Seating], repeat
 
     A repeat that finds none names a pair of which one was erased since, which is void, or for which there was no seat,
     or it is from before there were seats. It takes none here: the lower identifier's partition may know of an erasure.
+    A seat that is there already may be that of a person who came back: void is also a link whose upper identifier was
+    erased after its record was looked at.
     """
     seats, suppressions, links = partition.identity.seats, partition.suppressions, wanted.links
     seating = seats.seating_of(links)
@@ -91,7 +93,9 @@ def seat(partition: Partition, wanted: Wanted, before: Sequence[Seating], repeat
     if at.size:
         repeated = links.take(at)
         void[at] = forgotten(partition, repeated.lower) | forgotten(partition, repeated.upper)
+    if wanted.asked_at is not None:
+        void |= (wanted.asked_at > 0) & (erased_at(partition, links.upper) > wanted.asked_at)
     suppressed = suppressions.among(links.lower) | suppressions.among(links.upper)
     # Seats that others of the group take too are in the log twice, which changes nothing.
-    taken = seats.news(seating.take(np.flatnonzero(granted & ~suppressed & ~late)))
+    taken = seats.news(seating.take(np.flatnonzero(granted & ~suppressed & ~late & ~void)))
     return Seated(~granted & ~void, void, late & granted & ~void, taken)

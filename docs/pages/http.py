@@ -15,6 +15,7 @@ from docs.pages.page import Page
 # Who calls a path, by what it begins with; the longest fits.
 _CALLERS: Final = {
     "/v1/": "Segment and RudderStack",
+    "/beacon/v1/batch": "RudderStack's browser library, with `useBeacon`",
     "/v1/m": "numbers that a library sends about itself; discarded",
     "/v1/projects/": "settings of Segment's browser library",
     "/sourceConfig": "settings of RudderStack's browser library",

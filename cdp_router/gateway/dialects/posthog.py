@@ -191,7 +191,8 @@ def _time_ms(capture: Mapping[str, Any], properties: Mapping[str, Any], envelope
     if instant is None:
         offset = capture.get("offset")
         is_number = isinstance(offset, int | float) and not isinstance(offset, bool)
-        return envelope.received_ms - int(offset or 0) if is_number else envelope.received_ms
+        # Nothing is captured after it is sent.
+        return envelope.received_ms - max(0, int(offset or 0)) if is_number else envelope.received_ms
     options = capture.get("options")
     is_trusted = properties.get("$ignore_sent_at") is True or (
         isinstance(options, dict) and options.get("disable_skew_correction") is True

@@ -68,6 +68,7 @@ class PartitionBatch(_message.Message):
     LINKS_ASKED_AT_FIELD_NUMBER: _builtins.int
     LINKS_SEATED_AT_FIELD_NUMBER: _builtins.int
     SEATS_AGAIN_FIELD_NUMBER: _builtins.int
+    SEATS_ASKED_AT_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     batch: _builtins.bytes
     epoch: _builtins.int
@@ -90,6 +91,12 @@ class PartitionBatch(_message.Message):
     def links_seated_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Of each of the links: the position of the partition after which the seat was found in place; 0: not looked for."""
 
+    @_builtins.property
+    def seats_asked_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of each of the seats: the position of the partition at which its record was looked at first; 0: not known. An
+        erasure of the upper identifier after it makes the link void. Empty: all are 0.
+        """
+
     def __init__(
         self,
         *,
@@ -103,10 +110,11 @@ class PartitionBatch(_message.Message):
         links_asked_at: _abc.Iterable[_builtins.int] | None = ...,
         links_seated_at: _abc.Iterable[_builtins.int] | None = ...,
         seats_again: _builtins.bool = ...,
+        seats_asked_at: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_links", b"asked_links", "batch", b"batch", "epoch", b"epoch", "leaves_out_seats", b"leaves_out_seats", "links", b"links", "links_asked_at", b"links_asked_at", "links_seated_at", b"links_seated_at", "partition", b"partition", "seats", b"seats", "seats_again", b"seats_again"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_links", b"asked_links", "batch", b"batch", "epoch", b"epoch", "leaves_out_seats", b"leaves_out_seats", "links", b"links", "links_asked_at", b"links_asked_at", "links_seated_at", b"links_seated_at", "partition", b"partition", "seats", b"seats", "seats_again", b"seats_again", "seats_asked_at", b"seats_asked_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

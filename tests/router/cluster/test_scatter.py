@@ -296,6 +296,15 @@ def test_what_was_in_flight_is_given_back_when_a_batch_fails(tmp_path: Path) -> 
         ('plann = "gold"', ["no attribute named 'plann' has been seen; did you mean 'plan'?"]),
         ('did("View", pge = "p1")', ["no property named 'pge' has been seen; did you mean 'page'?"]),
         ('did("Zzzzz")', ["no event named 'Zzzzz' has been seen"]),
+        (
+            'trend("View", unit: day, plan = "gold")',
+            ["no property named 'plan' has been seen; there is an attribute of profiles of that name"],
+        ),
+        ('page = "p1"', ["no attribute named 'page' has been seen; there is a property of events of that name"]),
+        (
+            'did("*")',
+            ["no event named '*' has been seen; a question names its events, and * is no name for all of them"],
+        ),
         ('did("View") and plan = "x"', []),
     ],
 )

@@ -188,6 +188,7 @@ def test_changes_of_people_come_at_either_place_and_with_events(gateway: Gateway
         ({"timestamp": 5, "properties": {"$is_server": True}}, {"sent_at": 3}, 5),
         ({"timestamp": 5, "properties": {"$lib": "posthog-android"}}, {"sent_at": 3}, 2),
         ({"offset": 7_200_000}, {"sent_at": 3}, 2),
+        ({"offset": -7_200_000}, {"sent_at": 3}, 0),
     ],
 )
 def test_times_are_corrected_by_the_clock_of_the_sender(

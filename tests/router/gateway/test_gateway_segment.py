@@ -89,6 +89,22 @@ def test_g01_metrics_and_settings_of_libraries_are_answered(gateway: GatewayClus
     assert gateway.post("/decide/?v=3", {"api_key": "k"}).json()["errorsWhileComputingFlags"] is False
 
 
+def test_a_beacon_of_rudderstack_is_a_batch_with_its_key_in_the_query(gateway: GatewayCluster) -> None:
+    """What its browser library sends with `useBeacon`: no header can go along."""
+    gateway.http.auth = None
+    try:
+        answer = gateway.http.post(
+            f"{gateway.url}/beacon/v1/batch?writeKey=web",
+            data=json.dumps(batch(track("left by beacon", "u-1"))),
+            headers={"Content-Type": "text/plain;charset=UTF-8", "Origin": "https://shop.example"},
+            timeout=30,
+        )
+    finally:
+        gateway.http.auth = ("web", "")
+    assert (answer.status_code, gateway.count('did("left by beacon")')) == (200, 1)
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+
+
 @pytest.mark.parametrize("path", ["/v1/batch/", "/v1//batch", "//v1/batch", "/v1/nothing/", "/V1/batch", "/v1/batch/."])
 def test_g02_no_post_is_redirected(gateway: GatewayCluster, path: str) -> None:
     assert gateway.post(path, batch(track("g02", "u-1"))).status_code in (200, 404)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import grpc
 import pytest
 from cdp.v1 import admin_pb2, query_pb2
 
+from cdp_router.background import awaited
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.shard_methods import DELIVER, ERASE_PROFILES, UnaryMethod
 from cdp_router.deadline import Deadline
@@ -21,11 +23,12 @@ from cdp_store.ids import encode_identifier
 from tests.arrivals import of
 from tests.router.fake_shards import FailingShard, call_error
 from tests.router.identity.test_moving import rows
+from tests.router.identity.test_refused_links import limit
 from tests.router.identity.test_retries_after_erasure import ANN, DEVICE, PARTITIONS, T, known, login
 from tests.router.local_cluster import FixedClock, LocalCluster, far_deadline, local_cluster
 
 Work = Callable[[], Awaitable[object]]
-LINKS, ASKED = "links", "asked_links"
+LINKS, ASKED, SEATS = "links", "asked_links", "seats"
 
 
 class InterruptedShards:
@@ -34,16 +37,26 @@ class InterruptedShards:
     def __init__(self) -> None:
         self.field, self.work = "", None
         self.fails_to_erase: Callable[[int], bool] = lambda partition: False
+        self.is_interrupted: Callable[[Any], bool] = lambda request: False
+        self.erasing_work: Work | None = None
 
     def interrupt(self, field: str, work: Work) -> None:
         self.field, self.work = field, work
 
+    def interrupt_erasure(self, is_meant: Callable[[Any], bool], work: Work) -> None:
+        self.is_interrupted, self.erasing_work = is_meant, work
+
     async def before(self, method: UnaryMethod[Any, Any], request: Any) -> None:
         if method is ERASE_PROFILES and self.fails_to_erase(request.partition):
             raise call_error(grpc.StatusCode.UNAVAILABLE)
+        if method is ERASE_PROFILES and self.erasing_work is not None and self.is_interrupted(request):
+            erasing_work, self.erasing_work = self.erasing_work, None
+            await erasing_work()
         if method is not DELIVER or self.work is None:
             return
         # Of two shards the one that has the device's link; what has the record goes first.
+        if any(each.batch for each in request.batches) and self.field == SEATS:
+            return
         if any(getattr(each, self.field) and not each.batch for each in request.batches):
             work, self.work = self.work, None
             await work()
@@ -187,3 +200,85 @@ def test_a_device_of_somebody_else_stays_theirs(tmp_path: Path) -> None:
         cluster.ingest(rows(login("m2"), batch_id=b"2"))
         cluster.run(erasing(cluster)())
         assert known(cluster, DEVICE) == {("d", "m1")} and not is_known(cluster, ANN)
+
+
+@PARTITIONS
+def test_who_comes_back_counts_from_the_new_record_and_not_from_the_link_on_its_way(
+    tmp_path: Path, partitions: int
+) -> None:
+    with interrupted(tmp_path, partitions) as (cluster, shards):
+        device = device_elsewhere(cluster)
+
+        async def forget_and_return() -> None:
+            await erasing(cluster)()
+            await cluster.taking.take(rows(login("m2", device=device, time_ms=T + 5), batch_id=b"2"), far_deadline())
+
+        shards.interrupt(LINKS, forget_and_return)
+        cluster.ingest(rows(login("m1", device=device), batch_id=b"1"))
+        assert known(cluster, ANN) == {(device, "m2")}
+
+
+@pytest.mark.parametrize("partitions", [4, 16])
+def test_what_a_link_moves_while_its_person_is_erased_goes_too(tmp_path: Path, partitions: int) -> None:
+    """The link is logged when the record has been erased, and the partition of the link has not."""
+    with interrupted(tmp_path, partitions) as (cluster, shards):
+        device = device_elsewhere(cluster)
+        cluster.ingest(rows(["View", None, device, T - 9, "m0", {}], batch_id=b"0"))
+
+        async def erase_meanwhile() -> None:
+            is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
+
+            async def wait() -> None:
+                is_waiting.set()
+                await may_go_on.wait()
+
+            async def let_go_on() -> None:
+                may_go_on.set()
+                await sending
+
+            shards.interrupt(LINKS, wait)
+            sending = awaited(cluster.taking.take(rows(login("m1", device=device), batch_id=b"1"), far_deadline()))
+            await is_waiting.wait()
+            shards.interrupt_erasure(lambda request: request.must_remember, let_go_on)
+            await erasing(cluster)()
+            assert sending.done()
+
+        cluster.run(erase_meanwhile())
+        cluster.run(Identities(cluster.routing).settle(far_deadline()))
+        assert not is_known(cluster, ANN) and cluster.members("everyone")[0] in ([], [("anonymous_id", device)])
+
+
+@pytest.mark.parametrize("partitions", [4, 16])
+def test_what_a_device_sends_while_its_person_is_erased_makes_no_profile_of_the_person(
+    tmp_path: Path, partitions: int
+) -> None:
+    """The person's partition has been erased, the device's has not: its records still move to the person."""
+    with interrupted(tmp_path, partitions) as (cluster, shards):
+        home = Identities(cluster.routing).home
+        user = next(each for each in map("u{}".format, range(99)) if home(("user_id", each)) == 0)
+        device = next(each for each in map("d{}".format, range(99)) if home(("anonymous_id", each)) > 0)
+        cluster.ingest(rows(login("m1", user, device), batch_id=b"1"))
+
+        async def send() -> None:
+            await cluster.taking.take(rows(["View", None, device, T + 5, "m2", {}], batch_id=b"2"), far_deadline())
+
+        shards.interrupt_erasure(lambda request: request.partition == home(("anonymous_id", device)), send)
+        cluster.run(erasing(cluster, ("user_id", user))())
+        cluster.run(Identities(cluster.routing).settle(far_deadline()))
+        assert shards.erasing_work is None and not is_known(cluster, ("user_id", user))
+        assert cluster.members("everyone")[0] in ([], [("anonymous_id", device)])
+
+
+@PARTITIONS
+def test_an_erasure_before_a_late_seat_is_asked_for_leaves_no_link(tmp_path: Path, partitions: int) -> None:
+    """A record was taken when no seat was left. It is sent again, and seats are asked for once more."""
+    with interrupted(tmp_path, partitions) as (cluster, shards):
+        device = device_elsewhere(cluster)
+        limit(cluster, 1)
+        cluster.ingest(rows(login("m0", device="other"), batch_id=b"0"))
+        assert len(cluster.ingest(rows(login("m1", device=device), batch_id=b"1")).warnings) == 1
+        limit(cluster, 2)
+        shards.interrupt(SEATS, erasing(cluster))
+        cluster.ingest(rows(login("m1", device=device), batch_id=b"2"))
+        assert shards.work is None and cluster.query("everyone").count == 0
+        assert known(cluster, ANN) == set() and not is_known(cluster, ANN)
