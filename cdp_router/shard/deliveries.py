@@ -22,7 +22,7 @@ def to_delivery(item: shard_pb2.PartitionBatch, limits: Mapping[str, int]) -> De
     only_links = not item.batch and any(each is not None for each in (links, asked, seats))
     batch = BatchBuilder().finish() if only_links else decode_batch(item.batch)
     if seats is not None and OTHERS not in limits:
-        raise RequestInvalid("limits", "say nothing of other kinds")
+        raise RequestInvalid("limits", "have no entry for other kinds")
     wanted = None if seats is None else Wanted(seats, limits, item.leaves_out_seats, item.seats_again)
     return Delivery(PartitionId(item.partition), batch, links, asked, wanted, _looked_at(item, links))
 
