@@ -203,9 +203,9 @@ def test_an_audit_that_was_shortened_or_removed_is_found_by_the_command(data: Pa
     [
         (["--host", "192.0.2.1"], "nothing is encrypted"),
         (["--host", "192.0.2.1", "--insecure"], "without keys only loopback"),
-        (["--keys", "none.json"], "is not there"),
+        (["--keys", "none.json"], "does not exist"),
         (["--tls-cert", "c.pem"], "go together"),
-        (["--tls-ca", "ca.pem"], "give --tls-cert and --tls-key as well"),
+        (["--tls-ca", "ca.pem"], "give --tls-cert and --tls-key of this process as well"),
     ],
 )
 def test_a_cluster_that_others_could_misuse_is_not_started(data: Path, options: list[str], said: str) -> None:
