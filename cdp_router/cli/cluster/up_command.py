@@ -42,13 +42,9 @@ _Partitions = Annotated[
         help=f"Partitions; fixed for the life of the data. [default: unchanged; for new data {PARTITIONS_DEFAULT}]",
     ),
 ]
-_Host = Annotated[
-    str, typer.Option(help="Address the router listens on; other than loopback only with API keys.")
-]
+_Host = Annotated[str, typer.Option(help="Address the router listens on; other than loopback only with API keys.")]
 _Port = Annotated[int, typer.Option(min=0, max=_PORT_MAX, help="Port of the router; 0 takes a free one.")]
-_Routers = Annotated[
-    int, typer.Option(min=1, max=ROUTERS_MAX, help="Router processes, on consecutive ports.")
-]
+_Routers = Annotated[int, typer.Option(min=1, max=ROUTERS_MAX, help="Router processes, on consecutive ports.")]
 _Gateway = Annotated[bool, typer.Option(help="Also serve HTTP, for the SDKs of Segment and others.")]
 _GatewayPort = Annotated[
     int | None,
